@@ -1,0 +1,144 @@
+"""The contract of a destination: where rows go.
+
+The promise, in prose:
+
+- `load` carries a plan out in one transaction: schema changes, rows, `_sdc_rejected` rows, the
+  catalogue entry and the mark. When it returns, all of it is committed; when it raises, none of it
+  is, except `CommitUnknown`, after which the caller asks `marks` again before it does anything.
+- A plan whose mark the destination already holds, or whose revision is not the present one, is
+  refused with `PlanOutdated` and changes nothing. So a load may be repeated after any failure.
+- A mark with a lower fence than the one held is refused with `Fenced`.
+- Everything treadle keeps for itself lives in the schema `_treadle` of the destination.
+- Identifiers are quoted by the driver's own tools.
+- A session is used by one thread at a time and is closed by whoever opened it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+from treadle.errors import OperatorFault, TreadleError, TryLater
+from treadle.tables.model import LoadPlan, Relation, TableState
+from treadle.tables.profile import Profile
+
+
+class Unavailable(TryLater):
+    """The destination cannot be reached, is starting, is full, or is held by somebody else."""
+
+
+class CommitUnknown(TryLater):
+    """The connection broke during COMMIT; ask `marks` what became of the load."""
+
+
+class PlanOutdated(TryLater):
+    """The table changed since the plan was computed: read the state again and plan anew."""
+
+
+class Fenced(TreadleError):  # noqa: N818 - says what happened to the loader
+    """Another loader holds this table now."""
+
+
+class Forbidden(OperatorFault):
+    """The destination's user lacks a right; the text carries the destination's own message."""
+
+
+class RowRefused(TreadleError):  # noqa: N818 - says what happened
+    """The engine refused a value or a row of the plan; the records have to be found one by one.
+
+    Attributes:
+        reason: text for `_sdc_rejected`.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """What a committed load did.
+
+    Attributes:
+        rows: relation name -> rows inserted or updated (live relations; staged rows under the
+            live relation's name).
+        superseded: entry index -> root rows that lost against a row already in the table.
+    """
+
+    rows: Mapping[str, int]
+    superseded: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryResult:
+    """Rows of a query for a person or a test, as Python values."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+
+class Session(Protocol):
+    """One connection."""
+
+    def __enter__(self) -> Self:
+        """Return itself; leaving the block closes it."""
+
+    def __exit__(self, *exc: object) -> None:
+        """Close."""
+
+    def prepare(self, schema: str) -> None:
+        """Make the schema with `_sdc_rejected` in it, and treadle's own, where missing."""
+
+    def marks(self, log_id: str) -> Mapping[tuple[int, str], int]:
+        """(source id, table name as sent) -> loaded position, for one log."""
+
+    def state(self, schema: str, table: str) -> TableState:
+        """What is there for a canonical table name."""
+
+    def sequences(
+        self, schema: str, relation: Relation, keys: Sequence[Sequence[Any]], private: bool
+    ) -> list[int | None]:
+        """The `_sdc_sequence` each key has in the table now: None for no such row.
+
+        Args:
+            schema: the source's schema.
+            relation: the root relation, live or staged.
+            keys: one sequence of values per key column, in the order of `relation.key`.
+            private: the relation is a stage.
+        """
+
+    def load(self, plan: LoadPlan, *, rehearse: bool = False) -> LoadResult:
+        """Carry a plan out; with `rehearse`, roll back at the end instead of committing.
+
+        Raises:
+            RowRefused: the engine refused a row; nothing was changed.
+            PlanOutdated, Fenced, Unavailable, CommitUnknown, Forbidden: see the classes.
+        """
+
+    def query(self, sql: str) -> QueryResult:
+        """Run one statement of the operator's."""
+
+    def close(self) -> None:
+        """Close."""
+
+
+class Destination(Protocol):
+    """A place rows go to; cheap to make, opens nothing until `open`."""
+
+    @property
+    def kind(self) -> str:
+        """Registry name, for example "postgres"."""
+
+    @property
+    def profile(self) -> Profile:
+        """Its answers to the loading rules."""
+
+    @property
+    def identity(self) -> str:
+        """The same text for the same database, whatever the credentials; no secret in it."""
+
+    def open(self, *, read_only: bool = False) -> Session:
+        """Connect.
+
+        Raises:
+            Unavailable: not reachable now. Forbidden: credentials or rights.
+        """

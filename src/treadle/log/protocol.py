@@ -1,0 +1,150 @@
+"""The log: what was accepted and is not yet loaded, and for a while what was.
+
+The promise, in prose:
+
+- `Appender.append` returns only when all its entries are durable, and either all of them are in the
+  log or none is. Entries of one call get consecutive positions.
+- Positions only grow, are never given twice, and the order of positions is the order of acceptance:
+  when one append returned before another began, its positions are smaller.
+- Reading removes nothing. `trim` removes, and only entries at or below the position it is given.
+- Every entry carries a checksum of its payload, checked on every read. A damaged entry is reported
+  as `Damaged` in its place in the order; it never hides its neighbours, nor passes for sound.
+- `log_id` names this log for ever. A new, empty log has another one, so that a destination never
+  takes the positions of one log for those of another.
+- Appenders and readers may live in different processes.
+
+Who retries: `append` raises `TryLater` when the entries could not be made durable; nothing of them
+is in the log then, and the caller may repeat. Who closes: whoever opened.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """One request's messages for one table, to be appended.
+
+    Attributes:
+        source_id: who pushed.
+        table_name: the table as the client names it.
+        received_at: microseconds since 1970, UTC.
+        records: how many records the payload holds (activations do not count).
+        payload: opaque to the log.
+    """
+
+    source_id: int
+    table_name: str
+    received_at: int
+    records: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry as read back, its checksum verified."""
+
+    position: int
+    source_id: int
+    table_name: str
+    received_at: int
+    records: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """The place of an entry whose stored bytes do not match their checksum.
+
+    Attributes:
+        why: what was found, for the operator.
+    """
+
+    position: int
+    source_id: int
+    table_name: str
+    received_at: int
+    records: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits for one table: entries above its loaded position.
+
+    Attributes:
+        last: greatest position waiting.
+        entries: how many entries wait.
+        records: how many records they hold.
+        size: their payload bytes, uncompressed.
+        oldest: `received_at` of the oldest of them, microseconds since 1970.
+    """
+
+    source_id: int
+    table_name: str
+    last: int
+    entries: int
+    records: int
+    size: int
+    oldest: int
+
+
+class Appender(Protocol):
+    """The writing side, one per ingest process."""
+
+    @property
+    def log_id(self) -> str:
+        """The log's name: a UUID, made with the log."""
+
+    async def append(self, entries: Sequence[NewEntry]) -> int:
+        """Make entries durable, all or none.
+
+        Returns:
+            The position of the first; the others follow without a gap.
+
+        Raises:
+            TryLater: they could not be made durable; none is in the log.
+        """
+
+    async def aclose(self) -> None:
+        """Finish the appends that were begun, then close."""
+
+
+class Reader(Protocol):
+    """The reading side: blocking calls, used by one thread at a time."""
+
+    @property
+    def log_id(self) -> str:
+        """The log's name: a UUID, made with the log."""
+
+    def backlog(self) -> list[Backlog]:
+        """What waits, one element per table that has something waiting.
+
+        Cheap enough to call several times a second with 10,000 tables and millions of entries:
+        it looks only at entries that were appended or marked since the last call.
+        """
+
+    def read(
+        self, source_id: int, table_name: str, after: int, records_max: int, bytes_max: int
+    ) -> list[Entry | Damaged]:
+        """Entries of one table in order of position, starting after `after`.
+
+        Stops before the entry that would pass either bound, but returns at least one if there is.
+        """
+
+    def find(self, first: int, count: int) -> list[Entry | Damaged]:
+        """The entries at positions first .. first + count - 1 that are still kept."""
+
+    def mark(self, source_id: int, table_name: str, position: int) -> None:
+        """Note that everything of the table up to `position` was loaded.
+
+        A hint that saves reading at the next start; the truth is in the destination. Marking below
+        the present mark moves it back, so that the entries are waiting again.
+        """
+
+    def trim(self, source_id: int, table_name: str, position: int) -> int:
+        """Remove the table's entries at or below `position`; returns how many went."""
+
+    def close(self) -> None:
+        """Close."""

@@ -1,0 +1,379 @@
+"""What a destination holds, and how a load changes it: the values everything here speaks in.
+
+`Table` is treadle's own catalogue entry for one table with its subtables; `LoadPlan` is one load,
+computed and not yet done. A destination carries a plan out in one transaction and then holds
+`LoadPlan.after`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+
+class ColumnType(StrEnum):
+    """Logical types (loading.md 3.2). JSON is only made by the option `nested: json`."""
+
+    BIGINT = "bigint"
+    BOOLEAN = "boolean"
+    DECIMAL = "decimal"
+    DOUBLE = "double"
+    JSON = "json"
+    TEXT = "text"
+    TIMESTAMP = "timestamp"
+
+
+SUFFIX: Mapping[ColumnType, str] = {
+    ColumnType.BIGINT: "bi",
+    ColumnType.BOOLEAN: "bo",
+    ColumnType.DECIMAL: "de",
+    ColumnType.DOUBLE: "do",
+    ColumnType.JSON: "js",
+    ColumnType.TEXT: "st",
+    ColumnType.TIMESTAMP: "ti",
+}
+"""Endings of split columns in the two profiles specified so far (loading.md 3.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column treadle made.
+
+    Attributes:
+        name: as it is called in the destination.
+        field: the canonical, flattened name of the field it holds; several columns of one field
+            are a split. System columns have `field == name`.
+        type: logical type.
+        nullable: False for key columns.
+    """
+
+    name: str
+    field: str
+    type: ColumnType
+    nullable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """One physical table: the root or a subtable (loading.md 7.3).
+
+    Attributes:
+        path: canonical names of the fields that lead to the array, flattened names of objects
+            joined; () for the root, ("line_items", "tax_lines") for t__line_items__tax_lines.
+        name: as it is called in the destination.
+        columns: in the order they were made; columns of the user are not here.
+        key: names of the primary key's columns, () when there is no constraint.
+        source_name: the name as sent (the root's table name, a subtable's array key).
+    """
+
+    path: tuple[str, ...]
+    name: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    source_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Rows of a newer table version, invisible until it is activated (loading.md 9.2).
+
+    Its relations live in treadle's private schema; relation names are unique in it.
+    """
+
+    version: int
+    keys: tuple[Column, ...]
+    relations: tuple[Relation, ...]
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """treadle's catalogue entry for one top-level table of one schema.
+
+    Attributes:
+        schema: the destination schema (the source's name).
+        name: canonical name, also the root relation's.
+        keys: key columns by field, alphabetical by field; the generated key's column for a table
+            born without a key.
+        keyless: the table was born without key names and has `__sdc_primary_key`.
+        append: rows are appended, never replaced (option, or the user removed the constraint).
+        version: the active table version, 0 when none was ever given.
+        relations: root first, then subtables by name. Empty when there are only stages.
+        stages: newer versions, ascending.
+        batched_at: `_sdc_batched_at` of the last load, microseconds since 1970; the next load's
+            is greater.
+        tombstones: the option hard_delete keeps (key, sequence) of deleted rows.
+    """
+
+    schema: str
+    name: str
+    keys: tuple[Column, ...]
+    keyless: bool
+    append: bool
+    version: int
+    relations: tuple[Relation, ...]
+    stages: tuple[Stage, ...] = ()
+    batched_at: int = 0
+    tombstones: bool = False
+
+
+# --- what a load does -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CreateRelation:
+    """Make a table with these columns, in this order, and this primary key."""
+
+    relation: Relation
+    private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RenameColumn:
+    """Give a column its split name (rename profiles, loading.md 4.1)."""
+
+    relation: str
+    old: str
+    new: str
+    private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AddColumn:
+    """Add a nullable column at the end."""
+
+    relation: str
+    column: Column
+    private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WidenColumn:
+    """Change a column's type in place to one that holds its values (option split_mode: widen)."""
+
+    relation: str
+    column: Column
+    old: ColumnType
+    private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeKey:
+    """Replace the primary key of an empty table (a new version with other keys, 9.3)."""
+
+    relation: str
+    old: tuple[str, ...]
+    key: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EmptyRelation:
+    """Remove all rows (activation)."""
+
+    relation: str
+
+
+@dataclass(frozen=True, slots=True)
+class CopyStage:
+    """Insert a stage relation's rows into a live one: `columns` maps stage name -> live name."""
+
+    stage: str
+    relation: str
+    columns: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DropStage:
+    """Drop a stage relation."""
+
+    relation: str
+
+
+SchemaChange = (
+    CreateRelation
+    | RenameColumn
+    | AddColumn
+    | WidenColumn
+    | ChangeKey
+    | EmptyRelation
+    | CopyStage
+    | DropStage
+)
+
+
+@dataclass(slots=True)
+class Rows:
+    """Rows for one relation, by column.
+
+    Attributes:
+        relation: as it is after the plan's schema changes.
+        columns: column name -> values, all of one length, in Python types by column type:
+            int, bool, Decimal, float, str (TEXT and JSON text), int microseconds since 1970 UTC
+            (TIMESTAMP); None for NULL. Managed columns that are missing here are NULL.
+        entries: root rows only: for each row the index of the log entry it came from.
+    """
+
+    relation: Relation
+    columns: dict[str, Sequence[Any]]
+    entries: Sequence[int] = ()
+
+    def __len__(self) -> int:
+        """How many rows."""
+        return len(next(iter(self.columns.values()))) if self.columns else 0
+
+
+@dataclass(slots=True)
+class TableWrite:
+    """Rows of one version of a table: winners only, no key twice.
+
+    Attributes:
+        private: the rows go to a stage.
+        mode: "upsert" by `root.relation.key` where the sequence is greater, or "append".
+        root: parent rows.
+        children: rows of subtables; their parents are all in `root`.
+        stale: relations whose rows of the same key and a lower sequence go when a parent is
+            written (option stale_children: delete); all subtables there are.
+        tie: which record stays when sequences are equal.
+        deletes: option hard_delete: names of the key columns -> values, with `_sdc_sequence`, of
+            rows to remove with their children.
+    """
+
+    private: bool
+    mode: Literal["upsert", "append"]
+    root: Rows
+    children: tuple[Rows, ...] = ()
+    stale: tuple[Relation, ...] = ()
+    tie: Literal["first", "last"] = "first"
+    deletes: Rows | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A row for `_sdc_rejected` (loading.md 8.1).
+
+    Attributes:
+        record: JSON text of `data` as sent, cut at 64 KB, without NUL characters.
+        reason: one of the texts of 8.1.
+        table_name: see 8.1.
+        entry: index of the log entry, -1 for a left-out field (which rejects no record).
+        index: index of the record in the entry, -1 for a left-out field.
+    """
+
+    record: str
+    reason: str
+    table_name: str
+    entry: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far a table's log entries were loaded; committed with the rows.
+
+    Attributes:
+        after: the position the destination must hold before this load (-1 for no row yet).
+        position: the position it holds afterwards.
+        fence: lease number of the loader; a destination refuses a mark with a lower one than it
+            holds.
+    """
+
+    log_id: str
+    source_id: int
+    table_name: str
+    after: int
+    position: int
+    fence: int = 0
+
+
+@dataclass(slots=True)
+class LoadPlan:
+    """One load of one table, computed and not yet done.
+
+    Attributes:
+        revision: the catalogue revision this was computed from; the destination refuses the plan
+            with `PlanOutdated` when it holds another.
+        changes: in order, before any row is written.
+        writes: in order.
+        rejections: rows for `_sdc_rejected`.
+        rejected_at, batched_at: microseconds since 1970, UTC.
+        after: the catalogue entry once done; None when there is still no table.
+        received: records in the entries; `ignored`: of an older version; `duplicates`: per entry
+            index, records that lost against another record of this load.
+        left_out: names of fields left out; `nul_removed`: NUL characters removed.
+        new_version: the load emptied the table for a newer version.
+        extracted_max: greatest time_extracted, else greatest received time, microseconds.
+        bookmarks: (field, least, greatest) as JSON texts, for bookmark_names.
+    """
+
+    schema: str
+    table_name: str
+    mark: Mark
+    revision: int
+    changes: tuple[SchemaChange, ...]
+    writes: tuple[TableWrite, ...]
+    rejections: tuple[Rejection, ...]
+    rejected_at: int
+    batched_at: int
+    after: Table | None
+    received: int = 0
+    ignored: dict[int, int] = field(default_factory=dict)
+    duplicates: dict[int, int] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    nul_removed: int = 0
+    new_version: bool = False
+    extracted_max: int | None = None
+    bookmarks: tuple[tuple[str, str, str], ...] = ()
+
+
+# --- what a destination says it holds -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Physical:
+    """A relation as the destination's own catalogue shows it.
+
+    Attributes:
+        columns: name -> logical type, or None for a type treadle never makes.
+        key: columns of the primary key constraint, as a set.
+    """
+
+    columns: Mapping[str, ColumnType | None]
+    key: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class TableState:
+    """What a destination holds for one canonical table: treadle's catalogue and the real thing.
+
+    Attributes:
+        revision: grows with every load of the table; 0 for none.
+        table: the catalogue entry, None when treadle never made the table.
+        physical: by relation name, for every relation of `table` that exists (in the source's
+            schema), plus the relation of that name when treadle did not make it.
+    """
+
+    revision: int
+    table: Table | None
+    physical: Mapping[str, Physical]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Settings of loading.md 12.2 for one table; the first value of each is the default."""
+
+    split_mode: Literal["profile", "keep", "widen"] = "profile"
+    on_bad_value: Literal["reject_record", "null_field"] = "reject_record"
+    nested: Literal["flatten", "json"] = "flatten"
+    max_nesting: int | None = None
+    contract_tables: Literal["evolve", "freeze", "discard_row"] = "evolve"
+    contract_columns: Literal["evolve", "freeze", "discard_row", "discard_value"] = "evolve"
+    contract_types: Literal["evolve", "freeze", "discard_row", "discard_value"] = "evolve"
+    long_names: Literal["drop", "hash"] = "drop"
+    collisions: Literal["reject", "hash"] = "reject"
+    stale_children: Literal["delete", "keep"] = "delete"
+    hard_delete: bool = False
+    sequence_tie: Literal["first", "last"] = "first"
+    leading_nonletter: Literal["keep", "strip"] = "keep"
+    key_change: Literal["stop", "append"] = "stop"
+    loading_behavior: Literal["upsert", "append"] = "upsert"
+    nul_characters: Literal["remove", "replace", "reject"] = "remove"

@@ -1,0 +1,52 @@
+"""How a kind of destination names, types and limits things (loading.md 3, 4, 6, 10.1).
+
+A `Profile` is a value that each destination declares; the rules in this room ask it and never ask
+which destination it is.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One destination kind's answers to the questions of the loading rules.
+
+    Attributes:
+        display_name: `<DEST>` in reasons, for example "PostgreSQL".
+        canonical: one part of a name as sent -> the same part as the destination spells it.
+        fold: canonical name -> the form in which names are compared for equality.
+        column_bytes_max: longest column name in bytes of UTF-8 without room for a split suffix,
+            None for no limit.
+        table_bytes_max: longest table name in bytes of UTF-8, None for no limit.
+        columns_max: most columns of one table, system columns included, None for no limit.
+        split: "rename" gives every column of a split field a suffix, "keep" leaves the bare name to
+            the first (loading.md 4.1).
+        reserved_suffixes: endings a client's name must not have, lower case (6.6).
+        decimal_integer_digits_max: digits before the point that a decimal column holds.
+        decimal_scale_max: digits after the point; more are rounded half up unless
+            `decimal_scale_exact`, None for no bound.
+        timestamp_min_us, timestamp_max_us: microseconds since 1970 that a timestamp column holds.
+        dropped_key: what a load does when the user dropped or changed the key constraint:
+            "append" from then on, or "stop" the table (5.2).
+    """
+
+    display_name: str
+    canonical: Callable[[str], str]
+    fold: Callable[[str], str]
+    column_bytes_max: int | None
+    table_bytes_max: int | None
+    columns_max: int | None
+    split: Literal["rename", "keep"]
+    reserved_suffixes: tuple[str, ...]
+    decimal_integer_digits_max: int
+    decimal_scale_max: int | None
+    timestamp_min_us: int
+    timestamp_max_us: int
+    dropped_key: Literal["append", "stop"]
+
+    def decimal_fits(self, value: Decimal) -> bool:
+        """Whether a finite decimal has no more digits before the point than a column holds."""
+        return value.is_zero() or value.adjusted() < self.decimal_integer_digits_max
