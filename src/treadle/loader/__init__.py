@@ -1,0 +1,1 @@
+"""The loader: log entries become loads, with retries and rejections."""

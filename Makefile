@@ -1,0 +1,50 @@
+# Targets for a machine with Python 3.11 or newer, pip and make. Versions are locked in constraints.txt.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+TESTS_AT_ONCE ?= 2
+
+.PHONY: run test quick lint types docs lock clean
+
+run: $(VENV)/run.stamp ## Install into $(VENV) and start the server on the embedded defaults
+	$(BIN)/treadle serve $(ARGS)
+
+test: $(VENV)/test.stamp ## Install what the tests need and pass the whole suite
+	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist loadgroup $(ARGS)
+
+quick: $(VENV)/test.stamp ## The pure tests only
+	$(BIN)/python -m pytest tests/unit -m 'not slow' $(ARGS)
+
+lint: $(VENV)/lint.stamp ## Style of source and tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/lint.stamp ## mypy, strict, on source and tests
+	$(BIN)/mypy
+
+lock: ## Write constraints.txt anew from the newest versions pyproject.toml allows
+	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet '.[postgres,test,lint]'
+	{ echo '# Locked versions of everything treadle, its tests and its checks use; written by `make lock`.'; \
+	  $(VENV)-lock/bin/python -m pip freeze --exclude treadle; } > constraints.txt
+	rm -rf $(VENV)-lock
+
+clean: ## Remove what make made; treadle-data stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("treadle needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 $(MAKECMDGOALS)") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) --editable '.[postgres]'
+	touch $@
+
+$(VENV)/test.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) --editable '.[postgres,test]'
+	touch $@
+
+$(VENV)/lint.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) --editable '.[postgres,test,lint]'
+	touch $@

@@ -1,0 +1,74 @@
+"""Imports go one way (architecture: rooms); a module may import only what lies below its room."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2] / "src" / "treadle"
+
+BELOW: dict[str, set[str]] = {
+    "errors": set(),
+    "records": {"errors"},
+    "tables": {"records", "errors"},
+    "log": {"errors"},
+    "store": {"errors"},
+    "destinations": {"tables", "records", "errors"},
+    "web": {"errors"},
+    "ingest": {"web", "log", "store", "destinations", "tables", "records", "errors"},
+    "loader": {"log", "store", "destinations", "tables", "records", "errors"},
+    "control": {"web", "log", "store", "destinations", "tables", "records", "errors"},
+    "config": {"errors"},
+    "guide": set(),
+    "supervise": set(),
+}
+"""Room -> rooms it may import. `server` and `cli` stand above all and may import anything."""
+
+TOP = {"server", "cli", "__main__"}
+BACK_ENDS = {"destinations": {"duckdb", "postgres"}, "log": {"local"}}
+"""Siblings behind one contract: none imports another; only `server` and registries name them."""
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in ROOT.rglob("*.py") if path.name != "__init__.py")
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names below `treadle` that a module imports, wherever in the file."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write imports in full"
+            if node.module and node.module.split(".")[0] == "treadle":
+                base = node.module.removeprefix("treadle").lstrip(".")
+                names |= {f"{base}.{alias.name}".lstrip(".") for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {
+                alias.name.removeprefix("treadle.")
+                for alias in node.names
+                if alias.name.startswith("treadle.")
+            }
+    return {name for name in names if name != "__version__"}
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_imports_only_what_lies_below_its_room(path: Path) -> None:
+    room = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    if room in TOP:
+        return
+    assert room in BELOW, f"the room {room} has no place in the order of imports"
+    above = {name for name in imported(path) if name.split(".")[0] not in BELOW[room] | {room}}
+    assert not above, f"{path.relative_to(ROOT)} imports from above or beside its room"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_back_ends_do_not_import_each_other_and_are_named_only_at_the_top(path: Path) -> None:
+    parts = path.relative_to(ROOT).parts
+    room = parts[0].removesuffix(".py")
+    for owner, names in BACK_ENDS.items():
+        back_ends = {f"{owner}.{name}" for name in names}
+        found = {name for name in imported(path) if ".".join(name.split(".")[:2]) in back_ends}
+        if room in TOP:
+            continue
+        allowed = parts[:1] == (owner,) and path.stem not in names
+        assert not found or allowed, f"{path.relative_to(ROOT)} names the back-ends {found}"
