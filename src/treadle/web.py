@@ -1,0 +1,236 @@
+"""What the HTTP rooms share: bearer tokens, bodies with a limit, and errors as answers."""
+
+import asyncio
+import json
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+import zstandard
+from starlette.requests import ClientDisconnect
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive
+
+from treadle.errors import Refused
+
+BODY_LIMIT = 20 * 1024 * 1024
+"""Greatest request body in bytes, before and after decompression (import-api.md 5)."""
+
+PATIENCE = 30.0
+"""Seconds that any body may take to arrive, however small."""
+
+SLOWEST = 64 * 1024
+"""Bytes a second below which a sender is given up; PATIENCE comes on top."""
+
+INLINE_INFLATE = 64 * 1024
+"""Compressed bytes up to which decompressing on the event loop is cheaper than a thread."""
+
+WINDOW_LIMIT = 32 * 1024 * 1024
+"""Greatest zstd window in bytes: the next power of two above BODY_LIMIT, because a frame that
+states its size may use all of it as its window."""
+
+ZSTD_STEP = 1024
+"""Compressed bytes decompressed at a time. The decompressor takes no bound for its output; one
+block of 4 bytes can become 128 KiB, so that a step becomes 32 MiB at worst."""
+
+
+def bearer(headers: Mapping[str, str]) -> str | None:
+    """The token of an `Authorization: Bearer <token>` header (import-api.md 2).
+
+    The scheme is compared case-insensitively and followed by one or more spaces.
+
+    Returns:
+        The token; None when there is no such header, another scheme or no token.
+    """
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    return token.strip(" ") or None
+
+
+def compact(value: object) -> bytes:
+    """JSON without blanks, keys in the order of the value.
+
+    Unpaired surrogates, which clients can send in names that an error repeats, are kept as escapes.
+    """
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+class Json(Response):
+    """A JSON answer: compact, key order kept, in UTF-8 (import-api.md 4)."""
+
+    media_type = "application/json;charset=UTF-8"
+
+    def render(self, content: Any) -> bytes:
+        """Any JSON value as bytes."""
+        return compact(content)
+
+
+def answer(refused: Refused) -> Response:
+    """The answer to a refused request: text for a `str` body, JSON for anything else."""
+    headers = dict(refused.headers)
+    if isinstance(refused.body, str):
+        return PlainTextResponse(refused.body, refused.status, headers)
+    return Json(refused.body, refused.status, headers)
+
+
+def too_large(size: int) -> Refused:
+    """The answer to a body of `size` bytes that is above the limit (import-api.md 17.2)."""
+    message = f"Request rejected: request size ({size} bytes) exceeds the maximum"
+    return Refused(413, {"status": "ERROR", "message": message})
+
+
+def declared_length(headers: Mapping[str, str]) -> int | None:
+    """The body's length in bytes as the sender declares it; None when it does not."""
+    length = headers.get("content-length")
+    return int(length) if length is not None and length.isascii() and length.isdigit() else None
+
+
+async def read_body(
+    headers: Mapping[str, str],
+    receive: Receive,
+    *,
+    limit: int = BODY_LIMIT,
+    patience: float = PATIENCE,
+    slowest: int = SLOWEST,
+) -> bytes:
+    """The request's body, decompressed, of at most `limit` bytes.
+
+    The declared length is looked at before anything is read, bytes are counted while they arrive
+    and again while they are decompressed, so that memory stays bounded whatever is sent.
+
+    Args:
+        headers: the request's headers.
+        receive: the ASGI channel of the request.
+        limit: greatest size in bytes, compressed and decompressed.
+        patience: seconds that any body may take to arrive.
+        slowest: bytes a second below which a sender is given up; `patience` comes on top.
+
+    Raises:
+        Refused: 413 above the limit, 415 for an unknown content encoding, 400 for damaged
+            compressed data, 408 for a sender that is too slow.
+        ClientDisconnect: the sender went away; nobody waits for an answer.
+    """
+    declared = declared_length(headers)
+    if declared is not None and declared > limit:
+        raise too_large(declared)
+    try:
+        async with asyncio.timeout(patience + (limit if declared is None else declared) / slowest):
+            raw = await _collect(receive, limit)
+    except TimeoutError as slow:
+        raise Refused(
+            408,
+            {"status": "ERROR", "message": "The request body arrived too slowly. Send it again."},
+            (("Connection", "close"),),
+        ) from slow
+    encoding = headers.get("content-encoding")
+    if encoding is None:
+        return raw
+    inflate = _inflater(encoding)
+    if inflate is None:
+        return raw
+    if len(raw) <= INLINE_INFLATE:
+        return inflate(raw, limit)
+    return await asyncio.to_thread(inflate, raw, limit)
+
+
+async def _collect(receive: Receive, limit: int) -> bytes:
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body", False):
+        whole: bytes = message.get("body", b"")
+        if len(whole) > limit:
+            raise too_large(len(whole))
+        return whole
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise too_large(size)
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+        message = await receive()
+
+
+def _inflater(encoding: str) -> Callable[[bytes, int], bytes] | None:
+    """What undoes a content encoding; None when there is nothing to undo."""
+    name = encoding.strip().lower()
+    if name in ("", "identity"):
+        return None
+    if name in ("gzip", "x-gzip"):
+        return gunzip
+    if name == "zstd":
+        return unzstd
+    message = f"Unsupported content-encoding {encoding}. Please send gzip, zstd or no encoding"
+    raise Refused(415, {"status": "ERROR", "message": message})
+
+
+def _damaged(encoding: str, why: str) -> Refused:
+    return Refused(
+        400,
+        {
+            "status": "ERROR",
+            "message": f"Malformed {encoding} in the body!",
+            "error": why,
+            "input": None,
+        },
+    )
+
+
+def gunzip(raw: bytes, limit: int) -> bytes:
+    """The content of one or more gzip members, at most `limit` bytes.
+
+    Raises:
+        Refused: 413 as soon as the content passes the limit, 400 for damaged data.
+    """
+    parts: list[bytes] = []
+    size = 0
+    while raw:
+        member = zlib.decompressobj(wbits=31)
+        try:
+            part = member.decompress(raw, limit + 1 - size)
+        except zlib.error as error:
+            raise _damaged("gzip", str(error)) from error
+        size += len(part)
+        if size > limit:
+            raise too_large(size)
+        if not member.eof:
+            raise _damaged("gzip", "the data ends before the end of the stream")
+        parts.append(part)
+        raw = member.unused_data
+    return b"".join(parts)
+
+
+def unzstd(raw: bytes, limit: int) -> bytes:
+    """The content of one or more zstd frames, at most `limit` bytes.
+
+    Raises:
+        Refused: 413 as soon as the content passes the limit, 400 for damaged data.
+    """
+    decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW_LIMIT)
+    parts: list[bytes] = []
+    size = 0
+    view = memoryview(raw)
+    while view:
+        frame = decompressor.decompressobj()
+        while view and not frame.eof:
+            try:
+                part = frame.decompress(view[:ZSTD_STEP])
+            except zstandard.ZstdError as error:
+                raise _damaged("zstd", str(error)) from error
+            size += len(part)
+            if size > limit:
+                raise too_large(size)
+            parts.append(part)
+            view = view[min(ZSTD_STEP, len(view)) - len(frame.unused_data) :]
+        if not frame.eof:
+            raise _damaged("zstd", "the data ends before the end of the frame")
+    return b"".join(parts)
