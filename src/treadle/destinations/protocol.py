@@ -4,7 +4,7 @@ The promise, in prose:
 
 - `load` carries a plan out in one transaction: schema changes, rows, `_sdc_rejected` rows, the
   catalogue entry and the mark. When it returns, all of it is committed; when it raises, none of it
-  is, except `CommitUnknown`, after which the caller asks `marks` again before it does anything.
+  is, except `CommitUnknown`, after which the caller asks `held` again before it does anything.
 - A plan whose mark the destination already holds, or whose revision is not the present one, is
   refused with `PlanOutdated` and changes nothing. So a load may be repeated after any failure.
 - A mark with a lower fence than the one held is refused with `Fenced`.
@@ -27,7 +27,7 @@ class Unavailable(TryLater):
 
 
 class CommitUnknown(TryLater):
-    """The connection broke during COMMIT; ask `marks` what became of the load."""
+    """The connection broke during COMMIT; ask `held` what became of the load."""
 
 
 class PlanOutdated(TryLater):
@@ -69,6 +69,21 @@ class LoadResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """What a destination holds of the last load of one table of one log.
+
+    Attributes:
+        position: `Mark.position` of that load.
+        report: `Mark.report` of that load.
+        result: what the load did, as `load` returned it or would have.
+    """
+
+    position: int
+    report: str
+    result: LoadResult
+
+
+@dataclass(frozen=True, slots=True)
 class QueryResult:
     """Rows of a query for a person or a test, as Python values."""
 
@@ -88,8 +103,12 @@ class Session(Protocol):
     def prepare(self, schema: str) -> None:
         """Make the schema with `_sdc_rejected` in it, and treadle's own, where missing."""
 
-    def marks(self, log_id: str) -> Mapping[tuple[int, str], int]:
-        """(source id, table name as sent) -> loaded position, for one log."""
+    def held(self, log_id: str) -> Mapping[tuple[int, str], Held]:
+        """(source id, table name as sent) -> the last load, for one log.
+
+        Committed with the rows, so that a loader that died after COMMIT and before it noted what
+        the load did finds it here.
+        """
 
     def state(self, schema: str, table: str) -> TableState:
         """What is there for a canonical table name."""

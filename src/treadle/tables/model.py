@@ -275,6 +275,8 @@ class Mark:
         position: the position it holds afterwards.
         fence: lease number of the loader; a destination refuses a mark with a lower one than it
             holds.
+        report: what the loader wants to know of this load after a crash, opaque to the destination,
+            which keeps it beside the position (see `Session.held`).
     """
 
     log_id: str
@@ -283,6 +285,7 @@ class Mark:
     after: int
     position: int
     fence: int = 0
+    report: str = ""
 
 
 @dataclass(slots=True)
