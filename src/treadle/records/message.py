@@ -18,7 +18,8 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         table_name: as sent.
-        key_names: as sent; empty for an append-only table (loading.md 2.5).
+        key_names: as sent; empty for an append-only table (loading.md 2.5), and meaningless when
+            the batch holds activations and no record.
         form: how values get their types.
         schema: JSON text of the request's JSON schema; empty unless `form` is "schema".
         bookmark_names: as sent on /v2/import/batch; empty otherwise.
@@ -30,7 +31,7 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
         activations: (number of records before it, version) for each activate_version or
             switch_view message, in order.
         data: the records. A JSON array text of objects, each exactly as sent; for "transit" the
-            typed text that `records.typed` writes and reads.
+            bytes that `records.typed` writes and reads. Empty arrays when there is no record.
     """
 
     table_name: str

@@ -1,0 +1,174 @@
+"""JSON text to Python values: everything RFC 8259 allows, nothing else, integers exact.
+
+The first look is msgspec's. It refuses three things that the specifications accept, so a text it
+refuses gets a second look with those allowed: escapes of unpaired surrogates (they become U+FFFD,
+loading.md 3.3), a byte order mark (skipped, import-api.md 11) and numbers too large for a double
+(`Huge`, loading.md L26).
+"""
+
+import math
+import re
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from itertools import accumulate
+from typing import Any, NoReturn
+
+import msgspec
+
+from treadle.errors import Refused
+from treadle.records.limits import DEPTH, INTEGER_CHARACTERS
+
+BOM = b"\xef\xbb\xbf"
+
+SYNTAX_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a msgspec decoder raises on text that is not the JSON it expects."""
+
+
+class Huge(Decimal):
+    """A number literal beyond the range of a double, such as `1e400`.
+
+    As a Decimal it is exact, unless its exponent is more than a Decimal holds; then it is the
+    largest power of ten with its sign.
+
+    Attributes:
+        literal: the number as sent, for the reason of a rejection (loading.md 3.3).
+    """
+
+    __slots__ = ("literal",)
+    literal: str
+
+    def __new__(cls, literal: str) -> "Huge":
+        """The number that a JSON number literal stands for."""
+        try:
+            self = super().__new__(cls, literal)
+        except InvalidOperation:
+            self = super().__new__(cls, "-1E+999999999" if literal[0] == "-" else "1E+999999999")
+        self.literal = literal
+        return self
+
+    def __reduce__(self) -> tuple[type["Huge"], tuple[str]]:
+        return Huge, (self.literal,)
+
+
+def _double(literal: str) -> float | Huge:
+    value = float(literal)
+    return value if math.isfinite(value) else Huge(literal)
+
+
+def _exact(literal: str) -> Decimal:
+    # A literal that can be beyond a double is long or has an exponent; most are neither.
+    if (len(literal) > 300 or "e" in literal or "E" in literal) and math.isinf(float(literal)):
+        return Huge(literal)
+    try:
+        return Decimal(literal)
+    except InvalidOperation:  # an exponent below what a Decimal holds: nothing at any scale
+        return Decimal(0)
+
+
+def decoders(type_: Any) -> tuple[Callable[[bytes], Any], Callable[[bytes], Any]]:
+    """Two decoders into a msgspec type: (first look, second look that allows `Huge`)."""
+    return (
+        msgspec.json.Decoder(type_).decode,
+        msgspec.json.Decoder(type_, float_hook=_double).decode,
+    )
+
+
+_first, _second = decoders(Any)
+_exactly = msgspec.json.Decoder(float_hook=_exact).decode
+
+
+def decode(text: bytes, *, exact: bool = False) -> Any:
+    """The value a JSON text stands for.
+
+    Integers are exact; the last of duplicate keys wins. A number with a fraction or an exponent is
+    a float, or `Huge` where a double cannot hold it.
+
+    Args:
+        text: UTF-8, with or without a byte order mark.
+        exact: give such numbers as Decimal instead of float.
+
+    Raises:
+        Refused: 400, the text is not JSON (import-api.md 17.2).
+    """
+    first, second = (_exactly, _exactly) if exact else (_first, _second)
+    try:
+        return first(text)
+    except SYNTAX_ERRORS:
+        pass
+    try:
+        return second(repair(text))
+    except SYNTAX_ERRORS as error:
+        malformed(error)
+
+
+# A pair is one match, so that what else matches a surrogate is unpaired; an escaped backslash is
+# one match, so that what follows it is no escape.
+_ESCAPES = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+
+
+def repair(text: bytes) -> bytes:
+    """The text without a byte order mark, escapes of unpaired surrogates replaced by U+FFFD's.
+
+    Apart from the mark every byte keeps its place.
+    """
+    text = text.removeprefix(BOM)
+    if b"\\u" not in text:
+        return text
+    return _ESCAPES.sub(lambda found: b"\\ufffd" if found["lone"] else found[0], text)
+
+
+def malformed(error: Exception | str, *, kind: str = "json") -> NoReturn:
+    """Refuse a body that cannot be parsed (import-api.md 17.2).
+
+    Args:
+        error: the parser's words.
+        kind: "json" or "transit".
+    """
+    if isinstance(error, RecursionError):
+        error = f"nested deeper than {DEPTH} levels"
+    raise Refused(
+        400,
+        {
+            "status": "ERROR",
+            "message": f"Malformed {kind} in the body!",
+            "error": str(error),
+            "input": None,
+        },
+    )
+
+
+# --- what a raw slice may hide --------------------------------------------------------------------
+
+_NOT_BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[^\[\]{}"]++', re.DOTALL)
+_STEPS = {91: 1, 93: -1, 123: 1, 125: -1}
+
+
+def depth(text: bytes) -> int:
+    """How deep arrays and objects are nested in a valid JSON text: 0 for a scalar, 1 for `[]`."""
+    brackets = _NOT_BRACKETS.sub(b"", text)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
+
+
+def too_deep(text: bytes, levels: int = DEPTH) -> bool:
+    """Whether a valid JSON text is nested deeper than so many levels; quick for short ones."""
+    return (
+        len(text) > 2 * levels
+        and text.count(b"[") + text.count(b"{") > levels
+        and depth(text) > levels
+    )
+
+
+_PROBE = 32
+_STRIDE = INTEGER_CHARACTERS - _PROBE - 1
+
+
+def may_hide_long_integer(text: bytes) -> bool:
+    """Whether a run of digits longer than an integer may have can be somewhere in the text.
+
+    Looks at a few bytes in each stretch of the length in question, which such a run would cover.
+    """
+    return any(text[at : at + _PROBE].isdigit() for at in range(0, len(text), _STRIDE))

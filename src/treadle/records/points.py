@@ -1,0 +1,35 @@
+"""Data points: the scalar leaf values of a record (import-api.md 5)."""
+
+from typing import Any
+
+import msgspec
+
+from treadle.records import json
+from treadle.records.limits import DATA_POINTS
+
+
+def data_points(value: Any) -> int:
+    """How many scalar leaf values, null included, arrays and objects hold at any depth."""
+    found = 0
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if type(value) is dict:
+            waiting.extend(value.values())
+        elif type(value) in (list, tuple):
+            waiting.extend(value)
+        else:
+            found += 1
+    return found
+
+
+def too_many_points(record: bytes | msgspec.Raw) -> bool:
+    """Whether the valid JSON text of a record holds more data points than allowed.
+
+    Decodes only a text that has commas enough: a container of n elements has n - 1 of them, so a
+    whole record has one less than it has leaves.
+    """
+    if len(memoryview(record)) <= 2 * DATA_POINTS:
+        return False
+    text = bytes(record)
+    return text.count(b",") >= DATA_POINTS and data_points(json.decode(text)) > DATA_POINTS

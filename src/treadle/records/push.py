@@ -1,0 +1,337 @@
+"""The body of /v2/import/push and /v2/import/validate: an array of records (import-api.md 7).
+
+`decode` is what can be said before the token is known, `check` what needs the account. A body goes
+through typed decoding that leaves each record's data unread where nothing is wrong with it; the
+slower general way reads everything and finds the documented words for what is wrong. Both make the
+same batches.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from typing import Annotated, Any, Literal, NoReturn
+
+import msgspec
+
+from treadle.errors import Refused
+from treadle.records import json, typed
+from treadle.records.fields import SWITCH_VIEW, faults
+from treadle.records.gather import Gatherer, array, folded
+from treadle.records.limits import (
+    DEPTH,
+    KEY_CHARACTERS,
+    RECORDS,
+    SEQUENCE_MAX,
+    SEQUENCE_MIN,
+)
+from treadle.records.message import Batch
+from treadle.records.points import too_many_points
+
+NOT_AN_ARRAY = {"status": "ERROR", "message": "An array of records is expected"}
+TOO_MANY = {"status": "ERROR", "message": f"The batch contains more than {RECORDS} records"}
+NOT_AUTHENTICATED = {"status": "ERROR", "error": "Not Authenticated.", "errors": None}
+FOREIGN_CLIENT = {
+    "status": "ERROR",
+    "error": "Forbidden",
+    "errors": {"error": "Access token is not associated with this client."},
+}
+MIXED_CLIENTS = "The batch contains data points for multiple clients. Only client_id {} is allowed"
+NOT_A_RECORD = "record must be an object"
+
+
+class Push:
+    """A parsed body, not yet checked.
+
+    Attributes:
+        transit: the body is Transit.
+        body: the JSON text without a byte order mark; empty for Transit.
+        records: the decoded records of a Transit body.
+        upserts: the records of a JSON body when all are well-formed upserts, else None.
+    """
+
+    __slots__ = ("body", "records", "transit", "upserts")
+
+    def __init__(
+        self,
+        *,
+        body: bytes = b"",
+        upserts: "list[_Upsert] | None" = None,
+        records: list[Any] | None = None,
+    ) -> None:
+        self.transit = records is not None
+        self.body = body
+        self.upserts = upserts
+        self.records = records if records is not None else []
+
+
+class _Upsert(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A record as nearly all are. `namespace` says nothing (import-api.md 7.1)."""
+
+    client_id: int | str
+    table_name: str
+    sequence: Annotated[int, msgspec.Meta(ge=SEQUENCE_MIN, le=SEQUENCE_MAX)]
+    action: Literal["upsert"]
+    key_names: tuple[str, ...]
+    data: msgspec.Raw
+    table_version: Annotated[int, msgspec.Meta(ge=0, le=SEQUENCE_MAX)] | None = None
+    namespace: str | None = None
+
+
+_upserts = msgspec.json.Decoder(list[_Upsert]).decode
+_slices = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+# --- before the token is known (7.2 steps 4-6) ----------------------------------------------------
+
+
+def decode(body: bytes, *, transit: bool) -> Push:
+    """Parse a body: an array of 1 to 20,000 values.
+
+    Args:
+        body: as received, inflated.
+        transit: the content type is `application/transit+json`.
+
+    Raises:
+        Refused: 400, not parsable, no array, empty, or too many records.
+    """
+    if transit:
+        from treadle.records import transit as reader
+
+        records = reader.decode(body)
+        _check_count(records)
+        return Push(records=records)
+    try:
+        body.isascii() or str(body, "utf-8")
+        upserts = _upserts(body)
+    except json.SYNTAX_ERRORS:
+        upserts = None
+    if upserts is not None and not _suspicious(body, upserts):
+        _check_count(upserts)
+        return Push(body=body, upserts=upserts)
+    body = body.removeprefix(json.BOM)
+    _check_count(_parse(body))
+    return Push(body=body, upserts=upserts)
+
+
+def _suspicious(body: bytes, upserts: list[_Upsert]) -> bool:
+    """Whether unread data may be deeper or hold longer integers than decoding allows."""
+    return json.may_hide_long_integer(body) or any(
+        json.too_deep(bytes(upsert.data), DEPTH - 2)
+        for upsert in upserts
+        if len(memoryview(upsert.data)) > 2 * (DEPTH - 2)
+    )
+
+
+def _parse(body: bytes) -> Any:
+    value = json.decode(body)
+    if json.too_deep(body):
+        json.malformed(RecursionError())
+    return value
+
+
+def _check_count(records: Any) -> None:
+    if type(records) is not list or not records:
+        raise Refused(400, NOT_AN_ARRAY)
+    if len(records) > RECORDS:
+        raise Refused(400, TOO_MANY)
+
+
+# --- with the account known (7.2 steps 8-10) ------------------------------------------------------
+
+
+def check(push: Push, account_id: int) -> list[Batch]:
+    """Check every record and sort them into batches.
+
+    Args:
+        push: from `decode`.
+        account_id: the client that owns the token.
+
+    Returns:
+        One batch per table and key names, in the order in which they begin.
+
+    Raises:
+        Refused: 401, 403 or 422 with the documented bodies; nothing of the push is kept then.
+    """
+    if push.upserts is not None:
+        batches = _quickly(push.upserts, account_id)
+        if batches is not None:
+            return batches
+    if push.transit:
+        pairs = ((record, _payload(record)) for record in push.records)
+        return _thoroughly(pairs, account_id).batches("transit", typed.encode)
+    return _thoroughly(_read(push.body), account_id).batches("json", array)
+
+
+def _quickly(upserts: list[_Upsert], account_id: int) -> list[Batch] | None:
+    """The batches, or None when something may be wrong or is unusual."""
+    clients = {upsert.client_id for upsert in upserts}
+    if clients != {account_id} and clients != {str(account_id)}:
+        return None
+    first = upserts[0]
+    tables = {upsert.table_name for upsert in upserts}
+    if not all(map(str.strip, tables)):
+        return None
+    if len(tables) == 1 and len({upsert.key_names for upsert in upserts}) == 1:
+        data = array([upsert.data for upsert in upserts])
+        batches = [
+            Batch(
+                table_name=first.table_name,
+                key_names=first.key_names,
+                form="json",
+                schema=b"",
+                bookmark_names=(),
+                sequences=[upsert.sequence for upsert in upserts],
+                versions=folded([upsert.table_version or 0 for upsert in upserts]),
+                extracted=None,
+                activations=[],
+                data=data,
+            )
+        ]
+    else:
+        gatherer = Gatherer()
+        for upsert in upserts:
+            gatherer.record(
+                upsert.table_name,
+                upsert.key_names,
+                upsert.sequence,
+                upsert.table_version or 0,
+                upsert.data,
+            )
+        batches = gatherer.batches("json", array)
+    if any(too_many_points(upsert.data) for upsert in upserts):
+        return None
+    return batches if _have_keys(batches) else None
+
+
+_KEY_LISTS = 64
+_KEYS = 16
+
+
+def _have_keys(batches: list[Batch]) -> bool:
+    """Whether all data are objects with usable values of their key names; False when unsure."""
+    if len(batches) > _KEY_LISTS:
+        return False
+    for batch in batches:
+        if len(batch.key_names) > _KEYS or sum(map(len, batch.key_names)) > KEY_CHARACTERS:
+            return False
+        try:
+            _keyed(batch.key_names)(batch.data)
+        except json.SYNTAX_ERRORS:
+            return False
+    return True
+
+
+_Key = (
+    Annotated[str, msgspec.Meta(max_length=KEY_CHARACTERS)]
+    | int
+    | float
+    | bool
+    | list[Any]
+    | dict[str, Any]
+)
+
+
+@lru_cache(maxsize=1024)
+def _keyed(key_names: tuple[str, ...]) -> Callable[[bytes], object]:
+    """A decoder of an array of objects that have these keys; it fails on any that has not."""
+    names = dict.fromkeys(key_names)
+    attributes = {f"key{number}": name for number, name in enumerate(names)}
+    kind = msgspec.defstruct(
+        "Keyed", [(attribute, _Key) for attribute in attributes], rename=attributes, gc=False
+    )
+    # msgspec takes a type made at run time; the type checker cannot name it.
+    return msgspec.json.Decoder(list[kind]).decode  # type: ignore[valid-type]
+
+
+# --- the general way ------------------------------------------------------------------------------
+
+
+def _thoroughly(records: Iterable[tuple[Any, Any]], account_id: int) -> Gatherer:
+    """Sort records, given with what goes into a batch's data, or refuse them with every reason."""
+    gatherer = Gatherer()
+    reasons: list[Any] = []
+    identified = mixed = False
+    for record, payload in records:
+        if type(record) is not dict:
+            reasons.append(NOT_A_RECORD)
+            continue
+        client = _client(record.get("client_id"))
+        if not identified:
+            identified = True
+            if client is None:
+                raise Refused(401, NOT_AUTHENTICATED)
+            if client != account_id:
+                raise Refused(403, FOREIGN_CLIENT)
+        mixed = mixed or client != account_id
+        found = faults(record)
+        if found:
+            reasons.append(found)
+        elif record["action"] == SWITCH_VIEW:
+            gatherer.activation(record["table_name"], record["table_version"])
+        else:
+            gatherer.record(
+                record["table_name"],
+                tuple(record["key_names"]),
+                record["sequence"],
+                record.get("table_version") or 0,
+                payload,
+            )
+    if mixed:
+        reasons = [MIXED_CLIENTS.format(account_id)]
+    if reasons:
+        _refuse(reasons)
+    return gatherer
+
+
+def _refuse(reasons: list[Any]) -> NoReturn:
+    raise Refused(
+        422,
+        {
+            "status": "ERROR",
+            "error": "Request cannot be processed; see errors.",
+            "errors": [{"reason": reason} for reason in reasons],
+        },
+    )
+
+
+def _client(value: Any) -> int | str | None:
+    """A client id as a number where it is one: some clients send its digits as a string."""
+    if type(value) is int or value is None:
+        return value
+    if type(value) is str and value.isascii() and value.isdigit() and len(value) < 20:
+        return int(value)
+    return "no client"
+
+
+def _payload(record: Any) -> Any:
+    return record.get("data") if type(record) is dict else None
+
+
+def _read(body: bytes) -> Iterator[tuple[Any, bytes]]:
+    """Each value of a JSON array with the text of its `data`, as sent; empty where it has none."""
+    repaired = json.repair(body)
+    end = body.index(b"[") + 1
+    for piece in _slices(repaired):
+        text = bytes(piece)
+        # Elements are sent in this order with nothing but commas and blanks between them.
+        start = repaired.index(text, end)
+        end = start + len(text)
+        value = json.decode(text)
+        if type(value) is dict and type(value.get("data")) is dict:
+            yield value, _data_as_sent(text, body[start:end])
+        else:
+            yield value, b""
+
+
+def _data_as_sent(repaired: bytes, sent: bytes) -> bytes:
+    """The text of a record's last `data` in the bytes that were sent.
+
+    Args:
+        repaired: the record's text as `json.repair` gives it.
+        sent: the same bytes before, of the same length.
+    """
+    data = bytes(_members(repaired)["data"])
+    if repaired == sent:
+        return data
+    start = repaired.rindex(data)
+    return sent[start : start + len(data)]

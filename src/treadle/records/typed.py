@@ -1,0 +1,149 @@
+"""Records with types that JSON has not, as bytes for the log: what Transit bodies become.
+
+A MessagePack array of maps. What MessagePack has is itself: instants are its timestamps, NaN and
+infinity its floats. The rest are extensions, each with a text:
+
+    1  decimal, the number's literal
+    2  integer outside 64 bits, its digits
+    3  instant outside the years 1 to 9999: microseconds since 1970, a blank, the text as sent
+    4  number literal beyond a double
+"""
+
+import math
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from treadle.records.json import Huge
+
+_DECIMAL, _INTEGER, _INSTANT, _HUGE = 1, 2, 3, 4
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Exact(Decimal):
+    """A decimal on its way into a batch; comes out as Decimal."""
+
+    __slots__ = ()
+
+
+class Wide(int):
+    """An integer outside 64 bits on its way into a batch; comes out as int."""
+
+    __slots__ = ()
+
+
+class Instant:
+    """A point in time that `datetime` cannot hold.
+
+    Attributes:
+        microseconds: since 1970 UTC; any size.
+        literal: as sent, without the tag, for the reason of a rejection (loading.md 3.3).
+    """
+
+    __slots__ = ("literal", "microseconds")
+
+    def __init__(self, microseconds: int, literal: str) -> None:
+        self.microseconds = microseconds
+        self.literal = literal
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Instant)
+            and self.microseconds == other.microseconds
+            and self.literal == other.literal
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.microseconds, self.literal))
+
+    def __repr__(self) -> str:
+        return f"Instant({self.microseconds}, {self.literal!r})"
+
+
+def instant(microseconds: int, literal: str) -> datetime | Instant:
+    """A point in time as `datetime` in UTC where that can hold it, else as `Instant`."""
+    try:
+        return _EPOCH + timedelta(microseconds=microseconds)
+    except OverflowError:
+        return Instant(microseconds, literal)
+
+
+def _pack(value: object) -> msgspec.msgpack.Ext:
+    match value:
+        case Exact():
+            code, text = _DECIMAL, str(value)
+        case Wide():
+            code, text = _INTEGER, str(int(value))
+        case Instant():
+            code, text = _INSTANT, f"{value.microseconds} {value.literal}"
+        case Huge():
+            code, text = _HUGE, value.literal
+        case _:
+            raise TypeError(f"a record holds a {type(value).__name__}, which has no encoding")
+    return msgspec.msgpack.Ext(code, text.encode())
+
+
+def _unpack(code: int, data: memoryview) -> Any:
+    text = str(data, "utf-8")
+    if code == _DECIMAL:
+        return Decimal(text)
+    if code == _INTEGER:
+        return int(text)
+    if code == _HUGE:
+        return Huge(text)
+    microseconds, literal = text.split(" ", 1)
+    return Instant(int(microseconds), literal)
+
+
+_encode = msgspec.msgpack.Encoder(enc_hook=_pack).encode
+_decode = msgspec.msgpack.Decoder(list[dict[str, Any]], ext_hook=_unpack).decode
+_parts = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_one = msgspec.msgpack.Decoder(ext_hook=_unpack).decode
+
+
+def encode(records: list[Any]) -> bytes:
+    """The bytes for records made of what `transit.decode` gives."""
+    try:
+        return _encode(records)
+    except OverflowError:  # a plain integer outside 64 bits, which JSON numbers may be
+        return _encode(_widened(records))
+
+
+def _widened(value: Any) -> Any:
+    if type(value) is dict:
+        return {name: _widened(inner) for name, inner in value.items()}
+    if type(value) is list:
+        return [_widened(inner) for inner in value]
+    return Wide(value) if type(value) is int and not -(2**63) <= value < 2**63 else value
+
+
+def decode(data: bytes) -> list[dict[str, Any]]:
+    """The records that `encode` wrote."""
+    return _decode(data)
+
+
+def texts(data: bytes, indexes: Iterable[int]) -> list[str]:
+    """JSON texts of single records: instants as RFC 3339 in UTC, NaN and infinity as strings."""
+    parts = _parts(data)
+    return [str(_json(_speakable(_one(parts[index]))), "utf-8") for index in indexes]
+
+
+def _speak(value: object) -> object:
+    return value.literal if isinstance(value, Instant) else msgspec.Raw(str(value).encode())
+
+
+_json = msgspec.json.Encoder(decimal_format="number", enc_hook=_speak).encode
+
+
+def _speakable(value: Any) -> Any:
+    """The value with what has no JSON number or text of its own replaced."""
+    if type(value) is dict:
+        return {name: _speakable(inner) for name, inner in value.items()}
+    if type(value) is list:
+        return [_speakable(inner) for inner in value]
+    if type(value) is float and not math.isfinite(value):
+        return str(value).upper().replace("INF", "Infinity").replace("NAN", "NaN")
+    return msgspec.Raw(value.literal.encode()) if type(value) is Huge else value
