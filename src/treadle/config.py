@@ -112,10 +112,11 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Any text that is not blank."""
+    """Text that is not blank and, with a `pattern`, is all of it."""
 
-    expected: str = "text that is not blank"
+    expected: str
     hidden: bool = False
+    pattern: str = ".*"
 
     def parse(self, text: str) -> object:
         """The text as it is."""
@@ -124,6 +125,8 @@ class Text:
     def check(self, value: object) -> object:
         """The text as it is."""
         if not isinstance(value, str) or not value.strip() or "\0" in value:
+            raise ValueError(value)
+        if not re.fullmatch(self.pattern, value, re.DOTALL):
             raise ValueError(value)
         return value
 
@@ -160,9 +163,10 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """A URL, perhaps with a password in it."""
+    """A URL, perhaps with a password in it; of any scheme when `schemes` is empty."""
 
     expected: str
+    schemes: tuple[str, ...] = ()
 
     def parse(self, text: str) -> object:
         """The URL as it is."""
@@ -170,7 +174,8 @@ class Url:
 
     def check(self, value: object) -> object:
         """Only that it begins as a URL does; what follows is for whoever opens it."""
-        if not isinstance(value, str) or not re.match(r"[a-z][a-z0-9+.-]*://", value):
+        begin = re.match(r"([a-z][a-z0-9+.-]*)://.", value) if isinstance(value, str) else None
+        if begin is None or (self.schemes and begin[1] not in self.schemes):
             raise ValueError(value)
         return value
 
@@ -263,10 +268,14 @@ def _from_field(f: "Field[Any]", prefix: str) -> Setting:
         default=f.default,
         help=about["help"],
         prefix=prefix,
-        shown_default=str(f.default) if shown is None else shown,
+        shown_default=_as_text(f.default) if shown is None else shown,
         flag=about["flag"],
         file=about["file"],
     )
+
+
+def _as_text(default: object) -> str:
+    return f"{default:g}" if isinstance(default, float) else str(default)
 
 
 @dataclass(frozen=True, repr=False)
@@ -358,7 +367,11 @@ class Config(_Settings):
     )
     secret_key: str | None = _setting(
         None,
-        Text("text that is not blank", hidden=True),
+        Text(
+            "64 hexadecimal digits, as `openssl rand -hex 32` prints them",
+            hidden=True,
+            pattern=r"\s*[0-9a-fA-F]{64}\s*",
+        ),
         "key that secrets are encrypted with, in place of the key file",
         shown="the key file in the data folder",
         flag=False,
@@ -471,7 +484,7 @@ class PushConfig(_Settings):
     )
     url: str | None = _setting(
         None,
-        Url("a URL such as http://127.0.0.1:8484"),
+        Url("a URL such as http://127.0.0.1:8484", ("http", "https")),
         "server to push to",
         shown="the one --host and --port name",
     )

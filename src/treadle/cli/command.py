@@ -1,0 +1,75 @@
+"""What a command is, and how its flags are made from the settings."""
+
+import argparse
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from treadle.config import FILE, PUSH_SETTINGS, SETTINGS, Config, Setting
+from treadle.errors import OperatorFault
+
+Arguments = argparse.Namespace
+
+
+class UsageFault(OperatorFault):
+    """The command line itself cannot be understood."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises instead of printing a page of usage: what is wrong fits in a sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Called by argparse with what is wrong, in lower case, without a full stop."""
+        raise UsageFault(f"{message[:1].upper()}{message[1:]}; see `{self.prog} --help`.")
+
+
+def _no_arguments(_: argparse.ArgumentParser) -> None:
+    """For a command that takes settings only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command.
+
+    Attributes:
+        words: how it is called, ("account", "create").
+        help: one line, without a full stop.
+        run: does it with the settings and the arguments; returns the exit code.
+        arguments: adds what is not a setting to the parser.
+        settings: names of the settings it takes as flags; `data` and `config` go without saying.
+        push: it takes the settings of PushConfig too.
+    """
+
+    words: tuple[str, ...]
+    help: str
+    run: Callable[[Config, Arguments], int]
+    arguments: Callable[[argparse.ArgumentParser], None] = _no_arguments
+    settings: tuple[str, ...] = ()
+    push: bool = False
+
+    @property
+    def flags(self) -> tuple[Setting, ...]:
+        """The settings it takes as flags."""
+        names = {"data", *self.settings}
+        chosen = tuple(s for s in SETTINGS if s.name in names and s.flag)
+        return (*(PUSH_SETTINGS if self.push else ()), *chosen, FILE)
+
+
+def add_settings(parser: argparse.ArgumentParser, settings: Iterable[Setting]) -> None:
+    """Give the parser a flag for every setting; the help names its environment variable.
+
+    The values stay text: they are checked where the other places are checked, with the same words.
+    """
+    group = parser.add_argument_group("settings")
+    for setting in settings:
+        group.add_argument(
+            setting.option,
+            dest=setting.name,
+            metavar=setting.name.upper(),
+            help=f"{setting.help} [{setting.variable}; default: {setting.shown_default}]",
+        )
+
+
+def given(arguments: Arguments, settings: Iterable[Setting]) -> dict[str, str | None]:
+    """Setting name -> the text of its flag, None where it was not given."""
+    return {setting.name: getattr(arguments, setting.name, None) for setting in settings}

@@ -1,0 +1,223 @@
+"""The records of a file, one after the other, however large the file is.
+
+Two forms, told apart by the first byte that is not blank: `[` begins one JSON array of objects, and
+anything else is taken for newline-delimited JSON, one object a line. Memory holds one record and a
+buffer, never the file.
+
+A record goes on as the bytes it came in, so that numbers of any size and precision stay as they
+are. It is looked at only so far that a mistake can be named with its place; the server decides.
+"""
+
+import codecs
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO
+
+import msgspec
+
+from treadle.errors import OperatorFault
+
+RECORD_BYTES_MAX = 20 * 1024 * 1024 - 1024
+"""A request may have 20 MiB (import-api.md 5); a kilobyte goes to what surrounds the record."""
+
+CHUNK_BYTES = 1024 * 1024
+
+_BLANK = " \t\r\n"
+_BYTE_ORDER_MARK = codecs.BOM_UTF8
+
+
+class FeedFault(OperatorFault):
+    """The file is not as it must be; the text names the place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One record as it came.
+
+    Attributes:
+        raw: the bytes of one JSON value.
+        place: where it is, for a person: "line 7" or "record 7".
+        read: bytes of the file up to its end, for a progress bar.
+    """
+
+    raw: bytes
+    place: str
+    read: int
+
+
+def pieces(stream: IO[bytes], skip: int = 0) -> Iterator[Piece]:
+    """The records of a stream in order, without the first `skip` of them.
+
+    Raises:
+        FeedFault: it is neither form, or a record is too large; the text names the place.
+    """
+    head = stream.read(CHUNK_BYTES)
+    begin = len(_BYTE_ORDER_MARK) if head.startswith(_BYTE_ORDER_MARK) else 0
+    while True:
+        stripped = head[begin:].lstrip()
+        if stripped or not (more := stream.read(CHUNK_BYTES)):
+            break
+        head, begin = more, 0
+    found = _array(stream, head[begin:]) if stripped[:1] == b"[" else _lines(stream, head[begin:])
+    for _ in range(skip):
+        next(found, None)
+    yield from found
+
+
+def _lines(stream: IO[bytes], head: bytes) -> Iterator[Piece]:
+    """One record a line; blank lines are none.
+
+    Whole chunks are split at once: far cheaper than asking for one line after the other.
+    """
+    number, read, rest = 0, 0, b""
+    while head:
+        lines = (rest + head).split(b"\n")
+        rest = lines.pop()
+        for line in lines:
+            number += 1
+            read += len(line) + 1
+            if line.strip():
+                yield _bounded(Piece(line.strip(), f"line {number}", read))
+        if len(rest) > RECORD_BYTES_MAX:
+            break
+        head = stream.read(CHUNK_BYTES)
+    if rest.strip():
+        yield _bounded(Piece(rest.strip(), f"line {number + 1}", read + len(rest)))
+
+
+def _array(stream: IO[bytes], head: bytes) -> Iterator[Piece]:
+    """The elements of one JSON array.
+
+    The standard decoder says where a value ends. Where it cannot decode one, the value may go on in
+    the next chunk; chunks double, so that a large value is not tried too often.
+    """
+    # Bytes that are not UTF-8 go on as they are, for the server to refuse with its own words.
+    decode = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse_constant)
+    number, read, chunk = 0, 0, CHUNK_BYTES
+    buffer, at, ended = decode.decode(head).lstrip(_BLANK), 1, not head
+    separator = True  # whether a value may come now
+    while True:
+        at = _past_blank(buffer, at)
+        if at < len(buffer):
+            sign = buffer[at]
+            if sign == "]" and not (separator and number):
+                rest = buffer[at + 1 :].encode(errors="surrogateescape")
+                while rest:
+                    if rest.strip():
+                        raise FeedFault(f"Something follows the array, after record {number}.")
+                    rest = stream.read(CHUNK_BYTES)
+                return
+            if sign == "," and not separator:
+                separator = True
+                at += 1
+                continue
+            if not separator or sign in ",]":
+                raise FeedFault(
+                    f"A comma is missing or is too many in the array, after record {number}."
+                )
+            try:
+                end = decoder.raw_decode(buffer, at)[1] if sign == "{" else None
+            except RecursionError:
+                raise FeedFault(f"Record {number + 1} is nested too deeply.") from None
+            except json.JSONDecodeError as error:
+                if ended or len(buffer) - at > RECORD_BYTES_MAX:
+                    raise FeedFault(
+                        f"Record {number + 1} is not JSON, or not within "
+                        f"{RECORD_BYTES_MAX} bytes: {error.msg}."
+                    ) from None
+            except ValueError as error:
+                raise FeedFault(f"Record {number + 1} is not JSON: {error}.") from None
+            else:
+                if end is None:
+                    raise FeedFault(f"Record {number + 1} is not a JSON object.")
+                number += 1
+                raw = buffer[at:end].encode(errors="surrogateescape")
+                read += len(raw) + 1
+                yield _bounded(Piece(raw, f"record {number}", read))
+                at, separator, chunk = end, False, CHUNK_BYTES
+                continue
+        elif ended:
+            raise FeedFault(f"The array has no end, after record {number}.")
+        more = stream.read(chunk)
+        ended = not more
+        buffer, at, chunk = buffer[at:] + decode.decode(more, ended), 0, chunk * 2
+
+
+def _past_blank(text: str, at: int) -> int:
+    while at < len(text) and text[at] in _BLANK:
+        at += 1
+    return at
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _bounded(piece: Piece) -> Piece:
+    if len(piece.raw) > RECORD_BYTES_MAX:
+        raise FeedFault(
+            f"The record at {piece.place} has more than {RECORD_BYTES_MAX} bytes, "
+            "which is the most a request can hold."
+        )
+    return piece
+
+
+# Looking at a record -----------------------------------------------------------------------------
+
+_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_SEQUENCE = msgspec.json.Decoder(int)
+_NULL = msgspec.Raw(b"null")
+
+
+def check(piece: Piece, keys: tuple[str, ...], sequence_field: str | None) -> int | None:
+    """Look at a record so far as the command needs to.
+
+    Args:
+        piece: the record.
+        keys: fields that are to be there and not null (import-api.md 7.3).
+        sequence_field: field that has the sequence, or None.
+
+    Returns:
+        The sequence of `sequence_field`; None without one.
+
+    Raises:
+        FeedFault: it is no JSON object, or a field is not as it must be; names the place.
+    """
+    fields = _fields(piece)
+    for key in keys:
+        if bytes(fields.get(key, _NULL)) == b"null":
+            problem = "is null" if key in fields else "is missing"
+            raise FeedFault(f"The key field {key!r} {problem} in the record at {piece.place}.")
+    if sequence_field is None:
+        return None
+    raw = bytes(fields.get(sequence_field, b""))
+    try:
+        sequence = _SEQUENCE.decode(raw)
+    except msgspec.DecodeError:
+        sequence = 2**63
+    if not -(2**63) <= sequence < 2**63:
+        found = raw[:40].decode("utf-8", "replace") or "missing"
+        raise FeedFault(
+            f"The sequence field {sequence_field!r} is to be a whole number below 2^63, "
+            f"and it is {found} in the record at {piece.place}."
+        )
+    return sequence
+
+
+def _fields(piece: Piece) -> dict[str, msgspec.Raw]:
+    """The record's fields, each as raw JSON."""
+    try:
+        return _DECODER.decode(piece.raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        first = error
+    # The server takes what the fast decoder refuses: unpaired surrogate escapes.
+    try:
+        value = json.loads(piece.raw, parse_float=str, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise FeedFault(f"The record at {piece.place} is not a JSON object: {first}.")
+    # parse_float=str makes fractions into text here, which neither a key nor a sequence minds.
+    return {name: msgspec.Raw(json.dumps(inner).encode()) for name, inner in value.items()}

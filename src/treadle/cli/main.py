@@ -1,0 +1,161 @@
+"""The command `treadle`: finds the command, reads the settings, runs it, says what went wrong.
+
+Exit codes: 0 done; 2 something that the reader of the message can mend, or that may pass by itself;
+130 stopped by Ctrl-C; 141 nobody reads the output any more; 1 a fault of treadle's own.
+"""
+
+import argparse
+import difflib
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+
+from treadle import __version__
+from treadle.cli import account, push, query, serve, source, token
+from treadle.cli.command import Command, Parser, UsageFault, add_settings, given
+from treadle.config import FILE, SETTINGS, Config
+from treadle.errors import Defect, TreadleError
+
+COMMANDS: tuple[Command, ...] = (
+    serve.COMMAND,
+    *account.COMMANDS,
+    *source.COMMANDS,
+    *token.COMMANDS,
+    push.COMMAND,
+    query.COMMAND,
+)
+
+GROUPS = {
+    (): "Take JSON records over HTTP and load them into database tables.",
+    ("account",): "Accounts and their tokens for the control API.",
+    ("account", "token"): "Tokens for the control API.",
+    ("source",): "Sources: who may push, each into a schema of its own.",
+    ("token",): "Import API tokens of a source.",
+}
+"""What the words before the last one mean."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the words after `treadle`; those of this process when None.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except Defect:
+        raise
+    except TreadleError as error:
+        print(f"treadle: {sentence(str(error))}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit; give it somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def sentence(text: str) -> str:
+    """One line that begins and ends as a sentence does; rooms below write it without."""
+    text = " ".join(text.split())
+    if re.match(r"[a-z]+[ ,]", text):
+        text = text[0].upper() + text[1:]
+    return text if text.endswith((".", "?", "!")) else text + "."
+
+
+def _run(argv: list[str]) -> int:
+    parser, leaves = build()
+    check_names(argv, leaves)
+    arguments, left = parser.parse_known_args(argv)
+    command: Command = arguments.command
+    if left:
+        called = " ".join(("treadle", *command.words))
+        raise UsageFault(f"`{called}` cannot use {left[0]!r}; see `{called} --help`.")
+    config = Config.read(given(arguments, (*SETTINGS, FILE)))
+    return command.run(config, arguments)
+
+
+def build() -> tuple[Parser, dict[tuple[str, ...], Parser]]:
+    """The parser of everything, and the parser of each command by its words."""
+    top = _parser("treadle", GROUPS[()])
+    top.add_argument("--version", action="version", version=f"treadle {__version__}")
+    inner: dict[tuple[str, ...], argparse._SubParsersAction[Parser]] = {}
+    leaves: dict[tuple[str, ...], Parser] = {}
+
+    def children(words: tuple[str, ...]) -> "argparse._SubParsersAction[Parser]":
+        if words not in inner:
+            parser = top
+            if words:
+                about = GROUPS[words]
+                parser = children(words[:-1]).add_parser(
+                    words[-1], help=about, description=about, allow_abbrev=False
+                )
+            inner[words] = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+        return inner[words]
+
+    for command in COMMANDS:
+        leaf = children(command.words[:-1]).add_parser(
+            command.words[-1],
+            help=command.help,
+            description=f"{command.help[:1].upper()}{command.help[1:]}.",
+            allow_abbrev=False,
+        )
+        command.arguments(leaf)
+        add_settings(leaf, command.flags)
+        leaf.set_defaults(command=command)
+        leaves[command.words] = leaf
+    return top, leaves
+
+
+def _parser(name: str, about: str) -> Parser:
+    return Parser(prog=name, description=about, allow_abbrev=False)
+
+
+def check_names(argv: Sequence[str], leaves: dict[tuple[str, ...], Parser]) -> None:
+    """Refuse a command or a flag that is none, with the nearest one that is.
+
+    Done before argparse looks, which would first complain of the flag that the misspelt one was
+    meant to be.
+
+    Raises:
+        UsageFault: for the first such word.
+    """
+    words: tuple[str, ...] = ()
+    while words not in leaves:
+        known = sorted({name[len(words)] for name in leaves if name[: len(words)] == words})
+        called = " ".join(("treadle", *words))
+        if len(argv) == len(words):
+            raise UsageFault(f"`{called}` is to be followed by {_one_of(known)}.")
+        word = argv[len(words)]
+        if word.startswith("-"):
+            return  # --help or --version, or something argparse refuses
+        if word not in known:
+            raise UsageFault(
+                f"There is no command `{called} {word}`{_did_you_mean(f'{called} {word}', leaves)}"
+            )
+        words = (*words, word)
+    options = {"--help", *re.findall(r"--[\w-]+", leaves[words].format_usage())}
+    for word in argv[len(words) :]:
+        name = word.partition("=")[0]
+        if word == "--":
+            return
+        if name.startswith("--") and " " not in name and name not in options:
+            called = " ".join(("treadle", *words))
+            near = difflib.get_close_matches(name, list(options), n=1)
+            meant = f"did you mean {near[0]}?" if near else f"see `{called} --help`."
+            raise UsageFault(f"`{called}` has no flag {name}; {meant}")
+
+
+def _did_you_mean(called: str, leaves: Iterable[tuple[str, ...]]) -> str:
+    every = [" ".join(("treadle", *words)) for words in leaves]
+    near = difflib.get_close_matches(called, every, n=1, cutoff=0.7)
+    return f"; did you mean `{near[0]}`?" if near else "; see `treadle --help`."
+
+
+def _one_of(words: Sequence[str]) -> str:
+    return ", ".join(words[:-1]) + " or " + words[-1] if len(words) > 1 else words[0]

@@ -1,0 +1,113 @@
+"""How results are printed: a table for a person, JSON and CSV for a program."""
+
+import base64
+import csv
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+
+
+def print_json(value: object) -> None:
+    """One JSON value on one line; for values of `plain`."""
+    print(_ENCODER.encode(value).decode())
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table that fits its terminal; in a pipe, as wide as it needs to be."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    kept = [[plain(value) for value in row] for row in rows]
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for index, column in enumerate(columns):
+        numbers = any(_number(row[index]) for row in kept)
+        table.add_column(Text(column), justify="right" if numbers else "left", overflow="fold")
+    for row in kept:
+        table.add_row(*(Text(text(value)) for value in row))
+    console = Console(width=None if sys.stdout.isatty() else 1_000_000, highlight=False)
+    console.print(table)
+
+
+def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """CSV with a header line; NULL is an empty field."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([text(plain(value)) for value in row] for row in rows)
+
+
+def print_objects(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A JSON array, one object a line. A column name that occurs again gets a number: a, a_2."""
+    names = _distinct(columns)
+    before = "["
+    for row in rows:
+        value = dict(zip(names, map(plain, row), strict=True))
+        print(before, _ENCODER.encode(value).decode(), sep="", end="")
+        before = ",\n "
+    print("]" if before != "[" else "[]")
+
+
+def plain(value: object) -> Any:
+    """A value of a database as JSON has it.
+
+    Times are ISO 8601 in UTC with a Z; one without a zone is in UTC already, as everything treadle
+    loads. Bytes are base64. Numbers that JSON does not have (NaN, infinities) are null.
+    """
+    match value:
+        case datetime():
+            in_utc = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+            return in_utc.isoformat().replace("+00:00", "Z")
+        case date() | time():
+            return value.isoformat()
+        case timedelta():
+            return str(value)
+        case bytes() | bytearray() | memoryview():
+            return base64.b64encode(value).decode()
+        case Decimal():
+            return value if value.is_finite() else None
+        case UUID():
+            return str(value)
+        case Mapping():
+            return {str(key): plain(inner) for key, inner in value.items()}
+        case list() | tuple() | set():
+            return [plain(inner) for inner in value]
+        case None | bool() | int() | float() | str():
+            return value
+        case _:
+            return str(value)
+
+
+def text(value: object) -> str:
+    """A plain value in a table or a CSV field: text bare, null empty, anything else as JSON."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else _ENCODER.encode(value).decode()
+
+
+def moment(microseconds: int | None) -> datetime | None:
+    """A time of the store, to the second."""
+    if microseconds is None:
+        return None
+    return datetime.fromtimestamp(microseconds // 1_000_000, UTC)
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+
+
+def _distinct(columns: Sequence[str]) -> list[str]:
+    names: list[str] = []
+    for column in columns:
+        name, number = column, 1
+        while name in names or (number > 1 and name in columns):
+            number += 1
+            name = f"{column}_{number}"
+        names.append(name)
+    return names

@@ -1,0 +1,300 @@
+"""`treadle push`: the records of a file into a table, by way of the Import API."""
+
+import argparse
+import asyncio
+import hashlib
+import os
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+from treadle.cli.batch import Batch, Form, batches
+from treadle.cli.bookmark import Bookmark, Progress
+from treadle.cli.command import Arguments, Command, given
+from treadle.cli.feed import pieces
+from treadle.cli.meter import Meter, meter
+from treadle.cli.store import opened, source_named
+from treadle.config import PUSH_SETTINGS, Config, PushConfig
+from treadle.errors import OperatorFault, TryLater
+from treadle.store.model import Source
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        help="newline-delimited JSON or a JSON array of objects; - is standard input",
+    )
+    parser.add_argument("--table", required=True, metavar="NAME", help="table to push to")
+    parser.add_argument(
+        "--key",
+        required=True,
+        action="append",
+        metavar="FIELD",
+        help="key field; repeat it for a key of several fields",
+    )
+    parser.add_argument(
+        "--sequence-field",
+        metavar="FIELD",
+        help="field with the sequence, a whole number (default: made from the time, "
+        "so that later records and later pushes win)",
+    )
+    parser.add_argument(
+        "--no-resume",
+        action="store_true",
+        help="begin at the first record, also where an earlier push was interrupted",
+    )
+
+
+def run(config: Config, arguments: Arguments) -> int:
+    """Push a file."""
+    push = PushConfig.read(given(arguments, PUSH_SETTINGS))
+    target = find_target(config, push)
+    form = Form(target.client_id, arguments.table, tuple(arguments.key))
+    with _opened(arguments.file) as stream:
+        bookmark = None
+        if arguments.file != "-" and not arguments.no_resume:
+            bookmark = Bookmark(
+                config.push_path,
+                Path(arguments.file),
+                target.url,
+                target.identity,
+                form.table,
+                *form.keys,
+                f"sequence={arguments.sequence_field}",
+            )
+        earlier = bookmark.read() if bookmark else None
+        # Nanoseconds: 19 digits, and a billion records take no more than a second of them.
+        progress = earlier or Progress(base=time.time_ns(), records=0)
+        begun = time.monotonic()
+        with meter(_size(stream), progress.records) as shown:
+            job = Job(form, target, push, arguments.sequence_field, bookmark, shown, progress)
+            try:
+                asyncio.run(job.run(stream))
+            except KeyboardInterrupt:
+                print(f"treadle: stopped; {job.told()}", file=sys.stderr)
+                return 130
+            except (OperatorFault, TryLater) as error:
+                raise type(error)(f"{error} ({job.told()})") from error
+        seconds = time.monotonic() - begun
+    if bookmark:
+        bookmark.remove()
+    sent = job.progress.records - progress.records
+    rate = f"{sent / seconds:,.0f} records/s" if seconds else "at once"
+    before = f", after {progress.records:,} of an earlier run" if earlier else ""
+    print(f"Pushed {sent:,} records to {form.table} in {seconds:.1f} s ({rate}){before}.")
+    return 0
+
+
+# Where to ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Target:
+    """Where to push, and as whom.
+
+    Attributes:
+        identity: tells one source from another without giving a token away.
+    """
+
+    url: str
+    token: str
+    client_id: int
+    identity: str
+
+
+def find_target(config: Config, push: PushConfig) -> Target:
+    """Everything that was not given comes from the store in the data folder.
+
+    Raises:
+        OperatorFault: something is still missing; the text says which command or flag gives it.
+    """
+    url = (push.url or config.url).rstrip("/")
+    if push.token is not None:
+        return Target(url, push.token, _client_id(config, push), _digest(push.token).hex())
+    with opened(config) as store:
+        if push.source is None:
+            source = only_one(store.sources())
+        else:
+            source = source_named(store, None, push.source)
+        kept = [token for token in store.tokens(source.id) if token.secret is not None]
+    if not kept or kept[-1].secret is None:
+        raise OperatorFault(
+            f"No token of the source {source.name} is kept here; make one with "
+            f"`treadle token create {source.name}`, and give it in TREADLE_PUSH_TOKEN."
+        )
+    client_id = source.account_id if push.client_id is None else push.client_id
+    return Target(url, kept[-1].secret, client_id, f"source {source.id}")
+
+
+def only_one(sources: Iterable[Source]) -> Source:
+    """The only source that pushes are accepted for.
+
+    Raises:
+        OperatorFault: none or several; says which command to type.
+    """
+    active = [source for source in sources if source.type == "import_api" and source.active]
+    if not active:
+        raise OperatorFault(
+            "There is no active source to push to; "
+            "make one with `treadle source create DISPLAY_NAME`."
+        )
+    if len(active) > 1:
+        names = ", ".join(source.name for source in active)
+        raise OperatorFault(f"There are several sources, say which with --source: {names}.")
+    return active[0]
+
+
+def _client_id(config: Config, push: PushConfig) -> int:
+    """The client a given token belongs to."""
+    if push.client_id is not None:
+        return push.client_id
+    if push.token is not None and config.store_path.exists():
+        with opened(config) as store:
+            pusher = store.pusher(_digest(push.token))
+        if pusher is not None:
+            return pusher.account_id
+    raise OperatorFault("Say with --client-id which client the token belongs to.")
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
+
+
+# The work ----------------------------------------------------------------------------------------
+
+
+class Job:
+    """One run of a push.
+
+    Attributes:
+        progress: what the server has.
+    """
+
+    def __init__(
+        self,
+        form: Form,
+        target: Target,
+        push: PushConfig,
+        sequence_field: str | None,
+        bookmark: Bookmark | None,
+        shown: Meter,
+        progress: Progress,
+    ) -> None:
+        self.progress = progress
+        self._form = form
+        self._target = target
+        self._push = push
+        self._sequence_field = sequence_field
+        self._bookmark = bookmark
+        self._shown = shown
+
+    async def run(self, stream: IO[bytes]) -> None:
+        """Push everything that was not pushed by an earlier run."""
+        # A tenth of a second to import, which other commands need not spend.
+        import httpx
+
+        from treadle.cli.sender import TIMEOUT, Sender
+
+        start = self.progress.records
+        found = batches(
+            pieces(stream, start),
+            self._form.keys,
+            self._sequence_field,
+            self.progress.base,
+            start,
+            self._push.batch_records,
+        )
+        # A proxy for the world outside is none for this machine.
+        proxied = urlsplit(self._target.url).hostname not in ("127.0.0.1", "::1", "localhost")
+        async with httpx.AsyncClient(
+            base_url=self._target.url,
+            headers={
+                "Authorization": f"Bearer {self._target.token}",
+                "Content-Type": "application/json",
+            },
+            timeout=TIMEOUT,
+            trust_env=proxied,
+            limits=httpx.Limits(max_connections=self._push.connections),
+        ) as client:
+            sender = Sender(client, self._form, self._push.retry_seconds, self._shown.waiting)
+            await sender.send_all(
+                read_ahead(found, self._push.connections), self._push.connections, self._note
+            )
+
+    def told(self) -> str:
+        """How far it came, for a message about why it ended."""
+        done = f"{self.progress.records:,} records were pushed"
+        return f"{done}; the same command goes on from there" if self._bookmark else done
+
+    def _note(self, batch: Batch) -> None:
+        self.progress = Progress(self.progress.base, batch.end)
+        if self._bookmark:
+            self._bookmark.write(self.progress)
+        self._shown.advance(batch.end, batch.pieces[-1].read)
+
+
+async def read_ahead(found: Iterator[Batch], ahead: int) -> AsyncIterator[Batch]:
+    """Batches read by a thread of their own, at most `ahead` of them before they are needed.
+
+    Standard input may block for as long as it likes: requests under way are answered meanwhile, and
+    the thread, a daemon, does not keep the process from ending.
+    """
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[Batch | Exception | None] = asyncio.Queue()
+    room = threading.Semaphore(ahead)
+
+    def hand_over(item: Batch | Exception | None) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits for it any more
+            loop.call_soon_threadsafe(queue.put_nowait, item)
+
+    def read() -> None:
+        try:
+            for batch in found:
+                room.acquire()
+                hand_over(batch)
+        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+            hand_over(error)
+        else:
+            hand_over(None)
+
+    threading.Thread(target=read, daemon=True, name="read").start()
+    while (item := await queue.get()) is not None:
+        if isinstance(item, OSError):
+            raise OperatorFault(f"The file cannot be read any further: {item.strerror}.") from item
+        if isinstance(item, Exception):
+            raise item
+        room.release()
+        yield item
+
+
+def _opened(name: str) -> IO[bytes]:
+    """The file, or standard input; unbuffered, as `pieces` reads large chunks."""
+    try:
+        if name == "-":
+            return open(0, "rb", buffering=0, closefd=False)
+        return Path(name).open("rb", buffering=0)
+    except OSError as error:
+        raise OperatorFault(f"The file {name} cannot be read: {error.strerror}.") from None
+
+
+def _size(stream: IO[bytes]) -> int | None:
+    """Bytes of the file; None for a pipe."""
+    status = os.fstat(stream.fileno())
+    return status.st_size or None
+
+
+COMMAND = Command(
+    words=("push",),
+    help="push the records of a file into a table",
+    run=run,
+    arguments=_arguments,
+    settings=("host", "port"),
+    push=True,
+)

@@ -1,0 +1,80 @@
+"""`treadle query`: look into the default destination."""
+
+import argparse
+import time
+from collections.abc import Callable
+
+from treadle.cli.command import Arguments, Command
+from treadle.cli.output import print_csv, print_objects, print_table
+from treadle.cli.store import opened
+from treadle.config import Config
+from treadle.destinations.protocol import QueryResult, Unavailable
+
+PATIENCE_SECONDS = 10.0
+"""How long to wait for a database that the loader holds; a load seldom takes a second."""
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sql", metavar="SQL", help="one statement, for example a SELECT")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print a JSON array of objects")
+    form.add_argument("--csv", action="store_true", help="print CSV with a header line")
+
+
+def run(config: Config, arguments: Arguments) -> int:
+    """Run one statement, reading only."""
+    result = ask(destination_url(config), arguments.sql)
+    if arguments.json:
+        print_objects(result.columns, result.rows)
+    elif arguments.csv:
+        print_csv(result.columns, result.rows)
+    else:
+        print_table(result.columns, result.rows)
+    return 0
+
+
+def destination_url(config: Config) -> str:
+    """Where rows go: as the settings say, or as the store remembers when they do not."""
+    if config.destination is None and config.store_path.exists():
+        with opened(config) as store:
+            accounts = store.accounts()
+            defaults = {account.destination_id for account in accounts}
+            urls = {d.url for d in store.destinations() if d.id in defaults}
+        if len(urls) == 1:
+            return urls.pop()
+    return config.destination_url
+
+
+def ask(
+    url: str,
+    sql: str,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> QueryResult:
+    """The rows; a database that somebody else holds is asked again for `PATIENCE_SECONDS`.
+
+    Raises:
+        Unavailable: it is still held, or cannot be reached.
+    """
+    from treadle.destinations.registry import open_url
+
+    destination = open_url(url)
+    until = clock() + PATIENCE_SECONDS
+    while True:
+        try:
+            with destination.open(read_only=True) as session:
+                return session.query(sql)
+        except Unavailable:
+            if clock() >= until:
+                raise
+        sleep(0.05)
+
+
+COMMAND = Command(
+    words=("query",),
+    help="run a statement in the destination and print its rows",
+    run=run,
+    arguments=_arguments,
+    settings=("destination",),
+)

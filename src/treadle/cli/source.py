@@ -1,0 +1,183 @@
+"""`treadle source ...`: who may push, each into a schema of its own."""
+
+import argparse
+import sys
+import time
+
+from treadle.cli.command import Arguments, Command
+from treadle.cli.output import moment, plain, print_json, print_table
+from treadle.cli.store import account_named, opened, source_named
+from treadle.config import Config
+from treadle.errors import OperatorFault
+from treadle.store.model import Source
+
+COLUMNS = ("id", "name", "display_name", "type", "state", "stitch_client_id", "created_at")
+
+
+def _create_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("display_name", metavar="DISPLAY_NAME", help="its name for people")
+    parser.add_argument("--name", help="name of its schema (default: made from the display name)")
+    parser.add_argument("--account", metavar="ID", help="id or name (default: the only one)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def create(config: Config, arguments: Arguments) -> int:
+    """Make a source with a token that may push to it."""
+    from treadle.control.names import derive, legal
+    from treadle.store.errors import NameTaken
+
+    wanted = arguments.name
+    name = derive(arguments.display_name) if wanted is None else wanted
+    if not legal(name):
+        made = "" if wanted is not None else f", made from {arguments.display_name!r},"
+        raise OperatorFault(
+            f"The name {name!r}{made} cannot be a schema: it is to have 1 to 49 of the characters "
+            "a-z, 0-9, _ and $, and to begin with a letter or _; give another one with --name."
+        )
+    with opened(config) as store:
+        account = account_named(store, arguments.account)
+        try:
+            source = store.create_source(
+                account.id,
+                type="import_api",
+                display_name=arguments.display_name,
+                name=name,
+                # The token below is asked for, so it is not one that may vanish unused
+                # (connect-api.md 2.6).
+                bootstrap_token=False,
+            )
+        except NameTaken:
+            raise OperatorFault(
+                f"There is a source with the name {name!r} already; give another one with --name."
+            ) from None
+        token = store.create_token(account.id, source.id)
+    if arguments.json:
+        made_ = {"source_id": source.id, "name": source.name, "display_name": source.display_name}
+        print_json(
+            {"stitch_client_id": account.id}
+            | made_
+            | {"token_id": token.id, "access_token": token.secret}
+        )
+    else:
+        print(f"stitch_client_id: {account.id}")
+        print(f"source_id: {source.id}")
+        print(f"name: {source.name}")
+        print(f"access_token: {token.secret}")
+    return 0
+
+
+def _list_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--account", metavar="ID", help="only of this account")
+    parser.add_argument("--deleted", action="store_true", help="deleted ones too")
+    parser.add_argument("--json", action="store_true", help="print a JSON array")
+
+
+def list_(config: Config, arguments: Arguments) -> int:
+    """List the sources."""
+    with opened(config) as store:
+        account = account_named(store, arguments.account) if arguments.account else None
+        sources = store.sources(account.id if account else None)
+    rows = [
+        (s.id, s.name, s.display_name, s.type, state(s), s.account_id, moment(s.created_at))
+        for s in sources
+        if arguments.deleted or s.deleted_at is None
+    ]
+    if arguments.json:
+        print_json([dict(zip(COLUMNS, map(plain, row), strict=True)) for row in rows])
+    else:
+        print_table(COLUMNS, rows)
+    return 0
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help="name or id of the source")
+    parser.add_argument("--account", metavar="ID", help="account of the source (default: any)")
+
+
+def pause(config: Config, arguments: Arguments) -> int:
+    """Refuse pushes to a source; what was accepted before is still loaded (connect-api.md 4.3)."""
+    return _set_pause(config, arguments, time.time_ns() // 1000)
+
+
+def unpause(config: Config, arguments: Arguments) -> int:
+    """Accept pushes to a source again."""
+    return _set_pause(config, arguments, None)
+
+
+def _set_pause(config: Config, arguments: Arguments, paused_at: int | None) -> int:
+    with opened(config) as store:
+        account = account_named(store, arguments.account) if arguments.account else None
+        source = source_named(store, account, arguments.source)
+        changed = store.update_source(source.account_id, source.id, paused_at=paused_at)
+    if changed is None:  # somebody else deleted it just now
+        raise OperatorFault(f"The source {source.name} was deleted.")
+    print(f"Source {changed.name} ({changed.id}) is {state(changed)}.")
+    return 0
+
+
+def _delete_arguments(parser: argparse.ArgumentParser) -> None:
+    _arguments(parser)
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def delete(config: Config, arguments: Arguments) -> int:
+    """Delete a source for good; its tables stay (connect-api.md 4.3)."""
+    with opened(config) as store:
+        account = account_named(store, arguments.account) if arguments.account else None
+        source = source_named(store, account, arguments.source)
+        if not arguments.yes and not _agreed(source):
+            return 0
+        if store.delete_source(source.account_id, source.id) is None:
+            raise OperatorFault(f"The source {source.name} was deleted already.")
+    print(f"Deleted source {source.name} ({source.id}); its tables stay.")
+    return 0
+
+
+def _agreed(source: Source) -> bool:
+    if not sys.stdin.isatty():
+        raise OperatorFault(
+            f"Deleting the source {source.name} cannot be undone; add --yes to do it."
+        )
+    question = f"Delete the source {source.name} ({source.id}) for good? [y/N] "
+    return input(question).strip().lower() in ("y", "yes")
+
+
+def state(source: Source) -> str:
+    """One word for a person."""
+    if source.deleted_at is not None:
+        return "deleted"
+    return "active" if source.active else "paused"
+
+
+COMMANDS = (
+    Command(
+        words=("source", "list"),
+        help="list the sources",
+        run=list_,
+        arguments=_list_arguments,
+    ),
+    Command(
+        words=("source", "create"),
+        help="make a source and print its token",
+        run=create,
+        arguments=_create_arguments,
+    ),
+    Command(
+        words=("source", "pause"),
+        help="refuse pushes to a source",
+        run=pause,
+        arguments=_arguments,
+    ),
+    Command(
+        words=("source", "unpause"),
+        help="accept pushes to a source again",
+        run=unpause,
+        arguments=_arguments,
+    ),
+    Command(
+        words=("source", "delete"),
+        help="delete a source for good; its tables stay",
+        run=delete,
+        arguments=_delete_arguments,
+    ),
+)

@@ -1,0 +1,146 @@
+"""`treadle token ...`: Import API tokens of a source."""
+
+import argparse
+import getpass
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from treadle.cli.command import Arguments, Command
+from treadle.cli.output import moment, plain, print_json, print_table
+from treadle.cli.store import account_named, opened, source_named
+from treadle.config import Config
+from treadle.errors import OperatorFault
+from treadle.store.model import Source
+
+if TYPE_CHECKING:
+    from treadle.store.store import Store
+
+COLUMNS = ("token_id", "created_at", "first_used_at", "last_used_at", "uses")
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help="name or id of the source")
+    parser.add_argument("--account", metavar="ID", help="account of the source (default: any)")
+
+
+def _json_arguments(parser: argparse.ArgumentParser) -> None:
+    _arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def list_(config: Config, arguments: Arguments) -> int:
+    """List a source's tokens, without their secrets."""
+    with opened(config) as store:
+        account = account_named(store, arguments.account) if arguments.account else None
+        source = source_named(store, account, arguments.source)
+        rows = [
+            (t.id, moment(t.created_at), moment(t.first_used_at), moment(t.last_used_at), t.uses)
+            for t in store.tokens(source.id)
+        ]
+    if arguments.json:
+        print_json([dict(zip(COLUMNS, map(plain, row), strict=True)) for row in rows])
+    else:
+        print_table(COLUMNS, rows)
+    return 0
+
+
+def create(config: Config, arguments: Arguments) -> int:
+    """Make a token; two may be active, so that one can replace the other without a gap."""
+    with opened(config) as store:
+        account = account_named(store, arguments.account) if arguments.account else None
+        source = source_named(store, account, arguments.source)
+        with _room(store, source):
+            token = store.create_token(source.account_id, source.id)
+    if arguments.json:
+        made = {"token_id": token.id, "access_token": token.secret}
+        print_json({"stitch_client_id": source.account_id, "source_id": source.id} | made)
+    else:
+        print(f"stitch_client_id: {source.account_id}")
+        print(f"token_id: {token.id}")
+        print(f"access_token: {token.secret}")
+    return 0
+
+
+def _revoke_arguments(parser: argparse.ArgumentParser) -> None:
+    _arguments(parser)
+    parser.add_argument("token_id", metavar="TOKEN_ID", help="as `treadle token list` shows it")
+
+
+def revoke(config: Config, arguments: Arguments) -> int:
+    """Revoke a token at once."""
+    with opened(config) as store:
+        account = account_named(store, arguments.account) if arguments.account else None
+        source = source_named(store, account, arguments.source)
+        active = [t for t in store.tokens(source.id) if str(t.id) == arguments.token_id]
+        if not active or not store.revoke_token(source.account_id, source.id, active[0].id):
+            raise OperatorFault(
+                f"The source {source.name} has no active token {arguments.token_id}; "
+                f"`treadle token list {source.name}` shows what it has."
+            )
+    print(f"Revoked token {active[0].id} of {source.name}.")
+    return 0
+
+
+def import_(config: Config, arguments: Arguments) -> int:
+    """Take over a token made elsewhere, so that clients that have it need no change.
+
+    It is read from standard input: other users of the machine can see a command's arguments.
+    """
+    if sys.stdin.isatty():
+        secret = getpass.getpass("Token (not shown): ").strip()
+    else:
+        secret = sys.stdin.readline().strip()
+    if not secret or not secret.isascii() or any(c.isspace() for c in secret):
+        raise OperatorFault("The token on standard input is to be one line without blanks.")
+    with opened(config) as store:
+        account = account_named(store, arguments.account) if arguments.account else None
+        source = source_named(store, account, arguments.source)
+        with _room(store, source):
+            token = store.import_token(source.id, secret)
+    print(f"Imported token {token.id} into {source.name}.")
+    return 0
+
+
+@contextmanager
+def _room(store: "Store", source: Source) -> Iterator[None]:
+    """Says what to type when a source has as many tokens as it may have (connect-api.md 2.6)."""
+    from treadle.store.errors import TooManyTokens
+
+    try:
+        yield
+    except TooManyTokens as error:
+        active = " and ".join(str(token.id) for token in store.tokens(source.id))
+        raise OperatorFault(
+            f"The source {source.name} has {error.limit} active tokens ({active}), the most it may "
+            f"have; revoke one first: `treadle token revoke {source.name} TOKEN_ID`."
+        ) from None
+
+
+COMMANDS = (
+    Command(
+        words=("token", "list"),
+        help="list a source's active tokens",
+        run=list_,
+        arguments=_json_arguments,
+    ),
+    Command(
+        words=("token", "create"),
+        help="make a token and print it",
+        run=create,
+        arguments=_json_arguments,
+    ),
+    Command(
+        words=("token", "revoke"),
+        help="revoke a token at once",
+        run=revoke,
+        arguments=_revoke_arguments,
+    ),
+    Command(
+        words=("token", "import"),
+        help="take over a token made elsewhere, read from standard input",
+        run=import_,
+        arguments=_arguments,
+    ),
+)
