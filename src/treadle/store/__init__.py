@@ -1,0 +1,1 @@
+"""Who may push where, and what became of it."""

@@ -20,6 +20,23 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountToken:
+    """A Connect API token as it is listed: the token itself is not kept (connect-api.md 1.3).
+
+    Attributes:
+        last_four: its last four characters.
+        disabled_at: since when it opens nothing; None while it does.
+    """
+
+    id: int
+    account_id: int
+    last_four: str
+    description: str
+    created_at: int
+    disabled_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Something that may push; one destination schema (connect-api.md 3.1)."""
 
@@ -163,3 +180,18 @@ class TableStatus:
     error: str | None
     error_since: int | None
     stopped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """The answer that was given to a request with an idempotency key.
+
+    Attributes:
+        digest: of the request, to tell a repetition from another request with the same key.
+        answer: what was answered, as its owner wrote it.
+        at: when.
+    """
+
+    digest: bytes
+    answer: bytes
+    at: int

@@ -1,0 +1,228 @@
+"""The door to SQLite or PostgreSQL: connections, transactions, and whose fault a failure is.
+
+Several processes use one store at once. On SQLite a transaction that writes begins with BEGIN
+IMMEDIATE: it waits for its turn before it reads anything, so it never has to give up half way.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError
+from sqlalchemy.exc import OperationalError as SqlOperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.schema import Table
+
+from treadle.errors import Defect, OperatorFault, TryLater
+from treadle.store.schema import meta
+from treadle.store.secrets import Cipher
+
+BUSY_TIMEOUT_MS: Final = 30_000  # longer than any write transaction of treadle's takes
+
+Insert = sqlite.Insert | postgresql.Insert
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A transaction that is open now, and what the statements in it need from outside.
+
+    Attributes:
+        now: when it began; microseconds since 1970, UTC.
+        mint: prefix -> a new token.
+    """
+
+    connection: Connection
+    now: int
+    cipher: Cipher
+    mint: Callable[[str], str]
+
+    def insert(self, table: Table) -> Insert:
+        """An INSERT that can say ON CONFLICT."""
+        if self.connection.dialect.name == "sqlite":
+            return sqlite.insert(table)
+        return postgresql.insert(table)
+
+
+class Database:
+    """Transactions on one database.
+
+    Args:
+        url: `sqlite:///path/of/a/file` or `postgresql://...`.
+        clock: microseconds since 1970, UTC.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        cipher: Cipher,
+        clock: Callable[[], int],
+        mint: Callable[[str], str],
+    ) -> None:
+        self._engine = make_engine(url)
+        self._cipher = cipher
+        self._clock = clock
+        self._mint = mint
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """A transaction that only reads."""
+        with translated(), self._engine.connect() as connection:
+            yield self._transaction(connection)
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """A transaction that writes what no pusher notices; committed when the block ends well."""
+        with translated(), writing(self._engine) as connection:
+            yield self._transaction(connection)
+
+    @contextmanager
+    def change(self) -> Iterator[Transaction]:
+        """A transaction that changes accounts, sources, tokens or destinations.
+
+        It raises the revision first, and so holds that row until it ends: one change at a time,
+        in all processes, which is what makes "read, decide, write" safe inside it. A change that
+        raises leaves the revision as it was.
+        """
+        with self.write() as tx:
+            tx.connection.execute(update(meta).values(revision=meta.c.revision + 1))
+            yield tx
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    @property
+    def engine(self) -> Engine:
+        """For migrations."""
+        return self._engine
+
+    def _transaction(self, connection: Connection) -> Transaction:
+        return Transaction(connection, self._clock(), self._cipher, self._mint)
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A connection inside a transaction that writes."""
+    with engine.connect() as connection:
+        connection = connection.execution_options(treadle_writes=True)
+        with connection.begin():
+            yield connection
+
+
+def make_engine(url: str) -> Engine:
+    """The engine for a store URL.
+
+    Raises:
+        OperatorFault: the URL names no database treadle can keep its store in.
+    """
+    parsed = _parsed(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite_engine(parsed)
+    # Parameters hold sealed secrets and names of clients: never in an error text.
+    return create_engine(parsed, hide_parameters=True, pool_pre_ping=True, pool_recycle=3600)
+
+
+def _parsed(url: str) -> URL:
+    expected = "expected sqlite:///path/of/a/file or postgresql://user@host/database"
+    try:
+        parsed = make_url(url)
+        backend = parsed.get_backend_name()
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:
+        raise OperatorFault(f"the store's URL cannot be read: {expected}") from error
+    if backend in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend == "sqlite" and parsed.database and parsed.database != ":memory:":
+        return parsed.set(drivername="sqlite+pysqlite")
+    raise OperatorFault(
+        f"the store cannot be kept in a {backend} database of this kind: {expected}"
+    )
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    _make_private_file(Path(url.database or ""))
+    engine = create_engine(
+        url,
+        hide_parameters=True,
+        connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: sqlite3.Connection, record: object) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN comes too late to be IMMEDIATE
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("treadle_writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _make_private_file(path: Path) -> None:
+    """Make the file where missing, for treadle's user alone; SQLite's side files inherit that."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise OperatorFault(
+            f"the store {path} cannot be made ({error.strerror}): make its folder, writable for "
+            f"the user treadle runs as"
+        ) from error
+    os.close(descriptor)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)  # or a power cut could take the new file's name away again
+    finally:
+        os.close(folder)
+
+
+# SQLSTATEs that mean somebody has to act: 28 who may log in, 3D no such database, 42501 missing
+# rights; and SQLite's codes of the same meaning.
+_OPERATOR_STATES: Final = ("28", "3D", "42501")
+_OPERATOR_CODES: Final = frozenset(
+    {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+    | {sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH}
+)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the drivers' errors into treadle's, by whose fault they are."""
+    try:
+        yield
+    except PoolTimeoutError as error:
+        raise TryLater("the store has no free connection now") from error
+    except DBAPIError as error:
+        said = _first_line(error.orig)
+        if _needs_the_operator(error.orig):
+            raise OperatorFault(
+                f"the store cannot be used ({said}): check its file or the rights of its database "
+                f"user"
+            ) from error
+        if isinstance(error, SqlOperationalError | InterfaceError):
+            raise TryLater(f"the store is not available now ({said})") from error
+        raise Defect(f"the store's database refused a statement ({said})") from error
+
+
+def _needs_the_operator(error: Any) -> bool:
+    state = getattr(error, "sqlstate", None)
+    if isinstance(state, str):
+        return state.startswith(_OPERATOR_STATES)
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(code, int) and (code & 0xFF) in _OPERATOR_CODES
+
+
+def _first_line(error: object) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,176 @@
+"""Destinations and which one a source loads into."""
+
+from typing import Any
+
+from sqlalchemy import Row, Select, func, insert, select, update
+
+from treadle.store import accounts as accounts_of
+from treadle.store.database import Transaction
+from treadle.store.errors import NotFound
+from treadle.store.model import DestinationRow
+from treadle.store.names import refuse_shared_schemas
+from treadle.store.schema import accounts, connections, destinations, sources
+
+
+def set_default(
+    tx: Transaction, account_id: int, type_: str, url: str, identity: str
+) -> DestinationRow:
+    """Create or change the account's default; see `Store.set_default_destination`."""
+    account = accounts_of.find(tx, account_id)
+    if account is None:
+        raise NotFound(f"there is no account {account_id}")
+    if account.destination_id is None:
+        row = _create(tx, account_id, type_, url, identity)
+    else:
+        row = _change(tx, account.destination_id, type_, url, identity)
+    refuse_shared_schemas(tx, account_id)
+    return row
+
+
+def _create(
+    tx: Transaction, account_id: int, type_: str, url: str, identity: str
+) -> DestinationRow:
+    destination_id = new_connection(tx, "destination")
+    tx.connection.execute(
+        insert(destinations).values(
+            id=destination_id,
+            account_id=account_id,
+            type=type_,
+            name=type_,
+            url=tx.cipher.seal(url, _context(destination_id)),
+            identity=identity,
+            created_at=tx.now,
+            updated_at=tx.now,
+        )
+    )
+    tx.connection.execute(
+        update(accounts).where(accounts.c.id == account_id).values(destination_id=destination_id)
+    )
+    return _one(tx, destination_id)
+
+
+def _change(
+    tx: Transaction, destination_id: int, type_: str, url: str, identity: str
+) -> DestinationRow:
+    tx.connection.execute(
+        update(destinations)
+        .where(destinations.c.id == destination_id)
+        .values(
+            type=type_,
+            name=type_,
+            url=tx.cipher.seal(url, _context(destination_id)),
+            identity=identity,
+            updated_at=tx.now,
+            deleted_at=None,
+            trouble=None,
+            trouble_since=None,
+        )
+    )
+    return _one(tx, destination_id)
+
+
+def unchanged(
+    tx: Transaction, account_id: int, type_: str, url: str, identity: str
+) -> DestinationRow | None:
+    """The account's default when it is exactly this already, so that nothing needs to change."""
+    row = tx.connection.execute(
+        select(destinations)
+        .join(accounts, accounts.c.destination_id == destinations.c.id)
+        .where(accounts.c.id == account_id, destinations.c.deleted_at.is_(None))
+    ).one_or_none()
+    if row is None or row.identity != identity:
+        return None
+    present = _destination(tx, row)
+    return present if (present.type, present.url) == (type_, url) else None
+
+
+def every(tx: Transaction, account_id: int | None) -> list[DestinationRow]:
+    """Destinations of one account or of all, ascending id, deleted ones too."""
+    query = select(destinations).order_by(destinations.c.id)
+    if account_id is not None:
+        query = query.where(destinations.c.account_id == account_id)
+    return [_destination(tx, row) for row in tx.connection.execute(query)]
+
+
+def of_source(tx: Transaction, source_id: int) -> DestinationRow | None:
+    """Where a source loads: its own destination, or its account's default."""
+    row = tx.connection.execute(_of_source(source_id)).one_or_none()
+    return None if row is None else _destination(tx, row)
+
+
+def _of_source(source_id: int) -> Select[Any]:
+    return (
+        select(destinations)
+        .select_from(sources)
+        .join(accounts, accounts.c.id == sources.c.account_id)
+        .join(
+            destinations,
+            destinations.c.id == func.coalesce(sources.c.destination_id, accounts.c.destination_id),
+        )
+        .where(sources.c.id == source_id, destinations.c.deleted_at.is_(None))
+    )
+
+
+def require(tx: Transaction, account_id: int, destination_id: int | None) -> None:
+    """Refuse a destination that is not the account's.
+
+    Raises:
+        NotFound: unknown, deleted, or of another account.
+    """
+    if destination_id is None:
+        return
+    found = tx.connection.execute(
+        select(destinations.c.id).where(
+            destinations.c.id == destination_id,
+            destinations.c.account_id == account_id,
+            destinations.c.deleted_at.is_(None),
+        )
+    ).one_or_none()
+    if found is None:
+        raise NotFound(f"account {account_id} has no destination {destination_id}")
+
+
+def set_trouble(tx: Transaction, destination_id: int, trouble: str | None) -> None:
+    """Note or clear what is wrong; see `Store.destination_trouble`."""
+    since = None if trouble is None else func.coalesce(destinations.c.trouble_since, tx.now)
+    tx.connection.execute(
+        update(destinations)
+        .where(destinations.c.id == destination_id)
+        .where(destinations.c.trouble.is_distinct_from(trouble))
+        .values(trouble=trouble, trouble_since=since)
+    )
+
+
+def new_connection(tx: Transaction, kind: str) -> int:
+    """The next id of the sequence sources and destinations share (connect-api.md 4.7)."""
+    result = tx.connection.execute(
+        insert(connections).values(kind=kind).returning(connections.c.id)
+    )
+    number: int = result.scalar_one()
+    return number
+
+
+def _one(tx: Transaction, destination_id: int) -> DestinationRow:
+    row = tx.connection.execute(
+        select(destinations).where(destinations.c.id == destination_id)
+    ).one()
+    return _destination(tx, row)
+
+
+def _destination(tx: Transaction, row: Row[Any]) -> DestinationRow:
+    return DestinationRow(
+        id=row.id,
+        account_id=row.account_id,
+        type=row.type,
+        name=row.name,
+        url=tx.cipher.open(row.url, _context(row.id)),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        deleted_at=row.deleted_at,
+        trouble=row.trouble,
+        trouble_since=row.trouble_since,
+    )
+
+
+def _context(destination_id: int) -> str:
+    return f"destination {destination_id}"

@@ -1,0 +1,41 @@
+"""Answers kept under the key a client gave its request, so that a repetition gets the same one."""
+
+import hashlib
+
+from sqlalchemy import delete, select
+
+from treadle.store.database import Transaction
+from treadle.store.model import Remembered
+from treadle.store.schema import idempotency_keys
+
+
+def remember(tx: Transaction, scope: str, key: str, digest: bytes, answer: bytes, at: int) -> bool:
+    """Keep an answer unless there is one; whether it was kept."""
+    kept = tx.connection.execute(
+        tx.insert(idempotency_keys)
+        .values(name=_name(scope, key), digest=digest, answer=answer, at=at)
+        .on_conflict_do_nothing()
+    )
+    return kept.rowcount > 0
+
+
+def recall(tx: Transaction, scope: str, key: str) -> Remembered | None:
+    """The answer kept under a key."""
+    row = tx.connection.execute(
+        select(idempotency_keys).where(idempotency_keys.c.name == _name(scope, key))
+    ).one_or_none()
+    return None if row is None else Remembered(bytes(row.digest), bytes(row.answer), row.at)
+
+
+def delete_before(tx: Transaction, at: int) -> int:
+    """Forget answers given before a time; how many."""
+    return tx.connection.execute(
+        delete(idempotency_keys).where(idempotency_keys.c.at < at)
+    ).rowcount
+
+
+def _name(scope: str, key: str) -> bytes:
+    first = scope.encode("utf-8", "surrogatepass")
+    second = key.encode("utf-8", "surrogatepass")
+    # The length keeps ("a", "bc") apart from ("ab", "c").
+    return hashlib.sha256(len(first).to_bytes(8, "big") + first + second).digest()

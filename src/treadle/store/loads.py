@@ -1,0 +1,304 @@
+"""What became of accepted entries: loads, outcomes and how each table stands.
+
+Positions are those of one log. When the log is replaced by a new one its positions begin anew, so
+every statement here speaks of the log the store knows as the present one (`use_log`); what earlier
+logs left stays as history.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import Row, Select, delete, func, select, update
+
+from treadle.store.database import Transaction
+from treadle.store.model import Load, Outcome, TableStatus
+from treadle.store.schema import loads, meta, outcomes, sources, tables
+
+# Well below the 32,766 parameters SQLite takes and the 65,535 PostgreSQL takes in one statement.
+POSITIONS_PER_STATEMENT: Final = 10_000
+
+_present_log = select(meta.c.log_id).scalar_subquery()
+
+
+def use_log(tx: Transaction, log_id: str) -> None:
+    """Name the log whose positions are meant from now on."""
+    tx.connection.execute(update(meta).where(meta.c.log_id != log_id).values(log_id=log_id))
+
+
+def record(tx: Transaction, load: Load, found: Sequence[Outcome]) -> None:
+    """Keep a committed load; see `Store.record_load`."""
+    log_id = tx.connection.execute(select(meta.c.log_id)).scalar_one()
+    table = _table(tx, load.source_id, load.table_name, log_id)
+    loaded = max(load.last, table.loaded) if table.log_id == log_id else load.last
+    tx.connection.execute(
+        update(tables)
+        .where(tables.c.id == table.id)
+        .values(
+            log_id=log_id,
+            loaded=loaded,
+            loaded_at=load.finished_at,
+            error=None,
+            error_since=None,
+            stopped=False,
+        )
+    )
+    kept = tx.connection.execute(
+        tx.insert(loads)
+        .values(log_id=log_id, table_id=table.id, **_values(load))
+        .on_conflict_do_nothing()
+    )
+    if kept.rowcount == 0 or not found:
+        return
+    statement = tx.insert(outcomes)
+    tx.connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["log_id", "position"],
+            set_={
+                "superseded": statement.excluded.superseded,
+                "rejected": statement.excluded.rejected,
+            },
+        ),
+        [
+            {
+                "log_id": log_id,
+                "position": outcome.position,
+                "table_id": table.id,
+                "superseded": outcome.superseded,
+                "rejected": [list(rejected) for rejected in outcome.rejected],
+            }
+            for outcome in found
+        ],
+    )
+
+
+def record_failure(tx: Transaction, load: Load, *, stopped: bool) -> None:
+    """Keep a failed try; see `Store.record_failure`."""
+    log_id = tx.connection.execute(select(meta.c.log_id)).scalar_one()
+    table = _table(tx, load.source_id, load.table_name, log_id)
+    tx.connection.execute(
+        update(tables)
+        .where(tables.c.id == table.id)
+        .values(
+            error=load.error,
+            error_since=func.coalesce(tables.c.error_since, load.finished_at),
+            stopped=stopped,
+        )
+    )
+    # Tries are repeated for as long as it takes: the last one of each place is kept.
+    tx.connection.execute(
+        delete(loads).where(
+            loads.c.table_id == table.id,
+            loads.c.log_id == log_id,
+            loads.c.first == load.first,
+            loads.c.error.is_not(None),
+        )
+    )
+    tx.connection.execute(
+        tx.insert(loads)
+        .values(log_id=log_id, table_id=table.id, **_values(load))
+        .on_conflict_do_nothing()
+    )
+
+
+def statuses(tx: Transaction, source_id: int | None) -> list[TableStatus]:
+    """How loading of each table stands, by source and name."""
+    query = select(tables, (tables.c.log_id == _present_log).label("present"))
+    if source_id is not None:
+        query = query.where(tables.c.source_id == source_id)
+    found = [
+        TableStatus(
+            source_id=row.source_id,
+            table_name=row.name,
+            loaded=row.loaded if row.present else 0,
+            loaded_at=row.loaded_at,
+            error=row.error,
+            error_since=row.error_since,
+            stopped=row.stopped,
+        )
+        for row in tx.connection.execute(query)
+    ]
+    # Sorted here: the two databases do not agree on the order of texts.
+    return sorted(found, key=lambda status: (status.source_id, status.table_name))
+
+
+_loads = select(loads, tables.c.source_id, tables.c.name.label("table_name")).join(
+    tables, tables.c.id == loads.c.table_id
+)
+
+
+def history(
+    tx: Transaction,
+    *,
+    account_id: int | None,
+    source_id: int | None,
+    table_name: str | None,
+    limit: int,
+    before: str | None,
+) -> list[Load]:
+    """Loads, newest first; see `Store.loads`."""
+    query = _loads.order_by(loads.c.number.desc()).limit(limit)
+    if account_id is not None:
+        query = query.join(sources, sources.c.id == tables.c.source_id).where(
+            sources.c.account_id == account_id
+        )
+    if source_id is not None:
+        query = query.where(tables.c.source_id == source_id)
+    if table_name is not None:
+        query = query.where(tables.c.name_sha256 == _name_key(table_name))
+    if before is not None:
+        place = select(loads.c.number).where(loads.c.id == before).scalar_subquery()
+        query = query.where(loads.c.number < place)
+    return _read(tx, query)
+
+
+def covering(tx: Transaction, source_id: int, table_name: str, position: int) -> Load | None:
+    """The committed load that took a position; see `Store.load_of`."""
+    found = _read(
+        tx,
+        _loads.where(
+            tables.c.source_id == source_id,
+            tables.c.name_sha256 == _name_key(table_name),
+            loads.c.log_id == _present_log,
+            loads.c.error.is_(None),
+            loads.c.first <= position,
+            loads.c.last >= position,
+        )
+        .order_by(loads.c.last)
+        .limit(1),
+    )
+    return found[0] if found else None
+
+
+def outcomes_at(tx: Transaction, positions: Sequence[int]) -> list[Outcome]:
+    """Outcomes of entries, ascending position; positions without one are left out."""
+    found: list[Outcome] = []
+    wanted = sorted(set(positions))
+    for start in range(0, len(wanted), POSITIONS_PER_STATEMENT):
+        rows = tx.connection.execute(
+            select(outcomes, tables.c.source_id, tables.c.name.label("table_name"))
+            .join(tables, tables.c.id == outcomes.c.table_id)
+            .where(
+                outcomes.c.log_id == _present_log,
+                outcomes.c.position.in_(wanted[start : start + POSITIONS_PER_STATEMENT]),
+            )
+            .order_by(outcomes.c.position)
+        )
+        found += [
+            Outcome(
+                position=row.position,
+                source_id=row.source_id,
+                table_name=row.table_name,
+                superseded=row.superseded,
+                rejected=tuple((index, reason) for index, reason in row.rejected),
+            )
+            for row in rows
+        ]
+    return found
+
+
+def loaded_before(tx: Transaction, at: int) -> list[tuple[int, str, int]]:
+    """What was loaded by a time; see `Store.loaded_before`."""
+    rows = tx.connection.execute(
+        select(tables.c.source_id, tables.c.name, func.max(loads.c.last).label("last"))
+        .join(loads, loads.c.table_id == tables.c.id)
+        .where(loads.c.log_id == _present_log, loads.c.error.is_(None), loads.c.finished_at <= at)
+        .group_by(tables.c.id, tables.c.source_id, tables.c.name)
+        .order_by(tables.c.id)
+    )
+    return [(row.source_id, row.name, row.last) for row in rows]
+
+
+def delete_before(tx: Transaction, at: int) -> int:
+    """Forget old loads and their outcomes; see `Store.delete_loads_before`."""
+    newest = (
+        select(func.max(loads.c.number))
+        .where(loads.c.error.is_(None))
+        .group_by(loads.c.table_id)
+        .scalar_subquery()
+    )
+    gone = tx.connection.execute(
+        delete(loads).where(loads.c.finished_at < at, loads.c.number.not_in(newest))
+    )
+    # An outcome may go when no load that is kept reaches down to it.
+    kept = (
+        select(loads.c.number)
+        .where(
+            loads.c.table_id == outcomes.c.table_id,
+            loads.c.log_id == outcomes.c.log_id,
+            loads.c.error.is_(None),
+            loads.c.last >= outcomes.c.position,
+            loads.c.first <= outcomes.c.position,
+        )
+        .exists()
+    )
+    tx.connection.execute(delete(outcomes).where(~kept))
+    return gone.rowcount
+
+
+def _table(tx: Transaction, source_id: int, name: str, log_id: str) -> Row[Any]:
+    """The row of a table, made when missing and held until the transaction ends."""
+    query = (
+        select(tables)
+        .where(tables.c.source_id == source_id, tables.c.name_sha256 == _name_key(name))
+        .with_for_update()  # SQLite has no such clause and no need of it: one writer at a time
+    )
+    row = tx.connection.execute(query).one_or_none()
+    if row is not None:
+        return row
+    tx.connection.execute(
+        tx.insert(tables)
+        .values(
+            source_id=source_id,
+            name=name,
+            name_sha256=_name_key(name),
+            log_id=log_id,
+            loaded=0,
+            stopped=False,
+        )
+        .on_conflict_do_nothing()
+    )
+    return tx.connection.execute(query).one()
+
+
+def _name_key(name: str) -> bytes:
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+
+
+def _values(load: Load) -> dict[str, Any]:
+    return {
+        "id": load.id,
+        "first": load.first,
+        "last": load.last,
+        "started_at": load.started_at,
+        "finished_at": load.finished_at,
+        "rows_received": load.rows_received,
+        "rows_loaded": load.rows_loaded,
+        "rows_discarded": load.rows_discarded,
+        "rows_rejected": load.rows_rejected,
+        "tables": load.tables,
+        "details": load.details,
+        "error": load.error,
+    }
+
+
+def _read(tx: Transaction, query: Select[Any]) -> list[Load]:
+    return [
+        Load(
+            id=row.id,
+            source_id=row.source_id,
+            table_name=row.table_name,
+            first=row.first,
+            last=row.last,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+            rows_received=row.rows_received,
+            rows_loaded=row.rows_loaded,
+            rows_discarded=row.rows_discarded,
+            rows_rejected=row.rows_rejected,
+            tables=row.tables,
+            details=row.details,
+            error=row.error,
+        )
+        for row in tx.connection.execute(query)
+    ]

@@ -1,0 +1,243 @@
+"""The tables of the store.
+
+One definition for SQLite and PostgreSQL. A change here needs a migration in `migrations/versions`;
+a test compares the two. Times are microseconds since 1970, UTC.
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    text,
+)
+
+metadata: Final = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+# SQLite numbers rows only in columns of the type INTEGER, which has 64 bits there.
+Id: Final = BigInteger().with_variant(Integer(), "sqlite")
+
+_ESCAPE: Final = "\x1a"
+
+
+class ClientText(TypeDecorator[str]):
+    """Text a client chose: any string, also one with U+0000, which PostgreSQL refuses.
+
+    U+0000 is kept as an escape pair and comes back as it was. An unpaired surrogate is no
+    character and becomes U+FFFD, as in the destination.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """To the database."""
+        if value is None:
+            return None
+        if not value.isascii():
+            value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        if "\0" in value or _ESCAPE in value:
+            value = value.replace(_ESCAPE, _ESCAPE + "1").replace("\0", _ESCAPE + "0")
+        return value
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        """From the database."""
+        if value is None or _ESCAPE not in value:
+            return value
+        return value.replace(_ESCAPE + "0", "\0").replace(_ESCAPE + "1", _ESCAPE)
+
+
+def _time(name: str, *, nullable: bool = False) -> Column[Any]:
+    return Column(name, BigInteger, nullable=nullable)
+
+
+# One row, with the id 1: what there is once in an installation. Every change of accounts, sources,
+# tokens and destinations begins by raising `revision`, so these changes come one after another.
+meta: Final = Table(
+    "meta",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("installation_id", String(36), nullable=False),
+    Column("key_check", String(64), nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("log_id", String(64), nullable=False, server_default=""),
+)
+
+# Sources and destinations share one sequence of ids, the "connections" of connect-api.md 4.7.
+connections: Final = Table(
+    "connections",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("kind", String(11), nullable=False),
+    sqlite_autoincrement=True,
+)
+
+accounts: Final = Table(
+    "accounts",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", ClientText, nullable=False),
+    _time("created_at"),
+    Column("destination_id", BigInteger),
+)
+
+account_tokens: Final = Table(
+    "account_tokens",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", BigInteger, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("sha256", LargeBinary(32), nullable=False, unique=True),
+    Column("last_four", String(4), nullable=False),
+    Column("description", ClientText, nullable=False),
+    _time("created_at"),
+    _time("disabled_at", nullable=True),
+    sqlite_autoincrement=True,
+)
+
+destinations: Final = Table(
+    "destinations",
+    metadata,
+    Column("id", BigInteger, ForeignKey("connections.id"), primary_key=True, autoincrement=False),
+    Column("account_id", BigInteger, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("type", String(64), nullable=False),
+    Column("name", ClientText, nullable=False),
+    Column("url", LargeBinary, nullable=False),
+    Column("identity", ClientText, nullable=False),
+    _time("created_at"),
+    _time("updated_at"),
+    _time("deleted_at", nullable=True),
+    Column("trouble", ClientText),
+    _time("trouble_since", nullable=True),
+)
+
+sources: Final = Table(
+    "sources",
+    metadata,
+    Column("id", BigInteger, ForeignKey("connections.id"), primary_key=True, autoincrement=False),
+    Column("account_id", BigInteger, ForeignKey("accounts.id"), nullable=False),
+    Column("type", String(64), nullable=False),
+    Column("display_name", ClientText, nullable=False),
+    Column("name", String(63), nullable=False, index=True),
+    Column("destination_id", BigInteger, ForeignKey("destinations.id")),
+    _time("created_at"),
+    _time("updated_at"),
+    _time("paused_at", nullable=True),
+    _time("system_paused_at", nullable=True),
+    _time("deleted_at", nullable=True),
+    Column("settings", JSON, nullable=False),
+    Index(
+        "uq_sources_account_id_name",
+        "account_id",
+        "name",
+        unique=True,
+        sqlite_where=text("deleted_at IS NULL"),
+        postgresql_where=text("deleted_at IS NULL"),
+    ),
+)
+
+tokens: Final = Table(
+    "tokens",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("source_id", BigInteger, ForeignKey("sources.id"), nullable=False, index=True),
+    Column("sha256", LargeBinary(32), nullable=False, unique=True),
+    Column("sealed", LargeBinary),
+    Column("bootstrap", Boolean, nullable=False),
+    _time("created_at"),
+    _time("first_used_at", nullable=True),
+    _time("last_used_at", nullable=True),
+    Column("uses", BigInteger, nullable=False),
+    _time("revoked_at", nullable=True),
+    sqlite_autoincrement=True,
+)
+
+# A table as clients name it. Names may be longer than an index of PostgreSQL takes (2,704 bytes),
+# so they are looked up by their SHA-256. `log_id` tells the positions of one log from those of
+# another (log/protocol.py), here and below.
+tables: Final = Table(
+    "tables",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("source_id", BigInteger, ForeignKey("sources.id"), nullable=False),
+    Column("name", ClientText, nullable=False),
+    Column("name_sha256", LargeBinary(32), nullable=False),
+    Column("log_id", String(64), nullable=False),
+    Column("loaded", BigInteger, nullable=False),
+    _time("loaded_at", nullable=True),
+    Column("error", ClientText),
+    _time("error_since", nullable=True),
+    Column("stopped", Boolean, nullable=False),
+    Index("uq_tables_source_id_name", "source_id", "name_sha256", unique=True),
+    sqlite_autoincrement=True,
+)
+
+loads: Final = Table(
+    "loads",
+    metadata,
+    Column("number", Id, primary_key=True),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("log_id", String(64), nullable=False),
+    Column("table_id", BigInteger, ForeignKey("tables.id"), nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    _time("started_at"),
+    _time("finished_at"),
+    Column("rows_received", BigInteger, nullable=False),
+    Column("rows_loaded", BigInteger, nullable=False),
+    Column("rows_discarded", BigInteger, nullable=False),
+    Column("rows_rejected", BigInteger, nullable=False),
+    Column("tables", JSON, nullable=False),
+    Column("details", JSON, nullable=False),
+    Column("error", ClientText),
+    Index(
+        "uq_loads_committed",
+        "table_id",
+        "log_id",
+        "last",
+        unique=True,
+        sqlite_where=text("error IS NULL"),
+        postgresql_where=text("error IS NULL"),
+    ),
+    Index("ix_loads_by_table", "table_id", "number"),
+    Index("ix_loads_by_time", "finished_at"),
+    sqlite_autoincrement=True,
+)
+
+outcomes: Final = Table(
+    "outcomes",
+    metadata,
+    Column("log_id", String(64), primary_key=True),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("table_id", BigInteger, ForeignKey("tables.id"), nullable=False),
+    Column("superseded", BigInteger, nullable=False),
+    Column("rejected", JSON, nullable=False),
+)
+
+# `name` is the SHA-256 of scope and key, which may be of any length.
+idempotency_keys: Final = Table(
+    "idempotency_keys",
+    metadata,
+    Column("name", LargeBinary(32), primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("answer", LargeBinary, nullable=False),
+    Column("at", BigInteger, nullable=False, index=True),
+)

@@ -1,0 +1,178 @@
+"""The key of the installation, and what is kept sealed with it.
+
+What is sealed: import tokens (they are shown again, connect-api.md 3.1) and destination URLs.
+AES-GCM with 256 bits; the *context* names the row a text belongs to, so that a sealed text moved to
+another row does not open.
+"""
+
+import errno
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import stat
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from treadle.errors import OperatorFault
+
+KEY_BYTES: Final = 32
+NONCE_BYTES: Final = 12  # what NIST SP 800-38D recommends for GCM
+KEY_VARIABLE: Final = "TREADLE_SECRET_KEY"
+
+_HOW_TO_MAKE: Final = "64 hexadecimal digits, as `openssl rand -hex 32` prints them"
+
+
+class Cipher:
+    """Seals and opens short texts with the installation's key.
+
+    Args:
+        key: 32 random bytes.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != KEY_BYTES:
+            raise OperatorFault(
+                f"the secret key has {len(key)} bytes and must have {KEY_BYTES}: "
+                f"give {_HOW_TO_MAKE}"
+            )
+        self._aead = AESGCM(_derived(key, "seal"))
+        self._check = _derived(key, "check").hex()
+
+    @property
+    def check_value(self) -> str:
+        """Tells one key from another and reveals neither: 64 hexadecimal digits."""
+        return self._check
+
+    def is_key_of(self, check_value: str) -> bool:
+        """Whether `check_value` was made by this key."""
+        return hmac.compare_digest(self._check.encode(), check_value.encode())
+
+    def seal(self, text: str, context: str) -> bytes:
+        """Encrypt a text for one place.
+
+        Args:
+            text: what to hide.
+            context: the place it belongs to, the same when it is opened.
+        """
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return nonce + self._aead.encrypt(nonce, text.encode(), context.encode())
+
+    def open(self, sealed: bytes, context: str) -> str:
+        """Decrypt what `seal` made for the same context.
+
+        Raises:
+            OperatorFault: the bytes were changed, or belong to another key or place.
+        """
+        nonce, rest = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
+        try:
+            return self._aead.decrypt(nonce, rest, context.encode()).decode()
+        except (InvalidTag, ValueError) as error:
+            raise OperatorFault(
+                f"the stored secret of {context} does not open with this key: the store was "
+                f"changed from outside or is damaged; restore it from a backup"
+            ) from error
+
+
+def _derived(key: bytes, purpose: str) -> bytes:
+    return hmac.digest(key, b"treadle " + purpose.encode(), "sha256")
+
+
+def digest(token: str) -> bytes:
+    """The SHA-256 under which a token is looked up: 32 bytes.
+
+    A token has 256 random bits, so a plain hash hides it; no slow one is needed.
+    """
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def mint(prefix: str) -> str:
+    """A new token: the prefix (`at_`, `ac_`) and 256 random bits in hexadecimal."""
+    return prefix + secrets.token_hex(32)
+
+
+def load_key(path: Path, environment_value: str | None = None) -> Cipher:
+    """The installation's cipher: from the environment, or from the key file, made when missing.
+
+    Args:
+        path: the key file. Made with mode 0600 at the first start; its folder must exist.
+        environment_value: what TREADLE_SECRET_KEY holds; the file is left alone when it is set.
+
+    Raises:
+        OperatorFault: no usable key; the text says what to do.
+    """
+    if environment_value is not None and environment_value.strip():
+        return Cipher(_parsed(environment_value, KEY_VARIABLE))
+    try:
+        text = _read(path)
+    except FileNotFoundError:
+        _make(path)
+        text = _read(path)
+    return Cipher(_parsed(text, f"the key file {path}"))
+
+
+def _parsed(text: str, origin: str) -> bytes:
+    stripped = text.strip()
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", stripped):
+        raise OperatorFault(
+            f"{origin} holds no key ({len(stripped)} characters): it must hold {_HOW_TO_MAKE}"
+        )
+    return bytes.fromhex(stripped)
+
+
+def _read(path: Path) -> str:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise OperatorFault(
+            f"the key file {path} cannot be read ({error.strerror}): make it readable for the "
+            f"user treadle runs as"
+        ) from error
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OperatorFault(f"the key file {path} is not a file: name another one")
+        if status.st_mode & 0o077:
+            raise OperatorFault(
+                f"the key file {path} is open to other users (mode {status.st_mode & 0o777:04o}): "
+                f"run `chmod 600 {path}`"
+            )
+        return file.read(4096).decode("ascii", "replace")
+
+
+def _make(path: Path) -> None:
+    """Write a new key file, durable, unless another process just did.
+
+    The key is complete before it gets its name: whoever finds the name finds a whole key.
+    """
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(KEY_BYTES) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(draft, path)
+            except FileExistsError:
+                return
+        finally:
+            draft.unlink()
+        folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        what = "its folder is missing" if error.errno == errno.ENOENT else error.strerror
+        raise OperatorFault(
+            f"the key file {path} cannot be made ({what}): make its folder writable for the user "
+            f"treadle runs as, or set {KEY_VARIABLE} to {_HOW_TO_MAKE}"
+        ) from error
