@@ -1,0 +1,1 @@
+"""The operator's requests: the Connect API (connect-api.md)."""

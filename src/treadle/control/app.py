@@ -1,0 +1,74 @@
+"""The control API as one ASGI application."""
+
+from collections.abc import Callable
+
+from fastapi import FastAPI, Request
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from treadle import __version__
+from treadle.control import refusals
+from treadle.control.operations import Operations, now
+from treadle.control.routes import Work, router
+from treadle.control.surface import Settings, Surface
+from treadle.errors import Refused, TryLater
+from treadle.store.store import Store
+from treadle.web import Json
+
+
+def make_app(
+    store: Store,
+    settings: Settings,
+    *,
+    changed: Callable[[], None],
+    clock: Callable[[], int] = now,
+) -> FastAPI:
+    """The application that answers `/v4/...`, and 404 for every path it does not know.
+
+    Args:
+        store: accounts, sources, tokens and loads; its calls run in threads.
+        settings: which answers are given.
+        changed: called on the event loop after every change, before the answer is sent, so that
+            whoever remembers tokens in this process forgets them at once.
+        clock: microseconds since 1970.
+    """
+    app = FastAPIOffline(
+        docs_url="/docs",
+        redoc_url=None,
+        static_url="/docs/static",
+        title="treadle control API",
+        version=__version__,
+        redirect_slashes=False,
+    )
+    app.state.work = Work(Operations(store, Surface.of(settings), clock), changed)
+    app.include_router(router)
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(TryLater, _later)
+    app.add_exception_handler(Exception, _trouble)
+    return app
+
+
+def _answer(refused: Refused) -> Response:
+    """A refusal as JSON; a text is a JSON string here, with its quotes (connect-api.md 1.8)."""
+    return Json(refused.body, refused.status, dict(refused.headers))
+
+
+def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)  # noqa: S101 - how it was registered
+    return _answer(error)
+
+
+def _http(_: Request, __: Exception) -> Response:
+    """Unknown path or method, the only cases the framework refuses by itself."""
+    return _answer(refusals.no_route())
+
+
+def _later(_: Request, __: Exception) -> Response:
+    return _answer(refusals.busy())
+
+
+def _trouble(_: Request, __: Exception) -> Response:
+    """The framework logs the error after this answer was sent."""
+    return _answer(refusals.trouble())

@@ -1,0 +1,258 @@
+"""The paths of the control API and their description for the document.
+
+Bodies are read and checked by hand, whatever their Content-Type says, because the documented
+errors are not those of a framework (connect-api.md 1.2, 1.8).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, Final, ParamSpec
+
+import anyio.to_thread
+from fastapi import APIRouter, Depends, Query, Request, Security
+from fastapi import Path as InPath
+from fastapi.security import HTTPBearer
+from pydantic import TypeAdapter, WithJsonSchema
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from treadle.control import bodies, refusals, wire
+from treadle.control.operations import Operations
+from treadle.errors import Refused
+from treadle.store.model import Account
+from treadle.web import Json, bearer, read_body
+
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Runs operations in threads, because they block, and answers with what they give.
+
+    Attributes:
+        operations: what can be done.
+        changed: called on the event loop after every change and before its answer is sent.
+    """
+
+    operations: Operations
+    changed: Callable[[], None]
+
+    async def read(
+        self, operation: Callable[P, object], *args: P.args, **kwargs: P.kwargs
+    ) -> Response:
+        """The answer of an operation that changes nothing."""
+        return Json(await anyio.to_thread.run_sync(partial(operation, *args, **kwargs)))
+
+    async def change(
+        self, operation: Callable[P, object], *args: P.args, **kwargs: P.kwargs
+    ) -> Response:
+        """The answer of an operation that may change something.
+
+        `changed` is called however it ends: a change may have been made before an error, and a
+        caller that goes away does not undo it.
+        """
+        try:
+            return await self.read(operation, *args, **kwargs)
+        finally:
+            self.changed()
+
+
+def _work(request: Request) -> Work:
+    work: Work = request.app.state.work
+    return work
+
+
+Working = Annotated[Work, Depends(_work)]
+
+_ACCOUNT_TOKEN: Final = HTTPBearer(
+    scheme_name="account_token",
+    description="An account access token, `ac_...`. Import API tokens, `at_...`, are for pushes.",
+    auto_error=False,
+)
+
+
+async def _account(
+    request: Request, work: Working, _: Annotated[object, Security(_ACCOUNT_TOKEN)]
+) -> Account:
+    token = bearer(request.headers)
+    return await anyio.to_thread.run_sync(work.operations.account, token)
+
+
+async def _raw(request: Request) -> bytes:
+    """The body, at most `bodies.LIMIT` bytes."""
+    try:
+        return await read_body(request.headers, request.receive, limit=bodies.LIMIT)
+    except ClientDisconnect:
+        return b""  # nobody reads the answer
+    except Refused as refused:
+        found = refused.body
+        message = str(found.get("message")) if isinstance(found, dict) else str(found)
+        raise refusals.unreadable(refused.status, message) from refused
+
+
+Who = Annotated[Account, Depends(_account)]
+Raw = Annotated[bytes, Depends(_raw)]
+SourceId = Annotated[
+    str,
+    InPath(description="id of the source"),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 2**63 - 1}),
+]
+TokenId = Annotated[
+    str,
+    InPath(description="id of the Import API access token"),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 2**63 - 1}),
+]
+ClientId = Annotated[
+    str,
+    InPath(description="id of the account, which must be the token's"),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 2**63 - 1}),
+]
+PageNumber = Annotated[
+    str | None,
+    Query(description="from 1; 100 rows a page"),
+    WithJsonSchema({"type": "integer", "minimum": 1, "default": 1}),
+]
+
+_EVERY: Final[dict[int | str, dict[str, Any]]] = {
+    401: {"model": wire.Unauthorized, "description": "no valid account token"},
+    500: {"model": wire.Coded, "description": "the server's fault"},
+    503: {"model": wire.Coded, "description": "the server cannot reach its store; try later"},
+}
+_BODY: Final[dict[int | str, dict[str, Any]]] = {
+    408: {"model": wire.Coded, "description": "the body arrived too slowly"},
+    413: {"model": wire.Coded, "description": "the body has more than 1 MiB"},
+    415: {"model": wire.Coded, "description": "unknown content encoding; gzip and zstd are known"},
+}
+
+
+def _refused(status: int, model: object, when: str) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": model, "description": when}}
+
+
+def _takes(body: type[Any]) -> dict[str, Any]:
+    """The document's entry for a JSON body."""
+    schema = TypeAdapter(body).json_schema(ref_template="#/components/schemas/{model}")
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+router = APIRouter(prefix="/v4", responses=_EVERY)
+
+
+# Source types ------------------------------------------------------------------------------------
+
+
+@router.get("/source-types", response_model=list[wire.SourceType], tags=["source types"])
+async def list_source_types(work: Working, _: Who) -> Response:
+    """The types a source can have: `import_api`."""
+    return await work.read(work.operations.source_types)
+
+
+@router.get(
+    "/source-types/{source_type}",
+    response_model=wire.SourceType,
+    responses=_refused(404, wire.Coded, "no such type"),
+    tags=["source types"],
+)
+async def get_source_type(work: Working, _: Who, source_type: str) -> Response:
+    """What a source of a type needs."""
+    return await work.read(work.operations.source_type, source_type)
+
+
+# Sources -----------------------------------------------------------------------------------------
+
+
+@router.get("/sources", response_model=list[wire.Source], tags=["sources"])
+async def list_sources(work: Working, who: Who) -> Response:
+    """All sources of the account, paused and deleted ones too, by ascending id."""
+    return await work.read(work.operations.sources, who)
+
+
+@router.post(
+    "/sources",
+    response_model=wire.Source,
+    responses=_refused(400, wire.Coded | wire.CodedProperties, "the source cannot be created")
+    | _BODY,
+    openapi_extra=_takes(wire.CreateSource),
+    tags=["sources"],
+)
+async def create_source(work: Working, who: Who, raw: Raw) -> Response:
+    """Create a source; its name, the schema in the destination, comes from its display name."""
+    return await work.change(work.operations.create_source, who, raw)
+
+
+@router.get(
+    "/sources/{source_id}",
+    response_model=wire.Source,
+    responses=_refused(404, wire.Coded, "no such source"),
+    tags=["sources"],
+)
+async def get_source(work: Working, who: Who, source_id: SourceId) -> Response:
+    """One source, also when it is paused or deleted."""
+    return await work.read(work.operations.source, who, source_id)
+
+
+@router.put(
+    "/sources/{source_id}",
+    response_model=wire.Source,
+    responses=_refused(
+        400, wire.Coded | wire.CodedProperties, "no such source, or it cannot be changed so"
+    )
+    | _BODY,
+    openapi_extra=_takes(wire.UpdateSource),
+    tags=["sources"],
+)
+async def update_source(work: Working, who: Who, source_id: SourceId, raw: Raw) -> Response:
+    """Rename, pause or unpause a source. A paused one refuses pushes."""
+    return await work.change(work.operations.update_source, who, source_id, raw)
+
+
+@router.delete(
+    "/sources/{source_id}",
+    response_model=wire.Source,
+    responses=_refused(400, wire.Coded, "no such source, or deleted already"),
+    tags=["sources"],
+)
+async def delete_source(work: Working, who: Who, source_id: SourceId) -> Response:
+    """Delete a source: it refuses pushes and stays readable; loaded data stays."""
+    return await work.change(work.operations.delete_source, who, source_id)
+
+
+# Import API access tokens ------------------------------------------------------------------------
+
+
+@router.get(
+    "/sources/{source_id}/tokens",
+    response_model=list[wire.ListedToken] | list[int],
+    responses=_refused(400, wire.Coded, "the source's type has no tokens")
+    | _refused(404, wire.Coded, "no such source, or deleted"),
+    tags=["tokens"],
+)
+async def list_tokens(work: Working, who: Who, source_id: SourceId) -> Response:
+    """The active tokens of a source, newest first, without their values."""
+    return await work.read(work.operations.tokens, who, source_id)
+
+
+@router.post(
+    "/sources/{source_id}/tokens",
+    response_model=wire.NewToken,
+    responses=_refused(400, wire.Coded, "no such source, or it has two active tokens"),
+    tags=["tokens"],
+)
+async def create_token(work: Working, who: Who, source_id: SourceId) -> Response:
+    """Generate a token. A source has two at most, so that one can be replaced without a gap.
+
+    A token that was made with the source and never used gives way to a third one.
+    """
+    return await work.change(work.operations.create_token, who, source_id)
+
+
+@router.delete(
+    "/sources/{source_id}/tokens/{token_id}",
+    response_model=wire.Source,
+    responses=_refused(400, wire.Coded, "no such source, or it has no such active token"),
+    tags=["tokens"],
+)
+async def revoke_token(work: Working, who: Who, source_id: SourceId, token_id: TokenId) -> Response:
+    """Revoke a token at once."""
+    return await work.change(work.operations.revoke_token, who, source_id, token_id)
