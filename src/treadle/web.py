@@ -4,15 +4,16 @@ import asyncio
 import json
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 import msgspec
 import zstandard
 from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
-from treadle.errors import Refused
+from treadle.errors import Defect, Refused
 
 BODY_LIMIT = 20 * 1024 * 1024
 """Greatest request body in bytes, before and after decompression (import-api.md 5)."""
@@ -22,6 +23,9 @@ PATIENCE = 30.0
 
 SLOWEST = 64 * 1024
 """Bytes a second below which a sender is given up; PATIENCE comes on top."""
+
+TICK_SECONDS = 0.25
+"""How often running deadlines are looked at."""
 
 INLINE_INFLATE = 64 * 1024
 """Compressed bytes up to which decompressing on the event loop is cheaper than a thread."""
@@ -33,6 +37,14 @@ states its size may use all of it as its window."""
 ZSTD_STEP = 1024
 """Compressed bytes decompressed at a time. The decompressor takes no bound for its output; one
 block of 4 bytes can become 128 KiB, so that a step becomes 32 MiB at worst."""
+
+
+def fields(scope: Scope) -> dict[str, str]:
+    """The request's headers as a plain dict, names in lower case; of equal names the last.
+
+    Several look-ups in it cost less than one in Starlette's `Headers`.
+    """
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
 
 def bearer(headers: Mapping[str, str]) -> str | None:
@@ -119,7 +131,7 @@ async def read_body(
     if declared is not None and declared > limit:
         raise too_large(declared)
     try:
-        async with asyncio.timeout(patience + (limit if declared is None else declared) / slowest):
+        async with Deadline(patience + (limit if declared is None else declared) / slowest):
             raw = await _collect(receive, limit)
     except TimeoutError as slow:
         raise Refused(
@@ -136,6 +148,69 @@ async def read_body(
     if len(raw) <= INLINE_INFLATE:
         return inflate(raw, limit)
     return await asyncio.to_thread(inflate, raw, limit)
+
+
+class Deadline:
+    """`asyncio.timeout` for something that every request does and that hardly ever takes long.
+
+    All deadlines of an event loop share one timer that looks at them a few times a second, because
+    starting and stopping a timer costs as much as half of a small request.
+    """
+
+    __slots__ = ("_due", "_late", "_seconds", "_task", "_watch")
+
+    def __init__(self, seconds: float) -> None:
+        """Raise TimeoutError in the block after so many seconds, or up to TICK_SECONDS later."""
+        self._seconds = seconds
+        self._late = False
+
+    async def __aenter__(self) -> Self:
+        """Start to watch the running task."""
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        if task is None:
+            raise Defect("a deadline is used inside a task")
+        self._task = task
+        self._due = loop.time() + self._seconds
+        self._watch = watch = _watches.get(loop) or _watches.setdefault(loop, _Watch())
+        watch.add(self)
+        if not watch.ticking:
+            watch.tick(loop)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
+        """Stop watching; a cancellation by this deadline becomes a TimeoutError."""
+        self._watch.discard(self)
+        if self._late and self._task.uncancel() <= 0 and kind is asyncio.CancelledError:
+            raise TimeoutError from error
+
+    def look(self, now: float) -> bool:
+        """Cancel the task if it is late; whether it was."""
+        self._late = now >= self._due
+        if self._late:
+            self._task.cancel()
+        return self._late
+
+
+class _Watch(set[Deadline]):
+    """The running deadlines of one event loop."""
+
+    ticking = False
+
+    def __bool__(self) -> bool:
+        return True
+
+    def tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        self.difference_update([deadline for deadline in self if deadline.look(now)])
+        self.ticking = len(self) > 0
+        if self.ticking:
+            loop.call_later(TICK_SECONDS, self.tick, loop)
+
+
+_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch] = WeakKeyDictionary()
 
 
 async def _collect(receive: Receive, limit: int) -> bytes:

@@ -1,0 +1,1 @@
+"""HTTP request -> log entry -> answer: the Import API (import-api.md)."""

@@ -1,0 +1,89 @@
+"""The Import API as an ASGI application, or as routes for a larger one."""
+
+import importlib.metadata
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Route
+
+from treadle.ingest.accept import Acceptor
+from treadle.ingest.directory import Directory
+from treadle.ingest.endpoint import Endpoint, not_found
+from treadle.ingest.health import Health
+from treadle.ingest.push import Push
+from treadle.log.protocol import Appender
+from treadle.store.store import Store
+
+
+def microseconds() -> int:
+    """The time now, microseconds since 1970, UTC."""
+    return time.time_ns() // 1000
+
+
+class Ingest:
+    """Everything one process needs to accept data.
+
+    Attributes:
+        directory: who may push; tell it with `forget` of changes made in the same process.
+        routes: the paths, for Starlette. Paths that are none are the caller's to refuse.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        log: Appender,
+        *,
+        clock: Callable[[], int] = microseconds,
+        version: str | None = None,
+        revision: str = "release",
+    ) -> None:
+        """Nothing runs before `start`. The store and the log stay the caller's to close.
+
+        Args:
+            store: who may push.
+            log: where accepted data goes.
+            clock: microseconds since 1970, UTC.
+            version: what the status names; that of the installed package when None.
+            revision: what the status names.
+        """
+        self.directory = Directory(store, clock)
+        health = Health(
+            store,
+            version=version or importlib.metadata.version("treadle"),
+            revision=revision,
+            probe=getattr(log, "check", None),
+        )
+        acceptor = Acceptor(log, self.directory, health, clock)
+        push = Push(self.directory, acceptor)
+        self.routes: list[BaseRoute] = [
+            Route("/v2/import/push", Endpoint({"POST": push.push})),
+            Route("/v2/import/validate", Endpoint({"POST": push.validate})),
+            Route("/v2/import/status", Endpoint({"GET": health.status})),
+        ]
+
+    async def start(self) -> None:
+        """Read who may push, and follow changes."""
+        await self.directory.start()
+
+    async def aclose(self) -> None:
+        """Stop following changes and write what is gathered in memory."""
+        await self.directory.aclose()
+
+
+def make_app(ingest: Ingest) -> Starlette:
+    """An application of the Import API alone; starts and closes `ingest` with its lifespan."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await ingest.start()
+        try:
+            yield
+        finally:
+            await ingest.aclose()
+
+    app = Starlette(routes=ingest.routes, lifespan=lifespan)
+    app.router.redirect_slashes = False
+    app.router.default = not_found
+    return app

@@ -1,0 +1,81 @@
+"""One path of the Import API: which methods it knows, and what becomes of errors."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from treadle.errors import Refused, TryLater
+from treadle.web import Json, answer
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+RETRY_AFTER_SECONDS = 2
+"""What a sender is asked to wait when the log cannot take data: about one restart of treadle."""
+
+NOT_FOUND = {"message": "Not Found"}
+METHOD_NOT_ALLOWED = "Method not allowed."
+UNAVAILABLE = {"status": "ERROR", "message": "Service unavailable. Try again later."}
+TIMEOUT = {"status": "ERROR", "message": "Gateway timeout. Try again later."}
+NOT_ACTIVE = {"error": "Forbidden", "errors": {"error": "Connection is not active."}}
+INTERNAL = {"status": "ERROR", "message": "Internal server error"}
+
+logger = logging.getLogger(__name__)
+
+
+class Endpoint:
+    """An ASGI application for one path."""
+
+    def __init__(self, methods: Mapping[str, Handler]) -> None:
+        """Serve a path.
+
+        Args:
+            methods: handlers by method. OPTIONS is answered without one, HEAD by that of GET.
+        """
+        self._methods = dict(methods)
+        if "GET" in methods:
+            self._methods.setdefault("HEAD", methods["GET"])
+        self._allow = ", ".join([*self._methods, "OPTIONS"])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request with the bodies of import-api.md 17.1 whatever happens."""
+        request = Request(scope, receive)
+        method = scope["method"]
+        handler = self._methods.get(method)
+        if handler is None:
+            response = self._other(method)
+        else:
+            try:
+                response = await handler(request)
+            except Refused as refused:
+                response = answer(refused)
+            except TryLater as later:
+                logger.warning("%s %s is answered 503: %s", method, scope["path"], later)
+                response = unavailable()
+            except ClientDisconnect:
+                return
+            except Exception:
+                logger.exception("%s %s failed", method, scope["path"])
+                response = Json(INTERNAL, 500)
+        if response.status_code >= 400 and "expect" in request.headers:
+            # The sender may now send its body or leave it out; only a new connection is clear.
+            response.headers["connection"] = "close"
+        await response(scope, receive, send)
+
+    def _other(self, method: str) -> Response:
+        allow = {"Allow": self._allow}
+        if method == "OPTIONS":
+            return Response(status_code=200, headers=allow)
+        return PlainTextResponse(METHOD_NOT_ALLOWED, 405, allow)
+
+
+def unavailable() -> Response:
+    """The answer while the log cannot take data; the sender may repeat."""
+    return Json(UNAVAILABLE, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    """The answer to a path that is none, as an ASGI application."""
+    await Json(NOT_FOUND, 404)(scope, receive, send)

@@ -1,0 +1,124 @@
+"""`GET /v2/import/status`: whether data is accepted now (import-api.md 6)."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from treadle.errors import TreadleError
+from treadle.store.model import DestinationRow
+from treadle.web import Json
+
+NAME = "pipeline.gate"
+
+FRESH_SECONDS = 1.0
+"""How long an answer is good: health checks may come as often as they like."""
+
+FAILURE_SECONDS = 10.0
+"""How long a failed append counts when nothing was appended since."""
+
+logger = logging.getLogger(__name__)
+
+
+class Destinations(Protocol):
+    """The part of the store that is about destinations."""
+
+    def destinations(self) -> Sequence[DestinationRow]:
+        """All destinations."""
+
+
+class Health:
+    """Knows whether the log takes data, and which destinations are in trouble."""
+
+    def __init__(
+        self,
+        store: Destinations,
+        *,
+        version: str,
+        revision: str,
+        probe: Callable[[], Awaitable[None]] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nothing is asked before the first request.
+
+        Args:
+            store: knows destinations in trouble.
+            version: of treadle.
+            revision: of treadle's source.
+            probe: raises TryLater when the log cannot take data; None where a log cannot tell
+                without being written, then failed appends tell.
+            monotonic: seconds.
+        """
+        self._store = store
+        self._version = version
+        self._revision = revision
+        self._probe = probe
+        self._monotonic = monotonic
+        self._failure: str | None = None
+        self._failed_at = 0.0
+        self._trouble: str | None = None
+        self._asked_at = -FRESH_SECONDS
+        self._asking = asyncio.Lock()
+
+    def failed(self, error: TreadleError) -> None:
+        """The log did not take data."""
+        self._failure = str(error)
+        self._failed_at = self._monotonic()
+
+    def took(self) -> None:
+        """The log took data."""
+        self._failure = None
+
+    async def status(self, request: Request) -> Response:
+        """Answer 200 while data is accepted, 503 while it is not; `reason` says what is wrong."""
+        async with self._asking:
+            if self._monotonic() - self._asked_at >= FRESH_SECONDS:
+                await self._ask()
+                self._asked_at = self._monotonic()
+        reason = self._failure or self._trouble
+        failing = self._failure is not None
+        body = {
+            "name": NAME,
+            "version": self._version,
+            "revision": self._revision,
+            "status": "ERROR" if failing else "OK",
+            "reason": reason,
+        }
+        return Json(body, 503 if failing else 200)
+
+    async def _ask(self) -> None:
+        if self._probe is not None:
+            try:
+                await self._probe()
+            except TreadleError as error:
+                self.failed(error)
+            else:
+                self.took()
+        elif self._monotonic() - self._failed_at >= FAILURE_SECONDS:
+            self.took()
+        try:
+            destinations = await asyncio.to_thread(self._store.destinations)
+        except TreadleError as error:
+            logger.warning("The state of destinations cannot be read: %s", error)
+            self._trouble = "The state of destinations cannot be read; data is accepted."
+        else:
+            self._trouble = trouble(destinations)
+
+
+def trouble(destinations: Sequence[DestinationRow]) -> str | None:
+    """What to say of destinations that cannot be loaded; None when all can.
+
+    Anybody may ask for the status, so that why is left to the operator's own pages.
+    """
+    names = [
+        f"{row.name} ({row.type})"
+        for row in destinations
+        if row.trouble is not None and row.deleted_at is None
+    ]
+    if not names:
+        return None
+    return f"Data is accepted and waits for loading into: {', '.join(names)}"

@@ -1,0 +1,73 @@
+"""`POST /v2/import/push` and `POST /v2/import/validate` (import-api.md 7, 8)."""
+
+import contextlib
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from treadle.errors import Refused, TryLater
+from treadle.ingest.accept import Acceptor
+from treadle.ingest.directory import Directory
+from treadle.ingest.endpoint import NOT_ACTIVE
+from treadle.records import push
+from treadle.records.message import Batch
+from treadle.store.model import Pusher
+from treadle.web import Json, bearer, fields, read_body
+
+VALID = {"status": "OK", "message": "Batch is valid!"}
+
+JSON_TYPE = "application/json"
+TRANSIT_TYPE = "application/transit+json"
+
+
+class Push:
+    """Both endpoints: what they check is the same."""
+
+    def __init__(self, directory: Directory, acceptor: Acceptor) -> None:
+        """Serve the pushers of a directory.
+
+        Args:
+            directory: who may push.
+            acceptor: makes batches durable.
+        """
+        self._directory = directory
+        self._acceptor = acceptor
+
+    async def push(self, request: Request) -> Response:
+        """Accept the records."""
+        pusher, batches = await self._checked(request)
+        return await self._acceptor.accept(request, pusher, batches)
+
+    async def validate(self, request: Request) -> Response:
+        """Say what `push` would, and keep nothing; works while the log does not (8)."""
+        pusher, _ = await self._checked(request)
+        with contextlib.suppress(TryLater):
+            await self._directory.record_use(pusher)
+        return Json(VALID)
+
+    async def _checked(self, request: Request) -> tuple[Pusher, list[Batch]]:
+        """The checks in the order of import-api.md 7.2."""
+        headers = fields(request.scope)
+        body = await read_body(headers, request.receive)
+        transit = content_type(headers.get("content-type", "")) == TRANSIT_TYPE
+        parsed = push.decode(body, transit=transit)
+        pusher = await self._directory.find(bearer(headers))
+        if pusher is None:
+            raise Refused(401, push.NOT_AUTHENTICATED)
+        if not pusher.active:
+            raise Refused(401, NOT_ACTIVE)
+        return pusher, push.check(parsed, pusher.account_id)
+
+
+def content_type(header: str) -> str:
+    """The media type of a Content-Type header, without parameters, in lower case.
+
+    Raises:
+        Refused: 415, it is neither JSON nor Transit.
+    """
+    sent = header.partition(";")[0].strip()
+    name = sent.lower()
+    if name not in (JSON_TYPE, TRANSIT_TYPE):
+        message = f"Unsupported content-type {sent}. Please send {JSON_TYPE} or {TRANSIT_TYPE}"
+        raise Refused(415, {"status": "ERROR", "message": message})
+    return name
