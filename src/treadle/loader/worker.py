@@ -1,0 +1,373 @@
+"""Loads the tables of one destination, in a thread of its own.
+
+A destination that is down or slow holds up only its own thread; a table that fails holds up only
+itself. While the database works on one load, the next one is read and prepared in a second thread
+(the drivers release the interpreter lock).
+"""
+
+import gc
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from treadle.destinations.protocol import (
+    Destination,
+    Forbidden,
+    Held,
+    LoadResult,
+    RowRefused,
+    Session,
+)
+from treadle.errors import OperatorFault, TableStopped, TreadleError, TryLater
+from treadle.loader.carry import carry_out
+from treadle.loader.chunk import Chunk, chunk_of
+from treadle.loader.due import Backoff, Failures, Key, Trigger, due
+from treadle.loader.poison import refused
+from treadle.loader.report import Memo, failure, memo, memo_of, report
+from treadle.log.protocol import Backlog, Entry, Reader
+from treadle.records.message import unpack
+from treadle.store.model import Source
+from treadle.store.store import Store
+from treadle.tables.model import LoadPlan, Mark, Options
+from treadle.tables.prepare import Arrival, Prepared, prepare
+
+logger = logging.getLogger("treadle.loader")
+
+LOOK_SECONDS = 0.05
+"""How often a thread with nothing to do looks whether a table became due."""
+
+Refusals = Mapping[tuple[int, int], str]
+"""(entry index, record index) -> reason, for records the database itself refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a destination's thread needs from outside.
+
+    Attributes:
+        reader: of this thread alone.
+        clock: microseconds since 1970.
+        new_id: a fresh load id.
+        marked: told of each table's new position, for the log's own note.
+        fence: lease number of this loader.
+    """
+
+    reader: Reader
+    store: Store
+    trigger: Trigger
+    clock: Callable[[], int]
+    new_id: Callable[[], str]
+    marked: Callable[[Key, int], None]
+    fence: int = 0
+
+
+@dataclass(slots=True)
+class _Work:
+    """What the main thread last said is to do."""
+
+    backlogs: Sequence[Backlog] = ()
+    sources: Mapping[int, Source] = field(default_factory=dict)
+
+
+class DestinationLoader(threading.Thread):
+    """The thread of one destination."""
+
+    def __init__(self, row_id: int, destination: Destination, outside: Surroundings) -> None:
+        super().__init__(name=f"destination-{row_id}", daemon=True)
+        self._row_id = row_id
+        self._destination = destination
+        self._outside = outside
+        self._work = _Work()
+        self._stop_asked = threading.Event()
+        self._wake = threading.Event()
+        self._failures = Failures()
+        self._all: Key = (row_id, "")
+        """Stands for all tables in `_pauses`."""
+        self._pauses = Failures(Backoff(first_us=250_000, most_us=15_000_000))
+        self._held: dict[Key, int] | None = None
+        """Positions the destination holds; None when they have to be asked for."""
+        self._in_trouble = False
+
+    # --- for the main thread ----------------------------------------------------------------------
+
+    def offer(self, backlogs: Sequence[Backlog], sources: Mapping[int, Source]) -> None:
+        """Say what waits for this destination now."""
+        self._work = _Work(backlogs, sources)
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Ask the thread to end after the load it is in."""
+        self._stop_asked.set()
+        self._wake.set()
+
+    def once(self, backlogs: Sequence[Backlog], sources: Mapping[int, Source]) -> None:
+        """Load these backlogs in the calling thread, whatever their age; needs `run` not to run."""
+        self._work = _Work(backlogs, sources)
+        with ThreadPoolExecutor(1) as ahead:
+            self._tried(backlogs, ahead)
+
+    # --- the thread -------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Load what is due until asked to stop."""
+        with ThreadPoolExecutor(1, thread_name_prefix=f"{self.name}-prepare") as ahead:
+            while not self._stop_asked.is_set():
+                now = self._outside.clock()
+                chosen = self._chosen(now)
+                if not chosen or not self._pauses.may_try(self._all, now):
+                    self._wake.wait(LOOK_SECONDS)
+                    self._wake.clear()
+                    continue
+                self._tried(chosen, ahead)
+
+    def _tried(self, backlogs: Sequence[Backlog], ahead: ThreadPoolExecutor) -> None:
+        """One round; when it cannot be finished, the destination is left alone for a while."""
+        try:
+            self._round(backlogs, ahead)
+        except (TryLater, Forbidden) as error:
+            self._held = None
+            self._trouble(str(error), self._pauses.failed(self._all, self._outside.clock()))
+        except Exception:
+            # A fault of ours must not end the loading of the other tables for good: what is in
+            # the log stays there, and the destination is asked anew where it stands.
+            self._held = None
+            self._pauses.failed(self._all, self._outside.clock())
+            logger.exception("loading into %s failed", self._destination.identity)
+        else:
+            self._pauses.succeeded(self._all)
+            gc.collect()
+
+    def _chosen(self, now: int) -> list[Backlog]:
+        held = self._held or {}
+        return [
+            backlog
+            for backlog in due(self._work.backlogs, now, self._outside.trigger, self._failures)
+            if backlog.source_id in self._work.sources
+            and held.get((backlog.source_id, backlog.table_name), -1) < backlog.last
+        ]
+
+    def _round(self, backlogs: Sequence[Backlog], ahead: ThreadPoolExecutor) -> None:
+        """Load every backlog in turn, one chunk being prepared while another is written."""
+        with self._destination.open() as session:
+            held = self._asked(session)
+            stuck: set[Key] = set()
+            chunks = self._chunks(backlogs, held, stuck)
+            following = ahead.submit(next, chunks, None)
+            while (step := following.result()) is not None:
+                following = ahead.submit(next, chunks, None)
+                chunk, prepared = step
+                if chunk.key in stuck:
+                    continue
+                try:
+                    self._load(session, chunk, prepared)
+                except OperatorFault as error:
+                    stuck.add(chunk.key)
+                    self._failed(chunk, error)
+                if self._stop_asked.is_set():
+                    following.result()
+                    break
+        if self._in_trouble:
+            self._in_trouble = False
+            self._outside.store.destination_trouble(self._row_id, None)
+            logger.info("%s is back", self._destination.identity)
+
+    def _asked(self, session: Session) -> dict[Key, int]:
+        """Positions the destination holds, after what it still knows of lost reports was noted."""
+        if self._held is None:
+            found = session.held(self._outside.reader.log_id)
+            self._recover(found)
+            self._held = {key: held.position for key, held in found.items()}
+        return self._held
+
+    def _recover(self, found: Mapping[Key, Held]) -> None:
+        """Note loads that were committed but not recorded, and tell the log where tables stand."""
+        noted = {
+            (status.source_id, status.table_name): status.loaded
+            for status in self._outside.store.table_statuses()
+        }
+        for key, held in found.items():
+            if held.position > noted.get(key, -1) and held.report:
+                kept = memo_of(held.report)
+                load, outcomes = report(
+                    kept, held.result, self._outside.clock(), partial(self._positions, kept)
+                )
+                self._outside.store.record_load(load, outcomes)
+                logger.info("noted the load of %s that was cut short", _name(key))
+            self._outside.marked(key, held.position)
+
+    def _positions(self, kept: Memo) -> list[int]:
+        """Positions of the sound entries that a load took, read again from the log."""
+        trigger = self._outside.trigger
+        found: list[int] = []
+        after = kept.first - 1
+        while after < kept.last:
+            items = self._outside.reader.read(
+                kept.source_id, kept.table_name, after, trigger.records, trigger.size
+            )
+            if not items:
+                break
+            after = items[-1].position
+            found += [
+                item.position
+                for item in items
+                if isinstance(item, Entry) and item.position <= kept.last
+            ]
+        return found
+
+    def _chunks(
+        self, backlogs: Sequence[Backlog], held: Mapping[Key, int], stuck: set[Key]
+    ) -> Iterator[tuple[Chunk, Prepared]]:
+        """Chunks of the backlogs in order, prepared; a table that got stuck is left."""
+        trigger = self._outside.trigger
+        for backlog in backlogs:
+            key = (backlog.source_id, backlog.table_name)
+            after = held.get(key, -1)
+            # A destination that holds no position starts where the log says that the table stands:
+            # switching the destination moves nothing (loading.md 5.5).
+            begin = after if key in held else backlog.loaded
+            while begin < backlog.last and key not in stuck:
+                items = self._outside.reader.read(*key, begin, trigger.records, trigger.size)
+                chunk = chunk_of(key, after, items)
+                if chunk is None:
+                    break
+                yield chunk, self._prepared(chunk, {})
+                begin = after = chunk.last
+
+    def _prepared(self, chunk: Chunk, refusals: Refusals) -> Prepared:
+        source = self._work.sources[chunk.key[0]]
+        return prepare(
+            [
+                Arrival(unpack(entry.payload), entry.position, entry.received_at)
+                for entry in chunk.entries
+            ],
+            schema=source.name,
+            table_name=chunk.key[1],
+            profile=self._destination.profile,
+            options=self._options(source, chunk.key[1]),
+            log_id=self._outside.reader.log_id,
+            refused=refusals,
+        )
+
+    @staticmethod
+    def _options(source: Source, table_name: str) -> Options:
+        settings = {
+            **source.settings.get("options", {}),
+            **source.settings.get("tables", {}).get(table_name, {}),
+        }
+        return replace(Options(), **settings)
+
+    def _load(self, session: Session, chunk: Chunk, prepared: Prepared) -> None:
+        """Load one chunk, without the records that the database itself refuses."""
+        started = self._outside.clock()
+        load_id = self._outside.new_id()
+        for damaged in chunk.damaged:
+            logger.error(
+                "entry %d of %s is damaged and left out, %d records: %s",
+                damaged.position,
+                _name(chunk.key),
+                damaged.records,
+                damaged.why,
+            )
+        try:
+            plan, result = self._carried(session, chunk, prepared, load_id, started)
+        except RowRefused:
+            prepared = self._prepared(chunk, self._refusals(session, chunk, started))
+            plan, result = self._carried(session, chunk, prepared, load_id, started)
+        load, outcomes = report(
+            memo(chunk, plan, load_id, started),
+            result,
+            self._outside.clock(),
+            lambda: [entry.position for entry in chunk.entries],
+        )
+        self._outside.store.record_load(load, outcomes)
+        self._failures.succeeded(chunk.key)
+        if self._held is not None:
+            self._held[chunk.key] = chunk.last
+        self._outside.marked(chunk.key, chunk.last)
+        logger.info(
+            "loaded %s: %d records, %d superseded, %d rejected, %.3f s",
+            _name(chunk.key),
+            load.rows_received,
+            load.rows_discarded,
+            load.rows_rejected,
+            (load.finished_at - started) / 1e6,
+        )
+
+    def _carried(
+        self,
+        session: Session,
+        chunk: Chunk,
+        prepared: Prepared,
+        load_id: str,
+        started: int,
+        *,
+        rehearse: bool = False,
+    ) -> tuple[LoadPlan, LoadResult]:
+        source = self._work.sources[chunk.key[0]]
+        mark = Mark(
+            self._outside.reader.log_id, *chunk.key, chunk.after, chunk.last, self._outside.fence
+        )
+        return carry_out(
+            session,
+            prepared,
+            schema=source.name,
+            profile=self._destination.profile,
+            options=self._options(source, chunk.key[1]),
+            mark=mark,
+            now=started,
+            rehearse=rehearse,
+            remark=lambda plan: replace(mark, report=memo(chunk, plan, load_id, started).text()),
+        )
+
+    def _refusals(self, session: Session, chunk: Chunk, started: int) -> Refusals:
+        """Which records the database refuses when they are loaded without the others."""
+        names = [
+            (index, record)
+            for index, entry in enumerate(chunk.entries)
+            for record in range(entry.records)
+        ]
+
+        def rehearse(some: Sequence[tuple[int, int]]) -> str | None:
+            chosen = set(some)
+            others = {name: "not in this rehearsal" for name in names if name not in chosen}
+            try:
+                self._carried(
+                    session, chunk, self._prepared(chunk, others), "", started, rehearse=True
+                )
+            except RowRefused as error:
+                return error.reason
+            return None
+
+        logger.warning("%s: the database refuses a record; looking for it", _name(chunk.key))
+        return refused(names, rehearse)
+
+    def _failed(self, chunk: Chunk, error: TreadleError) -> None:
+        """Note that a table cannot be loaded for now; the others go on."""
+        now = self._outside.clock()
+        pause = self._failures.failed(chunk.key, now)
+        load = failure(chunk, str(error), self._outside.new_id(), now, now)
+        self._outside.store.record_failure(load, stopped=isinstance(error, TableStopped))
+        logger.error(
+            "%s cannot be loaded, its records wait: %s; tried again in %.0f s",
+            _name(chunk.key),
+            error,
+            pause / 1e6,
+        )
+
+    def _trouble(self, why: str, pause: int) -> None:
+        """Note that the whole destination cannot be used for now."""
+        self._in_trouble = True
+        self._outside.store.destination_trouble(self._row_id, why)
+        logger.warning(
+            "%s cannot be used, records wait: %s; tried again in %.1f s",
+            self._destination.identity,
+            why,
+            pause / 1e6,
+        )
+
+
+def _name(key: Key) -> str:
+    return f"{key[1]!r} of source {key[0]}"

@@ -1,0 +1,351 @@
+"""Builds the rooms from settings, starts and stops them. The only place that names back-ends.
+
+`serve` is the supervisor: it takes the data directory, prepares the store, listens, and runs one
+process per role (`treadle.supervise`). Each child is this module again, `python -m treadle.server
+ROLE`: it reads its orders from standard input, and the end of that input means that the
+supervisor is gone.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import shlex
+import signal
+import socket
+import sys
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from treadle.config import Config
+from treadle.control.app import Settings as Surface
+from treadle.control.app import make_app as control_app
+from treadle.destinations.registry import open_url
+from treadle.errors import OperatorFault, TreadleError
+from treadle.guide import guide
+from treadle.ingest.app import Ingest
+from treadle.loader.due import Trigger
+from treadle.loader.run import Loader
+from treadle.log.local import LocalAppender, LocalReader
+from treadle.logs import set_up_logging
+from treadle.store.model import Account
+from treadle.store.secrets import load_key
+from treadle.store.store import Store
+from treadle.supervise import Job, Supervisor
+
+logger = logging.getLogger("treadle.server")
+
+KEEP_ALIVE_SECONDS = 75
+"""Clients drop idle connections by themselves after 15 s or more, and do not retry a POST on one
+that the server closed under them (import-api.md 4)."""
+BACKLOG = 2048
+"""Connections that may wait to be accepted."""
+LOCK_SECONDS_MAX = 10.0
+"""How long to wait for the processes of a killed server to let go of the data directory."""
+FIRST_ACCOUNT = "default"
+
+
+def microseconds() -> int:
+    """Microseconds since 1970, UTC."""
+    return time.time_ns() // 1_000
+
+
+# --- the supervisor -------------------------------------------------------------------------------
+
+
+def serve(config: Config) -> int:
+    """Run the server until SIGTERM or SIGINT.
+
+    Returns:
+        The exit code: 0 after a clean stop.
+
+    Raises:
+        OperatorFault: the data directory, the port, the key file or a setting cannot be used.
+    """
+    set_up_logging(config)
+    config.make_data()
+    lock = _take(config.lock_path)
+    listening = _listen(config.host, config.port)
+    port = listening.getsockname()[1]
+    try:
+        newcomer = prepare_store(config)
+        supervisor = Supervisor(
+            _jobs(config, listening.fileno(), lock),
+            lambda: _announce(config, port, newcomer),
+        )
+        return supervisor.run()
+    finally:
+        listening.close()
+        os.close(lock)
+
+
+def _take(path: Path) -> int:
+    """Lock the data directory for this server and its children.
+
+    The lock belongs to the open file, which the children inherit: it is free once the last of them
+    has gone, so a new server never works beside a child of a killed one.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise OperatorFault(
+            f"{path} cannot be opened: {error.strerror}; run treadle as a user who may write "
+            "there, or name another folder with --data."
+        ) from error
+    deadline = time.monotonic() + LOCK_SECONDS_MAX
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                raise OperatorFault(
+                    f"Another treadle serves {path.parent}; stop it first, or name another folder "
+                    "with --data."
+                ) from None
+            time.sleep(0.1)
+        else:
+            return descriptor
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+    except OSError as error:
+        raise OperatorFault(
+            f"Cannot listen at {host} port {port}: {error.strerror}; stop what listens there, or "
+            "choose another address with --host and --port."
+        ) from error
+    return listening
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """The account that was made with a new store, and its token, which is not kept."""
+
+    account: Account
+    token: str
+
+
+def prepare_store(config: Config) -> Newcomer | None:
+    """Make the store where there is none; returns the first account when it was made now."""
+    destination = open_url(config.destination_url)
+    with contextlib.closing(open_store(config)) as store:
+        newcomer = None
+        if not store.accounts():
+            account, token = store.create_account(FIRST_ACCOUNT)
+            newcomer = Newcomer(account, token)
+        for account in store.accounts():
+            store.set_default_destination(
+                account.id, destination.kind, config.destination_url, destination.identity
+            )
+        return newcomer
+
+
+def open_store(config: Config) -> Store:
+    """The store of these settings, migrated."""
+    return Store.open(config.store_url, load_key(config.key_path, config.secret_key))
+
+
+def _jobs(config: Config, listening: int, lock: int) -> list[Job]:
+    orders = _orders(config)
+
+    def job(name: str, role: str, inherit: tuple[int, ...], stops: int, waits_for: str) -> Job:
+        arguments = ("-m", "treadle.server", role, *map(str, inherit))
+        return Job(name, arguments, orders, (*inherit, lock), stops, waits_for)
+
+    workers = [
+        job(f"worker {number}", "worker", (listening,), 0, "requests it began to answer")
+        for number in range(1, config.workers + 1)
+    ]
+    return [*workers, job("loader", "loader", (), 1, "the load it is in")]
+
+
+def _orders(config: Config) -> bytes:
+    """Settings for a child, on one line; through a pipe, where other users cannot read them."""
+    values = {f.name: getattr(config, f.name) for f in fields(config)}
+    return msgspec.json.encode(values | {"data": str(config.data)})
+
+
+def _obeyed(line: bytes) -> Config:
+    values: dict[str, Any] = msgspec.json.decode(line)
+    return Config(**(values | {"data": Path(values["data"])}))
+
+
+def _announce(config: Config, port: int, newcomer: Newcomer | None) -> None:
+    """Say that the server is there; the first time also everything a newcomer needs."""
+    url = config.url.removesuffix(f":{config.port}") + f":{port}"
+    lines = [f"treadle listens at {url}"]
+    if newcomer is not None:
+        lines += [
+            "",
+            "This is a new data folder, so an account was made for you. Its token is shown once:",
+            "",
+            f"  client id      {newcomer.account.id}",
+            f"  account token  {newcomer.token}",
+            f"  rows go to     {open_url(config.destination_url).identity}",
+            f"  API document   {url}/docs",
+            "",
+            "The guide, to paste into another terminal:",
+            "",
+            guide(url, newcomer.token, newcomer.account.id, _program(config)),
+        ]
+    print("\n".join(lines), flush=True)  # noqa: T201 - for the person who started it
+
+
+def _program(config: Config) -> str:
+    """How the reader starts treadle: by its name when the shell finds it, else by its path."""
+    started = Path(sys.argv[0])
+    name = started.name if started.name == "treadle" else "treadle"
+    beside = Path(sys.executable).parent / name
+    on_path = any((Path(folder) / name).exists() for folder in os.get_exec_path() if folder)
+    program = name if on_path or not beside.exists() else _relative(beside)
+    default = Path(Config.data).absolute()
+    if config.data != default:
+        program += f" --data {shlex.quote(_relative(config.data))}"
+    return program
+
+
+def _relative(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+# --- the children ---------------------------------------------------------------------------------
+
+
+def _worker(config: Config, descriptor: int) -> None:
+    """Answer requests until asked to stop: the Import API and the control API on one socket."""
+    store = open_store(config)
+    with socket.socket(fileno=descriptor) as listening:
+        server = uvicorn.Server(
+            uvicorn.Config(
+                worker_app(config, store),
+                loop="uvloop",
+                http="httptools",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                backlog=BACKLOG,
+            )
+        )
+
+        def stop() -> None:
+            server.should_exit = True
+
+        _when_the_supervisor_is_gone(stop)
+        server.run(sockets=[listening])
+    store.close()
+
+
+def worker_app(config: Config, store: Store) -> Starlette:
+    """Everything one worker answers."""
+    ingest: Ingest | None = None
+
+    def changed() -> None:
+        if ingest is not None:
+            ingest.directory.forget()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        nonlocal ingest
+        log = await asyncio.to_thread(LocalAppender, config.log_path)
+        ingest = Ingest(store, log)
+        await ingest.start()
+        app.router.routes[:0] = ingest.routes
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        try:
+            yield
+        finally:
+            await log.aclose()
+            await ingest.aclose()
+
+    control = control_app(store, Surface(config.surface, config.token_list), changed=changed)
+    app = Starlette(routes=[Mount("/", app=control)], lifespan=lifespan)
+    app.router.redirect_slashes = False
+    return app
+
+
+def loader_of(config: Config, store: Store) -> Loader:
+    """The loader of these settings."""
+    return Loader(
+        store=store,
+        open_reader=lambda: LocalReader(config.log_path),
+        open_destination=open_url,
+        trigger=Trigger(
+            age_us=int(config.load_age_seconds * 1_000_000),
+            records=config.load_rows,
+            size=config.load_bytes,
+        ),
+        retention_us=int(config.retention_days * 86_400_000_000),
+        clock=microseconds,
+        new_id=lambda: str(uuid.uuid4()),
+    )
+
+
+def _loader(config: Config) -> None:
+    """Load what was accepted until asked to stop."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    _when_the_supervisor_is_gone(stop.set)
+
+    def ready() -> None:
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+
+    store = open_store(config)
+    loader_of(config, store).run(stop, ready)
+    store.close()
+
+
+def _when_the_supervisor_is_gone(stop: Callable[[], None]) -> None:
+    def watch(orders: BinaryIO) -> None:
+        orders.read()
+        logger.error("the supervisor is gone; stopping")
+        stop()
+
+    threading.Thread(target=watch, args=(sys.stdin.buffer,), daemon=True).start()
+
+
+def child() -> int:
+    """Run the role named on the command line with the orders on standard input."""
+    # Ctrl-C reaches every process of the terminal; the supervisor alone acts on it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    role, *descriptors = sys.argv[1:]
+    config = _obeyed(sys.stdin.buffer.readline())
+    set_up_logging(config, role)
+    try:
+        if role == "worker":
+            _worker(config, int(descriptors[0]))
+        else:
+            _loader(config)
+    except TreadleError as error:
+        logger.error("%s", error)  # noqa: TRY400 - one sentence for the operator, no traceback
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(child())

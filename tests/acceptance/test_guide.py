@@ -1,0 +1,109 @@
+"""The guide works: from an account token to rows in a table (connect-api.md 0).
+
+The lines are those the server prints at its first start, typed as they are into a shell.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.servers.treadle import TreadleServer
+
+
+def shell(lines: str, server: TreadleServer) -> str:
+    """What a person sees who pastes the lines into a shell; `treadle` is found on the PATH."""
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    if server.destination is not None:
+        environment["TREADLE_DESTINATION"] = server.destination
+    done = subprocess.run(
+        ["/bin/sh", "-e"],
+        input=lines,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=environment,
+        cwd=server.data.parent,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def printed_guide(server: TreadleServer) -> str:
+    _, _, lines = server.said.partition("# Where the server is, and who you are")
+    assert lines, server.said
+    return lines
+
+
+def parts(guide: str) -> list[str]:
+    """The guide's steps, each with all that comes before it as its start."""
+    return re.split(r"(?m)^# \d\. ", guide)
+
+
+def test_the_printed_lines_lead_from_a_token_to_rows(server: TreadleServer) -> None:
+    client_id, account_token = server.account()
+    said = shell(printed_guide(server), server).splitlines()
+
+    card = json.loads(said.pop(0))
+    assert card["type"] == "import_api"
+    assert (card["current_step"], card["current_step_type"]) == (1, "form")
+
+    source = json.loads(said.pop(0))
+    assert source["name"] == "import_api"
+    assert source["report_card"]["current_step_type"] == "fully_configured"
+    assert source["stitch_client_id"] == client_id
+    [(first_id, first)] = source["properties"]["token"].items()
+    assert first.startswith("at_")
+
+    assert said.pop(0) == '{"status":"OK","message":"Batch Accepted!"}'
+    table = "\n".join(said[: len(said) - 7])
+    for column in ("id", "name", "updated_at", "_sdc_sequence", "_sdc_table_version"):
+        assert column in table
+    said = said[-7:]
+
+    second = said.pop(0)
+    assert second.startswith("at_")
+    assert second != first
+    assert said.pop(0) == '{"status":"OK","message":"Batch Accepted!"}'
+
+    listed = [token["token_id"] for token in json.loads(said.pop(0))]
+    assert len(listed) == 2
+    assert listed[1] == int(first_id)
+    assert listed == sorted(listed, reverse=True)
+
+    assert json.loads(said.pop(0)) == {
+        "error": "AccessDenied",
+        "data": {
+            "message": f"source ({source['id']}) already has the maximum of 2 active access tokens"
+        },
+    }
+
+    after = json.loads(said.pop(0))
+    assert after["properties"]["token"] == {str(listed[0]): second}
+    assert said.pop(0) == '{"status":"ERROR","error":"Not Authenticated.","errors":null}'
+    assert said.pop(0) == '{"status":"OK","message":"Batch Accepted!"}'
+    assert not said
+
+    [row] = server.query("select * from import_api.customers")
+    assert (row["id"], row["name"], row["updated_at"]) == ("1", "Ann", "2026-01-01T00:00:00Z")
+    assert (row["_sdc_sequence"], row["_sdc_table_version"]) == (100, 0)
+    for column in ("_sdc_batched_at", "_sdc_received_at"):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", row[column])
+    assert account_token not in server.log.read_text()
+    assert second not in server.log.read_text()
+
+
+@pytest.mark.parametrize("destination_url", ["duckdb"], indirect=True)
+def test_the_account_is_announced_once(server: TreadleServer) -> None:
+    assert server.account()
+    server.stop()
+    server.start()
+    assert "ac_" not in server.said
+    assert server.said.strip() == f"treadle listens at {server.url}"

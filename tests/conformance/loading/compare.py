@@ -1,0 +1,130 @@
+"""What a case expects against what is there; every difference is one sentence."""
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from tests.conformance.loading.warehouse import Found, Warehouse
+
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def expected_for(case: Mapping[str, Any], destination: str) -> dict[str, Any]:
+    """The expectation for one destination: `all` with the destination's own merged over it."""
+    general = case["expect"].get("all", {})
+    special = case["expect"].get(destination, {})
+    merged = {**general, **special}
+    if "tables" in general or "tables" in special:
+        merged["tables"] = {**general.get("tables", {}), **special.get("tables", {})}
+    return merged
+
+
+def differences(expected: Mapping[str, Any], warehouse: Warehouse) -> list[str]:
+    """Differences of tables, rows, rejections and queries."""
+    found = warehouse.tables()
+    rejected = found.pop("_sdc_rejected", None)
+    said: list[str] = []
+    if "tables" in expected:
+        if set(expected["tables"]) != set(found):
+            said.append(f"tables: expected {sorted(expected['tables'])}, found {sorted(found)}")
+        for name in expected["tables"].keys() & found.keys():
+            said += [f"{name}: {text}" for text in _table(expected["tables"][name], found[name])]
+        said += _uuids(expected["tables"], found)
+    said += _rejected(expected, rejected, warehouse.display_name)
+    for statement, rows in expected.get("query", []):
+        got = [list(row) for row in warehouse.query(statement)]
+        if not _same_rows(rows, got):
+            said.append(f"{statement}: expected {rows}, found {got}")
+    return said
+
+
+def _rejected(expected: Mapping[str, Any], found: Found | None, dest: str) -> list[str]:
+    if "rejected" not in expected and "query" in expected:
+        return []
+    wanted = [
+        [table, reason.replace("<DEST>", dest)] for table, reason in expected.get("rejected", [])
+    ]
+    got: list[list[Any]] = []
+    if found is not None:
+        names = [name for name, _ in found.columns]
+        at = names.index("table_name"), names.index("reason")
+        got = [[row[at[0]], row[at[1]]] for row in found.rows]
+    if sorted(wanted) != sorted(got):
+        return [f"rejected: expected {sorted(wanted)}, found {sorted(got)}"]
+    return []
+
+
+def _table(expected: Mapping[str, Any], found: Found) -> list[str]:
+    said = []
+    if set(expected["pk"]) != found.key:
+        said.append(f"key: expected {sorted(expected['pk'])}, found {sorted(found.key)}")
+    named = expected["cols"]
+    shown = [
+        (name, kind)
+        for name, kind in found.columns
+        if name in named or not name.startswith(("_sdc_", "__sdc_"))
+    ]
+    if dict(shown) != named:
+        said.append(f"columns: expected {named}, found {dict(shown)}")
+        return said
+    order = [name for name, _ in shown if not name.startswith(("_sdc_", "__sdc_"))]
+    wanted = [name for name in named if not name.startswith(("_sdc_", "__sdc_"))]
+    if order != wanted:
+        said.append(f"order of columns: expected {wanted}, found {order}")
+    at = [[name for name, _ in found.columns].index(name) for name in named]
+    got = [[row[index] for index in at] for row in found.rows]
+    if not _same_rows(expected["rows"], got, list(named.values())):
+        said.append(f"rows: expected {expected['rows']}, found {got}")
+    return said
+
+
+def _same_rows(wanted: list[Any], got: list[Any], kinds: list[str] | None = None) -> bool:
+    """Equal as bags; rows are matched one by one."""
+    left = list(got)
+    for row in wanted:
+        match = next((other for other in left if _same_row(row, other, kinds)), None)
+        if match is None:
+            return False
+        left.remove(match)
+    return not left
+
+
+def _same_row(wanted: list[Any], got: list[Any], kinds: list[str] | None) -> bool:
+    return len(wanted) == len(got) and all(
+        _same(one, other, kinds[index] if kinds else "")
+        for index, (one, other) in enumerate(zip(wanted, got, strict=True))
+    )
+
+
+def _same(wanted: Any, got: Any, kind: str) -> bool:
+    if wanted == "<uuid>":
+        return isinstance(got, str) and UUID.fullmatch(got) is not None
+    if wanted is None or got is None:
+        return wanted is None and got is None
+    if kind == "decimal":
+        return Decimal(wanted) == Decimal(str(got))
+    if isinstance(wanted, bool) or isinstance(got, bool):
+        return wanted is got
+    if isinstance(wanted, str):
+        return bool(wanted == got)
+    return type(got) in (int, float) and wanted == got
+
+
+def _uuids(expected: Mapping[str, Any], found: Mapping[str, Found]) -> list[str]:
+    """Generated keys differ from row to row, and a child's is its parent's."""
+    said = []
+    for name, table in found.items():
+        names = [column for column, _ in table.columns]
+        if "__sdc_primary_key" in names and name in expected:
+            keys = [row[names.index("__sdc_primary_key")] for row in table.rows]
+            if len(set(keys)) != len(keys):
+                said.append(f"{name}: generated keys repeat: {keys}")
+            for child, other in found.items():
+                column = "_sdc_source_key___sdc_primary_key"
+                others = [c for c, _ in other.columns]
+                if child.startswith(f"{name}__") and column in others:
+                    strays = {row[others.index(column)] for row in other.rows} - set(keys)
+                    if strays:
+                        said.append(f"{child}: no parent for {sorted(strays)}")
+    return said

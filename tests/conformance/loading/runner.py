@@ -1,0 +1,231 @@
+"""Runs loading cases: requests over HTTP, loads one step at a time, tables read by other code.
+
+A case is a value of the JSON form that the loading rules document (13.1). The server is the real
+one; only the moment of a load is ours, because a case says which requests one load takes.
+"""
+
+import contextlib
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from tests.conformance.loading.compare import differences, expected_for
+from tests.conformance.loading.literals import dumps, loads
+from tests.conformance.loading.warehouse import DuckDB, Postgres, Warehouse
+
+from treadle.config import Config
+from treadle.server import loader_of, open_store, prepare_store, worker_app
+
+BATCH_SCHEMA = {
+    "id": {"type": "integer"},
+    "a": {"type": "string"},
+    "x": {"type": "array", "items": {"type": "string"}},
+}
+"""What a case's `"$V"` stands for."""
+
+
+def cases(path: Path) -> list[dict[str, Any]]:
+    """The cases of a file, numbers spelled as they are."""
+    found: list[dict[str, Any]] = loads(path.read_text())
+    return found
+
+
+class Rig:
+    """A server and a loader that loads when it is told to.
+
+    Args:
+        data: an empty folder.
+        destination: URL; DuckDB in the data folder when None.
+    """
+
+    def __init__(self, data: Path, destination: str | None = None) -> None:
+        self.config = Config(data=data, destination=destination, load_age_seconds=0.0)
+        self.config.make_data()
+        newcomer = prepare_store(self.config)
+        assert newcomer is not None, "the data folder is not empty"
+        self.client_id = newcomer.account.id
+        assert self.client_id == 1, "cases are written for client 1"
+        self.store = open_store(self.config)
+        self.loader = loader_of(self.config, self.store)
+        self._account = {"Authorization": f"Bearer {newcomer.token}"}
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator["Rig"]:
+        """Serve until the block is left."""
+        listening = socket.create_server(("127.0.0.1", 0))
+        server = uvicorn.Server(
+            uvicorn.Config(
+                worker_app(self.config, self.store), log_config=None, lifespan="on", loop="asyncio"
+            )
+        )
+        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive(), "the server did not start"
+                time.sleep(0.01)
+            port = listening.getsockname()[1]
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as self.http:
+                yield self
+        finally:
+            server.should_exit = True
+            thread.join(30)
+            listening.close()
+            self.loader.close()
+            self.store.close()
+
+    def warehouse(self, schema: str) -> Warehouse:
+        """The schema, looked at with the engine's own driver."""
+        if self.config.destination is None:
+            return DuckDB(str(self.config.warehouse_path), schema)
+        if self.config.destination.startswith("duckdb:///"):
+            return DuckDB(self.config.destination.removeprefix("duckdb:///"), schema)
+        return Postgres(self.config.destination, schema)
+
+    def source(self, name: str) -> tuple[int, str, str]:
+        """A new source: its id, schema name and token."""
+        answer = self.http.post(
+            "/v4/sources",
+            json={"type": "import_api", "display_name": name},
+            headers=self._account,
+        )
+        assert answer.status_code == 200, answer.text
+        source = answer.json()
+        return source["id"], source["name"], next(iter(source["properties"]["token"].values()))
+
+
+def run(rig: Rig, case: Mapping[str, Any]) -> list[str]:
+    """Run one case; returns what was other than expected, one sentence each."""
+    source_id, schema, token = rig.source(f"case {case['id']} {secrets.token_hex(4)}")
+    if case.get("options"):
+        rig.store.update_source(rig.client_id, source_id, settings={"options": case["options"]})
+    warehouse = rig.warehouse(schema)
+    expected = expected_for(case, warehouse.name)
+    said: list[str] = []
+    statuses: list[int] = []
+    for number, step in enumerate(case["loads"], 1):
+        if isinstance(step, Mapping):
+            warehouse.run(step["sql"][warehouse.name])
+            continue
+        for request in step:
+            path, body = _request(request)
+            answer = rig.http.post(
+                path,
+                content=body,
+                headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+            )
+            statuses.append(answer.status_code)
+            if "http" not in expected and not answer.is_success:
+                said.append(f"step {number}: {path} answered {answer.status_code} {answer.text}")
+        rig.loader.once()
+        said += _error_of_step(rig, source_id, number, expected)
+    if "http" in expected and statuses != expected["http"]:
+        said.append(f"statuses: expected {expected['http']}, found {statuses}")
+    said += _stopped(rig, source_id, expected)
+    if "webhook" in expected:
+        said += _webhooks(rig, source_id, expected["webhook"])
+    return said + differences(expected, warehouse)
+
+
+def _request(request: Mapping[str, Any]) -> tuple[str, str]:
+    """Path and body of a request as a case describes it."""
+    [(kind, what)] = request.items()
+    match kind:
+        case "push":
+            rows = [(what["table"], what["keys"], row) for row in what["rows"]]
+        case "push_mixed":
+            rows = [(item["table"], item["keys"], item["row"]) for item in what]
+        case "batch":
+            return "/v2/import/batch", dumps(_batch(what))
+        case "raw":
+            return what["path"], what["body"]
+        case _:
+            raise AssertionError(f"a request of an unknown kind: {kind}")
+    body = [
+        {
+            "client_id": 1,
+            "table_name": table,
+            "sequence": sequence,
+            "action": "upsert",
+            "key_names": keys,
+            "data": data,
+        }
+        for table, keys, (sequence, data) in rows
+    ]
+    return "/v2/import/push", dumps(body)
+
+
+def _batch(what: Mapping[str, Any]) -> dict[str, Any]:
+    properties = BATCH_SCHEMA if what["schema"] == "$V" else what["schema"]
+    messages: list[dict[str, Any]] = [
+        {"action": "upsert", "sequence": sequence, "data": data} for sequence, data in what["rows"]
+    ]
+    if "activate" in what:
+        last = max((sequence for sequence, _ in what["rows"]), default=0)
+        messages.append({"action": "activate_version", "sequence": last + 1})
+    body = {
+        "table_name": what["table"],
+        "schema": {"type": "object", "properties": properties},
+        "key_names": what["keys"],
+        "messages": messages,
+    }
+    version = what.get("version", what.get("activate"))
+    return body if version is None else body | {"table_version": version}
+
+
+def _error_of_step(rig: Rig, source_id: int, number: int, expected: Mapping[str, Any]) -> list[str]:
+    wanted = expected.get("errors_after", {}).get(str(number))
+    if wanted is None:
+        return []
+    errors = [status.error or "" for status in rig.store.table_statuses(source_id)]
+    return [
+        f"after step {number}: no error contains {text!r}; errors are {errors}"
+        for text in wanted
+        if not any(text in error for error in errors)
+    ]
+
+
+def _stopped(rig: Rig, source_id: int, expected: Mapping[str, Any]) -> list[str]:
+    statuses = rig.store.table_statuses(source_id)
+    stopped = sorted(status.table_name for status in statuses if status.stopped)
+    said = []
+    if stopped != sorted(expected.get("stopped", [])):
+        said.append(f"stopped: expected {expected.get('stopped', [])}, found {stopped}")
+    if "error" in expected and not any(expected["error"] in (s.error or "") for s in statuses):
+        errors = [status.error for status in statuses]
+        said.append(f"error: expected {expected['error']!r}, found {errors}")
+    return said
+
+
+def _webhooks(rig: Rig, source_id: int, expected: list[dict[str, Any]]) -> list[str]:
+    from treadle.loader.webhook import payload
+
+    source = rig.store.source(None, source_id)
+    assert source is not None
+    made = [
+        payload(load, source.name)
+        for load in reversed(rig.store.loads(source_id=source_id))
+        if load.error is None
+    ]
+    if len(made) == len(expected) and all(map(_covers, made, expected)):
+        return []
+    return [f"webhooks: expected {expected}, found {made}"]
+
+
+def _covers(found: Any, expected: Any) -> bool:
+    """Whether `found` has all that is expected of it; what is not listed is not compared."""
+    match expected:
+        case dict():
+            return isinstance(found, dict) and all(
+                key in found and _covers(found[key], value) for key, value in expected.items()
+            )
+        case list():
+            return len(found) == len(expected) and all(map(_covers, found, expected))
+        case _:
+            return bool(found == expected)

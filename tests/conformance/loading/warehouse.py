@@ -1,0 +1,177 @@
+"""Looks into a destination with its own driver, not with treadle's code."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Protocol
+
+import duckdb
+import psycopg
+from psycopg import sql
+
+LOGICAL = {
+    "bigint": "bigint",
+    "double precision": "double",
+    "numeric": "decimal",
+    "boolean": "boolean",
+    "timestamp with time zone": "timestamp",
+    "text": "text",
+    "jsonb": "json",
+    "json": "json",
+    "double": "double",
+    "decimal(38,9)": "decimal",
+    "varchar": "text",
+}
+"""Type names of both engines, lower case -> logical type."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A table as the engine shows it: columns in order with logical types, key as a set, rows."""
+
+    columns: list[tuple[str, str]]
+    key: frozenset[str]
+    rows: list[tuple[Any, ...]]
+
+
+class Warehouse(Protocol):
+    """One schema of one destination."""
+
+    name: str
+    display_name: str
+
+    def run(self, statement: str) -> None:
+        """Run a statement of the user's."""
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """Rows of a statement of the user's."""
+
+    def tables(self) -> dict[str, Found]:
+        """All tables of the schema; none when there is no schema."""
+
+
+def plain(value: Any) -> Any:
+    """A value as cases spell it."""
+    match value:
+        case datetime():
+            at = value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+            return at.replace(".000000Z", "Z")
+        case Decimal():
+            return format(value.normalize(), "f")
+        case _:
+            return value
+
+
+class Postgres:
+    """A schema of a PostgreSQL database."""
+
+    name = "pg"
+    display_name = "PostgreSQL"
+
+    def __init__(self, url: str, schema: str) -> None:
+        self._url = url
+        self._schema = schema
+
+    @contextmanager
+    def _connection(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            connection.execute("SET TIME ZONE 'UTC'")
+            connection.execute(
+                sql.SQL("SET search_path TO {}").format(sql.Identifier(self._schema))
+            )
+            yield connection
+
+    def run(self, statement: str) -> None:
+        with self._connection() as connection:
+            connection.execute(statement.encode())
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        with self._connection() as connection:
+            return [tuple(map(plain, row)) for row in connection.execute(statement.encode())]
+
+    def tables(self) -> dict[str, Found]:
+        with self._connection() as connection:
+            names = connection.execute(
+                "SELECT table_name FROM information_schema.tables "
+                "WHERE table_schema = %s AND table_type = 'BASE TABLE'",
+                (self._schema,),
+            ).fetchall()
+            return {name: self._table(connection, name) for (name,) in names}
+
+    def _table(self, connection: psycopg.Connection[tuple[Any, ...]], name: str) -> Found:
+        columns = connection.execute(
+            "SELECT column_name, data_type FROM information_schema.columns "
+            "WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position",
+            (self._schema, name),
+        ).fetchall()
+        key = connection.execute(
+            "SELECT a.attname FROM pg_index i JOIN pg_attribute a "
+            "ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) "
+            "WHERE i.indisprimary AND i.indrelid = "
+            "(SELECT oid FROM pg_class WHERE relname = %s AND relnamespace = %s::regnamespace)",
+            (name, f'"{self._schema}"'),
+        ).fetchall()
+        rows = connection.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(name)))
+        return Found(
+            [(column, LOGICAL.get(kind.lower(), kind)) for column, kind in columns],
+            frozenset(column for (column,) in key),
+            [tuple(map(plain, row)) for row in rows],
+        )
+
+
+class DuckDB:
+    """A schema of a DuckDB file."""
+
+    name = "duckdb"
+    display_name = "DuckDB"
+
+    def __init__(self, path: str, schema: str) -> None:
+        self._path = path
+        self._schema = schema
+
+    @contextmanager
+    def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with closing(duckdb.connect(self._path)) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            known = connection.execute(
+                "SELECT 1 FROM information_schema.schemata WHERE schema_name = ?", [self._schema]
+            ).fetchone()
+            if known:
+                connection.execute(f"SET schema = '{self._schema}'")
+            yield connection
+
+    def run(self, statement: str) -> None:
+        with self._connection() as connection:
+            connection.execute(statement)
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        with self._connection() as connection:
+            return [tuple(map(plain, row)) for row in connection.execute(statement).fetchall()]
+
+    def tables(self) -> dict[str, Found]:
+        with self._connection() as connection:
+            names = connection.execute(
+                "SELECT table_name FROM duckdb_tables() WHERE schema_name = ?", [self._schema]
+            ).fetchall()
+            return {name: self._table(connection, name) for (name,) in names}
+
+    def _table(self, connection: duckdb.DuckDBPyConnection, name: str) -> Found:
+        columns = connection.execute(
+            "SELECT column_name, data_type FROM duckdb_columns() "
+            "WHERE schema_name = ? AND table_name = ? ORDER BY column_index",
+            [self._schema, name],
+        ).fetchall()
+        key = connection.execute(
+            "SELECT unnest(constraint_column_names) FROM duckdb_constraints() "
+            "WHERE schema_name = ? AND table_name = ? AND constraint_type = 'PRIMARY KEY'",
+            [self._schema, name],
+        ).fetchall()
+        quoted = '"' + name.replace('"', '""') + '"'
+        rows = connection.execute(f"SELECT * FROM {quoted}").fetchall()
+        return Found(
+            [(column, LOGICAL.get(kind.lower(), kind)) for column, kind in columns],
+            frozenset(column for (column,) in key),
+            [tuple(map(plain, row)) for row in rows],
+        )

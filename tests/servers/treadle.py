@@ -1,0 +1,205 @@
+"""A real treadle server in processes of its own, for acceptance tests and benchmarks."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+START_SECONDS_MAX = 60.0
+STOP_SECONDS_MAX = 60.0
+
+
+class TreadleServer:
+    """`treadle serve` on a free port.
+
+    Args:
+        data: the data folder.
+        destination: URL; the embedded default when None.
+        settings: further settings by name, for example {"load_age_seconds": "0.2"}.
+        environment: further environment variables.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        destination: str | None = None,
+        settings: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        port: int = 0,
+    ) -> None:
+        self.data = data
+        self.destination = destination
+        self.settings = dict(settings or {})
+        self.environment = dict(environment or {})
+        self.port = port
+        self.said = ""
+        self.log = data.parent / f"{data.name}.log"
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        assert self._process is not None, "the server was not started"
+        return self._process
+
+    def start(self) -> Self:
+        """Start and wait until it listens; a port once chosen is kept over restarts."""
+        command = [sys.executable, "-m", "treadle", "serve", "--data", str(self.data)]
+        command += ["--port", str(self.port)]
+        if self.destination is not None:
+            command += ["--destination", self.destination]
+        for name, value in self.settings.items():
+            command += ["--" + name.replace("_", "-"), value]
+        with self.log.open("a") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**os.environ, **self.environment},
+                start_new_session=True,
+            )
+        self.said = self._read_announcement()
+        found = re.search(r"treadle listens at http://[^:]+:(\d+)", self.said)
+        assert found, self.said
+        self.port = int(found[1])
+        return self
+
+    def _read_announcement(self) -> str:
+        """What the server prints once it listens, up to the end of the guide if there is one."""
+        assert self.process.stdout is not None
+        os.set_blocking(self.process.stdout.fileno(), False)
+        said = ""
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while time.monotonic() < deadline:
+            said += self.process.stdout.read() or ""
+            if "treadle listens at" in said:
+                time.sleep(0.1)
+                return said + (self.process.stdout.read() or "")
+            if self.process.poll() is not None:
+                raise AssertionError(f"the server ended: {self.log.read_text()}")
+            time.sleep(0.02)
+        raise AssertionError(f"the server did not listen in time: {self.log.read_text()}")
+
+    def processes(self) -> dict[str, int]:
+        """Process ids by name ("worker 1", "loader"), newest of each."""
+        found = re.findall(r"server: (\S.*?) started, process (\d+)", self.log.read_text())
+        return {name: int(pid) for name, pid in found}
+
+    def stop(self) -> int:
+        """Stop as an operator does; returns the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_SECONDS_MAX)
+
+    def kill(self) -> None:
+        """kill -9 of the whole process group."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.stop()
+        if self._process is not None and self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def treadle(self, *arguments: str, check: bool = True, **further: Any) -> str:
+        """Run a treadle command on this server's data folder; returns its standard output."""
+        done = subprocess.run(
+            [sys.executable, "-m", "treadle", *arguments, "--data", str(self.data)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, **self.environment, **self._as_environment()},
+            **further,
+        )
+        if check:
+            assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def _as_environment(self) -> dict[str, str]:
+        values = {"TREADLE_PORT": str(self.port)}
+        if self.destination is not None:
+            values["TREADLE_DESTINATION"] = self.destination
+        return values
+
+    def query(self, statement: str) -> list[dict[str, Any]]:
+        """Rows of a query through the command line."""
+        rows: list[dict[str, Any]] = json.loads(self.treadle("query", statement, "--json"))
+        return rows
+
+    def account(self) -> tuple[int, str]:
+        """Client id and token of the first account, as they were announced."""
+        client = re.search(r"client id +(\d+)", self.said)
+        token = re.search(r"account token +(ac_\w+)", self.said)
+        assert client, self.said
+        assert token, self.said
+        return int(client[1]), token[1]
+
+
+class Client:
+    """One account of a server: its Connect and Import calls."""
+
+    def __init__(self, server: TreadleServer, client_id: int, token: str) -> None:
+        self.server = server
+        self.client_id = client_id
+        self.http = httpx.Client(base_url=server.url, timeout=60)
+        self.account = {"Authorization": f"Bearer {token}"}
+
+    def create_source(self, display_name: str = "Import API") -> tuple[int, str]:
+        """A source's id and its token."""
+        body = {"type": "import_api", "display_name": display_name}
+        source = self.http.post("/v4/sources", json=body, headers=self.account).json()
+        return source["id"], next(iter(source["properties"]["token"].values()))
+
+    def push(
+        self,
+        token: str,
+        records: list[dict[str, Any]],
+        *,
+        table: str,
+        keys: list[str] | None = None,
+    ) -> httpx.Response:
+        """Push bare records with sequences 1, 2, ... unless a record is (sequence, data)."""
+        body = [
+            {
+                "client_id": self.client_id,
+                "table_name": table,
+                "sequence": number,
+                "action": "upsert",
+                "key_names": ["id"] if keys is None else keys,
+                "data": record,
+            }
+            for number, record in enumerate(records, 1)
+        ]
+        return self.http.post(
+            "/v2/import/push", json=body, headers={"Authorization": f"Bearer {token}"}
+        )
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait until a condition holds; a failed assertion inside it counts as not yet."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if condition():
+                return
+            why = "it did not happen in time"
+        except AssertionError as error:
+            why = str(error)
+        assert time.monotonic() < deadline, why
+        time.sleep(0.05)
