@@ -9,12 +9,16 @@ from starlette.responses import Response
 
 from treadle import __version__
 from treadle.control import refusals
+from treadle.control.document import ABOUT, complete
+from treadle.control.offline import Offline
 from treadle.control.operations import Operations, now
 from treadle.control.routes import Work, router
-from treadle.control.surface import Settings, Surface
+from treadle.control.settings import Settings
 from treadle.errors import Refused, TryLater
 from treadle.store.store import Store
 from treadle.web import Json
+
+__all__ = ["Settings", "make_app"]
 
 
 def make_app(
@@ -39,10 +43,16 @@ def make_app(
         static_url="/docs/static",
         title="treadle control API",
         version=__version__,
+        description=ABOUT,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+        # Otherwise the page would ask a public validator about the document.
+        swagger_ui_parameters={"validatorUrl": None},
     )
-    app.state.work = Work(Operations(store, Surface.of(settings), clock), changed)
+    app.state.work = Work(Operations(store, settings, clock), changed)
     app.include_router(router)
+    app.openapi_schema = complete(app.openapi(), settings)
+    app.add_middleware(Offline)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(TryLater, _later)

@@ -4,6 +4,7 @@ Everything here blocks, because the store does; `app` runs it in threads. The an
 that cannot be done is raised (`treadle.errors.Refused`).
 """
 
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -11,11 +12,14 @@ from typing import Any, Final
 
 from treadle.control import bodies, pages, refusals, shapes
 from treadle.control.bodies import Creation, Update
-from treadle.control.surface import Surface
+from treadle.control.settings import Settings
 from treadle.store.errors import NameTaken, NotFound, TooManyTokens
 from treadle.store.model import Account, Source, TableStatus
 from treadle.store.sources import UNSET, Unset
 from treadle.store.store import Store
+
+log: Final = logging.getLogger(__name__)
+"""Ids only: answers hold tokens, so nothing of a request or an answer is logged."""
 
 LOADS_KEPT: Final = 60 * 24 * 60 * 60 * 1_000_000
 """Microseconds that a table stays in the list of loads after its last one (connect-api.md 2.12)."""
@@ -42,13 +46,13 @@ class Operations:
 
     Args:
         store: sources, tokens, loads; every look-up is inside the account.
-        surface: which era's answers are given.
+        settings: what the answers look like.
         clock: microseconds since 1970.
     """
 
-    def __init__(self, store: Store, surface: Surface, clock: Callable[[], int] = now) -> None:
+    def __init__(self, store: Store, settings: Settings, clock: Callable[[], int] = now) -> None:
         self._store = store
-        self._surface = surface
+        self._settings = settings
         self._clock = clock
 
     # Who asks ------------------------------------------------------------------------------------
@@ -64,21 +68,22 @@ class Operations:
 
     def source_types(self) -> object:
         """`GET /v4/source-types`."""
-        return [shapes.source_type(self._surface)]
+        return [shapes.source_type(self._settings)]
 
     def source_type(self, type_: str) -> object:
         """`GET /v4/source-types/{source_type}`."""
         if type_ not in shapes.SOURCE_TYPES:
             raise refusals.no_source_type(type_, status=404)
-        return shapes.source_type(self._surface)
+        return shapes.source_type(self._settings)
 
     # Sources -------------------------------------------------------------------------------------
 
     def sources(self, account: Account) -> object:
         """`GET /v4/sources`: all of the account, deleted ones too, by id."""
         rows = self._store.sources(account.id)
-        tokens = self._store.tokens_of([row.id for row in rows])
-        return [shapes.source(self._surface, row, tokens.get(row.id, [])) for row in rows]
+        shown = [row.id for row in rows] if self._settings.shows_tokens else []
+        tokens = self._store.tokens_of(shown)
+        return [shapes.source(self._settings, row, tokens.get(row.id, [])) for row in rows]
 
     def source(self, account: Account, source_id: str) -> object:
         """`GET /v4/sources/{source_id}`."""
@@ -100,10 +105,11 @@ class Operations:
                 display_name=asked.display_name,
                 name=asked.name,
                 destination_id=asked.destination_id,
-                bootstrap_token=self._surface.shows_tokens,
+                bootstrap_token=self._settings.shows_tokens,
             )
         except NameTaken as error:
             raise asked.taken() from error
+        log.info("account %d created source %d", account.id, row.id)
         return self._shaped(row)
 
     def _unsettable(self, account: Account, asked: Creation) -> Exception:
@@ -111,7 +117,7 @@ class Operations:
         for row in self._store.sources(account.id):
             if row.name == asked.name and row.deleted_at is None:
                 return asked.taken()
-        card = shapes.report_card(self._surface, configured=False)
+        card = shapes.report_card(self._settings, configured=False)
         return refusals.bad_properties(asked.properties, card)
 
     def update_source(self, account: Account, source_id: str, raw: bytes) -> object:
@@ -119,7 +125,7 @@ class Operations:
         row = self._living(account, source_id)
         asked = bodies.update(raw)
         if asked.properties:
-            card = shapes.report_card(self._surface, configured=True)
+            card = shapes.report_card(self._settings, configured=True)
             raise refusals.bad_properties(asked.properties, card)
         if not isinstance(asked.destination_id, Unset):
             self._check_destination(account, asked.destination_id)
@@ -132,6 +138,7 @@ class Operations:
             raise refusals.name_taken(row.name) from error
         if changed is None:
             raise refusals.no_source(source_id)
+        log.info("account %d changed %s of source %d", account.id, ", ".join(changes), row.id)
         return self._shaped(changed)
 
     def delete_source(self, account: Account, source_id: str) -> object:
@@ -140,6 +147,7 @@ class Operations:
         deleted = self._store.delete_source(account.id, row.id)
         if deleted is None:
             raise refusals.no_source(source_id)
+        log.info("account %d deleted source %d", account.id, row.id)
         return self._shaped(deleted)
 
     # Import API access tokens --------------------------------------------------------------------
@@ -153,13 +161,14 @@ class Operations:
             raise refusals.no_source(source_id) from error
         except TooManyTokens as error:
             raise refusals.two_tokens(row.id, error.limit) from error
+        log.info("account %d made token %d of source %d", account.id, token.id, row.id)
         changed = self._store.source(account.id, row.id) or row
-        return shapes.new_token(self._surface, token, changed, self._store.tokens(row.id))
+        return shapes.new_token(self._settings, token, changed, self._store.tokens(row.id))
 
     def tokens(self, account: Account, source_id: str) -> object:
         """`GET /v4/sources/{source_id}/tokens`: ids of the active ones, never their values."""
         row = _with_tokens(self._living(account, source_id, status=404))
-        return shapes.token_list(self._surface, self._store.tokens(row.id))
+        return shapes.token_list(self._settings, self._store.tokens(row.id))
 
     def revoke_token(self, account: Account, source_id: str, token_id: str) -> object:
         """`DELETE /v4/sources/{source_id}/tokens/{token_id}`."""
@@ -173,6 +182,7 @@ class Operations:
             raise refusals.no_source(source_id) from error
         if changed is None:
             raise refusals.no_token(token_id)
+        log.info("account %d revoked token %d of source %d", account.id, number, row.id)
         return self._shaped(changed)
 
     # Loads, and what a source that is pushed to does not have (connect-api.md 5) -----------------
@@ -274,8 +284,8 @@ class Operations:
             raise refusals.no_destination(destination_id)
 
     def _shaped(self, row: Source) -> object:
-        tokens = self._store.tokens(row.id) if self._surface.shows_tokens else []
-        return shapes.source(self._surface, row, tokens)
+        tokens = self._store.tokens(row.id) if self._settings.shows_tokens else []
+        return shapes.source(self._settings, row, tokens)
 
     @staticmethod
     def _own(account: Account, client_id: str) -> None:

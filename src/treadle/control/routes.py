@@ -96,17 +96,22 @@ Raw = Annotated[bytes, Depends(_raw)]
 SourceId = Annotated[
     str,
     InPath(description="id of the source"),
-    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 2**63 - 1}),
+    WithJsonSchema({"type": "integer", "minimum": 1}),
 ]
 TokenId = Annotated[
     str,
     InPath(description="id of the Import API access token"),
-    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 2**63 - 1}),
+    WithJsonSchema({"type": "integer", "minimum": 1}),
+]
+StreamId = Annotated[
+    str,
+    InPath(description="id of the stream"),
+    WithJsonSchema({"type": "integer", "minimum": 1}),
 ]
 ClientId = Annotated[
     str,
     InPath(description="id of the account, which must be the token's"),
-    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 2**63 - 1}),
+    WithJsonSchema({"type": "integer", "minimum": 1}),
 ]
 PageNumber = Annotated[
     str | None,
@@ -256,3 +261,108 @@ async def create_token(work: Working, who: Who, source_id: SourceId) -> Response
 async def revoke_token(work: Working, who: Who, source_id: SourceId, token_id: TokenId) -> Response:
     """Revoke a token at once."""
     return await work.change(work.operations.revoke_token, who, source_id, token_id)
+
+
+# Loads -------------------------------------------------------------------------------------------
+
+
+@router.get("/{client_id}/loads", response_model=wire.Loads, tags=["loads"])
+async def list_loads(
+    work: Working, who: Who, client_id: ClientId, page: PageNumber = None
+) -> Response:
+    """The last load of every table of the account in the past 60 days, by table name."""
+    return await work.read(work.operations.loads, who, client_id, page)
+
+
+# What a source that is pushed to does not have (connect-api.md 5) --------------------------------
+
+
+@router.get("/{client_id}/extractions", response_model=wire.Extractions, tags=["pulled sources"])
+async def list_extractions(
+    work: Working, who: Who, client_id: ClientId, page: PageNumber = None
+) -> Response:
+    """The last extraction of every source: none, as nothing is pulled."""
+    return await work.read(work.operations.extractions, who, client_id, page)
+
+
+@router.get(
+    "/{client_id}/extractions/{job_name}",
+    status_code=404,
+    responses=_refused(404, wire.NoRoute, "no such job; there is none"),
+    tags=["pulled sources"],
+)
+async def get_extraction_log(
+    work: Working, who: Who, client_id: ClientId, job_name: str
+) -> Response:
+    """The log of an extraction: there is none."""
+    return await work.read(work.operations.extraction, who, client_id)
+
+
+@router.get(
+    "/sources/{source_id}/last-connection-check",
+    status_code=404,
+    responses=_refused(404, wire.Coded, "no such source, or no check of it; there is none"),
+    tags=["pulled sources"],
+)
+async def get_last_check(work: Working, who: Who, source_id: SourceId) -> Response:
+    """The last connection check of a source: there is none."""
+    return await work.read(work.operations.last_check, who, source_id)
+
+
+@router.get(
+    "/sources/{source_id}/streams",
+    response_model=list[dict[str, Any]],
+    responses=_refused(400, str, "no such source"),
+    tags=["pulled sources"],
+)
+async def list_streams(work: Working, who: Who, source_id: SourceId) -> Response:
+    """The streams of a source: none, as nothing is discovered."""
+    return await work.read(work.operations.streams, who, source_id)
+
+
+@router.get(
+    "/sources/{source_id}/streams/{stream_id}",
+    status_code=400,
+    responses=_refused(400, str, "no such source, or no such stream; there is none"),
+    tags=["pulled sources"],
+)
+async def get_stream(work: Working, who: Who, source_id: SourceId, stream_id: StreamId) -> Response:
+    """The schema of a stream: there is none."""
+    return await work.read(work.operations.stream, who, source_id, stream_id)
+
+
+@router.put(
+    "/sources/{source_id}/streams/metadata",
+    response_model=wire.Done,
+    responses=_refused(
+        400, wire.InvalidFields | str, "no such source, no such stream, or a part is missing"
+    )
+    | _BODY,
+    openapi_extra=_takes(wire.SelectStreams),
+    tags=["pulled sources"],
+)
+async def select_streams(work: Working, who: Who, source_id: SourceId, raw: Raw) -> Response:
+    """Select streams: there is none, so the only list that works is an empty one."""
+    return await work.read(work.operations.select_streams, who, source_id, raw)
+
+
+@router.post(
+    "/sources/{source_id}/sync",
+    status_code=400,
+    responses=_refused(400, wire.JobError, "nothing is pulled, so no job is started"),
+    tags=["pulled sources"],
+)
+async def start_job(work: Working, who: Who, source_id: SourceId) -> Response:
+    """Start a replication job: answers at once that there is none to start."""
+    return await work.read(work.operations.start_job, who, source_id)
+
+
+@router.delete(
+    "/sources/{source_id}/sync",
+    response_model=wire.Done,
+    responses=_refused(400, wire.JobError, "no such source"),
+    tags=["pulled sources"],
+)
+async def stop_job(work: Working, who: Who, source_id: SourceId) -> Response:
+    """Stop a replication job: none runs, so it is stopped."""
+    return await work.read(work.operations.stop_job, who, source_id)

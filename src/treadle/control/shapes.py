@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from treadle.control import wire
-from treadle.control.surface import Surface
+from treadle.control.settings import Settings
 from treadle.control.times import seconds
 from treadle.errors import Defect
 from treadle.store.model import Source, TableStatus, Token
@@ -17,11 +17,11 @@ SOURCE_TYPES: Final = (IMPORT_API,)
 """The types a source can have; the only one that exists without pulling data from elsewhere."""
 
 
-def report_card(surface: Surface, *, configured: bool) -> wire.ReportCard:
+def report_card(settings: Settings, *, configured: bool) -> wire.ReportCard:
     """The report card of an `import_api` source (connect-api.md 3.3, 4.2).
 
     Args:
-        surface: whose answer it is.
+        settings: what it looks like.
         configured: False before the source exists, True ever after: creation completes the form.
     """
     token: wire.Descriptor = {
@@ -35,7 +35,7 @@ def report_card(surface: Surface, *, configured: bool) -> wire.ReportCard:
         "tap_mutable": False,
     }
     steps: list[wire.Step] = [
-        {"type": "form", "properties": [token] if surface.shows_tokens else []},
+        {"type": "form", "properties": [token] if settings.shows_tokens else []},
         {"type": "fully_configured", "properties": []},
     ]
     current = 2 if configured else 1
@@ -47,10 +47,10 @@ def report_card(surface: Surface, *, configured: bool) -> wire.ReportCard:
     }
 
 
-def source_type(surface: Surface) -> wire.SourceType:
+def source_type(settings: Settings) -> wire.SourceType:
     """The card of the type `import_api` (connect-api.md 2.4, Q10: modern is at step 2)."""
     return {
-        **report_card(surface, configured=not surface.shows_tokens),
+        **report_card(settings, configured=not settings.shows_tokens),
         "details": {
             "pricing_tier": "standard",
             "pipeline_state": "released",
@@ -64,16 +64,16 @@ def source_type(surface: Surface) -> wire.SourceType:
     }
 
 
-def source(surface: Surface, row: Source, tokens: Iterable[Token]) -> wire.Source:
+def source(settings: Settings, row: Source, tokens: Iterable[Token]) -> wire.Source:
     """A source, as every endpoint that answers one sends it (connect-api.md 3.1).
 
     Args:
-        surface: whose answer it is.
+        settings: what it looks like.
         row: the source.
         tokens: its active tokens, oldest first. One whose secret is not kept is not shown.
     """
     properties: wire.Properties = {}
-    if surface.shows_tokens:
+    if settings.shows_tokens:
         shown = {str(token.id): token.secret for token in tokens if token.secret is not None}
         properties["token"] = shown
     return {
@@ -90,17 +90,17 @@ def source(surface: Surface, row: Source, tokens: Iterable[Token]) -> wire.Sourc
         "id": row.id,
         "display_name": row.display_name,
         "created_at": seconds(row.created_at),
-        "report_card": report_card(surface, configured=True),
+        "report_card": report_card(settings, configured=True),
     }
 
 
 def new_token(
-    surface: Surface, token: Token, row: Source, tokens: Iterable[Token]
+    settings: Settings, token: Token, row: Source, tokens: Iterable[Token]
 ) -> wire.NewToken:
     """The answer to the making of a token, the one place that shows it in either era (2.6).
 
     Args:
-        surface: whose answer it is.
+        settings: what it looks like.
         token: the new token with its secret.
         row: its source, after the change.
         tokens: all active tokens of the source, oldest first, the new one among them.
@@ -108,15 +108,15 @@ def new_token(
     if token.secret is None:
         raise Defect(f"the token {token.id} was made a moment ago and came without its secret")
     made: wire.NewToken = {"id": token.id, "access_token": token.secret}
-    if surface.shows_tokens:
-        made["connection"] = source(surface, row, tokens)
+    if settings.shows_tokens:
+        made["connection"] = source(settings, row, tokens)
     return made
 
 
-def token_list(surface: Surface, tokens: Iterable[Token]) -> list[wire.ListedToken] | list[int]:
+def token_list(settings: Settings, tokens: Iterable[Token]) -> list[wire.ListedToken] | list[int]:
     """A source's active tokens, newest first, never their values (2.6, Q7)."""
     newest_first = sorted(tokens, key=lambda token: token.id, reverse=True)
-    if surface.bare_token_ids:
+    if settings.bare_token_ids:
         return [token.id for token in newest_first]
     listed: list[wire.ListedToken] = [
         {"token_id": token.id, "created_at": seconds(token.created_at)} for token in newest_first

@@ -6,10 +6,10 @@ They are dictionaries, because the order of their keys is part of the answer; th
 
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
+Id = Annotated[int, Field(ge=1)]
 Instant = Annotated[
     str,
     Field(
@@ -244,6 +244,7 @@ class InvalidFields(TypedDict):
     invalid_fields: str
 
 
+@with_config(ConfigDict(extra="forbid"))
 class CreateSource(TypedDict):
     """A source to be created."""
 
@@ -265,6 +266,7 @@ class CreateSource(TypedDict):
     ]
 
 
+@with_config(ConfigDict(extra="forbid"))
 class UpdateSource(TypedDict):
     """What is to change; what is left out stays."""
 

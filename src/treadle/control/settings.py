@@ -1,0 +1,28 @@
+"""Which of the two eras' answers the control API gives (connect-api.md 3.1, Q2, Q7)."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the answers look like; `treadle.config` checks the words.
+
+    Attributes:
+        surface: `seed`: a source is born with a token and every answer about it shows its tokens;
+            clients of either era understand that. `modern`: a token is shown once, where it is
+            made, and nothing else speaks of tokens.
+        token_list: a source's tokens as `objects`, `{token_id, created_at}`, or as `integers`.
+    """
+
+    surface: str = "seed"
+    token_list: str = "objects"
+
+    @property
+    def shows_tokens(self) -> bool:
+        """Whether sources carry their tokens, from birth."""
+        return self.surface == "seed"
+
+    @property
+    def bare_token_ids(self) -> bool:
+        """Whether tokens are listed as bare ids."""
+        return self.token_list == "integers"  # noqa: S105 - no password
