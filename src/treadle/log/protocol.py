@@ -79,6 +79,7 @@ class Backlog:
         records: how many records they hold.
         size: their payload bytes, uncompressed.
         oldest: `received_at` of the oldest of them, microseconds since 1970.
+        loaded: the position last given to `Reader.mark`, 0 for none.
     """
 
     source_id: int
@@ -88,6 +89,7 @@ class Backlog:
     records: int
     size: int
     oldest: int
+    loaded: int = 0
 
 
 class Appender(Protocol):

@@ -1,0 +1,405 @@
+"""The log on this machine: one SQLite file, written ahead, each commit fsynced.
+
+The promise is in `protocol`. Writers of several processes take turns by a lock file; readers never
+wait for them.
+"""
+
+import asyncio
+import queue
+import sqlite3
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from treadle.errors import Defect, OperatorFault, TreadleError, TryLater
+from treadle.log import sql
+from treadle.log.codec import Codec, checksum
+from treadle.log.counting import Counts, is_damage
+from treadle.log.disk import Connect, connect, open_log, read_end, transaction, translated
+from treadle.log.group import GroupWriter
+from treadle.log.protocol import Backlog, Damaged, Entry, NewEntry
+
+# Payload bytes that may wait for the disk before appends are turned away. A disk that takes
+# 10 MB/s of compressed entries works this off in about half a second.
+WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
+
+# Payload bytes of one group: bounds how long the first of a group waits for the others'
+# compression, about 20 ms.
+GROUP_BYTES_MAX: Final = 8 * 1024 * 1024
+
+# What an entry costs in memory besides its payload, so that many empty ones are bounded too.
+ENTRY_OVERHEAD_BYTES: Final = 512
+
+# Entries removed in one transaction: some milliseconds, in which appends wait.
+TRIM_ENTRIES: Final = 1000
+
+# Between two such transactions, so that appends get their turn.
+TRIM_PAUSE_S: Final = 0.002
+
+
+# A row of `sql.READ` and `sql.FIND`. What a damaged file holds in a column may be anything.
+Row = tuple[int, Any, Any, Any, Any, Any, Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    entries: Sequence[NewEntry]
+    cost: int
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[int]
+
+
+class LocalAppender:
+    """The writing side (`protocol.Appender`).
+
+    Opening blocks for a moment. A thread of its own writes: it takes all requests that wait, makes
+    them durable in one transaction, and answers them together.
+
+    Args:
+        path: the log's file, made where missing.
+        connect: opens it; the seam to the disk.
+        waiting_bytes_max: payload bytes that may wait; more is turned away with `TryLater`. One
+            request alone is always taken.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        connect: Connect = connect,
+        waiting_bytes_max: int = WAITING_BYTES_MAX,
+    ) -> None:
+        self._connection, self._lock, self._log_id = open_log(path, connect, durable=True)
+        self._waiting_bytes_max = waiting_bytes_max
+        self._waiting_bytes = 0
+        self._state = threading.Lock()  # of `_waiting_bytes` and `_closing`
+        self._closing = False
+        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="treadle-log", daemon=True)
+        self._thread.start()
+
+    @property
+    def log_id(self) -> str:
+        """The log's name: a UUID, made with the log."""
+        return self._log_id
+
+    async def append(self, entries: Sequence[NewEntry]) -> int:
+        """Make entries durable, all or none; see `protocol.Appender.append`.
+
+        Whoever stops waiting does not take the entries back.
+        """
+        cost = 0
+        for entry in entries:
+            cost += len(entry.payload) + ENTRY_OVERHEAD_BYTES
+            if not entry.table_name.isascii():
+                _check_name(entry.table_name)
+        if not cost:
+            raise Defect("an append holds at least one entry, found none")
+        loop = asyncio.get_running_loop()
+        request = _Request(entries, cost, loop, loop.create_future())
+        with self._state:
+            if self._closing:
+                raise TryLater("the log is being closed")
+            if self._waiting_bytes and self._waiting_bytes + cost > self._waiting_bytes_max:
+                raise TryLater(
+                    f"{self._waiting_bytes} bytes wait for the log's disk already, more than fits"
+                )
+            self._waiting_bytes += cost
+            self._requests.put(request)
+        return await request.done
+
+    async def aclose(self) -> None:
+        """Finish the appends that were begun, then close; a second time does nothing."""
+        with self._state:
+            if not self._closing:
+                self._closing = True
+                self._requests.put(None)
+        await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+
+    def _run(self) -> None:
+        writer = GroupWriter(self._connection, self._lock)
+        try:
+            closing = False
+            while not closing:
+                group, closing = self._next_group()
+                if group:
+                    self._serve(writer, group)
+        finally:
+            self._connection.close()
+            self._lock.close()
+
+    def _next_group(self) -> tuple[list[_Request], bool]:
+        """All requests that wait, up to the bound of a group; and whether they are the last."""
+        request = self._requests.get()
+        group: list[_Request] = []
+        cost = 0
+        while request is not None:
+            group.append(request)
+            cost += request.cost
+            if cost >= GROUP_BYTES_MAX:
+                return group, False
+            try:
+                request = self._requests.get_nowait()
+            except queue.Empty:
+                return group, False
+        return group, True
+
+    def _serve(self, writer: GroupWriter, group: list[_Request]) -> None:
+        outcome: int | TreadleError
+        try:
+            with translated():
+                outcome = writer.write([entry for request in group for entry in request.entries])
+        except (TryLater, OperatorFault) as error:
+            outcome = TryLater(str(error))
+            outcome.__cause__ = error
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+            outcome = Defect(f"the log could not write a group of entries ({error!r})")
+            outcome.__cause__ = error
+        with self._state:
+            self._waiting_bytes -= sum(request.cost for request in group)
+        loops: dict[asyncio.AbstractEventLoop, list[tuple[_Request, int | TreadleError]]] = {}
+        for request in group:
+            loops.setdefault(request.loop, []).append((request, outcome))
+            if isinstance(outcome, int):
+                outcome += len(request.entries)
+        for loop, answers in loops.items():
+            try:
+                loop.call_soon_threadsafe(_answer, answers)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                continue
+
+
+def _answer(answers: list[tuple[_Request, int | TreadleError]]) -> None:
+    for request, outcome in answers:
+        if request.done.done():
+            continue  # whoever waited was cancelled
+        if isinstance(outcome, int):
+            request.done.set_result(outcome)
+        else:
+            request.done.set_exception(outcome)
+
+
+def _check_name(table_name: str) -> None:
+    try:
+        table_name.encode()
+    except UnicodeEncodeError as error:
+        raise Defect(f"a table name holds no unpaired surrogates, found {table_name!r}") from error
+
+
+class LocalReader:
+    """The reading side (`protocol.Reader`).
+
+    Marks are collected and written at the next `backlog`, `trim` or `close`. Any number of readers
+    may be open; each sees the marks of the others.
+
+    Args:
+        path: the log's file, made where missing.
+        connect: opens it; the seam to the disk.
+    """
+
+    def __init__(self, path: Path, *, connect: Connect = connect) -> None:
+        self._connection, self._lock, self._log_id = open_log(path, connect, durable=False)
+        self._codec = Codec()
+        self._marks: dict[tuple[int, str], int] = {}
+        self._ids: dict[tuple[int, str], int] = {}
+        self._counts = Counts(self._connection)
+        self._end = 0
+
+    @property
+    def log_id(self) -> str:
+        """The log's name: a UUID, made with the log."""
+        return self._log_id
+
+    def backlog(self) -> list[Backlog]:
+        """What waits, one element per table; see `protocol.Reader.backlog`."""
+        with translated():
+            self._write_marks()
+            return self._counts.refresh()
+
+    def read(
+        self, source_id: int, table_name: str, after: int, records_max: int, bytes_max: int
+    ) -> list[Entry | Damaged]:
+        """Entries of one table above a position; see `protocol.Reader.read`.
+
+        Bytes are those of the payloads, uncompressed, as in `Backlog.size`.
+        """
+        found: list[Entry | Damaged] = []
+        records = size = 0
+        with translated():
+            table_id = self._table_id(source_id, table_name)
+            if table_id is None:
+                return found
+            rows = self._rows(table_id, source_id, table_name, after)
+            for row in rows:
+                if not isinstance(row, Damaged):
+                    records += _whole(row[4])
+                    size += _whole(row[5])
+                if found and (records > records_max or size > bytes_max):
+                    break
+                found.append(row if isinstance(row, Damaged) else self._entry(row))
+            rows.close()
+        return found
+
+    def find(self, first: int, count: int) -> list[Entry | Damaged]:
+        """The entries at some positions that are still kept; see `protocol.Reader.find`."""
+        with translated():
+            try:
+                rows = self._connection.execute(sql.FIND, (first, first + count)).fetchall()
+                return [self._entry(row) for row in rows]
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+                return self._find_one_by_one(first, count)
+
+    def mark(self, source_id: int, table_name: str, position: int) -> None:
+        """Note that everything up to a position was loaded; see `protocol.Reader.mark`.
+
+        Raises:
+            OperatorFault: the log never gave that position: it is an older copy of the log that
+                was loaded, and what it accepts now would be taken for loaded.
+        """
+        if position > self._end:
+            with translated():
+                self._end = read_end(self._connection)
+            if position > self._end:
+                raise OperatorFault(
+                    f"table {table_name} of source {source_id} is loaded up to {position}, but "
+                    f"this log ends at {self._end}: an older copy of the log was brought back; put "
+                    f"the newer one in its place, or start with a new log file"
+                )
+        self._marks[source_id, table_name] = position
+
+    def trim(self, source_id: int, table_name: str, position: int) -> int:
+        """Remove entries at or below a position; see `protocol.Reader.trim`."""
+        with translated():
+            self._write_marks()
+            table_id = self._table_id(source_id, table_name)
+            if table_id is None:
+                return 0
+            removed = 0
+            while True:
+                with self._lock:
+                    gone = self._trim_some(table_id, position)
+                removed += gone
+                if gone < TRIM_ENTRIES:
+                    return removed
+                time.sleep(TRIM_PAUSE_S)
+
+    def close(self) -> None:
+        """Write the marks, then close."""
+        try:
+            with translated():
+                self._write_marks()
+        finally:
+            self._connection.close()
+            self._lock.close()
+
+    def _trim_some(self, table_id: int, position: int) -> int:
+        with transaction(self._connection):
+            (number,) = self._connection.execute(sql.NEXT_MARK).fetchone()
+            place = min(position, read_end(self._connection))
+            self._connection.execute(sql.MARK_TRIMMED, (place, number, table_id))
+            values = (table_id, position, TRIM_ENTRIES)
+            return self._connection.execute(sql.TRIM, values).rowcount
+
+    def _write_marks(self) -> None:
+        if not self._marks:
+            return
+        with self._lock, transaction(self._connection):
+            (number,) = self._connection.execute(sql.NEXT_MARK).fetchone()
+            self._connection.executemany(
+                sql.MARK,
+                [(*table, position, number) for table, position in self._marks.items()],
+            )
+        self._marks.clear()
+
+    def _table_id(self, source_id: int, table_name: str) -> int | None:
+        key = (source_id, table_name)
+        known = self._ids.get(key)
+        if known is None:
+            row = self._connection.execute(sql.TABLE_ID, key).fetchone()
+            if row is None:
+                return None
+            known = int(row[0])
+            self._ids[key] = known
+        return known
+
+    def _rows(
+        self, table_id: int, source_id: int, table_name: str, after: int
+    ) -> Generator[Row | Damaged, None, None]:
+        """Rows of a table in order; one that cannot be read is `Damaged` in its place."""
+        try:
+            with closing(self._connection.execute(sql.READ, (table_id, after))) as rows:
+                for row in rows:
+                    after = row[0]
+                    yield row
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+        else:
+            return
+        places = self._connection.execute(sql.POSITIONS_OF, (table_id, after)).fetchall()
+        for (position,) in places:
+            try:
+                found = self._connection.execute(sql.FIND, (position, position + 1)).fetchone()
+                why = "its row is gone"
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+                found, why = None, str(error)
+            if found is None:
+                yield Damaged(position, source_id, table_name, 0, 0, why)
+            else:
+                # Asked for by position, the row is what names its table: take the index's word.
+                yield (found[0], source_id, table_name, *found[3:])
+
+    def _find_one_by_one(self, first: int, count: int) -> list[Entry | Damaged]:
+        found: list[Entry | Damaged] = []
+        for position in range(first, min(first + count, read_end(self._connection) + 1)):
+            try:
+                row = self._connection.execute(sql.FIND, (position, position + 1)).fetchone()
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+                found.append(Damaged(position, 0, "", 0, 0, str(error)))
+                continue
+            if row is not None:
+                found.append(self._entry(row))
+        return found
+
+    def _entry(self, row: Row) -> Entry | Damaged:
+        """A row as an entry, if it is what was appended."""
+        position, source_id, table_name, received_at, records, size, _, stored = row
+        try:
+            self._verify(row)
+            payload = self._codec.restore(stored, size)
+        except (ValueError, TypeError, AttributeError, struct.error) as error:
+            # A flipped byte can change the type of a column too: then nothing fits.
+            return Damaged(
+                position=position,
+                source_id=_whole(source_id),
+                table_name=table_name if isinstance(table_name, str) else "",
+                received_at=_whole(received_at),
+                records=_whole(records),
+                why=str(error),
+            )
+        return Entry(position, source_id, table_name, received_at, records, payload)
+
+    @staticmethod
+    def _verify(row: Row) -> None:
+        position, source_id, table_name, received_at, records, size, crc, stored = row
+        found = checksum(
+            zlib.crc32(stored), position, source_id, table_name.encode(), received_at, records, size
+        )
+        if found != crc:
+            raise ValueError(f"its checksum is {found}, expected {crc}")
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,151 @@
+"""The local log in SQL: its tables and every statement it runs on them.
+
+`entries.position` is AUTOINCREMENT, so a position is never given again, also not after its entry is
+gone. The payload comes last in a row: who counts entries does not read it.
+"""
+
+from typing import Final
+
+# Written into the file's header, so that no other SQLite file is taken for a log: "trdl".
+APPLICATION_ID: Final = 0x7472_646C
+SCHEMA_VERSION: Final = 1
+
+SCHEMA: Final = (
+    """
+    CREATE TABLE meta (
+        name  TEXT PRIMARY KEY,
+        value TEXT NOT NULL
+    ) WITHOUT ROWID
+    """,
+    # loaded: everything up to this position was loaded.
+    # marked: grows with every change of `loaded`, so that a reader finds the changes.
+    """
+    CREATE TABLE tables (
+        id         INTEGER PRIMARY KEY,
+        source_id  INTEGER NOT NULL,
+        table_name TEXT    NOT NULL,
+        loaded     INTEGER NOT NULL DEFAULT 0,
+        marked     INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (source_id, table_name)
+    )
+    """,
+    "CREATE INDEX tables_by_mark ON tables (marked)",
+    """
+    CREATE TABLE entries (
+        position    INTEGER PRIMARY KEY AUTOINCREMENT,
+        table_id    INTEGER NOT NULL,
+        received_at INTEGER NOT NULL,
+        records     INTEGER NOT NULL,
+        size        INTEGER NOT NULL,
+        crc         INTEGER NOT NULL,
+        payload     BLOB    NOT NULL
+    )
+    """,
+    "CREATE INDEX entries_by_table ON entries (table_id, position)",
+)
+
+BEGIN: Final = "BEGIN"
+BEGIN_WRITE: Final = "BEGIN IMMEDIATE"
+COMMIT: Final = "COMMIT"
+ROLLBACK: Final = "ROLLBACK"
+
+LOG_ID: Final = "SELECT value FROM meta WHERE name = 'log_id'"
+PUT_META: Final = "INSERT INTO meta (name, value) VALUES (?, ?)"
+COUNT_FAILURE: Final = "UPDATE meta SET value = value + 1 WHERE name = 'failures'"
+
+# The greatest position ever given.
+END: Final = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'entries'"
+
+TABLE_ID: Final = "SELECT id FROM tables WHERE source_id = ? AND table_name = ?"
+ADD_TABLE: Final = "INSERT INTO tables (source_id, table_name) VALUES (?, ?) RETURNING id"
+
+# What a reader keeps in memory of `tables`.
+TABLES_NEW: Final = "SELECT id, source_id, table_name, loaded FROM tables WHERE id > ? ORDER BY id"
+TABLES_MARKED: Final = "SELECT id, loaded, marked FROM tables WHERE marked > ? ORDER BY marked"
+
+NEXT_MARK: Final = "SELECT coalesce(max(marked), 0) + 1 FROM tables"
+MARK: Final = """
+    INSERT INTO tables (source_id, table_name, loaded, marked) VALUES (?, ?, ?, ?)
+    ON CONFLICT (source_id, table_name)
+    DO UPDATE SET loaded = excluded.loaded, marked = excluded.marked
+    WHERE loaded <> excluded.loaded
+    """
+MARK_TRIMMED: Final = "UPDATE tables SET loaded = ?1, marked = ?2 WHERE id = ?3 AND loaded < ?1"
+
+# Sums of damaged numbers must not end in an error: total() counts in floating point.
+_SUMS: Final = """
+    e.table_id,
+    max(e.position),
+    count(*),
+    CAST(total(e.records) AS INTEGER),
+    CAST(total(e.size) AS INTEGER),
+    CAST(min(e.received_at) AS INTEGER)
+    """
+# Entries appended since the last look. CROSS JOIN fixes the order: entries first.
+SUMS_NEW: Final = f"""
+    SELECT {_SUMS}
+    FROM entries AS e CROSS JOIN tables AS t ON t.id = e.table_id
+    WHERE e.position > ?1 AND e.position <= ?2 AND e.position > t.loaded
+    GROUP BY e.table_id, e.position >> 12
+    ORDER BY e.table_id, e.position >> 12
+    """  # noqa: S608 - made of constants
+# Everything that waits: the first look, which touches only what waits.
+SUMS_ALL: Final = f"""
+    SELECT {_SUMS}
+    FROM tables AS t CROSS JOIN entries AS e INDEXED BY entries_by_table
+    WHERE e.table_id = t.id AND e.position > max(t.loaded, ?1) AND e.position <= ?2
+    GROUP BY e.table_id, e.position >> 12
+    ORDER BY e.table_id, e.position >> 12
+    """  # noqa: S608 - made of constants
+# A stretch of one table.
+SUMS_OF: Final = f"""
+    SELECT {_SUMS}
+    FROM entries AS e INDEXED BY entries_by_table
+    WHERE e.table_id = ?1 AND e.position > ?2 AND e.position <= ?3
+    GROUP BY e.position >> 10
+    ORDER BY e.position >> 10
+    """  # noqa: S608 - made of constants
+
+_ENTRY: Final = """
+    e.position, t.source_id, t.table_name, e.received_at, e.records, e.size, e.crc, e.payload
+    """
+READ: Final = f"""
+    SELECT {_ENTRY}
+    FROM entries AS e INDEXED BY entries_by_table JOIN tables AS t ON t.id = e.table_id
+    WHERE e.table_id = ? AND e.position > ?
+    ORDER BY e.position
+    """  # noqa: S608 - made of constants
+FIND: Final = f"""
+    SELECT {_ENTRY}
+    FROM entries AS e LEFT JOIN tables AS t ON t.id = e.table_id
+    WHERE e.position >= ? AND e.position < ?
+    ORDER BY e.position
+    """  # noqa: S608 - made of constants
+
+# From the index alone, for when a damaged row stops the statements above.
+POSITIONS_OF: Final = """
+    SELECT position FROM entries INDEXED BY entries_by_table
+    WHERE table_id = ? AND position > ? ORDER BY position
+    """
+POSITIONS_BETWEEN: Final = """
+    SELECT table_id, position FROM entries INDEXED BY entries_by_table
+    WHERE position > ? AND position <= ? ORDER BY table_id, position
+    """
+SUMS_ONE: Final = "SELECT records, size, received_at FROM entries WHERE position = ?"
+
+TRIM: Final = """
+    DELETE FROM entries WHERE position IN (
+        SELECT position FROM entries INDEXED BY entries_by_table
+        WHERE table_id = ? AND position <= ? ORDER BY position LIMIT ?
+    )
+    """
+
+
+def add_entries(count: int) -> str:
+    """Add several entries in one statement, so that the interpreter lock is given up only once."""
+    row = "(?, ?, ?, ?, ?, ?, ?)"
+    rows = ", ".join([row] * count)
+    return (
+        "INSERT INTO entries (position, table_id, received_at, records, size, crc, payload) "  # noqa: S608
+        f"VALUES {rows}"
+    )
