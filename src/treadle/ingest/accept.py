@@ -6,7 +6,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from treadle.errors import TryLater
-from treadle.ingest.directory import Directory
 from treadle.ingest.health import Health
 from treadle.log.protocol import Appender, NewEntry
 from treadle.records.message import Batch, pack
@@ -19,19 +18,15 @@ ACCEPTED = {"status": "OK", "message": "Batch Accepted!"}
 class Acceptor:
     """Makes batches durable and says so."""
 
-    def __init__(
-        self, log: Appender, directory: Directory, health: Health, clock: Callable[[], int]
-    ) -> None:
+    def __init__(self, log: Appender, health: Health, clock: Callable[[], int]) -> None:
         """Nothing is opened.
 
         Args:
             log: where batches go.
-            directory: told of every use of a token.
             health: told whether the log takes data.
             clock: microseconds since 1970, UTC.
         """
         self._log = log
-        self._directory = directory
         self._health = health
         self._clock = clock
 
@@ -43,7 +38,6 @@ class Acceptor:
         Raises:
             TryLater: nothing of the batches is in the log.
         """
-        await self._directory.record_use(pusher)
         now = self._clock()
         entries = [
             NewEntry(pusher.source_id, batch.table_name, now, len(batch), pack(batch))

@@ -1,6 +1,5 @@
 """The Import API as an ASGI application, or as routes for a larger one."""
 
-import importlib.metadata
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -8,9 +7,10 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
 
+from treadle import __version__
 from treadle.ingest.accept import Acceptor
 from treadle.ingest.directory import Directory
-from treadle.ingest.endpoint import Endpoint, not_found
+from treadle.ingest.endpoint import Endpoint, NotFound
 from treadle.ingest.health import Health
 from treadle.ingest.push import Push
 from treadle.log.protocol import Appender
@@ -27,7 +27,7 @@ class Ingest:
 
     Attributes:
         directory: who may push; tell it with `forget` of changes made in the same process.
-        routes: the paths, for Starlette. Paths that are none are the caller's to refuse.
+        routes: the paths, for Starlette; all of /v2 is among them.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Ingest:
         log: Appender,
         *,
         clock: Callable[[], int] = microseconds,
-        version: str | None = None,
+        version: str = __version__,
         revision: str = "release",
     ) -> None:
         """Nothing runs before `start`. The store and the log stay the caller's to close.
@@ -45,22 +45,18 @@ class Ingest:
             store: who may push.
             log: where accepted data goes.
             clock: microseconds since 1970, UTC.
-            version: what the status names; that of the installed package when None.
+            version: what the status names.
             revision: what the status names.
         """
         self.directory = Directory(store, clock)
-        health = Health(
-            store,
-            version=version or importlib.metadata.version("treadle"),
-            revision=revision,
-            probe=getattr(log, "check", None),
-        )
-        acceptor = Acceptor(log, self.directory, health, clock)
+        health = Health(store, version=version, revision=revision)
+        acceptor = Acceptor(log, health, clock)
         push = Push(self.directory, acceptor)
         self.routes: list[BaseRoute] = [
             Route("/v2/import/push", Endpoint({"POST": push.push})),
             Route("/v2/import/validate", Endpoint({"POST": push.validate})),
             Route("/v2/import/status", Endpoint({"GET": health.status})),
+            Route("/v2/{path:path}", NotFound()),
         ]
 
     async def start(self) -> None:
@@ -85,5 +81,5 @@ def make_app(ingest: Ingest) -> Starlette:
 
     app = Starlette(routes=ingest.routes, lifespan=lifespan)
     app.router.redirect_slashes = False
-    app.router.default = not_found
+    app.router.default = NotFound()
     return app

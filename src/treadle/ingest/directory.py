@@ -44,8 +44,8 @@ class Tokens(Protocol):
     def pushers(self) -> dict[bytes, Pusher]:
         """Whom all unrevoked tokens belong to."""
 
-    def record_first_use(self, token_id: int, at: int) -> None:
-        """Note that a token authenticated its first push."""
+    def record_first_use(self, token_id: int, at: int) -> bool:
+        """Note that a token authenticated its first push; False when it is revoked by now."""
 
     def record_uses(self, uses: dict[int, tuple[int, int]]) -> None:
         """Add to the uses of tokens: token id -> (how many, last one when)."""
@@ -81,7 +81,7 @@ class Directory:
         self._revision = -1
         self._generation = 0
         self._recorded: set[int] = set()
-        self._recording: dict[int, asyncio.Task[None]] = {}
+        self._recording: dict[int, asyncio.Task[bool]] = {}
         self._uses: dict[int, tuple[int, int]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -131,33 +131,41 @@ class Directory:
                 self._strangers[digest] = None
         return found
 
-    async def record_use(self, pusher: Pusher) -> None:
+    async def record_use(self, pusher: Pusher) -> bool:
         """Count a use of the token; return when its first use is in the store.
 
         A token that was never used may be replaced silently (connect-api.md 2.6), so its first use
         has to be known before the sender is told that anything was accepted.
+
+        Returns:
+            Whether the token is still valid: it may be replaced just before its first use.
 
         Raises:
             TryLater: it is the first use and the store cannot be written.
         """
         token = pusher.token_id
         now = self._clock()
+        if pusher.unused and token not in self._recorded:
+            task = self._recording.get(token)
+            if task is None:
+                task = asyncio.create_task(self._record_first_use(token, now))
+                self._recording[token] = task
+            if not await asyncio.shield(task):
+                return False
         count, _ = self._uses.get(token, (0, 0))
         self._uses[token] = (count + 1, now)
-        if not pusher.unused or token in self._recorded:
-            return
-        task = self._recording.get(token)
-        if task is None:
-            task = asyncio.create_task(self._record_first_use(token, now))
-            self._recording[token] = task
-        await asyncio.shield(task)
+        return True
 
-    async def _record_first_use(self, token: int, now: int) -> None:
+    async def _record_first_use(self, token: int, now: int) -> bool:
         try:
-            await self._ask(self._store.record_first_use, token, now)
-            self._recorded.add(token)
+            valid = await self._ask(self._store.record_first_use, token, now)
         finally:
             del self._recording[token]
+        if valid:
+            self._recorded.add(token)
+        else:
+            self.forget()
+        return valid
 
     def forget(self) -> None:
         """Take nothing for granted: tokens or sources were changed in this process just now."""

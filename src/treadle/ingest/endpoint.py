@@ -7,7 +7,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from treadle.errors import Refused, TryLater
+from treadle.errors import OperatorFault, Refused, TryLater
 from treadle.web import Json, answer
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -54,6 +54,9 @@ class Endpoint:
             except TryLater as later:
                 logger.warning("%s %s is answered 503: %s", method, scope["path"], later)
                 response = unavailable()
+            except OperatorFault as fault:
+                logger.error("%s %s is answered 503: %s", method, scope["path"], fault)  # noqa: TRY400 - one sentence for the operator, no traceback
+                response = unavailable()
             except ClientDisconnect:
                 return
             except Exception:
@@ -76,6 +79,9 @@ def unavailable() -> Response:
     return Json(UNAVAILABLE, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
-async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    """The answer to a path that is none, as an ASGI application."""
-    await Json(NOT_FOUND, 404)(scope, receive, send)
+class NotFound:
+    """Any path that is none, as an ASGI application."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 404."""
+        await Json(NOT_FOUND, 404)(scope, receive, send)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from starlette.requests import Request
@@ -19,7 +19,7 @@ FRESH_SECONDS = 1.0
 """How long an answer is good: health checks may come as often as they like."""
 
 FAILURE_SECONDS = 10.0
-"""How long a failed append counts when nothing was appended since."""
+"""How long a failed append counts when none was tried since: only an append can tell."""
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,6 @@ class Health:
         *,
         version: str,
         revision: str,
-        probe: Callable[[], Awaitable[None]] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nothing is asked before the first request.
@@ -49,14 +48,11 @@ class Health:
             store: knows destinations in trouble.
             version: of treadle.
             revision: of treadle's source.
-            probe: raises TryLater when the log cannot take data; None where a log cannot tell
-                without being written, then failed appends tell.
             monotonic: seconds.
         """
         self._store = store
         self._version = version
         self._revision = revision
-        self._probe = probe
         self._monotonic = monotonic
         self._failure: str | None = None
         self._failed_at = 0.0
@@ -91,14 +87,7 @@ class Health:
         return Json(body, 503 if failing else 200)
 
     async def _ask(self) -> None:
-        if self._probe is not None:
-            try:
-                await self._probe()
-            except TreadleError as error:
-                self.failed(error)
-            else:
-                self.took()
-        elif self._monotonic() - self._failed_at >= FAILURE_SECONDS:
+        if self._monotonic() - self._failed_at >= FAILURE_SECONDS:
             self.took()
         try:
             destinations = await asyncio.to_thread(self._store.destinations)

@@ -5,7 +5,7 @@ import contextlib
 from starlette.requests import Request
 from starlette.responses import Response
 
-from treadle.errors import Refused, TryLater
+from treadle.errors import OperatorFault, Refused, TryLater
 from treadle.ingest.accept import Acceptor
 from treadle.ingest.directory import Directory
 from treadle.ingest.endpoint import NOT_ACTIVE
@@ -36,14 +36,19 @@ class Push:
     async def push(self, request: Request) -> Response:
         """Accept the records."""
         pusher, batches = await self._checked(request)
+        await self._count(pusher)
         return await self._acceptor.accept(request, pusher, batches)
 
     async def validate(self, request: Request) -> Response:
-        """Say what `push` would, and keep nothing; works while the log does not (8)."""
+        """Say what `push` would, and keep nothing; works while store and log do not (8)."""
         pusher, _ = await self._checked(request)
-        with contextlib.suppress(TryLater):
-            await self._directory.record_use(pusher)
+        with contextlib.suppress(TryLater, OperatorFault):
+            await self._count(pusher)
         return Json(VALID)
+
+    async def _count(self, pusher: Pusher) -> None:
+        if not await self._directory.record_use(pusher):
+            raise Refused(401, push.NOT_AUTHENTICATED)
 
     async def _checked(self, request: Request) -> tuple[Pusher, list[Batch]]:
         """The checks in the order of import-api.md 7.2."""
