@@ -1,0 +1,1 @@
+"""Where rows go: the contract, the registry and the back-ends."""

@@ -1,0 +1,365 @@
+"""A DuckDB file as a destination.
+
+One process at a time may write a DuckDB file, so a session holds the file only while it is open,
+and it should be open only for a load. Inside one process sessions share the file, and loads into
+it follow one another.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Self
+
+import duckdb
+import pyarrow as pa
+
+from treadle.destinations.duckdb_errors import at_open, message, translate
+from treadle.destinations.duckdb_load import (
+    CATALOGUE,
+    POSITIONS,
+    Database,
+    Stage,
+    carry_out,
+    catalogue_key,
+    create_rejected,
+)
+from treadle.destinations.duckdb_sql import Quoted, compose, name
+from treadle.destinations.layout import PRIVATE_SCHEMA, load_result, read
+from treadle.destinations.protocol import (
+    CommitUnknown,
+    Forbidden,
+    Held,
+    LoadResult,
+    QueryResult,
+    RowRefused,
+    Session,
+    Unavailable,
+)
+from treadle.errors import OperatorFault
+from treadle.tables import codec
+from treadle.tables.model import ColumnType, LoadPlan, Physical, Relation, Rows, TableState
+from treadle.tables.profile import Profile
+from treadle.tables.profiles import DUCKDB
+
+CONFIG: Final[Mapping[str, str]] = {
+    # A statement of an operator reads and writes this file and no other, and fetches nothing.
+    "enable_external_access": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
+"""Settings of the file; one process must open it with the same ones everywhere."""
+
+TURN_SECONDS_MAX: Final = 15.0
+"""How long a load waits for another load into the same file."""
+
+_LOGICAL: Final[Mapping[str, ColumnType]] = {
+    "BIGINT": ColumnType.BIGINT,
+    "BOOLEAN": ColumnType.BOOLEAN,
+    "DOUBLE": ColumnType.DOUBLE,
+    "JSON": ColumnType.JSON,
+    "TIMESTAMP WITH TIME ZONE": ColumnType.TIMESTAMP,
+    "VARCHAR": ColumnType.TEXT,
+}
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_turns: dict[str, threading.Lock] = {}
+_turns_guard = threading.Lock()
+
+
+class DuckDBDestination:
+    """One file.
+
+    Args:
+        path: of the file; its directory must exist, the file need not.
+    """
+
+    kind = "duckdb"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.absolute()
+
+    @property
+    def profile(self) -> Profile:
+        """DuckDB's answers to the loading rules."""
+        return DUCKDB
+
+    @property
+    def identity(self) -> str:
+        """The file's absolute path, links resolved."""
+        return f"duckdb://{self._path.resolve()}"
+
+    def open(self, *, read_only: bool = False) -> Session:
+        """Open the file; see `Destination.open`."""
+        path = str(self._path.resolve())
+        try:
+            connection = self._connect(path, read_only)
+        except duckdb.Error as error:
+            raise at_open(error, path) from error
+        try:
+            connection.execute("SET TimeZone = 'UTC'")
+        except duckdb.Error as error:
+            connection.close()
+            raise translate(error) from error
+        with _turns_guard:
+            turn = _turns.setdefault(path, threading.Lock())
+        return DuckDBSession(connection, turn, read_only=read_only)
+
+    @staticmethod
+    def _connect(path: str, read_only: bool) -> duckdb.DuckDBPyConnection:
+        if not read_only:
+            return duckdb.connect(path, config=dict(CONFIG))
+        try:
+            return duckdb.connect(path, read_only=True, config=dict(CONFIG))
+        except duckdb.ConnectionException:
+            # This process has it open for writing: share that, in read-only transactions.
+            return duckdb.connect(path, config=dict(CONFIG))
+
+
+class DuckDBSession:
+    """One connection; see `Session`."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, turn: threading.Lock, *, read_only: bool
+    ) -> None:
+        self._connection = connection
+        self._turn = turn
+        self._read_only = read_only
+        row = connection.execute("SELECT current_database()").fetchone()
+        self._catalog = str(row[0]) if row else ""
+        self._database = Database(connection, self._catalog)
+
+    def __enter__(self) -> Self:
+        """Return itself; leaving the block closes it."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the last one in a process lets go of the file."""
+        self._connection.close()
+
+    def prepare(self, schema: str) -> None:
+        """Make the schema with `_sdc_rejected` in it, and treadle's own, where missing."""
+        database = self._database
+        self._take_turn()
+        try:
+            self._connection.execute("BEGIN")
+            for place in (PRIVATE_SCHEMA, schema):
+                database.run(
+                    compose("CREATE SCHEMA IF NOT EXISTS {name}", name=name(self._catalog, place))
+                )
+            database.run(compose(POSITIONS, place=database.private("positions")))
+            database.run(compose(CATALOGUE, place=database.private("catalogue")))
+            create_rejected(database, schema)
+            self._connection.execute("COMMIT")
+        except duckdb.Error as error:
+            self._roll_back()
+            raise translate(error) from error
+        finally:
+            self._turn.release()
+
+    def held(self, log_id: str) -> Mapping[tuple[int, str], Held]:
+        """(source id, table name as sent) -> the last load, for one log."""
+        try:
+            if not self._has_own_tables():
+                return {}
+            rows = self._database.rows(
+                compose(
+                    "SELECT source_id, table_name, position, report, result"
+                    " FROM {positions} WHERE log_id = ?",
+                    positions=self._database.private("positions"),
+                ),
+                log_id,
+            )
+        except duckdb.Error as error:
+            raise translate(error) from error
+        return {
+            (source, read(table)): Held(position, read(report), load_result(result))
+            for source, table, position, report, result in rows
+        }
+
+    def state(self, schema: str, table: str) -> TableState:
+        """What is there for a canonical table name."""
+        try:
+            revision, document = self._catalogue_entry(schema, table)
+            entry = codec.load(document) if document else None
+            names = [table, *(relation.name for relation in (entry.relations if entry else ()))]
+            return TableState(revision, entry, self._physical(schema, names))
+        except duckdb.Error as error:
+            raise translate(error) from error
+
+    def sequences(
+        self, schema: str, relation: Relation, keys: Sequence[Sequence[Any]], private: bool
+    ) -> list[int | None]:
+        """The `_sdc_sequence` each key has in the table now: None for no such row."""
+        wanted = Rows(relation, dict(zip(relation.key, keys, strict=True)))
+        wanted.entries = range(len(wanted))
+        try:
+            stage = Stage(self._database, wanted, "treadle_wanted")
+            try:
+                rows = self._database.rows(
+                    compose(
+                        "SELECT t._sdc_sequence FROM {stage} s"
+                        " LEFT JOIN {target} t ON {same_key} ORDER BY s.entry",
+                        stage=stage.name,
+                        target=self._database.place(
+                            PRIVATE_SCHEMA if private else schema, relation.name
+                        ),
+                        same_key=stage.matches("t", [(key, key) for key in relation.key]),
+                    )
+                )
+            finally:
+                stage.release()
+        except duckdb.Error as error:
+            raise translate(error) from error
+        return [sequence for (sequence,) in rows]
+
+    def load(self, plan: LoadPlan, *, rehearse: bool = False) -> LoadResult:
+        """Carry a plan out in one transaction; see `Session.load`."""
+        self._take_turn()
+        try:
+            return self._load(plan, rehearse=rehearse)
+        finally:
+            self._turn.release()
+
+    def query(self, sql: str) -> QueryResult:
+        """Run one statement of the operator's."""
+        connection = self._connection
+        try:
+            if len(connection.extract_statements(sql)) != 1:
+                raise OperatorFault("expected one statement; send several one by one")
+            connection.execute(
+                "BEGIN TRANSACTION READ ONLY" if self._read_only else "BEGIN TRANSACTION"
+            )
+            relation = connection.sql(sql)
+            found = None if relation is None else relation.to_arrow_table()
+            connection.execute("COMMIT")
+        except duckdb.Error as error:
+            self._roll_back()
+            fault = translate(error)
+            if isinstance(fault, Unavailable | Forbidden):
+                raise fault from error
+            raise OperatorFault(message(error)) from error
+        if found is None:
+            return QueryResult((), [])
+        columns = [_python_values(column) for column in found.columns]
+        return QueryResult(tuple(found.column_names), list(zip(*columns, strict=True)))
+
+    # --- helpers ----------------------------------------------------------------------------------
+
+    def _load(self, plan: LoadPlan, *, rehearse: bool) -> LoadResult:
+        try:
+            self._connection.execute("BEGIN TRANSACTION")
+            result = carry_out(self._database, plan)
+            if rehearse:
+                self._connection.execute("ROLLBACK")
+                return result
+        except duckdb.Error as error:
+            self._roll_back()
+            raise translate(error) from error
+        except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
+            self._roll_back()
+            raise RowRefused(f"DuckDB cannot store a value: {error}") from error
+        except BaseException:
+            self._roll_back()
+            raise
+        try:
+            self._connection.execute("COMMIT")
+        except duckdb.Error as error:
+            self._roll_back()
+            fault = translate(error)
+            if isinstance(fault, Unavailable):
+                raise CommitUnknown(f"the COMMIT of DuckDB failed: {message(error)}") from error
+            raise fault from error
+        return result
+
+    def _take_turn(self) -> None:
+        if not self._turn.acquire(timeout=TURN_SECONDS_MAX):
+            raise Unavailable("another load into the same DuckDB file is still running")
+
+    def _roll_back(self) -> None:
+        # A failed statement may have ended the transaction already.
+        with suppress(duckdb.Error):
+            self._connection.execute("ROLLBACK")
+
+    def _has_own_tables(self) -> bool:
+        found = self._database.rows(
+            Quoted(
+                "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database()"
+                " AND schema_name = ? AND table_name = 'catalogue'"
+            ),
+            PRIVATE_SCHEMA,
+        )
+        return bool(found)
+
+    def _catalogue_entry(self, schema: str, table: str) -> tuple[int, str | None]:
+        if not self._has_own_tables():
+            return (0, None)
+        found = self._database.rows(
+            compose(
+                "SELECT revision, document FROM {catalogue}"
+                " WHERE schema_name = ? AND table_key = ?",
+                catalogue=self._database.private("catalogue"),
+            ),
+            schema,
+            catalogue_key(table),
+        )
+        return (found[0][0], found[0][1]) if found else (0, None)
+
+    def _physical(self, schema: str, names: Sequence[str]) -> dict[str, Physical]:
+        known = {DUCKDB.fold(relation): relation for relation in names}
+        # The catalogue's own spelling of a relation wins over that of the question.
+        columns: dict[str, dict[str, ColumnType | None]] = {}
+        for relation, column, type_ in self._database.rows(
+            Quoted(
+                "SELECT table_name, column_name, data_type FROM duckdb_columns()"
+                " WHERE database_name = current_database() AND schema_name = ?"
+                " AND list_contains(?, translate(table_name,"
+                " 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz'))"
+                " ORDER BY table_name, column_index"
+            ),
+            schema,
+            list(known),
+        ):
+            place = columns.setdefault(known[DUCKDB.fold(relation)], {})
+            place[column] = _logical(type_)
+        keys: dict[str, frozenset[str]] = {}
+        for relation, key in self._database.rows(
+            Quoted(
+                "SELECT table_name, constraint_column_names FROM duckdb_constraints()"
+                " WHERE database_name = current_database() AND schema_name = ?"
+                " AND constraint_type = 'PRIMARY KEY'"
+            ),
+            schema,
+        ):
+            if DUCKDB.fold(relation) in known:
+                keys[known[DUCKDB.fold(relation)]] = frozenset(key)
+        return {
+            relation: Physical(found, keys.get(relation, frozenset()))
+            for relation, found in columns.items()
+        }
+
+
+def _logical(type_: str) -> ColumnType | None:
+    if type_.startswith("DECIMAL("):
+        return ColumnType.DECIMAL
+    return _LOGICAL.get(type_)
+
+
+def _python_values(column: "pa.ChunkedArray[Any]") -> list[Any]:
+    if not pa.types.is_timestamp(column.type) or column.type.tz is None:
+        return list(column.to_pylist())
+    microseconds = column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_pylist()
+    return [None if value is None else _instant(value) for value in microseconds]
+
+
+def _instant(microseconds: int) -> datetime | str:
+    try:
+        return _EPOCH + timedelta(microseconds=microseconds)
+    except OverflowError:  # a year that Python's datetime does not know
+        return str(duckdb.sql("SELECT make_timestamptz(?)::VARCHAR", params=[microseconds]))

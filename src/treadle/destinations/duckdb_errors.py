@@ -1,0 +1,65 @@
+"""What an error of DuckDB means to a loader (loading.md 10.2, 10.3)."""
+
+import duckdb
+
+from treadle.destinations.protocol import Forbidden, PlanOutdated, RowRefused, Unavailable
+from treadle.errors import OperatorFault, TableStopped, TreadleError
+
+_HELD = "Could not set lock on file"
+_NO_DATABASE = "database does not exist"
+_NO_PERMISSION = ("Permission denied", "Read-only file system", "Operation not permitted")
+_NOT_A_DATABASE = "not a valid DuckDB database file"
+
+
+def message(error: duckdb.Error) -> str:
+    """The first paragraph of DuckDB's message, on one line."""
+    return " ".join(str(error).split("\n\n")[0].split())
+
+
+def at_open(error: duckdb.Error, path: str) -> TreadleError:
+    """What a failed attempt to open a file means."""
+    text = message(error)
+    if _HELD in text:
+        # "... Conflicting lock is held in /usr/bin/duckdb (PID 4711). However, ..."
+        holder = text.partition("Conflicting lock is held in ")[2].partition(". However")[0]
+        who = f" by {holder.rstrip('.')}" if holder else " by another process"
+        return Unavailable(f"the DuckDB file {path} is held{who}; it is tried again")
+    if any(mark in text for mark in _NO_PERMISSION):
+        return Forbidden(f"the DuckDB file {path} cannot be opened: {text}")
+    if _NO_DATABASE in text:
+        return Unavailable(f"the DuckDB file {path} does not exist yet; the first load makes it")
+    if "No such file or directory" in text:
+        return OperatorFault(
+            f"the DuckDB file {path} cannot be made: {text}; make its directory first"
+        )
+    if _NOT_A_DATABASE in text:
+        return OperatorFault(f"{path} is not a DuckDB database; name another file")
+    return Unavailable(f"the DuckDB file {path} cannot be opened now: {text}")
+
+
+def translate(error: duckdb.Error) -> TreadleError:
+    """What an error of a statement means."""
+    text = message(error)
+    match error:
+        case duckdb.ConstraintException():
+            # Every row would be refused, so no row is to blame (loading.md 5.2).
+            if text.startswith("Constraint Error: NOT NULL"):
+                return TableStopped(f"DuckDB refused the load: {text}")
+            return RowRefused(text)
+        case duckdb.TransactionException():
+            return PlanOutdated(f"somebody else writes to the DuckDB file: {text}")
+        case duckdb.PermissionException():
+            return Forbidden(text)
+        case (
+            duckdb.OperationalError()
+            | duckdb.InterruptException()
+            | duckdb.FatalException()
+            | duckdb.InternalError()
+        ):
+            return Unavailable(f"DuckDB cannot take the load now: {text}")
+        case duckdb.DataError() | duckdb.InvalidInputException():
+            return RowRefused(text)
+        case duckdb.CatalogException() | duckdb.BinderException():
+            return PlanOutdated(f"the table is not as it was planned: {text}")
+        case _:
+            return TableStopped(f"DuckDB refused the load: {text}")

@@ -1,0 +1,196 @@
+"""What the SQL back-ends agree on: treadle's own tables, and how a plan's relations relate.
+
+Pure: names and plans in, names and column lists out.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from treadle.destinations.protocol import Fenced, LoadResult, PlanOutdated
+from treadle.tables.model import (
+    Column,
+    ColumnType,
+    CopyStage,
+    CreateRelation,
+    EmptyRelation,
+    LoadPlan,
+    Mark,
+    Relation,
+    Rows,
+    Table,
+    TableWrite,
+)
+
+PRIVATE_SCHEMA = "_treadle"
+"""Where positions, the catalogue, stages and tombstones live."""
+
+REJECTED = "_sdc_rejected"
+"""The table of rejected records in every source's schema (loading.md 8.1)."""
+
+SEQUENCE = "_sdc_sequence"
+BATCHED_AT = "_sdc_batched_at"
+
+REJECTED_COLUMNS: tuple[Column, ...] = tuple(
+    Column(name, name, type_)
+    for name, type_ in (
+        ("record", ColumnType.TEXT),
+        ("reason", ColumnType.TEXT),
+        ("table_name", ColumnType.TEXT),
+        ("_sdc_rejected_at", ColumnType.TIMESTAMP),
+    )
+)
+"""Columns of `_sdc_rejected`, in order (loading.md 8.1)."""
+
+_LEVEL = re.compile(r"_sdc_level_(\d+)_id")
+_SOURCE_KEY = "_sdc_source_key_"
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+def digest(name: str) -> str:
+    """The text under which a name of any length and content can be a key of a small index."""
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def spell(name: str) -> str:
+    r"""A name as a text that every engine stores: NUL as `\0`, a backslash doubled."""
+    return name.replace("\\", "\\\\").replace("\0", "\\0")
+
+
+def read(spelled: str) -> str:
+    """The name that `spell` was given."""
+    return re.sub(r"\\(.)", lambda match: "\0" if match[1] == "0" else match[1], spelled)
+
+
+# --- keys -----------------------------------------------------------------------------------------
+
+
+def index_order(key: tuple[str, ...]) -> tuple[str, ...]:
+    """Key columns in the order of their index: the parent's key first, then the level ids.
+
+    Child rows are looked up by their parent, so its key must lead the index.
+    """
+
+    def place(name: str) -> tuple[int, int]:
+        level = _LEVEL.fullmatch(name)
+        return (1, int(level[1])) if level else (0, 0)
+
+    return tuple(sorted(key, key=place))
+
+
+def parent_key(root: Relation, child: Relation) -> tuple[tuple[str, str], ...]:
+    """Pairs (root key column, child column that repeats it), loading.md 7.3."""
+    names = {column.name for column in child.columns}
+    if all(_SOURCE_KEY + name in names for name in root.key):
+        return tuple((name, _SOURCE_KEY + name) for name in root.key)
+    # Some column name was too long and has a hash at its end: the order by name still agrees.
+    repeated = sorted(name for name in names if name.startswith(_SOURCE_KEY))
+    return tuple(zip(sorted(root.key), repeated, strict=True))
+
+
+# --- plans ----------------------------------------------------------------------------------------
+
+
+def check_mark(mark: Mark, position: int, fence: int) -> None:
+    """Refuse a mark that does not follow the one held.
+
+    Args:
+        mark: the plan's.
+        position: the position held, -1 for none.
+        fence: the fence held.
+
+    Raises:
+        Fenced: a later lease holder has written here.
+        PlanOutdated: the entries are loaded already, or others were since the plan was made.
+    """
+    if mark.fence < fence:
+        raise Fenced(
+            f"table {mark.table_name!r}: lease {mark.fence} was overtaken by lease {fence}, "
+            "which loads this table now"
+        )
+    if mark.after != position or mark.position <= position:
+        raise PlanOutdated(
+            f"table {mark.table_name!r}: the plan follows position {mark.after} and ends at "
+            f"{mark.position}, the destination holds {position}"
+        )
+
+
+def check_revision(plan: LoadPlan, revision: int) -> None:
+    """Refuse a plan made from another revision of the catalogue entry than the one held.
+
+    Raises:
+        PlanOutdated: another load changed the table since.
+    """
+    if plan.revision != revision:
+        raise PlanOutdated(
+            f"table {plan.table_name!r}: planned from revision {plan.revision}, "
+            f"the destination holds {revision}"
+        )
+
+
+def dump_result(rows: Mapping[str, int], superseded: Mapping[int, int]) -> str:
+    """What a load did, as a text to keep beside its position."""
+    return msgspec.json.encode([rows, superseded]).decode()
+
+
+def load_result(text: str) -> LoadResult:
+    """What `dump_result` was given."""
+    rows, superseded = msgspec.json.decode(text, type=tuple[dict[str, int], dict[int, int]])
+    return LoadResult(rows, superseded)
+
+
+def catalogue_name(plan: LoadPlan) -> str:
+    """The canonical table name under which the catalogue keeps the plan's table."""
+    return plan.after.name if plan.after is not None else plan.table_name
+
+
+def created(plan: LoadPlan) -> set[tuple[bool, str]]:
+    """(private, name) of the relations that the plan makes."""
+    return {
+        (change.private, change.relation.name)
+        for change in plan.changes
+        if isinstance(change, CreateRelation)
+    }
+
+
+def empty_after_changes(plan: LoadPlan) -> set[tuple[bool, str]]:
+    """(private, name) of the relations that hold no row when the plan's changes are done."""
+    empty: set[tuple[bool, str]] = set()
+    for change in plan.changes:
+        match change:
+            case CreateRelation(relation, private):
+                empty.add((private, relation.name))
+            case EmptyRelation(name):
+                empty.add((False, name))
+            case CopyStage(_, name):
+                empty.discard((False, name))
+    return empty
+
+
+def report_names(after: Table | None, write: TableWrite) -> Mapping[str, str]:
+    """Relation names of a write -> names in the load's result: staged rows count as live ones."""
+    relations = [write.root.relation, *(rows.relation for rows in write.children)]
+    names = {relation.name: relation.name for relation in relations}
+    if write.private and after is not None:
+        live = {relation.path: relation.name for relation in after.relations}
+        for relation in relations:
+            names[relation.name] = live.get(relation.path, relation.name)
+    return names
+
+
+def given_and_missing(rows: Rows) -> tuple[list[Column], list[Column]]:
+    """The relation's managed columns: those that `rows` has values for, and the others."""
+    columns = rows.relation.columns
+    return (
+        [column for column in columns if column.name in rows.columns],
+        [column for column in columns if column.name not in rows.columns],
+    )
+
+
+def tombstones_name(schema: str, table: str) -> str:
+    """The private table that keeps the keys of deleted rows (option hard_delete, 9.4)."""
+    return f"tombstones_{digest(f'{schema}/{table}')[:32]}"

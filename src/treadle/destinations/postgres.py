@@ -1,0 +1,354 @@
+"""PostgreSQL 14 or newer as a destination, by psycopg 3.
+
+The connection is in autocommit mode; a load writes BEGIN and COMMIT itself, so that an error of
+COMMIT can be told from every other. Table and column names are quoted by `psycopg.sql`.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, Self
+
+import psycopg
+from psycopg import pq, sql
+from psycopg.abc import Buffer
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.types.datetime import TimestamptzLoader
+
+from treadle.destinations.layout import PRIVATE_SCHEMA, REJECTED, digest, load_result, read
+from treadle.destinations.postgres_errors import at_login, server_message, translate
+from treadle.destinations.postgres_load import (
+    CATALOGUE,
+    POSITIONS,
+    carry_out,
+    create_rejected,
+    stage_rows,
+)
+from treadle.destinations.protocol import (
+    CommitUnknown,
+    Forbidden,
+    Held,
+    LoadResult,
+    QueryResult,
+    RowRefused,
+    Session,
+    Unavailable,
+)
+from treadle.errors import OperatorFault
+from treadle.tables import codec
+from treadle.tables.model import ColumnType, LoadPlan, Physical, Relation, Rows, TableState
+from treadle.tables.profile import Profile
+from treadle.tables.profiles import POSTGRES
+
+CONNECT_DEFAULTS: Final[Mapping[str, str]] = {
+    "application_name": "treadle",
+    "client_encoding": "UTF8",
+    "connect_timeout": "10",
+    # A vanished server is noticed within about a minute, not after the system's two hours.
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+}
+"""Connection parameters that the operator's URL may override."""
+
+SESSION_SETTINGS: Final = sql.SQL(
+    """
+    SET TIME ZONE 'UTC';
+    SET lock_timeout = '15s';
+    SET statement_timeout = '15min';
+    SET idle_in_transaction_session_timeout = '15min';
+    """
+)
+"""A lock that somebody holds delays the load, which is repeated; a hung statement ends."""
+
+_LOGICAL: Final[Mapping[str, ColumnType]] = {
+    "bool": ColumnType.BOOLEAN,
+    "float8": ColumnType.DOUBLE,
+    "int8": ColumnType.BIGINT,
+    "json": ColumnType.JSON,
+    "jsonb": ColumnType.JSON,
+    "numeric": ColumnType.DECIMAL,
+    "text": ColumnType.TEXT,
+    "timestamptz": ColumnType.TIMESTAMP,
+}
+
+_PREPARE_LOCK: Final = 0x747265616465  # "treade": one session at a time makes schemas
+
+_PHYSICAL: Final = sql.SQL(
+    """
+    SELECT r.relname, a.attname, t.typname, a.attnum = ANY (k.conkey)
+    FROM pg_catalog.pg_class r
+    JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
+    LEFT JOIN pg_catalog.pg_attribute a
+      ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN pg_catalog.pg_type t
+      ON t.oid = a.atttypid AND t.typnamespace = 'pg_catalog'::regnamespace
+    LEFT JOIN pg_catalog.pg_constraint k ON k.conrelid = r.oid AND k.contype = 'p'
+    WHERE n.nspname = %s AND r.relname = ANY (%s) AND r.relkind IN ('r', 'p', 'v', 'm', 'f')
+    ORDER BY r.relname, a.attnum
+    """
+)
+
+
+class _AnyYear(TimestamptzLoader):
+    """Timestamps as datetimes; those outside the years 1 to 9999 as the server's text."""
+
+    def load(self, data: Buffer) -> Any:
+        try:
+            return super().load(data)
+        except psycopg.DataError:
+            return bytes(data).decode()
+
+
+class PostgresDestination:
+    """One database.
+
+    Args:
+        url: a libpq URL, `postgresql://user:secret@host:port/database?parameters`.
+    """
+
+    kind = "postgres"
+
+    def __init__(self, url: str) -> None:
+        try:
+            given = conninfo_to_dict(url)
+        except psycopg.ProgrammingError:
+            # The driver's message may repeat the part that holds the password.
+            raise OperatorFault(
+                "the destination's URL is not a PostgreSQL URL; expected "
+                "postgresql://user:password@host:5432/database with special characters "
+                "percent-encoded"
+            ) from None
+        self._parameters: dict[str, Any] = {**CONNECT_DEFAULTS, **given}
+
+    @property
+    def profile(self) -> Profile:
+        """PostgreSQL's answers to the loading rules."""
+        return POSTGRES
+
+    @property
+    def identity(self) -> str:
+        """Host, port and database."""
+        found = {
+            option.keyword.decode(): option.val.decode() if option.val else ""
+            for option in pq.Conninfo.get_defaults()
+        }
+        found.update({name: str(value) for name, value in self._parameters.items()})
+        host = found.get("host") or found.get("hostaddr") or "local"
+        database = found.get("dbname") or found.get("user", "")
+        return f"postgresql://{host.lower()}:{found.get('port') or '5432'}/{database}"
+
+    def open(self, *, read_only: bool = False) -> Session:
+        """Connect; see `Destination.open`."""
+        try:
+            connection = psycopg.connect(
+                make_conninfo("", **self._parameters),
+                autocommit=True,
+                prepare_threshold=None,  # poolers may move us between servers
+            )
+        except psycopg.Error as error:
+            raise at_login(error) from error
+        try:
+            connection.execute(SESSION_SETTINGS)
+            if read_only:
+                connection.execute("SET default_transaction_read_only = on")
+        except psycopg.Error as error:
+            connection.close()
+            raise translate(error) from error
+        return PostgresSession(connection)
+
+
+class PostgresSession:
+    """One connection; see `Session`."""
+
+    def __init__(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> Self:
+        """Return itself; leaving the block closes it."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def prepare(self, schema: str) -> None:
+        """Make the schema with `_sdc_rejected` in it, and treadle's own, where missing."""
+        try:
+            if all(self._present(schema)):
+                return
+            with self._connection.transaction():
+                # Two sessions that make one schema at once would trip over each other.
+                self._connection.execute("SELECT pg_advisory_xact_lock(%s)", [_PREPARE_LOCK])
+                own_schema, own_tables, its_schema, its_rejected = self._present(schema)
+                if not own_schema:
+                    self._create_schema(PRIVATE_SCHEMA)
+                if not own_tables:
+                    self._connection.execute(POSITIONS)
+                    self._connection.execute(CATALOGUE)
+                if not its_schema:
+                    self._create_schema(schema)
+                if not its_rejected:
+                    create_rejected(self._connection, schema)
+        except psycopg.Error as error:
+            raise translate(error) from error
+
+    def held(self, log_id: str) -> Mapping[tuple[int, str], Held]:
+        """(source id, table name as sent) -> the last load, for one log."""
+        try:
+            rows = self._connection.execute(
+                "SELECT source_id, table_name, position, report, result FROM _treadle.positions"
+                " WHERE log_id = %s",
+                [log_id],
+            ).fetchall()
+        except psycopg.errors.UndefinedTable:
+            return {}
+        except psycopg.Error as error:
+            raise translate(error) from error
+        return {
+            (source, read(table)): Held(position, read(report), load_result(result))
+            for source, table, position, report, result in rows
+        }
+
+    def state(self, schema: str, table: str) -> TableState:
+        """What is there for a canonical table name."""
+        try:
+            found = self._catalogue_entry(schema, table)
+            revision, document = found or (0, None)
+            entry = codec.load(document) if document else None
+            relations = entry.relations if entry else ()
+            names = {table, *(relation.name for relation in relations)}
+            rows = self._connection.execute(_PHYSICAL, [schema, list(names)]).fetchall()
+        except psycopg.Error as error:
+            raise translate(error) from error
+        return TableState(revision, entry, _physical(rows))
+
+    def sequences(
+        self, schema: str, relation: Relation, keys: Sequence[Sequence[Any]], private: bool
+    ) -> list[int | None]:
+        """The `_sdc_sequence` each key has in the table now: None for no such row."""
+        wanted = Rows(relation, dict(zip(relation.key, keys, strict=True)))
+        wanted.entries = range(len(wanted))
+        target = sql.Identifier(PRIVATE_SCHEMA if private else schema, relation.name)
+        try:
+            with self._connection.transaction():
+                stage = stage_rows(self._connection, wanted, "treadle_wanted")
+                rows = self._connection.execute(
+                    sql.SQL(
+                        "SELECT t._sdc_sequence FROM {stage} s LEFT JOIN {target} t ON {same_key}"
+                        " ORDER BY s.entry"
+                    ).format(
+                        stage=stage.name,
+                        target=target,
+                        same_key=stage.matches("t", [(name, name) for name in relation.key]),
+                    )
+                ).fetchall()
+                return [sequence for (sequence,) in rows]
+        except psycopg.Error as error:
+            raise translate(error) from error
+
+    def load(self, plan: LoadPlan, *, rehearse: bool = False) -> LoadResult:
+        """Carry a plan out in one transaction; see `Session.load`."""
+        connection = self._connection
+        try:
+            connection.execute("BEGIN")
+            result = carry_out(connection, plan)
+            if rehearse:
+                connection.execute("ROLLBACK")
+                return result
+        except psycopg.Error as error:
+            self._roll_back()
+            raise translate(error) from error
+        except UnicodeEncodeError as error:
+            self._roll_back()
+            raise RowRefused(f"text that is not Unicode: {error.reason}") from error
+        except BaseException:
+            self._roll_back()
+            raise
+        try:
+            connection.execute("COMMIT")
+        except psycopg.Error as error:
+            if connection.broken or connection.closed:
+                raise CommitUnknown(
+                    f"the connection to PostgreSQL broke during COMMIT: {server_message(error)}"
+                ) from error
+            self._roll_back()
+            raise translate(error) from error
+        return result
+
+    def query(self, sql: str) -> QueryResult:
+        """Run one statement of the operator's."""
+        cursor = self._connection.cursor()
+        cursor.adapters.register_loader("timestamptz", _AnyYear)
+        try:
+            # The extended protocol refuses several statements in one text.
+            cursor.execute(sql.encode(), prepare=True)
+            columns = tuple(column.name for column in cursor.description or ())
+            return QueryResult(columns, cursor.fetchall() if cursor.description else [])
+        except psycopg.Error as error:
+            fault = translate(error)
+            if isinstance(fault, Unavailable | Forbidden):
+                raise fault from error
+            raise OperatorFault(server_message(error)) from error
+
+    # --- helpers ----------------------------------------------------------------------------------
+
+    def _catalogue_entry(self, schema: str, table: str) -> tuple[int, str | None] | None:
+        with suppress(psycopg.errors.UndefinedTable):
+            return self._connection.execute(
+                "SELECT revision, document FROM _treadle.catalogue"
+                " WHERE schema_name = %s AND table_key = %s",
+                [schema, digest(table)],
+            ).fetchone()
+        return None
+
+    def _create_schema(self, name: str) -> None:
+        try:
+            self._connection.execute(
+                sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(name))
+            )
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise Forbidden(
+                "Encountered error while attempting to create new schema. "
+                f"{server_message(error)}; grant CREATE on the database to treadle's user"
+            ) from error
+
+    def _present(self, schema: str) -> tuple[bool, bool, bool, bool]:
+        """Whether treadle's schema, its tables, the source's schema and `_sdc_rejected` exist."""
+        found = self._connection.execute(
+            "SELECT n.nspname, r.relname FROM pg_catalog.pg_namespace n"
+            " LEFT JOIN pg_catalog.pg_class r"
+            " ON r.relnamespace = n.oid AND r.relname = ANY (%s)"
+            " WHERE n.nspname = ANY (%s)",
+            [["positions", "catalogue", REJECTED], [schema, PRIVATE_SCHEMA]],
+        ).fetchall()
+        schemas = {name for name, _ in found}
+        return (
+            PRIVATE_SCHEMA in schemas,
+            {(PRIVATE_SCHEMA, "positions"), (PRIVATE_SCHEMA, "catalogue")} <= set(found),
+            schema in schemas,
+            (schema, REJECTED) in found,
+        )
+
+    def _roll_back(self) -> None:
+        # A broken connection has rolled back by itself.
+        with suppress(psycopg.Error):
+            self._connection.execute("ROLLBACK")
+
+
+def _physical(
+    rows: Sequence[tuple[str, str | None, str | None, bool | None]],
+) -> dict[str, Physical]:
+    columns: dict[str, dict[str, ColumnType | None]] = {}
+    keys: dict[str, set[str]] = {}
+    for relation, column, type_name, in_key in rows:
+        columns.setdefault(relation, {})
+        keys.setdefault(relation, set())
+        if column is not None:
+            columns[relation][column] = _LOGICAL.get(type_name or "")
+            if in_key:
+                keys[relation].add(column)
+    return {name: Physical(columns[name], frozenset(keys[name])) for name in columns}

@@ -1,0 +1,90 @@
+"""What an error of psycopg means to a loader (loading.md 10.2, 10.3).
+
+The server's own message is kept: operators search for it.
+"""
+
+import psycopg
+
+from treadle.destinations.protocol import Forbidden, PlanOutdated, RowRefused, Unavailable
+from treadle.errors import TableStopped, TreadleError
+
+ROW_TOO_BIG = "row is too big for PostgreSQL"
+"""Reason for rows past a page and keys past an index entry (loading.md 8.1)."""
+
+TOO_MANY_COLUMNS = "ERROR: too many columns"
+"""Reason when dropped columns count towards 1,600, which no plan can know (loading.md 5.3)."""
+
+_FORBIDDEN = ("28", "3D000", "42501")
+"""Credentials, no such database, a missing right."""
+
+_UNAVAILABLE = (
+    "08",  # connection lost
+    "25006",  # a standby
+    "40",  # deadlock, serialisation
+    "53",  # disk full, memory, too many connections
+    "55P03",  # lock not available
+    "57",  # shut down, starting up, cancelled by a timeout
+    "58",  # the server's own disk or files
+    "F0",  # its configuration
+    "XX",  # its own defect
+)
+_OUTDATED = ("3F000", "42P01", "42P07", "42P10", "42701", "42703", "42704", "42710")
+"""A relation, column, constraint or schema is not as the plan saw it."""
+
+_REFUSED = ("21", "22", "23", "44", "P0")
+"""A value or a row, by a type, a constraint or a trigger of the user."""
+
+_NOT_NULL = "23502"
+_TOO_MANY_COLUMNS = "54011"
+_TOO_BIG = "54"
+
+_FORBIDDEN_AT_LOGIN = (
+    "authentication failed",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "no password supplied",
+    "permission denied",
+    "not permitted to log in",
+    "certificate",
+)
+"""Login errors carry no SQLSTATE in libpq, so their text has to tell."""
+
+
+def server_message(error: psycopg.Error) -> str:
+    """The server's message as `ERROR: text`, or the driver's on one line."""
+    primary = error.diag.message_primary
+    if primary:
+        return f"{error.diag.severity or 'ERROR'}: {primary}"
+    return " ".join(str(error).split())
+
+
+def at_login(error: psycopg.Error) -> TreadleError:
+    """What a failed connection attempt means."""
+    text = server_message(error)
+    if any(mark in text for mark in _FORBIDDEN_AT_LOGIN) and "could not translate" not in text:
+        return Forbidden(f"PostgreSQL refused the connection: {text}")
+    return Unavailable(f"PostgreSQL cannot be reached: {text}")
+
+
+def translate(error: psycopg.Error) -> TreadleError:
+    """What an error of a statement means."""
+    text = server_message(error)
+    state = error.sqlstate
+    if state is None:
+        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+            return Unavailable(f"the connection to PostgreSQL broke: {text}")
+        return RowRefused(text)  # the driver cannot write a value
+    if state.startswith(_FORBIDDEN):
+        return Forbidden(text)
+    if state.startswith(_UNAVAILABLE):
+        return Unavailable(f"PostgreSQL cannot take the load now: {text}")
+    if state in _OUTDATED:
+        return PlanOutdated(f"the table is not as it was planned: {text}")
+    if state == _TOO_MANY_COLUMNS:
+        return RowRefused(TOO_MANY_COLUMNS)
+    if state.startswith(_TOO_BIG):
+        return RowRefused(ROW_TOO_BIG)
+    # Every row would be refused, so no row is to blame (loading.md 5.2).
+    if state != _NOT_NULL and state.startswith(_REFUSED):
+        return RowRefused(text)
+    return TableStopped(f"PostgreSQL refused the load: {text}")
