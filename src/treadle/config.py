@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
+from urllib.parse import quote
 
 from treadle.errors import OperatorFault
 
@@ -407,7 +408,7 @@ class Config(_Settings):
     @property
     def destination_url(self) -> str:
         """Where rows go; may hold a password."""
-        return self.destination or f"duckdb:///{self.warehouse_path}"
+        return self.destination or "duckdb://" + quote(str(self.warehouse_path))
 
     @property
     def store_url(self) -> str:

@@ -31,7 +31,7 @@ class Quiet:
     def waiting(self, trouble: str | None) -> None:
         """Say that it waits, on standard error."""
         if trouble is not None and not self._told:
-            print(f"treadle: waiting: {trouble}", file=sys.stderr)
+            print(f"treadle: Waiting, as {trouble}.", file=sys.stderr)
         self._told = trouble is not None
 
 

@@ -78,10 +78,10 @@ def run(config: Config, arguments: Arguments) -> int:
             try:
                 asyncio.run(job.run(stream))
             except KeyboardInterrupt:
-                print(f"treadle: stopped; {job.told()}", file=sys.stderr)
+                print(f"treadle: Stopped; {job.told()}.", file=sys.stderr)
                 return 130
             except (OperatorFault, TryLater) as error:
-                raise type(error)(f"{error} ({job.told()})") from error
+                raise type(error)(f"{str(error).rstrip('.')}; {job.told()}.") from error
         seconds = time.monotonic() - begun
     if bookmark:
         bookmark.remove()

@@ -1,0 +1,191 @@
+"""The reference pages of the settings and of the commands, made from what the program uses.
+
+`python -m treadle.cli.reference docs/reference` writes them; a test compares.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from treadle.cli.command import Command
+from treadle.cli.main import COMMANDS, GROUPS, build
+from treadle.config import FILE, FILE_NAME, PUSH_SETTINGS, SETTINGS, Setting
+
+MADE = (
+    "<!-- Made by `python -m treadle.cli.reference docs/reference`; change the program instead. -->"
+)
+
+
+def configuration() -> str:
+    """docs/reference/configuration.md."""
+    lines = [
+        "# Configuration",
+        MADE,
+        "",
+        "A setting is taken from the first place that has it:",
+        "",
+        "1. the flag",
+        "2. the environment variable; one that is set but empty counts as not set",
+        f"3. the key in the settings file: the file named by `{FILE.option}` or `{FILE.variable}`,",
+        f"   otherwise `{FILE_NAME}` in the data folder, if it is there",
+        "4. the default",
+        "",
+        "The settings are read and checked when a command starts. A name that is none and a value",
+        "that is none stop it with exit code 2 and a sentence that says where it was found.",
+        "",
+        "```toml",
+        f"# {FILE_NAME}",
+        "port = 8484",
+        'destination = "postgresql://loader:secret@db.example.com/warehouse"',
+        "load_age_seconds = 5",
+        "```",
+        "",
+        "A relative `data` in a file that `--config` names is relative to that file. The file in",
+        "the data folder cannot set `data`.",
+        "",
+        "## Settings",
+        "",
+        *_settings_table(SETTINGS),
+        "",
+        "`secret_key` has no flag, because other users of a machine can read the flags of its",
+        "processes. Without it, the key is made at the first start and kept in `secret.key` in the",
+        "data folder: back that file up together with the store.",
+        "",
+        "## Settings of `treadle push`",
+        "",
+        "Flags and environment variables only.",
+        "",
+        *_settings_table(PUSH_SETTINGS),
+        "",
+        "## What is in the data folder",
+        "",
+        "| file | what it holds |",
+        "|---|---|",
+        f"| `{FILE_NAME}` | settings, if you put them there |",
+        "| `store.sqlite` | accounts, sources, tokens, loads |",
+        "| `log.sqlite` | accepted requests, kept for `retention_days` after they were loaded |",
+        "| `secret.key` | the key that tokens and destination URLs are encrypted with |",
+        "| `warehouse.duckdb` | the rows, when no `destination` is set |",
+        "| `treadle.lock` | locked while a server runs |",
+        "| `push/` | how far interrupted pushes came |",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def command_line() -> str:
+    """docs/reference/command-line.md."""
+    lines = [
+        "# Command line",
+        MADE,
+        "",
+        f"{GROUPS[()]} `python -m treadle` is the same as `treadle`.",
+        "",
+        "Commands that look after accounts, sources and tokens open the store in the data folder",
+        "and may be used while the server runs.",
+        "",
+        "| exit code | meaning |",
+        "|---|---|",
+        "| 0 | done |",
+        "| 1 | a fault of treadle's own, with a traceback |",
+        "| 2 | refused, with one sentence on standard error that says what to do |",
+        "| 130 | stopped by Ctrl-C |",
+        "| 141 | nobody reads the output any more |",
+        "",
+        "| command | what it does |",
+        "|---|---|",
+    ]
+    for command in COMMANDS:
+        called = " ".join(("treadle", *command.words))
+        lines.append(f"| [`{called}`](#{called.replace(' ', '-')}) | {command.help} |")
+    _, leaves = build()
+    for command in COMMANDS:
+        lines += ["", *_command(command, leaves[command.words])]
+    lines += [
+        "",
+        "## How `treadle push` numbers and repeats",
+        "",
+        "Records get sequences that count up from the time the push began, in nanoseconds. So of",
+        "two records with the same key the later one in the file wins, and a file pushed again",
+        "wins over what was pushed before. `--sequence-field` takes the sequence from the data.",
+        "",
+        "A server that is busy (503) or cannot be reached is tried again for `--retry-seconds`.",
+        "Refused records end the push, with the server's answer and the place of the first one.",
+        "An interrupted push that is started again with the same file, table and key goes on",
+        "behind the last acknowledged request, with the sequences it would have had;",
+        "`--no-resume` starts at the first record. Standard input is always read from its",
+        "beginning.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _command(command: Command, parser: argparse.ArgumentParser) -> list[str]:
+    called = " ".join(("treadle", *command.words))
+    required = [action for action in parser._actions if action.required]
+    words = " ".join(
+        (
+            called,
+            *(f"{a.option_strings[-1]} {a.metavar}" for a in required if a.option_strings),
+            "[OPTION ...]",
+            *(str(a.metavar) for a in required if not a.option_strings),
+        )
+    )
+    lines = [f"## {called}", "", f"{command.help[:1].upper()}{command.help[1:]}.", ""]
+    lines += ["```text", words, "```", ""]
+    lines += ["| argument | environment | default | meaning |", "|---|---|---|---|"]
+    settings = {setting.option: setting for setting in command.flags}
+    for name, help_ in _arguments(parser):
+        setting = settings.get(name)
+        if setting is None:
+            about, _, default = help_.partition(" (default: ")
+            lines.append(f"| `{name}` | | {default.removesuffix(')')} | {about} |")
+        else:
+            lines.append(
+                f"| `{name}` | `{setting.variable}` | {_default(setting)} | {setting.help} |"
+            )
+    return lines
+
+
+def _arguments(parser: argparse.ArgumentParser) -> list[tuple[str, str]]:
+    """Name and help of every argument, in the order of the help."""
+    actions = parser._actions  # argparse has no public list of them
+    return [
+        (action.option_strings[-1] if action.option_strings else str(action.metavar), action.help)
+        for action in actions
+        if action.help is not None and action.dest != "help"
+    ]
+
+
+def _settings_table(settings: tuple[Setting, ...]) -> list[str]:
+    lines = [
+        "| setting | flag | environment | value | default | meaning |",
+        "|---|---|---|---|---|---|",
+    ]
+    for setting in settings:
+        flag = f"`{setting.option}`" if setting.flag else ""
+        lines.append(
+            f"| `{setting.name}` | {flag} | `{setting.variable}` | {setting.kind.expected} "
+            f"| {_default(setting)} | {setting.help} |"
+        )
+    return lines
+
+
+def _default(setting: Setting) -> str:
+    """The default as code where it is a value, as words where it is found elsewhere."""
+    plain = setting.default is not None
+    return f"`{setting.shown_default}`" if plain else setting.shown_default
+
+
+PAGES = {"configuration.md": configuration, "command-line.md": command_line}
+
+
+def main(folder: Path) -> int:
+    """Write the pages."""
+    for name, made in PAGES.items():
+        (folder / name).write_text(made())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
