@@ -74,6 +74,10 @@ def decoders(type_: Any) -> tuple[Callable[[bytes], Any], Callable[[bytes], Any]
 
 
 _first, _second = decoders(Any)
+
+quickly: Callable[[bytes], Any] = _first
+"""The first look alone: no `Huge`, and one of `SYNTAX_ERRORS` where `decode` looks again."""
+
 _exactly = msgspec.json.Decoder(float_hook=_exact).decode
 
 

@@ -6,8 +6,7 @@ slower general way reads everything and finds the documented words for what is w
 same batches.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, NoReturn
 
 import msgspec
@@ -25,6 +24,7 @@ from treadle.records.limits import (
 )
 from treadle.records.message import Batch
 from treadle.records.points import too_many_points
+from treadle.records.present import all_present
 
 NOT_AN_ARRAY = {"status": "ERROR", "message": "An array of records is expected"}
 TOO_MANY = {"status": "ERROR", "message": f"The batch contains more than {RECORDS} records"}
@@ -204,43 +204,13 @@ def _quickly(upserts: list[_Upsert], account_id: int) -> list[Batch] | None:
 
 
 _KEY_LISTS = 64
-_KEYS = 16
 
 
 def _have_keys(batches: list[Batch]) -> bool:
     """Whether all data are objects with usable values of their key names; False when unsure."""
-    if len(batches) > _KEY_LISTS:
-        return False
-    for batch in batches:
-        if len(batch.key_names) > _KEYS or sum(map(len, batch.key_names)) > KEY_CHARACTERS:
-            return False
-        try:
-            _keyed(batch.key_names)(batch.data)
-        except json.SYNTAX_ERRORS:
-            return False
-    return True
-
-
-_Key = (
-    Annotated[str, msgspec.Meta(max_length=KEY_CHARACTERS)]
-    | int
-    | float
-    | bool
-    | list[Any]
-    | dict[str, Any]
-)
-
-
-@lru_cache(maxsize=1024)
-def _keyed(key_names: tuple[str, ...]) -> Callable[[bytes], object]:
-    """A decoder of an array of objects that have these keys; it fails on any that has not."""
-    names = dict.fromkeys(key_names)
-    attributes = {f"key{number}": name for number, name in enumerate(names)}
-    kind = msgspec.defstruct(
-        "Keyed", [(attribute, _Key) for attribute in attributes], rename=attributes, gc=False
+    return len(batches) <= _KEY_LISTS and all(
+        all_present(batch.key_names, batch.data, characters_max=KEY_CHARACTERS) for batch in batches
     )
-    # msgspec takes a type made at run time; the type checker cannot name it.
-    return msgspec.json.Decoder(list[kind]).decode  # type: ignore[valid-type]
 
 
 # --- the general way ------------------------------------------------------------------------------

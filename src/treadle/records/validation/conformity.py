@@ -1,0 +1,84 @@
+"""Whether records conform to a schema, asked of the fast validator before the nodes."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import jsonschema_rs
+
+from treadle.errors import Refused
+from treadle.records import json
+from treadle.records.validation.loading import SchemaError, load
+from treadle.records.validation.nodes import Node, Plain
+
+_CACHED = 256
+_CACHED_BYTES = 65_536
+"""Schemas larger than this are compiled for each request, so the cache stays within 16 MB of
+schema text."""
+
+
+class Conformity:
+    """A loaded schema.
+
+    Attributes:
+        node: explains what is wrong with a record.
+        quick: whether a list of records conforms, never yes for what `node` refuses; None when the
+            fast validator cannot say.
+    """
+
+    __slots__ = ("node", "quick")
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.quick = _quick(node)
+
+    def explain(self, record: Any) -> str | None:
+        """The lines of what is wrong with a record, None when nothing is.
+
+        Raises:
+            SchemaError: the schema refers to itself without end.
+        """
+        try:
+            failure = self.node.check(record)
+        except RecursionError as error:
+            raise SchemaError("nested too deep, or refers to itself without end") from error
+        return None if failure is None else "".join(failure.lines())
+
+
+def conformity(schema: bytes) -> Conformity:
+    """The loaded form of a schema text; the latest are kept.
+
+    Raises:
+        SchemaError: it cannot be used.
+    """
+    return _kept(schema) if len(schema) <= _CACHED_BYTES else _compile(schema)
+
+
+def _compile(schema: bytes) -> Conformity:
+    return Conformity(load(json.decode(schema)))
+
+
+_kept = lru_cache(maxsize=_CACHED)(_compile)
+
+
+def _quick(node: Node) -> Callable[[list[Any]], bool] | None:
+    plain = Plain()
+    try:
+        schema = {"type": "array", "items": node.plain(plain), "definitions": plain.definitions}
+        if not plain.sure:
+            return None
+        return jsonschema_rs.Draft4Validator(schema, validate_formats=True).is_valid
+    except (
+        jsonschema_rs.ValidationError,
+        jsonschema_rs.ReferencingError,
+        ValueError,
+        TypeError,
+        RecursionError,
+    ):
+        # What the nodes know and it does not: a negative minLength, an empty anyOf.
+        return None
+
+
+def refusal(error: SchemaError) -> Refused:
+    """The answer to a request whose schema cannot be used (import-api.md 10.5)."""
+    return Refused(400, {"error": f"Invalid JSON schema: {error}"})

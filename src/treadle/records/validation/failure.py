@@ -1,0 +1,47 @@
+"""The tree of what is wrong with a value, and how it is printed (import-api.md 10.2, 10.3)."""
+
+from collections.abc import Iterator, Sequence
+
+
+class Failure:
+    """One node: where, what, and why.
+
+    Attributes:
+        pointer: `#` or `#/name/0`, from the value that was checked.
+        text: what is wrong.
+        causes: failures that make this one up; none for a leaf.
+    """
+
+    __slots__ = ("causes", "pointer", "text")
+
+    def __init__(self, text: str, causes: "Sequence[Failure]" = ()) -> None:
+        self.pointer = "#"
+        self.text = text
+        self.causes = causes
+
+    def inside(self, name: str) -> "Failure":
+        """This failure as seen from the container that holds the value under a name."""
+        escaped = name.replace("~", "~0").replace("/", "~1")
+        self.pointer = f"#/{escaped}{self.pointer[1:]}"
+        # The original escapes the escaped name once more for every step down the tree.
+        for cause in self.causes:
+            cause.inside(escaped)
+        return self
+
+    def leaves(self) -> int:
+        """How many failures without causes the tree has."""
+        return sum(cause.leaves() for cause in self.causes) or 1
+
+    def lines(self) -> Iterator[str]:
+        """Every node, parents before their causes, each line with its end."""
+        yield f"{self.pointer}: {self.text}\n"
+        for cause in self.causes:
+            yield from cause.lines()
+
+
+def together(failures: list[Failure]) -> Failure | None:
+    """Failures of one object or array as one: none, the only one, or a node above them."""
+    if len(failures) <= 1:
+        return failures[0] if failures else None
+    count = sum(failure.leaves() for failure in failures)
+    return Failure(f"{count} schema violations found", failures)
