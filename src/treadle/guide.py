@@ -20,7 +20,7 @@ FIRST_ID=$$(echo "$$SOURCE" | grep -o '"token":{"[0-9]*' | grep -o '[0-9]*')
 # 3. Push a record, and see it in the table a second later
 RECORD='[{"client_id":$client_id,"table_name":"customers","sequence":100,"action":"upsert","key_names":["id"],"data":{"id":"1","name":"Ann","updated_at":"2026-01-01T00:00:00Z"}}]'
 curl -s -w '\n' "$$API/v2/import/push" -H "Authorization: Bearer $$FIRST" -H "$$JSON" -d "$$RECORD"
-sleep 2; $program query "select * from import_api.customers"
+sleep 2; $query "select * from import_api.customers"
 
 # 4. Generate a second token; both work
 SECOND=$$(curl -s -X POST "$$API/v4/sources/$$ID/tokens" -H "$$ACCOUNT" | grep -o '"access_token":"[^"]*' | grep -o 'at_[0-9a-f]*'); echo "$$SECOND"
@@ -38,18 +38,18 @@ curl -s -w '\n' "$$API/v2/import/push" -H "Authorization: Bearer $$SECOND" -H "$
 )
 
 
-def guide(base_url: str, account_token: str, client_id: int, program: str = "treadle") -> str:
+def guide(base_url: str, account_token: str, client_id: int, query: str = "treadle query") -> str:
     """The guide (connect-api.md 0) for one server and account, to paste into a POSIX shell.
 
     Args:
         base_url: where the server listens, without a slash at the end.
         account_token: an `ac_` token, or what stands for one.
         client_id: the account's `stitch_client_id`.
-        program: how the reader starts treadle, with `--data` when it is not the default.
+        query: the command that shows rows, with `--data` when it is not the default.
     """
     return GUIDE.substitute(
         base_url=base_url,
         account_token=account_token,
         client_id=client_id,
-        program=program,
+        query=query,
     )

@@ -3,7 +3,6 @@
 import logging
 import sys
 import time
-from typing import ClassVar
 
 import msgspec
 
@@ -14,12 +13,11 @@ class TextLines(logging.Formatter):
     """`2026-01-01T00:00:00.000Z info  loader: loaded ...`."""
 
     converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
 
     def __init__(self, role: str) -> None:
         super().__init__(f"%(asctime)s %(levelname)-7s {role}: %(message)s")
-
-    default_time_format: ClassVar[str] = "%Y-%m-%dT%H:%M:%S"
-    default_msec_format: ClassVar[str] = "%s.%03dZ"
 
 
 class JsonLines(logging.Formatter):

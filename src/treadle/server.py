@@ -6,12 +6,12 @@ ROLE`: it reads its orders from standard input, and the end of that input means 
 supervisor is gone.
 """
 
-import asyncio
 import contextlib
 import fcntl
 import logging
 import os
 import shlex
+import shutil
 import signal
 import socket
 import sys
@@ -29,8 +29,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from treadle.config import Config
-from treadle.control.app import Settings as Surface
 from treadle.control.app import make_app as control_app
+from treadle.control.settings import Settings
 from treadle.destinations.registry import open_url
 from treadle.errors import OperatorFault, TreadleError
 from treadle.guide import guide
@@ -205,22 +205,19 @@ def _announce(config: Config, port: int, newcomer: Newcomer | None) -> None:
             "",
             "The guide, to paste into another terminal:",
             "",
-            guide(url, newcomer.token, newcomer.account.id, _program(config)),
+            guide(url, newcomer.token, newcomer.account.id, _query_command(config)),
         ]
     print("\n".join(lines), flush=True)  # noqa: T201 - for the person who started it
 
 
-def _program(config: Config) -> str:
-    """How the reader starts treadle: by its name when the shell finds it, else by its path."""
-    started = Path(sys.argv[0])
-    name = started.name if started.name == "treadle" else "treadle"
-    beside = Path(sys.executable).parent / name
-    on_path = any((Path(folder) / name).exists() for folder in os.get_exec_path() if folder)
-    program = name if on_path or not beside.exists() else _relative(beside)
-    default = Path(Config.data).absolute()
-    if config.data != default:
-        program += f" --data {shlex.quote(_relative(config.data))}"
-    return program
+def _query_command(config: Config) -> str:
+    """`treadle query`: by its name when the shell finds it, else by its path."""
+    beside = Path(sys.executable).parent / "treadle"
+    known = shutil.which("treadle") is not None or not beside.exists()
+    command = ("treadle" if known else _relative(beside)) + " query"
+    if config.data != Path(Config.data).absolute():
+        command += f" --data {shlex.quote(_relative(config.data))}"
+    return command
 
 
 def _relative(path: Path) -> str:
@@ -261,19 +258,15 @@ def _worker(config: Config, descriptor: int) -> None:
 
 def worker_app(config: Config, store: Store) -> Starlette:
     """Everything one worker answers."""
-    ingest: Ingest | None = None
-
-    def changed() -> None:
-        if ingest is not None:
-            ingest.directory.forget()
+    log = LocalAppender(config.log_path)
+    ingest = Ingest(store, log)
+    control = control_app(
+        store, Settings(config.surface, config.token_list), changed=ingest.directory.forget
+    )
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        nonlocal ingest
-        log = await asyncio.to_thread(LocalAppender, config.log_path)
-        ingest = Ingest(store, log)
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await ingest.start()
-        app.router.routes[:0] = ingest.routes
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         try:
@@ -282,8 +275,7 @@ def worker_app(config: Config, store: Store) -> Starlette:
             await log.aclose()
             await ingest.aclose()
 
-    control = control_app(store, Surface(config.surface, config.token_list), changed=changed)
-    app = Starlette(routes=[Mount("/", app=control)], lifespan=lifespan)
+    app = Starlette(routes=[*ingest.routes, Mount("/", app=control)], lifespan=lifespan)
     app.router.redirect_slashes = False
     return app
 

@@ -30,7 +30,6 @@ def shell(lines: str, server: TreadleServer) -> str:
         timeout=120,
         check=False,
         env=environment,
-        cwd=server.data.parent,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

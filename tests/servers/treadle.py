@@ -42,14 +42,14 @@ class TreadleServer:
         self.port = port
         self.said = ""
         self.log = data.parent / f"{data.name}.log"
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     @property
-    def process(self) -> subprocess.Popen[str]:
+    def process(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, "the server was not started"
         return self._process
 
@@ -66,7 +66,6 @@ class TreadleServer:
                 command,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                text=True,
                 env={**os.environ, **self.environment},
                 start_new_session=True,
             )
@@ -79,14 +78,15 @@ class TreadleServer:
     def _read_announcement(self) -> str:
         """What the server prints once it listens, up to the end of the guide if there is one."""
         assert self.process.stdout is not None
-        os.set_blocking(self.process.stdout.fileno(), False)
+        out = self.process.stdout.fileno()
+        os.set_blocking(out, False)
         said = ""
         deadline = time.monotonic() + START_SECONDS_MAX
         while time.monotonic() < deadline:
-            said += self.process.stdout.read() or ""
+            said += _available(out)
             if "treadle listens at" in said:
                 time.sleep(0.1)
-                return said + (self.process.stdout.read() or "")
+                return said + _available(out)
             if self.process.poll() is not None:
                 raise AssertionError(f"the server ended: {self.log.read_text()}")
             time.sleep(0.02)
@@ -149,6 +149,14 @@ class TreadleServer:
         assert client, self.said
         assert token, self.said
         return int(client[1]), token[1]
+
+
+def _available(descriptor: int) -> str:
+    """What can be read now from a descriptor that does not block."""
+    try:
+        return os.read(descriptor, 1 << 20).decode()
+    except BlockingIOError:
+        return ""
 
 
 class Client:

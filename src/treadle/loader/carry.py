@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 from treadle.destinations.protocol import LoadResult, PlanOutdated, Session
 from treadle.errors import Defect
+from treadle.tables.lookup import Known, Lookup
 from treadle.tables.model import LoadPlan, Mark, Options
-from treadle.tables.plan import Lookup, plan
+from treadle.tables.plan import plan
 from treadle.tables.prepare import Prepared
 from treadle.tables.profile import Profile
 
@@ -65,14 +66,21 @@ def _plan(
     now: int,
 ) -> LoadPlan:
     session.prepare(schema)
-    state = session.state(schema, prepared.name)
-    known = None
+    state = session.state(schema, prepared.table_name)
+    known = Known()
     for _ in range(PLANS_MAX):
         step = plan(
-            prepared, state, profile=profile, options=options, mark=mark, now=now, known=known
+            prepared,
+            state,
+            profile=profile,
+            options=options,
+            mark=mark,
+            now=now,
+            log_id=mark.log_id,
+            known=known,
         )
         if not isinstance(step, Lookup):
             return step
         found = session.sequences(schema, step.relation, step.keys, step.private)
-        known = step.answer(found)
+        known = known.having(step, found)
     raise Defect("the planner kept asking for sequences it was already given")

@@ -32,15 +32,15 @@ from treadle.records.message import unpack
 from treadle.store.model import Source
 from treadle.store.store import Store
 from treadle.tables.model import LoadPlan, Mark, Options
-from treadle.tables.prepare import Arrival, Prepared, prepare
+from treadle.tables.prepare import Arrival, At, Prepared, prepare
 
 logger = logging.getLogger("treadle.loader")
 
 LOOK_SECONDS = 0.05
 """How often a thread with nothing to do looks whether a table became due."""
 
-Refusals = Mapping[tuple[int, int], str]
-"""(entry index, record index) -> reason, for records the database itself refused."""
+Refusals = Mapping[At, str]
+"""Why the database itself refused records of a chunk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,10 +244,9 @@ class DestinationLoader(threading.Thread):
                 for entry in chunk.entries
             ],
             schema=source.name,
-            table_name=chunk.key[1],
+            source_name=chunk.key[1],
             profile=self._destination.profile,
             options=self._options(source, chunk.key[1]),
-            log_id=self._outside.reader.log_id,
             refused=refusals,
         )
 
@@ -325,12 +324,12 @@ class DestinationLoader(threading.Thread):
     def _refusals(self, session: Session, chunk: Chunk, started: int) -> Refusals:
         """Which records the database refuses when they are loaded without the others."""
         names = [
-            (index, record)
+            At(index, record)
             for index, entry in enumerate(chunk.entries)
             for record in range(entry.records)
         ]
 
-        def rehearse(some: Sequence[tuple[int, int]]) -> str | None:
+        def rehearse(some: Sequence[At]) -> str | None:
             chosen = set(some)
             others = {name: "not in this rehearsal" for name in names if name not in chosen}
             try:
