@@ -1,0 +1,1 @@
+"""What a destination holds and how a load changes it."""

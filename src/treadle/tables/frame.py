@@ -1,0 +1,201 @@
+"""Flattened records by column: what a walk makes and a plan writes.
+
+A `Frame` holds the rows of one relation. Every field has one full-length column per logical type it
+came with, so a field of one type is one column, as it will be in the destination.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import compress
+from operator import itemgetter
+from typing import Any
+
+from treadle.tables.model import ColumnType
+
+Path = tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Field:
+    """A field of a relation.
+
+    Attributes:
+        name: its canonical, flattened name in the first spelling seen.
+        columns: by logical type; None where a row has no value of that type.
+        spellings: (name, column) of each spelling, when there are several.
+    """
+
+    name: str
+    columns: dict[ColumnType, Sequence[Any]]
+    spellings: list[tuple[str, Sequence[Any]]] = field(default_factory=list)
+
+    def rename(self) -> None:
+        """Take the spelling that the first row with a value uses."""
+        if len(self.spellings) > 1:
+            firsts = [(_first(column), name) for name, column in self.spellings]
+            self.name = min(firsts, key=itemgetter(0))[1]
+
+
+def _first(column: Sequence[Any]) -> int:
+    return next((i for i, value in enumerate(column) if value is not None), len(column))
+
+
+@dataclass(slots=True)
+class Frame:
+    """Rows of one relation.
+
+    Attributes:
+        path: of the relation, see `model.Relation`.
+        source_name: the array's key as sent; the table's name for the root.
+        size: number of rows.
+        root: for each row of a subtable the row of the root it belongs to; empty for the root.
+        levels: a subtable's array indexes, outermost first.
+        fields: by folded name.
+    """
+
+    path: Path
+    source_name: str
+    size: int
+    root: Sequence[int] = ()
+    levels: tuple[Sequence[int], ...] = ()
+    fields: dict[str, Field] = field(default_factory=dict)
+
+    def put(self, folded: str, name: str, type_: ColumnType, column: Sequence[Any]) -> None:
+        """Add a column; where the field has one of that type, fill its gaps."""
+        known = self.fields.get(folded)
+        if known is None:
+            self.fields[folded] = Field(name, {type_: column})
+            return
+        if name != known.name or known.spellings:
+            if not known.spellings:
+                known.spellings = [(known.name, each) for each in known.columns.values()]
+            known.spellings.append((name, column))
+        before = known.columns.get(type_)
+        known.columns[type_] = column if before is None else _merged(before, column)
+
+    def settle(self) -> None:
+        """Drop columns and fields without values; choose spellings."""
+        for folded, each in list(self.fields.items()):
+            each.columns = {
+                type_: column for type_, column in each.columns.items() if not blank(column)
+            }
+            if not each.columns:
+                del self.fields[folded]
+            else:
+                each.rename()
+
+
+def _merged(first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
+    return [b if a is None else a for a, b in zip(first, second, strict=True)]
+
+
+def blank(column: Sequence[Any]) -> bool:
+    """Whether every value is None."""
+    return (not column) or (column[0] is None and column.count(None) == len(column))
+
+
+def picker(rows: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """A function that takes these positions of a column."""
+    if len(rows) > 1:
+        return itemgetter(*rows)
+    return lambda column: [column[row] for row in rows]
+
+
+def take(frames: Sequence[Frame], rows: Sequence[int]) -> list[Frame]:
+    """The given rows of the root frame (the first) in that order, and their children's rows."""
+    root = frames[0]
+    new = [-1] * root.size
+    for at, row in enumerate(rows):
+        new[row] = at
+    taken = [_taken(root, picker(rows), len(rows), ())]
+    for child in frames[1:]:
+        parents = list(map(new.__getitem__, child.root))
+        kept = [parent >= 0 for parent in parents]
+        size = sum(kept)
+        if not size:
+            continue
+
+        def choose(column: Sequence[Any], kept: Iterable[bool] = tuple(kept)) -> list[Any]:
+            return list(compress(column, kept))
+
+        taken.append(_taken(child, choose, size, choose(parents)))
+    for frame in taken:
+        frame.settle()
+    return taken
+
+
+def _taken(
+    frame: Frame,
+    choose: Callable[[Sequence[Any]], Sequence[Any]],
+    size: int,
+    root: Sequence[int],
+) -> Frame:
+    return Frame(
+        frame.path,
+        frame.source_name,
+        size,
+        root,
+        tuple(choose(column) for column in frame.levels),
+        {
+            folded: Field(
+                each.name,
+                {type_: choose(column) for type_, column in each.columns.items()},
+                [(name, choose(column)) for name, column in each.spellings],
+            )
+            for folded, each in frame.fields.items()
+        },
+    )
+
+
+def concatenate(sets: Sequence[Sequence[Frame]], fold: Callable[[str], str]) -> list[Frame]:
+    """Several sets of frames (root first) as one; rows of the first set come first."""
+    if len(sets) == 1:
+        return list(sets[0])
+    by_path: dict[Path, list[tuple[int, Frame]]] = {}
+    offset = 0
+    for frames in sets:
+        for frame in frames:
+            path = tuple(map(fold, frame.path))
+            by_path.setdefault(path, []).append((offset, frame))
+        offset += frames[0].size
+    return [_joined(pieces) for pieces in by_path.values()]
+
+
+def join(pieces: Sequence[Frame]) -> Frame:
+    """Frames of one subtable whose rows belong to the same root rows."""
+    return pieces[0] if len(pieces) == 1 else _joined([(0, piece) for piece in pieces])
+
+
+def _joined(pieces: Sequence[tuple[int, Frame]]) -> Frame:
+    first = pieces[0][1]
+    if len(pieces) == 1 and not pieces[0][0]:
+        return first
+    size = sum(frame.size for _, frame in pieces)
+    joined = Frame(
+        first.path,
+        first.source_name,
+        size,
+        [offset + row for offset, frame in pieces for row in frame.root],
+        tuple(
+            [value for _, frame in pieces for value in frame.levels[number]]
+            for number in range(len(first.levels))
+        ),
+    )
+    names: dict[str, dict[ColumnType, None]] = {}
+    for _, frame in pieces:
+        for folded, each in frame.fields.items():
+            names.setdefault(folded, {}).update(dict.fromkeys(each.columns))
+    for folded, types in names.items():
+        columns: dict[ColumnType, Sequence[Any]] = {
+            type_: [value for _, frame in pieces for value in _column(frame, folded, type_)]
+            for type_ in types
+        }
+        named = next(f.fields[folded].name for _, f in pieces if folded in f.fields)
+        joined.fields[folded] = Field(named, columns)
+    return joined
+
+
+def _column(frame: Frame, folded: str, type_: ColumnType) -> Sequence[Any]:
+    each = frame.fields.get(folded)
+    column = each.columns.get(type_) if each is not None else None
+    return [None] * frame.size if column is None else column

@@ -1,0 +1,97 @@
+"""Points in time: texts to microseconds since 1970, UTC, and back (loading.md 3.3, 3.4)."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pyarrow as pa
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY = 86_400_000_000
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+
+_TEXT = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):?(\d\d))?",
+    re.ASCII,
+)
+_PLAIN = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,6})?Z", re.ASCII)
+_FIRST_PLAIN = -62_135_596_800_000_000  # 0001-01-01: the year 0000 is no year
+
+
+class OutOfRange(ValueError):  # noqa: N818 - says what is wrong with the value
+    """A date-time text whose day or time does not exist, or of the year 0000."""
+
+
+def parse(text: str) -> int | None:
+    """Microseconds since 1970 for a date-time text, or None when it is no such text.
+
+    Takes RFC 3339, also with a space or lower-case `t` and `z`, an offset without a colon, no
+    offset (UTC) and a fraction of any length, rounded half up. A second of 60 and the time
+    24:00:00 roll over.
+
+    Raises:
+        OutOfRange: it has the shape of a date-time and is none.
+    """
+    found = _TEXT.fullmatch(text)
+    if found is None:
+        return None
+    year, month, day, hour, minute, second, fraction, sign, off_hour, off_minute = found.groups()
+    try:
+        days = date(int(year), int(month), int(day)).toordinal() - _EPOCH_DAY
+    except ValueError as error:
+        raise OutOfRange(text) from error
+    h, m, s = int(hour), int(minute), int(second)
+    microseconds = 0
+    if fraction is not None:
+        microseconds = int(fraction[:6].ljust(6, "0")) + (fraction[6:7] >= "5")
+    if h == 24:
+        if m or s or (fraction is not None and fraction.strip("0")):
+            raise OutOfRange(text)
+    elif h > 24:
+        raise OutOfRange(text)
+    if m > 59 or s > 60:
+        raise OutOfRange(text)
+    offset = 0
+    if sign is not None:
+        oh, om = int(off_hour), int(off_minute)
+        if oh > 23 or om > 59:
+            raise OutOfRange(text)
+        offset = (oh * 3600 + om * 60) * (-1 if sign == "-" else 1)
+    return days * _DAY + (h * 3600 + m * 60 + s - offset) * 1_000_000 + microseconds
+
+
+def parse_column(column: Sequence[Any]) -> list[int | None] | None:
+    """A column of texts and Nones at once, or None when it holds anything but the common form."""
+    present = column if None not in column else [text for text in column if text is not None]
+    match = _PLAIN.fullmatch
+    if not all(map(match, present)):
+        return None
+    try:
+        array = pa.array(column, pa.string()).cast(pa.timestamp("us", "UTC"))
+    except pa.ArrowInvalid:
+        return None
+    values: list[int | None] = array.cast(pa.int64()).to_pylist()
+    if min((value for value in values if value is not None), default=0) < _FIRST_PLAIN:
+        return None
+    return values
+
+
+def from_datetime(value: datetime) -> int:
+    """Microseconds since 1970 of a datetime with a zone."""
+    since = value - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def text(microseconds: int) -> str:
+    """ISO 8601 in UTC, with a fraction only where there is one; years beyond 9999 get a sign."""
+    seconds, fraction = divmod(microseconds, 1_000_000)
+    days, seconds = divmod(seconds, 86_400)
+    clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    tail = f".{fraction:06}".rstrip("0") if fraction else ""
+    # Move the day into the years 2000 to 2399; the calendar repeats every 400 years.
+    cycles, rest = divmod(days + _EPOCH_DAY - date(2000, 1, 1).toordinal(), 146_097)
+    day = date.fromordinal(date(2000, 1, 1).toordinal() + rest)
+    year = day.year + cycles * 400
+    written = f"{year:04}" if 0 <= year <= 9999 else f"{year:+05}"
+    return f"{written}-{day.month:02}-{day.day:02}T{clock}{tail}Z"

@@ -1,0 +1,417 @@
+"""One load of one table, computed and not yet done (loading.md 1.2 steps 4 to 7).
+
+`plan` is a pure function of what came (`Prepared`) and what is there (`TableState`). When it must
+know which sequences some keys have in the table it says so with a `Lookup`; the caller asks the
+destination and calls it again.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from treadle.errors import TableStopped
+from treadle.tables import keys as keys_
+from treadle.tables import names
+from treadle.tables.bookmarks import bookmarks
+from treadle.tables.frame import Path
+from treadle.tables.lookup import Known, Lookup
+from treadle.tables.model import (
+    ChangeKey,
+    Column,
+    CopyStage,
+    DropStage,
+    EmptyRelation,
+    LoadPlan,
+    Mark,
+    Options,
+    Relation,
+    SchemaChange,
+    Stage,
+    Table,
+    TableState,
+    TableWrite,
+)
+from treadle.tables.names import Namer
+from treadle.tables.prepare import Group, Prepared
+from treadle.tables.profile import Profile
+from treadle.tables.reconcile import Live, reconcile
+from treadle.tables.target import Again, Target, merged
+from treadle.tables.versions import Fate, fate
+
+STAGE_AGE_MAX = 30 * 86_400_000_000
+"""Microseconds after which a version that was never activated goes (loading.md 9.2)."""
+
+
+def plan(
+    prepared: Prepared,
+    state: TableState,
+    *,
+    profile: Profile,
+    options: Options,
+    mark: Mark,
+    now: int,
+    log_id: str,
+    known: Known | None = None,
+) -> LoadPlan | Lookup:
+    """Compute a load.
+
+    Args:
+        prepared: what `prepare` made of the entries, with the same profile and options.
+        state: what the destination holds.
+        profile: of the destination.
+        options: of the table.
+        mark: how far the log is loaded before and after.
+        now: microseconds since 1970, UTC.
+        log_id: name of the log the entries are from.
+        known: answers to earlier lookups.
+
+    Raises:
+        TableStopped: the table cannot be loaded until somebody acts (loading.md 5.2, 5.4).
+    """
+    while True:
+        try:
+            return _Planner(
+                prepared, state, profile, options, mark, now, log_id, known or Known()
+            ).plan()
+        except Again as again:
+            prepared = prepared.refusing(again.refused)
+
+
+class _Asks(Exception):  # noqa: N818 - a question, not a fault
+    def __init__(self, lookup: Lookup) -> None:
+        super().__init__()
+        self.lookup = lookup
+
+
+class _Planner:
+    def __init__(
+        self,
+        prepared: Prepared,
+        state: TableState,
+        profile: Profile,
+        options: Options,
+        mark: Mark,
+        now: int,
+        log_id: str,
+        known: Known,
+    ) -> None:
+        self._prepared = prepared
+        self._state = state
+        self._profile = profile
+        self._options = options
+        self._mark = mark
+        self._now = now
+        self._log_id = log_id
+        self._known = known
+        self._namer = Namer(profile, options)
+        self._appending = options.loading_behavior == "append"
+        self._duplicates = dict(prepared.duplicates)
+        self._changes: list[SchemaChange] = []
+        self._writes: list[TableWrite] = []
+        before = state.table.batched_at if state.table is not None else 0
+        self._batched_at = max(now, before + 1)
+
+    def plan(self) -> LoadPlan | Lookup:
+        prepared, before = self._prepared, self._state.table
+        if not prepared.groups and not prepared.activations:
+            return self._finished(before, None)
+        live = reconcile(self._state, prepared.table_name, prepared.source_name, self._profile)
+        what = fate(
+            prepared.groups,
+            prepared.activations,
+            before,
+            # Nothing says which version an adopted table holds: the first one sent is taken.
+            exists=live.root is not None and not live.adopted,
+            appending=self._appending,
+        )
+        if what.version is None:
+            return self._finished(before, None)
+        try:
+            return self._finished(self._table(live, what, what.version), what)
+        except _Asks as asks:
+            return asks.lookup
+
+    # --- the table ---
+
+    def _table(self, live: Live, what: Fate, version: int) -> Table:
+        prepared, before = self._prepared, self._state.table
+        stages = {stage.version: stage for stage in before.stages} if before is not None else {}
+        stage = stages.pop(version, None)
+        target = self._live(live, what, version, stage)
+        outdated = [v for v, s in stages.items() if v < version or self._expired(s, what)]
+        dropped = [*(stages.pop(v) for v in outdated), *((stage,) if stage is not None else ())]
+        self._changes += [DropStage(relation.name) for old in dropped for relation in old.relations]
+        for staged, groups in sorted(what.staged.items()):
+            stages[staged] = self._stage(staged, groups, stages.get(staged))
+        return Table(
+            schema=prepared.schema,
+            name=target.relations[0].name,
+            keys=target.keys,
+            keyless=target.keyless,
+            append=target.append,
+            version=version,
+            relations=target.relations,
+            stages=tuple(stages[v] for v in sorted(stages)),
+            batched_at=self._batched_at,
+            tombstones=self._options.hard_delete or (before is not None and before.tombstones),
+        )
+
+    def _expired(self, stage: Stage, what: Fate) -> bool:
+        return stage.version not in what.staged and self._now - stage.created_at > STAGE_AGE_MAX
+
+    def _live(self, live: Live, what: Fate, version: int, stage: Stage | None) -> Target:
+        keys = self._keys(live, what, stage)
+        keyless = keys == keys_.GENERATED
+        append, root_key = self._constraint(live, what, keys, keyless)
+        if what.swapped and live.root is not None:
+            self._changes += [
+                EmptyRelation(relation.name) for relation in (live.root, *live.children.values())
+            ]
+        target = self._target(
+            self._prepared.table_name,
+            live.root,
+            live.children,
+            keys,
+            append=append,
+            root_key=root_key,
+            version=version,
+            live=live,
+        )
+        # The rows that the new ones meet: after a swap those of the stage.
+        met, private = live.root, False
+        if what.swapped or live.root is None:
+            met, private = (stage.relations[0] if stage is not None else None), True
+        group = merged(what.live, self._profile, self._duplicates, self._options)
+        group, deletes = self._winners(target, group, met, private=private)
+        target.allocate(group, stage.relations if stage is not None else (), self._options)
+        target.check(group, self._prepared)
+        self._changes += target.changes
+        self._changes += self._key_changes(target, live)
+        if stage is not None:
+            self._changes += _copies(target, stage, self._profile)
+        write = target.write(group, deletes, self._options, fresh=met is None)
+        if write is not None:
+            self._writes.append(write)
+        return target
+
+    def _target(
+        self,
+        name: str,
+        root: Relation | None,
+        children: Mapping[Path, Relation],
+        keys: tuple[Column, ...],
+        *,
+        append: bool,
+        root_key: tuple[str, ...],
+        version: int,
+        live: Live | None,
+    ) -> Target:
+        return Target(
+            name=name,
+            source_name=self._prepared.source_name,
+            root=root,
+            children=children,
+            keys=keys,
+            append=append,
+            root_key=root_key,
+            private=live is None,
+            version=version,
+            others=live.others if live is not None else {},
+            widths=live.widths if live is not None else {},
+            namer=self._namer,
+            batched_at=self._batched_at,
+            log_id=self._log_id,
+            positions=[arrival.position for arrival in self._prepared.arrivals],
+            stage_name=self._stage_name,
+        )
+
+    def _keys(self, live: Live, what: Fate, stage: Stage | None) -> tuple[Column, ...]:
+        """The table's key columns afterwards; only a new version may bring others (9.3)."""
+        profile = self._profile
+        if live.root is not None and not what.swapped:
+            differs = not keys_.same_names(live.keys, what.live, profile)
+            if not (differs and self._options.key_change == "append" and self._may_append(live)):
+                keys_.check(live.keys, what.live, profile)
+            return live.keys
+        if stage is not None:
+            keys = stage.keys
+        elif what.live:
+            keys = keys_.incoming(what.live)
+        else:
+            return live.keys
+        keys_.check(keys, what.live, profile)
+        if live.root is None:
+            keys_.check_orphans(tuple(live.children.values()), keys, self._namer)
+            return keys
+        held = {profile.fold(column.field): column.type for column in live.keys}
+        if {profile.fold(column.field): column.type for column in keys} == held:
+            return live.keys
+        types = {profile.fold(column.field): column.type for column in live.root.columns}
+        for column in keys:
+            if types.get(profile.fold(column.field), column.type) is not column.type:
+                raise TableStopped(keys_.KEY_TYPE_DIFFERS)
+        return keys
+
+    def _may_append(self, live: Live) -> bool:
+        return live.keys != keys_.GENERATED and (
+            self._profile.dropped_key == "append" or not live.constrained
+        )
+
+    def _constraint(
+        self, live: Live, what: Fate, keys: tuple[Column, ...], keyless: bool
+    ) -> tuple[bool, tuple[str, ...]]:
+        """Whether rows are appended, and the root's primary key afterwards."""
+        declared = tuple(column.name for column in keys)
+        if keyless:
+            return False, declared
+        if live.root is None or keys != live.keys:
+            return self._appending, () if self._appending else declared
+        if not live.root.key or not live.constrained:
+            return True, live.root.key
+        differs = not what.swapped and not keys_.same_names(keys, what.live, self._profile)
+        if (self._appending or differs) and self._profile.dropped_key == "append":
+            return True, ()
+        return False, live.root.key
+
+    def _key_changes(self, target: Target, live: Live) -> list[SchemaChange]:
+        before = {relation.name: relation.key for relation in live.children.values()}
+        if live.root is not None:
+            before[live.root.name] = live.root.key
+        return [
+            ChangeKey(relation.name, before[relation.name], relation.key)
+            for relation in target.relations
+            if before.get(relation.name, relation.key) != relation.key
+        ]
+
+    # --- versions that wait ---
+
+    def _stage(self, version: int, groups: Sequence[Group], before: Stage | None) -> Stage:
+        fold = self._profile.fold
+        keys = keys_.incoming(groups) if before is None else before.keys
+        keys_.check(keys, groups, self._profile)
+        children = {
+            tuple(map(fold, relation.path)): relation
+            for relation in (before.relations if before is not None else ())
+        }
+        root = children.pop((), None)
+        target = self._target(
+            self._stage_name(version, ()),
+            root,
+            children,
+            keys,
+            append=False,
+            root_key=tuple(column.name for column in keys),
+            version=version,
+            live=None,
+        )
+        group = merged(groups, self._profile, self._duplicates, self._options)
+        group, deletes = self._winners(target, group, root, private=True)
+        target.allocate(group, (), self._options)
+        target.check(group, self._prepared)
+        self._changes += target.changes
+        write = target.write(group, deletes, self._options, fresh=root is None)
+        if write is not None:
+            self._writes.append(write)
+        created = self._now if before is None else before.created_at
+        return Stage(version, keys, target.relations, created)
+
+    def _stage_name(self, version: int, path: Path) -> str:
+        return names.stage_relation(self._prepared.schema, self._prepared.table_name, version, path)
+
+    # --- records that do not win ---
+
+    def _winners(
+        self, target: Target, group: Group | None, met: Relation | None, *, private: bool
+    ) -> tuple[Group | None, Group | None]:
+        """Rows to write, and rows to remove (option hard_delete)."""
+        if group is not None and met is not None and target.upsert:
+            group = self._without_outdated(target, group, met, private=private)
+        if group is not None and target.upsert and self._options.hard_delete:
+            return _deleted(group, self._profile)
+        return group, None
+
+    def _without_outdated(
+        self, target: Target, group: Group, met: Relation, *, private: bool
+    ) -> Group | None:
+        """Without records that would change the table and lose against a row in it (L37)."""
+        rows = target.novel_rows(group)
+        if not rows:
+            return group
+        answers = self._known.answers.get((met.name, private), {})
+        by_name = {column.name: column for column in target.keys}
+        fields = group.frames[0].fields
+        columns = [
+            next(iter(fields[self._profile.fold(by_name[name].field)].columns.values()))
+            for name in met.key
+        ]
+        held = list(zip(*(map(column.__getitem__, rows) for column in columns), strict=True))
+        missing = [key for key in dict.fromkeys(held) if key not in answers]
+        if missing:
+            raise _Asks(Lookup(met, tuple(zip(*missing, strict=True)), private))
+        last = self._options.sequence_tie == "last"
+        lost = set()
+        for row, key in zip(rows, held, strict=True):
+            there, here = answers[key], group.sequences[row]
+            if there is not None and (here < there or (here == there and not last)):
+                lost.add(row)
+                entry = group.entries[row]
+                self._duplicates[entry] = self._duplicates.get(entry, 0) + 1
+        if not lost:
+            return group
+        stay = [row for row in range(group.size) if row not in lost]
+        return group.only(stay) if stay else None
+
+    # --- the result ---
+
+    def _finished(self, table: Table | None, what: Fate | None) -> LoadPlan:
+        prepared = self._prepared
+        ignored: dict[int, int] = {}
+        written: list[Group] = []
+        if what is not None:
+            for group in what.ignored:
+                for entry in group.entries:
+                    ignored[entry] = ignored.get(entry, 0) + 1
+            written = [*what.live, *(g for groups in what.staged.values() for g in groups)]
+        return LoadPlan(
+            schema=prepared.schema,
+            table_name=prepared.table_name if table is None else table.name,
+            mark=self._mark,
+            revision=self._state.revision,
+            changes=tuple(self._changes),
+            writes=tuple(self._writes),
+            rejections=prepared.rejections,
+            rejected_at=self._now,
+            batched_at=self._batched_at,
+            after=table,
+            received=prepared.received,
+            ignored=ignored,
+            duplicates=self._duplicates,
+            left_out=prepared.left_out,
+            nul_removed=prepared.nul_removed,
+            new_version=any(isinstance(change, EmptyRelation) for change in self._changes),
+            extracted_max=prepared.extracted_max,
+            bookmarks=bookmarks(prepared.bookmark_names, written, self._namer),
+        )
+
+
+def _deleted(group: Group, profile: Profile) -> tuple[Group | None, Group | None]:
+    """Rows without and with a value in `_sdc_deleted_at`."""
+    marker = group.frames[0].fields.get(profile.fold(names.DELETED_AT))
+    if marker is None:
+        return group, None
+    held = list(zip(*marker.columns.values(), strict=True))
+    gone = [row for row, values in enumerate(held) if values.count(None) < len(values)]
+    removed = set(gone)
+    rest = [row for row in range(group.size) if row not in removed]
+    return (group.only(rest) if rest else None), (group.only(gone) if gone else None)
+
+
+def _copies(target: Target, stage: Stage, profile: Profile) -> list[SchemaChange]:
+    """Staged rows into the live relations, parents first."""
+    changes: list[SchemaChange] = []
+    for relation in stage.relations:
+        live, places = target.of(tuple(map(profile.fold, relation.path)))
+        pairs = tuple(
+            (column.name, places[profile.fold(column.field), column.type])
+            for column in relation.columns
+        )
+        changes.append(CopyStage(relation.name, live.name, pairs))
+    return changes

@@ -1,0 +1,436 @@
+"""The heavy part of a load, independent of what the table holds (loading.md 1.2 steps 1 to 3).
+
+`prepare` decodes the batches of one table, flattens and types their records by column, finds what
+cannot be stored, and drops records that lose against another of the same load. What comes out waits
+for `plan`, which knows the table.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, repeat
+from typing import Any, NamedTuple
+
+from treadle.records import reading
+from treadle.records.message import Batch
+from treadle.tables import instants, names
+from treadle.tables.frame import Frame, take
+from treadle.tables.model import ColumnType, Options, Rejection
+from treadle.tables.names import Namer
+from treadle.tables.profile import Profile
+from treadle.tables.schema import compiled
+from treadle.tables.typing import BY_VALUE, TRANSIT, Typing
+from treadle.tables.walk import Setting, Walk
+from treadle.tables.winners import winners
+
+RECORD_BYTES_MAX = 64 * 1024
+"""How much of a rejected record is kept (loading.md 8.1)."""
+
+
+class Arrival(NamedTuple):
+    """One log entry: its batch, its position, and when it was received (microseconds)."""
+
+    batch: Batch
+    position: int
+    received_at: int
+
+
+class At(NamedTuple):
+    """A record of a load: index of its entry, and its index in the entry."""
+
+    entry: int
+    record: int
+
+
+class Key(NamedTuple):
+    """A key column of some records: folded field, canonical name, logical types it came with."""
+
+    folded: str
+    name: str
+    types: frozenset[ColumnType]
+
+
+@dataclass(slots=True)
+class Group:
+    """Records of one table version between two activations, with one list of key names.
+
+    Attributes:
+        segment: how many activations of the load come before them.
+        version: as sent, 0 for none.
+        keys: by name; empty for a table with the generated key.
+        frames: root first. Rejected records are not in them, nor records that lost.
+        entries, indexes: of each root row: where it came from.
+        sequences, received: of each root row; received in microseconds.
+    """
+
+    segment: int
+    version: int
+    keys: tuple[Key, ...]
+    frames: list[Frame]
+    entries: Sequence[int]
+    indexes: Sequence[int]
+    sequences: Sequence[int]
+    received: Sequence[int]
+
+    @property
+    def size(self) -> int:
+        """How many records."""
+        return self.frames[0].size
+
+    def key_values(self) -> Sequence[Any]:
+        """Of each row what tells it from others: a value, or a tuple of them."""
+        fields = self.frames[0].fields
+        columns = [next(iter(fields[key.folded].columns.values())) for key in self.keys]
+        return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+
+    def only(self, rows: Sequence[int]) -> "Group":
+        """The same with some of its rows."""
+
+        def pick(column: Sequence[int]) -> list[int]:
+            return list(map(column.__getitem__, rows))
+
+        return Group(
+            self.segment,
+            self.version,
+            self.keys,
+            take(self.frames, rows),
+            pick(self.entries),
+            pick(self.indexes),
+            pick(self.sequences),
+            pick(self.received),
+        )
+
+
+@dataclass(slots=True)
+class Prepared:
+    """What the records of one load come to, whatever the table holds.
+
+    Attributes:
+        schema: the destination schema.
+        source_name: the table's name as sent.
+        table_name: canonical.
+        arrivals: the log entries.
+        groups: in order of their first record.
+        activations: versions, in order of arrival; the n-th ends segment n - 1.
+        rejections: records that fit nowhere, in order of arrival; then fields left out.
+        left_out: names of fields left out, for the report.
+        duplicates: entry -> records that lost against another of their group.
+        received: how many records there are.
+        nul_removed: NUL characters removed.
+        extracted_max: greatest time_extracted, else greatest received time.
+        bookmark_names: as sent.
+    """
+
+    schema: str
+    source_name: str
+    table_name: str
+    arrivals: Sequence[Arrival]
+    profile: Profile
+    options: Options
+    groups: list[Group] = field(default_factory=list)
+    activations: list[int] = field(default_factory=list)
+    rejections: tuple[Rejection, ...] = ()
+    left_out: tuple[str, ...] = ()
+    duplicates: dict[int, int] = field(default_factory=dict)
+    received: int = 0
+    nul_removed: int = 0
+    extracted_max: int | None = None
+    bookmark_names: tuple[str, ...] = ()
+    _refused: Mapping[At, str] = field(default_factory=dict)
+
+    def refusing(self, refused: Mapping[At, str]) -> "Prepared":
+        """The same load with more records rejected, so that those they beat may win."""
+        return prepare(
+            self.arrivals,
+            profile=self.profile,
+            options=self.options,
+            schema=self.schema,
+            source_name=self.source_name,
+            refused={**self._refused, **refused},
+        )
+
+
+def prepare(
+    arrivals: Sequence[Arrival],
+    *,
+    profile: Profile,
+    options: Options,
+    schema: str,
+    source_name: str | None = None,
+    refused: Mapping[At, str] | None = None,
+) -> Prepared:
+    """Work out what the records of one load come to.
+
+    Args:
+        arrivals: the entries of one table, by position.
+        profile: of the destination.
+        options: of the table.
+        schema: the destination schema.
+        source_name: the table's name as sent; the first batch's when not given.
+        refused: records to reject for a reason found elsewhere.
+    """
+    if source_name is None:
+        source_name = arrivals[0].batch.table_name if arrivals else ""
+    namer = Namer(profile, options)
+    table_name, reason = namer.table(source_name)
+    prepared = Prepared(schema, source_name, table_name, arrivals, profile, options)
+    prepared._refused = dict(refused or {})
+    prepared.received = sum(len(arrival.batch) for arrival in arrivals)
+    prepared.activations = [v for a in arrivals for _, v in a.batch.activations]
+    prepared.bookmark_names = tuple(
+        dict.fromkeys(name for a in arrivals for name in a.batch.bookmark_names)
+    )
+    if reason is not None:
+        everything = {
+            At(entry, index): reason
+            for entry, arrival in enumerate(arrivals)
+            for index in range(len(arrival.batch))
+        }
+        prepared.rejections = _rejections(arrivals, everything, source_name)
+        return prepared
+    bad: dict[At, str] = dict(prepared._refused)
+    left_out: dict[tuple[str, str], At] = {}
+    for slice_ in _slices(arrivals):
+        _prepare_slice(prepared, slice_, namer, bad, left_out)
+    prepared.rejections = (
+        *_rejections(arrivals, bad, table_name),
+        *(
+            Rejection(_texts(arrivals, at.entry, [at.record])[0], why, relation, -1, -1)
+            for (relation, why), at in sorted(left_out.items(), key=lambda item: item[1])
+        ),
+    )
+    prepared.left_out = tuple(dict.fromkeys(why for _, why in left_out))
+    prepared.extracted_max = _extracted_max(arrivals)
+    return prepared
+
+
+# --- slices: records that are walked together -----------------------------------------------------
+
+
+class _Same(NamedTuple):
+    """What the records of a slice share."""
+
+    segment: int
+    version: int
+    keys: tuple[str, ...]
+    form: str
+    schema: bytes
+
+
+@dataclass(slots=True)
+class _Slice:
+    same: _Same
+    records: list[dict[str, Any]] = field(default_factory=list)
+    entries: list[int] = field(default_factory=list)
+    indexes: list[int] = field(default_factory=list)
+    sequences: list[int] = field(default_factory=list)
+    received: list[int] = field(default_factory=list)
+    extracted: list[str | None] = field(default_factory=list)
+
+
+def _slices(arrivals: Sequence[Arrival]) -> list[_Slice]:
+    slices: dict[_Same, _Slice] = {}
+    segment = 0
+    for entry, arrival in enumerate(arrivals):
+        batch = arrival.batch
+        exact = batch.form == "schema" and compiled(batch.schema).exact
+        records = reading.read(batch, exact=exact) if len(batch) else []
+        keys = tuple(sorted(set(batch.key_names)))
+        if isinstance(batch.versions, int) and not batch.activations:
+            same = _Same(segment, batch.versions, keys, batch.form, batch.schema)
+            _extend(slices, same, entry, arrival, records, range(len(records)))
+            continue
+        versions = (
+            [batch.versions] * len(records) if isinstance(batch.versions, int) else batch.versions
+        )
+        activations = [at for at, _ in batch.activations]
+        parts: dict[_Same, list[int]] = {}
+        passed = 0
+        for index, version in enumerate(versions):
+            while passed < len(activations) and activations[passed] <= index:
+                passed += 1
+            same = _Same(segment + passed, version, keys, batch.form, batch.schema)
+            parts.setdefault(same, []).append(index)
+        segment += len(activations)
+        for same, indexes in parts.items():
+            _extend(slices, same, entry, arrival, records, indexes)
+    return list(slices.values())
+
+
+def _extend(
+    slices: dict[_Same, _Slice],
+    same: _Same,
+    entry: int,
+    arrival: Arrival,
+    records: list[dict[str, Any]],
+    indexes: Sequence[int],
+) -> None:
+    part = slices.get(same)
+    if part is None:
+        part = slices[same] = _Slice(same)
+    batch = arrival.batch
+    everything = len(indexes) == len(records)
+    count = len(indexes)
+    before = len(part.entries)
+    part.records += records if everything else map(records.__getitem__, indexes)
+    part.entries += repeat(entry, count)
+    part.indexes += indexes
+    part.sequences += batch.sequences if everything else map(batch.sequences.__getitem__, indexes)
+    part.received += repeat(arrival.received_at, count)
+    if batch.extracted is not None:
+        part.extracted += repeat(None, before - len(part.extracted))
+        part.extracted += map(batch.extracted.__getitem__, indexes)
+
+
+def _prepare_slice(
+    prepared: Prepared,
+    part: _Slice,
+    namer: Namer,
+    bad: dict[At, str],
+    left_out: dict[tuple[str, str], At],
+) -> None:
+    same = part.same
+    plain = TRANSIT if same.form == "transit" else BY_VALUE
+    typing: Typing = compiled(same.schema).typing if same.form == "schema" else plain
+    walk = Walk(
+        Setting(
+            namer, prepared.table_name, prepared.source_name, frozenset(same.keys), typing, plain
+        ),
+        part.records,
+    ).run()
+    keys = _keys(namer, same.keys, walk)
+    rows_bad = dict(walk.bad)
+    where = list(map(At, part.entries, part.indexes)) if rows_bad or bad else []
+    for row, at in enumerate(where):
+        if at in prepared._refused:
+            rows_bad.setdefault(row, prepared._refused[at])
+    for row, why in rows_bad.items():
+        bad[where[row]] = why
+    for left in walk.left_out:
+        first = next((row for row in left.rows if row not in rows_bad), None)
+        if first is not None:
+            at = At(part.entries[first], part.indexes[first])
+            known = left_out.setdefault((left.table_name, left.reason), at)
+            left_out[left.table_name, left.reason] = min(known, at)
+    prepared.nul_removed += walk.nul_removed
+    _put_extracted(walk.frames[0], part, namer)
+    group = Group(
+        same.segment,
+        same.version,
+        keys,
+        walk.frames,
+        part.entries,
+        part.indexes,
+        part.sequences,
+        part.received,
+    )
+    if rows_bad:
+        group = group.only([row for row in range(group.size) if row not in rows_bad])
+        group.keys = _keys(namer, same.keys, walk, group.frames[0])
+    if not group.size:
+        return
+    if keys and all(len(key.types) == 1 for key in group.keys):
+        group = without_losers(group, prepared.options, prepared.duplicates)
+    prepared.groups.append(group)
+
+
+def without_losers(group: Group, options: Options, duplicates: dict[int, int]) -> Group:
+    """The rows that stay among those with one key; counts the others by entry."""
+    order = None
+    if any(map(int.__gt__, group.entries, group.entries[1:])):
+        order = sorted(range(group.size), key=lambda r: (group.entries[r], group.indexes[r]))
+    kept = winners(group.key_values(), group.sequences, options.sequence_tie, order)
+    if kept is None:
+        return group
+    stay = set(kept)
+    for row, entry in enumerate(group.entries):
+        if row not in stay:
+            duplicates[entry] = duplicates.get(entry, 0) + 1
+    return group.only(kept)
+
+
+def _keys(
+    namer: Namer, sent: Sequence[str], walk: Walk, root: Frame | None = None
+) -> tuple[Key, ...]:
+    """Key columns by name; reports records without a value in one as rejected."""
+    frame = walk.frames[0] if root is None else root
+    keys = []
+    for literal in sent:
+        name = namer.field(None, literal)
+        known = frame.fields.get(name.folded)
+        types = frozenset(known.columns) if known is not None else frozenset()
+        keys.append(Key(name.folded, name.full if known is None else known.name, types))
+        if root is None:
+            missing: Sequence[int] = range(frame.size)
+            if known is not None:
+                if len(types) == 1 and None not in next(iter(known.columns.values())):
+                    continue
+                held = zip(*known.columns.values(), strict=True)
+                missing = [row for row, v in enumerate(held) if v.count(None) == len(v)]
+            for row in missing:
+                walk.bad.setdefault(row, f"Key field {name.full} holds no single value")
+    return tuple(sorted(keys, key=lambda key: names.byte_order(key.name)))
+
+
+def _put_extracted(root: Frame, part: _Slice, namer: Namer) -> None:
+    """`time_extracted` of the messages as `_sdc_extracted_at`, unless the record has its own."""
+    if not part.extracted:
+        return
+    column = [*map(_moment, part.extracted), *repeat(None, root.size - len(part.extracted))]
+    folded = namer.profile.fold(names.EXTRACTED_AT)
+    own = root.fields.get(folded)
+    if own is not None:
+        held = list(zip(*own.columns.values(), strict=True))
+        column = [
+            v if own_values.count(None) == len(own_values) else None
+            for v, own_values in zip(column, held, strict=True)
+        ]
+    if any(value is not None for value in column):
+        root.put(folded, names.EXTRACTED_AT, ColumnType.TIMESTAMP, column)
+
+
+def _moment(text: str | None) -> int | None:
+    try:
+        return None if text is None else instants.parse(text)
+    except instants.OutOfRange:
+        return None
+
+
+def _extracted_max(arrivals: Sequence[Arrival]) -> int | None:
+    times = [
+        moment
+        for arrival in arrivals
+        for moment in map(_moment, arrival.batch.extracted or ())
+        if moment is not None
+    ]
+    return max(chain(times or (arrival.received_at for arrival in arrivals)), default=None)
+
+
+# --- rejections -----------------------------------------------------------------------------------
+
+
+def _rejections(
+    arrivals: Sequence[Arrival], bad: Mapping[At, str], table_name: str
+) -> tuple[Rejection, ...]:
+    by_entry: dict[int, list[int]] = {}
+    for at in sorted(bad):
+        by_entry.setdefault(at.entry, []).append(at.record)
+    return tuple(
+        Rejection(text, _storable(bad[At(entry, index)]), table_name, entry, index)
+        for entry, indexes in by_entry.items()
+        for index, text in zip(indexes, _texts(arrivals, entry, indexes), strict=True)
+    )
+
+
+def _texts(arrivals: Sequence[Arrival], entry: int, indexes: Sequence[int]) -> list[str]:
+    return [_cut(text) for text in reading.texts(arrivals[entry].batch, indexes)]
+
+
+def _cut(text: str) -> str:
+    text = _storable(text)
+    if len(text) * 4 <= RECORD_BYTES_MAX:
+        return text
+    return text.encode()[:RECORD_BYTES_MAX].decode("utf-8", "ignore")
+
+
+def _storable(text: str) -> str:
+    return text.replace("\0", "").encode("utf-8", "replace").decode()

@@ -1,0 +1,67 @@
+"""The destination kinds specified in full: PostgreSQL and DuckDB (loading.md 3.3, 4, 6, 10.1)."""
+
+import unicodedata
+from functools import cache
+
+from treadle.tables.profile import Profile
+
+_SUFFIXES = ("__bi", "__bo", "__de", "__do", "__it", "__st", "__ti")
+
+
+@cache
+def _kept(character: str) -> bool:
+    # Letters, marks and numbers of any script: reading the rule as ASCII would erase whole names.
+    return unicodedata.category(character)[0] in "LMN"
+
+
+def postgres_name(name: str) -> str:
+    """Part of a name as PostgreSQL gets it: letters, digits, `_` and spaces (loading.md 6.2)."""
+    if name.isascii() and name.replace("_", "a").isalnum():
+        return name
+    return "".join(c for c in name if c in "_ " or _kept(c))
+
+
+def as_sent(name: str) -> str:
+    """A name that is kept as it is."""
+    return name
+
+
+_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+
+
+def ascii_lower(name: str) -> str:
+    """A name with A to Z in lower case: DuckDB compares names so; `É` and `é` differ there."""
+    return name.translate(_LOWER) if not name.islower() else name
+
+
+POSTGRES = Profile(
+    display_name="PostgreSQL",
+    canonical=postgres_name,
+    fold=as_sent,
+    column_bytes_max=59,  # 63 less the room for a split suffix
+    table_bytes_max=63,
+    columns_max=1600,
+    split="rename",
+    reserved_suffixes=_SUFFIXES,
+    decimal_integer_digits_max=131_072,
+    decimal_scale_max=16_383,
+    timestamp_min_us=-210_866_803_200_000_000,  # 4714-11-24 BC, PostgreSQL's first day
+    timestamp_max_us=9_224_318_015_999_999_999,  # 294276-12-31 23:59:59.999999
+    dropped_key="append",
+)
+
+DUCKDB = Profile(
+    display_name="DuckDB",
+    canonical=as_sent,
+    fold=ascii_lower,
+    column_bytes_max=None,
+    table_bytes_max=None,
+    columns_max=None,
+    split="keep",
+    reserved_suffixes=_SUFFIXES,
+    decimal_integer_digits_max=29,
+    decimal_scale_max=9,
+    timestamp_min_us=-9_223_372_022_400_000_000,  # 290309-12-22 BC
+    timestamp_max_us=9_223_372_036_854_775_806,  # one below the value DuckDB reads as infinity
+    dropped_key="stop",
+)

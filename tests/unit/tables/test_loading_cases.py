@@ -1,0 +1,208 @@
+"""Every case of loading.md 13 that needs no SQL engine and no server, against both profiles."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from decimal import Context, Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.conformance.loading import literals
+from tests.unit.tables.executor import Executor, batch
+
+from treadle.errors import TableStopped
+from treadle.records.message import Batch
+from treadle.tables import instants
+from treadle.tables.model import ColumnType, Options
+from treadle.tables.profile import Profile
+from treadle.tables.profiles import DUCKDB, POSTGRES
+
+PROFILES: Mapping[str, Profile] = {"pg": POSTGRES, "duckdb": DUCKDB}
+CASES: list[dict[str, Any]] = literals.loads(
+    (Path(__file__).parents[2] / "conformance/loading/cases.json").read_text(encoding="utf-8")
+)
+SERVER = {
+    "L27": "the request is refused before loading",
+    "L50": "views are the engine's",
+    "L51": "rights are the engine's",
+}
+V = {
+    "id": {"type": "integer"},
+    "a": {"type": "string"},
+    "x": {"type": "array", "items": {"type": "string"}},
+}
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+
+def _parameters() -> Iterator[Any]:
+    for case in CASES:
+        for name in PROFILES:
+            if case["id"] not in SERVER and case.get("only", name) == name:
+                yield pytest.param(case, name, id=f"{case['id']}-{name}")
+
+
+def _batches(request: Mapping[str, Any]) -> Iterator[Batch]:
+    if "push" in request:
+        push = request["push"]
+        yield batch(push["rows"], table=push["table"], keys=push["keys"])
+    elif "push_mixed" in request:
+        tables: dict[str, list[Any]] = {}
+        keys: dict[str, Any] = {}
+        for item in request["push_mixed"]:
+            tables.setdefault(item["table"], []).append(item["row"])
+            keys[item["table"]] = item["keys"]
+        for table, rows in tables.items():
+            yield batch(rows, table=table, keys=keys[table])
+    elif "raw" in request:
+        body = request["raw"]["body"]
+        for message in json.loads(body):
+            data = re.search(r'"data":(\{.*\})\}\]$', body)
+            assert data is not None
+            yield Batch(
+                table_name=message["table_name"],
+                key_names=tuple(message["key_names"]),
+                form="json",
+                schema=b"",
+                bookmark_names=(),
+                sequences=[message["sequence"]],
+                versions=0,
+                extracted=None,
+                activations=[],
+                data=f"[{data[1]}]".encode(),
+            )
+    else:
+        sent = request["batch"]
+        schema = V if sent["schema"] == "$V" else sent["schema"]
+        activations = [(len(sent["rows"]), sent["activate"])] if "activate" in sent else []
+        yield batch(
+            sent["rows"],
+            table=sent["table"],
+            keys=sent["keys"],
+            schema={"type": "object", "properties": schema},
+            version=sent.get("version", 0),
+            activations=activations,
+        )
+
+
+def _sql(executor: Executor, sql: str) -> None:
+    """The few statements of the cases."""
+    for statement in sql.split(";"):
+        words = statement.split()
+        if words[:2] == ["DROP", "TABLE"]:
+            del executor.live[words[2]]
+        elif words[3:5] == ["ADD", "COLUMN"]:
+            executor.live[words[2]].columns[words[5]] = ColumnType.TEXT
+        elif words[3:5] == ["DROP", "COLUMN"]:
+            del executor.live[words[2]].columns[words[5]]
+            for row in executor.live[words[2]].rows:
+                row.pop(words[5], None)
+        elif words[3:5] == ["DROP", "CONSTRAINT"]:
+            executor.live[words[2]].key = ()
+        elif words[0] == "UPDATE":
+            for row in executor.live[words[1]].rows:
+                row["note"] = "mine"
+        else:
+            raise AssertionError(statement)
+
+
+def _expected(case: Mapping[str, Any], name: str) -> dict[str, Any]:
+    merged: dict[str, Any] = dict(case["expect"].get("all", {}))
+    for key, value in case["expect"].get(name, {}).items():
+        merged[key] = {**merged.get(key, {}), **value} if key == "tables" else value
+    if "all" in case:
+        merged |= case["all"]
+    return merged
+
+
+def _comparable(value: object, type_: str) -> object:
+    if value is None:
+        return None
+    if type_ == "decimal":
+        return Decimal(str(value)).normalize(Context(prec=100))
+    if type_ == "timestamp" and isinstance(value, str):
+        return instants.parse(value)
+    return value
+
+
+@pytest.mark.parametrize(("case", "name"), list(_parameters()))
+def test_case(case: dict[str, Any], name: str) -> None:
+    executor = Executor(PROFILES[name])
+    options = Options(**case.get("options", {}))
+    stopped: dict[str, str] = {}
+    reports: list[Any] = []
+    position = 0
+    for number, step in enumerate(case["loads"]):
+        if isinstance(step, dict):
+            _sql(executor, step["sql"][name])
+            continue
+        tables: dict[str, list[Batch]] = {}
+        for request in step:
+            for each in _batches(request):
+                tables.setdefault(each.table_name, []).append(each)
+        for table, batches in tables.items():
+            stopped.pop(table, None)
+            try:
+                reports.append(
+                    executor.run(
+                        batches, options=options, now=1000 * (number + 1), position=position
+                    )
+                )
+            except TableStopped as error:
+                stopped[table] = str(error)
+            position += len(batches)
+    expected = _expected(case, name)
+    if "tables" in expected:
+        _compare_tables(executor, expected["tables"])
+    rejected = [
+        (table, reason.replace("<DEST>", executor.profile.display_name))
+        for table, reason in expected.get("rejected", [])
+    ]
+    if "query" not in expected:
+        assert sorted((table, reason) for table, reason, _ in executor.rejected) == sorted(rejected)
+    assert sorted(stopped) == expected.get("stopped", [])
+    if "error" in expected:
+        assert list(stopped.values()) == [expected["error"]]
+    for sql, rows in expected.get("query", []):
+        assert "FROM _sdc_rejected" in sql
+        if "count(*)" in sql:
+            assert [[len(executor.rejected)]] == rows
+        else:
+            assert [[t, r, text] for t, r, text in executor.rejected] == rows
+    for report, hook in zip(reports, expected.get("webhook", reports), strict=True):
+        if hook is not report:
+            assert report.new_version == hook["new_version"]
+            counts = {
+                rows.relation.name: len(rows)
+                for write in report.writes
+                for rows in (write.root, *write.children)
+            }
+            for line in hook["tables"]:
+                assert counts.get(line["destination_table_name"], 0) == line["num_rows"]
+
+
+def _compare_tables(executor: Executor, expected: Mapping[str, Any]) -> None:
+    assert sorted(executor.live) == sorted(expected)
+    generated: set[str] = set()
+    for table, wanted in expected.items():
+        held = executor.live[table]
+        assert set(held.key) == set(wanted["pk"])
+        columns = wanted["cols"]
+        assert {n: t for n, t in held.columns.items() if n in columns} == columns
+        own = [n for n in held.columns if n not in columns]
+        assert all(n.startswith(("_sdc_", "__sdc_primary_key")) for n in own), own
+        found = []
+        for row in held.rows:
+            values = []
+            for column, type_ in columns.items():
+                value = row.get(column)
+                if isinstance(value, str) and UUID.fullmatch(value):
+                    generated.add(value)
+                    value = "<uuid>"
+                values.append(_comparable(value, type_))
+            found.append(values)
+        rows = [
+            [_comparable(v, t) for v, t in zip(row, columns.values(), strict=True)]
+            for row in wanted["rows"]
+        ]
+        assert sorted(map(repr, found)) == sorted(map(repr, rows))
