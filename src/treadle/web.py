@@ -96,6 +96,22 @@ def too_large(size: int) -> Refused:
     return Refused(413, {"status": "ERROR", "message": message})
 
 
+def media_type(headers: Mapping[str, str]) -> str:
+    """The media type of the body as sent, without parameters; empty when there is none."""
+    return headers.get("content-type", "").partition(";")[0].strip()
+
+
+def check_declared_length(headers: Mapping[str, str], limit: int = BODY_LIMIT) -> None:
+    """Refuse a body that is too large by its own account; `read_body` does it too.
+
+    Raises:
+        Refused: 413.
+    """
+    declared = declared_length(headers)
+    if declared is not None and declared > limit:
+        raise too_large(declared)
+
+
 def declared_length(headers: Mapping[str, str]) -> int | None:
     """The body's length in bytes as the sender declares it; None when it does not."""
     length = headers.get("content-length")
@@ -127,9 +143,8 @@ async def read_body(
             compressed data, 408 for a sender that is too slow.
         ClientDisconnect: the sender went away; nobody waits for an answer.
     """
+    check_declared_length(headers, limit)
     declared = declared_length(headers)
-    if declared is not None and declared > limit:
-        raise too_large(declared)
     try:
         async with Deadline(patience + (limit if declared is None else declared) / slowest):
             raw = await _collect(receive, limit)

@@ -10,9 +10,22 @@ from treadle.ingest.health import Health
 from treadle.log.protocol import Appender, NewEntry
 from treadle.records.message import Batch, pack
 from treadle.store.model import Pusher
-from treadle.web import Json
+from treadle.web import Json, compact
 
-ACCEPTED = {"status": "OK", "message": "Batch Accepted!"}
+ACCEPTED = compact({"status": "OK", "message": "Batch Accepted!"})
+
+
+class Accepted(Response):
+    """The answer to an accepted request. The most frequent answer of all, so it is ready made."""
+
+    def __init__(self, status: int = 201) -> None:
+        self.status_code = status
+        self.body = ACCEPTED
+        self.background = None
+        self.raw_headers = [
+            (b"content-length", b"%d" % len(ACCEPTED)),
+            (b"content-type", Json.media_type.encode()),
+        ]
 
 
 class Acceptor:
@@ -49,4 +62,4 @@ class Acceptor:
             self._health.failed(later)
             raise
         self._health.took()
-        return Json(ACCEPTED, status)
+        return Accepted(status)

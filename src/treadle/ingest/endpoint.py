@@ -19,6 +19,7 @@ NOT_FOUND = {"message": "Not Found"}
 METHOD_NOT_ALLOWED = "Method not allowed."
 UNAVAILABLE = {"status": "ERROR", "message": "Service unavailable. Try again later."}
 TIMEOUT = {"status": "ERROR", "message": "Gateway timeout. Try again later."}
+NOT_AUTHORIZED = {"message": "Not Authorized"}
 NOT_ACTIVE = {"error": "Forbidden", "errors": {"error": "Connection is not active."}}
 INTERNAL = {"status": "ERROR", "message": "Internal server error"}
 

@@ -1,6 +1,7 @@
 """`POST /v2/import/push` and `POST /v2/import/validate` (import-api.md 7, 8)."""
 
 import contextlib
+from collections.abc import Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,7 +13,7 @@ from treadle.ingest.endpoint import NOT_ACTIVE
 from treadle.records import push
 from treadle.records.message import Batch
 from treadle.store.model import Pusher
-from treadle.web import Json, bearer, fields, read_body
+from treadle.web import Json, bearer, fields, media_type, read_body
 
 VALID = {"status": "OK", "message": "Batch is valid!"}
 
@@ -20,7 +21,7 @@ JSON_TYPE = "application/json"
 TRANSIT_TYPE = "application/transit+json"
 
 
-class Push:
+class PushEndpoint:
     """Both endpoints: what they check is the same."""
 
     def __init__(self, directory: Directory, acceptor: Acceptor) -> None:
@@ -54,8 +55,7 @@ class Push:
         """The checks in the order of import-api.md 7.2."""
         headers = fields(request.scope)
         body = await read_body(headers, request.receive)
-        transit = content_type(headers.get("content-type", "")) == TRANSIT_TYPE
-        parsed = push.decode(body, transit=transit)
+        parsed = push.decode(body, transit=is_transit(headers))
         pusher = await self._directory.find(bearer(headers))
         if pusher is None:
             raise Refused(401, push.NOT_AUTHENTICATED)
@@ -64,15 +64,15 @@ class Push:
         return pusher, push.check(parsed, pusher.account_id)
 
 
-def content_type(header: str) -> str:
-    """The media type of a Content-Type header, without parameters, in lower case.
+def is_transit(headers: Mapping[str, str]) -> bool:
+    """Whether the body is Transit and not JSON.
 
     Raises:
-        Refused: 415, it is neither JSON nor Transit.
+        Refused: 415, it is neither.
     """
-    sent = header.partition(";")[0].strip()
+    sent = media_type(headers)
     name = sent.lower()
     if name not in (JSON_TYPE, TRANSIT_TYPE):
         message = f"Unsupported content-type {sent}. Please send {JSON_TYPE} or {TRANSIT_TYPE}"
         raise Refused(415, {"status": "ERROR", "message": message})
-    return name
+    return name == TRANSIT_TYPE

@@ -1,0 +1,46 @@
+"""`POST /v2/import/batch` (import-api.md 9)."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from treadle.errors import Refused
+from treadle.ingest.accept import Acceptor
+from treadle.ingest.directory import Directory
+from treadle.ingest.endpoint import NOT_ACTIVE, NOT_AUTHORIZED
+from treadle.records import batch
+from treadle.web import bearer, check_declared_length, fields, media_type, read_body
+
+WRONG_TYPE = "Content-Type must be application/json"
+
+
+class BatchEndpoint:
+    """Takes the messages of one table with their schema."""
+
+    def __init__(self, directory: Directory, acceptor: Acceptor) -> None:
+        """Serve the pushers of a directory.
+
+        Args:
+            directory: who may push.
+            acceptor: makes batches durable.
+        """
+        self._directory = directory
+        self._acceptor = acceptor
+
+    async def post(self, request: Request) -> Response:
+        """The checks in the order of import-api.md 9.2.
+
+        The token is known before anything is read, so that only its owner can fill memory.
+        """
+        headers = fields(request.scope)
+        check_declared_length(headers)
+        pusher = await self._directory.find(bearer(headers))
+        if pusher is None:
+            raise Refused(401, NOT_AUTHORIZED)
+        if not pusher.active:
+            raise Refused(401, NOT_ACTIVE)
+        if media_type(headers).lower() != "application/json":
+            raise Refused(415, WRONG_TYPE)
+        batches = batch.check(batch.decode(await read_body(headers, request.receive)))
+        if not await self._directory.record_use(pusher):
+            raise Refused(401, NOT_AUTHORIZED)
+        return await self._acceptor.accept(request, pusher, batches)
