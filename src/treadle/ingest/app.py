@@ -14,6 +14,7 @@ from treadle.ingest.batch import BatchEndpoint
 from treadle.ingest.directory import Directory
 from treadle.ingest.endpoint import Endpoint, NotFound
 from treadle.ingest.health import Health
+from treadle.ingest.large import Large
 from treadle.ingest.push import PushEndpoint
 from treadle.log.protocol import Appender
 from treadle.store.store import Store
@@ -53,8 +54,9 @@ class Ingest:
         self.directory = Directory(store, clock)
         health = Health(store, version=version, revision=revision)
         acceptor = Acceptor(log, health, clock)
-        push = PushEndpoint(self.directory, acceptor)
-        batch = BatchEndpoint(self.directory, acceptor)
+        self._large = Large()
+        push = PushEndpoint(self.directory, acceptor, self._large)
+        batch = BatchEndpoint(self.directory, acceptor, self._large)
         self.routes: list[BaseRoute] = [
             Route("/v2/import/push", Endpoint({"POST": push.push})),
             Route("/v2/import/validate", Endpoint({"POST": push.validate})),
@@ -70,6 +72,7 @@ class Ingest:
     async def aclose(self) -> None:
         """Stop following changes and write what is gathered in memory."""
         await self.directory.aclose()
+        self._large.close()
 
 
 class Front:

@@ -7,7 +7,9 @@ from treadle.errors import Refused
 from treadle.ingest.accept import Acceptor
 from treadle.ingest.directory import Directory
 from treadle.ingest.endpoint import NOT_ACTIVE, NOT_AUTHORIZED
+from treadle.ingest.large import Large
 from treadle.records import batch
+from treadle.records.message import Batch
 from treadle.web import bearer, check_declared_length, fields, media_type, read_body
 
 WRONG_TYPE = "Content-Type must be application/json"
@@ -16,15 +18,17 @@ WRONG_TYPE = "Content-Type must be application/json"
 class BatchEndpoint:
     """Takes the messages of one table with their schema."""
 
-    def __init__(self, directory: Directory, acceptor: Acceptor) -> None:
+    def __init__(self, directory: Directory, acceptor: Acceptor, large: Large) -> None:
         """Serve the pushers of a directory.
 
         Args:
             directory: who may push.
             acceptor: makes batches durable.
+            large: works on large bodies.
         """
         self._directory = directory
         self._acceptor = acceptor
+        self._large = large
 
     async def post(self, request: Request) -> Response:
         """The checks in the order of import-api.md 9.2.
@@ -40,7 +44,17 @@ class BatchEndpoint:
             raise Refused(401, NOT_ACTIVE)
         if media_type(headers).lower() != "application/json":
             raise Refused(415, WRONG_TYPE)
-        batches = batch.check(batch.decode(await read_body(headers, request.receive)))
+        body = await read_body(headers, request.receive)
+        batches = await self._large.work(len(body), judge, body)
         if not await self._directory.record_use(pusher):
             raise Refused(401, NOT_AUTHORIZED)
         return await self._acceptor.accept(request, pusher, batches)
+
+
+def judge(body: bytes) -> list[Batch]:
+    """Steps 5 to 10 of import-api.md 9.2: what the body says.
+
+    Raises:
+        Refused: with the answer of the first step that fails.
+    """
+    return batch.check(batch.decode(body))

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
-from treadle.errors import OperatorFault, Refused, TryLater
+from treadle.errors import Defect, OperatorFault, Refused, TryLater
 from treadle.ingest.accept import Acceptor
 from treadle.ingest.directory import Directory
-from treadle.ingest.endpoint import NOT_ACTIVE
+from treadle.ingest.endpoint import NOT_ACTIVE, TIMEOUT
+from treadle.ingest.large import Large
 from treadle.records import push
 from treadle.records.message import Batch
 from treadle.store.model import Pusher
@@ -24,15 +25,17 @@ TRANSIT_TYPE = "application/transit+json"
 class PushEndpoint:
     """Both endpoints: what they check is the same."""
 
-    def __init__(self, directory: Directory, acceptor: Acceptor) -> None:
+    def __init__(self, directory: Directory, acceptor: Acceptor, large: Large) -> None:
         """Serve the pushers of a directory.
 
         Args:
             directory: who may push.
             acceptor: makes batches durable.
+            large: works on large bodies.
         """
         self._directory = directory
         self._acceptor = acceptor
+        self._large = large
 
     async def push(self, request: Request) -> Response:
         """Accept the records."""
@@ -42,7 +45,10 @@ class PushEndpoint:
 
     async def validate(self, request: Request) -> Response:
         """Say what `push` would, and keep nothing; works while store and log do not (8)."""
-        pusher, _ = await self._checked(request)
+        try:
+            pusher, _ = await self._checked(request)
+        except (TryLater, OperatorFault) as error:
+            raise Refused(504, TIMEOUT) from error  # never 503; only a new token comes here
         with contextlib.suppress(TryLater, OperatorFault):
             await self._count(pusher)
         return Json(VALID)
@@ -55,13 +61,31 @@ class PushEndpoint:
         """The checks in the order of import-api.md 7.2."""
         headers = fields(request.scope)
         body = await read_body(headers, request.receive)
-        parsed = push.decode(body, transit=is_transit(headers))
+        transit = is_transit(headers)
         pusher = await self._directory.find(bearer(headers))
+        batches = await self._large.work(len(body), judge, body, transit, pusher)
         if pusher is None:
-            raise Refused(401, push.NOT_AUTHENTICATED)
-        if not pusher.active:
-            raise Refused(401, NOT_ACTIVE)
-        return pusher, push.check(parsed, pusher.account_id)
+            raise Defect("a push without a known token passed its checks")
+        return pusher, batches
+
+
+def judge(body: bytes, transit: bool, pusher: Pusher | None) -> list[Batch]:
+    """Steps 4 to 10 of import-api.md 7.2: what the body says, then whether its sender may say it.
+
+    Args:
+        body: as received, inflated.
+        transit: it is Transit and not JSON.
+        pusher: whom the token belongs to; None when it is unknown.
+
+    Raises:
+        Refused: with the answer of the first step that fails.
+    """
+    parsed = push.decode(body, transit=transit)
+    if pusher is None:
+        raise Refused(401, push.NOT_AUTHENTICATED)
+    if not pusher.active:
+        raise Refused(401, NOT_ACTIVE)
+    return push.check(parsed, pusher.account_id)
 
 
 def is_transit(headers: Mapping[str, str]) -> bool:
