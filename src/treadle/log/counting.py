@@ -54,7 +54,7 @@ class Counts:
                 self._connection.execute(sql.ROLLBACK)
         for table_id in changed:
             table = self._tables[table_id]
-            backlog = table.waiting.backlog(table.source_id, table.table_name)
+            backlog = table.waiting.backlog(table.source_id, table.table_name, table.loaded)
             if backlog is None:
                 self._present.pop(table_id, None)
             else:

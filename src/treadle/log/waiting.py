@@ -70,8 +70,8 @@ class Waiting:
         for segment in segments:
             self.append(segment)
 
-    def backlog(self, source_id: int, table_name: str) -> Backlog | None:
-        """The sums of all; None when nothing waits."""
+    def backlog(self, source_id: int, table_name: str, loaded: int) -> Backlog | None:
+        """The sums of all, under the table's names and mark; None when nothing waits."""
         if not self._segments:
             return None
         return Backlog(
@@ -82,4 +82,5 @@ class Waiting:
             records=sum(segment.records for segment in self._segments),
             size=sum(segment.size for segment in self._segments),
             oldest=min(segment.oldest for segment in self._segments),
+            loaded=loaded,
         )

@@ -92,6 +92,10 @@ def every(tx: Transaction, account_id: int | None) -> list[DestinationRow]:
     return [_destination(tx, row) for row in tx.connection.execute(query)]
 
 
+# A source's own destination, or its account's default.
+_of_row = destinations.c.id == func.coalesce(sources.c.destination_id, accounts.c.destination_id)
+
+
 def of_source(tx: Transaction, source_id: int) -> DestinationRow | None:
     """Where a source loads: its own destination, or its account's default."""
     row = tx.connection.execute(_of_source(source_id)).one_or_none()
@@ -103,12 +107,21 @@ def _of_source(source_id: int) -> Select[Any]:
         select(destinations)
         .select_from(sources)
         .join(accounts, accounts.c.id == sources.c.account_id)
-        .join(
-            destinations,
-            destinations.c.id == func.coalesce(sources.c.destination_id, accounts.c.destination_id),
-        )
+        .join(destinations, _of_row)
         .where(sources.c.id == source_id, destinations.c.deleted_at.is_(None))
     )
+
+
+def by_source(tx: Transaction) -> dict[int, int]:
+    """Source id -> id of the destination it loads into; see `Store.destination_ids`."""
+    rows = tx.connection.execute(
+        select(sources.c.id, destinations.c.id.label("destination_id"))
+        .select_from(sources)
+        .join(accounts, accounts.c.id == sources.c.account_id)
+        .join(destinations, _of_row)
+        .where(destinations.c.deleted_at.is_(None))
+    )
+    return {row.id: row.destination_id for row in rows}
 
 
 def require(tx: Transaction, account_id: int, destination_id: int | None) -> None:

@@ -15,8 +15,9 @@ def remember(tx: Transaction, scope: str, key: str, digest: bytes, answer: bytes
         tx.insert(idempotency_keys)
         .values(name=_name(scope, key), digest=digest, answer=answer, at=at)
         .on_conflict_do_nothing()
-    )
-    return kept.rowcount > 0
+        .returning(idempotency_keys.c.at)
+    ).one_or_none()
+    return kept is not None
 
 
 def recall(tx: Transaction, scope: str, key: str) -> Remembered | None:

@@ -23,7 +23,13 @@ _present_log = select(meta.c.log_id).scalar_subquery()
 
 def use_log(tx: Transaction, log_id: str) -> None:
     """Name the log whose positions are meant from now on."""
-    tx.connection.execute(update(meta).where(meta.c.log_id != log_id).values(log_id=log_id))
+    present = tx.connection.execute(select(meta.c.log_id).with_for_update()).scalar_one()
+    if present == log_id:
+        return
+    tx.connection.execute(update(meta).values(log_id=log_id))
+    if present == "":  # the first log to be named: what was recorded before was its own
+        for table in (tables, loads, outcomes):
+            tx.connection.execute(update(table).where(table.c.log_id == "").values(log_id=log_id))
 
 
 def record(tx: Transaction, load: Load, found: Sequence[Outcome]) -> None:
@@ -47,8 +53,9 @@ def record(tx: Transaction, load: Load, found: Sequence[Outcome]) -> None:
         tx.insert(loads)
         .values(log_id=log_id, table_id=table.id, **_values(load))
         .on_conflict_do_nothing()
-    )
-    if kept.rowcount == 0 or not found:
+        .returning(loads.c.number)
+    ).one_or_none()
+    if kept is None or not found:
         return
     statement = tx.insert(outcomes)
     tx.connection.execute(

@@ -22,6 +22,7 @@ from treadle.errors import OperatorFault
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12  # what NIST SP 800-38D recommends for GCM
+KEY_FILE_BYTES_MAX: Final = 4096  # a key is 64; more is no key
 KEY_VARIABLE: Final = "TREADLE_SECRET_KEY"
 
 _HOW_TO_MAKE: Final = "64 hexadecimal digits, as `openssl rand -hex 32` prints them"
@@ -134,8 +135,8 @@ def _read(path: Path) -> str:
             f"the key file {path} cannot be read ({error.strerror}): make it readable for the "
             f"user treadle runs as"
         ) from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise OperatorFault(f"the key file {path} is not a file: name another one")
         if status.st_mode & 0o077:
@@ -143,7 +144,9 @@ def _read(path: Path) -> str:
                 f"the key file {path} is open to other users (mode {status.st_mode & 0o777:04o}): "
                 f"run `chmod 600 {path}`"
             )
-        return file.read(4096).decode("ascii", "replace")
+        return os.read(descriptor, KEY_FILE_BYTES_MAX).decode("ascii", "replace")
+    finally:
+        os.close(descriptor)
 
 
 def _make(path: Path) -> None:

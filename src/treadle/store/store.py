@@ -388,6 +388,11 @@ class Store:
         with self._database.read() as tx:
             return destinations.of_source(tx, source_id)
 
+    def destination_ids(self) -> dict[int, int]:
+        """Source id -> id of the destination it loads into, of all sources that have one."""
+        with self._database.read() as tx:
+            return destinations.by_source(tx)
+
     def destination_trouble(self, destination_id: int, trouble: str | None) -> None:
         """Note why a destination cannot be used, or with None that it can again.
 

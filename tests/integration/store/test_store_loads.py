@@ -1,0 +1,275 @@
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from treadle.store.model import Load, Outcome, TableStatus
+from treadle.store.store import Store
+
+OpenStore = Callable[[], Store]
+
+ODD_NAMES = (
+    "orders",
+    "Orders",
+    "ORDERS ",
+    "a\0b",
+    "\x1a0",
+    "ü🧵",
+    "x" * 10_000,
+    "'; DROP TABLE loads",
+)
+
+
+def make_source(store: Store, name: str = "shop") -> int:
+    account = next(iter(store.accounts()), None) or store.create_account("a")[0]
+    source = store.create_source(
+        account.id, type="import_api", display_name=name, name=name, bootstrap_token=False
+    )
+    return source.id
+
+
+def load(
+    source_id: int, first: int, last: int, *, table: str = "orders", error: str | None = None
+) -> Load:
+    return Load(
+        id=f"{source_id}-{hash(table)}-{first}-{last}-{error}",
+        source_id=source_id,
+        table_name=table,
+        first=first,
+        last=last,
+        started_at=last * 10,
+        finished_at=last * 10 + 5,
+        rows_received=10,
+        rows_loaded=7,
+        rows_discarded=2,
+        rows_rejected=1,
+        tables={table: 7},
+        details={"columns_added": ["ü\0"], "table_version": None},
+        error=error,
+    )
+
+
+def outcome(source_id: int, position: int, table: str = "orders") -> Outcome:
+    return Outcome(position, source_id, table, 2, ((0, "no \0 key"), (7, "too big")))
+
+
+def test_a_load_is_kept_as_it_was_reported(store: Store) -> None:
+    source = make_source(store)
+    for number, name in enumerate(ODD_NAMES, start=1):
+        report = load(source, number * 10, number * 10 + 5, table=name)
+        found = [outcome(source, number * 10 + n, name) for n in (3, 0)]
+        store.record_load(report, found)
+        assert store.loads(table_name=name) == [report]
+        assert store.load_of(source, name, number * 10 + 1) == report
+        assert store.outcomes([number * 10, number * 10 + 3]) == found[::-1]
+    assert {status.table_name for status in store.table_statuses(source)} == set(ODD_NAMES)
+    assert len(store.loads()) == len(ODD_NAMES)
+
+
+def test_a_load_reported_again_stands_as_it_was(store: Store) -> None:
+    source = make_source(store)
+    report = load(source, 1, 5)
+    store.record_load(report, [outcome(source, 2)])
+    store.record_load(report, [outcome(source, 2)])
+    again = replace(report, id="another", rows_loaded=0, finished_at=999)
+    store.record_load(again, [outcome(source, 3)])
+    assert store.loads() == [report]
+    assert store.outcomes([1, 2, 3]) == [outcome(source, 2)]
+
+
+def test_loads_are_listed_newest_first_in_pages(store: Store) -> None:
+    one, two = make_source(store, "one"), make_source(store, "two")
+    reports = [load(source, n, n, table=t) for n in (1, 2) for source in (one, two) for t in "ab"]
+    for report in reports:
+        store.record_load(report, [])
+    reports.reverse()
+    assert store.loads() == reports
+    assert store.loads(limit=3) == reports[:3]
+    assert store.loads(limit=3, before=reports[2].id) == reports[3:6]
+    assert store.loads(before=reports[-1].id) == []
+    assert store.loads(source_id=one) == [r for r in reports if r.source_id == one]
+    assert store.loads(source_id=one, table_name="a") == [
+        r for r in reports if (r.source_id, r.table_name) == (one, "a")
+    ]
+    account = store.accounts()[0].id
+    assert store.loads(account_id=account) == reports
+    assert store.loads(account_id=account + 1) == []
+
+
+def test_the_status_of_a_table_follows_its_loads(store: Store) -> None:
+    source = make_source(store)
+    assert store.table_statuses() == []
+    store.record_load(load(source, 1, 5), [])
+    assert store.table_statuses() == [TableStatus(source, "orders", 5, 55, None, None, False)]
+    failed = load(source, 6, 7, error="no rights")
+    store.record_failure(failed, stopped=False)
+    store.record_failure(replace(failed, id="later", finished_at=90, error="none"), stopped=True)
+    assert store.table_statuses(source) == [TableStatus(source, "orders", 5, 55, "none", 75, True)]
+    store.record_load(load(source, 6, 7), [])
+    assert store.table_statuses(source) == [TableStatus(source, "orders", 7, 75, None, None, False)]
+    assert store.table_statuses(source + 1) == []
+
+
+def test_of_tries_from_one_position_the_last_is_kept(store: Store) -> None:
+    source = make_source(store)
+    for number in range(5):
+        failed = load(source, 1, 3 + number, error=f"try {number}")
+        store.record_failure(failed, stopped=False)
+    assert store.loads() == [failed]
+    assert store.load_of(source, "orders", 1) is None
+    assert store.loaded_before(10**9) == []
+    other = load(source, 4, 9, error="elsewhere")
+    store.record_failure(other, stopped=False)
+    done = load(source, 1, 7)
+    store.record_load(done, [])
+    assert store.loads() == [done, other, failed]
+
+
+def test_a_late_report_of_an_earlier_load_does_not_move_a_table_back(store: Store) -> None:
+    source = make_source(store)
+    store.record_load(load(source, 6, 9), [])
+    store.record_load(load(source, 1, 5), [])
+    assert [status.loaded for status in store.table_statuses()] == [9]
+
+
+def test_the_load_of_a_position(store: Store) -> None:
+    source, other = make_source(store, "one"), make_source(store, "two")
+    first, second = load(source, 1, 5), load(source, 8, 9)
+    for report in (first, second, load(source, 6, 7, table="items"), load(other, 1, 100)):
+        store.record_load(report, [])
+    expected = {0: None, 1: first, 5: first, 6: None, 7: None, 8: second, 9: second, 10: None}
+    assert {n: store.load_of(source, "orders", n) for n in expected} == expected
+
+
+def test_what_may_be_trimmed(store: Store) -> None:
+    one, two = make_source(store, "one"), make_source(store, "two")
+    for report in (load(one, 1, 5), load(one, 6, 9), load(two, 2, 3, table="a\0"), load(two, 8, 8)):
+        store.record_load(report, [])
+    assert store.loaded_before(0) == []
+    assert store.loaded_before(35) == [(two, "a\0", 3)]
+    assert store.loaded_before(55) == [(one, "orders", 5), (two, "a\0", 3)]
+    assert sorted(store.loaded_before(95)) == [
+        (one, "orders", 9),
+        (two, "a\0", 3),
+        (two, "orders", 8),
+    ]
+
+
+def test_old_loads_are_forgotten_but_the_newest_of_each_table(store: Store) -> None:
+    source = make_source(store)
+    kept = load(source, 4, 6)
+    for report in (load(source, 1, 3), kept, load(source, 11, 12, table="items")):
+        store.record_load(report, [outcome(source, report.first, report.table_name)])
+    store.record_failure(load(source, 7, 8, error="down"), stopped=False)
+    assert store.delete_loads_before(30) == 0
+    assert store.delete_loads_before(36) == 1
+    assert store.delete_loads_before(10**9) == 1
+    assert [report.last for report in store.loads()] == [12, 6]
+    assert [o.position for o in store.outcomes(range(20))] == [4, 11]
+
+
+def test_many_outcomes_at_once(store: Store) -> None:
+    source = make_source(store)
+    store.record_load(load(source, 1, 25_000), [outcome(source, n) for n in range(1, 25_001, 5)])
+    found = store.outcomes(range(1, 25_001))
+    assert [o.position for o in found] == list(range(1, 25_001, 5))
+    assert store.outcomes([]) == []
+
+
+def test_positions_of_an_earlier_log_count_for_nothing(store: Store) -> None:
+    source = make_source(store)
+    old = load(source, 1, 50)
+    store.record_load(old, [outcome(source, 3)])
+    store.use_log("first")  # names the log there was
+    assert store.load_of(source, "orders", 3) == old
+    store.use_log("second")
+    assert store.load_of(source, "orders", 3) is None
+    assert store.outcomes([3]) == []
+    assert store.loaded_before(10**9) == []
+    assert [status.loaded for status in store.table_statuses()] == [0]
+    new = replace(load(source, 1, 50), id="new")
+    store.record_load(new, [outcome(source, 4)])
+    assert store.load_of(source, "orders", 3) == new
+    assert [o.position for o in store.outcomes(range(10))] == [4]
+    assert [status.loaded for status in store.table_statuses()] == [50]
+    assert store.loads() == [new, old]
+
+
+def test_loads_do_not_move_the_revision(store: Store) -> None:
+    source = make_source(store)
+    revision = store.revision()
+    store.record_load(load(source, 1, 2), [outcome(source, 1)])
+    store.record_failure(load(source, 3, 3, error="x"), stopped=True)
+    store.record_uses({1: (1, 1)})
+    store.remember("a", "b", b"c", b"d", 1)
+    assert store.revision() == revision
+
+
+def test_every_change_of_who_may_push_moves_the_revision(store: Store) -> None:
+    seen = [store.revision()]
+
+    def moved() -> bool:
+        seen.append(store.revision())
+        return seen[-1] > seen[-2]
+
+    account, _ = store.create_account("a")
+    assert moved()
+    source = store.create_source(
+        account.id, type="import_api", display_name="x", name="x", bootstrap_token=True
+    )
+    assert moved()
+    token = store.create_token(account.id, source.id)
+    assert moved()
+    store.record_first_use(token.id, 1)
+    assert moved()
+    store.record_first_use(token.id, 2)
+    assert not moved()
+    store.update_source(account.id, source.id, paused_at=1)
+    assert moved()
+    store.revoke_token(account.id, source.id, token.id)
+    assert moved()
+    store.import_token(source.id, "at_x")
+    assert moved()
+    store.set_default_destination(account.id, "duckdb", "duckdb:///x", "x")
+    assert moved()
+    store.delete_source(account.id, source.id)
+    assert moved()
+
+
+def test_an_answer_is_remembered_once(store: Store) -> None:
+    key = "k" * 9000 + "\0\ud800"
+    assert store.recall("source 1", key) is None
+    assert store.remember("source 1", key, b"digest", b"answer\0", 10) is True
+    assert store.remember("source 1", key, b"other", b"other", 11) is False
+    kept = store.recall("source 1", key)
+    assert kept is not None
+    assert (kept.digest, kept.answer, kept.at) == (b"digest", b"answer\0", 10)
+    assert store.recall("source 2", key) is None
+    assert store.remember("a", "bc", b"", b"", 20)
+    assert store.recall("ab", "c") is None
+    assert store.delete_idempotency_before(20) == 1
+    assert store.recall("source 1", key) is None
+    assert store.recall("a", "bc") is not None
+
+
+@pytest.mark.parametrize("tables", [1, 8])
+def test_loads_of_several_processes_at_once(open_store: OpenStore, tables: int) -> None:
+    stores = [open_store() for _ in range(4)]
+    source = make_source(stores[0])
+
+    def run(store: Store, share: int) -> None:
+        for n in range(10):
+            last = n * 4 + share + 1
+            store.record_load(load(source, last, last, table=f"t{last % tables}"), [])
+
+    threads = [
+        threading.Thread(target=run, args=pair) for pair in zip(stores, range(4), strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(report.last for report in stores[0].loads()) == list(range(1, 41))
+    assert max(status.loaded for status in stores[0].table_statuses()) == 40
+    assert len(stores[0].table_statuses()) == tables
