@@ -201,20 +201,18 @@ class DuckDBSession:
         wanted.entries = range(len(wanted))
         try:
             stage = Stage(self._database, wanted, "treadle_wanted")
-            try:
-                rows = self._database.rows(
-                    compose(
-                        "SELECT t._sdc_sequence FROM {stage} s"
-                        " LEFT JOIN {target} t ON {same_key} ORDER BY s.entry",
-                        stage=stage.name,
-                        target=self._database.place(
-                            PRIVATE_SCHEMA if private else schema, relation.name
-                        ),
-                        same_key=stage.matches("t", [(key, key) for key in relation.key]),
-                    )
+            rows = self._database.rows(
+                compose(
+                    "SELECT t._sdc_sequence FROM {stage} s"
+                    " LEFT JOIN {target} t ON {same_key} ORDER BY s.entry",
+                    stage=stage.name,
+                    target=self._database.place(
+                        PRIVATE_SCHEMA if private else schema, relation.name
+                    ),
+                    same_key=stage.matches("t", [(key, key) for key in relation.key]),
                 )
-            finally:
-                stage.release()
+            )
+            self._database.forget()
         except duckdb.Error as error:
             raise translate(error) from error
         return [sequence for (sequence,) in rows]
@@ -225,6 +223,8 @@ class DuckDBSession:
         try:
             return self._load(plan, rehearse=rehearse)
         finally:
+            with suppress(duckdb.Error):  # a broken connection has nothing registered
+                self._database.forget()
             self._turn.release()
 
     def query(self, sql: str) -> QueryResult:

@@ -109,6 +109,7 @@ class Database:
     def __init__(self, connection: duckdb.DuckDBPyConnection, catalog: str) -> None:
         self.connection = connection
         self._catalog = catalog
+        self._registered: list[str] = []
 
     def place(self, schema: str, relation: str) -> Quoted:
         """A relation's full name: a schema may be called like the file."""
@@ -122,6 +123,16 @@ class Database:
         """Execute; returns the number of rows written."""
         row = self.connection.execute(statement, values or None).fetchone()
         return int(row[0]) if row and isinstance(row[0], int) else 0
+
+    def register(self, title: str, table: pa.Table) -> None:
+        """Let statements name an Arrow table, until `forget`."""
+        self._registered.append(title)
+        self.connection.register(title, table)
+
+    def forget(self) -> None:
+        """Let go of what was registered; only outside a transaction, which may have failed."""
+        while self._registered:
+            self.connection.unregister(self._registered.pop())
 
     def rows(self, statement: Quoted, *values: object) -> list[tuple[Any, ...]]:
         """Execute and fetch everything."""
@@ -146,11 +157,7 @@ def carry_out(database: Database, plan: LoadPlan) -> LoadResult:
     rows: dict[str, int] = {}
     superseded: dict[int, int] = {}
     for number, write in enumerate(plan.writes):
-        writer = _Writer(database, plan, write, f"treadle_{number}", rows, superseded)
-        try:
-            writer.run()
-        finally:
-            writer.release()
+        _Writer(database, plan, write, f"treadle_{number}", rows, superseded).run()
     if plan.rejections:
         reject(database, plan.schema, plan.rejections, plan.rejected_at)
     _finish(database, plan, dump_result(rows, superseded))
@@ -247,18 +254,15 @@ def reject(
         dict(zip((column.name for column in REJECTED_COLUMNS), values, strict=True)),
     )
     stage = Stage(database, rows, "treadle_rejected")
-    try:
-        database.run(
-            compose(
-                "INSERT INTO {rejected} ({columns}) SELECT {values} FROM {stage} s",
-                rejected=database.place(schema, REJECTED),
-                columns=names(rows.columns),
-                values=stage.values(rows.columns),
-                stage=stage.name,
-            )
+    database.run(
+        compose(
+            "INSERT INTO {rejected} ({columns}) SELECT {values} FROM {stage} s",
+            rejected=database.place(schema, REJECTED),
+            columns=names(rows.columns),
+            values=stage.values(rows.columns),
+            stage=stage.name,
         )
-    finally:
-        stage.release()
+    )
 
 
 def _storable(text: str) -> str:
@@ -385,8 +389,6 @@ class Stage:
 
     def __init__(self, database: Database, rows: Rows, title: str) -> None:
         self.columns: dict[str, str] = {}
-        self._title = title
-        self._connection = database.connection
         arrays: list[pa.Array[Any]] = []
         for column in rows.relation.columns:
             if column.name in rows.columns:
@@ -396,7 +398,7 @@ class Stage:
         if len(rows.entries) == len(rows):
             titles.append(_ENTRY)
             arrays.append(pa.array(rows.entries, pa.int64()))
-        self._connection.register(title, pa.table(arrays, names=titles))
+        database.register(title, pa.table(arrays, names=titles))
         self.name = name(title)
 
     def values(self, columns: Sequence[str] | dict[str, Any]) -> Quoted:
@@ -406,10 +408,6 @@ class Stage:
     def matches(self, alias: str, pairs: Sequence[tuple[str, str]]) -> Quoted:
         """Condition: for every (column, other), stage `s`'s column equals `alias`'s other."""
         return same("s", alias, [(self.columns[column], other) for column, other in pairs])
-
-    def release(self) -> None:
-        """Forget the rows."""
-        self._connection.unregister(self._title)
 
 
 class _Writer:
@@ -432,7 +430,7 @@ class _Writer:
         self._superseded = superseded
         self._names = report_names(plan.after, write)
         self._batched_at = Quoted(f"make_timestamptz({plan.batched_at:d})")
-        self._stages: list[Stage] = []
+        self._stages = 0
         self._tombstones = plan.after is not None and plan.after.tombstones and not write.private
 
     def run(self) -> None:
@@ -457,11 +455,6 @@ class _Writer:
                     self._remove_stale(child, parents)
         if write.deletes is not None and len(write.deletes):
             self._delete(write.deletes)
-
-    def release(self) -> None:
-        """Forget the rows."""
-        for stage in self._stages:
-            stage.release()
 
     # --- parts ------------------------------------------------------------------------------------
 
@@ -612,9 +605,8 @@ class _Writer:
         self._rows[title] = self._rows.get(title, 0) + rows
 
     def _stage(self, rows: Rows) -> Stage:
-        stage = Stage(self._database, rows, f"{self._title}_{len(self._stages)}")
-        self._stages.append(stage)
-        return stage
+        self._stages += 1
+        return Stage(self._database, rows, f"{self._title}_{self._stages}")
 
     def _is_written(self, stage: Stage) -> Quoted:
         """Condition: row `t` of the root has the key of `s` and was written by this load."""

@@ -64,7 +64,9 @@ def table(*relations: Relation, **changes: Any) -> Table:
 def rows(of: Relation, columns: Sequence[str], values: Sequence[Sequence[Any]]) -> Rows:
     """Rows given row by row; a column `entry` becomes the rows' entries."""
     by_name = dict(zip(columns, zip(*values, strict=True), strict=True)) if values else {}
-    entries = by_name.pop("entry", (0,) * len(values))
+    entries: Sequence[int] = (0,) * len(values)
+    if "entry" in by_name and "entry" not in {made.name for made in of.columns}:
+        entries = by_name.pop("entry")
     return Rows(of, {name: list(column) for name, column in by_name.items()}, entries)
 
 

@@ -1,7 +1,6 @@
 """Schema changes, stages and their activation (loading.md 4, 5, 9)."""
 
 import pytest
-
 from tests.integration.destinations.builders import (
     BIGINT,
     ITEMS,
@@ -15,6 +14,7 @@ from tests.integration.destinations.builders import (
     table,
     upsert,
 )
+
 from treadle.destinations.protocol import Destination, Session
 from treadle.tables.model import (
     AddColumn,
@@ -78,9 +78,7 @@ def test_the_state_shows_a_table_of_the_user(session: Session, loads: Loads) -> 
     loads.read("CREATE TABLE web.orders (a BIGINT PRIMARY KEY, b DATE)")
     state = session.state("web", "orders")
     assert (state.revision, state.table) == (0, None)
-    assert dict(state.physical) == {
-        "orders": Physical({"a": BIGINT, "b": None}, frozenset({"a"}))
-    }
+    assert dict(state.physical) == {"orders": Physical({"a": BIGINT, "b": None}, frozenset({"a"}))}
 
 
 def test_the_state_shows_what_the_user_dropped(session: Session, loads: Loads) -> None:
@@ -264,7 +262,5 @@ def test_a_key_may_go_and_come(session: Session, loads: Loads) -> None:
     )
     assert session.state("web", "orders").physical["orders"].key == frozenset()
     assert loads.read("SELECT count(*) FROM web.orders") == [(2,)]
-    loads.load(
-        table(ORDERS), changes=[EmptyRelation("orders"), ChangeKey("orders", (), ("id",))]
-    )
+    loads.load(table(ORDERS), changes=[EmptyRelation("orders"), ChangeKey("orders", (), ("id",))])
     assert session.state("web", "orders").physical["orders"].key == {"id"}

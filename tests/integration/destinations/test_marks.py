@@ -4,7 +4,6 @@ import threading
 from dataclasses import replace
 
 import pytest
-
 from tests.integration.destinations.builders import (
     LOG,
     ORDERS,
@@ -12,6 +11,7 @@ from tests.integration.destinations.builders import (
     table,
     upsert,
 )
+
 from treadle.destinations.protocol import (
     Destination,
     Fenced,
@@ -230,9 +230,7 @@ def test_a_session_goes_on_after_a_failed_load(session: Session, loads: Loads) -
 def test_loads_survive_closing_and_opening(url: str) -> None:
     with open_url(url).open() as session:
         session.prepare("web")
-        Loads(session).load(
-            table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)]
-        )
+        Loads(session).load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
     with open_url(url).open(read_only=True) as session:
         assert Loads(session).orders() == [(1, "x", 1)]
         assert session.held(LOG)[7, "orders"].position == 0
