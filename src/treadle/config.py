@@ -548,9 +548,10 @@ def _variables(environ: Mapping[str, str]) -> dict[str, str]:
     known = [s.variable for s in (FILE, *SETTINGS, *PUSH_SETTINGS)]
     found = {name: text for name, text in environ.items() if name.startswith(PREFIX)}
     for name in sorted(found.keys() - set(known)):
-        raise OperatorFault(
-            f"The environment variable {name} sets nothing{_did_you_mean(name, known)}"
-        )
+        # Compared without the prefix, which would make all of them alike.
+        names = [variable.removeprefix(PREFIX) for variable in known]
+        near = _did_you_mean(name.removeprefix(PREFIX), names).replace("mean ", f"mean {PREFIX}")
+        raise OperatorFault(f"The environment variable {name} sets nothing{near}")
     return {name: text for name, text in found.items() if text}
 
 
@@ -586,7 +587,7 @@ def _from_file(
         path = Path(folder) / FILE_NAME
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if named is None:
             return {}
         raise OperatorFault(f"There is no settings file {path}.") from None

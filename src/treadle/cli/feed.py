@@ -11,8 +11,7 @@ are. It is looked at only so far that a mistake can be named with its place; the
 import codecs
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import IO
+from typing import IO, NamedTuple
 
 import msgspec
 
@@ -31,19 +30,25 @@ class FeedFault(OperatorFault):
     """The file is not as it must be; the text names the place."""
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """One record as it came.
+class Piece(NamedTuple):
+    """One record as it came. A named tuple, as there are millions of them.
 
     Attributes:
         raw: the bytes of one JSON value.
-        place: where it is, for a person: "line 7" or "record 7".
+        unit: what is counted, "line" or "record".
+        number: which one it is, from 1.
         read: bytes of the file up to its end, for a progress bar.
     """
 
     raw: bytes
-    place: str
+    unit: str
+    number: int
     read: int
+
+    @property
+    def place(self) -> str:
+        """Where it is, for a person: "line 7"."""
+        return f"{self.unit} {self.number}"
 
 
 def pieces(stream: IO[bytes], skip: int = 0) -> Iterator[Piece]:
@@ -77,13 +82,13 @@ def _lines(stream: IO[bytes], head: bytes) -> Iterator[Piece]:
         for line in lines:
             number += 1
             read += len(line) + 1
-            if line.strip():
-                yield _bounded(Piece(line.strip(), f"line {number}", read))
+            if record := line.strip():
+                yield _bounded(Piece(record, "line", number, read))
         if len(rest) > RECORD_BYTES_MAX:
             break
         head = stream.read(CHUNK_BYTES)
     if rest.strip():
-        yield _bounded(Piece(rest.strip(), f"line {number + 1}", read + len(rest)))
+        yield _bounded(Piece(rest.strip(), "line", number + 1, read + len(rest)))
 
 
 def _array(stream: IO[bytes], head: bytes) -> Iterator[Piece]:
@@ -104,11 +109,10 @@ def _array(stream: IO[bytes], head: bytes) -> Iterator[Piece]:
             sign = buffer[at]
             if sign == "]" and not (separator and number):
                 rest = buffer[at + 1 :].encode(errors="surrogateescape")
-                while rest:
-                    if rest.strip():
-                        raise FeedFault(f"Something follows the array, after record {number}.")
-                    rest = stream.read(CHUNK_BYTES)
-                return
+                while not rest.strip():
+                    if not (rest := stream.read(CHUNK_BYTES)):
+                        return
+                raise FeedFault(f"Something follows the array, after record {number}.")
             if sign == "," and not separator:
                 separator = True
                 at += 1
@@ -135,14 +139,23 @@ def _array(stream: IO[bytes], head: bytes) -> Iterator[Piece]:
                 number += 1
                 raw = buffer[at:end].encode(errors="surrogateescape")
                 read += len(raw) + 1
-                yield _bounded(Piece(raw, f"record {number}", read))
+                yield _bounded(Piece(raw, "record", number, read))
                 at, separator, chunk = end, False, CHUNK_BYTES
                 continue
         elif ended:
             raise FeedFault(f"The array has no end, after record {number}.")
-        more = stream.read(chunk)
-        ended = not more
+        more = _read(stream, chunk)
+        ended = len(more) < chunk
         buffer, at, chunk = buffer[at:] + decode.decode(more, ended), 0, chunk * 2
+
+
+def _read(stream: IO[bytes], size: int) -> bytes:
+    """That many bytes, fewer only at the end; one read of a pipe gives what is there."""
+    parts = []
+    while size > 0 and (part := stream.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
 
 
 def _past_blank(text: str, at: int) -> int:
@@ -187,7 +200,7 @@ def check(piece: Piece, keys: tuple[str, ...], sequence_field: str | None) -> in
     """
     fields = _fields(piece)
     for key in keys:
-        if bytes(fields.get(key, _NULL)) == b"null":
+        if fields.get(key, _NULL) == _NULL:
             problem = "is null" if key in fields else "is missing"
             raise FeedFault(f"The key field {key!r} {problem} in the record at {piece.place}.")
     if sequence_field is None:

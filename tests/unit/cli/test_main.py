@@ -1,0 +1,175 @@
+"""Words, flags, help and exit codes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from treadle import __version__
+from treadle.cli import main as module
+from treadle.cli.command import Arguments, Command
+from treadle.cli.main import COMMANDS, build, main, sentence
+from treadle.cli.reference import PAGES
+from treadle.config import Config
+from treadle.errors import Defect, OperatorFault, TreadleError, TryLater
+
+REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("TREADLE_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: " ".join(c.words))
+def test_the_help_of_every_command_names_the_variable_of_every_flag(
+    command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    with pytest.raises(SystemExit) as ended:
+        main([*command.words, "--help"])
+    assert ended.value.code == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert {"data", "config"} <= {setting.name for setting in command.flags}
+    for setting in command.flags:
+        flag = f"{setting.option} {setting.name.upper()}"
+        assert f"{flag} {setting.help} [{setting.variable}; default: " in out
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_reference_says_what_the_program_says(name: str) -> None:
+    page = (REFERENCE / name).read_text()
+    assert page == PAGES[name](), "run `python -m treadle.cli.reference docs/reference`"
+
+
+def test_every_command_is_in_the_reference() -> None:
+    page = (REFERENCE / "command-line.md").read_text()
+    for words in build()[1]:
+        assert f"\n## treadle {' '.join(words)}\n" in page
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", "`treadle` is to be followed by account, push, query, serve, source or token."),
+        ("srve", "There is no command `treadle srve`; did you mean `treadle serve`?"),
+        ("xyzzy", "There is no command `treadle xyzzy`; see `treadle --help`."),
+        (
+            "source crate x",
+            "There is no command `treadle source crate`; did you mean `treadle source create`?",
+        ),
+        ("account token", "`treadle account token` is to be followed by create."),
+        ("serve --prot 1", "`treadle serve` has no flag --prot; did you mean --port?"),
+        ("push --tabel t", "`treadle push` has no flag --tabel; did you mean --table?"),
+        ("serve --xyzzy=1", "`treadle serve` has no flag --xyzzy; see `treadle serve --help`."),
+        ("serve --por 1", "`treadle serve` has no flag --por; did you mean --port?"),
+        ("serve now", "`treadle serve` cannot use 'now'; see `treadle serve --help`."),
+        ("serve -x", "`treadle serve` cannot use '-x'; see `treadle serve --help`."),
+        (
+            "push f --key id",
+            "The following arguments are required: --table; see `treadle push --help`.",
+        ),
+        ("serve --port", "Argument --port: expected one argument; see `treadle serve --help`."),
+        ("serve --port 99999", "--port is to be a whole number from 0 to 65535, not '99999'."),
+        ("serve --secret-key 1", "`treadle serve` has no flag --secret-key;"),
+    ],
+)
+def test_a_wrong_line_is_answered_with_a_sentence(
+    line: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(line.split()) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"treadle: {said}")
+    assert captured.err.count("\n") == 1
+
+
+def test_a_wrong_variable_is_answered_by_every_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TREADLE_PUSH_TOKN", "x")
+    assert main(["account", "list"]) == 2
+    assert "did you mean TREADLE_PUSH_TOKEN?" in capsys.readouterr().err
+
+
+def test_a_statement_that_begins_with_dashes_is_no_flag() -> None:
+    module.check_names(["query", "-- all of them\nselect 1"], build()[1])
+    module.check_names(["query", "--", "--all"], build()[1])
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"treadle {__version__}\n"
+
+
+def ending_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
+    def run(_: Config, __: Arguments) -> int:
+        raise error
+
+    monkeypatch.setattr(module, "COMMANDS", (Command(("serve",), "run", run),))
+    return main(["serve"])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (OperatorFault("the key is lost"), 2, "treadle: The key is lost.\n"),
+        (TryLater("Wait."), 2, "treadle: Wait.\n"),
+        (TreadleError("two\nlines"), 2, "treadle: Two lines.\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_exit_codes(
+    error: BaseException,
+    code: int,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert ending_with(error, monkeypatch) == code
+    assert capsys.readouterr().err == said
+
+
+def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Defect):
+        ending_with(Defect("a promise"), monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("http://x answers", "http://x answers."),
+        ("--port is wrong", "--port is wrong."),
+        ("did you mean x?", "Did you mean x?"),
+    ],
+)
+def test_sentences(text: str, expected: str) -> None:
+    assert sentence(text) == expected
+
+
+def test_python_m_treadle_is_treadle() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "treadle", "--version"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, f"treadle {__version__}\n")
+
+
+def test_output_that_nobody_reads_ends_quietly() -> None:
+    program = (
+        "import sys; from treadle.cli import main as m;"
+        " m._run = lambda argv: [print(i) for i in range(100000)] and 0;"
+        " sys.exit(m.main([]))"
+    )
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -c '{program}' | head -1; exit ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (141, "0\n", "")
