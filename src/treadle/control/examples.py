@@ -79,7 +79,9 @@ def _errors(*refused: Refused) -> dict[int, Examples]:
     return by_status
 
 
-EVERYWHERE = _errors(refusals.unauthorized(), refusals.trouble(), refusals.busy())
+EVERYWHERE = _errors(
+    refusals.unauthorized(), refusals.no_route(), refusals.trouble(), refusals.busy()
+)
 WITH_BODY = _errors(
     refusals.unreadable(408, "The request body arrived too slowly. Send it again."),
     refusals.unreadable(413, "Request rejected: request size (2000000 bytes) exceeds the maximum"),

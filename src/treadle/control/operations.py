@@ -97,7 +97,7 @@ class Operations:
         asked = bodies.creation(raw)
         if asked.properties:
             raise self._unsettable(account, asked)
-        self._check_destination(account, asked.destination_id)
+        _check_range(asked.destination_id)
         try:
             row = self._store.create_source(
                 account.id,
@@ -109,6 +109,8 @@ class Operations:
             )
         except NameTaken as error:
             raise asked.taken() from error
+        except NotFound as error:
+            raise refusals.no_destination(asked.destination_id) from error
         log.info("account %d created source %d", account.id, row.id)
         return self._shaped(row)
 
@@ -128,7 +130,7 @@ class Operations:
             card = shapes.report_card(self._settings, configured=True)
             raise refusals.bad_properties(asked.properties, card)
         if not isinstance(asked.destination_id, Unset):
-            self._check_destination(account, asked.destination_id)
+            _check_range(asked.destination_id)
         changes = _changes(asked)
         if not changes:
             return self._shaped(row)
@@ -136,6 +138,8 @@ class Operations:
             changed = self._store.update_source(account.id, row.id, **changes)
         except NameTaken as error:  # in another destination the name is another account's
             raise refusals.name_taken(row.name) from error
+        except NotFound as error:
+            raise refusals.no_destination(asked.destination_id) from error
         if changed is None:
             raise refusals.no_source(source_id)
         log.info("account %d changed %s of source %d", account.id, ", ".join(changes), row.id)
@@ -276,13 +280,6 @@ class Operations:
             raise refusals.no_job_source(source_id, account.id)
         return row
 
-    def _check_destination(self, account: Account, destination_id: int | None) -> None:
-        if destination_id is None:
-            return
-        rows = self._store.destinations(account.id)
-        if not any(row.id == destination_id and row.deleted_at is None for row in rows):
-            raise refusals.no_destination(destination_id)
-
     def _shaped(self, row: Source) -> object:
         tokens = self._store.tokens(row.id) if self._settings.shows_tokens else []
         return shapes.source(self._settings, row, tokens)
@@ -297,6 +294,12 @@ def _with_tokens(row: Source) -> Source:
     if row.type != shapes.IMPORT_API:
         raise refusals.no_import_api(row.id)
     return row
+
+
+def _check_range(destination_id: int | None) -> None:
+    """No store has an id beyond 64 bits, or can be asked for one."""
+    if destination_id is not None and not 1 <= destination_id <= _GREATEST_ID:
+        raise refusals.no_destination(destination_id)
 
 
 def _changes(asked: Update) -> dict[str, Any]:

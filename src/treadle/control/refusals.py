@@ -127,7 +127,7 @@ def bad_properties(names: Sequence[str], card: ReportCard) -> Refused:
     )
 
 
-def no_destination(destination_id: int) -> Refused:
+def no_destination(destination_id: object) -> Refused:
     """A destination the account does not have."""
     return _coded(400, "InvalidId", f"destination not found ({destination_id})")
 

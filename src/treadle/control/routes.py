@@ -121,6 +121,7 @@ PageNumber = Annotated[
 
 _EVERY: Final[dict[int | str, dict[str, Any]]] = {
     401: {"model": wire.Unauthorized, "description": "no valid account token"},
+    404: {"model": wire.NoRoute, "description": "a path that is none, such as with a second slash"},
     500: {"model": wire.Coded, "description": "the server's fault"},
     503: {"model": wire.Coded, "description": "the server cannot reach its store; try later"},
 }
@@ -156,7 +157,7 @@ async def list_source_types(work: Working, _: Who) -> Response:
 @router.get(
     "/source-types/{source_type}",
     response_model=wire.SourceType,
-    responses=_refused(404, wire.Coded, "no such type"),
+    responses=_refused(404, wire.Coded | wire.NoRoute, "no such type"),
     tags=["source types"],
 )
 async def get_source_type(work: Working, _: Who, source_type: str) -> Response:
@@ -189,7 +190,7 @@ async def create_source(work: Working, who: Who, raw: Raw) -> Response:
 @router.get(
     "/sources/{source_id}",
     response_model=wire.Source,
-    responses=_refused(404, wire.Coded, "no such source"),
+    responses=_refused(404, wire.Coded | wire.NoRoute, "no such source"),
     tags=["sources"],
 )
 async def get_source(work: Working, who: Who, source_id: SourceId) -> Response:
@@ -230,7 +231,7 @@ async def delete_source(work: Working, who: Who, source_id: SourceId) -> Respons
     "/sources/{source_id}/tokens",
     response_model=list[wire.ListedToken] | list[int],
     responses=_refused(400, wire.Coded, "the source's type has no tokens")
-    | _refused(404, wire.Coded, "no such source, or deleted"),
+    | _refused(404, wire.Coded | wire.NoRoute, "no such source, or deleted"),
     tags=["tokens"],
 )
 async def list_tokens(work: Working, who: Who, source_id: SourceId) -> Response:
@@ -301,7 +302,9 @@ async def get_extraction_log(
 @router.get(
     "/sources/{source_id}/last-connection-check",
     status_code=404,
-    responses=_refused(404, wire.Coded, "no such source, or no check of it; there is none"),
+    responses=_refused(
+        404, wire.Coded | wire.NoRoute, "no such source, or no check of it; there is none"
+    ),
     tags=["pulled sources"],
 )
 async def get_last_check(work: Working, who: Who, source_id: SourceId) -> Response:

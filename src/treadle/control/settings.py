@@ -15,7 +15,7 @@ class Settings:
     """
 
     surface: str = "seed"
-    token_list: str = "objects"
+    token_list: str = "objects"  # noqa: S105 - no password
 
     @property
     def shows_tokens(self) -> bool:

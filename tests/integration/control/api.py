@@ -1,0 +1,227 @@
+"""The control API over a real store, and a check of every answer against its own document."""
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema_rs
+from fastapi import FastAPI
+
+from treadle.control.app import Settings, make_app
+from treadle.store.model import Account
+from treadle.store.secrets import Cipher
+from treadle.store.store import Store
+
+JSON = "application/json;charset=UTF-8"
+NOT_FOUND = {"status": "NOT FOUND"}
+NOT_AUTHORIZED = {"message": "Not Authorized"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A status and a JSON body.
+
+    Attributes:
+        text: the body as sent; `body` is its value.
+    """
+
+    status: int
+    text: str
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.text)
+
+    @property
+    def pair(self) -> tuple[int, Any]:
+        """What most tests compare."""
+        return self.status, self.body
+
+
+class Document:
+    """An OpenAPI document that answers are held to; undocumented keys are errors, too."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.value = document
+        self._paths = [
+            (re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path)), operations)
+            for path, operations in document["paths"].items()
+        ]
+        self._components = {
+            name: _closed(schema) for name, schema in document["components"]["schemas"].items()
+        }
+
+        self._validators: dict[str, Any] = {}
+
+    def operation(self, method: str, path: str) -> Any:
+        """The described operation, None where the document has none."""
+        for pattern, operations in self._paths:
+            if pattern.fullmatch(path) and method.lower() in operations:
+                return operations[method.lower()]
+        return None
+
+    def errors(self, schema: dict[str, Any], value: object) -> list[str]:
+        """What about a value contradicts a schema of the document."""
+        key = json.dumps(schema)
+        validator = self._validators.get(key)
+        if validator is None:
+            whole = {
+                "$schema": "https://json-schema.org/draft/2020-12/schema",
+                **_closed(schema),
+                "components": {"schemas": self._components},
+            }
+            validator = self._validators[key] = jsonschema_rs.validator_for(whole)
+        return [error.message for error in validator.iter_errors(value)]
+
+    def check(self, method: str, path: str, status: int, value: object) -> None:
+        """Fails for an answer that the document does not describe."""
+        operation = self.operation(method, path)
+        if operation is None:
+            assert (status, value) == (404, NOT_FOUND)
+            return
+        described = operation["responses"].get(str(status))
+        assert described is not None, f"{method} {path}: {status} is not documented"
+        schema = described["content"]["application/json"]["schema"]
+        errors = self.errors(schema, value)
+        assert not errors, f"{method} {path}: {status} {value}: {errors}"
+
+
+def _closed(schema: Any) -> Any:
+    """The schema with every object closed against keys that it does not name."""
+    if isinstance(schema, list):
+        return [_closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {key: _closed(item) for key, item in schema.items()}
+    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
+        closed.setdefault("additionalProperties", False)
+    return closed
+
+
+class Api:
+    """One server of the control API.
+
+    Attributes:
+        changes: how often the room said that something changed.
+        now: the store's clock, microseconds since 1970; every reading moves it by a second.
+    """
+
+    def __init__(self, folder: Path, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.changes = 0
+        self.now = 1_549_385_095_123_456
+        self.minted = 0
+        self.path = folder / "store.sqlite"
+        self.store = Store.open(
+            f"sqlite:///{self.path}", Cipher(bytes(32)), clock=self._clock, mint=self._mint
+        )
+        self.app = self.server(self.settings)
+        self.document = Document(self.app.openapi())
+        self.account, self.token = self.store.create_account("first")
+
+    def _clock(self) -> int:
+        self.now += 1_000_000
+        return self.now
+
+    def _mint(self, prefix: str) -> str:
+        self.minted += 1
+        return f"{prefix}secret{self.minted:04}"
+
+    def _changed(self) -> None:
+        asyncio.get_running_loop()  # promised: it is called on the event loop
+        self.changes += 1
+
+    def server(self, settings: Settings) -> FastAPI:
+        """Another server over the same store."""
+        return make_app(self.store, settings, changed=self._changed, clock=lambda: self.now)
+
+    def another_account(self) -> tuple[Account, str]:
+        """A second account and its token."""
+        return self.store.create_account("second")
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        raw: bytes | None = None,
+        token: str | None = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One request, its answer checked against the document.
+
+        Args:
+            method: HTTP method.
+            path: with the query.
+            body: JSON value to send; None for no body.
+            raw: bytes to send in its place.
+            token: account token; empty for the first account's, None for no header.
+            headers: further headers.
+        """
+        sent = dict(headers or {})
+        if token is not None:
+            sent.setdefault("Authorization", f"Bearer {token or self.token}")
+        # As bytes, because a client may send any in a header.
+        coded = {name.encode(): value.encode("latin-1") for name, value in sent.items()}
+        content = raw if body is None else json.dumps(body).encode()
+
+        async def send() -> httpx.Response:
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+                return await client.request(method, path, content=content, headers=coded)
+
+        response = asyncio.run(send())
+        answer = Answer(response.status_code, response.text)
+        assert response.headers["content-type"] == JSON
+        assert response.text == _compact(answer.body)
+        self.document.check(method, response.request.url.path, answer.status, answer.body)
+        return answer
+
+    def get(self, path: str, **more: Any) -> Answer:
+        return self.call("GET", path, **more)
+
+    def post(self, path: str, body: object = None, **more: Any) -> Answer:
+        return self.call("POST", path, body, **more)
+
+    def put(self, path: str, body: object = None, **more: Any) -> Answer:
+        return self.call("PUT", path, body, **more)
+
+    def delete(self, path: str, **more: Any) -> Answer:
+        return self.call("DELETE", path, **more)
+
+    def create(self, display_name: str = "Import API", **more: Any) -> Any:
+        """A source, made over the API."""
+        answer = self.post(
+            "/v4/sources", {"type": "import_api", "display_name": display_name}, **more
+        )
+        assert answer.status == 200
+        return answer.body
+
+    def use(self, secret: str) -> None:
+        """Let a token authenticate a push, as the ingest room records it."""
+        pusher = self.store.pusher(_sha256(secret))
+        assert pusher is not None
+        assert self.store.record_first_use(pusher.token_id, self.now)
+
+    def pushes(self, secret: str) -> bool | None:
+        """Whether a token may push: None when it is unknown or revoked."""
+        pusher = self.store.pusher(_sha256(secret))
+        return None if pusher is None else pusher.active
+
+
+def _sha256(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+MakeApi = Callable[[Settings], Api]

@@ -1,0 +1,130 @@
+"""The list of loads, from what the loader recorded (connect-api.md 1.5, 2.12)."""
+
+import uuid
+
+import pytest
+from tests.integration.control.api import NOT_AUTHORIZED, Api
+
+from treadle.store.model import Load
+
+DAY = 24 * 60 * 60 * 1_000_000
+TROUBLE = 'password authentication failed for user "loader"'
+
+
+def _load(source_id: int, table: str, at: int, *, last: int = 1, error: str | None = None) -> Load:
+    return Load(
+        id=str(uuid.uuid4()),
+        source_id=source_id,
+        table_name=table,
+        first=last,
+        last=last,
+        started_at=at,
+        finished_at=at,
+        rows_received=1,
+        rows_loaded=0 if error else 1,
+        rows_discarded=0,
+        rows_rejected=0,
+        tables={} if error else {table: 1},
+        details={},
+        error=error,
+    )
+
+
+def test_each_table_appears_once_by_name_then_source(api: Api) -> None:
+    at = api.now = 1_559_347_200_000_000  # 2019-06-01
+    beta, alpha = api.create("Beta")["id"], api.create("Alpha")["id"]
+    for number, (source_id, table) in enumerate(
+        [(beta, "orders"), (alpha, "orders"), (beta, "customers"), (beta, "Zebras")]
+    ):
+        api.store.record_load(_load(source_id, table, at, last=number + 1), [])
+    api.store.record_load(_load(beta, "orders", at + 60_000_000, last=9), [])
+    answer = api.get(f"/v4/{api.account.id}/loads")
+    assert answer.status == 200
+    rows = [(row["stream_name"], row["source_name"]) for row in answer.body["data"]]
+    assert rows == [
+        ("Zebras", "beta"),
+        ("customers", "beta"),
+        ("orders", "alpha"),
+        ("orders", "beta"),
+    ]
+    assert answer.body["data"][3] == {
+        "stitch_client_id": api.account.id,
+        "source_name": "beta",
+        "stream_name": "orders",
+        "last_batch_loaded_at": "2019-06-01T00:01:00Z",
+        "error_state": None,
+    }
+    assert list(answer.body) == ["data", "page", "total", "links"]
+    assert (answer.body["page"], answer.body["total"], answer.body["links"]) == (1, 4, {})
+
+
+def test_a_table_in_trouble_says_why_until_it_is_loaded(api: Api) -> None:
+    source_id, at = api.create()["id"], api.now
+    path = f"/v4/{api.account.id}/loads"
+    api.store.record_load(_load(source_id, "orders", at), [])
+    api.store.record_failure(
+        _load(source_id, "orders", at + 1, last=2, error=TROUBLE), stopped=False
+    )
+    (row,) = api.get(path).body["data"]
+    assert row["last_batch_loaded_at"] is None
+    assert row["error_state"]["notification_data"]["warehouse_message"] == TROUBLE
+    api.store.record_load(_load(source_id, "orders", at + DAY, last=2), [])
+    (row,) = api.get(path).body["data"]
+    assert row["last_batch_loaded_at"] is not None
+    assert row["error_state"] is None
+
+
+def test_what_was_not_tried_for_sixty_days_is_left_out(api: Api) -> None:
+    source_id, at = api.create()["id"], api.now
+    api.store.record_load(_load(source_id, "done", at), [])
+    api.store.record_failure(_load(source_id, "stopped", at, error=TROUBLE), stopped=True)
+    api.store.record_failure(_load(source_id, "tried", at, error=TROUBLE), stopped=False)
+
+    def shown() -> list[str]:
+        data = api.get(f"/v4/{api.account.id}/loads").body["data"]
+        return [row["stream_name"] for row in data]
+
+    api.now = at + 59 * DAY
+    assert shown() == ["done", "stopped", "tried"]
+    api.now = at + 61 * DAY
+    assert shown() == ["tried"]  # it is tried again and again
+
+
+def test_tables_of_deleted_sources_and_no_others_accounts_appear(api: Api) -> None:
+    other, token = api.another_account()
+    mine, theirs = api.create("Mine")["id"], api.create("Theirs", token=token)["id"]
+    api.store.record_load(_load(mine, "a", api.now), [])
+    api.store.record_load(_load(theirs, "b", api.now), [])
+    api.delete(f"/v4/sources/{mine}")
+    own = api.get(f"/v4/{api.account.id}/loads").body
+    assert [row["stream_name"] for row in own["data"]] == ["a"]
+    foreign = api.get(f"/v4/{other.id}/loads", token=token).body
+    assert [row["stream_name"] for row in foreign["data"]] == ["b"]
+
+
+@pytest.mark.parametrize("kind", ["loads", "extractions", "extractions/1.2.sync.3"])
+def test_another_accounts_number_is_not_authorized(api: Api, kind: str) -> None:
+    other, _ = api.another_account()
+    for client_id in (other.id, 0, "x", "9" * 40, f"0{api.account.id}"):
+        assert api.get(f"/v4/{client_id}/{kind}").pair == (401, NOT_AUTHORIZED)
+
+
+def test_loads_come_in_pages_of_a_hundred(api: Api) -> None:
+    source_id = api.create()["id"]
+    for number in range(101):
+        api.store.record_load(_load(source_id, f"t{number:03}", api.now, last=number + 1), [])
+    path = f"/v4/{api.account.id}/loads"
+    first, second = api.get(path).body, api.get(f"{path}?page=2").body
+    assert (len(first["data"]), len(second["data"])) == (100, 1)
+    assert first["links"] == {"next": f"{path}?page=2"}
+    assert second["links"] == {"previous": f"{path}?page=1"}
+    assert first["total"] == second["total"] == 101
+    assert second["data"][0]["stream_name"] == "t100"
+    assert api.get(f"{path}?page=0").body == api.get(f"{path}?page=x").body == first
+    beyond = api.get(f"{path}?page=5").body
+    assert beyond == {
+        "data": [],
+        "page": 5,
+        "total": 101,
+        "links": {"previous": f"{path}?page=4"},
+    }
