@@ -272,10 +272,10 @@ class DuckDBSession:
             self._connection.execute("COMMIT")
         except duckdb.Error as error:
             self._roll_back()
-            fault = translate(error)
-            if isinstance(fault, Unavailable):
-                raise CommitUnknown(f"the COMMIT of DuckDB failed: {message(error)}") from error
-            raise fault from error
+            if "constraint" in message(error).lower():
+                raise RowRefused(message(error)) from error
+            # DuckDB wraps a full disk and a conflict alike; what is in the file tells them apart.
+            raise CommitUnknown(f"the COMMIT of DuckDB failed: {message(error)}") from error
         return result
 
     def _take_turn(self) -> None:

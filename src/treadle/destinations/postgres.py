@@ -284,8 +284,9 @@ class PostgresSession:
         cursor = self._connection.cursor()
         cursor.adapters.register_loader("timestamptz", _AnyYear)
         try:
-            # The extended protocol refuses several statements in one text.
-            cursor.execute(sql.encode(), prepare=True)
+            # A pipeline speaks the extended protocol, which refuses several statements in one text.
+            with self._connection.pipeline():
+                cursor.execute(sql.encode())
             columns = tuple(column.name for column in cursor.description or ())
             return QueryResult(columns, cursor.fetchall() if cursor.description else [])
         except psycopg.Error as error:

@@ -1,0 +1,371 @@
+"""Whose fault it is when a load fails, and that nothing of it stays (loading.md 10.3)."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from tests.integration.destinations.builders import (
+    BIGINT,
+    LOG,
+    ORDERS,
+    TEXT,
+    Loads,
+    relation,
+    table,
+    upsert,
+)
+from tests.servers.postgres import NoServerError, PostgresServer
+
+from treadle.destinations.protocol import (
+    CommitUnknown,
+    Forbidden,
+    Session,
+    Unavailable,
+)
+from treadle.destinations.registry import open_url
+from treadle.errors import OperatorFault, TableStopped
+from treadle.tables.model import CreateRelation
+
+# --- both -----------------------------------------------------------------------------------------
+
+
+def test_a_required_column_of_the_user_stops_the_table(loads: Loads) -> None:
+    loads.create(ORDERS)
+    loads.read("DROP TABLE web.orders")
+    loads.read(
+        "CREATE TABLE web.orders (id BIGINT PRIMARY KEY, a TEXT, mine BIGINT NOT NULL,"
+        " _sdc_batched_at TIMESTAMPTZ, _sdc_received_at TIMESTAMPTZ, _sdc_sequence BIGINT,"
+        " _sdc_table_version BIGINT)"
+    )
+    with pytest.raises(TableStopped, match="mine"):
+        loads.load(table(ORDERS), upsert([(1, 1, "x")]))
+
+
+def test_a_read_only_session_writes_nothing(url: str) -> None:
+    with open_url(url).open() as session:
+        session.prepare("web")
+        with open_url(url).open(read_only=True) as reader:
+            assert reader.query("SELECT 1 AS one").rows == [(1,)]
+            with pytest.raises((OperatorFault, Unavailable)):
+                reader.query("CREATE TABLE web.mine (a INT)")
+        assert session.state("web", "mine").physical == {}
+
+
+@pytest.mark.parametrize("statement", ["SELEC 1", "SELECT * FROM nowhere", "SELECT 1; SELECT 2"])
+def test_a_faulty_query_is_the_operators(session: Session, statement: str) -> None:
+    with pytest.raises(OperatorFault):
+        session.query(statement)
+    assert session.query("SELECT '%s' AS \"p%\"").columns == ("p%",)
+
+
+# --- PostgreSQL -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def login(postgres_server: PostgresServer, postgres_database: str) -> Iterator[str]:
+    """The URL of an ordinary user who owns the schema `web` of a fresh database."""
+    name = psycopg.conninfo.conninfo_to_dict(postgres_database)["dbname"]
+    with psycopg.connect(postgres_database, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL(
+                "CREATE ROLE loader LOGIN PASSWORD 'secret-word';"
+                "GRANT CREATE ON DATABASE {} TO loader"
+            ).format(sql.Identifier(str(name)))
+        )
+        yield postgres_server.url(str(name), user="loader", password="secret-word")
+        connection.execute("DROP OWNED BY loader CASCADE; DROP ROLE loader")
+
+
+def _as_superuser(url: str, statement: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statement.encode())
+
+
+def test_a_missing_right_is_told_in_the_servers_words(login: str, postgres_database: str) -> None:
+    with open_url(login).open() as session:
+        session.prepare("web")
+        loads = Loads(session)
+        loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
+        _as_superuser(postgres_database, "ALTER TABLE web.orders OWNER TO CURRENT_USER")
+        with pytest.raises(Forbidden, match="ERROR: permission denied for table orders"):
+            loads.load(table(ORDERS), upsert([(1, 2, "y")]))
+        _as_superuser(postgres_database, "ALTER TABLE web.orders OWNER TO loader")
+        loads.load(table(ORDERS), upsert([(1, 2, "y")]))
+        assert loads.orders() == [(1, "y", 2)]
+
+
+def test_a_schema_that_may_not_be_made(login: str, postgres_database: str) -> None:
+    name = psycopg.conninfo.conninfo_to_dict(postgres_database)["dbname"]
+    _as_superuser(postgres_database, f'REVOKE CREATE ON DATABASE "{name}" FROM loader')
+    with open_url(login).open() as session, pytest.raises(Forbidden) as refused:
+        session.prepare("web")
+    assert "Encountered error while attempting to create new schema." in str(refused.value)
+    assert "permission denied for database" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"password": "wrong"}, "password authentication failed"),
+        ({"user": "nobody-here"}, "password authentication failed"),
+        ({"database": "nowhere"}, 'database "nowhere" does not exist'),
+    ],
+)
+def test_a_refused_login_is_forbidden(
+    postgres_server: PostgresServer, change: dict[str, str], expected: str
+) -> None:
+    with pytest.raises(Forbidden, match=expected) as refused:
+        open_url(postgres_server.url(**change)).open()
+    assert "wrong" not in str(refused.value)
+    assert postgres_server.password not in str(refused.value)
+
+
+def test_too_many_connections_are_unavailable(login: str, postgres_database: str) -> None:
+    _as_superuser(postgres_database, "ALTER ROLE loader CONNECTION LIMIT 1")
+    with open_url(login).open(), pytest.raises(Unavailable, match="too many connections"):
+        open_url(login).open()
+
+
+def test_a_lock_of_somebody_else_is_waited_for_a_while(postgres_database: str) -> None:
+    with open_url(postgres_database + "?options=-c%20lock_timeout%3D1").open() as session:
+        session.prepare("web")
+        loads = Loads(session)
+        loads.create(ORDERS)
+        with psycopg.connect(postgres_database) as other:
+            other.execute("LOCK TABLE web.orders")
+            session.query("SET lock_timeout = '100ms'")
+            with pytest.raises(Unavailable, match="lock timeout"):
+                loads.load(table(ORDERS), upsert([(1, 1, "x")]))
+        loads.load(table(ORDERS), upsert([(1, 1, "x")]))
+        assert loads.orders() == [(1, "x", 1)]
+
+
+def test_a_broken_commit_is_unknown(postgres_database: str) -> None:
+    with open_url(postgres_database).open() as session:
+        session.prepare("web")
+        loads = Loads(session)
+        loads.create(ORDERS)
+        _as_superuser(
+            postgres_database,
+            """
+            CREATE FUNCTION web.die() RETURNS trigger LANGUAGE plpgsql AS
+              $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
+            CREATE CONSTRAINT TRIGGER die AFTER INSERT ON web.orders
+              DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION web.die()
+            """,
+        )
+        with pytest.raises(CommitUnknown):
+            loads.load(table(ORDERS), upsert([(1, 1, "x")]))
+        with pytest.raises(Unavailable):
+            session.held(LOG)
+    with open_url(postgres_database).open() as session:
+        assert session.held(LOG)[7, "orders"].position == 0
+        assert session.query("SELECT * FROM web.orders").rows == []
+
+
+def test_a_constraint_checked_at_commit_is_no_unknown(postgres_database: str) -> None:
+    with open_url(postgres_database).open() as session:
+        session.prepare("web")
+        loads = Loads(session)
+        loads.create(ORDERS)
+        session.query("ALTER TABLE web.orders ADD UNIQUE (a) DEFERRABLE INITIALLY DEFERRED")
+        with pytest.raises(Exception, match="duplicate key") as refused:
+            loads.load(table(ORDERS), upsert([(1, 1, "x"), (2, 1, "x")]))
+        assert type(refused.value).__name__ == "RowRefused"
+        assert session.held(LOG)[7, "orders"].position == 0
+
+
+def test_a_view_on_a_column_that_must_widen_stops_the_table(postgres_database: str) -> None:
+    from tests.integration.destinations.builders import column
+
+    from treadle.tables.model import ColumnType, WidenColumn
+
+    with open_url(postgres_database).open() as session:
+        session.prepare("web")
+        loads = Loads(session)
+        narrow = relation("orders", {"id": BIGINT, "v": BIGINT})
+        wide = relation("orders", {"id": BIGINT, "v": ColumnType.DOUBLE})
+        loads.create(narrow)
+        session.query("CREATE VIEW web.seen AS SELECT v FROM web.orders")
+        with pytest.raises(TableStopped, match="used by a view"):
+            loads.load(
+                table(wide),
+                changes=[WidenColumn("orders", column("v", ColumnType.DOUBLE), BIGINT)],
+            )
+
+
+def test_dropped_columns_count_towards_the_most_of_postgresql(postgres_database: str) -> None:
+    from tests.integration.destinations.builders import column
+
+    from treadle.destinations.protocol import RowRefused
+    from treadle.tables.model import AddColumn
+
+    names = [f"c{number:04}" for number in range(1595)]
+    with open_url(postgres_database).open() as session:
+        session.prepare("web")
+        loads = Loads(session)
+        full = relation("orders", {"id": BIGINT, **dict.fromkeys(names, TEXT)})
+        loads.create(full)
+        session.query("ALTER TABLE web.orders DROP COLUMN c0000")
+        with pytest.raises(RowRefused) as refused:
+            loads.load(table(full), changes=[AddColumn("orders", column("d"))])
+        assert refused.value.reason == "ERROR: too many columns"
+
+
+def test_a_stopped_server_is_unavailable_and_keeps_what_it_had() -> None:
+    try:
+        server = PostgresServer()
+    except NoServerError as error:
+        pytest.skip(str(error))
+    with server:
+        url = server.create_database()
+        session = open_url(url).open()
+        session.prepare("web")
+        loads = Loads(session)
+        loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
+        server.kill()
+        with pytest.raises(Unavailable):
+            loads.load(table(ORDERS), upsert([(1, 2, "y")]))
+        with pytest.raises(Unavailable):
+            open_url(url).open()
+        session.close()
+        server.start()
+        with open_url(url).open() as again:
+            assert Loads(again).orders() == [(1, "x", 1)]
+            assert again.held(LOG)[7, "orders"].position == 0
+
+
+# --- DuckDB ---------------------------------------------------------------------------------------
+
+HOLD = """
+    import sys, duckdb
+    connection = duckdb.connect(sys.argv[1])
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_file_held_by_another_process_is_unavailable(tmp_path: Path) -> None:
+    path = tmp_path / "data.duckdb"
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(HOLD), str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(Unavailable, match=rf"held by .*PID {holder.pid}"):
+            open_url(f"duckdb://{path}").open()
+        holder.communicate()
+    with open_url(f"duckdb://{path}").open() as session:
+        session.prepare("web")
+        assert session.held(LOG) == {}
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "data.duckdb"
+    path.write_text("something else, and long enough to look like a header" * 100)
+    with pytest.raises(OperatorFault, match="not a DuckDB database"):
+        open_url(f"duckdb://{path}").open()
+
+
+def test_a_directory_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(OperatorFault, match="make its directory first"):
+        open_url(f"duckdb://{tmp_path}/none/data.duckdb").open()
+
+
+def test_reading_before_the_first_load(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="does not exist yet"):
+        open_url(f"duckdb://{tmp_path}/data.duckdb").open(read_only=True)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_file_that_may_not_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(Forbidden, match="Permission denied"):
+        open_url(f"duckdb://{tmp_path}/data.duckdb").open()
+
+
+def test_a_query_reads_no_other_file(tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("a\n1\n")
+    with open_url(f"duckdb://{tmp_path}/data.duckdb").open() as session:
+        for statement in (
+            f"SELECT * FROM read_csv('{other}')",
+            f"ATTACH '{tmp_path}/other.duckdb'",
+            f"COPY (SELECT 1) TO '{tmp_path}/out.csv'",
+        ):
+            with pytest.raises(OperatorFault, match="disabled"):
+                session.query(statement)
+
+
+FULL_DISK = """
+    import resource, signal, sys
+    sys.path[:0] = sys.argv[2:]
+    from tests.integration.destinations.builders import *
+    from treadle.destinations.protocol import CommitUnknown, Unavailable
+    from treadle.destinations.registry import open_url
+
+    session = open_url("duckdb://" + sys.argv[1]).open()
+    session.prepare("web")
+    loads = Loads(session)
+    loads.create(ORDERS)
+    # From here on no file may grow past what it has: the write-ahead log cannot take the load.
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+    try:
+        loads.load(table(ORDERS), upsert([(n, 1, "x" * 500) for n in range(200)]))
+    except (CommitUnknown, Unavailable) as error:
+        print(type(error).__name__, flush=True)
+    import os
+    os._exit(0)
+"""
+
+
+def test_a_commit_the_disk_has_no_room_for(tmp_path: Path) -> None:
+    path = tmp_path / "data.duckdb"
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(FULL_DISK), str(path), str(Path.cwd()),
+         str(Path.cwd() / "src")],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.stdout.strip() == "CommitUnknown", done.stderr
+    with open_url(f"duckdb://{path}").open() as session:
+        assert session.held(LOG)[7, "orders"].position == 0
+        assert session.query("SELECT count(*) FROM web.orders").rows == [(0,)]
+
+
+KILLED = """
+    import os, sys
+    sys.path[:0] = sys.argv[2:]
+    from tests.integration.destinations.builders import *
+    from treadle.destinations.registry import open_url
+    from treadle.tables.model import CreateRelation
+
+    session = open_url("duckdb://" + sys.argv[1]).open()
+    session.prepare("web")
+    loads = Loads(session)
+    loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_committed_load_survives_a_killed_process(tmp_path: Path) -> None:
+    path = tmp_path / "data.duckdb"
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(KILLED), str(path), str(Path.cwd()),
+         str(Path.cwd() / "src")],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    with open_url(f"duckdb://{path}").open() as session:
+        assert Loads(session).orders() == [(1, "x", 1)]
+        assert session.held(LOG)[7, "orders"].position == 0
