@@ -1,0 +1,77 @@
+"""`/v2/import/status` with a real store."""
+
+import asyncio
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response
+from tests.servers.ingest import CLIENT, ImportServer
+
+from treadle.errors import TryLater
+from treadle.ingest.health import FAILURE_SECONDS, FRESH_SECONDS, Health
+from treadle.web import Json
+
+REQUEST = Request({"type": "http"})
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def said(response: Response) -> tuple[int, bytes]:
+    assert isinstance(response, Json)
+    return response.status_code, bytes(response.body)
+
+
+def test_status_names_a_destination_in_trouble_and_stays_ok(tmp_path: Path) -> None:
+    server = ImportServer(tmp_path)
+    store, clock = server.store, Clock()
+    row = store.set_default_destination(CLIENT, "postgres", "postgresql://u:secret@h/db", "h/db")
+    health = Health(store, version="1", revision="r", monotonic=clock)
+
+    async def test() -> None:
+        fine = b'{"name":"pipeline.gate","version":"1","revision":"r","status":"OK","reason":null}'
+        assert said(await health.status(REQUEST)) == (200, fine)
+        store.destination_trouble(row.id, "no route to host h, password secret")
+        assert said(await health.status(REQUEST)) == (200, fine)
+        clock.now += FRESH_SECONDS
+        status, body = said(await health.status(REQUEST))
+        assert status == 200
+        assert b'"status":"OK"' in body
+        assert row.name.encode() in body
+        assert b"secret" not in body
+        store.destination_trouble(row.id, None)
+        clock.now += FRESH_SECONDS
+        assert said(await health.status(REQUEST)) == (200, fine)
+
+    asyncio.run(test())
+    store.close()
+
+
+def test_a_failed_append_is_an_error_until_one_succeeds_or_none_is_tried(tmp_path: Path) -> None:
+    server = ImportServer(tmp_path)
+    clock = Clock()
+    health = Health(server.store, version="1", revision="r", monotonic=clock)
+
+    async def status() -> int:
+        clock.now += FRESH_SECONDS
+        return (await health.status(REQUEST)).status_code
+
+    async def test() -> None:
+        assert await status() == 200
+        health.failed(TryLater("no space left on device"))
+        code, body = said(await health.status(REQUEST))
+        assert code == 503
+        assert b'"status":"ERROR","reason":"no space left on device"' in body
+        health.took()
+        assert await status() == 200
+        health.failed(TryLater("no space left on device"))
+        assert await status() == 503
+        clock.now += FAILURE_SECONDS
+        assert await status() == 200
+
+    asyncio.run(test())
+    server.store.close()
