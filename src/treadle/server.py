@@ -51,7 +51,7 @@ KEEP_ALIVE_SECONDS = 75
 that the server closed under them (import-api.md 4)."""
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
-LOCK_SECONDS_MAX = 10.0
+LOCK_SECONDS_MAX = 5.0
 """How long to wait for the processes of a killed server to let go of the data directory."""
 FIRST_ACCOUNT = "default"
 
@@ -236,7 +236,7 @@ def _worker(config: Config, descriptor: int) -> None:
     with socket.socket(fileno=descriptor) as listening:
         server = uvicorn.Server(
             uvicorn.Config(
-                worker_app(config, store),
+                worker_app(config, store, _say_ready),
                 loop="uvloop",
                 http="httptools",
                 lifespan="on",
@@ -256,8 +256,8 @@ def _worker(config: Config, descriptor: int) -> None:
     store.close()
 
 
-def worker_app(config: Config, store: Store) -> Starlette:
-    """Everything one worker answers."""
+def worker_app(config: Config, store: Store, ready: Callable[[], None]) -> Starlette:
+    """Everything one worker answers; calls `ready` once it does."""
     log = LocalAppender(config.log_path)
     ingest = Ingest(store, log)
     control = control_app(
@@ -267,8 +267,7 @@ def worker_app(config: Config, store: Store) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await ingest.start()
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
+        ready()
         try:
             yield
         finally:
@@ -303,13 +302,14 @@ def _loader(config: Config) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     _when_the_supervisor_is_gone(stop.set)
 
-    def ready() -> None:
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
-
     store = open_store(config)
-    loader_of(config, store).run(stop, ready)
+    loader_of(config, store).run(stop, _say_ready)
     store.close()
+
+
+def _say_ready() -> None:
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
 
 
 def _when_the_supervisor_is_gone(stop: Callable[[], None]) -> None:

@@ -62,7 +62,7 @@ def test_a_second_server_on_the_same_folder(tmp_path: Path) -> None:
 def test_an_unknown_flag_or_setting_names_the_nearest(tmp_path: Path) -> None:
     assert "--workers" in refusal(tmp_path / "data", "--worker", "2")
     assert "TREADLE_WORKERS" in refusal(tmp_path / "data", TREADLE_WORKER="2")
-    assert "postgresql" in refusal(tmp_path / "data", "--destination", "postgress://h/d")
+    assert "postgres://" in refusal(tmp_path / "data", "--destination", "postgress://h/d")
 
 
 def test_a_destination_that_is_down_at_start_and_comes_back(tmp_path: Path) -> None:

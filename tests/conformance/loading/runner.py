@@ -61,7 +61,10 @@ class Rig:
         listening = socket.create_server(("127.0.0.1", 0))
         server = uvicorn.Server(
             uvicorn.Config(
-                worker_app(self.config, self.store), log_config=None, lifespan="on", loop="asyncio"
+                worker_app(self.config, self.store, lambda: None),
+                log_config=None,
+                lifespan="on",
+                loop="asyncio",
             )
         )
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
@@ -111,7 +114,7 @@ def run(rig: Rig, case: Mapping[str, Any]) -> list[str]:
     statuses: list[int] = []
     for number, step in enumerate(case["loads"], 1):
         if isinstance(step, Mapping):
-            warehouse.run(step["sql"][warehouse.name])
+            warehouse.run(_statement(case["id"], number, step["sql"], warehouse.name))
             continue
         for request in step:
             path, body = _request(request)
@@ -131,6 +134,27 @@ def run(rig: Rig, case: Mapping[str, Any]) -> list[str]:
     if "webhook" in expected:
         said += _webhooks(rig, source_id, expected["webhook"])
     return said + differences(expected, warehouse)
+
+
+REPLACED = {
+    ("L48", 2, "duckdb"): "CREATE TABLE u (_sdc_batched_at TIMESTAMPTZ, "
+    "_sdc_received_at TIMESTAMPTZ, _sdc_sequence BIGINT, _sdc_table_version BIGINT, a BIGINT, "
+    "id BIGINT PRIMARY KEY); INSERT INTO u SELECT * EXCLUDE (a__st) FROM t; "
+    "DROP TABLE t; ALTER TABLE u RENAME TO t",
+    ("L49", 2, "duckdb"): "CREATE TABLE u (_sdc_batched_at TIMESTAMPTZ, "
+    "_sdc_received_at TIMESTAMPTZ, _sdc_table_version BIGINT, a BIGINT, id BIGINT PRIMARY KEY); "
+    "INSERT INTO u SELECT * EXCLUDE (_sdc_sequence) FROM t; "
+    "DROP TABLE t; ALTER TABLE u RENAME TO t",
+}
+"""(case, step, destination) -> another statement with the same effect.
+
+DuckDB refuses `ALTER TABLE ... DROP COLUMN` for a column before one that is in the primary key
+("an index depends on a column after it"), so there a user has to rebuild the table.
+"""
+
+
+def _statement(case_id: str, step: int, statements: Mapping[str, str], destination: str) -> str:
+    return REPLACED.get((case_id, step, destination), statements[destination])
 
 
 def _request(request: Mapping[str, Any]) -> tuple[str, str]:

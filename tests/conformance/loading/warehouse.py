@@ -59,7 +59,8 @@ def plain(value: Any) -> Any:
             at = value.astimezone(UTC).isoformat().replace("+00:00", "Z")
             return at.replace(".000000Z", "Z")
         case Decimal():
-            return format(value.normalize(), "f")
+            text = format(value, "f")
+            return text.rstrip("0").rstrip(".") if "." in text else text
         case _:
             return value
 
@@ -121,6 +122,12 @@ class Postgres:
         )
 
 
+def _rows(result: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:
+    """By way of Arrow, whose timestamps need no further library in Python."""
+    columns = result.to_arrow_table().columns
+    return [tuple(map(plain, row)) for row in zip(*(c.to_pylist() for c in columns), strict=True)]
+
+
 class DuckDB:
     """A schema of a DuckDB file."""
 
@@ -148,7 +155,7 @@ class DuckDB:
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         with self._connection() as connection:
-            return [tuple(map(plain, row)) for row in connection.execute(statement).fetchall()]
+            return _rows(connection.execute(statement))
 
     def tables(self) -> dict[str, Found]:
         with self._connection() as connection:
@@ -169,9 +176,9 @@ class DuckDB:
             [self._schema, name],
         ).fetchall()
         quoted = '"' + name.replace('"', '""') + '"'
-        rows = connection.execute(f"SELECT * FROM {quoted}").fetchall()
+        rows = _rows(connection.execute(f"SELECT * FROM {quoted}"))
         return Found(
             [(column, LOGICAL.get(kind.lower(), kind)) for column, kind in columns],
             frozenset(column for (column,) in key),
-            [tuple(map(plain, row)) for row in rows],
+            rows,
         )
