@@ -1,0 +1,235 @@
+"""Accounts, sources and tokens on a real store."""
+
+import hashlib
+import io
+import stat
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tests.integration.cli.conftest import Treadle
+
+from treadle.store.secrets import load_key
+from treadle.store.store import Store
+
+
+@pytest.fixture
+def store(data: Path, treadle: Treadle) -> Iterator[Store]:
+    """The store of the data folder, open beside the commands, with one account."""
+    assert treadle("account create --name One").code == 0
+    opened = Store.open(f"sqlite:///{data}/store.sqlite", load_key(data / "secret.key"))
+    with closing(opened):
+        yield opened
+
+
+def sha256(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
+
+
+def test_the_first_account_makes_the_data_folder(data: Path, treadle: Treadle) -> None:
+    made = treadle("account create --json").json
+    assert list(made) == ["stitch_client_id", "access_token"]
+    assert made["stitch_client_id"] == 1
+    assert made["access_token"].startswith("ac_")
+    assert stat.S_IMODE(data.stat().st_mode) == 0o700
+
+
+def test_accounts_and_their_tokens(store: Store, treadle: Treadle) -> None:
+    done = treadle("account create --name Two --client-id 116078")
+    lines = dict(line.split(": ") for line in done.out.splitlines())
+    assert lines["stitch_client_id"] == "116078"
+    token = lines["access_token"].removesuffix("  (shown this once)")
+    account = store.account_by_token(token)
+    assert account is not None
+    assert (account.id, account.name) == (116078, "Two")
+
+    listed = treadle("account list --json").json
+    assert [(a["stitch_client_id"], a["name"]) for a in listed] == [(1, "One"), (116078, "Two")]
+    assert "116078" in treadle("account list").out
+
+    second = treadle("account token create --account 116078 --description CI --json").json
+    account = store.account_by_token(second["access_token"])
+    assert account is not None
+    assert account.id == second["stitch_client_id"] == 116078
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("account create --client-id 1", "treadle: The client id 1 belongs to an account already."),
+        ("account create --client-id x", "treadle: --client-id is to be a whole number above 0,"),
+        ("account create --client-id 0", "treadle: --client-id is to be a whole number above 0,"),
+        ("account token create --account 7", "treadle: There is no account '7'; there is 1 (One)."),
+        ("source pause nix", "treadle: There is no source yet; make one with `treadle source crea"),
+        ("token list 9", "treadle: There is no source yet; make one with `treadle source create"),
+    ],
+)
+def test_errors_say_what_to_do(line: str, said: str, store: Store, treadle: Treadle) -> None:
+    done = treadle(line)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(said)
+    assert done.err.count("\n") == 1
+
+
+def test_a_folder_without_data_is_not_filled(data: Path, treadle: Treadle) -> None:
+    for line in ("account list", "source list", "source create x", "token list x"):
+        done = treadle(line)
+        assert done.code == 2
+        assert f"There is no treadle data in {data};" in done.err
+    assert not data.exists()
+
+
+def test_another_key_is_refused(data: Path, store: Store, treadle: Treadle) -> None:
+    (data / "secret.key").write_text("0" * 64 + "\n")
+    done = treadle("account list")
+    assert done.code == 2
+    assert "key" in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_the_key_may_come_from_the_environment(
+    data: Path, treadle: Treadle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TREADLE_SECRET_KEY", "ab" * 32)
+    assert treadle("account create").code == 0
+    assert not (data / "secret.key").exists()
+    assert treadle("account list").code == 0
+
+
+def test_a_source_is_made_with_a_token_that_pushes(store: Store, treadle: Treadle) -> None:
+    made = treadle("source create --json", "Import API").json
+    assert (made["name"], made["display_name"]) == ("import_api", "Import API")
+    pusher = store.pusher(sha256(made["access_token"]))
+    assert pusher is not None
+    assert (pusher.source_id, pusher.account_id, pusher.active) == (made["source_id"], 1, True)
+    # Asked for, so it does not give way to later ones as a token made unasked would.
+    (token,) = store.tokens(made["source_id"])
+    assert (token.id, token.bootstrap) == (made["token_id"], False)
+    shown = treadle("source create Orders").out.splitlines()
+    assert [line.split(": ")[0] for line in shown] == [
+        "stitch_client_id",
+        "source_id",
+        "name",
+        "access_token",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("####",), "The name '', made from '####', cannot be a schema: "),
+        (("2019 orders",), "The name '2019_orders', made from '2019 orders', cannot be a schema: "),
+        (("x", "--name", "Bad Name"), "The name 'Bad Name' cannot be a schema: "),
+        (("IMPORT-API",), "There is a source with the name 'import_api' already; "),
+        (("Orders", "--account", "9"), "There is no account '9'; there is 1 (One)."),
+    ],
+)
+def test_a_source_that_cannot_be_made(
+    words: tuple[str, ...], said: str, store: Store, treadle: Treadle
+) -> None:
+    assert treadle("source create", "Import API").code == 0
+    done = treadle("source create", *words)
+    assert done.code == 2
+    assert said in done.err
+    assert len(store.sources()) == 1
+
+
+def test_pause_unpause_delete(store: Store, treadle: Treadle) -> None:
+    made = treadle("source create --json Orders").json
+    number = made["source_id"]
+
+    def state() -> str:
+        (row,) = treadle("source list --deleted --json").json
+        pusher = store.pusher(sha256(made["access_token"]))
+        assert pusher is not None
+        assert pusher.active == (row["state"] == "active")
+        return str(row["state"])
+
+    assert state() == "active"
+    assert treadle("source pause orders").out == f"Source orders ({number}) is paused.\n"
+    assert state() == "paused"
+    assert treadle(f"source unpause {number}").out == f"Source orders ({number}) is active.\n"
+    assert state() == "active"
+    done = treadle("source delete orders --yes")
+    assert done.out == f"Deleted source orders ({number}); its tables stay.\n"
+    assert state() == "deleted"
+    assert treadle("source list --json").json == []
+    assert "There is no source yet" in treadle("source pause orders").err
+
+
+def test_deleting_asks_first(
+    store: Store, treadle: Treadle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    treadle("source create Orders")
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    done = treadle("source delete orders")
+    assert done.code == 2
+    assert "cannot be undone; add --yes to do it" in done.err
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda _: "n")
+    assert treadle("source delete orders").out == ""
+    assert store.sources()[0].deleted_at is None
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    assert treadle("source delete orders").out.startswith("Deleted source orders")
+    assert store.sources()[0].deleted_at is not None
+
+
+def test_a_source_is_named_within_its_account(store: Store, treadle: Treadle) -> None:
+    treadle("account create --name Two")
+    ids = [
+        treadle(f"source create Orders --json --account {account}").json["source_id"]
+        for account in ("One", "2")
+    ]
+    done = treadle("source pause orders")
+    assert done.code == 2
+    assert f"give an id: {ids[0]} (account 1), {ids[1]} (account 2)." in done.err
+    assert treadle("source pause orders --account Two").code == 0
+    assert [source.active for source in store.sources()] == [True, False]
+    assert "say which with --account: 1 (One), 2 (Two)." in treadle("source create x").err
+    (row,) = treadle("source list --json --account 2").json
+    assert row["id"] == ids[1]
+
+
+def test_tokens(store: Store, treadle: Treadle, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = treadle("source create Orders --json").json["token_id"]
+    made = treadle("token create orders --json").json
+    pusher = store.pusher(sha256(made["access_token"]))
+    assert pusher is not None
+    assert pusher.token_id == made["token_id"]
+    assert [row["token_id"] for row in treadle("token list orders --json").json] == [
+        first,
+        made["token_id"],
+    ]
+    assert made["access_token"] not in treadle("token list orders").out
+
+    done = treadle("token create orders")
+    assert done.code == 2
+    assert f"has 2 active tokens ({first} and {made['token_id']})" in done.err
+    assert "`treadle token revoke orders TOKEN_ID`" in done.err
+
+    assert treadle(f"token revoke orders {first}").out == f"Revoked token {first} of orders.\n"
+    again = treadle(f"token revoke orders {first}")
+    assert again.code == 2
+    assert f"The source orders has no active token {first};" in again.err
+
+    old = "0123456789abcdef" * 4
+    monkeypatch.setattr("sys.stdin", io.StringIO(old + "\n"))
+    done = treadle("token import orders")
+    assert done.code == 0
+    assert old not in done.out
+    pusher = store.pusher(sha256(old))
+    assert pusher is not None
+    assert pusher.source_id == made["source_id"]
+
+
+@pytest.mark.parametrize("line", ["", "two words\n", "täg\n"])
+def test_a_token_that_is_none_is_not_imported(
+    line: str, store: Store, treadle: Treadle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    treadle("source create Orders")
+    monkeypatch.setattr("sys.stdin", io.StringIO(line))
+    done = treadle("token import orders")
+    assert done.code == 2
+    assert "is to be one line without blanks" in done.err
+    assert len(store.tokens(store.sources()[0].id)) == 1
