@@ -6,7 +6,7 @@ came with, so a field of one type is one column, as it will be in the destinatio
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import compress
+from itertools import chain, compress
 from operator import itemgetter
 from typing import Any
 
@@ -175,9 +175,9 @@ def _joined(pieces: Sequence[tuple[int, Frame]]) -> Frame:
         first.path,
         first.source_name,
         size,
-        [offset + row for offset, frame in pieces for row in frame.root],
+        list(chain.from_iterable(map(offset.__add__, frame.root) for offset, frame in pieces)),
         tuple(
-            [value for _, frame in pieces for value in frame.levels[number]]
+            list(chain.from_iterable(frame.levels[number] for _, frame in pieces))
             for number in range(len(first.levels))
         ),
     )
@@ -187,7 +187,7 @@ def _joined(pieces: Sequence[tuple[int, Frame]]) -> Frame:
             names.setdefault(folded, {}).update(dict.fromkeys(each.columns))
     for folded, types in names.items():
         columns: dict[ColumnType, Sequence[Any]] = {
-            type_: [value for _, frame in pieces for value in _column(frame, folded, type_)]
+            type_: list(chain.from_iterable(_column(frame, folded, type_) for _, frame in pieces))
             for type_ in types
         }
         named = next(f.fields[folded].name for _, f in pieces if folded in f.fields)

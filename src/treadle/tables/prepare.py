@@ -13,17 +13,20 @@ from typing import Any, NamedTuple
 from treadle.records import reading
 from treadle.records.message import Batch
 from treadle.tables import instants, names
-from treadle.tables.frame import Frame, take
+from treadle.tables.frame import Frame, concatenate, take
 from treadle.tables.model import ColumnType, Options, Rejection
 from treadle.tables.names import Namer
 from treadle.tables.profile import Profile
 from treadle.tables.schema import compiled
-from treadle.tables.typing import BY_VALUE, TRANSIT, Typing
-from treadle.tables.walk import Setting, Walk
+from treadle.tables.typing import BY_VALUE, TRANSIT
+from treadle.tables.walk import LeftOut, Setting, Walk
 from treadle.tables.winners import winners
 
 RECORD_BYTES_MAX = 64 * 1024
 """How much of a rejected record is kept (loading.md 8.1)."""
+
+WALKED_TOGETHER = 2048
+"""Records flattened at a time: few enough to stay in the processor's cache meanwhile."""
 
 
 class Arrival(NamedTuple):
@@ -189,8 +192,8 @@ def prepare(
         return prepared
     bad: dict[At, str] = dict(prepared._refused)
     left_out: dict[tuple[str, str], At] = {}
-    for slice_ in _slices(arrivals):
-        _prepare_slice(prepared, slice_, namer, bad, left_out)
+    for part in _slices(prepared, namer):
+        part.finish(prepared, bad, left_out)
     prepared.rejections = (
         *_rejections(arrivals, bad, table_name),
         *(
@@ -216,28 +219,128 @@ class _Same(NamedTuple):
     schema: bytes
 
 
-@dataclass(slots=True)
 class _Slice:
-    same: _Same
-    records: list[dict[str, Any]] = field(default_factory=list)
-    entries: list[int] = field(default_factory=list)
-    indexes: list[int] = field(default_factory=list)
-    sequences: list[int] = field(default_factory=list)
-    received: list[int] = field(default_factory=list)
-    extracted: list[str | None] = field(default_factory=list)
+    """Records that share their typing, walked some at a time while they are in the cache."""
+
+    def __init__(self, same: _Same, namer: Namer, prepared: Prepared) -> None:
+        plain = TRANSIT if same.form == "transit" else BY_VALUE
+        typing = compiled(same.schema).typing if same.form == "schema" else plain
+        self._setting = Setting(
+            namer, prepared.table_name, prepared.source_name, frozenset(same.keys), typing, plain
+        )
+        self._same = same
+        self._namer = namer
+        self._waiting: list[dict[str, Any]] = []
+        self._pieces: list[list[Frame]] = []
+        self._walked = 0
+        self._bad: dict[int, str] = {}
+        self._left_out: list[tuple[int, LeftOut]] = []
+        self._nul_removed = 0
+        self._entries: list[int] = []
+        self._indexes: list[int] = []
+        self._sequences: list[int] = []
+        self._received: list[int] = []
+        self._extracted: list[str | None] = []
+
+    def take(
+        self, entry: int, arrival: Arrival, records: list[dict[str, Any]], indexes: Sequence[int]
+    ) -> None:
+        """Some of an entry's records."""
+        batch = arrival.batch
+        count = len(indexes)
+        everything = count == len(records)
+        before = len(self._entries)
+        self._waiting += records if everything else map(records.__getitem__, indexes)
+        self._entries += repeat(entry, count)
+        self._indexes += indexes
+        self._sequences += (
+            batch.sequences if everything else map(batch.sequences.__getitem__, indexes)
+        )
+        self._received += repeat(arrival.received_at, count)
+        if batch.extracted is not None:
+            self._extracted += repeat(None, before - len(self._extracted))
+            self._extracted += map(batch.extracted.__getitem__, indexes)
+        while len(self._waiting) >= WALKED_TOGETHER:
+            self._walk(self._waiting[:WALKED_TOGETHER])
+            del self._waiting[:WALKED_TOGETHER]
+
+    def _walk(self, records: list[dict[str, Any]]) -> None:
+        walk = Walk(self._setting, records).run()
+        self._pieces.append(walk.frames)
+        self._bad.update((self._walked + row, why) for row, why in walk.bad.items())
+        self._left_out += ((self._walked, left) for left in walk.left_out)
+        self._nul_removed += walk.nul_removed
+        self._walked += len(records)
+
+    def finish(
+        self, prepared: Prepared, bad: dict[At, str], left_out: dict[tuple[str, str], At]
+    ) -> None:
+        """Give the group, what is rejected and what is left out."""
+        if self._waiting:
+            self._walk(self._waiting)
+            self._waiting = []
+        if not self._pieces:
+            return
+        profile = self._namer.profile
+        frames = concatenate(self._pieces, profile.fold)
+        self._pieces = []
+        keys, incomplete = _keys(self._namer, self._same.keys, frames[0])
+        for row in incomplete:
+            self._bad.setdefault(row, incomplete[row])
+        if prepared._refused:
+            for row, at in enumerate(map(At, self._entries, self._indexes)):
+                if at in prepared._refused:
+                    self._bad.setdefault(row, prepared._refused[at])
+        for row, why in self._bad.items():
+            bad[self._at(row)] = why
+        for base, left in self._left_out:
+            first = next((base + r for r in left.rows if base + r not in self._bad), None)
+            if first is not None:
+                place = (left.table_name, left.reason)
+                left_out[place] = min(left_out.get(place, self._at(first)), self._at(first))
+        prepared.nul_removed += self._nul_removed
+        _put_extracted(frames[0], self._extracted, profile)
+        group = Group(
+            self._same.segment,
+            self._same.version,
+            keys,
+            frames,
+            self._entries,
+            self._indexes,
+            self._sequences,
+            self._received,
+        )
+        if self._bad:
+            group = group.only([row for row in range(group.size) if row not in self._bad])
+            group.keys = _keys(self._namer, self._same.keys, group.frames[0])[0]
+        if not group.size:
+            return
+        if keys and all(len(key.types) == 1 for key in group.keys):
+            group = without_losers(group, prepared.options, prepared.duplicates)
+        prepared.groups.append(group)
+
+    def _at(self, row: int) -> At:
+        return At(self._entries[row], self._indexes[row])
 
 
-def _slices(arrivals: Sequence[Arrival]) -> list[_Slice]:
+def _slices(prepared: Prepared, namer: Namer) -> list[_Slice]:
     slices: dict[_Same, _Slice] = {}
+
+    def slice_of(same: _Same) -> _Slice:
+        part = slices.get(same)
+        if part is None:
+            part = slices[same] = _Slice(same, namer, prepared)
+        return part
+
     segment = 0
-    for entry, arrival in enumerate(arrivals):
+    for entry, arrival in enumerate(prepared.arrivals):
         batch = arrival.batch
         exact = batch.form == "schema" and compiled(batch.schema).exact
         records = reading.read(batch, exact=exact) if len(batch) else []
         keys = tuple(sorted(set(batch.key_names)))
         if isinstance(batch.versions, int) and not batch.activations:
             same = _Same(segment, batch.versions, keys, batch.form, batch.schema)
-            _extend(slices, same, entry, arrival, records, range(len(records)))
+            slice_of(same).take(entry, arrival, records, range(len(records)))
             continue
         versions = (
             [batch.versions] * len(records) if isinstance(batch.versions, int) else batch.versions
@@ -252,85 +355,8 @@ def _slices(arrivals: Sequence[Arrival]) -> list[_Slice]:
             parts.setdefault(same, []).append(index)
         segment += len(activations)
         for same, indexes in parts.items():
-            _extend(slices, same, entry, arrival, records, indexes)
+            slice_of(same).take(entry, arrival, records, indexes)
     return list(slices.values())
-
-
-def _extend(
-    slices: dict[_Same, _Slice],
-    same: _Same,
-    entry: int,
-    arrival: Arrival,
-    records: list[dict[str, Any]],
-    indexes: Sequence[int],
-) -> None:
-    part = slices.get(same)
-    if part is None:
-        part = slices[same] = _Slice(same)
-    batch = arrival.batch
-    everything = len(indexes) == len(records)
-    count = len(indexes)
-    before = len(part.entries)
-    part.records += records if everything else map(records.__getitem__, indexes)
-    part.entries += repeat(entry, count)
-    part.indexes += indexes
-    part.sequences += batch.sequences if everything else map(batch.sequences.__getitem__, indexes)
-    part.received += repeat(arrival.received_at, count)
-    if batch.extracted is not None:
-        part.extracted += repeat(None, before - len(part.extracted))
-        part.extracted += map(batch.extracted.__getitem__, indexes)
-
-
-def _prepare_slice(
-    prepared: Prepared,
-    part: _Slice,
-    namer: Namer,
-    bad: dict[At, str],
-    left_out: dict[tuple[str, str], At],
-) -> None:
-    same = part.same
-    plain = TRANSIT if same.form == "transit" else BY_VALUE
-    typing: Typing = compiled(same.schema).typing if same.form == "schema" else plain
-    walk = Walk(
-        Setting(
-            namer, prepared.table_name, prepared.source_name, frozenset(same.keys), typing, plain
-        ),
-        part.records,
-    ).run()
-    keys = _keys(namer, same.keys, walk)
-    rows_bad = dict(walk.bad)
-    where = list(map(At, part.entries, part.indexes)) if rows_bad or bad else []
-    for row, at in enumerate(where):
-        if at in prepared._refused:
-            rows_bad.setdefault(row, prepared._refused[at])
-    for row, why in rows_bad.items():
-        bad[where[row]] = why
-    for left in walk.left_out:
-        first = next((row for row in left.rows if row not in rows_bad), None)
-        if first is not None:
-            at = At(part.entries[first], part.indexes[first])
-            known = left_out.setdefault((left.table_name, left.reason), at)
-            left_out[left.table_name, left.reason] = min(known, at)
-    prepared.nul_removed += walk.nul_removed
-    _put_extracted(walk.frames[0], part, namer)
-    group = Group(
-        same.segment,
-        same.version,
-        keys,
-        walk.frames,
-        part.entries,
-        part.indexes,
-        part.sequences,
-        part.received,
-    )
-    if rows_bad:
-        group = group.only([row for row in range(group.size) if row not in rows_bad])
-        group.keys = _keys(namer, same.keys, walk, group.frames[0])
-    if not group.size:
-        return
-    if keys and all(len(key.types) == 1 for key in group.keys):
-        group = without_losers(group, prepared.options, prepared.duplicates)
-    prepared.groups.append(group)
 
 
 def without_losers(group: Group, options: Options, duplicates: dict[int, int]) -> Group:
@@ -348,35 +374,32 @@ def without_losers(group: Group, options: Options, duplicates: dict[int, int]) -
     return group.only(kept)
 
 
-def _keys(
-    namer: Namer, sent: Sequence[str], walk: Walk, root: Frame | None = None
-) -> tuple[Key, ...]:
-    """Key columns by name; reports records without a value in one as rejected."""
-    frame = walk.frames[0] if root is None else root
+def _keys(namer: Namer, sent: Sequence[str], root: Frame) -> tuple[tuple[Key, ...], dict[int, str]]:
+    """Key columns by name; and rows without a value in one, with the reason."""
     keys = []
+    incomplete: dict[int, str] = {}
     for literal in sent:
         name = namer.field(None, literal)
-        known = frame.fields.get(name.folded)
+        known = root.fields.get(name.folded)
         types = frozenset(known.columns) if known is not None else frozenset()
         keys.append(Key(name.folded, name.full if known is None else known.name, types))
-        if root is None:
-            missing: Sequence[int] = range(frame.size)
-            if known is not None:
-                if len(types) == 1 and None not in next(iter(known.columns.values())):
-                    continue
-                held = zip(*known.columns.values(), strict=True)
-                missing = [row for row, v in enumerate(held) if v.count(None) == len(v)]
-            for row in missing:
-                walk.bad.setdefault(row, f"Key field {name.full} holds no single value")
-    return tuple(sorted(keys, key=lambda key: names.byte_order(key.name)))
+        missing: Sequence[int] = range(root.size)
+        if known is not None:
+            if len(types) == 1 and None not in next(iter(known.columns.values())):
+                continue
+            held = zip(*known.columns.values(), strict=True)
+            missing = [row for row, v in enumerate(held) if v.count(None) == len(v)]
+        for row in missing:
+            incomplete.setdefault(row, f"Key field {name.full} holds no single value")
+    return tuple(sorted(keys, key=lambda key: names.byte_order(key.name))), incomplete
 
 
-def _put_extracted(root: Frame, part: _Slice, namer: Namer) -> None:
+def _put_extracted(root: Frame, texts: Sequence[str | None], profile: Profile) -> None:
     """`time_extracted` of the messages as `_sdc_extracted_at`, unless the record has its own."""
-    if not part.extracted:
+    if not texts:
         return
-    column = [*map(_moment, part.extracted), *repeat(None, root.size - len(part.extracted))]
-    folded = namer.profile.fold(names.EXTRACTED_AT)
+    column = [*map(_moment, texts), *repeat(None, root.size - len(texts))]
+    folded = profile.fold(names.EXTRACTED_AT)
     own = root.fields.get(folded)
     if own is not None:
         held = list(zip(*own.columns.values(), strict=True))

@@ -181,7 +181,7 @@ def moments(column: Column, sink: Sink) -> Column:
             shown: object = instants.text(number)
         else:
             number = value.microseconds
-            shown = value
+            shown = _received(value)
         if not sink.profile.timestamp_min_us <= number <= sink.profile.timestamp_max_us:
             sink.fail(row, _timestamp(sink, shown))
             return None

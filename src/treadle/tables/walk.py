@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain, compress, repeat
+from operator import itemgetter
 from types import NoneType
 from typing import Any
 
@@ -188,7 +189,7 @@ class Walk:
         parts = [self._namer.field(prefix, key, keyless) for key in keys]
         top = not frame.path and prefix is None
         if len({part.folded for part in parts}) < len(parts):
-            self._siblings(frame, parts, columns := list(columns))
+            self._siblings(frame, parts, columns)
         tasks = [
             (
                 frame,
@@ -445,21 +446,21 @@ def _first_reason(setting: Setting, record: dict[str, Any]) -> str:
     return Walk(setting, [record]).run().bad[0]
 
 
-def _transposed(column: Column) -> tuple[Sequence[str], Sequence[Column] | Iterator[Column]]:
+def _transposed(column: Column) -> tuple[list[str], list[Column]]:
     """Keys in order of appearance, and for each its values, None where it is missing."""
-    objects = [each for each in column if each is not None] if None in column else column
-    shapes = dict.fromkeys(map(tuple, objects))
-    if len(shapes) == 1:
-        keys: tuple[str, ...] = next(iter(shapes))
-        if len(objects) < len(column):
-            gap = dict.fromkeys(keys)
-            column = [gap if each is None else each for each in column]
-        return keys, zip(*map(dict.values, column), strict=True)
-    keys = tuple(dict.fromkeys(chain.from_iterable(shapes)))
-    if len(objects) < len(column):
-        empty: dict[str, Any] = {}
-        column = [empty if each is None else each for each in column]
-    return keys, [[each.get(key) for each in column] for key in keys]
+    first = next(value for value in column if value is not None)
+    keys = list(first)
+    if None in column:
+        gap = dict.fromkeys(keys)
+        column = [gap if value is None else value for value in column]
+    # Objects as long as the first that have its keys have no other.
+    if set(map(len, column)) == {len(keys)}:
+        try:
+            return keys, [list(map(itemgetter(key), column)) for key in keys]
+        except KeyError:
+            pass
+    keys = list(dict.fromkeys(chain.from_iterable(dict.fromkeys(map(tuple, column)))))
+    return keys, [[value.get(key) for value in column] for key in keys]
 
 
 def _typing(shape: Shape, key: str, plain: Typing) -> Typing:

@@ -77,14 +77,14 @@ class Executor:
         fold = self.profile.fold
         text = self.catalogue.get(fold(name))
         table = None if text is None else codec.load(text)
-        names = [name]
+        names: list[str] = [name]
         if table is not None:
             names = [table.name, *(relation.name for relation in table.relations)]
-        folded = set(map(fold, names))
+        wanted = set(map(fold, names))
         physical = {
             n: Physical(dict(held.columns), frozenset(held.key))
             for n, held in self.live.items()
-            if fold(n) in folded or (table is None and fold(n).startswith(fold(name) + "__"))
+            if fold(n) in wanted or (table is None and fold(n).startswith(fold(name) + "__"))
         }
         return TableState(self.revisions.get(fold(name), 0), table, physical)
 
@@ -177,8 +177,8 @@ class Executor:
                 row[change.new] = row.pop(change.old, None)
         elif isinstance(change, AddColumn):
             held = place[change.relation]
-            folded = set(map(self.profile.fold, held.columns))
-            assert self.profile.fold(change.column.name) not in folded, change
+            taken = set(map(self.profile.fold, held.columns))
+            assert self.profile.fold(change.column.name) not in taken, change
             held.columns[change.column.name] = change.column.type
         elif isinstance(change, WidenColumn):
             held = place[change.relation]
