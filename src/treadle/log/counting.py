@@ -140,7 +140,7 @@ def stretch(connection: sqlite3.Connection, table_id: int, after: int, last: int
 
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether SQLite found something that it never wrote."""
-    return code_of(error) == sqlite3.SQLITE_CORRUPT
+    return code_of(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_TOOBIG)
 
 
 def _counted(rows: Iterable[tuple[int, int, int, int, int, int]]) -> list[Counted]:

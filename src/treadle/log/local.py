@@ -7,23 +7,20 @@ wait for them.
 import asyncio
 import queue
 import sqlite3
-import struct
 import threading
 import time
-import zlib
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from treadle.errors import Defect, OperatorFault, TreadleError, TryLater
 from treadle.log import sql
-from treadle.log.codec import Codec, checksum
 from treadle.log.counting import Counts, is_damage
 from treadle.log.disk import Connect, connect, open_log, read_end, transaction, translated
 from treadle.log.group import GroupWriter
 from treadle.log.protocol import Backlog, Damaged, Entry, NewEntry
+from treadle.log.rows import Rows, whole
 
 # Payload bytes that may wait for the disk before appends are turned away. A disk that takes
 # 10 MB/s of compressed entries works this off in about half a second.
@@ -41,10 +38,6 @@ TRIM_ENTRIES: Final = 1000
 
 # Between two such transactions, so that appends get their turn.
 TRIM_PAUSE_S: Final = 0.002
-
-
-# A row of `sql.READ` and `sql.FIND`. What a damaged file holds in a column may be anything.
-Row = tuple[int, Any, Any, Any, Any, Any, Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +198,7 @@ class LocalReader:
 
     def __init__(self, path: Path, *, connect: Connect = connect) -> None:
         self._connection, self._lock, self._log_id = open_log(path, connect, durable=False)
-        self._codec = Codec()
+        self._rows = Rows(self._connection)
         self._marks: dict[tuple[int, str], int] = {}
         self._ids: dict[tuple[int, str], int] = {}
         self._counts = Counts(self._connection)
@@ -235,27 +228,19 @@ class LocalReader:
             table_id = self._table_id(source_id, table_name)
             if table_id is None:
                 return found
-            rows = self._rows(table_id, source_id, table_name, after)
-            for row in rows:
+            for row in self._rows.of_table(table_id, source_id, table_name, after):
                 if not isinstance(row, Damaged):
-                    records += _whole(row[4])
-                    size += _whole(row[5])
+                    records += whole(row[4])
+                    size += whole(row[5])
                 if found and (records > records_max or size > bytes_max):
                     break
-                found.append(row if isinstance(row, Damaged) else self._entry(row))
-            rows.close()
+                found.append(self._rows.entry(row))
         return found
 
     def find(self, first: int, count: int) -> list[Entry | Damaged]:
         """The entries at some positions that are still kept; see `protocol.Reader.find`."""
         with translated():
-            try:
-                rows = self._connection.execute(sql.FIND, (first, first + count)).fetchall()
-                return [self._entry(row) for row in rows]
-            except sqlite3.DatabaseError as error:
-                if not is_damage(error):
-                    raise
-                return self._find_one_by_one(first, count)
+            return self._rows.find(first, count)
 
     def mark(self, source_id: int, table_name: str, position: int) -> None:
         """Note that everything up to a position was loaded; see `protocol.Reader.mark`.
@@ -284,8 +269,13 @@ class LocalReader:
                 return 0
             removed = 0
             while True:
-                with self._lock:
-                    gone = self._trim_some(table_id, position)
+                try:
+                    with self._lock:
+                        gone = self._trim_some(table_id, position)
+                except sqlite3.DatabaseError as error:
+                    if not is_damage(error):
+                        raise
+                    return removed + self._trim_one_by_one(table_id, position)
                 removed += gone
                 if gone < TRIM_ENTRIES:
                     return removed
@@ -308,6 +298,21 @@ class LocalReader:
             values = (table_id, position, TRIM_ENTRIES)
             return self._connection.execute(sql.TRIM, values).rowcount
 
+    def _trim_one_by_one(self, table_id: int, position: int) -> int:
+        """Remove what can be removed; damaged rows that cannot stay."""
+        removed = 0
+        places = self._connection.execute(sql.POSITIONS_OF, (table_id, 0)).fetchall()
+        for (place,) in places:
+            if place > position:
+                break
+            try:
+                with self._lock, transaction(self._connection):
+                    removed += self._connection.execute(sql.TRIM_ONE, (place,)).rowcount
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+        return removed
+
     def _write_marks(self) -> None:
         if not self._marks:
             return
@@ -329,77 +334,3 @@ class LocalReader:
             known = int(row[0])
             self._ids[key] = known
         return known
-
-    def _rows(
-        self, table_id: int, source_id: int, table_name: str, after: int
-    ) -> Generator[Row | Damaged, None, None]:
-        """Rows of a table in order; one that cannot be read is `Damaged` in its place."""
-        try:
-            with closing(self._connection.execute(sql.READ, (table_id, after))) as rows:
-                for row in rows:
-                    after = row[0]
-                    yield row
-        except sqlite3.DatabaseError as error:
-            if not is_damage(error):
-                raise
-        else:
-            return
-        places = self._connection.execute(sql.POSITIONS_OF, (table_id, after)).fetchall()
-        for (position,) in places:
-            try:
-                found = self._connection.execute(sql.FIND, (position, position + 1)).fetchone()
-                why = "its row is gone"
-            except sqlite3.DatabaseError as error:
-                if not is_damage(error):
-                    raise
-                found, why = None, str(error)
-            if found is None:
-                yield Damaged(position, source_id, table_name, 0, 0, why)
-            else:
-                # Asked for by position, the row is what names its table: take the index's word.
-                yield (found[0], source_id, table_name, *found[3:])
-
-    def _find_one_by_one(self, first: int, count: int) -> list[Entry | Damaged]:
-        found: list[Entry | Damaged] = []
-        for position in range(first, min(first + count, read_end(self._connection) + 1)):
-            try:
-                row = self._connection.execute(sql.FIND, (position, position + 1)).fetchone()
-            except sqlite3.DatabaseError as error:
-                if not is_damage(error):
-                    raise
-                found.append(Damaged(position, 0, "", 0, 0, str(error)))
-                continue
-            if row is not None:
-                found.append(self._entry(row))
-        return found
-
-    def _entry(self, row: Row) -> Entry | Damaged:
-        """A row as an entry, if it is what was appended."""
-        position, source_id, table_name, received_at, records, size, _, stored = row
-        try:
-            self._verify(row)
-            payload = self._codec.restore(stored, size)
-        except (ValueError, TypeError, AttributeError, struct.error) as error:
-            # A flipped byte can change the type of a column too: then nothing fits.
-            return Damaged(
-                position=position,
-                source_id=_whole(source_id),
-                table_name=table_name if isinstance(table_name, str) else "",
-                received_at=_whole(received_at),
-                records=_whole(records),
-                why=str(error),
-            )
-        return Entry(position, source_id, table_name, received_at, records, payload)
-
-    @staticmethod
-    def _verify(row: Row) -> None:
-        position, source_id, table_name, received_at, records, size, crc, stored = row
-        found = checksum(
-            zlib.crc32(stored), position, source_id, table_name.encode(), received_at, records, size
-        )
-        if found != crc:
-            raise ValueError(f"its checksum is {found}, expected {crc}")
-
-
-def _whole(value: object) -> int:
-    return value if isinstance(value, int) else 0

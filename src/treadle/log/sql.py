@@ -122,6 +122,15 @@ FIND: Final = f"""
     ORDER BY e.position
     """  # noqa: S608 - made of constants
 
+# Row by row from a place on, whatever positions the rows have: finds a row that cannot be found by
+# its position, because a damaged neighbour on its page misleads the search.
+NEIGHBOURS: Final = f"""
+    SELECT {_ENTRY}
+    FROM entries AS e LEFT JOIN tables AS t ON t.id = e.table_id
+    WHERE e.position >= ?
+    ORDER BY e.position LIMIT ?
+    """  # noqa: S608 - made of constants
+
 # From the index alone, for when a damaged row stops the statements above.
 POSITIONS_OF: Final = """
     SELECT position FROM entries INDEXED BY entries_by_table
@@ -139,6 +148,7 @@ TRIM: Final = """
         WHERE table_id = ? AND position <= ? ORDER BY position LIMIT ?
     )
     """
+TRIM_ONE: Final = "DELETE FROM entries WHERE position = ?"
 
 
 def add_entries(count: int) -> str:

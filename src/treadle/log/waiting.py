@@ -41,6 +41,9 @@ class Waiting:
     def __init__(self) -> None:
         self._segments: deque[Segment] = deque()
 
+    def __len__(self) -> int:
+        return len(self._segments)
+
     def append(self, segment: Segment) -> None:
         """Add entries above all others."""
         if self._segments and self._segments[-1].entries + segment.entries <= SEGMENT_ENTRIES:

@@ -1,0 +1,20 @@
+"""Reading and writing a log in tests."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from treadle.log.local import LocalReader
+
+
+@pytest.fixture
+def log_path(tmp_path: Path) -> Path:
+    return tmp_path / "log.db"
+
+
+@pytest.fixture
+def reader(log_path: Path) -> Iterator[LocalReader]:
+    reader = LocalReader(log_path)
+    yield reader
+    reader.close()

@@ -1,0 +1,57 @@
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from treadle.log.codec import Codec, checksum
+
+CODEC = Codec()
+
+
+@given(st.binary(max_size=5000))
+def test_a_payload_comes_back(payload: bytes) -> None:
+    assert CODEC.restore(CODEC.compress(payload), len(payload)) == payload
+
+
+def test_records_take_a_fraction_of_their_size() -> None:
+    payload = b'{"id":1,"name":"Finn","email":"finn@example.com"},' * 1000
+    assert len(CODEC.compress(payload)) * 15 < len(payload)
+
+
+@pytest.mark.parametrize("size", [1, 4, 6, 10_000])
+def test_bytes_of_another_size_or_kind_are_refused(size: int) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        CODEC.restore(CODEC.compress(b"12345"), size)
+    with pytest.raises(ValueError, match=r"."):
+        CODEC.restore(b"no zstd frame", size)
+
+
+SOUND = (7, 1, b"orders", 1_700_000_000_000_000, 3, 99)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        (8, 1, b"orders", 1_700_000_000_000_000, 3, 99),
+        (7, 2, b"orders", 1_700_000_000_000_000, 3, 99),
+        (7, 1, b"orderS", 1_700_000_000_000_000, 3, 99),
+        (7, 1, b"orders\0", 1_700_000_000_000_000, 3, 99),
+        (7, 1, b"orders", 1_700_000_000_000_001, 3, 99),
+        (7, 1, b"orders", 1_700_000_000_000_000, 4, 99),
+        (7, 1, b"orders", 1_700_000_000_000_000, 3, 98),
+    ],
+)
+def test_the_checksum_covers_what_identifies_an_entry(
+    other: tuple[int, int, bytes, int, int, int],
+) -> None:
+    stored = zlib.crc32(b"stored")
+    assert checksum(stored, *other) != checksum(stored, *SOUND)
+
+
+@given(st.binary(min_size=1, max_size=300), st.data())
+def test_the_checksum_finds_every_flipped_bit(stored: bytes, data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(stored) * 8 - 1))
+    flipped = bytearray(stored)
+    flipped[place // 8] ^= 1 << place % 8
+    assert checksum(zlib.crc32(flipped), *SOUND) != checksum(zlib.crc32(stored), *SOUND)
