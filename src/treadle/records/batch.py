@@ -92,7 +92,7 @@ def _usual_message(message: _Message) -> bool:
 
 def _thoroughly(body: bytes) -> Envelope:
     value = json.decode(body)
-    if json.too_deep(body):
+    if json.body_too_deep(body):
         json.malformed(RecursionError())
     envelope.check(value)
     repaired = json.repair(body)

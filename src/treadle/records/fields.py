@@ -34,11 +34,17 @@ TOO_MANY_POINTS = f"data cannot contain more than {DATA_POINTS} data points"
 UNKNOWN = "unknown key"
 
 
-def faults(record: dict[str, Any]) -> dict[str, list[str]]:
+def faults(record: dict[str, Any], size: int) -> dict[str, list[str]]:
     """What is wrong with a record: field -> messages in alphabetical order; empty when nothing.
 
     `client_id` is not looked at: it belongs to the request (import-api.md 7.2 steps 8, 9).
+
+    Args:
+        record: decoded.
+        size: bytes of its data in the batch; no data point takes less than one.
     """
+    if _usual(record, size):
+        return {}
     found: dict[str, list[str]] = {}
     action = record.get("action")
     _note(found, "table_name", _table_name(record.get("table_name")))
@@ -48,13 +54,40 @@ def faults(record: dict[str, Any]) -> dict[str, list[str]]:
         key_names = record.get("key_names")
         wrong_names = _key_names(key_names, required=action == UPSERT)
         _note(found, "key_names", wrong_names)
-        _note(found, "data", _data(record.get("data"), [] if wrong_names else key_names or []))
+        _note(
+            found, "data", _data(record.get("data"), [] if wrong_names else key_names or [], size)
+        )
     version = _integer(record.get("table_version"), 0, required=action == SWITCH_VIEW)
     _note(found, "table_version", version)
     for name in record:
         if name not in KNOWN:
             found[name] = [UNKNOWN]
     return found
+
+
+_USUAL = frozenset(("client_id", "table_name", "sequence", "action", "key_names", "data"))
+
+
+def _usual(record: dict[str, Any], size: int) -> bool:
+    """Whether a record is what nearly all are, without anything wrong; False when unsure."""
+    if record.keys() != _USUAL or size > DATA_POINTS or record["action"] != UPSERT:
+        return False
+    table_name, sequence, data = record["table_name"], record["sequence"], record["data"]
+    key_names = record["key_names"]
+    if not (
+        type(table_name) is str
+        and table_name.strip()
+        and type(sequence) is int
+        and SEQUENCE_MIN <= sequence <= SEQUENCE_MAX
+        and type(data) is dict
+        and type(key_names) is list
+    ):
+        return False
+    for name in key_names:
+        value = data.get(name) if type(name) is str else None
+        if value is None or (type(value) is str and len(value) > KEY_CHARACTERS):
+            return False
+    return True
 
 
 def _note(found: dict[str, list[str]], field: str, messages: list[str]) -> None:
@@ -99,7 +132,7 @@ def _key_names(value: Any, *, required: bool) -> list[str]:
     return [NOT_KEY_NAMES]
 
 
-def _data(data: Any, key_names: list[str]) -> list[str]:
+def _data(data: Any, key_names: list[str], size: int) -> list[str]:
     if type(data) is not dict:
         return [NOT_AN_OBJECT]
     messages = set()
@@ -112,6 +145,6 @@ def _data(data: Any, key_names: list[str]) -> list[str]:
             messages.add(KEYS_NULL)
         elif type(value) is str and len(value) > KEY_CHARACTERS:
             messages.add(KEYS_LONG)
-    if data_points(data) > DATA_POINTS:
+    if size > DATA_POINTS and data_points(data) > DATA_POINTS:
         messages.add(TOO_MANY_POINTS)
     return list(messages)

@@ -81,7 +81,7 @@ quickly: Callable[[bytes], Any] = _first
 _exactly = msgspec.json.Decoder(float_hook=_exact).decode
 
 
-def decode(text: bytes, *, exact: bool = False) -> Any:
+def decode(text: bytes, *, exact: bool = False, kind: str = "json") -> Any:
     """The value a JSON text stands for.
 
     Integers are exact; the last of duplicate keys wins. A number with a fraction or an exponent is
@@ -90,6 +90,7 @@ def decode(text: bytes, *, exact: bool = False) -> Any:
     Args:
         text: UTF-8, with or without a byte order mark.
         exact: give such numbers as Decimal instead of float.
+        kind: "json" or "transit", for the refusal.
 
     Raises:
         Refused: 400, the text is not JSON (import-api.md 17.2).
@@ -102,7 +103,7 @@ def decode(text: bytes, *, exact: bool = False) -> Any:
     try:
         return second(repair(text))
     except SYNTAX_ERRORS as error:
-        malformed(error)
+        malformed(error, kind=kind)
 
 
 # A pair is one match, so that what else matches a surrogate is unpaired; an escaped backslash is
@@ -163,6 +164,22 @@ def too_deep(text: bytes, levels: int = DEPTH) -> bool:
         len(text) > 2 * levels
         and text.count(b"[") + text.count(b"{") > levels
         and depth(text) > levels
+    )
+
+
+_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def body_too_deep(body: bytes) -> bool:
+    """`too_deep` for a whole body; quick where it is an array of short elements."""
+    try:
+        elements = _elements(body)
+    except SYNTAX_ERRORS:
+        return too_deep(body)
+    return any(
+        too_deep(bytes(element), DEPTH - 1)
+        for element in elements
+        if len(memoryview(element)) > 2 * (DEPTH - 1)
     )
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from treadle.errors import Refused
 from treadle.records import json, typed
+from treadle.records import transit as transit_
 from treadle.records.fields import SWITCH_VIEW, faults
 from treadle.records.gather import Gatherer, array, folded
 from treadle.records.limits import (
@@ -95,9 +96,7 @@ def decode(body: bytes, *, transit: bool) -> Push:
         Refused: 400, not parsable, no array, empty, or too many records.
     """
     if transit:
-        from treadle.records import transit as reader
-
-        records = reader.decode(body)
+        records = transit_.decode(body)
         _check_count(records)
         return Push(records=records)
     try:
@@ -124,7 +123,7 @@ def _suspicious(body: bytes, upserts: list[_Upsert]) -> bool:
 
 def _parse(body: bytes) -> Any:
     value = json.decode(body)
-    if json.too_deep(body):
+    if json.body_too_deep(body):
         json.malformed(RecursionError())
     return value
 
@@ -157,8 +156,8 @@ def check(push: Push, account_id: int) -> list[Batch]:
         if batches is not None:
             return batches
     if push.transit:
-        pairs = ((record, _payload(record)) for record in push.records)
-        return _thoroughly(pairs, account_id).batches("transit", typed.encode)
+        pairs = ((record, _encoded(record)) for record in push.records)
+        return _thoroughly(pairs, account_id).batches("transit", typed.join)
     return _thoroughly(_read(push.body), account_id).batches("json", array)
 
 
@@ -216,7 +215,7 @@ def _have_keys(batches: list[Batch]) -> bool:
 # --- the general way ------------------------------------------------------------------------------
 
 
-def _thoroughly(records: Iterable[tuple[Any, Any]], account_id: int) -> Gatherer:
+def _thoroughly(records: Iterable[tuple[Any, bytes]], account_id: int) -> Gatherer:
     """Sort records, given with what goes into a batch's data, or refuse them with every reason."""
     gatherer = Gatherer()
     reasons: list[Any] = []
@@ -233,7 +232,7 @@ def _thoroughly(records: Iterable[tuple[Any, Any]], account_id: int) -> Gatherer
             if client != account_id:
                 raise Refused(403, FOREIGN_CLIENT)
         mixed = mixed or client != account_id
-        found = faults(record)
+        found = faults(record, len(payload))
         if found:
             reasons.append(found)
         elif record["action"] == SWITCH_VIEW:
@@ -273,8 +272,9 @@ def _client(value: Any) -> int | str | None:
     return "no client"
 
 
-def _payload(record: Any) -> Any:
-    return record.get("data") if type(record) is dict else None
+def _encoded(record: Any) -> bytes:
+    data = record.get("data") if type(record) is dict else None
+    return typed.encode(data) if type(data) is dict else b""
 
 
 def _read(body: bytes) -> Iterator[tuple[Any, bytes]]:

@@ -66,7 +66,7 @@ class Instant:
 def instant(microseconds: int, literal: str) -> datetime | Instant:
     """A point in time as `datetime` in UTC where that can hold it, else as `Instant`."""
     try:
-        return _EPOCH + timedelta(microseconds=microseconds)
+        return _EPOCH + timedelta(0, 0, microseconds)
     except OverflowError:
         return Instant(microseconds, literal)
 
@@ -104,12 +104,17 @@ _parts = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _one = msgspec.msgpack.Decoder(ext_hook=_unpack).decode
 
 
-def encode(records: list[Any]) -> bytes:
-    """The bytes for records made of what `transit.decode` gives."""
+def encode(record: Any) -> bytes:
+    """The bytes for one record made of what `transit.decode` gives."""
     try:
-        return _encode(records)
+        return _encode(record)
     except OverflowError:  # a plain integer outside 64 bits, which JSON numbers may be
-        return _encode(_widened(records))
+        return _encode(_widened(record))
+
+
+def join(records: list[bytes]) -> bytes:
+    """A batch's data: encoded records as one array."""
+    return b"\xdd" + len(records).to_bytes(4, "big") + b"".join(records)
 
 
 def _widened(value: Any) -> Any:
@@ -121,7 +126,7 @@ def _widened(value: Any) -> Any:
 
 
 def decode(data: bytes) -> list[dict[str, Any]]:
-    """The records that `encode` wrote."""
+    """The records of a batch's data."""
     return _decode(data)
 
 

@@ -1,0 +1,176 @@
+"""Transit's scalar tags: the text behind a tag to a value (import-api.md 12.3)."""
+
+import math
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import InvalidOperation
+from typing import Any
+from uuid import UUID
+
+from treadle.records.json import Huge
+from treadle.records.limits import INTEGER_CHARACTERS
+from treadle.records.typed import Exact, Instant, Wide, instant
+
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+# loading.md 3.4 takes more than RFC 3339; what the loader takes in a text, a tag may hold.
+_TIME = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
+    r"(?:[Zz]|([+-])([0-9]{2}):?([0-9]{2}))?"
+)
+
+
+class Malformed(ValueError):  # noqa: N818 - says what the text is
+    """A body that is no Transit; the text says what was found."""
+
+
+def integer(text: str) -> int:
+    """`~i`, `~n`: an integer of any size up to the limit."""
+    digits = text.isascii() and text.isdigit()  # nearly all, and quicker than a pattern
+    if not (digits or _INTEGER.fullmatch(text)) or len(text) > INTEGER_CHARACTERS:
+        raise Malformed(f"not an integer: {text[:40]}")
+    value = int(text)
+    return value if -(2**63) <= value < 2**63 else Wide(value)
+
+
+def double(text: str) -> float | Huge:
+    """`~d`: a double."""
+    if not _NUMBER.fullmatch(text):
+        raise Malformed(f"not a double: {text[:40]}")
+    value = float(text)
+    return value if math.isfinite(value) else Huge(text)
+
+
+def decimal(text: str) -> Exact | Huge:
+    """`~f`: an exact decimal."""
+    if not _NUMBER.fullmatch(text):
+        raise Malformed(f"not a decimal: {text[:40]}")
+    try:
+        return Exact(text)
+    except InvalidOperation:
+        return Huge(text)
+
+
+_SPECIAL = {"NaN": math.nan, "INF": math.inf, "-INF": -math.inf}
+
+
+def special(text: str) -> float:
+    """`~z`: NaN and the infinities."""
+    value = _SPECIAL.get(text)
+    if value is None:
+        raise Malformed(f"not a special number: {text[:40]}")
+    return value
+
+
+def milliseconds(text: str) -> datetime | Instant:
+    """`~m`: milliseconds since 1970 UTC."""
+    return instant(1000 * integer(text), text)
+
+
+def rfc3339(text: str) -> datetime | Instant:
+    """`~t`: a date and time; no offset is UTC, second 60 and hour 24 roll over."""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        raise Malformed(f"not a date and time: {text[:40]}")
+    year, month, day, hour, minute, second = map(int, found.groups()[:6])
+    if not (
+        1 <= month <= 12
+        and 1 <= day <= _month_days(year, month)
+        and minute <= 59
+        and second <= 60
+        and (hour <= 23 or (hour, minute, second) == (24, 0, 0))
+    ):
+        raise Malformed(f"no such date and time: {text[:40]}")
+    seconds = 86_400 * _days(year, month, day) + 3600 * hour + 60 * minute + second
+    if found[8]:
+        offset = 3600 * int(found[9]) + 60 * int(found[10])
+        seconds -= offset if found[8] == "+" else -offset
+    # Half up to microseconds (loading.md 3.3).
+    fraction = (found[7] or "0")[:7].ljust(7, "0")
+    return instant(1_000_000 * seconds + (int(fraction) + 5) // 10, text)
+
+
+def _month_days(year: int, month: int) -> int:
+    if month == 2:
+        return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
+    return 30 if month in (4, 6, 9, 11) else 31
+
+
+def _days(year: int, month: int, day: int) -> int:
+    """Days since 1970-01-01 in the proleptic Gregorian calendar, which here has a year 0."""
+    cycles = 0
+    if year < 1:
+        year, cycles = year + 400, -1
+    since_1970 = datetime(year, month, day, tzinfo=UTC).toordinal() - _ORDINAL_1970
+    return since_1970 + cycles * 146_097
+
+
+_ORDINAL_1970 = datetime(1970, 1, 1, tzinfo=UTC).toordinal()
+
+
+def uuid(text: str) -> str:
+    """`~u`: a UUID in lower case."""
+    lower = text.lower()
+    if not _UUID.fullmatch(lower):
+        raise Malformed(f"not a UUID: {text[:40]}")
+    return lower
+
+
+def uuid_of_halves(high: int, low: int) -> str:
+    """`["~#u",[hi,lo]]`: a UUID of two signed 64-bit halves."""
+    return str(UUID(int=(high % 2**64) << 64 | low % 2**64))
+
+
+def boolean(text: str) -> bool:
+    """`~?`: a boolean where JSON has none, as a key."""
+    if text not in ("t", "f"):
+        raise Malformed(f"not a boolean: {text[:40]}")
+    return text == "t"
+
+
+def null(text: str) -> None:
+    """`~_`: null where JSON has none, as a key."""
+    if text:
+        raise Malformed(f"not a null: {text[:40]}")
+
+
+SCALARS: dict[str, Callable[[str], Any]] = {
+    "i": integer,
+    "n": integer,
+    "d": double,
+    "f": decimal,
+    "z": special,
+    "m": milliseconds,
+    "t": rfc3339,
+    "u": uuid,
+    "?": boolean,
+    "_": null,
+}
+"""Tags whose value is not the text itself; keyword, symbol, URI, character, bytes and application
+types are their texts."""
+
+
+def name(value: Any) -> str:
+    """A scalar as a key of a JSON object.
+
+    Raises:
+        Malformed: an array or an object.
+    """
+    if type(value) is str:
+        return value
+    if value is None:
+        return "null"
+    if type(value) is bool:
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        digits = "microseconds" if value.microsecond % 1000 else "milliseconds"
+        return value.isoformat(timespec=digits).replace("+00:00", "Z")
+    if isinstance(value, Instant | Huge):
+        return value.literal
+    if type(value) is float and not math.isfinite(value):
+        return next(key for key, known in _SPECIAL.items() if str(known) == str(value))
+    if type(value) in (int, float, Wide, Exact):
+        return str(value)
+    raise Malformed("an array or an object as a key")
