@@ -15,14 +15,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.datetime import TimestamptzLoader
 
 from treadle.destinations.layout import PRIVATE_SCHEMA, REJECTED, digest, load_result, read
-from treadle.destinations.postgres_errors import at_login, server_message, translate
-from treadle.destinations.postgres_load import (
-    CATALOGUE,
-    POSITIONS,
-    carry_out,
-    create_rejected,
-    stage_rows,
-)
+from treadle.destinations.postgres.bookkeeping import CATALOGUE, POSITIONS, create_rejected
+from treadle.destinations.postgres.errors import at_login, server_message, translate
+from treadle.destinations.postgres.load import carry_out
+from treadle.destinations.postgres.rows import stage_rows
 from treadle.destinations.protocol import (
     CommitUnknown,
     Forbidden,

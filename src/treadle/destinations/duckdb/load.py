@@ -10,7 +10,7 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
-from treadle.destinations.duckdb_sql import (
+from treadle.destinations.duckdb.quoting import (
     STORED,
     Quoted,
     compose,

@@ -15,8 +15,8 @@ from typing import Any, Final, Self
 import duckdb
 import pyarrow as pa
 
-from treadle.destinations.duckdb_errors import at_open, message, translate
-from treadle.destinations.duckdb_load import (
+from treadle.destinations.duckdb.errors import at_open, message, translate
+from treadle.destinations.duckdb.load import (
     CATALOGUE,
     POSITIONS,
     Database,
@@ -25,7 +25,7 @@ from treadle.destinations.duckdb_load import (
     catalogue_key,
     create_rejected,
 )
-from treadle.destinations.duckdb_sql import Quoted, compose, name
+from treadle.destinations.duckdb.quoting import Quoted, compose, name
 from treadle.destinations.layout import PRIVATE_SCHEMA, load_result, read
 from treadle.destinations.protocol import (
     CommitUnknown,

@@ -1,0 +1,147 @@
+"""What treadle keeps in PostgreSQL beside the rows: positions, the catalogue, rejections."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+
+from treadle.destinations.layout import (
+    REJECTED,
+    REJECTED_COLUMNS,
+    catalogue_name,
+    check_mark,
+    check_revision,
+    digest,
+    spell,
+)
+from treadle.destinations.postgres.rows import Connection, copy_into, definitions
+from treadle.tables import codec
+from treadle.tables.model import LoadPlan, Rejection, Relation, Rows
+
+POSITIONS: Final = sql.SQL(
+    """
+    CREATE TABLE IF NOT EXISTS _treadle.positions (
+      log_id text NOT NULL,
+      source_id bigint NOT NULL,
+      table_key text NOT NULL,
+      table_name text NOT NULL,
+      position bigint NOT NULL,
+      fence bigint NOT NULL,
+      report text NOT NULL,
+      result text NOT NULL,
+      PRIMARY KEY (log_id, source_id, table_key)
+    )
+    """
+)
+"""How far each table's log entries are loaded; `table_key` is the digest of the name as sent."""
+
+CATALOGUE: Final = sql.SQL(
+    """
+    CREATE TABLE IF NOT EXISTS _treadle.catalogue (
+      schema_name text NOT NULL,
+      table_key text NOT NULL,
+      table_name text NOT NULL,
+      revision bigint NOT NULL,
+      document text,
+      PRIMARY KEY (schema_name, table_key)
+    )
+    """
+)
+"""What treadle made; `table_key` is the digest of the canonical table name."""
+
+
+def lock(connection: Connection, plan: LoadPlan) -> None:
+    """Lock the table's position and catalogue entry, and check that the plan follows them.
+
+    Raises:
+        PlanOutdated, Fenced: it does not.
+    """
+    mark = plan.mark
+    held = connection.execute(
+        """
+        INSERT INTO _treadle.positions AS p
+          (log_id, source_id, table_key, table_name, position, fence, report, result)
+        VALUES (%s, %s, %s, %s, -1, 0, '', '')
+        ON CONFLICT (log_id, source_id, table_key) DO UPDATE SET fence = p.fence
+        RETURNING position, fence
+        """,
+        [mark.log_id, mark.source_id, digest(mark.table_name), spell(mark.table_name)],
+    ).fetchone()
+    check_mark(mark, *_some(held))
+    name = catalogue_name(plan)
+    if plan.after is None:
+        known: tuple[Any, ...] | None = connection.execute(
+            "SELECT revision FROM _treadle.catalogue"
+            " WHERE schema_name = %s AND table_key = %s FOR UPDATE",
+            [plan.schema, digest(name)],
+        ).fetchone() or (0,)
+    else:
+        known = connection.execute(
+            """
+            INSERT INTO _treadle.catalogue AS c (schema_name, table_key, table_name, revision)
+            VALUES (%s, %s, %s, 0)
+            ON CONFLICT (schema_name, table_key) DO UPDATE SET revision = c.revision
+            RETURNING revision
+            """,
+            [plan.schema, digest(name), spell(name)],
+        ).fetchone()
+    check_revision(plan, _some(known)[0])
+
+
+def finish(connection: Connection, plan: LoadPlan, result: str) -> None:
+    """Write the catalogue entry and the mark."""
+    if plan.after is not None:
+        connection.execute(
+            "UPDATE _treadle.catalogue SET revision = revision + 1, document = %s"
+            " WHERE schema_name = %s AND table_key = %s",
+            [codec.dump(plan.after), plan.schema, digest(plan.after.name)],
+        )
+    mark = plan.mark
+    connection.execute(
+        "UPDATE _treadle.positions SET position = %s, fence = %s, report = %s, result = %s"
+        " WHERE log_id = %s AND source_id = %s AND table_key = %s",
+        [
+            *(mark.position, mark.fence, spell(mark.report), result),
+            *(mark.log_id, mark.source_id, digest(mark.table_name)),
+        ],
+    )
+
+
+def create_rejected(connection: Connection, schema: str) -> None:
+    """Make `_sdc_rejected` (loading.md 8.1) where it is missing."""
+    connection.execute(
+        sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(
+            sql.Identifier(schema, REJECTED), definitions(REJECTED_COLUMNS)
+        )
+    )
+
+
+def reject(
+    connection: Connection, schema: str, rejections: Sequence[Rejection], rejected_at: int
+) -> None:
+    """Write rows of `_sdc_rejected`."""
+    create_rejected(connection, schema)
+    relation = Relation((), REJECTED, REJECTED_COLUMNS, (), REJECTED)
+    values: tuple[Sequence[Any], ...] = (
+        [_storable(rejection.record) for rejection in rejections],
+        [_storable(rejection.reason) for rejection in rejections],
+        [_storable(rejection.table_name) for rejection in rejections],
+        [rejected_at] * len(rejections),
+    )
+    names = [column.name for column in REJECTED_COLUMNS]
+    copy_into(
+        connection,
+        sql.Identifier(schema, REJECTED),
+        Rows(relation, dict(zip(names, values, strict=True))),
+    )
+
+
+def _storable(text: str) -> str:
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def _some(row: tuple[Any, ...] | None) -> tuple[Any, ...]:
+    if row is None:
+        raise psycopg.DataError("the statement returned no row")
+    return row

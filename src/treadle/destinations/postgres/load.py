@@ -1,0 +1,367 @@
+"""One load as PostgreSQL statements, inside a transaction that the caller began and will end.
+
+Rows go straight into a relation that is still empty, else into a temporary staging table, from
+where one statement merges them.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from psycopg import sql
+
+from treadle.destinations.layout import (
+    PRIVATE_SCHEMA,
+    created,
+    dump_result,
+    empty_after_changes,
+    given_and_missing,
+    parent_key,
+    report_names,
+)
+from treadle.destinations.postgres.bookkeeping import finish, lock, reject
+from treadle.destinations.postgres.changes import apply_changes, tombstones
+from treadle.destinations.postgres.rows import (
+    STORED,
+    Connection,
+    Stage,
+    copy_into,
+    identifiers,
+    stage_rows,
+)
+from treadle.destinations.protocol import LoadResult
+from treadle.tables.model import LoadPlan, Relation, Rows, TableWrite
+
+ANALYZE_ROWS_MIN: Final = 1_000
+"""A smaller stage joins well whatever the planner believes of it."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def carry_out(connection: Connection, plan: LoadPlan) -> LoadResult:
+    """Do everything of a plan but COMMIT.
+
+    Raises:
+        PlanOutdated, Fenced: the plan does not follow what is held.
+        psycopg.Error: the server's refusal; the caller rolls back.
+    """
+    lock(connection, plan)
+    apply_changes(connection, plan)
+    rows: dict[str, int] = {}
+    superseded: dict[int, int] = {}
+    empty = empty_after_changes(plan)
+    for number, write in enumerate(plan.writes):
+        _Writer(connection, plan, write, number, empty, rows, superseded).run()
+        empty -= {
+            (write.private, written.relation.name) for written in (write.root, *write.children)
+        }
+    if plan.rejections:
+        reject(connection, plan.schema, plan.rejections, plan.rejected_at)
+    finish(connection, plan, dump_result(rows, superseded))
+    return LoadResult(rows, superseded)
+
+
+class _Writer:
+    """Writes one `TableWrite`: the root's rows, then children, then what they leave stale."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        plan: LoadPlan,
+        write: TableWrite,
+        number: int,
+        empty: set[tuple[bool, str]],
+        rows: dict[str, int],
+        superseded: dict[int, int],
+    ) -> None:
+        self._connection = connection
+        self._plan = plan
+        self._write = write
+        self._number = number
+        self._empty = empty
+        self._rows = rows
+        self._superseded = superseded
+        self._names = report_names(plan.after, write)
+        self._batched_at = _EPOCH + timedelta(microseconds=plan.batched_at)
+        self._stages = 0
+        self._tombstones = plan.after is not None and plan.after.tombstones and not write.private
+
+    def run(self) -> None:
+        """Write everything."""
+        write = self._write
+        if write.mode == "append":
+            for rows in (write.root, *write.children):
+                self._append(rows)
+            return
+        if self._tombstones:
+            self._create_tombstones()
+        root = write.root.relation
+        parents: Stage | None = None
+        if self._is_empty(root) or not len(write.root):
+            self._append(write.root)
+        else:
+            parents = self._merge_root()
+        for rows in write.children:
+            self._write_children(rows, parents)
+        if len(write.root):
+            made = created(self._plan)
+            for child in write.stale:
+                if (write.private, child.name) not in made:
+                    self._remove_stale(child, parents)
+        if write.deletes is not None and len(write.deletes):
+            self._delete(write.deletes)
+
+    # --- parts ------------------------------------------------------------------------------------
+
+    def _append(self, rows: Rows) -> None:
+        if len(rows):
+            count = copy_into(self._connection, self._place(rows.relation), rows)
+            self._count(rows.relation, count)
+
+    def _merge_root(self) -> Stage:
+        """Upsert the root's rows; the stage returned holds those that were written."""
+        write = self._write
+        root = write.root.relation
+        total = len(write.root)
+        stage = self._stage(write.root)
+        if self._tombstones:
+            total -= self._lose_to_tombstones(stage)
+        greater = sql.SQL(">=" if write.tie == "last" else ">")
+        written = self._upsert(
+            write.root,
+            stage,
+            sql.SQL(
+                "WHERE t._sdc_sequence IS NULL OR excluded._sdc_sequence {} t._sdc_sequence"
+            ).format(greater),
+        )
+        self._count(root, written)
+        if written < total:
+            # A row of this load is known by its `_sdc_batched_at`, which no other load has.
+            self._lose(
+                stage,
+                sql.SQL(
+                    "NOT EXISTS (SELECT FROM {target} t WHERE {same_key}"
+                    " AND t._sdc_batched_at = {batched_at})"
+                ).format(
+                    target=self._place(root),
+                    same_key=stage.matches("t", [(name, name) for name in root.key]),
+                    batched_at=sql.Literal(self._batched_at),
+                ),
+            )
+        return stage
+
+    def _write_children(self, rows: Rows, parents: Stage | None) -> None:
+        if not len(rows):
+            return
+        child = rows.relation
+        lost = parents is not None and self._lost
+        if self._is_empty(child) and not lost:
+            self._append(rows)
+            return
+        stage = self._stage(rows)
+        if lost and parents is not None:
+            pairs = parent_key(self._write.root.relation, child)
+            self._connection.execute(
+                sql.SQL(
+                    "DELETE FROM {stage} c WHERE NOT EXISTS (SELECT FROM {parents} s WHERE {same})"
+                ).format(
+                    stage=stage.name,
+                    parents=parents.name,
+                    same=sql.SQL(" AND ").join(
+                        sql.SQL("c.{} = s.{}").format(stage.columns[repeated], parents.columns[key])
+                        for key, repeated in pairs
+                    ),
+                )
+            )
+        # Their parents won, so the children replace whatever has their place.
+        self._count(child, self._upsert(rows, stage, sql.SQL("")))
+
+    def _remove_stale(self, child: Relation, parents: Stage | None) -> None:
+        """Delete children of the parents written that this load did not write (loading.md 7.5)."""
+        root = self._write.root.relation
+        pairs = parent_key(root, child)
+        if parents is None:
+            source: sql.Composable = sql.SQL("{} s").format(self._place(root))
+            same = sql.SQL(" AND ").join(
+                sql.SQL("c.{} = s.{}").format(sql.Identifier(repeated), sql.Identifier(key))
+                for key, repeated in pairs
+            )
+            sequence: sql.Composable = sql.Identifier("_sdc_sequence")
+        else:
+            source = sql.SQL("{} s").format(parents.name)
+            same = parents.matches("c", pairs)
+            sequence = parents.columns["_sdc_sequence"]
+        self._connection.execute(
+            sql.SQL(
+                "DELETE FROM {child} c USING {source} WHERE {same}"
+                " AND c._sdc_sequence <= s.{sequence}"
+                " AND c._sdc_batched_at IS DISTINCT FROM {batched_at}"
+            ).format(
+                child=self._place(child),
+                source=source,
+                same=same,
+                sequence=sequence,
+                batched_at=sql.Literal(self._batched_at),
+            )
+        )
+
+    # --- hard deletes (loading.md 9.4) ------------------------------------------------------------
+
+    def _create_tombstones(self) -> None:
+        root = self._write.root.relation
+        types = {column.name: column.type for column in root.columns}
+        self._connection.execute(
+            sql.SQL(
+                "CREATE TABLE IF NOT EXISTS {}"
+                " ({}, _sdc_sequence bigint NOT NULL, PRIMARY KEY ({}))"
+            ).format(
+                tombstones(self._plan),
+                sql.SQL(", ").join(
+                    sql.SQL("{} {}").format(sql.Identifier(name), STORED[types[name]])
+                    for name in root.key
+                ),
+                identifiers(root.key),
+            )
+        )
+
+    def _lose_to_tombstones(self, stage: Stage) -> int:
+        root = self._write.root.relation
+        return self._lose(
+            stage,
+            sql.SQL(
+                "EXISTS (SELECT FROM {tombstones} d WHERE {same_key}"
+                " AND d._sdc_sequence {at_least} s.{sequence})"
+            ).format(
+                tombstones=tombstones(self._plan),
+                same_key=stage.matches("d", [(name, name) for name in root.key]),
+                at_least=sql.SQL(">" if self._write.tie == "last" else ">="),
+                sequence=stage.columns["_sdc_sequence"],
+            ),
+        )
+
+    def _delete(self, deletes: Rows) -> None:
+        root = self._write.root.relation
+        stage = self._stage(Rows(root, deletes.columns, deletes.entries))
+        greater = sql.SQL(">=" if self._write.tie == "last" else ">")
+        # A delete that is older than the row in the table loses to it.
+        self._lose(
+            stage,
+            sql.SQL(
+                "EXISTS (SELECT FROM {target} t WHERE {same_key} AND t._sdc_sequence IS NOT NULL"
+                " AND NOT s.{sequence} {greater} t._sdc_sequence)"
+            ).format(
+                target=self._place(root),
+                same_key=stage.matches("t", [(name, name) for name in root.key]),
+                sequence=stage.columns["_sdc_sequence"],
+                greater=greater,
+            ),
+        )
+        for relation, pairs in (
+            (root, tuple((name, name) for name in root.key)),
+            *((child, parent_key(root, child)) for child in self._children()),
+        ):
+            self._connection.execute(
+                sql.SQL("DELETE FROM {} t USING {} s WHERE {}").format(
+                    self._place(relation), stage.name, stage.matches("t", pairs)
+                )
+            )
+        self._connection.execute(
+            sql.SQL(
+                "INSERT INTO {tombstones} AS d ({key}, _sdc_sequence)"
+                " SELECT {staged} FROM {stage} s"
+                " ON CONFLICT ({key}) DO UPDATE SET _sdc_sequence ="
+                " greatest(d._sdc_sequence, excluded._sdc_sequence)"
+            ).format(
+                tombstones=tombstones(self._plan),
+                key=identifiers(root.key),
+                staged=sql.SQL(", ").join(
+                    sql.SQL("s.{}").format(stage.columns[name])
+                    for name in (*root.key, "_sdc_sequence")
+                ),
+                stage=stage.name,
+            )
+        )
+
+    def _children(self) -> tuple[Relation, ...]:
+        after = self._plan.after
+        return tuple(relation for relation in after.relations if relation.path) if after else ()
+
+    # --- helpers ----------------------------------------------------------------------------------
+
+    _lost = False
+    """Some of the root's rows were superseded."""
+
+    def _place(self, relation: Relation) -> sql.Identifier:
+        schema = PRIVATE_SCHEMA if self._write.private else self._plan.schema
+        return sql.Identifier(schema, relation.name)
+
+    def _is_empty(self, relation: Relation) -> bool:
+        return (self._write.private, relation.name) in self._empty
+
+    def _count(self, relation: Relation, rows: int) -> None:
+        name = self._names.get(relation.name, relation.name)
+        self._rows[name] = self._rows.get(name, 0) + rows
+
+    def _stage(self, rows: Rows) -> Stage:
+        self._stages += 1
+        stage = stage_rows(self._connection, rows, f"treadle_{self._number}_{self._stages}")
+        if len(rows) >= ANALYZE_ROWS_MIN and (self._write.stale or self._write.children):
+            self._connection.execute(sql.SQL("ANALYZE {}").format(stage.name))
+        return stage
+
+    def _upsert(self, rows: Rows, stage: Stage, condition: sql.Composable) -> int:
+        """Insert a stage, replacing rows of the same key where the condition holds.
+
+        Managed columns without values become NULL (loading.md 2.2).
+        """
+        relation = rows.relation
+        given, missing = given_and_missing(rows)
+        assignments = [
+            sql.SQL("{name} = excluded.{name}").format(name=sql.Identifier(column.name))
+            for column in given
+            if column.name not in relation.key
+        ] + [sql.SQL("{} = NULL").format(sql.Identifier(column.name)) for column in missing]
+        on_conflict: sql.Composable = sql.SQL("")
+        if relation.key:  # the user may have dropped a subtable's key
+            on_conflict = sql.SQL(
+                "ON CONFLICT ({key}) DO UPDATE SET {assignments} {condition}"
+            ).format(
+                key=identifiers(relation.key),
+                assignments=sql.SQL(", ").join(assignments),
+                condition=condition,
+            )
+        cursor = self._connection.execute(
+            sql.SQL(
+                "INSERT INTO {target} AS t ({columns}) SELECT {values} FROM {stage} s {on_conflict}"
+            ).format(
+                target=self._place(relation),
+                columns=identifiers(column.name for column in (*given, *missing)),
+                values=sql.SQL(", ").join(
+                    [
+                        *(sql.SQL("s.{}").format(stage.columns[column.name]) for column in given),
+                        *(sql.SQL("NULL") for _ in missing),
+                    ]
+                ),
+                stage=stage.name,
+                on_conflict=on_conflict,
+            )
+        )
+        return cursor.rowcount
+
+    def _lose(self, stage: Stage, condition: sql.Composable) -> int:
+        """Take the rows that meet a condition out of a stage `s` and count them by entry."""
+        if not stage.entries:
+            cursor = self._connection.execute(
+                sql.SQL("DELETE FROM {} s WHERE {}").format(stage.name, condition)
+            )
+            self._lost = self._lost or cursor.rowcount > 0
+            return cursor.rowcount
+        found = self._connection.execute(
+            sql.SQL(
+                "WITH lost AS (DELETE FROM {} s WHERE {} RETURNING entry)"
+                " SELECT entry, count(*) FROM lost GROUP BY entry"
+            ).format(stage.name, condition)
+        ).fetchall()
+        for entry, count in found:
+            self._superseded[entry] = self._superseded.get(entry, 0) + count
+        self._lost = self._lost or bool(found)
+        return sum(count for _, count in found)
