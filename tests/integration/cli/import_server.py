@@ -1,0 +1,104 @@
+"""A small HTTP server that takes pushes as an Import API does and keeps what it took."""
+
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+ACCEPTED = b'{"status":"OK","message":"Batch Accepted!"}'
+VALID = b'{"status":"OK","message":"Batch is valid!"}'
+REFUSED = (
+    b'{"status":"ERROR","error":"Request cannot be processed; see errors.",'
+    b'"errors":[{"reason":{"data":["data must be an object"]}}]}'
+)
+
+
+@dataclass
+class Answer:
+    """What to answer instead of taking a request; status 0 cuts the connection."""
+
+    status: int
+    body: bytes = b"{}"
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class ImportServer:
+    """Attributes:
+    requests: bodies of the pushes that were taken, in order of arrival.
+    asked: every request: path, bearer token, time.
+    answers: given to the next pushes, one each.
+    bad: says of a record's data that it is refused.
+    keep: whether to look at pushes and keep them.
+    """
+
+    def __init__(self) -> None:
+        self.requests: list[list[dict[str, Any]]] = []
+        self.asked: list[tuple[str, str | None, float]] = []
+        self.answers: deque[Answer] = deque()
+        self.bad: Callable[[dict[str, Any]], bool] = lambda _: False
+        self.keep = True
+        self.taken = threading.Event()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        return [record for request in self.requests for record in request]
+
+    def answer(self, path: str, body: bytes) -> Answer:
+        push = path == "/v2/import/push"
+        if push and self.answers:
+            return self.answers.popleft()
+        if not self.keep:
+            return Answer(201, ACCEPTED)
+        records = json.loads(body)
+        if any(self.bad(record["data"]) for record in records):
+            return Answer(422, REFUSED)
+        if not push:
+            return Answer(200, VALID)
+        self.requests.append(records)
+        self.taken.set()
+        return Answer(201, ACCEPTED)
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                token = self.headers.get("Authorization")
+                outer.asked.append((self.path, token, time.monotonic()))
+                answer = outer.answer(self.path, body)
+                if answer.status == 0:
+                    self.close_connection = True
+                    return
+                self.send_response(answer.status)
+                for name, value in answer.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(answer.body)))
+                self.end_headers()
+                self.wfile.write(answer.body)
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - overrides
+                pass
+
+        return Handler
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

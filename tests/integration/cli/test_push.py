@@ -1,0 +1,411 @@
+"""`treadle push` against a real HTTP server that notes what it gets."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.cli.conftest import Treadle
+from tests.integration.cli.import_server import Answer, ImportServer
+
+from treadle.cli import sender
+
+
+@pytest.fixture
+def server() -> Iterator[ImportServer]:
+    with ImportServer() as started:
+        yield started
+
+
+@pytest.fixture
+def source(
+    treadle: Treadle, server: ImportServer, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
+    """An account with one source; pushes go to the server."""
+    monkeypatch.setenv("TREADLE_PUSH_URL", server.url)
+    treadle("account create --client-id 4321")
+    made: dict[str, Any] = treadle("source create Orders --json").json
+    return made
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "WAIT_SECONDS_FIRST", 0.01)
+
+
+def written(path: Path, count: int, form: str = "lines") -> Path:
+    records = [{"id": n, "name": f"Finn {n}"} for n in range(1, count + 1)]
+    if form == "array":
+        path.write_text(json.dumps(records, indent=1))
+    else:
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def push(treadle: Treadle, file: Path, *words: str) -> Any:
+    return treadle("push", str(file), "--table", "t", "--key", "id", *words)
+
+
+@pytest.mark.parametrize("form", ["lines", "array"])
+def test_every_record_arrives_in_order_with_growing_sequences(
+    form: str, tmp_path: Path, treadle: Treadle, source: dict[str, Any], server: ImportServer
+) -> None:
+    before = time.time_ns()
+    file = written(tmp_path / "records", 2_501, form)
+    done = push(treadle, file, "--batch-records", "100", "--connections", "4")
+    assert done.code == 0, done.err
+    assert re.fullmatch(
+        r"Pushed 2,501 records to t in \d+\.\d s \([\d,]+ records/s\)\.\n", done.out
+    )
+    assert done.err == ""
+    assert len(server.requests) == 26
+    records = sorted(server.records, key=lambda record: int(record["sequence"]))
+    assert [record["data"]["id"] for record in records] == list(range(1, 2_502))
+    sequences = [record["sequence"] for record in records]
+    assert sequences == list(range(sequences[0], sequences[0] + 2_501))
+    assert before < sequences[0] < time.time_ns() < 2**63
+    first = records[0]
+    assert list(first) == [
+        "client_id",
+        "table_name",
+        "action",
+        "key_names",
+        "sequence",
+        "data",
+    ]
+    assert (first["client_id"], first["table_name"]) == (4321, "t")
+    assert (first["action"], first["key_names"]) == ("upsert", ["id"])
+    assert {token for _, token, _ in server.asked} == {f"Bearer {source['access_token']}"}
+
+
+def test_a_later_push_of_the_same_file_wins(
+    tmp_path: Path, treadle: Treadle, source: dict[str, Any], server: ImportServer
+) -> None:
+    file = written(tmp_path / "records", 10)
+    assert push(treadle, file).code == push(treadle, file).code == 0
+    first, second = server.requests
+    assert max(r["sequence"] for r in first) < min(r["sequence"] for r in second)
+
+
+def test_the_sequence_may_come_from_the_data(
+    tmp_path: Path, treadle: Treadle, source: dict[str, Any], server: ImportServer
+) -> None:
+    file = tmp_path / "records"
+    file.write_text('{"id":1,"k":"a","at":7}\n{"id":2,"k":"b","at":-5}\n')
+    assert push(treadle, file, "--key", "k", "--sequence-field", "at").code == 0
+    assert [record["sequence"] for record in server.records] == [7, -5]
+    assert server.records[0]["key_names"] == ["id", "k"]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(503), Answer(500), Answer(429), Answer(502, b"<html>"), Answer(0)],
+    ids=lambda a: str(a.status),
+)
+def test_a_busy_server_is_tried_again(
+    answer: Answer, tmp_path: Path, treadle: Treadle, source: dict[str, Any], server: ImportServer
+) -> None:
+    server.answers.extend([answer, answer])
+    done = push(treadle, written(tmp_path / "records", 10))
+    assert done.code == 0
+    assert done.out.count("\n") == 1
+    assert done.err.count("treadle: Waiting, as ") == done.err.count("\n") == 1
+    assert len(server.asked) == 3
+    assert len(server.records) == 10
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_server_says_how_long_to_wait(
+    tmp_path: Path, treadle: Treadle, source: dict[str, Any], server: ImportServer
+) -> None:
+    server.answers.append(Answer(503, headers={"Retry-After": "1"}))
+    assert push(treadle, written(tmp_path / "records", 1)).code == 0
+    (_, _, first), (_, _, second) = server.asked
+    assert second - first >= 1.0
+
+
+@pytest.mark.usefixtures("quick")
+def test_trying_ends_after_the_time_given(
+    tmp_path: Path, treadle: Treadle, source: dict[str, Any], server: ImportServer
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    begun = time.monotonic()
+    done = push(
+        treadle, written(tmp_path / "records", 3), "--url", nobody, "--retry-seconds", "0.2"
+    )
+    assert 0.2 < time.monotonic() - begun < 10
+    assert (done.code, done.out) == (2, "")
+    said = done.err.splitlines()[-1]
+    assert said.startswith(
+        f"treadle: Line 1 to line 3 could not be sent within 0.2 seconds: {nobody} cannot be reach"
+    )
+    assert said.endswith("0 records were pushed; the same command goes on from there.")
+
+
+@pytest.mark.parametrize("connections", ["1", "4"])
+def test_a_refused_record_is_found_and_named(
+    connections: str,
+    tmp_path: Path,
+    treadle: Treadle,
+    source: dict[str, Any],
+    server: ImportServer,
+) -> None:
+    server.bad = lambda data: data["id"] in (537, 538)
+    file = written(tmp_path / "records", 1_000)
+    done = push(treadle, file, "--batch-records", "100", "--connections", connections)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(
+        'treadle: The server refuses the record at line 537: 422 {"status":"ERROR",'
+        '"error":"Request cannot be processed; see errors.",'
+    )
+    assert "500 records were pushed; the same command goes on from there." in done.err
+    assert {r["data"]["id"] for r in server.records} >= set(range(1, 501))
+    assert len([path for path, _, _ in server.asked if path == "/v2/import/validate"]) <= 14
+
+
+def test_a_refused_token_ends_the_push_at_once(
+    tmp_path: Path, treadle: Treadle, source: dict[str, Any], server: ImportServer
+) -> None:
+    body = b'{"error":"Forbidden","errors":{"error":"Connection is not active."}}'
+    server.answers.append(Answer(401, body))
+    done = push(treadle, written(tmp_path / "records", 3))
+    assert done.code == 2
+    assert "refuses the records at line 1 to line 3: 401 " + body.decode() in done.err
+    assert len(server.asked) == 1
+    assert source["access_token"] not in done.err
+
+
+def test_a_server_that_is_something_else_is_not_believed(
+    tmp_path: Path, treadle: Treadle, source: dict[str, Any], server: ImportServer
+) -> None:
+    server.answers.append(Answer(200, b"<html>welcome</html>"))
+    done = push(treadle, written(tmp_path / "records", 3))
+    assert done.code == 2
+    assert "answers 200 without acknowledging the records; is it the URL of a treadle" in done.err
+
+
+def test_a_bad_line_ends_the_push_after_the_records_before_it(
+    tmp_path: Path, treadle: Treadle, source: dict[str, Any], server: ImportServer
+) -> None:
+    file = written(tmp_path / "records", 25)
+    with file.open("a") as out:
+        out.write('{"name":"no key"}\n{"id":27}\n')
+    done = push(treadle, file, "--batch-records", "10")
+    assert done.code == 2
+    assert done.err == (
+        "treadle: The key field 'id' is missing in the record at line 26; "
+        "25 records were pushed; the same command goes on from there.\n"
+    )
+    assert sorted(record["data"]["id"] for record in server.records) == list(range(1, 26))
+
+
+def bookmarks(data: Path) -> list[Path]:
+    return sorted((data / "push").glob("*")) if (data / "push").exists() else []
+
+
+@pytest.mark.parametrize("form", ["lines", "array"])
+def test_a_push_that_was_ended_goes_on_behind_what_was_acknowledged(
+    form: str,
+    data: Path,
+    tmp_path: Path,
+    treadle: Treadle,
+    source: dict[str, Any],
+    server: ImportServer,
+) -> None:
+    file = written(tmp_path / "records", 1_000, form)
+    words = ("--batch-records", "100", "--connections", "1")
+    server.bad = lambda data: data["id"] == 537
+    assert push(treadle, file, *words).code == 2
+    assert len(bookmarks(data)) == 1
+    assert len(server.requests) == 5
+
+    server.bad = lambda _: False
+    done = push(treadle, file, *words)
+    assert done.code == 0
+    assert done.out.startswith("Pushed 500 records to t in ")
+    assert done.out.endswith(", after 500 of an earlier run.\n")
+    assert len(server.requests) == 10
+    assert [r["data"]["id"] for r in server.records] == list(range(1, 1_001))
+    sequences = [r["sequence"] for r in server.records]
+    assert sequences == list(range(sequences[0], sequences[0] + 1_000))
+    assert bookmarks(data) == []
+
+
+def test_no_resume_begins_anew(
+    data: Path, tmp_path: Path, treadle: Treadle, source: dict[str, Any], server: ImportServer
+) -> None:
+    file = written(tmp_path / "records", 20)
+    server.bad = lambda data: data["id"] == 15
+    assert push(treadle, file, "--batch-records", "10").code == 2
+    server.bad = lambda _: False
+    done = push(treadle, file, "--no-resume")
+    assert done.out.startswith("Pushed 20 records")
+    assert len(server.requests[-1]) == 20
+
+
+def test_a_changed_file_and_another_table_begin_anew(
+    data: Path, tmp_path: Path, treadle: Treadle, source: dict[str, Any], server: ImportServer
+) -> None:
+    file = written(tmp_path / "records", 20)
+    server.bad = lambda data: data["id"] == 15
+    assert push(treadle, file, "--batch-records", "10").code == 2
+    server.bad = lambda _: False
+    other = treadle("push", str(file), "--table", "u", "--key", "id")
+    assert other.out.startswith("Pushed 20 records to u")
+    written(file, 21)
+    assert push(treadle, file).out.startswith("Pushed 21 records to t")
+
+
+def start(file: str, *words: str, **further: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "treadle", "push", file, "--table", "t", "--key", "id", *words]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **further
+    )
+
+
+def test_ctrl_c_ends_quickly_and_the_next_run_goes_on(
+    tmp_path: Path, treadle: Treadle, source: dict[str, Any], server: ImportServer
+) -> None:
+    file = written(tmp_path / "records", 100)
+    answers = [Answer(503, headers={"Retry-After": "60"})] * 5
+
+    def busy_from_50_on(data: dict[str, Any]) -> bool:
+        if data["id"] == 50:
+            server.answers.extend(answers)
+        return False
+
+    server.bad = busy_from_50_on
+    process = start(str(file), "--batch-records", "10", "--connections", "1")
+    assert server.taken.wait(30)
+    while not server.answers or len(server.answers) == 5:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (130, "")
+    assert re.search(r"treadle: Stopped; \d+ records were pushed; the same command goes on", err)
+    assert "Traceback" not in err
+    server.answers.clear()
+    server.bad = lambda _: False
+    done = push(treadle, file)
+    assert re.match(r"Pushed \d+ records to t in .*, after \d+ of an earlier run", done.out)
+    assert {r["data"]["id"] for r in server.records} == set(range(1, 101))
+
+
+def test_standard_input_is_read_as_it_comes(
+    data: Path, source: dict[str, Any], server: ImportServer
+) -> None:
+    process = start("-", "--batch-records", "2", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write('{"id":1}\n{"id":2}\n{"id":3}\n{"id"')
+    process.stdin.flush()
+    assert server.taken.wait(30), "full batches are sent while more is awaited"
+    out, err = process.communicate(":4}\n", timeout=30)
+    assert (process.returncode, err) == (0, "")
+    assert out.startswith("Pushed 4 records to t in ")
+    assert [r["data"]["id"] for r in server.records] == [1, 2, 3, 4]
+    assert bookmarks(data) == []
+
+
+def test_ctrl_c_while_standard_input_is_silent(
+    data: Path, source: dict[str, Any], server: ImportServer
+) -> None:
+    process = start("-", "--batch-records", "1", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write('{"id":1}\n{"id":2}\n')
+    process.stdin.flush()
+    assert server.taken.wait(30)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130
+    assert process.stderr is not None
+    assert "Fatal" not in process.stderr.read()
+    process.communicate()
+
+
+def test_memory_is_bounded_however_large_the_file(
+    tmp_path: Path, source: dict[str, Any], server: ImportServer
+) -> None:
+    server.keep = False
+    file = tmp_path / "records"
+    line = json.dumps({"id": 1, "text": "x" * 1_000}) + "\n"
+    with file.open("w") as out:
+        for _ in range(300):
+            out.write(line * 1_000)
+    process = start(str(file))
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    out_, _ = process.communicate()
+    assert out_.startswith("Pushed 300,000 records")
+    kilobytes = usage.ru_maxrss
+    assert kilobytes * 1024 < 0.75 * file.stat().st_size
+
+
+def test_what_is_not_given_is_asked_for(
+    data: Path, tmp_path: Path, treadle: Treadle, server: ImportServer
+) -> None:
+    file = written(tmp_path / "records", 1)
+    assert "begin with `treadle account create`" in push(treadle, file).err
+    treadle("account create")
+    assert "make one with `treadle source create DISPLAY_NAME`" in push(treadle, file).err
+    treadle("source create Orders")
+    first = treadle("source create Customers --json").json
+    assert "say which with --source: orders, customers." in push(treadle, file).err
+    assert "There is no source 'nix'; there is " in push(treadle, file, "--source", "nix").err
+    done = push(treadle, file, "--source", "customers", "--url", server.url)
+    assert done.code == 0
+    assert server.asked[-1][1] == f"Bearer {first['access_token']}"
+    treadle("source pause orders")
+    assert push(treadle, file, "--url", server.url + "/").code == 0
+    treadle(f"token revoke customers {first['token_id']}")
+    done = push(treadle, file, "--url", server.url)
+    assert "make one with `treadle token create customers`" in done.err
+    assert done.code == 2
+
+
+def test_a_token_that_is_given_is_used(
+    data: Path,
+    tmp_path: Path,
+    treadle: Treadle,
+    source: dict[str, Any],
+    server: ImportServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = written(tmp_path / "records", 1)
+    monkeypatch.setenv("TREADLE_PUSH_TOKEN", source["access_token"])
+    assert push(treadle, file).code == 0
+    assert server.records[-1]["client_id"] == 4321
+    monkeypatch.setenv("TREADLE_PUSH_TOKEN", "at_of_another_server")
+    assert "Say with --client-id which client the token belongs to" in push(treadle, file).err
+    assert push(treadle, file, "--client-id", "9", "--data", str(tmp_path / "none")).code == 0
+    assert server.records[-1]["client_id"] == 9
+    assert server.asked[-1][1] == "Bearer at_of_another_server"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("missing", "cannot be read: No such file or directory."), (".", "Is a directory.")],
+)
+def test_a_file_that_cannot_be_read(
+    name: str, said: str, tmp_path: Path, treadle: Treadle, source: dict[str, Any]
+) -> None:
+    done = push(treadle, tmp_path / name)
+    assert done.code == 2
+    assert said in done.err
+
+
+def test_an_empty_file_is_no_records(
+    tmp_path: Path, treadle: Treadle, source: dict[str, Any], server: ImportServer
+) -> None:
+    done = push(treadle, written(tmp_path / "records", 0))
+    assert done.code == 0
+    assert done.out.startswith("Pushed 0 records to t in ")
+    assert server.asked == []

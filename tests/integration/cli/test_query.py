@@ -1,0 +1,160 @@
+"""`treadle query` on a real DuckDB file."""
+
+import csv
+import io
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import duckdb
+import pytest
+from tests.integration.cli.conftest import Treadle
+
+from treadle.cli.query import ask
+from treadle.config import Config
+from treadle.destinations.protocol import Unavailable
+from treadle.store.secrets import load_key
+from treadle.store.store import Store
+
+TABLE = """
+CREATE TABLE orders AS SELECT * FROM (VALUES
+  (1, 'one', TIMESTAMPTZ '2024-01-02 03:04:05.5+00', 1.10::DECIMAL(9, 2), [1, 2]),
+  (2, NULL, NULL, NULL, NULL)
+) AS t(id, name, moment, price, tags)
+"""
+
+
+@pytest.fixture
+def warehouse(data: Path) -> Path:
+    data.mkdir()
+    path = data / "warehouse.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(TABLE)
+    return path
+
+
+SELECT = "SELECT * FROM orders ORDER BY id"
+
+
+@pytest.mark.usefixtures("warehouse")
+def test_a_table_for_people(treadle: Treadle) -> None:
+    done = treadle("query", SELECT)
+    assert done.code == 0
+    head, first, second = done.out.splitlines()
+    assert head.split() == ["id", "name", "moment", "price", "tags"]
+    assert first.split() == ["1", "one", "2024-01-02T03:04:05.500000Z", "1.10", "[1,2]"]
+    assert second.split() == ["2"]
+
+
+@pytest.mark.usefixtures("warehouse")
+def test_json_for_programs(treadle: Treadle) -> None:
+    assert treadle("query --json", SELECT).json == [
+        {
+            "id": 1,
+            "name": "one",
+            "moment": "2024-01-02T03:04:05.500000Z",
+            "price": 1.1,
+            "tags": [1, 2],
+        },
+        {"id": 2, "name": None, "moment": None, "price": None, "tags": None},
+    ]
+
+
+@pytest.mark.usefixtures("warehouse")
+def test_csv_for_spreadsheets(treadle: Treadle) -> None:
+    rows = list(csv.reader(io.StringIO(treadle("query --csv", SELECT).out)))
+    assert rows == [
+        ["id", "name", "moment", "price", "tags"],
+        ["1", "one", "2024-01-02T03:04:05.500000Z", "1.10", "[1,2]"],
+        ["2", "", "", "", ""],
+    ]
+
+
+@pytest.mark.usefixtures("warehouse")
+@pytest.mark.parametrize("statement", ["SELEC", "SELECT * FROM nix", "DELETE FROM orders"])
+def test_a_statement_that_fails_is_answered_with_the_databases_words(
+    statement: str, treadle: Treadle
+) -> None:
+    done = treadle("query", statement)
+    assert (done.code, done.out) == (2, "")
+    assert "Error: " in done.err
+    assert done.err.count("\n") == 1
+    assert len(treadle("query --json", SELECT).json) == 2
+
+
+def hold(path: Path, seconds: float) -> "subprocess.Popen[str]":
+    """Another process that has the file open for writing, as the loader does."""
+    program = (
+        "import sys, time, duckdb\n"
+        "connection = duckdb.connect(sys.argv[1])\n"
+        "print('held', flush=True)\n"
+        "time.sleep(float(sys.argv[2]))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(path), str(seconds)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_file_the_loader_holds_is_waited_for(warehouse: Path, treadle: Treadle) -> None:
+    with hold(warehouse, 1.0):
+        begun = time.monotonic()
+        assert len(treadle("query --json", SELECT).json) == 2
+        assert 0.3 < time.monotonic() - begun < 9
+
+
+def test_a_file_that_stays_held_is_told_after_ten_seconds(warehouse: Path) -> None:
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds * 20
+
+    with hold(warehouse, 60) as process:
+        with pytest.raises(Unavailable, match="is held by"):
+            ask(f"duckdb://{warehouse}", SELECT, clock=lambda: now[0], sleep=sleep)
+        process.terminate()
+    assert 10 <= now[0] <= 11.1
+
+
+def test_a_file_that_is_made_meanwhile_is_found(data: Path, treadle: Treadle) -> None:
+    data.mkdir()
+
+    def load() -> None:
+        with duckdb.connect(str(data / "warehouse.duckdb")) as connection:
+            connection.execute(TABLE)
+
+    timer = threading.Timer(0.5, load)
+    timer.start()
+    assert treadle("query --json", "SELECT 1 AS one").json == [{"one": 1}]
+    timer.join()
+
+
+def test_another_destination_is_asked_when_it_is_named(
+    tmp_path: Path, treadle: Treadle, data: Path
+) -> None:
+    path = tmp_path / "other.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE other AS SELECT 7 AS x")
+    done = treadle(f"query --json --destination duckdb://{path}", "SELECT x FROM other")
+    assert done.json == [{"x": 7}]
+    done = treadle("query --destination duckbd://x", "SELECT 1")
+    assert done.code == 2
+    assert "did you mean duckdb://?" in done.err
+
+
+def test_the_destination_the_server_was_started_with_is_remembered(
+    tmp_path: Path, treadle: Treadle, data: Path
+) -> None:
+    path = tmp_path / "other.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE other AS SELECT 7 AS x")
+    treadle("account create")
+    config = Config(data=data)
+    with closing(Store.open(config.store_url, load_key(config.key_path))) as store:
+        store.set_default_destination(1, "duckdb", f"duckdb://{path}", "other")
+    assert treadle("query --json", "SELECT x FROM other").json == [{"x": 7}]
