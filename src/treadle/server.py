@@ -21,7 +21,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 import uvicorn
@@ -312,13 +312,26 @@ def _say_ready() -> None:
     sys.stdout.flush()
 
 
+def _read_orders() -> bytes:
+    """The line with the orders, read without a buffer: a thread waits on the rest (see below)."""
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = os.read(sys.stdin.fileno(), 1 << 16)
+        if not piece:
+            raise OperatorFault("this is a child of `treadle serve`; start that instead")
+        line += piece
+    return line
+
+
 def _when_the_supervisor_is_gone(stop: Callable[[], None]) -> None:
-    def watch(orders: BinaryIO) -> None:
-        orders.read()
+    def watch() -> None:
+        # Not through sys.stdin: its lock would be held while the interpreter ends.
+        while os.read(sys.stdin.fileno(), 1 << 16):
+            pass
         logger.error("the supervisor is gone; stopping")
         stop()
 
-    threading.Thread(target=watch, args=(sys.stdin.buffer,), daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def child() -> int:
@@ -326,7 +339,7 @@ def child() -> int:
     # Ctrl-C reaches every process of the terminal; the supervisor alone acts on it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     role, *descriptors = sys.argv[1:]
-    config = _obeyed(sys.stdin.buffer.readline())
+    config = _obeyed(_read_orders())
     set_up_logging(config, role)
     try:
         if role == "worker":
