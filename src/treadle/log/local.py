@@ -20,7 +20,7 @@ from treadle.log.counting import Counts, is_damage
 from treadle.log.disk import Connect, connect, open_log, read_end, transaction, translated
 from treadle.log.group import GroupWriter
 from treadle.log.protocol import Backlog, Damaged, Entry, NewEntry
-from treadle.log.rows import Rows, whole
+from treadle.log.rows import Rows
 
 # Payload bytes that may wait for the disk before appends are turned away. A disk that takes
 # 10 MB/s of compressed entries works this off in about half a second.
@@ -229,12 +229,13 @@ class LocalReader:
             if table_id is None:
                 return found
             for row in self._rows.of_table(table_id, source_id, table_name, after):
-                if not isinstance(row, Damaged):
-                    records += whole(row[4])
-                    size += whole(row[5])
-                if found and (records > records_max or size > bytes_max):
-                    break
-                found.append(self._rows.entry(row))
+                entry = self._rows.entry(row)
+                if isinstance(entry, Entry):  # numbers of a damaged one mean nothing
+                    records += entry.records
+                    size += len(entry.payload)
+                    if found and (records > records_max or size > bytes_max):
+                        break
+                found.append(entry)
         return found
 
     def find(self, first: int, count: int) -> list[Entry | Damaged]:

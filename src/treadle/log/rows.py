@@ -134,10 +134,10 @@ class Rows:
             # A flipped byte can change the type of a column too: then nothing fits.
             return Damaged(
                 position=position,
-                source_id=whole(source_id),
+                source_id=_whole(source_id),
                 table_name=table_name if isinstance(table_name, str) else "",
-                received_at=whole(received_at),
-                records=whole(records),
+                received_at=_whole(received_at),
+                records=_whole(records),
                 why=str(error),
             )
         return Entry(position, source_id, table_name, received_at, records, payload)
@@ -152,6 +152,6 @@ class Rows:
             raise ValueError(f"its checksum is {found}, expected {crc}")
 
 
-def whole(value: object) -> int:
+def _whole(value: object) -> int:
     """A number, or 0 for what damage made of it."""
     return value if isinstance(value, int) else 0
