@@ -122,7 +122,9 @@ class Walk:
         self.frames = [self._root]
         for path in sorted(self._children):
             self.frames.append(join(self._children[path]))
-        for row in self._several:
+        # Columns are not walked in the order of each record's fields, so which of several reasons
+        # comes first is found by walking the record alone.
+        for row in self._several if len(self._records) > 1 else ():
             self.bad[row] = _first_reason(setting, self._records[row])
         for frame in self.frames:
             for each in frame.fields.values():
@@ -221,8 +223,7 @@ class Walk:
             if a is not None and b is not None:
                 at = frame.root[row] if frame.path else row
                 self._reject(at, f"Field collision on {name}")
-                if self._root.size > 1:
-                    self._several.add(at)  # which of the two came first differs by record
+                self._several.add(at)  # which of the two came first differs by record
 
     def _column(
         self, frame: Frame, name: Name, column: Column, typing: Typing, depth: int, key: bool
