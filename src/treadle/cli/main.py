@@ -27,11 +27,11 @@ COMMANDS: tuple[Command, ...] = (
 )
 
 GROUPS = {
-    (): "Take JSON records over HTTP and load them into database tables.",
-    ("account",): "Accounts and their tokens for the control API.",
-    ("account", "token"): "Tokens for the control API.",
-    ("source",): "Sources: who may push, each into a schema of its own.",
-    ("token",): "Import API tokens of a source.",
+    (): "take JSON records over HTTP and load them into database tables",
+    ("account",): "accounts: who owns sources, and the tokens for the control API",
+    ("account", "token"): "tokens for the control API",
+    ("source",): "sources: who may push, each into a schema of its own",
+    ("token",): "Import API tokens of a source",
 }
 """What the words before the last one mean."""
 
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def sentence(text: str) -> str:
     """One line that begins and ends as a sentence does; rooms below write it without."""
     text = " ".join(text.split())
-    if re.match(r"[a-z]+[ ,]", text):
+    if re.match(r"[a-z]+(?: |, |: )", text):
         text = text[0].upper() + text[1:]
     return text if text.endswith((".", "?", "!")) else text + "."
 
@@ -82,7 +82,7 @@ def _run(argv: list[str]) -> int:
 
 def build() -> tuple[Parser, dict[tuple[str, ...], Parser]]:
     """The parser of everything, and the parser of each command by its words."""
-    top = _parser("treadle", GROUPS[()])
+    top = Parser(prog="treadle", description=sentence(GROUPS[()]), allow_abbrev=False)
     top.add_argument("--version", action="version", version=f"treadle {__version__}")
     inner: dict[tuple[str, ...], argparse._SubParsersAction[Parser]] = {}
     leaves: dict[tuple[str, ...], Parser] = {}
@@ -91,9 +91,11 @@ def build() -> tuple[Parser, dict[tuple[str, ...], Parser]]:
         if words not in inner:
             parser = top
             if words:
-                about = GROUPS[words]
                 parser = children(words[:-1]).add_parser(
-                    words[-1], help=about, description=about, allow_abbrev=False
+                    words[-1],
+                    help=GROUPS[words],
+                    description=sentence(GROUPS[words]),
+                    allow_abbrev=False,
                 )
             inner[words] = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
         return inner[words]
@@ -102,7 +104,7 @@ def build() -> tuple[Parser, dict[tuple[str, ...], Parser]]:
         leaf = children(command.words[:-1]).add_parser(
             command.words[-1],
             help=command.help,
-            description=f"{command.help[:1].upper()}{command.help[1:]}.",
+            description=sentence(command.help),
             allow_abbrev=False,
         )
         command.arguments(leaf)
@@ -110,10 +112,6 @@ def build() -> tuple[Parser, dict[tuple[str, ...], Parser]]:
         leaf.set_defaults(command=command)
         leaves[command.words] = leaf
     return top, leaves
-
-
-def _parser(name: str, about: str) -> Parser:
-    return Parser(prog=name, description=about, allow_abbrev=False)
 
 
 def check_names(argv: Sequence[str], leaves: dict[tuple[str, ...], Parser]) -> None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from treadle.cli.command import Command
-from treadle.cli.main import COMMANDS, GROUPS, build
+from treadle.cli.main import COMMANDS, GROUPS, build, sentence
 from treadle.config import FILE, FILE_NAME, PUSH_SETTINGS, SETTINGS, Setting
 
 MADE = (
@@ -79,7 +79,7 @@ def command_line() -> str:
         "# Command line",
         MADE,
         "",
-        f"{GROUPS[()]} `python -m treadle` is the same as `treadle`.",
+        f"{sentence(GROUPS[()])} `python -m treadle` is the same as `treadle`.",
         "",
         "Commands that look after accounts, sources and tokens open the store in the data folder",
         "and may be used while the server runs.",
@@ -131,7 +131,7 @@ def _command(command: Command, parser: argparse.ArgumentParser) -> list[str]:
             *(str(a.metavar) for a in required if not a.option_strings),
         )
     )
-    lines = [f"## {called}", "", f"{command.help[:1].upper()}{command.help[1:]}.", ""]
+    lines = [f"## {called}", "", sentence(command.help), ""]
     lines += ["```text", words, "```", ""]
     lines += ["| argument | environment | default | meaning |", "|---|---|---|---|"]
     settings = {setting.option: setting for setting in command.flags}
