@@ -149,7 +149,8 @@ class _App:
             return
         log = self._log or LocalAppender(self._server.folder / "log.sqlite")
         try:
-            self.ingest = Ingest(self._server.store, log)
+            path = self._server.folder / "log.sqlite"
+            self.ingest = Ingest(self._server.store, log, open_reader=lambda: LocalReader(path))
             self.app = make_app(self.ingest)
             await self.app(scope, receive, send)
         finally:

@@ -1,24 +1,28 @@
-"""The common end of every write: batches into the log, then 201."""
+"""The common end of every write: batches into the log, then the answer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from starlette.requests import Request
 from starlette.responses import Response
 
 from treadle.errors import TryLater
 from treadle.ingest.health import Health
+from treadle.ingest.prefer import Preference, preference
+from treadle.ingest.progress import Progress
+from treadle.ingest.receipt import HEADER, Receipt, Receipts
 from treadle.log.protocol import Appender, NewEntry
 from treadle.records.message import Batch, pack
 from treadle.store.model import Pusher
 from treadle.web import Json, compact
 
 ACCEPTED = compact({"status": "OK", "message": "Batch Accepted!"})
+RECEIPT_HEADER = HEADER.lower().encode()
 
 
 class Accepted(Response):
     """The answer to an accepted request. The most frequent answer of all, so it is ready made."""
 
-    def __init__(self, status: int = 201) -> None:
+    def __init__(self, status: int, receipt: str | None) -> None:
         self.status_code = status
         self.body = ACCEPTED
         self.background = None
@@ -26,40 +30,96 @@ class Accepted(Response):
             (b"content-length", b"%d" % len(ACCEPTED)),
             (b"content-type", Json.media_type.encode()),
         ]
+        if receipt is not None:
+            self.raw_headers.append((RECEIPT_HEADER, receipt.encode()))
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request whose body was read and checked.
+
+    Attributes:
+        headers: names in lower case.
+        body: decompressed.
+    """
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class Acceptor:
     """Makes batches durable and says so."""
 
-    def __init__(self, log: Appender, health: Health, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        log: Appender,
+        health: Health,
+        clock: Callable[[], int],
+        receipts: Receipts,
+        progress: Progress | None,
+    ) -> None:
         """Nothing is opened.
 
         Args:
             log: where batches go.
             health: told whether the log takes data.
             clock: microseconds since 1970, UTC.
+            receipts: writes receipts.
+            progress: knows loads; None where nobody can wait for them.
         """
         self._log = log
         self._health = health
         self._clock = clock
+        self._receipts = receipts
+        self._progress = progress
 
     async def accept(
-        self, request: Request, pusher: Pusher, batches: Sequence[Batch], *, status: int = 201
+        self, sent: Sent, pusher: Pusher, batches: Sequence[Batch], *, status: int = 201
     ) -> Response:
         """Answer once the batches are durable, all or none.
+
+        With `Prefer: ack=loaded` the answer also waits until they are loaded, for a while.
 
         Raises:
             TryLater: nothing of the batches is in the log.
         """
+        if not batches:
+            return Accepted(status, None)
         now = self._clock()
         entries = [
             NewEntry(pusher.source_id, batch.table_name, now, len(batch), pack(batch))
             for batch in batches
         ]
+        first = await self._append(entries)
+        receipt = Receipt(pusher.source_id, first, len(entries))
+        response = Accepted(status, self._receipts.write(receipt))
+        if "prefer" in sent.headers and self._progress is not None:
+            wanted = preference(sent.headers["prefer"])
+            if wanted.loaded:
+                await self._wait(self._progress, wanted, receipt, batches, response)
+        return response
+
+    async def _append(self, entries: Sequence[NewEntry]) -> int:
         try:
-            await self._log.append(entries)
+            first = await self._log.append(entries)
         except TryLater as later:
             self._health.failed(later)
             raise
         self._health.took()
-        return Accepted(status)
+        return first
+
+    async def _wait(
+        self,
+        progress: Progress,
+        wanted: Preference,
+        receipt: Receipt,
+        batches: Sequence[Batch],
+        response: Response,
+    ) -> None:
+        """Wait for the load; say so when it came. The data is accepted in any case."""
+        places = [
+            (batch.table_name, position) for position, batch in enumerate(batches, receipt.first)
+        ]
+        if await progress.wait(receipt.source_id, places, wanted.seconds):
+            response.headers["Preference-Applied"] = "ack=loaded"

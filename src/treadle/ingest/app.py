@@ -13,10 +13,13 @@ from treadle.ingest.accept import Acceptor
 from treadle.ingest.batch import BatchEndpoint
 from treadle.ingest.directory import Directory
 from treadle.ingest.endpoint import Endpoint, NotFound
+from treadle.ingest.follow import Follow
 from treadle.ingest.health import Health
 from treadle.ingest.large import Large
+from treadle.ingest.progress import Progress
 from treadle.ingest.push import PushEndpoint
-from treadle.log.protocol import Appender
+from treadle.ingest.receipt import Receipts
+from treadle.log.protocol import Appender, Reader
 from treadle.store.store import Store
 
 
@@ -38,6 +41,7 @@ class Ingest:
         store: Store,
         log: Appender,
         *,
+        open_reader: Callable[[], Reader] | None = None,
         clock: Callable[[], int] = microseconds,
         version: str = __version__,
         revision: str = "release",
@@ -47,13 +51,17 @@ class Ingest:
         Args:
             store: who may push.
             log: where accepted data goes.
+            open_reader: opens the same log for reading, in another thread; without it nobody can
+                follow a receipt or wait for a load.
             clock: microseconds since 1970, UTC.
             version: what the status names.
             revision: what the status names.
         """
         self.directory = Directory(store, clock)
         health = Health(store, version=version, revision=revision)
-        acceptor = Acceptor(log, health, clock)
+        receipts = Receipts(store.installation_id, log.log_id)
+        self._progress = None if open_reader is None else Progress(store, open_reader)
+        acceptor = Acceptor(log, health, clock, receipts, self._progress)
         self._large = Large()
         push = PushEndpoint(self.directory, acceptor, self._large)
         batch = BatchEndpoint(self.directory, acceptor, self._large)
@@ -64,6 +72,9 @@ class Ingest:
             Route("/v2/import/status", Endpoint({"GET": health.status})),
             Route("/v2/{path:path}", NotFound()),
         ]
+        if self._progress is not None:
+            follow = Follow(self.directory, store, receipts, self._progress)
+            self.routes.append(Route("/v1/receipts/{id}", Endpoint({"GET": follow.get})))
 
     async def start(self) -> None:
         """Read who may push, and follow changes."""
@@ -73,6 +84,8 @@ class Ingest:
         """Stop following changes and write what is gathered in memory."""
         await self.directory.aclose()
         self._large.close()
+        if self._progress is not None:
+            await self._progress.aclose()
 
 
 class Front:

@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from treadle.errors import Refused
-from treadle.ingest.accept import Acceptor
+from treadle.ingest.accept import Acceptor, Sent
 from treadle.ingest.directory import Directory
 from treadle.ingest.endpoint import NOT_ACTIVE, NOT_AUTHORIZED
 from treadle.ingest.large import Large
@@ -48,7 +48,9 @@ class BatchEndpoint:
         batches = await self._large.work(len(body), judge, body)
         if not await self._directory.record_use(pusher):
             raise Refused(401, NOT_AUTHORIZED)
-        return await self._acceptor.accept(request, pusher, batches)
+        return await self._acceptor.accept(
+            Sent(request.scope["path"], headers, body), pusher, batches
+        )
 
 
 def judge(body: bytes) -> list[Batch]:

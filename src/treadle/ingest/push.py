@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from treadle.errors import Defect, OperatorFault, Refused, TryLater
-from treadle.ingest.accept import Acceptor
+from treadle.ingest.accept import Acceptor, Sent
 from treadle.ingest.directory import Directory
 from treadle.ingest.endpoint import NOT_ACTIVE, TIMEOUT
 from treadle.ingest.large import Large
@@ -39,14 +39,14 @@ class PushEndpoint:
 
     async def push(self, request: Request) -> Response:
         """Accept the records."""
-        pusher, batches = await self._checked(request)
+        sent, pusher, batches = await self._checked(request)
         await self._count(pusher)
-        return await self._acceptor.accept(request, pusher, batches)
+        return await self._acceptor.accept(sent, pusher, batches)
 
     async def validate(self, request: Request) -> Response:
         """Say what `push` would, and keep nothing; works while store and log do not (8)."""
         try:
-            pusher, _ = await self._checked(request)
+            _, pusher, _ = await self._checked(request)
         except (TryLater, OperatorFault) as error:
             raise Refused(504, TIMEOUT) from error  # never 503; only a new token comes here
         with contextlib.suppress(TryLater, OperatorFault):
@@ -57,7 +57,7 @@ class PushEndpoint:
         if not await self._directory.record_use(pusher):
             raise Refused(401, push.NOT_AUTHENTICATED)
 
-    async def _checked(self, request: Request) -> tuple[Pusher, list[Batch]]:
+    async def _checked(self, request: Request) -> tuple[Sent, Pusher, list[Batch]]:
         """The checks in the order of import-api.md 7.2."""
         headers = fields(request.scope)
         body = await read_body(headers, request.receive)
@@ -66,7 +66,7 @@ class PushEndpoint:
         batches = await self._large.work(len(body), judge, body, transit, pusher)
         if pusher is None:
             raise Defect("a push without a known token passed its checks")
-        return pusher, batches
+        return Sent(request.scope["path"], headers, body), pusher, batches
 
 
 def judge(body: bytes, transit: bool, pusher: Pusher | None) -> list[Batch]:

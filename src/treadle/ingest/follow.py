@@ -1,0 +1,199 @@
+"""`GET /v1/receipts/{id}`: what became of an accepted request."""
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from treadle.errors import Refused
+from treadle.ingest.directory import Directory
+from treadle.ingest.endpoint import NOT_AUTHORIZED, NOT_FOUND
+from treadle.ingest.progress import Progress, stopped
+from treadle.ingest.receipt import Receipt, Receipts
+from treadle.log.protocol import Damaged, Entry
+from treadle.store.model import Account, Load, Outcome, Source, TableStatus
+from treadle.web import Json, bearer, fields
+
+WAIT_SECONDS_MAX = 60.0
+"""Longest wait for loading in one request: what proxies commonly allow."""
+
+TABLES_MAX = 1000
+"""Entries described in one answer; a push may hold 20,000."""
+
+GONE = {"message": "All of this was loaded, and details are no longer kept."}
+WRONG_WAIT = {"message": f"wait is a number of seconds from 0 to {WAIT_SECONDS_MAX:.0f}"}
+UNIX = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Owners(Protocol):
+    """The part of the store that says whose a source is."""
+
+    def account_by_token(self, token: str) -> Account | None:
+        """Whose Connect API token this is."""
+
+    def source(self, account_id: int | None, source_id: int) -> Source | None:
+        """A source of an account."""
+
+
+class Follow:
+    """Tells owners of receipts what became of their requests."""
+
+    def __init__(
+        self, directory: Directory, store: Owners, receipts: Receipts, progress: Progress
+    ) -> None:
+        """Serve receipts.
+
+        Args:
+            directory: knows import tokens.
+            store: knows account tokens.
+            receipts: reads receipts.
+            progress: knows loads.
+        """
+        self._directory = directory
+        self._store = store
+        self._receipts = receipts
+        self._progress = progress
+
+    async def get(self, request: Request) -> Response:
+        """Answer with one element for each table of the request."""
+        text = request.path_params["id"]
+        receipt = await self._owned(bearer(fields(request.scope)), text)
+        seconds = wait_seconds(request.query_params.get("wait", "0"))
+        if seconds is None:
+            raise Refused(400, WRONG_WAIT)
+        entries = await self._progress.entries(receipt.first, receipt.entries)
+        if not entries:
+            raise Refused(410, GONE)
+        # A damaged entry may have lost the name of its table: nothing tells when it is loaded.
+        places = [(entry.table_name, entry.position) for entry in entries if entry.table_name]
+        await self._progress.wait(receipt.source_id, places, seconds)
+        statuses = await self._progress.statuses(receipt.source_id)
+        shown = entries[:TABLES_MAX]
+        outcomes, loads = await self._progress.ask(lambda: self._fate(receipt, shown, statuses))
+        return Json(described(text, entries, shown, statuses, outcomes, loads))
+
+    async def _owned(self, token: str | None, text: str) -> Receipt:
+        """The receipt, if the token is one of its source or of the source's account."""
+        if token is None:
+            raise Refused(401, NOT_AUTHORIZED)
+        receipt = self._receipts.read(text)
+        pusher = await self._directory.find(token)
+        if pusher is not None:
+            if receipt is None or pusher.source_id != receipt.source_id:
+                raise Refused(404, NOT_FOUND)
+            return receipt
+        account = await asyncio.to_thread(self._store.account_by_token, token)
+        if account is None:
+            raise Refused(401, NOT_AUTHORIZED)
+        if receipt is not None:
+            source = await asyncio.to_thread(self._store.source, account.id, receipt.source_id)
+            if source is not None:
+                return receipt
+        raise Refused(404, NOT_FOUND)
+
+    def _fate(
+        self,
+        receipt: Receipt,
+        entries: Sequence[Entry | Damaged],
+        statuses: Mapping[str, TableStatus],
+    ) -> tuple[dict[int, Outcome], dict[int, Load]]:
+        loaded = [entry for entry in entries if is_loaded(entry, statuses)]
+        outcomes = self._progress.outcomes([entry.position for entry in loaded])
+        loads: dict[int, Load] = {}
+        for entry in loaded:
+            load = self._progress.load_of(receipt.source_id, entry.table_name, entry.position)
+            if load is not None:
+                loads[entry.position] = load
+        return {outcome.position: outcome for outcome in outcomes}, loads
+
+
+def wait_seconds(text: str) -> float | None:
+    """Seconds to wait, as a client asks for them; None when that is no such number."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return min(seconds, WAIT_SECONDS_MAX) if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def is_loaded(entry: Entry | Damaged, statuses: Mapping[str, TableStatus]) -> bool:
+    """Whether the load of an entry was committed."""
+    status = statuses.get(entry.table_name)
+    return status is not None and status.loaded >= entry.position
+
+
+def described(
+    text: str,
+    entries: Sequence[Entry | Damaged],
+    shown: Sequence[Entry | Damaged],
+    statuses: Mapping[str, TableStatus],
+    outcomes: Mapping[int, Outcome],
+    loads: Mapping[int, Load],
+) -> dict[str, Any]:
+    """The answer's body.
+
+    Args:
+        text: the receipt.
+        entries: what is kept of the request.
+        shown: those to describe one by one.
+        statuses: by table name.
+        outcomes: by position; an entry that was loaded as it is has none.
+        loads: by position, of entries that were loaded; a load of long ago may be missing.
+    """
+    waiting = [entry for entry in entries if not is_loaded(entry, statuses)]
+    if not waiting:
+        state = "loaded"
+    elif all(stopped(statuses.get(entry.table_name)) for entry in waiting):
+        state = "stopped"
+    else:
+        state = "waiting"
+    return {
+        "id": text,
+        "status": state,
+        "records": sum(entry.records for entry in entries),
+        "tables": [
+            _table(
+                entry,
+                statuses.get(entry.table_name),
+                outcomes.get(entry.position),
+                loads.get(entry.position),
+                loaded=is_loaded(entry, statuses),
+            )
+            for entry in shown
+        ],
+        "tables_not_shown": len(entries) - len(shown),
+    }
+
+
+def _table(
+    entry: Entry | Damaged,
+    status: TableStatus | None,
+    outcome: Outcome | None,
+    load: Load | None,
+    *,
+    loaded: bool,
+) -> dict[str, Any]:
+    superseded = 0 if outcome is None else outcome.superseded
+    rejected = () if outcome is None else outcome.rejected
+    state = "loaded" if loaded else "stopped" if stopped(status) else "waiting"
+    return {
+        "table_name": entry.table_name,
+        "status": state,
+        "records": entry.records,
+        "accepted_at": written(entry.received_at),
+        "loaded": entry.records - superseded - len(rejected) if loaded else 0,
+        "superseded": superseded,
+        "rejected": [{"record": index, "reason": reason} for index, reason in rejected],
+        "load": None if load is None else {"id": load.id, "finished_at": written(load.finished_at)},
+        "error": None if loaded or status is None else status.error,
+    }
+
+
+def written(at: int) -> str:
+    """A time as RFC 3339, UTC, in microseconds."""
+    moment = UNIX + timedelta(microseconds=at)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,195 @@
+"""Receipts over a real socket; the test reports loads to the store as the loader does."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.servers.cases import OK, compare, env, rec
+from tests.servers.ingest import CLIENT, OTHER_CLIENT, Answer, ImportServer
+
+from treadle.log.local import LocalReader
+from treadle.store.model import Load, Outcome
+
+
+class Site(ImportServer):
+    """An import server, and a hand that plays the loader."""
+
+    def push(self, *records: dict[str, Any], **headers: str) -> Answer:
+        answer = self.post("/v2/import/push", list(records), headers=headers)
+        compare(answer, 201, OK)
+        return answer
+
+    def receipt(self, *records: dict[str, Any]) -> str:
+        found = self.push(*records).header("treadle-receipt")
+        assert found is not None
+        return found
+
+    def follow(self, receipt: str, token: str | None = None, query: str = "") -> Answer:
+        shown = self.token if token is None else token
+        headers = {"Authorization": f"Bearer {shown}"}
+        return self.send("GET", f"/v1/receipts/{receipt}{query}", headers=headers)
+
+    def waiting(self) -> dict[str, int]:
+        reader = LocalReader(self.folder / "log.sqlite")
+        self.store.use_log(reader.log_id)
+        try:
+            return {found.table_name: found.last for found in reader.backlog()}
+        finally:
+            reader.close()
+
+    def load(self, table: str, error: str | None = None, outcome: Outcome | None = None) -> Load:
+        last = self.waiting()[table]
+        load = Load(
+            id=f"load of {table} to {last}{error or ''}",
+            source_id=self.source_id,
+            table_name=table,
+            first=1,
+            last=last,
+            started_at=1,
+            finished_at=1_578_950_703_000_000,
+            rows_received=1,
+            rows_loaded=1,
+            rows_discarded=0,
+            rows_rejected=0,
+            tables={},
+            details={},
+            error=error,
+        )
+        if error is None:
+            self.store.record_load(load, [] if outcome is None else [outcome])
+        else:
+            self.store.record_failure(load, stopped=True)
+        return load
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    site = Site(tmp_path)
+    with site.running():
+        yield site
+    site.store.close()
+
+
+def test_every_write_has_a_receipt(site: Site) -> None:
+    assert site.receipt(rec()).startswith("rc_")
+    answer = site.post("/v2/import/batch", env())
+    compare(answer, 201, OK)
+    assert (answer.header("treadle-receipt") or "").startswith("rc_")
+    refused = site.post("/v2/import/push", [rec("action")])
+    assert refused.header("treadle-receipt") is None
+
+
+def test_waiting_then_loaded(site: Site) -> None:
+    receipt = site.receipt(rec(), rec(table_name="orders"), rec(table_name="orders"))
+    answer = site.follow(receipt)
+    compare(answer, 200, lambda body: body["status"] == "waiting")
+    body = answer.json()
+    assert (body["id"], body["records"], body["tables_not_shown"]) == (receipt, 3, 0)
+    customers, orders = body["tables"]
+    assert (customers["table_name"], customers["records"], customers["status"]) == (
+        "customers",
+        1,
+        "waiting",
+    )
+    assert (orders["table_name"], orders["records"], orders["load"]) == ("orders", 2, None)
+
+    load = site.load("orders")
+    body = site.follow(receipt).json()
+    assert [table["status"] for table in body["tables"]] == ["waiting", "loaded"]
+    assert body["status"] == "waiting"
+    orders = body["tables"][1]
+    assert orders["load"] == {"id": load.id, "finished_at": "2020-01-13T21:25:03.000000Z"}
+    assert (orders["loaded"], orders["superseded"], orders["rejected"]) == (2, 0, [])
+
+    site.load("customers")
+    assert site.follow(receipt).json()["status"] == "loaded"
+
+
+def test_superseded_and_rejected_records(site: Site) -> None:
+    receipt = site.receipt(*[rec(data={"id": i}) for i in range(5)])
+    place = site.waiting()["customers"]
+    why = ((3, "number out of range"),)
+    site.load("customers", outcome=Outcome(place, site.source_id, "customers", 1, why))
+    (table,) = site.follow(receipt).json()["tables"]
+    assert (table["records"], table["loaded"], table["superseded"]) == (5, 3, 1)
+    assert table["rejected"] == [{"record": 3, "reason": "number out of range"}]
+
+
+def test_a_stopped_table_says_why_and_is_not_waited_for(site: Site) -> None:
+    receipt = site.receipt(rec())
+    site.load("customers", error="the column has another type")
+    began = time.monotonic()
+    body = site.follow(receipt, query="?wait=30").json()
+    assert time.monotonic() - began < 5
+    assert body["status"] == "stopped"
+    assert body["tables"][0]["error"] == "the column has another type"
+
+
+def test_wait_ends_with_the_load(site: Site) -> None:
+    receipt = site.receipt(rec())
+    timer = threading.Timer(0.5, site.load, ["customers"])
+    timer.start()
+    began = time.monotonic()
+    body = site.follow(receipt, query="?wait=30").json()
+    timer.join()
+    assert body["status"] == "loaded"
+    assert 0.4 < time.monotonic() - began < 5
+
+
+def test_wait_ends_with_its_time(site: Site) -> None:
+    receipt = site.receipt(rec())
+    began = time.monotonic()
+    assert site.follow(receipt, query="?wait=0.3").json()["status"] == "waiting"
+    assert 0.3 <= time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("wait", ["soon", "-1", "nan"])
+def test_a_wait_that_is_none(site: Site, wait: str) -> None:
+    answer = site.follow(site.receipt(rec()), query=f"?wait={wait}")
+    compare(answer, 400, {"message": "wait is a number of seconds from 0 to 60"})
+
+
+def test_who_may_follow(site: Site) -> None:
+    receipt = site.receipt(rec())
+    ours = site.store.create_account_token(CLIENT)
+    theirs = site.store.create_account_token(OTHER_CLIENT)
+    _, sibling = site.make_source("sibling")
+    compare(site.follow(receipt, ours), 200, lambda body: body["id"] == receipt)
+    for token in (theirs, site.other_token, sibling):
+        compare(site.follow(receipt, token), 404, {"message": "Not Found"})
+    for token in (site.revoked_token, "nobody's"):
+        compare(site.follow(receipt, token), 401, {"message": "Not Authorized"})
+    compare(site.send("GET", f"/v1/receipts/{receipt}"), 401, {"message": "Not Authorized"})
+    compare(site.follow("rc_AAAA"), 404, {"message": "Not Found"})
+    compare(site.follow("rc_AAAA", ours), 404, {"message": "Not Found"})
+
+
+def test_a_receipt_of_entries_that_were_trimmed(site: Site) -> None:
+    receipt = site.receipt(rec())
+    place = site.waiting()["customers"]
+    site.load("customers")
+    reader = LocalReader(site.folder / "log.sqlite")
+    reader.mark(site.source_id, "customers", place)
+    reader.trim(site.source_id, "customers", place)
+    reader.close()
+    compare(site.follow(receipt), 410, lambda body: "loaded" in body["message"])
+
+
+def test_prefer_loaded_waits_for_the_load(site: Site) -> None:
+    site.push(rec())
+    timer = threading.Timer(0.6, site.load, ["customers"])
+    timer.start()
+    began = time.monotonic()
+    answer = site.push(rec(), Prefer="wait=20, ack=loaded")
+    timer.join()
+    assert 0.4 < time.monotonic() - began < 5
+    assert answer.header("preference-applied") == "ack=loaded"
+
+
+def test_prefer_loaded_in_vain_is_accepted_all_the_same(site: Site) -> None:
+    answer = site.push(rec(), Prefer="wait=0.3, ack=loaded")
+    assert answer.header("preference-applied") is None
+    assert answer.header("treadle-receipt") is not None
