@@ -28,8 +28,9 @@ def open_url(url: str) -> Destination:
     Raises:
         OperatorFault: no such scheme, a malformed URL, or a driver that is not installed.
     """
-    scheme, separator, _ = url.partition("://")
+    scheme, separator, rest = url.partition("://")
     scheme = scheme.lower()
+    url = f"{scheme}{separator}{rest}"
     if not separator:
         # Nothing of the text is repeated: it may hold a password.
         raise OperatorFault(

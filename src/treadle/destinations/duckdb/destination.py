@@ -15,17 +15,16 @@ from typing import Any, Final, Self
 import duckdb
 import pyarrow as pa
 
-from treadle.destinations.duckdb.errors import at_open, message, translate
-from treadle.destinations.duckdb.load import (
+from treadle.destinations.duckdb.bookkeeping import (
     CATALOGUE,
     POSITIONS,
-    Database,
-    Stage,
-    carry_out,
     catalogue_key,
     create_rejected,
 )
+from treadle.destinations.duckdb.errors import at_open, message, translate
+from treadle.destinations.duckdb.load import carry_out
 from treadle.destinations.duckdb.quoting import Quoted, compose, name
+from treadle.destinations.duckdb.rows import Database, Stage
 from treadle.destinations.layout import PRIVATE_SCHEMA, load_result, read
 from treadle.destinations.protocol import (
     CommitUnknown,

@@ -105,15 +105,18 @@ class PostgresDestination:
     kind = "postgres"
 
     def __init__(self, url: str) -> None:
+        # The driver's own message may repeat the part that holds the password.
+        malformed = OperatorFault(
+            "the destination's URL is not a PostgreSQL URL; expected "
+            "postgresql://user:password@host:5432/database with special characters "
+            "percent-encoded"
+        )
         try:
             given = conninfo_to_dict(url)
         except psycopg.ProgrammingError:
-            # The driver's message may repeat the part that holds the password.
-            raise OperatorFault(
-                "the destination's URL is not a PostgreSQL URL; expected "
-                "postgresql://user:password@host:5432/database with special characters "
-                "percent-encoded"
-            ) from None
+            raise malformed from None
+        if "@" in str(given.get("host", "")):  # a password with an @ that is not encoded
+            raise malformed
         self._parameters: dict[str, Any] = {**CONNECT_DEFAULTS, **given}
 
     @property

@@ -1,0 +1,99 @@
+"""How rows travel to DuckDB: as Arrow tables that statements can name.
+
+An Arrow table's columns are called c0, c1, ... and it is registered under a name of our own: no
+name of a client takes part until it is quoted as a target.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+
+from treadle.destinations.duckdb.quoting import Quoted, name, names, same
+from treadle.destinations.layout import PRIVATE_SCHEMA
+from treadle.tables.model import ColumnType, Rows
+
+_ARROW: Final = {
+    ColumnType.BIGINT: pa.int64(),
+    ColumnType.BOOLEAN: pa.bool_(),
+    ColumnType.DECIMAL: pa.decimal128(38, 9),
+    ColumnType.DOUBLE: pa.float64(),
+    ColumnType.JSON: pa.string(),
+    ColumnType.TEXT: pa.string(),
+    ColumnType.TIMESTAMP: pa.timestamp("us", tz="UTC"),
+}
+
+_ENTRY: Final = "entry"
+
+
+class Database:
+    """A connection with the names and the shorthand that statements need.
+
+    Args:
+        connection: to the file.
+        catalog: what DuckDB calls the file.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, catalog: str) -> None:
+        self.connection = connection
+        self._catalog = catalog
+        self._registered: list[str] = []
+
+    def place(self, schema: str, relation: str) -> Quoted:
+        """A relation's full name: a schema may be called like the file."""
+        return name(self._catalog, schema, relation)
+
+    def private(self, relation: str) -> Quoted:
+        """Full name of a relation of treadle's own schema."""
+        return self.place(PRIVATE_SCHEMA, relation)
+
+    def run(self, statement: Quoted, *values: object) -> int:
+        """Execute; returns the number of rows written."""
+        row = self.connection.execute(statement, values or None).fetchone()
+        return int(row[0]) if row and isinstance(row[0], int) else 0
+
+    def register(self, title: str, table: pa.Table) -> None:
+        """Let statements name an Arrow table, until `forget`."""
+        self._registered.append(title)
+        self.connection.register(title, table)
+
+    def forget(self) -> None:
+        """Let go of what was registered; only outside a transaction, which may have failed."""
+        while self._registered:
+            self.connection.unregister(self._registered.pop())
+
+    def rows(self, statement: Quoted, *values: object) -> list[tuple[Any, ...]]:
+        """Execute and fetch everything."""
+        return self.connection.execute(statement, values or None).fetchall()
+
+
+class Stage:
+    """Rows for a relation as an Arrow table that statements can name.
+
+    Attributes:
+        name: the table's quoted name.
+        columns: relation's column -> the stage's.
+    """
+
+    def __init__(self, database: Database, rows: Rows, title: str) -> None:
+        self.columns: dict[str, str] = {}
+        arrays: list[pa.Array[Any]] = []
+        for column in rows.relation.columns:
+            if column.name in rows.columns:
+                self.columns[column.name] = f"c{len(arrays)}"
+                arrays.append(pa.array(rows.columns[column.name], _ARROW[column.type]))
+        titles = list(self.columns.values())
+        if len(rows.entries) == len(rows):
+            titles.append(_ENTRY)
+            arrays.append(pa.array(rows.entries, pa.int64()))
+        database.register(title, pa.table(arrays, names=titles))
+        self.name = name(title)
+
+    def values(self, columns: Sequence[str] | dict[str, Any]) -> Quoted:
+        """The stage's columns for these of the relation, behind the alias `s`."""
+        return names((self.columns[column] for column in columns), "s")
+
+    def matches(self, alias: str, pairs: Sequence[tuple[str, str]]) -> Quoted:
+        """Condition: for every (column, other), stage `s`'s column equals `alias`'s other."""
+        return same("s", alias, [(self.columns[column], other) for column, other in pairs])

@@ -1,0 +1,153 @@
+"""How names are kept, keys are ordered and plans are checked."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from treadle.destinations import layout
+from treadle.destinations.protocol import Fenced, LoadResult, PlanOutdated
+from treadle.tables.model import (
+    Column,
+    ColumnType,
+    CopyStage,
+    CreateRelation,
+    EmptyRelation,
+    LoadPlan,
+    Mark,
+    Relation,
+    Rows,
+    Table,
+    TableWrite,
+)
+
+names = st.text(st.sampled_from(["\0", "\\", "0", "a", "🧵"])) | st.text()
+
+
+@given(names)
+def test_a_spelled_name_reads_back(name: str) -> None:
+    spelled = layout.spell(name)
+    assert "\0" not in spelled
+    assert layout.read(spelled) == name
+
+
+@given(names, names)
+def test_spelling_and_digest_tell_names_apart(one: str, other: str) -> None:
+    assert (layout.spell(one) == layout.spell(other)) is (one == other)
+    assert (layout.digest(one) == layout.digest(other)) is (one == other)
+
+
+def test_a_digest_takes_text_that_is_not_unicode() -> None:
+    assert len(layout.digest("\ud800")) == 64
+
+
+def test_the_parents_key_leads_the_index() -> None:
+    key = ("_sdc_level_0_id", "_sdc_level_10_id", "_sdc_level_2_id", "_sdc_source_key_id")
+    assert layout.index_order(key) == (
+        "_sdc_source_key_id",
+        "_sdc_level_0_id",
+        "_sdc_level_2_id",
+        "_sdc_level_10_id",
+    )
+    assert layout.index_order(("a", "b")) == ("a", "b")
+
+
+def _relation(
+    name: str, columns: tuple[str, ...], key: tuple[str, ...], path: tuple[str, ...] = ()
+) -> Relation:
+    made = tuple(Column(column, column, ColumnType.TEXT) for column in columns)
+    return Relation(path, name, made, key, name)
+
+
+def test_a_child_repeats_its_parents_key() -> None:
+    root = _relation("t", ("b", "a"), ("a", "b"))
+    child = _relation(
+        "t__x", ("_sdc_source_key_b", "_sdc_source_key_a", "_sdc_level_0_id"), ("_sdc_level_0_id",)
+    )
+    assert layout.parent_key(root, child) == (
+        ("a", "_sdc_source_key_a"),
+        ("b", "_sdc_source_key_b"),
+    )
+
+
+def test_a_shortened_source_key_is_found_by_its_place() -> None:
+    long = "k" * 59
+    root = _relation("t", ("a", long), (long, "a"))
+    child = _relation("t__x", ("_sdc_source_key_kkk_0a1b2c", "_sdc_source_key_a"), ())
+    assert layout.parent_key(root, child) == (
+        ("a", "_sdc_source_key_a"),
+        (long, "_sdc_source_key_kkk_0a1b2c"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("after", "position", "held"),
+    [(-1, 5, 5), (-1, 5, 9), (4, 5, -1), (4, 5, 3), (4, 9, 5), (5, 5, 5)],
+)
+def test_a_mark_that_does_not_follow_is_outdated(after: int, position: int, held: int) -> None:
+    with pytest.raises(PlanOutdated):
+        layout.check_mark(Mark("log", 1, "t", after, position), held, 0)
+
+
+@pytest.mark.parametrize(("after", "position", "held"), [(-1, 0, -1), (-1, 7, -1), (4, 9, 4)])
+def test_a_mark_that_follows_passes(after: int, position: int, held: int) -> None:
+    layout.check_mark(Mark("log", 1, "t", after, position, fence=2), held, 2)
+    layout.check_mark(Mark("log", 1, "t", after, position, fence=3), held, 2)
+
+
+def test_a_lower_fence_is_told_before_anything_else() -> None:
+    with pytest.raises(Fenced, match="lease 1 was overtaken by lease 2"):
+        layout.check_mark(Mark("log", 1, "t", 0, 9, fence=1), 5, 2)
+
+
+ROOT = _relation("t", ("id",), ("id",))
+CHILD = _relation("t__x", ("_sdc_source_key_id",), (), ("x",))
+STAGED = _relation("stage_1", ("id",), ("id",))
+STAGED_CHILD = _relation("stage_1_x", ("_sdc_source_key_id",), (), ("x",))
+STAGED_OTHER = _relation("stage_1_y", ("_sdc_source_key_id",), (), ("y",))
+
+
+def _plan(*changes: CreateRelation | EmptyRelation | CopyStage) -> LoadPlan:
+    mark = Mark("log", 1, "t", -1, 0)
+    return LoadPlan("s", "t", mark, 0, changes, (), (), 0, 0, None)
+
+
+def test_which_relations_are_empty_after_the_changes() -> None:
+    plan = _plan(
+        CreateRelation(ROOT),
+        CreateRelation(STAGED, private=True),
+        EmptyRelation("t__x"),
+        EmptyRelation("t__y"),
+        CopyStage("stage_1_y", "t__y", ()),
+    )
+    assert layout.empty_after_changes(plan) == {(False, "t"), (True, "stage_1"), (False, "t__x")}
+    assert layout.created(plan) == {(False, "t"), (True, "stage_1")}
+
+
+def test_staged_rows_are_reported_under_the_live_names() -> None:
+    after = Table("s", "t", (), False, False, 0, (ROOT, CHILD))
+    write = TableWrite(
+        True, "upsert", Rows(STAGED, {}), (Rows(STAGED_CHILD, {}), Rows(STAGED_OTHER, {}))
+    )
+    assert layout.report_names(after, write) == {
+        "stage_1": "t",
+        "stage_1_x": "t__x",
+        "stage_1_y": "stage_1_y",
+    }
+    live = TableWrite(False, "upsert", Rows(ROOT, {}), (Rows(CHILD, {}),))
+    assert layout.report_names(after, live) == {"t": "t", "t__x": "t__x"}
+
+
+@given(
+    st.dictionaries(st.text(), st.integers(0, 2**62)),
+    st.dictionaries(st.integers(0, 2**40), st.integers(0, 2**40)),
+)
+def test_a_result_reads_back(rows: dict[str, int], superseded: dict[int, int]) -> None:
+    text = layout.dump_result(rows, superseded)
+    assert layout.load_result(text) == LoadResult(rows, superseded)
+
+
+def test_columns_given_and_missing() -> None:
+    wide = _relation("t", ("a", "b", "c"), ())
+    given_, missing = layout.given_and_missing(Rows(wide, {"c": ["x"], "a": ["y"]}))
+    assert [column.name for column in given_] == ["a", "c"]
+    assert [column.name for column in missing] == ["b"]
