@@ -7,6 +7,7 @@ import random
 import signal
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -39,6 +40,10 @@ class Pusher(threading.Thread):
                     time.sleep(0.1)
                 self.acknowledged += ids
 
+    def came_on(self, seen: int) -> bool:
+        """Whether more was acknowledged than `seen`, or all is."""
+        return len(self.acknowledged) > seen or not self.is_alive()
+
     def _sent(self, http: httpx.Client, ids: list[int]) -> bool:
         body = [
             {
@@ -70,8 +75,7 @@ def test_every_acknowledged_record_is_in_the_table_once(
     pusher.start()
     dice = random.Random(7)
     for victim in itertools.islice(itertools.cycle(["loader", "worker 1", "everything"]), 6):
-        seen = len(pusher.acknowledged)
-        eventually(lambda seen=seen: len(pusher.acknowledged) > seen or not pusher.is_alive())
+        eventually(partial(pusher.came_on, len(pusher.acknowledged)))
         time.sleep(dice.uniform(0.2, 0.8))
         if victim == "everything":
             server.kill()

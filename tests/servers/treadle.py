@@ -129,7 +129,7 @@ class TreadleServer:
         )
         if check:
             assert done.returncode == 0, done.stderr
-        return done.stdout
+        return str(done.stdout)
 
     def _as_environment(self) -> dict[str, str]:
         values = {"TREADLE_PORT": str(self.port)}

@@ -124,7 +124,8 @@ class Postgres:
 
 def _rows(result: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:
     """By way of Arrow, whose timestamps need no further library in Python."""
-    columns = result.to_arrow_table().columns
+    table = result.to_arrow_table()
+    columns = [] if table is None else table.columns
     return [tuple(map(plain, row)) for row in zip(*(c.to_pylist() for c in columns), strict=True)]
 
 
