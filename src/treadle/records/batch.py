@@ -67,8 +67,8 @@ def decode(body: bytes) -> Envelope:
         body.isascii() or str(body, "utf-8")
         quick = _decode(body)
     except json.SYNTAX_ERRORS:
-        return _thoroughly(body.removeprefix(json.BOM))
-    return quick if _usual(body, quick) else _thoroughly(body)
+        return decode_generally(body)
+    return quick if _usual(body, quick) else decode_generally(body)
 
 
 def _usual(body: bytes, quick: Envelope) -> bool:
@@ -90,7 +90,9 @@ def _usual_message(message: _Message) -> bool:
     )
 
 
-def _thoroughly(body: bytes) -> Envelope:
+def decode_generally(body: bytes) -> Envelope:
+    """What `decode` does, without the typed look that is quicker for bodies in order."""
+    body = body.removeprefix(json.BOM)
     value = json.decode(body)
     if json.body_too_deep(body):
         json.malformed(RecursionError())

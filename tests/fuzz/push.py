@@ -1,0 +1,10 @@
+"""Fuzz the push bodies: `python tests/fuzz/push.py --seconds N`."""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).parents[2])  # the script's own folder has modules of other names
+
+from tests.fuzz.run import main  # noqa: E402 - needs the path above
+
+main("push")

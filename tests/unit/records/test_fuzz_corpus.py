@@ -1,0 +1,18 @@
+"""Everything in the corpus of the fuzz targets, once, without a fuzzer."""
+
+from pathlib import Path
+
+import pytest
+from tests.fuzz.targets import TARGETS
+
+CORPUS = Path(__file__).parents[2] / "fuzz" / "corpus"
+INPUTS = sorted(path for name in TARGETS for path in (CORPUS / name).iterdir())
+
+
+def test_every_target_has_inputs() -> None:
+    assert {path.parent.name for path in INPUTS} == set(TARGETS)
+
+
+@pytest.mark.parametrize("path", INPUTS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_input(path: Path) -> None:
+    TARGETS[path.parent.name](path.read_bytes())
