@@ -491,7 +491,7 @@ class PushConfig(_Settings):
     )
     token: str | None = _setting(
         None,
-        Text("an Import API access token", hidden=True),
+        Text("an Import API access token", hidden=True, pattern=r"[!-~]+"),
         "Import API access token",
         shown="the source's",
     )

@@ -213,8 +213,12 @@ class Job:
         )
         # A proxy for the world outside is none for this machine.
         proxied = urlsplit(self._target.url).hostname not in ("127.0.0.1", "::1", "localhost")
+        try:
+            base_url = httpx.URL(self._target.url)
+        except httpx.InvalidURL as error:
+            raise OperatorFault(f"--url is not a URL: {error}") from error
         async with httpx.AsyncClient(
-            base_url=self._target.url,
+            base_url=base_url,
             headers={
                 "Authorization": f"Bearer {self._target.token}",
                 "Content-Type": "application/json",

@@ -14,6 +14,7 @@ import httpx
 
 from treadle.cli.batch import Batch, Form
 from treadle.cli.feed import FeedFault
+from treadle.config import without_password
 from treadle.errors import OperatorFault, TryLater
 
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
@@ -41,6 +42,7 @@ class Sender:
         waiting: Callable[[str | None], None],
     ) -> None:
         self._client = client
+        self._url = without_password(str(client.base_url))
         self._form = form
         self._retry_seconds = retry_seconds
         self._waiting = waiting
@@ -102,8 +104,8 @@ class Sender:
             least = 0.0
             try:
                 answer = await self._post("/v2/import/push", body)
-            except httpx.TransportError as error:
-                trouble = f"{self._client.base_url} cannot be reached ({_told(error)})"
+            except httpx.RequestError as error:
+                trouble = f"{self._url} cannot be reached ({_told(error)})"
             else:
                 if answer.is_success:
                     _acknowledged(answer)
@@ -112,7 +114,7 @@ class Sender:
                     return
                 if answer.status_code != 429 and answer.status_code < 500:
                     raise await self._refusal(batch, answer)
-                trouble = f"{self._client.base_url} answers {_shown(answer)}"
+                trouble = f"{self._url} answers {_shown(answer)}"
                 least = _retry_after(answer)
             left = until - time.monotonic()
             if left <= 0:
@@ -152,7 +154,7 @@ class Sender:
             for part in (first, second):
                 try:
                     found = await self._post("/v2/import/validate", self._form.body(part))
-                except httpx.TransportError:
+                except httpx.RequestError:
                     return batch, answer
                 if found.status_code in (400, 413, 422):
                     batch, answer = part, found
@@ -170,7 +172,7 @@ def _acknowledged(answer: httpx.Response) -> None:
         status = None
     if status not in ("OK", "Accepted"):
         raise OperatorFault(
-            f"{answer.url} answers {answer.status_code} without acknowledging the records; "
+            f"{without_password(str(answer.url))} answers {answer.status_code} without acknowledging the records; "
             "is it the URL of a treadle server?"
         )
 
@@ -183,7 +185,7 @@ def _shown(answer: httpx.Response) -> str:
     return f"{answer.status_code} {text}".strip()
 
 
-def _told(error: httpx.TransportError) -> str:
+def _told(error: httpx.RequestError) -> str:
     return str(error) or type(error).__name__
 
 

@@ -409,3 +409,24 @@ def test_an_empty_file_is_no_records(
     assert done.code == 0
     assert done.out.startswith("Pushed 0 records to t in ")
     assert server.asked == []
+
+
+def test_a_url_that_is_none_is_named(
+    tmp_path: Path, treadle: Treadle, source: dict[str, Any]
+) -> None:
+    file = written(tmp_path / "records", 1)
+    done = push(treadle, file, "--url", "http://host:port")
+    assert done.code == 2
+    assert done.err.startswith("treadle: --url is not a URL: Invalid port: 'port'")
+    done = push(treadle, file, "--url", "ftp://host")
+    assert "--url is to be a URL such as http://127.0.0.1:8484, not 'ftp://host'." in done.err
+
+
+def test_a_token_that_no_header_can_hold_is_refused_and_not_shown(
+    tmp_path: Path, treadle: Treadle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TREADLE_PUSH_TOKEN", "at_s3cret\n")
+    done = push(treadle, written(tmp_path / "records", 1))
+    assert done.code == 2
+    assert "TREADLE_PUSH_TOKEN is to be an Import API access token, not what is" in done.err
+    assert "s3cret" not in done.err
