@@ -268,6 +268,8 @@ class LocalReader:
             table_id = self._table_id(source_id, table_name)
             if table_id is None:
                 return 0
+            if self._connection.execute(sql.ANY_UP_TO, (table_id, position)).fetchone() is None:
+                return 0
             removed = 0
             while True:
                 try:

@@ -142,6 +142,10 @@ POSITIONS_BETWEEN: Final = """
     """
 SUMS_ONE: Final = "SELECT records, size, received_at FROM entries WHERE position = ?"
 
+ANY_UP_TO: Final = """
+    SELECT 1 FROM entries INDEXED BY entries_by_table
+    WHERE table_id = ? AND position <= ? LIMIT 1
+    """
 TRIM: Final = """
     DELETE FROM entries WHERE position IN (
         SELECT position FROM entries INDEXED BY entries_by_table

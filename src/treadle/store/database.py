@@ -6,6 +6,7 @@ IMMEDIATE: it waits for its turn before it reads anything, so it never has to gi
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from treadle.store.schema import meta
 from treadle.store.secrets import Cipher
 
 BUSY_TIMEOUT_MS: Final = 30_000  # longer than any write transaction of treadle's takes
+SWITCH_PAUSE_S: Final = 0.01  # between tries to switch a new file to its write-ahead log
 
 Insert = sqlite.Insert | postgresql.Insert
 
@@ -156,7 +158,7 @@ def _sqlite_engine(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, record: object) -> None:
         connection.isolation_level = None  # the driver's own BEGIN comes too late to be IMMEDIATE
-        connection.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
 
@@ -166,6 +168,24 @@ def _sqlite_engine(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch the file to its write-ahead log.
+
+    Of two connections that switch a new file at once, SQLite tells one that it is locked without
+    waiting; by the next try the other has done it.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(SWITCH_PAUSE_S)
+        else:
+            return
 
 
 def _make_private_file(path: Path) -> None:
