@@ -171,8 +171,9 @@ def _acknowledged(answer: httpx.Response) -> None:
     except (ValueError, KeyError, TypeError):
         status = None
     if status not in ("OK", "Accepted"):
+        url = without_password(str(answer.url))
         raise OperatorFault(
-            f"{without_password(str(answer.url))} answers {answer.status_code} without acknowledging the records; "
+            f"{url} answers {answer.status_code} without acknowledging the records; "
             "is it the URL of a treadle server?"
         )
 
