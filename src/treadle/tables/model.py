@@ -159,7 +159,12 @@ class WidenColumn:
 
 @dataclass(frozen=True, slots=True)
 class ChangeKey:
-    """Replace the primary key of an empty table (a new version with other keys, 9.3)."""
+    """Replace a primary key: of an empty table by another (a new version with other keys, 9.3).
+
+    An empty `key` takes the constraint away and leaves the rows: a table, or a subtable of one, is
+    only appended to from then on (5.2, 5.4); only planned for profiles with `dropped_key: append`.
+    Columns that leave the key become nullable.
+    """
 
     relation: str
     old: tuple[str, ...]

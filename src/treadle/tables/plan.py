@@ -8,8 +8,8 @@ destination and calls it again.
 from collections.abc import Mapping, Sequence
 
 from treadle.errors import TableStopped
+from treadle.tables import contracts, names
 from treadle.tables import keys as keys_
-from treadle.tables import names
 from treadle.tables.bookmarks import bookmarks
 from treadle.tables.frame import Path
 from treadle.tables.lookup import Known, Lookup
@@ -22,6 +22,7 @@ from treadle.tables.model import (
     LoadPlan,
     Mark,
     Options,
+    Rejection,
     Relation,
     SchemaChange,
     Stage,
@@ -106,6 +107,7 @@ class _Planner:
         self._duplicates = dict(prepared.duplicates)
         self._changes: list[SchemaChange] = []
         self._writes: list[TableWrite] = []
+        self._left_out: dict[str, Rejection] = {}
         before = state.table.batched_at if state.table is not None else 0
         self._batched_at = max(now, before + 1)
 
@@ -140,7 +142,7 @@ class _Planner:
         dropped = [*(stages.pop(v) for v in outdated), *((stage,) if stage is not None else ())]
         self._changes += [DropStage(relation.name) for old in dropped for relation in old.relations]
         for staged, groups in sorted(what.staged.items()):
-            stages[staged] = self._stage(staged, groups, stages.get(staged))
+            stages[staged] = self._stage(staged, groups, stages.get(staged), live)
         return Table(
             schema=prepared.schema,
             name=target.relations[0].name,
@@ -180,7 +182,7 @@ class _Planner:
         if what.swapped or live.root is None:
             met, private = (stage.relations[0] if stage is not None else None), True
         group = merged(what.live, self._profile, self._duplicates, self._options)
-        group, deletes = self._winners(target, group, met, private=private)
+        group, deletes = self._winners(target, group, met, live, private=private)
         target.allocate(group, stage.relations if stage is not None else (), self._options)
         target.check(group, self._prepared)
         self._changes += target.changes
@@ -283,7 +285,9 @@ class _Planner:
 
     # --- versions that wait ---
 
-    def _stage(self, version: int, groups: Sequence[Group], before: Stage | None) -> Stage:
+    def _stage(
+        self, version: int, groups: Sequence[Group], before: Stage | None, live: Live
+    ) -> Stage:
         fold = self._profile.fold
         keys = keys_.incoming(groups) if before is None else before.keys
         keys_.check(keys, groups, self._profile)
@@ -303,7 +307,7 @@ class _Planner:
             live=None,
         )
         group = merged(groups, self._profile, self._duplicates, self._options)
-        group, deletes = self._winners(target, group, root, private=True)
+        group, deletes = self._winners(target, group, root, live, private=True)
         target.allocate(group, (), self._options)
         target.check(group, self._prepared)
         self._changes += target.changes
@@ -319,14 +323,27 @@ class _Planner:
     # --- records that do not win ---
 
     def _winners(
-        self, target: Target, group: Group | None, met: Relation | None, *, private: bool
+        self,
+        target: Target,
+        group: Group | None,
+        met: Relation | None,
+        live: Live,
+        *,
+        private: bool,
     ) -> tuple[Group | None, Group | None]:
         """Rows to write, and rows to remove (option hard_delete)."""
+        deletes = None
+        if group is not None and target.upsert and self._options.hard_delete:
+            group, deletes = _deleted(group, self._profile)
         if group is not None and met is not None and target.upsert:
             group = self._without_outdated(target, group, met, private=private)
-        if group is not None and target.upsert and self._options.hard_delete:
-            return _deleted(group, self._profile)
-        return group, None
+        if group is not None and not contracts.frees(self._options):
+            relations = dict(live.children)
+            if live.root is not None:
+                relations[()] = live.root
+            group, left_out = contracts.keep(group, relations, self._prepared, self._namer)
+            self._left_out |= left_out
+        return group, deletes
 
     def _without_outdated(
         self, target: Target, group: Group, met: Relation, *, private: bool
@@ -377,14 +394,14 @@ class _Planner:
             revision=self._state.revision,
             changes=tuple(self._changes),
             writes=tuple(self._writes),
-            rejections=prepared.rejections,
+            rejections=(*prepared.rejections, *self._left_out.values()),
             rejected_at=self._now,
             batched_at=self._batched_at,
             after=table,
             received=prepared.received,
             ignored=ignored,
             duplicates=self._duplicates,
-            left_out=prepared.left_out,
+            left_out=(*prepared.left_out, *self._left_out),
             nul_removed=prepared.nul_removed,
             new_version=any(isinstance(change, EmptyRelation) for change in self._changes),
             extracted_max=prepared.extracted_max,

@@ -191,22 +191,30 @@ def prepare(
         prepared.rejections = _rejections(arrivals, everything, source_name)
         return prepared
     bad: dict[At, str] = dict(prepared._refused)
-    left_out: dict[tuple[str, str], At] = {}
+    left_out: dict[_Omitted, At] = {}
     for part in _slices(prepared, namer):
         part.finish(prepared, bad, left_out)
     prepared.rejections = (
         *_rejections(arrivals, bad, table_name),
         *(
-            Rejection(_texts(arrivals, at.entry, [at.record])[0], why, relation, -1, -1)
-            for (relation, why), at in sorted(left_out.items(), key=lambda item: item[1])
+            Rejection(record_text(arrivals, at), left.reason, left.table_name, -1, -1)
+            for left, at in sorted(left_out.items(), key=lambda item: item[1])
         ),
     )
-    prepared.left_out = tuple(dict.fromkeys(why for _, why in left_out))
+    prepared.left_out = tuple(dict.fromkeys(left.name for left in left_out))
     prepared.extracted_max = _extracted_max(arrivals)
     return prepared
 
 
 # --- slices: records that are walked together -----------------------------------------------------
+
+
+class _Omitted(NamedTuple):
+    """A field left out, logged once per load, table and name."""
+
+    table_name: str
+    name: str
+    reason: str
 
 
 class _Same(NamedTuple):
@@ -272,9 +280,7 @@ class _Slice:
         self._nul_removed += walk.nul_removed
         self._walked += len(records)
 
-    def finish(
-        self, prepared: Prepared, bad: dict[At, str], left_out: dict[tuple[str, str], At]
-    ) -> None:
+    def finish(self, prepared: Prepared, bad: dict[At, str], left_out: dict[_Omitted, At]) -> None:
         """Give the group, what is rejected and what is left out."""
         if self._waiting:
             self._walk(self._waiting)
@@ -296,7 +302,7 @@ class _Slice:
         for base, left in self._left_out:
             first = next((base + r for r in left.rows if base + r not in self._bad), None)
             if first is not None:
-                place = (left.table_name, left.reason)
+                place = _Omitted(left.table_name, left.name, left.reason)
                 left_out[place] = min(left_out.get(place, self._at(first)), self._at(first))
         prepared.nul_removed += self._nul_removed
         _put_extracted(frames[0], self._extracted, profile)
@@ -446,6 +452,11 @@ def _rejections(
 
 def _texts(arrivals: Sequence[Arrival], entry: int, indexes: Sequence[int]) -> list[str]:
     return [_cut(text) for text in reading.texts(arrivals[entry].batch, indexes)]
+
+
+def record_text(arrivals: Sequence[Arrival], at: At) -> str:
+    """A record as `_sdc_rejected` keeps it."""
+    return _texts(arrivals, at.entry, [at.record])[0]
 
 
 def _cut(text: str) -> str:

@@ -18,8 +18,8 @@ class Profile:
         display_name: `<DEST>` in reasons, for example "PostgreSQL".
         canonical: one part of a name as sent -> the same part as the destination spells it.
         fold: canonical name -> the form in which names are compared for equality.
-        column_bytes_max: longest column name in bytes of UTF-8 without room for a split suffix,
-            None for no limit.
+        column_bytes_max: longest name of a field's column in bytes of UTF-8, a split suffix of
+            four bytes not counted; None for no limit.
         table_bytes_max: longest table name in bytes of UTF-8, None for no limit.
         columns_max: most columns of one table, system columns included, None for no limit.
         split: "rename" gives every column of a split field a suffix, "keep" leaves the bare name to

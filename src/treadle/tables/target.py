@@ -152,7 +152,7 @@ class Target:
                 rows.update(frame.root)
                 continue
             for folded, type_ in novel:
-                rows.update(_holders(frame, folded, type_))
+                rows.update(holders(frame, folded, type_))
         return sorted(rows)
 
     def _folded(self, path: Path) -> Path:
@@ -271,7 +271,7 @@ class Target:
                     row
                     for frame in (group.frames if group is not None else ())
                     if self._folded(frame.path) == path
-                    for row in _holders(frame, folded, type_)
+                    for row in holders(frame, folded, type_)
                 ]
                 if not rows:
                     raise TableStopped(
@@ -420,7 +420,7 @@ def _is_system(column: Column) -> bool:
     return column.name.startswith((names.SOURCE_KEY, "_sdc_level_"))
 
 
-def _holders(frame: Frame, folded: str, type_: ColumnType) -> list[int]:
+def holders(frame: Frame, folded: str, type_: ColumnType) -> list[int]:
     """Root rows that have a value of a type in a field."""
     each = frame.fields.get(folded)
     column = each.columns.get(type_, ()) if each is not None else ()

@@ -68,11 +68,13 @@ class LeftOut:
 
     Attributes:
         table_name: of the relation it would have been in.
+        name: canonical, flattened; as sent when that is empty.
         reason: text for `_sdc_rejected`.
         rows: root rows that hold it.
     """
 
     table_name: str
+    name: str
     reason: str
     rows: tuple[int, ...]
 
@@ -154,7 +156,7 @@ class Walk:
             if value is not None:
                 self._reject(frame.root[row] if frame.path else row, reason)
 
-    def _omit(self, frame: Frame, column: Column, reason: str) -> None:
+    def _omit(self, frame: Frame, name: Name, column: Column, reason: str) -> None:
         rows = tuple(
             frame.root[row] if frame.path else row
             for row, value in enumerate(column)
@@ -162,7 +164,7 @@ class Walk:
         )
         if rows:
             table = self._namer.subtable(self._setting.root, frame.path)[0]
-            self.left_out.append(LeftOut(table, reason, rows))
+            self.left_out.append(LeftOut(table, name.full, reason, rows))
 
     def _note(self) -> None:
         if self._notes:
@@ -240,7 +242,7 @@ class Walk:
             if key:
                 self._reject_all(frame, column, name.omitted)
             else:
-                self._omit(frame, column, name.omitted)
+                self._omit(frame, name, column, name.omitted)
             return
         self._frame, self._field = frame, name.full
         if len(classes) == 1:
@@ -281,7 +283,7 @@ class Walk:
             if key:
                 self._reject_all(frame, column, name.column_omitted)
             else:
-                self._omit(frame, column, name.column_omitted)
+                self._omit(frame, name, column, name.column_omitted)
             return
         taken = self._register(frame, name, column)
         self._frame, self.key = frame, name.full if key else None
@@ -345,7 +347,7 @@ class Walk:
         if name.column_refused:
             self._reject_all(frame, column, name.column_refused)
         elif name.column_omitted:
-            self._omit(frame, column, name.column_omitted)
+            self._omit(frame, name, column, name.column_omitted)
         else:
             self._register(frame, name, column)
             encoded = [None if v is None else _encode(v).decode() for v in column]
@@ -383,7 +385,7 @@ class Walk:
         path = (*frame.path, name.full)
         refused = self._namer.subtable(self._setting.root, path)[1] or self._source_keys()
         if refused:
-            self._omit(frame, [value or None for value in column], refused)
+            self._omit(frame, name, [value or None for value in column], refused)
             return
         rows: Sequence[int] = range(frame.size)
         if None in column:
