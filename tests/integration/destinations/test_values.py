@@ -30,6 +30,7 @@ ODD_NAMES = [
     "semi; DROP TABLE web.orders; --",
     '"; DROP SCHEMA web CASCADE; --',
     "dot.ted",
+    "*",
     "dollar $1 ?",
     "back\\slash",
     "new\nline",
@@ -196,7 +197,7 @@ def test_every_timestamp_of_the_profile_is_exact(
     read = [value for (value,) in loads.read("SELECT v FROM web.orders ORDER BY id")]
     assert read[6] == datetime(2023, 11, 14, 22, 13, 20, 123456, UTC)
     assert read[6].tzinfo is UTC or read[6].utcoffset().total_seconds() == 0
-    assert isinstance(read[0], str)
+    assert read[0].endswith(" BC")
     assert isinstance(read[8], str)
     assert read[-1] is None
 

@@ -14,7 +14,8 @@ identifiers = st.text(
 @given(identifiers)
 def test_a_quoted_name_is_that_name(identifier: str) -> None:
     statement = compose("SELECT 1 AS {name}", name=name(identifier))
-    description = duckdb.execute(statement).description
+    with duckdb.connect() as connection:
+        description = connection.execute(statement).description
     assert description is not None
     assert description[0][0] == identifier
 

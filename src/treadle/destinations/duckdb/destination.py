@@ -63,6 +63,7 @@ _LOGICAL: Final[Mapping[str, ColumnType]] = {
 }
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_CYCLE: Final = 146_097 * 86_400_000_000  # microseconds of 400 years
 
 _turns: dict[str, threading.Lock] = {}
 _turns_guard = threading.Lock()
@@ -354,11 +355,17 @@ def _python_values(column: "pa.ChunkedArray[Any]") -> list[Any]:
     if not pa.types.is_timestamp(column.type) or column.type.tz is None:
         return list(column.to_pylist())
     microseconds = column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_pylist()
-    return [None if value is None else _instant(value) for value in microseconds]
+    return [None if value is None else instant(value) for value in microseconds]
 
 
-def _instant(microseconds: int) -> datetime | str:
+def instant(microseconds: int) -> datetime | str:
+    """A datetime, or a text for a year that Python's datetime does not know."""
     try:
         return _EPOCH + timedelta(microseconds=microseconds)
-    except OverflowError:  # a year that Python's datetime does not know
-        return str(duckdb.sql("SELECT make_timestamptz(?)::VARCHAR", params=[microseconds]))
+    except OverflowError:
+        # The calendar repeats itself every 400 years.
+        cycles, rest = divmod(microseconds, _CYCLE)
+        like = _EPOCH + timedelta(microseconds=rest)
+        year = like.year + 400 * cycles
+        era = "" if year > 0 else " BC"
+        return f"{year if year > 0 else 1 - year:04}-{like:%m-%d %H:%M:%S.%f}+00{era}"

@@ -1,6 +1,6 @@
 """Statements for DuckDB, put together from literal text and quoted names.
 
-DuckDB has no placeholder for a name. `ColumnExpression` is its own tool that writes any name,
+DuckDB has no placeholder for a name. `duckdb.col` is its own tool that writes any name,
 quotes doubled, as SQL; `Quoted` marks texts that came from it, and `compose` takes nothing else.
 """
 
@@ -28,7 +28,7 @@ STORED: dict[ColumnType, Quoted] = {
 
 def name(*parts: str) -> Quoted:
     """A name, or a name qualified by those before it, as SQL."""
-    return Quoted(str(duckdb.ColumnExpression(*parts)))
+    return Quoted(str(duckdb.col(*parts)))
 
 
 def names(columns: Iterable[str], alias: str = "") -> Quoted:

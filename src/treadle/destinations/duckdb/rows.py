@@ -50,8 +50,8 @@ class Database:
 
     def run(self, statement: Quoted, *values: object) -> int:
         """Execute; returns the number of rows written."""
-        row = self.connection.execute(statement, values or None).fetchone()
-        return int(row[0]) if row and isinstance(row[0], int) else 0
+        found = self.connection.execute(statement, values or None).fetchall()
+        return int(found[0][0]) if found and isinstance(found[0][0], int) else 0
 
     def register(self, title: str, table: pa.Table) -> None:
         """Let statements name an Arrow table, until `forget`."""
