@@ -29,8 +29,8 @@ class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     action: Literal["upsert", "activate_version"]
     sequence: _Sequence
     data: msgspec.Raw = _NOTHING
-    time_extracted: str = ""
-    vintage: str = ""
+    time_extracted: str | msgspec.UnsetType = msgspec.UNSET
+    vintage: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Envelope(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -84,7 +84,7 @@ def _usual(body: bytes, quick: Envelope) -> bool:
 def _usual_message(message: _Message) -> bool:
     data = memoryview(message.data)
     if message.action == ACTIVATE:
-        return not (data or message.time_extracted or message.vintage)
+        return not data and message.time_extracted is message.vintage is msgspec.UNSET
     return bytes(data[:1]) == b"{" and (
         len(data) <= 2 * (DEPTH - 3) or not json.too_deep(bytes(data), DEPTH - 3)
     )
@@ -125,8 +125,8 @@ def _message(message: dict[str, Any], data: msgspec.Raw) -> _Message:
         action=message["action"],
         sequence=message["sequence"],
         data=data,
-        time_extracted=message.get("time_extracted", ""),
-        vintage=message.get("vintage", ""),
+        time_extracted=message.get("time_extracted", msgspec.UNSET),
+        vintage=message.get("vintage", msgspec.UNSET),
     )
 
 

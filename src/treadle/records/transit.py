@@ -108,7 +108,7 @@ class _Reader:
         if names is None:
             return self._new_shape(keys, values)
         self._read_all(values)
-        return dict(zip(names, values, strict=True))
+        return dict(zip(names, values, strict=False))  # of one length; asking costs a third
 
     def _new_shape(self, keys: list[Any], values: list[Any]) -> dict[str, Any]:
         made = {}

@@ -137,18 +137,20 @@ def texts(data: bytes, indexes: Iterable[int]) -> list[str]:
 
 
 def _speak(value: object) -> object:
-    return value.literal if isinstance(value, Instant) else msgspec.Raw(str(value).encode())
+    if isinstance(value, Huge):
+        return msgspec.Raw(value.literal.encode())
+    return str(getattr(value, "literal", value))
 
 
 _json = msgspec.json.Encoder(decimal_format="number", enc_hook=_speak).encode
 
 
 def _speakable(value: Any) -> Any:
-    """The value with what has no JSON number or text of its own replaced."""
+    """The value with NaN and infinity replaced by strings, since JSON has no number for them."""
     if type(value) is dict:
         return {name: _speakable(inner) for name, inner in value.items()}
     if type(value) is list:
         return [_speakable(inner) for inner in value]
     if type(value) is float and not math.isfinite(value):
         return str(value).upper().replace("INF", "Infinity").replace("NAN", "NaN")
-    return msgspec.Raw(value.literal.encode()) if type(value) is Huge else value
+    return value

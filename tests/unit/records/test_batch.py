@@ -583,6 +583,21 @@ def test_data_stays_as_sent() -> None:
         )
 
 
+def test_an_activation_has_no_time() -> None:
+    for name in ("time_extracted", "vintage"):
+        message = {"action": "activate_version", "sequence": 1, name: ""}
+        assert "extraneous key" in squeezed(env(message))
+
+
+def test_numbers_beyond_a_double_in_texts() -> None:
+    body = text(prop({"enum": ["x"]}, ["HUGE"])).replace(b'"HUGE"', b"1e400")
+    assert squeezed(body).endswith("#/a: [1e400] is not a valid enum value")
+    body = text(prop({"multipleOf": 0.5, "maximum": 1}, "HUGE")).replace(b'"HUGE"', b"1e400")
+    assert squeezed(body).endswith("#/a: 1e400 is not lower or equal to 1")
+    body = text(prop({"multipleOf": "HUGE"}, 1)).replace(b'"HUGE"', b"1e400")
+    assert squeezed(body).endswith("#/a: 1.0 is not a multiple of 1e400")
+
+
 def test_long_key_values_are_taken() -> None:
     value = env(data={"id": "x" * 5_000}, schema={})
     assert accept(text(value | {"key_names": ["id"]})).key_names == ("id",)

@@ -64,7 +64,7 @@ def format_test(name: str) -> Callable[[Any], bool]:
     return jsonschema_rs.Draft4Validator(schema, validate_formats=True).is_valid
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)
 def pattern_test(pattern: str) -> Callable[[Any], bool]:
     """Whether a string matches a regular expression somewhere.
 

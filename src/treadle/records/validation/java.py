@@ -9,7 +9,12 @@ import msgspec
 
 from treadle.records.json import Huge
 
-_json = msgspec.json.Encoder(decimal_format="number").encode
+
+def _literal(value: object) -> msgspec.Raw:
+    return msgspec.Raw(str(getattr(value, "literal", value)).encode())
+
+
+_json = msgspec.json.Encoder(enc_hook=_literal).encode
 
 
 def type_name(value: Any) -> str:
