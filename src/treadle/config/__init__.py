@@ -1,0 +1,265 @@
+"""Settings: read once, checked once, and a value after that.
+
+Each field of `Config` is one setting and says everything about it: name, type, default, bounds and
+help. From these fields come the flags, the environment variables, the keys of the file and the
+reference page, so that none of them can know a setting the others do not.
+
+A setting is taken from the first place that has it:
+
+1. a flag, `--load-rows 5000`
+2. the environment, `TREADLE_LOAD_ROWS=5000` (a variable that is set but empty counts as not set)
+3. a file in TOML, `load_rows = 5000`: the one named by `--config` or `TREADLE_CONFIG`, otherwise
+   `treadle.toml` in the data directory, if it is there
+4. the default
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+from urllib.parse import quote
+
+from treadle.config.kinds import Choice, Folder, Number, Text, Url, without_password
+from treadle.config.reading import FILE, FILE_NAME, from_file, from_text, variables_of
+from treadle.config.setting import PREFIX, Setting, Settings, setting, settings_of
+from treadle.errors import OperatorFault
+
+__all__ = [
+    "FILE",
+    "FILE_NAME",
+    "PUSH_SETTINGS",
+    "SETTINGS",
+    "Choice",
+    "Config",
+    "Folder",
+    "Number",
+    "PushConfig",
+    "Setting",
+    "Text",
+    "Url",
+    "without_password",
+]
+
+
+@dataclass(frozen=True, repr=False)
+class Config(Settings):
+    """How treadle is to run. Made with `Config.read`, or directly in a test.
+
+    A value that is none for its setting raises OperatorFault, whichever way the object is made.
+    """
+
+    data: Path = setting(  # noqa: RUF009 - a field, one for each class
+        Path("treadle-data"),
+        Folder(),
+        "folder for everything treadle keeps",
+        shown="./treadle-data",
+    )
+    host: str = setting(
+        "127.0.0.1",
+        Text("a host name or an address"),
+        "address to listen at; 0.0.0.0 listens to the whole network",
+    )
+    port: int = setting(8484, Number(0, 65535), "port to listen at; 0 takes any that is free")
+    destination: str | None = setting(
+        None,
+        Url("a URL such as postgresql://user:password@host/database"),
+        "database that rows are loaded into",
+        shown="warehouse.duckdb in the data folder",
+    )
+    workers: int = setting(1, Number(1, 64), "processes that answer requests")
+    load_age_seconds: float = setting(
+        1.0,
+        Number(0, 86_400, whole=False, unit="seconds"),
+        "load a table when its oldest waiting record is this old",
+    )
+    load_rows: int = setting(
+        100_000,
+        Number(1, 10_000_000, unit="records"),
+        "load a table when this many records wait, and take no more at once",
+    )
+    load_bytes: int = setting(
+        50_000_000,
+        Number(1_000, 2_000_000_000, unit="bytes"),
+        "load a table when this many bytes wait, and take no more at once",
+    )
+    retention_days: float = setting(
+        7.0,
+        Number(0, 36_500, whole=False, unit="days"),
+        "keep accepted requests this long after they were loaded",
+    )
+    surface: str = setting(
+        "seed",
+        Choice(("seed", "modern")),
+        "what the control API shows: seed repeats a source's tokens, modern shows each once",
+    )
+    token_list: str = setting(
+        "objects",
+        Choice(("objects", "integers")),
+        "what the control API lists tokens as: objects with a creation time, or bare ids",
+    )
+    secret_key: str | None = setting(
+        None,
+        Text(
+            "64 hexadecimal digits, as `openssl rand -hex 32` prints them",
+            hidden=True,
+            pattern=r"\s*[0-9a-fA-F]{64}\s*",
+        ),
+        "key that secrets are encrypted with, in place of the key file",
+        shown="the key file in the data folder",
+        flag=False,
+    )
+    log_level: str = setting(
+        "info", Choice(("debug", "info", "warning", "error")), "least level that is logged"
+    )
+    log_format: str = setting("text", Choice(("text", "json")), "how a log line is written")
+
+    @classmethod
+    def read(
+        cls,
+        flags: Mapping[str, str | None] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Find every setting in the first place that has it, and check all of them.
+
+        Args:
+            flags: setting name -> text given with its flag, and `config` -> the file's path; a
+                flag that was not given is absent or None.
+            environ: the environment; that of this process when None.
+
+        Raises:
+            OperatorFault: a name that is none, a value that is none, or a file that cannot be
+                read. The text says where.
+        """
+        given = {name: text for name, text in (flags or {}).items() if text is not None}
+        variables = variables_of(
+            os.environ if environ is None else environ, (FILE, *SETTINGS, *PUSH_SETTINGS)
+        )
+        values = from_file(SETTINGS, given, variables)
+        values |= from_text(SETTINGS, given, variables)
+        return cls(**values)
+
+    @property
+    def destination_url(self) -> str:
+        """Where rows go; may hold a password."""
+        return self.destination or "duckdb://" + quote(str(self.warehouse_path))
+
+    @property
+    def store_url(self) -> str:
+        """SQLAlchemy URL of the store."""
+        return f"sqlite:///{self.store_path}"
+
+    @property
+    def store_path(self) -> Path:
+        """File of the store."""
+        return self.data / "store.sqlite"
+
+    @property
+    def log_path(self) -> Path:
+        """File of the log."""
+        return self.data / "log.sqlite"
+
+    @property
+    def key_path(self) -> Path:
+        """File with the key that secrets are encrypted with; not used with `secret_key`."""
+        return self.data / "secret.key"
+
+    @property
+    def warehouse_path(self) -> Path:
+        """File that rows go to when no destination is set."""
+        return self.data / "warehouse.duckdb"
+
+    @property
+    def lock_path(self) -> Path:
+        """File a running server holds locked, so that no second one uses the same folder."""
+        return self.data / "treadle.lock"
+
+    @property
+    def push_path(self) -> Path:
+        """Folder where `treadle push` remembers how far it came."""
+        return self.data / "push"
+
+    @property
+    def url(self) -> str:
+        """Where a client on this machine reaches the server."""
+        here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
+        return f"http://[{here}]:{self.port}" if ":" in here else f"http://{here}:{self.port}"
+
+    def make_data(self) -> None:
+        """Make the data folder where it is missing, readable by its owner only.
+
+        Raises:
+            OperatorFault: it cannot be made, or cannot be written to.
+        """
+        try:
+            self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise OperatorFault(
+                f"The data folder {self.data} cannot be made: {error.strerror}; "
+                "name another one with --data."
+            ) from error
+        if not os.access(self.data, os.W_OK | os.X_OK):
+            raise OperatorFault(
+                f"The data folder {self.data} cannot be written to by this user; "
+                "change its owner, or name another one with --data."
+            )
+
+
+@dataclass(frozen=True, repr=False)
+class PushConfig(Settings):
+    """How `treadle push` is to send: flags and environment only."""
+
+    prefix: ClassVar[str] = PREFIX + "PUSH_"
+
+    source: str | None = setting(
+        None,
+        Text("the name or the id of a source"),
+        "source to push to",
+        shown="the only active one",
+    )
+    url: str | None = setting(
+        None,
+        Url("a URL such as http://127.0.0.1:8484", ("http", "https")),
+        "server to push to",
+        shown="the one --host and --port name",
+    )
+    token: str | None = setting(
+        None,
+        Text("an Import API access token", hidden=True, pattern=r"[!-~]+"),
+        "Import API access token",
+        shown="the source's",
+    )
+    client_id: int | None = setting(
+        None,
+        Number(1, 2**63 - 1),
+        "client the token belongs to",
+        shown="the source's account",
+    )
+    batch_records: int = setting(
+        5_000,
+        Number(1, 20_000, unit="records"),  # import-api.md 5: 20,000 records a request
+        "records a request",
+    )
+    connections: int = setting(2, Number(1, 64), "requests under way at the same time")
+    retry_seconds: float = setting(
+        600.0,
+        Number(0, 31_536_000, whole=False, unit="seconds"),
+        "go on trying this long while the server cannot be reached or is busy",
+    )
+
+    @classmethod
+    def read(
+        cls,
+        flags: Mapping[str, str | None] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Self:
+        """As `Config.read`, without a file."""
+        given = {name: text for name, text in (flags or {}).items() if text is not None}
+        variables = variables_of(
+            os.environ if environ is None else environ, (FILE, *SETTINGS, *PUSH_SETTINGS)
+        )
+        return cls(**from_text(PUSH_SETTINGS, given, variables))
+
+
+SETTINGS = settings_of(Config)
+PUSH_SETTINGS = settings_of(PushConfig)
