@@ -9,10 +9,11 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from treadle import __version__
+from treadle.ingest import plain, webhook
 from treadle.ingest.accept import Acceptor
 from treadle.ingest.batch import BatchEndpoint
 from treadle.ingest.directory import Directory
-from treadle.ingest.endpoint import Endpoint, NotFound
+from treadle.ingest.endpoint import NotFound, route
 from treadle.ingest.follow import Follow
 from treadle.ingest.health import Health
 from treadle.ingest.large import Large
@@ -33,7 +34,7 @@ class Ingest:
 
     Attributes:
         directory: who may push; tell it with `forget` of changes made in the same process.
-        routes: the paths, for Starlette; all of /v2 is among them.
+        routes: the paths, for Starlette; all of /v2 is among them, and some of /v1.
     """
 
     def __init__(
@@ -65,16 +66,20 @@ class Ingest:
         self._large = Large()
         push = PushEndpoint(self.directory, acceptor, self._large)
         batch = BatchEndpoint(self.directory, acceptor, self._large)
+        hooks = webhook.Webhook(self.directory, store, acceptor, self._large, clock)
+        tables = plain.Plain(self.directory, acceptor, self._large, clock)
         self.routes: list[BaseRoute] = [
-            Route("/v2/import/push", Endpoint({"POST": push.push})),
-            Route("/v2/import/validate", Endpoint({"POST": push.validate})),
-            Route("/v2/import/batch", Endpoint({"POST": batch.post})),
-            Route("/v2/import/status", Endpoint({"GET": health.status})),
+            route("/v2/import/push", {"POST": push.push}),
+            route("/v2/import/validate", {"POST": push.validate}),
+            route("/v2/import/batch", {"POST": batch.post}),
+            route("/v2/import/status", {"GET": health.status}),
             Route("/v2/{path:path}", NotFound()),
+            route(webhook.PATH, {"POST": hooks.post}, webhook.CORS),
+            route(plain.PATH, {"POST": tables.post}),
         ]
         if self._progress is not None:
             follow = Follow(self.directory, store, receipts, self._progress)
-            self.routes.append(Route("/v1/receipts/{id}", Endpoint({"GET": follow.get})))
+            self.routes.append(route("/v1/receipts/{id}", {"GET": follow.get}))
 
     async def start(self) -> None:
         """Read who may push, and follow changes."""

@@ -13,7 +13,7 @@ import hashlib
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from treadle.store.model import Pusher
 
@@ -80,6 +80,7 @@ class Directory:
         self._strangers: dict[bytes, None] = {}
         self._revision = -1
         self._generation = 0
+        self._answers: dict[int, Any] = {}
         self._recorded: set[int] = set()
         self._recording: dict[int, asyncio.Task[bool]] = {}
         self._uses: dict[int, tuple[int, int]] = {}
@@ -166,6 +167,25 @@ class Directory:
         else:
             self.forget()
         return valid
+
+    async def cached(self, source_id: int, ask: Callable[[int], T]) -> T:
+        """What `ask` says of a source, asked once until anything in the store changes.
+
+        Args:
+            source_id: the source.
+            ask: a blocking question to the store; the same one every time.
+
+        Raises:
+            TryLater: it is not in memory and the store cannot be asked.
+        """
+        generation = self._generation
+        known: tuple[int, T] | None = self._answers.get(source_id)
+        if known is not None and known[0] == generation:
+            return known[1]
+        found = await self._ask(ask, source_id)
+        if known is not None or len(self._answers) < STRANGERS_MAX:
+            self._answers[source_id] = (generation, found)
+        return found
 
     def forget(self) -> None:
         """Take nothing for granted: tokens or sources were changed in this process just now."""

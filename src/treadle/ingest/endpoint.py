@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from treadle.errors import OperatorFault, Refused, TryLater
@@ -29,12 +30,19 @@ logger = logging.getLogger(__name__)
 class Endpoint:
     """An ASGI application for one path."""
 
-    def __init__(self, methods: Mapping[str, Handler]) -> None:
+    def __init__(
+        self, path: str, methods: Mapping[str, Handler], headers: Mapping[str, str] | None = None
+    ) -> None:
         """Serve a path.
 
         Args:
+            path: as in its route. Logs name it instead of the request's own path, which may hold a
+                token.
             methods: handlers by method. OPTIONS is answered without one, HEAD by that of GET.
+            headers: further headers of every answer.
         """
+        self.path = path
+        self._headers = dict(headers or {})
         self._methods = dict(methods)
         if "GET" in methods:
             self._methods.setdefault("HEAD", methods["GET"])
@@ -53,19 +61,21 @@ class Endpoint:
             except Refused as refused:
                 response = answer(refused)
             except TryLater as later:
-                logger.warning("%s %s is answered 503: %s", method, scope["path"], later)
+                logger.warning("%s %s is answered 503: %s", method, self.path, later)
                 response = unavailable()
             except OperatorFault as fault:
-                logger.error("%s %s is answered 503: %s", method, scope["path"], fault)  # noqa: TRY400 - one sentence for the operator, no traceback
+                logger.error("%s %s is answered 503: %s", method, self.path, fault)  # noqa: TRY400 - one sentence for the operator, no traceback
                 response = unavailable()
             except ClientDisconnect:
                 return
             except Exception:
-                logger.exception("%s %s failed", method, scope["path"])
+                logger.exception("%s %s failed", method, self.path)
                 response = Json(INTERNAL, 500)
         if response.status_code >= 400 and "expect" in request.headers:
             # The sender may now send its body or leave it out; only a new connection is clear.
             response.headers["connection"] = "close"
+        for name, value in self._headers.items():
+            response.headers[name] = value
         await response(scope, receive, send)
 
     def _other(self, method: str) -> Response:
@@ -86,3 +96,10 @@ class NotFound:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 404."""
         await Json(NOT_FOUND, 404)(scope, receive, send)
+
+
+def route(
+    path: str, methods: Mapping[str, Handler], headers: Mapping[str, str] | None = None
+) -> Route:
+    """An endpoint at its path."""
+    return Route(path, Endpoint(path, methods, headers))
