@@ -20,6 +20,8 @@ logger = logging.getLogger("treadle.loader")
 LOOK_SECONDS = 0.05
 """How often the log is asked what waits: a twentieth of the default age of a load."""
 TRIM_EVERY_US = 600 * 1_000_000
+REPORTS_KEPT_US = 60 * 86_400 * 1_000_000
+"""How long load reports stay, as long as the longest-kept of the documented ones (loading.md 11.2)."""
 
 
 @dataclass(slots=True)
@@ -56,6 +58,7 @@ class Loader:
         gc.freeze()
         gc.disable()
         reader = self.open_reader()
+        self.store.use_log(reader.log_id)
         try:
             self._refresh()
             ready()
@@ -79,6 +82,7 @@ class Loader:
         """
         self._refresh(threads=False)
         reader = self.open_reader()
+        self.store.use_log(reader.log_id)
         try:
             waiting = by_destination(reader.backlog(), self._destination_of)
             for row_id, backlogs in waiting.items():
@@ -100,11 +104,12 @@ class Loader:
         self._revision = revision
         rows = {row.id: row for row in self.store.destinations() if row.deleted_at is None}
         self._sources = {source.id: source for source in self.store.sources()}
-        self._destination_of = {}
-        for source in self._sources.values():
-            row = self.store.destination_of(source.id)
-            if row is not None:
-                self._destination_of[source.id] = row.id
+        defaults = {account.id: account.destination_id for account in self.store.accounts()}
+        self._destination_of = {
+            source.id: row_id
+            for source in self._sources.values()
+            if (row_id := source.destination_id or defaults.get(source.account_id)) in rows
+        }
         for row_id in list(self._threads):
             if row_id not in rows or rows[row_id].url != self._threads[row_id][0].url:
                 self._stop_thread(row_id)
@@ -167,3 +172,5 @@ class Loader:
             gone = reader.trim(source_id, table_name, position)
             if gone:
                 logger.info("trimmed %d entries of %r of source %d", gone, table_name, source_id)
+        self.store.delete_loads_before(now - max(self.retention_us, REPORTS_KEPT_US))
+        self.store.delete_idempotency_before(now - self.retention_us)

@@ -15,13 +15,15 @@ from functools import partial
 
 from treadle.destinations.protocol import (
     Destination,
+    Fenced,
     Forbidden,
     Held,
     LoadResult,
+    PlanOutdated,
     RowRefused,
     Session,
 )
-from treadle.errors import OperatorFault, TableStopped, TreadleError, TryLater
+from treadle.errors import OperatorFault, TableStopped, TryLater
 from treadle.loader.carry import carry_out
 from treadle.loader.chunk import Chunk, chunk_of
 from treadle.loader.due import Backoff, Failures, Key, Trigger, due
@@ -163,9 +165,17 @@ class DestinationLoader(threading.Thread):
                     continue
                 try:
                     self._load(session, chunk, prepared)
-                except OperatorFault as error:
+                except (OperatorFault, PlanOutdated, Fenced) as error:
                     stuck.add(chunk.key)
                     self._failed(chunk, error)
+                except TryLater:
+                    following.result()
+                    raise
+                except Exception as error:
+                    # Whatever it is, it came with this table: the others go on without it.
+                    self._failed(chunk, error)
+                    following.result()
+                    raise
                 if self._stop_asked.is_set():
                     following.result()
                     break
@@ -219,8 +229,8 @@ class DestinationLoader(threading.Thread):
 
     def _chunks(
         self, backlogs: Sequence[Backlog], held: Mapping[Key, int], stuck: set[Key]
-    ) -> Iterator[tuple[Chunk, Prepared]]:
-        """Chunks of the backlogs in order, prepared; a table that got stuck is left."""
+    ) -> Iterator[tuple[Chunk, Prepared | Exception]]:
+        """Chunks of the backlogs in order, prepared or why not; a table that got stuck is left."""
         trigger = self._outside.trigger
         for backlog in backlogs:
             key = (backlog.source_id, backlog.table_name)
@@ -233,7 +243,11 @@ class DestinationLoader(threading.Thread):
                 chunk = chunk_of(key, after, items)
                 if chunk is None:
                     break
-                yield chunk, self._prepared(chunk, {})
+                try:
+                    prepared: Prepared | Exception = self._prepared(chunk, {})
+                except Exception as error:  # noqa: BLE001 - raised again by who loads the chunk
+                    prepared = error
+                yield chunk, prepared
                 begin = after = chunk.last
 
     def _prepared(self, chunk: Chunk, refusals: Refusals) -> Prepared:
@@ -258,8 +272,10 @@ class DestinationLoader(threading.Thread):
         }
         return replace(Options(), **settings)
 
-    def _load(self, session: Session, chunk: Chunk, prepared: Prepared) -> None:
+    def _load(self, session: Session, chunk: Chunk, prepared: Prepared | Exception) -> None:
         """Load one chunk, without the records that the database itself refuses."""
+        if isinstance(prepared, Exception):
+            raise prepared
         started = self._outside.clock()
         load_id = self._outside.new_id()
         for damaged in chunk.damaged:
@@ -343,7 +359,7 @@ class DestinationLoader(threading.Thread):
         logger.warning("%s: the database refuses a record; looking for it", _name(chunk.key))
         return refused(names, rehearse)
 
-    def _failed(self, chunk: Chunk, error: TreadleError) -> None:
+    def _failed(self, chunk: Chunk, error: Exception) -> None:
         """Note that a table cannot be loaded for now; the others go on."""
         now = self._outside.clock()
         pause = self._failures.failed(chunk.key, now)
