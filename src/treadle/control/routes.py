@@ -115,8 +115,8 @@ ClientId = Annotated[
 ]
 PageNumber = Annotated[
     str | None,
-    Query(description="from 1; 100 rows a page"),
-    WithJsonSchema({"type": "integer", "minimum": 1, "default": 1}),
+    Query(description="100 rows a page, from 1; what is no positive integer counts as 1"),
+    WithJsonSchema({"type": "string", "examples": ["2"]}),
 ]
 
 _EVERY: Final[dict[int | str, dict[str, Any]]] = {
