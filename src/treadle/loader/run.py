@@ -21,7 +21,7 @@ LOOK_SECONDS = 0.05
 """How often the log is asked what waits: a twentieth of the default age of a load."""
 TRIM_EVERY_US = 600 * 1_000_000
 REPORTS_KEPT_US = 60 * 86_400 * 1_000_000
-"""How long load reports stay, as long as the longest-kept of the documented ones (loading.md 11.2)."""
+"""How long load reports stay: the longest of the documented times (loading.md 11.2)."""
 
 
 @dataclass(slots=True)
@@ -104,12 +104,7 @@ class Loader:
         self._revision = revision
         rows = {row.id: row for row in self.store.destinations() if row.deleted_at is None}
         self._sources = {source.id: source for source in self.store.sources()}
-        defaults = {account.id: account.destination_id for account in self.store.accounts()}
-        self._destination_of = {
-            source.id: row_id
-            for source in self._sources.values()
-            if (row_id := source.destination_id or defaults.get(source.account_id)) in rows
-        }
+        self._destination_of = dict(self.store.destination_ids())
         for row_id in list(self._threads):
             if row_id not in rows or rows[row_id].url != self._threads[row_id][0].url:
                 self._stop_thread(row_id)
