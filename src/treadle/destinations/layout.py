@@ -191,6 +191,28 @@ def given_and_missing(rows: Rows) -> tuple[list[Column], list[Column]]:
     )
 
 
-def tombstones_name(schema: str, table: str) -> str:
-    """The private table that keeps the keys of deleted rows (option hard_delete, 9.4)."""
-    return f"tombstones_{digest(f'{schema}/{table}')[:32]}"
+def tombstones_name(schema: str, root: str) -> str:
+    """The private table that keeps the keys of deleted rows (option hard_delete, 9.4).
+
+    Args:
+        schema: the root relation's, treadle's own for a stage.
+        root: the root relation's name.
+    """
+    return f"tombstones_{digest(f'{schema}/{root}')[:32]}"
+
+
+def subtables(plan: LoadPlan, write: TableWrite) -> list[Relation]:
+    """The subtables of the root that a write goes to, live or staged, after the changes."""
+    if plan.after is None:
+        return []
+    groups = [plan.after.relations]
+    if write.private:
+        groups = [stage.relations for stage in plan.after.stages]
+    name = write.root.relation.name
+    return [
+        relation
+        for relations in groups
+        if any(relation.name == name for relation in relations)
+        for relation in relations
+        if relation.path
+    ]

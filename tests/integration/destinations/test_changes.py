@@ -264,3 +264,27 @@ def test_a_key_may_go_and_come(session: Session, loads: Loads) -> None:
     assert loads.read("SELECT count(*) FROM web.orders") == [(2,)]
     loads.load(table(ORDERS), changes=[EmptyRelation("orders"), ChangeKey("orders", (), ("id",))])
     assert session.state("web", "orders").physical["orders"].key == {"id"}
+
+
+def test_what_a_version_deleted_stays_deleted_when_it_is_activated(loads: Loads) -> None:
+    _staged(loads)
+    stage = Stage(200, ORDERS.columns[4:5], (STAGED, STAGED_ITEMS), 0)
+    gone = rows(STAGED, ("id", "_sdc_sequence"), [(3, 5)])
+    loads.load(
+        table(ORDERS, ITEMS, version=100, stages=(stage,), tombstones=True),
+        upsert([], of=STAGED, private=True, deletes=gone),
+    )
+    assert loads.read("SELECT count(*) FROM _treadle.stage_ab12_200_cd34") == [(0,)]
+    result = loads.load(
+        table(ORDERS, ITEMS, version=200, tombstones=True),
+        upsert([(1, 1, "y"), (3, 5, "late")], stale=[ITEMS]),
+        changes=[
+            EmptyRelation("orders"),
+            EmptyRelation("orders__items"),
+            CopyStage(STAGED.name, "orders", (("id", "id"), ("a", "a"))),
+            DropStage(STAGED.name),
+            DropStage(STAGED_ITEMS.name),
+        ],
+    )
+    assert loads.orders() == [(1, "y", 1)]
+    assert dict(result.superseded) == {0: 1}

@@ -10,7 +10,7 @@ from treadle.destinations.duckdb.quoting import (
     names,
 )
 from treadle.destinations.duckdb.rows import Database
-from treadle.destinations.layout import catalogue_name, tombstones_name
+from treadle.destinations.layout import PRIVATE_SCHEMA, tombstones_name
 from treadle.tables.model import (
     AddColumn,
     ChangeKey,
@@ -47,8 +47,9 @@ def _apply(database: Database, plan: LoadPlan, change: SchemaChange) -> None:
                     key=key if relation.key else Quoted(""),
                 )
             )
-            if not private and not relation.path:
-                _forget_tombstones(database, plan)
+            if not relation.path:
+                schema = PRIVATE_SCHEMA if private else plan.schema
+                _forget_tombstones(database, schema, relation.name)
         case AddColumn(relation_name, column, private):
             database.run(
                 compose(
@@ -80,8 +81,7 @@ def _apply(database: Database, plan: LoadPlan, change: SchemaChange) -> None:
             _change_key(database, plan.schema, relation_name, key_names)
         case EmptyRelation(relation_name):
             database.run(compose("DELETE FROM {target}", target=place(relation_name)))
-            if plan.after is not None and relation_name == plan.after.name:
-                _forget_tombstones(database, plan)
+            _forget_tombstones(database, plan.schema, relation_name)
         case CopyStage(stage, relation_name, columns):
             database.run(
                 compose(
@@ -92,8 +92,17 @@ def _apply(database: Database, plan: LoadPlan, change: SchemaChange) -> None:
                     stage=place(stage, private=True),
                 )
             )
+            # What was deleted inside the version stays deleted when it is activated.
+            database.run(
+                compose(
+                    "ALTER TABLE IF EXISTS {staged} RENAME TO {live}",
+                    staged=tombstones(database, PRIVATE_SCHEMA, stage),
+                    live=name(tombstones_name(plan.schema, DUCKDB.fold(relation_name))),
+                )
+            )
         case DropStage(relation_name):
             database.run(compose("DROP TABLE {stage}", stage=place(relation_name, private=True)))
+            _forget_tombstones(database, PRIVATE_SCHEMA, relation_name)
 
 
 def _change_key(database: Database, schema: str, relation: str, key: tuple[str, ...]) -> None:
@@ -136,13 +145,12 @@ def _change_key(database: Database, schema: str, relation: str, key: tuple[str, 
         database.run(Quoted(index))
 
 
-def tombstones(database: Database, plan: LoadPlan) -> Quoted:
-    """The private table of deleted keys (option hard_delete)."""
-    table = DUCKDB.fold(catalogue_name(plan))
-    return database.private(tombstones_name(plan.schema, table))
+def tombstones(database: Database, schema: str, root: str) -> Quoted:
+    """The private table of deleted keys (option hard_delete) of a root relation."""
+    return database.private(tombstones_name(schema, DUCKDB.fold(root)))
 
 
-def _forget_tombstones(database: Database, plan: LoadPlan) -> None:
+def _forget_tombstones(database: Database, schema: str, root: str) -> None:
     database.run(
-        compose("DROP TABLE IF EXISTS {tombstones}", tombstones=tombstones(database, plan))
+        compose("DROP TABLE IF EXISTS {tombstones}", tombstones=tombstones(database, schema, root))
     )

@@ -7,11 +7,13 @@ from treadle.destinations.duckdb.changes import apply_changes, tombstones
 from treadle.destinations.duckdb.quoting import Quoted, compose, definitions, joined, name, names
 from treadle.destinations.duckdb.rows import Database, Stage
 from treadle.destinations.layout import (
+    PRIVATE_SCHEMA,
     created,
     dump_result,
     given_and_missing,
     parent_key,
     report_names,
+    subtables,
 )
 from treadle.destinations.protocol import LoadResult
 from treadle.tables.model import LoadPlan, Relation, Rows, TableWrite
@@ -59,7 +61,7 @@ class _Writer:
         self._names = report_names(plan.after, write)
         self._batched_at = Quoted(f"make_timestamptz({plan.batched_at:d})")
         self._stages = 0
-        self._tombstones = plan.after is not None and plan.after.tombstones and not write.private
+        self._tombstones = plan.after is not None and plan.after.tombstones
 
     def run(self) -> None:
         """Write everything."""
@@ -157,7 +159,7 @@ class _Writer:
             compose(
                 "CREATE TABLE IF NOT EXISTS {tombstones}"
                 " ({columns}, _sdc_sequence BIGINT NOT NULL, PRIMARY KEY ({key}))",
-                tombstones=tombstones(self._database, self._plan),
+                tombstones=self._buried(),
                 columns=definitions([c for c in root.columns if c.name in root.key]),
                 key=names(root.key),
             )
@@ -169,7 +171,7 @@ class _Writer:
         return compose(
             "WHERE NOT EXISTS (SELECT 1 FROM {tombstones} d WHERE {same_key}"
             " AND d._sdc_sequence {at_least} {sequence})",
-            tombstones=tombstones(self._database, self._plan),
+            tombstones=self._buried(),
             same_key=stage.matches("d", [(key, key) for key in self._write.root.relation.key]),
             at_least=Quoted(">" if self._write.tie == "last" else ">="),
             sequence=stage.values(["_sdc_sequence"]),
@@ -190,7 +192,7 @@ class _Writer:
         )
         if len(deletes.entries) == len(deletes):
             self._add_superseded(stage, outlived)
-        buried = tombstones(self._database, self._plan)
+        buried = self._buried()
         self._database.run(
             compose(
                 "INSERT INTO {tombstones} AS d ({key}, _sdc_sequence)"
@@ -204,8 +206,7 @@ class _Writer:
                 outlived=outlived,
             )
         )
-        after = self._plan.after
-        for relation in after.relations if after else ():
+        for relation in (root, *subtables(self._plan, self._write)):
             theirs = parent_key(root, relation) if relation.path else pairs
             self._database.run(
                 compose(
@@ -220,6 +221,10 @@ class _Writer:
                     sequence=stage.values(["_sdc_sequence"]),
                 )
             )
+
+    def _buried(self) -> Quoted:
+        schema = PRIVATE_SCHEMA if self._write.private else self._plan.schema
+        return tombstones(self._database, schema, self._write.root.relation.name)
 
     # --- helpers ----------------------------------------------------------------------------------
 

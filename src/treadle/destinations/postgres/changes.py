@@ -7,7 +7,6 @@ from psycopg import sql
 
 from treadle.destinations.layout import (
     PRIVATE_SCHEMA,
-    catalogue_name,
     digest,
     index_order,
     tombstones_name,
@@ -71,8 +70,9 @@ def _apply(connection: Connection, plan: LoadPlan, change: SchemaChange | list[A
             )
         case CreateRelation(relation, private):
             _create(connection, PRIVATE_SCHEMA if private else plan.schema, relation)
-            if not private and not relation.path:
-                _forget_tombstones(connection, plan)
+            if not relation.path:
+                schema = PRIVATE_SCHEMA if private else plan.schema
+                _forget_tombstones(connection, schema, relation.name)
         case RenameColumn(relation_name, old, new, private):
             connection.execute(
                 sql.SQL("ALTER TABLE {} RENAME COLUMN {} TO {}").format(
@@ -93,8 +93,7 @@ def _apply(connection: Connection, plan: LoadPlan, change: SchemaChange | list[A
             _change_key(connection, plan.schema, relation_name, old, key)
         case EmptyRelation(relation_name):
             connection.execute(sql.SQL("TRUNCATE {}").format(place(relation_name)))
-            if plan.after is not None and relation_name == plan.after.name:
-                _forget_tombstones(connection, plan)
+            _forget_tombstones(connection, plan.schema, relation_name)
         case CopyStage(stage, relation_name, columns):
             connection.execute(
                 sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(
@@ -104,8 +103,16 @@ def _apply(connection: Connection, plan: LoadPlan, change: SchemaChange | list[A
                     place(stage, private=True),
                 )
             )
+            # What was deleted inside the version stays deleted when it is activated.
+            connection.execute(
+                sql.SQL("ALTER TABLE IF EXISTS {} RENAME TO {}").format(
+                    tombstones(PRIVATE_SCHEMA, stage),
+                    sql.Identifier(tombstones_name(plan.schema, relation_name)),
+                )
+            )
         case DropStage(relation_name):
             connection.execute(sql.SQL("DROP TABLE {}").format(place(relation_name, private=True)))
+            _forget_tombstones(connection, PRIVATE_SCHEMA, relation_name)
 
 
 def _create(connection: Connection, schema: str, relation: Relation) -> None:
@@ -168,10 +175,10 @@ def _change_key(
         connection.execute(sql.SQL("ALTER TABLE {} {}").format(target, sql.SQL(", ").join(steps)))
 
 
-def tombstones(plan: LoadPlan) -> sql.Identifier:
-    """The private table of deleted keys (option hard_delete)."""
-    return sql.Identifier(PRIVATE_SCHEMA, tombstones_name(plan.schema, catalogue_name(plan)))
+def tombstones(schema: str, root: str) -> sql.Identifier:
+    """The private table of deleted keys (option hard_delete) of a root relation."""
+    return sql.Identifier(PRIVATE_SCHEMA, tombstones_name(schema, root))
 
 
-def _forget_tombstones(connection: Connection, plan: LoadPlan) -> None:
-    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(tombstones(plan)))
+def _forget_tombstones(connection: Connection, schema: str, root: str) -> None:
+    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(tombstones(schema, root)))

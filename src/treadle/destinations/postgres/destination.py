@@ -229,6 +229,8 @@ class PostgresSession:
         self, schema: str, relation: Relation, keys: Sequence[Sequence[Any]], private: bool
     ) -> list[int | None]:
         """The `_sdc_sequence` each key has in the table now: None for no such row."""
+        if not relation.key:
+            return []
         wanted = Rows(relation, dict(zip(relation.key, keys, strict=True)))
         wanted.entries = range(len(wanted))
         target = sql.Identifier(PRIVATE_SCHEMA if private else schema, relation.name)

@@ -17,6 +17,7 @@ from treadle.destinations.layout import (
     given_and_missing,
     parent_key,
     report_names,
+    subtables,
 )
 from treadle.destinations.postgres.bookkeeping import finish, lock, reject
 from treadle.destinations.postgres.changes import apply_changes, tombstones
@@ -83,7 +84,7 @@ class _Writer:
         self._names = report_names(plan.after, write)
         self._batched_at = _EPOCH + timedelta(microseconds=plan.batched_at)
         self._stages = 0
-        self._tombstones = plan.after is not None and plan.after.tombstones and not write.private
+        self._tombstones = plan.after is not None and plan.after.tombstones
 
     def run(self) -> None:
         """Write everything."""
@@ -214,7 +215,7 @@ class _Writer:
                 "CREATE TABLE IF NOT EXISTS {}"
                 " ({}, _sdc_sequence bigint NOT NULL, PRIMARY KEY ({}))"
             ).format(
-                tombstones(self._plan),
+                self._buried(),
                 sql.SQL(", ").join(
                     sql.SQL("{} {}").format(sql.Identifier(name), STORED[types[name]])
                     for name in root.key
@@ -231,7 +232,7 @@ class _Writer:
                 "EXISTS (SELECT FROM {tombstones} d WHERE {same_key}"
                 " AND d._sdc_sequence {at_least} s.{sequence})"
             ).format(
-                tombstones=tombstones(self._plan),
+                tombstones=self._buried(),
                 same_key=stage.matches("d", [(name, name) for name in root.key]),
                 at_least=sql.SQL(">" if self._write.tie == "last" else ">="),
                 sequence=stage.columns["_sdc_sequence"],
@@ -257,7 +258,7 @@ class _Writer:
         )
         for relation, pairs in (
             (root, tuple((name, name) for name in root.key)),
-            *((child, parent_key(root, child)) for child in self._children()),
+            *((child, parent_key(root, child)) for child in subtables(self._plan, self._write)),
         ):
             self._connection.execute(
                 sql.SQL("DELETE FROM {} t USING {} s WHERE {}").format(
@@ -271,7 +272,7 @@ class _Writer:
                 " ON CONFLICT ({key}) DO UPDATE SET _sdc_sequence ="
                 " greatest(d._sdc_sequence, excluded._sdc_sequence)"
             ).format(
-                tombstones=tombstones(self._plan),
+                tombstones=self._buried(),
                 key=identifiers(root.key),
                 staged=sql.SQL(", ").join(
                     sql.SQL("s.{}").format(stage.columns[name])
@@ -281,9 +282,9 @@ class _Writer:
             )
         )
 
-    def _children(self) -> tuple[Relation, ...]:
-        after = self._plan.after
-        return tuple(relation for relation in after.relations if relation.path) if after else ()
+    def _buried(self) -> sql.Identifier:
+        schema = PRIVATE_SCHEMA if self._write.private else self._plan.schema
+        return tombstones(schema, self._write.root.relation.name)
 
     # --- helpers ----------------------------------------------------------------------------------
 
