@@ -24,11 +24,14 @@ SYNTAX_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What a msgspec decoder raises on text that is not the JSON it expects."""
 
 
+_EXPONENT_MAX = 999_999  # that of decimal.DefaultContext
+
+
 class Huge(Decimal):
     """A number literal beyond the range of a double, such as `1e400`.
 
-    As a Decimal it is exact, unless its exponent is more than a Decimal holds; then it is the
-    largest power of ten with its sign.
+    As a Decimal it is exact, unless it has more than a million digits before the point; then it is
+    a number with a million, so that arithmetic in the default context does not overflow.
 
     Attributes:
         literal: the number as sent, for the reason of a rejection (loading.md 3.3).
@@ -41,8 +44,12 @@ class Huge(Decimal):
         """The number that a JSON number literal stands for."""
         try:
             self = super().__new__(cls, literal)
+            fits = self.adjusted() <= _EXPONENT_MAX
         except InvalidOperation:
-            self = super().__new__(cls, "-1E+999999999" if literal[0] == "-" else "1E+999999999")
+            fits = False
+        if not fits:
+            sign = "-" if literal[0] == "-" else ""
+            self = super().__new__(cls, f"{sign}1E+{_EXPONENT_MAX}")
         self.literal = literal
         return self
 

@@ -48,9 +48,11 @@ def decimal(text: str) -> Exact | Huge:
     if not _NUMBER.fullmatch(text):
         raise Malformed(f"not a decimal: {text[:40]}")
     try:
-        return Exact(text)
-    except InvalidOperation:
-        return Huge(text)
+        value = Exact(text)
+    except InvalidOperation:  # an exponent beyond what a decimal holds, up or down
+        return Exact(0) if float(text) == 0 else Huge(text)
+    # Beyond what decimals compute with, and far beyond what any column holds.
+    return Huge(text) if value.adjusted() > 999_999 and not value.is_zero() else value
 
 
 _SPECIAL = {"NaN": math.nan, "INF": math.inf, "-INF": -math.inf}

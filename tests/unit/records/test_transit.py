@@ -205,6 +205,13 @@ def test_numbers_beyond_a_double() -> None:
         assert got.literal == literal
 
 
+def test_decimals_with_great_exponents() -> None:
+    assert value('"~f1e5000000"').literal == "1e5000000"
+    assert value('"~f1e-99999999999999999999"') == 0
+    assert value('"~f0e5000000"') == 0
+    assert str(value('"~f-1.50E+20"')) == "-1.50E+20"
+
+
 def test_texts_say_what_json_cannot() -> None:
     [batch] = accept(
         record('["^ ","id",1,"a","~zNaN","b",["~z-INF"],"c","~m999999999999999","d",1e400]')

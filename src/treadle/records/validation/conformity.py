@@ -9,7 +9,7 @@ import jsonschema_rs
 from treadle.errors import Refused
 from treadle.records import json
 from treadle.records.validation.loading import SchemaError, load
-from treadle.records.validation.nodes import Node, Plain
+from treadle.records.validation.node import Node, Plain
 
 _CACHED = 256
 _CACHED_BYTES = 65_536

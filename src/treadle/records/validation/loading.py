@@ -4,21 +4,11 @@ from typing import Any
 from urllib.parse import unquote
 
 from treadle.records.validation import java
+from treadle.records.validation.combined import Combined, Not, Reference
+from treadle.records.validation.containers import Array, Object
 from treadle.records.validation.formats import FORMATS, pattern_test
-from treadle.records.validation.nodes import (
-    Anything,
-    Array,
-    Boolean,
-    Combined,
-    Enum,
-    Node,
-    Not,
-    Null,
-    Number,
-    Object,
-    Reference,
-    Text,
-)
+from treadle.records.validation.node import Node
+from treadle.records.validation.values import Anything, Boolean, Enum, Null, Number, Text
 
 _COMBINED = ("allOf", "anyOf", "oneOf")
 # Without a type, the first group that has one of its keywords in the schema decides what it is.
