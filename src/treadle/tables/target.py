@@ -352,10 +352,7 @@ class Target:
             generated = generated_keys(self._log_id, self._positions, group.entries, group.indexes)
             key_columns = [generated]
         else:
-            fields = group.frames[0].fields
-            key_columns = [
-                fields[self._profile.fold(key.field)].columns[key.type] for key in self.keys
-            ]
+            key_columns = [self._key_column(group.frames[0], key) for key in self.keys]
         out = []
         for frame in group.frames:
             allocation = self._after[self._folded(frame.path)]
@@ -376,6 +373,12 @@ class Target:
                     columns[names.GENERATED_KEY] = key_columns[0]
             out.append(Rows(allocation.relation, columns, () if frame.path else group.entries))
         return out[0], out[1:]
+
+    def _key_column(self, root: Frame, key: Column) -> Sequence[Any]:
+        held = root.fields.get(self._profile.fold(key.field))
+        if held is None or key.type not in held.columns:  # option key_change: append
+            return [None] * root.size
+        return held.columns[key.type]
 
     def _deletes(self, group: Group) -> Rows:
         fields = group.frames[0].fields

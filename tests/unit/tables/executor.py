@@ -72,6 +72,7 @@ class Executor:
     rejected: list[tuple[str, str, str]] = field(default_factory=list)
     tombstones: dict[tuple[Any, ...], int] = field(default_factory=dict)
     lookups: int = 0
+    position: int = 0
 
     def state(self, name: str) -> TableState:
         fold = self.profile.fold
@@ -103,11 +104,11 @@ class Executor:
         *,
         options: Options | None = None,
         now: int = 1_000_000,
-        position: int = 0,
     ) -> LoadPlan:
         """Prepare, plan and carry out one load."""
         options = options or Options()
-        arrivals = [Arrival(batch, position + n, 10 + n) for n, batch in enumerate(batches)]
+        arrivals = [Arrival(batch, self.position + n, 10 + n) for n, batch in enumerate(batches)]
+        self.position += len(batches)
         prepared = prepare(arrivals, profile=self.profile, options=options, schema="s")
         return self.carry_out(prepared, options=options, now=now)
 
@@ -257,14 +258,11 @@ class Executor:
             ]
         for name, (child, child_rows) in children.items():
             there = place[name]
+            at = {tuple(row.get(n) for n in child.relation.key): row for row in there.rows}
             for row in child_rows:
-                if written.get(tuple(row[n] for n in sources)) != row[SEQUENCE]:
-                    continue
-                at = tuple(row[n] for n in child.relation.key)
-                there.rows = [
-                    r for r in there.rows if tuple(r.get(n) for n in child.relation.key) != at
-                ]
-                there.rows.append(row)
+                if written.get(tuple(row[n] for n in sources)) == row[SEQUENCE]:
+                    at[tuple(row[n] for n in child.relation.key)] = row
+            there.rows = list(at.values())
 
 
 def _beats(row: Row, old: Row | None, tie: str) -> bool:

@@ -131,7 +131,6 @@ def test_case(case: dict[str, Any], name: str) -> None:
     options = Options(**case.get("options", {}))
     stopped: dict[str, str] = {}
     reports: list[Any] = []
-    position = 0
     for number, step in enumerate(case["loads"]):
         if isinstance(step, dict):
             _sql(executor, step["sql"][name])
@@ -143,14 +142,9 @@ def test_case(case: dict[str, Any], name: str) -> None:
         for table, batches in tables.items():
             stopped.pop(table, None)
             try:
-                reports.append(
-                    executor.run(
-                        batches, options=options, now=1000 * (number + 1), position=position
-                    )
-                )
+                reports.append(executor.run(batches, options=options, now=1000 * (number + 1)))
             except TableStopped as error:
                 stopped[table] = str(error)
-            position += len(batches)
     expected = _expected(case, name)
     if "tables" in expected:
         _compare_tables(executor, expected["tables"])

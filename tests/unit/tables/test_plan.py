@@ -1,0 +1,730 @@
+"""What a load does to a table: warehouse changes, keys, limits, options, reports."""
+
+import math
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from msgspec import structs
+from tests.unit.tables.executor import Executor, Held, batch
+
+from treadle.errors import TableStopped
+from treadle.records import typed
+from treadle.records.message import Batch
+from treadle.tables import codec
+from treadle.tables.explain import explain
+from treadle.tables.lookup import Lookup
+from treadle.tables.model import ColumnType, LoadPlan, Mark, Options, Table, TableState
+from treadle.tables.plan import plan
+from treadle.tables.prepare import RECORD_BYTES_MAX, Arrival, prepare
+from treadle.tables.profile import Profile
+from treadle.tables.profiles import DUCKDB, POSTGRES
+
+PROFILES = pytest.mark.parametrize("profile", [POSTGRES, DUCKDB], ids=["pg", "duckdb"])
+
+
+def send(executor: Executor, *rows: Any, options: Options | None = None, **more: Any) -> LoadPlan:
+    """One load of one request; a row is (sequence, data)."""
+    return executor.run([batch(list(rows), **more)], options=options)
+
+
+def rows(executor: Executor, *names: str, table: str = "t") -> list[tuple[Any, ...]]:
+    found = [tuple(row.get(name) for name in names) for row in executor.live[table].rows]
+    return sorted(found, key=repr)
+
+
+def entry(executor: Executor, name: str = "t") -> Table:
+    return codec.load(executor.catalogue[name])
+
+
+def reasons(executor: Executor) -> list[str]:
+    return [reason for _, reason, _ in executor.rejected]
+
+
+# --- the user's changes ---------------------------------------------------------------------------
+
+
+@PROFILES
+def test_a_dropped_column_comes_back_with_its_next_value(profile: Profile) -> None:
+    executor = Executor(profile)
+    send(executor, (1, {"id": 1, "a": "x", "b": 1}))
+    executor.live["t"].columns.pop("a")
+    executor.live["t"].rows[0].pop("a")
+    send(executor, (2, {"id": 2, "b": 2}))
+    assert "a" not in executor.live["t"].columns
+    send(executor, (3, {"id": 3, "a": "y"}))
+    assert list(executor.live["t"].columns)[-1] == "a"
+    assert rows(executor, "id", "a") == [(1, None), (2, None), (3, "y")]
+
+
+@PROFILES
+def test_a_renamed_column_is_dropped_and_new(profile: Profile) -> None:
+    executor = Executor(profile)
+    send(executor, (1, {"id": 1, "a": "x"}))
+    held = executor.live["t"]
+    held.columns["mine"] = held.columns.pop("a")
+    held.rows[0]["mine"] = held.rows[0].pop("a")
+    send(executor, (2, {"id": 1, "a": "y"}))
+    assert rows(executor, "id", "a", "mine") == [(1, "y", "x")]
+
+
+@PROFILES
+def test_a_column_of_the_user_with_a_fields_name_takes_its_values(profile: Profile) -> None:
+    executor = Executor(profile)
+    send(executor, (1, {"id": 1}))
+    executor.live["t"].columns |= {"a": ColumnType.TEXT, "b": None}
+    send(executor, (2, {"id": 2, "a": "x"}), (3, {"id": 3, "b": "y"}))
+    assert rows(executor, "id", "a") == [(1, None), (2, "x")]
+    assert reasons(executor) == ["Field collision on b"]
+
+
+@PROFILES
+def test_a_dropped_table_may_get_another_key(profile: Profile) -> None:
+    executor = Executor(profile)
+    send(executor, (1, {"id": 1, "l": [1]}))
+    executor.live.clear()
+    send(executor, (1, {"email": "a", "l": [1]}), keys=["email"])
+    assert executor.live["t"].key == ("email",)
+    assert [column.name for column in entry(executor).keys] == ["email"]
+
+
+@PROFILES
+def test_a_subtable_that_outlived_its_table_must_have_the_key(profile: Profile) -> None:
+    executor = Executor(profile)
+    send(executor, (1, {"id": 1, "l": [1]}))
+    del executor.live["t"]
+    with pytest.raises(TableStopped, match='"t__l" is still there'):
+        send(executor, (1, {"email": "a"}), keys=["email"])
+    send(executor, (2, {"id": 1, "l": [2]}))
+    assert rows(executor, "_sdc_source_key_id", "value", table="t__l") == [(1, 2)]
+
+
+@PROFILES
+def test_a_dropped_subtable_is_made_again(profile: Profile) -> None:
+    executor = Executor(profile)
+    send(executor, (1, {"id": 1, "l": [1]}))
+    del executor.live["t__l"]
+    send(executor, (2, {"id": 2}))
+    assert sorted(executor.live) == ["t"]
+    send(executor, (3, {"id": 3, "l": [3]}))
+    assert rows(executor, "value", table="t__l") == [(3,)]
+
+
+def test_a_dropped_key_column_makes_a_postgres_table_append_only() -> None:
+    executor = Executor(POSTGRES)
+    send(executor, (1, {"id": 1, "a": "x", "l": [1]}))
+    held = executor.live["t"]
+    held.columns.pop("id")
+    held.not_null.discard("id")
+    held.key = ()
+    held.rows[0].pop("id")
+    send(executor, (2, {"id": 1, "a": "y", "l": [2]}))
+    assert rows(executor, "id", "a") == [(1, "y"), (None, "x")]
+    assert executor.live["t__l"].key == ()
+    assert entry(executor).append
+    send(executor, (1, {"id": 1, "a": "z", "l": [3]}))
+    assert len(executor.live["t"].rows) == len(executor.live["t__l"].rows) == 3
+
+
+def test_a_dropped_key_stops_a_duckdb_table() -> None:
+    executor = Executor(DUCKDB)
+    send(executor, (1, {"id": 1}))
+    executor.live["t"].key = ()
+    with pytest.raises(TableStopped, match="expected id, found none"):
+        send(executor, (2, {"id": 1}))
+
+
+def test_a_constraint_put_back_ends_append_only() -> None:
+    executor = Executor(POSTGRES)
+    send(executor, (1, {"id": 1}))
+    executor.live["t"].key = ()
+    send(executor, (2, {"id": 1}))
+    assert len(executor.live["t"].rows) == 2
+    executor.live["t"].rows.pop(0)
+    executor.live["t"].key = ("id",)
+    send(executor, (3, {"id": 1}))
+    assert rows(executor, "id", "_sdc_sequence") == [(1, 3)]
+    assert not entry(executor).append
+
+
+@PROFILES
+@pytest.mark.parametrize("column", ["_sdc_source_key_id", "_sdc_level_0_id", "_sdc_received_at"])
+def test_a_subtable_without_its_system_columns_stops(profile: Profile, column: str) -> None:
+    executor = Executor(profile)
+    send(executor, (1, {"id": 1, "l": [1]}))
+    executor.live["t__l"].columns.pop(column)
+    with pytest.raises(TableStopped, match=f'"{column}" of table "t__l" was dropped'):
+        send(executor, (2, {"id": 2}))
+
+
+# --- tables treadle did not make ------------------------------------------------------------------
+
+
+def foreign(key: tuple[str, ...] = ("id",), **columns: ColumnType) -> Held:
+    system = {
+        "_sdc_batched_at": ColumnType.TIMESTAMP,
+        "_sdc_received_at": ColumnType.TIMESTAMP,
+        "_sdc_sequence": ColumnType.BIGINT,
+        "_sdc_table_version": ColumnType.BIGINT,
+    }
+    return Held({**columns, **system}, set(key), key)
+
+
+def test_a_table_of_another_loader_is_adopted() -> None:
+    executor = Executor(POSTGRES)
+    executor.live["t"] = foreign(
+        id=ColumnType.BIGINT,
+        age__bigint=ColumnType.BIGINT,
+        age__double=ColumnType.DOUBLE,
+        n__bigint=ColumnType.BIGINT,
+    )
+    executor.live["t__l"] = foreign(
+        ("_sdc_level_0_id", "_sdc_source_key_id"),
+        _sdc_source_key_id=ColumnType.BIGINT,
+        _sdc_level_0_id=ColumnType.BIGINT,
+        value=ColumnType.TEXT,
+    )
+    executor.live["t"].rows = [{"id": 1, "age__bigint": 5, "_sdc_sequence": 3}]
+    send(
+        executor,
+        (4, {"id": 1, "age": 6, "l": ["x"]}),
+        (1, {"id": 2, "age": "old", "n__bigint": 1}),
+        version=7,
+    )
+    assert rows(executor, "id", "age__bigint", "age__st", "n__bigint", "_sdc_table_version") == [
+        (1, 6, None, None, 7),
+        (2, None, "old", 1, 7),
+    ]
+    assert rows(executor, "value", table="t__l") == [("x",)]
+    assert entry(executor).version == 7
+
+
+@PROFILES
+def test_a_table_that_does_not_fit_stops(profile: Profile) -> None:
+    executor = Executor(profile)
+    executor.live["t"] = foreign(id=ColumnType.BIGINT)
+    executor.live["t"].columns["_sdc_sequence"] = ColumnType.TEXT
+    with pytest.raises(TableStopped, match='"_sdc_sequence" should be of type bigint and is text'):
+        send(executor, (1, {"id": 1}))
+    del executor.live["t"].columns["_sdc_sequence"]
+    with pytest.raises(TableStopped, match="and is not there"):
+        send(executor, (1, {"id": 1}))
+    executor.live["t"] = foreign((), id=ColumnType.BIGINT)
+    with pytest.raises(TableStopped, match="without a primary key"):
+        send(executor, (1, {"id": 1}))
+    executor.live["t"] = foreign(("other",), id=ColumnType.BIGINT, other=ColumnType.TEXT)
+    with pytest.raises(TableStopped, match="Keys for table do not match"):
+        send(executor, (1, {"id": 1}))
+
+
+# --- keys -----------------------------------------------------------------------------------------
+
+
+@PROFILES
+def test_the_order_of_key_names_does_not_matter(profile: Profile) -> None:
+    executor = Executor(profile)
+    send(executor, (1, {"b": 1, "a": 2}), keys=["b", "a"])
+    send(executor, (2, {"b": 1, "a": 2}), keys=["a", "b"])
+    assert executor.live["t"].key == ("a", "b")
+    assert rows(executor, "_sdc_sequence") == [(2,)]
+
+
+@PROFILES
+@pytest.mark.parametrize(("first", "second"), [(["id"], []), ([], ["id"])])
+def test_keys_neither_come_nor_go(profile: Profile, first: list[str], second: list[str]) -> None:
+    executor = Executor(profile)
+    send(executor, (1, {"id": 1}), keys=first)
+    with pytest.raises(TableStopped, match="Keys for table do not match Primary Keys"):
+        send(executor, (2, {"id": 1}), keys=second)
+
+
+@PROFILES
+def test_one_type_of_key_in_a_load(profile: Profile) -> None:
+    executor = Executor(profile)
+    with pytest.raises(TableStopped, match="Incoming Primary Key type does not match"):
+        send(executor, (1, {"id": 1}), (2, {"id": "one"}))
+    assert executor.live == {}
+
+
+@PROFILES
+@pytest.mark.parametrize("value", [None, {}, {"a": 1}, [1], []])
+def test_a_key_without_a_single_value_rejects_its_record(profile: Profile, value: Any) -> None:
+    executor = Executor(profile)
+    send(executor, (1, {"id": value, "a": 1}), (2, {"id": 2}))
+    assert reasons(executor) == ["Key field id holds no single value"]
+    assert rows(executor, "id") == [(2,)]
+
+
+def test_key_change_append() -> None:
+    executor = Executor(POSTGRES)
+    options = Options(key_change="append")
+    send(executor, (1, {"id": 1, "l": [1]}))
+    send(executor, (2, {"email": "a", "l": [2]}), keys=["email"], options=options)
+    send(executor, (2, {"email": "a", "l": [2]}), keys=["email"], options=options)
+    assert rows(executor, "id", "email") == [(1, None), (None, "a"), (None, "a")]
+    assert executor.live["t"].key == ()
+
+
+@PROFILES
+def test_keys_of_every_type(profile: Profile) -> None:
+    schema = {
+        "properties": {
+            "k": {"type": "string", "format": "date-time"},
+            "d": {"type": "string", "format": "singer.decimal"},
+            "f": {"type": "number"},
+            "b": {"type": "boolean"},
+        }
+    }
+    executor = Executor(profile)
+    keys = ["k", "d", "f", "b"]
+    one = {"k": "2024-01-01T00:00:00Z", "d": "1.0", "f": 1, "b": True, "l": [1]}
+    same = {"k": "2024-01-01T01:00:00+01:00", "d": "1.00", "f": 1.0, "b": True, "l": [2]}
+    send(executor, (1, one), (2, same), keys=keys, schema=schema)
+    assert rows(executor, "d", "f", "_sdc_sequence") == [(Decimal("1.00"), 1.0, 2)]
+    assert rows(executor, "value", table="t__l") == [(2,)]
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+def test_too_many_columns_for_postgres() -> None:
+    executor = Executor(POSTGRES)
+    wide = {f"c{n:04}": n for n in range(1, 1601)}
+    send(executor, (1, {"id": 1, **wide}), (2, {"id": 2}))
+    assert executor.live == {}
+    assert reasons(executor) == ["ERROR: too many columns"] * 2
+    executor.rejected.clear()
+    send(executor, (1, {"id": 1, **{f"c{n:04}": "x" for n in range(1400)}}))
+    before = executor.catalogue["t"]
+    send(executor, (2, {"id": 2, **{f"d{n:04}": "x" for n in range(300)}}), (3, {"id": 1}))
+    assert reasons(executor) == ["ERROR: too many columns"] * 2
+    assert executor.catalogue["t"] == before
+    assert len(executor.live["t"].rows) == 1
+
+
+def test_duckdb_takes_any_number_of_columns() -> None:
+    executor = Executor(DUCKDB)
+    send(executor, (1, {"id": 1, **{f"c{n:04}": n for n in range(1, 1601)}}))
+    assert len(executor.live["t"].columns) == 1601 + 4
+
+
+@PROFILES
+def test_twelve_levels_of_arrays(profile: Profile) -> None:
+    value: Any = 1
+    for _ in range(12):
+        value = [{"a": value}]
+    executor = Executor(profile)
+    send(executor, (1, {"id": 1, "a": value}))
+    deepest = "t" + "__a" * 12
+    assert executor.live[deepest].columns["_sdc_level_11_id"] is ColumnType.BIGINT
+    executor = Executor(profile)
+    value = 1
+    for _ in range(12):
+        value = [{"array": value}]
+    send(executor, (1, {"id": 1, "array": value}), (2, {"id": 2, "array": value}))
+    if profile is POSTGRES:
+        name = "t" + "__array" * 9
+        assert reasons(executor) == [f"Table name {name} is too long for PostgreSQL"]
+        assert len(executor.live) == 9
+    else:
+        assert len(executor.live) == 13
+
+
+def test_many_thousand_elements() -> None:
+    executor = Executor(POSTGRES)
+    send(executor, (1, {"id": 1, "l": list(range(10_000))}))
+    assert rows(executor, "_sdc_level_0_id", "value", table="t__l") == sorted(
+        ((n, n) for n in range(10_000)), key=repr
+    )
+
+
+@PROFILES
+def test_deep_objects_do_not_exhaust_the_stack(profile: Profile) -> None:
+    value: Any = 1
+    for _ in range(250):
+        value = {"a": value}
+    executor = Executor(profile)
+    send(executor, (1, {"id": 1, "o": value}))
+    assert rows(executor, "id") == [(1,)]
+    assert len(executor.rejected) == (1 if profile is POSTGRES else 0)
+
+
+def test_a_long_key_leaves_out_arrays_in_postgres() -> None:
+    executor = Executor(POSTGRES)
+    key = "k" * 48
+    send(executor, (1, {key: 1, "l": [1]}), keys=[key])
+    assert reasons(executor) == [f"Column name _sdc_source_key_{key} is too long for PostgreSQL"]
+    assert sorted(executor.live) == ["t"]
+    send(executor, (1, {"k" * 60: 1}), keys=["k" * 60], table="u")
+    assert reasons(executor)[1:] == [f"Column name {'k' * 60} is too long for PostgreSQL"]
+
+
+@PROFILES
+def test_rejected_records_are_cut(profile: Profile) -> None:
+    executor = Executor(profile)
+    send(executor, (1, {"id": 1, "v__st": "é" * 40_000}))
+    record = executor.rejected[0][2]
+    assert RECORD_BYTES_MAX - 4 < len(record.encode()) <= RECORD_BYTES_MAX
+
+
+# --- collisions of splits -------------------------------------------------------------------------
+
+
+@PROFILES
+def test_a_split_gives_way_to_a_flattened_name(profile: Profile) -> None:
+    executor = Executor(profile)
+    send(executor, (1, {"id": 1, "lang": {"st": "x"}}), (1, {"id": 2, "lang": 5}))
+    send(
+        executor,
+        (9, {"id": 1, "lang": "new"}),
+        (5, {"id": 1, "lang": 6}),
+        (1, {"id": 3, "lang": 7}),
+    )
+    assert reasons(executor) == ["Field collision on lang__st"]
+    assert executor.rejected[0][2] == '{"id":1,"lang":"new"}'
+    found = rows(executor, "id", "_sdc_sequence")
+    assert found == [(1, 5), (2, 1), (3, 1)]
+
+
+@PROFILES
+def test_both_in_one_load(profile: Profile) -> None:
+    executor = Executor(profile)
+    send(
+        executor,
+        (1, {"id": 1, "lang": {"st": "x"}}),
+        (1, {"id": 2, "lang": 5}),
+        (1, {"id": 3, "lang": "y"}),
+    )
+    assert reasons(executor) == ["Field collision on lang__st"]
+    assert rows(executor, "id") == [(1,), (2,)]
+
+
+def test_a_rename_that_cannot_be_made() -> None:
+    executor = Executor(POSTGRES)
+    send(executor, (1, {"id": 1, "lang": {"bi": "x"}}), (1, {"id": 2, "lang": 5}))
+    send(executor, (2, {"id": 2, "lang": "y"}))
+    assert reasons(executor) == ["Field collision on lang__bi"]
+    assert rows(executor, "id", "lang") == [(1, None), (2, 5)]
+
+
+# --- lookups --------------------------------------------------------------------------------------
+
+
+@PROFILES
+def test_only_rows_with_something_new_are_looked_up(profile: Profile) -> None:
+    executor = Executor(profile)
+    send(executor, (5, {"id": 1}), (5, {"id": 2}), (5, {"id": 3}))
+    assert executor.lookups == 0
+    plan_ = send(
+        executor,
+        (4, {"id": 1, "late": 1}),
+        (6, {"id": 2, "new": 1}),
+        (7, {"id": 3}),
+        (1, {"id": 4, "l": [1]}),
+        (3, {"id": 1}),
+    )
+    assert executor.lookups == 1
+    assert plan_.duplicates == {0: 2}
+    assert "late" not in executor.live["t"].columns
+    assert rows(executor, "id", "_sdc_sequence") == [(1, 5), (2, 6), (3, 7), (4, 1)]
+    send(executor, (1, {"id": 1, "l": [2], "m": [1]}))
+    assert "t__m" not in executor.live
+
+
+def test_a_lookup_asks_by_key_columns() -> None:
+    executor = Executor(POSTGRES)
+    send(executor, (1, {"b": 1, "a": "x"}), keys=["b", "a"])
+    arrival = Arrival(batch([(2, {"b": 2, "a": "y", "c": 1})], keys=["b", "a"]), 1, 1)
+    prepared = prepare([arrival], profile=POSTGRES, options=Options(), schema="s")
+    asked = plan(
+        prepared,
+        executor.state("t"),
+        profile=POSTGRES,
+        options=Options(),
+        mark=Mark("log", 1, "t", 0, 1),
+        now=1,
+        log_id="log",
+    )
+    assert isinstance(asked, Lookup)
+    assert asked.relation.key == ("a", "b")
+    assert asked.keys == (("y",), (2,))
+    assert not asked.private
+
+
+# --- options --------------------------------------------------------------------------------------
+
+
+@PROFILES
+def test_hard_delete(profile: Profile) -> None:
+    executor = Executor(profile)
+    options = Options(hard_delete=True)
+    send(executor, (1, {"id": 1, "l": [1]}), (1, {"id": 2, "l": [2]}), options=options)
+    send(
+        executor,
+        (5, {"id": 1, "_sdc_deleted_at": "2024-01-01T00:00:00Z", "extra": 1}),
+        (4, {"id": 1, "l": [9]}),
+        options=options,
+    )
+    assert rows(executor, "id") == [(2,)]
+    assert rows(executor, "value", table="t__l") == [(2,)]
+    assert "extra" not in executor.live["t"].columns
+    assert entry(executor).tombstones
+    send(executor, (3, {"id": 1}), options=options)
+    assert rows(executor, "id") == [(2,)]
+    send(executor, (6, {"id": 1}), options=options)
+    assert rows(executor, "id") == [(1,), (2,)]
+
+
+@PROFILES
+def test_sequence_tie_last(profile: Profile) -> None:
+    executor = Executor(profile)
+    options = Options(sequence_tie="last")
+    send(executor, (1, {"id": 1, "a": "x"}), (1, {"id": 1, "a": "y"}), options=options)
+    assert rows(executor, "a") == [("y",)]
+    send(executor, (1, {"id": 1, "a": "z", "b": 1}), options=options)
+    assert rows(executor, "a", "b") == [("z", 1)]
+
+
+@PROFILES
+def test_nested_as_json(profile: Profile) -> None:
+    executor = Executor(profile)
+    record = {"id": 1, "o": {"a": [1, 2.5, None]}, "l": [{"k": "é"}], "e": {}}
+    send(executor, (1, record), options=Options(nested="json"))
+    assert executor.live["t"].columns["o"] is ColumnType.JSON
+    assert rows(executor, "o", "l", "e") == [('{"a":[1,2.5,null]}', '[{"k":"é"}]', "{}")]
+
+
+@PROFILES
+def test_max_nesting(profile: Profile) -> None:
+    executor = Executor(profile)
+    send(executor, (1, {"id": 1, "o": {"p": {"q": 1}, "l": [1]}}), options=Options(max_nesting=1))
+    assert rows(executor, "o__p", "o__l") == [('{"q":1}', "[1]")]
+    assert executor.live["t"].columns["o__p"] is ColumnType.TEXT
+
+
+@PROFILES
+def test_null_field(profile: Profile) -> None:
+    executor = Executor(profile)
+    options = Options(on_bad_value="null_field")
+    send(executor, (1, {"id": 1, "v": 2**63, "a": 1}), (1, {"id": 2, "v": 1}), options=options)
+    assert executor.rejected == []
+    assert rows(executor, "id", "v", "a") == [(1, None, 1), (2, 1, None)]
+    reason = f"integer out of range for {profile.display_name} on 9223372036854775808"
+    assert [row["_treadle_meta"] for row in executor.live["t"].rows if row["id"] == 1] == [
+        f'[{{"field":"v","reason":"{reason}"}}]'
+    ]
+
+
+@PROFILES
+@pytest.mark.parametrize(("choice", "text"), [("replace", "a�b"), ("reject", None)])
+def test_nul_characters(profile: Profile, choice: Any, text: str | None) -> None:
+    executor = Executor(profile)
+    send(executor, (1, {"id": 1, "v": "a\0b"}), options=Options(nul_characters=choice))
+    if text is None:
+        assert reasons(executor) == ["NUL character in text"]
+    else:
+        assert rows(executor, "v") == [(text,)]
+
+
+@PROFILES
+def test_removed_nul_characters_are_counted(profile: Profile) -> None:
+    executor = Executor(profile)
+    assert send(executor, (1, {"id": 1, "v": "\0a\0", "l": ["\0"]})).nul_removed == 3
+
+
+def test_collisions_may_be_hashed() -> None:
+    executor = Executor(POSTGRES)
+    options = Options(collisions="hash")
+    send(executor, (1, {"id": 1, "e-mail": "a", "email": "b"}), options=options)
+    send(executor, (1, {"id": 2, "email": "c"}), options=options)
+    (other,) = [name for name in executor.live["t"].columns if name.startswith("email_")]
+    assert rows(executor, "id", "email", other) == [(1, "a", "b"), (2, "c", None)]
+    assert executor.rejected == []
+
+
+@PROFILES
+def test_contracts_that_freeze(profile: Profile) -> None:
+    executor = Executor(profile)
+    frozen = Options(contract_tables="freeze", contract_columns="freeze", contract_types="freeze")
+    with pytest.raises(TableStopped, match=r'Table t is not in the contract.*\{"id":1,"a":1\}'):
+        send(executor, (1, {"id": 1, "a": 1}), options=frozen)
+    send(executor, (1, {"id": 1, "a": 1}))
+    send(executor, (2, {"id": 1, "a": 2}), options=frozen)
+    for data, message in (
+        ({"b": 1}, "Column b is not in the contract"),
+        ({"a": "x"}, "Type text of column a is not in the contract"),
+        ({"l": [1]}, "Table t__l is not in the contract"),
+    ):
+        with pytest.raises(TableStopped, match=message):
+            send(executor, (3, {"id": 1, **data}), options=frozen)
+    send(executor, (1, {"id": 1, "b": 1}), options=frozen)  # a discarded record adds nothing
+
+
+@PROFILES
+def test_contracts_that_discard(profile: Profile) -> None:
+    executor = Executor(profile)
+    send(executor, (1, {"id": 1, "a": 1}))
+    rows_ = Options(contract_columns="discard_row", contract_types="discard_row",
+                    contract_tables="discard_row")  # fmt: skip
+    send(executor, (9, {"id": 1, "b": 1}), (5, {"id": 1, "a": 5}), (2, {"id": 2, "l": [1]}),
+         options=rows_)  # fmt: skip
+    assert reasons(executor) == [
+        "Column b is not in the contract",
+        "Table t__l is not in the contract",
+    ]
+    assert rows(executor, "id", "a") == [(1, 5)]
+    values = Options(contract_columns="discard_value", contract_types="discard_value")
+    executor.rejected.clear()
+    plan_ = send(executor, (6, {"id": 1, "a": "x", "b": 1}), (6, {"id": 2, "b": 1}), options=values)
+    assert sorted(reasons(executor)) == [
+        "Column b is not in the contract",
+        "Type text of column a is not in the contract",
+    ]
+    assert sorted(plan_.left_out) == ["a", "b"]
+    assert rows(executor, "id", "a") == [(1, None), (2, None)]
+
+
+@PROFILES
+def test_append_to_a_table_born_to_be_upserted(profile: Profile) -> None:
+    executor = Executor(profile)
+    send(executor, (1, {"id": 1, "l": [1]}))
+    send(executor, (2, {"id": 1, "l": [2]}), options=Options(loading_behavior="append"))
+    assert len(executor.live["t"].rows) == (2 if profile is POSTGRES else 1)
+
+
+# --- reports --------------------------------------------------------------------------------------
+
+
+@PROFILES
+def test_batched_at_grows(profile: Profile) -> None:
+    executor = Executor(profile)
+    times = [
+        executor.run([batch([(n, {"id": n})])], now=now).batched_at
+        for n, now in enumerate([50, 50, 10, 60])
+    ]
+    assert times == [50, 51, 52, 60]
+
+
+@PROFILES
+def test_extraction_times_and_bookmarks(profile: Profile) -> None:
+    executor = Executor(profile)
+    schema = {
+        "properties": {"id": {"type": "integer"}, "at": {"type": "string", "format": "date-time"}}
+    }
+    plan_ = send(
+        executor,
+        (1, {"id": 1, "at": "2024-01-02T00:00:00Z"}),
+        (2, {"id": 2, "at": "2024-01-01T00:00:00Z", "_sdc_extracted_at": "mine", "l": [1]}),
+        (3, {"id": 3}),
+        schema=schema,
+        bookmarks=["at", "id", "none"],
+        extracted=["2024-03-01T00:00:00Z", "2024-04-01T00:00:00Z", None],
+    )  # fmt: skip
+    assert plan_.bookmarks == (
+        ("at", '"2024-01-01T00:00:00Z"', '"2024-01-02T00:00:00Z"'),
+        ("id", "1", "3"),
+    )
+    assert plan_.extracted_max == 1_711_929_600_000_000
+    assert {str(n) for n in executor.live["t"].columns if "extracted" in n} >= {
+        "_sdc_extracted_at__ti"
+    }
+    assert not any("extracted" in name for name in executor.live["t__l"].columns)
+
+
+def transit(*records: dict[str, Any]) -> Batch:
+    fields = batch([(n, {}) for n, _ in enumerate(records)])
+    data = typed.join([typed.encode(record) for record in records])
+    return structs.replace(fields, form="transit", data=data)
+
+
+@PROFILES
+def test_transit_values_have_their_types(profile: Profile) -> None:
+    executor = Executor(profile)
+    record = {
+        "id": 1,
+        "at": datetime(2020, 1, 13, 21, 25, 3, 123000, tzinfo=UTC),
+        "d": typed.Exact("10.50"),
+        "f": 2.0,
+        "n": math.inf,
+        "s": "2020-01-13T21:25:03Z",
+        "l": [typed.Exact("1.5"), 2],
+    }
+    executor.run([transit(record)])
+    held = executor.live["t"]
+    assert {name: held.columns[name] for name in record if name != "l"} == {
+        "id": ColumnType.BIGINT,
+        "at": ColumnType.TIMESTAMP,
+        "d": ColumnType.DECIMAL,
+        "f": ColumnType.DOUBLE,
+        "n": ColumnType.DOUBLE,
+        "s": ColumnType.TEXT,
+    }
+    assert rows(executor, "at", "d", "n") == [(1_578_950_703_123_000, Decimal("10.50"), math.inf)]
+    value = "value__bi" if profile is POSTGRES else "value"
+    assert rows(executor, value, "value__de", table="t__l") == [
+        (2, None),
+        (None, Decimal("1.5")),
+    ]
+
+
+@PROFILES
+def test_transit_values_out_of_range(profile: Profile) -> None:
+    executor = Executor(profile)
+    far = typed.Instant(profile.timestamp_max_us + 1, "9999999999999999")
+    executor.run(
+        [
+            transit(
+                {"id": 1, "v": typed.Wide(2**63)},
+                {"id": 2, "v": far},
+                {"id": 3, "v": typed.Instant(profile.timestamp_max_us, "8")},
+            )
+        ]
+    )
+    name = profile.display_name
+    assert reasons(executor) == [
+        f"integer out of range for {name} on 9223372036854775808",
+        f"timestamp out of range for {name} on 9999999999999999",
+    ]
+    assert rows(executor, "id", "v") == [(3, profile.timestamp_max_us)]
+
+
+@PROFILES
+def test_nan_is_no_key(profile: Profile) -> None:
+    executor = Executor(profile)
+    executor.run([transit({"id": math.nan}, {"id": 1.0})])
+    assert reasons(executor) == [f"decimal out of range for {profile.display_name} on NaN"]
+
+
+@PROFILES
+def test_an_explained_plan_names_what_happens(profile: Profile) -> None:
+    executor = Executor(profile)
+    send(executor, (1, {"id": 1, "a": 1, "l": [1]}))
+    long = "c" * 60
+    plan_ = send(
+        executor,
+        (2, {"id": 1, "a": "x\0", "l": [2], "b": 1, long: 1}),
+        (3, {"id": 2, "a": 2**63}),
+        (1, {"id": 1}),
+    )
+    text = explain(plan_)
+    assert "Table s.t: 3 records received, 1 rejected, 1 superseded within the load." in text
+    assert "Table t: new column a__st text." in text
+    assert "1 row upserted into table t." in text
+    assert "Older rows of the same keys go from t__l." in text
+    assert "entry 0, record 1: " in text
+    assert "1 NUL character removed from texts." in text
+    if profile is POSTGRES:
+        assert "Table t: column a becomes a__bi, its type splits." in text
+        assert f"Field '{long}' is left out." in text
+
+
+def test_an_empty_load_changes_nothing() -> None:
+    prepared = prepare([Arrival(batch([]), 0, 0)], profile=POSTGRES, options=Options(), schema="s")
+    made = plan(
+        prepared, TableState(3, None, {}), profile=POSTGRES, options=Options(),
+        mark=Mark("log", 1, "t", 0, 1), now=1, log_id="log",
+    )  # fmt: skip
+    assert isinstance(made, LoadPlan)
+    assert (made.changes, made.writes, made.after, made.revision) == ((), (), None, 3)
+    assert "Nothing is written to the table." in explain(made)

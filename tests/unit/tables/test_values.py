@@ -1,0 +1,198 @@
+"""Instants, decimals, generated keys, names: the rules of single values."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from treadle.errors import Defect
+from treadle.tables import decimals, instants
+from treadle.tables.generated import generated_keys
+from treadle.tables.model import Options
+from treadle.tables.names import Namer, stage_relation
+from treadle.tables.profiles import DUCKDB, POSTGRES
+
+DAY = 86_400_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "iso"),
+    [
+        ("2024-01-01T00:00:00Z", "2024-01-01T00:00:00Z"),
+        ("2024-01-01 00:00:00z", "2024-01-01T00:00:00Z"),
+        ("2024-01-01t01:30:00+01:30", "2024-01-01T00:00:00Z"),
+        ("2024-01-01T01:30:00+0130", "2024-01-01T00:00:00Z"),
+        ("2023-12-31T19:00:00-0500", "2024-01-01T00:00:00Z"),
+        ("2024-01-01T00:00:00", "2024-01-01T00:00:00Z"),
+        ("2024-01-01T00:00:00.1234565Z", "2024-01-01T00:00:00.123457Z"),
+        ("2024-01-01T00:00:00.12345649999999999Z", "2024-01-01T00:00:00.123456Z"),
+        ("2023-12-31T23:59:59.9999996Z", "2024-01-01T00:00:00Z"),
+        ("2023-12-31T23:59:60Z", "2024-01-01T00:00:00Z"),
+        ("2023-12-31T24:00:00Z", "2024-01-01T00:00:00Z"),
+        ("2023-12-31T24:00:00.000Z", "2024-01-01T00:00:00Z"),
+        ("9999-12-31T23:59:59-01:00", "+10000-01-01T00:59:59Z"),
+        ("0001-01-01T00:00:00+01:00", "0000-12-31T23:00:00Z"),
+    ],
+)
+def test_date_time_texts(text: str, iso: str) -> None:
+    found = instants.parse(text)
+    assert found is not None
+    assert instants.text(found) == iso
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0000-01-01T00:00:00Z",
+        "2024-02-30T00:00:00Z",
+        "2024-13-01T00:00:00Z",
+        "2024-01-01T25:00:00Z",
+        "2024-01-01T24:00:01Z",
+        "2024-01-01T00:60:00Z",
+        "2024-01-01T00:00:61Z",
+        "2024-01-01T00:00:00+24:00",
+        "2024-01-01T00:00:00+00:60",
+    ],
+)
+def test_times_that_do_not_exist(text: str) -> None:
+    with pytest.raises(instants.OutOfRange):
+        instants.parse(text)
+    assert instants.parse_column([text]) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "2024-01-01", "2024-01-01T00:00Z", "1 Jan 2024", "1704067200", "20240101T000000Z",
+     "2024-01-01T00:00:00.Z", "٢٠٢٤-01-01T00:00:00Z", "2024-01-01T00:00:00Z\n"],
+)  # fmt: skip
+def test_other_texts_are_no_date_times(text: str) -> None:
+    assert instants.parse(text) is None
+    assert instants.parse_column([text]) is None
+
+
+@given(st.lists(st.one_of(st.none(), st.datetimes(timezones=st.just(UTC))), min_size=1))
+def test_a_column_at_once_is_as_one_by_one(moments: list[datetime | None]) -> None:
+    texts = [None if m is None else m.isoformat().replace("+00:00", "Z") for m in moments]
+    column = instants.parse_column(texts)
+    assert column == [None if text is None else instants.parse(text) for text in texts]
+    assert column == [None if m is None else instants.from_datetime(m) for m in moments]
+
+
+@given(st.integers(POSTGRES.timestamp_min_us, POSTGRES.timestamp_max_us))
+def test_instants_are_written_as_they_are_read(microseconds: int) -> None:
+    text = instants.text(microseconds)
+    if text[0].isdigit() and not text.startswith("0000"):
+        assert instants.parse(text) == microseconds
+
+
+def test_years_before_and_after_four_digits() -> None:
+    assert instants.text(POSTGRES.timestamp_min_us) == "-4713-11-24T00:00:00Z"
+    assert instants.text(POSTGRES.timestamp_max_us) == "+294276-12-31T23:59:59.999999Z"
+
+
+@pytest.mark.parametrize(
+    ("text", "postgres", "duckdb"),
+    [
+        ("1.50", "1.50", "1.50"),
+        ("0.1234567895", "0.1234567895", "0.123456790"),
+        ("-0.0000000005", "-0.0000000005", "-1E-9"),
+        ("99999999999999999999999999999.9999999999", None, "rejected"),
+        ("1e40", "1E+40", "rejected"),
+        ("1e-20", "1E-20", "0E-9"),
+        ("NaN", "rejected", "rejected"),
+        ("-Infinity", "rejected", "rejected"),
+        ("1e131072", "rejected", "rejected"),
+        ("1e99999999999999999999", "rejected", "rejected"),
+        ("1e-99999999999999999999", "0", "0"),
+    ],
+)
+def test_decimals_as_each_destination_holds_them(
+    text: str, postgres: str | None, duckdb: str
+) -> None:
+    number = decimals.parse(text)
+    assert number is not None
+    for profile, expected in ((POSTGRES, postgres or text), (DUCKDB, duckdb)):
+        found = decimals.stored(number, profile)
+        assert found == (None if expected == "rejected" else Decimal(expected))
+
+
+@pytest.mark.parametrize("text", ["", "1_000", " 1", "1,5", "abc", "0x10", "٣", "1e", "."])
+def test_texts_that_are_no_decimals(text: str) -> None:
+    assert decimals.parse(text) is None
+
+
+def test_long_integers_have_digits() -> None:
+    assert decimals.literal(10**5000) == "1" + "0" * 5000
+    assert decimals.literal(-7) == "-7"
+
+
+def test_generated_keys_are_uuids_that_tell_records_apart() -> None:
+    entries, indexes = [0, 0, 1, 1], [0, 1, 0, 20_000]
+    keys = generated_keys("log", [5, 2**54 - 1], entries, indexes)
+    assert keys == generated_keys("log", [5, 2**54 - 1], entries, indexes)
+    assert len({*keys, *generated_keys("other", [5, 2**54 - 1], entries, indexes)}) == 8
+    for key in keys:
+        assert str(UUID(key)) == key
+        assert UUID(key).version == 8
+        assert UUID(key).variant == "specified in RFC 4122"
+    assert generated_keys("log", [5], [], []) == []
+
+
+def test_generated_keys_know_their_limits() -> None:
+    with pytest.raises(Defect, match="54 bits"):
+        generated_keys("log", [2**54], [0], [0])
+    with pytest.raises(Defect, match="at most 1048576 records"):
+        generated_keys("log", [1], [0], [2**20])
+
+
+def test_names_of_postgres() -> None:
+    namer = Namer(POSTGRES, Options())
+    assert namer.field(None, "e-mail.x!").full == "email" + "x"
+    assert namer.field(None, "имя поля 1").full == "имя поля 1"
+    assert namer.field("a b", "c$").full == "a b__c"
+    assert namer.field(None, "!!").omitted == 'Column name "!!" is empty for PostgreSQL'
+    assert namer.field(None, "é" * 29 + "x").column_omitted is None
+    assert namer.field(None, "é" * 30).column_omitted is not None
+    assert namer.table("t" * 63) == ("t" * 63, None)
+    assert namer.table("é!" * 32)[1] == f"Table name {'é' * 32} is too long for PostgreSQL"
+    assert namer.table("!")[1] == 'Table name "!" is empty for PostgreSQL'
+    assert namer.table("_RJM_x")[1] == "Table name _RJM_x is reserved"
+
+
+def test_names_of_duckdb_fold_ascii_only() -> None:
+    assert DUCKDB.fold("ÉaBé") == "Éabé"
+    assert POSTGRES.fold("aB") == "aB"
+
+
+def test_leading_characters_may_be_stripped() -> None:
+    namer = Namer(POSTGRES, Options(leading_nonletter="strip"))
+    assert namer.field(None, "1d_click").full == "d_click"
+    assert namer.field(None, "_x").full == "x"
+    assert namer.field(None, "123").omitted is not None
+
+
+def test_long_names_may_be_hashed() -> None:
+    namer = Namer(POSTGRES, Options(long_names="hash"))
+    one, two = namer.field(None, "c" * 60), namer.field(None, "c" * 61)
+    assert one.full != two.full
+    assert len(one.full) == 59
+    assert one.column_omitted is None
+    assert one.full == Namer(POSTGRES, Options(long_names="hash")).field(None, "c" * 60).full
+    assert len(namer.field(None, "é" * 40).full.encode()) <= 59
+    assert len(namer.table("t" * 80)[0]) == 63
+    assert namer.subtable("t", ("a" * 90,))[1] is None
+    assert len(namer.source_key("k" * 59)[0]) == 63
+
+
+def test_names_of_stages_fit_and_differ() -> None:
+    names = {
+        stage_relation("s", "t" * 100, -(2**63), ()),
+        stage_relation("s", "t" * 100, -(2**63), ("a" * 100, "b")),
+        stage_relation("s", "t" * 100, -(2**63), ("a" * 100, "c")),
+        stage_relation("s2", "t" * 100, -(2**63), ()),
+    }
+    assert len(names) == 4
+    assert max(map(len, names)) <= 63
