@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from treadle.destinations.planning import carry_out
 from treadle.destinations.protocol import (
     Destination,
     Fenced,
@@ -24,7 +25,6 @@ from treadle.destinations.protocol import (
     Session,
 )
 from treadle.errors import OperatorFault, TableStopped, TryLater
-from treadle.loader.carry import carry_out
 from treadle.loader.chunk import Chunk, chunk_of
 from treadle.loader.due import Backoff, Failures, Key, Trigger, due
 from treadle.loader.poison import refused
@@ -328,7 +328,6 @@ class DestinationLoader(threading.Thread):
         return carry_out(
             session,
             prepared,
-            schema=source.name,
             profile=self._destination.profile,
             options=self._options(source, chunk.key[1]),
             mark=mark,
