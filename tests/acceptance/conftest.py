@@ -4,10 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.integration.conftest import postgres_database, postgres_server
 from tests.servers.treadle import Client, TreadleServer
-
-__all__ = ["postgres_database", "postgres_server"]
 
 
 @pytest.fixture(params=["duckdb", "postgres"])

@@ -5,10 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from psycopg import sql
-from tests.integration.conftest import postgres_server
 from tests.servers.postgres import PostgresServer
-
-__all__ = ["postgres_server"]
 
 
 @pytest.fixture(scope="session")

