@@ -6,16 +6,19 @@ from dataclasses import dataclass
 from starlette.responses import Response
 
 from treadle.errors import TryLater
+from treadle.ingest import repeat
 from treadle.ingest.health import Health
 from treadle.ingest.prefer import Preference, preference
 from treadle.ingest.progress import Progress
 from treadle.ingest.receipt import HEADER, Receipt, Receipts
+from treadle.ingest.repeat import Repeats
 from treadle.log.protocol import Appender, NewEntry
 from treadle.records.message import Batch, pack
 from treadle.store.model import Pusher
 from treadle.web import Json, compact
 
 ACCEPTED = compact({"status": "OK", "message": "Batch Accepted!"})
+REPLAYED = "Idempotency-Replayed"
 RECEIPT_HEADER = HEADER.lower().encode()
 
 
@@ -39,11 +42,12 @@ class Sent:
     """A request whose body was read and checked.
 
     Attributes:
+        target: path and whatever else decides what the body means.
         headers: names in lower case.
         body: decompressed.
     """
 
-    path: str
+    target: str
     headers: Mapping[str, str]
     body: bytes
 
@@ -58,6 +62,7 @@ class Acceptor:
         clock: Callable[[], int],
         receipts: Receipts,
         progress: Progress | None,
+        repeats: Repeats | None,
     ) -> None:
         """Nothing is opened.
 
@@ -67,12 +72,14 @@ class Acceptor:
             clock: microseconds since 1970, UTC.
             receipts: writes receipts.
             progress: knows loads; None where nobody can wait for them.
+            repeats: knows requests that were sent before; None where nobody can ask the log.
         """
         self._log = log
         self._health = health
         self._clock = clock
         self._receipts = receipts
         self._progress = progress
+        self._repeats = repeats
 
     async def accept(
         self, sent: Sent, pusher: Pusher, batches: Sequence[Batch], *, status: int = 201
@@ -86,14 +93,26 @@ class Acceptor:
         """
         if not batches:
             return Accepted(status, None)
-        now = self._clock()
-        entries = [
-            NewEntry(pusher.source_id, batch.table_name, now, len(batch), pack(batch))
-            for batch in batches
-        ]
-        first = await self._append(entries)
-        receipt = Receipt(pusher.source_id, first, len(entries))
+        payloads = [pack(batch) for batch in batches]
+
+        def entries(received_at: int) -> list[NewEntry]:
+            return [
+                NewEntry(pusher.source_id, batch.table_name, received_at, len(batch), payload)
+                for batch, payload in zip(batches, payloads, strict=True)
+            ]
+
+        replayed = False
+        if repeat.HEADER in sent.headers and self._repeats is not None:
+            request = repeat.asked(
+                pusher.source_id, sent.headers[repeat.HEADER], sent.target, sent.body
+            )
+            first, replayed = await self._repeats.once(request, entries, self._append)
+        else:
+            first = await self._append(entries(self._clock()))
+        receipt = Receipt(pusher.source_id, first, len(batches))
         response = Accepted(status, self._receipts.write(receipt))
+        if replayed:
+            response.headers[REPLAYED] = "true"
         if "prefer" in sent.headers and self._progress is not None:
             wanted = preference(sent.headers["prefer"])
             if wanted.loaded:
@@ -107,6 +126,8 @@ class Acceptor:
             self._health.failed(later)
             raise
         self._health.took()
+        if self._repeats is not None:
+            self._repeats.appended(first)
         return first
 
     async def _wait(

@@ -20,6 +20,7 @@ from treadle.ingest.large import Large
 from treadle.ingest.progress import Progress
 from treadle.ingest.push import PushEndpoint
 from treadle.ingest.receipt import Receipts
+from treadle.ingest.repeat import Repeats
 from treadle.log.protocol import Appender, Reader
 from treadle.store.store import Store
 
@@ -53,7 +54,7 @@ class Ingest:
             store: who may push.
             log: where accepted data goes.
             open_reader: opens the same log for reading, in another thread; without it nobody can
-                follow a receipt or wait for a load.
+                follow a receipt or wait for a load, and idempotency keys are ignored.
             clock: microseconds since 1970, UTC.
             version: what the status names.
             revision: what the status names.
@@ -62,7 +63,8 @@ class Ingest:
         health = Health(store, version=version, revision=revision)
         receipts = Receipts(store.installation_id, log.log_id)
         self._progress = None if open_reader is None else Progress(store, open_reader)
-        acceptor = Acceptor(log, health, clock, receipts, self._progress)
+        repeats = None if self._progress is None else Repeats(store, self._progress, clock)
+        acceptor = Acceptor(log, health, clock, receipts, self._progress, repeats)
         self._large = Large()
         push = PushEndpoint(self.directory, acceptor, self._large)
         batch = BatchEndpoint(self.directory, acceptor, self._large)

@@ -48,9 +48,7 @@ class BatchEndpoint:
         batches = await self._large.work(len(body), judge, body)
         if not await self._directory.record_use(pusher):
             raise Refused(401, NOT_AUTHORIZED)
-        return await self._acceptor.accept(
-            Sent(request.scope["path"], headers, body), pusher, batches
-        )
+        return await self._acceptor.accept(Sent("batch", headers, body), pusher, batches)
 
 
 def judge(body: bytes) -> list[Batch]:

@@ -12,6 +12,10 @@ from treadle.store.model import Load, Outcome, TableStatus
 LOOK_SECONDS = 0.1
 """How often the store is asked while somebody waits, for each source that is waited for."""
 
+PAGE_RECORDS = 100_000
+PAGE_BYTES = 32 * 1024 * 1024
+"""How much of the log is read at a time."""
+
 Place = tuple[str, int]
 """A table as sent, and a position in the log."""
 
@@ -70,13 +74,18 @@ class Progress:
 
     async def entries(self, first: int, count: int) -> list[Entry | Damaged]:
         """The entries of a request that are still kept."""
+        return await self.ask(lambda: self._opened().find(first, count))
 
-        def find() -> list[Entry | Damaged]:
-            if self._reader is None:
-                self._reader = self._open_reader()
-            return self._reader.find(first, count)
+    async def read(self, source_id: int, table_name: str, after: int) -> list[Entry | Damaged]:
+        """Some entries of a table above a position, in order; none at the end of the log."""
+        return await self.ask(
+            lambda: self._opened().read(source_id, table_name, after, PAGE_RECORDS, PAGE_BYTES)
+        )
 
-        return await self.ask(find)
+    def _opened(self) -> Reader:
+        if self._reader is None:
+            self._reader = self._open_reader()
+        return self._reader
 
     def outcomes(self, positions: list[int]) -> list[Outcome]:
         """What became of entries other than plainly loaded; for use inside `ask`."""

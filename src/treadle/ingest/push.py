@@ -66,7 +66,8 @@ class PushEndpoint:
         batches = await self._large.work(len(body), judge, body, transit, pusher)
         if pusher is None:
             raise Defect("a push without a known token passed its checks")
-        return Sent(request.scope["path"], headers, body), pusher, batches
+        target = TRANSIT_TYPE if transit else JSON_TYPE
+        return Sent(f"push {target}", headers, body), pusher, batches
 
 
 def judge(body: bytes, transit: bool, pusher: Pusher | None) -> list[Batch]:
