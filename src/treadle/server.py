@@ -28,6 +28,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from treadle import crash
 from treadle.config import Config
 from treadle.control.app import make_app as control_app
 from treadle.control.settings import Settings
@@ -181,11 +182,12 @@ def _jobs(config: Config, listening: int, lock: int) -> list[Job]:
 def _orders(config: Config) -> bytes:
     """Settings for a child, on one line; through a pipe, where other users cannot read them."""
     values = {f.name: getattr(config, f.name) for f in fields(config)}
-    return msgspec.json.encode(values | {"data": str(config.data)})
+    return msgspec.json.encode(values | {"data": str(config.data), "crash": crash.armed()})
 
 
 def _obeyed(line: bytes) -> Config:
     values: dict[str, Any] = msgspec.json.decode(line)
+    crash.arm(msgspec.convert(values.pop("crash"), crash.Plan | None))
     return Config(**(values | {"data": Path(values["data"])}))
 
 

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from treadle import crash
 from treadle.destinations.planning import carry_out
 from treadle.destinations.protocol import (
     Destination,
@@ -201,6 +202,7 @@ class DestinationLoader(threading.Thread):
         for key, held in found.items():
             if held.position > noted.get(key, -1) and held.report:
                 kept = memo_of(held.report)
+                crash.point("loader.recover")
                 load, outcomes = report(
                     kept, held.result, self._outside.clock(), partial(self._positions, kept)
                 )
@@ -278,6 +280,7 @@ class DestinationLoader(threading.Thread):
             raise prepared
         started = self._outside.clock()
         load_id = self._outside.new_id()
+        crash.point("loader.before-load")
         for damaged in chunk.damaged:
             logger.error(
                 "entry %d of %s is damaged and left out, %d records: %s",
@@ -291,6 +294,7 @@ class DestinationLoader(threading.Thread):
         except RowRefused:
             prepared = self._prepared(chunk, self._refusals(session, chunk, started))
             plan, result = self._carried(session, chunk, prepared, load_id, started)
+        crash.point("loader.after-load")
         load, outcomes = report(
             memo(chunk, plan, load_id, started),
             result,
@@ -298,6 +302,7 @@ class DestinationLoader(threading.Thread):
             lambda: [entry.position for entry in chunk.entries],
         )
         self._outside.store.record_load(load, outcomes)
+        crash.point("loader.after-record")
         self._failures.succeeded(chunk.key)
         if self._held is not None:
             self._held[chunk.key] = chunk.last

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Final
 
+from treadle import crash
 from treadle.log import sql
 from treadle.log.codec import Codec, checksum
 from treadle.log.disk import WriteLock, read_end, transaction
@@ -53,10 +54,12 @@ class GroupWriter:
             try:
                 end = read_end(self._connection)
                 self._insert([self._row(end + n, *one) for n, one in enumerate(prepared, start=1)])
+                crash.point("log.before-commit")
                 self._connection.execute(sql.COMMIT)
             except BaseException:
                 self._undo()
                 raise
+        crash.point("log.after-commit")
         return end + 1
 
     def _prepare(self, entry: NewEntry) -> Prepared:

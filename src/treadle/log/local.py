@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from treadle import crash
 from treadle.errors import Defect, OperatorFault, TreadleError, TryLater
 from treadle.log import sql
 from treadle.log.counting import Counts, is_damage
@@ -94,6 +95,7 @@ class LocalAppender:
                 _check_name(entry.table_name)
         if not cost:
             raise Defect("an append holds at least one entry, found none")
+        crash.point("log.append")
         loop = asyncio.get_running_loop()
         request = _Request(entries, cost, loop, loop.create_future())
         with self._state:
@@ -156,6 +158,7 @@ class LocalAppender:
             outcome.__cause__ = error
         with self._state:
             self._waiting_bytes -= sum(request.cost for request in group)
+        crash.point("log.answer")
         loops: dict[asyncio.AbstractEventLoop, list[tuple[_Request, int | TreadleError]]] = {}
         for request in group:
             loops.setdefault(request.loop, []).append((request, outcome))
@@ -282,6 +285,7 @@ class LocalReader:
                 removed += gone
                 if gone < TRIM_ENTRIES:
                     return removed
+                crash.point("log.trim")
                 time.sleep(TRIM_PAUSE_S)
 
     def close(self) -> None:
@@ -319,12 +323,14 @@ class LocalReader:
     def _write_marks(self) -> None:
         if not self._marks:
             return
+        crash.point("log.before-marks")
         with self._lock, transaction(self._connection):
             (number,) = self._connection.execute(sql.NEXT_MARK).fetchone()
             self._connection.executemany(
                 sql.MARK,
                 [(*table, position, number) for table, position in self._marks.items()],
             )
+        crash.point("log.after-marks")
         self._marks.clear()
 
     def _table_id(self, source_id: int, table_name: str) -> int | None:

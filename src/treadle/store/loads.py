@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import Row, Select, delete, func, select, update
 
+from treadle import crash
 from treadle.store.database import Transaction
 from treadle.store.model import Load, Outcome, TableStatus
 from treadle.store.schema import loads, meta, outcomes, sources, tables
@@ -55,6 +56,7 @@ def record(tx: Transaction, load: Load, found: Sequence[Outcome]) -> None:
         .on_conflict_do_nothing()
         .returning(loads.c.number)
     ).one_or_none()
+    crash.point("store.record-load")
     if kept is None or not found:
         return
     statement = tx.insert(outcomes)

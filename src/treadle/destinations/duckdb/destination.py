@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 import duckdb
 import pyarrow as pa
 
+from treadle import crash
 from treadle.destinations.duckdb.bookkeeping import (
     CATALOGUE,
     POSITIONS,
@@ -156,6 +157,7 @@ class DuckDBSession:
             database.run(compose(POSITIONS, place=database.private("positions")))
             database.run(compose(CATALOGUE, place=database.private("catalogue")))
             create_rejected(database, schema)
+            crash.point("destination.prepare")
             self._connection.execute("COMMIT")
         except duckdb.Error as error:
             self._roll_back()
@@ -270,6 +272,7 @@ class DuckDBSession:
         except BaseException:
             self._roll_back()
             raise
+        crash.point("destination.before-commit")
         try:
             self._connection.execute("COMMIT")
         except duckdb.Error as error:
@@ -278,6 +281,7 @@ class DuckDBSession:
                 raise RowRefused(message(error)) from error
             # DuckDB wraps a full disk and a conflict alike; what is in the file tells them apart.
             raise CommitUnknown(f"the COMMIT of DuckDB failed: {message(error)}") from error
+        crash.point("destination.after-commit")
         return result
 
     def _take_turn(self) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from treadle import crash
 from treadle.destinations.duckdb.bookkeeping import check, finish, reject
 from treadle.destinations.duckdb.changes import apply_changes, tombstones
 from treadle.destinations.duckdb.quoting import Quoted, compose, definitions, joined, name, names
@@ -29,13 +30,16 @@ def carry_out(database: Database, plan: LoadPlan) -> LoadResult:
         duckdb.Error, pyarrow.ArrowException: the refusal; the caller rolls back.
     """
     check(database, plan)
+    crash.point("destination.after-lock")
     apply_changes(database, plan)
+    crash.point("destination.after-changes")
     rows: dict[str, int] = {}
     superseded: dict[int, int] = {}
     for number, write in enumerate(plan.writes):
         _Writer(database, plan, write, f"treadle_{number}", rows, superseded).run()
     if plan.rejections:
         reject(database, plan.schema, plan.rejections, plan.rejected_at)
+    crash.point("destination.after-rows")
     finish(database, plan, dump_result(rows, superseded))
     return LoadResult(rows, superseded)
 

@@ -14,6 +14,7 @@ from psycopg.abc import Buffer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.datetime import TimestamptzLoader
 
+from treadle import crash
 from treadle.destinations.layout import PRIVATE_SCHEMA, REJECTED, digest, load_result, read
 from treadle.destinations.postgres.bookkeeping import CATALOGUE, POSITIONS, create_rejected
 from treadle.destinations.postgres.errors import at_login, server_message, translate
@@ -192,6 +193,7 @@ class PostgresSession:
                     self._create_schema(schema)
                 if not its_rejected:
                     create_rejected(self._connection, schema)
+                crash.point("destination.prepare")
         except psycopg.Error as error:
             raise translate(error) from error
 
@@ -269,6 +271,7 @@ class PostgresSession:
         except BaseException:
             self._roll_back()
             raise
+        crash.point("destination.before-commit")
         try:
             connection.execute("COMMIT")
         except psycopg.Error as error:
@@ -278,6 +281,7 @@ class PostgresSession:
                 ) from error
             self._roll_back()
             raise translate(error) from error
+        crash.point("destination.after-commit")
         return result
 
     def query(self, sql: str) -> QueryResult:

@@ -9,6 +9,7 @@ from typing import Final
 
 from psycopg import sql
 
+from treadle import crash
 from treadle.destinations.layout import (
     PRIVATE_SCHEMA,
     created,
@@ -46,7 +47,9 @@ def carry_out(connection: Connection, plan: LoadPlan) -> LoadResult:
         psycopg.Error: the server's refusal; the caller rolls back.
     """
     lock(connection, plan)
+    crash.point("destination.after-lock")
     apply_changes(connection, plan)
+    crash.point("destination.after-changes")
     rows: dict[str, int] = {}
     superseded: dict[int, int] = {}
     empty = empty_after_changes(plan)
@@ -57,6 +60,7 @@ def carry_out(connection: Connection, plan: LoadPlan) -> LoadResult:
         }
     if plan.rejections:
         reject(connection, plan.schema, plan.rejections, plan.rejected_at)
+    crash.point("destination.after-rows")
     finish(connection, plan, dump_result(rows, superseded))
     return LoadResult(rows, superseded)
 
