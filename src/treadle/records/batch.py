@@ -186,6 +186,7 @@ def _conform(conforming: Conformity, data: bytes) -> bool:
 
 def _explain(conforming: Conformity, key_names: tuple[str, ...], sent: Envelope) -> None:
     """Refuse the first record that does not conform or lacks a key; nothing when there is none."""
+    conforming.effort.allow(sum(len(memoryview(message.data)) for message in sent.messages))
     for index, message in enumerate(sent.messages):
         if message.action != UPSERT:
             continue

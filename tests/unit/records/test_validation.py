@@ -92,6 +92,39 @@ def test_a_recursive_schema_goes_down_with_the_value() -> None:
     assert text == "#" + "/a" * 100 + "/b: expected type: Number, found: String\n"
 
 
+def doubling(levels: int) -> dict[str, Any]:
+    """Definitions that each name the next one twice."""
+    definitions: dict[str, Any] = {
+        str(level): {"anyOf": [{"$ref": f"#/definitions/{level + 1}"}] * 2}
+        for level in range(levels)
+    }
+    definitions[str(levels)] = {"type": "null"}
+    return {"definitions": definitions, "$ref": "#/definitions/0"}
+
+
+def test_a_schema_that_asks_too_often_is_refused() -> None:
+    small, great = Conformity(doubling(5)), Conformity(doubling(60))
+    assert small.quick is not None
+    assert great.quick is None
+    for conforming in (small, great):
+        conforming.effort.allow(100)
+    lines = small.explain(1)
+    assert lines is not None
+    assert lines.count("\n") == 2**6 - 1
+    with pytest.raises(SchemaError, match="too many checks of one value"):
+        great.explain(1)
+    great.effort.allow(100)
+    inner: dict[str, Any] = {"$ref": "#"}
+    tree = Conformity({"properties": {"a": {"anyOf": [inner, inner]}, "b": {"type": "null"}}})
+    assert tree.quick is None
+    deep: dict[str, Any] = {"b": 1}
+    for _ in range(60):
+        deep = {"a": deep}
+    tree.effort.allow(1_000)
+    with pytest.raises(SchemaError, match="too many checks of one value"):
+        tree.explain(deep)
+
+
 # --- the fast validator never takes what the nodes refuse -----------------------------------------
 
 numbers = st.sampled_from(
@@ -161,7 +194,7 @@ schemas: st.SearchStrategy[Any] = st.recursive(st.just({}), keywords, max_leaves
 )
 def test_a_quick_yes_is_a_yes(schema: dict[str, Any], sent: list[Any]) -> None:
     try:
-        conforming = Conformity(load(schema))
+        conforming = Conformity(schema)
     except SchemaError:
         return  # a reference that leads to itself
     found = [value for value in sent if conforming.explain(value) is not None]

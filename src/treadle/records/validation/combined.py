@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from treadle.records.validation import java
+from treadle.records.validation.effort import Effort
 from treadle.records.validation.failure import Failure
-from treadle.records.validation.node import Node, Plain, Schema
+from treadle.records.validation.node import Node, Plain, Schema, Whole
 from treadle.records.validation.values import Anything
 
 
 @dataclass(slots=True)
-class Not:
+class Not(Whole):
     """`not`."""
 
     node: Node
@@ -33,7 +34,7 @@ class Not:
 
 
 @dataclass(slots=True)
-class Combined:
+class Combined(Whole):
     """Several schemas of which all, any or exactly one must take the value.
 
     Attributes:
@@ -66,14 +67,21 @@ class Combined:
         return self.nodes
 
 
-class Reference:
-    """`$ref`; the node it leads to is put in when that is loaded, since it may hold itself."""
+class Reference(Whole):
+    """`$ref`.
 
-    def __init__(self) -> None:
+    Attributes:
+        target: put in when that is loaded, since it may hold the reference.
+        effort: counts the steps through all references of the schema.
+    """
+
+    def __init__(self, effort: Effort) -> None:
         self.target: Node = Anything()
+        self.effort = effort
 
     def check(self, value: Any) -> Failure | None:
         """What the target says."""
+        self.effort.spend()
         return self.target.check(value)
 
     def plain(self, into: Plain) -> Schema:

@@ -8,8 +8,9 @@ import jsonschema_rs
 
 from treadle.errors import Refused
 from treadle.records import json
+from treadle.records.validation.effort import UNROLLED_MAX, Effort, Exhausted
 from treadle.records.validation.loading import SchemaError, load
-from treadle.records.validation.node import Node, Plain
+from treadle.records.validation.node import Node, Plain, unrolled
 
 _CACHED = 256
 _CACHED_BYTES = 65_536
@@ -24,24 +25,33 @@ class Conformity:
         node: explains what is wrong with a record.
         quick: whether a list of records conforms, never yes for what `node` refuses; None when the
             fast validator cannot say.
+        effort: counts the steps through references.
     """
 
-    __slots__ = ("node", "quick")
+    __slots__ = ("effort", "node", "quick")
 
-    def __init__(self, node: Node) -> None:
-        self.node = node
-        self.quick = _quick(node)
+    def __init__(self, schema: dict[str, Any]) -> None:
+        """Load a decoded schema.
+
+        Raises:
+            SchemaError: it cannot be used.
+        """
+        self.effort = Effort()
+        self.node = load(schema, self.effort)
+        self.quick = _quick(self.node)
 
     def explain(self, record: Any) -> str | None:
         """The lines of what is wrong with a record, None when nothing is.
 
         Raises:
-            SchemaError: the schema refers to itself without end.
+            SchemaError: the schema makes too much work of the record.
         """
         try:
             failure = self.node.check(record)
         except RecursionError as error:
-            raise SchemaError("nested too deep, or refers to itself without end") from error
+            raise SchemaError("its references and the record are nested too deep") from error
+        except Exhausted as error:
+            raise SchemaError("its references lead to too many checks of one value") from error
         return None if failure is None else "".join(failure.lines())
 
 
@@ -55,7 +65,7 @@ def conformity(schema: bytes) -> Conformity:
 
 
 def _compile(schema: bytes) -> Conformity:
-    return Conformity(load(json.decode(schema)))
+    return Conformity(json.decode(schema))
 
 
 _kept = lru_cache(maxsize=_CACHED)(_compile)
@@ -64,6 +74,8 @@ _kept = lru_cache(maxsize=_CACHED)(_compile)
 def _quick(node: Node) -> Callable[[list[Any]], bool] | None:
     plain = Plain()
     try:
+        if unrolled(node) > UNROLLED_MAX:
+            return None
         schema = {"type": "array", "items": node.plain(plain), "definitions": plain.definitions}
         if not plain.sure:
             return None

@@ -52,6 +52,12 @@ class Array(Leaf):
                 found.append(failure.inside(str(index)))
         return together(found)
 
+    def inside(self) -> Sequence[Node]:
+        """What elements must be."""
+        nodes = [] if self.items is None else [self.items]
+        nodes.extend(self.tuple or ())
+        return nodes if isinstance(self.further, bool) else [*nodes, self.further]
+
     def _node_at(self, index: int) -> Node | None:
         if self.tuple is None:
             return self.items
@@ -193,6 +199,11 @@ class Object:
     def alike(self) -> Sequence[Node]:
         """Schemas of dependencies."""
         return [*self.schema_dependencies.values()]
+
+    def inside(self) -> Sequence[Node]:
+        """What values must be."""
+        nodes = [*self.properties.values(), *(node for _, node in self.patterns)]
+        return nodes if isinstance(self.further, bool) else [*nodes, self.further]
 
 
 def _add(found: list[Failure], failure: Failure | None, name: str) -> None:

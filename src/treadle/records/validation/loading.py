@@ -6,6 +6,7 @@ from urllib.parse import unquote
 from treadle.records.validation import java
 from treadle.records.validation.combined import Combined, Not, Reference
 from treadle.records.validation.containers import Array, Object
+from treadle.records.validation.effort import Effort
 from treadle.records.validation.formats import FORMATS, pattern_test
 from treadle.records.validation.node import Node
 from treadle.records.validation.values import Anything, Boolean, Enum, Null, Number, Text
@@ -36,13 +37,17 @@ class SchemaError(Exception):
     """A schema that cannot be used; `str(error)` follows "Invalid JSON schema: "."""
 
 
-def load(schema: dict[str, Any]) -> Node:
+def load(schema: dict[str, Any], effort: Effort | None = None) -> Node:
     """The node that stands for a schema.
+
+    Args:
+        schema: decoded.
+        effort: counts the steps through its references.
 
     Raises:
         SchemaError: it cannot be used.
     """
-    loader = _Loader(schema)
+    loader = _Loader(schema, effort or Effort())
     try:
         node = loader.load(schema)
         loader.check_ends()
@@ -52,8 +57,9 @@ def load(schema: dict[str, Any]) -> Node:
 
 
 class _Loader:
-    def __init__(self, root: dict[str, Any]) -> None:
+    def __init__(self, root: dict[str, Any], effort: Effort) -> None:
         self._root = root
+        self._effort = effort
         self._references: dict[str, Reference] = {}
 
     def load(self, schema: dict[str, Any]) -> Node:
@@ -206,7 +212,7 @@ class _Loader:
     def _reference(self, pointer: str) -> Node:
         known = self._references.get(pointer)
         if known is None:
-            known = self._references[pointer] = Reference()
+            known = self._references[pointer] = Reference(self._effort)
             known.target = self.load(self._resolve(pointer))
         return known
 

@@ -6,6 +6,7 @@ calls `Plain.unsure` instead.
 """
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any, Protocol
 
 from treadle.records.validation import java
@@ -56,13 +57,43 @@ class Node(Protocol):
         """Inner nodes that look at the same value."""
         ...
 
+    def inside(self) -> Sequence["Node"]:
+        """Inner nodes that look at a part of the value."""
+        ...
+
 
 class Leaf:
-    """A node without inner nodes that look at the same value."""
+    """A node without inner nodes."""
 
     def alike(self) -> Sequence[Node]:
         """None."""
         return ()
+
+    def inside(self) -> Sequence[Node]:
+        """None."""
+        return ()
+
+
+class Whole:
+    """A node whose inner nodes all look at the same value."""
+
+    def inside(self) -> Sequence[Node]:
+        """None."""
+        return ()
+
+
+def unrolled(node: Node) -> float:
+    """How many nodes a schema has with a copy for every reference; infinite if it holds itself."""
+    return _unrolled(node, {})
+
+
+def _unrolled(node: Node, sizes: dict[int, float]) -> float:
+    known = sizes.get(id(node))
+    if known is None:
+        sizes[id(node)] = inf  # met again before it is counted: it holds itself
+        inner = [*node.alike(), *node.inside()]
+        known = sizes[id(node)] = 1 + sum(_unrolled(one, sizes) for one in inner)
+    return known
 
 
 def mistyped(expected: str, value: Any) -> Failure:
