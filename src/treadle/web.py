@@ -125,6 +125,7 @@ async def read_body(
     limit: int = BODY_LIMIT,
     patience: float = PATIENCE,
     slowest: int = SLOWEST,
+    took: Callable[[int], None] = lambda _: None,
 ) -> bytes:
     """The request's body, decompressed, of at most `limit` bytes.
 
@@ -137,6 +138,7 @@ async def read_body(
         limit: greatest size in bytes, compressed and decompressed.
         patience: seconds that any body may take to arrive.
         slowest: bytes a second below which a sender is given up; `patience` comes on top.
+        took: told how many bytes were added to what is in memory; what it raises ends the reading.
 
     Raises:
         Refused: 413 above the limit, 415 for an unknown content encoding, 400 for damaged
@@ -147,7 +149,7 @@ async def read_body(
     declared = declared_length(headers)
     try:
         async with Deadline(patience + (limit if declared is None else declared) / slowest):
-            raw = await _collect(receive, limit)
+            raw = await _collect(receive, limit, took)
     except TimeoutError as slow:
         raise Refused(
             408,
@@ -161,8 +163,11 @@ async def read_body(
     if inflate is None:
         return raw
     if len(raw) <= INLINE_INFLATE:
-        return inflate(raw, limit)
-    return await asyncio.to_thread(inflate, raw, limit)
+        body = inflate(raw, limit)
+    else:
+        body = await asyncio.to_thread(inflate, raw, limit)
+    took(len(body))
+    return body
 
 
 class Deadline:
@@ -228,12 +233,13 @@ class _Watch(set[Deadline]):
 _watches: WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch] = WeakKeyDictionary()
 
 
-async def _collect(receive: Receive, limit: int) -> bytes:
+async def _collect(receive: Receive, limit: int, took: Callable[[int], None]) -> bytes:
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
         whole: bytes = message.get("body", b"")
         if len(whole) > limit:
             raise too_large(len(whole))
+        took(len(whole))
         return whole
     parts: list[bytes] = []
     size = 0
@@ -244,6 +250,7 @@ async def _collect(receive: Receive, limit: int) -> bytes:
         size += len(part)
         if size > limit:
             raise too_large(size)
+        took(len(part))
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)

@@ -21,6 +21,7 @@ from treadle.ingest.progress import Progress
 from treadle.ingest.push import PushEndpoint
 from treadle.ingest.receipt import Receipts
 from treadle.ingest.repeat import Repeats
+from treadle.ingest.room import Room
 from treadle.log.protocol import Appender, Reader
 from treadle.store.store import Store
 
@@ -66,18 +67,19 @@ class Ingest:
         repeats = None if self._progress is None else Repeats(store, self._progress, clock)
         acceptor = Acceptor(log, health, clock, receipts, self._progress, repeats)
         self._large = Large()
-        push = PushEndpoint(self.directory, acceptor, self._large)
-        batch = BatchEndpoint(self.directory, acceptor, self._large)
-        hooks = webhook.Webhook(self.directory, store, acceptor, self._large, clock)
-        tables = plain.Plain(self.directory, acceptor, self._large, clock)
+        room = Room()
+        push = PushEndpoint(self.directory, acceptor, self._large, room)
+        batch = BatchEndpoint(self.directory, acceptor, self._large, room)
+        hooks = webhook.Webhook(self.directory, store, acceptor, self._large, room, clock)
+        tables = plain.Plain(self.directory, acceptor, self._large, room, clock)
         self.routes: list[BaseRoute] = [
-            route("/v2/import/push", {"POST": push.push}),
-            route("/v2/import/validate", {"POST": push.validate}),
-            route("/v2/import/batch", {"POST": batch.post}),
+            route("/v2/import/push", {"POST": room.emptied(push.push)}),
+            route("/v2/import/validate", {"POST": room.emptied(push.validate)}),
+            route("/v2/import/batch", {"POST": room.emptied(batch.post)}),
             route("/v2/import/status", {"GET": health.status}),
             Route("/v2/{path:path}", NotFound()),
-            route(webhook.PATH, {"POST": hooks.post}, webhook.CORS),
-            route(plain.PATH, {"POST": tables.post}),
+            route(webhook.PATH, {"POST": room.emptied(hooks.post)}, webhook.CORS),
+            route(plain.PATH, {"POST": room.emptied(tables.post)}),
         ]
         if self._progress is not None:
             follow = Follow(self.directory, store, receipts, self._progress)

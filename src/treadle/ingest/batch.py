@@ -8,9 +8,10 @@ from treadle.ingest.accept import Acceptor, Sent
 from treadle.ingest.directory import Directory
 from treadle.ingest.endpoint import NOT_ACTIVE, NOT_AUTHORIZED
 from treadle.ingest.large import Large
+from treadle.ingest.room import Room
 from treadle.records import batch
 from treadle.records.message import Batch
-from treadle.web import bearer, check_declared_length, fields, media_type, read_body
+from treadle.web import bearer, check_declared_length, fields, media_type
 
 WRONG_TYPE = "Content-Type must be application/json"
 
@@ -18,17 +19,19 @@ WRONG_TYPE = "Content-Type must be application/json"
 class BatchEndpoint:
     """Takes the messages of one table with their schema."""
 
-    def __init__(self, directory: Directory, acceptor: Acceptor, large: Large) -> None:
+    def __init__(self, directory: Directory, acceptor: Acceptor, large: Large, room: Room) -> None:
         """Serve the pushers of a directory.
 
         Args:
             directory: who may push.
             acceptor: makes batches durable.
             large: works on large bodies.
+            room: reads bodies.
         """
         self._directory = directory
         self._acceptor = acceptor
         self._large = large
+        self._room = room
 
     async def post(self, request: Request) -> Response:
         """The checks in the order of import-api.md 9.2.
@@ -44,7 +47,7 @@ class BatchEndpoint:
             raise Refused(401, NOT_ACTIVE)
         if media_type(headers).lower() != "application/json":
             raise Refused(415, WRONG_TYPE)
-        body = await read_body(headers, request.receive)
+        body = await self._room.read(request, headers)
         batches = await self._large.work(len(body), judge, body)
         if not await self._directory.record_use(pusher):
             raise Refused(401, NOT_AUTHORIZED)

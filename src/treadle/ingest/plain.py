@@ -19,9 +19,10 @@ from treadle.ingest.bare import Record, batch, parse, refuse
 from treadle.ingest.directory import Directory
 from treadle.ingest.endpoint import NOT_ACTIVE, NOT_AUTHORIZED
 from treadle.ingest.large import Large
+from treadle.ingest.room import Room
 from treadle.records.fields import UPSERT, faults
 from treadle.records.message import Batch
-from treadle.web import bearer, check_declared_length, fields, read_body
+from treadle.web import bearer, check_declared_length, fields
 
 PATH = "/v1/tables/{table:path}/records"
 NO_RECORDS = {"status": "ERROR", "message": "At least one record is expected"}
@@ -64,6 +65,7 @@ class Plain:
         directory: Directory,
         acceptor: Acceptor,
         large: Large,
+        room: Room,
         clock: Callable[[], int],
     ) -> None:
         """Serve the pushers of a directory.
@@ -72,11 +74,13 @@ class Plain:
             directory: who may push.
             acceptor: makes batches durable.
             large: works on large bodies.
+            room: reads bodies.
             clock: microseconds since 1970, UTC.
         """
         self._directory = directory
         self._acceptor = acceptor
         self._large = large
+        self._room = room
         self._numbers = Numbers(clock)
 
     async def post(self, request: Request) -> Response:
@@ -92,7 +96,7 @@ class Plain:
         address = Address(
             request.path_params["table"], tuple(query.getlist("key")), query.get("sequence")
         )
-        body = await read_body(headers, request.receive)
+        body = await self._room.read(request, headers)
         records = await self._large.work(len(body), parse, body)
         if not records:
             raise Refused(400, NO_RECORDS)

@@ -11,10 +11,11 @@ from treadle.ingest.accept import Acceptor, Sent
 from treadle.ingest.directory import Directory
 from treadle.ingest.endpoint import NOT_ACTIVE, TIMEOUT
 from treadle.ingest.large import Large
+from treadle.ingest.room import Room
 from treadle.records import push
 from treadle.records.message import Batch
 from treadle.store.model import Pusher
-from treadle.web import Json, bearer, fields, media_type, read_body
+from treadle.web import Json, bearer, fields, media_type
 
 VALID = {"status": "OK", "message": "Batch is valid!"}
 
@@ -25,17 +26,19 @@ TRANSIT_TYPE = "application/transit+json"
 class PushEndpoint:
     """Both endpoints: what they check is the same."""
 
-    def __init__(self, directory: Directory, acceptor: Acceptor, large: Large) -> None:
+    def __init__(self, directory: Directory, acceptor: Acceptor, large: Large, room: Room) -> None:
         """Serve the pushers of a directory.
 
         Args:
             directory: who may push.
             acceptor: makes batches durable.
             large: works on large bodies.
+            room: reads bodies.
         """
         self._directory = directory
         self._acceptor = acceptor
         self._large = large
+        self._room = room
 
     async def push(self, request: Request) -> Response:
         """Accept the records."""
@@ -60,7 +63,7 @@ class PushEndpoint:
     async def _checked(self, request: Request) -> tuple[Sent, Pusher, list[Batch]]:
         """The checks in the order of import-api.md 7.2."""
         headers = fields(request.scope)
-        body = await read_body(headers, request.receive)
+        body = await self._room.read(request, headers)
         transit = is_transit(headers)
         pusher = await self._directory.find(bearer(headers))
         batches = await self._large.work(len(body), judge, body, transit, pusher)

@@ -21,11 +21,12 @@ from treadle.ingest.bare import Record, batch, parse, refuse
 from treadle.ingest.directory import Directory
 from treadle.ingest.endpoint import NOT_ACTIVE, NOT_AUTHORIZED
 from treadle.ingest.large import Large
+from treadle.ingest.room import Room
 from treadle.records.fields import TOO_MANY_POINTS
 from treadle.records.message import Batch
 from treadle.records.points import too_many_points
 from treadle.store.model import Pusher
-from treadle.web import check_declared_length, fields, read_body
+from treadle.web import check_declared_length, fields
 
 PATH = "/v1/clients/{client_id}/token/{token}"
 CORS = {
@@ -60,6 +61,7 @@ class Webhook:
         store: Settings,
         acceptor: Acceptor,
         large: Large,
+        room: Room,
         clock: Callable[[], int],
     ) -> None:
         """Serve webhooks.
@@ -69,12 +71,14 @@ class Webhook:
             store: knows the settings of sources.
             acceptor: makes batches durable.
             large: works on large bodies.
+            room: reads bodies.
             clock: microseconds since 1970, UTC.
         """
         self._directory = directory
         self._store = store
         self._acceptor = acceptor
         self._large = large
+        self._room = room
         self._clock = clock
 
     async def post(self, request: Request) -> Response:
@@ -87,7 +91,7 @@ class Webhook:
             raise Refused(401, NOT_AUTHORIZED)
         if not pusher.active:
             raise Refused(401, NOT_ACTIVE)
-        body = await read_body(headers, request.receive)
+        body = await self._room.read(request, headers)
         hook = await self._hook(pusher)
         # All records of a request have the time of its arrival as their sequence.
         arrival = self._clock() // 1000
