@@ -6,12 +6,19 @@ The lines are those the server prints at its first start, typed as they are into
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from tests.servers.treadle import TreadleServer
+
+
+needs_curl = pytest.mark.skipif(
+    shutil.which("curl") is None and os.environ.get("CI") != "true",
+    reason="curl is not installed, and the guide is made of it",
+)
 
 
 def shell(lines: str, server: TreadleServer) -> str:
@@ -46,6 +53,7 @@ def parts(guide: str) -> list[str]:
     return re.split(r"(?m)^# \d\. ", guide)
 
 
+@needs_curl
 def test_the_printed_lines_lead_from_a_token_to_rows(server: TreadleServer) -> None:
     client_id, account_token = server.account()
     said = shell(printed_guide(server), server).splitlines()
