@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from tests.servers.treadle import TreadleServer
 
-
 needs_curl = pytest.mark.skipif(
     shutil.which("curl") is None and os.environ.get("CI") != "true",
     reason="curl is not installed, and the guide is made of it",
