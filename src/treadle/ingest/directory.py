@@ -9,13 +9,13 @@ While the store cannot be asked, the last known tokens stay good: accepting goes
 """
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from treadle.store.model import Pusher
+from treadle.store.secrets import digest
 
 POLL_SECONDS = 0.25
 """How often the store is asked for changes: a revoked token stops within a second everywhere."""
@@ -117,19 +117,19 @@ class Directory:
         """
         if token is None:
             return None
-        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-        known = self._known.get(digest)
-        if known is not None or digest in self._strangers:
+        sha256 = digest(token)
+        known = self._known.get(sha256)
+        if known is not None or sha256 in self._strangers:
             return known
         generation = self._generation
-        found = await self._ask(self._store.pusher, digest)
+        found = await self._ask(self._store.pusher, sha256)
         if generation == self._generation:
             if found is not None:
-                self._known[digest] = found
+                self._known[sha256] = found
             else:
                 if len(self._strangers) >= STRANGERS_MAX:
                     del self._strangers[next(iter(self._strangers))]
-                self._strangers[digest] = None
+                self._strangers[sha256] = None
         return found
 
     async def record_use(self, pusher: Pusher) -> bool:

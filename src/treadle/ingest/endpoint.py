@@ -1,6 +1,7 @@
 """One path of the Import API: which methods it knows, and what becomes of errors."""
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.requests import ClientDisconnect, Request
@@ -8,13 +9,16 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from treadle.errors import OperatorFault, Refused, TryLater
+from treadle.errors import OperatorFault, Refused, TreadleError, TryLater
 from treadle.web import Json, answer
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 RETRY_AFTER_SECONDS = 2
 """What a sender is asked to wait when the log cannot take data: about one restart of treadle."""
+
+LOG_SECONDS = 1.0
+"""Least time between two log lines about an outage."""
 
 NOT_FOUND = {"message": "Not Found"}
 METHOD_NOT_ALLOWED = "Method not allowed."
@@ -42,6 +46,7 @@ class Endpoint:
             headers: further headers of every answer.
         """
         self.path = path
+        self._logged_at = -LOG_SECONDS
         self._headers = dict(headers or {})
         self._methods = dict(methods)
         if "GET" in methods:
@@ -60,11 +65,8 @@ class Endpoint:
                 response = await handler(request)
             except Refused as refused:
                 response = answer(refused)
-            except TryLater as later:
-                logger.warning("%s %s is answered 503: %s", method, self.path, later)
-                response = unavailable()
-            except OperatorFault as fault:
-                logger.error("%s %s is answered 503: %s", method, self.path, fault)  # noqa: TRY400 - one sentence for the operator, no traceback
+            except (TryLater, OperatorFault) as error:
+                self._log_trouble(error)
                 response = unavailable()
             except ClientDisconnect:
                 return
@@ -77,6 +79,13 @@ class Endpoint:
         for name, value in self._headers.items():
             response.headers[name] = value
         await response(scope, receive, send)
+
+    def _log_trouble(self, error: TreadleError) -> None:
+        """Log why a request is answered 503, without a line for each of the thousands to follow."""
+        now = time.monotonic()
+        if now - self._logged_at >= LOG_SECONDS:
+            self._logged_at = now
+            logger.warning("Requests to %s are answered 503: %s", self.path, error)
 
     def _other(self, method: str) -> Response:
         allow = {"Allow": self._allow}

@@ -4,7 +4,7 @@ The URL is the credential. What a source's webhook does is in its settings, all 
 
     {"webhook": {"table": "data", "key": ["id"], "upsert": false}}
 
-Records in which a key field is missing or null are left out. With `upsert` a record replaces the
+One key field may be given as its name alone. Records in which a key field is missing or null are left out. With `upsert` a record replaces the
 earlier one with its key; otherwise every record is a new row, as documented.
 """
 
@@ -108,8 +108,11 @@ class Webhook:
 
 def hook_of(settings: Mapping[str, Any]) -> Hook:
     """The webhook settings among a source's; what makes no sense there counts as not set."""
+    given = settings.get("webhook", {})
+    if isinstance(given, dict) and isinstance(given.get("key"), str):
+        given = given | {"key": [given["key"]]}
     try:
-        return msgspec.convert(settings.get("webhook", {}), Hook)
+        return msgspec.convert(given, Hook)
     except msgspec.ValidationError:
         return Hook()
 

@@ -1,0 +1,123 @@
+"""Bare records, and what webhooks and the plain door make of them."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from treadle.errors import Refused
+from treadle.ingest.bare import parse
+from treadle.ingest.plain import Address, Numbers
+from treadle.ingest.plain import judge as judge_plain
+from treadle.ingest.repeat import Turns
+from treadle.ingest.webhook import Hook, hook_of
+from treadle.ingest.webhook import judge as judge_hook
+from treadle.records.limits import BODY_BYTES
+from treadle.records.reading import read
+from treadle.web import BODY_LIMIT
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+objects = st.lists(st.dictionaries(st.text(), values, max_size=4), min_size=1, max_size=5)
+
+
+@given(objects, st.booleans())
+def test_lines_and_arrays_hold_the_same_records(records: list[Any], escaped: bool) -> None:
+    texts = [json.dumps(record, ensure_ascii=escaped) for record in records]
+    try:
+        lines = "\n".join(texts).encode()
+        array = ("[" + ",".join(texts) + "]").encode()
+    except UnicodeEncodeError:
+        return  # unpaired surrogates can be sent as escapes only
+    by_line, by_array = parse(lines), parse(array)
+    assert [bytes(record.text) for record in by_line] == [bytes(record.text) for record in by_array]
+    assert [record.value for record in by_line] == [record.value for record in by_array]
+
+
+@given(objects)
+def test_what_is_accepted_is_what_the_loader_reads(records: list[Any]) -> None:
+    body = json.dumps(records).encode()
+    parsed = parse(body)
+    (batch,) = judge_plain(parsed, Address("t", (), None), range(len(records)))
+    assert read(batch) == [record.value for record in parsed]
+    assert len(batch) == len(records)
+
+
+@given(objects, st.text(min_size=1))
+def test_webhooks_leave_out_records_without_their_key(records: list[Any], key: str) -> None:
+    body = json.dumps(records).encode()
+    batches = judge_hook(body, Hook("data", (key,), upsert=True), 17)
+    kept = [record.value for record in parse(body) if record.value.get(key) is not None]
+    assert [row for batch in batches for row in read(batch)] == kept
+    for batch in batches:
+        assert (batch.key_names, set(batch.sequences)) == ((key,), {17})
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
+    status = None
+    try:
+        parse(body)
+    except Refused as refused:
+        status = refused.status
+    assert status in (None, 400)
+
+
+@given(st.lists(st.tuples(st.integers(0, 10), st.integers(1, 5)), max_size=20))
+def test_numbers_grow_even_when_the_clock_does_not(steps: list[tuple[int, int]]) -> None:
+    moments = iter([moment for moment, _ in steps])
+    numbers = Numbers(lambda: next(moments))
+    taken = [number for _, count in steps for number in numbers.take(count)]
+    assert taken == sorted(set(taken))
+
+
+@pytest.mark.parametrize(
+    ("settings", "hook"),
+    [
+        ({}, Hook()),
+        ({"webhook": {"table": "events", "key": ["a", "b"]}}, Hook("events", ("a", "b"))),
+        ({"webhook": {"upsert": True, "other": 1}}, Hook(upsert=True)),
+        ({"webhook": {"key": "id"}}, Hook(key=("id",))),
+        ({"webhook": {"key": 5}}, Hook()),
+        ({"webhook": None}, Hook()),
+    ],
+)
+def test_webhook_settings(settings: dict[str, Any], hook: Hook) -> None:
+    assert hook_of(settings) == hook
+
+
+def test_the_limit_of_bodies_is_one_number() -> None:
+    assert BODY_LIMIT == BODY_BYTES
+
+
+def test_turns_are_taken_one_at_a_time_and_forgotten() -> None:
+    turns = Turns()
+    running = 0
+    most = 0
+
+    async def take(name: str) -> None:
+        nonlocal running, most
+        async with turns.of(name):
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0)
+            running -= 1
+
+    async def main() -> None:
+        await asyncio.gather(*[take("a") for _ in range(5)])
+        assert most == 1
+        await asyncio.gather(take("a"), take("b"))
+        assert most == 2
+
+    asyncio.run(main())
+    assert vars(turns) == {"_locks": {}}
