@@ -4,8 +4,9 @@ The URL is the credential. What a source's webhook does is in its settings, all 
 
     {"webhook": {"table": "data", "key": ["id"], "upsert": false}}
 
-One key field may be given as its name alone. Records in which a key field is missing or null are left out. With `upsert` a record replaces the
-earlier one with its key; otherwise every record is a new row, as documented.
+One key field may be given as its name alone. Records in which a key field is missing or null are
+left out. With `upsert` a record replaces the earlier one with its key; otherwise every record is a
+new row, as documented.
 """
 
 from collections.abc import Callable, Mapping
