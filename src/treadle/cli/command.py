@@ -1,7 +1,7 @@
 """What a command is, and how its flags are made from the settings."""
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -17,6 +17,22 @@ class UsageFault(OperatorFault):
 
 class Parser(argparse.ArgumentParser):
     """Raises instead of printing a page of usage: what is wrong fits in a sentence."""
+
+    intermixed = False
+    """Flags may stand between the words of a list."""
+
+    # The library's own declares overloads that say no more than this.
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Arguments | None = None
+    ) -> tuple[Arguments, list[str]]:
+        """Parse what can be parsed; see the library."""
+        if not self.intermixed:
+            return super().parse_known_args(args, namespace)
+        self.intermixed = False  # the library's way of doing it comes back here
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self.intermixed = True
 
     def error(self, message: str) -> NoReturn:
         """Called by argparse with what is wrong, in lower case, without a full stop."""
@@ -38,6 +54,7 @@ class Command:
         arguments: adds what is not a setting to the parser.
         settings: names of the settings it takes as flags; `data` and `config` go without saying.
         push: it takes the settings of PushConfig too.
+        intermixed: flags may stand between the words of a list.
     """
 
     words: tuple[str, ...]
@@ -46,6 +63,7 @@ class Command:
     arguments: Callable[[argparse.ArgumentParser], None] = _no_arguments
     settings: tuple[str, ...] = ()
     push: bool = False
+    intermixed: bool = False
 
     @property
     def flags(self) -> tuple[Setting, ...]:

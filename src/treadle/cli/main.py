@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from treadle import __version__
-from treadle.cli import account, push, query, serve, source, token
+from treadle.cli import account, options, push, query, serve, source, token
 from treadle.cli.command import Command, Parser, UsageFault, add_settings, given
 from treadle.config import FILE, SETTINGS, Config
 from treadle.errors import Defect, TreadleError
@@ -21,6 +21,7 @@ COMMANDS: tuple[Command, ...] = (
     serve.COMMAND,
     *account.COMMANDS,
     *source.COMMANDS,
+    options.COMMAND,
     *token.COMMANDS,
     push.COMMAND,
     query.COMMAND,
@@ -108,6 +109,7 @@ def build() -> tuple[Parser, dict[tuple[str, ...], Parser]]:
             allow_abbrev=False,
         )
         command.arguments(leaf)
+        leaf.intermixed = command.intermixed
         add_settings(leaf, command.flags)
         leaf.set_defaults(command=command)
         leaves[command.words] = leaf

@@ -10,10 +10,9 @@ from typing import Any, Final, Protocol
 from treadle.destinations.protocol import LoadResult, PlanOutdated, Session
 from treadle.errors import Defect
 from treadle.tables.lookup import Known, Lookup
-from treadle.tables.model import LoadPlan, Mark, Options, Relation, TableState
+from treadle.tables.model import LoadPlan, Mark, Relation, TableState
 from treadle.tables.plan import plan
 from treadle.tables.prepare import Prepared
-from treadle.tables.profile import Profile
 
 PLANS_MAX: Final = 5
 """Plans computed for one load before giving up for now; each repetition follows a change of the
@@ -36,8 +35,6 @@ def planned(
     holder: Holder,
     prepared: Prepared,
     *,
-    profile: Profile,
-    options: Options,
     mark: Mark,
     now: int,
 ) -> LoadPlan:
@@ -45,9 +42,7 @@ def planned(
 
     Args:
         holder: knows what is there.
-        prepared: what came, made with the same profile and options.
-        profile: the destination's rules.
-        options: the table's settings.
+        prepared: what came, made with the destination's profile and the table's options.
         mark: how far the table's entries are loaded before and after.
         now: microseconds since 1970.
 
@@ -61,8 +56,8 @@ def planned(
         step = plan(
             prepared,
             state,
-            profile=profile,
-            options=options,
+            profile=prepared.profile,
+            options=prepared.options,
             mark=mark,
             now=now,
             log_id=mark.log_id,
@@ -79,8 +74,6 @@ def carry_out(
     session: Session,
     prepared: Prepared,
     *,
-    profile: Profile,
-    options: Options,
     mark: Mark,
     now: int,
     rehearse: bool = False,
@@ -91,8 +84,6 @@ def carry_out(
     Args:
         session: where.
         prepared: what.
-        profile: the destination's rules.
-        options: the table's settings.
         mark: how far the table's entries are loaded before and after.
         now: microseconds since 1970.
         rehearse: roll back at the end.
@@ -105,7 +96,7 @@ def carry_out(
     outdated: PlanOutdated | None = None
     for _ in range(PLANS_MAX):
         session.prepare(prepared.schema)
-        step = planned(session, prepared, profile=profile, options=options, mark=mark, now=now)
+        step = planned(session, prepared, mark=mark, now=now)
         if remark is not None:
             step.mark = remark(step)
         try:

@@ -34,7 +34,8 @@ from treadle.log.protocol import Backlog, Entry, Reader
 from treadle.records.message import unpack
 from treadle.store.model import Source
 from treadle.store.store import Store
-from treadle.tables.model import LoadPlan, Mark, Options
+from treadle.tables.model import LoadPlan, Mark
+from treadle.tables.options import options_of
 from treadle.tables.prepare import Arrival, At, Prepared, prepare
 
 logger = logging.getLogger("treadle.loader")
@@ -262,17 +263,9 @@ class DestinationLoader(threading.Thread):
             schema=source.name,
             source_name=chunk.key[1],
             profile=self._destination.profile,
-            options=self._options(source, chunk.key[1]),
+            options=options_of(source.settings, chunk.key[1]),
             refused=refusals,
         )
-
-    @staticmethod
-    def _options(source: Source, table_name: str) -> Options:
-        settings = {
-            **source.settings.get("options", {}),
-            **source.settings.get("tables", {}).get(table_name, {}),
-        }
-        return replace(Options(), **settings)
 
     def _load(self, session: Session, chunk: Chunk, prepared: Prepared | Exception) -> None:
         """Load one chunk, without the records that the database itself refuses."""
@@ -326,15 +319,12 @@ class DestinationLoader(threading.Thread):
         *,
         rehearse: bool = False,
     ) -> tuple[LoadPlan, LoadResult]:
-        source = self._work.sources[chunk.key[0]]
         mark = Mark(
             self._outside.reader.log_id, *chunk.key, chunk.after, chunk.last, self._outside.fence
         )
         return carry_out(
             session,
             prepared,
-            profile=self._destination.profile,
-            options=self._options(source, chunk.key[1]),
             mark=mark,
             now=started,
             rehearse=rehearse,

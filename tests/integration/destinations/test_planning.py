@@ -60,8 +60,6 @@ def planned_at(
     found = planned(
         asked,
         prepared(profile, after + 1, *records),
-        profile=profile,
-        options=Options(),
         mark=mark,
         now=NOW,
     )
@@ -76,8 +74,6 @@ def test_a_plan_does_nothing_and_a_load_does_the_plan(session: Session, destinat
     done, result = carry_out(
         session,
         prepared(profile, 0, (1, {"id": 1, "a": "x"})),
-        profile=profile,
-        options=Options(),
         mark=Mark(LOG, 1, "t", -1, 0),
         now=NOW,
     )
@@ -94,8 +90,6 @@ def test_a_record_that_loses_in_the_table_plans_no_column(
     carry_out(
         session,
         prepared(profile, 0, (5, {"id": 1, "a": "x"})),
-        profile=profile,
-        options=Options(),
         mark=Mark(LOG, 1, "t", -1, 0),
         now=NOW,
     )

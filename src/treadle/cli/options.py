@@ -1,0 +1,97 @@
+"""`treadle source options`: how the tables of a source are loaded (loading.md 12.2)."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from treadle.cli.command import Arguments, Command, UsageFault
+from treadle.cli.output import print_json, print_table
+from treadle.cli.store import account_named, opened, source_named
+from treadle.config import Config
+from treadle.errors import OperatorFault
+
+if TYPE_CHECKING:
+    from treadle.tables.options import InForce, Value
+
+COLUMNS = ("option", "value", "set for", "values")
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help="name or id of the source")
+    parser.add_argument(
+        "assignments",
+        metavar="NAME=VALUE",
+        nargs="*",
+        help="set an option; NAME= takes it back; without any, print them",
+    )
+    parser.add_argument("--table", help="for this table alone, as it is named in pushes")
+    parser.add_argument("--account", metavar="ID", help="account of the source (default: any)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(config: Config, arguments: Arguments) -> int:
+    """Set options, or print those in force."""
+    from treadle.tables.options import change, in_force
+
+    wanted = assigned(arguments.assignments)
+    with opened(config) as store:
+        account = account_named(store, arguments.account) if arguments.account else None
+        source = source_named(store, account, arguments.source)
+        if wanted:
+            patch = change(arguments.table, wanted)
+            changed = store.update_source(source.account_id, source.id, settings=patch)
+            if changed is None:  # somebody else deleted it just now
+                raise OperatorFault(f"The source {source.name} was deleted.")
+            source = changed
+    _print(in_force(source.settings, arguments.table), as_json=arguments.json)
+    return 0
+
+
+def assigned(texts: list[str]) -> "dict[str, Value]":
+    """Option -> its new value, None to take it back.
+
+    Raises:
+        UsageFault: a text is no assignment.
+        OptionFault: no such option, or no such value.
+    """
+    from treadle.tables.options import parse, values_of
+
+    wanted: dict[str, Value] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageFault(f"Expected NAME=VALUE, found {text!r}; NAME= takes an option back.")
+        values_of(name)
+        # Not to limit nesting is what holds when nothing is set: a stored null would be removed.
+        wanted[name] = parse(name, value) if value else None
+    return wanted
+
+
+def _print(found: "tuple[InForce, ...]", *, as_json: bool) -> None:
+    from treadle.tables.options import values_of
+
+    if as_json:
+        print_json({name: value for name, value, _ in found})
+        return
+    print_table(
+        COLUMNS,
+        [
+            (name, _text(value), "" if origin == "default" else origin, ", ".join(values_of(name)))
+            for name, value, origin in found
+        ],
+    )
+
+
+def _text(value: "Value") -> str:
+    """As it is written in an assignment."""
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+COMMAND = Command(
+    words=("source", "options"),
+    help="print or set how the tables of a source are loaded",
+    run=run,
+    arguments=_arguments,
+    intermixed=True,
+)

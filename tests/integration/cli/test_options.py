@@ -1,0 +1,75 @@
+"""`treadle source options` keeps options where the loader reads them."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tests.integration.cli.conftest import Treadle
+
+from treadle.store.secrets import load_key
+from treadle.store.store import Store
+
+
+@pytest.fixture
+def store(data: Path, treadle: Treadle) -> Iterator[Store]:
+    assert treadle("account create").code == 0
+    assert treadle("source create Web").code == 0
+    opened = Store.open(f"sqlite:///{data}/store.sqlite", load_key(data / "secret.key"))
+    with closing(opened):
+        yield opened
+
+
+def test_options_are_set_printed_and_taken_back(store: Store, treadle: Treadle) -> None:
+    source = store.sources()[0].id
+    found = treadle("source options web stale_children=keep hard_delete=true --json").json
+    assert (found["stale_children"], found["hard_delete"]) == ("keep", True)
+    assert store.settings(source) == {"options": {"stale_children": "keep", "hard_delete": True}}
+
+    found = treadle("source options web --table t contract.columns=freeze --json").json
+    assert found["contract.columns"] == "freeze"
+    assert treadle("source options web --json").json["contract.columns"] == "evolve"
+
+    done = treadle("source options web --table t")
+    rows = {line.split()[0]: line.split() for line in done.out.splitlines()[1:]}
+    assert rows["contract.columns"][1:3] == ["freeze", "table"]
+    assert rows["hard_delete"][1:3] == ["true", "source"]
+    assert rows["max_nesting"][1:3] == ["none", "none,"]
+
+    assert treadle("source options web hard_delete= stale_children=").code == 0
+    assert store.settings(source) == {
+        "options": {},
+        "tables": {"t": {"contract.columns": "freeze"}},
+    }
+
+
+def test_a_table_may_be_named_like_anything(store: Store, treadle: Treadle) -> None:
+    assert treadle("source options web --table", "a b.c", "nested=json").code == 0
+    assert store.settings(store.sources()[0].id) == {"tables": {"a b.c": {"nested": "json"}}}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("stale_childs=keep", "treadle: There is no option 'stale_childs'; did you mean stale_chi"),
+        ("stale_children=kept", "it is delete or keep; did you mean keep?"),
+        ("nested", "treadle: Expected NAME=VALUE, found 'nested'; NAME= takes an option back."),
+        ("max_nesting=many", "it is none or a whole number from 0."),
+        ("nothing=", "treadle: There is no option 'nothing'; "),
+    ],
+)
+def test_what_is_no_option_changes_nothing(
+    words: str, said: str, store: Store, treadle: Treadle
+) -> None:
+    done = treadle(f"source options web nested=json {words}")
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert store.settings(store.sources()[0].id) == {}
+
+
+def test_a_setting_that_is_none_is_named_when_it_is_printed(store: Store, treadle: Treadle) -> None:
+    store.update_source(None, store.sources()[0].id, settings={"options": {"nested": "jsn"}})
+    done = treadle("source options web")
+    assert done.code == 2
+    assert "The option nested cannot be jsn" in done.err
+    assert treadle("source options web nested=json").code == 0

@@ -1,0 +1,90 @@
+"""Options are read from a source's settings, and what is none is refused with the nearest name."""
+
+import re
+from typing import Any
+
+import pytest
+
+from treadle.errors import OperatorFault, TableStopped
+from treadle.tables.model import Options
+from treadle.tables.options import NAMES, OptionFault, change, in_force, options_of, parse
+
+
+def test_without_settings_every_option_has_its_default() -> None:
+    assert options_of({}, "t") == Options()
+    assert {each.origin for each in in_force({}, None)} == {"default"}
+
+
+def test_a_table_s_options_win_over_those_of_its_source() -> None:
+    settings = {
+        "options": {"stale_children": "keep", "contract.columns": "freeze"},
+        "tables": {"t": {"contract.columns": "evolve", "hard_delete": True}},
+        "webhook": {"table": "x"},
+    }
+    assert options_of(settings, "t") == Options(stale_children="keep", hard_delete=True)
+    assert options_of(settings, "u") == Options(stale_children="keep", contract_columns="freeze")
+    assert [each for each in in_force(settings, "t") if each.origin != "default"] == [
+        ("contract.columns", "evolve", "table"),
+        ("stale_children", "keep", "source"),
+        ("hard_delete", True, "table"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"options": {"stale_childs": "keep"}}, "did you mean stale_children?"),
+        ({"options": {"nested": "jsno"}}, "it is flatten or json; did you mean json?"),
+        ({"options": {"contract_columns": "freeze"}}, "did you mean contract.columns?"),
+        ({"options": {"hard_delete": "true"}}, "it is false or true; did you mean true?"),
+        ({"options": {"max_nesting": -1}}, "none or a whole number from 0."),
+        ({"options": {"max_nesting": True}}, "none or a whole number from 0."),
+        ({"options": {"nested": ["json"]}}, "it is flatten or json"),
+        ({"options": ["nested"]}, "The options of the source are to be an object"),
+        ({"tables": {"t": 5}}, "The options of the table 't' are to be an object; they are 5."),
+        ({"tables": None}, "The options of the tables of the source are to be an object"),
+    ],
+)
+def test_what_is_stored_and_no_option_stops_the_table(settings: Any, said: str) -> None:
+    with pytest.raises(TableStopped, match=re.escape(said)) as stopped:
+        options_of(settings, "t")
+    assert "treadle source options" in str(stopped.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("nested", "json", "json"),
+        ("hard_delete", "true", True),
+        ("hard_delete", "false", False),
+        ("max_nesting", "0", 0),
+        ("max_nesting", "12", 12),
+        ("max_nesting", "none", None),
+        ("contract.types", "discard_value", "discard_value"),
+    ],
+)
+def test_texts_become_values(name: str, text: str, value: object) -> None:
+    assert parse(name, text) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("nested", ""), ("nested", "Json"), ("hard_delete", "1"), ("max_nesting", "-1"), ("x", "y")],
+)
+def test_texts_that_are_no_value_are_refused(name: str, text: str) -> None:
+    with pytest.raises(OptionFault):
+        parse(name, text)
+
+
+def test_every_option_of_the_rules_has_a_name() -> None:
+    assert len(NAMES) == len(set(NAMES)) == 16
+    assert {"contract.tables", "contract.columns", "contract.types"} <= set(NAMES)
+
+
+def test_a_change_is_a_merge_patch() -> None:
+    assert change(None, {"nested": "json"}) == {"options": {"nested": "json"}}
+    assert change("t", {"nested": None}) == {"tables": {"t": {"nested": None}}}
+
+
+def test_an_option_fault_is_the_operator_s() -> None:
+    assert issubclass(OptionFault, OperatorFault)
