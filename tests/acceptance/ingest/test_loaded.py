@@ -1,0 +1,140 @@
+"""From a request to rows that can be queried: receipts, waiting writes, webhooks, bare records."""
+
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from tests.servers.cases import OK, compare, rec
+from tests.servers.ingest import CLIENT, Answer, ImportServer
+
+from treadle.destinations.registry import open_url
+from treadle.ingest.app import microseconds
+from treadle.loader.due import Trigger
+from treadle.loader.run import Loader
+from treadle.log.local import LocalReader
+
+
+class Warehouse(ImportServer):
+    """An import server with a loader into DuckDB."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.file = folder / "warehouse.duckdb"
+        url = f"duckdb:///{self.file}"
+        destination = open_url(url)
+        self.store.set_default_destination(CLIENT, destination.kind, url, destination.identity)
+        self.loader = Loader(
+            store=self.store,
+            open_reader=lambda: LocalReader(folder / "log.sqlite"),
+            open_destination=open_url,
+            trigger=Trigger(),
+            retention_us=10**12,
+            clock=microseconds,
+            new_id=lambda: str(uuid.uuid4()),
+        )
+
+    def load(self) -> None:
+        self.loader.once()
+
+    def rows(self, columns: str, table: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(self.file), read_only=True) as connection:
+            return connection.execute(
+                f"SELECT {columns} FROM active.{table} ORDER BY ALL"
+            ).fetchall()
+
+    def fate(self, answer: Answer) -> Any:
+        receipt = answer.header("treadle-receipt")
+        headers = {"Authorization": f"Bearer {self.token}"}
+        found = self.send("GET", f"/v1/receipts/{receipt}", headers=headers)
+        compare(found, 200, lambda body: body["id"] == receipt)
+        return found.json()
+
+    def hook(self) -> str:
+        return f"/v1/clients/{CLIENT}/token/{self.token}"
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
+    warehouse = Warehouse(tmp_path)
+    with warehouse.running():
+        yield warehouse
+    warehouse.loader.close()
+    warehouse.store.close()
+
+
+def test_a_receipt_tells_what_was_loaded_superseded_and_rejected(warehouse: Warehouse) -> None:
+    beyond = 10**30  # no integer column holds it (loading.md 3.3)
+    answer = warehouse.post(
+        "/v2/import/push",
+        [
+            rec(sequence=1, data={"id": 1, "name": "first"}),
+            rec(sequence=2, data={"id": 1, "name": "second"}),
+            rec(sequence=1, data={"id": 2, "name": "other", "n": beyond}),
+            rec(sequence=1, table_name="orders", data={"id": 9}),
+        ],
+    )
+    assert warehouse.fate(answer)["status"] == "waiting"
+    warehouse.load()
+    fate = warehouse.fate(answer)
+    assert fate["status"] == "loaded"
+    customers, orders = fate["tables"]
+    assert (customers["loaded"], customers["superseded"]) == (1, 1)
+    (rejected,) = customers["rejected"]
+    assert rejected["record"] == 2
+    assert rejected["reason"]
+    assert uuid.UUID(customers["load"]["id"])
+    assert (orders["loaded"], orders["superseded"], orders["rejected"]) == (1, 0, [])
+    assert warehouse.rows("id, name", "customers") == [(1, "second")]
+
+
+def test_a_write_that_waits_is_answered_when_its_rows_are_there(warehouse: Warehouse) -> None:
+    timer = threading.Timer(0.5, warehouse.load)
+    timer.start()
+    answer = warehouse.post("/v2/import/push", [rec()], headers={"Prefer": "wait=30, ack=loaded"})
+    compare(answer, 201, OK)
+    assert answer.header("preference-applied") == "ack=loaded"
+    timer.join()
+    assert warehouse.rows("id, name", "customers") == [(1, "Finn")]
+
+
+def test_197_198_202_webhooks(warehouse: Warehouse) -> None:
+    def send(body: Any) -> None:
+        compare(warehouse.post(warehouse.hook(), body, content_type=None), 200, OK)
+
+    send({"id": 1, "event": "send"})
+    send([{"id": 1}, {"id": 2}])
+    warehouse.load()
+    assert warehouse.rows("id, event", "data") == [(1, "send"), (1, None), (2, None)]
+    keys = warehouse.rows("__sdc_primary_key", "data")
+    assert len(set(keys)) == 3
+
+    settings = {"webhook": {"key": ["id"], "table": "keyed"}}
+    warehouse.store.update_source(CLIENT, warehouse.source_id, settings=settings)
+    warehouse.ingest.directory.forget()
+    send([{"id": None}, {"id": 3}])
+    warehouse.load()
+    assert warehouse.rows("id", "keyed") == [(3,)]
+
+
+def test_the_last_of_bare_records_wins(warehouse: Warehouse) -> None:
+    path = "/v1/tables/people/records?key=id"
+    compare(warehouse.post(path, b'{"id":1,"n":"a"}\n{"id":2,"n":"b"}\n{"id":1,"n":"c"}'), 201, OK)
+    compare(warehouse.post(path, b'[{"id":2,"n":"d"}]'), 201, OK)
+    warehouse.load()
+    assert warehouse.rows("id, n", "people") == [(1, "c"), (2, "d")]
+
+
+def test_rows_without_a_key_are_stored_once_however_often_they_are_sent(
+    warehouse: Warehouse,
+) -> None:
+    for _ in range(3):
+        answer = warehouse.post(
+            "/v1/tables/events/records", b'{"n":1}\n{"n":2}', headers={"Idempotency-Key": "a"}
+        )
+        compare(answer, 201, OK)
+        warehouse.load()
+    assert warehouse.rows("n", "events") == [(1,), (2,)]
