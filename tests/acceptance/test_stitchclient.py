@@ -1,0 +1,86 @@
+"""The official Python client works after changing one URL."""
+
+import datetime
+import subprocess
+import sys
+from decimal import Decimal
+
+import pytest
+from tests.conformance.loading.warehouse import DuckDB, Found, Postgres
+from tests.servers import stitch_push
+from tests.servers.stitch_push import record
+from tests.servers.treadle import Client, TreadleServer, eventually
+
+COUNT = 20_000
+
+
+def look(server: TreadleServer) -> dict[str, Found]:
+    """The tables, by the engine's own driver; the server is stopped, so the file is free."""
+    if server.destination is not None:
+        return Postgres(server.destination, "import_api").tables()
+    return DuckDB(str(server.data / "warehouse.duckdb"), "import_api").tables()
+
+
+def test_20_000_records_through_transit(server: TreadleServer, client: Client) -> None:
+    pytest.importorskip("requests")
+    _, token = client.create_source()
+    done = subprocess.run(
+        [
+            sys.executable,
+            stitch_push.__file__,
+            f"{server.url}/v2/import/push",
+            str(client.client_id),
+            token,
+            str(COUNT),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(COUNT)
+    eventually(
+        lambda: server.query("select count(*) as n from import_api.customers") == [{"n": COUNT}], 60
+    )
+    server.stop()
+    tables = look(server)
+
+    customers = tables["customers"]
+    assert dict(customers.columns) | {"": ""} == {
+        "": "",
+        "_sdc_batched_at": "timestamp",
+        "_sdc_received_at": "timestamp",
+        "_sdc_sequence": "bigint",
+        "_sdc_table_version": "bigint",
+        "active": "boolean",
+        "address__city": "text",
+        "address__floor": "bigint",
+        "at": "timestamp",
+        "id": "bigint",
+        "large": "bigint",
+        "name": "text",
+        "price": "decimal",
+        "reference": "text",
+        "score": "double",
+    }
+    names = [name for name, _ in customers.columns]
+    rows = {row[names.index("id")]: dict(zip(names, row, strict=True)) for row in customers.rows}
+    assert len(rows) == COUNT
+    for number in range(COUNT):
+        sent, row = record(number), rows[number]
+        assert row["_sdc_sequence"] == 1_000_000 + number
+        assert Decimal(row["price"]) == sent["price"]
+        assert datetime.datetime.fromisoformat(row["at"]) == sent["at"]
+        assert row["reference"] == str(sent["reference"])
+        assert (row["address__city"], row["address__floor"]) == ("Ooo", number % 7)
+        for name in ("name", "large", "active", "score"):
+            assert row[name] == sent[name]
+
+    tags = tables["customers__tags"]
+    names = [name for name, _ in tags.columns]
+    at = [names.index(name) for name in ("_sdc_source_key_id", "_sdc_level_0_id", "value")]
+    assert {tuple(row[index] for index in at) for row in tags.rows} == {
+        (number, index, value)
+        for number in range(COUNT)
+        for index, value in enumerate(record(number)["tags"])
+    }
