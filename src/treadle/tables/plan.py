@@ -168,7 +168,7 @@ class _Planner:
                 EmptyRelation(relation.name) for relation in (live.root, *live.children.values())
             ]
         target = self._target(
-            self._prepared.table_name,
+            self._prepared.table_name if live.root is None else live.root.name,
             live.root,
             live.children,
             keys,

@@ -13,17 +13,27 @@ from typing import Any, NamedTuple
 from treadle.records import reading
 from treadle.records.message import Batch
 from treadle.tables import instants, names
-from treadle.tables.frame import Frame, concatenate, take
+from treadle.tables.frame import Frame, Path, concatenate, take
 from treadle.tables.model import ColumnType, Options, Rejection
 from treadle.tables.names import Namer
 from treadle.tables.profile import Profile
 from treadle.tables.schema import compiled
 from treadle.tables.typing import BY_VALUE, TRANSIT
-from treadle.tables.walk import LeftOut, Setting, Walk
+from treadle.tables.walk import LeftOut, Setting, TooSparse, Walk
 from treadle.tables.winners import winners
 
 RECORD_BYTES_MAX = 64 * 1024
 """How much of a rejected record is kept (loading.md 8.1)."""
+
+FIELDS_MAX = 10_000
+"""Most different fields of one relation in a load where the destination names no limit.
+
+As many as one record may have data points (import-api.md 5); they are held by column, so that more
+of them over many records would need memory without bound.
+"""
+
+TOO_MANY_COLUMNS = "ERROR: too many columns"
+"""Reason of loading.md 6.5 for all records of the load."""
 
 WALKED_TOGETHER = 2048
 """Records flattened at a time: few enough to stay in the processor's cache meanwhile."""
@@ -241,6 +251,8 @@ class _Slice:
         self._waiting: list[dict[str, Any]] = []
         self._pieces: list[list[Frame]] = []
         self._walked = 0
+        self._fields: dict[Path, set[str]] = {}
+        self._too_wide = False
         self._bad: dict[int, str] = {}
         self._left_out: list[tuple[int, LeftOut]] = []
         self._nul_removed = 0
@@ -273,8 +285,21 @@ class _Slice:
             del self._waiting[:WALKED_TOGETHER]
 
     def _walk(self, records: list[dict[str, Any]]) -> None:
-        walk = Walk(self._setting, records).run()
+        if self._too_wide:
+            return
+        try:
+            walk = Walk(self._setting, records).run()
+        except TooSparse:
+            half = len(records) // 2
+            self._walk(records[:half])
+            self._walk(records[half:])
+            return
         self._pieces.append(walk.frames)
+        fold, limit = self._namer.profile.fold, self._namer.profile.columns_max or FIELDS_MAX
+        for frame in walk.frames:
+            known = self._fields.setdefault(tuple(map(fold, frame.path)), set())
+            known.update(frame.fields)
+            self._too_wide = self._too_wide or len(known) > limit
         self._bad.update((self._walked + row, why) for row, why in walk.bad.items())
         self._left_out += ((self._walked, left) for left in walk.left_out)
         self._nul_removed += walk.nul_removed
@@ -288,6 +313,10 @@ class _Slice:
         if not self._pieces:
             return
         profile = self._namer.profile
+        if self._too_wide:
+            everything = map(At, self._entries, self._indexes)
+            bad.update((at, TOO_MANY_COLUMNS) for at in everything if at not in bad)
+            return
         frames = concatenate(self._pieces, profile.fold)
         self._pieces = []
         keys, incomplete = _keys(self._namer, self._same.keys, frames[0])

@@ -20,11 +20,9 @@ from treadle.tables.model import (
     TableWrite,
 )
 from treadle.tables.names import Namer
-from treadle.tables.prepare import At, Group, Prepared, without_losers
+from treadle.tables.prepare import TOO_MANY_COLUMNS, At, Group, Prepared, without_losers
 from treadle.tables.profile import Profile
 from treadle.tables.reconcile import SYSTEM
-
-TOO_MANY_COLUMNS = "ERROR: too many columns"
 
 
 class Again(Exception):  # noqa: N818 - says what to do
@@ -406,7 +404,10 @@ def merged(
         [sequence for group in groups for sequence in group.sequences],
         [received for group in groups for received in group.received],
     )
-    return without_losers(joined, options, duplicates) if first.keys else joined
+    names_ = {tuple(key.folded for key in group.keys) for group in groups}
+    if () in names_ or len(names_) > 1:  # without a key, or with several (key_change: append)
+        return joined
+    return without_losers(joined, options, duplicates)
 
 
 def _need(

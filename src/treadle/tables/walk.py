@@ -79,6 +79,17 @@ class LeftOut:
     rows: tuple[int, ...]
 
 
+CELLS_MAX = 4_000_000
+"""Most values, missing ones counted, of objects that are transposed together: 32 MB of them.
+
+Records with thousands of fields each, and each with others, would need far more than they hold.
+"""
+
+
+class TooSparse(Exception):  # noqa: N818 - says what the records are
+    """The records have too many different fields to be walked together."""
+
+
 _Task = tuple[Frame, Name, Column, Typing, int, bool]
 
 
@@ -114,7 +125,11 @@ class Walk:
         self.frames: list[Frame] = []
 
     def run(self) -> "Walk":
-        """Do it; gives itself."""
+        """Do it; gives itself.
+
+        Raises:
+            TooSparse: there are several records, to be walked in smaller numbers.
+        """
         setting = self._setting
         if self._records:
             self._object(self._root, None, self._records, setting.typing, 0)
@@ -463,6 +478,8 @@ def _transposed(column: Column) -> tuple[list[str], list[Column]]:
         except KeyError:
             pass
     keys = list(dict.fromkeys(chain.from_iterable(dict.fromkeys(map(tuple, column)))))
+    if len(keys) * len(column) > CELLS_MAX and len(column) > 1:
+        raise TooSparse
     return keys, [[value.get(key) for value in column] for key in keys]
 
 

@@ -263,6 +263,9 @@ def test_key_change_append() -> None:
     send(executor, (2, {"email": "a", "l": [2]}), keys=["email"], options=options)
     send(executor, (2, {"email": "a", "l": [2]}), keys=["email"], options=options)
     assert rows(executor, "id", "email") == [(1, None), (None, "a"), (None, "a")]
+    other = batch([(3, {"email": "b"}), (4, {"email": "c"})], keys=["email"])
+    executor.run([batch([(3, {"id": 1})]), other], options=options)
+    assert len(executor.live["t"].rows) == 6
     assert executor.live["t"].key == ()
 
 
@@ -329,6 +332,19 @@ def test_twelve_levels_of_arrays(profile: Profile) -> None:
         assert len(executor.live) == 9
     else:
         assert len(executor.live) == 13
+
+
+@PROFILES
+def test_records_with_fields_of_their_own_need_little_memory(profile: Profile) -> None:
+    executor = Executor(profile)
+    sparse = [(n, {"id": n, **{f"f{n}_{k}": 1 for k in range(40)}}) for n in range(300)]
+    send(executor, *sparse)
+    assert executor.live == {}
+    assert reasons(executor) == ["ERROR: too many columns"] * 300
+    executor.rejected.clear()
+    send(executor, *sparse[:30])
+    assert len(executor.live["t"].rows) == 30
+    assert len(executor.live["t"].columns) == 30 * 40 + 5
 
 
 def test_many_thousand_elements() -> None:
