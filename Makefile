@@ -23,6 +23,9 @@ lint: $(VENV)/lint.stamp ## Style of source and tests
 types: $(VENV)/lint.stamp ## mypy, strict, on source and tests
 	$(BIN)/mypy
 
+docs: $(VENV)/test.stamp ## What README and the reference pages show, run and compared
+	$(BIN)/python -m pytest tests/acceptance/test_readme.py tests/unit/cli/test_reference.py $(ARGS)
+
 lock: ## Write constraints.txt anew from the newest versions pyproject.toml allows
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install --quiet '.[postgres,test,lint]'
