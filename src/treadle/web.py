@@ -39,12 +39,28 @@ ZSTD_STEP = 1024
 block of 4 bytes can become 128 KiB, so that a step becomes 32 MiB at worst."""
 
 
-def fields(scope: Scope) -> dict[str, str]:
-    """The request's headers as a plain dict, names in lower case; of equal names the last.
+FIELDS = {
+    name.encode(): name
+    for name in (
+        "authorization",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "idempotency-key",
+        "prefer",
+    )
+}
+"""Request headers that mean something here."""
 
-    Several look-ups in it cost less than one in Starlette's `Headers`.
+
+def fields(scope: Scope) -> dict[str, str]:
+    """The request's headers that mean something, names in lower case; of equal names the last.
+
+    Making this dict costs less than one look-up in Starlette's `Headers`.
     """
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    return {
+        FIELDS[name]: value.decode("latin-1") for name, value in scope["headers"] if name in FIELDS
+    }
 
 
 def bearer(headers: Mapping[str, str]) -> str | None:
@@ -102,7 +118,7 @@ def media_type(headers: Mapping[str, str]) -> str:
 
 
 def check_declared_length(headers: Mapping[str, str], limit: int = BODY_LIMIT) -> None:
-    """Refuse a body that is too large by its own account; `read_body` does it too.
+    """Refuse a body that is too large by its own account, as `read_body` does.
 
     Raises:
         Refused: 413.
@@ -145,8 +161,9 @@ async def read_body(
             compressed data, 408 for a sender that is too slow.
         ClientDisconnect: the sender went away; nobody waits for an answer.
     """
-    check_declared_length(headers, limit)
     declared = declared_length(headers)
+    if declared is not None and declared > limit:
+        raise too_large(declared)
     try:
         async with Deadline(patience + (limit if declared is None else declared) / slowest):
             raw = await _collect(receive, limit, took)

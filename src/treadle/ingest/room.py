@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from treadle.errors import TryLater
 from treadle.ingest.endpoint import Handler
-from treadle.web import read_body
+from treadle.web import declared_length, read_body
 
 ROOM_BYTES = 128 * 1024 * 1024
 """Body bytes in memory at once: six requests of the greatest size. Checking one takes about three
@@ -38,6 +38,9 @@ class Room:
             Refused: as `web.read_body`.
             TryLater: there is no more room.
         """
+        declared = declared_length(headers)
+        if declared is not None and declared <= SMALL_BYTES and "content-encoding" not in headers:
+            return await read_body(headers, request.receive)
         seen = 0
 
         def took(count: int) -> None:

@@ -148,3 +148,23 @@ def test_15_exact_bytes(server: ImportServer) -> None:
 
 def test_query_strings_are_ignored(server: ImportServer) -> None:
     compare(server.post("/v2/import/validate?x=1", [rec()]), 200, VALID)
+
+
+@pytest.mark.parametrize("size", [1_000_000, 21_000_000])
+def test_a_connection_goes_on_after_a_body_that_was_not_read(
+    server: ImportServer, size: int
+) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.auto_open = 0
+    connection.connect()
+    unknown = {"Authorization": f"Bearer {UNKNOWN_TOKEN}", "Content-Type": "application/json"}
+    refused = exchange(connection, "POST", "/v2/import/batch", b" " * size, unknown)
+    assert refused.status == (401 if size < 20_971_520 else 413)
+    known = {"Authorization": f"Bearer {server.token}", "Content-Type": "application/json"}
+    compare(exchange(connection, "POST", "/v2/import/push", BODY, known), 201, OK)
+    connection.close()
+
+
+def test_head_of_a_path_that_takes_posts(server: ImportServer) -> None:
+    answer = server.send("HEAD", "/v2/import/push")
+    assert (answer.status, answer.body) == (405, b"")
