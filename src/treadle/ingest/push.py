@@ -22,6 +22,9 @@ VALID = {"status": "OK", "message": "Batch is valid!"}
 JSON_TYPE = "application/json"
 TRANSIT_TYPE = "application/transit+json"
 
+TRANSIT_WEIGHT = 25
+"""How much longer than JSON a byte of Transit takes: 120 ms instead of 5 ms a megabyte."""
+
 
 class PushEndpoint:
     """Both endpoints: what they check is the same."""
@@ -66,7 +69,8 @@ class PushEndpoint:
         body = await self._room.read(request, headers)
         transit = is_transit(headers)
         pusher = await self._directory.find(bearer(headers))
-        batches = await self._large.work(len(body), judge, body, transit, pusher)
+        weight = len(body) * (TRANSIT_WEIGHT if transit else 1)
+        batches = await self._large.work(weight, judge, body, transit, pusher)
         if pusher is None:
             raise Defect("a push without a known token passed its checks")
         target = TRANSIT_TYPE if transit else JSON_TYPE
