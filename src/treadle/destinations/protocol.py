@@ -133,6 +133,13 @@ class Session(Protocol):
             PlanOutdated, Fenced, Unavailable, CommitUnknown, Forbidden: see the classes.
         """
 
+    def ddl(self, plan: LoadPlan) -> list[str]:
+        """The statements by which `prepare` and `load` would change the schema for a plan.
+
+        In order, as SQL text, made by what `load` executes; none is run. Copying and dropping a
+        stage is among them. Left out is what a load makes and removes again within itself.
+        """
+
     def query(self, sql: str) -> QueryResult:
         """Run one statement of the operator's."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from treadle.destinations.duckdb.quoting import compose, definitions, names
+from treadle.destinations.duckdb.quoting import Quoted, compose, definitions, names
 from treadle.destinations.duckdb.rows import Database, Stage
 from treadle.destinations.layout import (
     REJECTED,
@@ -116,14 +116,12 @@ def finish(database: Database, plan: LoadPlan, result: str) -> None:
     )
 
 
-def create_rejected(database: Database, schema: str) -> None:
-    """Make `_sdc_rejected` (loading.md 8.1) where it is missing."""
-    database.run(
-        compose(
-            "CREATE TABLE IF NOT EXISTS {rejected} ({columns})",
-            rejected=database.place(schema, REJECTED),
-            columns=definitions(REJECTED_COLUMNS),
-        )
+def create_rejected(database: Database, schema: str) -> Quoted:
+    """The statement that makes `_sdc_rejected` (loading.md 8.1) where it is missing."""
+    return compose(
+        "CREATE TABLE IF NOT EXISTS {rejected} ({columns})",
+        rejected=database.place(schema, REJECTED),
+        columns=definitions(REJECTED_COLUMNS),
     )
 
 
@@ -131,7 +129,7 @@ def reject(
     database: Database, schema: str, rejections: Sequence[Rejection], rejected_at: int
 ) -> None:
     """Write rows of `_sdc_rejected`."""
-    create_rejected(database, schema)
+    database.run(create_rejected(database, schema))
     relation = Relation((), REJECTED, REJECTED_COLUMNS, (), REJECTED)
     values: tuple[Sequence[Any], ...] = (
         [_storable(rejection.record) for rejection in rejections],

@@ -1,4 +1,10 @@
-"""The schema changes of a plan as DuckDB statements (loading.md 5.3, 9.2)."""
+"""The schema changes of a plan as DuckDB statements (loading.md 5.3, 9.2).
+
+`statements` is all there is: a load executes what it gives, and a person is shown the same.
+"""
+
+from collections.abc import Iterator
+from typing import Final
 
 from treadle.destinations.duckdb.quoting import (
     STORED,
@@ -14,6 +20,7 @@ from treadle.destinations.layout import PRIVATE_SCHEMA, tombstones_name
 from treadle.tables.model import (
     AddColumn,
     ChangeKey,
+    ColumnType,
     CopyStage,
     CreateRelation,
     DropStage,
@@ -21,128 +28,31 @@ from treadle.tables.model import (
     LoadPlan,
     RenameColumn,
     SchemaChange,
+    TableWrite,
     WidenColumn,
 )
 from treadle.tables.profiles import DUCKDB
 
+_SPELLED: Final = {
+    type_: Quoted("TIMESTAMP WITH TIME ZONE") if type_ is ColumnType.TIMESTAMP else stored
+    for type_, stored in STORED.items()
+}
+"""Types as DuckDB itself writes them."""
+
 
 def apply_changes(database: Database, plan: LoadPlan) -> None:
     """Make a plan's schema changes, in order."""
-    for change in plan.changes:
-        _apply(database, plan, change)
+    for statement in statements(database, plan):
+        database.run(statement)
 
 
-def _apply(database: Database, plan: LoadPlan, change: SchemaChange) -> None:
-    def place(relation: str, private: bool = False) -> Quoted:
-        return database.private(relation) if private else database.place(plan.schema, relation)
+def statements(database: Database, plan: LoadPlan) -> Iterator[Quoted]:
+    """The statements that make a plan's schema changes, in order; runs none of them.
 
-    match change:
-        case CreateRelation(relation, private):
-            key = compose(", PRIMARY KEY ({key})", key=names(relation.key))
-            database.run(
-                compose(
-                    "CREATE TABLE {target} ({columns}{key})",
-                    target=place(relation.name, private),
-                    columns=definitions(relation.columns),
-                    key=key if relation.key else Quoted(""),
-                )
-            )
-            if not relation.path:
-                schema = PRIVATE_SCHEMA if private else plan.schema
-                _forget_tombstones(database, schema, relation.name)
-        case AddColumn(relation_name, column, private):
-            database.run(
-                compose(
-                    "ALTER TABLE {target} ADD COLUMN {name} {type}",
-                    target=place(relation_name, private),
-                    name=name(column.name),
-                    type=STORED[column.type],
-                )
-            )
-        case RenameColumn(relation_name, old, new, private):
-            database.run(
-                compose(
-                    "ALTER TABLE {target} RENAME COLUMN {old} TO {new}",
-                    target=place(relation_name, private),
-                    old=name(old),
-                    new=name(new),
-                )
-            )
-        case WidenColumn(relation_name, column, _, private):
-            database.run(
-                compose(
-                    "ALTER TABLE {target} ALTER COLUMN {name} TYPE {type}",
-                    target=place(relation_name, private),
-                    name=name(column.name),
-                    type=STORED[column.type],
-                )
-            )
-        case ChangeKey(relation_name, _, key_names):
-            _change_key(database, plan.schema, relation_name, key_names)
-        case EmptyRelation(relation_name):
-            database.run(compose("DELETE FROM {target}", target=place(relation_name)))
-            _forget_tombstones(database, plan.schema, relation_name)
-        case CopyStage(stage, relation_name, columns):
-            database.run(
-                compose(
-                    "INSERT INTO {target} ({live}) SELECT {staged} FROM {stage}",
-                    target=place(relation_name),
-                    live=names(live for _, live in columns),
-                    staged=names(staged for staged, _ in columns),
-                    stage=place(stage, private=True),
-                )
-            )
-            # What was deleted inside the version stays deleted when it is activated.
-            database.run(
-                compose(
-                    "ALTER TABLE IF EXISTS {staged} RENAME TO {live}",
-                    staged=tombstones(database, PRIVATE_SCHEMA, stage),
-                    live=name(tombstones_name(plan.schema, DUCKDB.fold(relation_name))),
-                )
-            )
-        case DropStage(relation_name):
-            database.run(compose("DROP TABLE {stage}", stage=place(relation_name, private=True)))
-            _forget_tombstones(database, PRIVATE_SCHEMA, relation_name)
-
-
-def _change_key(database: Database, schema: str, relation: str, key: tuple[str, ...]) -> None:
-    """Make an empty table anew: DuckDB can add a primary key but not drop one."""
-    target = database.place(schema, relation)
-    columns = database.rows(
-        Quoted(
-            "SELECT column_name, data_type, column_default FROM duckdb_columns()"
-            " WHERE database_name = current_database() AND schema_name = ? AND table_name = ?"
-            " ORDER BY column_index"
-        ),
-        schema,
-        relation,
-    )
-    indexes = database.rows(
-        Quoted(
-            "SELECT sql FROM duckdb_indexes() WHERE database_name = current_database()"
-            " AND schema_name = ? AND table_name = ? AND sql IS NOT NULL"
-        ),
-        schema,
-        relation,
-    )
-    described = [
-        # Type and default are DuckDB's own spelling of what is there.
-        compose(
-            "{name} {type}{default}",
-            name=name(column),
-            type=Quoted(type_),
-            default=Quoted(f" DEFAULT {default}" if default else ""),
-        )
-        for column, type_, default in columns
-    ]
-    if key:
-        described.append(compose("PRIMARY KEY ({key})", key=names(key)))
-    database.run(compose("DROP TABLE {target}", target=target))
-    database.run(
-        compose("CREATE TABLE {target} ({columns})", target=target, columns=joined(", ", described))
-    )
-    for (index,) in indexes:
-        database.run(Quoted(index))
+    What is there is looked up as late as it is needed, so that whoever executes each statement
+    before asking for the next gets the same ones as who executes none.
+    """
+    return _Statements(database, plan).run()
 
 
 def tombstones(database: Database, schema: str, root: str) -> Quoted:
@@ -150,7 +60,160 @@ def tombstones(database: Database, schema: str, root: str) -> Quoted:
     return database.private(tombstones_name(schema, DUCKDB.fold(root)))
 
 
-def _forget_tombstones(database: Database, schema: str, root: str) -> None:
-    database.run(
-        compose("DROP TABLE IF EXISTS {tombstones}", tombstones=tombstones(database, schema, root))
+def create_tombstones(database: Database, plan: LoadPlan, write: TableWrite) -> Quoted:
+    """The statement that makes the table of deleted keys where it is missing."""
+    root = write.root.relation
+    return compose(
+        "CREATE TABLE IF NOT EXISTS {tombstones}"
+        " ({columns}, _sdc_sequence BIGINT NOT NULL, PRIMARY KEY ({key}))",
+        tombstones=tombstones(
+            database, PRIVATE_SCHEMA if write.private else plan.schema, root.name
+        ),
+        columns=definitions([column for column in root.columns if column.name in root.key]),
+        key=names(root.key),
     )
+
+
+class _Statements:
+    def __init__(self, database: Database, plan: LoadPlan) -> None:
+        self._database = database
+        self._schema = plan.schema
+        self._changes = plan.changes
+        self._earlier: list[AddColumn | WidenColumn] = []
+        self._renamed: set[str] = set()
+        """Tables of deleted keys that earlier statements give another name."""
+
+    def run(self) -> Iterator[Quoted]:
+        for change in self._changes:
+            yield from self._of(change)
+            if isinstance(change, AddColumn | WidenColumn):
+                self._earlier.append(change)
+
+    def _place(self, relation: str, private: bool = False) -> Quoted:
+        if private:
+            return self._database.private(relation)
+        return self._database.place(self._schema, relation)
+
+    def _of(self, change: SchemaChange) -> Iterator[Quoted]:
+        match change:
+            case CreateRelation(relation, private):
+                key = compose(", PRIMARY KEY ({key})", key=names(relation.key))
+                yield compose(
+                    "CREATE TABLE {target} ({columns}{key})",
+                    target=self._place(relation.name, private),
+                    columns=definitions(relation.columns),
+                    key=key if relation.key else Quoted(""),
+                )
+                if not relation.path:
+                    schema = PRIVATE_SCHEMA if private else self._schema
+                    yield from self._forget_tombstones(schema, relation.name)
+            case AddColumn(relation_name, column, private):
+                yield compose(
+                    "ALTER TABLE {target} ADD COLUMN {name} {type}",
+                    target=self._place(relation_name, private),
+                    name=name(column.name),
+                    type=STORED[column.type],
+                )
+            case RenameColumn(relation_name, old, new, private):
+                yield compose(
+                    "ALTER TABLE {target} RENAME COLUMN {old} TO {new}",
+                    target=self._place(relation_name, private),
+                    old=name(old),
+                    new=name(new),
+                )
+            case WidenColumn(relation_name, column, _, private):
+                yield compose(
+                    "ALTER TABLE {target} ALTER COLUMN {name} TYPE {type}",
+                    target=self._place(relation_name, private),
+                    name=name(column.name),
+                    type=STORED[column.type],
+                )
+            case ChangeKey(relation_name, _, key_names):
+                yield from self._change_key(relation_name, key_names)
+            case EmptyRelation(relation_name):
+                yield compose("DELETE FROM {target}", target=self._place(relation_name))
+                yield from self._forget_tombstones(self._schema, relation_name)
+            case CopyStage(stage, relation_name, columns):
+                yield compose(
+                    "INSERT INTO {target} ({live}) SELECT {staged} FROM {stage}",
+                    target=self._place(relation_name),
+                    live=names(live for _, live in columns),
+                    staged=names(staged for staged, _ in columns),
+                    stage=self._place(stage, private=True),
+                )
+                staged_keys = tombstones_name(PRIVATE_SCHEMA, DUCKDB.fold(stage))
+                if self._exists(staged_keys):
+                    # What was deleted inside the version stays deleted when it is activated.
+                    yield compose(
+                        "ALTER TABLE {staged} RENAME TO {live}",
+                        staged=self._place(staged_keys, private=True),
+                        live=name(tombstones_name(self._schema, DUCKDB.fold(relation_name))),
+                    )
+                    self._renamed.add(staged_keys)
+            case DropStage(relation_name):
+                yield compose("DROP TABLE {stage}", stage=self._place(relation_name, private=True))
+                yield from self._forget_tombstones(PRIVATE_SCHEMA, relation_name)
+
+    def _change_key(self, relation: str, key: tuple[str, ...]) -> Iterator[Quoted]:
+        """Make an empty table anew: DuckDB can add a primary key but not drop one."""
+        target = self._place(relation)
+        columns = self._database.rows(
+            Quoted(
+                "SELECT column_name, data_type, column_default FROM duckdb_columns()"
+                " WHERE database_name = current_database() AND schema_name = ?"
+                " AND table_name = ? ORDER BY column_index"
+            ),
+            self._schema,
+            relation,
+        )
+        indexes = self._database.rows(
+            Quoted(
+                "SELECT sql FROM duckdb_indexes() WHERE database_name = current_database()"
+                " AND schema_name = ? AND table_name = ? AND sql IS NOT NULL"
+            ),
+            self._schema,
+            relation,
+        )
+        # Type and default are DuckDB's own spelling of what is there. Columns of this load are
+        # there already when its statements were executed.
+        described = {
+            column: compose(
+                "{type}{default}",
+                type=Quoted(type_),
+                default=Quoted(f" DEFAULT {default}" if default else ""),
+            )
+            for column, type_, default in columns
+        }
+        for change in self._earlier:
+            if change.relation == relation and not change.private:
+                described[change.column.name] = _SPELLED[change.column.type]
+        parts = [
+            compose("{name} {rest}", name=name(column), rest=rest)
+            for column, rest in described.items()
+        ]
+        if key:
+            parts.append(compose("PRIMARY KEY ({key})", key=names(key)))
+        yield compose("DROP TABLE {target}", target=target)
+        yield compose(
+            "CREATE TABLE {target} ({columns})", target=target, columns=joined(", ", parts)
+        )
+        for (index,) in indexes:
+            yield Quoted(index)
+
+    def _forget_tombstones(self, schema: str, root: str) -> Iterator[Quoted]:
+        name_ = tombstones_name(schema, DUCKDB.fold(root))
+        if self._exists(name_):
+            yield compose("DROP TABLE {table}", table=self._place(name_, private=True))
+
+    def _exists(self, private_table: str) -> bool:
+        if private_table in self._renamed:
+            return False
+        found = self._database.rows(
+            Quoted(
+                "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database()"
+                " AND schema_name = ? AND table_name = ?"
+            ),
+            PRIVATE_SCHEMA,
+            private_table,
+        )
+        return bool(found)

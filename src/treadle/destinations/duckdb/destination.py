@@ -22,11 +22,12 @@ from treadle.destinations.duckdb.bookkeeping import (
     catalogue_key,
     create_rejected,
 )
+from treadle.destinations.duckdb.changes import create_tombstones, statements
 from treadle.destinations.duckdb.errors import at_open, message, translate
 from treadle.destinations.duckdb.load import carry_out
 from treadle.destinations.duckdb.quoting import Quoted, compose, name
 from treadle.destinations.duckdb.rows import Database, Stage
-from treadle.destinations.layout import PRIVATE_SCHEMA, load_result, read
+from treadle.destinations.layout import PRIVATE_SCHEMA, REJECTED, load_result, read
 from treadle.destinations.protocol import (
     CommitUnknown,
     Forbidden,
@@ -150,14 +151,8 @@ class DuckDBSession:
         self._take_turn()
         try:
             self._connection.execute("BEGIN")
-            for place in (PRIVATE_SCHEMA, schema):
-                database.run(
-                    compose("CREATE SCHEMA IF NOT EXISTS {name}", name=name(self._catalog, place))
-                )
-            database.run(compose(POSITIONS, place=database.private("positions")))
-            database.run(compose(CATALOGUE, place=database.private("catalogue")))
-            create_rejected(database, schema)
-            crash.point("destination.prepare")
+            for statement in self._preparations(schema):
+                database.run(statement)
             self._connection.execute("COMMIT")
         except duckdb.Error as error:
             self._roll_back()
@@ -231,6 +226,23 @@ class DuckDBSession:
                 self._database.forget()
             self._turn.release()
 
+    def ddl(self, plan: LoadPlan) -> list[str]:
+        """The statements by which a load would change the schema; see `Session.ddl`."""
+        database = self._database
+        try:
+            found = [] if self._is_prepared(plan.schema) else self._preparations(plan.schema)
+            return [
+                *found,
+                *statements(database, plan),
+                *(
+                    create_tombstones(database, plan, write)
+                    for write in plan.writes
+                    if plan.after is not None and plan.after.tombstones and write.mode == "upsert"
+                ),
+            ]
+        except duckdb.Error as error:
+            raise translate(error) from error
+
     def query(self, sql: str) -> QueryResult:
         """Run one statement of the operator's."""
         connection = self._connection
@@ -283,6 +295,30 @@ class DuckDBSession:
             raise CommitUnknown(f"the COMMIT of DuckDB failed: {message(error)}") from error
         crash.point("destination.after-commit")
         return result
+
+    def _preparations(self, schema: str) -> list[Quoted]:
+        """The statements of `prepare`."""
+        database = self._database
+        return [
+            *(
+                compose("CREATE SCHEMA IF NOT EXISTS {name}", name=name(self._catalog, place))
+                for place in (PRIVATE_SCHEMA, schema)
+            ),
+            compose(POSITIONS, place=database.private("positions")),
+            compose(CATALOGUE, place=database.private("catalogue")),
+            create_rejected(database, schema),
+        ]
+
+    def _is_prepared(self, schema: str) -> bool:
+        found = self._database.rows(
+            Quoted(
+                "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database()"
+                " AND schema_name = ? AND table_name = ?"
+            ),
+            schema,
+            REJECTED,
+        )
+        return bool(found) and self._has_own_tables()
 
     def _take_turn(self) -> None:
         if not self._turn.acquire(timeout=TURN_SECONDS_MAX):

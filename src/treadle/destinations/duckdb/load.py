@@ -4,8 +4,8 @@ from typing import Final
 
 from treadle import crash
 from treadle.destinations.duckdb.bookkeeping import check, finish, reject
-from treadle.destinations.duckdb.changes import apply_changes, tombstones
-from treadle.destinations.duckdb.quoting import Quoted, compose, definitions, joined, name, names
+from treadle.destinations.duckdb.changes import apply_changes, create_tombstones, tombstones
+from treadle.destinations.duckdb.quoting import Quoted, compose, joined, name, names
 from treadle.destinations.duckdb.rows import Database, Stage
 from treadle.destinations.layout import (
     PRIVATE_SCHEMA,
@@ -76,7 +76,7 @@ class _Writer:
                     self._count(rows.relation, self._insert(rows, self._stage(rows)))
             return
         if self._tombstones:
-            self._create_tombstones()
+            self._database.run(create_tombstones(self._database, self._plan, write))
         if len(write.root):
             parents = self._stage(write.root)
             lost = self._merge_root(parents)
@@ -156,18 +156,6 @@ class _Writer:
         )
 
     # --- hard deletes (loading.md 9.4) ------------------------------------------------------------
-
-    def _create_tombstones(self) -> None:
-        root = self._write.root.relation
-        self._database.run(
-            compose(
-                "CREATE TABLE IF NOT EXISTS {tombstones}"
-                " ({columns}, _sdc_sequence BIGINT NOT NULL, PRIMARY KEY ({key}))",
-                tombstones=self._buried(),
-                columns=definitions([c for c in root.columns if c.name in root.key]),
-                key=names(root.key),
-            )
-        )
 
     def _not_buried(self, stage: Stage) -> Quoted:
         if not self._tombstones:

@@ -108,12 +108,10 @@ def finish(connection: Connection, plan: LoadPlan, result: str) -> None:
     )
 
 
-def create_rejected(connection: Connection, schema: str) -> None:
-    """Make `_sdc_rejected` (loading.md 8.1) where it is missing."""
-    connection.execute(
-        sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(
-            sql.Identifier(schema, REJECTED), definitions(REJECTED_COLUMNS)
-        )
+def create_rejected(schema: str) -> sql.Composed:
+    """The statement that makes `_sdc_rejected` (loading.md 8.1) where it is missing."""
+    return sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(
+        sql.Identifier(schema, REJECTED), definitions(REJECTED_COLUMNS)
     )
 
 
@@ -121,7 +119,7 @@ def reject(
     connection: Connection, schema: str, rejections: Sequence[Rejection], rejected_at: int
 ) -> None:
     """Write rows of `_sdc_rejected`."""
-    create_rejected(connection, schema)
+    connection.execute(create_rejected(schema))
     relation = Relation((), REJECTED, REJECTED_COLUMNS, (), REJECTED)
     values: tuple[Sequence[Any], ...] = (
         [_storable(rejection.record) for rejection in rejections],

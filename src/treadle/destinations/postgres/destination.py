@@ -17,6 +17,7 @@ from psycopg.types.datetime import TimestamptzLoader
 from treadle import crash
 from treadle.destinations.layout import PRIVATE_SCHEMA, REJECTED, digest, load_result, read
 from treadle.destinations.postgres.bookkeeping import CATALOGUE, POSITIONS, create_rejected
+from treadle.destinations.postgres.changes import create_tombstones, statements
 from treadle.destinations.postgres.errors import at_login, server_message, translate
 from treadle.destinations.postgres.load import carry_out
 from treadle.destinations.postgres.rows import stage_rows
@@ -183,17 +184,15 @@ class PostgresSession:
             with self._connection.transaction():
                 # Two sessions that make one schema at once would trip over each other.
                 self._connection.execute("SELECT pg_advisory_xact_lock(%s)", [_PREPARE_LOCK])
-                own_schema, own_tables, its_schema, its_rejected = self._present(schema)
-                if not own_schema:
-                    self._create_schema(PRIVATE_SCHEMA)
-                if not own_tables:
-                    self._connection.execute(POSITIONS)
-                    self._connection.execute(CATALOGUE)
-                if not its_schema:
-                    self._create_schema(schema)
-                if not its_rejected:
-                    create_rejected(self._connection, schema)
-                crash.point("destination.prepare")
+                for statement in self._preparations(schema):
+                    self._connection.execute(statement)
+        except psycopg.errors.InsufficientPrivilege as error:
+            if all(self._present(schema)[::2]):
+                raise translate(error) from error
+            raise Forbidden(
+                "Encountered error while attempting to create new schema. "
+                f"{server_message(error)}; grant CREATE on the database to treadle's user"
+            ) from error
         except psycopg.Error as error:
             raise translate(error) from error
 
@@ -284,6 +283,23 @@ class PostgresSession:
         crash.point("destination.after-commit")
         return result
 
+    def ddl(self, plan: LoadPlan) -> list[str]:
+        """The statements by which a load would change the schema; see `Session.ddl`."""
+        connection = self._connection
+        try:
+            found: list[sql.Composed | sql.SQL] = [
+                *self._preparations(plan.schema),
+                *statements(connection, plan),
+                *(
+                    create_tombstones(plan, write)
+                    for write in plan.writes
+                    if plan.after is not None and plan.after.tombstones and write.mode == "upsert"
+                ),
+            ]
+        except psycopg.Error as error:
+            raise translate(error) from error
+        return [statement.as_string(connection) for statement in found]
+
     def query(self, sql: str) -> QueryResult:
         """Run one statement of the operator's."""
         cursor = self._connection.cursor()
@@ -311,16 +327,19 @@ class PostgresSession:
             ).fetchone()
         return None
 
-    def _create_schema(self, name: str) -> None:
-        try:
-            self._connection.execute(
-                sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(name))
-            )
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise Forbidden(
-                "Encountered error while attempting to create new schema. "
-                f"{server_message(error)}; grant CREATE on the database to treadle's user"
-            ) from error
+    def _preparations(self, schema: str) -> list[sql.Composed | sql.SQL]:
+        """The statements that make what `prepare` finds missing."""
+        own_schema, own_tables, its_schema, its_rejected = self._present(schema)
+        made: list[sql.Composed | sql.SQL] = []
+        if not own_schema:
+            made.append(_create_schema(PRIVATE_SCHEMA))
+        if not own_tables:
+            made += [POSITIONS, CATALOGUE]
+        if not its_schema:
+            made.append(_create_schema(schema))
+        if not its_rejected:
+            made.append(create_rejected(schema))
+        return made
 
     def _present(self, schema: str) -> tuple[bool, bool, bool, bool]:
         """Whether treadle's schema, its tables, the source's schema and `_sdc_rejected` exist."""
@@ -343,6 +362,10 @@ class PostgresSession:
         # A broken connection has rolled back by itself.
         with suppress(psycopg.Error):
             self._connection.execute("ROLLBACK")
+
+
+def _create_schema(name: str) -> sql.Composed:
+    return sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(name))
 
 
 def _physical(

@@ -21,9 +21,8 @@ from treadle.destinations.layout import (
     subtables,
 )
 from treadle.destinations.postgres.bookkeeping import finish, lock, reject
-from treadle.destinations.postgres.changes import apply_changes, tombstones
+from treadle.destinations.postgres.changes import apply_changes, create_tombstones, tombstones
 from treadle.destinations.postgres.rows import (
-    STORED,
     Connection,
     Stage,
     copy_into,
@@ -98,7 +97,7 @@ class _Writer:
                 self._append(rows)
             return
         if self._tombstones:
-            self._create_tombstones()
+            self._connection.execute(create_tombstones(self._plan, write))
         root = write.root.relation
         parents: Stage | None = None
         if self._is_empty(root) or not len(write.root):
@@ -210,23 +209,6 @@ class _Writer:
         )
 
     # --- hard deletes (loading.md 9.4) ------------------------------------------------------------
-
-    def _create_tombstones(self) -> None:
-        root = self._write.root.relation
-        types = {column.name: column.type for column in root.columns}
-        self._connection.execute(
-            sql.SQL(
-                "CREATE TABLE IF NOT EXISTS {}"
-                " ({}, _sdc_sequence bigint NOT NULL, PRIMARY KEY ({}))"
-            ).format(
-                self._buried(),
-                sql.SQL(", ").join(
-                    sql.SQL("{} {}").format(sql.Identifier(name), STORED[types[name]])
-                    for name in root.key
-                ),
-                identifiers(root.key),
-            )
-        )
 
     def _lose_to_tombstones(self, stage: Stage) -> int:
         root = self._write.root.relation
