@@ -237,6 +237,9 @@ class _Planner:
             keys = stage.keys
         elif what.live:
             keys = keys_.incoming(what.live)
+        elif live.root is None:
+            # Made by records of this load and emptied by an activation in it.
+            keys = keys_.incoming(what.ignored)
         else:
             return live.keys
         keys_.check(keys, what.live, profile)

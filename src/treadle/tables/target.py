@@ -319,11 +319,7 @@ class Target:
         upsert = self.upsert
         stale: tuple[Relation, ...] = ()
         if upsert and not fresh and options.stale_children == "delete":
-            stale = tuple(
-                relation
-                for relation in self.relations
-                if relation.path and self._folded(relation.path) in self._before
-            )
+            stale = tuple(relation for relation in self.relations if relation.path)
         rows = Rows(root.relation, {})
         children: list[Rows] = []
         if group is not None:

@@ -94,7 +94,9 @@ class Executor:
         held = (self.private if lookup.private else self.live)[lookup.relation.name]
         by_key = {tuple(row.get(n) for n in lookup.relation.key): row for row in held.rows}
         return [
-            by_key[key].get(SEQUENCE) if key in by_key else None
+            by_key[key].get(SEQUENCE)
+            if key in by_key
+            else self.tombstones.get((lookup.relation.name, *key))
             for key in zip(*lookup.keys, strict=True)
         ]
 
@@ -195,11 +197,23 @@ class Executor:
             held.not_null = (held.not_null - set(change.old)) | set(change.key)
         elif isinstance(change, EmptyRelation):
             self.live[change.relation].rows.clear()
+            self.tombstones = {
+                grave: at for grave, at in self.tombstones.items() if grave[0] != change.relation
+            }
         elif isinstance(change, CopyStage):
             stage = self.private[change.stage]
             live = self.live[change.relation]
             assert {old for old, _ in change.columns} == set(stage.columns)
-            live.rows += [{new: row.get(old) for old, new in change.columns} for row in stage.rows]
+            graves = {g: at for g, at in self.tombstones.items() if g[0] == change.stage}
+            self.tombstones |= {(change.relation, *g[1:]): at for g, at in graves.items()}
+            for row in stage.rows:
+                copied = {}
+                for old, new in change.columns:
+                    types = stage.columns[old], live.columns[new]
+                    assert types[0] is not None
+                    assert types[1] is not None
+                    (copied[new],) = converted([row.get(old)], types[0], types[1])
+                live.rows.append(copied)
         elif isinstance(change, DropStage):
             del self.private[change.relation]
         else:
@@ -252,7 +266,7 @@ class Executor:
                 for row in place[relation.name].rows
                 if not (
                     (key := tuple(row[n] for n in sources)) in written
-                    and row[SEQUENCE] < written[key]
+                    and row[SEQUENCE] < written[key] + (write.tie == "last")
                 )
                 and key not in gone
             ]

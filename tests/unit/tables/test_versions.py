@@ -91,6 +91,16 @@ def test_versions_before_and_after_an_activation_in_one_load(profile: Profile) -
 
 
 @PROFILES
+def test_a_table_made_and_emptied_by_one_load(profile: Profile) -> None:
+    executor = Executor(profile)
+    executor.run([batch([(1, {"id": 1, "a": 1})]), batch([], version=2, activations=[(0, 2)])])
+    assert executor.live["t"].key == ("id",)
+    assert executor.live["t"].rows == []
+    send(executor, (1, {"id": 2}))
+    assert rows(executor, "id", "_sdc_table_version") == [(2, 2)]
+
+
+@PROFILES
 def test_versions_of_single_records(profile: Profile) -> None:
     executor = Executor(profile)
     mixed = batch([(1, {"id": 1}), (2, {"id": 2}), (3, {"id": 3})])
