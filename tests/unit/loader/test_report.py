@@ -1,0 +1,81 @@
+from treadle.destinations.protocol import LoadResult
+from treadle.loader.chunk import Chunk, chunk_of
+from treadle.loader.report import failure, memo, memo_of, report
+from treadle.log.protocol import Damaged, Entry
+from treadle.tables.model import LoadPlan, Mark, Rejection
+
+KEY = (7, "orders")
+
+
+def entry(position: int, records: int = 10) -> Entry:
+    return Entry(position, *KEY, received_at=0, records=records, payload=b"")
+
+
+def plan(**changes: object) -> LoadPlan:
+    base = LoadPlan(
+        schema="s",
+        table_name="orders",
+        mark=Mark("log", *KEY, -1, 9),
+        revision=0,
+        changes=(),
+        writes=(),
+        rejections=(),
+        rejected_at=5,
+        batched_at=5,
+        after=None,
+    )
+    for name, value in changes.items():
+        setattr(base, name, value)
+    return base
+
+
+CHUNK = Chunk(KEY, -1, (entry(3), entry(5)), (Damaged(9, *KEY, 0, 2, "its checksum differs"),))
+
+
+def test_a_chunk_spans_sound_and_damaged_entries() -> None:
+    assert (CHUNK.first, CHUNK.last, CHUNK.records) == (3, 9, 22)
+    assert chunk_of(KEY, -1, []) is None
+    assert chunk_of(KEY, -1, [*CHUNK.entries, *CHUNK.damaged]) == CHUNK
+
+
+def test_every_record_is_loaded_superseded_or_rejected() -> None:
+    planned = plan(
+        rejections=(
+            Rejection("{}", "Field collision on id", "orders", entry=1, index=4),
+            Rejection("{}", "Column name x is too long for DuckDB", "orders", entry=-1, index=-1),
+        ),
+        duplicates={0: 2},
+        ignored={1: 1},
+    )
+    noted = memo(CHUNK, planned, "load", started_at=1)
+    result = LoadResult(rows={"orders": 15}, superseded={0: 3})
+    load, outcomes = report(noted, result, 8, lambda: [3, 5])
+
+    assert [(o.position, o.superseded, o.rejected) for o in outcomes] == [
+        (3, 5, ()),
+        (5, 1, ((4, "Field collision on id"),)),
+        (9, 0, ((0, "its checksum differs"), (1, "its checksum differs"))),
+    ]
+    assert (load.rows_received, load.rows_discarded, load.rows_rejected) == (22, 6, 3)
+    assert load.rows_loaded == 22 - 6 - 3
+    assert (load.first, load.last, load.started_at, load.finished_at) == (3, 9, 1, 8)
+    assert load.error is None
+
+
+def test_a_memo_survives_being_kept_as_text() -> None:
+    noted = memo(CHUNK, plan(duplicates={0: 2}), "load", started_at=1)
+    assert memo_of(noted.text()) == noted
+
+
+def test_positions_are_asked_for_only_when_rows_were_superseded() -> None:
+    def never() -> list[int]:
+        raise AssertionError("nothing was superseded")
+
+    noted = memo(CHUNK, plan(duplicates={0: 2}), "load", started_at=1)
+    _, outcomes = report(noted, LoadResult({}, {}), 8, never)
+    assert [outcome.position for outcome in outcomes] == [3, 9]
+
+
+def test_a_failed_try_loads_nothing_and_says_why() -> None:
+    load = failure(CHUNK, "permission denied", "load", 1, 2)
+    assert (load.error, load.rows_received, load.rows_loaded) == ("permission denied", 22, 0)

@@ -1,0 +1,67 @@
+from treadle.loader.webhook import payload
+from treadle.store.model import Load
+
+
+def load(**changes: object) -> Load:
+    values: dict[str, object] = {
+        "id": "x",
+        "source_id": 1,
+        "table_name": "my-orders",
+        "first": 1,
+        "last": 2,
+        "started_at": 0,
+        "finished_at": 0,
+        "rows_received": 111,
+        "rows_loaded": 100,
+        "rows_discarded": 0,
+        "rows_rejected": 11,
+        "tables": {"myorders": 100, "myorders__items": 240},
+        "details": {
+            "relations": [["my-orders", "myorders"], ["items", "myorders__items"], ["x", "y"]],
+            "batched_at": 1_563_201_908_026_999,
+            "new_version": False,
+            "table_version": 4,
+            "extracted_max": 1_563_201_789_030_000,
+            "bookmarks": [["updated_at", "2018", "2019"]],
+        },
+        "error": None,
+    }
+    return Load(**(values | changes))  # type: ignore[arg-type] # values of the right types by name
+
+
+def test_the_body_of_a_hook() -> None:
+    at = "2019-07-15T14:43:09.030Z"
+    assert payload(load(), "shop") == {
+        "version": "1.0",
+        "minimum_sdc_batched_at": "2019-07-15T14:45:08.026Z",
+        "integration_name": "shop",
+        "new_version": False,
+        "source_root_table_name": "my-orders",
+        "destination_root_table_name": "myorders",
+        "table_version": 4,
+        "tables": [
+            {
+                "source_table_name": "my-orders",
+                "destination_table_name": "myorders",
+                "num_rows": 100,
+                "num_rows_rejected": 11,
+                "bookmark_metadata": [
+                    {"key": "updated_at", "min_value": "2018", "max_value": "2019"}
+                ],
+                "max_time_extracted": at,
+            },
+            {
+                "source_table_name": "items",
+                "destination_table_name": "myorders__items",
+                "num_rows": 240,
+                "num_rows_rejected": 0,
+                "bookmark_metadata": None,
+                "max_time_extracted": at,
+            },
+        ],
+    }
+
+
+def test_all_rejected_means_no_bookmarks() -> None:
+    [table] = payload(load(rows_rejected=111, tables={}), "shop")["tables"]
+    assert (table["num_rows"], table["bookmark_metadata"]) == (0, None)
