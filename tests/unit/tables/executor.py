@@ -139,7 +139,7 @@ class Executor:
         for change in made.changes:
             self._change(change)
         for write in made.writes:
-            self._write(write)
+            self._write(write, made)
         for rejection in made.rejections:
             self.rejected.append((rejection.table_name, rejection.reason, rejection.record))
         fold = self.profile.fold
@@ -219,7 +219,7 @@ class Executor:
         else:
             pytest.fail(f"unknown change {change}")
 
-    def _write(self, write: TableWrite) -> None:
+    def _write(self, write: TableWrite, made: LoadPlan) -> None:
         place = self.private if write.private else self.live
         root = write.root.relation
         rows = _rows(write.root)
@@ -259,7 +259,7 @@ class Executor:
                 old.update({name: row.get(name) for name in managed})
             written[key] = row[SEQUENCE]
         sources = ["_sdc_source_key_" + name for name in root.key]
-        gone = {tuple(row[n] for n in root.key) for row in deletes}
+        gone = {tuple(row[n] for n in root.key) for row in deletes} & set(written)
         for relation in write.stale:
             place[relation.name].rows = [
                 row
@@ -268,7 +268,12 @@ class Executor:
                     (key := tuple(row[n] for n in sources)) in written
                     and row[SEQUENCE] < written[key] + (write.tie == "last")
                 )
-                and key not in gone
+            ]
+        for relation in _subtables(made, write) if gone else ():
+            place[relation.name].rows = [
+                row
+                for row in place[relation.name].rows
+                if tuple(row[n] for n in sources) not in gone
             ]
         for name, (child, child_rows) in children.items():
             there = place[name]
@@ -277,6 +282,14 @@ class Executor:
                 if written.get(tuple(row[n] for n in sources)) == row[SEQUENCE]:
                     at[tuple(row[n] for n in child.relation.key)] = row
             there.rows = list(at.values())
+
+
+def _subtables(made: LoadPlan, write: TableWrite) -> list[Relation]:
+    assert made.after is not None
+    sets = [stage.relations for stage in made.after.stages] if write.private else []
+    sets.append(made.after.relations)
+    relations = next(s for s in sets if s[0].name == write.root.relation.name)
+    return [relation for relation in relations if relation.path]
 
 
 def _beats(row: Row, old: Row | None, tie: str) -> bool:

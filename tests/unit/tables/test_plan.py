@@ -493,6 +493,16 @@ def test_hard_delete(profile: Profile) -> None:
 
 
 @PROFILES
+def test_hard_delete_takes_children_along_that_are_else_kept(profile: Profile) -> None:
+    executor = Executor(profile)
+    options = Options(hard_delete=True, stale_children="keep")
+    send(executor, (1, {"id": 1, "l": [1, 2]}), (1, {"id": 2, "l": [2]}), options=options)
+    gone = {"id": 1, "_sdc_deleted_at": "2024-01-01T00:00:00Z"}
+    send(executor, (2, gone), (2, {"id": 2}), options=options)
+    assert rows(executor, "_sdc_source_key_id", "value", table="t__l") == [(2, 2)]
+
+
+@PROFILES
 def test_sequence_tie_last(profile: Profile) -> None:
     executor = Executor(profile)
     options = Options(sequence_tie="last")
