@@ -4,8 +4,8 @@ Nothing in treadle arms a point: no setting, flag or variable names one. A test 
 through a program of its own that calls `arm` in the supervisor; the order then travels to the
 children with their other orders (`server.py`). Unarmed, `point` is an empty function.
 
-A plan's file makes it happen once: the process that removes the file dies, so a restarted one goes
-on, and several processes that pass the same place do not all die.
+The plan is a file. The process that removes it dies, so it happens once: a restarted process goes
+on, and several that pass the same place do not all die.
 """
 
 import os
@@ -23,7 +23,7 @@ POINTS: Final = (
     "log.answer",  # about to answer those who wait
     "log.before-marks",  # what was loaded is about to be noted in the log
     "log.after-marks",
-    "log.trim",  # between two pieces of a trim
+    "log.trim",  # entries are removed, not committed
     "loader.before-load",  # planned and prepared, nothing sent
     "loader.after-load",  # committed in the destination, not noted in the store
     "loader.after-record",  # noted in the store, not yet in the log
@@ -44,13 +44,11 @@ class Plan(msgspec.Struct, frozen=True):
 
     Attributes:
         point: one of `POINTS`.
-        file: removed by the process that dies; nobody dies when it is not there.
         passes: die at this pass of a process, counted from 1.
         whole: take the whole process group along.
     """
 
     point: str
-    file: str
     passes: int = 1
     whole: bool = False
 
@@ -62,45 +60,47 @@ def _nothing(name: str) -> None:
 point: Callable[[str], None] = _nothing
 """Called as `crash.point("log.append")` at each place."""
 
-_armed: Plan | None = None
+_armed: str | None = None
 
 
-def arm(plan: Plan | None) -> None:
-    """Let this process die as planned; None lets it live.
+def arm(file: str | None) -> None:
+    """Let this process die as the plan in a file says, while there is that file.
 
-    Raises:
-        ValueError: there is no such point.
+    Args:
+        file: path; it holds a `Plan` as JSON. None lets the process live.
     """
     global _armed, point
-    if plan is not None and plan.point not in POINTS:
-        raise ValueError(f"there is no crash point {plan.point!r}")
-    _armed = plan
-    point = _nothing if plan is None else _watch(plan)
+    _armed = file
+    point = _nothing if file is None else _watch(Path(file))
 
 
-def armed() -> Plan | None:
-    """The plan of this process, to be handed to its children."""
+def armed() -> str | None:
+    """The file of this process, to be handed to its children."""
     return _armed
 
 
-def _watch(plan: Plan) -> Callable[[str], None]:
-    left = plan.passes
+def _watch(file: Path) -> Callable[[str], None]:
+    passed = 0
 
     def pass_by(name: str) -> None:
-        nonlocal left
-        if name != plan.point:
+        nonlocal passed
+        try:
+            plan = msgspec.json.decode(file.read_bytes(), type=Plan)
+        except FileNotFoundError:
+            passed = 0
             return
-        left -= 1
-        if left == 0:
-            _die(plan)
+        if name == plan.point:
+            passed += 1
+            if passed >= plan.passes:
+                _die(file, plan)
 
     return pass_by
 
 
-def _die(plan: Plan) -> None:
+def _die(file: Path, plan: Plan) -> None:
     try:
-        Path(plan.file).unlink()
-    except FileNotFoundError:
+        file.unlink()
+    except FileNotFoundError:  # another process was faster
         return
     if plan.whole:
         os.killpg(os.getpgrp(), signal.SIGKILL)

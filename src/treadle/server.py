@@ -187,7 +187,7 @@ def _orders(config: Config) -> bytes:
 
 def _obeyed(line: bytes) -> Config:
     values: dict[str, Any] = msgspec.json.decode(line)
-    crash.arm(msgspec.convert(values.pop("crash"), crash.Plan | None))
+    crash.arm(values.pop("crash"))
     return Config(**(values | {"data": Path(values["data"])}))
 
 

@@ -25,6 +25,7 @@ class TreadleServer:
         destination: URL; the embedded default when None.
         settings: further settings by name, for example {"load_age_seconds": "0.2"}.
         environment: further environment variables.
+        program: the module to serve with.
     """
 
     def __init__(
@@ -34,8 +35,10 @@ class TreadleServer:
         settings: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
         port: int = 0,
+        program: str = "treadle",
     ) -> None:
         self.data = data
+        self.program = program
         self.destination = destination
         self.settings = dict(settings or {})
         self.environment = dict(environment or {})
@@ -55,7 +58,7 @@ class TreadleServer:
 
     def start(self) -> Self:
         """Start and wait until it listens; a port once chosen is kept over restarts."""
-        command = [sys.executable, "-m", "treadle", "serve", "--data", str(self.data)]
+        command = [sys.executable, "-m", self.program, "serve", "--data", str(self.data)]
         command += ["--port", str(self.port)]
         if self.destination is not None:
             command += ["--destination", self.destination]

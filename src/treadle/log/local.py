@@ -285,7 +285,6 @@ class LocalReader:
                 removed += gone
                 if gone < TRIM_ENTRIES:
                     return removed
-                crash.point("log.trim")
                 time.sleep(TRIM_PAUSE_S)
 
     def close(self) -> None:
@@ -303,7 +302,9 @@ class LocalReader:
             place = min(position, read_end(self._connection))
             self._connection.execute(sql.MARK_TRIMMED, (place, number, table_id))
             values = (table_id, position, TRIM_ENTRIES)
-            return self._connection.execute(sql.TRIM, values).rowcount
+            gone = self._connection.execute(sql.TRIM, values).rowcount
+            crash.point("log.trim")
+            return gone
 
     def _trim_one_by_one(self, table_id: int, position: int) -> int:
         """Remove what can be removed; damaged rows that cannot stay."""

@@ -1,0 +1,77 @@
+"""`python -m tests.faults.points`: die at every crash point, with and without the other processes.
+
+A cycle is every point once, for each destination, each kind of table, and each way of dying.
+"""
+
+import argparse
+import itertools
+import sys
+from pathlib import Path
+
+from tests.faults.command import Tally, command, destinations, folder
+from tests.faults.traffic import Rig
+
+from treadle.crash import POINTS, Plan
+
+FIRST = "destination.prepare"
+"""Passed only while the source's schema is missing, in some destinations."""
+
+BEFORE = {
+    "loader.recover": "loader.after-load",
+    "log.trim": "loader.before-load",
+}
+"""Points that only a loader passes that starts anew: where the one before it dies."""
+
+
+def order() -> list[str]:
+    """Every point, those first that are passed only at the beginning."""
+    return [FIRST, *(point for point in POINTS if point != FIRST)]
+
+
+def die(rig: Rig, point: str, *, passes: int, whole: bool) -> list[str]:
+    """Die at a point, go on, and compare."""
+    before = BEFORE.get(point)
+    if before is not None and not rig.kill_at(Plan(before)):
+        return [f"nobody came to {before}"]
+    if not rig.kill_at(Plan(point, passes, whole)):
+        return [f"nobody came to {point}"]
+    if whole:
+        rig.server.process.wait()
+        rig.restart()
+    rig.pause()
+    return rig.violations()
+
+
+def walk(path: Path, destination: str | None, keyed: bool, seed: int, tally: Tally) -> None:
+    """Every point once, in both ways of dying."""
+    kind = "DuckDB" if destination is None else "PostgreSQL"
+    table = "orders" if keyed else "events"
+    settings = {"retention_days": "0"}  # so that there is something to trim
+    for whole in (False, True):
+        place = path / ("whole" if whole else "alone")
+        place.mkdir()
+        rig = Rig(place, destination, {table: keyed}, seed=seed, settings=settings)
+        with rig.running():
+            for number, point in enumerate(order()):
+                passes = 1 if point in (FIRST, *BEFORE) else 1 + number % 3
+                found = die(rig, point, passes=passes, whole=whole)
+                title = f"{kind}, {table}, {point}, {'all' if whole else 'alone'}"
+                tally.note(title, found)
+                if not whole and number % 3 == 2:
+                    rig.kill("all")  # each death makes the next pause of a child longer
+                    rig.restart()
+
+
+def run(arguments: argparse.Namespace, tally: Tally) -> None:
+    """Walk through all points as often as there are cycles."""
+    with destinations(arguments.destination) as fresh:
+        for cycle, kind, keyed in itertools.product(
+            range(arguments.cycles), arguments.destination, (True, False)
+        ):
+            with folder() as path:
+                walk(path, fresh(kind), keyed, arguments.seed + cycle, tally)
+    tally.add(points=len(POINTS))
+
+
+if __name__ == "__main__":
+    sys.exit(command("points", str(__doc__), run, cycles=1))

@@ -1,0 +1,269 @@
+"""Senders that push without pause, and the server they push to."""
+
+import contextlib
+import http.client
+import json
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from tests.faults.serve import VARIABLE
+from tests.faults.witness import RECORDS, Request, Row, Witness
+from tests.servers.treadle import Client, TreadleServer
+
+from treadle.cli.query import ask
+from treadle.crash import Plan
+from treadle.errors import OperatorFault, TreadleError
+from treadle.log.local import LocalReader
+
+IDS = 400
+"""Different keys of the keyed table: few, so that records supersede each other."""
+
+SETTLE_SECONDS_MAX = 60.0
+ANSWER_SECONDS_MAX = 30.0
+SETTINGS = {"load_age_seconds": "0.1", "load_rows": "2000"}
+"""Loads close often, so that a kill meets one."""
+
+
+class Sender(threading.Thread):
+    """Pushes to one table while the gate is open."""
+
+    def __init__(self, rig: "Rig", table: str, *, keyed: bool, seed: int) -> None:
+        super().__init__(daemon=True)
+        self._rig = rig
+        self._table = table
+        self._keyed = keyed
+        self._dice = random.Random(seed)
+        self._connection: http.client.HTTPConnection | None = None
+        self.idle = threading.Event()
+        self.end = False
+
+    def run(self) -> None:
+        while not self.end:
+            if not self._rig.gate.is_set():
+                self.idle.set()
+                self._rig.gate.wait(0.05)
+                continue
+            self.idle.clear()
+            ids = self._dice.sample(range(IDS), RECORDS) if self._keyed else None
+            self.push(self._rig.witness.request(self._table, ids))
+        self.idle.set()
+
+    def push(self, request: Request) -> None:
+        """Send until there is an answer, or once where a repetition would add rows."""
+        body = json.dumps(request.body(self._rig.client_id)).encode()
+        while not self.end:
+            request.outcome = self._once(body, request)
+            if request.outcome == "acknowledged" or not self._keyed:
+                return
+            time.sleep(0.05)
+
+    def _once(self, body: bytes, request: Request) -> Any:
+        headers = {"Authorization": f"Bearer {self._rig.token}", "Content-Type": "application/json"}
+        if self._connection is None:
+            connection = http.client.HTTPConnection(
+                "127.0.0.1", self._rig.server.port, timeout=ANSWER_SECONDS_MAX
+            )
+            try:
+                connection.connect()
+            except OSError:
+                time.sleep(0.02)
+                # Nothing was sent. What an earlier try left open stays so.
+                return "unknown" if self._keyed else "refused"
+            self._connection = connection
+        try:
+            self._connection.request("POST", "/v2/import/push", body, headers)
+            answer = self._connection.getresponse()
+            said = answer.read()
+        except TimeoutError:
+            self._rig.notes.append(f"no answer within {ANSWER_SECONDS_MAX:.0f} s")
+            self._connection = None
+            return "unknown"
+        except (OSError, http.client.HTTPException):
+            self._connection.close()
+            self._connection = None
+            return "unknown"
+        if answer.status == 201:
+            request.receipt = answer.headers.get("Treadle-Receipt")
+            return "acknowledged"
+        if answer.status != 503 or answer.headers.get("Retry-After") is None:
+            self._rig.notes.append(f"answer {answer.status}: {said[:200]!r}")
+        # A keyed request may have been taken at an earlier try.
+        return "unknown" if self._keyed else "refused"
+
+
+class Rig:
+    """A server, what it loads into, and who pushes to it.
+
+    Args:
+        folder: for the server's data.
+        destination: URL; None for the embedded default.
+        tables: name -> whether it has a key.
+        settings: further ones of the server.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        destination: str | None,
+        tables: Mapping[str, bool],
+        *,
+        seed: int,
+        senders: int = 2,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self.plan = folder / "plan"
+        environment = {
+            "PYTHONPATH": os.fspath(Path(__file__).parents[2]),
+            VARIABLE: os.fspath(self.plan),
+        }
+        self.server = TreadleServer(
+            folder / "data",
+            destination,
+            {**SETTINGS, **(settings or {})},
+            environment,
+            program="tests.faults.serve",
+        )
+        self.destination_url = destination or f"duckdb://{folder / 'data' / 'warehouse.duckdb'}"
+        self.tables = dict(tables)
+        self.witness = Witness()
+        self.gate = threading.Event()
+        self.notes: list[str] = []
+        """What nobody expected, for the report."""
+        self.client_id = 0
+        self.token = ""
+        self._senders = [
+            Sender(self, table, keyed=keyed, seed=seed * 1000 + number)
+            for table, keyed in tables.items()
+            for number in range(senders)
+        ]
+        self._reader: LocalReader | None = None
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator["Rig"]:
+        """The server with a source; the senders wait at the gate."""
+        with self.server:
+            client = Client(self.server, *self.server.account())
+            self.client_id = client.client_id
+            _, self.token = client.create_source("web")
+            client.http.close()
+            for sender in self._senders:
+                sender.start()
+            try:
+                yield self
+            finally:
+                self.gate.clear()
+                for sender in self._senders:
+                    sender.end = True
+                for sender in self._senders:
+                    sender.join()
+                if self._reader is not None:
+                    self._reader.close()
+
+    def pause(self) -> None:
+        """Close the gate and wait until every sender has its answer."""
+        self.gate.clear()
+        deadline = time.monotonic() + SETTLE_SECONDS_MAX
+        for sender in self._senders:
+            if not sender.idle.wait(max(0.0, deadline - time.monotonic())):
+                self.notes.append("a sender got no answer after the server was there again")
+
+    def restart(self) -> None:
+        """Start the server again after it was killed."""
+        if self.server.process.stdout is not None:
+            self.server.process.stdout.close()
+        self.server.start()
+
+    def alive(self) -> bool:
+        """Whether the supervisor runs."""
+        return self.server.process.poll() is None
+
+    def children(self) -> dict[str, int]:
+        """Process ids by role ("worker", "loader"), of those that run."""
+        pid = self.server.process.pid
+        found: dict[str, int] = {}
+        with contextlib.suppress(OSError):
+            for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+                words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+                if b"treadle.server" in words:
+                    found[words[words.index(b"treadle.server") + 1].decode()] = int(child)
+        return found
+
+    def kill(self, victim: str) -> bool:
+        """kill -9 of one process or all; returns whether the server has to be started again."""
+        if victim == "all":
+            self.server.kill()
+        elif victim == "supervisor":
+            self.server.process.kill()
+            self.server.process.wait()
+        else:
+            child = self.children().get(victim)
+            if child is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+            return False
+        return True
+
+    def kill_at(self, plan: Plan, seconds: float = 20.0) -> bool:
+        """Push until a process died at a point; returns whether one did."""
+        deadline = time.monotonic() + seconds
+        ready = self.plan.with_suffix(".new")
+        ready.write_bytes(msgspec.json.encode(plan))
+        ready.replace(self.plan)
+        self.gate.set()
+        while self.plan.exists() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        died = not self.plan.exists()
+        self.plan.unlink(missing_ok=True)
+        return died
+
+    def settle(self) -> list[str]:
+        """Wait until nothing waits in the log; says what does when it takes too long."""
+        deadline = time.monotonic() + SETTLE_SECONDS_MAX
+        waiting = ["the log cannot be read"]
+        while time.monotonic() < deadline:
+            with contextlib.suppress(TreadleError):
+                if self._reader is None:
+                    self._reader = LocalReader(self.server.data / "log.sqlite")
+                waiting = [
+                    f"stuck: {one.entries} entries of {one.table_name} wait"
+                    for one in self._reader.backlog()
+                ]
+                if not waiting:
+                    return []
+            time.sleep(0.05)
+        return waiting
+
+    def rows(self, table: str) -> list[Row]:
+        """What the destination holds; nothing where the table was never made."""
+        try:
+            found = ask(
+                self.destination_url,
+                f'select id, _sdc_sequence, request, note from "web"."{table}"',
+            )
+        except OperatorFault as error:
+            if "does not exist" in str(error):
+                return []
+            raise
+        return [Row(*row) for row in found.rows]
+
+    def violations(self) -> list[str]:
+        """What is wrong now, with all senders idle."""
+        found = self.settle()
+        for table in self.tables:
+            found += self.witness.violations(table, self.rows(table))
+        with contextlib.suppress(OperatorFault):
+            rejected = ask(self.destination_url, 'select count(*) from "web"."_sdc_rejected"').rows[
+                0
+            ][0]
+            if rejected:
+                found.append(f"rejected: {rejected} records")
+        found += self.notes
+        self.notes = []
+        return found
