@@ -27,6 +27,7 @@ import msgspec
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from starlette.types import ASGIApp
 
 from treadle import crash
 from treadle.config import Config
@@ -35,7 +36,7 @@ from treadle.control.settings import Settings
 from treadle.destinations.registry import open_url
 from treadle.errors import OperatorFault, TreadleError
 from treadle.guide import guide
-from treadle.ingest.app import Ingest
+from treadle.ingest.app import Front, Ingest
 from treadle.loader.due import Trigger
 from treadle.loader.run import Loader
 from treadle.log.local import LocalAppender, LocalReader
@@ -258,10 +259,10 @@ def _worker(config: Config, descriptor: int) -> None:
     store.close()
 
 
-def worker_app(config: Config, store: Store, ready: Callable[[], None]) -> Starlette:
+def worker_app(config: Config, store: Store, ready: Callable[[], None]) -> ASGIApp:
     """Everything one worker answers; calls `ready` once it does."""
     log = LocalAppender(config.log_path)
-    ingest = Ingest(store, log)
+    ingest = Ingest(store, log, open_reader=lambda: LocalReader(config.log_path))
     control = control_app(
         store, Settings(config.surface, config.token_list), changed=ingest.directory.forget
     )
@@ -278,7 +279,7 @@ def worker_app(config: Config, store: Store, ready: Callable[[], None]) -> Starl
 
     app = Starlette(routes=[*ingest.routes, Mount("/", app=control)], lifespan=lifespan)
     app.router.redirect_slashes = False
-    return app
+    return Front(ingest, app)
 
 
 def loader_of(config: Config, store: Store) -> Loader:
