@@ -57,7 +57,7 @@ def walk(path: Path, destination: str | None, keyed: bool, seed: int, tally: Tal
                 found = die(rig, point, passes=passes, whole=whole)
                 title = f"{kind}, {table}, {point}, {'all' if whole else 'alone'}"
                 tally.note(title, found)
-                if not whole and number % 3 == 2:
+                if not whole and (number % 2 or point in BEFORE):
                     rig.kill("all")  # each death makes the next pause of a child longer
                     rig.restart()
 

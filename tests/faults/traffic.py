@@ -119,8 +119,9 @@ class Rig:
         settings: Mapping[str, str] | None = None,
     ) -> None:
         self.plan = folder / "plan"
+        here = Path(__file__).parents[2]
         environment = {
-            "PYTHONPATH": os.fspath(Path(__file__).parents[2]),
+            "PYTHONPATH": f"{here}{os.pathsep}{here / 'src'}",
             VARIABLE: os.fspath(self.plan),
         }
         self.server = TreadleServer(
