@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 TESTS_AT_ONCE ?= 2
 
-.PHONY: run test quick lint types docs lock clean
+.PHONY: run test quick lint types docs lock clean bench bench-full
 
 run: $(VENV)/run.stamp ## Install into $(VENV) and start the server on the embedded defaults
 	$(BIN)/treadle serve $(ARGS)
@@ -25,6 +25,12 @@ types: $(VENV)/lint.stamp ## mypy, strict, on source and tests
 
 docs: $(VENV)/test.stamp ## What README and the reference pages show, run and compared
 	$(BIN)/python -m pytest tests/acceptance/test_readme.py tests/unit/cli/test_reference.py $(ARGS)
+
+bench: $(VENV)/test.stamp ## Measure treadle, other loaders and the limits, short form
+	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-full: $(VENV)/test.stamp ## The same with a million records and five runs: some hours
+	$(BIN)/python -m benchmarks --full $(ARGS)
 
 lock: ## Write constraints.txt anew from the newest versions pyproject.toml allows
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock

@@ -1,0 +1,1 @@
+"""Measures treadle beside other loaders and beside what the machine can do; `make bench`."""

@@ -1,0 +1,232 @@
+"""`python -m benchmarks [--full] [--only W1,W7] [--runs N] [--records N] [--out FOLDER]`."""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from tests.servers.postgres import PostgresServer
+
+from benchmarks import answers, limits, report, stages, workloads
+from benchmarks.contender import Contender, Missing, Place, Wrong
+from benchmarks.model import Model
+from benchmarks.ours import Treadle
+from benchmarks.peers import peers
+
+POSTGRES = {"fsync": "on", "synchronous_commit": "on", "shared_buffers": "1GB"}
+"""Settings of the PostgreSQL that everybody loads into; more room for its log keeps checkpoints,
+which would hit one contender and not another, out of a run."""
+POSTGRES_LOG = {"max_wal_size": "8GB", "checkpoint_timeout": "30min"}
+SHOWN = (*POSTGRES, *POSTGRES_LOG, "full_page_writes", "work_mem", "wal_level")
+
+SHORT = {"W1": 500_000, "W2": 500_000, "W3": 200_000, "W4": 200_000, "W5": 300_000, "W6": 20_000}
+FULL = {**dict.fromkeys(("W1", "W2", "W3", "W4", "W5", "W6"), 1_000_000), "W5": 999_999}
+PEERS_SHORT = 20_000
+"""Records that a peer gets in the short form; what it costs to start is measured and taken off."""
+DEFAULTS = ("default", "arrow", "datasette")
+"""Contenders that run in W1 and W2 only, which is where the targets speak of them."""
+
+
+def main() -> int:
+    asked = _asked()
+    began = time.monotonic()
+    results: dict[str, Any] = {
+        "began": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": report.machine(),
+        "runs": asked.runs,
+        "full": asked.full,
+        "versions": {},
+        "missing": {},
+        "loads": {},
+        "answers": {},
+    }
+    with PostgresServer(settings={**POSTGRES, **POSTGRES_LOG}) as server:
+        results["postgres"] = _settings(server)
+        print(report.heading(results), flush=True)
+        contenders = list(_present(results, asked.peers))
+        for run in range(asked.runs):
+            for name in asked.only:
+                if name in workloads.LOADS:
+                    _load(name, asked, contenders, server, results)
+                else:
+                    _answer(name, asked, server, results)
+            print(
+                f"run {run + 1} of {asked.runs} done, {time.monotonic() - began:.0f} s", flush=True
+            )
+            report.write(results, asked.out)
+        if "stages" in asked.only:
+            _stages(server, results)
+    results["seconds"] = round(time.monotonic() - began)
+    report.write(results, asked.out)
+    print((asked.out / "results.md").read_text())
+    return 0
+
+
+def _asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--full", action="store_true", help="a million records, five runs")
+    parser.add_argument("--only", default="W1,W2,W3,W4,W5,W6,acceptance,W7,W8,disk,stages")
+    parser.add_argument("--runs", type=int)
+    parser.add_argument("--records", type=int, help="of each load, instead of the form's")
+    parser.add_argument("--no-peers", dest="peers", action="store_false")
+    parser.add_argument("--out", type=Path, default=Path("build/benchmarks"))
+    asked = parser.parse_args()
+    asked.only = asked.only.split(",")
+    if asked.runs is None:
+        asked.runs = 5 if asked.full else 1
+    return asked
+
+
+def _present(results: dict[str, Any], with_peers: bool) -> Iterator[Contender]:
+    """The contenders that can take part; the others are noted with the reason."""
+    everyone: list[Any] = [Treadle("postgres"), Treadle("duckdb")]
+    everyone += [limits.PostgresLimit(), limits.DuckDBLimit()]
+    everyone += peers() if with_peers else []
+    for contender in everyone:
+        try:
+            results["versions"][contender.name] = contender.ready()
+        except (Missing, OSError) as error:
+            results["missing"][contender.name] = str(error)
+            print(f"{contender.name} cannot take part: {error}", flush=True)
+        else:
+            yield contender
+
+
+def _load(
+    name: str,
+    asked: argparse.Namespace,
+    contenders: list[Contender],
+    server: PostgresServer,
+    results: dict[str, Any],
+) -> None:
+    """One workload with every contender, one after the other."""
+    made: dict[int, tuple[workloads.Workload, Model]] = {}
+    for contender in contenders:
+        if name not in ("W1", "W2") and any(word in contender.name for word in DEFAULTS):
+            continue
+        count = asked.records or (FULL if asked.full else SHORT)[name]
+        if contender.share < 1:
+            count = min(count, int(count * contender.share) if asked.full else PEERS_SHORT)
+        if count not in made:
+            workload = workloads.LOADS[name](count)
+            made[count] = workload, Model(workload)
+        workload, model = made[count]
+        entry = (
+            results["loads"]
+            .setdefault(name, {})
+            .setdefault(
+                contender.name,
+                {
+                    "title": workload.title,
+                    "records": workload.records,
+                    "rates": [],
+                    "faults": [],
+                    "figures": [],
+                    "database": contender.database,
+                },
+            )
+        )
+        with _place(server) as place:
+            try:
+                run = contender.run(workload, place)
+                faults = model.faults(run.found) if run.found is not None else []
+            except Wrong as error:
+                entry["faults"].append(str(error))
+                print(f"{name}  {contender.name:34} {error}", flush=True)
+                continue
+            finally:
+                _drop(server, place)
+            rate = workload.records / run.seconds
+            entry["figures"].append(run.figures)
+            if faults:
+                entry["faults"].append("; ".join(faults))
+                entry.setdefault("rates of wrong tables", []).append(rate)
+            else:
+                entry["rates"].append(rate)
+            said = "; ".join(faults) or f"{rate:10,.0f} records/s"
+            print(f"{name}  {contender.name:34} {said}", flush=True)
+
+
+def _answer(
+    name: str, asked: argparse.Namespace, server: PostgresServer, results: dict[str, Any]
+) -> None:
+    """What is measured at the HTTP side or at the disk."""
+    size = 4 if asked.full else 1
+    with _place(server) as place:
+        if name == "acceptance":
+            found = answers.acceptance(place, 250_000 * size)
+        elif name == "W7":
+            found = answers.w7(place, 20_000 * size)
+        elif name == "W8":
+            found = answers.w8(place, 15.0 * size)
+        elif name == "disk":
+            alone, grouped = limits.sqlite_rate(place.folder)
+            found = {
+                "fdatasync a second": limits.fdatasync_rate(place.folder),
+                "SQLite commits a second": alone,
+                "SQLite rows a second in groups of 64": grouped,
+            }
+        else:
+            return
+        _drop(server, place)
+    results["answers"].setdefault(name, []).append(found)
+    print(f"{name}  {report.short(found)}", flush=True)
+
+
+def _stages(server: PostgresServer, results: dict[str, Any]) -> None:
+    found = {}
+    for name in ("W1", "W2", "W3", "W4", "W5", "W6"):
+        workload = workloads.LOADS[name](20_000 if name == "W6" else 200_000)
+        found[f"{name} PostgreSQL"] = stages.measure(workload, server.create_database())
+        with tempfile.TemporaryDirectory(prefix="treadle-bench-") as folder:
+            found[f"{name} DuckDB"] = stages.measure(workload, f"duckdb://{folder}/data.duckdb")
+    results["stages"] = found
+
+
+class _place:  # noqa: N801 - reads as a function
+    """A folder and a database; `with _place(server) as place`."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._server = server
+
+    def __enter__(self) -> Place:
+        self._folder = tempfile.TemporaryDirectory(prefix="treadle-bench-")
+        self._made: list[str] = []
+        return Place(Path(self._folder.name), self._make(), self._make)
+
+    def _make(self) -> str:
+        self._made.append(self._server.create_database())
+        return self._made[-1]
+
+    def __exit__(self, *exc: object) -> None:
+        for url in self._made:
+            self._server.drop_database(url)
+        self._folder.cleanup()
+
+
+def _drop(server: PostgresServer, place: Place) -> None:
+    """Begin the next run with nothing left to write from this one."""
+    del place
+    with closing(psycopg.connect(server.url(), autocommit=True)) as connection:
+        connection.execute("CHECKPOINT")
+    os.sync()
+
+
+def _settings(server: PostgresServer) -> dict[str, str]:
+    with closing(psycopg.connect(server.url(), autocommit=True)) as connection:
+        found = {}
+        for name in ("server_version", *SHOWN):
+            row = connection.execute("SELECT current_setting(%s)", [name]).fetchone()
+            found[name] = str(row[0]) if row else ""
+        return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

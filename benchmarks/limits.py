@@ -1,0 +1,238 @@
+"""What the machine and the databases can do at most, measured in the same run."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg
+from tests.servers.postgres import free_port, wheel_binaries
+
+from benchmarks.contender import Place, Run, Wrong, in_duckdb, in_postgres
+from benchmarks.sender import request, send, send_many
+from benchmarks.workloads import Workload
+
+COLUMNS = {
+    "id": "bigint",
+    "name": "text",
+    "email": "text",
+    "amount": "double precision",
+    "quantity": "bigint",
+    "active": "boolean",
+    "created_at": "timestamp with time zone",
+    "note": "text",
+    "_sdc_batched_at": "timestamp with time zone",
+    "_sdc_received_at": "timestamp with time zone",
+    "_sdc_sequence": "bigint",
+    "_sdc_table_version": "bigint",
+}
+"""The columns of treadle's table: the limit writes the same rows."""
+
+MOMENT = "2024-06-01 12:00:00+00"
+_PLAIN = ("W1", "W2", "W5")
+
+
+def parts(workload: Workload) -> list[list[tuple[int, dict[str, Any]]]]:
+    """The records in parts with no key twice, as one statement can take them; later ones win."""
+    latest: dict[int, tuple[int, dict[str, Any]]] = {}
+    found = []
+    for _, sequence, record in workload.messages():
+        if workload.name == "W2" and record["id"] in latest:
+            found.append(list(latest.values()))
+            latest = {}
+        latest[record["id"]] = sequence, record
+    return [*found, list(latest.values())]
+
+
+class PostgresLimit:
+    """COPY into an unlogged table and one INSERT ... ON CONFLICT, by psql, of ready-made rows."""
+
+    name = "limit: COPY and merge"
+    database = "postgres"
+    share = 1.0
+
+    def ready(self) -> str:
+        done = subprocess.run([str(self._psql()), "--version"], capture_output=True, check=True)
+        return done.stdout.decode().split()[-1]
+
+    @staticmethod
+    def _psql() -> Path:
+        return wheel_binaries() / "psql"
+
+    def run(self, workload: Workload, place: Place) -> Run:
+        if workload.name not in _PLAIN:
+            raise Wrong("only for W1, W2 and W5")
+        names = ", ".join(COLUMNS)
+        listed = ", ".join(f"{name} {type_}" for name, type_ in COLUMNS.items())
+        with psycopg.connect(place.postgres, autocommit=True) as connection:
+            connection.execute("CREATE SCHEMA bench")
+            connection.execute(f"CREATE TABLE bench.orders ({listed}, PRIMARY KEY (id))".encode())
+        script = []
+        for number, rows in enumerate(parts(workload)):
+            path = place.folder / f"rows{number}.bin"
+            self._write(place, rows, path, listed)
+            stage = f"bench.stage{number}"
+            assigned = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name != "id")
+            script += [
+                "BEGIN;",
+                f"CREATE UNLOGGED TABLE {stage} ({listed});",
+                f"\\copy {stage} from '{path}' (format binary)",
+                (
+                    f"INSERT INTO bench.orders AS t ({names}) SELECT {names} FROM {stage}"
+                    f" ON CONFLICT (id) DO UPDATE SET {assigned}"
+                    " WHERE excluded._sdc_sequence > t._sdc_sequence;"
+                ),
+                f"DROP TABLE {stage};",
+                "COMMIT;",
+            ]
+        began = time.perf_counter()
+        done = subprocess.run(
+            [str(self._psql()), "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", place.postgres],
+            input="\n".join(script),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        seconds = time.perf_counter() - began
+        if done.returncode:
+            raise Wrong(done.stderr.strip()[:300])
+        return Run(seconds, in_postgres(place.postgres, "bench", ["orders"]))
+
+    @staticmethod
+    def _write(
+        place: Place, rows: Sequence[tuple[int, dict[str, Any]]], path: Path, listed: str
+    ) -> None:
+        """Rows in COPY's binary form, the quickest to read, written by the server itself."""
+        with psycopg.connect(place.another(), autocommit=True) as connection:
+            connection.execute(f"CREATE UNLOGGED TABLE made ({listed})".encode())
+            with connection.cursor().copy("COPY made FROM STDIN") as copy:
+                for sequence, record in rows:
+                    copy.write_row((*record.values(), MOMENT, MOMENT, sequence, 0))
+            with (
+                path.open("wb") as file,
+                connection.cursor().copy("COPY made TO STDOUT (FORMAT binary)") as copy,
+            ):
+                for piece in copy:
+                    file.write(piece)
+
+
+class DuckDBLimit:
+    """read_json into a table, then delete and insert by key, in one transaction."""
+
+    name = "limit: read_json and delete+insert"
+    database = "duckdb"
+    share = 1.0
+
+    def ready(self) -> str:
+        return str(duckdb.__version__)
+
+    def run(self, workload: Workload, place: Place) -> Run:
+        if workload.name not in _PLAIN:
+            raise Wrong("only for W1, W2 and W5")
+        listed = ", ".join(f"{name} {type_}" for name, type_ in COLUMNS.items())
+        sent = {n: t for n, t in COLUMNS.items() if not n.startswith("_sdc")}
+        described = ", ".join(f"{name}: '{type_}'" for name, type_ in sent.items())
+        every = parts(workload)
+        for number, rows in enumerate(every):
+            one = Workload(
+                "",
+                "",
+                len(rows),
+                lambda rows=rows: (("orders", s, r) for s, r in rows),  # type: ignore[misc]
+                lambda: iter(()),
+            )
+            with (place.folder / f"rows{number}.json").open("wb") as file:
+                file.writelines(line + b"\n" for _, line in one.lines())
+        began = time.perf_counter()
+        with closing(duckdb.connect(str(place.duckdb))) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("CREATE SCHEMA bench")
+            connection.execute(f"CREATE TABLE bench.orders ({listed})")
+            for number in range(len(every)):
+                path = place.folder / f"rows{number}.json"
+                connection.execute("BEGIN")
+                connection.execute(
+                    f"CREATE TEMP TABLE stage AS SELECT *, '{MOMENT}'::timestamptz AS a,"
+                    f" '{MOMENT}'::timestamptz AS b, {number}::bigint AS c, 0::bigint AS d"
+                    f" FROM read_json('{path}', format = 'newline_delimited',"
+                    f" columns = {{{described}}})"
+                )
+                connection.execute("DELETE FROM bench.orders t USING stage s WHERE t.id = s.id")
+                connection.execute("INSERT INTO bench.orders SELECT * FROM stage")
+                connection.execute("COMMIT")
+                connection.execute("DROP TABLE stage")
+        seconds = time.perf_counter() - began
+        return Run(seconds, in_duckdb(place.duckdb, "bench", ["orders"]))
+
+
+class Bare:
+    """The bare ASGI endpoint, in a process of its own; `with Bare() as port`."""
+
+    def __enter__(self) -> int:
+        port = free_port()
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("bare.py")), str(port)]
+        )
+        for _ in range(200):
+            try:
+                send(port, [request("/", "", port, b"[]")], 1)
+            except OSError:
+                time.sleep(0.05)
+            else:
+                return port
+        raise RuntimeError("the bare endpoint did not start")
+
+    def __exit__(self, *exc: object) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+def bare_batches(bodies: Sequence[bytes], connections: int) -> tuple[float, float]:
+    """Seconds that the bare endpoint and its sender take for large bodies: wall, client's CPU."""
+    with Bare() as port:
+        sent = send(port, [request("/", "x" * 67, port, body) for body in bodies], connections)
+    return sent.seconds, sent.client
+
+
+def bare_singles(bodies: Sequence[bytes], connections: int) -> Any:
+    """What the bare endpoint does with small bodies."""
+    with Bare() as port:
+        return send_many(port, [request("/", "x" * 67, port, body) for body in bodies], connections)
+
+
+def fdatasync_rate(folder: Path, seconds: float = 1.0) -> float:
+    """fdatasyncs a second after appends of 4 KiB."""
+    descriptor = os.open(folder / "sync", os.O_CREAT | os.O_WRONLY)
+    try:
+        count, began = 0, time.perf_counter()
+        while time.perf_counter() - began < seconds:
+            os.write(descriptor, b"x" * 4096)
+            os.fdatasync(descriptor)
+            count += 1
+        return count / (time.perf_counter() - began)
+    finally:
+        os.close(descriptor)
+
+
+def sqlite_rate(folder: Path, group: int = 64, seconds: float = 1.0) -> tuple[float, float]:
+    """(durable commits of one small row a second, rows a second in groups)."""
+    with closing(sqlite3.connect(folder / "group.sqlite", isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("CREATE TABLE t (position INTEGER PRIMARY KEY, data BLOB)")
+        rates = []
+        for size in (1, group):
+            count, began = 0, time.perf_counter()
+            while time.perf_counter() - began < seconds:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany("INSERT INTO t (data) VALUES (?)", [(b"x" * 200,)] * size)
+                connection.execute("COMMIT")
+                count += size
+            rates.append(count / (time.perf_counter() - began))
+        return rates[0], rates[1]

@@ -1,0 +1,98 @@
+"""treadle as a contender: real processes, default settings, an empty data folder."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from tests.servers.treadle import Client, TreadleServer
+
+from benchmarks.contender import Place, Run, in_duckdb, in_postgres, tables
+from benchmarks.sender import request, send
+from benchmarks.workloads import CLIENT, Workload
+from treadle.log.local import LocalReader
+
+CONNECTIONS = 4
+LOOK = 0.02
+
+
+class Treadle:
+    """treadle into one kind of database."""
+
+    share = 1.0
+
+    def __init__(self, database: str, settings: dict[str, str] | None = None) -> None:
+        self.name = "treadle" if database == "postgres" else "treadle (DuckDB)"
+        self.database = database
+        self._settings = settings or {}
+
+    def ready(self) -> str:
+        from importlib.metadata import version
+
+        return version("treadle")
+
+    def run(self, workload: Workload, place: Place) -> Run:
+        with started(place, self.database, self._settings) as server:
+            port, source, token, client = begin(server)
+            requests = [
+                request(workload.path, token, port, body)
+                for body in with_client(workload.requests, client)
+            ]
+            log = LocalReader(server.data / "log.sqlite")
+            began = time.perf_counter()
+            sent = send(port, requests, CONNECTIONS)
+            while log.backlog():
+                time.sleep(LOOK)
+            seconds = time.perf_counter() - began
+            log.close()
+            figures = {
+                "accepted a second": workload.records / sent.seconds,
+                "sender us a record": sent.client / workload.records * 1e6,
+                **usage(server),
+            }
+        schema = schema_of(source)
+        if self.database == "postgres":
+            found = in_postgres(place.postgres, schema, tables(workload))
+        else:
+            found = in_duckdb(place.duckdb, schema, tables(workload))
+        return Run(seconds, found, figures)
+
+
+def started(place: Place, database: str, settings: dict[str, str] | None = None) -> TreadleServer:
+    """A server that is about to start on a fresh data folder."""
+    url = place.postgres if database == "postgres" else f"duckdb://{place.duckdb}"
+    return TreadleServer(place.folder / "treadle", url, settings)
+
+
+def begin(server: TreadleServer) -> tuple[int, str, str, int]:
+    """Port, name of a new source, its token, the client id."""
+    client_id, account = server.account()
+    client = Client(server, client_id, account)
+    _, token = client.create_source("bench")
+    return server.port, "bench", token, client_id
+
+
+def schema_of(source: str) -> str:
+    return source
+
+
+def with_client(bodies: list[bytes], client: int) -> list[bytes]:
+    """Bodies with the client id in its place."""
+    mark, there = f'"{CLIENT}"'.encode(), str(client).encode()
+    return [body.replace(mark, there) for body in bodies]
+
+
+def usage(server: TreadleServer) -> dict[str, Any]:
+    """Peak memory and processor seconds of each process."""
+    found: dict[str, Any] = {}
+    for name, pid in server.processes().items():
+        status = Path(f"/proc/{pid}/status").read_text()
+        peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+        found[f"{name} MB"] = round(int(peak.split()[1]) / 1024)
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        found[f"{name} cpu"] = (int(fields[11]) + int(fields[12])) / 100
+    return found
+
+
+def fresh(url: str) -> psycopg.Connection[tuple[Any, ...]]:
+    return psycopg.connect(url, autocommit=True)

@@ -1,0 +1,232 @@
+"""Results as a table, a JSON file and a plot."""
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+DATABASES = {"postgres": "PostgreSQL", "duckdb": "DuckDB", "sqlite": "SQLite"}
+
+
+def machine() -> dict[str, str]:
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    total = next(
+        line.split()[1]
+        for line in Path("/proc/meminfo").read_text().splitlines()
+        if line.startswith("MemTotal")
+    )
+    return {
+        "processor": f"{os.cpu_count()} x {model}",
+        "memory": f"{int(total) / 1024**2:.0f} GB",
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load average at the start": f"{os.getloadavg()[0]:.2f}",
+    }
+
+
+def heading(results: dict[str, Any]) -> str:
+    parts = [f"{name} {value}" for name, value in results["machine"].items()]
+    settings = ", ".join(f"{name}={value}" for name, value in results["postgres"].items())
+    return f"{results['began']}; {'; '.join(parts)}\nPostgreSQL: {settings}"
+
+
+def short(found: dict[str, Any]) -> str:
+    said = []
+    for name, value in found.items():
+        if isinstance(value, dict):
+            said.append(f"[{name}: {short(value)}]")
+        else:
+            said.append(f"{name} {_number(value)}")
+    return ", ".join(said)
+
+
+def _number(value: Any) -> str:
+    if not isinstance(value, float | int):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+
+def _spread(rates: list[float]) -> str:
+    if len(rates) < 2:
+        return ""
+    return f" ({min(rates):,.0f} to {max(rates):,.0f})"
+
+
+def _loads(results: dict[str, Any]) -> Iterator[str]:
+    for workload, entries in results["loads"].items():
+        title = next(iter(entries.values()))["title"]
+        for database in ("postgres", "duckdb", "sqlite"):
+            some = {n: e for n, e in entries.items() if e["database"] == database}
+            if not some:
+                continue
+            ours = next(
+                (
+                    median(e["rates"])
+                    for n, e in some.items()
+                    if n.startswith("treadle") and e["rates"]
+                ),
+                None,
+            )
+            if ours is None:
+                ours = next(
+                    (
+                        median(e["rates"])
+                        for n, e in entries.items()
+                        if n == "treadle" and e["rates"]
+                    ),
+                    None,
+                )
+            yield ""
+            yield f"**{workload}** {title}, into {DATABASES[database]}"
+            yield ""
+            yield "| | records | records a second | treadle does | peak MB (worker, loader) |"
+            yield "|---|---:|---:|---:|---:|"
+            for name, entry in some.items():
+                yield _row(name, entry, ours)
+
+
+def _row(name: str, entry: dict[str, Any], ours: float | None) -> str:
+    records = f"{entry['records']:,}"
+    if not entry["rates"]:
+        why = entry["faults"][0] if entry["faults"] else "not run"
+        return f"| {name} | {records} | wrong: {why} | | |"
+    middle = median(entry["rates"])
+    ratio = "" if ours is None or name.startswith("treadle") else _ratio(ours, middle, name)
+    memory = ""
+    if name.startswith("treadle"):
+        peaks = [
+            max(figures.get(kind, 0) for figures in entry["figures"])
+            for kind in ("worker 1 MB", "loader MB")
+        ]
+        memory = f"{peaks[0]}, {peaks[1]}"
+    wrong = f"; wrong in {len(entry['faults'])} runs" if entry["faults"] else ""
+    rates = f"{middle:,.0f}{_spread(entry['rates'])}{wrong}"
+    return f"| {name} | {records} | {rates} | {ratio} | {memory} |"
+
+
+def _ratio(ours: float, theirs: float, name: str) -> str:
+    if name.startswith("limit"):
+        return f"{ours / theirs:.0%} of it"
+    return f"{ours / theirs:.1f} x"
+
+
+def _median(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in entries[0].items():
+        if isinstance(value, dict):
+            found[name] = _median([entry[name] for entry in entries])
+        elif isinstance(value, float | int):
+            found[name] = median(entry[name] for entry in entries)
+    return found
+
+
+def _answers(results: dict[str, Any]) -> Iterator[str]:
+    for name, entries in results["answers"].items():
+        yield ""
+        yield f"**{name}**"
+        yield ""
+        yield from _listed(_median(entries))
+
+
+def _listed(found: dict[str, Any]) -> Iterator[str]:
+    for name, value in found.items():
+        if isinstance(value, dict):
+            yield f"- {name} connections: " + ", ".join(
+                f"{key} {_number(each)}" for key, each in value.items()
+            )
+        else:
+            yield f"- {name}: {_number(value)}"
+
+
+def _stages(results: dict[str, Any]) -> Iterator[str]:
+    found = results.get("stages")
+    if not found:
+        return
+    columns = list(found)
+    yield ""
+    yield "Processor time by stage, microseconds a record:"
+    yield ""
+    yield "| stage | " + " | ".join(columns) + " |"
+    yield "|---|" + "---:|" * len(columns)
+    for stage in found[columns[0]]:
+        yield f"| {stage} | " + " | ".join(f"{found[c].get(stage, 0):.2f}" for c in columns) + " |"
+
+
+def table(results: dict[str, Any]) -> str:
+    form = "full" if results["full"] else "short"
+    lines = [
+        (
+            f"Written by `python -m benchmarks`, {form} form, {results['runs']} runs, "
+            f"{results['began']}."
+        ),
+        "",
+        *(f"- {name}: {value}" for name, value in results["machine"].items()),
+        "- PostgreSQL: " + ", ".join(f"{n} = {v}" for n, v in results["postgres"].items()),
+        "- versions: " + ", ".join(f"{n} {v}" for n, v in results["versions"].items()),
+        *(f"- cannot take part: {name}: {why}" for name, why in results["missing"].items()),
+        *_loads(results),
+        *_answers(results),
+        *_stages(results),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+# --- the plot -------------------------------------------------------------------------------------
+
+
+def plot(results: dict[str, Any]) -> str:
+    """Bars of records a second, an SVG text."""
+    bars: list[tuple[str, str, float | None]] = []
+    for workload, entries in results["loads"].items():
+        for name, entry in entries.items():
+            bars.append((workload, name, median(entry["rates"]) if entry["rates"] else None))
+    most = max((rate for _, _, rate in bars if rate), default=1.0)
+    row, left, width = 16, 300, 900
+    parts = []
+    y = 24
+    before = ""
+    for workload, name, rate in bars:
+        if workload != before:
+            y += 12
+            parts.append(f'<text x="6" y="{y + 11}" font-weight="bold">{workload}</text>')
+            before = workload
+        colour = "#2b7a78" if name.startswith("treadle") else "#b0b8bf"
+        colour = "#e0c080" if name.startswith("limit") else colour
+        length = (width - left - 110) * (rate or 0) / most
+        said = f"{rate:,.0f}" if rate else "wrong"
+        parts += [
+            f'<text x="{left - 6}" y="{y + 11}" text-anchor="end">{escape(name)}</text>',
+            f'<rect x="{left}" y="{y + 2}" width="{length:.1f}" height="11" fill="{colour}"/>',
+            f'<text x="{left + length + 5:.1f}" y="{y + 11}">{said}</text>',
+        ]
+        y += row
+    style = "font-family:sans-serif;font-size:11px"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{y + 12}"'
+        f' style="{style}">'
+        '<rect width="100%" height="100%" fill="white"/>'
+        '<text x="6" y="16">Records a second, median of the runs</text>'
+        + "".join(parts)
+        + "</svg>\n"
+    )
+
+
+def write(results: dict[str, Any], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(results, indent=1))
+    (folder / "results.md").write_text(table(results))
+    (folder / "results.svg").write_text(plot(results))
