@@ -57,7 +57,7 @@ def run(config: Config, arguments: Arguments) -> int:
     push = PushConfig.read(given(arguments, PUSH_SETTINGS))
     target = find_target(config, push)
     form = Form(target.client_id, arguments.table, tuple(arguments.key))
-    with _opened(arguments.file) as stream:
+    with opened_file(arguments.file) as stream:
         bookmark = None
         if arguments.file != "-" and not arguments.no_resume:
             bookmark = Bookmark(
@@ -278,7 +278,7 @@ async def read_ahead(found: Iterator[Batch], ahead: int) -> AsyncIterator[Batch]
         yield item
 
 
-def _opened(name: str) -> IO[bytes]:
+def opened_file(name: str) -> IO[bytes]:
     """The file, or standard input; unbuffered, as `pieces` reads large chunks."""
     try:
         if name == "-":

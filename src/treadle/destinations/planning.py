@@ -7,12 +7,13 @@ is what a load does.
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
-from treadle.destinations.protocol import LoadResult, PlanOutdated, Session
+from treadle.destinations.poison import refused
+from treadle.destinations.protocol import LoadResult, PlanOutdated, RowRefused, Session
 from treadle.errors import Defect
 from treadle.tables.lookup import Known, Lookup
 from treadle.tables.model import LoadPlan, Mark, Relation, TableState
 from treadle.tables.plan import plan
-from treadle.tables.prepare import Prepared
+from treadle.tables.prepare import At, Prepared
 
 PLANS_MAX: Final = 5
 """Plans computed for one load before giving up for now; each repetition follows a change of the
@@ -86,7 +87,7 @@ def carry_out(
         prepared: what.
         mark: how far the table's entries are loaded before and after.
         now: microseconds since 1970.
-        rehearse: roll back at the end.
+        rehearse: undo everything at the end, also what `Session.prepare` would make.
         remark: the mark with the report of the plan in it, once the plan is known.
 
     Raises:
@@ -95,7 +96,8 @@ def carry_out(
     """
     outdated: PlanOutdated | None = None
     for _ in range(PLANS_MAX):
-        session.prepare(prepared.schema)
+        if not rehearse:
+            session.prepare(prepared.schema)
         step = planned(session, prepared, mark=mark, now=now)
         if remark is not None:
             step.mark = remark(step)
@@ -104,3 +106,33 @@ def carry_out(
         except PlanOutdated as error:
             outdated = error
     raise outdated or Defect("a load was planned without a result")
+
+
+def refusals(session: Session, prepared: Prepared, *, mark: Mark, now: int) -> dict[At, str]:
+    """Which records the engine refuses when they are loaded without the others, with the reasons.
+
+    Args:
+        session: where.
+        prepared: what, of which the engine refuses something.
+        mark: how far the table's entries are loaded before and after.
+        now: microseconds since 1970.
+
+    Raises:
+        See `carry_out`, but RowRefused.
+    """
+    names = [
+        At(entry, record)
+        for entry, arrival in enumerate(prepared.arrivals)
+        for record in range(len(arrival.batch))
+    ]
+
+    def rehearse(some: Sequence[At]) -> str | None:
+        chosen = set(some)
+        others = {name: "not in this rehearsal" for name in names if name not in chosen}
+        try:
+            carry_out(session, prepared.refusing(others), mark=mark, now=now, rehearse=True)
+        except RowRefused as error:
+            return error.reason
+        return None
+
+    return refused(names, rehearse)

@@ -128,6 +128,8 @@ class Session(Protocol):
     def load(self, plan: LoadPlan, *, rehearse: bool = False) -> LoadResult:
         """Carry a plan out; with `rehearse`, roll back at the end instead of committing.
 
+        A rehearsal also makes, and undoes, what `prepare` would.
+
         Raises:
             RowRefused: the engine refused a row; nothing was changed.
             PlanOutdated, Fenced, Unavailable, CommitUnknown, Forbidden: see the classes.
@@ -167,4 +169,11 @@ class Destination(Protocol):
 
         Raises:
             Unavailable: not reachable now. Forbidden: credentials or rights.
+        """
+
+    def preview(self) -> Session:
+        """Connect for reading what a load would meet: nothing, where the first load makes all.
+
+        Raises:
+            Unavailable, Forbidden: as `open`.
         """

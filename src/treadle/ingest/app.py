@@ -13,6 +13,7 @@ from treadle.ingest import plain, webhook
 from treadle.ingest.accept import Acceptor
 from treadle.ingest.batch import BatchEndpoint
 from treadle.ingest.directory import Directory
+from treadle.ingest.dry_run import DryRun
 from treadle.ingest.endpoint import NotFound, route
 from treadle.ingest.follow import Follow
 from treadle.ingest.health import Health
@@ -68,8 +69,9 @@ class Ingest:
         acceptor = Acceptor(log, health, clock, receipts, self._progress, repeats)
         self._large = Large()
         room = Room()
-        push = PushEndpoint(self.directory, acceptor, self._large, room)
-        batch = BatchEndpoint(self.directory, acceptor, self._large, room)
+        self._dry_run = DryRun(store, clock)
+        push = PushEndpoint(self.directory, acceptor, self._large, room, self._dry_run)
+        batch = BatchEndpoint(self.directory, acceptor, self._large, room, self._dry_run)
         hooks = webhook.Webhook(self.directory, store, acceptor, self._large, room, clock)
         tables = plain.Plain(self.directory, acceptor, self._large, room, clock)
         self.routes: list[BaseRoute] = [
@@ -93,6 +95,7 @@ class Ingest:
         """Stop following changes and write what is gathered in memory."""
         await self.directory.aclose()
         self._large.close()
+        self._dry_run.close()
         if self._progress is not None:
             await self._progress.aclose()
 

@@ -6,6 +6,7 @@ from starlette.responses import Response
 from treadle.errors import Refused
 from treadle.ingest.accept import Acceptor, Sent
 from treadle.ingest.directory import Directory
+from treadle.ingest.dry_run import DryRun, asked
 from treadle.ingest.endpoint import NOT_ACTIVE, NOT_AUTHORIZED
 from treadle.ingest.large import Large
 from treadle.ingest.room import Room
@@ -19,7 +20,14 @@ WRONG_TYPE = "Content-Type must be application/json"
 class BatchEndpoint:
     """Takes the messages of one table with their schema."""
 
-    def __init__(self, directory: Directory, acceptor: Acceptor, large: Large, room: Room) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        acceptor: Acceptor,
+        large: Large,
+        room: Room,
+        dry_run: DryRun,
+    ) -> None:
         """Serve the pushers of a directory.
 
         Args:
@@ -27,7 +35,9 @@ class BatchEndpoint:
             acceptor: makes batches durable.
             large: works on large bodies.
             room: reads bodies.
+            dry_run: plans what is not to be kept.
         """
+        self._dry_run = dry_run
         self._directory = directory
         self._acceptor = acceptor
         self._large = large
@@ -38,6 +48,7 @@ class BatchEndpoint:
 
         The token is known before anything is read, so that only its owner can fill memory.
         """
+        dry = asked(request.scope)
         headers = fields(request.scope)
         check_declared_length(headers)
         pusher = await self._directory.find(bearer(headers))
@@ -51,6 +62,8 @@ class BatchEndpoint:
         batches = await self._large.work(len(body), judge, body)
         if not await self._directory.record_use(pusher):
             raise Refused(401, NOT_AUTHORIZED)
+        if dry:
+            return await self._dry_run.answer(pusher, batches)
         return await self._acceptor.accept(Sent("batch", headers, body), pusher, batches)
 
 

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from treadle.errors import Defect, OperatorFault, Refused, TryLater
 from treadle.ingest.accept import Acceptor, Sent
 from treadle.ingest.directory import Directory
+from treadle.ingest.dry_run import DryRun, asked
 from treadle.ingest.endpoint import NOT_ACTIVE, TIMEOUT
 from treadle.ingest.large import Large
 from treadle.ingest.room import Room
@@ -29,7 +30,14 @@ TRANSIT_WEIGHT = 25
 class PushEndpoint:
     """Both endpoints: what they check is the same."""
 
-    def __init__(self, directory: Directory, acceptor: Acceptor, large: Large, room: Room) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        acceptor: Acceptor,
+        large: Large,
+        room: Room,
+        dry_run: DryRun,
+    ) -> None:
         """Serve the pushers of a directory.
 
         Args:
@@ -37,16 +45,21 @@ class PushEndpoint:
             acceptor: makes batches durable.
             large: works on large bodies.
             room: reads bodies.
+            dry_run: plans what is not to be kept.
         """
+        self._dry_run = dry_run
         self._directory = directory
         self._acceptor = acceptor
         self._large = large
         self._room = room
 
     async def push(self, request: Request) -> Response:
-        """Accept the records."""
+        """Accept the records, or plan them."""
+        dry = asked(request.scope)
         sent, pusher, batches = await self._checked(request)
         await self._count(pusher)
+        if dry:
+            return await self._dry_run.answer(pusher, batches)
         return await self._acceptor.accept(sent, pusher, batches)
 
     async def validate(self, request: Request) -> Response:

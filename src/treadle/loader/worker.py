@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from treadle import crash
-from treadle.destinations.planning import carry_out
+from treadle.destinations.planning import carry_out, refusals
 from treadle.destinations.protocol import (
     Destination,
     Fenced,
@@ -28,7 +28,6 @@ from treadle.destinations.protocol import (
 from treadle.errors import OperatorFault, TableStopped, TryLater
 from treadle.loader.chunk import Chunk, chunk_of
 from treadle.loader.due import Backoff, Failures, Key, Trigger, due
-from treadle.loader.poison import refused
 from treadle.loader.report import Memo, failure, memo, memo_of, report
 from treadle.log.protocol import Backlog, Entry, Reader
 from treadle.records.message import unpack
@@ -36,15 +35,12 @@ from treadle.store.model import Source
 from treadle.store.store import Store
 from treadle.tables.model import LoadPlan, Mark
 from treadle.tables.options import options_of
-from treadle.tables.prepare import Arrival, At, Prepared, prepare
+from treadle.tables.prepare import Arrival, Prepared, prepare
 
 logger = logging.getLogger("treadle.loader")
 
 LOOK_SECONDS = 0.05
 """How often a thread with nothing to do looks whether a table became due."""
-
-Refusals = Mapping[At, str]
-"""Why the database itself refused records of a chunk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,13 +243,13 @@ class DestinationLoader(threading.Thread):
                 if chunk is None:
                     break
                 try:
-                    prepared: Prepared | Exception = self._prepared(chunk, {})
+                    prepared: Prepared | Exception = self._prepared(chunk)
                 except Exception as error:  # noqa: BLE001 - raised again by who loads the chunk
                     prepared = error
                 yield chunk, prepared
                 begin = after = chunk.last
 
-    def _prepared(self, chunk: Chunk, refusals: Refusals) -> Prepared:
+    def _prepared(self, chunk: Chunk) -> Prepared:
         source = self._work.sources[chunk.key[0]]
         return prepare(
             [
@@ -264,7 +260,6 @@ class DestinationLoader(threading.Thread):
             source_name=chunk.key[1],
             profile=self._destination.profile,
             options=options_of(source.settings, chunk.key[1]),
-            refused=refusals,
         )
 
     def _load(self, session: Session, chunk: Chunk, prepared: Prepared | Exception) -> None:
@@ -285,7 +280,9 @@ class DestinationLoader(threading.Thread):
         try:
             plan, result = self._carried(session, chunk, prepared, load_id, started)
         except RowRefused:
-            prepared = self._prepared(chunk, self._refusals(session, chunk, started))
+            logger.warning("%s: the database refuses a record; looking for it", _name(chunk.key))
+            found = refusals(session, prepared, mark=self._mark(chunk), now=started)
+            prepared = prepared.refusing(found)
             plan, result = self._carried(session, chunk, prepared, load_id, started)
         crash.point("loader.after-load")
         load, outcomes = report(
@@ -309,49 +306,22 @@ class DestinationLoader(threading.Thread):
             (load.finished_at - started) / 1e6,
         )
 
-    def _carried(
-        self,
-        session: Session,
-        chunk: Chunk,
-        prepared: Prepared,
-        load_id: str,
-        started: int,
-        *,
-        rehearse: bool = False,
-    ) -> tuple[LoadPlan, LoadResult]:
-        mark = Mark(
+    def _mark(self, chunk: Chunk) -> Mark:
+        return Mark(
             self._outside.reader.log_id, *chunk.key, chunk.after, chunk.last, self._outside.fence
         )
+
+    def _carried(
+        self, session: Session, chunk: Chunk, prepared: Prepared, load_id: str, started: int
+    ) -> tuple[LoadPlan, LoadResult]:
+        mark = self._mark(chunk)
         return carry_out(
             session,
             prepared,
             mark=mark,
             now=started,
-            rehearse=rehearse,
             remark=lambda plan: replace(mark, report=memo(chunk, plan, load_id, started).text()),
         )
-
-    def _refusals(self, session: Session, chunk: Chunk, started: int) -> Refusals:
-        """Which records the database refuses when they are loaded without the others."""
-        names = [
-            At(index, record)
-            for index, entry in enumerate(chunk.entries)
-            for record in range(entry.records)
-        ]
-
-        def rehearse(some: Sequence[At]) -> str | None:
-            chosen = set(some)
-            others = {name: "not in this rehearsal" for name in names if name not in chosen}
-            try:
-                self._carried(
-                    session, chunk, self._prepared(chunk, others), "", started, rehearse=True
-                )
-            except RowRefused as error:
-                return error.reason
-            return None
-
-        logger.warning("%s: the database refuses a record; looking for it", _name(chunk.key))
-        return refused(names, rehearse)
 
     def _failed(self, chunk: Chunk, error: Exception) -> None:
         """Note that a table cannot be loaded for now; the others go on."""

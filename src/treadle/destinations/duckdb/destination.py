@@ -109,6 +109,18 @@ class DuckDBDestination:
             turn = _turns.setdefault(path, threading.Lock())
         return DuckDBSession(connection, turn, read_only=read_only)
 
+    def preview(self) -> Session:
+        """Open the file for reading; one that is missing reads as empty. See `Destination`."""
+        if self._path.exists():
+            return self.open(read_only=True)
+        connection = duckdb.connect(":memory:", config=dict(CONFIG))
+        # Called as DuckDB would call the file, so that statements name it so.
+        called = name(self._path.resolve().stem)
+        connection.execute(compose("ATTACH ':memory:' AS {called}", called=called))
+        connection.execute(compose("USE {called}", called=called))
+        connection.execute("SET TimeZone = 'UTC'")
+        return DuckDBSession(connection, threading.Lock(), read_only=False)
+
     @staticmethod
     def _connect(path: str, read_only: bool) -> duckdb.DuckDBPyConnection:
         if not read_only:
@@ -153,6 +165,7 @@ class DuckDBSession:
             self._connection.execute("BEGIN")
             for statement in self._preparations(schema):
                 database.run(statement)
+            crash.point("destination.prepare")
             self._connection.execute("COMMIT")
         except duckdb.Error as error:
             self._roll_back()
@@ -271,6 +284,9 @@ class DuckDBSession:
     def _load(self, plan: LoadPlan, *, rehearse: bool) -> LoadResult:
         try:
             self._connection.execute("BEGIN TRANSACTION")
+            if rehearse and not self._is_prepared(plan.schema):
+                for statement in self._preparations(plan.schema):
+                    self._database.run(statement)
             result = carry_out(self._database, plan)
             if rehearse:
                 self._connection.execute("ROLLBACK")

@@ -157,6 +157,10 @@ class PostgresDestination:
             raise translate(error) from error
         return PostgresSession(connection)
 
+    def preview(self) -> Session:
+        """Connect for reading; see `Destination.preview`."""
+        return self.open(read_only=True)
+
 
 class PostgresSession:
     """One connection; see `Session`."""
@@ -186,6 +190,7 @@ class PostgresSession:
                 self._connection.execute("SELECT pg_advisory_xact_lock(%s)", [_PREPARE_LOCK])
                 for statement in self._preparations(schema):
                     self._connection.execute(statement)
+                crash.point("destination.prepare")
         except psycopg.errors.InsufficientPrivilege as error:
             if all(self._present(schema)[::2]):
                 raise translate(error) from error
@@ -237,6 +242,8 @@ class PostgresSession:
         target = sql.Identifier(PRIVATE_SCHEMA if private else schema, relation.name)
         try:
             with self._connection.transaction():
+                # The keys travel in a temporary table, also in a session for reading.
+                self._connection.execute("SET TRANSACTION READ WRITE")
                 stage = stage_rows(self._connection, wanted, "treadle_wanted")
                 rows = self._connection.execute(
                     sql.SQL(
@@ -257,6 +264,9 @@ class PostgresSession:
         connection = self._connection
         try:
             connection.execute("BEGIN")
+            if rehearse:
+                for statement in self._preparations(plan.schema):
+                    connection.execute(statement)
             result = carry_out(connection, plan)
             if rehearse:
                 connection.execute("ROLLBACK")

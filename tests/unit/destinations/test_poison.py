@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle.loader.poison import refused
+from treadle.destinations.poison import refused
 
 
 @given(st.integers(1, 400), st.data())

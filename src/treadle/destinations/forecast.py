@@ -1,0 +1,210 @@
+"""What a load would do, found out without doing it: for `treadle plan` and for dry runs.
+
+Everything is looked up in the destination as it is at the moment. Records that were accepted and
+are not loaded yet are not counted in.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from textwrap import dedent, indent
+from typing import Any
+
+from treadle.destinations.planning import carry_out, planned, refusals
+from treadle.destinations.protocol import RowRefused, Session
+from treadle.errors import TableStopped
+from treadle.records.message import Batch
+from treadle.tables.explain import explain
+from treadle.tables.model import (
+    AddColumn,
+    CopyStage,
+    CreateRelation,
+    EmptyRelation,
+    LoadPlan,
+    Mark,
+    Relation,
+    RenameColumn,
+    TableState,
+    TableWrite,
+)
+from treadle.tables.options import options_of
+from treadle.tables.prepare import Arrival, prepare
+from treadle.tables.profile import Profile
+
+NO_LOG = "dry run"
+"""Stands for the log in marks that are never kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What the load of some records of one table would do.
+
+    Attributes:
+        table_name: as sent.
+        batches: the requests' parts, in order.
+        plan: None when the table would stop.
+        statements: SQL that would change the schema, in order.
+        superseded: records that would lose against a row in the table, beyond those of the plan.
+        stopped: why the table would stop; None when it would not.
+    """
+
+    table_name: str
+    batches: Sequence[Batch]
+    plan: LoadPlan | None
+    statements: tuple[str, ...]
+    superseded: int
+    stopped: str | None
+
+
+def forecast(
+    session: Session,
+    batches: Sequence[Batch],
+    *,
+    schema: str,
+    profile: Profile,
+    settings: Mapping[str, Any],
+    now: int,
+    rehearse: bool = False,
+) -> Forecast:
+    """Find out what a load would do.
+
+    Args:
+        session: on the destination; one for reading is enough without `rehearse`.
+        batches: of one table, in order.
+        schema: the source's.
+        profile: the destination's.
+        settings: of the source, with its options in them.
+        now: microseconds since 1970.
+        rehearse: have the engine carry the load out and undo it, to find records that only the
+            engine refuses. Locks the table meanwhile, as a load does.
+
+    Raises:
+        Unavailable, Forbidden: the destination cannot be asked.
+    """
+    table_name = batches[0].table_name
+    mark = Mark(NO_LOG, 0, table_name, -1, len(batches))
+    try:
+        prepared = prepare(
+            [Arrival(batch, position, now) for position, batch in enumerate(batches)],
+            schema=schema,
+            source_name=table_name,
+            profile=profile,
+            options=options_of(settings, table_name),
+        )
+        if rehearse:
+            try:
+                carry_out(session, prepared, mark=mark, now=now, rehearse=True)
+            except RowRefused:
+                found = refusals(session, prepared, mark=mark, now=now)
+                prepared = prepared.refusing(found)
+        plan = planned(session, prepared, mark=mark, now=now)
+    except TableStopped as stopped:
+        return Forecast(table_name, batches, None, (), 0, str(stopped))
+    state = session.state(schema, prepared.table_name)
+    superseded = sum(_lost(session, plan, write, state) for write in plan.writes)
+    return Forecast(table_name, batches, plan, tuple(session.ddl(plan)), superseded, None)
+
+
+def _lost(session: Session, plan: LoadPlan, write: TableWrite, state: TableState) -> int:
+    """How many root rows of a write would lose against rows that are there."""
+    met = _met(plan, write, state)
+    root = write.root
+    if write.mode != "upsert" or met is None or not len(root) or not met.key:
+        return 0
+    fields = {column.name: column.field for column in met.columns}
+    names = {column.field: column.name for column in root.relation.columns}
+    keys = [root.columns[names[fields[name]]] for name in met.key]
+    private = any(met in stage.relations for stage in (state.table.stages if state.table else ()))
+    there = session.sequences(plan.schema, met, keys, private)
+    last = write.tie == "last"
+    return sum(
+        held is not None and (sequence < held or (sequence == held and not last))
+        for held, sequence in zip(there, root.columns["_sdc_sequence"], strict=True)
+    )
+
+
+def _met(plan: LoadPlan, write: TableWrite, state: TableState) -> Relation | None:
+    """The relation, as it is now, whose rows the root rows of a write meet; None for no rows."""
+    name = write.root.relation.name
+    staged = {
+        relation.name: relation
+        for stage in (state.table.stages if state.table else ())
+        for relation in stage.relations
+    }
+    if not write.private:
+        for change in plan.changes:
+            if isinstance(change, CopyStage) and change.relation == name:
+                return staged[change.stage]
+    for change in plan.changes:
+        if isinstance(change, EmptyRelation) and change.relation == name and not write.private:
+            return None
+        if (
+            isinstance(change, CreateRelation)
+            and change.relation.name == name
+            and change.private == write.private
+        ):
+            return None
+    return staged[name] if write.private else write.root.relation
+
+
+# --- how it is told -------------------------------------------------------------------------------
+
+
+def told(found: Forecast) -> str:
+    """A forecast in words, for a person."""
+    if found.plan is None:
+        return f"Table {found.table_name} would stop: {found.stopped}"
+    lines = [explain(found.plan)]
+    if found.superseded:
+        lines.append(f"  {found.superseded} of the rows lose against newer ones in the table.")
+    if found.statements:
+        lines.append("  Statements that change the schema, in order:")
+        lines += [indent(f"{dedent(text).strip()};", "    ") for text in found.statements]
+    else:
+        lines.append("  The schema stays as it is.")
+    return "\n".join(lines)
+
+
+def described(found: Forecast) -> dict[str, Any]:
+    """A forecast as JSON; the keys are those of a load report (loading.md 11.2) where they can be.
+
+    `record` counts the records of the table in the request, from 0.
+    """
+    plan = found.plan
+    received = sum(map(len, found.batches))
+    if plan is None:
+        return {"table": found.table_name, "rows_received": received, "error": found.stopped}
+    before = [sum(map(len, found.batches[:entry])) for entry in range(len(found.batches))]
+    rejected = [each for each in plan.rejections if each.entry >= 0]
+    discarded = found.superseded + sum(plan.duplicates.values()) + sum(plan.ignored.values())
+    return {
+        "table": found.table_name,
+        "destination_table": plan.table_name,
+        "rows_received": received,
+        "rows_loaded": received - discarded - len(rejected),
+        "rows_discarded": discarded,
+        "rows_rejected": len(rejected),
+        "rejected": [
+            {"record": before[each.entry] + each.index, "reason": each.reason} for each in rejected
+        ],
+        "fields_left_out": list(plan.left_out),
+        "columns_added": [
+            change.column.name
+            for change in plan.changes
+            if isinstance(change, AddColumn) and not change.private
+        ],
+        "columns_renamed": [
+            [change.old, change.new]
+            for change in plan.changes
+            if isinstance(change, RenameColumn) and not change.private
+        ],
+        "tables_created": [
+            change.relation.name
+            for change in plan.changes
+            if isinstance(change, CreateRelation) and not change.private
+        ],
+        "statements": [dedent(text).strip() for text in found.statements],
+        "nul_characters_removed": plan.nul_removed,
+        "table_version": plan.after.version if plan.after else 0,
+        "new_version": plan.new_version,
+        "error": None,
+    }
