@@ -40,6 +40,7 @@ from treadle.ingest.app import Front, Ingest
 from treadle.loader.due import Trigger
 from treadle.loader.run import Loader
 from treadle.log.local import LocalAppender, LocalReader
+from treadle.log.salvage import Known, mend
 from treadle.logs import set_up_logging
 from treadle.store.model import Account
 from treadle.store.secrets import load_key
@@ -82,6 +83,7 @@ def serve(config: Config) -> int:
     port = listening.getsockname()[1]
     try:
         newcomer = prepare_store(config)
+        mend_log(config)
         supervisor = Supervisor(
             _jobs(config, listening.fileno(), lock),
             lambda: _announce(config, port, newcomer),
@@ -159,6 +161,23 @@ def prepare_store(config: Config) -> Newcomer | None:
                 account.id, destination.kind, config.destination_url, destination.identity
             )
         return newcomer
+
+
+def mend_log(config: Config) -> None:
+    """Replace a log that is damaged by what can be read of it; before anybody opens it."""
+    with contextlib.closing(open_store(config)) as store:
+        loaded = {(s.source_id, s.table_name): s.loaded for s in store.table_statuses()}
+        known = Known(store.log_id(), loaded)
+    path = config.log_path
+    if known.log_id is not None and not (path.exists() and path.stat().st_size):
+        logger.error(
+            "the log %s is gone; what was accepted and not loaded is lost with it, unless you stop "
+            "treadle and bring it back; a new one is begun",
+            path,
+        )
+    salvaged = mend(path, known)
+    if salvaged is not None:
+        logger.error("%s", salvaged.sentence())
 
 
 def open_store(config: Config) -> Store:

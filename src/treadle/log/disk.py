@@ -9,6 +9,7 @@ import fcntl
 import os
 import sqlite3
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -135,11 +136,19 @@ def _create(connection: sqlite3.Connection, path: Path) -> None:
     with transaction(connection):
         for statement in sql.SCHEMA:
             connection.execute(statement)
-        connection.execute(sql.PUT_META, ("log_id", str(uuid.uuid4())))
+        log_id = str(uuid.uuid4())
+        connection.execute(sql.PUT_META, ("log_id", log_id))
+        connection.execute(sql.PUT_META, ("check", check_of(log_id)))
+        connection.execute(sql.PUT_META, ("form", str(sql.SCHEMA_VERSION)))
         connection.execute(sql.PUT_META, ("failures", "0"))
         connection.execute(f"PRAGMA application_id = {sql.APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {sql.SCHEMA_VERSION}")
     sync_folder(path.parent)
+
+
+def check_of(log_id: str) -> str:
+    """What is kept beside a log's name, to know whether it is damaged."""
+    return f"{zlib.crc32(log_id.encode()):08x}"
 
 
 def _make_private_file(path: Path) -> None:

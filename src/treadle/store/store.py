@@ -412,6 +412,12 @@ class Store:
         with self._database.write() as tx:
             loads.use_log(tx, log_id)
 
+    def log_id(self) -> str | None:
+        """The log that positions belong to, as `use_log` named it; None before the first."""
+        with self._database.read() as tx:
+            found: str = tx.connection.execute(select(meta.c.log_id)).scalar_one()
+        return found or None
+
     def record_load(self, load: Load, outcomes: Sequence[Outcome]) -> None:
         """Keep a committed load, and note that its table is well.
 

@@ -1,0 +1,408 @@
+"""A damaged log put aside, and what can be read of it in a new one under the same name.
+
+The new file has the same log id and the same positions, so that every destination knows where it
+stands. Entries whose checksum fails stay in their place as damaged ones, which the loader names and
+leaves out. New positions begin far above the old ones: none is given twice.
+"""
+
+import mmap
+import sqlite3
+import uuid
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from treadle.errors import OperatorFault
+from treadle.log import sql
+from treadle.log.codec import checksum
+from treadle.log.disk import (
+    Connect,
+    check_of,
+    code_of,
+    connect,
+    open_log,
+    read_end,
+    sync_folder,
+    transaction,
+    translated,
+)
+from treadle.log.pages import Ahead, Pages, ahead
+
+GAP: Final = 1_000_000
+"""Positions left out above the greatest that is known of: those that were lost with their pages."""
+
+POSITION_MAX: Final = 1 << 53
+"""A greater one is damage: a log that takes a million entries a second comes here in 285 years."""
+
+CHECKED_BYTES_MAX: Final = 2_000_000_000
+"""A longer file is not read as a whole at every start; damage in it is found where it is met."""
+
+DAMAGE: Final = (
+    -1,  # the driver's own: text that is none
+    sqlite3.SQLITE_ERROR,  # a statement of ours does not fit the schema that is there
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_SCHEMA,
+    sqlite3.SQLITE_TOOBIG,
+)
+
+Table = tuple[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What others remember of a log.
+
+    Attributes:
+        log_id: its name; None for a log nobody knows.
+        loaded: (source id, table name) -> position up to which a load was noted.
+    """
+
+    log_id: str | None = None
+    loaded: Mapping[Table, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Salvaged:
+    """What became of a damaged log.
+
+    Attributes:
+        why: what was found.
+        aside: where the damaged file is now.
+        entries: sound entries that were carried over.
+        lost: positions of entries that are damaged, by table; those of unknown tables under ("").
+    """
+
+    why: str
+    aside: Path
+    entries: int
+    lost: dict[Table, list[int]]
+
+    def sentence(self) -> str:
+        """For the operator."""
+        count = sum(len(positions) for positions in self.lost.values())
+        names = "; ".join(
+            f"{name!r} of source {source}: {', '.join(map(str, positions[:20]))}"
+            f"{' ...' if len(positions) > 20 else ''}"
+            for (source, name), positions in sorted(self.lost.items())
+        )
+        return (
+            f"the log was damaged ({self.why}); it is kept as {self.aside}, {self.entries} entries "
+            f"were carried over, {count} are damaged{': ' + names if names else ''}"
+        )
+
+
+def mend(path: Path, known: Known, *, connect: Connect = connect) -> Salvaged | None:
+    """Replace a log that cannot be used; None when it is well, or is not there.
+
+    Only while no other process has the file open.
+
+    Raises:
+        OperatorFault: the file cannot be read or replaced, or is a newer treadle's.
+        TryLater: the disk failed.
+    """
+    if not path.exists() or not path.stat().st_size:
+        return None
+    why = trouble(path, known, connect)
+    if why is None:
+        _check_marks(path, known, connect)
+        return None
+    return salvage(path, known, why, connect=connect)
+
+
+def trouble(path: Path, known: Known, connect: Connect = connect) -> str | None:
+    """Why SQLite or treadle cannot use a log; None when they can."""
+    wal = path.with_name(path.name + "-wal")
+    if wal.exists() and ahead(wal.read_bytes()).torn:
+        return "its write-ahead log is damaged in the middle"
+    try:
+        return _trouble(path, known, connect)
+    except sqlite3.DatabaseError as error:
+        if code_of(error) in DAMAGE:
+            return str(error)
+        with translated():
+            raise
+    except (TypeError, ValueError, UnicodeDecodeError, OverflowError) as error:
+        return f"a value is damaged: {error}"
+
+
+def _trouble(path: Path, known: Known, connect: Connect) -> str | None:
+    connection = connect(path)
+    try:
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if application_id != sql.APPLICATION_ID and _is_foreign(connection):
+            return None  # whoever opens it says so
+        meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+        if application_id != sql.APPLICATION_ID:
+            return f"its application id is {application_id}"
+        if meta.get("form") not in (None, str(version)):
+            return f"it says of itself to be of form {version} and of form {meta.get('form')}"
+        if version > sql.SCHEMA_VERSION:
+            return None  # whoever opens it says so
+        log_id = meta.get("log_id")
+        check = meta.get("check")
+        if log_id is None or (check is not None and check != check_of(log_id)):
+            return "its name is damaged"
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+        if mode != "wal":
+            return f"its journal mode is {mode}"
+        found = connection.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
+        schema = {str(text).strip() for (text,) in found}
+        if not {statement.strip() for statement in sql.SCHEMA} <= schema:
+            return "its schema is damaged"
+        if path.stat().st_size <= CHECKED_BYTES_MAX:
+            # Not the quick one: an entry that its index does not name would wait unseen.
+            (said,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+            if said != "ok":
+                return str(said)
+        end = read_end(connection)
+        (last,) = connection.execute(
+            "SELECT coalesce(max(position), 0) FROM entries NOT INDEXED"
+        ).fetchone()
+        noted = max(known.loaded.values(), default=0) if log_id == known.log_id else 0
+        if not max(last, noted) <= end <= POSITION_MAX:
+            return f"its end is {end}, and there is an entry {max(last, noted)}"
+        return _trial(connection, end)
+    finally:
+        connection.close()
+
+
+def _is_foreign(connection: sqlite3.Connection) -> bool:
+    """Whether a file is sound and never was a log: another program's, or an empty one."""
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+    (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    return said == "ok" and not names & {"entries", "entries_by_table", "tables", "meta"}
+
+
+def _trial(connection: sqlite3.Connection, end: int) -> str | None:
+    """Add an entry to each table and take it back: what an append needs is there."""
+    connection.execute(sql.BEGIN_WRITE)
+    try:
+        for (table_id,) in connection.execute("SELECT id FROM tables LIMIT 1000").fetchall():
+            end += 1
+            connection.execute(sql.add_entries(1), (end, table_id, 0, 0, 0, 0, b""))
+    finally:
+        connection.execute(sql.ROLLBACK)
+    return None
+
+
+def _check_marks(path: Path, known: Known, connect: Connect) -> None:
+    """Lower marks that say more than anybody noted: what they hide would never be loaded."""
+    connection, lock, log_id = open_log(path, connect, durable=True)
+    try:
+        if log_id != known.log_id:
+            return
+        with translated(), lock, transaction(connection):
+            (number,) = connection.execute(sql.NEXT_MARK).fetchone()
+            for source_id, name, loaded in connection.execute(
+                "SELECT source_id, table_name, loaded FROM tables"
+            ).fetchall():
+                noted = known.loaded.get((source_id, name), 0)
+                if loaded > noted:
+                    connection.execute(sql.MARK, (source_id, name, noted, number))
+    finally:
+        connection.close()
+        lock.close()
+
+
+# --- salvage --------------------------------------------------------------------------------------
+
+
+def salvage(path: Path, known: Known, why: str, *, connect: Connect = connect) -> Salvaged:
+    """Move a log aside and make a new one of what can be read."""
+    new = path.with_name(path.name + "-new")
+    for old in (new, *_beside(new)):
+        old.unlink(missing_ok=True)
+    try:
+        data = path.read_bytes() if path.stat().st_size < 1 << 26 else None
+        wal = path.with_name(path.name + "-wal")
+        further = ahead(wal.read_bytes()) if wal.exists() else Ahead({}, torn=False)
+        with path.open("rb") as file:
+            view = data or mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            found = _Found(Pages(view, further.pages))  # type: ignore[arg-type]  # a map reads as bytes do
+            entries, lost = found.write(new, known, connect)
+        aside = _aside(path)
+        for name, other in zip((path, *_beside(path)), (aside, *_beside(aside)), strict=True):
+            if name.exists():
+                name.rename(other)
+        new.rename(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise OperatorFault(
+            f"the log {path} is damaged ({why}) and cannot be replaced: {error.strerror}; make "
+            f"room beside it, or move it away to begin with an empty log"
+        ) from error
+    return Salvaged(why, aside, entries, lost)
+
+
+def _beside(path: Path) -> tuple[Path, Path]:
+    return path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
+
+
+def _aside(path: Path) -> Path:
+    number = 1
+    while (place := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    return place
+
+
+class _Found:
+    """Rows by what they look like, from all pages."""
+
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+        self._tables: dict[int, set[Table]] = {}
+        self._marks: dict[int, int] = {}
+        self._places: dict[int, set[int]] = {}
+        self._log_ids: dict[str, str] = {}
+        for cell in pages.cells():
+            self._look(cell.rowid, cell.values)
+
+    def _look(self, rowid: int | None, values: tuple[Any, ...]) -> None:
+        match values:
+            case (None, int(source), str(name), int(loaded), int()) if rowid is not None:
+                self._tables.setdefault(rowid, set()).add((source, name))
+                self._marks[rowid] = loaded
+            case (int(source), str(name), int(number)) if rowid is None:
+                self._tables.setdefault(number, set()).add((source, name))
+            case (int(table), int(position)) if rowid is None and 0 < position < POSITION_MAX:
+                self._places.setdefault(table, set()).add(position)
+            case (str(name), str(value)) if rowid is None:
+                self._log_ids[name] = value
+
+    def write(
+        self, path: Path, known: Known, connect: Connect
+    ) -> tuple[int, dict[Table, list[int]]]:
+        """Make a log of what was found; returns how many sound entries, and what is lost."""
+        connection, lock, _ = open_log(path, connect, durable=True)
+        log_id = self._log_id(known)
+        if log_id != known.log_id:
+            known = Known()  # of another log
+        try:
+            with translated(), lock, transaction(connection):
+                for name, value in (("log_id", log_id), ("check", check_of(log_id))):
+                    connection.execute("UPDATE meta SET value = ? WHERE name = ?", (value, name))
+                result = self._fill(connection, known)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return result
+        finally:
+            connection.close()
+            lock.close()
+
+    def _log_id(self, known: Known) -> str:
+        found = self._log_ids.get("log_id")
+        check = self._log_ids.get("check")
+        if found is not None and check == check_of(found):
+            return found
+        return known.log_id or found or str(uuid.uuid4())
+
+    def _fill(
+        self, connection: sqlite3.Connection, known: Known
+    ) -> tuple[int, dict[Table, list[int]]]:
+        sound: dict[int, Table] = {}
+        suspects: dict[int, tuple[int, tuple[Any, ...]]] = {}
+        ids: dict[Table, int] = {}
+        last = max(known.loaded.values(), default=0)
+        for cell in self._pages.cells():
+            match cell.values:
+                case (None, int(table_id), *_) if cell.rowid and len(cell.values) == 7:
+                    position = cell.rowid
+                    if not 0 < position < POSITION_MAX:
+                        continue
+                    owner = self._owner(position, cell.values)
+                    if owner is None:
+                        suspects[position] = (table_id, cell.values)
+                    elif position not in sound:
+                        sound[position] = owner
+                        self._add(connection, ids, owner, position, cell.values[2:])
+        missing = {
+            position: table_id
+            for table_id, positions in self._places.items()
+            for position in positions
+            if position not in sound
+        }
+        missing |= {p: table_id for p, (table_id, _) in suspects.items() if p not in sound}
+        lost = self._keep_damaged(connection, ids, missing, suspects, known)
+        for owner, number in ids.items():
+            connection.execute(
+                "UPDATE tables SET loaded = ?, marked = 1 WHERE id = ?",
+                (self._mark(owner, known), number),
+            )
+        last = max(last, *sound, *missing, 0)
+        connection.execute("DELETE FROM sqlite_sequence WHERE name = 'entries'")
+        connection.execute(
+            "INSERT INTO sqlite_sequence (name, seq) VALUES ('entries', ?)", (last + GAP,)
+        )
+        return len(sound), lost
+
+    def _owner(self, position: int, values: tuple[Any, ...]) -> Table | None:
+        """The table for which the checksum of a row is right."""
+        _, table_id, received_at, records, size, crc, payload = values
+        if not isinstance(payload, bytes):
+            return None
+        stored = zlib.crc32(payload)
+        # The row's own table first; its number may be what is damaged, or the names of the table.
+        first = self._tables.get(table_id, set())
+        others = (
+            one for number, ones in self._tables.items() if number != table_id for one in ones
+        )
+        for source, name in (*first, *others):
+            try:
+                right = checksum(
+                    stored, position, source, name.encode(), received_at, records, size
+                )
+            except Exception:  # noqa: BLE001 - a damaged value of any type and size
+                return None
+            if right == crc:
+                return source, name
+        return None
+
+    def _mark(self, owner: Table, known: Known) -> int:
+        """What a table is loaded up to: as others noted, or as its row says when nobody did."""
+        if known.log_id is not None:
+            return known.loaded.get(owner, 0)
+        found = [
+            self._marks[n] for n, ones in self._tables.items() if owner in ones if n in self._marks
+        ]
+        return max((mark for mark in found if 0 <= mark < POSITION_MAX), default=0)
+
+    def _keep_damaged(
+        self,
+        connection: sqlite3.Connection,
+        ids: dict[Table, int],
+        missing: Mapping[int, int],
+        suspects: Mapping[int, tuple[int, tuple[Any, ...]]],
+        known: Known,
+    ) -> dict[Table, list[int]]:
+        """Put damaged entries that wait into their place; returns which they are."""
+        lost: dict[Table, list[int]] = {}
+        for position, table_id in sorted(missing.items()):
+            owners = self._tables.get(table_id, set())
+            owner = next(iter(sorted(owners)), (0, ""))
+            if position <= self._mark(owner, known):
+                continue  # it was loaded, and perhaps removed: an old page names it still
+            lost.setdefault(owner, []).append(position)
+            rest = suspects.get(position, (0, (None, 0, 0, 0, 0, -1, b"")))[1][2:]
+            numbers = [value if isinstance(value, int) else 0 for value in rest[:3]]
+            stored = rest[4] if isinstance(rest[4], bytes) else b""
+            self._add(connection, ids, owner, position, (*numbers, -1, stored))
+        return lost
+
+    @staticmethod
+    def _add(
+        connection: sqlite3.Connection,
+        ids: dict[Table, int],
+        owner: Table,
+        position: int,
+        rest: tuple[Any, ...],
+    ) -> None:
+        number = ids.get(owner)
+        if number is None:
+            (number,) = connection.execute(sql.ADD_TABLE, owner).fetchone()
+            ids[owner] = number
+        connection.execute(sql.add_entries(1), (position, number, *rest))

@@ -1,0 +1,160 @@
+"""`python -m tests.faults.damage`: every byte of a sample log flipped, and every length cut.
+
+A cycle is one bit of each byte of the file, or one length. With fewer cycles than there are bytes,
+bytes and lengths are taken at equal distances. The log is opened as the server does it: mended,
+read to the end, and appended to.
+"""
+
+import argparse
+import asyncio
+import random
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults.command import Tally, command, folder
+
+from treadle.log.local import LocalAppender, LocalReader
+from treadle.log.protocol import Damaged, Entry, NewEntry
+from treadle.log.salvage import Known, mend
+
+TABLES = ("orders", "events", "é")
+PAGE = 4096
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A log that was closed, and what it held."""
+
+    data: bytes
+    log_id: str
+    entries: dict[int, Entry]
+    loaded: dict[tuple[int, str], int]
+
+    @property
+    def waiting(self) -> dict[int, Entry]:
+        """Entries that are not loaded."""
+        return {
+            position: entry
+            for position, entry in self.entries.items()
+            if position > self.loaded.get((entry.source_id, entry.table_name), 0)
+        }
+
+
+def append(path: Path, entries: list[NewEntry]) -> int:
+    """Append, close, and give the first position."""
+
+    async def run() -> int:
+        appender = LocalAppender(path)
+        try:
+            return await appender.append(entries)
+        finally:
+            await appender.aclose()
+
+    return asyncio.run(run())
+
+
+def sample(path: Path, dice: random.Random) -> Sample:
+    """Small and large entries of three tables, some loaded, some removed."""
+    made = [
+        NewEntry(1 + n % 2, TABLES[n % 3], 1_700_000_000_000_000 + n, n, dice.randbytes(size))
+        for n, size in enumerate([30, 200, 5000, 90, 40, 700, 12_000, 60, 350, 20, 80, 100])
+    ]
+    append(path, made)
+    loaded = {(1, "orders"): 1, (2, "events"): 2}
+    reader = LocalReader(path)
+    for key, position in loaded.items():
+        reader.mark(*key, position)
+    reader.trim(1, "orders", 1)
+    entries = {one.position: one for one in reader.find(1, 100) if isinstance(one, Entry)}
+    log_id = reader.log_id
+    reader.close()
+    return Sample(path.read_bytes(), log_id, entries, loaded)
+
+
+def examined(path: Path, given: Sample, damage: range) -> list[str]:
+    """Open a damaged file as the server does; what is wrong with what it then gives."""
+    salvaged = mend(path, Known(given.log_id, given.loaded))
+    named = {p for ones in salvaged.lost.values() for p in ones} if salvaged else set()
+    found: dict[int, Entry] = {}
+    wrong: list[str] = []
+    reader = LocalReader(path)
+    try:
+        if reader.log_id != given.log_id and path.stat().st_size > 0:
+            wrong.append(f"the log has another name: {reader.log_id}")
+        for backlog in reader.backlog():
+            key = (backlog.source_id, backlog.table_name)
+            # From where the destination stands.
+            after = given.loaded.get(key, -1)
+            while items := reader.read(*key, after, 10**6, 10**9):
+                for one in items:
+                    if isinstance(one, Damaged):
+                        named.add(one.position)
+                    elif one != given.entries.get(one.position):
+                        wrong.append(f"entry {one.position} passes for sound")
+                    elif one.position in found:
+                        wrong.append(f"entry {one.position} is given twice")
+                    else:
+                        found[one.position] = one
+                after = items[-1].position
+    finally:
+        reader.close()
+    missing = given.waiting.keys() - found.keys()
+    if salvaged is None and len(damage):
+        wrong += [f"entry {p} is lost and nobody says so" for p in missing - named]
+    if len(damage) == 1:
+        page = damage[0] // PAGE
+        there = on_page(given, page)
+        wrong += [f"entry {p} is lost, of another page" for p in missing - there]
+    first = append(path, [NewEntry(1, "orders", 1, 1, b"new")])
+    if first <= max(given.entries):
+        wrong.append(f"position {first} is given again")
+    return wrong
+
+
+def on_page(given: Sample, page: int) -> set[int]:
+    """Entries any part of which lies on a page: those whose stored bytes change with it."""
+    raw = given.data[page * PAGE : (page + 1) * PAGE]
+    return {
+        position
+        for position, entry in given.entries.items()
+        if any(
+            entry.payload[start : start + 12] in raw
+            for start in range(0, max(1, len(entry.payload) - 12), 8)
+        )
+    }
+
+
+def run(arguments: argparse.Namespace, tally: Tally) -> None:
+    """Half of the cycles flip, half cut."""
+    dice = random.Random(arguments.seed)
+    with folder() as path:
+        file = path / "log.sqlite"
+        given = sample(file, dice)
+        size = len(given.data)
+        step = max(1, 2 * size // arguments.cycles)
+        for place in range(dice.randrange(step), size, step):
+            copy = bytearray(given.data)
+            copy[place] ^= 1 << dice.randrange(8)
+            trial(path, bytes(copy), given, range(place, place + 1), f"byte {place}", tally)
+            tally.add(**{"bytes flipped": 1})
+        for length in range(dice.randrange(step), size, step):
+            trial(path, given.data[:length], given, range(0), f"length {length}", tally)
+            tally.add(lengths=1)
+
+
+def trial(path: Path, data: bytes, given: Sample, damage: range, title: str, tally: Tally) -> None:
+    """One damaged file."""
+    for old in path.iterdir():
+        old.unlink()
+    file = path / "log.sqlite"
+    file.write_bytes(data)
+    try:
+        wrong = examined(file, given, damage)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the server would not start
+        wrong = [f"it cannot be used: {error!r}"]
+    tally.note(title, wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(command("damage", str(__doc__), run, cycles=2000))

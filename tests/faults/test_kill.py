@@ -1,0 +1,47 @@
+"""The short forms of `python -m tests.faults.kill` and `python -m tests.faults.points`."""
+
+from pathlib import Path
+
+import pytest
+from tests.faults.command import Tally
+from tests.faults.kill import cycles
+from tests.faults.points import die
+from tests.faults.traffic import Rig
+
+POINTS = (
+    "log.before-commit",
+    "log.after-commit",
+    "destination.before-commit",
+    "destination.after-commit",
+    "loader.recover",
+    "loader.after-record",
+)
+"""Around the three commits of a record's way."""
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def destination_url(request: pytest.FixtureRequest) -> str | None:
+    if request.param == "duckdb":
+        return None
+    url: str = request.getfixturevalue("postgres_database")
+    return url
+
+
+@pytest.mark.slow
+def test_kills_at_random_times_lose_and_double_nothing(
+    tmp_path: Path, destination_url: str | None
+) -> None:
+    tally = Tally("kill")
+    cycles(tmp_path, destination_url, 5, 11, tally, "kill")
+    assert tally.violations == []
+    assert tally.passed == 5
+
+
+@pytest.mark.slow
+def test_kills_around_every_commit_lose_and_double_nothing(
+    tmp_path: Path, destination_url: str | None
+) -> None:
+    rig = Rig(tmp_path, destination_url, {"orders": True, "events": False}, seed=5)
+    with rig.running():
+        for point in POINTS:
+            assert die(rig, point, passes=1, whole=True) == [], point
