@@ -29,7 +29,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import ASGIApp
 
-from treadle import crash
+from treadle import __version__, crash
 from treadle.config import Config
 from treadle.control.app import make_app as control_app
 from treadle.control.settings import Settings
@@ -37,11 +37,13 @@ from treadle.destinations.registry import open_url
 from treadle.errors import OperatorFault, TreadleError
 from treadle.guide import guide
 from treadle.ingest.app import Front, Ingest
+from treadle.ingest.document import document as ingest_document
 from treadle.loader.due import Trigger
 from treadle.loader.run import Loader
 from treadle.log.local import LocalAppender, LocalReader
 from treadle.log.salvage import Known, mend
 from treadle.logs import set_up_logging
+from treadle.openapi import merged
 from treadle.store.model import Account
 from treadle.store.secrets import load_key
 from treadle.store.store import Store
@@ -285,6 +287,7 @@ def worker_app(config: Config, store: Store, ready: Callable[[], None]) -> ASGIA
     control = control_app(
         store, Settings(config.surface, config.token_list), changed=ingest.directory.forget
     )
+    control.openapi_schema = merged("treadle", __version__, [ingest_document(), control.openapi()])
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -11,8 +11,10 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
+from tests.servers.document import Document
 
 from treadle.ingest.app import Ingest, make_app
+from treadle.ingest.document import document
 from treadle.log.local import LocalAppender, LocalReader
 from treadle.log.protocol import Appender
 from treadle.records.message import Batch, unpack
@@ -22,6 +24,7 @@ from treadle.store.store import Store
 CLIENT = 4321
 OTHER_CLIENT = 9999
 UNKNOWN_TOKEN = "at_" + "0" * 64
+DOCUMENT = Document(document())
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,7 @@ def exchange(
     body: bytes | None,
     headers: Mapping[str, str],
 ) -> Answer:
-    """Send on an open connection and read the whole answer."""
+    """Send on an open connection and read the whole answer, which must be a documented one."""
     connection.putrequest(method, path, skip_accept_encoding=True)
     for name, value in headers.items():
         connection.putheader(name, value)
@@ -174,7 +177,9 @@ def exchange(
     connection.endheaders(body)
     response = connection.getresponse()
     fields = [(name.lower(), value) for name, value in response.getheaders()]
-    return Answer(response.status, fields, response.read())
+    answer = Answer(response.status, fields, response.read())
+    DOCUMENT.check_import(method, path, answer.status, answer.headers, answer.body)
+    return answer
 
 
 @contextmanager

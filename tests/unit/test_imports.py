@@ -21,6 +21,7 @@ BELOW: dict[str, set[str]] = {
     "control": {"web", "log", "store", "destinations", "tables", "records", "errors"},
     "config": {"errors"},
     "guide": set(),
+    "openapi": {"errors"},
     "logs": {"config"},
     "supervise": set(),
 }

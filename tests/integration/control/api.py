@@ -3,15 +3,14 @@
 import asyncio
 import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
-import jsonschema_rs
 from fastapi import FastAPI
+from tests.servers.document import Document
 
 from treadle.control.app import Settings, make_app
 from treadle.store.model import Account
@@ -42,66 +41,6 @@ class Answer:
     def pair(self) -> tuple[int, Any]:
         """What most tests compare."""
         return self.status, self.body
-
-
-class Document:
-    """An OpenAPI document that answers are held to; undocumented keys are errors, too."""
-
-    def __init__(self, document: dict[str, Any]) -> None:
-        self.value = document
-        self._paths = [
-            (re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path)), operations)
-            for path, operations in document["paths"].items()
-        ]
-        self._components = {
-            name: _closed(schema) for name, schema in document["components"]["schemas"].items()
-        }
-
-        self._validators: dict[str, Any] = {}
-
-    def operation(self, method: str, path: str) -> Any:
-        """The described operation, None where the document has none."""
-        for pattern, operations in self._paths:
-            if pattern.fullmatch(path) and method.lower() in operations:
-                return operations[method.lower()]
-        return None
-
-    def errors(self, schema: dict[str, Any], value: object) -> list[str]:
-        """What about a value contradicts a schema of the document."""
-        key = json.dumps(schema)
-        validator = self._validators.get(key)
-        if validator is None:
-            whole = {
-                "$schema": "https://json-schema.org/draft/2020-12/schema",
-                **_closed(schema),
-                "components": {"schemas": self._components},
-            }
-            validator = self._validators[key] = jsonschema_rs.validator_for(whole)
-        return [error.message for error in validator.iter_errors(value)]
-
-    def check(self, method: str, path: str, status: int, value: object) -> None:
-        """Fails for an answer that the document does not describe."""
-        operation = self.operation(method, path)
-        if operation is None:
-            assert (status, value) == (404, NOT_FOUND)
-            return
-        described = operation["responses"].get(str(status))
-        assert described is not None, f"{method} {path}: {status} is not documented"
-        schema = described["content"]["application/json"]["schema"]
-        errors = self.errors(schema, value)
-        assert not errors, f"{method} {path}: {status} {value}: {errors}"
-
-
-def _closed(schema: Any) -> Any:
-    """The schema with every object closed against keys that it does not name."""
-    if isinstance(schema, list):
-        return [_closed(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    closed = {key: _closed(item) for key, item in schema.items()}
-    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
-        closed.setdefault("additionalProperties", False)
-    return closed
 
 
 class Api:
