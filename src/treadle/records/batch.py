@@ -15,7 +15,7 @@ from treadle.records.envelope import ACTIVATE, UPSERT
 from treadle.records.gather import array
 from treadle.records.limits import DATA_POINTS, DEPTH, RECORDS, SEQUENCE_MAX, SEQUENCE_MIN
 from treadle.records.message import Batch
-from treadle.records.points import too_many_points
+from treadle.records.points import any_long, too_many_points
 from treadle.records.present import all_present
 from treadle.records.validation.conformity import Conformity, conformity
 from treadle.records.validation.conformity import refusal as schema_refusal
@@ -76,8 +76,17 @@ def _usual(body: bytes, quick: Envelope) -> bool:
     return (
         bytes(quick.schema).startswith(b"{")
         and not json.too_deep(bytes(quick.schema), DEPTH - 1)
-        and all(map(_usual_message, quick.messages))
+        and (_all_plain(body, quick.messages) or all(map(_usual_message, quick.messages)))
         and not json.may_hide_long_integer(body)
+    )
+
+
+def _all_plain(body: bytes, messages: list[_Message]) -> bool:
+    """Whether all are upserts of objects and the body has too few brackets for a deep one."""
+    # Two brackets of each message are its own and its data's.
+    brackets = body.count(b"{") + body.count(b"[") - 2 * len(messages)
+    return brackets < DEPTH - 3 and all(
+        message.action == UPSERT and bytes(message.data)[:1] == b"{" for message in messages
     )
 
 
@@ -148,15 +157,18 @@ def check(sent: Envelope) -> list[Batch]:
     data = array([message.data for message in upserts])
     try:
         conforming = conformity(schema)
-        if not _conform(conforming, data) or not all_present(key_names, data):
+        if not conforming.surely(key_names, data) and not (
+            _conform(conforming, data) and all_present(key_names, data)
+        ):
             _explain(conforming, key_names, sent)
     except SchemaError as error:
         raise schema_refusal(error) from error
-    for index, message in enumerate(sent.messages):
-        if too_many_points(message.data):
-            raise envelope.refusal(
-                f"Record {index} cannot contain more than {DATA_POINTS} data points"
-            )
+    if any_long(message.data for message in sent.messages):
+        for index, message in enumerate(sent.messages):
+            if too_many_points(message.data):
+                raise envelope.refusal(
+                    f"Record {index} cannot contain more than {DATA_POINTS} data points"
+                )
     extracted = [message.time_extracted or message.vintage or None for message in upserts]
     return [
         Batch(

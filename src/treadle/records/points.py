@@ -1,5 +1,6 @@
 """Data points: the scalar leaf values of a record (import-api.md 5)."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -21,6 +22,11 @@ def data_points(value: Any) -> int:
         else:
             found += 1
     return found
+
+
+def any_long(records: Iterable[msgspec.Raw]) -> bool:
+    """Whether a text is long enough to hold more data points than allowed; quick for many."""
+    return max((len(memoryview(record)) for record in records), default=0) > 2 * DATA_POINTS
 
 
 def too_many_points(record: bytes | msgspec.Raw) -> bool:

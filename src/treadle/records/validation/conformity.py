@@ -11,8 +11,10 @@ from treadle.records import json
 from treadle.records.validation.effort import UNROLLED_MAX, Effort, Exhausted
 from treadle.records.validation.loading import SchemaError, load
 from treadle.records.validation.node import Node, Plain, unrolled
+from treadle.records.validation.swift import decoder
 
 _CACHED = 256
+_KEY_LISTS = 4
 _CACHED_BYTES = 65_536
 """Schemas larger than this are compiled for each request, so the cache stays within 16 MB of
 schema text."""
@@ -28,7 +30,7 @@ class Conformity:
         effort: counts the steps through references.
     """
 
-    __slots__ = ("effort", "node", "quick")
+    __slots__ = ("_swift", "effort", "node", "quick")
 
     def __init__(self, schema: dict[str, Any]) -> None:
         """Load a decoded schema.
@@ -39,6 +41,27 @@ class Conformity:
         self.effort = Effort()
         self.node = load(schema, self.effort)
         self.quick = _quick(self.node)
+        self._swift: dict[tuple[str, ...], Callable[[bytes], object] | None] = {}
+
+    def surely(self, key_names: tuple[str, ...], data: bytes) -> bool:
+        """Whether all records surely conform and have their keys; the quickest look there is.
+
+        Args:
+            key_names: as sent.
+            data: a valid JSON array text of objects.
+        """
+        if key_names not in self._swift:
+            if len(self._swift) >= _KEY_LISTS:
+                self._swift.clear()
+            self._swift[key_names] = decoder(self.node, key_names)
+        decode = self._swift[key_names]
+        if decode is None:
+            return False
+        try:
+            decode(data)
+        except json.SYNTAX_ERRORS:
+            return False
+        return True
 
     def explain(self, record: Any) -> str | None:
         """The lines of what is wrong with a record, None when nothing is.
