@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from treadle import __version__
-from treadle.control import refusals
+from treadle.control import refusals, reports
 from treadle.control.document import ABOUT, complete
 from treadle.control.offline import Offline
 from treadle.control.operations import Operations, now
@@ -51,6 +51,7 @@ def make_app(
     )
     app.state.work = Work(Operations(store, settings, clock), changed)
     app.include_router(router)
+    app.include_router(reports.router)
     app.openapi_schema = complete(app.openapi(), settings)
     app.add_middleware(Offline)
     app.add_exception_handler(Refused, _refused)

@@ -3,7 +3,8 @@
 from treadle.control import pages, refusals, shapes
 from treadle.control.settings import Settings
 from treadle.errors import Refused
-from treadle.store.model import Source, TableStatus, Token
+from treadle.store.model import Load, Source, TableStatus, Token
+from treadle.store.reports import report
 
 Examples = dict[str, object]
 
@@ -46,6 +47,30 @@ def _token(id_: int, created_at: int) -> Token:
 
 
 _OLD, _NEW = _token(544_973_525, _CREATED), _token(545_799_083, _LATER)
+
+
+_LOAD = Load(
+    id="5f2b1c0e-6a38-4c53-9d0c-6d8f6f0f6a51",
+    source_id=_SOURCE,
+    table_name="orders",
+    first=7,
+    last=9,
+    started_at=_LATER,
+    finished_at=_LATER + 41_000,
+    rows_received=120,
+    rows_loaded=100,
+    rows_discarded=9,
+    rows_rejected=11,
+    tables={"orders": 100},
+    details={
+        "relations": [["orders", "orders"]],
+        "fields_left_out": ["too_long_column"],
+        "columns_added": [["orders", "age__do"]],
+        "columns_renamed": [["orders", "age", "age__bi"]],
+        "nul_characters_removed": 2,
+    },
+    error=None,
+)
 
 
 def requests() -> dict[str, Examples]:
@@ -168,6 +193,10 @@ def answers(settings: Settings) -> dict[str, dict[int, Examples]]:
             **_errors(*no_tokens, refusals.no_token(str(_OLD.id))),
         },
         "list_loads": {200: {"loaded, and stuck": loads}},
+        "list_load_reports": {
+            200: {"a load": {"loads": [report(_LOAD)], "next": None}},
+            400: {"limit": {"message": "limit is a number from 1 to 1000"}},
+        },
         "list_extractions": {200: {"none": extractions}},
         "get_extraction_log": _errors(refusals.no_route()),
         "get_last_check": _errors(

@@ -55,6 +55,11 @@ class Operations:
         self._settings = settings
         self._clock = clock
 
+    @property
+    def store(self) -> Store:
+        """What is asked."""
+        return self._store
+
     # Who asks ------------------------------------------------------------------------------------
 
     def account(self, token: str | None) -> Account:

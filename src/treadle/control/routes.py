@@ -65,7 +65,7 @@ def _work(request: Request) -> Work:
 
 Working = Annotated[Work, Depends(_work)]
 
-_ACCOUNT_TOKEN: Final = HTTPBearer(
+ACCOUNT_TOKEN: Final = HTTPBearer(
     scheme_name="account_token",
     description="An account access token, `ac_...`. Import API tokens, `at_...`, are for pushes.",
     auto_error=False,
@@ -73,7 +73,7 @@ _ACCOUNT_TOKEN: Final = HTTPBearer(
 
 
 async def _account(
-    request: Request, work: Working, _: Annotated[object, Security(_ACCOUNT_TOKEN)]
+    request: Request, work: Working, _: Annotated[object, Security(ACCOUNT_TOKEN)]
 ) -> Account:
     token = bearer(request.headers)
     return await anyio.to_thread.run_sync(work.operations.account, token)
@@ -119,7 +119,7 @@ PageNumber = Annotated[
     WithJsonSchema({"type": "string", "examples": ["2"]}),
 ]
 
-_EVERY: Final[dict[int | str, dict[str, Any]]] = {
+EVERY: Final[dict[int | str, dict[str, Any]]] = {
     401: {"model": wire.Unauthorized, "description": "no valid account token"},
     404: {"model": wire.NoRoute, "description": "a path that is none, such as with a second slash"},
     500: {"model": wire.Coded, "description": "the server's fault"},
@@ -132,7 +132,8 @@ _BODY: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def _refused(status: int, model: object, when: str) -> dict[int | str, dict[str, Any]]:
+def refused(status: int, model: object, when: str) -> dict[int | str, dict[str, Any]]:
+    """The document's entry for a refusal."""
     return {status: {"model": model, "description": when}}
 
 
@@ -142,7 +143,7 @@ def _takes(body: type[Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-router = APIRouter(prefix="/v4", responses=_EVERY)
+router = APIRouter(prefix="/v4", responses=EVERY)
 
 
 # Source types ------------------------------------------------------------------------------------
@@ -157,7 +158,7 @@ async def list_source_types(work: Working, _: Who) -> Response:
 @router.get(
     "/source-types/{source_type}",
     response_model=wire.SourceType,
-    responses=_refused(404, wire.Coded | wire.NoRoute, "no such type"),
+    responses=refused(404, wire.Coded | wire.NoRoute, "no such type"),
     tags=["source types"],
 )
 async def get_source_type(work: Working, _: Who, source_type: str) -> Response:
@@ -177,7 +178,7 @@ async def list_sources(work: Working, who: Who) -> Response:
 @router.post(
     "/sources",
     response_model=wire.Source,
-    responses=_refused(400, wire.Coded | wire.CodedProperties, "the source cannot be created")
+    responses=refused(400, wire.Coded | wire.CodedProperties, "the source cannot be created")
     | _BODY,
     openapi_extra=_takes(wire.CreateSource),
     tags=["sources"],
@@ -190,7 +191,7 @@ async def create_source(work: Working, who: Who, raw: Raw) -> Response:
 @router.get(
     "/sources/{source_id}",
     response_model=wire.Source,
-    responses=_refused(404, wire.Coded | wire.NoRoute, "no such source"),
+    responses=refused(404, wire.Coded | wire.NoRoute, "no such source"),
     tags=["sources"],
 )
 async def get_source(work: Working, who: Who, source_id: SourceId) -> Response:
@@ -201,7 +202,7 @@ async def get_source(work: Working, who: Who, source_id: SourceId) -> Response:
 @router.put(
     "/sources/{source_id}",
     response_model=wire.Source,
-    responses=_refused(
+    responses=refused(
         400, wire.Coded | wire.CodedProperties, "no such source, or it cannot be changed so"
     )
     | _BODY,
@@ -216,7 +217,7 @@ async def update_source(work: Working, who: Who, source_id: SourceId, raw: Raw) 
 @router.delete(
     "/sources/{source_id}",
     response_model=wire.Source,
-    responses=_refused(400, wire.Coded, "no such source, or deleted already"),
+    responses=refused(400, wire.Coded, "no such source, or deleted already"),
     tags=["sources"],
 )
 async def delete_source(work: Working, who: Who, source_id: SourceId) -> Response:
@@ -230,8 +231,8 @@ async def delete_source(work: Working, who: Who, source_id: SourceId) -> Respons
 @router.get(
     "/sources/{source_id}/tokens",
     response_model=list[wire.ListedToken] | list[int],
-    responses=_refused(400, wire.Coded, "the source's type has no tokens")
-    | _refused(404, wire.Coded | wire.NoRoute, "no such source, or deleted"),
+    responses=refused(400, wire.Coded, "the source's type has no tokens")
+    | refused(404, wire.Coded | wire.NoRoute, "no such source, or deleted"),
     tags=["tokens"],
 )
 async def list_tokens(work: Working, who: Who, source_id: SourceId) -> Response:
@@ -242,7 +243,7 @@ async def list_tokens(work: Working, who: Who, source_id: SourceId) -> Response:
 @router.post(
     "/sources/{source_id}/tokens",
     response_model=wire.NewToken,
-    responses=_refused(400, wire.Coded, "no such source, or it has two active tokens"),
+    responses=refused(400, wire.Coded, "no such source, or it has two active tokens"),
     tags=["tokens"],
 )
 async def create_token(work: Working, who: Who, source_id: SourceId) -> Response:
@@ -256,7 +257,7 @@ async def create_token(work: Working, who: Who, source_id: SourceId) -> Response
 @router.delete(
     "/sources/{source_id}/tokens/{token_id}",
     response_model=wire.Source,
-    responses=_refused(400, wire.Coded, "no such source, or it has no such active token"),
+    responses=refused(400, wire.Coded, "no such source, or it has no such active token"),
     tags=["tokens"],
 )
 async def revoke_token(work: Working, who: Who, source_id: SourceId, token_id: TokenId) -> Response:
@@ -289,7 +290,7 @@ async def list_extractions(
 @router.get(
     "/{client_id}/extractions/{job_name}",
     status_code=404,
-    responses=_refused(404, wire.NoRoute, "no such job; there is none"),
+    responses=refused(404, wire.NoRoute, "no such job; there is none"),
     tags=["pulled sources"],
 )
 async def get_extraction_log(
@@ -302,7 +303,7 @@ async def get_extraction_log(
 @router.get(
     "/sources/{source_id}/last-connection-check",
     status_code=404,
-    responses=_refused(
+    responses=refused(
         404, wire.Coded | wire.NoRoute, "no such source, or no check of it; there is none"
     ),
     tags=["pulled sources"],
@@ -315,7 +316,7 @@ async def get_last_check(work: Working, who: Who, source_id: SourceId) -> Respon
 @router.get(
     "/sources/{source_id}/streams",
     response_model=list[dict[str, Any]],
-    responses=_refused(400, str, "no such source"),
+    responses=refused(400, str, "no such source"),
     tags=["pulled sources"],
 )
 async def list_streams(work: Working, who: Who, source_id: SourceId) -> Response:
@@ -326,7 +327,7 @@ async def list_streams(work: Working, who: Who, source_id: SourceId) -> Response
 @router.get(
     "/sources/{source_id}/streams/{stream_id}",
     status_code=400,
-    responses=_refused(400, str, "no such source, or no such stream; there is none"),
+    responses=refused(400, str, "no such source, or no such stream; there is none"),
     tags=["pulled sources"],
 )
 async def get_stream(work: Working, who: Who, source_id: SourceId, stream_id: StreamId) -> Response:
@@ -337,7 +338,7 @@ async def get_stream(work: Working, who: Who, source_id: SourceId, stream_id: St
 @router.put(
     "/sources/{source_id}/streams/metadata",
     response_model=wire.Done,
-    responses=_refused(
+    responses=refused(
         400, wire.InvalidFields | str, "no such source, no such stream, or a part is missing"
     )
     | _BODY,
@@ -352,7 +353,7 @@ async def select_streams(work: Working, who: Who, source_id: SourceId, raw: Raw)
 @router.post(
     "/sources/{source_id}/sync",
     status_code=400,
-    responses=_refused(400, wire.JobError, "nothing is pulled, so no job is started"),
+    responses=refused(400, wire.JobError, "nothing is pulled, so no job is started"),
     tags=["pulled sources"],
 )
 async def start_job(work: Working, who: Who, source_id: SourceId) -> Response:
@@ -363,7 +364,7 @@ async def start_job(work: Working, who: Who, source_id: SourceId) -> Response:
 @router.delete(
     "/sources/{source_id}/sync",
     response_model=wire.Done,
-    responses=_refused(400, wire.JobError, "no such source"),
+    responses=refused(400, wire.JobError, "no such source"),
     tags=["pulled sources"],
 )
 async def stop_job(work: Working, who: Who, source_id: SourceId) -> Response:

@@ -1,0 +1,76 @@
+"""`treadle loads`: how loading went."""
+
+import argparse
+from collections.abc import Iterator
+from itertools import islice
+
+from treadle.cli.command import Arguments, Command
+from treadle.cli.output import moment, print_json, print_table
+from treadle.cli.store import opened, source_named
+from treadle.config import Config
+from treadle.errors import OperatorFault
+from treadle.store.model import Load
+
+COLUMNS = ("finished", "source", "table", "received", "loaded", "discarded", "rejected", "error")
+PAGE = 1000
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", help="only of the source with this name or id")
+    parser.add_argument("--table", metavar="NAME", help="only of this table, as named in pushes")
+    parser.add_argument("--failed", action="store_true", help="only tries that failed")
+    parser.add_argument("--limit", metavar="N", default="100", help="how many at most")
+    parser.add_argument("--json", action="store_true", help="print a JSON array of reports")
+
+
+def run(config: Config, arguments: Arguments) -> int:
+    """List loads, newest first."""
+    from treadle.store.reports import report
+
+    if not (arguments.limit.isascii() and arguments.limit.isdigit() and int(arguments.limit)):
+        raise OperatorFault(f"--limit is to be a whole number above 0, not {arguments.limit!r}.")
+    with opened(config) as store:
+        source = source_named(store, None, arguments.source) if arguments.source else None
+        names = {each.id: each.name for each in store.sources()}
+
+        def every() -> Iterator[Load]:
+            before = None
+            while page := store.loads(
+                source_id=source.id if source else None,
+                table_name=arguments.table,
+                limit=PAGE,
+                before=before,
+            ):
+                yield from page
+                before = page[-1].id
+
+        chosen = (load for load in every() if load.error is not None or not arguments.failed)
+        found = list(islice(chosen, int(arguments.limit)))
+    if arguments.json:
+        print_json([report(load) for load in found])
+    else:
+        print_table(
+            COLUMNS,
+            [
+                (
+                    moment(load.finished_at),
+                    names.get(load.source_id, load.source_id),
+                    load.table_name,
+                    load.rows_received,
+                    load.rows_loaded,
+                    load.rows_discarded,
+                    load.rows_rejected,
+                    load.error,
+                )
+                for load in found
+            ],
+        )
+    return 0
+
+
+COMMAND = Command(
+    words=("loads",),
+    help="list loads, newest first, with what each did",
+    run=run,
+    arguments=_arguments,
+)

@@ -1,0 +1,44 @@
+"""`treadle loads` lists what the loader recorded."""
+
+import uuid
+from contextlib import closing
+from pathlib import Path
+
+from tests.integration.cli.conftest import Treadle
+
+from treadle.store.model import Load
+from treadle.store.secrets import load_key
+from treadle.store.store import Store
+
+
+def load(source_id: int, table: str, last: int, error: str | None) -> Load:
+    at = 1_559_347_200_000_000 + last
+    rows = (0, 0, 0) if error else (3, 1, 1)
+    return Load(str(uuid.uuid4()), source_id, table, last, last, at, at, 5, *rows, {}, {}, error)
+
+
+def test_loads_are_listed_and_filtered(data: Path, treadle: Treadle) -> None:
+    assert treadle("account create").code == 0
+    one = treadle("source create One --json").json["source_id"]
+    two = treadle("source create Two --json").json["source_id"]
+    with closing(
+        Store.open(f"sqlite:///{data}/store.sqlite", load_key(data / "secret.key"))
+    ) as store:
+        store.record_load(load(one, "orders", 1, None), [])
+        store.record_load(load(two, "customers", 2, None), [])
+        store.record_failure(load(one, "orders", 3, "no such right"), stopped=True)
+
+    found = treadle("loads --json").json
+    assert [each["table"] for each in found] == ["orders", "customers", "orders"]
+    assert list(found[0])[:3] == ["load_id", "source_id", "table"]
+    assert [each["error"] for each in treadle("loads --failed --json").json] == ["no such right"]
+    assert [each["source_id"] for each in treadle("loads --source two --json").json] == [two]
+    assert len(treadle("loads --table orders --limit 1 --json").json) == 1
+    lines = treadle("loads --source one").out.splitlines()
+    assert lines[0].split() == [
+        "finished", "source", "table", "received", "loaded", "discarded", "rejected", "error"
+    ]  # fmt: skip
+    assert lines[1].split()[1:] == ["one", "orders", "5", "0", "0", "0", "no", "such", "right"]
+    assert lines[2].split()[1:] == ["one", "orders", "5", "3", "1", "1"]
+    assert treadle("loads --limit x").code == 2
+    assert treadle("loads --source three").code == 2
