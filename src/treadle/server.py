@@ -41,6 +41,7 @@ from treadle.ingest.document import document as ingest_document
 from treadle.loader.due import Trigger
 from treadle.loader.run import Loader
 from treadle.log.local import LocalAppender, LocalReader
+from treadle.log.room import Room
 from treadle.log.salvage import Known, mend
 from treadle.logs import set_up_logging
 from treadle.openapi import merged
@@ -282,7 +283,7 @@ def _worker(config: Config, descriptor: int) -> None:
 
 def worker_app(config: Config, store: Store, ready: Callable[[], None]) -> ASGIApp:
     """Everything one worker answers; calls `ready` once it does."""
-    log = LocalAppender(config.log_path)
+    log = LocalAppender(config.log_path, room=room_of(config))
     ingest = Ingest(store, log, open_reader=lambda: LocalReader(config.log_path))
     control = control_app(
         store, Settings(config.surface, config.token_list), changed=ingest.directory.forget
@@ -304,6 +305,11 @@ def worker_app(config: Config, store: Store, ready: Callable[[], None]) -> ASGIA
     return Front(ingest, app)
 
 
+def room_of(config: Config) -> Room:
+    """The bounds of the log."""
+    return Room(config.log_bytes, config.disk_reserve_bytes)
+
+
 def loader_of(config: Config, store: Store) -> Loader:
     """The loader of these settings."""
     return Loader(
@@ -318,6 +324,7 @@ def loader_of(config: Config, store: Store) -> Loader:
         retention_us=int(config.retention_days * 86_400_000_000),
         clock=microseconds,
         new_id=lambda: str(uuid.uuid4()),
+        room=room_of(config),
     )
 
 

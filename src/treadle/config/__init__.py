@@ -88,6 +88,17 @@ class Config(Settings):
         Number(0, 36_500, whole=False, unit="days"),
         "keep accepted requests this long after they were loaded",
     )
+    log_bytes: int = setting(
+        0,
+        Number(0, 10**15, unit="bytes"),
+        "answer 503 while the log holds this much, until some is loaded and removed; 0 for no bound",
+    )
+    disk_reserve_bytes: int = setting(
+        100_000_000,
+        Number(0, 10**15, unit="bytes"),
+        "answer 503 while the disk of the data folder has less left than this, so that loading can "
+        "go on",
+    )
     surface: str = setting(
         "seed",
         Choice(("seed", "modern")),

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from treadle.destinations.protocol import Destination
-from treadle.errors import TreadleError
+from treadle.errors import TreadleError, TryLater
 from treadle.loader.due import Key, Trigger, by_destination
 from treadle.loader.worker import DestinationLoader, Surroundings
 from treadle.log.protocol import Reader
+from treadle.log.room import Room
 from treadle.store.model import DestinationRow, Source
 from treadle.store.store import Store
 
@@ -20,6 +21,8 @@ logger = logging.getLogger("treadle.loader")
 LOOK_SECONDS = 0.05
 """How often the log is asked what waits: a twentieth of the default age of a load."""
 TRIM_EVERY_US = 600 * 1_000_000
+ROOM_LOOK_US = 500_000
+"""How often the log is asked whether it is full."""
 REPORTS_KEPT_US = 60 * 86_400 * 1_000_000
 """How long load reports stay: the longest of the documented times (loading.md 11.2)."""
 
@@ -33,6 +36,7 @@ class Loader:
         open_destination: the destination of a URL; raises OperatorFault for one that is none.
         retention_us: how long entries stay in the log after their load, microseconds.
         clock: microseconds since 1970.
+        room: bounds of the log; where they are reached, what was loaded is removed at once.
     """
 
     store: Store
@@ -42,6 +46,7 @@ class Loader:
     retention_us: int
     clock: Callable[[], int]
     new_id: Callable[[], str]
+    room: Room = field(default_factory=Room)
     _threads: dict[int, tuple[DestinationRow, DestinationLoader, Reader]] = field(
         default_factory=dict
     )
@@ -50,6 +55,8 @@ class Loader:
     _destination_of: dict[int, int] = field(default_factory=dict)
     _revision: int | None = None
     _trimmed_at: int = 0
+    _looked_at: int = 0
+    _outage: bool = False
 
     def run(self, stop: threading.Event, ready: Callable[[], None]) -> None:
         """Load until `stop` is set; then finish the loads that are under way."""
@@ -63,17 +70,30 @@ class Loader:
             self._refresh()
             ready()
             while not stop.is_set():
-                self._refresh()
-                self._note_marks(reader)
-                waiting = by_destination(reader.backlog(), self._destination_of)
-                for row_id, (_, thread, _) in self._threads.items():
-                    thread.offer(waiting.get(row_id, ()), self._sources)
-                self._trim(reader)
+                self._turn(reader)
                 stop.wait(LOOK_SECONDS)
         finally:
             self._stop_threads()
             self._note_marks(reader)
             reader.close()
+
+    def _turn(self, reader: Reader) -> None:
+        """Look once; what may pass by itself is looked at again the next time."""
+        try:
+            self._refresh()
+            self._note_marks(reader)
+            waiting = by_destination(reader.backlog(), self._destination_of)
+            for row_id, (_, thread, _) in self._threads.items():
+                thread.offer(waiting.get(row_id, ()), self._sources)
+            self._trim(reader)
+        except TryLater as error:
+            if not self._outage:
+                logger.warning("the loader waits: %s", error)
+            self._outage = True
+        else:
+            if self._outage:
+                logger.info("the loader goes on")
+            self._outage = False
 
     def once(self) -> None:
         """Load everything that waits now, each table once, in this thread.
@@ -155,15 +175,28 @@ class Loader:
             except queue.Empty:
                 break
             noted[key] = position
-        for key, position in noted.items():
-            reader.mark(*key, position)
+        for key, position in list(noted.items()):
+            try:
+                reader.mark(*key, position)
+            except TryLater:
+                for left, its in noted.items():
+                    self._marks.put((left, its))
+                raise
+            del noted[key]
 
     def _trim(self, reader: Reader) -> None:
         now = self.clock()
+        retention_us = self.retention_us
         if now - self._trimmed_at < TRIM_EVERY_US:
-            return
-        self._trimmed_at = now
-        for source_id, table_name, position in self.store.loaded_before(now - self.retention_us):
+            if now - self._looked_at < ROOM_LOOK_US:
+                return
+            self._looked_at = now
+            if self.room.lacking(reader.space()) is None:
+                return
+            retention_us = 0  # accepting records matters more than keeping loaded ones
+        else:
+            self._trimmed_at = now
+        for source_id, table_name, position in self.store.loaded_before(now - retention_us):
             gone = reader.trim(source_id, table_name, position)
             if gone:
                 logger.info("trimmed %d entries of %r of source %d", gone, table_name, source_id)

@@ -36,6 +36,8 @@ class GroupWriter:
         self._codec = Codec()
         self._table_ids: dict[tuple[int, str], int] = {}
         self._suspect = False
+        self.failed = False
+        """A write failed, and the connection is not to be trusted until the log is opened anew."""
 
     def write(self, entries: Sequence[NewEntry]) -> int:
         """Make all entries durable, or none.
@@ -107,13 +109,18 @@ class GroupWriter:
     def _undo(self) -> None:
         """Take back a transaction that failed, so that nothing of it can come back."""
         self._table_ids.clear()  # ids of tables that were made in it are not theirs
-        self._suspect = True
+        self._suspect = self.failed = True
         try:
             if self._connection.in_transaction:
                 self._connection.execute(sql.ROLLBACK)
             self._overwrite()
         except sqlite3.Error:
             return  # the next write begins with it
+
+    def overwrite(self) -> None:
+        """Write a small transaction and have it fsynced: the disk takes data again."""
+        with self._lock:
+            self._overwrite()
 
     def _overwrite(self) -> None:
         """Write over what a failed commit may have left in the write-ahead log.

@@ -5,6 +5,7 @@ wait for them.
 """
 
 import asyncio
+import logging
 import queue
 import sqlite3
 import threading
@@ -21,7 +22,10 @@ from treadle.log.counting import Counts, is_damage
 from treadle.log.disk import Connect, connect, open_log, read_end, transaction, translated
 from treadle.log.group import GroupWriter
 from treadle.log.protocol import Backlog, Damaged, Entry, NewEntry
+from treadle.log.room import Room, Space, space
 from treadle.log.rows import Rows
+
+logger = logging.getLogger("treadle.log")
 
 # Payload bytes that may wait for the disk before appends are turned away. A disk that takes
 # 10 MB/s of compressed entries works this off in about half a second.
@@ -33,6 +37,12 @@ GROUP_BYTES_MAX: Final = 8 * 1024 * 1024
 
 # What an entry costs in memory besides its payload, so that many empty ones are bounded too.
 ENTRY_OVERHEAD_BYTES: Final = 512
+
+# How often the disk is asked for room.
+ROOM_LOOK_S: Final = 0.25
+
+# Entries read again after the disk failed, from the end: what the last groups wrote.
+VERIFIED_ENTRIES: Final = 64
 
 # Entries removed in one transaction: some milliseconds, in which appends wait.
 TRIM_ENTRIES: Final = 1000
@@ -60,6 +70,7 @@ class LocalAppender:
         connect: opens it; the seam to the disk.
         waiting_bytes_max: payload bytes that may wait; more is turned away with `TryLater`. One
             request alone is always taken.
+        room: bounds of the log; beyond them appends are turned away with `TryLater`.
     """
 
     def __init__(
@@ -68,8 +79,14 @@ class LocalAppender:
         *,
         connect: Connect = connect,
         waiting_bytes_max: int = WAITING_BYTES_MAX,
+        room: Room | None = None,
     ) -> None:
+        self._path = path
+        self._connect = connect
         self._connection, self._lock, self._log_id = open_log(path, connect, durable=True)
+        self._room = room
+        self._lacking: str | None = None
+        self._looked = 0.0
         self._waiting_bytes_max = waiting_bytes_max
         self._waiting_bytes = 0
         self._state = threading.Lock()  # of `_waiting_bytes` and `_closing`
@@ -96,6 +113,9 @@ class LocalAppender:
         if not cost:
             raise Defect("an append holds at least one entry, found none")
         crash.point("log.append")
+        lacking = self._lacking
+        if lacking is not None and time.monotonic() - self._looked < ROOM_LOOK_S:
+            raise TryLater(lacking)
         loop = asyncio.get_running_loop()
         request = _Request(entries, cost, loop, loop.create_future())
         with self._state:
@@ -124,7 +144,7 @@ class LocalAppender:
             while not closing:
                 group, closing = self._next_group()
                 if group:
-                    self._serve(writer, group)
+                    writer = self._serve(writer, group)
         finally:
             self._connection.close()
             self._lock.close()
@@ -145,10 +165,14 @@ class LocalAppender:
                 return group, False
         return group, True
 
-    def _serve(self, writer: GroupWriter, group: list[_Request]) -> None:
+    def _serve(self, writer: GroupWriter, group: list[_Request]) -> GroupWriter:
+        """Write a group and answer it; returns the writer for the next one."""
         outcome: int | TreadleError
         try:
             with translated():
+                if writer.failed:
+                    writer = self._reopened()
+                self._look_for_room()
                 outcome = writer.write([entry for request in group for entry in request.entries])
         except (TryLater, OperatorFault) as error:
             outcome = TryLater(str(error))
@@ -169,6 +193,53 @@ class LocalAppender:
                 loop.call_soon_threadsafe(_answer, answers)
             except RuntimeError:  # the loop is closed: nobody waits any more
                 continue
+        return writer
+
+    def _look_for_room(self) -> None:
+        """Raise TryLater where there is no room for more."""
+        now = time.monotonic()
+        if self._room is None or now - self._looked < ROOM_LOOK_S:
+            return
+        self._lacking = self._room.lacking(self._room.look(self._connection, self._path))
+        self._looked = now
+        if self._lacking is not None:
+            raise TryLater(self._lacking)
+
+    def _reopened(self) -> GroupWriter:
+        """Open the log anew after its disk failed, and check that what was promised is there.
+
+        Until this succeeds every group is refused. What the file held in memory of a failed write
+        is forgotten with the old connection.
+
+        Raises:
+            sqlite3.Error, OSError, TreadleError: it is not to be trusted yet.
+        """
+        connection, lock, log_id = open_log(self._path, self._connect, durable=True)
+        try:
+            if log_id != self._log_id:
+                raise OperatorFault(  # noqa: TRY301 - the connection is closed below
+                    f"another log has taken the place of {self._path}: start treadle again"
+                )
+            writer = GroupWriter(connection, lock)
+            writer.overwrite()
+            end = read_end(connection)
+            rows = Rows(connection).find(max(1, end - VERIFIED_ENTRIES + 1), VERIFIED_ENTRIES)
+            for one in rows:
+                if isinstance(one, Damaged):
+                    logger.error(
+                        "entry %d of the log is damaged since its disk failed: %s",
+                        one.position,
+                        one.why,
+                    )
+        except BaseException:
+            connection.close()
+            lock.close()
+            raise
+        self._connection.close()
+        self._lock.close()
+        self._connection, self._lock = connection, lock
+        logger.warning("the log was opened again and verified; it takes records")
+        return writer
 
 
 def _answer(answers: list[tuple[_Request, int | TreadleError]]) -> None:
@@ -201,6 +272,7 @@ class LocalReader:
 
     def __init__(self, path: Path, *, connect: Connect = connect) -> None:
         self._connection, self._lock, self._log_id = open_log(path, connect, durable=False)
+        self._path = path
         self._rows = Rows(self._connection)
         self._marks: dict[tuple[int, str], int] = {}
         self._ids: dict[tuple[int, str], int] = {}
@@ -286,6 +358,11 @@ class LocalReader:
                 if gone < TRIM_ENTRIES:
                     return removed
                 time.sleep(TRIM_PAUSE_S)
+
+    def space(self) -> Space:
+        """How full the log is; see `protocol.Reader.space`."""
+        with translated():
+            return space(self._connection, self._path)
 
     def close(self) -> None:
         """Write the marks, then close."""

@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from treadle.log.room import Space
+
 
 @dataclass(frozen=True, slots=True)
 class NewEntry:
@@ -147,6 +149,9 @@ class Reader(Protocol):
 
     def trim(self, source_id: int, table_name: str, position: int) -> int:
         """Remove the table's entries at or below `position`; returns how many went."""
+
+    def space(self) -> Space:
+        """How full the log is."""
 
     def close(self) -> None:
         """Close."""
