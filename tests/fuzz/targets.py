@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from treadle.errors import Refused
-from treadle.records import batch, json, message, push, reading
+from treadle.records import batch, json, message, push, reading, transit
 from treadle.records.validation.conformity import conformity
 
 CLIENT = 4321
@@ -44,7 +44,7 @@ def push_json(data: bytes) -> None:
     if isinstance(pushed, tuple):
         return
     outcome = _outcome(push.check, pushed, CLIENT)
-    general = _outcome(push.check, push.Push(body=pushed.body), CLIENT)
+    general = _outcome(push.check_generally, pushed, CLIENT)
     assert outcome == general
     if isinstance(outcome, list):
         _readable(outcome)
@@ -52,10 +52,15 @@ def push_json(data: bytes) -> None:
 
 def push_transit(data: bytes) -> None:
     """A Transit body of /v2/import/push."""
+    value = _outcome(transit.decode, data)
+    singly = _outcome(transit.decode_singly, data)
+    assert repr(value) == repr(singly)  # NaN is not equal to itself
     pushed = _outcome(lambda: push.decode(data, transit=True))
     if isinstance(pushed, tuple):
         return
     outcome = _outcome(push.check, pushed, CLIENT)
+    general = _outcome(push.check_generally, pushed, CLIENT)
+    assert outcome == general
     if isinstance(outcome, list):
         _readable(outcome)
 

@@ -1,6 +1,8 @@
 """What a record of a push must look like: its fields, one by one (import-api.md 7.3)."""
 
-from typing import Any
+from itertools import chain
+from types import NoneType
+from typing import Any, NamedTuple
 
 from treadle.records.limits import DATA_POINTS, KEY_CHARACTERS, SEQUENCE_MAX, SEQUENCE_MIN
 from treadle.records.points import data_points
@@ -88,6 +90,88 @@ def _usual(record: dict[str, Any], size: int) -> bool:
         if value is None or (type(value) is str and len(value) > KEY_CHARACTERS):
             return False
     return True
+
+
+class Fields(NamedTuple):
+    """Fields of the records of a push, each a list with one value per record."""
+
+    table_names: list[str]
+    sequences: list[int]
+    key_names: list[tuple[str, ...]]
+    versions: list[int]
+    data: list[dict[str, Any]]
+
+
+def usual_fields(records: list[Any], account_id: int) -> Fields | None:
+    """The fields of records that are upserts without anything wrong but the number of data points.
+
+    Says so of all records at once, a field at a time; None when unsure.
+
+    Args:
+        records: decoded, at least one.
+        account_id: the client that they must name.
+
+    Raises:
+        KeyError: a field is missing.
+        TypeError: something is no object.
+    """
+    if set(map(type, records)) != {dict}:
+        return None
+    # With six fields they are those that are asked for below.
+    if set(map(len, records)) != {6} and not KNOWN.issuperset(chain.from_iterable(records)):
+        return None
+    clients = [record["client_id"] for record in records]
+    tables = [record["table_name"] for record in records]
+    sequences = [record["sequence"] for record in records]
+    names = [record["key_names"] for record in records]
+    data = [record["data"] for record in records]
+    versions = [record.get("table_version") or 0 for record in records]
+    # Types are compared first: to Python, True and a decimal 1 are equal to 1.
+    if not (
+        (
+            (_are(clients, int) and set(clients) == {account_id})
+            or (_are(clients, str) and set(clients) == {str(account_id)})
+        )
+        and _are(tables, str)
+        and all(map(str.strip, set(tables)))
+        and {record["action"] for record in records} == {UPSERT}
+        and _are(sequences, int)
+        and min(sequences) >= SEQUENCE_MIN
+        and max(sequences) <= SEQUENCE_MAX
+        and _are(versions, int)
+        and min(versions) >= 0
+        and max(versions) <= SEQUENCE_MAX
+        and _are(names, list)
+        and _are(data, dict)
+    ):
+        return None
+    key_names = list(map(tuple, names))
+    if not _have_keys(data, key_names):
+        return None
+    return Fields(tables, sequences, key_names, versions, data)
+
+
+def _are(values: list[Any], kind: type) -> bool:
+    return set(map(type, values)) == {kind}
+
+
+def _have_keys(data: list[dict[str, Any]], key_names: list[tuple[Any, ...]]) -> bool:
+    distinct = set(key_names)
+    if not all(type(name) is str for names in distinct for name in names):
+        return False
+    if len(distinct) == 1:
+        [names] = distinct
+        return all(_usable([record.get(name) for record in data]) for name in names)
+    return _usable(
+        [record.get(name) for record, names in zip(data, key_names, strict=True) for name in names]
+    )
+
+
+def _usable(keys: list[Any]) -> bool:
+    kinds = set(map(type, keys))
+    return NoneType not in kinds and not (
+        str in kinds and any(type(key) is str and len(key) > KEY_CHARACTERS for key in keys)
+    )
 
 
 def _note(found: dict[str, list[str]], field: str, messages: list[str]) -> None:

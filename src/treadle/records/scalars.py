@@ -3,14 +3,14 @@
 import math
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import InvalidOperation
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from treadle.records.json import Huge
 from treadle.records.limits import INTEGER_CHARACTERS
-from treadle.records.typed import Exact, Instant, Wide, instant
+from treadle.records.typed import EPOCH, Exact, Instant, Wide, instant
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -20,6 +20,11 @@ _TIME = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
     r"(?:[Zz]|([+-])([0-9]{2}):?([0-9]{2}))?"
 )
+
+_USUAL_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{3}(?:[0-9]{3})?)?Z"
+)
+"""As writers write it; `datetime` reads this quicker than the pattern above takes it apart."""
 
 
 class Malformed(ValueError):  # noqa: N818 - says what the text is
@@ -73,6 +78,11 @@ def milliseconds(text: str) -> datetime | Instant:
 
 def rfc3339(text: str) -> datetime | Instant:
     """`~t`: a date and time; no offset is UTC, second 60 and hour 24 roll over."""
+    if _USUAL_TIME.fullmatch(text):
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:  # a second 60, the year 0, no such date
+            pass
     found = _TIME.fullmatch(text)
     if found is None:
         raise Malformed(f"not a date and time: {text[:40]}")
@@ -176,3 +186,38 @@ def name(value: Any) -> str:
     if type(value) in (int, float, Wide, Exact):
         return str(value)
     raise Malformed("an array or an object as a key")
+
+
+# --- many texts of one tag ------------------------------------------------------------------------
+
+
+class Usual(NamedTuple):
+    """How the texts of a tag are when they are as nearly all are.
+
+    Attributes:
+        matches: whether texts, each with its tag and followed by a NUL, are so.
+        value: the value of one without its tag; a ValueError says that it is not so after all.
+    """
+
+    matches: Callable[[str], object]
+    value: Callable[[str], Any]
+
+
+def _usual(tag: str, pattern: str, value: Callable[[str], Any]) -> Usual:
+    return Usual(re.compile(f"(?:~{tag}{pattern}\0)*+").fullmatch, value)
+
+
+def _after_1970(text: str) -> datetime:
+    return EPOCH + timedelta(0, 0, 0, int(text))
+
+
+USUAL: dict[str, Usual] = {
+    "~i": _usual("i", "-?[0-9]{1,18}", int),
+    "~n": _usual("n", "-?[0-9]{1,18}", int),
+    "~d": _usual("d", r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?", float),
+    "~f": _usual("f", r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?", Exact),
+    "~m": _usual("m", "-?[0-9]{1,13}", _after_1970),
+    "~t": _usual("t", _USUAL_TIME.pattern, datetime.fromisoformat),
+    "~u": _usual("u", "[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", str),
+}
+"""By tag; the values are those of `SCALARS`, found for many texts at once."""

@@ -1,14 +1,20 @@
 """Transit to Python values: JSON with and without caching, and JSON-Verbose (import-api.md 12).
 
 Over decoded JSON, in document order, with one cache for a body. The usual body repeats records of
-one shape, whose keys are codes of cached names; a list of such keys is looked up once and then
-known, which makes reading several times faster than a general reader.
+one shape, whose keys are codes of cached names: records are read together as long as they leave
+the cache alone (`alike`), the others one by one. In these a list of keys that are codes is looked
+up once and then known.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec
 
 from treadle.records import json
+from treadle.records.alike import Columns, Unlike
+from treadle.records.limits import DEPTH
 from treadle.records.scalars import SCALARS, Malformed, name, uuid_of_halves
+
+P = ParamSpec("P")
 
 _CODES = 44
 """Characters a cache code is written with, from "0"."""
@@ -30,12 +36,50 @@ def decode(body: bytes) -> Any:
         Refused: 400, the body is no Transit (import-api.md 17.2).
     """
     value = json.decode(body, kind="transit")
-    if json.body_too_deep(body):
-        json.malformed(RecursionError(), kind="transit")
+    # The first character of a string decides; it may be written as an escape.
+    hidden = b'"\\u00' in body
+    codes = hidden or b'"^' in body
+    if not (codes or b'"~' in body):
+        if json.body_too_deep(body):
+            json.malformed(RecursionError(), kind="transit")
+        return value
+    return _interpreted(_records, value, codes)
+
+
+def decode_singly(body: bytes) -> Any:
+    """What `decode` does, reading every value by itself."""
+    return _interpreted(_Reader().read, json.decode(body, kind="transit"))
+
+
+def _interpreted(read: Callable[P, Any], *arguments: P.args, **more: P.kwargs) -> Any:
     try:
-        return _Reader().read(value)
-    except Malformed as error:
+        return read(*arguments, **more)
+    except (Malformed, RecursionError) as error:
         json.malformed(error, kind="transit")
+
+
+_TOGETHER_MIN = 32
+_TOGETHER_MAX = 2048
+
+
+def _records(value: Any, codes: bool) -> Any:
+    """What a value stands for; elements of an array together where they are alike."""
+    reader = _Reader()
+    if type(value) is not list or not value or type(value[0]) not in (list, dict):
+        return reader.read(value)
+    reader.depth = 1
+    columns = Columns(reader.text, reader.key, codes=codes)
+    read: list[Any] = []
+    together = 1 if codes else _TOGETHER_MIN  # the first record brings the names that are cached
+    while len(read) < len(value):
+        part = value[len(read) : len(read) + together]
+        together = min(max(2 * together, _TOGETHER_MIN), _TOGETHER_MAX)
+        try:
+            read += columns.read(part)
+        except Unlike:
+            read += map(reader.read, part)
+            together = _TOGETHER_MIN
+    return read
 
 
 class _Tag(str):
@@ -50,23 +94,28 @@ class _Reader:
     Attributes:
         cache: strings as sent, by index.
         count: index of the next.
+        depth: how many arrays and objects are around the value that is read.
         shapes: keys of maps as sent -> names, for keys that put nothing into the cache.
     """
 
-    __slots__ = ("cache", "count", "shapes")
+    __slots__ = ("cache", "count", "depth", "shapes")
 
     def __init__(self) -> None:
         self.cache: list[str] = []
         self.count = 0
+        self.depth = 0
         self.shapes: dict[tuple[Any, ...], list[str]] = {}
 
     def read(self, value: Any) -> Any:
+        """What a value stands for; lists may change in place."""
         kind = type(value)
         if kind is str:
-            return self._string(value) if value[:1] in _MARKS else value
-        if kind is list:
-            return self._array(value)
-        return self._object(value) if kind is dict else value
+            return self.text(value) if value[:1] in _MARKS else value
+        if kind is list or kind is dict:
+            self.depth += 1
+            value = self._array(value) if kind is list else self._object(value)
+            self.depth -= 1
+        return value
 
     def _read_all(self, values: list[Any]) -> None:
         """Read values in their places; `read` in line, for most need nothing."""
@@ -74,13 +123,19 @@ class _Reader:
             kind = type(value)
             if kind is str:
                 if value[:1] in _MARKS:
-                    values[index] = self._string(value)
+                    values[index] = self.text(value)
             elif kind is list:
+                self.depth += 1
                 values[index] = self._array(value)
+                self.depth -= 1
             elif kind is dict:
+                self.depth += 1
                 values[index] = self._object(value)
+                self.depth -= 1
 
     def _array(self, items: list[Any]) -> Any:
+        if self.depth > DEPTH:
+            raise RecursionError
         head = items[0] if items else None
         if type(head) is str and head[:1] in _MARKS:
             if head == _MAP:
@@ -108,7 +163,7 @@ class _Reader:
         if names is None:
             return self._new_shape(keys, values)
         self._read_all(values)
-        return dict(zip(names, values, strict=False))  # of one length; asking costs a third
+        return dict(zip(names, values))  # noqa: B905 - of one length; asking doubles the time
 
     def _new_shape(self, keys: list[Any], values: list[Any]) -> dict[str, Any]:
         made = {}
@@ -119,12 +174,24 @@ class _Reader:
             key_name = self._key(key)
             names.append(key_name)
             known = known and type(key) is str and (len(key) < 4)
-            made[key_name] = self.read(value)
+            kind = type(value)
+            if kind is list or kind is dict:
+                # Not by `read`: every call counts where bodies may be nested 256 levels deep.
+                self.depth += 1
+                value = self._array(value) if kind is list else self._object(value)
+                self.depth -= 1
+            elif kind is str and value[:1] in _MARKS:
+                value = self.text(value)
+            made[key_name] = value
         # Keys of up to three characters are codes, or too short for the cache: a second look
         # would find the same names, until the cache begins anew and the shapes are forgotten.
         if known:
             shapes[tuple(keys)] = names
         return made
+
+    def key(self, text: str) -> Any:
+        """What a string that is a key stands for, before it becomes a name."""
+        return self._raw(text, is_key=True)
 
     def _key(self, key: Any) -> str:
         if type(key) is str:
@@ -132,15 +199,22 @@ class _Reader:
         return name(self.read(key))
 
     def _object(self, members: dict[str, Any]) -> Any:
+        if self.depth > DEPTH:
+            raise RecursionError
         if len(members) == 1:
             [(key, value)] = members.items()
             tag = self._raw(key, is_key=True)
             if type(tag) is _Tag:
                 return _tagged(tag, self.read(value))
             return {name(tag): self.read(value)}
-        return {self._key(key): self.read(value) for key, value in members.items()}
+        made = {}
+        for key, value in members.items():
+            key_name = self._key(key)
+            made[key_name] = self.read(value)
+        return made
 
-    def _string(self, text: str) -> Any:
+    def text(self, text: str) -> Any:
+        """What a string that begins with a mark stands for."""
         scalar = SCALARS.get(text[1:2]) if text[0] == "~" else None
         if scalar is not None:
             return scalar(text[2:])

@@ -10,7 +10,7 @@ infinity its floats. The rest are extensions, each with a text:
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -20,7 +20,7 @@ import msgspec
 from treadle.records.json import Huge
 
 _DECIMAL, _INTEGER, _INSTANT, _HUGE = 1, 2, 3, 4
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Exact(Decimal):
@@ -66,24 +66,25 @@ class Instant:
 def instant(microseconds: int, literal: str) -> datetime | Instant:
     """A point in time as `datetime` in UTC where that can hold it, else as `Instant`."""
     try:
-        return _EPOCH + timedelta(0, 0, microseconds)
+        return EPOCH + timedelta(0, 0, microseconds)
     except OverflowError:
         return Instant(microseconds, literal)
 
 
 def _pack(value: object) -> msgspec.msgpack.Ext:
-    match value:
-        case Exact():
-            code, text = _DECIMAL, str(value)
-        case Wide():
-            code, text = _INTEGER, str(int(value))
-        case Instant():
-            code, text = _INSTANT, f"{value.microseconds} {value.literal}"
-        case Huge():
-            code, text = _HUGE, value.literal
-        case _:
-            raise TypeError(f"a record holds a {type(value).__name__}, which has no encoding")
+    write = _WRITERS.get(type(value))
+    if write is None:
+        raise TypeError(f"a record holds a {type(value).__name__}, which has no encoding")
+    code, text = write(value)
     return msgspec.msgpack.Ext(code, text.encode())
+
+
+_WRITERS: dict[type, Callable[[Any], tuple[int, str]]] = {
+    Exact: lambda value: (_DECIMAL, str(value)),
+    Wide: lambda value: (_INTEGER, str(int(value))),
+    Instant: lambda value: (_INSTANT, f"{value.microseconds} {value.literal}"),
+    Huge: lambda value: (_HUGE, value.literal),
+}
 
 
 def _unpack(code: int, data: memoryview) -> Any:
@@ -112,9 +113,29 @@ def encode(record: Any) -> bytes:
         return _encode(_widened(record))
 
 
-def join(records: list[bytes]) -> bytes:
+def encode_all(records: Sequence[Any]) -> bytes:
+    """A batch's data: what `join` makes of all records encoded."""
+    try:
+        return _encode(records)
+    except OverflowError:
+        return join([encode(record) for record in records])
+
+
+def join(records: Sequence[bytes | msgspec.Raw]) -> bytes:
     """A batch's data: encoded records as one array."""
-    return b"\xdd" + len(records).to_bytes(4, "big") + b"".join(records)
+    count = len(records)
+    if count < 16:
+        head = bytes((0x90 | count,))
+    elif count < 1 << 16:
+        head = b"\xdc" + count.to_bytes(2, "big")
+    else:
+        head = b"\xdd" + count.to_bytes(4, "big")
+    return head + b"".join(records)
+
+
+def split(data: bytes) -> list[msgspec.Raw]:
+    """The encoded records of a batch's data."""
+    return _parts(data)
 
 
 def _widened(value: Any) -> Any:

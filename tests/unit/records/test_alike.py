@@ -1,0 +1,148 @@
+"""Reading Transit records together gives what reading every value by itself gives."""
+
+import json as stdlib
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from treadle.errors import Refused
+from treadle.records import push, transit
+
+texts = st.sampled_from(
+    ["", "a", "name", "other", "~", "~~tilde", "~^caret", "~`tick", "~:keyword", "~:k", "~$symbol",
+     "~#set", "~#m", "^ ", "^0", "^1", "^2", "^9", "^10", "^", "~i12", "~i-3", "~ix", "~n1",
+     "~f1.50", "~f-0", "~f1e3", "~d2.5", "~zNaN", "~z-INF", "~m0", "~m-1", "~m1578950703123",
+     "~m99999999999999",
+     "~t2020-01-13T21:25:03.123Z", "~t2020-01-13T21:25:03Z", "~t2020-02-30T00:00:00Z",
+     "~t0000-03-01T00:00:00Z", "~t2016-12-31T23:59:60Z", "~t2016-12-31T24:00:00Z",
+     "~t2020-01-13T21:25:03.123456+01:00", "~u531a379e-31bb-4ce1-8690-158dceb64be6",
+     "~u531A379E-31bb-4ce1-8690-158dceb64be6", "~?t", "~_", "~xother", "\0~i1", "x\0^9"]
+)  # fmt: skip
+scalars = texts | st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
+
+
+def maps(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    pairs = st.lists(st.tuples(texts, values), max_size=4)
+    compact = pairs.map(lambda found: ["^ ", *(part for pair in found for part in pair)])
+    return compact | pairs.map(dict)
+
+
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | maps(inner),
+    max_leaves=6,
+)
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> bytes:
+    """An array of maps of few shapes: most alike, some with other values, some with other keys."""
+    first = draw(maps(values) | values)
+    others = [draw(maps(values) | values), *(draw(values) for _ in range(2))]
+    records = [first]
+    for _ in range(draw(st.integers(1, 4))):
+        records += [first] * draw(st.integers(0, 40))
+        records.append(draw(st.sampled_from(others)))
+    changed = draw(st.dictionaries(st.integers(0, len(records) - 1), values, max_size=6))
+    for index, value in changed.items():
+        record = records[index]
+        if isinstance(record, list) and len(record) > 2:
+            records[index] = [*record[:-1], value]
+        elif isinstance(record, dict) and record:
+            records[index] = record | {next(iter(record)): value}
+    escaped = draw(st.booleans())
+    text = stdlib.dumps(records, separators=(",", ":"))
+    return (text.replace('"~', '"\\u007e') if escaped else text).encode()
+
+
+def outcome(work: Any, *arguments: Any) -> str:
+    try:
+        return repr(work(*arguments))
+    except Refused as refused:
+        return repr((refused.status, refused.body))
+
+
+@settings(max_examples=400, deadline=None)
+@given(bodies())
+def test_together_is_as_singly(body: bytes) -> None:
+    assert outcome(transit.decode, body) == outcome(transit.decode_singly, body)
+
+
+def pushed(body: bytes) -> push.Push:
+    return push.decode(body, transit=True)
+
+
+envelopes = st.fixed_dictionaries(
+    {
+        "client_id": st.sampled_from([4321, 4321, 4321, "4321", 4321.0, "~f4321", True, None]),
+        "table_name": st.sampled_from(["t", "t", "u", " ", None, 1]),
+        "sequence": st.sampled_from([1, 2, -1, "~i3", "~n9223372036854775808", 1.0, True, "~f1"]),
+        "action": st.sampled_from(["upsert", "upsert", "upsert", "~:upsert", "switch_view", None]),
+        "key_names": st.sampled_from([["id"], ["id"], [], ["name"], ["id", "id"], [1], "id", None]),
+        "data": st.fixed_dictionaries(
+            {"id": st.sampled_from([1, "k", "x" * 1025, None, [1], {}, "~f1", "~_"])},
+            optional={"name": scalars},
+        )
+        | st.sampled_from([None, [], {}]),
+    },
+    optional={
+        "table_version": st.sampled_from([0, 1, None, -1, True, 2**63, "~i5"]),
+        "namespace": st.none(),
+        "other": st.none(),
+    },
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(envelopes, min_size=1, max_size=3), st.lists(st.integers(0, 2), max_size=5))
+def test_the_quick_check_is_as_the_general_one(
+    kinds: list[dict[str, Any]], more: list[int]
+) -> None:
+    records = kinds + [kinds[index % len(kinds)] for index in more]
+    body = stdlib.dumps(records).encode()
+    try:
+        sent = pushed(body)
+    except Refused:
+        return
+    assert outcome(push.check, sent, 4321) == outcome(push.check_generally, sent, 4321)
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 1000, 20_000])
+def test_batches_of_any_size(count: int) -> None:
+    record = {
+        "client_id": 4321,
+        "table_name": "t",
+        "sequence": 1,
+        "action": "upsert",
+        "key_names": ["id"],
+        "data": {"id": "~f1.5", "n": 2**64},
+    }
+    sent = pushed(stdlib.dumps([record] * count).encode())
+    assert push.check(sent, 4321) == push.check_generally(sent, 4321)
+
+
+def test_too_many_points_in_one_of_many() -> None:
+    record = {
+        "client_id": 4321,
+        "table_name": "t",
+        "sequence": 1,
+        "action": "upsert",
+        "key_names": [],
+        "data": {"a": [0] * 10_001},
+    }
+    few = record | {"data": {"a": [0] * 10_000}}
+    sent = pushed(stdlib.dumps([few, record]).encode())
+    assert outcome(push.check, sent, 4321) == outcome(push.check_generally, sent, 4321)
+    assert "10000 data points" in outcome(push.check, sent, 4321)
+
+
+def test_depth_is_counted_in_any_form() -> None:
+    for opening, closing in (("[", "]"), ('{"a":', "}"), ('["^ ","a",', "]")):
+        for leaf in ("1", '"~i1"'):
+            fits = "[" + opening * 255 + leaf + closing * 255 + "]"
+            assert transit.decode(fits.encode()) == transit.decode_singly(fits.encode())
+            deep = "[" + opening * 256 + leaf + closing * 256 + "]"
+            assert "nested deeper" in outcome(transit.decode, deep.encode())
+            assert "nested deeper" in outcome(transit.decode_singly, deep.encode())
