@@ -4,41 +4,11 @@ The lines are those the server prints at its first start, typed as they are into
 """
 
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from tests.servers.shell import needs_curl, typed
 from tests.servers.treadle import TreadleServer
-
-needs_curl = pytest.mark.skipif(
-    shutil.which("curl") is None and os.environ.get("CI") != "true",
-    reason="curl is not installed, and the guide is made of it",
-)
-
-
-def shell(lines: str, server: TreadleServer) -> str:
-    """What a person sees who pastes the lines into a shell; `treadle` is found on the PATH."""
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
-    if server.destination is not None:
-        environment["TREADLE_DESTINATION"] = server.destination
-    done = subprocess.run(
-        ["/bin/sh", "-e"],
-        input=lines,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=environment,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def printed_guide(server: TreadleServer) -> str:
@@ -55,7 +25,8 @@ def parts(guide: str) -> list[str]:
 @needs_curl
 def test_the_printed_lines_lead_from_a_token_to_rows(server: TreadleServer) -> None:
     client_id, account_token = server.account()
-    said = shell(printed_guide(server), server).splitlines()
+    elsewhere = {"TREADLE_DESTINATION": server.destination} if server.destination else {}
+    said = typed(printed_guide(server), elsewhere).splitlines()
 
     card = json.loads(said.pop(0))
     assert card["type"] == "import_api"

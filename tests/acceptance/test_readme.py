@@ -1,15 +1,13 @@
 """README's commands do what README says."""
 
 import json
-import os
 import re
 import shlex
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.servers.shell import needs_curl, typed
 from tests.servers.treadle import TreadleServer, eventually
 
 from treadle.guide import guide
@@ -27,28 +25,11 @@ def alike(text: str) -> list[str]:
     return [line.rstrip() for line in text.splitlines()]
 
 
-needs_curl = pytest.mark.skipif(
-    shutil.which("curl") is None and os.environ.get("CI") != "true",
-    reason="curl is not installed, and the guide is made of it",
-)
-
-
 def shell(lines: str, server: TreadleServer, folder: Path) -> str:
     """Run lines of the README; `.venv/bin/treadle` is the treadle under test."""
     program = f"{shlex.quote(sys.executable)} -m treadle"
     lines = re.sub(r"\.venv/bin/treadle (\w+)", rf"{program} \1 --data {server.data}", lines)
-    done = subprocess.run(
-        ["/bin/sh", "-e"],
-        input=lines,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        cwd=folder,
-        env={**os.environ, "TREADLE_PORT": str(server.port)},
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return typed(lines, {"TREADLE_PORT": str(server.port)}, folder)
 
 
 def test_the_walk_through_is_the_guide_that_the_server_prints() -> None:

@@ -1,0 +1,34 @@
+"""Types lines into a shell, as a person does who follows the guide."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+needs_curl = pytest.mark.skipif(
+    shutil.which("curl") is None and os.environ.get("CI") != "true",
+    reason="curl is not installed, and the guide is made of it",
+)
+
+
+def typed(
+    lines: str, environment: Mapping[str, str] | None = None, folder: Path | None = None
+) -> str:
+    """What the lines print; `treadle` is found on the PATH. The first that fails ends them."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["/bin/sh", "-e"],
+        input=lines,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=folder,
+        env={**os.environ, "PATH": path, **(environment or {})},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
