@@ -6,6 +6,8 @@ A cycle is every point once, for each destination, each kind of table, and each 
 import argparse
 import itertools
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tests.faults.command import Tally, command, destinations, folder
@@ -42,12 +44,13 @@ def die(rig: Rig, point: str, *, passes: int, whole: bool) -> list[str]:
     return rig.violations()
 
 
-def walk(path: Path, destination: str | None, keyed: bool, seed: int, tally: Tally) -> None:
+def walk(path: Path, fresh: Callable[[], str | None], keyed: bool, seed: int, tally: Tally) -> None:
     """Every point once, in both ways of dying."""
-    kind = "DuckDB" if destination is None else "PostgreSQL"
     table = "orders" if keyed else "events"
     settings = {"retention_days": "0"}  # so that there is something to trim
     for whole in (False, True):
+        destination = fresh()
+        kind = "DuckDB" if destination is None else "PostgreSQL"
         place = path / ("whole" if whole else "alone")
         place.mkdir()
         rig = Rig(place, destination, {table: keyed}, seed=seed, settings=settings)
@@ -69,7 +72,7 @@ def run(arguments: argparse.Namespace, tally: Tally) -> None:
             range(arguments.cycles), arguments.destination, (True, False)
         ):
             with folder() as path:
-                walk(path, fresh(kind), keyed, arguments.seed + cycle, tally)
+                walk(path, partial(fresh, kind), keyed, arguments.seed + cycle, tally)
     tally.add(points=len(POINTS))
 
 

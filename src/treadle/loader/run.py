@@ -121,7 +121,6 @@ class Loader:
         revision = self.store.revision()
         if revision == self._revision:
             return
-        self._revision = revision
         rows = {row.id: row for row in self.store.destinations() if row.deleted_at is None}
         self._sources = {source.id: source for source in self.store.sources()}
         self._destination_of = dict(self.store.destination_ids())
@@ -131,6 +130,7 @@ class Loader:
         for row in rows.values():
             if row.id not in self._threads:
                 self._add_thread(row, start=threads)
+        self._revision = revision  # last: what failed half way is done again
 
     def _add_thread(self, row: DestinationRow, *, start: bool) -> None:
         try:

@@ -9,7 +9,7 @@ import gc
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -156,27 +156,29 @@ class DestinationLoader(threading.Thread):
             stuck: set[Key] = set()
             chunks = self._chunks(backlogs, held, stuck)
             following = ahead.submit(next, chunks, None)
-            while (step := following.result()) is not None:
-                following = ahead.submit(next, chunks, None)
-                chunk, prepared = step
-                if chunk.key in stuck:
-                    continue
-                try:
-                    self._load(session, chunk, prepared)
-                except (OperatorFault, PlanOutdated, Fenced) as error:
-                    stuck.add(chunk.key)
-                    self._failed(chunk, error)
-                except TryLater:
-                    following.result()
-                    raise
-                except Exception as error:
-                    # Whatever it is, it came with this table: the others go on without it.
-                    self._failed(chunk, error)
-                    following.result()
-                    raise
-                if self._stop_asked.is_set():
-                    following.result()
-                    break
+            try:
+                while (step := following.result()) is not None:
+                    following = ahead.submit(next, chunks, None)
+                    chunk, prepared = step
+                    if chunk.key in stuck:
+                        continue
+                    try:
+                        self._load(session, chunk, prepared)
+                    except (OperatorFault, PlanOutdated, Fenced) as error:
+                        stuck.add(chunk.key)
+                        # The load may have been committed before this came up.
+                        self._held = None
+                        self._failed(chunk, error)
+                    except TryLater:
+                        raise
+                    except Exception as error:
+                        # Whatever it is, it came with this table: the others go on without it.
+                        self._failed(chunk, error)
+                        raise
+                    if self._stop_asked.is_set():
+                        break
+            finally:
+                wait([following])  # it reads the log, and one at a time may do so
         if self._in_trouble:
             self._in_trouble = False
             self._outside.store.destination_trouble(self._row_id, None)

@@ -1,0 +1,420 @@
+"""`python -m tests.faults.calls`: the n-th call fails, for every n, at each interface.
+
+The interfaces are the log's disk (every statement), the destination (every call of a session,
+before it is done and after), and the store (every call of the loader). A cycle is one call that
+fails once, in a fixed scenario. The scenario goes on, as a server would, until everything is
+loaded; then each record is where it has to be, once.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import logging
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Self, cast
+
+import msgspec
+from tests.faults.command import Tally, command, destinations, folder
+
+from treadle.destinations.protocol import (
+    CommitUnknown,
+    Destination,
+    Forbidden,
+    PlanOutdated,
+    Session,
+    Unavailable,
+)
+from treadle.destinations.registry import open_url
+from treadle.errors import Defect, OperatorFault, TableStopped, TreadleError, TryLater
+from treadle.loader.due import Trigger
+from treadle.loader.run import Loader
+from treadle.log.disk import connect as connect_soundly
+from treadle.log.local import LocalAppender, LocalReader
+from treadle.log.protocol import NewEntry
+from treadle.records.message import Batch, pack
+from treadle.store.secrets import Cipher
+from treadle.store.store import Store
+
+ANSWER_SECONDS_MAX = 20.0
+ROUNDS_MAX = 12
+"""Rounds of loading after which everything has to be loaded."""
+
+TABLES = {"orders": ("id",), "events": ()}
+ENTRIES = 6
+
+
+@dataclass
+class Fault:
+    """Raises at the n-th call, once.
+
+    Attributes:
+        at: number of the call, from 1; 0 for none.
+        make: the error.
+        after: the call is done before it is raised.
+        only: names of calls that count; all when empty.
+    """
+
+    at: int
+    make: Callable[[], BaseException]
+    after: bool = False
+    only: tuple[str, ...] = ()
+    calls: int = 0
+    called: str = ""
+
+    def around(self, name: str, call: Callable[[], Any]) -> Any:
+        """Make a call, or fail at it."""
+        if self.only and name not in self.only:
+            return call()
+        self.calls += 1
+        if self.calls != self.at:
+            return call()
+        self.called = name
+        if self.after:
+            call()
+        raise self.make()
+
+
+class Watched:
+    """Another object, whose methods go through a fault."""
+
+    def __init__(self, inner: Any, fault: Fault, passed: tuple[str, ...] = ()) -> None:
+        self._inner = inner
+        self._fault = fault
+        self._passed = passed
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if not callable(found) or name in self._passed:
+            return found
+        return lambda *args, **kwargs: self._fault.around(name, lambda: found(*args, **kwargs))
+
+    def __enter__(self) -> Self:
+        self._inner.__enter__()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._inner.__exit__(*exc)
+
+
+class WatchedDestination(Watched):
+    """A destination, and its sessions, whose calls go through a fault."""
+
+    def open(self, *, read_only: bool = False) -> Session:
+        session = self._fault.around("open", lambda: self._inner.open(read_only=read_only))
+        return cast(Session, Watched(session, self._fault, ("close",)))
+
+
+def disk_error(code: int, text: str) -> Callable[[], BaseException]:
+    """An error as SQLite's driver raises it."""
+
+    def make() -> BaseException:
+        error = sqlite3.OperationalError(text)
+        error.sqlite_errorcode = code
+        return error
+
+    return make
+
+
+def watched_disk(fault: Fault) -> Callable[[Path], sqlite3.Connection]:
+    """A `connect` for the log, whose statements go through a fault."""
+
+    class Connection(sqlite3.Connection):
+        def execute(self, *arguments: Any) -> sqlite3.Cursor:
+            cursor: sqlite3.Cursor = fault.around(
+                str(arguments[0]).split()[0], lambda: sqlite3.Connection.execute(self, *arguments)
+            )
+            return cursor
+
+        def executemany(self, *arguments: Any) -> sqlite3.Cursor:
+            cursor: sqlite3.Cursor = fault.around(
+                "many", lambda: sqlite3.Connection.executemany(self, *arguments)
+            )
+            return cursor
+
+    return lambda path: sqlite3.connect(
+        path, timeout=30, isolation_level=None, check_same_thread=False, factory=Connection
+    )
+
+
+def batch(table: str, number: int) -> Batch:
+    """Five records; the keyed ones share keys with the entry before."""
+    first = number * (3 if TABLES[table] else 5)
+    ids = range(first, first + 5)
+    return Batch(
+        table,
+        TABLES[table],
+        "json",
+        b"",
+        (),
+        [number * 10 + one for one in range(5)],
+        0,
+        None,
+        [],
+        msgspec.json.encode([{"id": one, "entry": number} for one in ids]),
+    )
+
+
+@dataclass
+class Scene:
+    """A store, a log and a loader in this process.
+
+    Attributes:
+        store: a file to begin with, with an account and a source.
+        disk, calls, notes: faults of the log, the destination and the store.
+    """
+
+    path: Path
+    url: str
+    store: Path
+    disk: Fault
+    calls: Fault
+    notes: Fault
+    accepted: list[tuple[str, int]] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    def run(self) -> list[str]:
+        """Append and load by turns; what is wrong at the end."""
+        shutil.copy(self.store, self.path / "store.sqlite")
+        store = Store.open(f"sqlite:///{self.path / 'store.sqlite'}", Cipher(bytes(32)))
+        try:
+            [account] = store.accounts()
+            [source] = store.sources()
+            kind = self.url.split(":")[0].replace("postgresql", "postgres")
+            store.set_default_destination(account.id, kind, self.url, open_url(self.url).identity)
+            found = self._walk(store, source.id)
+        finally:
+            store.close()
+        return found + self._compare()
+
+    def _walk(self, store: Store, source_id: int) -> list[str]:
+        found: list[str] = []
+        numbers = itertools.count()
+        loader = Loader(
+            store=cast(Store, Watched(store, self.notes)),
+            open_reader=lambda: LocalReader(
+                self.path / "log.sqlite", connect=watched_disk(self.disk)
+            ),
+            open_destination=lambda url: cast(
+                Destination, WatchedDestination(open_url(url), self.calls)
+            ),
+            trigger=Trigger(age_us=0, records=12),
+            retention_us=10**15,
+            clock=itertools.count(1_700_000_000_000_000, 1_000_000).__next__,
+            new_id=lambda: f"load-{next(numbers)}",
+        )
+        for number in range(ENTRIES):
+            found += asyncio.run(self._append(source_id, number))
+            self._once(loader, found)
+        for _ in range(ROUNDS_MAX):
+            if self._all_loaded(store):
+                break
+            self._once(loader, found)
+        loader.close()
+        reader = LocalReader(self.path / "log.sqlite", connect=connect_soundly)
+        waiting = reader.backlog()
+        reader.close()
+        # The last marks are hints and may be missing: the store has the truth about loads.
+        noted = {status.table_name: status.loaded for status in store.table_statuses()}
+        found += [
+            f"{one.entries} entries of {one.table_name} wait for ever"
+            for one in waiting
+            if noted.get(one.table_name, 0) < one.last
+        ]
+        found += [
+            f"{status.table_name} shows an error after all went well: {status.error}"
+            for status in store.table_statuses()
+            if status.error is not None
+        ]
+        loads = [load for load in store.loads(limit=1000) if load.error is None]
+        reported = sum(load.rows_received for load in loads)
+        if reported != 5 * len(self.accepted):
+            found.append(f"{reported} records are reported, of {5 * len(self.accepted)} accepted")
+        return found
+
+    def _all_loaded(self, store: Store) -> bool:
+        reader = LocalReader(self.path / "log.sqlite", connect=connect_soundly)
+        last = {one.table_name: one.last for one in reader.backlog()}
+        reader.close()
+        statuses = {status.table_name: status for status in store.table_statuses()}
+        return all(
+            name in statuses and statuses[name].loaded >= position and not statuses[name].error
+            for name, position in last.items()
+        )
+
+    def _once(self, loader: Loader, found: list[str]) -> None:
+        try:
+            loader.once()
+        except TreadleError as error:
+            self.said.append(str(error))
+        except Exception as error:  # noqa: BLE001 - the scenario says what it was
+            if "injected" not in str(error):
+                found.append(f"an error that says nothing: {error!r}")
+
+    async def _append(self, source_id: int, number: int) -> list[str]:
+        table = list(TABLES)[number % 2]
+        entry = NewEntry(source_id, table, 1_700_000_000_000_000, 5, pack(batch(table, number)))
+        try:
+            log = LocalAppender(self.path / "log.sqlite", connect=watched_disk(self.disk))
+        except (TryLater, OperatorFault) as error:
+            self.said.append(str(error))
+            log = LocalAppender(self.path / "log.sqlite", connect=watched_disk(self.disk))
+        found: list[str] = []
+        try:
+            for _ in range(2):  # as a client that is answered 503 does
+                try:
+                    await asyncio.wait_for(log.append([entry]), ANSWER_SECONDS_MAX)
+                except TryLater as error:
+                    self.said.append(str(error))
+                except TimeoutError:
+                    found.append("no answer")
+                else:
+                    self.accepted.append((table, number))
+                    break
+        finally:
+            await log.aclose()
+        return found
+
+    def _compare(self) -> list[str]:
+        found: list[str] = []
+        for table, key in TABLES.items():
+            expected: dict[int, list[int]] = {}
+            for name, number in self.accepted:
+                if name == table:
+                    for one in msgspec.json.decode(batch(table, number).data):
+                        expected.setdefault(one["id"], []).append(number)
+            rows: list[tuple[Any, ...]] = []
+            # What is missing as a whole was never loaded.
+            with (
+                contextlib.suppress(Unavailable, OperatorFault),
+                open_url(self.url).open(read_only=True) as session,
+            ):
+                rows = session.query(f'select id, entry from "web"."{table}"').rows
+            there: dict[int, list[int]] = {}
+            for one, number in rows:
+                there.setdefault(one, []).append(number)
+            if key:
+                expected = {one: [max(numbers)] for one, numbers in expected.items()}
+            found += [
+                f"{table}, id {one}: found {there.get(one)}, expected {expected.get(one)}"
+                for one in sorted(expected.keys() | there.keys())
+                if sorted(there.get(one, [])) != sorted(expected.get(one, []))
+            ]
+        if any(not said.strip() for said in self.said):
+            found.append("an error without a message")
+        return found
+
+
+def never() -> Fault:
+    """A fault that does not come."""
+    return Fault(0, RuntimeError)
+
+
+DISK: Mapping[str, Callable[[], BaseException]] = {
+    "EIO": disk_error(sqlite3.SQLITE_IOERR, "disk I/O error (injected)"),
+    "ENOSPC": disk_error(sqlite3.SQLITE_FULL, "database or disk is full (injected)"),
+}
+CALLS: Mapping[str, tuple[Callable[[], BaseException], bool, tuple[str, ...]]] = {
+    "unavailable": (lambda: Unavailable("gone (injected)"), False, ()),
+    "gone after it was done": (lambda: Unavailable("gone (injected)"), True, ()),
+    "cut during COMMIT, before": (lambda: CommitUnknown("cut (injected)"), False, ("load",)),
+    "cut during COMMIT, after": (lambda: CommitUnknown("cut (injected)"), True, ("load",)),
+    "forbidden": (lambda: Forbidden("not yours (injected)"), False, ()),
+    "outdated": (lambda: PlanOutdated("changed (injected)"), False, ("load", "state")),
+    "stopped": (lambda: TableStopped("no (injected)"), False, ("load", "state", "prepare")),
+    "a defect, after": (lambda: RuntimeError("injected"), True, ()),
+}
+NOTES: Mapping[str, tuple[Callable[[], BaseException], bool]] = {
+    "the store is away": (lambda: TryLater("locked (injected)"), False),
+    "the store is away, after": (lambda: TryLater("locked (injected)"), True),
+    "the store refuses": (lambda: OperatorFault("read-only (injected)"), False),
+    "a defect": (lambda: Defect("injected"), False),
+}
+
+
+def faults() -> Iterator[tuple[str, Callable[[int], tuple[Fault, Fault, Fault]]]]:
+    """A title, and the three faults for a number of the call."""
+    for name, make in DISK.items():
+        yield f"disk, {name}", lambda n, make=make: (Fault(n, make), never(), never())  # type: ignore[misc]  # bound now
+    for name, (make, after, only) in CALLS.items():
+        yield (
+            f"destination, {name}",
+            lambda n, make=make, after=after, only=only: (  # type: ignore[misc]  # bound now
+                never(),
+                Fault(n, make, after, only),
+                never(),
+            ),
+        )
+    for name, (make, after) in NOTES.items():
+        yield (
+            f"store, {name}",
+            lambda n, make=make, after=after: (never(), never(), Fault(n, make, after)),  # type: ignore[misc]  # bound now
+        )
+
+
+def run(arguments: argparse.Namespace, tally: Tally) -> None:
+    """Every n of every fault; with few cycles, every so manyth."""
+    logging.getLogger("treadle").setLevel(logging.CRITICAL)
+    with destinations(arguments.destination) as fresh, folder() as path:
+        store = made(path / "store.sqlite")
+        for kind in arguments.destination:
+            numbers = [
+                (title, make, most(partial(fresh, kind), store, make)) for title, make in faults()
+            ]
+            total = sum(last for _, _, last in numbers)
+            step = max(1, total // max(1, arguments.cycles // len(arguments.destination)))
+            turn = 0
+            for title, make, last in numbers:
+                for n in range(1, last + 1):
+                    turn += 1
+                    if turn % step != arguments.seed % step:
+                        continue
+                    three = make(n)
+                    found = attempt(partial(fresh, kind), store, three)
+                    called = next((fault.called for fault in three if fault.called), "nothing")
+                    tally.note(f"{kind}, {title}, call {n} ({called})", found)
+                    if called != "nothing":
+                        tally.add(**{f"faults: {title}": 1})
+
+
+def made(path: Path) -> Path:
+    """A store with an account and a source."""
+    store = Store.open(f"sqlite:///{path}", Cipher(bytes(32)))
+    account, _ = store.create_account("a")
+    store.create_source(
+        account.id, type="import_api", display_name="web", name="web", bootstrap_token=False
+    )
+    store.close()
+    return path
+
+
+def most(
+    fresh: Callable[[], str | None],
+    store: Path,
+    make: Callable[[int], tuple[Fault, Fault, Fault]],
+) -> int:
+    """How many calls of this sort the scenario makes without a fault."""
+    three = make(10**9)
+    found = attempt(fresh, store, three)
+    if found:
+        raise AssertionError(f"the scenario fails without a fault: {found}")
+    return max(fault.calls for fault in three if fault.at)
+
+
+def attempt(
+    fresh: Callable[[], str | None], store: Path, three: tuple[Fault, Fault, Fault]
+) -> list[str]:
+    """One scenario in a folder of its own."""
+    with folder() as path:
+        url = fresh() or f"duckdb://{path / 'warehouse.duckdb'}"
+        return Scene(path, url, store, *three).run()
+
+
+if __name__ == "__main__":
+    sys.exit(command("calls", str(__doc__), run, cycles=10_000))

@@ -1,0 +1,81 @@
+"""The short form of `python -m tests.faults.calls`: calls that once did harm, and some others."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.faults.calls import DISK, Fault, Scene, made, never
+
+from treadle.destinations.protocol import CommitUnknown, PlanOutdated, Unavailable
+from treadle.errors import Defect, OperatorFault, TryLater
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made(tmp_path_factory.mktemp("store") / "store.sqlite")
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "duckdb":
+        return f"duckdb://{tmp_path / 'warehouse.duckdb'}"
+    found: str = request.getfixturevalue("postgres_database")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "at"),
+    [
+        # The loader took the store's revision for known though it had not read what changed.
+        (lambda: TryLater("locked (injected)"), "destinations", 1),
+        (lambda: TryLater("locked (injected)"), "record_load", 2),
+        # The load was committed; the loader planned the next one from the old position for ever.
+        (lambda: OperatorFault("read-only (injected)"), "record_load", 2),
+        (lambda: Defect("injected"), "record_load", 1),
+    ],
+)
+@pytest.mark.parametrize("after", [False, True])
+def test_a_call_of_the_store_fails_once(
+    tmp_path: Path,
+    url: str,
+    store: Path,
+    make: Callable[[], BaseException],
+    name: str,
+    at: int,
+    after: bool,
+) -> None:
+    fault = Fault(at, make, after, (name,))
+    assert Scene(tmp_path, url, store, never(), never(), fault).run() == []
+    assert fault.called == name
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "after"),
+    [
+        (lambda: CommitUnknown("cut (injected)"), "load", True),
+        (lambda: CommitUnknown("cut (injected)"), "load", False),
+        (lambda: PlanOutdated("changed (injected)"), "load", False),
+        (lambda: Unavailable("gone (injected)"), "held", False),
+        (lambda: Unavailable("gone (injected)"), "open", False),
+    ],
+)
+def test_a_call_of_the_destination_fails_once(
+    tmp_path: Path,
+    url: str,
+    store: Path,
+    make: Callable[[], BaseException],
+    name: str,
+    after: bool,
+) -> None:
+    fault = Fault(1 if name == "held" else 2, make, after, (name,))
+    assert Scene(tmp_path, url, store, never(), fault, never()).run() == []
+    assert fault.called == name
+
+
+@pytest.mark.parametrize("kind", list(DISK))
+@pytest.mark.parametrize("name", ["COMMIT", "INSERT", "BEGIN", "SELECT"])
+def test_a_call_of_the_disk_fails_once(tmp_path: Path, store: Path, kind: str, name: str) -> None:
+    fault = Fault(5, DISK[kind], only=(name,))
+    url = f"duckdb://{tmp_path / 'warehouse.duckdb'}"
+    assert Scene(tmp_path, url, store, fault, never(), never()).run() == []
+    assert fault.called == name
