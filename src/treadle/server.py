@@ -325,6 +325,8 @@ def loader_of(config: Config, store: Store) -> Loader:
         clock=microseconds,
         new_id=lambda: str(uuid.uuid4()),
         room=room_of(config),
+        # Of loaders of one data folder only one can run: the folder is locked.
+        place=f"{socket.gethostname()}:{config.data}",
     )
 
 

@@ -4,12 +4,14 @@ import gc
 import logging
 import queue
 import threading
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from treadle.destinations.protocol import Destination
 from treadle.errors import TreadleError, TryLater
 from treadle.loader.due import Key, Trigger, by_destination
+from treadle.loader.lease import Lease
 from treadle.loader.worker import DestinationLoader, Surroundings
 from treadle.log.protocol import Reader
 from treadle.log.room import Room
@@ -36,6 +38,7 @@ class Loader:
         open_destination: the destination of a URL; raises OperatorFault for one that is none.
         retention_us: how long entries stay in the log after their load, microseconds.
         clock: microseconds since 1970.
+        place: where it runs (`lease.Lease.place`).
         room: bounds of the log; where they are reached, what was loaded is removed at once.
     """
 
@@ -46,7 +49,9 @@ class Loader:
     retention_us: int
     clock: Callable[[], int]
     new_id: Callable[[], str]
+    place: str = "here"
     room: Room = field(default_factory=Room)
+    _holder: str = field(default_factory=lambda: str(uuid.uuid4()))
     _threads: dict[int, tuple[DestinationRow, DestinationLoader, Reader]] = field(
         default_factory=dict
     )
@@ -147,6 +152,7 @@ class Loader:
             clock=self.clock,
             new_id=self.new_id,
             marked=lambda key, position: self._marks.put((key, position)),
+            lease=Lease(self.store, row.id, self.place, self._holder, self.clock),
         )
         thread = DestinationLoader(row.id, destination, outside)
         self._threads[row.id] = (row, thread, reader)

@@ -28,6 +28,7 @@ from treadle.destinations.protocol import (
 from treadle.errors import OperatorFault, TableStopped, TryLater
 from treadle.loader.chunk import Chunk, chunk_of
 from treadle.loader.due import Backoff, Failures, Key, Trigger, due
+from treadle.loader.lease import Lease
 from treadle.loader.report import Memo, failure, memo, memo_of, report
 from treadle.log.protocol import Backlog, Entry, Reader
 from treadle.records.message import unpack
@@ -52,7 +53,7 @@ class Surroundings:
         clock: microseconds since 1970.
         new_id: a fresh load id.
         marked: told of each table's new position, for the log's own note.
-        fence: lease number of this loader.
+        lease: of this destination.
     """
 
     reader: Reader
@@ -61,7 +62,7 @@ class Surroundings:
     clock: Callable[[], int]
     new_id: Callable[[], str]
     marked: Callable[[Key, int], None]
-    fence: int = 0
+    lease: Lease
 
 
 @dataclass(slots=True)
@@ -151,6 +152,7 @@ class DestinationLoader(threading.Thread):
 
     def _round(self, backlogs: Sequence[Backlog], ahead: ThreadPoolExecutor) -> None:
         """Load every backlog in turn, one chunk being prepared while another is written."""
+        self._outside.lease.fence()
         with self._destination.open() as session:
             held = self._asked(session)
             stuck: set[Key] = set()
@@ -164,7 +166,10 @@ class DestinationLoader(threading.Thread):
                         continue
                     try:
                         self._load(session, chunk, prepared)
-                    except (OperatorFault, PlanOutdated, Fenced) as error:
+                    except Fenced as error:
+                        self._outside.lease.lost()
+                        raise TryLater(str(error)) from error
+                    except (OperatorFault, PlanOutdated) as error:
                         stuck.add(chunk.key)
                         # The load may have been committed before this came up.
                         self._held = None
@@ -310,7 +315,11 @@ class DestinationLoader(threading.Thread):
 
     def _mark(self, chunk: Chunk) -> Mark:
         return Mark(
-            self._outside.reader.log_id, *chunk.key, chunk.after, chunk.last, self._outside.fence
+            self._outside.reader.log_id,
+            *chunk.key,
+            chunk.after,
+            chunk.last,
+            self._outside.lease.fence(),
         )
 
     def _carried(

@@ -232,6 +232,17 @@ outcomes: Final = Table(
     Column("rejected", JSON, nullable=False),
 )
 
+# Who loads into a destination now (leases.py).
+leases: Final = Table(
+    "leases",
+    metadata,
+    Column("destination_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("place", Text, nullable=False),
+    Column("holder", String(64), nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
+)
+
 # `name` is the SHA-256 of scope and key, which may be of any length.
 idempotency_keys: Final = Table(
     "idempotency_keys",

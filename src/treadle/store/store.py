@@ -12,6 +12,7 @@ from treadle.store import (
     accounts,
     destinations,
     idempotency,
+    leases,
     loads,
     secrets,
     sources,
@@ -402,6 +403,22 @@ class Store:
             destinations.set_trouble(tx, destination_id, trouble)
 
     # Loading
+
+    def lease(self, destination_id: int, place: str, holder: str, lasts: int) -> int | None:
+        """Take the right to load into a destination, or renew it.
+
+        Args:
+            destination_id: which.
+            place: where the loader runs; of one place the newest loader has the right at once.
+            holder: the loader; nobody else's text.
+            lasts: how long from now, microseconds.
+
+        Returns:
+            The fence: the same number while a holder renews, a greater one for each new holder.
+            None while a loader of another place has the right.
+        """
+        with self._database.write() as tx:
+            return leases.take(tx, destination_id, place, holder, lasts)
 
     def use_log(self, log_id: str) -> None:
         """Name the log that positions belong to, at every start.

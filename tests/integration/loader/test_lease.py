@@ -1,0 +1,168 @@
+"""Two loaders and one destination: one at a time, and the one that was overtaken commits nothing."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from tests.faults.calls import Fault, WatchedDestination, batch, made
+
+from treadle.destinations.protocol import Destination
+from treadle.destinations.registry import open_url
+from treadle.loader.due import Trigger
+from treadle.loader.lease import LASTS_US
+from treadle.loader.run import Loader
+from treadle.log.local import LocalAppender, LocalReader
+from treadle.log.protocol import NewEntry
+from treadle.records.message import pack
+from treadle.store.secrets import Cipher
+from treadle.store.store import Store
+
+START = 1_700_000_000_000_000
+
+
+@dataclass
+class Clock:
+    now: int = START
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@dataclass
+class Stage:
+    """A log, a store, and loaders that share both."""
+
+    folder: Path
+    url: str
+    clock: Clock = field(default_factory=Clock)
+    source_id: int = 0
+    store: Store = field(init=False)
+
+    def __post_init__(self) -> None:
+        made(self.folder / "store.sqlite")
+        self.store = Store.open(
+            f"sqlite:///{self.folder / 'store.sqlite'}", Cipher(bytes(32)), clock=self.clock
+        )
+        [account], [source] = self.store.accounts(), self.store.sources()
+        kind = "postgres" if self.url.startswith("postgres") else "duckdb"
+        self.store.set_default_destination(account.id, kind, self.url, open_url(self.url).identity)
+        self.source_id = source.id
+
+    def loader(self, place: str, before_load: Callable[[], None] | None = None) -> Loader:
+        """A loader; something may happen before each of its loads."""
+
+        class Interrupted(Fault):
+            def around(self, name: str, call: Callable[[], Any]) -> Any:
+                if name == "load" and before_load is not None:
+                    before_load()
+                return call()
+
+        return Loader(
+            store=self.store,
+            open_reader=lambda: LocalReader(self.folder / "log.sqlite"),
+            open_destination=lambda url: cast(
+                Destination, WatchedDestination(open_url(url), Interrupted(0, RuntimeError))
+            ),
+            trigger=Trigger(age_us=0),
+            retention_us=10**15,
+            clock=self.clock,
+            new_id=iter(map(str, range(id(place) * 1000, 10**20))).__next__,
+            place=place,
+        )
+
+    async def append(self, number: int) -> None:
+        log = LocalAppender(self.folder / "log.sqlite")
+        await log.append([NewEntry(self.source_id, "events", 1, 5, pack(batch("events", number)))])
+        await log.aclose()
+
+    def entries(self) -> list[int]:
+        """The entry of each row there is."""
+        with open_url(self.url).open(read_only=True) as session:
+            return [row[0] for row in session.query('select entry from "web"."events"').rows]
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
+    url = f"duckdb://{tmp_path / 'warehouse.duckdb'}"
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_database")
+    made_stage = Stage(tmp_path, url)
+    yield made_stage
+    made_stage.store.close()
+
+
+def run(coroutine: Any) -> None:
+    import asyncio
+
+    asyncio.run(coroutine)
+
+
+def trouble(stage: Stage) -> str | None:
+    return stage.store.destinations()[0].trouble
+
+
+def test_a_second_loader_waits_until_the_first_says_nothing_for_a_while(stage: Stage) -> None:
+    first, second = stage.loader("a"), stage.loader("b")
+    run(stage.append(1))
+    first.once()
+    assert stage.entries() == [1] * 5
+    run(stage.append(2))
+    second.once()
+    assert stage.entries() == [1] * 5
+    assert "another loader loads into it" in str(trouble(stage))
+    stage.clock.now += LASTS_US + 1
+    second.once()
+    assert sorted(stage.entries()) == [1] * 5 + [2] * 5
+    assert trouble(stage) is None
+    first.close()
+    second.close()
+
+
+def test_the_next_loader_of_the_same_place_takes_over_at_once(stage: Stage) -> None:
+    first, second = stage.loader("a"), stage.loader("a")
+    run(stage.append(1))
+    first.once()
+    run(stage.append(2))
+    second.once()
+    assert sorted(stage.entries()) == [1] * 5 + [2] * 5
+    first.close()
+    second.close()
+
+
+def test_a_loader_that_was_overtaken_in_its_sleep_commits_nothing(stage: Stage) -> None:
+    if stage.url.startswith("duckdb"):
+        pytest.skip("one process at a time has a DuckDB file open")
+    run(stage.append(1))
+    second = stage.loader("b")
+
+    def sleep() -> None:
+        stage.clock.now += LASTS_US + 1
+        second.once()
+        run(stage.append(2))
+        stage.clock.now += 1
+
+    first = stage.loader("a", sleep)
+    first.once()
+    # The second loaded the first entry; the first one's load of it, and its further ones, failed.
+    assert stage.entries() == [1] * 5
+    first.once()
+    assert stage.entries() == [1] * 5
+    assert "another loader loads into it" in str(trouble(stage))
+    second.once()
+    assert sorted(stage.entries()) == [1] * 5 + [2] * 5
+    first.close()
+    second.close()
+
+
+def test_fences_grow_with_each_holder(stage: Stage) -> None:
+    store, clock = stage.store, stage.clock
+    assert store.lease(7, "a", "one", 100) == 1
+    assert store.lease(7, "a", "one", 100) == 1
+    assert store.lease(7, "b", "two", 100) is None
+    assert store.lease(7, "a", "three", 100) == 2
+    clock.now += 101
+    assert store.lease(7, "b", "two", 100) == 3
+    assert store.lease(7, "a", "three", 100) is None
+    assert store.lease(8, "a", "three", 100) == 1
