@@ -1,0 +1,38 @@
+"""Any order of pushes, loads and deaths leaves the tables that the rules say."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+from tests.integration.model.machine import Machine
+from tests.integration.model.world import World
+
+BOUNDED = settings(
+    max_examples=6,
+    stateful_step_count=12,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    url = None
+    if request.param == "postgres":
+        url = str(request.getfixturevalue("postgres_database"))
+    made = World(tmp_path, url)
+    yield made
+    made.close()
+
+
+@pytest.mark.slow
+def test_the_tables_equal_the_model(world: World) -> None:
+    class Here(Machine):
+        pass
+
+    Here.world = world
+    run_state_machine_as_test(Here, settings=BOUNDED)

@@ -1,0 +1,367 @@
+"""A store, a log in memory and a loader over a real destination, without HTTP and without sleep."""
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.conformance.loading.warehouse import DuckDB, Found, Postgres, Warehouse
+from tests.integration.model.tables import DUCKDB, PG, Record, Table
+
+from treadle.destinations.planning import carry_out
+from treadle.destinations.registry import open_url
+from treadle.errors import TryLater
+from treadle.loader.due import Trigger
+from treadle.loader.run import Loader
+from treadle.log.protocol import Backlog, Entry
+from treadle.log.room import Space
+from treadle.records import batch as batches
+from treadle.records import push as pushes
+from treadle.records.message import Batch, pack, unpack
+from treadle.store.model import Load, Outcome
+from treadle.store.secrets import Cipher
+from treadle.store.store import Store
+from treadle.tables.model import Mark, Options
+from treadle.tables.prepare import Arrival, prepare
+
+CLIENT = 1
+
+
+class DyingStore(Store):
+    """A store whose process dies before a load is recorded, when told to."""
+
+    dies = False
+
+    def record_load(self, load: Load, outcomes: Sequence[Outcome]) -> None:
+        if self.dies:
+            self.dies = False
+            raise TryLater("the process died before it recorded a load")
+        super().record_load(load, outcomes)
+
+
+@dataclass
+class MemoryLog:
+    """The promise of a log, for one process that never dies."""
+
+    log_id: str
+    entries: list[Entry] = field(default_factory=list)
+    marks: dict[tuple[int, str], int] = field(default_factory=dict)
+
+    def append(self, source_id: int, found: Sequence[Batch], at: int) -> None:
+        for batch in found:
+            position = len(self.entries) + 1
+            self.entries.append(
+                Entry(position, source_id, batch.table_name, at, len(batch), pack(batch))
+            )
+
+    def backlog(self) -> list[Backlog]:
+        waiting: dict[tuple[int, str], list[Entry]] = {}
+        for entry in self.entries:
+            key = (entry.source_id, entry.table_name)
+            if entry.position > self.marks.get(key, 0):
+                waiting.setdefault(key, []).append(entry)
+        return [
+            Backlog(*key, several[-1].position, len(several), 1, 1, 0, self.marks.get(key, 0))
+            for key, several in waiting.items()
+        ]
+
+    def read(
+        self, source_id: int, table_name: str, after: int, records_max: int, bytes_max: int
+    ) -> list[Any]:
+        found: list[Entry] = []
+        for entry in self.entries:
+            if (entry.source_id, entry.table_name) == (source_id, table_name):
+                if entry.position <= after:
+                    continue
+                if found and sum(e.records for e in found) + entry.records > records_max:
+                    break
+                found.append(entry)
+        return found
+
+    def find(self, first: int, count: int) -> list[Any]:
+        return [entry for entry in self.entries if first <= entry.position < first + count]
+
+    def mark(self, source_id: int, table_name: str, position: int) -> None:
+        self.marks[source_id, table_name] = position
+
+    def trim(self, source_id: int, table_name: str, position: int) -> int:
+        return 0
+
+    def space(self) -> Space:
+        raise AssertionError("a loader that loads once never asks")
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+class World:
+    """Everything but the model: built once, with a source for each run."""
+
+    def __init__(self, folder: Path, url: str | None) -> None:
+        self.path = folder / "warehouse.duckdb"
+        self.url = url or f"duckdb://{self.path}"
+        self.destination = open_url(self.url)
+        self.dialect = DUCKDB if url is None else PG
+        self.store = DyingStore.open(f"sqlite:///{folder / 'store.sqlite'}", Cipher(bytes(32)))
+        if not self.store.accounts():
+            self.store.create_account("one", client_id=CLIENT)
+        self.store.set_default_destination(
+            CLIENT, self.destination.kind, self.url, self.destination.identity
+        )
+        self.now = 1_700_000_000_000_000
+
+    def clock(self) -> int:
+        self.now += 1_000_000
+        return self.now
+
+    def run(self) -> "Run":
+        return Run(self)
+
+    def close(self) -> None:
+        self.store.close()
+
+
+class Run:
+    """One source with its tables, beside their model."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        name = f"run_{uuid.uuid4().hex[:12]}"
+        self.source = world.store.create_source(
+            CLIENT, type="import_api", display_name=name, name=name, bootstrap_token=False
+        )
+        self.log = MemoryLog(str(uuid.uuid4()))
+        self.tables: dict[str, Table] = {}
+        self.waiting: dict[str, list[tuple[list[Record], int | None]]] = {}
+        self.bundle_max = 100_000
+        self.sound = True
+        self.loader = self._loader()
+
+    def _loader(self) -> Loader:
+        world = self.world
+        return Loader(
+            store=world.store,
+            open_reader=lambda: self.log,
+            open_destination=open_url,
+            trigger=Trigger(age_us=0, records=self.bundle_max),
+            retention_us=10**15,
+            clock=world.clock,
+            new_id=lambda: str(uuid.uuid4()),
+        )
+
+    # --- what may happen --------------------------------------------------------------------------
+
+    def send(
+        self,
+        table: str,
+        keys: Sequence[str],
+        records: Sequence[Record],
+        *,
+        schema: Mapping[str, Any] | None = None,
+        version: int = 0,
+        activate: bool = False,
+    ) -> None:
+        """A push, or with a schema a batch; accepted or the run is at fault."""
+        if schema is None:
+            body: Any = [
+                {
+                    "client_id": CLIENT,
+                    "table_name": table,
+                    "sequence": record.sequence,
+                    "action": "upsert",
+                    "key_names": list(keys),
+                    "data": record.data,
+                }
+                | ({"table_version": record.version} if record.version else {})
+                for record in records
+            ]
+            text = json.dumps(body).encode()
+            found = pushes.check(pushes.decode(text, transit=False), CLIENT)
+        else:
+            messages: list[Any] = [
+                {"action": "upsert", "sequence": record.sequence, "data": record.data}
+                for record in records
+            ]
+            if activate:
+                messages.append({"action": "activate_version", "sequence": 1})
+            body = {
+                "table_name": table,
+                "schema": {"type": "object", "properties": schema},
+                "key_names": list(keys),
+                "messages": messages,
+                "table_version": version,
+            }
+            found = batches.check(batches.decode(json.dumps(body).encode()))
+        self.log.append(self.source.id, found, self.world.clock())
+        self.tables.setdefault(table, Table(self.world.dialect, table, keys))
+        self.waiting.setdefault(table, []).append((list(records), version if activate else None))
+
+    def load(self, *, dies: bool = False, restarts: bool = False, at_once: int = 100_000) -> None:
+        """Load everything, perhaps dying on the way; then the model does, and both are equal."""
+        if at_once != self.bundle_max:
+            self.bundle_max = at_once
+            self.restart()
+        self.world.store.dies = dies and bool(self.waiting)
+        self.loader.once()
+        self.world.store.dies = False
+        if dies:
+            if restarts:
+                self.restart()
+            self.loader.once()
+        for status in self.world.store.table_statuses(self.source.id):
+            assert status.error is None, f"{status.table_name}: {status.error}"
+        assert not self.log.backlog(), "something still waits"
+        for table, entries in self.waiting.items():
+            for records, activate in _bundles(entries, at_once):
+                self.tables[table].load(records, activate)
+        self.waiting = {}
+        self.sound = False
+        self.check()
+        self.sound = True
+
+    def rehearse(self) -> None:
+        """A loader that dies between its plan and its COMMIT leaves nothing behind."""
+        for table in self.waiting:
+            entries = [e for e in self.log.entries if e.table_name == table]
+            after = self.log.marks.get((self.source.id, table), 0)
+            fresh = [e for e in entries if e.position > after]
+            prepared = prepare(
+                [Arrival(unpack(e.payload), e.position, e.received_at) for e in fresh],
+                schema=self.source.name,
+                source_name=table,
+                profile=self.world.destination.profile,
+                options=Options(),
+            )
+            position, fence = fresh[-1].position, 2**62  # above any lease, and undone
+            mark = Mark(self.log.log_id, self.source.id, table, after or -1, position, fence)
+            with self.world.destination.open() as session:
+                carry_out(session, prepared, mark=mark, now=self.world.clock(), rehearse=True)
+        self.check()
+
+    def restart(self) -> None:
+        """Another loader, which knows nothing."""
+        self.loader.close()
+        self.loader = self._loader()
+
+    def close(self) -> None:
+        self.loader.close()
+        self.world.store.delete_source(None, self.source.id)
+        if self.world.dialect is PG:
+            with suppress(Exception):
+                self.warehouse().run(f'DROP SCHEMA "{self.source.name}" CASCADE')
+        elif self.world.path.exists():
+            self.warehouse().run(f'DROP SCHEMA IF EXISTS "{self.source.name}" CASCADE')
+
+    # --- what is to hold --------------------------------------------------------------------------
+
+    def warehouse(self) -> Warehouse:
+        if self.world.dialect is PG:
+            return Postgres(self.world.url, self.source.name)
+        return DuckDB(str(self.world.path), self.source.name)
+
+    def check(self) -> None:
+        """The tables equal the model."""
+        if self.world.dialect is DUCKDB and not self.world.path.exists():
+            return
+        found = self.warehouse().tables()
+        rejected = found.pop("_sdc_rejected", None)
+        wanted: dict[str, Any] = {}
+        for table in self.tables.values():
+            wanted |= {name: columns for name, (columns, _) in table.shown().items()}
+        _equal("tables", sorted(found), sorted(wanted))
+        for name, columns in wanted.items():
+            _equal(f"columns of {name}", self._columns(found[name]), self._ordered(columns))
+        for table in self.tables.values():
+            if table.version is not None:
+                rows = _seen_bundles(table, found)
+                _equal(f"rows of {table.name}", rows, _model_bundles(table))
+        reasons = [reason for table in self.tables.values() for reason in table.rejected]
+        _equal("rejections", _reasons(_rejections(rejected)), _reasons(reasons))
+
+    def _columns(self, found: Found) -> Any:
+        columns = [
+            (self.world.dialect.fold(name), kind)
+            for name, kind in found.columns
+            if not name.startswith(("_sdc_", "__sdc_"))
+        ]
+        return self._ordered(columns)
+
+    def _ordered(self, columns: Sequence[tuple[str, str]]) -> Any:
+        # Where case does not count, the order goes by the spelling that came first.
+        return sorted(columns) if self.world.dialect.folds else list(columns)
+
+
+def _equal(what: str, found: Sequence[Any], wanted: Sequence[Any]) -> None:
+    more = [each for each in found if each not in wanted]
+    less = [each for each in wanted if each not in found]
+    assert found == wanted, f"{what}: not by the rules {more}, missing {less}"
+
+
+def _bundles(
+    entries: Sequence[tuple[list[Record], int | None]], at_once: int
+) -> Iterator[tuple[list[Record], int | None]]:
+    """The records of each load, by the bound on records of one load."""
+    taken: list[Record] = []
+    activate: int | None = None
+    begun = False
+    for records, version in entries:
+        if begun and len(taken) + len(records) > at_once:
+            yield taken, activate
+            taken, activate, begun = [], None, False
+        taken = taken + records
+        activate = version if version is not None else activate
+        begun = True
+    if begun:
+        yield taken, activate
+
+
+def _rejections(found: Found | None) -> list[tuple[str, str]]:
+    if found is None:
+        return []
+    names = [name for name, _ in found.columns]
+    table, reason = names.index("table_name"), names.index("reason")
+    return [(row[table], row[reason]) for row in found.rows]
+
+
+def _reasons(reasons: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """A record with two faults is rejected for either."""
+    return sorted(
+        (table, reason if reason.startswith("Column name") else "rejected")
+        for table, reason in reasons
+    )
+
+
+def _row(names: Sequence[str], values: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(sorted((n, v) for n, v in zip(names, values, strict=True) if v is not None))
+
+
+def _model_bundles(table: Table) -> list[Any]:
+    bundles: dict[Any, list[Any]] = {}
+    for path, relation in table.relations.items():
+        for (key, levels), row in relation.rows.items():
+            place = (relation.sequences[key, levels], table.version)
+            values = _row(list(row), list(row.values()))
+            bundles.setdefault(key, []).append((path, levels, place, values))
+    return sorted((sorted(bundle) for bundle in bundles.values()), key=repr)
+
+
+def _seen_bundles(table: Table, found: Mapping[str, Found]) -> list[Any]:
+    bundles: dict[Any, list[Any]] = {}
+    keys = table.keys or ("__sdc_primary_key",)
+    for path in table.relations:
+        seen = found["__".join((table.name, *path))]
+        names = [name for name, _ in seen.columns]
+        own = [name for name in names if not name.startswith(("_sdc_", "__sdc_"))]
+        level_names = sorted(name for name in names if name.startswith("_sdc_level_"))
+        key_names = [f"_sdc_source_key_{key}" for key in keys] if path else list(keys)
+        for row in seen.rows:
+            value = dict(zip(names, row, strict=True))
+            key = tuple(value[name] for name in key_names)
+            levels = tuple(value[name] for name in level_names)
+            place = (value["_sdc_sequence"], value["_sdc_table_version"])
+            values = _row([table.dialect.fold(n) for n in own], [value[n] for n in own])
+            bundles.setdefault(key, []).append((path, levels, place, values))
+    return sorted((sorted(bundle) for bundle in bundles.values()), key=repr)
