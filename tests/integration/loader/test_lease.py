@@ -1,5 +1,6 @@
-"""Two loaders and one destination: one at a time, and the one that was overtaken commits nothing."""
+"""Two loaders and one destination: one at a time; one that was overtaken commits nothing."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,8 +95,6 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
 
 
 def run(coroutine: Any) -> None:
-    import asyncio
-
     asyncio.run(coroutine)
 
 

@@ -1,0 +1,119 @@
+"""`python -m tests.faults.commit`: the connection to PostgreSQL cut at the COMMIT of a load.
+
+A cycle is one load whose connection is cut: before COMMIT is passed on, as soon as it is, or when
+the server's answer comes back, which the loader never sees. Every record is in its table once.
+"""
+
+import argparse
+import asyncio
+import itertools
+import logging
+import sys
+from pathlib import Path
+from typing import cast, get_args
+
+from psycopg.conninfo import conninfo_to_dict
+from tests.faults.calls import TABLES, batch, made
+from tests.faults.command import Tally, command, destinations, folder
+from tests.faults.proxy import Cut, Proxy, before
+
+from treadle.destinations.registry import open_url
+from treadle.loader.due import Trigger
+from treadle.loader.run import Loader
+from treadle.log.local import LocalAppender, LocalReader
+from treadle.log.protocol import NewEntry
+from treadle.records.message import pack
+from treadle.store.secrets import Cipher
+from treadle.store.store import Store
+
+ROUNDS_MAX = 6
+
+
+def cuts(path: Path, url: str, count: int, seed: int, tally: Tally) -> None:
+    """Loads with a cut each, into one database."""
+    host = conninfo_to_dict(url)
+    port = int(str(host["port"]))
+    made(path / "store.sqlite")
+    store = Store.open(f"sqlite:///{path / 'store.sqlite'}", Cipher(bytes(32)))
+    with before("127.0.0.1", port) as proxy:
+        through = url.replace(f":{port}/", f":{proxy.port}/")
+        [account], [source] = store.accounts(), store.sources()
+        store.set_default_destination(account.id, "postgres", through, open_url(through).identity)
+        numbers = itertools.count()
+        loader = Loader(
+            store=store,
+            open_reader=lambda: LocalReader(path / "log.sqlite"),
+            open_destination=open_url,
+            trigger=Trigger(age_us=0),
+            retention_us=10**15,
+            clock=itertools.count(1_700_000_000_000_000, 1_000).__next__,
+            new_id=lambda: f"load-{next(numbers)}",
+        )
+        for number in range(seed, seed + count):
+            table = list(TABLES)[number % 2]
+            entry = NewEntry(source.id, table, 1, 5, pack(batch(table, number)))
+            asyncio.run(append(path, entry))
+            cut = cast(Cut, get_args(Cut)[number // 2 % 3])
+            tally.note(f"load {number}, {cut}", one(proxy, loader, url, table, number, cut))
+            tally.add(**{f"cut {cut}": 1})
+        loader.close()
+        tally.note("at the end", every(url, range(seed, seed + count)))
+        reported = sum(load.rows_received for load in store.loads(limit=10**6) if not load.error)
+        tally.note("reports", [] if reported == 5 * count else [f"{reported} records reported"])
+    store.close()
+
+
+async def append(path: Path, entry: NewEntry) -> None:
+    """Accept one entry."""
+    log = LocalAppender(path / "log.sqlite")
+    await log.append([entry])
+    await log.aclose()
+
+
+def one(proxy: Proxy, loader: Loader, url: str, table: str, number: int, cut: Cut) -> list[str]:
+    """Load with a cut and go on until the rows are there; what is wrong with them."""
+    proxy.cut = cut
+    cuts_before = proxy.cuts
+    for _ in range(ROUNDS_MAX):
+        loader.once()
+        if proxy.cuts > cuts_before and rows(url, table, number):
+            break
+    loader.once()
+    if proxy.cuts == cuts_before:
+        return ["the connection was not cut"]
+    found = rows(url, table, number)
+    return [] if found == 5 else [f"{found} rows, expected 5"]
+
+
+def rows(url: str, table: str, number: int) -> int:
+    """Rows of one entry."""
+    with open_url(url).open(read_only=True) as session:
+        if not session.query(f"select to_regclass('web.{table}') is not null").rows[0][0]:
+            return 0
+        found: int = session.query(
+            f'select count(*) from "web"."{table}" where entry = {number}'
+        ).rows[0][0]
+        return found
+
+
+def every(url: str, numbers: range) -> list[str]:
+    """Compare the table without a key as a whole."""
+    expected = 5 * sum(list(TABLES)[number % 2] == "events" for number in numbers)
+    with open_url(url).open(read_only=True) as session:
+        [(count, different)] = session.query(
+            'select count(*), count(distinct id) from "web"."events"'
+        ).rows
+    return [] if count == different == expected else [f"{count} rows, {different} different"]
+
+
+def run(arguments: argparse.Namespace, tally: Tally) -> None:
+    """All cycles with one server."""
+    logging.getLogger("treadle").setLevel(logging.CRITICAL)
+    with destinations(["postgres"]) as fresh, folder() as path:
+        url = fresh("postgres")
+        assert url is not None
+        cuts(path, url, arguments.cycles, arguments.seed, tally)
+
+
+if __name__ == "__main__":
+    sys.exit(command("commit", str(__doc__), run, cycles=300))
