@@ -26,7 +26,6 @@ from typing import Any
 import msgspec
 import uvicorn
 from starlette.applications import Starlette
-from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from treadle import __version__, crash
@@ -300,8 +299,9 @@ def worker_app(config: Config, store: Store, ready: Callable[[], None]) -> ASGIA
             await log.aclose()
             await ingest.aclose()
 
-    app = Starlette(routes=[*ingest.routes, Mount("/", app=control)], lifespan=lifespan)
+    app = Starlette(routes=ingest.routes, lifespan=lifespan)
     app.router.redirect_slashes = False
+    app.router.default = control  # mounted it would miss paths with a line break
     return Front(ingest, app)
 
 

@@ -42,7 +42,7 @@ def document() -> Json:
             "/v2/import/batch": {"post": _batch()},
             "/v2/import/status": {"get": _status()},
             webhook.PATH: {"post": _webhook()},
-            plain.PATH.replace(":path", ""): {"post": _plain()},
+            plain.PATH.replace(":text", ""): {"post": _plain()},
             "/v1/receipts/{id}": {"get": _receipt()},
         },
         "components": {

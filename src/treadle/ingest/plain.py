@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -24,8 +25,25 @@ from treadle.records.fields import UPSERT, faults
 from treadle.records.message import Batch
 from treadle.web import bearer, check_declared_length, fields
 
-PATH = "/v1/tables/{table:path}/records"
+PATH = "/v1/tables/{table:text}/records"
 NO_RECORDS = {"status": "ERROR", "message": "At least one record is expected"}
+
+
+class Text(Convertor[str]):
+    """Any part of a path: `path` would leave out line breaks, which names of tables may have."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        """As it stands in the path."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """As it stands in the path."""
+        return value
+
+
+register_url_convertor("text", Text())
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ BODIES: Final[Json] = {
     "Batch": _object(
         "Records of one table with their schema.",
         {
-            "table_name": {**_TEXT, "description": "destination table; made with its first record"},
+            "table_name": _TABLE,
             "schema": {
                 "type": "object",
                 "description": "JSON Schema, draft 4, which all `data` must fit",

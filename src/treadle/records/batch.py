@@ -74,7 +74,8 @@ def decode(body: bytes) -> Envelope:
 def _usual(body: bytes, quick: Envelope) -> bool:
     """Whether what typed decoding has not read can only be what it should be."""
     return (
-        bytes(quick.schema).startswith(b"{")
+        bool(quick.table_name.strip())
+        and bytes(quick.schema).startswith(b"{")
         and not json.too_deep(bytes(quick.schema), DEPTH - 1)
         and (_all_plain(body, quick.messages) or all(map(_usual_message, quick.messages)))
         and not json.may_hide_long_integer(body)

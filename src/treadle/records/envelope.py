@@ -37,7 +37,8 @@ _ENVELOPE = load(
         "required": ["table_name", "schema", "messages"],
         "additionalProperties": False,
         "properties": {
-            "table_name": _TEXT,
+            # A table needs a name (loading.md 6.5); the original's own text for this is not known.
+            "table_name": {"type": "string", "pattern": r"\S"},
             "table_version": {"type": "integer", "minimum": 0, "maximum": SEQUENCE_MAX},
             "schema": {"type": "object"},
             "key_names": _NAMES,

@@ -28,20 +28,32 @@ def all_present(
     # Decoders are made and kept for sensible key names only, so that nobody can fill the memory.
     if len(key_names) > _KEYS or sum(map(len, key_names)) > KEY_CHARACTERS:
         return False
+    decode = _decoder(key_names, characters_max)
+    if decode is None:
+        return False
     try:
-        _decoder(key_names, characters_max)(data)
+        decode(data)
     except SYNTAX_ERRORS:
         return False
     return True
 
 
 @lru_cache(maxsize=1024)
-def _decoder(key_names: tuple[str, ...], characters_max: int | None) -> Callable[[bytes], object]:
-    """A decoder of an array of objects that have these keys; it fails on any that has not."""
+def _decoder(
+    key_names: tuple[str, ...], characters_max: int | None
+) -> Callable[[bytes], object] | None:
+    """A decoder of an array of objects that have these keys; it fails on any that has not.
+
+    None for names that a struct cannot have: with quotes, backslashes, control characters, or
+    surrogates without their other half.
+    """
     text = Annotated[str, msgspec.Meta(max_length=characters_max)]
     value = text | int | float | bool | list[Any] | dict[str, Any]
     attributes = {f"key{number}": name for number, name in enumerate(dict.fromkeys(key_names))}
     fields = [(attribute, value) for attribute in attributes]
-    kind = msgspec.defstruct("Keyed", fields, rename=attributes, gc=False)
+    try:
+        kind = msgspec.defstruct("Keyed", fields, rename=attributes, gc=False)
+    except ValueError:
+        return None
     # The type is made at run time, so the type checker cannot know it.
     return msgspec.json.Decoder(list[kind]).decode  # type: ignore[valid-type]

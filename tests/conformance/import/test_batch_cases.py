@@ -192,6 +192,16 @@ REFUSED = [
         "137", env(table_name=5), envelope("#/table_name: expected type: String, found: Integer")
     ),
     refused(
+        "137-empty",
+        env(table_name=""),
+        envelope(r"#/table_name: string [] does not match pattern \S"),
+    ),
+    refused(
+        "137-blank",
+        env(table_name=" \n"),
+        envelope(r"#/table_name: string [ ] does not match pattern \S"),
+    ),
+    refused(
         "138", env(schema=[]), envelope("#/schema: expected type: JSONObject, found: JSONArray")
     ),
     refused(

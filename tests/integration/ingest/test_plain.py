@@ -71,9 +71,9 @@ def test_sequences_of_the_sender(door: Door) -> None:
 
 
 def test_tables_and_keys_of_any_name(door: Door) -> None:
-    path = "/v1/tables/a%2Fb%20c/records?key=x%26y&key=z"
+    path = "/v1/tables/a%2Fb%20c%0A/records?key=x%26y&key=z"
     compare(door.write(b'{"x&y":1,"z":2}', path), 201, OK)
-    assert (door.one().table_name, door.one().key_names) == ("a/b c", ("x&y", "z"))
+    assert (door.one().table_name, door.one().key_names) == ("a/b c\n", ("x&y", "z"))
 
 
 def test_without_a_key_every_record_is_a_row(door: Door) -> None:
