@@ -122,7 +122,7 @@ class Prepared:
         source_name: the table's name as sent.
         table_name: canonical.
         arrivals: the log entries.
-        groups: in order of their first record.
+        groups: in order of their first record that is not rejected.
         activations: versions, in order of arrival; the n-th ends segment n - 1.
         rejections: records that fit nowhere, in order of arrival; then fields left out.
         left_out: names of fields left out, for the report.
@@ -202,8 +202,10 @@ def prepare(
         return prepared
     bad: dict[At, str] = dict(prepared._refused)
     left_out: dict[_Omitted, At] = {}
-    for part in _slices(prepared, namer):
-        part.finish(prepared, bad, left_out)
+    found = [part.finish(prepared, bad, left_out) for part in _slices(prepared, namer)]
+    groups = [each for each in found if each is not None]
+    # A rejected record comes before nothing: the first one that stays tells which is first.
+    prepared.groups = [group for _, group in sorted(groups, key=lambda each: each[0])]
     prepared.rejections = (
         *_rejections(arrivals, bad, table_name),
         *(
@@ -305,18 +307,20 @@ class _Slice:
         self._nul_removed += walk.nul_removed
         self._walked += len(records)
 
-    def finish(self, prepared: Prepared, bad: dict[At, str], left_out: dict[_Omitted, At]) -> None:
-        """Give the group, what is rejected and what is left out."""
+    def finish(
+        self, prepared: Prepared, bad: dict[At, str], left_out: dict[_Omitted, At]
+    ) -> tuple[At, Group] | None:
+        """The group and where its first record stands; what is rejected, what is left out."""
         if self._waiting:
             self._walk(self._waiting)
             self._waiting = []
         if not self._pieces:
-            return
+            return None
         profile = self._namer.profile
         if self._too_wide:
             everything = map(At, self._entries, self._indexes)
             bad.update((at, TOO_MANY_COLUMNS) for at in everything if at not in bad)
-            return
+            return None
         frames = concatenate(self._pieces, profile.fold)
         self._pieces = []
         keys, incomplete = _keys(self._namer, self._same.keys, frames[0])
@@ -349,10 +353,11 @@ class _Slice:
             group = group.only([row for row in range(group.size) if row not in self._bad])
             group.keys = _keys(self._namer, self._same.keys, group.frames[0])[0]
         if not group.size:
-            return
+            return None
+        begins = At(group.entries[0], group.indexes[0])
         if keys and all(len(key.types) == 1 for key in group.keys):
             group = without_losers(group, prepared.options, prepared.duplicates)
-        prepared.groups.append(group)
+        return begins, group
 
     def _at(self, row: int) -> At:
         return At(self._entries[row], self._indexes[row])

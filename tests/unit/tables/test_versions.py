@@ -110,6 +110,18 @@ def test_versions_of_single_records(profile: Profile) -> None:
 
 
 @PROFILES
+def test_a_rejected_record_gives_a_table_no_version(profile: Profile) -> None:
+    executor = Executor(profile)
+    rejected, first, later = (
+        batch([(1, {"id": 1, "v__st": 1})], version=5),
+        batch([(1, {"id": 2})], version=7),
+        batch([(1, {"id": 3}), (1, {"id": 4})], version=5),
+    )
+    executor.run([rejected, first, later])
+    assert rows(executor, "id", "_sdc_table_version") == [(2, 7)]
+
+
+@PROFILES
 def test_activating_what_is_active_or_older_does_nothing(profile: Profile) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 1}), version=100)
