@@ -1,7 +1,7 @@
 """What one load takes from the log."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from treadle.loader.due import Key
 from treadle.log.protocol import Damaged, Entry
@@ -21,6 +21,10 @@ class Chunk:
     after: int
     entries: tuple[Entry, ...]
     damaged: tuple[Damaged, ...]
+
+    def without_payloads(self) -> "Chunk":
+        """The same, its entries without what they carry."""
+        return replace(self, entries=tuple(replace(entry, payload=b"") for entry in self.entries))
 
     @property
     def items(self) -> list[Entry | Damaged]:

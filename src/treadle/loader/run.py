@@ -8,6 +8,8 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import pyarrow as pa
+
 from treadle.destinations.protocol import Destination
 from treadle.errors import TreadleError, TryLater
 from treadle.loader.due import Key, Trigger, by_destination
@@ -69,6 +71,8 @@ class Loader:
         # makes is freed by reference counts, and cycles are collected after each round.
         gc.freeze()
         gc.disable()
+        # Arrow's own allocator keeps what was freed, about 40 MB after a load of 100,000 records.
+        pa.set_memory_pool(pa.system_memory_pool())
         reader = self.open_reader()
         self.store.use_log(reader.log_id)
         try:

@@ -253,6 +253,9 @@ class DestinationLoader(threading.Thread):
                     prepared: Prepared | Exception = self._prepared(chunk)
                 except Exception as error:  # noqa: BLE001 - raised again by who loads the chunk
                     prepared = error
+                # What was unpacked is not needed in its packed form, half of a load's bytes.
+                del items
+                chunk = chunk.without_payloads()
                 yield chunk, prepared
                 begin = after = chunk.last
 
