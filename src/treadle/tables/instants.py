@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = 86_400_000_000
@@ -15,7 +16,7 @@ _TEXT = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):?(\d\d))?",
     re.ASCII,
 )
-_PLAIN = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,6})?Z", re.ASCII)
+_PLAIN = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?Z$"  # for Arrow, which means ASCII by \d
 _FIRST_PLAIN = -62_135_596_800_000_000  # 0001-01-01: the year 0000 is no year
 
 
@@ -63,17 +64,18 @@ def parse(text: str) -> int | None:
 
 def parse_column(column: Sequence[Any]) -> list[int | None] | None:
     """A column of texts and Nones at once, or None when it holds anything but the common form."""
-    present = column if None not in column else [text for text in column if text is not None]
-    match = _PLAIN.fullmatch
-    if not all(map(match, present)):
-        return None
     try:
-        array = pa.array(column, pa.string()).cast(pa.timestamp("us", "UTC"))
-    except pa.ArrowInvalid:
+        texts = pa.array(column, pa.string())
+        # More forms are known to Arrow than to us; nothing at all is the common form, too.
+        if not pc.all(pc.match_substring_regex(texts, _PLAIN), min_count=0).as_py():
+            return None
+        array = texts.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+    except (pa.ArrowInvalid, UnicodeEncodeError):
         return None
-    values: list[int | None] = array.cast(pa.int64()).to_pylist()
-    if min((value for value in values if value is not None), default=0) < _FIRST_PLAIN:
+    least = pc.min(array).as_py()
+    if least is not None and least < _FIRST_PLAIN:
         return None
+    values: list[int | None] = array.to_pylist()
     return values
 
 
