@@ -27,6 +27,9 @@ from treadle.tables.model import (
 PRIVATE_SCHEMA = "_treadle"
 """Where positions, the catalogue, stages and tombstones live."""
 
+TOMBSTONES = "tombstones_"
+"""How the names of the tables of deleted keys begin."""
+
 REJECTED = "_sdc_rejected"
 """The table of rejected records in every source's schema (loading.md 8.1)."""
 
@@ -198,7 +201,7 @@ def tombstones_name(schema: str, root: str) -> str:
         schema: the root relation's, treadle's own for a stage.
         root: the root relation's name.
     """
-    return f"tombstones_{digest(f'{schema}/{root}')[:32]}"
+    return f"{TOMBSTONES}{digest(f'{schema}/{root}')[:32]}"
 
 
 def subtables(plan: LoadPlan, write: TableWrite) -> list[Relation]:

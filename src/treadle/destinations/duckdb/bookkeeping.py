@@ -81,39 +81,56 @@ def check(database: Database, plan: LoadPlan) -> None:
 
 
 def finish(database: Database, plan: LoadPlan, result: str) -> None:
-    """Write the catalogue entry and the mark."""
+    """Write the catalogue entry and the mark; whether they are there is known from `check`.
+
+    DuckDB takes three times as long for ON CONFLICT as for INSERT or UPDATE.
+    """
     if plan.after is not None:
+        entry = (plan.revision + 1, codec.dump(plan.after))
+        place = (plan.schema, catalogue_key(plan.after.name))
+        if plan.revision:
+            database.run(
+                compose(
+                    "UPDATE {catalogue} SET revision = ?, document = ?"
+                    " WHERE schema_name = ? AND table_key = ?",
+                    catalogue=database.private("catalogue"),
+                ),
+                *entry,
+                *place,
+            )
+        else:
+            database.run(
+                compose(
+                    "INSERT INTO {catalogue} VALUES (?, ?, ?, ?, ?)",
+                    catalogue=database.private("catalogue"),
+                ),
+                *place,
+                spell(plan.after.name),
+                *entry,
+            )
+    mark = plan.mark
+    row = (mark.log_id, mark.source_id, digest(mark.table_name))
+    held = (mark.position, mark.fence, spell(mark.report), result)
+    if mark.after >= 0:
         database.run(
             compose(
-                "INSERT INTO {catalogue} VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (schema_name, table_key)"
-                " DO UPDATE SET revision = excluded.revision, document = excluded.document",
-                catalogue=database.private("catalogue"),
+                "UPDATE {positions} SET position = ?, fence = ?, report = ?, result = ?"
+                " WHERE log_id = ? AND source_id = ? AND table_key = ?",
+                positions=database.private("positions"),
             ),
-            plan.schema,
-            catalogue_key(plan.after.name),
-            spell(plan.after.name),
-            plan.revision + 1,
-            codec.dump(plan.after),
+            *held,
+            *row,
         )
-    mark = plan.mark
-    database.run(
-        compose(
-            "INSERT INTO {positions} VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (log_id, source_id, table_key)"
-            " DO UPDATE SET position = excluded.position, fence = excluded.fence,"
-            " report = excluded.report, result = excluded.result",
-            positions=database.private("positions"),
-        ),
-        mark.log_id,
-        mark.source_id,
-        digest(mark.table_name),
-        spell(mark.table_name),
-        mark.position,
-        mark.fence,
-        spell(mark.report),
-        result,
-    )
+    else:
+        database.run(
+            compose(
+                "INSERT INTO {positions} VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                positions=database.private("positions"),
+            ),
+            *row,
+            spell(mark.table_name),
+            *held,
+        )
 
 
 def create_rejected(database: Database, schema: str) -> Quoted:

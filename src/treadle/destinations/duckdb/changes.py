@@ -206,7 +206,7 @@ class _Statements:
             yield compose("DROP TABLE {table}", table=self._place(name_, private=True))
 
     def _exists(self, private_table: str) -> bool:
-        if private_table in self._renamed:
+        if private_table in self._renamed or not self._database.may_hold_tombstones():
             return False
         found = self._database.rows(
             Quoted(

@@ -102,6 +102,8 @@ class DuckDBDestination:
             raise at_open(error, path) from error
         try:
             connection.execute("SET TimeZone = 'UTC'")
+            # A name that is not there is no mistake to us: no search for one that is like it.
+            connection.execute("SET catalog_error_max_schemas = 0")
         except duckdb.Error as error:
             connection.close()
             raise translate(error) from error
@@ -144,6 +146,7 @@ class DuckDBSession:
         row = connection.execute("SELECT current_database()").fetchone()
         self._catalog = str(row[0]) if row else ""
         self._database = Database(connection, self._catalog)
+        self._prepared: set[str] = set()  # schemas, until something fails
 
     def __enter__(self) -> Self:
         """Return itself; leaving the block closes it."""
@@ -159,6 +162,8 @@ class DuckDBSession:
 
     def prepare(self, schema: str) -> None:
         """Make the schema with `_sdc_rejected` in it, and treadle's own, where missing."""
+        if schema in self._prepared:
+            return
         database = self._database
         self._take_turn()
         try:
@@ -167,6 +172,7 @@ class DuckDBSession:
                 database.run(statement)
             crash.point("destination.prepare")
             self._connection.execute("COMMIT")
+            self._prepared.add(schema)
         except duckdb.Error as error:
             self._roll_back()
             raise translate(error) from error
@@ -341,11 +347,14 @@ class DuckDBSession:
             raise Unavailable("another load into the same DuckDB file is still running")
 
     def _roll_back(self) -> None:
+        self._prepared.clear()  # somebody may have dropped them
         # A failed statement may have ended the transaction already.
         with suppress(duckdb.Error):
             self._connection.execute("ROLLBACK")
 
     def _has_own_tables(self) -> bool:
+        if self._prepared:
+            return True
         found = self._database.rows(
             Quoted(
                 "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database()"
@@ -370,37 +379,24 @@ class DuckDBSession:
         return (found[0][0], found[0][1]) if found else (0, None)
 
     def _physical(self, schema: str, names: Sequence[str]) -> dict[str, Physical]:
-        known = {DUCKDB.fold(relation): relation for relation in names}
-        # The catalogue's own spelling of a relation wins over that of the question.
-        columns: dict[str, dict[str, ColumnType | None]] = {}
-        for relation, column, type_ in self._database.rows(
-            Quoted(
-                "SELECT table_name, column_name, data_type FROM duckdb_columns()"
-                " WHERE database_name = current_database() AND schema_name = ?"
-                " AND list_contains(?, translate(table_name,"
-                " 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz'))"
-                " ORDER BY table_name, column_index"
-            ),
-            schema,
-            list(known),
-        ):
-            place = columns.setdefault(known[DUCKDB.fold(relation)], {})
-            place[column] = _logical(type_)
-        keys: dict[str, frozenset[str]] = {}
-        for relation, key in self._database.rows(
-            Quoted(
-                "SELECT table_name, constraint_column_names FROM duckdb_constraints()"
-                " WHERE database_name = current_database() AND schema_name = ?"
-                " AND constraint_type = 'PRIMARY KEY'"
-            ),
-            schema,
-        ):
-            if DUCKDB.fold(relation) in known:
-                keys[known[DUCKDB.fold(relation)]] = frozenset(key)
-        return {
-            relation: Physical(found, keys.get(relation, frozenset()))
-            for relation, found in columns.items()
-        }
+        found: dict[str, Physical] = {}
+        # The catalogue's own spelling of a relation, which comes later, wins over the question's.
+        for relation in {DUCKDB.fold(called): called for called in names}.values():
+            if not relation:
+                continue  # no table is called so; the plan rejects what is meant for one
+            # Of one relation by name: what lists all of them takes longer the more there are.
+            try:
+                rows = self._database.rows(
+                    Quoted("SELECT name, type, pk FROM pragma_table_info(?)"),
+                    self._database.place(schema, relation),
+                )
+            except duckdb.CatalogException:
+                continue
+            found[relation] = Physical(
+                {column: _logical(type_) for column, type_, _ in rows},
+                frozenset(column for column, _, in_key in rows if in_key),
+            )
+        return found
 
 
 def _logical(type_: str) -> ColumnType | None:

@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from treadle.destinations.duckdb.quoting import Quoted, name, names, same
-from treadle.destinations.layout import PRIVATE_SCHEMA
+from treadle.destinations.layout import PRIVATE_SCHEMA, TOMBSTONES
 from treadle.tables.model import ColumnType, Rows
 
 _ARROW: Final = {
@@ -39,6 +39,7 @@ class Database:
         self.connection = connection
         self._catalog = catalog
         self._registered: list[str] = []
+        self._tombstones: bool | None = None
 
     def place(self, schema: str, relation: str) -> Quoted:
         """A relation's full name: a schema may be called like the file."""
@@ -52,6 +53,27 @@ class Database:
         """Execute; returns the number of rows written."""
         found = self.connection.execute(statement, values or None).fetchall()
         return int(found[0][0]) if found and isinstance(found[0][0], int) else 0
+
+    def may_hold_tombstones(self) -> bool:
+        """Whether some root's table of deleted keys is there, or was made here.
+
+        Asked once: the answer takes longer the more tables there are, and is mostly no.
+        """
+        if self._tombstones is None:
+            found = self.rows(
+                Quoted(
+                    "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database()"
+                    " AND schema_name = ? AND starts_with(table_name, ?) LIMIT 1"
+                ),
+                PRIVATE_SCHEMA,
+                TOMBSTONES,
+            )
+            self._tombstones = bool(found)
+        return self._tombstones
+
+    def made_tombstones(self) -> None:
+        """Note that a table of deleted keys was made."""
+        self._tombstones = True
 
     def register(self, title: str, table: pa.Table) -> None:
         """Let statements name an Arrow table, until `forget`."""

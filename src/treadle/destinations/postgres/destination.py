@@ -167,6 +167,7 @@ class PostgresSession:
 
     def __init__(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
         self._connection = connection
+        self._prepared: set[str] = set()  # schemas, until something fails
 
     def __enter__(self) -> Self:
         """Return itself; leaving the block closes it."""
@@ -182,8 +183,11 @@ class PostgresSession:
 
     def prepare(self, schema: str) -> None:
         """Make the schema with `_sdc_rejected` in it, and treadle's own, where missing."""
+        if schema in self._prepared:
+            return
         try:
             if all(self._present(schema)):
+                self._prepared.add(schema)
                 return
             with self._connection.transaction():
                 # Two sessions that make one schema at once would trip over each other.
@@ -369,6 +373,7 @@ class PostgresSession:
         )
 
     def _roll_back(self) -> None:
+        self._prepared.clear()  # somebody may have dropped them
         # A broken connection has rolled back by itself.
         with suppress(psycopg.Error):
             self._connection.execute("ROLLBACK")
