@@ -26,7 +26,7 @@ which would hit one contender and not another, out of a run."""
 POSTGRES_LOG = {"max_wal_size": "8GB", "checkpoint_timeout": "30min"}
 SHOWN = (*POSTGRES, *POSTGRES_LOG, "full_page_writes", "work_mem", "wal_level")
 
-SHORT = {"W1": 500_000, "W2": 500_000, "W3": 200_000, "W4": 200_000, "W5": 300_000, "W6": 20_000}
+SHORT = {"W1": 500_000, "W2": 500_000, "W3": 150_000, "W4": 150_000, "W5": 300_000, "W6": 20_000}
 FULL = {**dict.fromkeys(("W1", "W2", "W3", "W4", "W5", "W6"), 1_000_000), "W5": 999_999}
 PEERS_SHORT = 20_000
 """Records that a peer gets in the short form; what it costs to start is measured and taken off."""
@@ -183,7 +183,7 @@ def _answer(
 def _stages(server: PostgresServer, results: dict[str, Any]) -> None:
     found = {}
     for name in ("W1", "W2", "W3", "W4", "W5", "W6"):
-        workload = workloads.LOADS[name](20_000 if name == "W6" else 200_000)
+        workload = workloads.LOADS[name](10_000 if name == "W6" else 100_000)
         found[f"{name} PostgreSQL"] = stages.measure(workload, server.create_database())
         with tempfile.TemporaryDirectory(prefix="treadle-bench-") as folder:
             found[f"{name} DuckDB"] = stages.measure(workload, f"duckdb://{folder}/data.duckdb")

@@ -4,55 +4,43 @@ FORMAT is "default", a loader file format, or "arrow": records given as Arrow ta
 passes on as Parquet without looking at each.
 """
 
+import io
+import json
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import dlt
+import dlt  # type: ignore[import-not-found]  # only in dlt's own environment
+from pyarrow import json as arrow_json
 
 path, destination, credentials, form, arrow = sys.argv[1:6]
 
 
-def tables():
-    import json
-
-    waiting = defaultdict(list)
-    with Path(path).open("rb") as lines:
-        for line in lines:
+def lines() -> Iterator[tuple[str, bytes]]:
+    with Path(path).open("rb") as file:
+        for line in file:
             name, _, record = line.partition(b"\t")
-            waiting[name.decode()].append(json.loads(record))
-    for name, records in waiting.items():
-        yield name, records
+            yield name.decode(), record
 
 
-def arrow_table(lines):
-    import io
-
-    from pyarrow import json
-
-    return json.read_json(io.BytesIO(b"".join(lines)))
-
-
-def from_arrow():
-    waiting = defaultdict(list)
-    with Path(path).open("rb") as lines:
-        for line in lines:
-            name, _, record = line.partition(b"\t")
-            waiting[name.decode()].append(record)
+def tables() -> Iterator[tuple[str, Any]]:
+    waiting: dict[str, list[Any]] = defaultdict(list)
+    for name, record in lines():
+        waiting[name].append(record if arrow == "arrow" else json.loads(record))
     for name, some in waiting.items():
-        yield name, arrow_table(some)
+        if arrow == "arrow":
+            yield name, [arrow_json.read_json(io.BytesIO(b"".join(some)))]
+        else:
+            yield name, some
 
 
 began = time.perf_counter()
 resources = [
-    dlt.resource(
-        [data] if arrow == "arrow" else data,
-        name=name,
-        primary_key="id",
-        write_disposition="merge",
-    )
-    for name, data in (from_arrow() if arrow == "arrow" else tables())
+    dlt.resource(data, name=name, primary_key="id", write_disposition="merge")
+    for name, data in tables()
 ]
 pipeline = dlt.pipeline(
     "bench",

@@ -18,7 +18,8 @@ from urllib.parse import unquote, urlsplit
 import httpx
 from tests.servers.postgres import free_port
 
-from benchmarks.contender import Found, Missing, Place, Run, Wrong, in_duckdb, in_postgres, tables
+from benchmarks.contender import Missing, Place, Run, Wrong, in_duckdb, in_postgres, tables
+from benchmarks.model import Found
 from benchmarks.workloads import Workload, w1
 
 PATIENCE = 1800.0
