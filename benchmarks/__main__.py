@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from tests.servers.postgres import PostgresServer
 
-from benchmarks import answers, limits, report, stages, workloads
+from benchmarks import answers, limits, report, scale, stages, workloads
 from benchmarks.contender import Contender, Missing, Place, Wrong
 from benchmarks.model import Model
 from benchmarks.ours import Treadle
@@ -28,8 +28,11 @@ SHOWN = (*POSTGRES, *POSTGRES_LOG, "full_page_writes", "work_mem", "wal_level")
 
 SHORT = {"W1": 500_000, "W2": 500_000, "W3": 150_000, "W4": 150_000, "W5": 300_000, "W6": 20_000}
 FULL = {**dict.fromkeys(("W1", "W2", "W3", "W4", "W5", "W6"), 1_000_000), "W5": 999_999}
-PEERS_SHORT = 20_000
+PEERS_SHORT = {"W1": 50_000, "W2": 50_000}
 """Records that a peer gets in the short form; what it costs to start is measured and taken off."""
+EVERYTHING = (
+    *("W1", "W2", "W3", "W4", "W5", "W6", "acceptance", "W7", "W8", "disk", "stages", "scale"),
+)
 DEFAULTS = ("default", "arrow", "datasette")
 """Contenders that run in W1 and W2 only, which is where the targets speak of them."""
 
@@ -63,8 +66,12 @@ def main() -> int:
             report.write(results, asked.out)
         if "stages" in asked.only:
             _stages(server, results)
+        if "scale" in asked.only:
+            results["scale"] = dict(scale.measure(server.create_database))
     results["seconds"] = round(time.monotonic() - began)
     report.write(results, asked.out)
+    if asked.document:
+        report.put_into(asked.document, results)
     print((asked.out / "results.md").read_text())
     return 0
 
@@ -72,13 +79,17 @@ def main() -> int:
 def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--full", action="store_true", help="a million records, five runs")
-    parser.add_argument("--only", default="W1,W2,W3,W4,W5,W6,acceptance,W7,W8,disk,stages")
+    parser.add_argument("--only", help=f"some of {','.join(EVERYTHING)}")
     parser.add_argument("--runs", type=int)
     parser.add_argument("--records", type=int, help="of each load, instead of the form's")
     parser.add_argument("--no-peers", dest="peers", action="store_false")
+    parser.add_argument("--document", type=Path, help="a Markdown file to put the table into")
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks"))
     asked = parser.parse_args()
-    asked.only = asked.only.split(",")
+    if asked.only is None:
+        asked.only = [name for name in EVERYTHING if asked.full or name != "scale"]
+    else:
+        asked.only = asked.only.split(",")
     if asked.runs is None:
         asked.runs = 5 if asked.full else 1
     return asked
@@ -113,7 +124,8 @@ def _load(
             continue
         count = asked.records or (FULL if asked.full else SHORT)[name]
         if contender.share < 1:
-            count = min(count, int(count * contender.share) if asked.full else PEERS_SHORT)
+            few = PEERS_SHORT.get(name, 20_000)
+            count = min(count, int(count * contender.share) if asked.full else few)
         if count not in made:
             workload = workloads.LOADS[name](count)
             made[count] = workload, Model(workload)

@@ -39,7 +39,13 @@ def tables() -> Iterator[tuple[str, Any]]:
 
 began = time.perf_counter()
 resources = [
-    dlt.resource(data, name=name, primary_key="id", write_disposition="merge")
+    dlt.resource(
+        data,
+        name=name,
+        primary_key="id",
+        write_disposition="merge",
+        columns={"seq": {"dedup_sort": "desc"}},
+    )
     for name, data in tables()
 ]
 pipeline = dlt.pipeline(

@@ -107,7 +107,9 @@ class _Program(ABC):
         self.write(workload, source)
         seconds = self.load(source, workload, place)
         found = self.found(workload, place)
-        return Run(max(seconds - started, 1e-3), found, {"start s": round(started, 2)})
+        # On a busy machine the start may have taken longer than the whole does now.
+        counted = max(seconds - started, seconds / 4)
+        return Run(counted, found, {"start s": round(started, 2)})
 
     def start_seconds(self, place: Place) -> float:
         """Seconds for one record into a database of its own: start and end of the program."""
@@ -183,8 +185,9 @@ class Dlt(_Program):
 
     def write(self, workload: Workload, source: Path) -> None:
         with source.open("wb") as file:
-            for table, line in workload.lines():
-                file.write(table.encode() + b"\t" + line + b"\n")
+            # Without a column to sort by, dlt keeps any one of several records with one key.
+            for number, (table, line) in enumerate(workload.lines()):
+                file.write(b'%s\t{"seq":%d,%s\n' % (table.encode(), number, line[1:]))
 
     def load(self, source: Path, workload: Workload, place: Place) -> float:
         credentials = place.postgres if self.database == "postgres" else str(place.duckdb)

@@ -166,6 +166,23 @@ def _stages(results: dict[str, Any]) -> Iterator[str]:
         yield f"| {stage} | " + " | ".join(f"{found[c].get(stage, 0):.2f}" for c in columns) + " |"
 
 
+def _scale(results: dict[str, Any]) -> Iterator[str]:
+    for grown, steps in results.get("scale", {}).items():
+        figures = list(next(iter(steps.values())))
+        yield ""
+        yield f"| {grown}, microseconds | " + " | ".join(figures) + " |"
+        yield "|---|" + "---:|" * len(figures)
+        for step, found in steps.items():
+            yield f"| {step} | " + " | ".join(f"{found[name]:.2f}" for name in figures) + " |"
+
+
+def put_into(document: Path, results: dict[str, Any]) -> None:
+    """The table into a text that has a place for it."""
+    before, begin, rest = document.read_text().partition("<!-- measured -->\n")
+    _, end, after = rest.partition("<!-- end of what was measured -->\n")
+    document.write_text(before + begin + "\n" + table(results) + "\n" + end + after)
+
+
 def table(results: dict[str, Any]) -> str:
     form = "full" if results["full"] else "short"
     lines = [
@@ -181,6 +198,7 @@ def table(results: dict[str, Any]) -> str:
         *_loads(results),
         *_answers(results),
         *_stages(results),
+        *_scale(results),
     ]
     return "\n".join(lines) + "\n"
 
