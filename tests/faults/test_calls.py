@@ -79,3 +79,14 @@ def test_a_call_of_the_disk_fails_once(tmp_path: Path, store: Path, kind: str, n
     url = f"duckdb://{tmp_path / 'warehouse.duckdb'}"
     assert Scene(tmp_path, url, store, fault, never(), never()).run() == []
     assert fault.called == name
+
+
+def test_a_store_that_cannot_note_the_trouble_of_a_destination_ends_no_thread(
+    tmp_path: Path, url: str, store: Path
+) -> None:
+    call = Fault(1, lambda: Unavailable("gone (injected)"), only=("open",))
+    note = Fault(1, lambda: TryLater("disk full (injected)"), only=("destination_trouble",))
+    scene = Scene(tmp_path, url, store, never(), call, note)
+    assert scene.run() == []
+    assert (call.called, note.called) == ("open", "destination_trouble")
+    assert not any("disk full" in said for said in scene.said)

@@ -185,8 +185,8 @@ class DestinationLoader(threading.Thread):
             finally:
                 wait([following])  # it reads the log, and one at a time may do so
         if self._in_trouble:
-            self._in_trouble = False
             self._outside.store.destination_trouble(self._row_id, None)
+            self._in_trouble = False
             logger.info("%s is back", self._destination.identity)
 
     def _asked(self, session: Session) -> dict[Key, int]:
@@ -353,7 +353,10 @@ class DestinationLoader(threading.Thread):
     def _trouble(self, why: str, pause: int) -> None:
         """Note that the whole destination cannot be used for now."""
         self._in_trouble = True
-        self._outside.store.destination_trouble(self._row_id, why)
+        try:
+            self._outside.store.destination_trouble(self._row_id, why)
+        except Exception as error:  # noqa: BLE001 - a full disk may hold both; loading has to go on
+            logger.warning("the store cannot note it now: %s", error)
         logger.warning(
             "%s cannot be used, records wait: %s; tried again in %.1f s",
             self._destination.identity,
