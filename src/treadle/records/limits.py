@@ -33,3 +33,11 @@ CPython's own bound for turning text into an integer and back (`sys.int_info`), 
 decoder shares. Integers outside 64 bits are accepted up to here; loading decides about them
 (loading.md 3.3).
 """
+
+VALUES = 1_000_000
+"""Most values, arrays and objects of a record in a Transit body above a megabyte; more is
+malformed. A hundred for each data point a record may have, and no more than fits in memory."""
+
+WRITTEN_CHARACTERS = 64 * 1024 * 1024
+"""Most characters of a Transit body's values with their cached strings written out; more is
+malformed. A code of two characters may stand for a string of any length."""

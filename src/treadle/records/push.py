@@ -7,13 +7,15 @@ same batches.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Literal, NoReturn
+from itertools import starmap
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn
 
 import msgspec
 
 from treadle.errors import Refused
 from treadle.records import json, typed
 from treadle.records import transit as transit_
+from treadle.records.elements import LARGE_BYTES, first
 from treadle.records.fields import SWITCH_VIEW, faults, usual_fields
 from treadle.records.gather import Gatherer, array, folded
 from treadle.records.limits import (
@@ -46,11 +48,12 @@ class Push:
     Attributes:
         transit: the body is Transit.
         body: the JSON text without a byte order mark; empty for Transit.
-        records: the decoded records of a Transit body.
+        records: the decoded records of a Transit body; none of a large one.
+        seen: the records of a large Transit body, looked at.
         upserts: the records of a JSON body when all are well-formed upserts, else None.
     """
 
-    __slots__ = ("body", "records", "transit", "upserts")
+    __slots__ = ("body", "records", "seen", "transit", "upserts")
 
     def __init__(
         self,
@@ -58,7 +61,9 @@ class Push:
         body: bytes = b"",
         upserts: "list[_Upsert] | None" = None,
         records: list[Any] | None = None,
+        seen: "list[_Seen] | None" = None,
     ) -> None:
+        self.seen = seen
         self.transit = records is not None
         self.body = body
         self.upserts = upserts
@@ -76,6 +81,15 @@ class _Upsert(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     data: msgspec.Raw
     table_version: Annotated[int, msgspec.Meta(ge=0, le=SEQUENCE_MAX)] | None = None
     namespace: str | None = None
+
+
+class _Seen(NamedTuple):
+    """A record that was looked at: what decides about it, and what is kept of it."""
+
+    client: Any
+    reasons: Any
+    record: dict[str, Any]
+    payload: bytes
 
 
 _upserts = msgspec.json.Decoder(list[_Upsert]).decode
@@ -97,6 +111,10 @@ def decode(body: bytes, *, transit: bool) -> Push:
         Refused: 400, not parsable, no array, empty, or too many records.
     """
     if transit:
+        if len(body) > LARGE_BYTES:
+            pushed = _in_parts(body)
+            if pushed is not None:
+                return pushed
         records = transit_.decode(body)
         _check_count(records)
         return Push(records=records)
@@ -111,6 +129,42 @@ def decode(body: bytes, *, transit: bool) -> Push:
     body = body.removeprefix(json.BOM)
     _check_count(_parse(body))
     return Push(body=body, upserts=upserts)
+
+
+def _in_parts(body: bytes) -> Push | None:
+    """A large Transit body, of whose records only the encoded data is kept.
+
+    None when it is no array of records.
+    """
+    try:
+        found = first(body)
+    except json.SYNTAX_ERRORS:
+        try:
+            found = first(json.repair(body))
+        except json.SYNTAX_ERRORS as error:
+            if body.removeprefix(json.BOM).lstrip()[:1] == b"[":
+                json.malformed(error, kind="transit")
+            return None
+    if not found or bytes(memoryview(found[0])[:1]) not in (b"[", b"{"):
+        return None
+    _check_count(found)
+    seen: list[_Seen] = []
+    for records in transit_.decode_parts(found, codes=transit_.has_codes(body)):
+        while records:
+            some, records = records[:_SOME], records[_SOME:]
+            seen += _look(some)
+    return Push(records=[], seen=seen)
+
+
+_SOME = 256
+
+
+def _see_copy(record: Any) -> "_Seen":
+    return _see(dict(record) if type(record) is dict else record, _encoded(record))
+
+
+def _look(records: list[Any]) -> Iterator["_Seen"]:
+    return map(_see, records, map(_encoded, records))
 
 
 def _suspicious(body: bytes, upserts: list[_Upsert]) -> bool:
@@ -156,7 +210,7 @@ def check(push: Push, account_id: int) -> list[Batch]:
         batches = _quickly(push.upserts, account_id)
         if batches is not None:
             return batches
-    if push.transit:
+    if push.transit and push.seen is None:
         batches = _together(push.records, account_id)
         if batches is not None:
             return batches
@@ -166,9 +220,9 @@ def check(push: Push, account_id: int) -> list[Batch]:
 def check_generally(push: Push, account_id: int) -> list[Batch]:
     """What `check` does, without the looks that are quicker for records without anything wrong."""
     if push.transit:
-        pairs = ((record, _encoded(record)) for record in push.records)
-        return _thoroughly(pairs, account_id).batches("transit", typed.join)
-    return _thoroughly(_read(push.body), account_id).batches("json", array)
+        seen = push.seen if push.seen is not None else map(_see_copy, push.records)
+        return _thoroughly(seen, account_id).batches("transit", typed.join)
+    return _thoroughly(starmap(_see, _read(push.body)), account_id).batches("json", array)
 
 
 def _quickly(upserts: list[_Upsert], account_id: int) -> list[Batch] | None:
@@ -267,16 +321,26 @@ def _together(records: list[Any], account_id: int) -> list[Batch] | None:
 # --- the general way ------------------------------------------------------------------------------
 
 
-def _thoroughly(records: Iterable[tuple[Any, bytes]], account_id: int) -> Gatherer:
-    """Sort records, given with what goes into a batch's data, or refuse them with every reason."""
+def _see(record: Any, payload: bytes) -> _Seen:
+    """Look at a record, given with what goes into a batch's data."""
+    if type(record) is not dict:
+        return _Seen(None, NOT_A_RECORD, {}, b"")
+    client = _client(record.get("client_id"))
+    reasons = faults(record, len(payload))
+    record.pop("data", None)
+    # Of a refused record nothing more is needed.
+    return _Seen(client, reasons, {}, b"") if reasons else _Seen(client, None, record, payload)
+
+
+def _thoroughly(records: Iterable[_Seen], account_id: int) -> Gatherer:
+    """Sort records, or refuse them with every reason."""
     gatherer = Gatherer()
     reasons: list[Any] = []
     identified = mixed = False
-    for record, payload in records:
-        if type(record) is not dict:
-            reasons.append(NOT_A_RECORD)
+    for client, wrong, record, payload in records:
+        if wrong is NOT_A_RECORD:
+            reasons.append(wrong)
             continue
-        client = _client(record.get("client_id"))
         if not identified:
             identified = True
             if client is None:
@@ -284,9 +348,8 @@ def _thoroughly(records: Iterable[tuple[Any, bytes]], account_id: int) -> Gather
             if client != account_id:
                 raise Refused(403, FOREIGN_CLIENT)
         mixed = mixed or client != account_id
-        found = faults(record, len(payload))
-        if found:
-            reasons.append(found)
+        if wrong:
+            reasons.append(wrong)
         elif record["action"] == SWITCH_VIEW:
             gatherer.activation(record["table_name"], record["table_version"])
         else:

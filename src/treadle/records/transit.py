@@ -6,12 +6,15 @@ the cache alone (`alike`), the others one by one. In these a list of keys that a
 up once and then known.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ParamSpec
+
+import msgspec
 
 from treadle.records import json
 from treadle.records.alike import Columns, Unlike
-from treadle.records.limits import DEPTH
+from treadle.records.elements import parts
+from treadle.records.limits import DEPTH, WRITTEN_CHARACTERS
 from treadle.records.scalars import SCALARS, Malformed, name, uuid_of_halves
 
 P = ParamSpec("P")
@@ -36,14 +39,32 @@ def decode(body: bytes) -> Any:
         Refused: 400, the body is no Transit (import-api.md 17.2).
     """
     value = json.decode(body, kind="transit")
-    # The first character of a string decides; it may be written as an escape.
-    hidden = b'"\\u00' in body
-    codes = hidden or b'"^' in body
+    codes = has_codes(body)
     if not (codes or b'"~' in body):
         if json.body_too_deep(body):
             json.malformed(RecursionError(), kind="transit")
         return value
-    return _interpreted(_records, value, codes)
+    return _interpreted(_Body(codes=codes).value, value, body)
+
+
+def decode_parts(elements: Sequence[msgspec.Raw], *, codes: bool) -> Iterator[list[Any]]:
+    """What the elements of an array stand for, some at a time, so that few are in memory.
+
+    Args:
+        elements: their texts; the first is no tag.
+        codes: whether any string begins with "^".
+
+    Raises:
+        Refused: as `decode`.
+    """
+    body = _Body(codes=codes)
+    for part in parts(elements, kind="transit"):
+        yield _interpreted(body.value, json.decode(part, kind="transit"), part)
+
+
+def has_codes(body: bytes) -> bool:
+    """Whether any string may begin with "^"; as an escape it may, too."""
+    return b'"^' in body or b'"\\u00' in body
 
 
 def decode_singly(body: bytes) -> Any:
@@ -62,24 +83,59 @@ _TOGETHER_MIN = 32
 _TOGETHER_MAX = 2048
 
 
-def _records(value: Any, codes: bool) -> Any:
-    """What a value stands for; elements of an array together where they are alike."""
-    reader = _Reader()
-    if type(value) is not list or not value or type(value[0]) not in (list, dict):
-        return reader.read(value)
-    reader.depth = 1
-    columns = Columns(reader.text, reader.key, codes=codes)
-    read: list[Any] = []
-    together = 1 if codes else _TOGETHER_MIN  # the first record brings the names that are cached
-    while len(read) < len(value):
-        part = value[len(read) : len(read) + together]
-        together = min(max(2 * together, _TOGETHER_MIN), _TOGETHER_MAX)
-        try:
-            read += columns.read(part)
-        except Unlike:
-            read += map(reader.read, part)
-            together = _TOGETHER_MIN
-    return read
+class _Body:
+    """Reads the values of one body, records together where they are alike."""
+
+    def __init__(self, *, codes: bool) -> None:
+        self._reader = _Reader()
+        self._columns = Columns(self._reader.text, self._reader.key, codes=codes)
+        # The first record brings the names that are cached.
+        self._together = 1 if codes else _TOGETHER_MIN
+
+    def value(self, value: Any, text: bytes) -> Any:
+        """What a value stands for.
+
+        Args:
+            value: decoded JSON: the body, or an array of some of its elements.
+            text: the same as text.
+        """
+        read = self._elements(value)
+        longest = max(map(len, self._reader.cache), default=0)
+        if longest * text.count(b'"^') > WRITTEN_CHARACTERS and _written(read) > WRITTEN_CHARACTERS:
+            raise Malformed(f"more than {WRITTEN_CHARACTERS} characters by cache codes")
+        return read
+
+    def _elements(self, value: Any) -> Any:
+        if type(value) is not list or not value or type(value[0]) not in (list, dict):
+            return self._reader.read(value)
+        self._reader.depth = 1
+        read: list[Any] = []
+        while len(read) < len(value):
+            part = value[len(read) : len(read) + self._together]
+            self._together = min(max(2 * self._together, _TOGETHER_MIN), _TOGETHER_MAX)
+            try:
+                read += self._columns.read(part)
+            except Unlike:
+                read += map(self._reader.read, part)
+                self._together = _TOGETHER_MIN
+        self._reader.depth = 0
+        return read
+
+
+def _written(value: Any) -> int:
+    """Characters of all strings in a value; stops at what is too many."""
+    found = 0
+    waiting = [value]
+    while waiting and found <= WRITTEN_CHARACTERS:
+        value = waiting.pop()
+        if type(value) is str:
+            found += len(value)
+        elif type(value) is dict:
+            waiting.extend(value)
+            waiting.extend(value.values())
+        elif type(value) is list:
+            waiting.extend(value)
+    return found
 
 
 class _Tag(str):

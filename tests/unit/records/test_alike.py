@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from treadle.errors import Refused
-from treadle.records import push, transit
+from treadle.records import elements, push, transit
 
 texts = st.sampled_from(
     ["", "a", "name", "other", "~", "~~tilde", "~^caret", "~`tick", "~:keyword", "~:k", "~$symbol",
@@ -146,3 +146,57 @@ def test_depth_is_counted_in_any_form() -> None:
             deep = "[" + opening * 256 + leaf + closing * 256 + "]"
             assert "nested deeper" in outcome(transit.decode, deep.encode())
             assert "nested deeper" in outcome(transit.decode_singly, deep.encode())
+
+
+def judged(body: bytes) -> str:
+    return outcome(lambda: push.check(push.decode(body, transit=True), 4321))
+
+
+def in_parts(body: bytes) -> str:
+    """What `judged` gives when the body counts as large and is decoded a few bytes at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(push, "LARGE_BYTES", 0)
+        patch.setattr(elements, "_PART_BYTES", 200)
+        return judged(body)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(envelopes, min_size=1, max_size=3), st.lists(st.integers(0, 2), max_size=5))
+def test_large_bodies_are_as_small_ones(kinds: list[dict[str, Any]], more: list[int]) -> None:
+    records = kinds + [kinds[index % len(kinds)] for index in more]
+    body = stdlib.dumps(records, separators=(",", ":")).encode()
+    assert in_parts(body) == judged(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[]",
+        b"{}",
+        b"1",
+        b'["^ "]',
+        b'["~#set",[]]',
+        b'["~#set",[1]]',
+        b"[1]",
+        b"[[]]",
+        b"\xef\xbb\xbf[{}]",
+        b'[{"a":"\\ud800"}]',
+        b"[{}" + b",{}" * 20_000 + b"]",
+        b"[" + b"[" * 256 + b"]" * 256 + b"]",
+        b'[["^ ","client_id",4321,"^0",1],["^ ","^1",2]]',
+    ],
+)
+def test_odd_large_bodies_are_as_small_ones(body: bytes) -> None:
+    assert in_parts(body) == judged(body)
+
+
+def test_codes_that_stand_for_more_than_fits() -> None:
+    word = "x" * 50_000
+    body = f'[["^ ","{word}",[' + ",".join(['"^0"'] * 2_000) + "]]]"
+    assert "by cache codes" in judged(body.encode())
+    assert "by cache codes" in in_parts(body.encode())
+
+
+def test_a_large_record_of_very_many_values() -> None:
+    body = b'[{"data":[' + b",".join([b"[]"] * 1_100_000) + b"]}]"
+    assert "a record with more than 1000000 values" in judged(body)
