@@ -63,7 +63,7 @@ def parts(elements: Sequence[msgspec.Raw], *, kind: str) -> Iterator[bytes]:
         if part and size + length > _PART_BYTES:
             yield array(part)
             part, size = [], 0
-        if length > 2 * VALUES:
+        if length > 2 * VALUES:  # else it cannot hold so many
             _check_values(bytes(element), kind)
         part.append(element)
         size += length
@@ -72,8 +72,17 @@ def parts(elements: Sequence[msgspec.Raw], *, kind: str) -> Iterator[bytes]:
 
 
 def _check_values(text: bytes, kind: str) -> None:
-    if _marks(text) > VALUES and _marks(_STRINGS.sub(b"", text)) > VALUES:
+    if too_many_values(text):
         json.malformed(f"a record with more than {VALUES} values, arrays and objects", kind=kind)
+
+
+def too_many_values(text: bytes) -> bool:
+    """Whether a JSON text holds more values, arrays and objects than one record may."""
+    return (
+        len(text) > 2 * VALUES
+        and _marks(text) > VALUES
+        and _marks(_STRINGS.sub(b"", text)) > VALUES
+    )
 
 
 def _marks(text: bytes) -> int:

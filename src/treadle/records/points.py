@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from treadle.records import json
+from treadle.records.elements import too_many_values
 from treadle.records.limits import DATA_POINTS
 
 
@@ -33,9 +34,12 @@ def too_many_points(record: bytes | msgspec.Raw) -> bool:
     """Whether the valid JSON text of a record holds more data points than allowed.
 
     Decodes only a text that has commas enough: a container of n elements has n - 1 of them, so a
-    whole record has one less than it has leaves.
+    whole record has one less than it has leaves. A text with a million values, arrays and objects
+    is not decoded: if it has fewer leaves, it is nothing but a way to fill memory.
     """
     if len(memoryview(record)) <= 2 * DATA_POINTS:
         return False
     text = bytes(record)
-    return text.count(b",") >= DATA_POINTS and data_points(json.decode(text)) > DATA_POINTS
+    if text.count(b",") < DATA_POINTS:
+        return False
+    return too_many_values(text) or data_points(json.decode(text)) > DATA_POINTS

@@ -15,7 +15,7 @@ import msgspec
 from treadle.errors import Refused
 from treadle.records import json, typed
 from treadle.records import transit as transit_
-from treadle.records.elements import LARGE_BYTES, first
+from treadle.records.elements import LARGE_BYTES, first, parts
 from treadle.records.fields import SWITCH_VIEW, faults, usual_fields
 from treadle.records.gather import Gatherer, array, folded
 from treadle.records.limits import (
@@ -145,7 +145,7 @@ def _in_parts(body: bytes) -> Push | None:
             if body.removeprefix(json.BOM).lstrip()[:1] == b"[":
                 json.malformed(error, kind="transit")
             return None
-    if not found or bytes(memoryview(found[0])[:1]) not in (b"[", b"{"):
+    if not found or bytes(memoryview(found[0])[:1]) == b'"':  # it may be a tag
         return None
     _check_count(found)
     seen: list[_Seen] = []
@@ -177,10 +177,26 @@ def _suspicious(body: bytes, upserts: list[_Upsert]) -> bool:
 
 
 def _parse(body: bytes) -> Any:
+    if len(body) > LARGE_BYTES and body.lstrip()[:1] == b"[":
+        return _parse_parts(body)
     value = json.decode(body)
     if json.body_too_deep(body):
         json.malformed(RecursionError())
     return value
+
+
+def _parse_parts(body: bytes) -> Any:
+    """The elements of a large array as text, after each was decoded and forgotten."""
+    try:
+        found = first(json.repair(body))
+    except json.SYNTAX_ERRORS as error:
+        json.malformed(error)
+    _check_count(found)
+    for part in parts(found, kind="json"):
+        json.decode(part)
+    if json.body_too_deep(body):
+        json.malformed(RecursionError())
+    return found
 
 
 def _check_count(records: Any) -> None:

@@ -59,7 +59,7 @@ def decode_parts(elements: Sequence[msgspec.Raw], *, codes: bool) -> Iterator[li
     """
     body = _Body(codes=codes)
     for part in parts(elements, kind="transit"):
-        yield _interpreted(body.value, json.decode(part, kind="transit"), part)
+        yield _interpreted(body.elements, json.decode(part, kind="transit"), part)
 
 
 def has_codes(body: bytes) -> bool:
@@ -99,15 +99,23 @@ class _Body:
             value: decoded JSON: the body, or an array of some of its elements.
             text: the same as text.
         """
-        read = self._elements(value)
+        if type(value) is list and value and type(value[0]) in (list, dict):
+            return self.elements(value, text)
+        return self._bounded(self._reader.read(value), text)
+
+    def elements(self, values: list[Any], text: bytes) -> list[Any]:
+        """What elements of an array stand for; as `value`, but never is the first one a tag."""
+        read = self._read(values)
+        self._bounded(read, text)
+        return read
+
+    def _bounded(self, read: Any, text: bytes) -> Any:
         longest = max(map(len, self._reader.cache), default=0)
         if longest * text.count(b'"^') > WRITTEN_CHARACTERS and _written(read) > WRITTEN_CHARACTERS:
             raise Malformed(f"more than {WRITTEN_CHARACTERS} characters by cache codes")
         return read
 
-    def _elements(self, value: Any) -> Any:
-        if type(value) is not list or not value or type(value[0]) not in (list, dict):
-            return self._reader.read(value)
+    def _read(self, value: list[Any]) -> list[Any]:
         self._reader.depth = 1
         read: list[Any] = []
         while len(read) < len(value):
