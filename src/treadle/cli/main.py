@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from treadle import __version__
-from treadle.cli import account, loads, options, plan, push, query, serve, source, token
+from treadle.cli import account, ledger, loads, options, plan, push, query, serve, source, token
 from treadle.cli.command import Command, Parser, UsageFault, add_settings, given
 from treadle.config import FILE, SETTINGS, Config
 from treadle.errors import Defect, TreadleError
@@ -27,6 +27,7 @@ COMMANDS: tuple[Command, ...] = (
     plan.COMMAND,
     query.COMMAND,
     loads.COMMAND,
+    ledger.COMMAND,
 )
 
 GROUPS = {

@@ -21,7 +21,7 @@ from treadle.log import sql
 from treadle.log.counting import Counts, is_damage
 from treadle.log.disk import Connect, connect, open_log, read_end, transaction, translated
 from treadle.log.group import GroupWriter
-from treadle.log.protocol import Backlog, Damaged, Entry, NewEntry
+from treadle.log.protocol import Backlog, Damaged, Entry, Hour, NewEntry
 from treadle.log.room import Room, Space, space
 from treadle.log.rows import Rows
 
@@ -358,6 +358,29 @@ class LocalReader:
                 if gone < TRIM_ENTRIES:
                     return removed
                 time.sleep(TRIM_PAUSE_S)
+
+    def tables(self) -> list[tuple[int, str]]:
+        """Every table that ever had an entry; see `protocol.Reader.tables`."""
+        with translated():
+            return [tuple(row) for row in self._connection.execute(sql.TABLES)]
+
+    def hours(self, source_id: int, table_name: str, loaded: int) -> list[Hour]:
+        """Records of each hour; see `protocol.Reader.hours`."""
+        with translated():
+            table_id = self._table_id(source_id, table_name)
+            if table_id is None:
+                return []
+            return [Hour(*row) for row in self._connection.execute(sql.HOURS, (table_id, loaded))]
+
+    def received(self, positions: Sequence[int]) -> dict[int, int]:
+        """When entries were accepted; see `protocol.Reader.received`."""
+        found: dict[int, int] = {}
+        with translated():
+            for position in positions:
+                row = self._connection.execute(sql.RECEIVED, (position,)).fetchone()
+                if row is not None and isinstance(row[0], int):
+                    found[position] = row[0]
+        return found
 
     def space(self) -> Space:
         """How full the log is; see `protocol.Reader.space`."""

@@ -94,6 +94,21 @@ class Backlog:
     loaded: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """Records of one table accepted in one hour.
+
+    Attributes:
+        hour: hours since 1970, UTC.
+        records: accepted.
+        waiting: those of them above the position asked about.
+    """
+
+    hour: int
+    records: int
+    waiting: int
+
+
 class Appender(Protocol):
     """The writing side, one per ingest process."""
 
@@ -149,6 +164,15 @@ class Reader(Protocol):
 
     def trim(self, source_id: int, table_name: str, position: int) -> int:
         """Remove the table's entries at or below `position`; returns how many went."""
+
+    def tables(self) -> list[tuple[int, str]]:
+        """Every table that ever had an entry: (source id, name)."""
+
+    def hours(self, source_id: int, table_name: str, loaded: int) -> list[Hour]:
+        """Records of each hour, of the entries that are kept; `loaded` divides those that wait."""
+
+    def received(self, positions: Sequence[int]) -> dict[int, int]:
+        """Position -> when the entry was accepted, microseconds since 1970; of those kept."""
 
     def space(self) -> Space:
         """How full the log is."""

@@ -142,6 +142,19 @@ POSITIONS_BETWEEN: Final = """
     """
 SUMS_ONE: Final = "SELECT records, size, received_at FROM entries WHERE position = ?"
 
+# The hours of one table, and what of each lies above a position.
+HOURS: Final = """
+    SELECT
+        received_at / 3600000000,
+        CAST(total(records) AS INTEGER),
+        CAST(total(CASE WHEN position > ?2 THEN records ELSE 0 END) AS INTEGER)
+    FROM entries INDEXED BY entries_by_table
+    WHERE table_id = ?1
+    GROUP BY 1 ORDER BY 1
+    """
+RECEIVED: Final = "SELECT received_at FROM entries WHERE position = ?"
+TABLES: Final = "SELECT source_id, table_name FROM tables"
+
 ANY_UP_TO: Final = """
     SELECT 1 FROM entries INDEXED BY entries_by_table
     WHERE table_id = ? AND position <= ? LIMIT 1

@@ -206,6 +206,30 @@ def outcomes_at(tx: Transaction, positions: Sequence[int]) -> list[Outcome]:
     return found
 
 
+def outcomes_of(tx: Transaction, source_id: int, table_name: str) -> list[Outcome]:
+    """Outcomes of all entries of one table, ascending position."""
+    rows = tx.connection.execute(
+        select(outcomes)
+        .join(tables, tables.c.id == outcomes.c.table_id)
+        .where(
+            outcomes.c.log_id == _present_log,
+            tables.c.source_id == source_id,
+            tables.c.name_sha256 == _name_key(table_name),
+        )
+        .order_by(outcomes.c.position)
+    )
+    return [
+        Outcome(
+            position=row.position,
+            source_id=source_id,
+            table_name=table_name,
+            superseded=row.superseded,
+            rejected=tuple((index, reason) for index, reason in row.rejected),
+        )
+        for row in rows
+    ]
+
+
 def loaded_before(tx: Transaction, at: int) -> list[tuple[int, str, int]]:
     """What was loaded by a time; see `Store.loaded_before`."""
     rows = tx.connection.execute(

@@ -500,6 +500,11 @@ class Store:
         with self._database.read() as tx:
             return loads.outcomes_at(tx, positions)
 
+    def outcomes_of(self, source_id: int, table_name: str) -> list[Outcome]:
+        """Outcomes of all entries of one table, ascending position."""
+        with self._database.read() as tx:
+            return loads.outcomes_of(tx, source_id, table_name)
+
     def loaded_before(self, at: int) -> list[tuple[int, str, int]]:
         """What may be trimmed: (source id, table name, greatest position loaded by then).
 
