@@ -6,55 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 from tests.servers.cases import OK, compare, rec
-from tests.servers.ingest import CLIENT, Answer, ImportServer
-
-from treadle.destinations.registry import open_url
-from treadle.ingest.app import microseconds
-from treadle.loader.due import Trigger
-from treadle.loader.run import Loader
-from treadle.log.local import LocalReader
-
-
-class Warehouse(ImportServer):
-    """An import server with a loader into DuckDB."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.file = folder / "warehouse.duckdb"
-        url = f"duckdb:///{self.file}"
-        destination = open_url(url)
-        self.store.set_default_destination(CLIENT, destination.kind, url, destination.identity)
-        self.loader = Loader(
-            store=self.store,
-            open_reader=lambda: LocalReader(folder / "log.sqlite"),
-            open_destination=open_url,
-            trigger=Trigger(),
-            retention_us=10**12,
-            clock=microseconds,
-            new_id=lambda: str(uuid.uuid4()),
-        )
-
-    def load(self) -> None:
-        self.loader.once()
-
-    def rows(self, columns: str, table: str) -> list[tuple[Any, ...]]:
-        with duckdb.connect(str(self.file), read_only=True) as connection:
-            return connection.execute(
-                f"SELECT {columns} FROM active.{table} ORDER BY ALL"
-            ).fetchall()
-
-    def fate(self, answer: Answer) -> Any:
-        receipt = answer.header("treadle-receipt")
-        headers = {"Authorization": f"Bearer {self.token}"}
-        found = self.send("GET", f"/v1/receipts/{receipt}", headers=headers)
-        compare(found, 200, lambda body: body["id"] == receipt)
-        return found.json()
-
-    def hook(self) -> str:
-        return f"/v1/clients/{CLIENT}/token/{self.token}"
+from tests.servers.ingest import CLIENT
+from tests.servers.loading import Warehouse
 
 
 @pytest.fixture

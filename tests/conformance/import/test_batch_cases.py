@@ -169,6 +169,8 @@ REFUSED = [
     Case("124-unknown", env(), 401, NOT_AUTHORIZED, token=None, headers=UNKNOWN),
     Case("124-revoked", env(), 401, NOT_AUTHORIZED, token="revoked_token"),
     Case("125", env(), 401, NOT_ACTIVE, token="paused_token"),
+    # There are no regions: a token of another server is one that nobody knows.
+    Case("126", env(), 401, NOT_AUTHORIZED, token=None, headers=UNKNOWN),
     Case("127-text", env(), 415, TEXT_415, content_type="text/plain"),
     Case("127-none", env(), 415, TEXT_415, content_type=None),
     Case("128", large(21_000_000), 413, TOO_LARGE),

@@ -146,6 +146,24 @@ def test_15_exact_bytes(server: ImportServer) -> None:
     assert answer.body == b'{"status":"OK","message":"Batch is valid!"}'
 
 
+def test_16_no_header_name_occurs_twice(server: ImportServer) -> None:
+    """Every other test of a case looks at its own answer, too (`compare`)."""
+    answers = [
+        server.post("/v2/import/push", [rec()]),
+        server.post("/v2/import/validate", [rec()]),
+        server.post("/v2/import/batch", {}),
+        server.post("/v2/import/push", b"", content_type=None),
+        server.send("GET", "/v2/import/push"),
+        server.send("GET", "/v2/import/status"),
+        server.send("OPTIONS", "/v1/clients/1/token/x"),
+        server.send("POST", "/v1/clients/1/token/x", b"{}"),
+    ]
+    assert [answer.status for answer in answers] == [201, 200, 400, 415, 405, 200, 200, 401]
+    for answer in answers:
+        names = [name for name, _ in answer.headers]
+        assert len(set(names)) == len(names) > 1
+
+
 def test_query_strings_are_ignored(server: ImportServer) -> None:
     compare(server.post("/v2/import/validate?x=1", [rec()]), 200, VALID)
 

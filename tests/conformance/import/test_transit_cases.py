@@ -107,9 +107,12 @@ def code(index: int) -> str:
     return "^" + (chr(high + 48) if high else "") + chr(low + 48)
 
 
-def test_99_a_cache_that_begins_anew(server: ImportServer) -> None:
-    """A writer forgets all after 1,936 entries (12.2): it codes only what it still knows."""
-    names = [f"key{number}" for number in range(2000)]
+NAMES = [f"key{number}" for number in range(2000)]
+
+
+def wide() -> list[Any]:
+    """Case 99. A writer forgets all after 1,936 entries (12.2): it codes what it still knows."""
+    names = NAMES
     known: dict[str, int] = {}
 
     def written(name: str) -> str:
@@ -138,10 +141,14 @@ def test_99_a_cache_that_begins_anew(server: ImportServer) -> None:
             ("data", lambda: mapping(*data)),
         )
 
-    (batch,) = stored(server, "99", [upsert(1), upsert(2)])
+    return [upsert(1), upsert(2)]
+
+
+def test_99_a_cache_that_begins_anew(server: ImportServer) -> None:
+    (batch,) = stored(server, "99", wide())
     for identity, row in zip((1, 2), read(batch), strict=True):
         assert row.pop("id") == identity
-        assert row == {name: identity * 10_000 + i for i, name in enumerate(names)}
+        assert row == {name: identity * 10_000 + i for i, name in enumerate(NAMES)}
 
 
 def test_100_a_string_stays_one(server: ImportServer) -> None:
