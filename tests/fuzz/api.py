@@ -1,0 +1,286 @@
+"""Requests made up from the OpenAPI document: `python -m tests.fuzz.api --seconds N`.
+
+Serves treadle with both surfaces of the control API and sends what schemathesis makes of the
+document: requests as described and requests that are not. Nothing but documented answers may come
+back, never a 5xx, and no process may fall over. Some values are made to fit, because chance alone
+never finds a token.
+"""
+
+import argparse
+import json
+import random
+import re
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.failures import Failure, FailureGroup
+from schemathesis.core.result import Ok
+from schemathesis.schemas import APIOperation
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from tests.servers.treadle import Client, TreadleServer
+
+SURFACES = ("seed", "modern")
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+AT_A_TIME = 10
+"""Requests for one operation before the next has its turn."""
+LONGEST_WAIT = 0.05
+"""Seconds: a request may ask to wait for a minute, which would be all it does."""
+
+
+Request = schemathesis.Case[Any]
+Operation = APIOperation[Any, Any, Any, Any]
+
+
+@dataclass
+class Findings:
+    """What was sent and what was wrong.
+
+    Attributes:
+        answers: (operation, status) -> how many.
+        wrong: what was wrong, by operation and kind, the first of each.
+    """
+
+    answers: Counter[tuple[str, int]] = field(default_factory=Counter)
+    wrong: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def operations(self) -> set[str]:
+        """The operations that were answered."""
+        return {name for name, _ in self.answers}
+
+
+class Site:
+    """A server with something to ask for.
+
+    One account's sources come and go with what is sent; another's keep their tokens, so that there
+    is always somebody who may push.
+    """
+
+    def __init__(self, server: TreadleServer) -> None:
+        self.server = server
+        self.session = requests.Session()
+        first = server.account()
+        second = json.loads(server.treadle("account", "create", "--name", "second", "--json"))
+        server.stop()
+        server.start()  # the second account loads where the first does
+        self.operator = Client(server, *first)
+        self.pusher = Client(server, second["stitch_client_id"], second["access_token"])
+        _, made = self.new_source(self.pusher)
+        self.token = made["access_token"]
+        pushed = self.pusher.push(self.token, [{"id": 1}], table="orders")
+        self.receipt = pushed.headers["Treadle-Receipt"]
+        self.renew()
+
+    def renew(self) -> None:
+        """Have a source in the account in which sources come and go."""
+        self.source_id, made = self.new_source(self.operator)
+        self.token_id = made["id"]
+
+    def new_source(self, client: Client) -> tuple[int, Any]:
+        """The id of a new source, and its new token."""
+        name = f"fuzz {random.getrandbits(64):x}"  # a name is never given twice
+        body = {"type": "import_api", "display_name": name}
+        source_id = client.http.post("/v4/sources", json=body, headers=client.account).json()["id"]
+        made = client.http.post(f"/v4/sources/{source_id}/tokens", headers=client.account)
+        return source_id, made.json()
+
+    def authorization(self, path: str) -> str:
+        """What a caller of a path shows."""
+        if path.startswith("/v4/"):
+            return self.operator.account["Authorization"]
+        return f"Bearer {self.token}"
+
+    def fitting(self, path: str) -> dict[str, Any]:
+        """Values of a path's parameters that lead somewhere."""
+        client = self.operator if path.startswith("/v4/") else self.pusher
+        return {
+            "client_id": client.client_id,
+            "source_id": self.source_id,
+            "token_id": self.token_id,
+            "source_type": "import_api",
+            "token": self.token,
+            "table": "orders",
+            "id": self.receipt,
+        }
+
+    def fit_body(self, body: Any) -> None:
+        """Make records of a push belong to the account and hold their keys."""
+        for record in body if isinstance(body, list) else []:
+            if isinstance(record, dict) and "client_id" in record:
+                record["client_id"] = self.pusher.client_id
+                _hold_keys(record.get("data"), record.get("key_names"))
+        if isinstance(body, dict) and isinstance(body.get("messages"), list):
+            body["schema"] = {}
+            for message in body["messages"]:
+                if isinstance(message, dict):
+                    _hold_keys(message.get("data"), body.get("key_names"))
+
+
+def _hold_keys(data: Any, names: Any) -> None:
+    if isinstance(data, dict) and isinstance(names, list):
+        for name in names:
+            if isinstance(name, str) and data.get(name) is None:
+                data[name] = 1
+
+
+def impatient(case: Request) -> None:
+    """Shorten what a request asks to wait."""
+    query: Any = case.query
+    if isinstance(query, dict) and "wait" in query:
+        try:
+            query["wait"] = min(float(query["wait"]), LONGEST_WAIT)
+        except (TypeError, ValueError):
+            return
+    if case.headers and "Prefer" in case.headers:
+        case.headers["Prefer"] = f"wait={LONGEST_WAIT}, ack=loaded"
+
+
+def requests_of(operation: Operation) -> st.SearchStrategy[Request]:
+    """Requests that are as described, and such that are not."""
+    modes = schemathesis.GenerationMode
+    return st.one_of([operation.as_strategy(generation_mode=mode) for mode in modes])
+
+
+def fuzz_operation(
+    site: Site,
+    operation: Operation,
+    strategy: st.SearchStrategy[Request],
+    findings: Findings,
+    seed: int,
+    deadline: float,
+) -> None:
+    """Send some requests for one operation and note what came back."""
+    label = f"{operation.method.upper()} {operation.path}"
+
+    @hypothesis.seed(seed)
+    @settings(
+        max_examples=AT_A_TIME,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=strategy, fit=st.integers(0, 9).map(lambda number: 9 - number))
+    def send(case: Request, fit: int) -> None:
+        if time.monotonic() > deadline:
+            return
+        if fit > 1 and case.path_parameters:
+            values = site.fitting(operation.path)
+            case.path_parameters.update(
+                {name: values[name] for name in case.path_parameters if name in values}
+            )
+        if fit > 3:
+            site.fit_body(case.body)
+        impatient(case)
+        shown = {"Authorization": site.authorization(operation.path)} if fit else {}
+        response = case.call(
+            base_url=site.server.url, session=site.session, headers=shown, timeout=60
+        )
+        findings.answers[label, response.status_code] += 1
+        try:
+            case.validate_response(response, checks=CHECKS)
+        except (FailureGroup, Failure) as failed:
+            for one in failed.exceptions if isinstance(failed, FailureGroup) else [failed]:
+                key = (f"{site.server.settings['surface']} {label}", type(one).__name__)
+                what = f"{one}\n{case.as_curl_command()}\n{response.status_code} "
+                findings.wrong.setdefault(key, what + response.text[:2000])
+
+    try:
+        send()
+    except hypothesis.errors.Unsatisfiable:
+        findings.answers[label, 0] += 1  # nothing wrong can be made up for this one
+    if operation.method.lower() == "delete":
+        site.renew()
+
+
+@contextmanager
+def serving(surface: str) -> Iterator[Site]:
+    """A server with a surface of the control API, in a folder of its own."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        TreadleServer(Path(folder) / "data", settings={"surface": surface}) as server,
+    ):
+        yield Site(server)
+
+
+def upright(site: Site) -> list[str]:
+    """What the server's log says that it must not, and whether any process was replaced."""
+    log = site.server.log.read_text()
+    said = [f"a traceback:\n{log[log.index('Traceback') :][:5000]}"] if "Traceback" in log else []
+    starts = re.findall(r"server: (\S.*?) started, process \d+", log)
+    # Each role started twice: before and after the second account was made.
+    said += [f"{name} started again" for name, times in Counter(starts).items() if times > 2]
+    return said
+
+
+def usable(found: Any) -> Operation:
+    """An operation of the document; one that cannot be read is a fault of the document."""
+    assert isinstance(found, Ok), found
+    operation: Operation = found.ok()
+    return operation
+
+
+def fuzz(surface: str, seconds: float, seed: int) -> Findings:
+    """Send requests for all operations in turn until the time is over."""
+    findings = Findings()
+    warnings.simplefilter("ignore")  # of the generator, about schemas that allow nothing wrong
+    with serving(surface) as site:
+        document = site.operator.http.get("/openapi.json").json()
+        schema = schemathesis.openapi.from_dict(document)
+        operations = [usable(found) for found in schema.get_all_operations()]
+        strategies = [requests_of(operation) for operation in operations]
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for operation, strategy in zip(operations, strategies, strict=True):
+                fuzz_operation(site, operation, strategy, findings, seed, deadline)
+                seed += 1
+        for said in upright(site):
+            findings.wrong[surface, said.partition(":")[0]] = said
+    return findings
+
+
+def main() -> int:
+    """Fuzz both surfaces, half of the time each; returns 1 when something is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.api", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=random.getrandbits(32))
+    arguments = parser.parse_args()
+    print(f"seed {arguments.seed}")  # noqa: T201 - a command prints
+    failed = False
+    for surface in SURFACES:
+        findings = fuzz(surface, arguments.seconds / len(SURFACES), arguments.seed)
+        print(f"{surface}: {findings.answers.total()} requests")  # noqa: T201
+        for (label, status), count in sorted(findings.answers.items()):
+            print(f"  {label} {status}: {count}")  # noqa: T201
+        for (where, kind), what in findings.wrong.items():
+            failed = True
+            print(f"\n{where}: {kind}\n{what}")  # noqa: T201
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
