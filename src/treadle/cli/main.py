@@ -12,7 +12,19 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from treadle import __version__
-from treadle.cli import account, ledger, loads, options, plan, push, query, serve, source, token
+from treadle.cli import (
+    account,
+    ledger,
+    loads,
+    log,
+    options,
+    plan,
+    push,
+    query,
+    serve,
+    source,
+    token,
+)
 from treadle.cli.command import Command, Parser, UsageFault, add_settings, given
 from treadle.config import FILE, SETTINGS, Config
 from treadle.errors import Defect, TreadleError
@@ -28,6 +40,7 @@ COMMANDS: tuple[Command, ...] = (
     query.COMMAND,
     loads.COMMAND,
     ledger.COMMAND,
+    *log.COMMANDS,
 )
 
 GROUPS = {
@@ -35,6 +48,7 @@ GROUPS = {
     ("account",): "accounts: who owns sources, and the tokens for the control API",
     ("account", "token"): "tokens for the control API",
     ("source",): "sources: who may push, each into a schema of its own",
+    ("log",): "what was accepted, and what of it waits",
     ("token",): "Import API tokens of a source",
 }
 """What the words before the last one mean."""

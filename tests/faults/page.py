@@ -1,0 +1,69 @@
+"""`python -m tests.faults.page RUNS PAGE`: write what fault runs found as a page.
+
+RUNS is the file that the commands' `--record` appended to.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+KINDS = {
+    "kill": "`kill -9` of a random process, or of all, at a random time under load",
+    "points": "death at every crash point, alone or with all processes",
+    "calls": "the n-th call of the log's disk, the destination or the store fails",
+    "commit": "the connection to PostgreSQL cut at COMMIT",
+    "full": "the disk of the data folder full, and emptied again, under load",
+    "damage": "a flipped byte, or a cut, anywhere in the log",
+    "outage": "PostgreSQL killed or stopped under load, or a right revoked",
+}
+
+
+def page(runs: list[dict[str, Any]]) -> str:
+    """The page of these runs, one line each."""
+    lines = [
+        "# What the fault runs found",
+        "<!-- Made by `python -m tests.faults.page`; run the commands again instead. -->",
+        "",
+        "Each line is one run of a command of `tests/faults/`, which breaks a server on purpose",
+        "and then compares every row with what was acknowledged. A violation is a record that was",
+        "lost, doubled or mixed up, an entry that waits for ever, a wrong answer, or a server that",
+        "does not start.",
+        "",
+        "| command | what is broken | seed | runs | violations | further counts |",
+        "|---|---|---|---|---|---|",
+    ]
+    for run in runs:
+        counts = ", ".join(
+            f"{count} {name}" for name, count in run["counts"].items() if ":" not in name
+        )
+        lines.append(
+            f"| `{run['name']}` | {KINDS[run['name']]} | {run['seed']} | "
+            f"{run['passed'] + run['failed']} | {run['failed']} | {counts} |"
+        )
+    broken = [
+        f"- `{run['name']}`, seed {run['seed']}: {violation}"
+        for run in runs
+        for violation in run["violations"][:10]
+    ]
+    if broken:
+        lines += ["", "## Violations", "", *broken]
+    lines += [
+        "",
+        "To repeat a line: `python -m tests.faults.COMMAND --seed SEED --cycles RUNS`, and more",
+        "cycles for a longer run. Short forms of the commands are part of `make test`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Write the page."""
+    source, target = map(Path, sys.argv[1:3])
+    runs = [json.loads(line) for line in source.read_text().splitlines()]
+    target.write_text(page(runs))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
