@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from treadle.records import envelope, json
+from treadle.records.elements import parts
 from treadle.records.envelope import ACTIVATE, UPSERT
 from treadle.records.gather import array
 from treadle.records.limits import DATA_POINTS, DEPTH, RECORDS, SEQUENCE_MAX, SEQUENCE_MIN
@@ -159,7 +160,7 @@ def check(sent: Envelope) -> list[Batch]:
     try:
         conforming = conformity(schema)
         if not conforming.surely(key_names, data) and not (
-            _conform(conforming, data) and all_present(key_names, data)
+            _conform(conforming, upserts) and all_present(key_names, data)
         ):
             _explain(conforming, key_names, sent)
     except SchemaError as error:
@@ -187,12 +188,13 @@ def check(sent: Envelope) -> list[Batch]:
     ]
 
 
-def _conform(conforming: Conformity, data: bytes) -> bool:
-    """Whether all records surely conform."""
+def _conform(conforming: Conformity, upserts: list[_Message]) -> bool:
+    """Whether all records surely conform; a part of them is decoded at a time."""
     if conforming.quick is None:
         return False
     try:
-        return conforming.quick(json.quickly(data))
+        pieces = parts([message.data for message in upserts], kind="json")
+        return all(conforming.quick(json.quickly(piece)) for piece in pieces)
     except (*json.SYNTAX_ERRORS, ValueError):
         return False
 
