@@ -163,9 +163,12 @@ class Found:
                 f"SELECT concat_ws('|', sku, pieces) AS row FROM {self._schema}.{table}"
             )
         if self._engine == "postgres":
+            each = "jsonb_array_elements(items::jsonb)"
+            if self._columns.get("items") == "ARRAY":
+                each = "unnest(items)"
             return self._summed(
                 "SELECT concat_ws('|', e->>'sku', e->>'pieces') AS row"
-                f" FROM {self._schema}.{root}, jsonb_array_elements(items::jsonb) e"
+                f" FROM {self._schema}.{root}, {each} e"
             )
         raise ValueError(f"there is no table {self._schema}.{table}")
 
@@ -195,6 +198,8 @@ class Found:
             for column in self._columns
             if column == name or column.startswith((f"{name}__", f"{name}_0"))
         ]
+        if not places and name == "extra":  # too few records for the first of them
+            return "''"
         if not places:
             raise ValueError(f"there is no column for {name}, only {', '.join(self._columns)}")
         return "coalesce(" + ", ".join(self._as_text(name, column) for column in places) + ")"
