@@ -16,7 +16,7 @@ from treadle.destinations.registry import open_url
 from treadle.errors import TryLater
 from treadle.loader.due import Trigger
 from treadle.loader.run import Loader
-from treadle.log.protocol import Backlog, Entry
+from treadle.log.protocol import Backlog, Entry, Hour
 from treadle.log.room import Space
 from treadle.records import batch as batches
 from treadle.records import push as pushes
@@ -89,6 +89,16 @@ class MemoryLog:
 
     def trim(self, source_id: int, table_name: str, position: int) -> int:
         return 0
+
+    def tables(self) -> list[tuple[int, str]]:
+        return sorted({(entry.source_id, entry.table_name) for entry in self.entries})
+
+    def hours(self, source_id: int, table_name: str, loaded: int) -> list[Hour]:
+        raise AssertionError("a loader never asks for a ledger")
+
+    def received(self, positions: Sequence[int]) -> dict[int, int]:
+        wanted = set(positions)
+        return {e.position: e.received_at for e in self.entries if e.position in wanted}
 
     def space(self) -> Space:
         raise AssertionError("a loader that loads once never asks")
