@@ -285,7 +285,10 @@ def worker_app(config: Config, store: Store, ready: Callable[[], None]) -> ASGIA
     log = LocalAppender(config.log_path, room=room_of(config))
     ingest = Ingest(store, log, open_reader=lambda: LocalReader(config.log_path))
     control = control_app(
-        store, Settings(config.surface, config.token_list), changed=ingest.directory.forget
+        store,
+        Settings(config.surface, config.token_list),
+        changed=ingest.directory.forget,
+        open_reader=lambda: LocalReader(config.log_path),
     )
     control.openapi_schema = merged("treadle", __version__, [ingest_document(), control.openapi()])
 

@@ -8,13 +8,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from treadle import __version__
-from treadle.control import refusals, reports
+from treadle.control import books, refusals, reports
 from treadle.control.document import ABOUT, complete
 from treadle.control.offline import Offline
 from treadle.control.operations import Operations, now
 from treadle.control.routes import Work, router
 from treadle.control.settings import Settings
 from treadle.errors import Refused, TryLater
+from treadle.log.protocol import Reader
 from treadle.store.store import Store
 from treadle.web import Json
 
@@ -27,6 +28,7 @@ def make_app(
     *,
     changed: Callable[[], None],
     clock: Callable[[], int] = now,
+    open_reader: Callable[[], Reader] | None = None,
 ) -> FastAPI:
     """The application that answers `/v4/...`, and 404 for every path it does not know.
 
@@ -36,6 +38,7 @@ def make_app(
         changed: called on the event loop after every change, before the answer is sent, so that
             whoever remembers tokens in this process forgets them at once.
         clock: microseconds since 1970.
+        open_reader: opens the log; without it there is no ledger.
     """
     app = FastAPIOffline(
         docs_url="/docs",
@@ -52,6 +55,9 @@ def make_app(
     app.state.work = Work(Operations(store, settings, clock), changed)
     app.include_router(router)
     app.include_router(reports.router)
+    if open_reader is not None:
+        app.state.open_reader = open_reader
+        app.include_router(books.router)
     app.openapi_schema = complete(app.openapi(), settings)
     app.add_middleware(Offline)
     app.add_exception_handler(Refused, _refused)

@@ -116,6 +116,15 @@ WITH_BODY = _errors(
 )
 
 
+_SUMS = {"accepted": 120, "loaded": 100, "superseded": 15, "rejected": 1, "waiting": 4}
+_HOUR = {
+    "source_id": _SOURCE,
+    "table": "orders",
+    "hour": "2026-01-01T12:00:00Z",
+    **_SUMS,
+}
+
+
 def answers(settings: Settings) -> dict[str, dict[int, Examples]]:
     """Operation -> status -> examples by name, all but those of `EVERYWHERE` and `WITH_BODY`."""
     source, card = str(_SOURCE), shapes.report_card(settings, configured=False)
@@ -196,6 +205,10 @@ def answers(settings: Settings) -> dict[str, dict[int, Examples]]:
         "list_load_reports": {
             200: {"a load": {"loads": [report(_LOAD)], "next": None}},
             400: {"limit": {"message": "limit is a number from 1 to 1000"}},
+        },
+        "show_ledger": {
+            200: {"one hour": {"total": _SUMS, "hours": [_HOUR]}},
+            400: {"source": {"message": "source is the id of a source"}},
         },
         "list_extractions": {200: {"none": extractions}},
         "get_extraction_log": _errors(refusals.no_route()),
