@@ -109,6 +109,11 @@ class _Writer:
             write.root,
             stage,
             where=self._not_buried(stage),
+            wins=compose(
+                "t._sdc_sequence IS NULL OR {sequence} {greater} t._sdc_sequence",
+                sequence=stage.values(["_sdc_sequence"]),
+                greater=greater,
+            ),
             update_where=compose(
                 "WHERE t._sdc_sequence IS NULL OR excluded._sdc_sequence {greater} t._sdc_sequence",
                 greater=greater,
@@ -251,11 +256,24 @@ class _Writer:
         )
 
     def _insert(
-        self, rows: Rows, stage: Stage, *, where: Quoted = _NOTHING, update_where: Quoted = _NOTHING
+        self,
+        rows: Rows,
+        stage: Stage,
+        *,
+        where: Quoted = _NOTHING,
+        wins: Quoted = _NOTHING,
+        update_where: Quoted = _NOTHING,
     ) -> int:
         """Insert a stage, or upsert it by the relation's key; returns how many rows were written.
 
         Managed columns without values become NULL (loading.md 2.2).
+
+        Args:
+            rows: what is in the stage.
+            stage: the rows' table.
+            where: which rows of the stage `s` take part.
+            wins: which rows of the relation `t` give way to the row of `s` with their key.
+            update_where: the same as ON CONFLICT says it.
         """
         relation = rows.relation
         given, missing = given_and_missing(rows)
@@ -263,20 +281,10 @@ class _Writer:
         # A relation without rows has none of the same key, and a plain INSERT takes half the time.
         empty = (self._write.private, relation.name) in self._empty
         if self._write.mode == "upsert" and relation.key and not empty:
-            on_conflict = compose(
-                "ON CONFLICT ({key}) DO UPDATE SET {assignments} {update_where}",
-                key=names(relation.key),
-                assignments=joined(
-                    ", ",
-                    [
-                        compose("{name} = excluded.{name}", name=name(column.name))
-                        for column in given
-                        if column.name not in relation.key
-                    ]
-                    + [compose("{name} = NULL", name=name(column.name)) for column in missing],
-                ),
-                update_where=update_where,
-            )
+            if self._database.holds_only(self._place(relation), relation):
+                where = self._remove_replaced(relation, stage, where, wins)
+            else:
+                on_conflict = self._on_conflict(rows, update_where)
         return self._database.run(
             compose(
                 "INSERT INTO {target} AS t ({columns}) SELECT {values} FROM {stage} s"
@@ -294,6 +302,57 @@ class _Writer:
                 where=where,
                 on_conflict=on_conflict,
             )
+        )
+
+    def _remove_replaced(
+        self, relation: Relation, stage: Stage, where: Quoted, wins: Quoted
+    ) -> Quoted:
+        """Delete the rows that the stage replaces; returns which rows of the stage to insert.
+
+        DuckDB writes every block again that an update touches, and a block holds 122,880 rows: to
+        replace 10,000 rows of 500,000 takes a seventh of the time when they are deleted first.
+        """
+        same_key = stage.matches("t", [(key, key) for key in relation.key])
+        takes_part = Quoted(where.removeprefix("WHERE "))
+        conditions = [
+            same_key,
+            *(compose("({condition})", condition=each) for each in (wins, takes_part) if each),
+        ]
+        target = self._place(relation)
+        self._database.run(
+            compose(
+                "DELETE FROM {target} t USING {stage} s WHERE {conditions}",
+                target=target,
+                stage=stage.name,
+                conditions=joined(" AND ", conditions),
+            )
+        )
+        kept = compose(
+            "NOT EXISTS (SELECT 1 FROM {target} t WHERE {same_key})",
+            target=target,
+            same_key=same_key,
+        )
+        parts = [kept, *([compose("({condition})", condition=takes_part)] if takes_part else [])]
+        return compose("WHERE {conditions}", conditions=joined(" AND ", parts))
+
+    @staticmethod
+    def _on_conflict(rows: Rows, update_where: Quoted) -> Quoted:
+        """The clause that replaces rows in place and leaves columns that are not ours."""
+        relation = rows.relation
+        given, missing = given_and_missing(rows)
+        return compose(
+            "ON CONFLICT ({key}) DO UPDATE SET {assignments} {update_where}",
+            key=names(relation.key),
+            assignments=joined(
+                ", ",
+                [
+                    compose("{name} = excluded.{name}", name=name(column.name))
+                    for column in given
+                    if column.name not in relation.key
+                ]
+                + [compose("{name} = NULL", name=name(column.name)) for column in missing],
+            ),
+            update_where=update_where,
         )
 
     def _add_superseded(self, stage: Stage, condition: Quoted) -> None:

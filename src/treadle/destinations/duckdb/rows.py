@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from treadle.destinations.duckdb.quoting import Quoted, name, names, same
 from treadle.destinations.layout import PRIVATE_SCHEMA, TOMBSTONES
-from treadle.tables.model import ColumnType, Rows
+from treadle.tables.model import ColumnType, Relation, Rows
+from treadle.tables.profiles import DUCKDB
 
 _ARROW: Final = {
     ColumnType.BIGINT: pa.int64(),
@@ -40,6 +41,7 @@ class Database:
         self._catalog = catalog
         self._registered: list[str] = []
         self._tombstones: bool | None = None
+        self._referred: bool | None = None
 
     def place(self, schema: str, relation: str) -> Quoted:
         """A relation's full name: a schema may be called like the file."""
@@ -74,6 +76,27 @@ class Database:
     def made_tombstones(self) -> None:
         """Note that a table of deleted keys was made."""
         self._tombstones = True
+
+    def holds_only(self, place: Quoted, relation: Relation) -> bool:
+        """Whether nothing of a relation would be lost with a row that is deleted and written anew.
+
+        That are the operator's own columns, and rows of other tables that refer to it.
+
+        Args:
+            place: the relation's full name; it exists.
+            relation: what treadle knows of it.
+        """
+        if self._referred is None:
+            found = self.rows(
+                Quoted(
+                    "SELECT 1 FROM duckdb_constraints() WHERE database_name = current_database()"
+                    " AND constraint_type = 'FOREIGN KEY' LIMIT 1"
+                )
+            )
+            self._referred = bool(found)
+        there = self.rows(Quoted("SELECT name FROM pragma_table_info(?)"), place)
+        ours = {DUCKDB.fold(column.name) for column in relation.columns}
+        return not self._referred and {DUCKDB.fold(called) for (called,) in there} == ours
 
     def register(self, title: str, table: pa.Table) -> None:
         """Let statements name an Arrow table, until `forget`."""
