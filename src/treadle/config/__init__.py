@@ -91,7 +91,8 @@ class Config(Settings):
     log_bytes: int = setting(
         0,
         Number(0, 10**15, unit="bytes"),
-        "answer 503 while the log holds this much, until some is loaded and removed; 0 for no bound",
+        "answer 503 while the log holds this much, until some is loaded and removed; "
+        "0 for no bound",
     )
     disk_reserve_bytes: int = setting(
         100_000_000,
