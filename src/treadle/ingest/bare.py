@@ -7,14 +7,14 @@ import msgspec
 
 from treadle.errors import Refused
 from treadle.records import json
+from treadle.records.elements import check_values, first
 from treadle.records.gather import array
-from treadle.records.limits import RECORDS
+from treadle.records.limits import RECORDS, VALUES
 from treadle.records.message import Batch
 
 NOT_OBJECTS = {"status": "ERROR", "message": "A JSON object or an array of objects is expected"}
 TOO_MANY = {"status": "ERROR", "message": f"The batch contains more than {RECORDS} records"}
 
-_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _values = msgspec.json.Decoder(msgspec.Raw).decode_lines
 
 
@@ -43,6 +43,9 @@ def parse(body: bytes) -> list[Record]:
         slices = _second_look(text)
     if len(slices) > RECORDS:
         raise Refused(400, TOO_MANY)
+    for element in slices:
+        if len(memoryview(element)) > VALUES:
+            check_values(bytes(element), "json")
     joined = array(list(slices))
     values = json.decode(joined)
     if json.too_deep(joined):
@@ -53,7 +56,7 @@ def parse(body: bytes) -> list[Record]:
 
 
 def _slices(text: bytes) -> list[msgspec.Raw]:
-    found: list[msgspec.Raw] = _elements(text) if text.lstrip()[:1] == b"[" else _values(text)
+    found: list[msgspec.Raw] = first(text) if text.lstrip()[:1] == b"[" else _values(text)
     return found
 
 

@@ -22,6 +22,9 @@ LARGE_BYTES = 1024 * 1024
 _PART_BYTES = LARGE_BYTES // 2
 _NOTHING = msgspec.Raw(b"")
 _STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+# Whole strings and what is between them, some at a time: taking strings out of a text makes an
+# object for each.
+_PIECES = re.compile(rb'(?:[^"]{1,4096}+|"(?:[^"\\]++|\\.)*+"){1,4096}+', re.DOTALL)
 
 
 @cache
@@ -64,25 +67,33 @@ def parts(elements: Sequence[msgspec.Raw], *, kind: str) -> Iterator[bytes]:
             yield array(part)
             part, size = [], 0
         if length > 2 * VALUES:  # else it cannot hold so many
-            _check_values(bytes(element), kind)
+            check_values(bytes(element), kind)
         part.append(element)
         size += length
     if part:
         yield array(part)
 
 
-def _check_values(text: bytes, kind: str) -> None:
+def check_values(text: bytes, kind: str) -> None:
+    """Refuse a record that holds more values, arrays and objects than one may.
+
+    Raises:
+        Refused: 400.
+    """
     if too_many_values(text):
         json.malformed(f"a record with more than {VALUES} values, arrays and objects", kind=kind)
 
 
 def too_many_values(text: bytes) -> bool:
     """Whether a JSON text holds more values, arrays and objects than one record may."""
-    return (
-        len(text) > 2 * VALUES
-        and _marks(text) > VALUES
-        and _marks(_STRINGS.sub(b"", text)) > VALUES
-    )
+    if len(text) <= 2 * VALUES or _marks(text) <= VALUES:
+        return False
+    found = 0
+    for piece in _PIECES.finditer(text):
+        found += _marks(_STRINGS.sub(b"", piece[0]))
+        if found > VALUES:
+            return True
+    return False
 
 
 def _marks(text: bytes) -> int:

@@ -15,7 +15,7 @@ import msgspec
 from treadle.errors import Refused
 from treadle.records import json, typed
 from treadle.records import transit as transit_
-from treadle.records.elements import LARGE_BYTES, first, parts
+from treadle.records.elements import LARGE_BYTES, check_values, first, parts
 from treadle.records.fields import SWITCH_VIEW, faults, usual_fields
 from treadle.records.gather import Gatherer, array, folded
 from treadle.records.limits import (
@@ -417,6 +417,7 @@ def _read(body: bytes) -> Iterator[tuple[Any, bytes]]:
         # Elements are sent in this order with nothing but commas and blanks between them.
         start = repaired.index(text, end)
         end = start + len(text)
+        check_values(text, "json")
         value = json.decode(text)
         if type(value) is dict and type(value.get("data")) is dict:
             yield value, _data_as_sent(text, body[start:end])
