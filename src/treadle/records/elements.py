@@ -22,9 +22,6 @@ LARGE_BYTES = 1024 * 1024
 _PART_BYTES = LARGE_BYTES // 2
 _NOTHING = msgspec.Raw(b"")
 _STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
-# Whole strings and what is between them, some at a time: taking strings out of a text makes an
-# object for each.
-_PIECES = re.compile(rb'(?:[^"]{1,4096}+|"(?:[^"\\]++|\\.)*+"){1,4096}+', re.DOTALL)
 
 
 @cache
@@ -89,7 +86,7 @@ def too_many_values(text: bytes) -> bool:
     if len(text) <= 2 * VALUES or _marks(text) <= VALUES:
         return False
     found = 0
-    for piece in _PIECES.finditer(text):
+    for piece in json.PIECES.finditer(text):
         found += _marks(_STRINGS.sub(b"", piece[0]))
         if found > VALUES:
             return True

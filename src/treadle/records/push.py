@@ -145,7 +145,8 @@ def _in_parts(body: bytes) -> Push | None:
             if body.removeprefix(json.BOM).lstrip()[:1] == b"[":
                 json.malformed(error, kind="transit")
             return None
-    if not found or bytes(memoryview(found[0])[:1]) == b'"':  # it may be a tag
+    head = bytes(memoryview(found[0])[:2]) if found else b""
+    if head in (b"", b'"~', b'"^', b'"\\'):  # it may be a tag
         return None
     _check_count(found)
     seen: list[_Seen] = []
