@@ -9,7 +9,13 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
 from tests.servers.postgres import NoServerError, PostgresServer, system_binaries
+
+# How long an example takes says something of the machine, not of the rule it tests.
+settings.register_profile("rules", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("rules")
 
 
 def _without_server(error: NoServerError) -> None:
