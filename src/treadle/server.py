@@ -7,7 +7,6 @@ supervisor is gone.
 """
 
 import contextlib
-import fcntl
 import logging
 import os
 import shlex
@@ -39,6 +38,7 @@ from treadle.ingest.app import Front, Ingest
 from treadle.ingest.document import document as ingest_document
 from treadle.loader.due import Trigger
 from treadle.loader.run import Loader
+from treadle.lock import take
 from treadle.log.local import LocalAppender, LocalReader
 from treadle.log.room import Room
 from treadle.log.salvage import Known, mend
@@ -56,8 +56,6 @@ KEEP_ALIVE_SECONDS = 75
 that the server closed under them (import-api.md 4)."""
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
-LOCK_SECONDS_MAX = 5.0
-"""How long to wait for the processes of a killed server to let go of the data directory."""
 FIRST_ACCOUNT = "default"
 
 
@@ -80,7 +78,7 @@ def serve(config: Config) -> int:
     """
     set_up_logging(config)
     config.make_data()
-    lock = _take(config.lock_path)
+    lock = take(config.lock_path)
     listening = _listen(config.host, config.port)
     port = listening.getsockname()[1]
     try:
@@ -94,35 +92,6 @@ def serve(config: Config) -> int:
     finally:
         listening.close()
         os.close(lock)
-
-
-def _take(path: Path) -> int:
-    """Lock the data directory for this server and its children.
-
-    The lock belongs to the open file, which the children inherit: it is free once the last of them
-    has gone, so a new server never works beside a child of a killed one.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise OperatorFault(
-            f"{path} cannot be opened: {error.strerror}; run treadle as a user who may write "
-            "there, or name another folder with --data."
-        ) from error
-    deadline = time.monotonic() + LOCK_SECONDS_MAX
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            if time.monotonic() > deadline:
-                os.close(descriptor)
-                raise OperatorFault(
-                    f"Another treadle serves {path.parent}; stop it first, or name another folder "
-                    "with --data."
-                ) from None
-            time.sleep(0.1)
-        else:
-            return descriptor
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -167,9 +136,7 @@ def prepare_store(config: Config) -> Newcomer | None:
 
 def mend_log(config: Config) -> None:
     """Replace a log that is damaged by what can be read of it; before anybody opens it."""
-    with contextlib.closing(open_store(config)) as store:
-        loaded = {(s.source_id, s.table_name): s.loaded for s in store.table_statuses()}
-        known = Known(store.log_id(), loaded)
+    known = known_of_log(config)
     path = config.log_path
     if known.log_id is not None and not (path.exists() and path.stat().st_size):
         logger.error(
@@ -180,6 +147,13 @@ def mend_log(config: Config) -> None:
     salvaged = mend(path, known)
     if salvaged is not None:
         logger.error("%s", salvaged.sentence())
+
+
+def known_of_log(config: Config) -> Known:
+    """What the store remembers of the log."""
+    with contextlib.closing(open_store(config)) as store:
+        loaded = {(s.source_id, s.table_name): s.loaded for s in store.table_statuses()}
+        return Known(store.log_id(), loaded)
 
 
 def open_store(config: Config) -> Store:

@@ -22,6 +22,7 @@ BELOW: dict[str, set[str]] = {
     "config": {"errors"},
     "guide": set(),
     "openapi": {"errors"},
+    "lock": {"errors"},
     "logs": {"config"},
     "supervise": set(),
 }

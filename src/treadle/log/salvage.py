@@ -19,6 +19,7 @@ from treadle.log import sql
 from treadle.log.codec import checksum
 from treadle.log.disk import (
     Connect,
+    WriteLock,
     check_of,
     code_of,
     connect,
@@ -114,13 +115,32 @@ def mend(path: Path, known: Known, *, connect: Connect = connect) -> Salvaged | 
     return salvage(path, known, why, connect=connect)
 
 
-def trouble(path: Path, known: Known, connect: Connect = connect) -> str | None:
-    """Why SQLite or treadle cannot use a log; None when they can."""
+def trouble(
+    path: Path, known: Known, connect: Connect = connect, *, whole: bool = False
+) -> str | None:
+    """Why SQLite or treadle cannot use a log; None when they can.
+
+    Args:
+        path: the log's file; a server may be using it.
+        known: what others remember of it.
+        connect: opens it.
+        whole: look at all of it, however long it is.
+
+    Raises:
+        OperatorFault, TryLater: the disk or its rights are at fault, not the log.
+    """
     wal = path.with_name(path.name + "-wal")
-    if wal.exists() and ahead(wal.read_bytes()).torn:
+    with translated():
+        lock = WriteLock(path.with_name(path.name + "-lock"))
+        try:
+            with lock:  # half of what a writer is about to write looks like damage
+                data = wal.read_bytes() if wal.exists() else b""
+        finally:
+            lock.close()
+    if ahead(data).torn:
         return "its write-ahead log is damaged in the middle"
     try:
-        return _trouble(path, known, connect)
+        return _trouble(path, known, connect, whole=whole)
     except sqlite3.DatabaseError as error:
         if code_of(error) in DAMAGE:
             return str(error)
@@ -130,7 +150,7 @@ def trouble(path: Path, known: Known, connect: Connect = connect) -> str | None:
         return f"a value is damaged: {error}"
 
 
-def _trouble(path: Path, known: Known, connect: Connect) -> str | None:
+def _trouble(path: Path, known: Known, connect: Connect, *, whole: bool) -> str | None:
     connection = connect(path)
     try:
         (application_id,) = connection.execute("PRAGMA application_id").fetchone()
@@ -155,7 +175,7 @@ def _trouble(path: Path, known: Known, connect: Connect) -> str | None:
         schema = {str(text).strip() for (text,) in found}
         if not {statement.strip() for statement in sql.SCHEMA} <= schema:
             return "its schema is damaged"
-        if path.stat().st_size <= CHECKED_BYTES_MAX:
+        if whole or path.stat().st_size <= CHECKED_BYTES_MAX:
             # Not the quick one: an entry that its index does not name would wait unseen.
             (said,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
             if said != "ok":
