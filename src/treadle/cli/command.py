@@ -55,6 +55,7 @@ class Command:
         settings: names of the settings it takes as flags; `data` and `config` go without saying.
         push: it takes the settings of PushConfig too.
         intermixed: flags may stand between the words of a list.
+        unread: runs instead when the settings cannot be read; None to end with the fault.
     """
 
     words: tuple[str, ...]
@@ -64,6 +65,7 @@ class Command:
     settings: tuple[str, ...] = ()
     push: bool = False
     intermixed: bool = False
+    unread: Callable[[OperatorFault, Arguments], int] | None = None
 
     @property
     def flags(self) -> tuple[Setting, ...]:

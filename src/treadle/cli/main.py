@@ -1,7 +1,8 @@
 """The command `treadle`: finds the command, reads the settings, runs it, says what went wrong.
 
 Exit codes: 0 done; 2 something that the reader of the message can mend, or that may pass by itself;
-130 stopped by Ctrl-C; 141 nobody reads the output any more; 1 a fault of treadle's own.
+130 stopped by Ctrl-C; 141 nobody reads the output any more; 1 a fault of treadle's own, or, of a
+command that examines, that it found something.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from treadle import __version__
 from treadle.cli import (
     account,
+    doctor,
     ledger,
     loads,
     log,
@@ -27,7 +29,7 @@ from treadle.cli import (
 )
 from treadle.cli.command import Command, Parser, UsageFault, add_settings, given
 from treadle.config import FILE, SETTINGS, Config
-from treadle.errors import Defect, TreadleError
+from treadle.errors import Defect, OperatorFault, TreadleError
 
 COMMANDS: tuple[Command, ...] = (
     serve.COMMAND,
@@ -41,6 +43,7 @@ COMMANDS: tuple[Command, ...] = (
     loads.COMMAND,
     ledger.COMMAND,
     *log.COMMANDS,
+    doctor.COMMAND,
 )
 
 GROUPS = {
@@ -94,7 +97,12 @@ def _run(argv: list[str]) -> int:
     if left:
         called = " ".join(("treadle", *command.words))
         raise UsageFault(f"`{called}` cannot use {left[0]!r}; see `{called} --help`.")
-    config = Config.read(given(arguments, (*SETTINGS, FILE)))
+    try:
+        config = Config.read(given(arguments, (*SETTINGS, FILE)))
+    except OperatorFault as fault:
+        if command.unread is None:
+            raise
+        return command.unread(fault, arguments)
     return command.run(config, arguments)
 
 

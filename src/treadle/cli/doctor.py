@@ -1,0 +1,86 @@
+"""`treadle doctor`: looks for what is wrong around treadle, and says what to do."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from treadle.cli.command import Arguments, Command
+from treadle.cli.output import print_json
+from treadle.config import Config
+from treadle.errors import OperatorFault
+
+if TYPE_CHECKING:
+    from treadle.doctor.judge import Finding
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quick", action="store_true", help="do not read every entry of the log")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(config: Config, arguments: Arguments) -> int:
+    """Print every finding; 1 when one of them is bad."""
+    from treadle.doctor.judge import healthy
+    from treadle.doctor.visit import visit
+    from treadle.log.local import LocalReader
+
+    found: list[Finding] = []
+    findings = visit(config, lambda: LocalReader(config.log_path), whole=not arguments.quick)
+    for finding in findings:
+        found.append(finding)
+        if not arguments.json:
+            print(_told(finding), flush=True)
+    return _end(found, healthy(found), arguments)
+
+
+def unread(fault: OperatorFault, arguments: Arguments) -> int:
+    """The settings cannot be read: that is the finding, and nothing else can be looked at."""
+    from treadle.doctor.judge import Finding
+
+    finding = Finding(
+        "settings",
+        "bad",
+        " ".join(str(fault).split()),
+        "No command of treadle runs with it, and the server does not start.",
+        "Correct it there.",
+    )
+    if not arguments.json:
+        print(_told(finding))
+    return _end([finding], False, arguments)
+
+
+def _end(found: "list[Finding]", well: bool, arguments: Arguments) -> int:
+    if arguments.json:
+        rows = [
+            {
+                "subject": one.subject,
+                "level": one.level,
+                "found": one.found,
+                "meaning": one.meaning,
+                "remedy": one.remedy,
+            }
+            for one in found
+        ]
+        print_json({"ok": well, "findings": rows})
+    else:
+        counts = {
+            level: sum(one.level == level for one in found) for level in ("good", "odd", "bad")
+        }
+        print(f"{counts['good']} good, {counts['odd']} odd, {counts['bad']} bad.")
+    return 0 if well else 1
+
+
+def _told(finding: "Finding") -> str:
+    level = finding.level.upper() if finding.level == "bad" else finding.level
+    lines = [f"{level:<5}{finding.subject}: {finding.found}"]
+    lines += [f"     {text}" for text in (finding.meaning, finding.remedy) if text]
+    return "\n".join(lines)
+
+
+COMMAND = Command(
+    words=("doctor",),
+    help="look for what is wrong with disk, clock, settings, store, key, log and destinations",
+    run=run,
+    arguments=_arguments,
+    settings=("destination", "host", "port", "workers", "log_bytes", "disk_reserve_bytes"),
+    unread=unread,
+)
