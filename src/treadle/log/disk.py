@@ -152,9 +152,16 @@ def check_of(log_id: str) -> str:
 
 
 def _make_private_file(path: Path) -> None:
-    """Make the file where missing, for treadle's user alone; SQLite's side files inherit that."""
+    """Make the file where missing, for treadle's user alone; SQLite's side files inherit that.
+
+    A file that is there is not opened: closing it again would take away the locks that other
+    connections of this process hold on it, without their knowing. The next process to come and go
+    would then think it the last one, and remove the file written ahead under its writers.
+    """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return
     except OSError as error:
         raise _cannot_open(path, error) from error
     os.close(descriptor)
