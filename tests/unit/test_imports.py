@@ -23,6 +23,7 @@ BELOW: dict[str, set[str]] = {
     "guide": set(),
     "openapi": {"errors"},
     "lock": {"errors"},
+    "audit": {"log", "store", "destinations", "tables", "records", "errors"},
     "doctor": {"config", "lock", "log", "store", "destinations", "tables", "records", "errors"},
     "logs": {"config"},
     "supervise": set(),

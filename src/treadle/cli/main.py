@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from treadle import __version__
 from treadle.cli import (
     account,
+    audit,
     doctor,
     ledger,
     loads,
@@ -42,6 +43,7 @@ COMMANDS: tuple[Command, ...] = (
     query.COMMAND,
     loads.COMMAND,
     ledger.COMMAND,
+    audit.COMMAND,
     *log.COMMANDS,
     doctor.COMMAND,
 )

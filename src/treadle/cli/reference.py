@@ -87,7 +87,7 @@ def command_line() -> str:
         "| exit code | meaning |",
         "|---|---|",
         "| 0 | done |",
-        "| 1 | a fault of treadle's own, with a traceback; of `doctor`: something is bad |",
+        "| 1 | a fault of treadle's own, with a traceback; `doctor`, `audit`: act on it |",
         "| 2 | refused, with one sentence on standard error that says what to do |",
         "| 130 | stopped by Ctrl-C |",
         "| 141 | nobody reads the output any more |",

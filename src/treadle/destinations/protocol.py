@@ -84,6 +84,21 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """How many rows a root relation has.
+
+    Attributes:
+        rows: all of them.
+        doubled: rows beyond the first of their key.
+        batches: `_sdc_batched_at`, microseconds since 1970 -> rows of it; None for rows without.
+    """
+
+    rows: int
+    doubled: int
+    batches: Mapping[int | None, int]
+
+
+@dataclass(frozen=True, slots=True)
 class QueryResult:
     """Rows of a query for a person or a test, as Python values."""
 
@@ -123,6 +138,15 @@ class Session(Protocol):
             relation: the root relation, live or staged.
             keys: one sequence of values per key column, in the order of `relation.key`.
             private: the relation is a stage.
+        """
+
+    def counts(self, schema: str, relation: Relation, since: int) -> Counts:
+        """Count the rows of a live root relation that is there.
+
+        Args:
+            schema: the source's schema.
+            relation: the root.
+            since: rows of older batches are left out of `batches`; microseconds since 1970.
         """
 
     def load(self, plan: LoadPlan, *, rehearse: bool = False) -> LoadResult:

@@ -14,7 +14,8 @@ from urllib.parse import quote
 
 from treadle.config import FILE_NAME, Config
 from treadle.destinations.forecast import forecast
-from treadle.destinations.protocol import Destination, Session, Unavailable
+from treadle.destinations.patience import patiently
+from treadle.destinations.protocol import Destination, Session
 from treadle.destinations.registry import open_url
 from treadle.doctor import judge
 from treadle.doctor.judge import Finding
@@ -29,8 +30,6 @@ from treadle.store.store import Store
 FSYNCS: Final = 25
 FSYNC_BYTES: Final = 4096
 MOUNTS: Final = Path("/proc/self/mountinfo")
-PATIENCE_SECONDS: Final = 10.0
-"""How long to wait for a database that the loader holds; a load seldom takes a second."""
 SCHEMAS_MAX: Final = 20
 """Schemas in which a load is rehearsed: each holds its destination for some milliseconds."""
 TABLE: Final = "treadle_doctor"
@@ -154,7 +153,7 @@ def rehearsal(
     schemas = [source.name for source in sources][:SCHEMAS_MAX] or [TABLE]
     began = time.monotonic()
     try:
-        with _opened(destination) as session:
+        with patiently(destination.open) as session:
             took = (time.monotonic() - began) * 1000
             there = _clock(destination, session)
             for schema in schemas:
@@ -180,17 +179,6 @@ def _unmade(folder: Path, data: Path) -> str | None:
     if not folder.exists() and folder != data.resolve():
         return f"there is no folder {folder}"
     return None if os.access(existing(folder), os.W_OK) else f"{folder} cannot be written to"
-
-
-def _opened(destination: Destination) -> Session:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            return destination.open()
-        except Unavailable:
-            if time.monotonic() >= until:
-                raise
-        time.sleep(0.05)
 
 
 def _clock(destination: Destination, session: Session) -> int | None:
@@ -254,14 +242,14 @@ def configured(config: Config, now: int) -> Iterator[Finding]:
 
 def _destination(config: Config, url: str, sources: list[Source], now: int) -> Iterator[Finding]:
     try:
-        opened = open_url(url)
+        destination = open_url(url)
     except TreadleError as error:
         yield judge.destination(judge.Reached("The destination", (), 0.0, _clause(str(error))))
         return
-    found, there = rehearsal(config, opened, sources, now)
+    found, there = rehearsal(config, destination, sources, now)
     yield judge.destination(found)
     if there is not None:
-        off = judge.other_clock(opened.identity, time.time_ns() // 1000, there)
+        off = judge.other_clock(destination.identity, time.time_ns() // 1000, there)
         if off is not None:
             yield off
 

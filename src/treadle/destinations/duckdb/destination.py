@@ -25,11 +25,12 @@ from treadle.destinations.duckdb.bookkeeping import (
 from treadle.destinations.duckdb.changes import create_tombstones, statements
 from treadle.destinations.duckdb.errors import at_open, message, translate
 from treadle.destinations.duckdb.load import carry_out
-from treadle.destinations.duckdb.quoting import Quoted, compose, name
+from treadle.destinations.duckdb.quoting import Quoted, compose, name, names
 from treadle.destinations.duckdb.rows import Database, Stage
-from treadle.destinations.layout import PRIVATE_SCHEMA, REJECTED, load_result, read
+from treadle.destinations.layout import BATCHED_AT, PRIVATE_SCHEMA, REJECTED, load_result, read
 from treadle.destinations.protocol import (
     CommitUnknown,
+    Counts,
     Forbidden,
     Held,
     LoadResult,
@@ -234,6 +235,34 @@ class DuckDBSession:
         except duckdb.Error as error:
             raise translate(error) from error
         return [sequence for (sequence,) in rows]
+
+    def counts(self, schema: str, relation: Relation, since: int) -> Counts:
+        """Count the rows of a live root relation; see `Session.counts`."""
+        target = self._database.place(schema, relation.name)
+        try:
+            [(rows,)] = self._database.rows(compose("SELECT count(*) FROM {t}", t=target))
+            doubled = 0
+            if relation.key:
+                [(doubled,)] = self._database.rows(
+                    compose(
+                        "SELECT CAST(coalesce(sum(n - 1), 0) AS BIGINT)"
+                        " FROM (SELECT count(*) AS n FROM {t} GROUP BY {key})",
+                        t=target,
+                        key=names(relation.key),
+                    )
+                )
+            batches = self._database.rows(
+                compose(
+                    "SELECT epoch_us({at}), count(*) FROM {t}"
+                    " WHERE {at} IS NULL OR epoch_us({at}) >= ? GROUP BY 1",
+                    at=name(BATCHED_AT),
+                    t=target,
+                ),
+                since,
+            )
+        except duckdb.Error as error:
+            raise translate(error) from error
+        return Counts(rows, doubled, dict(batches))
 
     def load(self, plan: LoadPlan, *, rehearse: bool = False) -> LoadResult:
         """Carry a plan out in one transaction; see `Session.load`."""

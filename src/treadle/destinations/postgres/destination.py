@@ -15,7 +15,14 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.datetime import TimestamptzLoader
 
 from treadle import crash
-from treadle.destinations.layout import PRIVATE_SCHEMA, REJECTED, digest, load_result, read
+from treadle.destinations.layout import (
+    BATCHED_AT,
+    PRIVATE_SCHEMA,
+    REJECTED,
+    digest,
+    load_result,
+    read,
+)
 from treadle.destinations.postgres.bookkeeping import CATALOGUE, POSITIONS, create_rejected
 from treadle.destinations.postgres.changes import create_tombstones, statements
 from treadle.destinations.postgres.errors import at_login, server_message, translate
@@ -23,6 +30,7 @@ from treadle.destinations.postgres.load import carry_out
 from treadle.destinations.postgres.rows import stage_rows
 from treadle.destinations.protocol import (
     CommitUnknown,
+    Counts,
     Forbidden,
     Held,
     LoadResult,
@@ -262,6 +270,41 @@ class PostgresSession:
                 return [sequence for (sequence,) in rows]
         except psycopg.Error as error:
             raise translate(error) from error
+
+    def counts(self, schema: str, relation: Relation, since: int) -> Counts:
+        """Count the rows of a live root relation; see `Session.counts`."""
+        target = sql.Identifier(schema, relation.name)
+        try:
+            with self._connection.transaction():
+                self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                rows = self._number(sql.SQL("SELECT count(*) FROM {t}").format(t=target))
+                doubled = 0
+                if relation.key:
+                    doubled = self._number(
+                        sql.SQL(
+                            "SELECT coalesce(sum(n - 1), 0)::bigint"
+                            " FROM (SELECT count(*) AS n FROM {t} GROUP BY {key}) AS keys"
+                        ).format(
+                            t=target, key=sql.SQL(", ").join(map(sql.Identifier, relation.key))
+                        )
+                    )
+                batches = self._connection.execute(
+                    sql.SQL(
+                        "SELECT (extract(epoch FROM b.at) * 1000000)::bigint, b.n FROM"
+                        " (SELECT {at} AS at, count(*) AS n FROM {t}"
+                        "  WHERE {at} IS NULL OR {at} >= to_timestamp(0) + %s * interval '1 us'"
+                        "  GROUP BY 1) AS b"
+                    ).format(at=sql.Identifier(BATCHED_AT), t=target),
+                    (since,),
+                ).fetchall()
+        except psycopg.Error as error:
+            raise translate(error) from error
+        return Counts(rows, doubled, dict(batches))
+
+    def _number(self, statement: sql.Composed) -> int:
+        row = self._connection.execute(statement).fetchone()
+        assert row is not None  # noqa: S101 - an aggregate has always one
+        return int(row[0])
 
     def load(self, plan: LoadPlan, *, rehearse: bool = False) -> LoadResult:
         """Carry a plan out in one transaction; see `Session.load`."""

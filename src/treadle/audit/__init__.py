@@ -1,0 +1,1 @@
+"""Does the destination still hold what was loaded: evidence (`walk`) and judgement (`judge`)."""

@@ -1,0 +1,262 @@
+"""Gathers what `judge` compares: loads of the store, keys of the log, counts of the destination.
+
+The records of the log are planned once more, as a load would, and instead of being written their
+keys are looked up. So names, types, versions and generated keys are what they were. A database
+that lets one process in at a time is let go of after each part, for the loader.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from treadle.audit.judge import Evidence, Place
+from treadle.destinations.layout import tombstones_name
+from treadle.destinations.patience import patiently
+from treadle.destinations.planning import planned
+from treadle.destinations.protocol import Destination, Session
+from treadle.errors import TableStopped, TreadleError
+from treadle.log.protocol import Entry, Reader
+from treadle.records.message import unpack
+from treadle.store.model import DestinationRow, Load, Source
+from treadle.store.store import Store
+from treadle.tables.model import Mark, Relation, Table, TableState, TableWrite
+from treadle.tables.options import options_of
+from treadle.tables.prepare import Arrival, At, Prepared, prepare
+
+RECORDS_MAX: Final = 50_000
+BYTES_MAX: Final = 20_000_000
+"""Of one part of the log."""
+PAGE: Final = 1000
+
+
+@dataclass(slots=True)
+class _Loads:
+    """Loads of one table of a destination, whatever names it was sent under.
+
+    Attributes:
+        first: name as sent -> the first position of its loads.
+        counts: `_sdc_batched_at` -> (rows by relation, rows loaded).
+    """
+
+    first: dict[str, int] = field(default_factory=dict)
+    counts: dict[int, tuple[Mapping[str, int], int]] = field(default_factory=dict)
+
+
+def evidence(
+    store: Store,
+    reader: Reader,
+    open_destination: Callable[[str], Destination],
+    sources: Sequence[Source],
+    *,
+    table: str | None = None,
+    keys: bool = True,
+    now: int,
+) -> Iterator[Evidence]:
+    """What is found of every table that was loaded, by source and table.
+
+    Args:
+        store: knows the loads.
+        reader: of the log.
+        open_destination: the destination of a URL.
+        sources: which to look at.
+        table: only this one, as sent.
+        keys: look up the records of the log.
+        now: microseconds since 1970.
+    """
+    for source in sources:
+        row = store.destination_of(source.id)
+        if row is None:
+            continue
+        destination = open_destination(row.url)
+        for name, loads in sorted(_loads(store, source, row, table).items()):
+            found = Evidence(source.name, name, tuple(sorted(loads.first)))
+            try:
+                _gather(found, store, reader, destination, source, loads, keys=keys, now=now)
+            except TreadleError as error:
+                found.skipped = str(error)
+            yield found
+
+
+def _loads(
+    store: Store, source: Source, row: DestinationRow, table: str | None
+) -> dict[str, _Loads]:
+    """Root relation -> its loads, since the destination is what it is."""
+    found: dict[str, _Loads] = defaultdict(_Loads)
+    before: str | None = None
+    while page := store.loads(source_id=source.id, limit=PAGE, before=before):
+        before = page[-1].id
+        for load in page:
+            root = _root(load)
+            if load.error is not None or root is None or load.finished_at < row.updated_at:
+                continue
+            its = found[root]
+            its.first[load.table_name] = min(load.first, its.first.get(load.table_name, load.first))
+            its.counts[load.details["batched_at"]] = (load.tables, load.rows_loaded)
+    return {root: its for root, its in found.items() if table is None or table in its.first}
+
+
+def _root(load: Load) -> str | None:
+    """The table a load went to, as the destination calls it; None where it made none."""
+    names = [name for _, name in load.details.get("relations", [])]
+    return names[0] if names and "batched_at" in load.details else None
+
+
+def _gather(
+    found: Evidence,
+    store: Store,
+    reader: Reader,
+    destination: Destination,
+    source: Source,
+    loads: _Loads,
+    *,
+    keys: bool,
+    now: int,
+) -> None:
+    with patiently(destination.preview) as session:
+        state = session.state(source.name, found.table)
+        table = state.table
+        if table is None or not table.relations:
+            found.loads = {at: loaded for at, (_, loaded) in loads.counts.items()}
+            found.there = table is not None or found.table in state.physical
+            if found.there:
+                found.skipped = "the destination's catalogue does not say what is in it"
+            return
+        root = table.relations[0]
+        found.replaces = _replaces(table)
+        found.loads = {
+            at: rows.get(root.name, 0) if rows else loaded
+            for at, (rows, loaded) in loads.counts.items()
+        }
+        found.there = root.name in state.physical
+        if not found.there:
+            return
+        counts = session.counts(source.name, root, min(loads.counts))
+    found.rows = counts.rows
+    found.doubled = 0 if table.append else counts.doubled
+    # Loads committed since the reports were read are no surprise, nor rows of a user's own.
+    newest = max(loads.counts)
+    found.batches = {
+        at: count for at, count in counts.batches.items() if at is not None and at <= newest
+    }
+    if keys:
+        for name, first in sorted(loads.first.items()):
+            _look_up(found, store, reader, destination, source, name, first, now)
+
+
+def _replaces(table: Table) -> bool:
+    """Whether rows of a load may be gone for good reasons."""
+    return not (table.keyless or table.append) or bool(
+        table.version or table.stages or table.tombstones
+    )
+
+
+def _look_up(
+    found: Evidence,
+    store: Store,
+    reader: Reader,
+    destination: Destination,
+    source: Source,
+    name: str,
+    first: int,
+    now: int,
+) -> None:
+    """Look up every record that the log still has of the loads."""
+    statuses = {one.table_name: one.loaded for one in store.table_statuses(source.id)}
+    loaded = statuses.get(name, 0)
+    after = first - 1
+    while items := reader.read(source.id, name, after, RECORDS_MAX, BYTES_MAX):
+        after = items[-1].position
+        entries = [one for one in items if isinstance(one, Entry) and one.position <= loaded]
+        if not entries:
+            return
+        prepared = prepare(
+            [Arrival(unpack(one.payload), one.position, one.received_at) for one in entries],
+            schema=source.name,
+            source_name=name,
+            profile=destination.profile,
+            options=options_of(source.settings, name),
+        )
+        prepared = prepared.refusing(_rejected(store, entries))
+        with patiently(destination.preview) as session:
+            _compare(found, session, prepared, reader.log_id, source, entries, now)
+
+
+def _rejected(store: Store, entries: Sequence[Entry]) -> dict[At, str]:
+    places = {entry.position: index for index, entry in enumerate(entries)}
+    return {
+        At(places[outcome.position], index): reason
+        for outcome in store.outcomes(list(places))
+        for index, reason in outcome.rejected
+        if index < entries[places[outcome.position]].records
+    }
+
+
+def _compare(
+    found: Evidence,
+    session: Session,
+    prepared: Prepared,
+    log_id: str,
+    source: Source,
+    entries: Sequence[Entry],
+    now: int,
+) -> None:
+    mark = Mark(log_id, source.id, prepared.source_name, -1, entries[-1].position)
+    try:
+        plan = planned(session, prepared, mark=mark, now=now)
+    except TableStopped as stopped:
+        raise TableStopped(f"its records cannot be planned again: {stopped}") from stopped
+    if plan.new_version:
+        return  # of a version that was not activated when this part of the log was read
+    state = session.state(source.name, found.table)
+    if state.table is None or not state.table.relations:
+        return
+    root = state.table.relations[0]
+    if state.table.append or not root.key:
+        return  # several rows may have a key
+    for write in plan.writes:
+        if write.private or not len(write.root):
+            continue
+        _look_at(found, session, prepared, write, root, state, entries)
+
+
+def _look_at(
+    found: Evidence,
+    session: Session,
+    prepared: Prepared,
+    write: TableWrite,
+    root: Relation,
+    state: TableState,
+    entries: Sequence[Entry],
+) -> None:
+    columns: list[Sequence[Any]] = [
+        write.root.columns[_now_called(write, root, name)] for name in root.key
+    ]
+    sequences = write.root.columns["_sdc_sequence"]
+    there = session.sequences(prepared.schema, root, columns, False)
+    buried: list[int | None] = [None] * len(there)
+    if state.table is not None and state.table.tombstones and None in there:
+        grave = replace(
+            root, name=tombstones_name(prepared.schema, prepared.profile.fold(root.name))
+        )
+        with suppress(TreadleError):  # where nothing was ever deleted there is no such table
+            buried = session.sequences(prepared.schema, grave, columns, True)
+    found.compared += len(there)
+    for row, (sequence, held) in enumerate(zip(sequences, there, strict=True)):
+        if held is not None and held >= sequence:
+            continue
+        if held is None and (buried[row] or -1) >= sequence:
+            continue
+        place = Place(
+            entries[write.root.entries[row]].position,
+            {name: column[row] for name, column in zip(root.key, columns, strict=True)},
+        )
+        (found.missing if held is None else found.outdated).append(place)
+
+
+def _now_called(write: TableWrite, root: Relation, name: str) -> str:
+    """The column of a planned write that holds a key column of the table as it is now."""
+    fields = {column.name: column.field for column in root.columns}
+    names = {column.field: column.name for column in write.root.relation.columns}
+    return names[fields[name]]

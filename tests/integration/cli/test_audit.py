@@ -1,0 +1,185 @@
+"""`treadle audit` after loads into a real destination, and after changes by hand."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgspec
+import psycopg
+import pytest
+from tests.faults.damage import append
+from tests.integration.cli.conftest import Treadle
+
+from treadle.config import Config
+from treadle.log.local import LocalReader
+from treadle.log.protocol import NewEntry
+from treadle.records.message import Batch, pack
+from treadle.server import loader_of, open_store
+
+
+class Shop:
+    """A data folder with a source `web`, whose log is loaded in this process."""
+
+    def __init__(self, data: Path, treadle: Treadle, url: str | None) -> None:
+        self.data = data
+        self.config = Config(data=data, destination=url, load_rows=3)
+        self._treadle = treadle
+        assert treadle("account create").code == 0
+        self.source_id: int = treadle("source create Web --json").json["source_id"]
+        kind = "duckdb" if url is None else "postgres"
+        self.store = open_store(self.config)
+        [account] = self.store.accounts()
+        self.store.set_default_destination(account.id, kind, self.config.destination_url, "here")
+        self.loader = loader_of(self.config, self.store)
+
+    def close(self) -> None:
+        self.loader.close()
+        self.store.close()
+
+    def push(
+        self,
+        table: str,
+        records: Sequence[dict[str, Any]],
+        *,
+        first: int,
+        keys: tuple[str, ...] = (),
+        version: int = 0,
+        activations: list[tuple[int, int]] | None = None,
+    ) -> None:
+        """Accept records with sequences that count up from `first`, and load them."""
+        batch = Batch(
+            table,
+            keys,
+            "json",
+            b"",
+            (),
+            list(range(first, first + len(records))),
+            version,
+            None,
+            activations or [],
+            msgspec.json.encode(records),
+        )
+        at = 1_700_000_000_000_000
+        append(
+            self.config.log_path,
+            [NewEntry(self.source_id, table, at, len(records), pack(batch))],
+        )
+        self.loader.once()
+
+    def change(self, statement: str) -> None:
+        """By hand, in the destination."""
+        if self.config.destination is None:
+            with closing(duckdb.connect(str(self.config.warehouse_path))) as connection:
+                connection.execute(statement)
+            return
+        with psycopg.connect(self.config.destination, autocommit=True) as database:
+            database.execute(statement.encode())
+
+    def audit(self, *words: str) -> dict[str, Any]:
+        """Table -> what the audit says; the exit code fits."""
+        done = self._treadle("audit --json", *words)
+        rows = json.loads(done.out)
+        differs = any(row["verdict"] == "differs" for row in rows)
+        assert done.code == int(differs), done.err
+        return {row["table"]: row for row in rows}
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def shop(request: pytest.FixtureRequest, data: Path, treadle: Treadle) -> Iterator[Shop]:
+    url = request.getfixturevalue("postgres_database") if request.param == "postgres" else None
+    made = Shop(data, treadle, url)
+    made.push("orders", [{"id": 1, "a": "x"}, {"id": 2}, {"id": 3}], first=1, keys=("id",))
+    made.push("orders", [{"id": 2, "a": "y"}, {"id": 4}], first=10, keys=("id",))
+    made.push("orders", [{"id": 1, "a": "late"}], first=0, keys=("id",))
+    made.push("events", [{"n": 1}, {"n": 2}, {"n": 3}, {"n": 4}], first=1)
+    made.push("events", [{"n": 5}], first=9)
+    yield made
+    made.close()
+
+
+def test_what_was_loaded_is_there(shop: Shop, treadle: Treadle) -> None:
+    found = shop.audit()
+    assert {name: row["verdict"] for name, row in found.items()} == {
+        "events": "as loaded",
+        "orders": "as loaded",
+    }
+    orders, events = found["orders"], found["events"]
+    assert (orders["accepted"], orders["loaded"], orders["superseded"]) == (6, 5, 1)
+    assert (orders["rows"], events["rows"], events["looked_up"]) == (4, 5, 5)
+    assert treadle("audit").out.split()[:2] == ["source", "table"]
+    assert list(shop.audit("--table", "orders")) == ["orders"]
+    assert shop.audit("--counts")["orders"]["looked_up"] == 0
+
+
+def test_rows_deleted_by_hand_are_found_and_named(shop: Shop) -> None:
+    shop.change('DELETE FROM "web"."orders" WHERE id = 3')
+    shop.change('DELETE FROM "web"."events" WHERE n IN (2, 5)')
+    found = shop.audit()
+    assert found["orders"]["differences"] == ["1 records of the log have no row: id 3 (position 1)"]
+    [missing, short] = found["events"]["differences"]
+    assert missing.startswith("2 records of the log have no row: __sdc_primary_key")
+    assert short == "2 rows fewer than its loads wrote"
+    # A later load of the same key brings the row back.
+    shop.push("orders", [{"id": 3}], first=50, keys=("id",))
+    assert shop.audit("--table", "orders")["orders"]["verdict"] == "as loaded"
+
+
+def test_without_the_log_rows_of_each_load_are_counted(shop: Shop) -> None:
+    reader = LocalReader(shop.config.log_path)
+    for source_id, name in reader.tables():
+        reader.trim(source_id, name, 10**6)
+    reader.close()
+    assert shop.audit()["orders"]["verdict"] == "as loaded"
+    shop.change('DELETE FROM "web"."events" WHERE n = 2')
+    assert shop.audit()["events"]["differences"] == ["1 rows fewer than its loads wrote"]
+
+
+def test_other_changes_by_hand(shop: Shop) -> None:
+    shop.change('UPDATE "web"."orders" SET _sdc_sequence = 2 WHERE id = 4')
+    shop.change(
+        'INSERT INTO "web"."events" (__sdc_primary_key, n, _sdc_batched_at)'
+        ' SELECT \'copy\', n, _sdc_batched_at FROM "web"."events" WHERE n = 5'
+    )
+    found = shop.audit()
+    assert found["orders"]["differences"] == [
+        "1 rows have a lower sequence than a record of the log: id 4 (position 2)"
+    ]
+    assert found["events"]["differences"] == ["1 rows more than its loads wrote"]
+    shop.change('DROP TABLE "web"."events"')
+    assert shop.audit()["events"]["differences"] == ["the table is gone; its loads wrote 5 rows"]
+
+
+def test_deletes_versions_and_rejections_are_no_differences(shop: Shop, treadle: Treadle) -> None:
+    assert treadle("source options web --table hard hard_delete=true").code == 0
+    shop.push("hard", [{"id": 1}, {"id": 2}], first=1, keys=("id",))
+    gone = {"id": 1, "_sdc_deleted_at": "2026-01-01T00:00:00Z"}
+    shop.push("hard", [gone], first=5, keys=("id",))
+    shop.push("turned", [{"id": 1}, {"id": 2}], first=1, keys=("id",), version=1)
+    shop.push("turned", [{"id": 3}], first=5, keys=("id",), version=2, activations=[(1, 2)])
+    shop.push("odd", [{"id": 1}, {"id": None}], first=1, keys=("id",))
+    found = shop.audit()
+    assert {name: found[name]["verdict"] for name in ("hard", "turned", "odd")} == dict.fromkeys(
+        ("hard", "turned", "odd"), "as loaded"
+    )
+    assert [found[name]["rows"] for name in ("hard", "turned", "odd")] == [1, 1, 1]
+    assert found["odd"]["rejected"] == 1
+    shop.change('DELETE FROM "web"."hard" WHERE id = 2')
+    shop.change('DELETE FROM "web"."turned" WHERE id = 3')
+    found = shop.audit()
+    assert "id 2 (position" in found["hard"]["differences"][0]
+    assert "id 3 (position" in found["turned"]["differences"][0]
+
+
+def test_a_destination_that_is_away_is_not_compared(data: Path, treadle: Treadle) -> None:
+    shop = Shop(data, treadle, None)
+    shop.push("events", [{"n": 1}], first=1)
+    shop.config.warehouse_path.write_bytes(b"no database" * 1000)
+    row = shop.audit()["events"]
+    shop.close()
+    assert (row["verdict"], "not a DuckDB database" in row["not_compared"]) == (
+        "not compared",
+        True,
+    )
