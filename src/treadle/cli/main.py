@@ -24,6 +24,7 @@ from treadle.cli import (
     plan,
     push,
     query,
+    rejects,
     serve,
     source,
     token,
@@ -44,6 +45,7 @@ COMMANDS: tuple[Command, ...] = (
     loads.COMMAND,
     ledger.COMMAND,
     audit.COMMAND,
+    *rejects.COMMANDS,
     *log.COMMANDS,
     doctor.COMMAND,
 )
@@ -54,6 +56,7 @@ GROUPS = {
     ("account", "token"): "tokens for the control API",
     ("source",): "sources: who may push, each into a schema of its own",
     ("log",): "what was accepted, and what of it waits",
+    ("rejects",): "records that could not be loaded, and how to send them again",
     ("token",): "Import API tokens of a source",
 }
 """What the words before the last one mean."""

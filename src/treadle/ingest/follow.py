@@ -14,8 +14,9 @@ from treadle.ingest.directory import Directory
 from treadle.ingest.endpoint import NOT_AUTHORIZED, NOT_FOUND
 from treadle.ingest.progress import Progress, stopped
 from treadle.ingest.receipt import Receipt, Receipts
+from treadle.ingest.resend import name_of, sent_again
 from treadle.log.protocol import Damaged, Entry
-from treadle.store.model import Account, Load, Outcome, Source, TableStatus
+from treadle.store.model import Account, Load, Outcome, Remembered, Source, TableStatus
 from treadle.web import Json, bearer, fields
 
 WAIT_SECONDS_MAX = 60.0
@@ -30,13 +31,16 @@ UNIX = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Owners(Protocol):
-    """The part of the store that says whose a source is."""
+    """The part of the store that says whose a source is, and what was sent again."""
 
     def account_by_token(self, token: str) -> Account | None:
         """Whose Connect API token this is."""
 
     def source(self, account_id: int | None, source_id: int) -> Source | None:
         """A source of an account."""
+
+    def recall_some(self, scope: str, keys: Sequence[str]) -> dict[str, Remembered]:
+        """The notes kept under some keys."""
 
 
 class Follow:
@@ -73,8 +77,10 @@ class Follow:
         await self._progress.wait(receipt.source_id, places, seconds)
         statuses = await self._progress.statuses(receipt.source_id)
         shown = entries[:TABLES_MAX]
-        outcomes, loads = await self._progress.ask(lambda: self._fate(receipt, shown, statuses))
-        return Json(described(text, entries, shown, statuses, outcomes, loads))
+        outcomes, loads, resent = await self._progress.ask(
+            lambda: self._fate(receipt, shown, statuses)
+        )
+        return Json(described(text, entries, shown, statuses, outcomes, loads, resent))
 
     async def _owned(self, token: str | None, text: str) -> Receipt:
         """The receipt, if the token is one of its source or of the source's account."""
@@ -100,7 +106,7 @@ class Follow:
         receipt: Receipt,
         entries: Sequence[Entry | Damaged],
         statuses: Mapping[str, TableStatus],
-    ) -> tuple[dict[int, Outcome], dict[int, Load]]:
+    ) -> tuple[dict[int, Outcome], dict[int, Load], dict[str, str]]:
         loaded = [entry for entry in entries if is_loaded(entry, statuses)]
         outcomes = self._progress.outcomes([entry.position for entry in loaded])
         loads: dict[int, Load] = {}
@@ -108,7 +114,9 @@ class Follow:
             load = self._progress.load_of(receipt.source_id, entry.table_name, entry.position)
             if load is not None:
                 loads[entry.position] = load
-        return {outcome.position: outcome for outcome in outcomes}, loads
+        names = [name_of(each.position, index) for each in outcomes for index, _ in each.rejected]
+        resent = sent_again(self._store, self._receipts, receipt.source_id, names) if names else {}
+        return {outcome.position: outcome for outcome in outcomes}, loads, resent
 
 
 def wait_seconds(text: str) -> float | None:
@@ -133,6 +141,7 @@ def described(
     statuses: Mapping[str, TableStatus],
     outcomes: Mapping[int, Outcome],
     loads: Mapping[int, Load],
+    resent: Mapping[str, str],
 ) -> dict[str, Any]:
     """The answer's body.
 
@@ -143,6 +152,7 @@ def described(
         statuses: by table name.
         outcomes: by position; an entry that was loaded as it is has none.
         loads: by position, of entries that were loaded; a load of long ago may be missing.
+        resent: names of rejects that were sent again -> the receipts of that.
     """
     waiting = [entry for entry in entries if not is_loaded(entry, statuses)]
     if not waiting:
@@ -161,6 +171,7 @@ def described(
                 statuses.get(entry.table_name),
                 outcomes.get(entry.position),
                 loads.get(entry.position),
+                resent,
                 loaded=is_loaded(entry, statuses),
             )
             for entry in shown
@@ -174,6 +185,7 @@ def _table(
     status: TableStatus | None,
     outcome: Outcome | None,
     load: Load | None,
+    resent: Mapping[str, str],
     *,
     loaded: bool,
 ) -> dict[str, Any]:
@@ -187,10 +199,18 @@ def _table(
         "accepted_at": written(entry.received_at),
         "loaded": entry.records - superseded - len(rejected) if loaded else 0,
         "superseded": superseded,
-        "rejected": [{"record": index, "reason": reason} for index, reason in rejected],
+        "rejected": [
+            _rejected(index, reason, resent.get(name_of(entry.position, index)))
+            for index, reason in rejected
+        ],
         "load": None if load is None else {"id": load.id, "finished_at": written(load.finished_at)},
         "error": None if loaded or status is None else status.error,
     }
+
+
+def _rejected(index: int, reason: str, resent: str | None) -> dict[str, Any]:
+    told: dict[str, Any] = {"record": index, "reason": reason}
+    return told if resent is None else told | {"resent": resent}
 
 
 def written(at: int) -> str:

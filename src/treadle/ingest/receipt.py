@@ -32,7 +32,11 @@ class Receipt:
 
 
 class Receipts:
-    """Writes receipts as texts and reads them back."""
+    """Writes receipts as texts and reads them back.
+
+    Attributes:
+        log_id: of the log whose places they name.
+    """
 
     def __init__(self, installation_id: str, log_id: str) -> None:
         """Sign for one installation and one log, so that no other's positions are believed.
@@ -40,6 +44,7 @@ class Receipts:
         The signature keeps slips and guesses from being looked up. Whoever asks shows a token of
         the source or of its account as well, so it guards no secret.
         """
+        self.log_id = log_id
         self._key = hashlib.sha256(f"treadle receipt {installation_id} {log_id}".encode()).digest()
 
     def write(self, receipt: Receipt) -> str:

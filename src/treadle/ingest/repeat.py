@@ -91,11 +91,13 @@ class Asked:
 
     Attributes:
         digest: of what was asked.
+        scope: whose keys they are; the same key in two scopes is two keys.
     """
 
     source_id: int
     key: str
     digest: bytes
+    scope: str = "source"
 
 
 def asked(source_id: int, key: str, target: str, body: bytes) -> Asked:
@@ -132,7 +134,7 @@ class Repeats:
         self._clock = clock
         self._turns = Turns()
         # Tries whose append is known to have left nothing in the log.
-        self._failed: dict[tuple[int, str], Begun] = {}
+        self._failed: dict[tuple[str, int, str], Begun] = {}
         self._last = 0
 
     def appended(self, position: int) -> None:
@@ -149,7 +151,7 @@ class Repeats:
             Refused: 422 for another request with this key, 409 while the first is not finished.
             TryLater: nothing of the entries is in the log.
         """
-        name = (request.source_id, request.key)
+        name = (request.scope, request.source_id, request.key)
         async with self._turns.of(name):
             done = await self._recall(request, "done")
             if done is not None:
@@ -175,7 +177,7 @@ class Repeats:
 
     async def _try(self, request: Asked) -> Begun | Done | list[Begun]:
         """How to go on: a try of our own to make, the end of another's, or tries that crashed."""
-        failed = self._failed.get((request.source_id, request.key))
+        failed = self._failed.get((request.scope, request.source_id, request.key))
         if failed is not None and not self._is_orphan(failed):
             return failed  # nobody else takes it for crashed before its time
         begun = self._begin()
@@ -273,16 +275,34 @@ class Turns:
 
 
 def same(payload: bytes, expected: bytes) -> bool:
-    """Whether two packed batches hold the same records; sequences may be made on arrival."""
-    return payload == expected or _without_sequences(payload) == _without_sequences(expected)
+    """Whether two packed batches hold the same records; sequences may be made on arrival.
+
+    A rejected record that is sent again is the same however it was edited.
+    """
+    if payload == expected:
+        return True
+    found, wanted = unpack(payload), unpack(expected)
+    if wanted.resent:
+        return found.resent == wanted.resent
+    return _without_sequences(found) == _without_sequences(wanted)
 
 
-def _without_sequences(payload: bytes) -> Batch:
-    return msgspec.structs.replace(unpack(payload), sequences=[])
+def _without_sequences(batch: Batch) -> Batch:
+    return msgspec.structs.replace(batch, sequences=[])
+
+
+def scope_of_done(scope: str, source_id: int) -> str:
+    """The scope in the store of the notes of what is done, to be read by `position`."""
+    return f"{scope} {source_id} done"
+
+
+def position(note: bytes) -> int:
+    """The position of the first entry, from a note of what is done."""
+    return _done(note).first
 
 
 def _scope(request: Asked, what: str) -> str:
-    return f"source {request.source_id} {what}"
+    return f"{request.scope} {request.source_id} {what}"
 
 
 def _microseconds(seconds: float) -> int:

@@ -71,14 +71,20 @@ _DATA: Final[Json] = {
 }
 _NAMESPACE: Final[Json] = {"type": ["string", "null"], "description": "ignored"}
 _INSTANT: Final[Json] = {"type": "string", "format": "date-time"}
+_REJECT: Final[Json] = {
+    "record": {**_COUNT, "description": "its place among the table's records, from 0"},
+    "reason": _TEXT,
+}
 _REJECTED: Final[Json] = {
     "type": "array",
+    "items": _object("a record that fits nowhere; it comes into `_sdc_rejected`", _REJECT),
+}
+_RESENT: Final[Json] = {
+    "type": "array",
     "items": _object(
-        "a record that fits nowhere; it comes into `_sdc_rejected`",
-        {
-            "record": {**_COUNT, "description": "its place among the table's records, from 0"},
-            "reason": _TEXT,
-        },
+        "a record that fits nowhere; it is in `_sdc_rejected`",
+        _REJECT,
+        {"resent": {**_TEXT, "description": "it was sent again: the receipt of that"}},
     ),
 }
 _STATE: Final[Json] = {"enum": ["waiting", "loaded", "stopped"]}
@@ -251,7 +257,7 @@ ANSWERS: Final[Json] = {
                 **_COUNT,
                 "description": "records that gave way to another of their key or version",
             },
-            "rejected": _REJECTED,
+            "rejected": _RESENT,
             "load": {
                 "anyOf": [
                     _object("the load that took them", {"id": _TEXT, "finished_at": _INSTANT}),

@@ -151,6 +151,15 @@ def decode(data: bytes) -> list[dict[str, Any]]:
     return _decode(data)
 
 
+def again(value: Any) -> Any:
+    """A value of a decoded record as what `encode` takes."""
+    if type(value) is dict:
+        return {name: again(inner) for name, inner in value.items()}
+    if type(value) is list:
+        return [again(inner) for inner in value]
+    return Exact(value) if type(value) is Decimal else value
+
+
 def texts(data: bytes, indexes: Iterable[int]) -> list[str]:
     """JSON texts of single records: instants as RFC 3339 in UTC, NaN and infinity as strings."""
     parts = _parts(data)

@@ -1,12 +1,16 @@
 """Answers kept under the key a client gave its request, so that a repetition gets the same one."""
 
 import hashlib
+from collections.abc import Sequence
+from typing import Final
 
 from sqlalchemy import delete, select
 
 from treadle.store.database import Transaction
 from treadle.store.model import Remembered
 from treadle.store.schema import idempotency_keys
+
+KEYS_PER_STATEMENT: Final = 1_000
 
 
 def remember(tx: Transaction, scope: str, key: str, digest: bytes, answer: bytes, at: int) -> bool:
@@ -26,6 +30,20 @@ def recall(tx: Transaction, scope: str, key: str) -> Remembered | None:
         select(idempotency_keys).where(idempotency_keys.c.name == _name(scope, key))
     ).one_or_none()
     return None if row is None else Remembered(bytes(row.digest), bytes(row.answer), row.at)
+
+
+def recall_some(tx: Transaction, scope: str, keys: Sequence[str]) -> dict[str, Remembered]:
+    """The answers kept under some keys."""
+    found: dict[str, Remembered] = {}
+    for start in range(0, len(keys), KEYS_PER_STATEMENT):
+        names = {_name(scope, key): key for key in keys[start : start + KEYS_PER_STATEMENT]}
+        rows = tx.connection.execute(
+            select(idempotency_keys).where(idempotency_keys.c.name.in_(list(names)))
+        )
+        for row in rows:
+            kept = Remembered(bytes(row.digest), bytes(row.answer), row.at)
+            found[names[bytes(row.name)]] = kept
+    return found
 
 
 def delete_before(tx: Transaction, at: int) -> int:

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, delete, func, select, update
+from sqlalchemy import Row, Select, Text, cast, delete, func, select, update
 
 from treadle import crash
 from treadle.store.database import Transaction
@@ -227,6 +227,60 @@ def outcomes_of(tx: Transaction, source_id: int, table_name: str) -> list[Outcom
             rejected=tuple((index, reason) for index, reason in row.rejected),
         )
         for row in rows
+    ]
+
+
+def rejecting(
+    tx: Transaction,
+    source_id: int | None,
+    table_name: str | None,
+    before: int | None,
+    limit: int,
+) -> list[tuple[Outcome, int]]:
+    """Outcomes with rejected records, newest first; see `Store.rejecting`."""
+    # The load that took an entry is the first of its table that ends at or after it.
+    began = (
+        select(loads.c.started_at)
+        .where(
+            loads.c.table_id == outcomes.c.table_id,
+            loads.c.log_id == outcomes.c.log_id,
+            loads.c.error.is_(None),
+            loads.c.last >= outcomes.c.position,
+        )
+        .order_by(loads.c.last)
+        .limit(1)
+        .scalar_subquery()
+    )
+    query = (
+        select(
+            outcomes,
+            tables.c.source_id,
+            tables.c.name.label("table_name"),
+            func.coalesce(began, 0).label("began"),
+        )
+        .join(tables, tables.c.id == outcomes.c.table_id)
+        .where(outcomes.c.log_id == _present_log, cast(outcomes.c.rejected, Text) != "[]")
+        .order_by(outcomes.c.position.desc())
+        .limit(limit)
+    )
+    if source_id is not None:
+        query = query.where(tables.c.source_id == source_id)
+    if table_name is not None:
+        query = query.where(tables.c.name_sha256 == _name_key(table_name))
+    if before is not None:
+        query = query.where(outcomes.c.position < before)
+    return [
+        (
+            Outcome(
+                position=row.position,
+                source_id=row.source_id,
+                table_name=row.table_name,
+                superseded=row.superseded,
+                rejected=tuple((index, reason) for index, reason in row.rejected),
+            ),
+            row.began,
+        )
+        for row in tx.connection.execute(query)
     ]
 
 

@@ -505,6 +505,27 @@ class Store:
         with self._database.read() as tx:
             return loads.outcomes_of(tx, source_id, table_name)
 
+    def rejecting(
+        self,
+        *,
+        source_id: int | None = None,
+        table_name: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[tuple[Outcome, int]]:
+        """Outcomes of entries with rejected records, newest first, and when they were rejected.
+
+        The time is `_sdc_rejected_at` of their rows; 0 where the load is no longer known.
+
+        Args:
+            source_id: only this source's.
+            table_name: only of tables of this name, as sent.
+            before: only of entries below this position, to go on where a page ended.
+            limit: how many entries at most.
+        """
+        with self._database.read() as tx:
+            return loads.rejecting(tx, source_id, table_name, before, limit)
+
     def loaded_before(self, at: int) -> list[tuple[int, str, int]]:
         """What may be trimmed: (source id, table name, greatest position loaded by then).
 
@@ -544,6 +565,11 @@ class Store:
         """The answer kept under a key."""
         with self._database.read() as tx:
             return idempotency.recall(tx, scope, key)
+
+    def recall_some(self, scope: str, keys: Sequence[str]) -> dict[str, Remembered]:
+        """The answers kept under some keys of one scope."""
+        with self._database.read() as tx:
+            return idempotency.recall_some(tx, scope, keys)
 
     def delete_idempotency_before(self, at: int) -> int:
         """Forget answers given before a time; how many went."""

@@ -273,3 +273,35 @@ def test_loads_of_several_processes_at_once(open_store: OpenStore, tables: int) 
     assert sorted(report.last for report in stores[0].loads()) == list(range(1, 41))
     assert max(status.loaded for status in stores[0].table_statuses()) == 40
     assert len(stores[0].table_statuses()) == tables
+
+
+def test_entries_with_rejected_records_are_found_newest_first(store: Store) -> None:
+    one, two = make_source(store), make_source(store, "other")
+    superseded = Outcome(3, one, "orders", 2, ())
+    store.record_load(load(one, 1, 5), [outcome(one, 2), superseded])
+    store.record_load(load(one, 6, 9), [outcome(one, 7)])
+    store.record_load(load(two, 10, 12, table="people"), [outcome(two, 11, "people")])
+    store.record_failure(load(one, 13, 20, error="down"), stopped=False)
+    expected = [
+        (outcome(two, 11, "people"), 120),
+        (outcome(one, 7), 90),
+        (outcome(one, 2), 50),
+    ]
+    assert store.rejecting() == expected
+    assert store.rejecting(limit=2) == expected[:2]
+    assert store.rejecting(before=11) == expected[1:]
+    assert store.rejecting(source_id=two) == expected[:1]
+    assert store.rejecting(table_name="orders") == expected[1:]
+    assert store.rejecting(source_id=two, table_name="orders") == []
+
+
+def test_several_notes_are_recalled_at_once(store: Store) -> None:
+    keys = [f"key {n}" for n in range(2_500)]
+    assert store.recall_some("mine", keys) == {}
+    for key in keys[::500]:
+        assert store.remember("mine", key, b"digest", key.encode(), 7)
+    store.remember("yours", keys[1], b"digest", b"", 7)
+    found = store.recall_some("mine", keys)
+    assert {key: kept.answer for key, kept in found.items()} == {
+        key: key.encode() for key in keys[::500]
+    }

@@ -1,0 +1,265 @@
+"""Rejected records: which there are, what each was, and how one is sent again.
+
+A reject is named by its place: the position of the log entry it came with, and its index in it.
+Sent again it goes into the log like any accepted record, with the sequence, the table version and
+the key names it had. A note under its name keeps it from being sent twice, also over a crash
+(`repeat`): a record that is rejected once more is a new reject with a place of its own.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import msgspec
+
+from treadle.errors import OperatorFault, Refused, TryLater
+from treadle.ingest import repeat
+from treadle.ingest.progress import Progress
+from treadle.ingest.receipt import Receipt, Receipts
+from treadle.ingest.repeat import Asked, Keys, Repeats
+from treadle.log.protocol import Appender, Damaged, Entry, NewEntry
+from treadle.records.amend import Edit, amended
+from treadle.records.message import Batch, pack, unpack
+from treadle.store.model import Outcome, Remembered
+
+SCOPE: Final = "resend"
+PAGE: Final = 1_000
+"""Entries with rejected records asked for at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A record that was accepted and could not be loaded.
+
+    Attributes:
+        position: of the log entry it came with.
+        index: its place among the entry's records, counted from 0.
+        table_name: as sent.
+        reason: as in `_sdc_rejected`.
+        rejected_at: as `_sdc_rejected_at`, microseconds since 1970; 0 when it is not known.
+    """
+
+    position: int
+    index: int
+    source_id: int
+    table_name: str
+    reason: str
+    rejected_at: int
+
+    @property
+    def id(self) -> str:
+        """How it is called, for example `1042.0`."""
+        return name_of(self.position, self.index)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which rejects are meant; None for any.
+
+    Attributes:
+        reason: a part of the reason, whatever its case.
+        since, until: of `rejected_at`, the first included, the second not.
+    """
+
+    source_id: int | None = None
+    table_name: str | None = None
+    reason: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+    def fits(self, reject: Reject) -> bool:
+        """Whether a reject is one of them."""
+        return (
+            (self.source_id is None or reject.source_id == self.source_id)
+            and (self.table_name is None or reject.table_name == self.table_name)
+            and (self.reason is None or self.reason.casefold() in reject.reason.casefold())
+            and (self.since is None or reject.rejected_at >= self.since)
+            and (self.until is None or reject.rejected_at < self.until)
+        )
+
+
+class Outcomes(Protocol):
+    """The part of the store that knows what was rejected."""
+
+    def rejecting(
+        self,
+        *,
+        source_id: int | None = None,
+        table_name: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[tuple[Outcome, int]]:
+        """Outcomes with rejected records, newest first, and when they were rejected."""
+
+
+class Notes(Protocol):
+    """The part of the store that keeps notes of what was sent again."""
+
+    def recall_some(self, scope: str, keys: Sequence[str]) -> dict[str, Remembered]:
+        """The notes kept under some keys."""
+
+
+def name_of(position: int, index: int) -> str:
+    """How the record of a log entry is called once it was rejected."""
+    return f"{position}.{index}"
+
+
+def place_of(name: str) -> tuple[int, int]:
+    """Position and index of a reject's name.
+
+    Raises:
+        OperatorFault: it is no such name.
+    """
+    position, dot, index = name.partition(".")
+    if not (dot and all(part.isascii() and part.isdigit() for part in (position, index))):
+        raise OperatorFault(
+            f"{name!r} names no rejected record; expected the id that `treadle rejects list` "
+            "prints, such as 1042.0"
+        )
+    return int(position), int(index)
+
+
+def rejects(store: Outcomes, wanted: Wanted, first: int | None = None) -> Iterator[Reject]:
+    """Rejected records, the newest first.
+
+    Args:
+        store: knows them.
+        wanted: which.
+        first: begin at this position and go down.
+    """
+    before = None if first is None else first + 1
+    while True:
+        page = store.rejecting(
+            source_id=wanted.source_id, table_name=wanted.table_name, before=before, limit=PAGE
+        )
+        for outcome, at in page:
+            before = outcome.position
+            for index, reason in sorted(outcome.rejected, reverse=True):
+                reject = Reject(
+                    outcome.position, index, outcome.source_id, outcome.table_name, reason, at
+                )
+                if wanted.fits(reject):
+                    yield reject
+        if len(page) < PAGE:
+            return
+
+
+def named(store: Outcomes, name: str) -> Reject:
+    """The reject of a name.
+
+    Raises:
+        OperatorFault: there is none.
+    """
+    position, index = place_of(name)
+    for outcome, at in store.rejecting(before=position + 1, limit=1):
+        for number, reason in outcome.rejected:
+            if (outcome.position, number) == (position, index):
+                return Reject(position, index, outcome.source_id, outcome.table_name, reason, at)
+    raise OperatorFault(f"there is no rejected record {name}; `treadle rejects list` names them")
+
+
+def sent_again(
+    store: Notes, receipts: Receipts, source_id: int, names: Sequence[str]
+) -> dict[str, str]:
+    """Those rejects of a source that were sent again: their names -> the receipts of that."""
+    keys = {_key(receipts.log_id, name): name for name in names}
+    notes = store.recall_some(repeat.scope_of_done(SCOPE, source_id), list(keys))
+    return {
+        keys[key]: receipts.write(Receipt(source_id, repeat.position(note.answer), 1))
+        for key, note in notes.items()
+    }
+
+
+def batch_of(reject: Reject, entries: Sequence[Entry | Damaged]) -> Batch:
+    """The batch a reject came with.
+
+    Args:
+        reject: which.
+        entries: what the log holds at its position.
+
+    Raises:
+        OperatorFault: it is not there any more, or is damaged.
+    """
+    for entry in entries:
+        if isinstance(entry, Damaged):
+            raise OperatorFault(
+                f"the rejected record {reject.id} cannot be read, its log entry is damaged: "
+                f"{entry.why}; have its sender push it again"
+            )
+        return unpack(entry.payload)
+    raise OperatorFault(
+        f"the log no longer keeps the rejected record {reject.id} (see retention_days); its text, "
+        "up to 64 KB, is in _sdc_rejected: push it again with `treadle push`"
+    )
+
+
+class Resender:
+    """Sends rejected records again.
+
+    Args:
+        store: keeps the notes of what was sent.
+        log: takes the records.
+        progress: reads the log.
+        clock: microseconds since 1970, UTC.
+    """
+
+    def __init__(
+        self, store: Keys, log: Appender, progress: Progress, clock: Callable[[], int]
+    ) -> None:
+        self._log = log
+        self._progress = progress
+        self._repeats = Repeats(store, progress, clock)
+
+    async def resend(self, reject: Reject, edit: Edit) -> tuple[Receipt, bool]:
+        """Send one again, edited.
+
+        Returns:
+            The receipt, and whether it had been sent again before: then nothing was done.
+
+        Raises:
+            OperatorFault: it is not there any more, or would not be accepted as it is now.
+            TryLater: the log cannot take it now, or somebody else is sending it.
+        """
+        key = _key(self._log.log_id, reject.id)
+        asked = Asked(reject.source_id, key, hashlib.sha256(key.encode()).digest(), SCOPE)
+        batch = batch_of(reject, await self._progress.entries(reject.position, 1))
+        made = amended(batch, reject.index, edit)
+        payload = pack(msgspec.structs.replace(made, resent=reject.id))
+
+        def entries(received_at: int) -> list[NewEntry]:
+            return [NewEntry(reject.source_id, reject.table_name, received_at, 1, payload)]
+
+        # Whatever follows a reject in the log is above it.
+        self._repeats.appended(reject.position)
+        try:
+            first, before = await self._repeats.once(asked, entries, self._log.append)
+        except Refused as refused:
+            raise TryLater(
+                f"somebody else is sending the rejected record {reject.id} again, or died while "
+                "doing so; try again in half a minute"
+            ) from refused
+        return Receipt(reject.source_id, first, 1), before
+
+    async def resend_all(
+        self, chosen: Sequence[Reject], edit: Edit, together: int = 16
+    ) -> Mapping[Reject, tuple[Receipt, bool] | OperatorFault | TryLater]:
+        """Send several again, the oldest first; one that cannot be sent holds up no other."""
+        turns = asyncio.Semaphore(together)
+        results: dict[Reject, tuple[Receipt, bool] | OperatorFault | TryLater] = {}
+
+        async def one(reject: Reject) -> None:
+            async with turns:
+                try:
+                    results[reject] = await self.resend(reject, edit)
+                except (OperatorFault, TryLater) as error:
+                    results[reject] = error
+
+        order = sorted(chosen, key=lambda reject: (reject.position, reject.index))
+        await asyncio.gather(*map(one, order))
+        return {reject: results[reject] for reject in order}
+
+
+def _key(log_id: str, name: str) -> str:
+    return f"{log_id} {name}"

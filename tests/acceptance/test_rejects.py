@@ -1,0 +1,91 @@
+"""`treadle rejects` beside a running server: what was rejected is found, mended and loaded."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.servers.treadle import Client, TreadleServer, eventually
+
+BAD = 10**30
+
+
+def settled(client: Client, receipt: str, token: str) -> dict[str, Any]:
+    """The answer about a receipt once all of it is loaded."""
+    answer: dict[str, Any] = client.http.get(
+        f"/v1/receipts/{receipt}",
+        params={"wait": 60},
+        headers={"Authorization": f"Bearer {token}"},
+    ).json()
+    assert answer.get("status") == "loaded", answer
+    return answer
+
+
+def test_rejected_records_are_repaired(
+    server: TreadleServer, client: Client, tmp_path: Path
+) -> None:
+    _, token = client.create_source()
+    orders: list[dict[str, Any]] = [{"id": 1, "n": 1}, {"id": 2, "n": BAD}, {"id": 3, "v__st": "x"}]
+    pushed = client.push(token, orders, table="orders").headers["treadle-receipt"]
+    events = client.push(token, [{"n": BAD}], table="events", keys=[]).headers["treadle-receipt"]
+    settled(client, events, token)
+    settled(client, pushed, token)
+
+    def listed(*flags: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(
+            server.treadle("rejects", "list", "--json", *flags)
+        )
+        return found
+
+    found = listed()
+    assert [each["table"] for each in found] == ["events", "orders", "orders"]
+    suffix, range_ = (each["id"] for each in found[1:])
+    assert [each["id"] for each in listed("--table", "orders", "--reason", "OUT OF")] == [range_]
+    shown = json.loads(server.treadle("rejects", "show", suffix, "--json"))
+    assert (shown["record"], shown["sequence"], shown["key_names"]) == (orders[2], 3, ["id"])
+    assert shown["reason"].endswith("reserved datatype suffix on v__st")
+    assert f'record: {{"id":2,"n":{BAD}}}' in server.treadle("rejects", "show", range_)
+
+    # One by its id, edited.
+    [sent] = json.loads(
+        server.treadle("rejects", "resend", suffix, "--unset", "v__st", "--set", 'v="x"', "--json")
+    )
+    assert (sent["id"], sent["status"]) == (suffix, "resent")
+    settled(client, sent["receipt"], token)
+    # All the others by their reason, with the same edit.
+    done = server.treadle("rejects", "resend", "--reason", "out of range", "--set", "n=2")
+    assert done.count(" resent: rc_") == 2
+    for line in done.splitlines():
+        settled(client, line.split()[-1], token)
+
+    rows = server.query("SELECT id, n, v, _sdc_sequence AS s FROM import_api.orders ORDER BY id")
+    assert rows == [
+        {"id": 1, "n": 1, "v": None, "s": 1},
+        {"id": 2, "n": 2, "v": None, "s": 2},
+        {"id": 3, "n": None, "v": "x", "s": 3},
+    ]
+    assert server.query("SELECT n FROM import_api.events") == [{"n": 2}]
+    [table] = settled(client, pushed, token)["tables"]
+    assert [each["resent"] for each in table["rejected"]][1] == sent["receipt"]
+    assert listed("--open") == []
+
+    # A second time nothing is added, whatever the edit.
+    again = server.treadle("rejects", "resend", "--all", "--set", "n=3")
+    assert again.count(" resent before: rc_") == 3
+    ledger = json.loads(server.treadle("ledger", "--json"))
+    assert sum(line["accepted"] for line in ledger) == 7
+    assert sum(line["loaded"] for line in ledger) == 4
+    assert sum(line["rejected"] for line in ledger) == 3
+
+    # Without a server it waits in the log.
+    client.push(token, [{"id": 9, "n": BAD}], table="orders")
+    eventually(lambda: len(listed("--open")) == 1)
+    server.stop()
+    record = tmp_path / "record.json"
+    record.write_text('{"id": 9, "n": 9}')
+    assert "resent: rc_" in server.treadle(
+        "rejects", "resend", listed("--open")[0]["id"], "--record", str(record)
+    )
+    server.start()
+    eventually(
+        lambda: server.query("SELECT n FROM import_api.orders WHERE id = 9") == [{"n": 9}], 60
+    )

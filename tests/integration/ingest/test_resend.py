@@ -1,0 +1,217 @@
+"""Rejected records are sent again over a real log and store, and followed over a socket."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.servers.cases import rec
+from tests.servers.loading import Warehouse
+
+from treadle.errors import OperatorFault, TryLater
+from treadle.ingest.progress import Progress
+from treadle.ingest.receipt import Receipt, Receipts
+from treadle.ingest.repeat import ORPHAN_SECONDS
+from treadle.ingest.resend import Reject, Resender, Wanted, rejects, sent_again
+from treadle.log.local import LocalAppender, LocalReader
+from treadle.log.protocol import Appender, NewEntry
+from treadle.records.amend import Edit
+
+BAD = 10**30
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Warehouse]:
+    house = Warehouse(tmp_path)
+    with house.running():
+        yield house
+    house.loader.close()
+    house.store.close()
+
+
+class Dying(Appender):
+    """A log whose process dies once: before anything is written, or right after."""
+
+    def __init__(self, inner: Appender, *, written: bool) -> None:
+        self._inner = inner
+        self._written = written
+
+    @property
+    def log_id(self) -> str:
+        return self._inner.log_id
+
+    async def append(self, entries: Sequence[NewEntry]) -> int:
+        if self._written:
+            await self._inner.append(entries)
+        raise KeyboardInterrupt
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+Results = list[tuple[Receipt, bool]]
+
+
+def resend(
+    house: Warehouse,
+    chosen: Sequence[Reject],
+    edit: Edit = Edit(),  # noqa: B008 - frozen
+    *,
+    dies: bool | None = None,
+    later: float = 0.0,
+) -> Results:
+    """Send again in a process of its own, as far as the log and the notes can tell."""
+
+    async def run() -> Results:
+        path = house.folder / "log.sqlite"
+        log: Appender = LocalAppender(path)
+        progress = Progress(house.store, lambda: LocalReader(path))
+        try:
+            used = log if dies is None else Dying(log, written=dies)
+            clock = lambda: 1_800_000_000_000_000 + int(later * 1e6)  # noqa: E731
+            resender = Resender(house.store, used, progress, clock)
+            return [await resender.resend(reject, edit) for reject in chosen]
+        finally:
+            await progress.aclose()
+            await log.aclose()
+
+    return asyncio.run(run())
+
+
+def rejected(house: Warehouse) -> list[Reject]:
+    return list(rejects(house.store, Wanted()))
+
+
+def receipts(house: Warehouse) -> Receipts:
+    reader = LocalReader(house.folder / "log.sqlite")
+    try:
+        return Receipts(house.store.installation_id, reader.log_id)
+    finally:
+        reader.close()
+
+
+def push(house: Warehouse, *records: dict[str, Any]) -> Any:
+    answer = house.post("/v2/import/push", list(records))
+    assert answer.status == 201
+    house.load()
+    return answer
+
+
+def test_an_edited_record_is_loaded_and_both_receipts_tell(house: Warehouse) -> None:
+    pushed = push(house, rec(data={"id": 1, "n": 1}), rec(data={"id": 2, "n": BAD}))
+    [reject] = rejected(house)
+    assert (reject.index, reject.table_name) == (1, "customers")
+    assert reject.reason.startswith("integer out of range for DuckDB on 1000")
+    rows = house.rows("epoch_us(_sdc_rejected_at)", "_sdc_rejected")
+    assert [(reject.rejected_at,)] == rows
+
+    [(receipt, before)] = resend(house, [reject], Edit(put={"n": b"7"}))
+    assert not before
+    text = receipts(house).write(receipt)
+    assert sent_again(house.store, receipts(house), house.source_id, [reject.id, "9.9"]) == {
+        reject.id: text
+    }
+    [table] = house.fate(pushed)["tables"]
+    assert table["rejected"] == [{"record": 1, "reason": reject.reason, "resent": text}]
+    assert table["loaded"] == 1
+    headers = {"Authorization": f"Bearer {house.token}"}
+    assert house.send("GET", f"/v1/receipts/{text}", headers=headers).json()["status"] == "waiting"
+    house.load()
+    assert house.rows("id, n", "customers") == [(1, 1), (2, 7)]
+    followed = house.send("GET", f"/v1/receipts/{text}", headers=headers).json()
+    assert (followed["status"], followed["records"]) == ("loaded", 1)
+
+    again = resend(house, [reject], Edit(put={"n": b"8"}))
+    assert again == [(receipt, True)]
+    house.load()
+    assert house.rows("id, n", "customers") == [(1, 1), (2, 7)]
+
+
+def test_a_newer_record_stays(house: Warehouse) -> None:
+    push(house, rec(sequence=5, data={"id": 1, "n": BAD}))
+    push(house, rec(sequence=6, data={"id": 1, "n": 6}))
+    [reject] = rejected(house)
+    resend(house, [reject], Edit(put={"n": b"5"}))
+    house.load()
+    assert house.rows("n, _sdc_sequence", "customers") == [(6, 6)]
+
+
+def test_a_record_that_is_rejected_again_is_a_new_reject(house: Warehouse) -> None:
+    push(house, rec(data={"id": 1, "n": BAD}))
+    [first] = rejected(house)
+    resend(house, [first])
+    house.load()
+    second, _ = rejected(house)
+    assert second.position > first.position
+    resend(house, [second], Edit(drop=frozenset(["n"]), put={"m": b"1"}))
+    house.load()
+    assert house.rows("id, m", "customers") == [(1, 1)]
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_a_crash_while_sending_neither_loses_nor_doubles(house: Warehouse, written: bool) -> None:
+    """A table without a key would show a second row."""
+    push(house, rec(key_names=[], table_name="events", data={"n": BAD}))
+    [reject] = rejected(house)
+    with pytest.raises(KeyboardInterrupt):
+        resend(house, [reject], Edit(put={"n": b"1"}), dies=written)
+    # Another edit than the one that may be in the log already.
+    results = resend(house, [reject], Edit(put={"n": b"2"}), later=ORPHAN_SECONDS + 1)
+    assert [before for _, before in results] == [written]
+    house.load()
+    assert house.rows("n", "events") == [(1 if written else 2,)]
+    assert resend(house, [reject], later=ORPHAN_SECONDS + 2) == [(results[0][0], True)]
+    house.load()
+    assert len(house.rows("n", "events")) == 1
+
+
+def test_many_are_sent_and_one_that_cannot_be_holds_up_no_other(house: Warehouse) -> None:
+    push(house, *(rec(sequence=n, data={"id": n, "n": BAD}) for n in range(40)))
+    chosen = rejected(house)
+
+    async def run() -> Any:
+        path = house.folder / "log.sqlite"
+        log = LocalAppender(path)
+        progress = Progress(house.store, lambda: LocalReader(path))
+        try:
+            resender = Resender(house.store, log, progress, lambda: 1_800_000_000_000_000)
+            gone = Reject(10**6, 0, house.source_id, "customers", "", 0)
+            return await resender.resend_all([gone, *chosen], Edit(put={"n": b"1"}))
+        finally:
+            await progress.aclose()
+            await log.aclose()
+
+    results = asyncio.run(run())
+    faults = [result for result in results.values() if isinstance(result, Exception)]
+    assert len(results) == 41
+    assert [type(fault) for fault in faults] == [OperatorFault]
+    assert "no longer keeps the rejected record 1000000.0" in str(faults[0])
+    house.load()
+    assert house.rows("id", "customers") == [(n,) for n in range(40)]
+
+
+def test_a_log_that_takes_nothing_can_be_tried_again(house: Warehouse) -> None:
+    push(house, rec(data={"id": 1, "n": BAD}))
+    [reject] = rejected(house)
+
+    class Full(Dying):
+        async def append(self, entries: Sequence[NewEntry]) -> int:
+            raise TryLater("the disk is full")
+
+    async def run() -> None:
+        path = house.folder / "log.sqlite"
+        log = LocalAppender(path)
+        progress = Progress(house.store, lambda: LocalReader(path))
+        try:
+            full = Full(log, written=False)
+            with pytest.raises(TryLater, match="the disk is full"):
+                await Resender(house.store, full, progress, lambda: 1).resend(reject, Edit())
+        finally:
+            await progress.aclose()
+            await log.aclose()
+
+    asyncio.run(run())
+    resend(house, [reject], Edit(put={"n": b"1"}))
+    house.load()
+    assert house.rows("id, n", "customers") == [(1, 1)]
