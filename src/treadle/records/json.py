@@ -80,6 +80,11 @@ def decoders(type_: Any) -> tuple[Callable[[bytes], Any], Callable[[bytes], Any]
     )
 
 
+def decoder(type_: Any, *, exact: bool) -> Callable[[bytes], Any]:
+    """The first look of `decode` into a msgspec type; refuses what needs the second."""
+    return msgspec.json.Decoder(type_, float_hook=_exact if exact else None).decode
+
+
 _first, _second = decoders(Any)
 
 quickly: Callable[[bytes], Any] = _first

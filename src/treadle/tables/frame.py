@@ -4,13 +4,15 @@ A `Frame` holds the rows of one relation. Every field has one full-length column
 came with, so a field of one type is one column, as it will be in the destination.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, compress
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
+from treadle.tables import packed
 from treadle.tables.model import ColumnType
+from treadle.tables.packed import Packed
 
 Path = tuple[str, ...]
 
@@ -91,14 +93,21 @@ def _merged(first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
 
 def blank(column: Sequence[Any]) -> bool:
     """Whether every value is None."""
+    if isinstance(column, Packed):
+        return column.count(None) == len(column)
     return (not column) or (column[0] is None and column.count(None) == len(column))
 
 
 def picker(rows: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
     """A function that takes these positions of a column."""
-    if len(rows) > 1:
-        return itemgetter(*rows)
-    return lambda column: [column[row] for row in rows]
+    several = itemgetter(*rows) if len(rows) > 1 else None
+
+    def pick(column: Sequence[Any]) -> Sequence[Any]:
+        if isinstance(column, Packed):
+            return column.take(rows)
+        return [column[row] for row in rows] if several is None else several(column)
+
+    return pick
 
 
 def take(frames: Sequence[Frame], rows: Sequence[int]) -> list[Frame]:
@@ -110,15 +119,11 @@ def take(frames: Sequence[Frame], rows: Sequence[int]) -> list[Frame]:
     taken = [_taken(root, picker(rows), len(rows), ())]
     for child in frames[1:]:
         parents = list(map(new.__getitem__, child.root))
-        kept = [parent >= 0 for parent in parents]
-        size = sum(kept)
-        if not size:
+        kept = [row for row, parent in enumerate(parents) if parent >= 0]
+        if not kept:
             continue
-
-        def choose(column: Sequence[Any], kept: Iterable[bool] = tuple(kept)) -> list[Any]:
-            return list(compress(column, kept))
-
-        taken.append(_taken(child, choose, size, choose(parents)))
+        choose = picker(kept)
+        taken.append(_taken(child, choose, len(kept), choose(parents)))
     for frame in taken:
         frame.settle()
     return taken
@@ -187,7 +192,7 @@ def _joined(pieces: Sequence[tuple[int, Frame]]) -> Frame:
             names.setdefault(folded, {}).update(dict.fromkeys(each.columns))
     for folded, types in names.items():
         columns: dict[ColumnType, Sequence[Any]] = {
-            type_: list(chain.from_iterable(_column(frame, folded, type_) for _, frame in pieces))
+            type_: _end_to_end([_column(frame, folded, type_) for _, frame in pieces], type_)
             for type_ in types
         }
         named = next(f.fields[folded].name for _, f in pieces if folded in f.fields)
@@ -198,4 +203,9 @@ def _joined(pieces: Sequence[tuple[int, Frame]]) -> Frame:
 def _column(frame: Frame, folded: str, type_: ColumnType) -> Sequence[Any]:
     each = frame.fields.get(folded)
     column = each.columns.get(type_) if each is not None else None
-    return [None] * frame.size if column is None else column
+    return packed.nothing(frame.size, type_) if column is None else column
+
+
+def _end_to_end(pieces: Sequence[Sequence[Any]], type_: ColumnType) -> Sequence[Any]:
+    found = packed.joined(pieces, type_)
+    return list(chain.from_iterable(pieces)) if found is None else found

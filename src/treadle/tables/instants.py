@@ -8,6 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from treadle.tables.packed import Packed
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = 86_400_000_000
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
@@ -16,7 +18,7 @@ _TEXT = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):?(\d\d))?",
     re.ASCII,
 )
-_PLAIN = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?Z$"  # for Arrow, which means ASCII by \d
+_PLAIN_LENGTHS = (20, 27)  # from 2024-02-29T12:00:00Z to 2024-02-29T12:00:00.123456Z
 _FIRST_PLAIN = -62_135_596_800_000_000  # 0001-01-01: the year 0000 is no year
 
 
@@ -62,12 +64,19 @@ def parse(text: str) -> int | None:
     return days * _DAY + (h * 3600 + m * 60 + s - offset) * 1_000_000 + microseconds
 
 
-def parse_column(column: Sequence[Any]) -> list[int | None] | None:
-    """A column of texts and Nones at once, or None when it holds anything but the common form."""
+def parse_column(column: Sequence[Any]) -> Packed | None:
+    """A column of texts and Nones at once, or None when it holds anything but the common form.
+
+    That is a date, `T` or a space, a time with seconds and at most six digits of their fraction,
+    and `Z`. Of the other forms that Arrow knows those that end with `Z` are shorter.
+    """
     try:
         texts = pa.array(column, pa.string())
-        # More forms are known to Arrow than to us; nothing at all is the common form, too.
-        if not pc.all(pc.match_substring_regex(texts, _PLAIN), min_count=0).as_py():
+        lengths = pc.min_max(pc.binary_length(texts))
+        least, greatest = lengths["min"].as_py(), lengths["max"].as_py()
+        if least is not None and not _PLAIN_LENGTHS[0] <= least <= greatest <= _PLAIN_LENGTHS[1]:
+            return None
+        if not pc.all(pc.ends_with(texts, "Z"), min_count=0).as_py():
             return None
         array = texts.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
     except (pa.ArrowInvalid, UnicodeEncodeError):
@@ -75,8 +84,7 @@ def parse_column(column: Sequence[Any]) -> list[int | None] | None:
     least = pc.min(array).as_py()
     if least is not None and least < _FIRST_PLAIN:
         return None
-    values: list[int | None] = array.to_pylist()
-    return values
+    return Packed(array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array]))
 
 
 def from_datetime(value: datetime) -> int:

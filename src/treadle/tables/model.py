@@ -214,7 +214,8 @@ class Rows:
         relation: as it is after the plan's schema changes.
         columns: column name -> values, all of one length, in Python types by column type:
             int, bool, Decimal, float, str (TEXT and JSON text), int microseconds since 1970 UTC
-            (TIMESTAMP); None for NULL. Managed columns that are missing here are NULL.
+            (TIMESTAMP); None for NULL. Long ones are `packed.Packed`. Managed columns that are
+            missing here are NULL.
         entries: root rows only: for each row the index of the log entry it came from.
     """
 

@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 
 from treadle.records import reading
 from treadle.records.message import Batch
+from treadle.records.shaped import Guess, Shape
 from treadle.tables import instants, names
 from treadle.tables.frame import Frame, Path, concatenate, take
 from treadle.tables.model import ColumnType, Options, Rejection
 from treadle.tables.names import Namer
+from treadle.tables.packed import listed
 from treadle.tables.profile import Profile
 from treadle.tables.schema import compiled
 from treadle.tables.typing import BY_VALUE, TRANSIT
@@ -93,7 +95,7 @@ class Group:
         """Of each row what tells it from others: a value, or a tuple of them."""
         fields = self.frames[0].fields
         columns = [next(iter(fields[key.folded].columns.values())) for key in self.keys]
-        return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+        return listed(columns[0]) if len(columns) == 1 else list(zip(*columns, strict=True))
 
     def only(self, rows: Sequence[int]) -> "Group":
         """The same with some of its rows."""
@@ -250,7 +252,12 @@ class _Slice:
         )
         self._same = same
         self._namer = namer
-        self._waiting: list[dict[str, Any]] = []
+        self._arrivals = prepared.arrivals
+        self._exact = _exact(same.form, same.schema)
+        self._guess = Guess(exact=self._exact, allowed=self._plain_keys)
+        self._decoded: tuple[int, list[dict[str, Any]]] = (-1, [])
+        self._shape: Shape | None = None
+        self._waiting: list[Any] = []
         self._pieces: list[list[Frame]] = []
         self._walked = 0
         self._fields: dict[Path, set[str]] = {}
@@ -264,10 +271,30 @@ class _Slice:
         self._received: list[int] = []
         self._extracted: list[str | None] = []
 
+    def take_all(self, entry: int, arrival: Arrival) -> None:
+        """All of an entry's records."""
+        batch = arrival.batch
+        found = self._guess.rows(batch)
+        if found is not None:
+            self.take(entry, arrival, found[1], range(len(batch)), found[0])
+            return
+        records = reading.read(batch, exact=self._exact) if len(batch) else []
+        self._guess.learn(records)
+        self.take(entry, arrival, records, range(len(batch)))
+
     def take(
-        self, entry: int, arrival: Arrival, records: list[dict[str, Any]], indexes: Sequence[int]
+        self,
+        entry: int,
+        arrival: Arrival,
+        records: list[Any],
+        indexes: Sequence[int],
+        shape: Shape | None = None,
     ) -> None:
-        """Some of an entry's records."""
+        """Some of an entry's records: dictionaries, or rows of a shape."""
+        if shape is not self._shape and self._waiting:
+            self._walk(self._waiting)
+            self._waiting = []
+        self._shape = shape
         batch = arrival.batch
         count = len(indexes)
         everything = count == len(records)
@@ -286,11 +313,35 @@ class _Slice:
             self._walk(self._waiting[:WALKED_TOGETHER])
             del self._waiting[:WALKED_TOGETHER]
 
-    def _walk(self, records: list[dict[str, Any]]) -> None:
+    def _plain_keys(self, keys: Sequence[str]) -> bool:
+        """Whether it makes no difference in which order a record has these keys."""
+        options = self._namer.options
+        if self._same.form == "transit" or options.collisions == "hash":
+            return False
+        if len(self._setting.typing.shapes) > 1:  # which of them holds is asked of a whole record
+            return False
+        folded = {self._namer.field(None, key, not self._same.keys).folded for key in keys}
+        return len(folded) == len(keys)
+
+    def _record(self, row: int) -> dict[str, Any]:
+        """A record as a dictionary."""
+        at = self._at(row)
+        if self._decoded[0] != at.entry:
+            batch = self._arrivals[at.entry].batch
+            self._decoded = at.entry, reading.read(batch, exact=self._exact)
+        return self._decoded[1][at.record]
+
+    def _walk(self, records: list[Any]) -> None:
         if self._too_wide:
             return
+        first = self._walked
+
+        def original(row: int) -> dict[str, Any]:
+            return self._record(first + row)
+
+        shape = self._shape
         try:
-            walk = Walk(self._setting, records).run()
+            walk = Walk(self._setting, records, shape, original if shape else None).run()
         except TooSparse:
             half = len(records) // 2
             self._walk(records[:half])
@@ -356,7 +407,7 @@ class _Slice:
             return None
         begins = At(group.entries[0], group.indexes[0])
         if keys and all(len(key.types) == 1 for key in group.keys):
-            group = without_losers(group, prepared.options, prepared.duplicates)
+            group = without_losers(group, prepared.options, prepared.duplicates, ordered=True)
         return begins, group
 
     def _at(self, row: int) -> At:
@@ -375,13 +426,13 @@ def _slices(prepared: Prepared, namer: Namer) -> list[_Slice]:
     segment = 0
     for entry, arrival in enumerate(prepared.arrivals):
         batch = arrival.batch
-        exact = batch.form == "schema" and compiled(batch.schema).exact
-        records = reading.read(batch, exact=exact) if len(batch) else []
         keys = tuple(sorted(set(batch.key_names)))
         if isinstance(batch.versions, int) and not batch.activations:
             same = _Same(segment, batch.versions, keys, batch.form, batch.schema)
-            slice_of(same).take(entry, arrival, records, range(len(records)))
+            slice_of(same).take_all(entry, arrival)
             continue
+        exact = _exact(batch.form, batch.schema)
+        records = reading.read(batch, exact=exact) if len(batch) else []
         versions = (
             [batch.versions] * len(records) if isinstance(batch.versions, int) else batch.versions
         )
@@ -399,10 +450,23 @@ def _slices(prepared: Prepared, namer: Namer) -> list[_Slice]:
     return list(slices.values())
 
 
-def without_losers(group: Group, options: Options, duplicates: dict[int, int]) -> Group:
-    """The rows that stay among those with one key; counts the others by entry."""
+def _exact(form: str, schema: bytes) -> bool:
+    return form == "schema" and compiled(schema).exact
+
+
+def without_losers(
+    group: Group, options: Options, duplicates: dict[int, int], *, ordered: bool = False
+) -> Group:
+    """The rows that stay among those with one key; counts the others by entry.
+
+    Args:
+        group: with a key.
+        options: of the table.
+        duplicates: counted further.
+        ordered: the rows stand in order of arrival.
+    """
     order = None
-    if any(map(int.__gt__, group.entries, group.entries[1:])):
+    if not ordered and any(map(int.__gt__, group.entries, group.entries[1:])):
         order = sorted(range(group.size), key=lambda r: (group.entries[r], group.indexes[r]))
     kept = winners(group.key_values(), group.sequences, options.sequence_tie, order)
     if kept is None:

@@ -7,7 +7,7 @@ from typing import Any
 from treadle.errors import TableStopped
 from treadle.tables import names
 from treadle.tables.columns import Allocation, Allocator, converted, widest
-from treadle.tables.frame import Frame, Path, concatenate
+from treadle.tables.frame import Frame, Path, concatenate, picker
 from treadle.tables.generated import generated_keys
 from treadle.tables.keys import GENERATED
 from treadle.tables.model import (
@@ -358,7 +358,7 @@ class Target:
                     columns[name] = list(map(column.__getitem__, at))
                 for key, column in zip(self.keys, key_columns, strict=True):
                     name = self._namer.source_key(key.name)[0]
-                    columns[name] = list(map(column.__getitem__, at))
+                    columns[name] = picker(at)(column)
                 for n, column in enumerate(frame.levels):
                     columns[names.level(n)] = column
             else:

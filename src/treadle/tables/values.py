@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from treadle.tables import decimals, instants
 from treadle.tables.model import ColumnType
+from treadle.tables.packed import Packed, packed_if_long
 from treadle.tables.profile import Profile
 
 Column = Sequence[Any]
@@ -44,6 +45,9 @@ class Sink(Protocol):
 
 def integers(column: Column, sink: Sink) -> Column:
     """Int -> BIGINT."""
+    quick = packed_if_long(column, ColumnType.BIGINT)
+    if isinstance(quick, Packed):
+        return quick
     if None in column:
         present = [value for value in column if value is not None]
         low, high = min(present), max(present)
@@ -99,7 +103,7 @@ def whole(column: Column, sink: Sink) -> Column:
 def doubles(column: Column, sink: Sink) -> Column:
     """Float -> DOUBLE. NaN has no place in a key, where equal keys must be one."""
     if sink.key is None:
-        return column
+        return packed_if_long(column, ColumnType.DOUBLE)
     out = list(column)
     for row, value in enumerate(column):
         if value is not None and math.isnan(value):
@@ -123,7 +127,7 @@ def to_doubles(column: Column, sink: Sink) -> Column:
 
     if type(next(value for value in column if value is not None)) is int and None not in column:
         try:
-            return list(map(float, column))
+            return packed_if_long(list(map(float, column)), ColumnType.DOUBLE)
         except OverflowError:
             pass
     return _each(column, convert)
@@ -132,14 +136,17 @@ def to_doubles(column: Column, sink: Sink) -> Column:
 def booleans(column: Column, sink: Sink) -> Column:
     """Bool -> BOOLEAN."""
     del sink
-    return column
+    return packed_if_long(column, ColumnType.BOOLEAN)
 
 
 def texts(column: Column, sink: Sink) -> Column:
     """Str -> TEXT, NUL characters treated as the option says; a key never holds one."""
+    quick = packed_if_long(column, ColumnType.TEXT)
+    if isinstance(quick, Packed) and not quick.holds_byte(b"\0"):
+        return quick
     joined = "".join(column) if None not in column else "".join(filter(None, column))
     if "\0" not in joined:
-        return column
+        return quick
     out = list(column)
     for row, value in enumerate(column):
         if value is None or "\0" not in value:

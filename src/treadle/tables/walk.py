@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from treadle.records.shaped import Shape as Shaped
 from treadle.tables import instants, names, values
 from treadle.tables.alternatives import choose
 from treadle.tables.frame import Frame, Path, join
@@ -103,7 +104,23 @@ class Walk:
         nul_removed: NUL characters removed.
     """
 
-    def __init__(self, setting: Setting, records: Sequence[dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        setting: Setting,
+        records: Sequence[Any],
+        shape: Shaped | None = None,
+        original: Callable[[int], dict[str, Any]] | None = None,
+    ) -> None:
+        """Nothing is looked at yet.
+
+        Args:
+            setting: what else to know.
+            records: dictionaries, or rows of a shape.
+            shape: of the records that are rows.
+            original: with a shape, gives the record of a row as a dictionary.
+        """
+        self._shape = shape
+        self._original = original or records.__getitem__
         self._setting = setting
         self._namer = setting.namer
         self._options = setting.options
@@ -131,7 +148,13 @@ class Walk:
             TooSparse: there are several records, to be walked in smaller numbers.
         """
         setting = self._setting
-        if self._records:
+        if self._shape is not None:
+            shapes = setting.typing.shapes
+            columns = self._shape.columns(self._records)
+            self._parts(
+                self._root, None, self._shape.keys, columns, shapes[0] if shapes else None, 0
+            )
+        elif self._records:
             self._object(self._root, None, self._records, setting.typing, 0)
         while self._tasks:
             self._column(*self._tasks.pop())
@@ -142,7 +165,7 @@ class Walk:
         # Columns are not walked in the order of each record's fields, so which of several reasons
         # comes first is found by walking the record alone.
         for row in self._several if len(self._records) > 1 else ():
-            self.bad[row] = _first_reason(setting, self._records[row])
+            self.bad[row] = _first_reason(setting, self._original(row))
         for frame in self.frames:
             for each in frame.fields.values():
                 each.rename()
@@ -203,7 +226,18 @@ class Walk:
     def _shaped(
         self, frame: Frame, prefix: str | None, column: Column, shape: Shape | None, depth: int
     ) -> None:
-        keys, columns = _transposed(column)
+        self._parts(frame, prefix, *_transposed(column), shape, depth)
+
+    def _parts(
+        self,
+        frame: Frame,
+        prefix: str | None,
+        keys: Sequence[str],
+        columns: Sequence[Column],
+        shape: Shape | None,
+        depth: int,
+    ) -> None:
+        """The fields of objects, to be walked."""
         keyless = not frame.path and not self._setting.keys
         parts = [self._namer.field(prefix, key, keyless) for key in keys]
         top = not frame.path and prefix is None
@@ -319,7 +353,7 @@ class Walk:
         if kind is float:
             return self._numbers(column, typing.number, values.doubles)
         if kind is bool:
-            return {ColumnType.BOOLEAN: column}
+            return {ColumnType.BOOLEAN: values.booleans(column, self)}
         if kind is Decimal:
             return self._numbers(column, typing.decimal, values.to_doubles)
         if issubclass(kind, Decimal):  # a number too large for a double

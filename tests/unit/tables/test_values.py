@@ -5,7 +5,7 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from treadle.errors import Defect
@@ -79,6 +79,21 @@ def test_a_column_at_once_is_as_one_by_one(moments: list[datetime | None]) -> No
     column = instants.parse_column(texts)
     assert column == [None if text is None else instants.parse(text) for text in texts]
     assert column == [None if m is None else instants.from_datetime(m) for m in moments]
+
+
+FORMS = st.from_regex(
+    r"\A(0000|0001|2024|9999|\+2024)-(01|02|2)-(29|31|9)[Tt _](09|24|9)(:?00(:?(59|60|5)"
+    r"([.,]\d{0,7})?)?)?(Z|z| Z|[+-]01:?(00)?|\[UTC\])?\Z"
+)
+
+
+@given(FORMS | st.text("0123456789-:.TZ+ ", min_size=19, max_size=28))
+@settings(max_examples=2_000)
+def test_what_a_column_takes_is_a_date_time_of_ours(text: str) -> None:
+    column = instants.parse_column([text, None, "2024-01-01T00:00:00Z"])
+    if column is not None:
+        assert column == [instants.parse(text), None, 1_704_067_200_000_000]
+        assert column[0] is not None
 
 
 @given(st.integers(POSTGRES.timestamp_min_us, POSTGRES.timestamp_max_us))

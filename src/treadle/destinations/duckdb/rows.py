@@ -13,9 +13,10 @@ import pyarrow as pa
 from treadle.destinations.duckdb.quoting import Quoted, name, names, same
 from treadle.destinations.layout import PRIVATE_SCHEMA, TOMBSTONES
 from treadle.tables.model import ColumnType, Relation, Rows
+from treadle.tables.packed import Packed
 from treadle.tables.profiles import DUCKDB
 
-_ARROW: Final = {
+_ARROW: Final[dict[ColumnType, Any]] = {
     ColumnType.BIGINT: pa.int64(),
     ColumnType.BOOLEAN: pa.bool_(),
     ColumnType.DECIMAL: pa.decimal128(38, 9),
@@ -127,7 +128,7 @@ class Stage:
         for column in rows.relation.columns:
             if column.name in rows.columns:
                 self.columns[column.name] = f"c{len(arrays)}"
-                arrays.append(pa.array(rows.columns[column.name], _ARROW[column.type]))
+                arrays.append(_array(rows.columns[column.name], _ARROW[column.type]))
         titles = list(self.columns.values())
         if len(rows.entries) == len(rows):
             titles.append(_ENTRY)
@@ -142,3 +143,10 @@ class Stage:
     def matches(self, alias: str, pairs: Sequence[tuple[str, str]]) -> Quoted:
         """Condition: for every (column, other), stage `s`'s column equals `alias`'s other."""
         return same("s", alias, [(self.columns[column], other) for column, other in pairs])
+
+
+def _array(column: Sequence[Any], type_: Any) -> Any:
+    if isinstance(column, Packed):
+        # In one piece: DuckDB reads Arrow in pieces of any size, and small ones cost it as much.
+        return column.array.combine_chunks().cast(type_)
+    return pa.array(column, type_)
