@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 
 from treadle.destinations.layout import given_and_missing
+from treadle.destinations.postgres import binary
 from treadle.tables.model import Column, ColumnType, Rows
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -81,7 +82,7 @@ class Stage:
 
 def stage_rows(connection: Connection, rows: Rows, name: str) -> Stage:
     """Copy rows into a new temporary table that goes with the transaction."""
-    given, _ = given_and_missing(rows)
+    given = _given(rows)
     entries = len(rows.entries) == len(rows)
     stage = Stage(
         sql.Identifier("pg_temp", name),
@@ -92,7 +93,7 @@ def stage_rows(connection: Connection, rows: Rows, name: str) -> Stage:
         sql.SQL("{} {}").format(stage.columns[column.name], STORED[column.type]) for column in given
     ]
     if entries:
-        described.append(sql.SQL("entry bigint"))
+        described.insert(0, sql.SQL("entry bigint"))
     connection.execute(
         sql.SQL("CREATE TEMPORARY TABLE {} ({}) ON COMMIT DROP").format(
             stage.name, sql.SQL(", ").join(described)
@@ -110,7 +111,7 @@ def stage_rows(connection: Connection, rows: Rows, name: str) -> Stage:
 
 def copy_into(connection: Connection, target: sql.Identifier, rows: Rows) -> int:
     """Copy rows into a relation; returns how many there were."""
-    given, _ = given_and_missing(rows)
+    given = _given(rows)
     return _copy(
         connection,
         sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
@@ -122,6 +123,12 @@ def copy_into(connection: Connection, target: sql.Identifier, rows: Rows) -> int
     )
 
 
+def _given(rows: Rows) -> list[Column]:
+    """The columns that rows have values for, in the order in which they are sent."""
+    given, _ = given_and_missing(rows)
+    return [given[at] for at in binary.field_order([column.type for column in given])]
+
+
 def _copy(
     connection: Connection,
     statement: sql.Composed,
@@ -129,17 +136,20 @@ def _copy(
     rows: Rows,
     entries: Sequence[int],
 ) -> int:
-    values = [_wire_values(column.type, rows.columns[column.name]) for column in columns]
-    types = [_COPIED_AS[column.type] for column in columns]
+    sent = [(column.type, rows.columns[column.name]) for column in columns]
     if entries:
-        values.append(entries)
-        types.append("int8")
+        sent.insert(0, (ColumnType.BIGINT, entries))
     cursor = connection.cursor()
+    stream = binary.encoded(sent)
     with cursor.copy(statement) as copy:
-        copy.set_types(types)
-        write = copy.write_row
-        for row in zip(*values, strict=True):
-            write(row)
+        if stream is not None:
+            for piece in stream:
+                copy.write(piece)
+        else:
+            copy.set_types([_COPIED_AS[type_] for type_, _ in sent])
+            write = copy.write_row
+            for row in zip(*(_wire_values(*each) for each in sent), strict=True):
+                write(row)
     return cursor.rowcount
 
 
