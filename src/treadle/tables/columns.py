@@ -235,7 +235,12 @@ def widest(types: Sequence[ColumnType]) -> ColumnType:
 
 
 def converted(column: Sequence[Any], old: ColumnType, new: ColumnType) -> Sequence[Any]:
-    """A column's values as those of a wider type."""
+    """A column's values as those of a wider type.
+
+    A number without a fraction is spelled in digits as text, whether it was a bigint, a double or
+    a decimal: what a column was before it became text does not show. Destinations spell the values
+    that are in a column already in the same way.
+    """
     if old is new:
         return column
     if new is ColumnType.DOUBLE:
@@ -247,5 +252,16 @@ def converted(column: Sequence[Any], old: ColumnType, new: ColumnType) -> Sequen
     if old is ColumnType.TIMESTAMP:
         return [None if v is None else instants.text(v) for v in column]
     if old is ColumnType.DECIMAL:
-        return [None if v is None else format(v, "f") for v in column]
+        return [None if v is None else _decimal_text(v) for v in column]
+    if old is ColumnType.DOUBLE:
+        return [None if v is None else _double_text(v) for v in column]
     return [None if v is None else str(v) for v in column]
+
+
+def _decimal_text(value: Decimal) -> str:
+    text = format(value, "f")
+    return (text.rstrip("0").rstrip(".") if "." in text else text) if value else "0"
+
+
+def _double_text(value: float) -> str:
+    return str(int(value)) if abs(value) < 1e16 and value.is_integer() else repr(value)

@@ -1,5 +1,9 @@
 """Schema changes, stages and their activation (loading.md 4, 5, 9)."""
 
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
 import pytest
 from tests.integration.destinations.builders import (
     BIGINT,
@@ -16,6 +20,8 @@ from tests.integration.destinations.builders import (
 )
 
 from treadle.destinations.protocol import Destination, Session
+from treadle.tables import instants
+from treadle.tables.columns import converted
 from treadle.tables.model import (
     AddColumn,
     ChangeKey,
@@ -122,25 +128,72 @@ def test_a_split_renames_then_adds_then_writes(loads: Loads) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "value", "expected"),
-    [
-        (BIGINT, ColumnType.DOUBLE, 5, 5.0),
-        (BIGINT, TEXT, 5, "5"),
-        (ColumnType.BOOLEAN, TEXT, True, "true"),
-    ],
-)
-def test_a_column_is_widened_in_place(
-    loads: Loads, old: ColumnType, new: ColumnType, value: object, expected: object
+JULY = datetime(2024, 7, 1, 12, 30, tzinfo=UTC)
+WIDENED: list[tuple[ColumnType, ColumnType, list[Any]]] = [
+    (BIGINT, ColumnType.DOUBLE, [5, -(2**53)]),
+    (BIGINT, ColumnType.DECIMAL, [5, -(2**63)]),
+    (BIGINT, TEXT, [5, -(2**63)]),
+    (ColumnType.BOOLEAN, TEXT, [True, False]),
+    (ColumnType.DOUBLE, TEXT, [15.0, -0.0, 0.1, -2.5, 1e-7, 2.0**53, 1e22, 5e-324, 1.5e300]),
+    (
+        ColumnType.DECIMAL,
+        TEXT,
+        [Decimal("0.10"), Decimal(100), Decimal("-0.000000001"), Decimal(0)],
+    ),
+    (
+        ColumnType.TIMESTAMP,
+        TEXT,
+        [
+            instants.from_datetime(moment)
+            for moment in (
+                JULY,
+                JULY.replace(microsecond=500_000),
+                JULY.replace(microsecond=1),
+                datetime(1, 1, 1, tzinfo=UTC),
+                datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+            )
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "values"), WIDENED)
+def test_a_widened_column_holds_what_a_later_value_would_be(
+    loads: Loads, old: ColumnType, new: ColumnType, values: list[Any]
 ) -> None:
+    """What is in the column is spelled like what comes after it was widened."""
     narrow = relation("orders", {"id": BIGINT, "v": old})
     wide = relation("orders", {"id": BIGINT, "v": new})
     columns = ("id", "_sdc_sequence", "v")
-    loads.load(table(narrow), upsert([(1, 1, value)], columns, narrow),
-               changes=[CreateRelation(narrow)])  # fmt: skip
-    loads.load(table(wide), upsert([(2, 1, None)], columns, wide),
-               changes=[WidenColumn("orders", column("v", new), old)])  # fmt: skip
-    assert loads.read("SELECT v FROM web.orders ORDER BY id") == [(expected,), (None,)]
+    loads.load(
+        table(narrow),
+        upsert([(n, 1, value) for n, value in enumerate(values)], columns, narrow),
+        changes=[CreateRelation(narrow)],
+    )
+    later = converted(values, old, new)
+    loads.load(
+        table(wide),
+        upsert([(100 + n, 1, value) for n, value in enumerate(later)], columns, wide),
+        changes=[WidenColumn("orders", column("v", new), old)],
+    )
+    before = loads.read("SELECT v FROM web.orders WHERE id < 100 ORDER BY id")
+    assert before == loads.read("SELECT v FROM web.orders WHERE id >= 100 ORDER BY id")
+    assert len(before) == len(values)
+
+
+@pytest.mark.parametrize(
+    ("old", "value", "expected"),
+    [
+        (BIGINT, 5, "5"),
+        (ColumnType.BOOLEAN, True, "true"),
+        (ColumnType.DOUBLE, 15.0, "15"),
+        (ColumnType.DOUBLE, 0.1, "0.1"),
+        (ColumnType.DECIMAL, Decimal("0.10"), "0.1"),
+        (ColumnType.TIMESTAMP, instants.from_datetime(JULY), "2024-07-01T12:30:00Z"),
+    ],
+)
+def test_a_value_of_each_type_as_text(old: ColumnType, value: object, expected: str) -> None:
+    assert converted([value, None], old, TEXT) == [expected, None]
 
 
 def test_changes_work_below_a_view_and_beside_an_index(loads: Loads) -> None:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, LiteralString
 
 from treadle.destinations.duckdb.quoting import (
     STORED,
@@ -20,6 +20,7 @@ from treadle.destinations.layout import PRIVATE_SCHEMA, tombstones_name
 from treadle.tables.model import (
     AddColumn,
     ChangeKey,
+    Column,
     ColumnType,
     CopyStage,
     CreateRelation,
@@ -38,6 +39,30 @@ _SPELLED: Final = {
     for type_, stored in STORED.items()
 }
 """Types as DuckDB itself writes them."""
+
+
+_AS_TEXT: Final[dict[ColumnType, LiteralString]] = {
+    ColumnType.DECIMAL: "regexp_replace({name}::VARCHAR, '\\.?0+$', '')",
+    ColumnType.DOUBLE: (
+        "CASE WHEN {name} = trunc({name}) AND abs({name}) < 1e16"
+        " THEN {name}::BIGINT::VARCHAR ELSE {name}::VARCHAR END"
+    ),
+    # The session's time zone is UTC.
+    ColumnType.TIMESTAMP: (
+        "CASE WHEN {name} >= '0001-01-01 00:00:00Z'::TIMESTAMPTZ"
+        " AND {name} < '10000-01-01 00:00:00Z'::TIMESTAMPTZ"
+        " THEN regexp_replace(strftime({name}::TIMESTAMP, '%Y-%m-%dT%H:%M:%S.%f'),"
+        " '\\.?0+$', '') || 'Z' ELSE {name}::VARCHAR END"
+    ),
+}
+"""How a value is spelled when its column becomes text: as `tables.columns.converted` spells it."""
+
+
+def _widened(column: Column, old: ColumnType) -> Quoted:
+    """A column's values as those of its wider type."""
+    if column.type is ColumnType.TEXT and old in _AS_TEXT:
+        return compose(_AS_TEXT[old], name=name(column.name))
+    return compose("{name}::{type}", name=name(column.name), type=STORED[column.type])
 
 
 def apply_changes(database: Database, plan: LoadPlan) -> None:
@@ -121,12 +146,13 @@ class _Statements:
                     old=name(old),
                     new=name(new),
                 )
-            case WidenColumn(relation_name, column, _, private):
+            case WidenColumn(relation_name, column, old, private):
                 yield compose(
-                    "ALTER TABLE {target} ALTER COLUMN {name} TYPE {type}",
+                    "ALTER TABLE {target} ALTER COLUMN {name} TYPE {type} USING {value}",
                     target=self._place(relation_name, private),
                     name=name(column.name),
                     type=STORED[column.type],
+                    value=_widened(column, old),
                 )
             case ChangeKey(relation_name, _, key_names):
                 yield from self._change_key(relation_name, key_names)
@@ -155,7 +181,10 @@ class _Statements:
                 yield from self._forget_tombstones(PRIVATE_SCHEMA, relation_name)
 
     def _change_key(self, relation: str, key: tuple[str, ...]) -> Iterator[Quoted]:
-        """Make an empty table anew: DuckDB can add a primary key but not drop one."""
+        """Make a table anew, its rows copied: DuckDB can add a primary key but not drop one.
+
+        Views find a table by its name, so they see the new one.
+        """
         target = self._place(relation)
         columns = self._database.rows(
             Quoted(

@@ -5,6 +5,7 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
+from typing import Final
 
 from psycopg import sql
 
@@ -18,6 +19,8 @@ from treadle.destinations.postgres.rows import STORED, Connection, definitions, 
 from treadle.tables.model import (
     AddColumn,
     ChangeKey,
+    Column,
+    ColumnType,
     CopyStage,
     CreateRelation,
     DropStage,
@@ -67,6 +70,27 @@ def create_tombstones(plan: LoadPlan, write: TableWrite) -> sql.Composed:
         ),
         identifiers(root.key),
     )
+
+
+_AS_TEXT: Final = {
+    ColumnType.DECIMAL: sql.SQL("trim_scale({0})::text"),
+    ColumnType.DOUBLE: sql.SQL(
+        "CASE WHEN {0} = trunc({0}) AND abs({0}) < 1e16 THEN {0}::bigint::text ELSE {0}::text END"
+    ),
+    ColumnType.TIMESTAMP: sql.SQL(
+        "CASE WHEN {0} >= '0001-01-01 00:00:00Z' AND {0} < '10000-01-01 00:00:00Z'"
+        " THEN regexp_replace(to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US'),"
+        " '\\.?0+$', '') || 'Z' ELSE {0}::text END"
+    ),
+}
+"""How a value is spelled when its column becomes text: as `tables.columns.converted` spells it."""
+
+
+def _widened(column: Column, old: ColumnType) -> sql.Composed:
+    """A column's values as those of its wider type."""
+    if column.type is ColumnType.TEXT and old in _AS_TEXT:
+        return _AS_TEXT[old].format(sql.Identifier(column.name))
+    return sql.SQL("{}::{}").format(sql.Identifier(column.name), STORED[column.type])
 
 
 def _grouped(changes: Iterable[SchemaChange]) -> Iterable[SchemaChange | list[AddColumn]]:
@@ -125,13 +149,12 @@ class _Statements:
                 yield sql.SQL("ALTER TABLE {} RENAME COLUMN {} TO {}").format(
                     self._place(relation_name, private), sql.Identifier(old), sql.Identifier(new)
                 )
-            case WidenColumn(relation_name, column, _, private):
-                yield sql.SQL(
-                    "ALTER TABLE {} ALTER COLUMN {name} TYPE {type} USING {name}::{type}"
-                ).format(
+            case WidenColumn(relation_name, column, old, private):
+                yield sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE {type} USING {value}").format(
                     self._place(relation_name, private),
-                    name=sql.Identifier(column.name),
+                    sql.Identifier(column.name),
                     type=STORED[column.type],
+                    value=_widened(column, old),
                 )
             case ChangeKey(relation_name, old_key, key):
                 yield from self._change_key(relation_name, old_key, key)
