@@ -166,9 +166,9 @@ class Walk:
         # comes first is found by walking the record alone.
         for row in self._several if len(self._records) > 1 else ():
             self.bad[row] = _first_reason(setting, self._original(row))
+        # A value that became NULL (on_bad_value), or moved (collisions), makes no column.
         for frame in self.frames:
-            for each in frame.fields.values():
-                each.rename()
+            frame.settle()
         return self
 
     # --- what converters report (values.Sink) ---

@@ -543,6 +543,22 @@ def test_null_field(profile: Profile) -> None:
 
 
 @PROFILES
+@PROFILES
+def test_a_field_that_became_null_makes_no_column(profile: Profile) -> None:
+    executor = Executor(profile)
+    options = Options(on_bad_value="null_field")
+    send(
+        executor,
+        (1, {"id": 1, "v": 2**63, "w": 1}),
+        (1, {"id": 2, "w": 2, "l": [1, {"k": 2**63}]}),
+        options=options,
+    )
+    send(executor, (1, {"id": 3, "w": "x", "o": {"v": -(2**70)}}), options=options)
+    assert not {"v", "o__v", "v__bi"} & set(executor.live["t"].columns)
+    assert "k" not in executor.live["t__l"].columns
+    assert len(executor.live["t__l"].rows) == 2
+
+
 @pytest.mark.parametrize(("choice", "text"), [("replace", "a�b"), ("reject", None)])
 def test_nul_characters(profile: Profile, choice: Any, text: str | None) -> None:
     executor = Executor(profile)
@@ -570,6 +586,15 @@ def test_collisions_may_be_hashed() -> None:
 
 
 @PROFILES
+def test_a_hashed_collision_does_not_split_the_first_field() -> None:
+    executor = Executor(POSTGRES)
+    send(executor, (1, {"id": 1, "e-mail": 1, "email": "b"}), options=Options(collisions="hash"))
+    assert {name: type_ for name, type_ in executor.live["t"].columns.items() if "em" in name} == {
+        "email": ColumnType.BIGINT,
+        next(n for n in executor.live["t"].columns if n.startswith("email_")): ColumnType.TEXT,
+    }
+
+
 def test_contracts_that_freeze(profile: Profile) -> None:
     executor = Executor(profile)
     frozen = Options(contract_tables="freeze", contract_columns="freeze", contract_types="freeze")
