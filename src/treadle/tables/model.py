@@ -162,8 +162,7 @@ class ChangeKey:
     """Replace a primary key: of an empty table by another (a new version with other keys, 9.3).
 
     An empty `key` takes the constraint away and leaves the rows: a table, or a subtable of one, is
-    only appended to from then on (5.2, 5.4); only planned for profiles with `dropped_key: append`.
-    Columns that leave the key become nullable.
+    only appended to from then on (5.2, 5.4). Columns that leave the key become nullable.
     """
 
     relation: str

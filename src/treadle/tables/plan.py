@@ -230,7 +230,8 @@ class _Planner:
         profile = self._profile
         if live.root is not None and not what.swapped:
             differs = not keys_.same_names(live.keys, what.live, profile)
-            if not (differs and self._options.key_change == "append" and self._may_append(live)):
+            appended = self._options.key_change == "append" and live.keys != keys_.GENERATED
+            if not (differs and appended):
                 keys_.check(live.keys, what.live, profile)
             return live.keys
         if stage is not None:
@@ -255,11 +256,6 @@ class _Planner:
                 raise TableStopped(keys_.KEY_TYPE_DIFFERS)
         return keys
 
-    def _may_append(self, live: Live) -> bool:
-        return live.keys != keys_.GENERATED and (
-            self._profile.dropped_key == "append" or not live.constrained
-        )
-
     def _constraint(
         self, live: Live, what: Fate, keys: tuple[Column, ...], keyless: bool
     ) -> tuple[bool, tuple[str, ...]]:
@@ -272,7 +268,7 @@ class _Planner:
         if not live.root.key or not live.constrained:
             return True, live.root.key
         differs = not what.swapped and not keys_.same_names(keys, what.live, self._profile)
-        if (self._appending or differs) and self._profile.dropped_key == "append":
+        if self._appending or differs:
             return True, ()
         return False, live.root.key
 

@@ -319,6 +319,29 @@ def test_a_key_may_go_and_come(session: Session, loads: Loads) -> None:
     assert session.state("web", "orders").physical["orders"].key == {"id"}
 
 
+def test_the_rows_stay_when_the_key_goes(session: Session, loads: Loads) -> None:
+    loads.load(table(ORDERS), upsert([(1, 1, "x"), (2, 1, "y")]), changes=[CreateRelation(ORDERS)])
+    loads.read("ALTER TABLE web.orders ADD COLUMN note VARCHAR DEFAULT 'none'")
+    loads.read("CREATE INDEX by_note ON web.orders (note)")
+    loads.read("CREATE VIEW web.seen AS SELECT id, a, note FROM web.orders")
+    unkeyed = relation("orders", {"id": BIGINT, "a": TEXT, "b": TEXT}, key=())
+    added = rows(
+        unkeyed, ("id", "a", "b", "_sdc_sequence"), [(1, "z", "w", 2), (None, "v", "w", 2)]
+    )
+    loads.load(
+        table(unkeyed, append=True),
+        TableWrite(False, "append", added),
+        changes=[AddColumn("orders", column("b")), ChangeKey("orders", ("id",), ())],
+    )
+    assert session.state("web", "orders").physical["orders"].key == frozenset()
+    assert loads.read("SELECT id, a, note FROM web.seen ORDER BY a") == [
+        (None, "v", "none"),
+        (1, "x", "none"),
+        (2, "y", "none"),
+        (1, "z", "none"),
+    ]
+
+
 def test_what_a_version_deleted_stays_deleted_when_it_is_activated(loads: Loads) -> None:
     _staged(loads)
     stage = Stage(200, ORDERS.columns[4:5], (STAGED, STAGED_ITEMS), 0)

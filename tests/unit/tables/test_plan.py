@@ -256,8 +256,9 @@ def test_a_key_without_a_single_value_rejects_its_record(profile: Profile, value
     assert rows(executor, "id") == [(2,)]
 
 
-def test_key_change_append() -> None:
-    executor = Executor(POSTGRES)
+@PROFILES
+def test_key_change_append(profile: Profile) -> None:
+    executor = Executor(profile)
     options = Options(key_change="append")
     send(executor, (1, {"id": 1, "l": [1]}))
     send(executor, (2, {"email": "a", "l": [2]}), keys=["email"], options=options)
@@ -543,7 +544,6 @@ def test_null_field(profile: Profile) -> None:
 
 
 @PROFILES
-@PROFILES
 def test_a_field_that_became_null_makes_no_column(profile: Profile) -> None:
     executor = Executor(profile)
     options = Options(on_bad_value="null_field")
@@ -559,6 +559,7 @@ def test_a_field_that_became_null_makes_no_column(profile: Profile) -> None:
     assert len(executor.live["t__l"].rows) == 2
 
 
+@PROFILES
 @pytest.mark.parametrize(("choice", "text"), [("replace", "a�b"), ("reject", None)])
 def test_nul_characters(profile: Profile, choice: Any, text: str | None) -> None:
     executor = Executor(profile)
@@ -585,7 +586,6 @@ def test_collisions_may_be_hashed() -> None:
     assert executor.rejected == []
 
 
-@PROFILES
 def test_a_hashed_collision_does_not_split_the_first_field() -> None:
     executor = Executor(POSTGRES)
     send(executor, (1, {"id": 1, "e-mail": 1, "email": "b"}), options=Options(collisions="hash"))
@@ -595,6 +595,7 @@ def test_a_hashed_collision_does_not_split_the_first_field() -> None:
     }
 
 
+@PROFILES
 def test_contracts_that_freeze(profile: Profile) -> None:
     executor = Executor(profile)
     frozen = Options(contract_tables="freeze", contract_columns="freeze", contract_types="freeze")
@@ -641,7 +642,8 @@ def test_append_to_a_table_born_to_be_upserted(profile: Profile) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 1, "l": [1]}))
     send(executor, (2, {"id": 1, "l": [2]}), options=Options(loading_behavior="append"))
-    assert len(executor.live["t"].rows) == (2 if profile is POSTGRES else 1)
+    assert len(executor.live["t"].rows) == len(executor.live["t__l"].rows) == 2
+    assert executor.live["t"].key == executor.live["t__l"].key == ()
 
 
 # --- reports --------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from treadle.destinations.duckdb.quoting import (
     names,
 )
 from treadle.destinations.duckdb.rows import Database
-from treadle.destinations.layout import PRIVATE_SCHEMA, tombstones_name
+from treadle.destinations.layout import PRIVATE_SCHEMA, digest, tombstones_name
 from treadle.tables.model import (
     AddColumn,
     ChangeKey,
@@ -186,6 +186,7 @@ class _Statements:
         Views find a table by its name, so they see the new one.
         """
         target = self._place(relation)
+        rebuilt = f"_treadle_{digest(relation)[:16]}"
         columns = self._database.rows(
             Quoted(
                 "SELECT column_name, data_type, column_default FROM duckdb_columns()"
@@ -222,9 +223,22 @@ class _Statements:
         ]
         if key:
             parts.append(compose("PRIMARY KEY ({key})", key=names(key)))
+        yield compose(
+            "CREATE TABLE {rebuilt} ({columns})",
+            rebuilt=self._place(rebuilt),
+            columns=joined(", ", parts),
+        )
+        yield compose(
+            "INSERT INTO {rebuilt} ({columns}) SELECT {columns} FROM {target}",
+            rebuilt=self._place(rebuilt),
+            columns=names(described),
+            target=target,
+        )
         yield compose("DROP TABLE {target}", target=target)
         yield compose(
-            "CREATE TABLE {target} ({columns})", target=target, columns=joined(", ", parts)
+            "ALTER TABLE {rebuilt} RENAME TO {name}",
+            rebuilt=self._place(rebuilt),
+            name=name(relation),
         )
         for (index,) in indexes:
             yield Quoted(index)
