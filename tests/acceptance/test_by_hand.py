@@ -17,7 +17,7 @@ from psycopg import sql
 from tests.servers.postgres import PostgresServer
 from tests.servers.treadle import Client, TreadleServer, eventually
 
-SECONDS = 60.0
+SECONDS = 240.0
 """How long loading may take to go on: pauses between tries grow."""
 
 
@@ -163,7 +163,9 @@ def test_a_dropped_split_column_stops_the_table_until_it_is_put_back(
     server: TreadleServer,
 ) -> None:
     with traffic(server, lambda n: {"id": n, "v": n if n % 2 else str(n)}).flowing() as flow:
-        eventually(lambda: loaded(server) and len(ids(server, "WHERE v__st IS NOT NULL")) > 0)
+        eventually(
+            lambda: loaded(server) and len(ids(server, "WHERE v__st IS NOT NULL")) > 0, SECONDS
+        )
         by_hand(server, "ALTER TABLE web.t DROP COLUMN v__st")
         eventually(lambda: '"v__st"' in failed(server).replace("\\", ""), SECONDS)
         flow.more()

@@ -1,28 +1,26 @@
 """PostgreSQL as an ordinary user has it: a superuser's rights cannot be revoked."""
 
-import secrets
 from collections.abc import Iterator
 
 import pytest
-from psycopg import sql
 from tests.servers.postgres import PostgresServer
+from tests.servers.role import ordinary_user
 
 
 @pytest.fixture(scope="session")
 def postgres_user_database(postgres_server: PostgresServer) -> Iterator[str]:
     """The URL of an empty database for a role that may create schemas in it, no more."""
-    admin = postgres_server.create_database()
-    database = admin.rsplit("/", 1)[1]
-    role, password = f"loader_{secrets.token_hex(4)}", secrets.token_hex(8)
-    postgres_server.execute(
-        sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(
-            sql.Identifier(role), sql.Literal(password)
-        )
-    )
-    postgres_server.execute(
-        sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(
-            sql.Identifier(database), sql.Identifier(role)
-        )
-    )
-    yield f"postgresql://{role}:{password}@127.0.0.1:{postgres_server.port}/{database}"
-    postgres_server.drop_database(admin)
+    yield from _database_of_a_user(postgres_server)
+
+
+@pytest.fixture(scope="session")
+def system_postgres_user_database(system_postgres_server: PostgresServer) -> Iterator[str]:
+    """The same on the system's own PostgreSQL, where one is installed."""
+    yield from _database_of_a_user(system_postgres_server)
+
+
+def _database_of_a_user(server: PostgresServer) -> Iterator[str]:
+    admin = server.create_database()
+    with ordinary_user(admin) as url:
+        yield url
+    server.drop_database(admin)

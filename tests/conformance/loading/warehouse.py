@@ -1,5 +1,6 @@
 """Looks into a destination with its own driver, not with treadle's code."""
 
+import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -122,10 +123,24 @@ class Postgres:
         )
 
 
-def _rows(result: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:
+DROP_COLUMN = re.compile(r'ALTER TABLE (\w+|".+") DROP COLUMN (\w+|".+");?', re.IGNORECASE)
+
+ENGINE = {"text": "VARCHAR", "decimal": "DECIMAL(38,9)"}
+"""Logical types that are no names of types in DuckDB."""
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _plain_name(written: str) -> str:
+    return written[1:-1].replace('""', '"') if written.startswith('"') else written
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, statement: str) -> list[tuple[Any, ...]]:
     """By way of Arrow, whose timestamps need no further library in Python."""
-    table = result.to_arrow_table()
-    columns = [] if table is None else table.columns
+    relation = connection.sql(statement)
+    columns = [] if relation is None else relation.to_arrow_table().columns
     return [tuple(map(plain, row)) for row in zip(*(c.to_pylist() for c in columns), strict=True)]
 
 
@@ -145,18 +160,47 @@ class DuckDB:
             connection.execute("SET TimeZone = 'UTC'")
             known = connection.execute(
                 "SELECT 1 FROM information_schema.schemata WHERE schema_name = ?", [self._schema]
-            ).fetchone()
+            ).fetchall()
             if known:
                 connection.execute(f"SET schema = '{self._schema}'")
             yield connection
 
     def run(self, statement: str) -> None:
         with self._connection() as connection:
-            connection.execute(statement)
+            try:
+                connection.execute(statement)
+            except duckdb.Error:
+                found = DROP_COLUMN.fullmatch(statement)
+                if found is None:
+                    raise
+                self._rebuild(connection, *map(_plain_name, found.groups()))
+
+    def _rebuild(self, connection: duckdb.DuckDBPyConnection, table: str, column: str) -> None:
+        """Drop a column as a user has to.
+
+        DuckDB refuses ALTER TABLE ... DROP COLUMN for a column of the primary key, and for one
+        before it ("an index depends on a column after it").
+        """
+        found = self._table(connection, table)
+        declared = ", ".join(
+            f"{_quoted(name)} {'TIMESTAMPTZ' if kind == 'timestamp' else ENGINE.get(kind, kind)}"
+            for name, kind in found.columns
+            if name != column
+        )
+        key = ", ".join(map(_quoted, sorted(found.key)))
+        connection.execute(
+            f"CREATE TABLE rebuilt ({declared}"
+            + (f", PRIMARY KEY ({key}))" if key and column not in found.key else ")")
+        )
+        connection.execute(
+            f"INSERT INTO rebuilt SELECT * EXCLUDE ({_quoted(column)}) FROM {_quoted(table)}"
+        )
+        connection.execute(f"DROP TABLE {_quoted(table)}")
+        connection.execute(f"ALTER TABLE rebuilt RENAME TO {_quoted(table)}")
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         with self._connection() as connection:
-            return _rows(connection.execute(statement))
+            return _rows(connection, statement)
 
     def tables(self) -> dict[str, Found]:
         with self._connection() as connection:
@@ -176,8 +220,7 @@ class DuckDB:
             "WHERE schema_name = ? AND table_name = ? AND constraint_type = 'PRIMARY KEY'",
             [self._schema, name],
         ).fetchall()
-        quoted = '"' + name.replace('"', '""') + '"'
-        rows = _rows(connection.execute(f"SELECT * FROM {quoted}"))
+        rows = _rows(connection, f"SELECT * FROM {_quoted(name)}")
         return Found(
             [(column, LOGICAL.get(kind.lower(), kind)) for column, kind in columns],
             frozenset(column for (column,) in key),
