@@ -34,7 +34,7 @@ def parse(body: bytes) -> list[Record]:
     Raises:
         Refused: 400, the body is not JSON, or something else than objects, or more than 20,000.
     """
-    text = body.removeprefix(json.BOM)
+    text = json.unmarked(body)
     if not text.strip():
         json.malformed("the body is empty")
     try:

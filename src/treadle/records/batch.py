@@ -103,7 +103,7 @@ def _usual_message(message: _Message) -> bool:
 
 def decode_generally(body: bytes) -> Envelope:
     """What `decode` does, without the typed look that is quicker for bodies in order."""
-    body = body.removeprefix(json.BOM)
+    body = json.unmarked(body)
     value = json.decode(body)
     if json.body_too_deep(body):
         json.malformed(RecursionError())

@@ -118,6 +118,21 @@ def decode(text: bytes, *, exact: bool = False, kind: str = "json") -> Any:
         malformed(error, kind=kind)
 
 
+def unmarked(body: bytes) -> bytes:
+    """A body without a byte order mark, for those who go on to look for places in it.
+
+    `repair` takes a mark away, too: of two, one would be taken here and one there, and what was
+    found at a place of the repaired text would stand at another place of the body.
+
+    Raises:
+        Refused: 400, a second mark, which is no JSON.
+    """
+    text = body.removeprefix(BOM)
+    if text.startswith(BOM):
+        malformed("a second byte order mark")
+    return text
+
+
 # A pair is one match, so that what else matches a surrogate is unpaired; an escaped backslash is
 # one match, so that what follows it is no escape.
 _ESCAPES = re.compile(

@@ -126,7 +126,7 @@ def decode(body: bytes, *, transit: bool) -> Push:
     if upserts is not None and not _suspicious(body, upserts):
         _check_count(upserts)
         return Push(body=body, upserts=upserts)
-    body = body.removeprefix(json.BOM)
+    body = json.unmarked(body)
     _check_count(_parse(body))
     return Push(body=body, upserts=upserts)
 

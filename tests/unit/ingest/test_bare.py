@@ -15,9 +15,21 @@ from treadle.ingest.plain import judge as judge_plain
 from treadle.ingest.repeat import Turns
 from treadle.ingest.webhook import Hook, hook_of
 from treadle.ingest.webhook import judge as judge_hook
+from treadle.records.json import BOM
 from treadle.records.limits import BODY_BYTES
 from treadle.records.reading import read
 from treadle.web import BODY_LIMIT
+
+VALID = b'{"id":1}'
+
+
+def test_one_byte_order_mark_is_skipped_and_no_more() -> None:
+    [record] = parse(BOM + VALID)
+    assert bytes(record.text) == VALID
+    with pytest.raises(Refused) as caught:
+        parse(BOM + BOM + VALID)
+    assert caught.value.status == 400
+
 
 values = st.recursive(
     st.none()

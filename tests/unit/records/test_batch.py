@@ -8,6 +8,7 @@ import pytest
 
 from treadle.errors import Refused
 from treadle.records import batch as room
+from treadle.records.json import BOM
 from treadle.records.message import Batch, pack, unpack
 from treadle.records.reading import read, texts
 
@@ -157,6 +158,7 @@ def test_case_122_number_of_messages() -> None:
         text(ENV).replace(b"15", b"[" * 254 + b"]" * 254),
         text(ENV).replace(b'"properties"', b'"x":' + b"[" * 255 + b"]" * 255 + b',"properties"'),
         b"[" * 200_000,
+        2 * BOM + text(ENV),
     ],
 )
 def test_case_129_malformed(body: bytes) -> None:

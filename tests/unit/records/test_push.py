@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from treadle.errors import Refused
 from treadle.records import push as room
+from treadle.records.json import BOM
 from treadle.records.message import Batch, pack, unpack
 from treadle.records.reading import read, texts
 
@@ -324,6 +325,8 @@ def test_cases_46_to_50_no_array(text: bytes) -> None:
         body(REC).replace(b'"Finn"', b"[" * 255 + b"]" * 255),
         body(REC).replace(b'"Finn"', b'{"a":' * 600 + b"1" + b"}" * 600),
         body(REC) + b"x",
+        2 * BOM + body(REC),
+        2 * BOM + b"[{}]",
     ],
 )
 def test_cases_51_to_55_malformed(text: bytes) -> None:
