@@ -168,8 +168,15 @@ def texts(data: bytes, indexes: Iterable[int]) -> list[str]:
 
 def _speak(value: object) -> object:
     if isinstance(value, Huge):
-        return msgspec.Raw(value.literal.encode())
+        return msgspec.Raw(_number(value.literal).encode())
     return str(getattr(value, "literal", value))
+
+
+def _number(literal: str) -> str:
+    """A number literal as JSON has it: in Transit a plus and further zeros may stand in front."""
+    sign = literal[:1] if literal[:1] == "-" else ""
+    digits = literal.lstrip("+-").lstrip("0")
+    return f"{sign}{digits}" if digits[:1].isdigit() else f"{sign}0{digits}"
 
 
 _json = msgspec.json.Encoder(decimal_format="number", enc_hook=_speak).encode

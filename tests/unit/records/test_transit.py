@@ -221,6 +221,20 @@ def test_texts_say_what_json_cannot() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        ("~d09e999", "9e999"),
+        ("~d+1e999", "1e999"),
+        ("~d-007.50e999", "-7.50e999"),
+        ("~f00.5e9999999999999999999", "0.5e9999999999999999999"),
+    ],
+)
+def test_texts_of_numbers_as_json_would_not_write_them(sent: str, said: str) -> None:
+    [batch] = accept(record(f'["^ ","id",1,"v","{sent}"]'))
+    assert texts(batch, [0]) == [f'{{"id":1,"v":{said}}}']
+
+
 def test_case_99_more_names_than_the_cache_holds() -> None:
     rows = [{"id": 1, **{f"field{n}": n for n in range(2_000)}}] * 2
     [batch] = accept(write([rec_of(row) for row in rows]))
