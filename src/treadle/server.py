@@ -18,7 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,10 @@ KEEP_ALIVE_SECONDS = 75
 that the server closed under them (import-api.md 4)."""
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
+WORKER_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(1024 * 1024)}
+"""For glibc: the memory of a large body goes back to the system when the body is done with. Left to
+itself it keeps what it was asked for once, in pieces that fit nothing else: eight bodies of 20 MB
+at once took up to 437 MB instead of 371."""
 FIRST_ACCOUNT = "default"
 
 
@@ -168,8 +172,9 @@ def _jobs(config: Config, listening: int, lock: int) -> list[Job]:
         arguments = ("-m", "treadle.server", role, *map(str, inherit))
         return Job(name, arguments, orders, (*inherit, lock), stops, waits_for)
 
+    worker = job("", "worker", (listening,), 0, "requests it began to answer")
     workers = [
-        job(f"worker {number}", "worker", (listening,), 0, "requests it began to answer")
+        replace(worker, name=f"worker {number}", environment=WORKER_ENVIRONMENT)
         for number in range(1, config.workers + 1)
     ]
     return [*workers, job("loader", "loader", (), 1, "the load it is in")]

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -40,6 +40,7 @@ class Job:
         inherit: file descriptors it keeps.
         stops: order of stopping; children of one number stop together, lower numbers first.
         waits_for: what it finishes when asked to stop, for the operator.
+        environment: further variables of its environment.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Job:
     inherit: tuple[int, ...]
     stops: int
     waits_for: str
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -97,6 +99,7 @@ class Supervisor:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=job.inherit,
+            env={**os.environ, **job.environment},
         )
         assert process.stdin is not None  # noqa: S101 - follows from stdin=PIPE
         assert process.stdout is not None  # noqa: S101 - follows from stdout=PIPE

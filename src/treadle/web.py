@@ -258,7 +258,8 @@ async def _collect(receive: Receive, limit: int, took: Callable[[int], None]) ->
             raise too_large(len(whole))
         took(len(whole))
         return whole
-    parts: list[bytes] = []
+    # One block that grows: many parts of all sizes would leave holes that no other body fits.
+    gathered = bytearray()
     size = 0
     while True:
         if message["type"] == "http.disconnect":
@@ -268,9 +269,9 @@ async def _collect(receive: Receive, limit: int, took: Callable[[int], None]) ->
         if size > limit:
             raise too_large(size)
         took(len(part))
-        parts.append(part)
+        gathered += part
         if not message.get("more_body", False):
-            return b"".join(parts)
+            return bytes(gathered)
         message = await receive()
 
 

@@ -1,12 +1,15 @@
 """The limits of a request, over a socket: what is just within is accepted, the rest is refused."""
 
+import base64
 import http.client
 import json
+import os
+import random
+import re
 import select
 import socket
 import struct
 import threading
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,8 +26,8 @@ POINTS = 10_000
 GIB = 1 << 30
 MIB = 1 << 20
 MEMORY_MAX = 512 * MIB
-SOON = 5.0
-"""Seconds: "within a few seconds"."""
+SECONDS_MAX = 5.0
+"""Of the worker's processor time: how long it takes by the clock is up to the machine."""
 
 
 @pytest.fixture(scope="module")
@@ -85,12 +88,18 @@ every_door = pytest.mark.parametrize("door", DOORS)
 SUCCESS = {"push": 201, "validate": 200, "batch": 201, "webhook": 200, "tables": 201}
 
 
-@pytest.fixture
-def soon() -> Iterator[None]:
-    """The test's requests are answered within a few seconds."""
-    began = time.monotonic()
-    yield
-    assert time.monotonic() - began < SOON
+def worker(server: TreadleServer) -> Path:
+    """Where the system says what the worker takes."""
+    process = Path(f"/proc/{server.processes()['worker 1']}")
+    if not process.exists():
+        pytest.skip("this system does not say what a process took")
+    return process
+
+
+def busy_seconds(process: Path) -> float:
+    """Processor time of a process so far, of all its threads."""
+    fields = (process / "stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @every_door
@@ -158,8 +167,9 @@ def pieces(body: bytes) -> Iterator[bytes]:
 
 @every_door
 def test_a_body_that_is_declared_too_large_is_refused_before_it_is_sent(
-    sender: Sender, door: str, soon: None
+    sender: Sender, door: str
 ) -> None:
+    """Nothing of the body comes; a server that waited for it would answer 408."""
     with head(sender, door, f"Content-Length: {BYTES + 1}") as sock:
         answer = answer_on(sock)
     message = "Request rejected: request size (20971521 bytes) exceeds the maximum"
@@ -170,7 +180,7 @@ def head(sender: Sender, door: str, *fields: str) -> socket.socket:
     """A connection on which the head of a request was sent."""
     lines = [f"POST {sender.url(door)} HTTP/1.1", "Host: treadle", *fields]
     lines += [f"{name}: {value}" for name, value in sender.headers().items()]
-    sock = socket.create_connection(("127.0.0.1", sender.server.port), timeout=90)
+    sock = socket.create_connection(("127.0.0.1", sender.server.port), timeout=300)
     sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
     return sock
 
@@ -224,10 +234,11 @@ def test_a_gigabyte_in_little(sender: Sender, name: str) -> None:
     encoding, make = BOMBS[name]
     bomb = make()
     assert len(bomb) < 2 * MIB
+    process = worker(sender.server)
     for door in DOORS:
-        began = time.monotonic()
+        before = busy_seconds(process)
         answer = sender.send(door, bomb, **{"Content-Encoding": encoding})
-        assert time.monotonic() - began < SOON
+        assert busy_seconds(process) - before < SECONDS_MAX
         assert answer.status_code == 413, answer.text
         message = answer.json()["message"]
         assert message.startswith("Request rejected: request size (")
@@ -250,12 +261,17 @@ def test_the_limit_holds_for_the_inflated_size(
 
 
 def test_many_large_bodies_at_once_stay_within_the_memory(sender: Sender) -> None:
-    """Each is accepted or asked to come again; runs after the tests above on purpose."""
-    body = sender.of_size("push", BYTES)
+    """Each is accepted or asked to come again; runs after the tests above on purpose.
+
+    The bodies cannot be compressed, so that the log's side of them is as large as it can be.
+    """
+    noise = base64.b64encode(random.Random(5).randbytes(BYTES))
+    body = re.sub(rb"x{9,}", lambda found: noise[: len(found[0])], sender.of_size("push", BYTES))
+    assert len(body) == BYTES
     statuses: list[int] = []
 
     def push() -> None:
-        with httpx.Client(base_url=sender.server.url, timeout=60) as http:
+        with httpx.Client(base_url=sender.server.url, timeout=300) as http:
             answer = http.post(sender.url("push"), content=body, headers=sender.headers())
             statuses.append(answer.status_code)
 
@@ -267,10 +283,8 @@ def test_many_large_bodies_at_once_stay_within_the_memory(sender: Sender) -> Non
     assert len(statuses) == 8
     assert set(statuses) <= {201, 503}
     assert 201 in statuses
-    process = Path(f"/proc/{sender.server.processes()['worker 1']}/status")
-    if not process.exists():
-        pytest.skip("this system does not say how much memory a process took")
-    [peak] = [line for line in process.read_text().splitlines() if line.startswith("VmHWM:")]
+    said = (worker(sender.server) / "status").read_text()
+    [peak] = [line for line in said.splitlines() if line.startswith("VmHWM:")]
     assert int(peak.split()[1]) * 1024 < MEMORY_MAX, peak
 
 
@@ -296,7 +310,7 @@ def test_slow_senders_are_given_up_and_hold_up_nobody(sender: Sender) -> None:
     for _ in range(20):
         assert sender.send("push", sender.body("push", [{"id": 1}])).status_code == 201
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
     assert said.keys() == {*DOORS, "trickle"}
     message = "The request body arrived too slowly. Send it again."
     for answer in said.values():

@@ -1,7 +1,8 @@
 """The common end of every write: batches into the log, then the answer."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 from starlette.responses import Response
 
@@ -42,14 +43,41 @@ class Sent:
     """A request whose body was read and checked.
 
     Attributes:
-        target: path and whatever else decides what the body means.
         headers: names in lower case.
-        body: decompressed.
+        digest: of the whole request, where it has an `Idempotency-Key`.
     """
 
-    target: str
     headers: Mapping[str, str]
-    body: bytes
+    digest: bytes | None
+
+    @classmethod
+    def of(cls, target: str, headers: Mapping[str, str], body: bytes) -> Self:
+        """What is kept of a request.
+
+        Args:
+            target: path and whatever else decides what the body means.
+            headers: names in lower case.
+            body: decompressed.
+        """
+        keyed = repeat.HEADER in headers
+        return cls(headers, repeat.digest_of(target, body) if keyed else None)
+
+
+class Packed(NamedTuple):
+    """A batch as the log keeps it.
+
+    All that is in memory while a request waits for the log's disk: its body and its batches are as
+    large again, each of them.
+    """
+
+    table_name: str
+    records: int
+    payload: bytes
+
+
+def packed(batches: Iterable[Batch]) -> list[Packed]:
+    """Batches as the log keeps them."""
+    return [Packed(batch.table_name, len(batch), pack(batch)) for batch in batches]
 
 
 class Acceptor:
@@ -82,7 +110,7 @@ class Acceptor:
         self._repeats = repeats
 
     async def accept(
-        self, sent: Sent, pusher: Pusher, batches: Sequence[Batch], *, status: int = 201
+        self, sent: Sent, pusher: Pusher, batches: Sequence[Packed], *, status: int = 201
     ) -> Response:
         """Answer once the batches are durable, all or none.
 
@@ -93,19 +121,18 @@ class Acceptor:
         """
         if not batches:
             return Accepted(status, None)
-        payloads = [pack(batch) for batch in batches]
 
         def entries(received_at: int) -> list[NewEntry]:
             return [
-                NewEntry(pusher.source_id, batch.table_name, received_at, len(batch), payload)
-                for batch, payload in zip(batches, payloads, strict=True)
+                NewEntry(
+                    pusher.source_id, batch.table_name, received_at, batch.records, batch.payload
+                )
+                for batch in batches
             ]
 
         replayed = False
-        if repeat.HEADER in sent.headers and self._repeats is not None:
-            request = repeat.asked(
-                pusher.source_id, sent.headers[repeat.HEADER], sent.target, sent.body
-            )
+        if sent.digest is not None and self._repeats is not None:
+            request = repeat.asked(pusher.source_id, sent.headers[repeat.HEADER], sent.digest)
             first, replayed = await self._repeats.once(request, entries, self._append)
         else:
             first = await self._append(entries(self._clock()))
@@ -116,7 +143,8 @@ class Acceptor:
         if "prefer" in sent.headers and self._progress is not None:
             wanted = preference(sent.headers["prefer"])
             if wanted.loaded:
-                await self._wait(self._progress, wanted, receipt, batches, response)
+                names = [batch.table_name for batch in batches]
+                await self._wait(self._progress, wanted, receipt, names, response)
         return response
 
     async def _append(self, entries: Sequence[NewEntry]) -> int:
@@ -135,12 +163,10 @@ class Acceptor:
         progress: Progress,
         wanted: Preference,
         receipt: Receipt,
-        batches: Sequence[Batch],
+        table_names: Sequence[str],
         response: Response,
     ) -> None:
         """Wait for the load; say so when it came. The data is accepted in any case."""
-        places = [
-            (batch.table_name, position) for position, batch in enumerate(batches, receipt.first)
-        ]
+        places = [(name, position) for position, name in enumerate(table_names, receipt.first)]
         if await progress.wait(receipt.source_id, places, wanted.seconds):
             response.headers["Preference-Applied"] = "ack=loaded"

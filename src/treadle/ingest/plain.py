@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from treadle.errors import Refused
-from treadle.ingest.accept import Acceptor, Sent
+from treadle.ingest.accept import Acceptor, Packed, Sent, packed
 from treadle.ingest.bare import Record, batch, parse, refuse
 from treadle.ingest.directory import Directory
 from treadle.ingest.endpoint import NOT_ACTIVE, NOT_AUTHORIZED
@@ -23,6 +23,7 @@ from treadle.ingest.large import Large
 from treadle.ingest.room import Room
 from treadle.records.fields import UPSERT, faults
 from treadle.records.message import Batch
+from treadle.store.model import Pusher
 from treadle.web import bearer, check_declared_length, fields
 
 PATH = "/v1/tables/{table:text}/records"
@@ -103,6 +104,11 @@ class Plain:
 
     async def post(self, request: Request) -> Response:
         """Accept the records, all or none."""
+        sent, pusher, kept = await self._checked(request)
+        return await self._acceptor.accept(sent, pusher, kept)
+
+    async def _checked(self, request: Request) -> tuple[Sent, Pusher, list[Packed]]:
+        """What is to be kept; the body is let go with the end of this."""
         headers = fields(request.scope)
         check_declared_length(headers)
         pusher = await self._directory.find(bearer(headers))
@@ -119,12 +125,11 @@ class Plain:
         if not records:
             raise Refused(400, NO_RECORDS)
         numbers = self._numbers.take(len(records))
-        batches = await self._large.work(len(body), judge, records, address, numbers)
+        kept = await self._large.work(len(body), lambda: packed(judge(records, address, numbers)))
         if not await self._directory.record_use(pusher):
             raise Refused(401, NOT_AUTHORIZED)
         target = f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}"
-        sent = Sent(target, headers, body)
-        return await self._acceptor.accept(sent, pusher, batches)
+        return Sent.of(target, headers, body), pusher, kept
 
 
 def judge(records: Sequence[Record], address: Address, numbers: Sequence[int]) -> list[Batch]:

@@ -1,13 +1,14 @@
 """`POST /v2/import/push` and `POST /v2/import/validate` (import-api.md 7, 8)."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from treadle.errors import Defect, OperatorFault, Refused, TryLater
-from treadle.ingest.accept import Acceptor, Sent
+from treadle.ingest.accept import Acceptor, Sent, packed
 from treadle.ingest.directory import Directory
 from treadle.ingest.dry_run import DryRun, asked
 from treadle.ingest.endpoint import NOT_ACTIVE, TIMEOUT
@@ -17,6 +18,8 @@ from treadle.records import push
 from treadle.records.message import Batch
 from treadle.store.model import Pusher
 from treadle.web import Json, bearer, fields, media_type
+
+T = TypeVar("T")
 
 VALID = {"status": "OK", "message": "Batch is valid!"}
 
@@ -55,17 +58,18 @@ class PushEndpoint:
 
     async def push(self, request: Request) -> Response:
         """Accept the records, or plan them."""
-        dry = asked(request.scope)
-        sent, pusher, batches = await self._checked(request)
-        await self._count(pusher)
-        if dry:
+        if asked(request.scope):
+            _, pusher, batches = await self._checked(request, list)
+            await self._count(pusher)
             return await self._dry_run.answer(pusher, batches)
-        return await self._acceptor.accept(sent, pusher, batches)
+        sent, pusher, kept = await self._checked(request, packed)
+        await self._count(pusher)
+        return await self._acceptor.accept(sent, pusher, kept)
 
     async def validate(self, request: Request) -> Response:
         """Say what `push` would, and keep nothing; works while store and log do not (8)."""
         try:
-            _, pusher, _ = await self._checked(request)
+            _, pusher, _ = await self._checked(request, len)
         except (TryLater, OperatorFault) as error:
             raise Refused(504, TIMEOUT) from error  # never 503; only a new token comes here
         with contextlib.suppress(TryLater, OperatorFault):
@@ -76,18 +80,23 @@ class PushEndpoint:
         if not await self._directory.record_use(pusher):
             raise Refused(401, push.NOT_AUTHENTICATED)
 
-    async def _checked(self, request: Request) -> tuple[Sent, Pusher, list[Batch]]:
-        """The checks in the order of import-api.md 7.2."""
+    async def _checked(
+        self, request: Request, use: Callable[[list[Batch]], T]
+    ) -> tuple[Sent, Pusher, T]:
+        """The checks in the order of import-api.md 7.2, and what is made of the batches.
+
+        The body is let go with the end of this.
+        """
         headers = fields(request.scope)
         body = await self._room.read(request, headers)
         transit = is_transit(headers)
         pusher = await self._directory.find(bearer(headers))
         weight = len(body) * (TRANSIT_WEIGHT if transit else 1)
-        batches = await self._large.work(weight, judge, body, transit, pusher)
+        made = await self._large.work(weight, lambda: use(judge(body, transit, pusher)))
         if pusher is None:
             raise Defect("a push without a known token passed its checks")
         target = TRANSIT_TYPE if transit else JSON_TYPE
-        return Sent(f"push {target}", headers, body), pusher, batches
+        return Sent.of(f"push {target}", headers, body), pusher, made
 
 
 def judge(body: bytes, transit: bool, pusher: Pusher | None) -> list[Batch]:

@@ -100,21 +100,31 @@ class Asked:
     scope: str = "source"
 
 
-def asked(source_id: int, key: str, target: str, body: bytes) -> Asked:
+def digest_of(target: str, body: bytes) -> bytes:
+    """What tells two requests apart.
+
+    Args:
+        target: path and whatever else decides what the body means.
+        body: as received, inflated.
+    """
+    found = hashlib.sha256(target.encode("utf-8", "surrogatepass") + b"\n")
+    found.update(body)
+    return found.digest()
+
+
+def asked(source_id: int, key: str, digest: bytes) -> Asked:
     """A request with a key.
 
     Args:
         source_id: who asks; keys of two sources are two keys.
         key: as sent.
-        target: path and whatever else decides what the body means.
-        body: as received, inflated.
+        digest: of the request.
 
     Raises:
         Refused: 400, the key is none.
     """
     if not 0 < len(key) <= KEY_CHARACTERS:
         raise Refused(400, WRONG_KEY)
-    digest = hashlib.sha256(target.encode("utf-8", "surrogatepass") + b"\n" + body).digest()
     return Asked(source_id, key, digest)
 
 

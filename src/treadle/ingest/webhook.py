@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from treadle.errors import Refused
-from treadle.ingest.accept import Acceptor, Sent
+from treadle.ingest.accept import Acceptor, Packed, Sent, packed
 from treadle.ingest.bare import Record, batch, parse, refuse
 from treadle.ingest.directory import Directory
 from treadle.ingest.endpoint import NOT_ACTIVE, NOT_AUTHORIZED
@@ -84,6 +84,11 @@ class Webhook:
 
     async def post(self, request: Request) -> Response:
         """Accept an object or an array of objects, whatever content type its sender names."""
+        sent, pusher, kept = await self._checked(request)
+        return await self._acceptor.accept(sent, pusher, kept, status=200)
+
+    async def _checked(self, request: Request) -> tuple[Sent, Pusher, list[Packed]]:
+        """What is to be kept; the body is let go with the end of this."""
         headers = fields(request.scope)
         check_declared_length(headers)
         token = request.path_params["token"]
@@ -96,11 +101,10 @@ class Webhook:
         hook = await self._hook(pusher)
         # All records of a request have the time of its arrival as their sequence.
         arrival = self._clock() // 1000
-        batches = await self._large.work(len(body), judge, body, hook, arrival)
+        kept = await self._large.work(len(body), lambda: packed(judge(body, hook, arrival)))
         if not await self._directory.record_use(pusher):
             raise Refused(401, NOT_AUTHORIZED)
-        sent = Sent("webhook", headers, body)  # its path holds the token
-        return await self._acceptor.accept(sent, pusher, batches, status=200)
+        return Sent.of("webhook", headers, body), pusher, kept  # its path holds the token
 
     async def _hook(self, pusher: Pusher) -> Hook:
         settings = await self._directory.cached(pusher.source_id, self._store.settings)
