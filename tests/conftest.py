@@ -13,8 +13,11 @@ from hypothesis import HealthCheck, settings
 
 from tests.servers.postgres import NoServerError, PostgresServer, system_binaries
 
-# How long an example takes says something of the machine, not of the rule it tests.
-settings.register_profile("rules", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes says something of the machine, not of the rule it tests. And a run
+# without changes says what the run before said: new examples are what `--hypothesis-profile search`
+# is for.
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("rules", settings.get_profile("search"), derandomize=True)
 settings.load_profile("rules")
 
 

@@ -6,9 +6,7 @@ adds up too, however often something was killed between an append and its answer
 
 import itertools
 import json
-import os
 import random
-import signal
 import threading
 import time
 from collections import Counter
@@ -119,7 +117,7 @@ class Senders:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _run(self) -> None:
-        with httpx.Client(base_url=self._server.url, timeout=60) as http:
+        with httpx.Client(base_url=self._server.url, timeout=300) as http:
             while True:
                 with self._lock:
                     request = next(self._work, None)
@@ -152,13 +150,14 @@ class Senders:
 
 def follow(http: httpx.Client, token: str, receipt: str) -> Any:
     """What a receipt says once it is final."""
-    answer = http.get(
-        f"/v1/receipts/{receipt}",
-        params={"wait": 60},
-        headers={"Authorization": f"Bearer {token}"},
-    )
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+    headers = {"Authorization": f"Bearer {token}"}
+    for _ in range(10):
+        answer = http.get(f"/v1/receipts/{receipt}", params={"wait": 60}, headers=headers)
+        assert answer.status_code == 200, answer.text
+        found = answer.json()
+        if found["status"] != "waiting":
+            break
+    return found
 
 
 @pytest.mark.slow
@@ -171,23 +170,23 @@ def test_every_receipt_ends_in_one_state_and_the_counts_add_up(
     dice = random.Random(7)
     victims = ["loader", "everything", "loader", "worker 1", "loader", "everything"]
     for victim in victims:
-        eventually(partial(senders.came_on, senders.answered), 60)
+        eventually(partial(senders.came_on, senders.answered), 300)
         time.sleep(dice.uniform(0.2, 0.8))
         if victim == "everything":
             server.kill()
             server.start()
         else:
-            os.kill(server.processes()[victim], signal.SIGKILL)
-    senders.join(300)
+            server.kill_part(victim)
+    senders.join(600)
     assert not senders.alive()
     assert senders.strange == []
     assert all(request.receipt for request in work)
     assert len({request.receipt for request in work}) == len(work)
 
-    os.kill(server.processes()["loader"], signal.SIGKILL)
+    server.kill_part("loader")
     total: Counter[str] = Counter()
     by_table: dict[str, Counter[str]] = {table: Counter() for table in TABLES}
-    with httpx.Client(base_url=server.url, timeout=90) as http:
+    with httpx.Client(base_url=server.url, timeout=300) as http:
         for request in work:
             found = follow(http, token, request.receipt)
             assert found["status"] == "loaded", found

@@ -40,7 +40,8 @@ def test_20_000_records_through_transit(server: TreadleServer, client: Client) -
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(COUNT)
     eventually(
-        lambda: server.query("select count(*) as n from import_api.customers") == [{"n": COUNT}], 60
+        lambda: server.query("select count(*) as n from import_api.customers") == [{"n": COUNT}],
+        300,
     )
     server.stop()
     tables = look(server)

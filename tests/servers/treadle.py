@@ -13,8 +13,8 @@ from typing import Any, Self
 
 import httpx
 
-START_SECONDS_MAX = 60.0
-STOP_SECONDS_MAX = 60.0
+START_SECONDS_MAX = 180.0
+STOP_SECONDS_MAX = 180.0
 
 
 class TreadleServer:
@@ -111,6 +111,11 @@ class TreadleServer:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
+    def kill_part(self, name: str) -> None:
+        """kill -9 of one process by its name, once it is there; the supervisor replaces it."""
+        eventually(lambda: _lives(self.processes()[name]), 120)
+        os.kill(self.processes()[name], signal.SIGKILL)
+
     def __enter__(self) -> Self:
         return self.start()
 
@@ -154,6 +159,15 @@ class TreadleServer:
         return int(client[1]), token[1]
 
 
+def _lives(pid: int) -> bool:
+    """Whether there is such a process; a dead one is there until its parent was told."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def _available(descriptor: int) -> str:
     """What can be read now from a descriptor that does not block."""
     try:
@@ -168,7 +182,7 @@ class Client:
     def __init__(self, server: TreadleServer, client_id: int, token: str) -> None:
         self.server = server
         self.client_id = client_id
-        self.http = httpx.Client(base_url=server.url, timeout=60)
+        self.http = httpx.Client(base_url=server.url, timeout=300)
         self.account = {"Authorization": f"Bearer {token}"}
 
     def create_source(self, display_name: str = "Import API") -> tuple[int, str]:
@@ -202,7 +216,7 @@ class Client:
         )
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     """Wait until a condition holds; a failed assertion inside it counts as not yet."""
     deadline = time.monotonic() + seconds
     while True:

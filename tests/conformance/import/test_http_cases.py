@@ -75,7 +75,7 @@ def test_unknown_path(server: ImportServer, number: str, path: str, body: bytes)
 
 @pytest.mark.slow
 def test_11_two_pushes_on_one_idle_connection(server: ImportServer) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     connection.auto_open = 0  # a closed connection must fail the test, not be opened again
     connection.connect()
     headers = {"Authorization": f"Bearer {server.token}", "Content-Type": "application/json"}
@@ -98,7 +98,7 @@ def head(server: ImportServer, *fields: str) -> bytes:
 
 def test_12_chunked(server: ImportServer) -> None:
     before = server.accepted()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=120) as sock:
         sock.sendall(head(server, "Transfer-Encoding: chunked"))
         for part in (BODY[:7], BODY[7:]):
             sock.sendall(b"%x\r\n%s\r\n" % (len(part), part))
@@ -109,7 +109,7 @@ def test_12_chunked(server: ImportServer) -> None:
 
 
 def test_13_expect_100_continue(server: ImportServer) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=120) as sock:
         sock.sendall(head(server, f"Content-Length: {len(BODY)}", "Expect: 100-continue"))
         assert sock.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
         sock.sendall(BODY)
@@ -117,7 +117,7 @@ def test_13_expect_100_continue(server: ImportServer) -> None:
 
 
 def test_a_refusal_instead_of_100_closes_the_connection(server: ImportServer) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=120) as sock:
         sock.sendall(head(server, "Content-Length: 21000000", "Expect: 100-continue"))
         said = b""
         while part := sock.recv(1000):
@@ -172,7 +172,7 @@ def test_query_strings_are_ignored(server: ImportServer) -> None:
 def test_a_connection_goes_on_after_a_body_that_was_not_read(
     server: ImportServer, size: int
 ) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     connection.auto_open = 0
     connection.connect()
     unknown = {"Authorization": f"Bearer {UNKNOWN_TOKEN}", "Content-Type": "application/json"}

@@ -199,7 +199,7 @@ def test_186_a_server_that_is_killed_right_after_its_answer(tmp_path: Path) -> N
         assert answer.status_code == 201
         server.start()
         counted = "select count(*) as n from import_api.customers"
-        eventually(lambda: server.query(counted) == [{"n": 10}], 60)
+        eventually(lambda: server.query(counted) == [{"n": 10}], 300)
 
 
 def test_187_the_same_request_twice_with_a_key(warehouse: Warehouse, source: Source) -> None:

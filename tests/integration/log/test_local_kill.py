@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from treadle.log.local import LocalReader
@@ -41,12 +40,13 @@ def test_what_was_acknowledged_survives_a_kill(log_path: Path) -> None:
             [sys.executable, "-c", WRITER, str(log_path), str(life)], stdout=subprocess.PIPE
         )
         assert process.stdout is not None
-        first = process.stdout.readline()
-        assert first
-        time.sleep(0.1 + dice.random() * 0.3)
+        heard = [process.stdout.readline() for _ in range(dice.randrange(25, 200))]
+        assert all(heard)
         os.kill(process.pid, signal.SIGKILL)
-        rest, _ = process.communicate(timeout=30)
-        lines = (first + rest).decode().split("\n")
+        with process:
+            # Not by `communicate`, which passes over what was read ahead of the lines above.
+            rest = process.stdout.read()
+        lines = (b"".join(heard) + rest).decode().split("\n")
         for line in lines[:-1]:  # the last may be cut short
             position, _, label = line.partition(" ")
             assert int(position) not in acknowledged
