@@ -165,17 +165,23 @@ class Supervisor:
 
     def _drain(self) -> int:
         """Stop the children, lower `stops` first; says what it waits for."""
+        logger.info("stopping")
         clean = True
         for stage in sorted({job.stops for job in self.jobs}):
             group = [child for child in self._children.values() if child.job.stops == stage]
             for child in group:
                 if child.process.poll() is None:
+                    self._say_waiting(child)
                     child.process.send_signal(signal.SIGTERM)
             clean &= self._await_end(group)
         for child in self._children.values():
             self._close(child)
         logger.info("stopped")
         return 0 if clean else 1
+
+    @staticmethod
+    def _say_waiting(child: _Child) -> None:
+        logger.info("waiting for %s: %s", child.job.name, child.job.waits_for)
 
     def _await_end(self, group: Sequence[_Child]) -> bool:
         began = time.monotonic()
@@ -185,7 +191,7 @@ class Supervisor:
             if now - reported >= DRAIN_REPORT_SECONDS:
                 reported = now
                 for child in running:
-                    logger.info("waiting for %s: %s", child.job.name, child.job.waits_for)
+                    self._say_waiting(child)
             if now - began >= DRAIN_MOST_SECONDS:
                 for child in running:
                     logger.error(

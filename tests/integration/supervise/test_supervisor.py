@@ -44,7 +44,7 @@ def events(folder: Path) -> list[list[str]]:
     return [line.split() for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def wait(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
@@ -73,13 +73,19 @@ def test_children_get_their_orders_and_stop_in_order(
         ("loader", "got", "orders"),
     }
     parent.send_signal(signal.SIGTERM)
-    _, said = parent.communicate(timeout=20)
+    _, said = parent.communicate(timeout=120)
     assert parent.returncode == 0
     assert [event[:2] for event in events(tmp_path)[2:]] == [
         ["worker", "asked-to-stop"],
         ["loader", "asked-to-stop"],
     ]
-    assert "stopped" in said
+    lines = [line.rpartition(":treadle.supervise:")[2] for line in said.splitlines()]
+    assert lines[-4:] == [
+        "stopping",
+        "waiting for worker: its work",
+        "waiting for loader: its work",
+        "stopped",
+    ]
 
 
 def test_a_child_that_dies_is_started_again(parent: subprocess.Popen[str], tmp_path: Path) -> None:
@@ -88,7 +94,7 @@ def test_a_child_that_dies_is_started_again(parent: subprocess.Popen[str], tmp_p
     wait(lambda: len(events(tmp_path)) == 3)
     assert events(tmp_path)[2][:2] == ["worker", "got"]
     parent.send_signal(signal.SIGTERM)
-    _, said = parent.communicate(timeout=20)
+    _, said = parent.communicate(timeout=120)
     assert f"worker (process {victim}) died" in said
     assert "killed by SIGKILL" in said
 
