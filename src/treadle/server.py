@@ -28,7 +28,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from treadle import __version__, crash
-from treadle.config import Config
+from treadle.config import Config, without_password
 from treadle.control.app import make_app as control_app
 from treadle.control.settings import Settings
 from treadle.destinations.registry import open_url
@@ -131,11 +131,28 @@ def prepare_store(config: Config) -> Newcomer | None:
         if not store.accounts():
             account, token = store.create_account(FIRST_ACCOUNT)
             newcomer = Newcomer(account, token)
+        defaults = {account.destination_id for account in store.accounts()}
+        former = {_place(row.url) for row in store.destinations() if row.id in defaults}
+        for place in sorted(former - {destination.identity}):
+            logger.warning(
+                "from now on rows go to %s and no longer to %s, where what was loaded stays; "
+                "name the old place with --destination to go back",
+                destination.identity,
+                place,
+            )
         for account in store.accounts():
             store.set_default_destination(
                 account.id, destination.kind, config.destination_url, destination.identity
             )
         return newcomer
+
+
+def _place(url: str) -> str:
+    """Where a URL leads, without secrets, also when its driver is not installed any more."""
+    try:
+        return open_url(url).identity
+    except OperatorFault:
+        return without_password(url)
 
 
 def mend_log(config: Config) -> None:
@@ -206,18 +223,20 @@ def _announce(config: Config, port: int, newcomer: Newcomer | None) -> None:
             f"  rows go to     {open_url(config.destination_url).identity}",
             f"  API document   {url}/docs",
             "",
-            "The guide, to paste into another terminal:",
+            f"The guide, to paste into another terminal in the folder {Path.cwd()}:",
             "",
             guide(url, newcomer.token, newcomer.account.id, _query_command(config)),
         ]
-    print("\n".join(lines), flush=True)  # noqa: T201 - for the person who started it
+    # In one piece, which `print` does not promise: whoever reads it knows when it is complete.
+    sys.stdout.write("\n".join([*lines, ""]))
+    sys.stdout.flush()
 
 
 def _query_command(config: Config) -> str:
     """`treadle query`: by its name when the shell finds it, else by its path."""
     beside = Path(sys.executable).parent / "treadle"
     known = shutil.which("treadle") is not None or not beside.exists()
-    command = ("treadle" if known else _relative(beside)) + " query"
+    command = ("treadle" if known else shlex.quote(_relative(beside))) + " query"
     if config.data != Path(Config.data).absolute():
         command += f" --data {shlex.quote(_relative(config.data))}"
     return command

@@ -5,9 +5,10 @@ The lines are those the server prints at its first start, typed as they are into
 
 import json
 import re
+from pathlib import Path
 
 import pytest
-from tests.servers.shell import needs_curl, typed
+from tests.servers.shell import needs_curl, patient, typed
 from tests.servers.treadle import TreadleServer
 
 
@@ -17,16 +18,11 @@ def printed_guide(server: TreadleServer) -> str:
     return lines
 
 
-def parts(guide: str) -> list[str]:
-    """The guide's steps, each with all that comes before it as its start."""
-    return re.split(r"(?m)^# \d\. ", guide)
-
-
 @needs_curl
 def test_the_printed_lines_lead_from_a_token_to_rows(server: TreadleServer) -> None:
     client_id, account_token = server.account()
-    elsewhere = {"TREADLE_DESTINATION": server.destination} if server.destination else {}
-    said = typed(printed_guide(server), elsewhere).splitlines()
+    assert f"to paste into another terminal in the folder {Path.cwd()}:" in server.said
+    said = typed(patient(printed_guide(server))).splitlines()
 
     card = json.loads(said.pop(0))
     assert card["type"] == "import_api"

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.servers.shell import needs_curl, typed
+from tests.servers.shell import needs_curl, patient, typed
 from tests.servers.treadle import TreadleServer, eventually
 
 from treadle.guide import guide
@@ -44,7 +44,7 @@ def test_the_walk_through_answers_what_readme_shows(server: TreadleServer, tmp_p
     _, account_token = server.account()
     first, second = (block for block in blocks("sh") if "curl" in block)
     lines = (first + second).replace("http://127.0.0.1:8484", server.url)
-    said = alike(shell(lines.replace("ac_...", account_token), server, tmp_path))
+    said = alike(shell(patient(lines.replace("ac_...", account_token)), server, tmp_path))
     pushed, rotated = (alike(block) for block in blocks("text"))
     assert said[2 : 2 + len(pushed)] == pushed
     assert said[-len(rotated) :] == rotated
