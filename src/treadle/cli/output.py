@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
@@ -20,7 +21,7 @@ def print_json(value: object) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table that fits its terminal; in a pipe, as wide as it needs to be."""
+    """A table that fits its terminal; in a pipe, as wide as it needs to be, and no wider."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -32,8 +33,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         table.add_column(Text(column), justify="right" if numbers else "left", overflow="fold")
     for row in kept:
         table.add_row(*(Text(text(value)) for value in row))
-    console = Console(width=None if sys.stdout.isatty() else 1_000_000, highlight=False)
-    console.print(table)
+    if sys.stdout.isatty():
+        Console(highlight=False).print(table)
+        return
+    console = Console(width=1_000_000, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    print(re.sub(" +$", "", captured.get(), flags=re.MULTILINE), end="")
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -78,6 +78,7 @@ def test_a_table_in_a_pipe_is_as_wide_as_its_rows(capsys: pytest.CaptureFixture[
     assert len(lines) == 2
     assert "x" * 300 in lines[1]
     assert "[bold]not markup[/bold]" in lines[1]
+    assert [line for line in lines if line.endswith(" ")] == []
 
 
 def test_moments_are_seconds() -> None:
