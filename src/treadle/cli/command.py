@@ -1,8 +1,8 @@
 """What a command is, and how its flags are made from the settings."""
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from treadle.config import FILE, PUSH_SETTINGS, SETTINGS, Config, Setting
@@ -54,6 +54,7 @@ class Command:
         arguments: adds what is not a setting to the parser.
         settings: names of the settings it takes as flags; `data` and `config` go without saying.
         push: it takes the settings of PushConfig too.
+        defaults: setting -> its default in words, where this command has one of its own.
         intermixed: flags may stand between the words of a list.
         unread: runs instead when the settings cannot be read; None to end with the fault.
     """
@@ -64,6 +65,7 @@ class Command:
     arguments: Callable[[argparse.ArgumentParser], None] = _no_arguments
     settings: tuple[str, ...] = ()
     push: bool = False
+    defaults: Mapping[str, str] = field(default_factory=dict)
     intermixed: bool = False
     unread: Callable[[OperatorFault, Arguments], int] | None = None
 
@@ -71,7 +73,11 @@ class Command:
     def flags(self) -> tuple[Setting, ...]:
         """The settings it takes as flags."""
         names = {"data", *self.settings}
-        chosen = tuple(s for s in SETTINGS if s.name in names and s.flag)
+        chosen = tuple(
+            replace(s, shown_default=self.defaults.get(s.name, s.shown_default))
+            for s in SETTINGS
+            if s.name in names and s.flag
+        )
         return (*(PUSH_SETTINGS if self.push else ()), *chosen, FILE)
 
 

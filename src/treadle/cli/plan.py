@@ -61,7 +61,8 @@ def run(config: Config, arguments: Arguments) -> int:
         else:
             source = source_named(store, None, arguments.source)
         row = store.destination_of(source.id)
-    destination = open_url(config.destination_url if row is None else row.url)
+    here = config.destination_url if row is None else row.url
+    destination = open_url(config.destination or here)
     form = Form(source.account_id, arguments.table, tuple(arguments.key))
     with opened_file(arguments.file) as stream:
         sent = [batch for found in _sent(stream, form, arguments.sequence_field) for batch in found]
@@ -132,4 +133,5 @@ COMMAND = Command(
     run=run,
     arguments=_arguments,
     settings=("destination",),
+    defaults={"destination": "where the source's rows go"},
 )

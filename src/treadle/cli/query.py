@@ -77,4 +77,5 @@ COMMAND = Command(
     run=run,
     arguments=_arguments,
     settings=("destination",),
+    defaults={"destination": "where the server loads"},
 )

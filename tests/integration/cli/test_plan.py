@@ -1,10 +1,15 @@
 """`treadle plan` says what a load of a file would do."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from tests.integration.cli.conftest import Treadle
+
+from treadle.config import Config
+from treadle.store.secrets import load_key
+from treadle.store.store import Store
 
 
 @pytest.fixture
@@ -65,3 +70,15 @@ def test_what_a_push_refuses(folder: Path, tmp_path: Path, treadle: Treadle) -> 
 def test_a_file_without_a_key_is_appended(folder: Path, file: Path, treadle: Treadle) -> None:
     done = treadle(f"plan {file} --table t --source web")
     assert "__sdc_primary_key" in done.out
+
+
+def test_another_destination_is_asked_when_it_is_named(
+    folder: Path, file: Path, treadle: Treadle
+) -> None:
+    config = Config(data=folder)
+    with closing(Store.open(config.store_url, load_key(config.key_path))) as store:
+        store.set_default_destination(1, "duckdb", f"duckdb://{folder / 'first.duckdb'}", "first")
+    line = f"plan {file} --table t --key id"
+    assert 'CREATE TABLE "first"."web"."t" (' in treadle(line).out
+    other = f"duckdb://{folder / 'second.duckdb'}"
+    assert 'CREATE TABLE "second"."web"."t" (' in treadle(f"{line} --destination {other}").out
