@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.servers.postgres import PostgresServer
-from tests.servers.treadle import Client, TreadleServer, eventually
+from tests.servers.treadle import PATIENCE_SECONDS, Client, TreadleServer, eventually
 
 
 def refusal(data: Path, *arguments: str, **environment: str) -> str:
@@ -17,7 +17,7 @@ def refusal(data: Path, *arguments: str, **environment: str) -> str:
         [sys.executable, "-m", "treadle", "serve", "--data", str(data), *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
         env={**os.environ, **environment},
     )
@@ -85,10 +85,7 @@ def test_a_destination_that_is_down_at_start_and_comes_back(tmp_path: Path) -> N
             assert "cannot be used" in server.log.read_text()
             postgres.start()
             eventually(
-                lambda: (
-                    server.query("select count(*) as n from import_api.waiting") == [{"n": 100}]
-                ),
-                60,
+                lambda: server.query("select count(*) as n from import_api.waiting") == [{"n": 100}]
             )
             eventually(lambda: reason() == "None")
 

@@ -1,13 +1,14 @@
 """Several ingest processes behave as one."""
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
-from tests.servers.treadle import Client, TreadleServer, eventually
+from tests.servers.treadle import PATIENCE_SECONDS, Client, TreadleServer, eventually
+
+from treadle.ingest.directory import POLL_SECONDS
 
 WORKERS = 3
 
@@ -44,7 +45,7 @@ def statuses(client: Client, token: str, count: int) -> list[int]:
             f"{client.server.url}/v2/import/push",
             json=record(client, number),
             headers={"Authorization": f"Bearer {token}", "Connection": "close"},
-            timeout=30,
+            timeout=PATIENCE_SECONDS,
         )
         return answer.status_code
 
@@ -67,9 +68,9 @@ def test_what_several_processes_accept_is_loaded_once(
     assert names == {*(f"worker {number}" for number in range(1, WORKERS + 1)), "loader"}
 
 
-def test_a_revoked_token_and_a_paused_source_are_refused_by_all_within_a_second(
-    client: Client,
-) -> None:
+def test_a_revoked_token_and_a_paused_source_are_refused_by_all(client: Client) -> None:
+    """Within a second: that is how often every process asks, and no clock of a busy machine."""
+    assert POLL_SECONDS <= 0.5
     source_id, token = client.create_source()
     second = client.http.post(f"/v4/sources/{source_id}/tokens", headers=client.account).json()
     assert set(statuses(client, token, 60)) == {201}
@@ -78,8 +79,7 @@ def test_a_revoked_token_and_a_paused_source_are_refused_by_all_within_a_second(
     tokens = client.http.get(f"/v4/sources/{source_id}/tokens", headers=client.account).json()
     first_id = min(row["token_id"] for row in tokens)
     client.http.delete(f"/v4/sources/{source_id}/tokens/{first_id}", headers=client.account)
-    time.sleep(1)
-    assert set(statuses(client, token, 60)) == {401}
+    eventually(lambda: set(statuses(client, token, 60)) == {401})
     assert set(statuses(client, second["access_token"], 60)) == {201}
 
     client.http.put(
@@ -87,5 +87,7 @@ def test_a_revoked_token_and_a_paused_source_are_refused_by_all_within_a_second(
         json={"paused_at": "2026-01-01T00:00:00Z"},
         headers=client.account,
     )
-    time.sleep(1)
-    assert set(statuses(client, second["access_token"], 60)) == {401}
+    eventually(lambda: set(statuses(client, second["access_token"], 60)) == {401})
+    client.http.put(f"/v4/sources/{source_id}", json={"paused_at": None}, headers=client.account)
+    eventually(lambda: set(statuses(client, second["access_token"], 60)) == {201})
+    assert set(statuses(client, token, 60)) == {401}

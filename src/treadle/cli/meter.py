@@ -85,5 +85,6 @@ class Bar:
         self._progress.update(self._task, completed=read, pushed=records, rate=rate)
 
     def waiting(self, trouble: str | None) -> None:
-        """Show the trouble beside the bar."""
-        self._progress.update(self._task, trouble=f"waiting: {trouble}" if trouble else "")
+        """Show the trouble beside the bar, at once: what follows is a wait."""
+        told = f"waiting: {trouble}" if trouble else ""
+        self._progress.update(self._task, trouble=told, refresh=True)

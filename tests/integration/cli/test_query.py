@@ -4,8 +4,6 @@ import csv
 import io
 import subprocess
 import sys
-import threading
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -85,27 +83,37 @@ def test_a_statement_that_fails_is_answered_with_the_databases_words(
     assert len(treadle("query --json", SELECT).json) == 2
 
 
-def hold(path: Path, seconds: float) -> "subprocess.Popen[str]":
+def hold(path: Path) -> "subprocess.Popen[str]":
     """Another process that has the file open for writing, as the loader does."""
     program = (
-        "import sys, time, duckdb\n"
+        "import sys, duckdb\n"
         "connection = duckdb.connect(sys.argv[1])\n"
         "print('held', flush=True)\n"
-        "time.sleep(float(sys.argv[2]))\n"
+        "sys.stdin.read()\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", program, str(path), str(seconds)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     return process
 
 
-def test_a_file_the_loader_holds_is_waited_for(warehouse: Path, treadle: Treadle) -> None:
-    with hold(warehouse, 1.0):
-        begun = time.monotonic()
-        assert len(treadle("query --json", SELECT).json) == 2
-        assert 0.3 < time.monotonic() - begun < 9
+def test_a_file_the_loader_holds_is_waited_for(warehouse: Path) -> None:
+    with hold(warehouse) as process:
+        waits = 0
+
+        def sleep(_: float) -> None:
+            nonlocal waits
+            waits += 1
+            if waits == 3:
+                process.communicate("")
+
+        assert len(ask(f"duckdb://{warehouse}", SELECT, sleep=sleep).rows) == 2
+    assert waits == 3
 
 
 def test_a_file_that_stays_held_is_told_after_ten_seconds(warehouse: Path) -> None:
@@ -114,24 +122,21 @@ def test_a_file_that_stays_held_is_told_after_ten_seconds(warehouse: Path) -> No
     def sleep(seconds: float) -> None:
         now[0] += seconds * 20
 
-    with hold(warehouse, 60) as process:
+    with hold(warehouse) as process:
         with pytest.raises(Unavailable, match="is held by"):
             ask(f"duckdb://{warehouse}", SELECT, clock=lambda: now[0], sleep=sleep)
-        process.terminate()
+        process.communicate("")
     assert 10 <= now[0] <= 11.1
 
 
-def test_a_file_that_is_made_meanwhile_is_found(data: Path, treadle: Treadle) -> None:
-    data.mkdir()
+def test_a_file_that_is_made_meanwhile_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "warehouse.duckdb"
 
-    def load() -> None:
-        with duckdb.connect(str(data / "warehouse.duckdb")) as connection:
+    def load(_: float) -> None:
+        with duckdb.connect(str(path)) as connection:
             connection.execute(TABLE)
 
-    timer = threading.Timer(0.5, load)
-    timer.start()
-    assert treadle("query --json", "SELECT 1 AS one").json == [{"one": 1}]
-    timer.join()
+    assert len(ask(f"duckdb://{path}", SELECT, sleep=load).rows) == 2
 
 
 def test_another_destination_is_asked_when_it_is_named(

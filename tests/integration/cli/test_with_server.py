@@ -1,10 +1,9 @@
 """Push and query with the whole server in between."""
 
 import json
-import time
 from pathlib import Path
 
-from tests.servers.treadle import TreadleServer
+from tests.servers.treadle import TreadleServer, eventually
 
 
 def test_what_is_pushed_can_be_queried(tmp_path: Path) -> None:
@@ -16,11 +15,5 @@ def test_what_is_pushed_can_be_queried(tmp_path: Path) -> None:
         said = server.treadle("push", str(file), "--table", "numbers", "--key", "id")
         assert said.startswith("Pushed 1,000 records to numbers in ")
         statement = "SELECT count(*) AS rows, min(n) AS least FROM import_api.numbers"
-        deadline = time.monotonic() + 30
-        found = ""
-        while time.monotonic() < deadline:
-            found = server.treadle("query", statement, "--json", check=False)
-            if found and json.loads(found) == [{"rows": 500, "least": 500}]:
-                break
-            time.sleep(0.2)
-        assert json.loads(found) == [{"rows": 500, "least": 500}], "later records win"
+        # Later records win.
+        eventually(lambda: server.query(statement) == [{"rows": 500, "least": 500}])

@@ -78,7 +78,7 @@ def test_processes_that_start_together_find_one_store(store_url: str) -> None:
     processes = [spawn.Process(target=_open, args=(store_url, start, answers)) for _ in range(3)]
     for process in processes:
         process.start()
-    found = [answers.get(timeout=60) for _ in processes]
+    found = [answers.get(timeout=180) for _ in processes]
     for process in processes:
         process.join()
         assert process.exitcode == 0
