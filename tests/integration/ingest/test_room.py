@@ -35,14 +35,6 @@ def busy(server: ImportServer, body: bytes, **headers: str) -> None:
     assert answer.header("retry-after") == "2"
 
 
-def until(server: ImportServer, status: int) -> None:
-    """Send half of what fits until it is answered so."""
-    deadline = time.monotonic() + 120
-    while server.post("/v2/import/push", of_size(LIMIT // 2)).status != status:
-        assert time.monotonic() < deadline, "what a sender holds is never counted or let go"
-        time.sleep(0.02)
-
-
 def test_more_than_fits_is_to_come_later(server: ImportServer) -> None:
     for _ in range(3):
         busy(server, of_size(LIMIT))
