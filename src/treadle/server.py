@@ -25,9 +25,11 @@ from typing import Any
 import msgspec
 import uvicorn
 from starlette.applications import Starlette
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from treadle import __version__, crash
+from treadle.board import Board, sums
 from treadle.config import Config, without_password
 from treadle.control.app import make_app as control_app
 from treadle.control.settings import Settings
@@ -43,6 +45,8 @@ from treadle.log.local import LocalAppender, LocalReader
 from treadle.log.room import Room
 from treadle.log.salvage import Known, mend
 from treadle.logs import set_up_logging
+from treadle.metrics.endpoint import Metrics
+from treadle.metrics.requests import APPEND_FAILURES, NAMES, Counted
 from treadle.openapi import merged
 from treadle.store.model import Account
 from treadle.store.secrets import load_key
@@ -186,7 +190,7 @@ def _jobs(config: Config, listening: int, lock: int) -> list[Job]:
     orders = _orders(config)
 
     def job(name: str, role: str, inherit: tuple[int, ...], stops: int, waits_for: str) -> Job:
-        arguments = ("-m", "treadle.server", role, *map(str, inherit))
+        arguments = ("-m", "treadle.server", role, name, *map(str, inherit))
         return Job(name, arguments, orders, (*inherit, lock), stops, waits_for)
 
     worker = job("", "worker", (listening,), 0, "requests it began to answer")
@@ -252,13 +256,13 @@ def _relative(path: Path) -> str:
 # --- the children ---------------------------------------------------------------------------------
 
 
-def _worker(config: Config, descriptor: int) -> None:
+def _worker(config: Config, name: str, descriptor: int) -> None:
     """Answer requests until asked to stop: the Import API and the control API on one socket."""
     store = open_store(config)
     with socket.socket(fileno=descriptor) as listening:
         server = uvicorn.Server(
             uvicorn.Config(
-                worker_app(config, store, _say_ready),
+                worker_app(config, store, _say_ready, name),
                 loop="uvloop",
                 http="httptools",
                 lifespan="on",
@@ -278,15 +282,37 @@ def _worker(config: Config, descriptor: int) -> None:
     store.close()
 
 
-def worker_app(config: Config, store: Store, ready: Callable[[], None]) -> ASGIApp:
-    """Everything one worker answers; calls `ready` once it does."""
-    log = LocalAppender(config.log_path, room=room_of(config))
+def worker_app(
+    config: Config, store: Store, ready: Callable[[], None], name: str = "worker 1"
+) -> ASGIApp:
+    """Everything one worker answers; calls `ready` once it does.
+
+    Args:
+        config: of the server.
+        store: opened.
+        ready: called once.
+        name: of this worker among the others.
+    """
+    # The listening socket is shared and its number says nothing: a worker is known by its name.
+    board = Board(config.counters_path, name, NAMES)
+    log = LocalAppender(
+        config.log_path, room=room_of(config), failed=lambda: board.add(APPEND_FAILURES)
+    )
     ingest = Ingest(store, log, open_reader=lambda: LocalReader(config.log_path))
     control = control_app(
         store,
         Settings(config.surface, config.token_list),
         changed=ingest.directory.forget,
         open_reader=lambda: LocalReader(config.log_path),
+    )
+    metrics = Metrics(
+        store,
+        lambda: LocalReader(config.log_path),
+        lambda: sums(config.counters_path, NAMES),
+        token=config.metrics_token,
+        host=config.host,
+        version=__version__,
+        clock=microseconds,
     )
     control.openapi_schema = merged("treadle", __version__, [ingest_document(), control.openapi()])
 
@@ -299,11 +325,14 @@ def worker_app(config: Config, store: Store, ready: Callable[[], None]) -> ASGIA
         finally:
             await log.aclose()
             await ingest.aclose()
+            metrics.close()
 
-    app = Starlette(routes=ingest.routes, lifespan=lifespan)
+    app = Starlette(
+        routes=[*ingest.routes, Route("/metrics", metrics.get, methods=["GET"])], lifespan=lifespan
+    )
     app.router.redirect_slashes = False
     app.router.default = control  # mounted it would miss paths with a line break
-    return Front(ingest, app)
+    return Counted(Front(ingest, app), board.add)
 
 
 def room_of(config: Config) -> Room:
@@ -373,12 +402,12 @@ def child() -> int:
     """Run the role named on the command line with the orders on standard input."""
     # Ctrl-C reaches every process of the terminal; the supervisor alone acts on it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    role, *descriptors = sys.argv[1:]
+    role, name, *descriptors = sys.argv[1:]
     config = _obeyed(_read_orders())
     set_up_logging(config, role)
     try:
         if role == "worker":
-            _worker(config, int(descriptors[0]))
+            _worker(config, name, int(descriptors[0]))
         else:
             _loader(config)
     except TreadleError as error:

@@ -53,6 +53,15 @@ def statuses(client: Client, token: str, count: int) -> list[int]:
         return list(pool.map(one, range(count)))
 
 
+def told(server: TreadleServer) -> dict[str, float]:
+    """Some of the metrics, as whichever worker gives them."""
+    answer = httpx.get(f"{server.url}/metrics", headers={"Connection": "close"}, timeout=30)
+    assert answer.status_code == 200
+    wanted = ("records_accepted_total{", "records_loaded_total{", 'requests_total{endpoint="push"')
+    lines = [line for line in answer.text.splitlines() if any(word in line for word in wanted)]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
 def test_what_several_processes_accept_is_loaded_once(
     server: TreadleServer, client: Client
 ) -> None:
@@ -64,6 +73,11 @@ def test_what_several_processes_accept_is_loaded_once(
             == [{"n": 300, "ids": 300}]
         )
     )
+    assert told(server) == {
+        'treadle_records_accepted_total{source="import_api",source_id="2",table="t"}': 300.0,
+        'treadle_records_loaded_total{source="import_api",source_id="2",table="t"}': 300.0,
+        'treadle_http_requests_total{endpoint="push",status="201"}': 300.0,
+    }
     names = set(server.processes())
     assert names == {*(f"worker {number}" for number in range(1, WORKERS + 1)), "loader"}
 

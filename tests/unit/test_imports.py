@@ -23,6 +23,8 @@ BELOW: dict[str, set[str]] = {
     "guide": set(),
     "openapi": {"errors"},
     "lock": {"errors"},
+    "board": set(),
+    "metrics": {"web", "log", "store", "errors"},
     "audit": {"log", "store", "destinations", "tables", "records", "errors"},
     "doctor": {"config", "lock", "log", "store", "destinations", "tables", "records", "errors"},
     "logs": {"config"},

@@ -121,6 +121,13 @@ class Config(Settings):
         shown="the key file in the data folder",
         flag=False,
     )
+    metrics_token: str | None = setting(
+        None,
+        Text("a token of 16 to 512 printable characters", hidden=True, pattern=r"[!-~]{16,512}"),
+        "who sends it as a bearer token may read /metrics; without it, this machine alone may",
+        shown="none",
+        flag=False,
+    )
     log_level: str = setting(
         "info", Choice(("debug", "info", "warning", "error")), "least level that is logged"
     )
@@ -185,6 +192,11 @@ class Config(Settings):
     def lock_path(self) -> Path:
         """File a running server holds locked, so that no second one uses the same folder."""
         return self.data / "treadle.lock"
+
+    @property
+    def counters_path(self) -> Path:
+        """Folder with what each process counted."""
+        return self.data / "counters"
 
     @property
     def push_path(self) -> Path:

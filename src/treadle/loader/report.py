@@ -72,7 +72,7 @@ def memo(chunk: Chunk, plan: LoadPlan, load_id: str, started_at: int) -> Memo:
         records=chunk.records,
         lost=dict(lost),
         rejected=dict(rejected),
-        details=_details(plan),
+        details=_details(plan) | _damaged(chunk),
     )
 
 
@@ -141,6 +141,10 @@ def failure(chunk: Chunk, error: str, load_id: str, started_at: int, finished_at
         details={},
         error=error,
     )
+
+
+def _damaged(chunk: Chunk) -> dict[str, Any]:
+    return {"damaged_entries": len(chunk.damaged)} if chunk.damaged else {}
 
 
 def _details(plan: LoadPlan) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,7 @@ from typing import Final
 from treadle import crash
 from treadle.errors import Defect, OperatorFault, TreadleError, TryLater
 from treadle.log import sql
-from treadle.log.counting import Counts, is_damage
+from treadle.log.counting import Counts, is_damage, stretch
 from treadle.log.disk import Connect, connect, open_log, read_end, transaction, translated
 from treadle.log.group import GroupWriter
 from treadle.log.protocol import Backlog, Damaged, Entry, Hour, NewEntry
@@ -71,6 +71,7 @@ class LocalAppender:
         waiting_bytes_max: payload bytes that may wait; more is turned away with `TryLater`. One
             request alone is always taken.
         room: bounds of the log; beyond them appends are turned away with `TryLater`.
+        failed: told of each group that the disk did not take.
     """
 
     def __init__(
@@ -80,11 +81,13 @@ class LocalAppender:
         connect: Connect = connect,
         waiting_bytes_max: int = WAITING_BYTES_MAX,
         room: Room | None = None,
+        failed: Callable[[], None] = lambda: None,
     ) -> None:
         self._path = path
         self._connect = connect
         self._connection, self._lock, self._log_id = open_log(path, connect, durable=True)
         self._room = room
+        self._failed = failed
         self._lacking: str | None = None
         self._looked = 0.0
         self._waiting_bytes_max = waiting_bytes_max
@@ -177,6 +180,8 @@ class LocalAppender:
         except (TryLater, OperatorFault) as error:
             outcome = TryLater(str(error))
             outcome.__cause__ = error
+            if self._lacking is None:
+                self._failed()
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
             outcome = Defect(f"the log could not write a group of entries ({error!r})")
             outcome.__cause__ = error
@@ -363,6 +368,15 @@ class LocalReader:
         """Every table that ever had an entry; see `protocol.Reader.tables`."""
         with translated():
             return [tuple(row) for row in self._connection.execute(sql.TABLES)]
+
+    def records_above(self, source_id: int, table_name: str, position: int) -> int:
+        """Records above a position; see `protocol.Reader.records_above`."""
+        with translated():
+            table_id = self._table_id(source_id, table_name)
+            if table_id is None:
+                return 0
+            end = read_end(self._connection)
+            return sum(one.records for one in stretch(self._connection, table_id, position, end))
 
     def hours(self, source_id: int, table_name: str, loaded: int) -> list[Hour]:
         """Records of each hour; see `protocol.Reader.hours`."""

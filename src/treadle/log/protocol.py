@@ -168,6 +168,9 @@ class Reader(Protocol):
     def tables(self) -> list[tuple[int, str]]:
         """Every table that ever had an entry: (source id, name)."""
 
+    def records_above(self, source_id: int, table_name: str, position: int) -> int:
+        """Records of the table's entries above a position, whatever was marked."""
+
     def hours(self, source_id: int, table_name: str, loaded: int) -> list[Hour]:
         """Records of each hour, of the entries that are kept; `loaded` divides those that wait."""
 

@@ -13,7 +13,7 @@ from sqlalchemy import Row, Select, Text, cast, delete, func, select, update
 
 from treadle import crash
 from treadle.store.database import Transaction
-from treadle.store.model import Load, Outcome, TableStatus
+from treadle.store.model import Load, Outcome, TableStatus, Tally
 from treadle.store.schema import loads, meta, outcomes, sources, tables
 
 # Well below the 32,766 parameters SQLite takes and the 65,535 PostgreSQL takes in one statement.
@@ -57,7 +57,21 @@ def record(tx: Transaction, load: Load, found: Sequence[Outcome]) -> None:
         .returning(loads.c.number)
     ).one_or_none()
     crash.point("store.record-load")
-    if kept is None or not found:
+    if kept is None:
+        return
+    tx.connection.execute(
+        update(tables)
+        .where(tables.c.id == table.id)
+        .values(
+            received=tables.c.received + load.rows_received,
+            written=tables.c.written + load.rows_loaded,
+            discarded=tables.c.discarded + load.rows_discarded,
+            rejected=tables.c.rejected + load.rows_rejected,
+            damaged=tables.c.damaged + load.details.get("damaged_entries", 0),
+            loads=tables.c.loads + 1,
+        )
+    )
+    if not found:
         return
     statement = tx.insert(outcomes)
     tx.connection.execute(
@@ -92,6 +106,7 @@ def record_failure(tx: Transaction, load: Load, *, stopped: bool) -> None:
             error=load.error,
             error_since=func.coalesce(tables.c.error_since, load.finished_at),
             stopped=stopped,
+            failures=tables.c.failures + 1,
         )
     )
     # Tries are repeated for as long as it takes: the last one of each place is kept.
@@ -129,6 +144,28 @@ def statuses(tx: Transaction, source_id: int | None) -> list[TableStatus]:
     ]
     # Sorted here: the two databases do not agree on the order of texts.
     return sorted(found, key=lambda status: (status.source_id, status.table_name))
+
+
+def tallies(tx: Transaction) -> list[Tally]:
+    """What became of the records of each table; see `Store.tallies`."""
+    query = select(tables, (tables.c.log_id == _present_log).label("present"))
+    return [
+        Tally(
+            source_id=row.source_id,
+            table_name=row.name,
+            position=row.loaded if row.present else 0,
+            received=row.received,
+            loaded=row.written,
+            superseded=row.discarded,
+            rejected=row.rejected,
+            damaged=row.damaged,
+            loads=row.loads,
+            failures=row.failures,
+            error=row.error is not None,
+            stopped=row.stopped,
+        )
+        for row in tx.connection.execute(query)
+    ]
 
 
 _loads = select(loads, tables.c.source_id, tables.c.name.label("table_name")).join(

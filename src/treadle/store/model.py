@@ -183,6 +183,32 @@ class TableStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """What became of the records of one table since the store was made. Every count only grows.
+
+    Attributes:
+        position: greatest position of the present log whose load was recorded.
+        received: records that loads took; each was `loaded`, `superseded` or `rejected`.
+        damaged: entries of the log that were left out.
+        loads: that were committed. `failures`: tries that were not.
+        error: the last try failed. `stopped`: somebody has to act.
+    """
+
+    source_id: int
+    table_name: str
+    position: int
+    received: int
+    loaded: int
+    superseded: int
+    rejected: int
+    damaged: int
+    loads: int
+    failures: int
+    error: bool
+    stopped: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Remembered:
     """The answer that was given to a request with an idempotency key.
 

@@ -70,6 +70,10 @@ def _time(name: str, *, nullable: bool = False) -> Column[Any]:
     return Column(name, BigInteger, nullable=nullable)
 
 
+def _count(name: str) -> Column[Any]:
+    return Column(name, BigInteger, nullable=False, server_default="0")
+
+
 # One row, with the id 1: what there is once in an installation. Every change of accounts, sources,
 # tokens and destinations begins by raising `revision`, so these changes come one after another.
 meta: Final = Table(
@@ -172,7 +176,7 @@ tokens: Final = Table(
 
 # A table as clients name it. Names may be longer than an index of PostgreSQL takes (2,704 bytes),
 # so they are looked up by their SHA-256. `log_id` tells the positions of one log from those of
-# another (log/protocol.py), here and below.
+# another (log/protocol.py), here and below. The counts only grow: they outlive reports and logs.
 tables: Final = Table(
     "tables",
     metadata,
@@ -186,6 +190,8 @@ tables: Final = Table(
     Column("error", ClientText),
     _time("error_since", nullable=True),
     Column("stopped", Boolean, nullable=False),
+    *(_count(name) for name in ("received", "written", "discarded", "rejected", "damaged")),
+    *(_count(name) for name in ("loads", "failures")),
     Index("uq_tables_source_id_name", "source_id", "name_sha256", unique=True),
     sqlite_autoincrement=True,
 )

@@ -31,6 +31,7 @@ from treadle.store.model import (
     Remembered,
     Source,
     TableStatus,
+    Tally,
     Token,
 )
 from treadle.store.schema import meta
@@ -461,6 +462,11 @@ class Store:
         """How loading of each table stands, by source and name; tables never tried are left out."""
         with self._database.read() as tx:
             return loads.statuses(tx, source_id)
+
+    def tallies(self) -> list[Tally]:
+        """What became of the records of each table since the store was made."""
+        with self._database.read() as tx:
+            return loads.tallies(tx)
 
     def loads(
         self,

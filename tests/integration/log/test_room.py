@@ -95,7 +95,8 @@ def test_after_a_failure_nothing_is_taken_until_the_log_was_opened_and_verified(
         )
 
     async def run() -> None:
-        appender = LocalAppender(log_path, connect=seam)
+        failed: list[int] = []
+        appender = LocalAppender(log_path, connect=seam, failed=lambda: failed.append(1))
         assert await appender.append([ENTRY]) == 1
         sick[0] = True
         for _ in range(3):
@@ -107,6 +108,7 @@ def test_after_a_failure_nothing_is_taken_until_the_log_was_opened_and_verified(
         assert opened[0] == 4
         assert await appender.append([ENTRY]) == 3
         await appender.aclose()
+        assert len(failed) == 3
 
     asyncio.run(run())
     assert "opened again and verified" in caplog.text

@@ -93,6 +93,9 @@ class MemoryLog:
     def tables(self) -> list[tuple[int, str]]:
         return sorted({(entry.source_id, entry.table_name) for entry in self.entries})
 
+    def records_above(self, source_id: int, table_name: str, position: int) -> int:
+        raise AssertionError("a loader never asks for metrics")
+
     def hours(self, source_id: int, table_name: str, loaded: int) -> list[Hour]:
         raise AssertionError("a loader never asks for a ledger")
 

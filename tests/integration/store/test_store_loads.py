@@ -3,8 +3,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import text
 
-from treadle.store.model import Load, Outcome, TableStatus
+from treadle.store.database import make_engine, writing
+from treadle.store.migrate import migrate
+from treadle.store.model import Load, Outcome, TableStatus, Tally
 from treadle.store.store import Store
 
 OpenStore = Callable[[], Store]
@@ -305,3 +308,37 @@ def test_several_notes_are_recalled_at_once(store: Store) -> None:
     assert {key: kept.answer for key, kept in found.items()} == {
         key: key.encode() for key in keys[::500]
     }
+
+
+def test_what_became_of_records_is_counted_for_ever(store: Store, open_store: OpenStore) -> None:
+    source = make_source(store)
+    assert store.tallies() == []
+    store.use_log("one")
+    store.record_load(load(source, 1, 5), [outcome(source, 3)])
+    store.record_load(load(source, 1, 5), [])  # told again after a crash
+    damaged = load(source, 6, 9)
+    store.record_load(replace(damaged, details={"damaged_entries": 2}), [])
+    store.record_failure(load(source, 10, 11, error="no"), stopped=False)
+    store.record_failure(load(source, 10, 12, error="no"), stopped=True)
+    counts = (20, 14, 4, 2, 2, 2, 2)
+    assert store.tallies() == [Tally(source, "orders", 9, *counts, error=True, stopped=True)]
+    store.delete_loads_before(10**18)
+    store.use_log("two")
+    assert store.tallies() == [Tally(source, "orders", 0, *counts, error=True, stopped=True)]
+
+
+def test_counts_begin_with_what_the_reports_add_up_to(store: Store, store_url: str) -> None:
+    source = make_source(store)
+    store.record_load(load(source, 1, 5), [])
+    store.record_load(load(source, 6, 9), [])
+    before = store.tallies()
+    engine = make_engine(store_url)
+    with writing(engine) as connection:
+        for name in ("received", "written", "discarded", "rejected", "damaged", "loads"):
+            connection.execute(text(f"ALTER TABLE tables DROP COLUMN {name}"))
+        connection.execute(text("ALTER TABLE tables DROP COLUMN failures"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+    migrate(engine)
+    engine.dispose()
+    assert store.tallies() == before
+    assert before[0].received == 20

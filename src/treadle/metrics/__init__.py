@@ -1,0 +1,1 @@
+"""`GET /metrics`: what a monitor asks for, in Prometheus' text form."""

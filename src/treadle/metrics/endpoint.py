@@ -1,0 +1,176 @@
+"""`GET /metrics`: who may ask, and what is seen when somebody does."""
+
+import asyncio
+import hmac
+import time
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from treadle.errors import TreadleError
+from treadle.log.protocol import Reader
+from treadle.metrics.families import CONTENT_TYPE, DestinationSeen, Seen, TableSeen, text
+from treadle.store.model import DestinationRow, Source, Tally
+from treadle.web import bearer, fields
+
+FRESH_SECONDS: Final = 1.0
+"""How long an answer is good: monitors may ask as often as they like."""
+
+LOCAL: Final = ("127.0.0.1", "::1", "localhost")
+FORWARDED: Final = ("forwarded", "x-forwarded-for", "via")
+"""What a proxy adds: then the one who asks is not on this machine."""
+
+NOT_HERE: Final = (
+    "Metrics are given to this machine only, unless metrics_token is set and sent as "
+    "Authorization: Bearer <token>.\n"
+)
+WRONG_TOKEN: Final = "This is not the token that metrics_token names.\n"  # noqa: S105 - a sentence
+UNREADABLE: Final = "What is to be told cannot be read now. Try again later.\n"
+
+
+class Known(Protocol):
+    """The part of the store that is asked."""
+
+    def sources(self) -> list[Source]:
+        """All sources."""
+
+    def destinations(self) -> list[DestinationRow]:
+        """All destinations."""
+
+    def tallies(self) -> list[Tally]:
+        """What became of the records of each table."""
+
+
+class Metrics:
+    """Answers for one worker; what it tells is shared by all of them."""
+
+    def __init__(
+        self,
+        store: Known,
+        open_reader: Callable[[], Reader],
+        counts: Callable[[], Mapping[str, int]],
+        *,
+        token: str | None,
+        host: str,
+        version: str,
+        clock: Callable[[], int],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nothing is opened before the first question.
+
+        Args:
+            store: knows what became of records.
+            open_reader: opens the log, which knows what waits.
+            counts: what all workers counted.
+            token: who sends it may ask; None to answer this machine only.
+            host: where the server listens.
+            version: of treadle.
+            clock: microseconds since 1970.
+            monotonic: seconds.
+        """
+        self._store = store
+        self._open_reader = open_reader
+        self._counts = counts
+        self._token = token
+        self._host = host
+        self._version = version
+        self._clock = clock
+        self._monotonic = monotonic
+        self._reader: Reader | None = None
+        self._answer = b""
+        self._looked_at = -FRESH_SECONDS
+        self._looking = asyncio.Lock()
+
+    async def get(self, request: Request) -> Response:
+        """The metrics, or why they are not given."""
+        refusal = self._refusal(request)
+        if refusal is not None:
+            return refusal
+        async with self._looking:
+            if self._monotonic() - self._looked_at >= FRESH_SECONDS:
+                try:
+                    self._answer = await asyncio.to_thread(self._look)
+                except TreadleError as error:
+                    return PlainTextResponse(f"{UNREADABLE}{error}\n", 503, {"Retry-After": "2"})
+                self._looked_at = self._monotonic()
+        return Response(self._answer, media_type=CONTENT_TYPE)
+
+    def close(self) -> None:
+        """Let go of the log."""
+        if self._reader is not None:
+            self._reader.close()
+
+    def _refusal(self, request: Request) -> Response | None:
+        if self._token is not None:
+            sent = bearer(fields(request.scope)) or ""
+            if hmac.compare_digest(sent.encode(), self._token.encode()):
+                return None
+            challenge = {"WWW-Authenticate": "Bearer"}
+            return PlainTextResponse(WRONG_TOKEN, 401, challenge)
+        passed_on = any(name in request.headers for name in FORWARDED)
+        if self._host in LOCAL and not passed_on:
+            return None
+        return PlainTextResponse(NOT_HERE, 403)
+
+    def _look(self) -> bytes:
+        if self._reader is None:
+            self._reader = self._open_reader()
+        return text(self._seen(self._reader))
+
+    def _seen(self, reader: Reader) -> Seen:
+        # The log before the store: marks of the log say less than the store, never more. So what a
+        # load takes between the two questions is counted as waiting no more.
+        backlog = {(one.source_id, one.table_name): one for one in reader.backlog()}
+        tallies = {(one.source_id, one.table_name): one for one in self._store.tallies()}
+        names = {s.id: s.name for s in self._store.sources() if s.deleted_at is None}
+        tables: list[TableSeen] = []
+        for key in backlog.keys() | tallies.keys():
+            source_id, table_name = key
+            if source_id not in names:
+                continue
+            waits, tally = backlog.get(key), tallies.get(key, _nothing(*key))
+            waiting = entries = 0
+            oldest = None
+            if waits is not None and tally.position < waits.last:
+                waiting, entries, oldest = waits.records, waits.entries, waits.oldest
+                if waits.loaded < tally.position:
+                    waiting = reader.records_above(*key, tally.position)
+            tables.append(
+                TableSeen(
+                    names[source_id],
+                    source_id,
+                    table_name,
+                    tally.received + waiting,
+                    tally.loaded,
+                    tally.superseded,
+                    tally.rejected,
+                    waiting,
+                    entries,
+                    oldest,
+                    tally.damaged,
+                    tally.loads,
+                    tally.failures,
+                    tally.error,
+                    tally.stopped,
+                )
+            )
+        space = reader.space()
+        return Seen(
+            now=self._clock(),
+            version=self._version,
+            tables=tables,
+            destinations=[
+                DestinationSeen(row.id, row.type, row.name, row.trouble is None)
+                for row in self._store.destinations()
+                if row.deleted_at is None
+            ],
+            log_used=space.used,
+            log_free=space.free,
+            counts=self._counts(),
+        )
+
+
+def _nothing(source_id: int, table_name: str) -> Tally:
+    return Tally(source_id, table_name, 0, 0, 0, 0, 0, 0, 0, 0, error=False, stopped=False)

@@ -1,0 +1,201 @@
+"""What is told to a monitor, as a function of what was seen."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from treadle.metrics.requests import APPEND_FAILURES, ENDPOINTS, STATUSES
+
+TABLES_MAX: Final = 10_000
+"""Tables with series of their own. Clients name tables: further ones are summed under OTHERS."""
+OTHERS: Final = "(others)"
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class TableSeen:
+    """One table.
+
+    Attributes:
+        accepted: records acknowledged since the store was made; of them `waiting` are not loaded.
+        oldest: acceptance of the oldest that waits, microseconds since 1970; None for none.
+        error: its last try failed. `stopped`: somebody has to act.
+    """
+
+    source: str
+    source_id: int
+    table: str
+    accepted: int = 0
+    loaded: int = 0
+    superseded: int = 0
+    rejected: int = 0
+    waiting: int = 0
+    entries: int = 0
+    oldest: int | None = None
+    damaged: int = 0
+    loads: int = 0
+    failures: int = 0
+    error: bool = False
+    stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationSeen:
+    """One destination: by id, type and name, never by its URL."""
+
+    id: int
+    type: str
+    name: str
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Everything at one time.
+
+    Attributes:
+        now: microseconds since 1970.
+        log_used, log_free: bytes.
+        counts: of all workers together, `requests.NAMES`.
+    """
+
+    now: int
+    version: str
+    tables: Sequence[TableSeen] = ()
+    destinations: Sequence[DestinationSeen] = ()
+    log_used: int = 0
+    log_free: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+def text(seen: Seen) -> bytes:
+    """The answer to `GET /metrics`."""
+
+    class Once(Collector):
+        def collect(self) -> Iterator[Metric]:
+            return families(seen)
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Once())
+    return generate_latest(registry)
+
+
+_TABLE: Final = ("source", "source_id", "table")
+
+_COUNTERS: Final = (
+    ("records_accepted", "accepted", "Records that were acknowledged."),
+    ("records_loaded", "loaded", "Records that became rows."),
+    (
+        "records_superseded",
+        "superseded",
+        "Records that lost against a higher sequence or a newer table version.",
+    ),
+    ("records_rejected", "rejected", "Records in _sdc_rejected, and those of damaged entries."),
+    ("entries_damaged", "damaged", "Entries of the log that were left out because of damage."),
+)
+_GAUGES: Final = (
+    ("records_waiting", "waiting", "Records that were acknowledged and are not loaded yet."),
+    ("entries_waiting", "entries", "Requests of these records."),
+    ("table_failing", "error", "1 while the last load of the table failed."),
+    ("table_stopped", "stopped", "1 while the table waits for somebody to act."),
+)
+
+
+def families(seen: Seen) -> Iterator[Metric]:
+    """All metrics; docs/reference/metrics.md says what they mean."""
+    build = GaugeMetricFamily("treadle_build_info", "1, with the version.", labels=("version",))
+    build.add_metric((seen.version,), 1)
+    yield build
+    tables = _bounded(seen.tables)
+    for name, attribute, help_ in _COUNTERS:
+        counter = CounterMetricFamily(f"treadle_{name}", help_, labels=_TABLE)
+        for table in tables:
+            counter.add_metric(_labels(table), getattr(table, attribute))
+        yield counter
+    for name, attribute, help_ in _GAUGES:
+        gauge = GaugeMetricFamily(f"treadle_{name}", help_, labels=_TABLE)
+        for table in tables:
+            gauge.add_metric(_labels(table), getattr(table, attribute))
+        yield gauge
+    ages = GaugeMetricFamily(
+        "treadle_oldest_waiting_seconds",
+        "Age of the oldest record that waits; 0 when none does.",
+        labels=_TABLE,
+    )
+    for table in tables:
+        age = 0 if table.oldest is None else max(0, seen.now - table.oldest)
+        ages.add_metric(_labels(table), age / 1e6)
+    yield ages
+    loads = CounterMetricFamily(
+        "treadle_loads", "Loads, and tries that failed.", labels=(*_TABLE, "result")
+    )
+    for table in tables:
+        loads.add_metric((*_labels(table), "committed"), table.loads)
+        loads.add_metric((*_labels(table), "failed"), table.failures)
+    yield loads
+    yield from _rest(seen)
+
+
+def _rest(seen: Seen) -> Iterator[Metric]:
+    up = GaugeMetricFamily(
+        "treadle_destination_up",
+        "0 while the loader cannot use the destination.",
+        labels=("destination_id", "type", "name"),
+    )
+    for one in seen.destinations:
+        up.add_metric((str(one.id), one.type, one.name), one.up)
+    yield up
+    yield GaugeMetricFamily("treadle_log_bytes", "Bytes that the log holds.", value=seen.log_used)
+    yield GaugeMetricFamily(
+        "treadle_log_free_bytes", "Bytes by which the log can grow.", value=seen.log_free
+    )
+    yield CounterMetricFamily(
+        "treadle_log_append_failures",
+        "Groups of requests that the log's disk did not take (a failed write or fsync).",
+        value=seen.counts.get(APPEND_FAILURES, 0),
+    )
+    requests = CounterMetricFamily(
+        "treadle_http_requests",
+        "Answers, of all workers together.",
+        labels=("endpoint", "status"),
+    )
+    for endpoint in ENDPOINTS:
+        for status in STATUSES:
+            count = seen.counts.get(f"{endpoint} {status}", 0)
+            if count:
+                requests.add_metric((endpoint, status), count)
+    yield requests
+
+
+def _labels(table: TableSeen) -> tuple[str, str, str]:
+    return table.source, str(table.source_id), table.table
+
+
+def _bounded(tables: Sequence[TableSeen]) -> list[TableSeen]:
+    """Not more than TABLES_MAX, and the sums of the others."""
+    ordered = sorted(tables, key=lambda table: (table.source_id, table.table))
+    kept, rest = ordered[:TABLES_MAX], ordered[TABLES_MAX:]
+    if not rest:
+        return kept
+    sums = TableSeen(OTHERS, 0, OTHERS)
+    for one in rest:
+        sums = replace(
+            sums,
+            **{
+                name: getattr(sums, name) + getattr(one, name)
+                for name in ("accepted", "loaded", "superseded", "rejected", "waiting", "entries")
+            },
+            damaged=sums.damaged + one.damaged,
+            loads=sums.loads + one.loads,
+            failures=sums.failures + one.failures,
+            oldest=min((at for at in (sums.oldest, one.oldest) if at is not None), default=None),
+            error=sums.error or one.error,
+            stopped=sums.stopped or one.stopped,
+        )
+    return [*kept, sums]

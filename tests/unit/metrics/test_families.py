@@ -1,0 +1,137 @@
+"""What a monitor is told."""
+
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from treadle.metrics import families as module
+from treadle.metrics.families import OTHERS, DestinationSeen, Seen, TableSeen, families, text
+from treadle.metrics.requests import NAMES, STATUSES, endpoint, key
+
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
+
+ORDERS = TableSeen(
+    "web", 2, 'odd "name"\\\n', 10, 5, 2, 1, 2, 1, 4_000_000, 1, 3, 4, error=True, stopped=False
+)
+
+
+def samples(seen: Seen) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text(seen).decode())
+        for sample in family.samples
+    }
+
+
+def test_every_count_is_told_under_its_name() -> None:
+    found = samples(
+        Seen(
+            now=10_000_000,
+            version="1",
+            tables=[ORDERS],
+            destinations=[DestinationSeen(1, "postgres", "here", up=False)],
+            log_used=7,
+            log_free=8,
+            counts={"push 201": 5, "append_failures": 6},
+        )
+    )
+    table = {("source", "web"), ("source_id", "2"), ("table", 'odd "name"\\\n')}
+
+    def value(name: str, *labels: tuple[str, str]) -> float:
+        return found[f"treadle_{name}", frozenset(labels)]
+
+    assert {
+        name: value(name, *table)
+        for name in (
+            "records_accepted_total",
+            "records_loaded_total",
+            "records_superseded_total",
+            "records_rejected_total",
+            "records_waiting",
+            "entries_waiting",
+            "entries_damaged_total",
+            "oldest_waiting_seconds",
+            "table_failing",
+            "table_stopped",
+        )
+    } == {
+        "records_accepted_total": 10,
+        "records_loaded_total": 5,
+        "records_superseded_total": 2,
+        "records_rejected_total": 1,
+        "records_waiting": 2,
+        "entries_waiting": 1,
+        "entries_damaged_total": 1,
+        "oldest_waiting_seconds": 6,
+        "table_failing": 1,
+        "table_stopped": 0,
+    }
+    assert value("loads_total", *table, ("result", "committed")) == 3
+    assert value("loads_total", *table, ("result", "failed")) == 4
+    labels = (("destination_id", "1"), ("type", "postgres"), ("name", "here"))
+    assert value("destination_up", *labels) == 0
+    assert (value("log_bytes"), value("log_free_bytes")) == (7, 8)
+    assert value("log_append_failures_total") == 6
+    assert value("http_requests_total", ("endpoint", "push"), ("status", "201")) == 5
+    assert value("build_info", ("version", "1")) == 1
+
+
+def test_tables_beyond_the_bound_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TABLES_MAX", 1)
+    tables = [
+        TableSeen("web", 2, name, accepted=3, waiting=1, oldest=at, loads=1, stopped=name == "c")
+        for name, at in (("a", 1_000_000), ("b", 3_000_000), ("c", 2_000_000))
+    ]
+    found = samples(Seen(now=5_000_000, version="1", tables=tables))
+    others = {("source", OTHERS), ("source_id", "0"), ("table", OTHERS)}
+
+    def value(name: str, *labels: tuple[str, str]) -> float:
+        return found[f"treadle_{name}", frozenset({*others, *labels})]
+
+    assert value("records_accepted_total") == 6
+    assert value("oldest_waiting_seconds") == 3
+    assert value("table_stopped") == 1
+    assert value("loads_total", ("result", "committed")) == 2
+    assert len([name for name, _ in found if name == "treadle_records_waiting"]) == 2
+
+
+def test_every_metric_is_in_the_reference() -> None:
+    page = set(re.findall(r"^\| `(treadle_\w+)` \|", PAGE.read_text(), re.MULTILINE))
+    told = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for family in families(Seen(now=1, version="1"))
+    }
+    assert page == told
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v2/import/push", "push"),
+        ("/v2/import/push/", "push"),
+        ("/v2/import/status", "status"),
+        ("/v1/clients/1/token/at_secret", "webhook"),
+        ("/v1/tables/orders/records", "records"),
+        ("/v1/receipts/abc", "receipts"),
+        ("/v1/ledger", "control"),
+        ("/v4/sources", "control"),
+        ("/metrics", "metrics"),
+        ("/at_secret", "other"),
+    ],
+)
+def test_paths_are_counted_under_few_names(path: str, name: str) -> None:
+    assert endpoint(path) == name
+    assert key(path, 201) in NAMES
+    assert key(path, 799) == f"{name} other"
+
+
+def test_every_status_in_the_program_is_counted_by_itself() -> None:
+    source = Path(module.__file__).parents[1]
+    pattern = r"(?:Refused|status_code=|Json\([^()\n]*, |Response\([^()\n]*, )\(?\s*([1-5]\d\d)\b"
+    found = {
+        status for path in source.rglob("*.py") for status in re.findall(pattern, path.read_text())
+    }
+    assert len(found) > 10
+    assert found <= set(STATUSES)
