@@ -1,14 +1,22 @@
 """The lock of a data folder: one server, or one repair, at a time."""
 
+import contextlib
 import fcntl
+import logging
 import os
 import time
 from pathlib import Path
 
 from treadle.errors import OperatorFault
 
+logger = logging.getLogger(__name__)
+
 SECONDS_MAX = 5.0
-"""How long to wait for the processes of a killed server to let go of the data folder."""
+"""How long to wait for a server that runs, or stops just now, to let go of the data folder."""
+
+ORPHANS_SECONDS_MAX = 150.0
+"""How long to wait for the children of a killed server, which end by themselves: longer than the
+supervisor gives them when it stops them (`treadle.supervise`)."""
 
 
 def take(path: Path, seconds: float = SECONDS_MAX) -> int:
@@ -18,8 +26,9 @@ def take(path: Path, seconds: float = SECONDS_MAX) -> int:
     never works beside a child of a killed one.
 
     Args:
-        path: the lock file, made where missing.
-        seconds: how long to wait for it.
+        path: the lock file, made where missing. It names the process that took the lock.
+        seconds: how long to wait for it; when that process is gone and its children have the lock
+            still, ORPHANS_SECONDS_MAX. 0 waits for nobody.
 
     Returns:
         The descriptor; closing it gives the lock back.
@@ -34,20 +43,56 @@ def take(path: Path, seconds: float = SECONDS_MAX) -> int:
             f"{path} cannot be opened: {error.strerror}; run treadle as a user who may write "
             "there, or name another folder with --data."
         ) from error
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
+    told = False
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            if time.monotonic() >= deadline:
+            holder = _holder(descriptor)
+            orphans = not _runs(holder)
+            most = ORPHANS_SECONDS_MAX if orphans and seconds else seconds
+            if time.monotonic() - began >= most:
                 os.close(descriptor)
                 raise OperatorFault(
-                    f"Another treadle serves {path.parent}; stop it first, or name another folder "
-                    "with --data."
+                    f"Processes of a killed treadle (process {holder}) use {path.parent} still; "
+                    "end them first, or name another folder with --data."
+                    if orphans
+                    else f"Another treadle serves {path.parent}; stop it first, or name another "
+                    "folder with --data."
                 ) from None
+            if orphans and seconds and not told:
+                told = True
+                logger.info(
+                    "process %s was killed; waiting for its children to let go of %s",
+                    holder,
+                    path.parent,
+                )
             time.sleep(0.1)
         else:
+            with contextlib.suppress(OSError):  # a full disk does not keep a server from starting
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
             return descriptor
+
+
+def _holder(descriptor: int) -> int | None:
+    """The process that took the lock, as the file says; None when it does not."""
+    text = os.pread(descriptor, 20, 0).strip()
+    return int(text) if text.isdigit() else None
+
+
+def _runs(process: int | None) -> bool:
+    """Whether a process is there, of any user; taken for granted when nobody knows which."""
+    if process is None:
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def is_taken(path: Path) -> bool:
