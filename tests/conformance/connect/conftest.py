@@ -1,34 +1,5 @@
 """The control API over a real SQLite store."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+from tests.integration.control.fixtures import api, make_api, modern
 
-import pytest
-from tests.integration.control.api import Api, MakeApi
-
-from treadle.control.app import Settings
-
-
-@pytest.fixture
-def make_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeApi]:
-    """Settings -> a server with one account."""
-    with ExitStack() as closing:
-
-        def make(settings: Settings) -> Api:
-            api = Api(tmp_path_factory.mktemp("store"), settings)
-            closing.callback(api.store.close)
-            return api
-
-        yield make
-
-
-@pytest.fixture
-def api(make_api: MakeApi) -> Api:
-    """A server with the settings that are the default."""
-    return make_api(Settings())
-
-
-@pytest.fixture
-def modern(make_api: MakeApi) -> Api:
-    """A server that shows each token once."""
-    return make_api(Settings(surface="modern"))
+__all__ = ["api", "make_api", "modern"]
