@@ -372,7 +372,11 @@ class _Slice:
             everything = map(At, self._entries, self._indexes)
             bad.update((at, TOO_MANY_COLUMNS) for at in everything if at not in bad)
             return None
-        frames = concatenate(self._pieces, profile.fold)
+        # In one order, however the records were cut into pieces: parents before children.
+        frames = sorted(
+            concatenate(self._pieces, profile.fold),
+            key=lambda frame: tuple(map(profile.fold, frame.path)),
+        )
         self._pieces = []
         keys, incomplete = _keys(self._namer, self._same.keys, frames[0])
         for row in incomplete:

@@ -7,7 +7,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.unit.tables.executor import batch
 from tests.unit.tables.test_walk_properties import RECORDS
@@ -146,6 +146,10 @@ FLAT = st.fixed_dictionaries(
     options=st.sampled_from(
         [Options(), Options(collisions="hash"), Options(on_bad_value="null_field")]
     ),
+)
+@example(  # subtables that come in another order where records are walked apart
+    entries=[[(0, {"a": None, "b": "x"}), (1, {"b": [False]})], [(2, {"a": [False]})]],
+    options=Options(),
 )
 @settings(max_examples=60, deadline=None)
 def test_the_quick_ways_change_nothing(
