@@ -38,6 +38,10 @@ def _show(value: object) -> object:
 _encode = msgspec.json.Encoder(decimal_format="number", enc_hook=_show).encode
 
 
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+"""An escaped NUL character in a JSON text: behind an even number of backslashes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What a walk needs to know besides the records.
@@ -400,7 +404,22 @@ class Walk:
         else:
             self._register(frame, name, column)
             encoded = [None if v is None else _encode(v).decode() for v in column]
+            self._frame, self._field = frame, name.full
+            for row, text in enumerate(encoded):
+                if text is not None and "\\u0000" in text:
+                    encoded[row] = self._without_nul(row, text)
             frame.put(name.folded, name.full, type_, encoded)
+
+    def _without_nul(self, row: int, text: str) -> str | None:
+        """A JSON text without NUL characters, which jsonb refuses, as the option says."""
+        other = "\N{REPLACEMENT CHARACTER}" if self.nul_characters == "replace" else ""
+        cleaned, count = _NUL.subn(rf"\1{other}", text)
+        if count and self.nul_characters == "reject":
+            self.fail(row, "NUL character in text")
+            return None
+        if self.nul_characters == "remove":
+            self.nul(count)
+        return cleaned
 
     def _register(self, frame: Frame, name: Name, column: Column) -> list[bool] | None:
         """Note a field of the frame; find rows where another field has its name.

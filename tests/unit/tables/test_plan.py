@@ -571,6 +571,29 @@ def test_nul_characters(profile: Profile, choice: Any, text: str | None) -> None
 
 
 @PROFILES
+@pytest.mark.parametrize("option", [{"nested": "json"}, {"max_nesting": 0}])
+@pytest.mark.parametrize(
+    ("choice", "text"),
+    [
+        ("remove", r'{"k":["xy\\u0000","\\"]}'),
+        ("replace", r'{"�k":["x�y\\u0000","\\�"]}'),
+        ("reject", None),
+    ],
+)
+def test_nul_characters_in_json(
+    profile: Profile, choice: Any, text: str | None, option: dict[str, Any]
+) -> None:
+    executor = Executor(profile)
+    sent = {"id": 1, "o": {"\0k": ["x\0y\\u0000", "\\\0"]}}
+    planned = send(executor, (1, sent), options=Options(nul_characters=choice, **option))
+    if text is None:
+        assert reasons(executor) == ["NUL character in text"]
+    else:
+        assert rows(executor, "o") == [(text,)]
+    assert planned.nul_removed == (3 if choice == "remove" else 0)
+
+
+@PROFILES
 def test_removed_nul_characters_are_counted(profile: Profile) -> None:
     executor = Executor(profile)
     assert send(executor, (1, {"id": 1, "v": "\0a\0", "l": ["\0"]})).nul_removed == 3
