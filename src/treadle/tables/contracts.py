@@ -1,7 +1,9 @@
 """Schema contracts: what new tables, columns and types of columns may come (loading.md 12.2).
 
 They speak of the live table as it is before the load; a table that is new under `evolve` takes
-whatever its first records bring.
+whatever its first records bring. A new subtable is a value of its parent's records: `discard_value`
+leaves the array out and loads the rest. A new top-level table has nothing but its records, so for
+it that is the same as `discard_row`.
 """
 
 from collections.abc import Mapping
@@ -16,6 +18,9 @@ from treadle.tables.target import Again, holders
 
 _Rule = Literal["evolve", "freeze", "discard_row", "discard_value"]
 
+LeftOut = dict[tuple[str, str], Rejection]
+"""Fields left out: (table, field) -> its row for `_sdc_rejected`, one a load, table and name."""
+
 
 def frees(options: Options) -> bool:
     """Whether everything may come."""
@@ -27,7 +32,7 @@ def keep(
     relations: Mapping[Path, Relation],
     prepared: Prepared,
     namer: Namer,
-) -> tuple[Group, dict[str, Rejection]]:
+) -> tuple[Group, LeftOut]:
     """Hold the winners of a load to the contract.
 
     Args:
@@ -37,7 +42,8 @@ def keep(
         namer: for names of subtables.
 
     Returns:
-        The group without discarded values, and for each such field a row for `_sdc_rejected`.
+        The group without discarded values, and for each such field a row for `_sdc_rejected`:
+        (table, field) -> row.
 
     Raises:
         TableStopped: something new came and the contract is frozen.
@@ -45,23 +51,27 @@ def keep(
     """
     options, fold = prepared.options, prepared.profile.fold
     refused: dict[At, str] = {}
-    left_out: dict[str, Rejection] = {}
+    left_out: LeftOut = {}
+    gone: list[Path] = []
     for frame in group.frames:
         path = tuple(map(fold, frame.path))
+        if any(path[: len(above)] == above for above in gone):
+            continue
         table = namer.subtable(prepared.table_name, frame.path)[0]
         relation = relations.get(path)
         if relation is None:
             if () not in relations and path:
                 continue
             rows = sorted(set(frame.root)) if path else list(range(group.size))
-            _apply(
-                options.contract_tables,
-                f"Table {table} is not in the contract",
-                group,
-                rows,
-                prepared,
-                refused,
-            )
+            reason = f"Table {table} is not in the contract"
+            if path and options.contract_tables == "discard_value":
+                text = record_text(prepared.arrivals, _at(group, rows[0]))
+                parent = namer.subtable(prepared.table_name, frame.path[:-1])[0]
+                left = Rejection(text, reason, parent, -1, -1)
+                left_out.setdefault((table, frame.path[-1]), left)
+                gone.append(path)
+                continue
+            _apply(options.contract_tables, reason, group, rows, prepared, refused)
             continue
         held: dict[str, set[str]] = {}
         for column in relation.columns:
@@ -78,13 +88,19 @@ def keep(
                 rows = holders(frame, folded, type_)
                 if rule == "discard_value":
                     text = record_text(prepared.arrivals, _at(group, rows[0]))
-                    left_out.setdefault(each.name, Rejection(text, reason, table, -1, -1))
+                    left = Rejection(text, reason, table, -1, -1)
+                    left_out.setdefault((table, each.name), left)
                     del each.columns[type_]
                 else:
                     _apply(rule, reason, group, rows, prepared, refused)
             _tidy(frame, folded)
     if refused:
         raise Again(refused)
+    group.frames = [
+        frame
+        for frame in group.frames
+        if not any(tuple(map(fold, frame.path))[: len(above)] == above for above in gone)
+    ]
     return group, left_out
 
 

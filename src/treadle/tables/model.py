@@ -373,7 +373,7 @@ class Options:
     on_bad_value: Literal["reject_record", "null_field"] = "reject_record"
     nested: Literal["flatten", "json"] = "flatten"
     max_nesting: int | None = None
-    contract_tables: Literal["evolve", "freeze", "discard_row"] = "evolve"
+    contract_tables: Literal["evolve", "freeze", "discard_row", "discard_value"] = "evolve"
     contract_columns: Literal["evolve", "freeze", "discard_row", "discard_value"] = "evolve"
     contract_types: Literal["evolve", "freeze", "discard_row", "discard_value"] = "evolve"
     long_names: Literal["drop", "hash"] = "drop"

@@ -1,7 +1,8 @@
 """The options of a table as they are set: names, values and where they come from (loading.md 12.2).
 
 A source's settings hold them as {"options": {name: value}, "tables": {table: {name: value}}};
-what is set for a table wins over what is set for its source.
+what is set for a table wins over what is set for its source. A contract may be written as one
+object, {"contract": {"columns": "freeze"}}.
 """
 
 from collections.abc import Mapping
@@ -104,11 +105,11 @@ def in_force(settings: Mapping[str, Any], table_name: str | None) -> tuple[InFor
     Raises:
         OptionFault: something stored is no option.
     """
-    of_source = _group(settings, "options", "the source")
+    of_source = _options(settings, "options", "the source")
     of_table: Mapping[str, Any] = {}
     if table_name is not None:
         tables = _group(settings, "tables", "the tables of the source")
-        of_table = _group(tables, table_name, f"the table {table_name!r}")
+        of_table = _options(tables, table_name, f"the table {table_name!r}")
     for group in (of_source, of_table):
         for name, value in group.items():
             check(name, value)
@@ -173,6 +174,16 @@ def _group(settings: Mapping[str, Any], key: str, whose: str) -> Mapping[str, An
     if not isinstance(found, Mapping):
         raise OptionFault(f"The options of {whose} are to be an object; they are {_shown(found)}.")
     return found
+
+
+def _options(settings: Mapping[str, Any], key: str, whose: str) -> Mapping[str, Any]:
+    """A group of options by their names, a contract's parts among them."""
+    found = _group(settings, key, whose)
+    contract = found.get("contract")
+    if not isinstance(contract, Mapping):
+        return found
+    parts = {f"contract.{part}": value for part, value in contract.items()}
+    return {**parts, **{name: value for name, value in found.items() if name != "contract"}}
 
 
 def _shown(value: object) -> str:

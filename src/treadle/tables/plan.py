@@ -22,7 +22,6 @@ from treadle.tables.model import (
     LoadPlan,
     Mark,
     Options,
-    Rejection,
     Relation,
     SchemaChange,
     Stage,
@@ -107,7 +106,7 @@ class _Planner:
         self._duplicates = dict(prepared.duplicates)
         self._changes: list[SchemaChange] = []
         self._writes: list[TableWrite] = []
-        self._left_out: dict[str, Rejection] = {}
+        self._left_out: contracts.LeftOut = {}
         before = state.table.batched_at if state.table is not None else 0
         self._batched_at = max(now, before + 1)
 
@@ -400,7 +399,9 @@ class _Planner:
             received=prepared.received,
             ignored=ignored,
             duplicates=self._duplicates,
-            left_out=(*prepared.left_out, *self._left_out),
+            left_out=tuple(
+                dict.fromkeys((*prepared.left_out, *(name for _, name in self._left_out)))
+            ),
             nul_removed=prepared.nul_removed,
             new_version=any(isinstance(change, EmptyRelation) for change in self._changes),
             extracted_max=prepared.extracted_max,

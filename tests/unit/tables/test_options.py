@@ -30,11 +30,24 @@ def test_a_table_s_options_win_over_those_of_its_source() -> None:
     ]
 
 
+def test_a_contract_may_be_one_object() -> None:
+    settings = {
+        "options": {"contract": {"columns": "freeze", "types": "discard_value"}, "nested": "json"},
+        "tables": {"contract": {"contract": {"columns": "evolve"}, "contract.types": "freeze"}},
+    }
+    assert options_of(settings, "t") == Options(
+        contract_columns="freeze", contract_types="discard_value", nested="json"
+    )
+    assert options_of(settings, "contract") == Options(contract_types="freeze", nested="json")
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
         ({"options": {"stale_childs": "keep"}}, "did you mean stale_children?"),
         ({"options": {"nested": "jsno"}}, "it is flatten or json; did you mean json?"),
+        ({"options": {"contract": {"colums": "freeze"}}}, "did you mean contract.columns?"),
+        ({"options": {"contract": "freeze"}}, "There is no option 'contract'; did you mean"),
         ({"options": {"contract_columns": "freeze"}}, "did you mean contract.columns?"),
         ({"options": {"hard_delete": "true"}}, "it is false or true; did you mean true?"),
         ({"options": {"max_nesting": -1}}, "none or a whole number from 0."),

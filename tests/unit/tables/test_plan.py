@@ -661,6 +661,42 @@ def test_contracts_that_discard(profile: Profile) -> None:
 
 
 @PROFILES
+def test_a_contract_that_discards_new_tables_as_values(profile: Profile) -> None:
+    executor = Executor(profile)
+    values = Options(contract_tables="discard_value")
+    send(executor, (1, {"id": 1}), options=values)
+    assert (executor.live, reasons(executor)) == ({}, ["Table t is not in the contract"])
+    executor.rejected.clear()
+    send(executor, (1, {"id": 1, "k": [{"n": 1}]}))
+    sent = (
+        (2, {"id": 1, "o": [{"m": [1], "b": 1}], "k": [{"n": 2, "o": ["x"]}], "c": 3}),
+        (2, {"id": 2, "o": [{"m": [2]}]}),
+    )
+    plan_ = send(executor, *sent, options=values)
+    assert sorted(reasons(executor)) == [
+        "Table t__k__o is not in the contract",
+        "Table t__o is not in the contract",
+    ]
+    assert plan_.left_out == ("o",)
+    assert sorted(executor.live) == ["t", "t__k"]
+    assert rows(executor, "id", "c") == [(1, 3), (2, None)]
+    assert rows(executor, "n", table="t__k") == [(2,)]
+
+
+@PROFILES
+def test_a_field_discarded_in_two_tables_is_told_for_each(profile: Profile) -> None:
+    executor = Executor(profile)
+    values = Options(contract_columns="discard_value")
+    send(executor, (1, {"id": 1, "k": [{"n": 1}]}))
+    send(executor, (2, {"id": 1, "x": 2, "k": [{"n": 3, "x": 4}, {"x": 5}]}), options=values)
+    assert [row[:2] for row in executor.rejected] == [
+        ("t", "Column x is not in the contract"),
+        ("t__k", "Column x is not in the contract"),
+    ]
+    assert rows(executor, "n", table="t__k") == [(3,), (None,)]
+
+
+@PROFILES
 def test_append_to_a_table_born_to_be_upserted(profile: Profile) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 1, "l": [1]}))
