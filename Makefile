@@ -4,8 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 TESTS_AT_ONCE ?= 2
+FUZZ_RUNS ?= 20000
 
-.PHONY: run test quick lint types docs lock clean bench bench-full
+.PHONY: run test quick lint types docs fuzz lock clean bench bench-full
 
 run: $(VENV)/run.stamp ## Install into $(VENV) and start the server on the embedded defaults
 	$(BIN)/treadle serve $(ARGS)
@@ -26,6 +27,11 @@ types: $(VENV)/lint.stamp ## mypy, strict, on source and tests
 docs: $(VENV)/test.stamp ## What README and the reference pages show, run and compared
 	$(BIN)/python -m pytest tests/acceptance/test_readme.py tests/unit/cli/test_reference.py $(ARGS)
 
+fuzz: $(VENV)/fuzz.stamp ## The decoders with some thousand inputs made up from what they reach, the same in every run
+	PYTHONHASHSEED=0 $(BIN)/python tests/fuzz/push.py --runs $(FUZZ_RUNS) --seed 1 --seconds 600
+	PYTHONHASHSEED=0 $(BIN)/python tests/fuzz/batch.py --runs $(FUZZ_RUNS) --seed 1 --seconds 600
+	PYTHONHASHSEED=0 $(BIN)/python tests/fuzz/transit.py --runs $(FUZZ_RUNS) --seed 1 --seconds 600
+
 bench: $(VENV)/test.stamp ## Measure treadle, other loaders and the limits, short form
 	$(BIN)/python -m benchmarks $(ARGS)
 
@@ -34,7 +40,7 @@ bench-full: $(VENV)/test.stamp ## The same with a million records and five runs:
 
 lock: ## Write constraints.txt anew from the newest versions pyproject.toml allows
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet '.[postgres,test,lint]'
+	$(VENV)-lock/bin/python -m pip install --quiet '.[postgres,test,lint,fuzz]'
 	{ echo '# Locked versions of everything treadle, its tests and its checks use; written by `make lock`.'; \
 	  $(VENV)-lock/bin/python -m pip freeze --exclude treadle; } > constraints.txt
 	rm -rf $(VENV)-lock
@@ -52,6 +58,10 @@ $(VENV)/run.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/test.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(INSTALL) --editable '.[postgres,test]'
+	touch $@
+
+$(VENV)/fuzz.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) --editable '.[fuzz]'
 	touch $@
 
 $(VENV)/lint.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python

@@ -7,6 +7,7 @@ never finds a token.
 """
 
 import argparse
+import itertools
 import json
 import random
 import re
@@ -48,6 +49,8 @@ CHECKS = [
 ]
 AT_A_TIME = 10
 """Requests for one operation before the next has its turn."""
+ACCOUNT_PATHS = ("/v1/ledger",)
+"""Besides those of /v4, the paths that ask for the account's token."""
 LONGEST_WAIT = 0.05
 """Seconds: a request may ask to wait for a minute, which would be all it does."""
 
@@ -63,14 +66,16 @@ class Findings:
     Attributes:
         answers: (operation, status) -> how many.
         wrong: what was wrong, by operation and kind, the first of each.
+        described: the operations of the document.
     """
 
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
     wrong: dict[tuple[str, str], str] = field(default_factory=dict)
+    described: set[str] = field(default_factory=set)
 
-    def operations(self) -> set[str]:
-        """The operations that were answered."""
-        return {name for name, _ in self.answers}
+    def unanswered(self) -> set[str]:
+        """The operations that no request was answered for."""
+        return self.described - {label for label, status in self.answers if status}
 
 
 class Site:
@@ -110,7 +115,7 @@ class Site:
 
     def authorization(self, path: str) -> str:
         """What a caller of a path shows."""
-        if path.startswith("/v4/"):
+        if path.startswith("/v4/") or path in ACCOUNT_PATHS:
             return self.operator.account["Authorization"]
         return f"Bearer {self.token}"
 
@@ -159,6 +164,11 @@ def impatient(case: Request) -> None:
         case.headers["Prefer"] = f"wait={LONGEST_WAIT}, ack=loaded"
 
 
+def label_of(operation: Operation) -> str:
+    """Method and path, as in findings."""
+    return f"{operation.method.upper()} {operation.path}"
+
+
 def requests_of(operation: Operation) -> st.SearchStrategy[Request]:
     """Requests that are as described, and such that are not."""
     modes = schemathesis.GenerationMode
@@ -172,13 +182,14 @@ def fuzz_operation(
     findings: Findings,
     seed: int,
     deadline: float,
+    at_a_time: int,
 ) -> None:
     """Send some requests for one operation and note what came back."""
-    label = f"{operation.method.upper()} {operation.path}"
+    label = label_of(operation)
 
     @hypothesis.seed(seed)
     @settings(
-        max_examples=AT_A_TIME,
+        max_examples=at_a_time,
         deadline=None,
         database=None,
         phases=[Phase.generate],
@@ -244,19 +255,36 @@ def usable(found: Any) -> Operation:
     return operation
 
 
-def fuzz(surface: str, seconds: float, seed: int) -> Findings:
-    """Send requests for all operations in turn until the time is over."""
+def fuzz(
+    surface: str,
+    seconds: float,
+    seed: int,
+    *,
+    rounds: int | None = None,
+    at_a_time: int = AT_A_TIME,
+) -> Findings:
+    """Send requests for all operations in turn until the time is over.
+
+    Args:
+        surface: of the control API.
+        seconds: when to stop.
+        seed: the same requests are made of the same seed.
+        rounds: stop after so many requests for every operation, `at_a_time` in each round.
+        at_a_time: requests for one operation before the next has its turn.
+    """
     findings = Findings()
     warnings.simplefilter("ignore")  # of the generator, about schemas that allow nothing wrong
     with serving(surface) as site:
         document = site.operator.http.get("/openapi.json").json()
         schema = schemathesis.openapi.from_dict(document)
         operations = [usable(found) for found in schema.get_all_operations()]
+        findings.described.update(map(label_of, operations))
         strategies = [requests_of(operation) for operation in operations]
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        turns = itertools.count() if rounds is None else range(rounds)
+        for _ in itertools.takewhile(lambda _: time.monotonic() < deadline, turns):
             for operation, strategy in zip(operations, strategies, strict=True):
-                fuzz_operation(site, operation, strategy, findings, seed, deadline)
+                fuzz_operation(site, operation, strategy, findings, seed, deadline, at_a_time)
                 seed += 1
         for said in upright(site):
             findings.wrong[surface, said.partition(":")[0]] = said
