@@ -1,13 +1,15 @@
 """The common end of every write: batches into the log, then the answer."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 from starlette.responses import Response
 
-from treadle.errors import TryLater
+from treadle.errors import Refused, TryLater
 from treadle.ingest import repeat
+from treadle.ingest.endpoint import TIMEOUT
 from treadle.ingest.health import Health
 from treadle.ingest.prefer import Preference, preference
 from treadle.ingest.progress import Progress
@@ -16,11 +18,15 @@ from treadle.ingest.repeat import Repeats
 from treadle.log.protocol import Appender, NewEntry
 from treadle.records.message import Batch, pack
 from treadle.store.model import Pusher
-from treadle.web import Json, compact
+from treadle.web import Deadline, Json, compact
 
 ACCEPTED = compact({"status": "OK", "message": "Batch Accepted!"})
 REPLAYED = "Idempotency-Replayed"
+APPEND_SECONDS_MAX = 60.0
+"""How long a request waits for a disk that does not answer; a sound one takes milliseconds."""
 RECEIPT_HEADER = HEADER.lower().encode()
+
+T = TypeVar("T")
 
 
 class Accepted(Response):
@@ -118,6 +124,7 @@ class Acceptor:
 
         Raises:
             TryLater: nothing of the batches is in the log.
+            Refused: 504, nobody knows whether they are.
         """
         if not batches:
             return Accepted(status, None)
@@ -133,9 +140,12 @@ class Acceptor:
         replayed = False
         if sent.digest is not None and self._repeats is not None:
             request = repeat.asked(pusher.source_id, sent.headers[repeat.HEADER], sent.digest)
-            first, replayed = await self._repeats.once(request, entries, self._append)
+            # Goes on when nobody waits any more: it has the turn of its key until it is known what
+            # became of the entries, so that a repetition does not store them beside.
+            once = asyncio.ensure_future(self._repeats.once(request, entries, self._append))
+            first, replayed = await self._in_time(asyncio.shield(once))
         else:
-            first = await self._append(entries(self._clock()))
+            first = await self._in_time(self._append(entries(self._clock())))
         receipt = Receipt(pusher.source_id, first, len(batches))
         response = Accepted(status, self._receipts.write(receipt))
         if replayed:
@@ -157,6 +167,15 @@ class Acceptor:
         if self._repeats is not None:
             self._repeats.appended(first)
         return first
+
+    async def _in_time(self, appended: Awaitable[T]) -> T:
+        try:
+            async with Deadline(APPEND_SECONDS_MAX):
+                return await appended
+        except TimeoutError as late:
+            self._health.failed(TryLater("the log's disk does not answer"))
+            # Not 503, which says that nothing of the request is in the log: it may come there yet.
+            raise Refused(504, TIMEOUT) from late
 
     async def _wait(
         self,

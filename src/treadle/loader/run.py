@@ -94,6 +94,7 @@ class Loader:
             waiting = by_destination(reader.backlog(), self._destination_of)
             for row_id, (_, thread, _) in self._threads.items():
                 thread.offer(waiting.get(row_id, ()), self._sources)
+                thread.look()
             self._trim(reader)
         except TryLater as error:
             if not self._outage:

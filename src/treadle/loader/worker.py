@@ -44,6 +44,10 @@ LOOK_SECONDS = 0.05
 """How often a thread with nothing to do looks whether a table became due."""
 
 
+SILENT_US = 120_000_000
+"""After which a destination that does not answer is told of; a load seldom takes a second."""
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What a destination's thread needs from outside.
@@ -91,6 +95,10 @@ class DestinationLoader(threading.Thread):
         self._held: dict[Key, int] | None = None
         """Positions the destination holds; None when they have to be asked for."""
         self._in_trouble = False
+        self._telling = threading.Lock()
+        """Held while trouble is noted by the main thread, or ends, so that none is noted later."""
+        self._asked_at: int | None = None
+        """Since when the destination has been at a load, or at opening; None while it is not."""
 
     # --- for the main thread ----------------------------------------------------------------------
 
@@ -98,6 +106,17 @@ class DestinationLoader(threading.Thread):
         """Say what waits for this destination now."""
         self._work = _Work(backlogs, sources)
         self._wake.set()
+
+    def look(self) -> None:
+        """Tell the operator when the destination does not answer; its thread cannot."""
+        now = self._outside.clock()
+        with self._telling:
+            asked_at = self._asked_at
+            if asked_at is None or now - asked_at <= SILENT_US or self._in_trouble:
+                return
+            why = f"it has not answered for {(now - asked_at) / 1e6:.0f} s"
+            self._note_trouble(why)
+        logger.error("%s, records wait: %s", self._destination.identity, why)
 
     def stop(self) -> None:
         """Ask the thread to end after the load it is in."""
@@ -140,6 +159,8 @@ class DestinationLoader(threading.Thread):
         else:
             self._pauses.succeeded(self._all)
             gc.collect()
+        finally:
+            self._asked_at = None
 
     def _chosen(self, now: int) -> list[Backlog]:
         held = self._held or {}
@@ -153,8 +174,10 @@ class DestinationLoader(threading.Thread):
     def _round(self, backlogs: Sequence[Backlog], ahead: ThreadPoolExecutor) -> None:
         """Load every backlog in turn, one chunk being prepared while another is written."""
         self._outside.lease.fence()
+        self._asked_at = self._outside.clock()
         with self._destination.open() as session:
             held = self._asked(session)
+            self._asked_at = None
             stuck: set[Key] = set()
             chunks = self._chunks(backlogs, held, stuck)
             following = ahead.submit(next, chunks, None)
@@ -164,6 +187,7 @@ class DestinationLoader(threading.Thread):
                     chunk, prepared = step
                     if chunk.key in stuck:
                         continue
+                    self._asked_at = self._outside.clock()
                     try:
                         self._load(session, chunk, prepared)
                     except Fenced as error:
@@ -180,13 +204,18 @@ class DestinationLoader(threading.Thread):
                         # Whatever it is, it came with this table: the others go on without it.
                         self._failed(chunk, error)
                         raise
+                    finally:
+                        self._asked_at = None
                     if self._stop_asked.is_set():
                         break
             finally:
                 wait([following])  # it reads the log, and one at a time may do so
-        if self._in_trouble:
-            self._outside.store.destination_trouble(self._row_id, None)
-            self._in_trouble = False
+        with self._telling:
+            was = self._in_trouble
+            if was:
+                self._outside.store.destination_trouble(self._row_id, None)
+                self._in_trouble = False
+        if was:
             logger.info("%s is back", self._destination.identity)
 
     def _asked(self, session: Session) -> dict[Key, int]:
@@ -352,17 +381,20 @@ class DestinationLoader(threading.Thread):
 
     def _trouble(self, why: str, pause: int) -> None:
         """Note that the whole destination cannot be used for now."""
-        self._in_trouble = True
-        try:
-            self._outside.store.destination_trouble(self._row_id, why)
-        except Exception as error:  # noqa: BLE001 - a full disk may hold both; loading has to go on
-            logger.warning("the store cannot note it now: %s", error)
+        self._note_trouble(why)
         logger.warning(
             "%s cannot be used, records wait: %s; tried again in %.1f s",
             self._destination.identity,
             why,
             pause / 1e6,
         )
+
+    def _note_trouble(self, why: str) -> None:
+        self._in_trouble = True
+        try:
+            self._outside.store.destination_trouble(self._row_id, why)
+        except Exception as error:  # noqa: BLE001 - a full disk may hold both; loading has to go on
+            logger.warning("the store cannot note it now: %s", error)
 
 
 def _name(key: Key) -> str:

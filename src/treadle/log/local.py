@@ -41,6 +41,9 @@ ENTRY_OVERHEAD_BYTES: Final = 512
 # How often the disk is asked for room.
 ROOM_LOOK_S: Final = 0.25
 
+# A write that takes longer holds up all that come after it: these are turned away at once.
+STUCK_S: Final = 10.0
+
 # Entries read again after the disk failed, from the end: what the last groups wrote.
 VERIFIED_ENTRIES: Final = 64
 
@@ -90,6 +93,7 @@ class LocalAppender:
         self._failed = failed
         self._lacking: str | None = None
         self._looked = 0.0
+        self._begun: float | None = None  # when the group that is being written was begun
         self._waiting_bytes_max = waiting_bytes_max
         self._waiting_bytes = 0
         self._state = threading.Lock()  # of `_waiting_bytes` and `_closing`
@@ -106,7 +110,8 @@ class LocalAppender:
     async def append(self, entries: Sequence[NewEntry]) -> int:
         """Make entries durable, all or none; see `protocol.Appender.append`.
 
-        Whoever stops waiting does not take the entries back.
+        Whoever stops waiting does not know whether they are in the log, or will be. While the disk
+        does not answer what was begun, all that comes after is turned away.
         """
         cost = 0
         for entry in entries:
@@ -119,6 +124,9 @@ class LocalAppender:
         lacking = self._lacking
         if lacking is not None and time.monotonic() - self._looked < ROOM_LOOK_S:
             raise TryLater(lacking)
+        begun = self._begun
+        if begun is not None and time.monotonic() - begun > STUCK_S:
+            raise TryLater(f"the log's disk has not answered for {time.monotonic() - begun:.0f} s")
         loop = asyncio.get_running_loop()
         request = _Request(entries, cost, loop, loop.create_future())
         with self._state:
@@ -147,7 +155,9 @@ class LocalAppender:
             while not closing:
                 group, closing = self._next_group()
                 if group:
+                    self._begun = time.monotonic()
                     writer = self._serve(writer, group)
+                    self._begun = None
         finally:
             self._connection.close()
             self._lock.close()
@@ -158,8 +168,12 @@ class LocalAppender:
         group: list[_Request] = []
         cost = 0
         while request is not None:
-            group.append(request)
-            cost += request.cost
+            if request.done.cancelled():  # nobody waits; its sender may send it again
+                with self._state:
+                    self._waiting_bytes -= request.cost
+            else:
+                group.append(request)
+                cost += request.cost
             if cost >= GROUP_BYTES_MAX:
                 return group, False
             try:

@@ -53,6 +53,8 @@ CONNECT_DEFAULTS: Final[Mapping[str, str]] = {
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
+    # Keepalives wait while something sent is unanswered; the system tries that for a quarter hour.
+    "tcp_user_timeout": "60000",
 }
 """Connection parameters that the operator's URL may override."""
 
