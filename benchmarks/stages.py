@@ -58,7 +58,7 @@ class Costs:
 def accepted(workload: Workload, body: bytes) -> list[Batch]:
     """What the endpoint makes of a body."""
     if workload.form == "batch":
-        return batch.check(batch.decode(body))
+        return batch.judge(body)
     return push.check(push.decode(body, transit=False), CLIENT_ID)
 
 

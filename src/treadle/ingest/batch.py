@@ -74,16 +74,7 @@ class BatchEndpoint:
         if media_type(headers).lower() != "application/json":
             raise Refused(415, WRONG_TYPE)
         body = await self._room.read(request, headers)
-        made = await self._large.work(len(body), lambda: use(judge(body)))
+        made = await self._large.work(len(body), lambda: use(batch.judge(body)))
         if not await self._directory.record_use(pusher):
             raise Refused(401, NOT_AUTHORIZED)
         return Sent.of("batch", headers, body), pusher, made
-
-
-def judge(body: bytes) -> list[Batch]:
-    """Steps 5 to 10 of import-api.md 9.2: what the body says.
-
-    Raises:
-        Refused: with the answer of the first step that fails.
-    """
-    return batch.check(batch.decode(body))
