@@ -114,6 +114,82 @@ def test_several_keys_of_several_types(loads: Loads) -> None:
     ]
 
 
+def test_rows_beyond_all_keys_go_in_beside_rows_that_replace(loads: Loads) -> None:
+    loads.load(
+        table(ORDERS, ITEMS),
+        upsert(
+            [(1, 5, "a"), (2, 5, "b"), (-9, 5, "c")],
+            children=[items([(1, 0, 5, "1"), (1, 1, 5, "2"), (2, 0, 5, "3")])],
+        ),
+        changes=[CreateRelation(ORDERS), CreateRelation(ITEMS)],
+    )
+    result = loads.load(
+        table(ORDERS, ITEMS),
+        upsert(
+            [
+                *((7, 1, "new", 0), (1, 6, "newer", 1), (2, 4, "late", 2)),
+                *((0, 1, "between", 3), (3, -(2**63), "new", 4)),
+            ],
+            ("id", "_sdc_sequence", "a", "entry"),
+            children=[
+                items(
+                    [
+                        *((7, 0, 1, "4"), (1, 0, 6, "5"), (2, 0, 4, "late")),
+                        *((0, 0, 1, "6"), (3, 0, -(2**63), "7")),
+                    ]
+                )
+            ],
+            stale=[ITEMS],
+        ),
+    )
+    assert loads.orders() == [
+        *((-9, "c", 5), (0, "between", 1), (1, "newer", 6)),
+        *((2, "b", 5), (3, "new", -(2**63)), (7, "new", 1)),
+    ]
+    assert loads.items() == [
+        *((0, 0, 1, "6"), (1, 0, 6, "5"), (2, 0, 5, "3")),
+        *((3, 0, -(2**63), "7"), (7, 0, 1, "4")),
+    ]
+    assert dict(result.rows) == {"orders": 4, "orders__items": 4}
+    assert dict(result.superseded) == {2: 1}
+
+
+def test_children_that_a_user_wrote_for_a_key_to_come_are_replaced(loads: Loads) -> None:
+    loads.create(ORDERS, ITEMS)
+    loads.load(table(ORDERS, ITEMS), upsert([(1, 1, "x")]))
+    for index in (0, 1):
+        loads.read(
+            "INSERT INTO web.orders__items (_sdc_level_0_id, _sdc_source_key_id, _sdc_sequence,"
+            f" value) VALUES ({index}, 5, 1, 'mine')"
+        )
+    loads.load(
+        table(ORDERS, ITEMS),
+        upsert([(5, 2, "new")], children=[items([(5, 0, 2, "new")])], stale=[ITEMS]),
+    )
+    assert loads.orders() == [(1, "x", 1), (5, "new", 2)]
+    assert loads.items() == [(5, 0, 2, "new")]
+
+
+def test_several_keys_of_which_the_first_is_beyond_all(loads: Loads) -> None:
+    pairs = relation("orders", {"a": BIGINT, "b": TEXT, "v": TEXT}, key=("a", "b"))
+    columns = ("a", "b", "_sdc_sequence", "v")
+    loads.load(
+        table(pairs),
+        upsert([(1, "x", 1, "old"), (2, "x", 1, "old")], columns, pairs),
+        changes=[CreateRelation(pairs)],
+    )
+    loads.load(
+        table(pairs),
+        upsert([(2, "x", 2, "new"), (2, "y", 2, "new"), (3, "x", 2, "new")], columns, pairs),
+    )
+    assert loads.read("SELECT a, b, v FROM web.orders ORDER BY a, b") == [
+        (1, "x", "old"),
+        (2, "x", "new"),
+        (2, "y", "new"),
+        (3, "x", "new"),
+    ]
+
+
 def test_append_keeps_every_row(loads: Loads) -> None:
     log = relation("orders", {"id": BIGINT, "a": TEXT}, key=())
     loads.create(log, append=True)

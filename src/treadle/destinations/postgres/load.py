@@ -1,9 +1,11 @@
 """One load as PostgreSQL statements, inside a transaction that the caller began and will end.
 
-Rows go straight into a relation that is still empty, else into a temporary staging table, from
-where one statement merges them.
+Rows go straight into a relation that is still empty or has only smaller keys, else into a temporary
+staging table, from where one statement merges them.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -16,6 +18,7 @@ from treadle.destinations.layout import (
     dump_result,
     empty_after_changes,
     given_and_missing,
+    index_order,
     parent_key,
     report_names,
     subtables,
@@ -30,10 +33,16 @@ from treadle.destinations.postgres.rows import (
     stage_rows,
 )
 from treadle.destinations.protocol import LoadResult
-from treadle.tables.model import LoadPlan, Relation, Rows, TableWrite
+from treadle.tables import packed
+from treadle.tables.frame import picker
+from treadle.tables.model import ColumnType, LoadPlan, Relation, Rows, TableWrite
+from treadle.tables.values import INT64_MIN
 
 ANALYZE_ROWS_MIN: Final = 1_000
 """A smaller stage joins well whatever the planner believes of it."""
+
+NEW_SHARE: Final = 4
+"""Rows are told apart where at least one of so many is new."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -62,6 +71,25 @@ def carry_out(connection: Connection, plan: LoadPlan) -> LoadResult:
     crash.point("destination.after-rows")
     finish(connection, plan, dump_result(rows, superseded))
     return LoadResult(rows, superseded)
+
+
+def split(rows: Rows, leads: Sequence[int], greatest: int) -> tuple[Rows, Rows]:
+    """Rows whose leading key is at most the greatest one, and those beyond it."""
+    held = packed.listed(leads)
+    beyond = [row for row, lead in enumerate(held) if lead > greatest]
+    if len(beyond) == len(held):
+        return Rows(rows.relation, {}), rows
+    rest = [row for row, lead in enumerate(held) if lead <= greatest]
+    return _some(rows, rest), _some(rows, beyond)
+
+
+def _some(rows: Rows, chosen: Sequence[int]) -> Rows:
+    pick = picker(chosen)
+    return Rows(
+        rows.relation,
+        {name: pick(column) for name, column in rows.columns.items()} if chosen else {},
+        pick(rows.entries) if rows.entries else (),
+    )
 
 
 class _Writer:
@@ -98,11 +126,13 @@ class _Writer:
             return
         if self._tombstones:
             self._connection.execute(create_tombstones(self._plan, write))
-        root = write.root.relation
         parents: Stage | None = None
-        if self._is_empty(root) or not len(write.root):
+        if not len(write.root) or self._is_empty(write.root.relation):
             self._append(write.root)
         else:
+            write = self._write = self._without_new()
+            if not len(write.root):
+                return
             parents = self._merge_root()
         for rows in write.children:
             self._write_children(rows, parents)
@@ -120,6 +150,75 @@ class _Writer:
         if len(rows):
             count = copy_into(self._connection, self._place(rows.relation), rows)
             self._count(rows.relation, count)
+
+    def _without_new(self) -> TableWrite:
+        """What is left of the write when rows beyond all keys that are there are copied.
+
+        Most sources number what they send. Rows with greater keys than all that are there replace
+        nothing, so they are copied straight to their place, which takes half of the server's work;
+        the greatest key is one look into an index. Whoever else writes such a key meanwhile makes
+        the COPY fail, and the load is tried again.
+        """
+        write, root = self._write, self._write.root.relation
+        places = self._led_by_key()
+        if not places:
+            return write
+        leads = {relation.name: name for relation, name in places}
+        greatest = self._greatest(places)
+        if greatest is None:
+            return write
+        held = write.root.columns[leads[root.name]]
+        new = sum(map(greatest.__lt__, packed.listed(held)))
+        if new * NEW_SHARE < len(held):
+            return write
+        parts = [
+            split(rows, rows.columns[leads[rows.relation.name]], greatest)
+            for rows in (write.root, *write.children)
+        ]
+        for _, beyond in parts:
+            self._append(beyond)
+        (rest, _), *children = parts
+        return replace(write, root=rest, children=tuple(each for each, _ in children))
+
+    def _led_by_key(self) -> list[tuple[Relation, str]]:
+        """The relations of the write, each with the first column of its index; none if unusual."""
+        write, root = self._write, self._write.root.relation
+        if not root.key or self._tombstones or write.deletes is not None:
+            return []
+        lead = index_order(root.key)[0]
+        type_ = next(column.type for column in root.columns if column.name == lead)
+        if type_ is not ColumnType.BIGINT:  # its order is the same here and there
+            return []
+        places = [(root, lead)]
+        children = {rows.relation.name: rows.relation for rows in write.children}
+        children.update((child.name, child) for child in write.stale)
+        for child in children.values():
+            repeated = dict(parent_key(root, child))[lead]
+            if not child.key or index_order(child.key)[0] != repeated:
+                return []
+            places.append((child, repeated))
+        return places
+
+    def _greatest(self, places: Sequence[tuple[Relation, str]]) -> int | None:
+        """The greatest key that the relations hold; None where COPY may not go."""
+        asked = [
+            sql.SQL(
+                "SELECT max({name}) AS key, row_security_active({place}) AS shut FROM {table}"
+            ).format(
+                name=sql.Identifier(name),
+                place=sql.Literal(self._place(relation).as_string(self._connection)),
+                table=self._place(relation),
+            )
+            for relation, name in places
+        ]
+        found = self._connection.execute(
+            sql.SQL("SELECT max(key), bool_or(shut) FROM ({}) g").format(
+                sql.SQL(" UNION ALL ").join(asked)
+            )
+        ).fetchone()
+        if found is None or found[1]:
+            return None
+        return INT64_MIN if found[0] is None else int(found[0])
 
     def _merge_root(self) -> Stage:
         """Upsert the root's rows; the stage returned holds those that were written."""

@@ -1,0 +1,39 @@
+"""Rows beyond the greatest key of a table, told from the others."""
+
+from treadle.destinations.postgres.load import split
+from treadle.tables.model import Column, ColumnType, Relation, Rows
+from treadle.tables.packed import packed_if_long
+
+OF = Relation(
+    (),
+    "orders",
+    (Column("id", "id", ColumnType.BIGINT, nullable=False), Column("a", "a", ColumnType.TEXT)),
+    ("id",),
+    "orders",
+)
+FEW = Rows(OF, {"id": [4, 2, 9, 3], "a": ["d", None, "i", "c"]}, [7, 8, 9, 9])
+
+
+def held(part: Rows) -> list[tuple[object, ...]]:
+    return list(zip(part.columns["id"], part.columns["a"], part.entries, strict=True))
+
+
+def test_each_row_is_in_one_part_in_its_order() -> None:
+    rest, beyond = split(FEW, FEW.columns["id"], 3)
+    assert held(rest) == [(2, None, 8), (3, "c", 9)]
+    assert held(beyond) == [(4, "d", 7), (9, "i", 9)]
+
+
+def test_a_part_may_have_nothing() -> None:
+    rest, beyond = split(FEW, FEW.columns["id"], 1)
+    assert (len(rest), held(beyond)) == (0, held(FEW))
+    rest, beyond = split(FEW, FEW.columns["id"], 9)
+    assert (held(rest), len(beyond)) == (held(FEW), 0)
+
+
+def test_children_without_entries_and_packed_columns() -> None:
+    columns = {"id": packed_if_long(list(range(200)), ColumnType.BIGINT), "a": ["x"] * 200}
+    rest, beyond = split(Rows(OF, columns), columns["id"], 149)
+    assert (len(rest), len(beyond)) == (150, 50)
+    assert list(beyond.columns["id"]) == list(range(150, 200))
+    assert (rest.entries, beyond.entries) == ((), ())
