@@ -48,6 +48,7 @@ def record(tx: Transaction, load: Load, found: Sequence[Outcome]) -> None:
             error=None,
             error_since=None,
             stopped=False,
+            began=_began(table, load, log_id),
         )
     )
     kept = tx.connection.execute(
@@ -95,6 +96,25 @@ def record(tx: Transaction, load: Load, found: Sequence[Outcome]) -> None:
     )
 
 
+def _began(table: Row[Any], load: Load, log_id: str) -> int | None:
+    """Where the entries of a table begin, once a load is recorded."""
+    if table.loaded == 0:
+        return load.first
+    if table.began is None or table.log_id != log_id:
+        return None
+    began: int = min(table.began, load.first)
+    return began
+
+
+def record_rebuilt(tx: Transaction, source_id: int, table_name: str, at: int) -> None:
+    """Note that a table was rebuilt; see `Store.record_rebuilt`."""
+    tx.connection.execute(
+        update(tables)
+        .where(tables.c.source_id == source_id, tables.c.name_sha256 == _name_key(table_name))
+        .values(rebuilt_at=at)
+    )
+
+
 def record_failure(tx: Transaction, load: Load, *, stopped: bool) -> None:
     """Keep a failed try; see `Store.record_failure`."""
     log_id = tx.connection.execute(select(meta.c.log_id)).scalar_one()
@@ -139,6 +159,8 @@ def statuses(tx: Transaction, source_id: int | None) -> list[TableStatus]:
             error=row.error,
             error_since=row.error_since,
             stopped=row.stopped,
+            began=row.began if row.present else None,
+            rebuilt_at=row.rebuilt_at,
         )
         for row in tx.connection.execute(query)
     ]

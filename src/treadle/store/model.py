@@ -171,6 +171,9 @@ class TableStatus:
     Attributes:
         loaded: greatest position whose load was recorded.
         error: why the last try failed; None when it did not. `stopped`: somebody has to act.
+        began: position of the table's first entry; None when it was in an earlier log, or is not
+            known.
+        rebuilt_at: when its rows were last replaced by what the log holds, or about to be.
     """
 
     source_id: int
@@ -180,6 +183,8 @@ class TableStatus:
     error: str | None
     error_since: int | None
     stopped: bool
+    began: int | None = None
+    rebuilt_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

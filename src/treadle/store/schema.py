@@ -192,6 +192,8 @@ tables: Final = Table(
     Column("stopped", Boolean, nullable=False),
     *(_count(name) for name in ("received", "written", "discarded", "rejected", "damaged")),
     *(_count(name) for name in ("loads", "failures")),
+    Column("began", BigInteger),
+    _time("rebuilt_at", nullable=True),
     Index("uq_tables_source_id_name", "source_id", "name_sha256", unique=True),
     sqlite_autoincrement=True,
 )

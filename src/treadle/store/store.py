@@ -458,6 +458,14 @@ class Store:
         with self._database.write() as tx:
             loads.record_failure(tx, load, stopped=stopped)
 
+    def record_rebuilt(self, source_id: int, table_name: str, at: int) -> None:
+        """Note that a table's rows are replaced by what the log holds.
+
+        Loads before say nothing of the rows that are there, nor of their `_sdc_batched_at`.
+        """
+        with self._database.write() as tx:
+            loads.record_rebuilt(tx, source_id, table_name, at)
+
     def table_statuses(self, source_id: int | None = None) -> list[TableStatus]:
         """How loading of each table stands, by source and name; tables never tried are left out."""
         with self._database.read() as tx:

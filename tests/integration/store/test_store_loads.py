@@ -104,13 +104,16 @@ def test_the_status_of_a_table_follows_its_loads(store: Store) -> None:
     source = make_source(store)
     assert store.table_statuses() == []
     store.record_load(load(source, 1, 5), [])
-    assert store.table_statuses() == [TableStatus(source, "orders", 5, 55, None, None, False)]
+    at_five = TableStatus(source, "orders", 5, 55, None, None, False, began=1)
+    assert store.table_statuses() == [at_five]
     failed = load(source, 6, 7, error="no rights")
     store.record_failure(failed, stopped=False)
     store.record_failure(replace(failed, id="later", finished_at=90, error="none"), stopped=True)
-    assert store.table_statuses(source) == [TableStatus(source, "orders", 5, 55, "none", 75, True)]
+    assert store.table_statuses(source) == [
+        replace(at_five, error="none", error_since=75, stopped=True)
+    ]
     store.record_load(load(source, 6, 7), [])
-    assert store.table_statuses(source) == [TableStatus(source, "orders", 7, 75, None, None, False)]
+    assert store.table_statuses(source) == [replace(at_five, loaded=7, loaded_at=75)]
     assert store.table_statuses(source + 1) == []
 
 
@@ -133,7 +136,7 @@ def test_a_late_report_of_an_earlier_load_does_not_move_a_table_back(store: Stor
     source = make_source(store)
     store.record_load(load(source, 6, 9), [])
     store.record_load(load(source, 1, 5), [])
-    assert [status.loaded for status in store.table_statuses()] == [9]
+    assert [(status.began, status.loaded) for status in store.table_statuses()] == [(1, 9)]
 
 
 def test_the_load_of_a_position(store: Store) -> None:
@@ -336,9 +339,33 @@ def test_counts_begin_with_what_the_reports_add_up_to(store: Store, store_url: s
     with writing(engine) as connection:
         for name in ("received", "written", "discarded", "rejected", "damaged", "loads"):
             connection.execute(text(f"ALTER TABLE tables DROP COLUMN {name}"))
-        connection.execute(text("ALTER TABLE tables DROP COLUMN failures"))
+        for name in ("failures", "began", "rebuilt_at"):
+            connection.execute(text(f"ALTER TABLE tables DROP COLUMN {name}"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
     migrate(engine)
     engine.dispose()
     assert store.tallies() == before
     assert before[0].received == 20
+
+
+def test_where_a_table_begins_and_when_it_was_rebuilt(store: Store) -> None:
+    source = make_source(store)
+
+    def status() -> TableStatus:
+        [found] = store.table_statuses()
+        return found
+
+    store.use_log("log one")
+    store.record_failure(load(source, 3, 4, error="down"), stopped=False)
+    assert status().began is None
+    store.record_load(load(source, 3, 5), [])
+    store.record_load(load(source, 6, 9), [])
+    assert (status().began, status().rebuilt_at) == (3, None)
+    store.record_rebuilt(source, "orders", 77)
+    assert (status().began, status().rebuilt_at) == (3, 77)
+    # Its beginning is in a log that is gone.
+    store.use_log("log two")
+    assert status().began is None
+    store.record_load(load(source, 1, 2), [])
+    store.record_load(load(source, 3, 4), [])
+    assert (status().began, status().loaded) == (None, 4)
