@@ -110,6 +110,13 @@ def check_mark(mark: Mark, position: int, fence: int) -> None:
         Fenced: a later lease holder has written here.
         PlanOutdated: the entries are loaded already, or others were since the plan was made.
     """
+    if mark.swap:
+        if mark.after != position:
+            raise PlanOutdated(
+                f"table {mark.table_name!r}: the rows to swap in end at position {mark.after}, the "
+                f"destination holds {position}"
+            )
+        return
     if mark.fence < fence:
         raise Fenced(
             f"table {mark.table_name!r}: lease {mark.fence} was overtaken by lease {fence}, "
@@ -133,6 +140,11 @@ def check_revision(plan: LoadPlan, revision: int) -> None:
             f"table {plan.table_name!r}: planned from revision {plan.revision}, "
             f"the destination holds {revision}"
         )
+
+
+def moves(mark: Mark) -> bool:
+    """Whether the position held, and what is kept of its load, give way to the mark's."""
+    return not (mark.swap and mark.after == mark.position)
 
 
 def dump_result(rows: Mapping[str, int], superseded: Mapping[int, int]) -> str:
@@ -169,7 +181,7 @@ def empty_after_changes(plan: LoadPlan) -> set[tuple[bool, str]]:
                 empty.add((private, relation.name))
             case EmptyRelation(name):
                 empty.add((False, name))
-            case CopyStage(_, name):
+            case CopyStage(relation=name):
                 empty.discard((False, name))
     return empty
 

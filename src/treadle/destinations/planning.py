@@ -38,6 +38,7 @@ def planned(
     *,
     mark: Mark,
     now: int,
+    log_id: str | None = None,
 ) -> LoadPlan:
     """Plan a load and do nothing.
 
@@ -46,6 +47,7 @@ def planned(
         prepared: what came, made with the destination's profile and the table's options.
         mark: how far the table's entries are loaded before and after.
         now: microseconds since 1970.
+        log_id: the log the entries are from, where that is not the mark's.
 
     Raises:
         TableStopped: the table cannot go on until somebody acts.
@@ -61,7 +63,7 @@ def planned(
             options=prepared.options,
             mark=mark,
             now=now,
-            log_id=mark.log_id,
+            log_id=mark.log_id if log_id is None else log_id,
             known=known,
         )
         if not isinstance(step, Lookup):
@@ -79,6 +81,7 @@ def carry_out(
     now: int,
     rehearse: bool = False,
     remark: Callable[[LoadPlan], Mark] | None = None,
+    log_id: str | None = None,
 ) -> tuple[LoadPlan, LoadResult]:
     """Plan a load and have the destination do it.
 
@@ -89,6 +92,7 @@ def carry_out(
         now: microseconds since 1970.
         rehearse: undo everything at the end, also what `Session.prepare` would make.
         remark: the mark with the report of the plan in it, once the plan is known.
+        log_id: the log the entries are from, where that is not the mark's.
 
     Raises:
         RowRefused, Unavailable, CommitUnknown, Fenced, Forbidden, PlanOutdated: see the protocol.
@@ -98,7 +102,7 @@ def carry_out(
     for _ in range(PLANS_MAX):
         if not rehearse:
             session.prepare(prepared.schema)
-        step = planned(session, prepared, mark=mark, now=now)
+        step = planned(session, prepared, mark=mark, now=now, log_id=log_id)
         if remark is not None:
             step.mark = remark(step)
         try:

@@ -99,6 +99,39 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Pair:
+    """A relation of one table and its like of another, either of which may be missing.
+
+    Attributes:
+        here, there: names; None where there is no such relation.
+        key: pairs of key columns; empty to compare rows as a whole.
+        columns: pairs of other columns with the same field and type, None where one side lacks it:
+            then it counts as NULL.
+        texts: names in `columns`, of either side, that are compared as text.
+    """
+
+    here: str | None
+    there: str | None
+    key: tuple[tuple[str, str], ...]
+    columns: tuple[tuple[str | None, str | None], ...]
+    texts: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Parted:
+    """How the rows of two relations differ.
+
+    Attributes:
+        here, there: rows whose key only the one has; without a key, rows as a whole.
+        different: rows with the same key and other values.
+    """
+
+    here: int
+    there: int
+    different: int
+
+
+@dataclass(frozen=True, slots=True)
 class QueryResult:
     """Rows of a query for a person or a test, as Python values."""
 
@@ -147,6 +180,20 @@ class Session(Protocol):
             schema: the source's schema.
             relation: the root.
             since: rows of older batches are left out of `batches`; microseconds since 1970.
+        """
+
+    def compare(self, schema: str, other: str, pair: Pair) -> Parted:
+        """Compare the rows of a relation with those of its like in another schema."""
+
+    def remove(self, schema: str, table: str, log_id: str) -> None:
+        """Drop a table with all that is kept of it, whatever of that there is.
+
+        Its rows of `_sdc_rejected` go too, and the schema when nothing else is in it.
+
+        Args:
+            schema: where it is; of no source.
+            table: its canonical name.
+            log_id: of the marks it was loaded with, all of which are forgotten.
         """
 
     def load(self, plan: LoadPlan, *, rehearse: bool = False) -> LoadResult:

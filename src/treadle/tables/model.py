@@ -179,11 +179,16 @@ class EmptyRelation:
 
 @dataclass(frozen=True, slots=True)
 class CopyStage:
-    """Insert a stage relation's rows into a live one: `columns` maps stage name -> live name."""
+    """Insert a stage relation's rows into a live one: `columns` maps stage name -> live name.
+
+    Attributes:
+        schema: where the stage relation is; None for treadle's private schema.
+    """
 
     stage: str
     relation: str
     columns: tuple[tuple[str, str], ...]
+    schema: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +287,8 @@ class Mark:
             holds.
         report: what the loader wants to know of this load after a crash, opaque to the destination,
             which keeps it beside the position (see `Session.held`).
+        swap: the rows of `after` are replaced by others of the same entries. No lease is needed;
+            a position that is its own `after` stays, with its report.
     """
 
     log_id: str
@@ -291,6 +298,7 @@ class Mark:
     position: int
     fence: int = 0
     report: str = ""
+    swap: bool = False
 
 
 @dataclass(slots=True)

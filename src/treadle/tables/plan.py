@@ -6,6 +6,7 @@ destination and calls it again.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from treadle.errors import TableStopped
 from treadle.tables import contracts, names
@@ -30,7 +31,7 @@ from treadle.tables.model import (
     TableWrite,
 )
 from treadle.tables.names import Namer
-from treadle.tables.prepare import Group, Prepared
+from treadle.tables.prepare import Group, Prepared, prepare
 from treadle.tables.profile import Profile
 from treadle.tables.reconcile import Live, reconcile
 from treadle.tables.target import Again, Target, merged
@@ -73,6 +74,46 @@ def plan(
             ).plan()
         except Again as again:
             prepared = prepared.refusing(again.refused)
+
+
+def swapping(
+    state: TableState,
+    rebuilt: Table,
+    *,
+    schema: str,
+    source_name: str,
+    profile: Profile,
+    options: Options,
+    mark: Mark,
+    now: int,
+) -> LoadPlan:
+    """Compute how the rows of a rebuilt table take the place of those that are there.
+
+    As when a newer version is activated (loading.md 9.2): the relations stay, with the columns of
+    the user, and get the columns, subtables and keys that they lack.
+
+    Args:
+        state: what the destination holds in `schema`.
+        rebuilt: the catalogue entry of the table in another schema of the same destination.
+        schema: the source's.
+        source_name: the table's name as sent.
+        profile: of the destination.
+        options: of the table.
+        mark: a `swap`.
+        now: microseconds since 1970, UTC.
+
+    Raises:
+        TableStopped: the table there is cannot take the rows.
+    """
+    prepared = prepare([], profile=profile, options=options, schema=schema, source_name=source_name)
+    planner = _Planner(prepared, state, profile, options, mark, now, mark.log_id, Known())
+    try:
+        return planner.swap(rebuilt)
+    except Again as again:
+        raise TableStopped(
+            f'Table "{prepared.table_name}" cannot take the rebuilt rows, it would have too many '
+            "columns. Drop it first."
+        ) from again
 
 
 class _Asks(Exception):  # noqa: N818 - a question, not a fault
@@ -129,6 +170,39 @@ class _Planner:
             return self._finished(self._table(live, what, what.version), what)
         except _Asks as asks:
             return asks.lookup
+
+    def swap(self, rebuilt: Table) -> LoadPlan:
+        """Put the rows of another table in place of this one's; see `swapping`."""
+        before = self._state.table
+        live = reconcile(
+            self._state, self._prepared.table_name, self._prepared.source_name, self._profile
+        )
+        stage = Stage(rebuilt.version, rebuilt.keys, rebuilt.relations, self._now)
+        target = self._live(live, Fate(rebuilt.version, swapped=True), rebuilt.version, stage)
+        self._changes = [
+            replace(change, schema=rebuilt.schema) if isinstance(change, CopyStage) else change
+            for change in self._changes
+        ]
+        waiting = before.stages if before is not None else ()
+        self._changes += [
+            DropStage(relation.name)
+            for each in waiting
+            if each.version <= rebuilt.version
+            for relation in each.relations
+        ]
+        table = Table(
+            schema=self._prepared.schema,
+            name=target.relations[0].name,
+            keys=target.keys,
+            keyless=target.keyless,
+            append=target.append,
+            version=rebuilt.version,
+            relations=target.relations,
+            stages=tuple(each for each in waiting if each.version > rebuilt.version),
+            batched_at=max(self._batched_at, rebuilt.batched_at),
+            tombstones=rebuilt.tombstones or (before is not None and before.tombstones),
+        )
+        return self._finished(table, None)
 
     # --- the table ---
 

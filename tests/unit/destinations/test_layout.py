@@ -99,6 +99,20 @@ def test_a_lower_fence_is_told_before_anything_else() -> None:
         layout.check_mark(Mark("log", 1, "t", 0, 9, fence=1), 5, 2)
 
 
+@pytest.mark.parametrize(("after", "held"), [(5, 4), (5, 6), (-1, 5), (5, -1)])
+def test_rows_are_swapped_in_only_where_they_end(after: int, held: int) -> None:
+    with pytest.raises(PlanOutdated):
+        layout.check_mark(Mark("log", 1, "t", after, 5, swap=True), held, 0)
+
+
+@pytest.mark.parametrize(("after", "moves"), [(5, False), (-1, True)])
+def test_a_swap_needs_no_lease_and_moves_no_position_that_is_there(after: int, moves: bool) -> None:
+    mark = Mark("log", 1, "t", after, 5, swap=True)
+    layout.check_mark(mark, after, 9)
+    assert layout.moves(mark) is moves
+    assert layout.moves(Mark("log", 1, "t", 4, 5))
+
+
 ROOT = _relation("t", ("id",), ("id",))
 CHILD = _relation("t__x", ("_sdc_source_key_id",), (), ("x",))
 STAGED = _relation("stage_1", ("id",), ("id",))

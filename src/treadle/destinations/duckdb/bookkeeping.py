@@ -12,6 +12,7 @@ from treadle.destinations.layout import (
     check_mark,
     check_revision,
     digest,
+    moves,
     spell,
 )
 from treadle.tables import codec
@@ -109,6 +110,8 @@ def finish(database: Database, plan: LoadPlan, result: str) -> None:
                 *entry,
             )
     mark = plan.mark
+    if not moves(mark):
+        return
     row = (mark.log_id, mark.source_id, digest(mark.table_name))
     held = (mark.position, mark.fence, spell(mark.report), result)
     if mark.after >= 0:

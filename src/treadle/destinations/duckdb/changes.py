@@ -159,15 +159,15 @@ class _Statements:
             case EmptyRelation(relation_name):
                 yield compose("DELETE FROM {target}", target=self._place(relation_name))
                 yield from self._forget_tombstones(self._schema, relation_name)
-            case CopyStage(stage, relation_name, columns):
+            case CopyStage(stage, relation_name, columns, staged_in):
                 yield compose(
                     "INSERT INTO {target} ({live}) SELECT {staged} FROM {stage}",
                     target=self._place(relation_name),
                     live=names(live for _, live in columns),
                     staged=names(staged for staged, _ in columns),
-                    stage=self._place(stage, private=True),
+                    stage=self._database.place(staged_in or PRIVATE_SCHEMA, stage),
                 )
-                staged_keys = tombstones_name(PRIVATE_SCHEMA, DUCKDB.fold(stage))
+                staged_keys = tombstones_name(staged_in or PRIVATE_SCHEMA, DUCKDB.fold(stage))
                 if self._exists(staged_keys):
                     # What was deleted inside the version stays deleted when it is activated.
                     yield compose(

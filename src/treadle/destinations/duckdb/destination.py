@@ -26,6 +26,7 @@ from treadle.destinations.duckdb.changes import create_tombstones, statements
 from treadle.destinations.duckdb.errors import at_open, message, translate
 from treadle.destinations.duckdb.load import carry_out
 from treadle.destinations.duckdb.quoting import Quoted, compose, name, names
+from treadle.destinations.duckdb.rebuild import compare, remove
 from treadle.destinations.duckdb.rows import Database, Stage
 from treadle.destinations.layout import BATCHED_AT, PRIVATE_SCHEMA, REJECTED, load_result, read
 from treadle.destinations.protocol import (
@@ -34,6 +35,8 @@ from treadle.destinations.protocol import (
     Forbidden,
     Held,
     LoadResult,
+    Pair,
+    Parted,
     QueryResult,
     RowRefused,
     Session,
@@ -263,6 +266,31 @@ class DuckDBSession:
         except duckdb.Error as error:
             raise translate(error) from error
         return Counts(rows, doubled, dict(batches))
+
+    def compare(self, schema: str, other: str, pair: Pair) -> Parted:
+        """Compare the rows of two relations; see `Session.compare`."""
+        try:
+            return compare(self._database, schema, other, pair)
+        except duckdb.Error as error:
+            raise translate(error) from error
+
+    def remove(self, schema: str, table: str, log_id: str) -> None:
+        """Drop a table with all that is kept of it; see `Session.remove`."""
+        self._take_turn()
+        try:
+            if not self._has_own_tables():
+                return
+            self._prepared.discard(schema)
+            self._connection.execute("BEGIN")
+            _, document = self._catalogue_entry(schema, table)
+            entry = codec.load(document) if document else None
+            remove(self._database, schema, table, entry, log_id)
+            self._connection.execute("COMMIT")
+        except duckdb.Error as error:
+            self._roll_back()
+            raise translate(error) from error
+        finally:
+            self._turn.release()
 
     def load(self, plan: LoadPlan, *, rehearse: bool = False) -> LoadResult:
         """Carry a plan out in one transaction; see `Session.load`."""

@@ -48,6 +48,10 @@ class Database:
         """A relation's full name: a schema may be called like the file."""
         return name(self._catalog, schema, relation)
 
+    def schema(self, schema: str) -> Quoted:
+        """A schema's full name."""
+        return name(self._catalog, schema)
+
     def private(self, relation: str) -> Quoted:
         """Full name of a relation of treadle's own schema."""
         return self.place(PRIVATE_SCHEMA, relation)

@@ -13,6 +13,7 @@ from treadle.destinations.layout import (
     check_mark,
     check_revision,
     digest,
+    moves,
     spell,
 )
 from treadle.destinations.postgres.rows import Connection, copy_into, definitions
@@ -98,6 +99,8 @@ def finish(connection: Connection, plan: LoadPlan, result: str) -> None:
             [codec.dump(plan.after), plan.schema, digest(plan.after.name)],
         )
     mark = plan.mark
+    if not moves(mark):
+        return
     connection.execute(
         "UPDATE _treadle.positions SET position = %s, fence = %s, report = %s, result = %s"
         " WHERE log_id = %s AND source_id = %s AND table_key = %s",

@@ -161,14 +161,14 @@ class _Statements:
             case EmptyRelation(relation_name):
                 yield sql.SQL("TRUNCATE {}").format(self._place(relation_name))
                 yield from self._forget_tombstones(self._schema, relation_name)
-            case CopyStage(stage, relation_name, columns):
+            case CopyStage(stage, relation_name, columns, staged_in):
                 yield sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(
                     self._place(relation_name),
                     identifiers(live for _, live in columns),
                     identifiers(staged for staged, _ in columns),
-                    self._place(stage, private=True),
+                    sql.Identifier(staged_in or PRIVATE_SCHEMA, stage),
                 )
-                staged_keys = tombstones_name(PRIVATE_SCHEMA, stage)
+                staged_keys = tombstones_name(staged_in or PRIVATE_SCHEMA, stage)
                 if self._exists(staged_keys):
                     # What was deleted inside the version stays deleted when it is activated.
                     yield sql.SQL("ALTER TABLE {} RENAME TO {}").format(

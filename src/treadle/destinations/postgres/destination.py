@@ -27,6 +27,7 @@ from treadle.destinations.postgres.bookkeeping import CATALOGUE, POSITIONS, crea
 from treadle.destinations.postgres.changes import create_tombstones, statements
 from treadle.destinations.postgres.errors import at_login, server_message, translate
 from treadle.destinations.postgres.load import carry_out
+from treadle.destinations.postgres.rebuild import compare, remove
 from treadle.destinations.postgres.rows import stage_rows
 from treadle.destinations.protocol import (
     CommitUnknown,
@@ -34,6 +35,8 @@ from treadle.destinations.protocol import (
     Forbidden,
     Held,
     LoadResult,
+    Pair,
+    Parted,
     QueryResult,
     RowRefused,
     Session,
@@ -307,6 +310,26 @@ class PostgresSession:
         row = self._connection.execute(statement).fetchone()
         assert row is not None  # noqa: S101 - an aggregate has always one
         return int(row[0])
+
+    def compare(self, schema: str, other: str, pair: Pair) -> Parted:
+        """Compare the rows of two relations; see `Session.compare`."""
+        try:
+            return compare(self._connection, schema, other, pair)
+        except psycopg.Error as error:
+            raise translate(error) from error
+
+    def remove(self, schema: str, table: str, log_id: str) -> None:
+        """Drop a table with all that is kept of it; see `Session.remove`."""
+        self._prepared.discard(schema)
+        try:
+            if not self._present(schema)[1]:
+                return
+            with self._connection.transaction():
+                _, document = self._catalogue_entry(schema, table) or (0, None)
+                entry = codec.load(document) if document else None
+                remove(self._connection, schema, table, entry, log_id)
+        except psycopg.Error as error:
+            raise translate(error) from error
 
     def load(self, plan: LoadPlan, *, rehearse: bool = False) -> LoadResult:
         """Carry a plan out in one transaction; see `Session.load`."""
