@@ -19,7 +19,7 @@ ORPHANS_SECONDS_MAX = 150.0
 supervisor gives them when it stops them (`treadle.supervise`)."""
 
 
-def take(path: Path, seconds: float = SECONDS_MAX) -> int:
+def take(path: Path, seconds: float = SECONDS_MAX, *, taken: str | None = None) -> int:
     """Lock a data folder for this process and the children that inherit the descriptor.
 
     The lock belongs to the open file: it is free once the last of them has gone, so a new server
@@ -29,6 +29,7 @@ def take(path: Path, seconds: float = SECONDS_MAX) -> int:
         path: the lock file, made where missing. It names the process that took the lock.
         seconds: how long to wait for it; when that process is gone and its children have the lock
             still, ORPHANS_SECONDS_MAX. 0 waits for nobody.
+        taken: what to say when another one has it; None where that is a server.
 
     Returns:
         The descriptor; closing it gives the lock back.
@@ -54,6 +55,8 @@ def take(path: Path, seconds: float = SECONDS_MAX) -> int:
             most = ORPHANS_SECONDS_MAX if orphans and seconds else seconds
             if time.monotonic() - began >= most:
                 os.close(descriptor)
+                if taken is not None:
+                    raise OperatorFault(taken) from None
                 raise OperatorFault(
                     f"Processes of a killed treadle (process {holder}) use {path.parent} still; "
                     "end them first, or name another folder with --data."

@@ -84,6 +84,7 @@ def _loads(
 ) -> dict[str, _Loads]:
     """Root relation -> its loads, since the destination is what it is."""
     found: dict[str, _Loads] = defaultdict(_Loads)
+    rebuilt = {each.table_name: each.rebuilt_at or 0 for each in store.table_statuses(source.id)}
     before: str | None = None
     while page := store.loads(source_id=source.id, limit=PAGE, before=before):
         before = page[-1].id
@@ -93,7 +94,9 @@ def _loads(
                 continue
             its = found[root]
             its.first[load.table_name] = min(load.first, its.first.get(load.table_name, load.first))
-            its.counts[load.details["batched_at"]] = (load.tables, load.rows_loaded)
+            # Once all rows were built again, how many a load wrote says nothing of those there are.
+            if load.finished_at >= rebuilt.get(load.table_name, 0):
+                its.counts[load.details["batched_at"]] = (load.tables, load.rows_loaded)
     return {root: its for root, its in found.items() if table is None or table in its.first}
 
 
@@ -131,12 +134,14 @@ def _gather(
         }
         found.there = root.name in state.physical
         if not found.there:
+            if not loads.counts:
+                found.skipped = "it is gone, and was not loaded since it was built again"
             return
-        counts = session.counts(source.name, root, min(loads.counts))
+        counts = session.counts(source.name, root, min(loads.counts, default=now))
     found.rows = counts.rows
     found.doubled = 0 if table.append else counts.doubled
     # Loads committed since the reports were read are no surprise, nor rows of a user's own.
-    newest = max(loads.counts)
+    newest = max(loads.counts, default=0)
     found.batches = {
         at: count for at, count in counts.batches.items() if at is not None and at <= newest
     }

@@ -25,6 +25,7 @@ from treadle.cli import (
     push,
     query,
     rejects,
+    replay,
     serve,
     source,
     token,
@@ -46,6 +47,7 @@ COMMANDS: tuple[Command, ...] = (
     ledger.COMMAND,
     audit.COMMAND,
     *rejects.COMMANDS,
+    replay.COMMAND,
     *log.COMMANDS,
     doctor.COMMAND,
 )

@@ -68,6 +68,7 @@ def configuration() -> str:
         "| `warehouse.duckdb` | the rows, when no `destination` is set |",
         "| `treadle.lock` | locked while a server runs |",
         "| `counters/` | what each process counted, for `/metrics` |",
+        "| `replay.lock` | locked while `treadle replay` is at work |",
         "| `push/` | how far interrupted pushes came |",
         "",
     ]
@@ -88,7 +89,10 @@ def command_line() -> str:
         "| exit code | meaning |",
         "|---|---|",
         "| 0 | done |",
-        "| 1 | a fault of treadle's own, with a traceback; `doctor`, `audit`: act on it |",
+        (
+            "| 1 | a fault of treadle's own, with a traceback; "
+            "`doctor`, `audit`, `replay`: act on it |"
+        ),
         "| 2 | refused, with one sentence on standard error that says what to do |",
         "| 130 | stopped by Ctrl-C |",
         "| 141 | nobody reads the output any more |",

@@ -1,0 +1,200 @@
+"""`treadle replay`: build a table again from the log, compare, swap."""
+
+import argparse
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from treadle.cli.command import Arguments, Command, UsageFault
+from treadle.cli.output import print_json, print_table
+from treadle.cli.store import opened, source_named
+from treadle.cli.times import microseconds
+from treadle.config import Config
+from treadle.errors import OperatorFault
+from treadle.lock import take
+
+if TYPE_CHECKING:
+    from treadle.loader.replay import Compared, Replay
+
+COLUMNS = ("table", "only_there", "only_in_the_log", "different")
+RESERVED = ("public", "main", "information_schema", "_treadle")
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--source", required=True, metavar="SOURCE", help="name or id of the source"
+    )
+    parser.add_argument("--table", required=True, metavar="NAME", help="as named in pushes")
+    parser.add_argument(
+        "--from", dest="since", metavar="TIME", help="only what was accepted at or after this time"
+    )
+    parser.add_argument(
+        "--to", dest="until", metavar="TIME", help="only what was accepted before this time"
+    )
+    parser.add_argument(
+        "--into", metavar="SCHEMA", help="build in this schema and keep it; swap nothing"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="build and compare; swap nothing")
+    parser.add_argument("--force", action="store_true", help="swap although rows may be lost by it")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(config: Config, arguments: Arguments) -> int:
+    """Build, compare and swap; 1 when the table differs and nothing was to be swapped."""
+    from treadle.destinations.registry import open_url
+    from treadle.loader.due import Trigger
+    from treadle.loader.replay import Replay, Window, doubts
+    from treadle.log.local import LocalReader
+
+    swaps = arguments.into is None and not arguments.dry_run
+    if arguments.force and not swaps:
+        raise UsageFault("--force is about swapping, and --into and --dry-run swap nothing.")
+    window = Window(microseconds("--from", arguments.since), microseconds("--to", arguments.until))
+    if not window.possible:
+        raise UsageFault("--to is to be later than --from; nothing is accepted in between.")
+    if not config.log_path.exists():
+        raise OperatorFault(f"There is no log in {config.data}; name its folder with --data.")
+    with (
+        opened(config) as store,
+        _alone(config),
+        closing(LocalReader(config.log_path)) as reader,
+    ):
+        source = source_named(store, None, arguments.source)
+        row = store.destination_of(source.id)
+        if (source.id, arguments.table) not in reader.tables():
+            known = sorted(name for source_id, name in reader.tables() if source_id == source.id)
+            raise OperatorFault(
+                f"Nothing was ever accepted for a table {arguments.table!r} of the source "
+                f"{source.name}; there is {', '.join(known) or 'none'}."
+            )
+        replay = Replay(
+            store=store,
+            reader=reader,
+            destination=open_url(config.destination_url if row is None else row.url),
+            source=source,
+            table_name=arguments.table,
+            schema=schema_for(source.name, arguments.into, {each.name for each in store.sources()}),
+            window=window,
+            trigger=Trigger(records=config.load_rows, size=config.load_bytes),
+            clock=lambda: time.time_ns() // 1000,
+        )
+        swapped = False
+        try:
+            replay.build()
+            found = replay.compare()
+            lacks = doubts(replay.built, replay.status(), window)
+            differs = any(each.differs for each in found)
+            if swaps and differs and (arguments.force or not lacks):
+                replay.swap()
+                swapped = True
+        finally:
+            if arguments.into is None:
+                replay.remove()
+        _tell(replay, found, lacks, arguments, swapped=swapped)
+    if swaps and differs and not swapped:
+        raise OperatorFault(
+            f"Nothing was swapped, because rows may be lost: {'; '.join(lacks)}. Look at the "
+            "numbers, and add --force to swap all the same."
+        )
+    return 1 if differs and not swapped else 0
+
+
+@contextmanager
+def _alone(config: Config) -> Iterator[None]:
+    """One replay at a time, since two would build in one place; a server may run.
+
+    Raises:
+        OperatorFault: there is one.
+    """
+    descriptor = take(
+        config.data / "replay.lock",
+        0.0,
+        taken=f"Another replay is at work in {config.data}; wait for its end.",
+    )
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def schema_for(source: str, into: str | None, taken: Iterable[str]) -> str:
+    """Where to build.
+
+    Args:
+        source: the source's schema.
+        into: as asked for.
+        taken: the schemas of all sources.
+
+    Raises:
+        OperatorFault: it cannot be used.
+    """
+    from treadle.control.names import legal
+
+    names = set(taken)
+    if into is None:
+        into = f"{source}__replay"
+        while into in names:
+            into += "_"
+        return into
+    if not legal(into) or into in RESERVED or into.startswith("pg_"):
+        raise OperatorFault(
+            f"{into!r} cannot be a schema to build in: it is to have 1 to 49 of the characters "
+            "a-z, 0-9, _ and $, to begin with a letter or _, and not to be the database's own."
+        )
+    if into in names:
+        raise OperatorFault(f"{into!r} is the schema of a source; name another one with --into.")
+    return into
+
+
+def _tell(
+    replay: "Replay",
+    found: "list[Compared]",
+    lacks: list[str],
+    arguments: Arguments,
+    *,
+    swapped: bool,
+) -> None:
+    built = replay.built
+    rows = [
+        (each.relation, each.parted.here, each.parted.there, each.parted.different)
+        for each in found
+    ]
+    if arguments.json:
+        told: dict[str, Any] = {
+            "source": replay.source.name,
+            "table": replay.table_name,
+            "entries": built.entries,
+            "records": built.records,
+            "position": built.position,
+            "built_in": arguments.into,
+            "tables": [dict(zip(COLUMNS, row, strict=True)) for row in rows],
+            "differs": any(each.differs for each in found),
+            "doubts": lacks,
+            "swapped": swapped,
+        }
+        print_json(told)
+        return
+    print(
+        f"Built {replay.source.name}.{replay.canonical} again from {built.records} records in "
+        f"{built.entries} entries of the log, up to position {built.position}."
+    )
+    print_table(COLUMNS, rows)
+    for each in lacks:
+        print(f"Beware: {each}.")
+    if swapped:
+        print("What was built is in the table now.")
+    elif not any(each.differs for each in found):
+        print("The table holds the same.")
+    if arguments.into is not None:
+        print(f"It stays in the schema {arguments.into}.")
+
+
+COMMAND = Command(
+    words=("replay",),
+    help="build a table again from the log, compare it, and swap it in",
+    run=run,
+    arguments=_arguments,
+    settings=("load_rows", "load_bytes"),
+)

@@ -1,0 +1,85 @@
+"""A data folder whose log is loaded in this process, for commands that look at what was loaded."""
+
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgspec
+import psycopg
+from tests.faults.damage import append
+from tests.integration.cli.conftest import Treadle
+
+from treadle.config import Config
+from treadle.log.protocol import NewEntry
+from treadle.records.message import Batch, pack
+from treadle.server import loader_of, open_store
+
+
+class Shop:
+    """A data folder with a source `web`, whose log is loaded in this process."""
+
+    def __init__(self, data: Path, treadle: Treadle, url: str | None) -> None:
+        self.data = data
+        self.config = Config(data=data, destination=url, load_rows=3)
+        self._treadle = treadle
+        assert treadle("account create").code == 0
+        self.source_id: int = treadle("source create Web --json").json["source_id"]
+        kind = "duckdb" if url is None else "postgres"
+        self.store = open_store(self.config)
+        [account] = self.store.accounts()
+        self.store.set_default_destination(account.id, kind, self.config.destination_url, "here")
+        self.loader = loader_of(self.config, self.store)
+
+    def close(self) -> None:
+        self.loader.close()
+        self.store.close()
+
+    def push(
+        self,
+        table: str,
+        records: Sequence[dict[str, Any]],
+        *,
+        first: int,
+        keys: tuple[str, ...] = (),
+        version: int = 0,
+        activations: list[tuple[int, int]] | None = None,
+    ) -> None:
+        """Accept records with sequences that count up from `first`, and load them."""
+        batch = Batch(
+            table,
+            keys,
+            "json",
+            b"",
+            (),
+            list(range(first, first + len(records))),
+            version,
+            None,
+            activations or [],
+            msgspec.json.encode(records),
+        )
+        at = 1_700_000_000_000_000
+        append(
+            self.config.log_path,
+            [NewEntry(self.source_id, table, at, len(records), pack(batch))],
+        )
+        self.loader.once()
+
+    def change(self, statement: str) -> None:
+        """By hand, in the destination."""
+        if self.config.destination is None:
+            with closing(duckdb.connect(str(self.config.warehouse_path))) as connection:
+                connection.execute(statement)
+            return
+        with psycopg.connect(self.config.destination, autocommit=True) as database:
+            database.execute(statement.encode())
+
+    def audit(self, *words: str) -> dict[str, Any]:
+        """Table -> what the audit says; the exit code fits."""
+        done = self._treadle("audit --json", *words)
+        rows = json.loads(done.out)
+        differs = any(row["verdict"] == "differs" for row in rows)
+        assert done.code == int(differs), done.err
+        return {row["table"]: row for row in rows}
