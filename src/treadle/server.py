@@ -372,8 +372,8 @@ def _loader(config: Config) -> None:
 
 
 def _say_ready() -> None:
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
+    with contextlib.suppress(BrokenPipeError):  # the supervisor is gone, and the end is near
+        os.write(sys.stdout.fileno(), b"ready\n")
 
 
 def _read_orders() -> bytes:
