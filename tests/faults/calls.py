@@ -42,7 +42,7 @@ from treadle.records.message import Batch, pack
 from treadle.store.secrets import Cipher
 from treadle.store.store import Store
 
-ANSWER_SECONDS_MAX = 20.0
+ANSWER_SECONDS_MAX = 120.0
 ROUNDS_MAX = 12
 """Rounds of loading after which everything has to be loaded."""
 

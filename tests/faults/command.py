@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import json
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -54,11 +55,16 @@ def command(
     parser.add_argument("--seed", type=int, default=1, help="of the dice")
     parser.add_argument("--destination", choices=KINDS, action="append", help="only into this")
     parser.add_argument("--record", type=Path, help="append the counts to this file, as JSON")
+    parser.add_argument("--minutes", type=float, default=0.0, help="end after so long; 0 for never")
     arguments = parser.parse_args()
     arguments.destination = arguments.destination or list(KINDS)
     tally = Tally(name)
     began = time.monotonic()
-    run(arguments, tally)
+    try:
+        end_after(60 * arguments.minutes)
+        run(arguments, tally)
+    except KeyboardInterrupt:
+        print("ended early, with these")  # noqa: T201
     seconds = time.monotonic() - began
     for title, count in tally.counts.items():
         print(f"{count} {title}")  # noqa: T201
@@ -69,6 +75,7 @@ def command(
             line = {
                 "name": name,
                 "seed": arguments.seed,
+                "destinations": arguments.destination,
                 "passed": tally.passed,
                 "failed": tally.failed,
                 "counts": tally.counts,
@@ -77,6 +84,19 @@ def command(
             }
             out.write(json.dumps(line) + "\n")
     return 1 if tally.failed or not tally.passed else 0
+
+
+def end_after(seconds: float) -> None:
+    """Raise KeyboardInterrupt after so many seconds (0: never), or when told to end."""
+
+    def end(_: int, __: object) -> None:
+        for one in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+            signal.signal(one, signal.SIG_IGN)  # once: what was begun is put away in peace
+        raise KeyboardInterrupt
+
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        signal.signal(one, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 @contextlib.contextmanager

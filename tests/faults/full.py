@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.faults.command import Tally, command, folder
-from tests.faults.traffic import Rig
+from tests.faults.traffic import SETTLE_SECONDS_MAX, Rig
 
 TABLES = {"orders": True, "events": False}
 MEGABYTES = 160
@@ -62,10 +62,12 @@ def cycles(path: Path, count: int, seed: int, reserve: int, tally: Tally) -> Non
                 refused = sum(one.outcome == "refused" for one in rig.witness.requests)
                 tally.add(**{"acknowledged on a full disk": rig.witness.acknowledged - before})
                 ballast.unlink()
-                time.sleep(0.5)
                 resumed = rig.witness.acknowledged
-                time.sleep(1.0)
-                found = [] if rig.witness.acknowledged > resumed else ["it did not resume"]
+                found = ["it did not resume"]
+                deadline = time.monotonic() + SETTLE_SECONDS_MAX
+                while found and time.monotonic() < deadline:
+                    time.sleep(0.05)
+                    found = [] if rig.witness.acknowledged > resumed else found
                 rig.pause()
                 tally.note(f"{title}, cycle {cycle}", found + rig.violations())
             tally.add(**{f"refused, {title}": refused})

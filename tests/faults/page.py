@@ -16,7 +16,7 @@ KINDS = {
     "commit": "the connection to PostgreSQL cut at COMMIT",
     "full": "the disk of the data folder full, and emptied again, under load",
     "damage": "a flipped byte, or a cut, anywhere in the log",
-    "outage": "PostgreSQL killed or stopped under load, or a right revoked",
+    "outage": "PostgreSQL killed, stopped, its disk full, a right revoked, its schema dropped",
 }
 
 
@@ -39,7 +39,7 @@ def page(runs: list[dict[str, Any]]) -> str:
             f"{count} {name}" for name, count in run["counts"].items() if ":" not in name
         )
         lines.append(
-            f"| `{run['name']}` | {KINDS[run['name']]} | {run['seed']} | "
+            f"| `{command(run)}` | {KINDS[run['name']]} | {run['seed']} | "
             f"{run['passed'] + run['failed']} | {run['failed']} | {counts} |"
         )
     broken = [
@@ -52,10 +52,18 @@ def page(runs: list[dict[str, Any]]) -> str:
     lines += [
         "",
         "To repeat a line: `python -m tests.faults.COMMAND --seed SEED --cycles RUNS`, and more",
-        "cycles for a longer run. Short forms of the commands are part of `make test`.",
+        "cycles, or `--minutes`, for a longer or shorter one. Short forms of the commands are part of `make test`.",
         "",
     ]
     return "\n".join(lines)
+
+
+def command(run: dict[str, Any]) -> str:
+    """Its name, and the destination where it was told one of them."""
+    match run.get("destinations"):
+        case [only]:
+            return f"{run['name']} --destination {only}"
+    return str(run["name"])
 
 
 def main() -> int:

@@ -9,14 +9,12 @@ from tests.faults.points import die
 from tests.faults.traffic import Rig
 
 POINTS = (
-    "log.before-commit",
     "log.after-commit",
     "destination.before-commit",
     "destination.after-commit",
     "loader.recover",
-    "loader.after-record",
 )
-"""Around the three commits of a record's way."""
+"""Around the commits of a record's way, where a death leaves most to mend."""
 
 
 @pytest.fixture(params=["duckdb", "postgres"])
@@ -32,9 +30,9 @@ def test_kills_at_random_times_lose_and_double_nothing(
     tmp_path: Path, destination_url: str | None
 ) -> None:
     tally = Tally("kill")
-    cycles(tmp_path, destination_url, 5, 11, tally, "kill")
+    cycles(tmp_path, destination_url, 3, 11, tally, "kill")
     assert tally.violations == []
-    assert tally.passed == 5
+    assert tally.passed == 3
 
 
 @pytest.mark.slow

@@ -25,8 +25,8 @@ from treadle.log.local import LocalReader
 IDS = 400
 """Different keys of the keyed table: few, so that records supersede each other."""
 
-SETTLE_SECONDS_MAX = 60.0
-ANSWER_SECONDS_MAX = 30.0
+SETTLE_SECONDS_MAX = 300.0
+ANSWER_SECONDS_MAX = 120.0
 SETTINGS = {"load_age_seconds": "0.1", "load_rows": "2000"}
 """Loads close often, so that a kill meets one."""
 
@@ -46,11 +46,11 @@ class Sender(threading.Thread):
 
     def run(self) -> None:
         while not self.end:
+            self.idle.clear()  # before the gate is looked at: `pause` closes it and waits for this
             if not self._rig.gate.is_set():
                 self.idle.set()
                 self._rig.gate.wait(0.05)
                 continue
-            self.idle.clear()
             ids = self._dice.sample(range(IDS), RECORDS) if self._keyed else None
             self.push(self._rig.witness.request(self._table, ids))
         self.idle.set()
@@ -211,7 +211,7 @@ class Rig:
             return False
         return True
 
-    def kill_at(self, plan: Plan, seconds: float = 20.0) -> bool:
+    def kill_at(self, plan: Plan, seconds: float = SETTLE_SECONDS_MAX) -> bool:
         """Push until a process died at a point; returns whether one did."""
         deadline = time.monotonic() + seconds
         ready = self.plan.with_suffix(".new")
@@ -223,6 +223,10 @@ class Rig:
         died = not self.plan.exists()
         self.plan.unlink(missing_ok=True)
         return died
+
+    def forget(self) -> None:
+        """Expect nothing of what was sent so far; the senders are idle."""
+        self.witness = self.witness.fresh()
 
     def settle(self) -> list[str]:
         """Wait until nothing waits in the log; says what does when it takes too long."""

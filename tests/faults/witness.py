@@ -78,6 +78,10 @@ class Witness:
             self.requests.append(made)
             return made
 
+    def fresh(self) -> "Witness":
+        """One that has seen nothing; its sequences are higher."""
+        return Witness(_sequence=self._sequence)
+
     @property
     def acknowledged(self) -> int:
         """Requests answered 201."""

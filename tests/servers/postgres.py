@@ -113,6 +113,15 @@ class PostgresServer:
         self.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return self.url(name)
 
+    def create_tablespace(self, name: str, folder: Path) -> None:
+        """Keep tables in another folder, which is empty and becomes the server's."""
+        self._give_to_account(folder)
+        self.execute(
+            sql.SQL("CREATE TABLESPACE {} LOCATION {}").format(
+                sql.Identifier(name), sql.Literal(os.fspath(folder))
+            )
+        )
+
     def drop_database(self, url: str) -> None:
         """Drop the database of a URL that `create_database` returned, whoever uses it."""
         name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
