@@ -1,6 +1,7 @@
 """`python -m tests.integration.model --steps 20000`: the same machine for as long as it takes."""
 
 import argparse
+import gc
 import logging
 import sys
 import tempfile
@@ -63,6 +64,7 @@ def main() -> int:
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
+    gc.freeze()  # as the loader's own process does: it collects garbage after each load
     failed = []
     with tempfile.TemporaryDirectory() as folder:
         server = None
