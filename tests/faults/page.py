@@ -52,8 +52,8 @@ def page(runs: list[dict[str, Any]]) -> str:
     lines += [
         "",
         "To repeat a line: `python -m tests.faults.COMMAND --seed SEED --cycles RUNS`, and more",
-        "cycles for a longer run; a run that `--minutes` ended has as many runs as fit. Short forms of",
-        "the commands are part of `make test`.",
+        "cycles for longer; `--minutes` ends one after the runs that fit. Short forms are part of",
+        "`make test`.",
         "",
     ]
     return "\n".join(lines)
