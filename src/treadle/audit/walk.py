@@ -190,12 +190,8 @@ def _look_up(
 
 def _rejected(store: Store, entries: Sequence[Entry]) -> dict[At, str]:
     places = {entry.position: index for index, entry in enumerate(entries)}
-    return {
-        At(places[outcome.position], index): reason
-        for outcome in store.outcomes(list(places))
-        for index, reason in outcome.rejected
-        if index < entries[places[outcome.position]].records
-    }
+    found = store.rejected({entry.position: entry.records for entry in entries})
+    return {At(places[position], index): reason for (position, index), reason in found.items()}
 
 
 def _compare(

@@ -313,12 +313,8 @@ class Replay:
     def _refused(self, entries: Sequence[Entry]) -> dict[At, str]:
         """Records that were rejected when they were loaded."""
         places = {entry.position: index for index, entry in enumerate(entries)}
-        return {
-            At(places[outcome.position], index): reason
-            for outcome in self.store.outcomes(list(places))
-            for index, reason in outcome.rejected
-            if index < entries[places[outcome.position]].records
-        }
+        found = self.store.rejected({entry.position: entry.records for entry in entries})
+        return {At(places[position], index): reason for (position, index), reason in found.items()}
 
     # --- comparing and swapping -------------------------------------------------------------------
 

@@ -514,6 +514,19 @@ class Store:
         with self._database.read() as tx:
             return loads.outcomes_at(tx, positions)
 
+    def rejected(self, entries: Mapping[int, int]) -> dict[tuple[int, int], str]:
+        """Records of entries that were rejected: (position, index in the entry) -> reason.
+
+        Args:
+            entries: position -> how many records the entry has.
+        """
+        return {
+            (outcome.position, index): reason
+            for outcome in self.outcomes(list(entries))
+            for index, reason in outcome.rejected
+            if index < entries[outcome.position]
+        }
+
     def outcomes_of(self, source_id: int, table_name: str) -> list[Outcome]:
         """Outcomes of all entries of one table, ascending position."""
         with self._database.read() as tx:

@@ -79,6 +79,9 @@ def test_a_load_reported_again_stands_as_it_was(store: Store) -> None:
     store.record_load(again, [outcome(source, 3)])
     assert store.loads() == [report]
     assert store.outcomes([1, 2, 3]) == [outcome(source, 2)]
+    # Only of records that the entry has.
+    assert store.rejected({1: 9, 2: 7}) == {(2, 0): "no \0 key"}
+    assert store.rejected({2: 8}) == {(2, 0): "no \0 key", (2, 7): "too big"}
 
 
 def test_loads_are_listed_newest_first_in_pages(store: Store) -> None:
