@@ -11,12 +11,11 @@ from treadle.destinations.layout import (
     PRIVATE_SCHEMA,
     created,
     dump_result,
-    empty_after_changes,
     given_and_missing,
     parent_key,
-    report_names,
     subtables,
 )
+from treadle.destinations.progress import Progress
 from treadle.destinations.protocol import LoadResult
 from treadle.tables.model import LoadPlan, Relation, Rows, TableWrite
 
@@ -34,19 +33,15 @@ def carry_out(database: Database, plan: LoadPlan) -> LoadResult:
     crash.point("destination.after-lock")
     apply_changes(database, plan)
     crash.point("destination.after-changes")
-    rows: dict[str, int] = {}
-    superseded: dict[int, int] = {}
-    empty = empty_after_changes(plan)
-    for number, write in enumerate(plan.writes):
-        _Writer(database, plan, write, f"treadle_{number}", empty, rows, superseded).run()
-        empty -= {
-            (write.private, written.relation.name) for written in (write.root, *write.children)
-        }
+    progress = Progress(plan)
+    for number, write in progress.writes():
+        _Writer(database, plan, write, f"treadle_{number}", progress).run()
     if plan.rejections:
         reject(database, plan.schema, plan.rejections, plan.rejected_at)
     crash.point("destination.after-rows")
-    finish(database, plan, dump_result(rows, superseded))
-    return LoadResult(rows, superseded)
+    result = progress.result
+    finish(database, plan, dump_result(result.rows, result.superseded))
+    return result
 
 
 class _Writer:
@@ -58,18 +53,13 @@ class _Writer:
         plan: LoadPlan,
         write: TableWrite,
         title: str,
-        empty: set[tuple[bool, str]],
-        rows: dict[str, int],
-        superseded: dict[int, int],
+        progress: Progress,
     ) -> None:
         self._database = database
         self._plan = plan
         self._write = write
         self._title = title
-        self._empty = empty
-        self._rows = rows
-        self._superseded = superseded
-        self._names = report_names(plan.after, write)
+        self._progress = progress
         self._batched_at = Quoted(f"make_timestamptz({plan.batched_at:d})")
         self._stages = 0
         self._tombstones = plan.after is not None and plan.after.tombstones
@@ -80,7 +70,7 @@ class _Writer:
         if write.mode == "append":
             for rows in (write.root, *write.children):
                 if len(rows):
-                    self._count(rows.relation, self._insert(rows, self._stage(rows)))
+                    self._progress.count(rows.relation, self._insert(rows, self._stage(rows)))
             return
         if self._tombstones:
             self._database.run(create_tombstones(self._database, self._plan, write))
@@ -119,7 +109,7 @@ class _Writer:
                 greater=greater,
             ),
         )
-        self._count(root, written)
+        self._progress.count(root, written)
         if written == len(write.root):
             return False
         if len(write.root.entries) == len(write.root):
@@ -149,7 +139,7 @@ class _Writer:
                 batched_at=self._batched_at,
             )
         # Their parents won, so the children replace whatever has their place.
-        self._count(child, self._insert(rows, stage, where=where))
+        self._progress.count(child, self._insert(rows, stage, where=where))
 
     def _remove_stale(self, child: Relation, parents: Stage) -> None:
         """Delete children of the parents written that this load did not write (loading.md 7.5)."""
@@ -238,10 +228,6 @@ class _Writer:
             return self._database.private(relation.name)
         return self._database.place(self._plan.schema, relation.name)
 
-    def _count(self, relation: Relation, rows: int) -> None:
-        title = self._names.get(relation.name, relation.name)
-        self._rows[title] = self._rows.get(title, 0) + rows
-
     def _stage(self, rows: Rows) -> Stage:
         self._stages += 1
         return Stage(self._database, rows, f"{self._title}_{self._stages}")
@@ -279,7 +265,7 @@ class _Writer:
         given, missing = given_and_missing(rows)
         on_conflict = _NOTHING
         # A relation without rows has none of the same key, and a plain INSERT takes half the time.
-        empty = (self._write.private, relation.name) in self._empty
+        empty = self._progress.is_empty(relation)
         if self._write.mode == "upsert" and relation.key and not empty:
             if self._database.holds_only(self._place(relation), relation):
                 where = self._remove_replaced(relation, stage, where, wins)
@@ -356,11 +342,11 @@ class _Writer:
         )
 
     def _add_superseded(self, stage: Stage, condition: Quoted) -> None:
-        for entry, count in self._database.rows(
+        found = self._database.rows(
             compose(
                 "SELECT s.entry, count(*) FROM {stage} s WHERE {condition} GROUP BY s.entry",
                 stage=stage.name,
                 condition=condition,
             )
-        ):
-            self._superseded[entry] = self._superseded.get(entry, 0) + count
+        )
+        self._progress.supersede((entry, count) for entry, count in found)

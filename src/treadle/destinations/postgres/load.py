@@ -16,11 +16,9 @@ from treadle.destinations.layout import (
     PRIVATE_SCHEMA,
     created,
     dump_result,
-    empty_after_changes,
     given_and_missing,
     index_order,
     parent_key,
-    report_names,
     subtables,
 )
 from treadle.destinations.postgres.bookkeeping import finish, lock, reject
@@ -32,6 +30,7 @@ from treadle.destinations.postgres.rows import (
     identifiers,
     stage_rows,
 )
+from treadle.destinations.progress import Progress
 from treadle.destinations.protocol import LoadResult
 from treadle.tables import packed
 from treadle.tables.frame import picker
@@ -58,19 +57,15 @@ def carry_out(connection: Connection, plan: LoadPlan) -> LoadResult:
     crash.point("destination.after-lock")
     apply_changes(connection, plan)
     crash.point("destination.after-changes")
-    rows: dict[str, int] = {}
-    superseded: dict[int, int] = {}
-    empty = empty_after_changes(plan)
-    for number, write in enumerate(plan.writes):
-        _Writer(connection, plan, write, number, empty, rows, superseded).run()
-        empty -= {
-            (write.private, written.relation.name) for written in (write.root, *write.children)
-        }
+    progress = Progress(plan)
+    for number, write in progress.writes():
+        _Writer(connection, plan, write, number, progress).run()
     if plan.rejections:
         reject(connection, plan.schema, plan.rejections, plan.rejected_at)
     crash.point("destination.after-rows")
-    finish(connection, plan, dump_result(rows, superseded))
-    return LoadResult(rows, superseded)
+    result = progress.result
+    finish(connection, plan, dump_result(result.rows, result.superseded))
+    return result
 
 
 def split(rows: Rows, leads: Sequence[int], greatest: int) -> tuple[Rows, Rows]:
@@ -101,18 +96,13 @@ class _Writer:
         plan: LoadPlan,
         write: TableWrite,
         number: int,
-        empty: set[tuple[bool, str]],
-        rows: dict[str, int],
-        superseded: dict[int, int],
+        progress: Progress,
     ) -> None:
         self._connection = connection
         self._plan = plan
         self._write = write
         self._number = number
-        self._empty = empty
-        self._rows = rows
-        self._superseded = superseded
-        self._names = report_names(plan.after, write)
+        self._progress = progress
         self._batched_at = _EPOCH + timedelta(microseconds=plan.batched_at)
         self._stages = 0
         self._tombstones = plan.after is not None and plan.after.tombstones
@@ -127,7 +117,7 @@ class _Writer:
         if self._tombstones:
             self._connection.execute(create_tombstones(self._plan, write))
         parents: Stage | None = None
-        if not len(write.root) or self._is_empty(write.root.relation):
+        if not len(write.root) or self._progress.is_empty(write.root.relation):
             self._append(write.root)
         else:
             write = self._write = self._without_new()
@@ -149,7 +139,7 @@ class _Writer:
     def _append(self, rows: Rows) -> None:
         if len(rows):
             count = copy_into(self._connection, self._place(rows.relation), rows)
-            self._count(rows.relation, count)
+            self._progress.count(rows.relation, count)
 
     def _without_new(self) -> TableWrite:
         """What is left of the write when rows beyond all keys that are there are copied.
@@ -236,7 +226,7 @@ class _Writer:
                 "WHERE t._sdc_sequence IS NULL OR excluded._sdc_sequence {} t._sdc_sequence"
             ).format(greater),
         )
-        self._count(root, written)
+        self._progress.count(root, written)
         if written < total:
             # A row of this load is known by its `_sdc_batched_at`, which no other load has.
             self._lose(
@@ -257,7 +247,7 @@ class _Writer:
             return
         child = rows.relation
         lost = parents is not None and self._lost
-        if self._is_empty(child) and not lost:
+        if self._progress.is_empty(child) and not lost:
             self._append(rows)
             return
         stage = self._stage(rows)
@@ -276,7 +266,7 @@ class _Writer:
                 )
             )
         # Their parents won, so the children replace whatever has their place.
-        self._count(child, self._upsert(rows, stage, sql.SQL("")))
+        self._progress.count(child, self._upsert(rows, stage, sql.SQL("")))
 
     def _remove_stale(self, child: Relation, parents: Stage | None) -> None:
         """Delete children of the parents written that this load did not write (loading.md 7.5)."""
@@ -380,13 +370,6 @@ class _Writer:
         schema = PRIVATE_SCHEMA if self._write.private else self._plan.schema
         return sql.Identifier(schema, relation.name)
 
-    def _is_empty(self, relation: Relation) -> bool:
-        return (self._write.private, relation.name) in self._empty
-
-    def _count(self, relation: Relation, rows: int) -> None:
-        name = self._names.get(relation.name, relation.name)
-        self._rows[name] = self._rows.get(name, 0) + rows
-
     def _stage(self, rows: Rows) -> Stage:
         self._stages += 1
         stage = stage_rows(self._connection, rows, f"treadle_{self._number}_{self._stages}")
@@ -447,7 +430,6 @@ class _Writer:
                 " SELECT entry, count(*) FROM lost GROUP BY entry"
             ).format(stage.name, condition)
         ).fetchall()
-        for entry, count in found:
-            self._superseded[entry] = self._superseded.get(entry, 0) + count
+        self._progress.supersede(found)
         self._lost = self._lost or bool(found)
         return sum(count for _, count in found)

@@ -1,0 +1,48 @@
+"""What a load has written so far, as its result tells it in the end. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from treadle.destinations.layout import empty_after_changes, report_names
+from treadle.destinations.protocol import LoadResult
+from treadle.tables.model import LoadPlan, Relation, TableWrite
+
+
+class Progress:
+    """Counts while the writes of a plan are carried out one after the other."""
+
+    def __init__(self, plan: LoadPlan) -> None:
+        self._plan = plan
+        self._empty = empty_after_changes(plan)
+        self._rows: dict[str, int] = {}
+        self._superseded: dict[int, int] = {}
+        self._names: Mapping[str, str] = {}
+        self._private = False
+
+    def writes(self) -> Iterator[tuple[int, TableWrite]]:
+        """The plan's writes with their numbers; one is done when the next is asked for."""
+        for number, write in enumerate(self._plan.writes):
+            self._names = report_names(self._plan.after, write)
+            self._private = write.private
+            yield number, write
+            self._empty -= {
+                (write.private, rows.relation.name) for rows in (write.root, *write.children)
+            }
+
+    def is_empty(self, relation: Relation) -> bool:
+        """Whether a relation of the present write has no rows for certain."""
+        return (self._private, relation.name) in self._empty
+
+    def count(self, relation: Relation, rows: int) -> None:
+        """Add rows written to a relation of the present write."""
+        name = self._names.get(relation.name, relation.name)
+        self._rows[name] = self._rows.get(name, 0) + rows
+
+    def supersede(self, found: Iterable[tuple[int, int]]) -> None:
+        """Add superseded records: index of the entry, and how many of it."""
+        for entry, records in found:
+            self._superseded[entry] = self._superseded.get(entry, 0) + records
+
+    @property
+    def result(self) -> LoadResult:
+        """What was written."""
+        return LoadResult(self._rows, self._superseded)
