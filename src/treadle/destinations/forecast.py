@@ -167,7 +167,8 @@ def told(found: Forecast) -> str:
 def described(found: Forecast) -> dict[str, Any]:
     """A forecast as JSON; the keys are those of a load report (loading.md 11.2) where they can be.
 
-    `record` counts the records of the table in the request, from 0.
+    `record` counts the records of the table in the request, from 0. Columns of subtables are named
+    with their table, as in the report of the load.
     """
     plan = found.plan
     received = sum(map(len, found.batches))
@@ -176,6 +177,12 @@ def described(found: Forecast) -> dict[str, Any]:
     before = [sum(map(len, found.batches[:entry])) for entry in range(len(found.batches))]
     rejected = [each for each in plan.rejections if each.entry >= 0]
     discarded = found.superseded + sum(plan.duplicates.values()) + sum(plan.ignored.values())
+    relations = plan.after.relations if plan.after is not None else ()
+    root = next((relation.name for relation in relations), plan.table_name)
+
+    def named(relation: str, column: str) -> str:
+        return column if relation == root else f"{relation}.{column}"
+
     return {
         "table": found.table_name,
         "destination_table": plan.table_name,
@@ -188,12 +195,12 @@ def described(found: Forecast) -> dict[str, Any]:
         ],
         "fields_left_out": list(plan.left_out),
         "columns_added": [
-            change.column.name
+            named(change.relation, change.column.name)
             for change in plan.changes
             if isinstance(change, AddColumn) and not change.private
         ],
         "columns_renamed": [
-            [change.old, change.new]
+            [named(change.relation, change.old), named(change.relation, change.new)]
             for change in plan.changes
             if isinstance(change, RenameColumn) and not change.private
         ],
