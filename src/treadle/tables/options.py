@@ -155,9 +155,12 @@ def change(table_name: str | None, assignments: Mapping[str, Value]) -> dict[str
         table_name: as sent; None for the whole source.
         assignments: option -> value, checked before.
     """
-    if table_name is None:
-        return {"options": dict(assignments)}
-    return {"tables": {table_name: dict(assignments)}}
+    patch: dict[str, Any] = dict(assignments)
+    for name, value in assignments.items():
+        whole, _, part = name.partition(".")
+        if part and value is None:  # it may be stored as a part of one object
+            patch.setdefault(whole, {})[part] = None
+    return {"options": patch} if table_name is None else {"tables": {table_name: patch}}
 
 
 def _field(name: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from treadle.errors import OperatorFault, TableStopped
+from treadle.store.settings import merge
 from treadle.tables.model import Options
 from treadle.tables.options import NAMES, OptionFault, change, in_force, options_of, parse
 
@@ -97,6 +98,13 @@ def test_every_option_of_the_rules_has_a_name() -> None:
 def test_a_change_is_a_merge_patch() -> None:
     assert change(None, {"nested": "json"}) == {"options": {"nested": "json"}}
     assert change("t", {"nested": None}) == {"tables": {"t": {"nested": None}}}
+
+
+def test_a_part_of_a_contract_that_is_one_object_is_taken_back() -> None:
+    stored = {"options": {"contract": {"columns": "freeze", "types": "freeze"}, "nested": "json"}}
+    changed = merge(stored, change(None, {"contract.columns": None}))
+    assert options_of(changed, "t") == Options(contract_types="freeze", nested="json")
+    assert options_of(merge({}, change(None, {"contract.columns": None})), "t") == Options()
 
 
 def test_an_option_fault_is_the_operator_s() -> None:
