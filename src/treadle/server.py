@@ -56,6 +56,11 @@ from treadle.supervise import Job, Supervisor
 
 logger = logging.getLogger("treadle.server")
 
+COLLECTIONS = 10_000, 20, 20
+"""When a worker looks for garbage in cycles, as `gc.set_threshold` takes it. Decoding a body makes
+lists and dictionaries by the hundred thousand and no cycle, and at Python's own 700 the search took
+a third of a Transit body's time. Much rarer would hold on to what a refusal leaves behind."""
+
 KEEP_ALIVE_SECONDS = 75
 """Clients drop idle connections by themselves after 15 s or more, and do not retry a POST on one
 that the server closed under them (import-api.md 4)."""
@@ -377,6 +382,7 @@ def _ready_for_long() -> None:
     # in collections took a seventh of a worker's time and kept requests waiting meanwhile.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*COLLECTIONS)
     _say_ready()
 
 
