@@ -38,7 +38,7 @@ from treadle.records.message import pack
 from treadle.store.secrets import Cipher
 from treadle.store.store import Store
 
-SECONDS_MAX = 60.0
+SECONDS_MAX = 300.0
 """For anything to happen."""
 
 ENDINGS = ("done", "failed before", "failed after")

@@ -11,7 +11,7 @@ from tests.faults.hang import Stall, stall
 from tests.servers.cases import OK, compare, rec
 from tests.servers.ingest import Answer, ImportServer
 
-from treadle.ingest import accept
+from treadle.ingest import accept, health
 from treadle.log import local
 from treadle.web import Deadline
 
@@ -30,6 +30,7 @@ def server(tmp_path: Path, held: Stall, monkeypatch: pytest.MonkeyPatch) -> Iter
     appender = functools.partial(local.LocalAppender, connect=watched_disk(held))
     monkeypatch.setattr("tests.servers.ingest.LocalAppender", appender)
     monkeypatch.setattr(local, "STUCK_S", 1e9)
+    monkeypatch.setattr(health, "FAILURE_SECONDS", 1e9)
     with server.running():
         held.at = held.calls + 1
         yield server
