@@ -9,7 +9,7 @@ from treadle.errors import OperatorFault
 from treadle.store.database import writing
 
 # The newest of migrations/versions; a test compares.
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 
 # Any number that no other program on the database uses for its own advisory lock.
 _LOCK: Final = 0x7472_6561_646C_65  # "treadle"
