@@ -1,9 +1,7 @@
 """Words, flags, help and exit codes."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -11,18 +9,8 @@ from treadle import __version__
 from treadle.cli import main as module
 from treadle.cli.command import Arguments, Command
 from treadle.cli.main import COMMANDS, build, main, sentence
-from treadle.cli.reference import PAGES
 from treadle.config import Config
 from treadle.errors import Defect, OperatorFault, TreadleError, TryLater
-
-REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
-
-
-@pytest.fixture(autouse=True)
-def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("TREADLE_"):
-            monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda c: " ".join(c.words))
@@ -38,18 +26,6 @@ def test_the_help_of_every_command_names_the_variable_of_every_flag(
     for setting in command.flags:
         flag = f"{setting.option} {setting.name.upper()}"
         assert f"{flag} {setting.help} [{setting.variable}; default: " in out
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_the_reference_says_what_the_program_says(name: str) -> None:
-    page = (REFERENCE / name).read_text()
-    assert page == PAGES[name](), "run `python -m treadle.cli.reference docs/reference`"
-
-
-def test_every_command_is_in_the_reference() -> None:
-    page = (REFERENCE / "command-line.md").read_text()
-    for words in build()[1]:
-        assert f"\n## treadle {' '.join(words)}\n" in page
 
 
 @pytest.mark.parametrize(
