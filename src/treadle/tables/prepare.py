@@ -5,6 +5,7 @@ cannot be stored, and drops records that lose against another of the same load. 
 for `plan`, which knows the table.
 """
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
@@ -470,8 +471,11 @@ def without_losers(
         ordered: the rows stand in order of arrival.
     """
     order = None
-    if not ordered and any(map(int.__gt__, group.entries, group.entries[1:])):
-        order = sorted(range(group.size), key=lambda r: (group.entries[r], group.indexes[r]))
+    if not ordered:
+        # Groups that are joined may share an entry, their records in turns.
+        places = list(zip(group.entries, group.indexes, strict=True))
+        if any(map(operator.gt, places, places[1:])):
+            order = sorted(range(group.size), key=places.__getitem__)
     kept = winners(group.key_values(), group.sequences, options.sequence_tie, order)
     if kept is None:
         return group

@@ -223,3 +223,29 @@ def test_appending_keeps_every_version(profile: Profile) -> None:
     assert executor.live["t"].key == executor.live["t__l"].key == ()
     assert len(executor.live["t__l"].rows) == 2
     assert executor.live["t"].columns["id"] is ColumnType.BIGINT
+
+
+@pytest.mark.parametrize(
+    ("tie", "stays"), [("first", [("a", 1), ("c", 2)]), ("last", [("b", 1), ("d", 2)])]
+)
+@PROFILES
+def test_a_tie_of_records_with_and_without_a_version(
+    profile: Profile, tie: Any, stays: list[tuple[str, int]]
+) -> None:
+    executor = Executor(profile)
+    send(executor, (1, {"id": 3, "a": "x"}), version=2)
+    made = batch(
+        [
+            (4, {"id": 1, "a": "a"}),
+            (4, {"id": 2, "a": "c"}),
+            (4, {"id": 1, "a": "b"}),
+            (4, {"id": 2, "a": "d"}),
+        ]
+    )
+    # One request: the first in its version 2 is no earlier than the others.
+    executor.run([structs.replace(made, versions=[0, 2, 2, 0])], options=Options(sequence_tie=tie))
+    assert rows(executor, "a", "id") == [*stays, ("x", 3)]
+    executor = Executor(profile)
+    send(executor, (1, {"id": 3, "a": "x"}), version=2)
+    executor.run([structs.replace(made, versions=[2, 0, 0, 2])], options=Options(sequence_tie=tie))
+    assert rows(executor, "a", "id") == [*stays, ("x", 3)]
