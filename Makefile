@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-TESTS_AT_ONCE ?= 2
+TESTS_AT_ONCE ?= 3
 FUZZ_RUNS ?= 20000
 
 .PHONY: run test quick lint types docs fuzz lock clean bench bench-full
