@@ -163,15 +163,6 @@ def catalogue_name(plan: LoadPlan) -> str:
     return plan.after.name if plan.after is not None else plan.table_name
 
 
-def created(plan: LoadPlan) -> set[tuple[bool, str]]:
-    """(private, name) of the relations that the plan makes."""
-    return {
-        (change.private, change.relation.name)
-        for change in plan.changes
-        if isinstance(change, CreateRelation)
-    }
-
-
 def empty_after_changes(plan: LoadPlan) -> set[tuple[bool, str]]:
     """(private, name) of the relations that hold no row when the plan's changes are done."""
     empty: set[tuple[bool, str]] = set()

@@ -9,8 +9,8 @@ from treadle.destinations.duckdb.quoting import Quoted, compose, joined, name, n
 from treadle.destinations.duckdb.rows import Database, Stage
 from treadle.destinations.layout import (
     PRIVATE_SCHEMA,
-    created,
     dump_result,
+    empty_after_changes,
     given_and_missing,
     parent_key,
     subtables,
@@ -81,9 +81,9 @@ class _Writer:
             for rows in write.children:
                 if len(rows):
                     self._write_children(rows, lost)
-            made = created(self._plan)
+            empty = empty_after_changes(self._plan)
             for child in write.stale:
-                if (write.private, child.name) not in made:
+                if (write.private, child.name) not in empty:
                     self._remove_stale(child, parents)
         if write.deletes is not None and len(write.deletes):
             self._delete(write.deletes)

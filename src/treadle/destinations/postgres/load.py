@@ -14,8 +14,8 @@ from psycopg import sql
 from treadle import crash
 from treadle.destinations.layout import (
     PRIVATE_SCHEMA,
-    created,
     dump_result,
+    empty_after_changes,
     given_and_missing,
     index_order,
     parent_key,
@@ -127,9 +127,9 @@ class _Writer:
         for rows in write.children:
             self._write_children(rows, parents)
         if len(write.root):
-            made = created(self._plan)
+            empty = empty_after_changes(self._plan)
             for child in write.stale:
-                if (write.private, child.name) not in made:
+                if (write.private, child.name) not in empty:
                     self._remove_stale(child, parents)
         if write.deletes is not None and len(write.deletes):
             self._delete(write.deletes)
