@@ -15,6 +15,7 @@ KINDS = {
     "hang": "the n-th call of the log's disk or the destination hangs for a while",
     "commit": "the connection to PostgreSQL cut at COMMIT",
     "full": "the disk of the data folder full, and emptied again, under load",
+    "soak": "much of everything: memory and open files are watched",
     "damage": "a flipped byte, or a cut, anywhere in the log",
     "outage": "PostgreSQL killed, stopped, its disk full, a right revoked, its schema dropped",
 }

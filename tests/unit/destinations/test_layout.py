@@ -134,7 +134,6 @@ def test_which_relations_are_empty_after_the_changes() -> None:
         CopyStage("stage_1_y", "t__y", ()),
     )
     assert layout.empty_after_changes(plan) == {(False, "t"), (True, "stage_1"), (False, "t__x")}
-    assert layout.created(plan) == {(False, "t"), (True, "stage_1")}
 
 
 def test_staged_rows_are_reported_under_the_live_names() -> None:
