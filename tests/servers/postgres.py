@@ -5,6 +5,7 @@ free port of 127.0.0.1 and asks for a password. PostgreSQL refuses to run as roo
 it as `postgres` or `nobody`; an ordinary user starts it as itself.
 """
 
+import contextlib
 import importlib.util
 import os
 import pwd
@@ -61,6 +62,24 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _children(pid: int) -> list[int]:
+    """Process ids of a process's children; none where the system does not tell."""
+    try:
+        return [
+            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        ]
+    except OSError:
+        return []
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process is there and has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 class PostgresServer:
@@ -175,8 +194,17 @@ class PostgresServer:
         self._end(signal.SIGQUIT if immediate else signal.SIGINT)
 
     def kill(self) -> None:
-        """Kill the server as a crash would; its data stays for another `start`."""
+        """Kill the server as a crash would, sessions too; its data stays for another `start`."""
+        process = self._process
+        sessions = [] if process is None else _children(process.pid)
         self._end(signal.SIGKILL)
+        # A session notices the death of its parent only when it waits; until then it would go on.
+        for pid in sessions:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + STOP_SECONDS_MAX
+        while any(_runs(pid) for pid in sessions) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def close(self) -> None:
         """Stop the server and remove its directory."""
