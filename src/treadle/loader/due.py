@@ -1,6 +1,6 @@
 """Which tables to load now, and how long to wait after a failure: decisions on values."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from treadle.log.protocol import Backlog
@@ -94,3 +94,28 @@ def by_destination(
         if destination is not None:
             groups.setdefault(destination, []).append(backlog)
     return groups
+
+
+def offers(
+    waiting: Sequence[Backlog], taken: Collection[Key], sources: Container[int]
+) -> Sequence[Backlog] | None:
+    """What of a destination's backlogs may be begun.
+
+    A table that another thread may still commit into the destination that was its source's own
+    until now is left out. What came of that is known when the thread is done; entries that were
+    loaded somewhere else in the meantime would be there and here, and counted twice.
+
+    Args:
+        waiting: all of them.
+        taken: tables that other threads are at; one named `` for all tables.
+        sources: those of the destination.
+
+    Returns:
+        The backlogs; None when a thread is noting where tables stand, so that it cannot be said.
+    """
+    if any(not table_name for _, table_name in taken):
+        return None
+    ours = {key for key in taken if key[0] in sources}
+    if not ours:
+        return waiting
+    return [one for one in waiting if (one.source_id, one.table_name) not in ours]

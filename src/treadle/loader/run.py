@@ -4,20 +4,21 @@ import gc
 import logging
 import queue
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import pyarrow as pa
 
 from treadle.destinations.protocol import Destination
-from treadle.errors import TreadleError, TryLater
-from treadle.loader.due import Key, Trigger, by_destination
+from treadle.errors import TryLater
+from treadle.loader.due import Key, Trigger, by_destination, offers
 from treadle.loader.lease import Lease
 from treadle.loader.worker import DestinationLoader, Surroundings
 from treadle.log.protocol import Reader
 from treadle.log.room import Room
-from treadle.store.model import DestinationRow, Source
 from treadle.store.store import Store
 
 logger = logging.getLogger("treadle.loader")
@@ -31,6 +32,11 @@ REPORTS_KEPT_US = 60 * 86_400 * 1_000_000
 """How long load reports stay: the longest of the documented times (loading.md 11.2)."""
 
 
+LEAVING_SECONDS_MAX = 100.0
+"""For the loads that are under way at the end, less than the supervisor has for the loader. What is
+not committed by then is loaded after the next start."""
+
+
 @dataclass(slots=True)
 class Loader:
     """Loads everything that waits into wherever its source loads.
@@ -42,6 +48,7 @@ class Loader:
         clock: microseconds since 1970.
         place: where it runs (`lease.Lease.place`).
         room: bounds of the log; where they are reached, what was loaded is removed at once.
+        patience: seconds for the loads that are under way at the end of `run`.
     """
 
     store: Store
@@ -53,12 +60,13 @@ class Loader:
     new_id: Callable[[], str]
     place: str = "here"
     room: Room = field(default_factory=Room)
+    patience: float = LEAVING_SECONDS_MAX
     _holder: str = field(default_factory=lambda: str(uuid.uuid4()))
-    _threads: dict[int, tuple[DestinationRow, DestinationLoader, Reader]] = field(
-        default_factory=dict
-    )
+    _threads: dict[int, tuple[str, DestinationLoader]] = field(default_factory=dict)
+    """By the id of the destination: its URL, and the thread."""
+    _leaving: list[DestinationLoader] = field(default_factory=list)
+    """Those that were asked to end and did not yet: nobody waits for a destination that hangs."""
     _marks: "queue.SimpleQueue[tuple[Key, int]]" = field(default_factory=queue.SimpleQueue)
-    _sources: dict[int, Source] = field(default_factory=dict)
     _destination_of: dict[int, int] = field(default_factory=dict)
     _revision: int | None = None
     _trimmed_at: int = 0
@@ -90,10 +98,17 @@ class Loader:
         """Look once; what may pass by itself is looked at again the next time."""
         try:
             self._refresh()
+            self._dismiss()
+            # In this order: what a thread committed before it was seen to be at no table is noted,
+            # and so known to whoever is offered what waits of that table.
+            at = [(thread, thread.at) for thread in self._everyone()]
             self._note_marks(reader)
             waiting = by_destination(reader.backlog(), self._destination_of)
-            for row_id, (_, thread, _) in self._threads.items():
-                thread.offer(waiting.get(row_id, ()), self._sources)
+            for row_id, (_, thread) in self._threads.items():
+                taken = {key for other, key in at if key is not None and other is not thread}
+                offered = offers(waiting.get(row_id, ()), taken, thread.sources)
+                if offered is not None:
+                    thread.offer(offered)
                 thread.look()
             self._trim(reader)
         except TryLater as error:
@@ -110,14 +125,14 @@ class Loader:
 
         Failures are recorded as in `run`: in the store, and in the log lines.
         """
-        self._refresh(threads=False)
+        self._refresh(start=False)
         reader = self.open_reader()
         self.store.use_log(reader.log_id)
         try:
             waiting = by_destination(reader.backlog(), self._destination_of)
             for row_id, backlogs in waiting.items():
-                _, thread, _ = self._threads[row_id]
-                thread.once(backlogs, self._sources)
+                _, thread = self._threads[row_id]
+                thread.once(backlogs)
             self._note_marks(reader)
         finally:
             reader.close()
@@ -126,57 +141,72 @@ class Loader:
         """Let go of what `once` opened."""
         self._stop_threads()
 
-    def _refresh(self, *, threads: bool = True) -> None:
+    def _refresh(self, *, start: bool = True) -> None:
         """Follow changes of sources and destinations."""
         revision = self.store.revision()
         if revision == self._revision:
             return
-        rows = {row.id: row for row in self.store.destinations() if row.deleted_at is None}
-        self._sources = {source.id: source for source in self.store.sources()}
+        urls = {row.id: row.url for row in self.store.destinations() if row.deleted_at is None}
+        sources = self.store.sources()
         self._destination_of = dict(self.store.destination_ids())
-        for row_id in list(self._threads):
-            if row_id not in rows or rows[row_id].url != self._threads[row_id][0].url:
-                self._stop_thread(row_id)
-        for row in rows.values():
-            if row.id not in self._threads:
-                self._add_thread(row, start=threads)
+        for row_id, (url, thread) in list(self._threads.items()):
+            if urls.get(row_id) != url:
+                del self._threads[row_id]
+                self._leaving.append(thread)
+                logger.info("leaving %s after the load it is in", thread.identity)
+                thread.leave()
+        for row_id, url in urls.items():
+            if row_id not in self._threads:
+                self._threads[row_id] = url, self._thread(row_id, url)
+                if start:
+                    self._threads[row_id][1].start()
+        for row_id, (_, thread) in self._threads.items():
+            thread.own(
+                {one.id: one for one in sources if self._destination_of.get(one.id) == row_id}
+            )
         self._revision = revision  # last: what failed half way is done again
 
-    def _add_thread(self, row: DestinationRow, *, start: bool) -> None:
-        try:
-            destination = self.open_destination(row.url)
-        except TreadleError as error:
-            logger.error("destination %d cannot be used: %s", row.id, error)  # noqa: TRY400 - for people
-            self.store.destination_trouble(row.id, str(error))
-            return
-        reader = self.open_reader()
+    def _thread(self, row_id: int, url: str) -> DestinationLoader:
         outside = Surroundings(
-            reader=reader,
+            open_reader=self.open_reader,
+            open_destination=partial(self.open_destination, url),
             store=self.store,
             trigger=self.trigger,
             clock=self.clock,
             new_id=self.new_id,
             marked=lambda key, position: self._marks.put((key, position)),
-            lease=Lease(self.store, row.id, self.place, self._holder, self.clock),
+            lease=Lease(self.store, row_id, self.place, self._holder, self.clock),
         )
-        thread = DestinationLoader(row.id, destination, outside)
-        self._threads[row.id] = (row, thread, reader)
-        if start:
-            thread.start()
-        logger.info("loading into %s", destination.identity)
+        return DestinationLoader(row_id, outside)
 
-    def _stop_thread(self, row_id: int) -> None:
-        _, thread, reader = self._threads.pop(row_id)
-        thread.stop()
-        if thread.is_alive():
-            thread.join()
-        reader.close()
+    def _everyone(self) -> list[DestinationLoader]:
+        return [*self._leaving, *(thread for _, thread in self._threads.values())]
+
+    def _dismiss(self) -> None:
+        """Forget threads that were to end and did."""
+        for thread in [thread for thread in self._leaving if not thread.is_alive()]:
+            self._leaving.remove(thread)
+            logger.info("no longer loading into %s", thread.identity)
 
     def _stop_threads(self) -> None:
-        for _, thread, _ in self._threads.values():
+        """Let every thread end after the load it is in, as far as patience goes."""
+        everyone = self._everyone()
+        for thread in everyone:
             thread.stop()
-        for row_id in list(self._threads):
-            self._stop_thread(row_id)
+        until = time.monotonic() + self.patience
+        for thread in everyone:
+            if not thread.is_alive():
+                thread.close()
+                continue
+            thread.join(max(0.0, until - time.monotonic()))
+            if thread.is_alive():
+                logger.error(
+                    "%s does not answer, and is left in the middle of a load; unless that is "
+                    "committed after all, it is done again after the next start",
+                    thread.identity,
+                )
+        self._threads.clear()
+        self._leaving.clear()
 
     def _note_marks(self, reader: Reader) -> None:
         noted: dict[Key, int] = {}

@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from treadle import crash
@@ -18,7 +18,6 @@ from treadle.destinations.planning import carry_out, refusals
 from treadle.destinations.protocol import (
     Destination,
     Fenced,
-    Forbidden,
     Held,
     LoadResult,
     PlanOutdated,
@@ -53,14 +52,16 @@ class Surroundings:
     """What a destination's thread needs from outside.
 
     Attributes:
-        reader: of this thread alone.
+        open_reader: a reader of the log, for this thread alone.
+        open_destination: where it loads; raises OperatorFault when that cannot be used.
         clock: microseconds since 1970.
         new_id: a fresh load id.
         marked: told of each table's new position, for the log's own note.
         lease: of this destination.
     """
 
-    reader: Reader
+    open_reader: Callable[[], Reader]
+    open_destination: Callable[[], Destination]
     store: Store
     trigger: Trigger
     clock: Callable[[], int]
@@ -69,42 +70,75 @@ class Surroundings:
     lease: Lease
 
 
-@dataclass(slots=True)
-class _Work:
-    """What the main thread last said is to do."""
-
-    backlogs: Sequence[Backlog] = ()
-    sources: Mapping[int, Source] = field(default_factory=dict)
-
-
 class DestinationLoader(threading.Thread):
-    """The thread of one destination."""
+    """The thread of one destination.
 
-    def __init__(self, row_id: int, destination: Destination, outside: Surroundings) -> None:
+    It opens what it works with, and closes it: nobody else waits for that, nor for its end.
+
+    Args:
+        row_id: of the destination.
+        outside: see there.
+    """
+
+    _destination: Destination  # both from `_open` on
+    _reader: Reader
+
+    def __init__(self, row_id: int, outside: Surroundings) -> None:
         super().__init__(name=f"destination-{row_id}", daemon=True)
         self._row_id = row_id
-        self._destination = destination
         self._outside = outside
-        self._work = _Work()
+        self._opened = False
+        self._backlogs: Sequence[Backlog] = ()
+        self._sources: Mapping[int, Source] = {}
+        """Those that load here; what the main thread last said, like the backlogs."""
+        self._at: Key | None = None
+        """The table it may commit now; all of them while it notes where they stand."""
         self._stop_asked = threading.Event()
         self._wake = threading.Event()
         self._failures = Failures()
         self._all: Key = (row_id, "")
-        """Stands for all tables in `_pauses`."""
+        """Stands for all tables in `_pauses` and `_at`."""
         self._pauses = Failures(Backoff(first_us=250_000, most_us=15_000_000))
         self._held: dict[Key, int] | None = None
         """Positions the destination holds; None when they have to be asked for."""
-        self._in_trouble = False
+        self._in_trouble: bool | None = None
+        """Whether the operator is told that it cannot be used; None for what an earlier thread
+        or process may have told."""
         self._telling = threading.Lock()
-        """Held while trouble is noted by the main thread, or ends, so that none is noted later."""
+        """Held while trouble is noted, or ends, so that none is noted later."""
+        self._left = False
+        """Whether another thread has its place, and tells of trouble."""
         self._asked_at: int | None = None
         """Since when the destination has been at a load, or at opening; None while it is not."""
 
     # --- for the main thread ----------------------------------------------------------------------
 
-    def offer(self, backlogs: Sequence[Backlog], sources: Mapping[int, Source]) -> None:
+    @property
+    def identity(self) -> str:
+        """The destination, for the operator."""
+        return self._destination.identity if self._opened else f"destination {self._row_id}"
+
+    @property
+    def at(self) -> Key | None:
+        """The table it may still commit, which nobody else is to load meanwhile; None for none.
+
+        It begins no table of a source that `own` no longer has. Its name is `` for all of them.
+        """
+        return self._at
+
+    @property
+    def sources(self) -> Mapping[int, Source]:
+        """Those that load into this destination."""
+        return self._sources
+
+    def own(self, sources: Mapping[int, Source]) -> None:
+        """Say which sources load into this destination; what waits of them is to be offered."""
+        self._backlogs = ()
+        self._sources = sources
+
+    def offer(self, backlogs: Sequence[Backlog]) -> None:
         """Say what waits for this destination now."""
-        self._work = _Work(backlogs, sources)
+        self._backlogs = backlogs
         self._wake.set()
 
     def look(self) -> None:
@@ -116,38 +150,63 @@ class DestinationLoader(threading.Thread):
                 return
             why = f"it has not answered for {(now - asked_at) / 1e6:.0f} s"
             self._note_trouble(why)
-        logger.error("%s, records wait: %s", self._destination.identity, why)
+        logger.error("%s, records wait: %s", self.identity, why)
 
     def stop(self) -> None:
         """Ask the thread to end after the load it is in."""
         self._stop_asked.set()
         self._wake.set()
 
-    def once(self, backlogs: Sequence[Backlog], sources: Mapping[int, Source]) -> None:
+    def leave(self) -> None:
+        """Ask the thread to end because its destination is gone, or another has its place."""
+        self.own({})
+        with self._telling:
+            self._left = True
+        self.stop()
+
+    def once(self, backlogs: Sequence[Backlog]) -> None:
         """Load these backlogs in the calling thread, whatever their age; needs `run` not to run."""
-        self._work = _Work(backlogs, sources)
         with ThreadPoolExecutor(1) as ahead:
             self._tried(backlogs, ahead)
+
+    def close(self) -> None:
+        """Let go of what was opened; the thread does so itself at its end."""
+        if self._opened:
+            self._opened = False
+            self._reader.close()
 
     # --- the thread -------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Load what is due until asked to stop."""
-        with ThreadPoolExecutor(1, thread_name_prefix=f"{self.name}-prepare") as ahead:
-            while not self._stop_asked.is_set():
-                now = self._outside.clock()
-                chosen = self._chosen(now)
-                if not chosen or not self._pauses.may_try(self._all, now):
-                    self._wake.wait(LOOK_SECONDS)
-                    self._wake.clear()
-                    continue
-                self._tried(chosen, ahead)
+        try:
+            with ThreadPoolExecutor(1, thread_name_prefix=f"{self.name}-prepare") as ahead:
+                while not self._stop_asked.is_set():
+                    now = self._outside.clock()
+                    chosen = self._chosen(now) if self._opened else []
+                    todo = chosen or not self._opened
+                    if not todo or not self._pauses.may_try(self._all, now):
+                        self._wake.wait(LOOK_SECONDS)
+                        self._wake.clear()
+                        continue
+                    self._tried(chosen, ahead)
+        finally:
+            self.close()
+
+    def _open(self) -> None:
+        self._destination = self._outside.open_destination()
+        self._reader = self._outside.open_reader()
+        self._opened = True
+        logger.info("loading into %s", self.identity)
 
     def _tried(self, backlogs: Sequence[Backlog], ahead: ThreadPoolExecutor) -> None:
         """One round; when it cannot be finished, the destination is left alone for a while."""
         try:
-            self._round(backlogs, ahead)
-        except (TryLater, Forbidden) as error:
+            if not self._opened:
+                self._open()
+            if backlogs:
+                self._round(backlogs, ahead)
+        except (TryLater, OperatorFault) as error:
             self._held = None
             self._trouble(str(error), self._pauses.failed(self._all, self._outside.clock()))
         except Exception:
@@ -155,19 +214,19 @@ class DestinationLoader(threading.Thread):
             # the log stays there, and the destination is asked anew where it stands.
             self._held = None
             self._pauses.failed(self._all, self._outside.clock())
-            logger.exception("loading into %s failed", self._destination.identity)
+            logger.exception("loading into %s failed", self.identity)
         else:
             self._pauses.succeeded(self._all)
             gc.collect()
         finally:
-            self._asked_at = None
+            self._asked_at = self._at = None
 
     def _chosen(self, now: int) -> list[Backlog]:
         held = self._held or {}
         return [
             backlog
-            for backlog in due(self._work.backlogs, now, self._outside.trigger, self._failures)
-            if backlog.source_id in self._work.sources
+            for backlog in due(self._backlogs, now, self._outside.trigger, self._failures)
+            if backlog.source_id in self._sources
             and held.get((backlog.source_id, backlog.table_name), -1) < backlog.last
         ]
 
@@ -185,7 +244,7 @@ class DestinationLoader(threading.Thread):
                 while (step := following.result()) is not None:
                     following = ahead.submit(next, chunks, None)
                     chunk, prepared = step
-                    if chunk.key in stuck:
+                    if chunk.key in stuck or not self._begins(chunk.key):
                         continue
                     self._asked_at = self._outside.clock()
                     try:
@@ -205,24 +264,38 @@ class DestinationLoader(threading.Thread):
                         self._failed(chunk, error)
                         raise
                     finally:
-                        self._asked_at = None
+                        self._asked_at = self._at = None
                     if self._stop_asked.is_set():
                         break
             finally:
                 wait([following])  # it reads the log, and one at a time may do so
         with self._telling:
             was = self._in_trouble
-            if was:
+            if was is not False and not self._left:
                 self._outside.store.destination_trouble(self._row_id, None)
                 self._in_trouble = False
         if was:
-            logger.info("%s is back", self._destination.identity)
+            logger.info("%s is back", self.identity)
+
+    def _begins(self, key: Key) -> bool:
+        """Whether a table may be loaded: its source still loads here."""
+        # Said before it is looked: whoever takes the source away looks after that, and so either
+        # finds that this thread is at it, or has been heard.
+        self._at = key
+        if key[0] in self._sources:
+            return True
+        self._at = None
+        return False
 
     def _asked(self, session: Session) -> dict[Key, int]:
         """Positions the destination holds, after what it still knows of lost reports was noted."""
         if self._held is None:
-            found = session.held(self._outside.reader.log_id)
-            self._recover(found)
+            found = session.held(self._reader.log_id)
+            self._at = self._all  # what is noted below must not come after what another notes
+            try:
+                self._recover(found)
+            finally:
+                self._at = None
             self._held = {key: held.position for key, held in found.items()}
         return self._held
 
@@ -241,7 +314,9 @@ class DestinationLoader(threading.Thread):
                 )
                 self._outside.store.record_load(load, outcomes)
                 logger.info("noted the load of %s that was cut short", _name(key))
-            self._outside.marked(key, held.position)
+            # Where a table stands is said by the destination that its source loads into now.
+            if key[0] in self._sources:
+                self._outside.marked(key, held.position)
 
     def _positions(self, kept: Memo) -> list[int]:
         """Positions of the sound entries that a load took, read again from the log."""
@@ -249,7 +324,7 @@ class DestinationLoader(threading.Thread):
         found: list[int] = []
         after = kept.first - 1
         while after < kept.last:
-            items = self._outside.reader.read(
+            items = self._reader.read(
                 kept.source_id, kept.table_name, after, trigger.records, trigger.size
             )
             if not items:
@@ -274,12 +349,15 @@ class DestinationLoader(threading.Thread):
             # switching the destination moves nothing (loading.md 5.5).
             begin = after if key in held else backlog.loaded
             while begin < backlog.last and key not in stuck:
-                items = self._outside.reader.read(*key, begin, trigger.records, trigger.size)
+                source = self._sources.get(backlog.source_id)
+                if source is None:  # it loads elsewhere now
+                    break
+                items = self._reader.read(*key, begin, trigger.records, trigger.size)
                 chunk = chunk_of(key, after, items)
                 if chunk is None:
                     break
                 try:
-                    prepared: Prepared | Exception = self._prepared(chunk)
+                    prepared: Prepared | Exception = self._prepared(chunk, source)
                 except Exception as error:  # noqa: BLE001 - raised again by who loads the chunk
                     prepared = error
                 # What was unpacked is not needed in its packed form, half of a load's bytes.
@@ -288,8 +366,7 @@ class DestinationLoader(threading.Thread):
                 yield chunk, prepared
                 begin = after = chunk.last
 
-    def _prepared(self, chunk: Chunk) -> Prepared:
-        source = self._work.sources[chunk.key[0]]
+    def _prepared(self, chunk: Chunk, source: Source) -> Prepared:
         return prepare(
             [
                 Arrival(unpack(entry.payload), entry.position, entry.received_at)
@@ -347,7 +424,7 @@ class DestinationLoader(threading.Thread):
 
     def _mark(self, chunk: Chunk) -> Mark:
         return Mark(
-            self._outside.reader.log_id,
+            self._reader.log_id,
             *chunk.key,
             chunk.after,
             chunk.last,
@@ -381,15 +458,18 @@ class DestinationLoader(threading.Thread):
 
     def _trouble(self, why: str, pause: int) -> None:
         """Note that the whole destination cannot be used for now."""
-        self._note_trouble(why)
+        with self._telling:
+            self._note_trouble(why)
         logger.warning(
             "%s cannot be used, records wait: %s; tried again in %.1f s",
-            self._destination.identity,
+            self.identity,
             why,
             pause / 1e6,
         )
 
     def _note_trouble(self, why: str) -> None:
+        if self._left:
+            return
         self._in_trouble = True
         try:
             self._outside.store.destination_trouble(self._row_id, why)

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle.loader.due import Backoff, Failures, Trigger, by_destination, due
+from treadle.loader.due import Backoff, Failures, Trigger, by_destination, due, offers
 from treadle.log.protocol import Backlog
 
 SECOND = 1_000_000
@@ -50,3 +50,11 @@ def test_pauses_grow_up_to_a_bound_and_never_end(count: int) -> None:
 def test_backlogs_are_grouped_by_where_their_source_loads() -> None:
     one, two, homeless = backlog(source=1), backlog(source=2), backlog(source=3)
     assert by_destination([one, two, homeless], {1: 7, 2: 8}) == {7: [one], 8: [two]}
+
+
+def test_what_another_may_still_commit_is_not_offered() -> None:
+    both = [backlog("busy"), backlog("free")]
+    assert offers(both, set(), {1}) == both
+    assert offers(both, {(1, "busy")}, {1}) == both[1:]
+    assert offers(both, {(2, "busy"), (7, "free")}, {1}) == both
+    assert offers(both, {(9, "")}, {1}) is None

@@ -1,0 +1,210 @@
+"""A destination hangs: nobody waits for it, and what takes its place does not load things twice."""
+
+import asyncio
+import gc
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import pytest
+from tests.faults.calls import WatchedDestination, batch, made
+from tests.faults.hang import Stall, compare, stall
+from tests.servers.treadle import eventually
+
+from treadle.destinations.protocol import Destination, Unavailable
+from treadle.destinations.registry import open_url
+from treadle.errors import OperatorFault
+from treadle.loader.due import Trigger
+from treadle.loader.run import Loader
+from treadle.log.local import LocalAppender, LocalReader
+from treadle.log.protocol import NewEntry, Reader
+from treadle.records.message import pack
+from treadle.store.secrets import Cipher
+from treadle.store.store import Store
+
+Entries = list[tuple[int, str, int]]
+"""Source, table and number of entries, of five records each."""
+
+
+@dataclass
+class Stage:
+    """Two sources of two accounts; the destination of the first hangs at its first load."""
+
+    folder: Path
+    url: str
+    held: Stall = field(default_factory=lambda: stall(1, only=("load",)))
+    store: Store = field(init=False)
+    sources: list[int] = field(init=False)
+    accounts: list[int] = field(init=False)
+    opened: int = 0
+    closed: int = 0
+
+    def __post_init__(self) -> None:
+        made(self.folder / "store.sqlite")
+        self.store = Store.open(f"sqlite:///{self.folder / 'store.sqlite'}", Cipher(bytes(32)))
+        [first], [source] = self.store.accounts(), self.store.sources()
+        second, _ = self.store.create_account("b")
+        self.accounts = [first.id, second.id]
+        self.sources = [source.id, self.another(second.id, "other")]
+        self.go_to(first.id, self.url)
+        self.go_to(second.id, self.place("well"))
+
+    def another(self, account_id: int, name: str) -> int:
+        return self.store.create_source(
+            account_id, type="import_api", display_name=name, name=name, bootstrap_token=False
+        ).id
+
+    def place(self, name: str) -> str:
+        return f"duckdb://{self.folder / name}.duckdb"
+
+    def go_to(self, account_id: int, url: str) -> None:
+        kind = url.split(":")[0].replace("postgresql", "postgres")
+        self.store.set_default_destination(account_id, kind, url, open_url(url).identity)
+
+    def accept(self, entries: Entries) -> None:
+        async def append() -> None:
+            log = LocalAppender(self.folder / "log.sqlite")
+            for source, table, number in entries:
+                await log.append([NewEntry(source, table, 1, 5, pack(batch(table, number)))])
+            await log.aclose()
+
+        asyncio.run(append())
+
+    def entries(self, url: str, schema: str, table: str) -> list[int]:
+        """The entry of each row there is."""
+        try:
+            with open_url(url).open(read_only=True) as session:
+                found = session.query(f'select entry from "{schema}"."{table}" order by 1').rows
+        except (Unavailable, OperatorFault):
+            return []
+        return [row[0] for row in found]
+
+    def loader(self, patience: float = 100.0) -> Loader:
+        numbers = itertools.count()
+        stage = self
+
+        class Counted(LocalReader):
+            def close(self) -> None:
+                super().close()
+                stage.closed += 1
+
+        def open_reader() -> Reader:
+            stage.opened += 1
+            return Counted(self.folder / "log.sqlite")
+
+        def open_destination(url: str) -> Destination:
+            opened = open_url(url)
+            watched = cast(Destination, WatchedDestination(opened, self.held))
+            return watched if url == self.url else opened
+
+        return Loader(
+            store=self.store,
+            open_reader=open_reader,
+            open_destination=open_destination,
+            trigger=Trigger(age_us=0),
+            retention_us=10**15,
+            clock=lambda: time.time_ns() // 1000,
+            new_id=lambda: f"load-{next(numbers)}",
+            patience=patience,
+        )
+
+    @contextmanager
+    def running(self, loader: Loader) -> Iterator[threading.Thread]:
+        stop = threading.Event()
+        thread = threading.Thread(target=lambda: loader.run(stop, lambda: None))
+        thread.start()
+        try:
+            yield thread
+        finally:
+            stop.set()
+            thread.join(300)
+            gc.enable()  # a loader has a process of its own, in which it is off
+            gc.unfreeze()
+            assert not thread.is_alive()
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
+    url = f"duckdb://{tmp_path / 'first.duckdb'}"
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_database")
+    made_stage = Stage(tmp_path, url)
+    yield made_stage
+    made_stage.held.released.set()
+    made_stage.store.close()
+
+
+@pytest.mark.parametrize("ending", ["done", "failed before"])
+def test_a_destination_is_replaced_while_it_hangs(stage: Stage, ending: str) -> None:
+    stage.held.ending = ending
+    first, second = stage.sources
+    new, well = stage.place("new"), stage.place("well")
+    stage.accept([(first, "orders", 0)])
+    with stage.running(stage.loader()):
+        assert stage.held.reached.wait(300)
+        stage.accept([(first, "orders", 1), (first, "events", 0), (second, "events", 0)])
+        eventually(lambda: stage.entries(well, "other", "events") == [0] * 5)
+
+        stage.go_to(stage.accounts[0], new)
+        third = stage.another(stage.accounts[1], "third")
+        stage.accept([(third, "events", 0), (first, "events", 1)])
+        # All but the table that may still be committed is loaded, and what is new is known.
+        eventually(lambda: stage.entries(new, "web", "events") == [0] * 5 + [1] * 5)
+        eventually(lambda: stage.entries(well, "third", "events") == [0] * 5)
+        assert stage.entries(new, "web", "orders") == []
+
+        stage.held.released.set()
+        orders = [1] * 5 if ending == "done" else [0] * 3 + [1] * 5
+        eventually(lambda: stage.entries(new, "web", "orders") == orders)
+        eventually(lambda: stage.closed == 1)
+        # What the former thread met is not said of the place that took over.
+        eventually(lambda: not any(row.trouble for row in stage.store.destinations()))
+    assert stage.opened == stage.closed == 4  # of the main loop, and three threads
+    assert stage.entries(stage.url, "web", "orders") == ([0] * 5 if ending == "done" else [])
+    loads = stage.store.loads(limit=1000)
+    assert [load.error for load in loads if load.error is not None] == []
+    assert sum(load.rows_received for load in loads) == 6 * 5
+    with closing(LocalReader(stage.folder / "log.sqlite")) as reader:
+        assert reader.backlog() == []
+
+
+def test_the_end_does_not_wait_for_ever(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    [first, second] = stage.sources
+    stage.accept([(first, "orders", 0)])
+    caplog.set_level(logging.INFO, "treadle")
+    with stage.running(stage.loader(patience=0.1)):
+        assert stage.held.reached.wait(300)
+        stage.accept([(second, "events", 0)])
+        eventually(lambda: stage.entries(stage.place("well"), "other", "events") == [0] * 5)
+    assert f"{open_url(stage.url).identity} does not answer, and is left" in caplog.text
+    assert stage.closed == 2  # all but that of the thread that hangs
+    # The next one begins in the same place. What the load came to is known when that is told.
+    stage.held.released.set()
+    eventually(lambda: stage.closed == 3)
+    loader = stage.loader()
+    loader.once()
+    loader.close()
+    assert list(compare(stage.url, 1)) == []
+    assert sum(load.rows_received for load in stage.store.loads(limit=1000)) == 2 * 5
+
+
+def test_trouble_that_another_loader_noted_ends_with_the_first_load(stage: Stage) -> None:
+    [first, _] = stage.sources
+    stage.held.ending = "failed before"
+    stage.held.released.set()
+    stage.accept([(first, "orders", 0)])
+    before = stage.loader()
+    before.once()
+    before.close()
+    assert "gone (injected)" in str(stage.store.destinations()[0].trouble)
+    after = stage.loader()
+    after.once()
+    after.close()
+    assert stage.store.destinations()[0].trouble is None
+    assert stage.entries(stage.url, "web", "orders") == [0] * 5
