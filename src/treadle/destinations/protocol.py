@@ -158,6 +158,15 @@ class Session(Protocol):
         the load did finds it here.
         """
 
+    def log_ids(self, prefix: str) -> list[str]:
+        """The logs of which it holds a mark, of those whose names begin so."""
+
+    def relations(self, schema: str) -> list[str]:
+        """The tables, views and sequences in a schema, by name; none where it is missing.
+
+        Left out is a `_sdc_rejected` as `prepare` makes it, with no rows in it.
+        """
+
     def state(self, schema: str, table: str) -> TableState:
         """What is there for a canonical table name."""
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from time import sleep
 from typing import Final
 
+from treadle.destinations.layout import REJECTED
 from treadle.destinations.pairing import pairs
 from treadle.destinations.patience import patiently
 from treadle.destinations.planning import carry_out, refusals
@@ -212,7 +213,12 @@ class Replay:
     @property
     def _log_id(self) -> str:
         """The name of the marks of what is built."""
-        return f"replay into {self.schema} of {self.source.id} {self.canonical}"
+        return f"{self._prefix}{self.source.id} {self.canonical}"
+
+    @property
+    def _prefix(self) -> str:
+        """How the names of all marks of what is built there begin."""
+        return f"replay into {self.schema} of "
 
     # --- building ---------------------------------------------------------------------------------
 
@@ -229,8 +235,10 @@ class Replay:
         with self._opened() as session:
             if others := self._others(session):
                 raise OperatorFault(
-                    f"the schema {self.schema} has {others}, which is not from an earlier replay "
-                    "of this table; drop it, or name another schema with --into"
+                    f"the schema {self.schema} holds {others}, which is not from an earlier replay "
+                    f"of {self.canonical}; a table is built in a schema that is missing, empty, or "
+                    "holds nothing but what replays built there. Nothing was changed: drop what "
+                    "nobody needs there, or name another schema with --into"
                 )
             if session.held(self._log_id):
                 session.remove(self.schema, self.canonical, self._log_id)
@@ -451,12 +459,22 @@ class Replay:
 
     def _others(self, session: Session) -> str:
         """What somebody else has where the table is to be built; empty for nothing."""
-        if session.held(self._log_id):
-            return ""
-        state = session.state(self.schema, self.canonical)
-        if state.table is None and not state.physical:
-            return ""
-        return ", ".join(sorted(state.physical)) or self.canonical
+        there = set(session.relations(self.schema))
+        built: set[str] = set()
+        for log_id in session.log_ids(self._prefix):
+            table = log_id.removeprefix(self._prefix).partition(" ")[2]
+            names = self._relations(session, table)
+            # What was dropped by hand left its marks; what else is there was not built with it.
+            if names & there or not names:
+                built |= names | {REJECTED}
+        if not session.held(self._log_id):
+            built -= self._relations(session, self.canonical)  # of another source's table
+        return ", ".join(sorted(there - built))
+
+    def _relations(self, session: Session, table: str) -> set[str]:
+        """The relations of a table built there."""
+        entry = session.state(self.schema, table).table
+        return {relation.name for relation in entry.relations} if entry is not None else set()
 
     def _check_alone(self) -> None:
         """Refuse a table that is loaded from several names.

@@ -100,6 +100,9 @@ def test_what_is_refused(shop: Shop, treadle: Treadle) -> None:
     assert "Nothing was ever accepted for a table 'order' of the source web" in said
     assert "there is orders" in said
     assert "no source 'wep'" in refused("replay --source wep --table orders")
+    shop.change("CREATE SCHEMA theirs")
+    shop.change("CREATE TABLE theirs._sdc_rejected (note varchar)")
+    assert "schema theirs holds _sdc_rejected, which" in refused(REPLAY, "--into", "theirs")
     assert "is the schema of a source" in refused(REPLAY, "--into", "web")
     assert "cannot be a schema" in refused(REPLAY, "--into", "_treadle")
     assert "swap nothing" in refused(REPLAY, "--into", "again", "--force")

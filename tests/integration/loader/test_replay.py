@@ -465,7 +465,7 @@ def test_what_others_have_in_the_schema_is_left_alone(site: Site) -> None:
     site.query("CREATE SCHEMA again")
     site.query("CREATE TABLE again.orders (id bigint PRIMARY KEY)")
     replay = site.replay()
-    with pytest.raises(OperatorFault, match="the schema again has orders, which is not from"):
+    with pytest.raises(OperatorFault, match="the schema again holds orders, which is not from"):
         replay.build()
     replay.remove()
     assert site.query("SELECT count(*) FROM again.orders") == [(0,)]
@@ -474,7 +474,7 @@ def test_what_others_have_in_the_schema_is_left_alone(site: Site) -> None:
     replay.build()
     with open_url(site.url).open() as session:
         session.query("UPDATE _treadle.positions SET log_id = 'theirs' WHERE report = ''")
-    with pytest.raises(OperatorFault, match="the schema again has orders, orders__x, which"):
+    with pytest.raises(OperatorFault, match="again holds _sdc_rejected, orders, orders__x, which"):
         replay.build()
     replay.remove()
     assert site.query("SELECT count(*) FROM again.orders") == [(4,)]
@@ -511,3 +511,82 @@ def test_a_stop_on_the_way_is_told_with_its_place(site: Site) -> None:
     site.load()
     with pytest.raises(TableStopped, match="cannot be built beyond position 2"):
         site.built(records=1)
+
+
+COPIED = """
+    CREATE TABLE again._sdc_rejected AS
+    SELECT 'r' AS record, 'why' AS reason, 'orders' AS table_name, now() AS _sdc_rejected_at
+"""
+"""As another installation has it."""
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (COPIED, "_sdc_rejected"),
+        ("CREATE TABLE again._sdc_rejected (note varchar)", "_sdc_rejected"),
+        ("CREATE TABLE again.customers (id bigint)", "customers"),
+        ("CREATE VIEW again.customers AS SELECT 1 AS id", "customers"),
+        ("CREATE SEQUENCE again.numbers", "numbers"),
+    ],
+)
+def test_a_schema_of_others_is_not_built_in(site: Site, made: str, told: str) -> None:
+    orders(site)
+    site.query("CREATE SCHEMA again")
+    site.query(made)
+    before = dump(site)
+    replay = site.replay()
+    for _ in range(2):
+        with pytest.raises(OperatorFault) as raised:
+            replay.build()
+        assert str(raised.value) == (
+            f"the schema again holds {told}, which is not from an earlier replay of orders; a "
+            "table is built in a schema that is missing, empty, or holds nothing but what replays "
+            "built there. Nothing was changed: drop what nobody needs there, or name another "
+            "schema with --into"
+        )
+        replay.remove()
+        assert dump(site) == before
+
+
+def dump(site: Site) -> list[tuple[str, Rows]]:
+    """Every table of the schema and what treadle keeps, with its rows."""
+    found = site.query(
+        "SELECT table_schema, table_name FROM information_schema.tables"
+        " WHERE table_schema IN ('again', '_treadle') ORDER BY 1, 2"
+    )
+    return [
+        (f"{schema}.{table}", sorted(site.query(f'SELECT * FROM "{schema}"."{table}"'), key=str))
+        for schema, table in found
+    ]
+
+
+def test_replays_of_several_tables_share_a_schema(site: Site) -> None:
+    orders(site)
+    site.push("events", {"id": 1, "n": "a\0b"}, {"id": BAD})
+    site.load()
+    for _ in range(2):
+        for table in ("orders", "events"):
+            site.built(table)
+    rejected = "SELECT table_name, count(*) FROM again._sdc_rejected GROUP BY 1 ORDER BY 1"
+    assert site.query(rejected) == [("events", 1), ("orders", 1)]
+    site.replay("events").remove()
+    assert site.query(rejected) == [("orders", 1)]
+    # Dropped by hand, and made by somebody else: the marks of the former say nothing of it.
+    site.query("DROP SCHEMA again CASCADE")
+    site.query("CREATE SCHEMA again")
+    site.query("CREATE TABLE again._sdc_rejected AS SELECT 'orders' AS table_name")
+    with pytest.raises(OperatorFault, match="the schema again holds _sdc_rejected"):
+        site.built()
+    assert site.query("SELECT * FROM again._sdc_rejected") == [("orders",)]
+
+
+def test_a_replay_that_was_killed_at_its_beginning_is_in_nobodys_way(site: Site) -> None:
+    orders(site)
+    with open_url(site.url).open() as session:
+        session.prepare("again")
+    assert site.query("SELECT count(*) FROM again._sdc_rejected") == [(0,)]
+    replay = site.built()
+    assert parted(replay)["orders"] == SAME
+    replay.remove()
+    assert site.query("SELECT 1 FROM information_schema.schemata WHERE schema_name = 'again'") == []

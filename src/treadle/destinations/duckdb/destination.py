@@ -26,7 +26,7 @@ from treadle.destinations.duckdb.changes import create_tombstones, statements
 from treadle.destinations.duckdb.errors import at_open, message, translate
 from treadle.destinations.duckdb.load import carry_out
 from treadle.destinations.duckdb.quoting import Quoted, compose, name, names
-from treadle.destinations.duckdb.rebuild import compare, remove
+from treadle.destinations.duckdb.rebuild import compare, relations, remove
 from treadle.destinations.duckdb.rows import Database, Stage
 from treadle.destinations.layout import BATCHED_AT, PRIVATE_SCHEMA, REJECTED, load_result, read
 from treadle.destinations.protocol import (
@@ -202,6 +202,30 @@ class DuckDBSession:
             (source, read(table)): Held(position, read(report), load_result(result))
             for source, table, position, report, result in rows
         }
+
+    def log_ids(self, prefix: str) -> list[str]:
+        """The logs of which it holds a mark, of those whose names begin so."""
+        try:
+            if not self._has_own_tables():
+                return []
+            rows = self._database.rows(
+                compose(
+                    "SELECT DISTINCT log_id FROM {positions} WHERE starts_with(log_id, ?)"
+                    " ORDER BY log_id",
+                    positions=self._database.private("positions"),
+                ),
+                prefix,
+            )
+        except duckdb.Error as error:
+            raise translate(error) from error
+        return [log_id for (log_id,) in rows]
+
+    def relations(self, schema: str) -> list[str]:
+        """The tables, views and sequences in a schema; see `Session.relations`."""
+        try:
+            return relations(self._database, schema)
+        except duckdb.Error as error:
+            raise translate(error) from error
 
     def state(self, schema: str, table: str) -> TableState:
         """What is there for a canonical table name."""

@@ -5,7 +5,12 @@ from typing import Final
 from treadle.destinations.duckdb.bookkeeping import catalogue_key
 from treadle.destinations.duckdb.quoting import Quoted, compose, joined, name, same
 from treadle.destinations.duckdb.rows import Database
-from treadle.destinations.layout import PRIVATE_SCHEMA, REJECTED, tombstones_name
+from treadle.destinations.layout import (
+    PRIVATE_SCHEMA,
+    REJECTED,
+    REJECTED_COLUMNS,
+    tombstones_name,
+)
 from treadle.destinations.protocol import Pair, Parted
 from treadle.tables.model import Table
 from treadle.tables.profiles import DUCKDB
@@ -58,6 +63,35 @@ def compare(database: Database, schema: str, other: str, pair: Pair) -> Parted:
     return Parted(here, there, different)
 
 
+def relations(database: Database, schema: str) -> list[str]:
+    """The tables, views and sequences in a schema; see `Session.relations`."""
+    found = sorted(_names(database, schema))
+    if REJECTED in found:
+        place = database.place(schema, REJECTED)
+        columns = database.rows(Quoted("SELECT name FROM pragma_table_info(?)"), place)
+        if [called for (called,) in columns] == [column.name for column in REJECTED_COLUMNS]:
+            holds = compose("SELECT count(*) FROM (SELECT 1 FROM {t} LIMIT 1)", t=place)
+            if not _number(database, holds):
+                found.remove(REJECTED)
+    return found
+
+
+def _names(database: Database, schema: str) -> set[str]:
+    rows = database.rows(
+        Quoted(
+            "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()"
+            " AND schema_name = ? UNION ALL SELECT view_name FROM duckdb_views()"
+            " WHERE database_name = current_database() AND schema_name = ?"
+            " UNION ALL SELECT sequence_name FROM duckdb_sequences()"
+            " WHERE database_name = current_database() AND schema_name = ?"
+        ),
+        schema,
+        schema,
+        schema,
+    )
+    return {str(called) for (called,) in rows}
+
+
 def remove(database: Database, schema: str, table: str, entry: Table | None, log_id: str) -> None:
     """Drop a table and what is kept of it, inside a transaction; see `Session.remove`."""
     relations = entry.relations if entry is not None else ()
@@ -82,18 +116,7 @@ def remove(database: Database, schema: str, table: str, entry: Table | None, log
         ),
         log_id,
     )
-    left = {
-        str(called)
-        for (called,) in database.rows(
-            Quoted(
-                "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()"
-                " AND schema_name = ? UNION ALL SELECT view_name FROM duckdb_views()"
-                " WHERE database_name = current_database() AND schema_name = ?"
-            ),
-            schema,
-            schema,
-        )
-    }
+    left = _names(database, schema)
     rejected = database.place(schema, REJECTED)
     if left <= {REJECTED}:
         database.run(compose("DROP TABLE IF EXISTS {rejected}", rejected=rejected))

@@ -27,7 +27,7 @@ from treadle.destinations.postgres.bookkeeping import CATALOGUE, POSITIONS, crea
 from treadle.destinations.postgres.changes import create_tombstones, statements
 from treadle.destinations.postgres.errors import at_login, server_message, translate
 from treadle.destinations.postgres.load import carry_out
-from treadle.destinations.postgres.rebuild import compare, remove
+from treadle.destinations.postgres.rebuild import compare, relations, remove
 from treadle.destinations.postgres.rows import stage_rows
 from treadle.destinations.protocol import (
     CommitUnknown,
@@ -234,6 +234,27 @@ class PostgresSession:
             (source, read(table)): Held(position, read(report), load_result(result))
             for source, table, position, report, result in rows
         }
+
+    def log_ids(self, prefix: str) -> list[str]:
+        """The logs of which it holds a mark, of those whose names begin so."""
+        try:
+            rows = self._connection.execute(
+                "SELECT DISTINCT log_id FROM _treadle.positions WHERE starts_with(log_id, %s)"
+                " ORDER BY log_id",
+                [prefix],
+            ).fetchall()
+        except psycopg.errors.UndefinedTable:
+            return []
+        except psycopg.Error as error:
+            raise translate(error) from error
+        return [log_id for (log_id,) in rows]
+
+    def relations(self, schema: str) -> list[str]:
+        """The tables, views and sequences in a schema; see `Session.relations`."""
+        try:
+            return relations(self._connection, schema)
+        except psycopg.Error as error:
+            raise translate(error) from error
 
     def state(self, schema: str, table: str) -> TableState:
         """What is there for a canonical table name."""

@@ -1,8 +1,15 @@
 """Comparing two builds of a table in PostgreSQL, and dropping one of them."""
 
+import psycopg
 from psycopg import sql
 
-from treadle.destinations.layout import PRIVATE_SCHEMA, REJECTED, digest, tombstones_name
+from treadle.destinations.layout import (
+    PRIVATE_SCHEMA,
+    REJECTED,
+    REJECTED_COLUMNS,
+    digest,
+    tombstones_name,
+)
 from treadle.destinations.postgres.rows import Connection
 from treadle.destinations.protocol import Pair, Parted
 from treadle.tables.model import Table
@@ -54,6 +61,42 @@ def compare(connection: Connection, schema: str, other: str, pair: Pair) -> Part
     return Parted(*row)
 
 
+def relations(connection: Connection, schema: str) -> list[str]:
+    """The tables, views and sequences in a schema; see `Session.relations`."""
+    found = sorted(_names(connection, schema))
+    if REJECTED in found and _is_empty_rejected(connection, schema):
+        found.remove(REJECTED)
+    return found
+
+
+def _is_empty_rejected(connection: Connection, schema: str) -> bool:
+    columns = connection.execute(
+        "SELECT a.attname FROM pg_catalog.pg_attribute a"
+        " JOIN pg_catalog.pg_class r ON r.oid = a.attrelid"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace"
+        " WHERE n.nspname = %s AND r.relname = %s AND a.attnum > 0 AND NOT a.attisdropped"
+        " ORDER BY a.attnum",
+        [schema, REJECTED],
+    ).fetchall()
+    if [name for (name,) in columns] != [column.name for column in REJECTED_COLUMNS]:
+        return False
+    holds = sql.SQL("SELECT count(*) FROM (SELECT 1 FROM {} LIMIT 1) r")
+    try:
+        return not _number(connection, holds.format(sql.Identifier(schema, REJECTED)))
+    except psycopg.errors.InsufficientPrivilege:
+        return False  # somebody else's
+
+
+def _names(connection: Connection, schema: str) -> set[str]:
+    rows = connection.execute(
+        "SELECT r.relname FROM pg_catalog.pg_class r"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace"
+        " WHERE n.nspname = %s AND r.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')",
+        [schema],
+    ).fetchall()
+    return {name for (name,) in rows}
+
+
 def remove(
     connection: Connection, schema: str, table: str, entry: Table | None, log_id: str
 ) -> None:
@@ -73,15 +116,7 @@ def remove(
         [schema, digest(table)],
     )
     connection.execute("DELETE FROM _treadle.positions WHERE log_id = %s", [log_id])
-    left = {
-        name
-        for (name,) in connection.execute(
-            "SELECT r.relname FROM pg_catalog.pg_class r"
-            " JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace"
-            " WHERE n.nspname = %s AND r.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')",
-            [schema],
-        ).fetchall()
-    }
+    left = _names(connection, schema)
     rejected = sql.Identifier(schema, REJECTED)
     if left == {REJECTED}:
         connection.execute(sql.SQL("DROP TABLE {}").format(rejected))
