@@ -42,6 +42,7 @@ from treadle.ingest.document import document as ingest_document
 from treadle.loader.due import Trigger
 from treadle.loader.run import Loader
 from treadle.lock import take
+from treadle.log.carry import Carried, carry
 from treadle.log.local import LocalAppender, LocalReader
 from treadle.log.room import Room
 from treadle.log.salvage import Known, mend
@@ -71,6 +72,8 @@ WORKER_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(1024 * 1024)}
 itself it keeps what it was asked for once, in pieces that fit nothing else: eight bodies of 20 MB
 at once took up to 437 MB instead of 371."""
 FIRST_ACCOUNT = "default"
+CARRIED_AT_ONCE = 10_000
+"""Requests with a key, of about 100 bytes each."""
 
 
 def microseconds() -> int:
@@ -98,6 +101,7 @@ def serve(config: Config) -> int:
     try:
         newcomer = prepare_store(config)
         mend_log(config)
+        carry_requests(config)
         supervisor = Supervisor(
             _jobs(config, listening.fileno(), lock),
             lambda: _announce(config, port, newcomer),
@@ -185,6 +189,26 @@ def known_of_log(config: Config) -> Known:
     with contextlib.closing(open_store(config)) as store:
         loaded = {(s.source_id, s.table_name): s.loaded for s in store.table_statuses()}
         return Known(store.log_id(), loaded)
+
+
+def carry_requests(config: Config) -> None:
+    """Move what an earlier treadle noted of requests with a key from the store into the log.
+
+    A crash in the midst of it repeats it: they are in the log before they leave the store.
+    """
+    count = 0
+    with contextlib.closing(open_store(config)) as store:
+        while found := store.remembered(CARRIED_AT_ONCE):
+            done = [
+                Carried(one.name, one.digest, one.first, one.at)
+                for one in found
+                if one.first is not None
+            ]
+            carry(config.log_path, done)
+            store.forget_up_to(found[-1].name)
+            count += len(done)
+    if count:
+        logger.info("the log knows %d requests with a key that the store knew until now", count)
 
 
 def open_store(config: Config) -> Store:

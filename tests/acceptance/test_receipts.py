@@ -143,7 +143,7 @@ class Senders:
         if answer.status_code == 201:
             request.receipt = answer.headers["Treadle-Receipt"]
             return True
-        if answer.status_code not in (409, 503):  # somebody was killed just now: come again
+        if answer.status_code != 503:  # somebody was killed just now: come again
             self.strange.append(f"{answer.status_code} {answer.text}")
         return False
 

@@ -9,17 +9,19 @@ import argparse
 import asyncio
 import random
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.command import Tally, command, folder
 
 from treadle.log.local import LocalAppender, LocalReader
-from treadle.log.protocol import Damaged, Entry, NewEntry
+from treadle.log.protocol import Damaged, Entry, NewEntry, Once, Stored
 from treadle.log.salvage import Known, mend
 
 TABLES = ("orders", "events", "é")
 PAGE = 4096
+NAME = Once(b"name" * 8, b"asks" * 8)
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,27 @@ def append(path: Path, entries: list[NewEntry]) -> int:
     return asyncio.run(run())
 
 
+def append_once(path: Path, entry: NewEntry, names: Sequence[Once]) -> list[Stored]:
+    """Append an entry under each name, all at once, and close."""
+
+    async def run() -> list[Stored]:
+        appender = LocalAppender(path)
+        try:
+            return await asyncio.gather(*[appender.append_once([entry], name) for name in names])
+        finally:
+            await appender.aclose()
+
+    return asyncio.run(run())
+
+
 def sample(path: Path, dice: random.Random) -> Sample:
-    """Small and large entries of three tables, some loaded, some removed."""
+    """Small and large entries of three tables, some loaded, some removed; the last has a name."""
     made = [
         NewEntry(1 + n % 2, TABLES[n % 3], 1_700_000_000_000_000 + n, n, dice.randbytes(size))
         for n, size in enumerate([30, 200, 5000, 90, 40, 700, 12_000, 60, 350, 20, 80, 100])
     ]
-    append(path, made)
+    append(path, made[:-1])
+    append_once(path, made[-1], [NAME])
     loaded = {(1, "orders"): 1, (2, "events"): 2}
     reader = LocalReader(path)
     for key, position in loaded.items():
@@ -106,9 +122,13 @@ def examined(path: Path, given: Sample, damage: range) -> list[str]:
         page = damage[0] // PAGE
         there = on_page(given, page)
         wrong += [f"entry {p} is lost, of another page" for p in missing - there]
-    first = append(path, [NewEntry(1, "orders", 1, 1, b"new")])
-    if first <= max(given.entries):
-        wrong.append(f"position {first} is given again")
+    new = NewEntry(1, "orders", 1, 1, b"new")
+    told = append_once(path, new, [Once(bytes(32), bytes(32)), NAME] * 2)
+    if told[0].before or told[0].first <= max(given.entries):
+        wrong.append(f"a new request is told to be at {told[0]}")
+    for earlier, again in zip(told[:2], told[2:], strict=True):
+        if not again.before or again.first != earlier.first:
+            wrong.append(f"a request that came twice is in the log at {earlier} and {again}")
     return wrong
 
 

@@ -69,7 +69,7 @@ def list_(config: Config, arguments: Arguments) -> int:
         found = (
             (reject, receipt)
             for reject, receipt in _with_receipts(
-                store, reader.log_id, rejects(store, _wanted(store, arguments))
+                store, reader, rejects(store, _wanted(store, arguments))
             )
             if receipt is None or not arguments.open
         )
@@ -93,23 +93,23 @@ def list_(config: Config, arguments: Arguments) -> int:
 
 
 def _with_receipts(
-    store: "Store", log_id: str, found: "Iterator[Reject]"
+    store: "Store", reader: "Reader", found: "Iterator[Reject]"
 ) -> "Iterator[tuple[Reject, str | None]]":
     """Rejects with the receipts of their being sent again, asked for a page at a time."""
     while page := list(islice(found, 500)):
-        receipts = _receipts(store, log_id, page)
+        receipts = _receipts(store, reader, page)
         yield from ((reject, receipts.get(reject.id)) for reject in page)
 
 
-def _receipts(store: "Store", log_id: str, found: "Sequence[Reject]") -> dict[str, str]:
+def _receipts(store: "Store", reader: "Reader", found: "Sequence[Reject]") -> dict[str, str]:
     from treadle.ingest.receipt import Receipts
     from treadle.ingest.resend import sent_again
 
-    receipts = Receipts(store.installation_id, log_id)
+    receipts = Receipts(store.installation_id, reader.log_id)
     known: dict[str, str] = {}
     for source_id in {reject.source_id for reject in found}:
         names = [reject.id for reject in found if reject.source_id == source_id]
-        known |= sent_again(store, receipts, source_id, names)
+        known |= sent_again(reader, receipts, source_id, names)
     return known
 
 
@@ -132,7 +132,7 @@ def show(config: Config, arguments: Arguments) -> int:
         reject = named(store, arguments.id)
         entries = reader.find(reject.position, 1)
         batch = batch_of(reject, entries)
-        resent = _receipts(store, reader.log_id, [reject]).get(reject.id)
+        resent = _receipts(store, reader, [reject]).get(reject.id)
         source = store.source(None, reject.source_id)
     version = batch.versions
     told: dict[str, Any] = {
@@ -233,12 +233,13 @@ async def _resend(
     from treadle.ingest.progress import Progress
     from treadle.ingest.resend import Resender
     from treadle.log.local import LocalAppender, LocalReader
-    from treadle.server import room_of
+    from treadle.server import carry_requests, room_of
 
+    carry_requests(config)
     log = LocalAppender(config.log_path, room=room_of(config))
     progress = Progress(store, lambda: LocalReader(config.log_path))
     try:
-        resender = Resender(store, log, progress, lambda: time.time_ns() // 1000)
+        resender = Resender(log, progress, lambda: time.time_ns() // 1000)
         return await resender.resend_all(chosen, edit)
     finally:
         await progress.aclose()

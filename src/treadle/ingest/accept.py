@@ -1,6 +1,5 @@
 """The common end of every write: batches into the log, then the answer."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self, TypeVar
@@ -14,7 +13,6 @@ from treadle.ingest.health import Health
 from treadle.ingest.prefer import Preference, preference
 from treadle.ingest.progress import Progress
 from treadle.ingest.receipt import HEADER, Receipt, Receipts
-from treadle.ingest.repeat import Repeats
 from treadle.log.protocol import Appender, NewEntry
 from treadle.records.message import Batch, pack
 from treadle.store.model import Pusher
@@ -96,7 +94,6 @@ class Acceptor:
         clock: Callable[[], int],
         receipts: Receipts,
         progress: Progress | None,
-        repeats: Repeats | None,
     ) -> None:
         """Nothing is opened.
 
@@ -106,14 +103,12 @@ class Acceptor:
             clock: microseconds since 1970, UTC.
             receipts: writes receipts.
             progress: knows loads; None where nobody can wait for them.
-            repeats: knows requests that were sent before; None where nobody can ask the log.
         """
         self._log = log
         self._health = health
         self._clock = clock
         self._receipts = receipts
         self._progress = progress
-        self._repeats = repeats
 
     async def accept(
         self, sent: Sent, pusher: Pusher, batches: Sequence[Packed], *, status: int = 201
@@ -124,28 +119,26 @@ class Acceptor:
 
         Raises:
             TryLater: nothing of the batches is in the log.
-            Refused: 504, nobody knows whether they are.
+            Refused: 504, nobody knows whether they are; 422 for another request with the key of an
+                earlier one, 400 for a key that is none.
         """
         if not batches:
             return Accepted(status, None)
 
-        def entries(received_at: int) -> list[NewEntry]:
-            return [
-                NewEntry(
-                    pusher.source_id, batch.table_name, received_at, batch.records, batch.payload
-                )
-                for batch in batches
-            ]
-
+        received_at = self._clock()
+        entries = [
+            NewEntry(pusher.source_id, batch.table_name, received_at, batch.records, batch.payload)
+            for batch in batches
+        ]
         replayed = False
-        if sent.digest is not None and self._repeats is not None:
-            request = repeat.asked(pusher.source_id, sent.headers[repeat.HEADER], sent.digest)
-            # Goes on when nobody waits any more: it has the turn of its key until it is known what
-            # became of the entries, so that a repetition does not store them beside.
-            once = asyncio.ensure_future(self._repeats.once(request, entries, self._append))
-            first, replayed = await self._in_time(asyncio.shield(once))
+        if sent.digest is None:
+            first = await self._in_time(self._told(self._log.append(entries)))
         else:
-            first = await self._in_time(self._append(entries(self._clock())))
+            once = repeat.asked(pusher.source_id, sent.headers[repeat.HEADER], sent.digest)
+            stored = await self._in_time(self._told(self._log.append_once(entries, once)))
+            if stored.digest != once.digest:
+                raise Refused(422, repeat.OTHER_REQUEST)
+            first, replayed = stored.first, stored.before
         receipt = Receipt(pusher.source_id, first, len(batches))
         response = Accepted(status, self._receipts.write(receipt))
         if replayed:
@@ -157,16 +150,15 @@ class Acceptor:
                 await self._wait(self._progress, wanted, receipt, names, response)
         return response
 
-    async def _append(self, entries: Sequence[NewEntry]) -> int:
+    async def _told(self, appending: Awaitable[T]) -> T:
+        """The end of an append, told to whoever watches the log."""
         try:
-            first = await self._log.append(entries)
+            found = await appending
         except TryLater as later:
             self._health.failed(later)
             raise
         self._health.took()
-        if self._repeats is not None:
-            self._repeats.appended(first)
-        return first
+        return found
 
     async def _in_time(self, appended: Awaitable[T]) -> T:
         try:

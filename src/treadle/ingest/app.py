@@ -21,7 +21,6 @@ from treadle.ingest.large import Large
 from treadle.ingest.progress import Progress
 from treadle.ingest.push import PushEndpoint
 from treadle.ingest.receipt import Receipts
-from treadle.ingest.repeat import Repeats
 from treadle.ingest.room import Room
 from treadle.log.protocol import Appender, Reader
 from treadle.store.store import Store
@@ -56,7 +55,7 @@ class Ingest:
             store: who may push.
             log: where accepted data goes.
             open_reader: opens the same log for reading, in another thread; without it nobody can
-                follow a receipt or wait for a load, and idempotency keys are ignored.
+                follow a receipt or wait for a load.
             clock: microseconds since 1970, UTC.
             version: what the status names.
             revision: what the status names.
@@ -65,8 +64,7 @@ class Ingest:
         health = Health(store, version=version, revision=revision)
         receipts = Receipts(store.installation_id, log.log_id)
         self._progress = None if open_reader is None else Progress(store, open_reader)
-        repeats = None if self._progress is None else Repeats(store, self._progress, clock)
-        acceptor = Acceptor(log, health, clock, receipts, self._progress, repeats)
+        acceptor = Acceptor(log, health, clock, receipts, self._progress)
         self._large = Large()
         room = Room()
         self._dry_run = DryRun(store, clock)

@@ -481,8 +481,6 @@ _BODY: Final[_Answers] = {
 }
 
 _STORED: Final[_Answers] = {
-    "409": _json("the first request with this key is not finished", "Trouble", busy=repeat.BUSY)
-    | {"headers": _headers("Retry-After")},
     "503": _UNAVAILABLE,
     "504": _json(
         "the disk did not answer in time, or the token cannot be looked up now: the records may "

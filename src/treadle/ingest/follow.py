@@ -16,7 +16,7 @@ from treadle.ingest.progress import Progress, stopped
 from treadle.ingest.receipt import Receipt, Receipts
 from treadle.ingest.resend import name_of, sent_again
 from treadle.log.protocol import Damaged, Entry
-from treadle.store.model import Account, Load, Outcome, Remembered, Source, TableStatus
+from treadle.store.model import Account, Load, Outcome, Source, TableStatus
 from treadle.web import Json, bearer, fields
 
 WAIT_SECONDS_MAX = 60.0
@@ -31,16 +31,13 @@ UNIX = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Owners(Protocol):
-    """The part of the store that says whose a source is, and what was sent again."""
+    """The part of the store that says whose a source is."""
 
     def account_by_token(self, token: str) -> Account | None:
         """Whose Connect API token this is."""
 
     def source(self, account_id: int | None, source_id: int) -> Source | None:
         """A source of an account."""
-
-    def recall_some(self, scope: str, keys: Sequence[str]) -> dict[str, Remembered]:
-        """The notes kept under some keys."""
 
 
 class Follow:
@@ -115,7 +112,9 @@ class Follow:
             if load is not None:
                 loads[entry.position] = load
         names = [name_of(each.position, index) for each in outcomes for index, _ in each.rejected]
-        resent = sent_again(self._store, self._receipts, receipt.source_id, names) if names else {}
+        resent = (
+            sent_again(self._progress, self._receipts, receipt.source_id, names) if names else {}
+        )
         return {outcome.position: outcome for outcome in outcomes}, loads, resent
 
 

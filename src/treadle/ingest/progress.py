@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
@@ -11,10 +11,6 @@ from treadle.store.model import Load, Outcome, TableStatus
 
 LOOK_SECONDS = 0.1
 """How often the store is asked while somebody waits, for each source that is waited for."""
-
-PAGE_RECORDS = 100_000
-PAGE_BYTES = 32 * 1024 * 1024
-"""How much of the log is read at a time."""
 
 Place = tuple[str, int]
 """A table as sent, and a position in the log."""
@@ -76,11 +72,9 @@ class Progress:
         """The entries of a request that are still kept."""
         return await self.ask(lambda: self._opened().find(first, count))
 
-    async def read(self, source_id: int, table_name: str, after: int) -> list[Entry | Damaged]:
-        """Some entries of a table above a position, in order; none at the end of the log."""
-        return await self.ask(
-            lambda: self._opened().read(source_id, table_name, after, PAGE_RECORDS, PAGE_BYTES)
-        )
+    def stored(self, names: Sequence[bytes]) -> dict[bytes, int]:
+        """Where requests of some names are in the log; for use inside `ask`."""
+        return self._opened().stored(names)
 
     def _opened(self) -> Reader:
         if self._reader is None:

@@ -3,26 +3,22 @@
 A reject is named by its place: the position of the log entry it came with, and its index in it.
 Sent again it goes into the log like any accepted record, with the sequence, the table version and
 the key names it had. A note under its name keeps it from being sent twice, also over a crash
-(`repeat`): a record that is rejected once more is a new reject with a place of its own.
+(`log.protocol`): a record that is rejected once more is a new reject with a place of its own.
 """
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-import msgspec
-
-from treadle.errors import OperatorFault, Refused, TryLater
-from treadle.ingest import repeat
+from treadle.errors import OperatorFault, TryLater
 from treadle.ingest.progress import Progress
 from treadle.ingest.receipt import Receipt, Receipts
-from treadle.ingest.repeat import Asked, Keys, Repeats
-from treadle.log.protocol import Appender, Damaged, Entry, NewEntry
+from treadle.ingest.repeat import name_of as name_in_log
+from treadle.log.protocol import Appender, Damaged, Entry, NewEntry, Once
 from treadle.records.amend import Edit, amended
 from treadle.records.message import Batch, pack, unpack
-from treadle.store.model import Outcome, Remembered
+from treadle.store.model import Outcome
 
 SCOPE: Final = "resend"
 PAGE: Final = 1_000
@@ -94,11 +90,11 @@ class Outcomes(Protocol):
         """Outcomes with rejected records, newest first, and when they were rejected."""
 
 
-class Notes(Protocol):
-    """The part of the store that keeps notes of what was sent again."""
+class Requests(Protocol):
+    """The part of the log that knows what was stored under a name."""
 
-    def recall_some(self, scope: str, keys: Sequence[str]) -> dict[str, Remembered]:
-        """The notes kept under some keys."""
+    def stored(self, names: Sequence[bytes]) -> dict[bytes, int]:
+        """Name -> position of the first entry."""
 
 
 def name_of(position: int, index: int) -> str:
@@ -161,14 +157,13 @@ def named(store: Outcomes, name: str) -> Reject:
 
 
 def sent_again(
-    store: Notes, receipts: Receipts, source_id: int, names: Sequence[str]
+    log: Requests, receipts: Receipts, source_id: int, names: Sequence[str]
 ) -> dict[str, str]:
     """Those rejects of a source that were sent again: their names -> the receipts of that."""
-    keys = {_key(receipts.log_id, name): name for name in names}
-    notes = store.recall_some(repeat.scope_of_done(SCOPE, source_id), list(keys))
+    keys = {_key(receipts.log_id, source_id, name): name for name in names}
     return {
-        keys[key]: receipts.write(Receipt(source_id, repeat.position(note.answer), 1))
-        for key, note in notes.items()
+        keys[key]: receipts.write(Receipt(source_id, first, 1))
+        for key, first in log.stored(list(keys)).items()
     }
 
 
@@ -199,18 +194,15 @@ class Resender:
     """Sends rejected records again.
 
     Args:
-        store: keeps the notes of what was sent.
         log: takes the records.
         progress: reads the log.
         clock: microseconds since 1970, UTC.
     """
 
-    def __init__(
-        self, store: Keys, log: Appender, progress: Progress, clock: Callable[[], int]
-    ) -> None:
+    def __init__(self, log: Appender, progress: Progress, clock: Callable[[], int]) -> None:
         self._log = log
         self._progress = progress
-        self._repeats = Repeats(store, progress, clock)
+        self._clock = clock
 
     async def resend(self, reject: Reject, edit: Edit) -> tuple[Receipt, bool]:
         """Send one again, edited.
@@ -220,27 +212,15 @@ class Resender:
 
         Raises:
             OperatorFault: it is not there any more, or would not be accepted as it is now.
-            TryLater: the log cannot take it now, or somebody else is sending it.
+            TryLater: the log cannot take it now.
         """
-        key = _key(self._log.log_id, reject.id)
-        asked = Asked(reject.source_id, key, hashlib.sha256(key.encode()).digest(), SCOPE)
         batch = batch_of(reject, await self._progress.entries(reject.position, 1))
-        made = amended(batch, reject.index, edit)
-        payload = pack(msgspec.structs.replace(made, resent=reject.id))
-
-        def entries(received_at: int) -> list[NewEntry]:
-            return [NewEntry(reject.source_id, reject.table_name, received_at, 1, payload)]
-
-        # Whatever follows a reject in the log is above it.
-        self._repeats.appended(reject.position)
-        try:
-            first, before = await self._repeats.once(asked, entries, self._log.append)
-        except Refused as refused:
-            raise TryLater(
-                f"somebody else is sending the rejected record {reject.id} again, or died while "
-                "doing so; try again in half a minute"
-            ) from refused
-        return Receipt(reject.source_id, first, 1), before
+        payload = pack(amended(batch, reject.index, edit))
+        entry = NewEntry(reject.source_id, reject.table_name, self._clock(), 1, payload)
+        key = _key(self._log.log_id, reject.source_id, reject.id)
+        # However it was edited, it is the same request: the name says all.
+        stored = await self._log.append_once([entry], Once(key, key))
+        return Receipt(reject.source_id, stored.first, 1), stored.before
 
     async def resend_all(
         self, chosen: Sequence[Reject], edit: Edit, together: int = 16
@@ -261,5 +241,5 @@ class Resender:
         return {reject: results[reject] for reject in order}
 
 
-def _key(log_id: str, name: str) -> str:
-    return f"{log_id} {name}"
+def _key(log_id: str, source_id: int, name: str) -> bytes:
+    return name_in_log(SCOPE, source_id, f"{log_id} {name}")

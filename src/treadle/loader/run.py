@@ -31,6 +31,8 @@ ROOM_LOOK_US = 500_000
 REPORTS_KEPT_US = 60 * 86_400 * 1_000_000
 """How long load reports stay: the longest of the documented times (loading.md 11.2)."""
 
+REPEATS_KEPT_US = 3_600 * 1_000_000
+"""How long a request with a key is at least known: longer than anybody goes on sending it."""
 
 LEAVING_SECONDS_MAX = 100.0
 """For the loads that are under way at the end, less than the supervisor has for the loader. What is
@@ -242,4 +244,4 @@ class Loader:
             if gone:
                 logger.info("trimmed %d entries of %r of source %d", gone, table_name, source_id)
         self.store.delete_loads_before(now - max(self.retention_us, REPORTS_KEPT_US))
-        self.store.delete_idempotency_before(now - self.retention_us)
+        reader.forget(now - max(self.retention_us, REPEATS_KEPT_US))

@@ -122,6 +122,8 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, durable: bool) -> st
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     if new:
         _create(connection, path)
+    elif version < sql.SCHEMA_VERSION:
+        _upgrade(connection)
     if not durable:
         connection.execute("PRAGMA synchronous = NORMAL")
     (log_id,) = connection.execute(sql.LOG_ID).fetchone()
@@ -144,6 +146,15 @@ def _create(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute(f"PRAGMA application_id = {sql.APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {sql.SCHEMA_VERSION}")
     sync_folder(path.parent)
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Give a log of form 1 what form 2 has besides."""
+    with transaction(connection):
+        for statement in sql.SECOND:
+            connection.execute(statement)
+        connection.execute(sql.SET_META, (str(sql.SCHEMA_VERSION), "form"))
+        connection.execute(f"PRAGMA user_version = {sql.SCHEMA_VERSION}")
 
 
 def check_of(log_id: str) -> str:

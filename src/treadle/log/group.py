@@ -3,13 +3,14 @@
 import sqlite3
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from treadle import crash
 from treadle.log import sql
 from treadle.log.codec import Codec, checksum
 from treadle.log.disk import WriteLock, read_end, transaction
-from treadle.log.protocol import NewEntry
+from treadle.log.protocol import NewEntry, Once, Stored
 
 # Rows of one INSERT: few different statements, so that all of them stay prepared.
 _ROWS: Final = (64, 8, 1)
@@ -20,6 +21,14 @@ TABLES_KEPT_MAX: Final = 100_000
 
 Prepared = tuple[NewEntry, bytes, bytes, int]
 Row = tuple[int, int, int, int, int, int, bytes]
+
+
+@dataclass(slots=True)
+class Request:
+    """Entries that are stored together; `once` where they are only if its name is new."""
+
+    entries: Sequence[NewEntry]
+    once: Once | None
 
 
 class GroupWriter:
@@ -39,30 +48,59 @@ class GroupWriter:
         self.failed = False
         """A write failed, and the connection is not to be trusted until the log is opened anew."""
 
-    def write(self, entries: Sequence[NewEntry]) -> int:
-        """Make all entries durable, or none.
+    def write(self, requests: Sequence[Request]) -> list[Stored]:
+        """Make the entries of all requests durable, or none.
 
         Returns:
-            The position of the first; the others follow without a gap.
+            For each request where its entries are; those of one follow each other without a gap.
 
         Raises:
             sqlite3.Error, OSError: none of them is in the log.
         """
-        prepared = [self._prepare(entry) for entry in entries]
+        prepared = [self._prepare(entry) for request in requests for entry in request.entries]
         with self._lock:
             if self._suspect:
                 self._overwrite()
             self._connection.execute(sql.BEGIN_WRITE)
             try:
-                end = read_end(self._connection)
-                self._insert([self._row(end + n, *one) for n, one in enumerate(prepared, start=1)])
+                following = read_end(self._connection) + 1
+                stored, prepared = self._places(requests, prepared, following)
+                self._insert([self._row(n, *one) for n, one in enumerate(prepared, following)])
                 crash.point("log.before-commit")
                 self._connection.execute(sql.COMMIT)
             except BaseException:
                 self._undo()
                 raise
         crash.point("log.after-commit")
-        return end + 1
+        return stored
+
+    def _places(
+        self, requests: Sequence[Request], prepared: Sequence[Prepared], following: int
+    ) -> tuple[list[Stored], list[Prepared]]:
+        """Where each request is already, or will be; and the entries that are to be added."""
+        stored: list[Stored] = []
+        new: list[Prepared] = []
+        begin = 0
+        for request in requests:
+            end = begin + len(request.entries)
+            place = Stored(following, b"", before=False)
+            if request.once is not None:
+                place = self._place(request.once, following, request.entries[0].received_at)
+            stored.append(place)
+            if not place.before:
+                new += prepared[begin:end]
+                following += end - begin
+            begin = end
+        return stored, new
+
+    def _place(self, once: Once, following: int, at: int) -> Stored:
+        """Where a request is already; or `following`, which is noted."""
+        found = self._connection.execute(sql.REPEATED, (once.name,)).fetchone()
+        if found is not None:
+            digest, first = found
+            return Stored(int(first), bytes(digest), before=True)
+        self._connection.execute(sql.ADD_REQUEST, (once.name, once.digest, following, at))
+        return Stored(following, once.digest, before=False)
 
     def _prepare(self, entry: NewEntry) -> Prepared:
         stored = self._codec.compress(entry.payload)

@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 PAGE: Final = 4096
-LEAVES: Final = (0x0D, 0x0A)
-"""Kinds of page: leaves of tables and of indexes."""
+_TABLE: Final = 0x0D
+_INDEX: Final = 0x0A
+_INSIDE: Final = 0x02
+_KINDS: Final = {_TABLE: (8, 0), _INDEX: (8, 0), _INSIDE: (12, 4)}
+"""Kinds of page that hold rows: leaves of tables and of indexes, and what leads to the latter.
+Bytes of the head, and bytes in front of each row, where another page is named."""
 
 _HEADER: Final = 100
 _OVERFLOW: Final = PAGE - 4
@@ -26,7 +30,7 @@ class UnreadableError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One row of a leaf.
+    """One row of a page.
 
     Attributes:
         rowid: None on a page of an index.
@@ -63,22 +67,23 @@ class Pages:
         return found
 
     def cells(self) -> Iterator[Cell]:
-        """Every row of every leaf that can be read."""
+        """Every row of every page that can be read."""
         for number in self.numbers():
             try:
                 page = self.page(number)
             except UnreadableError:
                 continue
             start = _HEADER if number == 1 else 0
-            if page[start] in LEAVES:
-                yield from self._of_leaf(page, start)
+            if page[start] in _KINDS:
+                yield from self._of_page(page, start)
 
-    def _of_leaf(self, page: bytes, start: int) -> Iterator[Cell]:
+    def _of_page(self, page: bytes, start: int) -> Iterator[Cell]:
         count = int.from_bytes(page[start + 3 : start + 5], "big")
-        for place in range(start + 8, min(start + 8 + 2 * count, PAGE - 1), 2):
-            offset = int.from_bytes(page[place : place + 2], "big")
+        head, before = _KINDS[page[start]]
+        for place in range(start + head, min(start + head + 2 * count, PAGE - 1), 2):
+            offset = int.from_bytes(page[place : place + 2], "big") + before
             try:
-                yield self._cell(page, offset, is_table=page[start] == LEAVES[0])
+                yield self._cell(page, offset, is_table=page[start] == _TABLE)
             except (UnreadableError, IndexError, struct.error, ValueError):
                 continue
 

@@ -11,6 +11,8 @@ The promise, in prose:
   as `Damaged` in its place in the order; it never hides its neighbours, nor passes for sound.
 - `log_id` names this log for ever. A new, empty log has another one, so that a destination never
   takes the positions of one log for those of another.
+- Of the calls of `append_once` under one name, by any number of appenders, one is stored: whether
+  the name is known is decided in the transaction that stores the entries.
 - Appenders and readers may live in different processes.
 
 Who retries: `append` raises `TryLater` when the entries could not be made durable; nothing of them
@@ -19,7 +21,7 @@ is in the log then, and the caller may repeat. Who closes: whoever opened.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from treadle.log.room import Space
 
@@ -41,6 +43,33 @@ class NewEntry:
     received_at: int
     records: int
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """What makes a request one that is stored once.
+
+    Attributes:
+        name: of the request, 32 bytes.
+        digest: of what was asked, 32 bytes, to tell a repetition from another request.
+    """
+
+    name: bytes
+    digest: bytes
+
+
+class Stored(NamedTuple):
+    """What is in the log under a name.
+
+    Attributes:
+        first: position of the first entry.
+        digest: of the request that was stored.
+        before: it was there already, and nothing was appended.
+    """
+
+    first: int
+    digest: bytes
+    before: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +155,15 @@ class Appender(Protocol):
             TryLater: they could not be made durable; none is in the log.
         """
 
+    async def append_once(self, entries: Sequence[NewEntry], once: Once) -> Stored:
+        """Make entries durable, all or none, unless something was stored under that name.
+
+        What was stored under it may be another request: the digest tells.
+
+        Raises:
+            TryLater: they could not be made durable; none is in the log.
+        """
+
     async def aclose(self) -> None:
         """Finish the appends that were begun, then close."""
 
@@ -176,6 +214,12 @@ class Reader(Protocol):
 
     def received(self, positions: Sequence[int]) -> dict[int, int]:
         """Position -> when the entry was accepted, microseconds since 1970; of those kept."""
+
+    def stored(self, names: Sequence[bytes]) -> dict[bytes, int]:
+        """Name -> position of the first entry, of those names that something was stored under."""
+
+    def forget(self, before: int) -> int:
+        """Forget names stored before a time, microseconds since 1970; returns how many."""
 
     def space(self) -> Space:
         """How full the log is."""

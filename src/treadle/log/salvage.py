@@ -6,6 +6,7 @@ leaves out. New positions begin far above the old ones: none is given twice.
 """
 
 import mmap
+import os
 import sqlite3
 import uuid
 import zlib
@@ -50,6 +51,9 @@ DAMAGE: Final = (
     sqlite3.SQLITE_SCHEMA,
     sqlite3.SQLITE_TOOBIG,
 )
+
+NAME_BYTES: Final = 32
+"""Of the name of a request, and of its digest."""
 
 Table = tuple[int, str]
 
@@ -173,7 +177,7 @@ def _trouble(path: Path, known: Known, connect: Connect, *, whole: bool) -> str 
             return f"its journal mode is {mode}"
         found = connection.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
         schema = {str(text).strip() for (text,) in found}
-        if not {statement.strip() for statement in sql.SCHEMA} <= schema:
+        if not {statement.strip() for statement in sql.schema(version)} <= schema:
             return "its schema is damaged"
         if whole or path.stat().st_size <= CHECKED_BYTES_MAX:
             # Not the quick one: an entry that its index does not name would wait unseen.
@@ -187,7 +191,7 @@ def _trouble(path: Path, known: Known, connect: Connect, *, whole: bool) -> str 
         noted = max(known.loaded.values(), default=0) if log_id == known.log_id else 0
         if not max(last, noted) <= end <= POSITION_MAX:
             return f"its end is {end}, and there is an entry {max(last, noted)}"
-        return _trial(connection, end)
+        return _trial(connection, end, version)
     finally:
         connection.close()
 
@@ -199,13 +203,17 @@ def _is_foreign(connection: sqlite3.Connection) -> bool:
     return said == "ok" and not names & {"entries", "entries_by_table", "tables", "meta"}
 
 
-def _trial(connection: sqlite3.Connection, end: int) -> str | None:
+def _trial(connection: sqlite3.Connection, end: int, version: int) -> str | None:
     """Add an entry to each table and take it back: what an append needs is there."""
     connection.execute(sql.BEGIN_WRITE)
     try:
         for (table_id,) in connection.execute("SELECT id FROM tables LIMIT 1000").fetchall():
             end += 1
             connection.execute(sql.add_entries(1), (end, table_id, 0, 0, 0, 0, b""))
+        if version > 1:
+            name = os.urandom(NAME_BYTES)
+            connection.execute(sql.ADD_REQUEST, (name, name, end, 0))
+            connection.execute(sql.REPEATED, (name,)).fetchall()
     finally:
         connection.execute(sql.ROLLBACK)
     return None
@@ -340,6 +348,13 @@ class _Found:
                     elif position not in sound:
                         sound[position] = owner
                         self._add(connection, ids, owner, position, cell.values[2:])
+                case (bytes(name), bytes(digest), int(first), int(at), int()) if (
+                    cell.rowid is None
+                    and len(name) == len(digest) == NAME_BYTES
+                    and 0 < first < POSITION_MAX
+                    and 0 <= at < POSITION_MAX
+                ):
+                    connection.execute(sql.KEEP_REQUEST, cell.values)
         missing = {
             position: table_id
             for table_id, positions in self._places.items()

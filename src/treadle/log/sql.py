@@ -8,9 +8,9 @@ from typing import Final
 
 # Written into the file's header, so that no other SQLite file is taken for a log: "trdl".
 APPLICATION_ID: Final = 0x7472_646C
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
-SCHEMA: Final = (
+_FIRST: Final = (
     """
     CREATE TABLE meta (
         name  TEXT PRIMARY KEY,
@@ -43,6 +43,28 @@ SCHEMA: Final = (
     """,
     "CREATE INDEX entries_by_table ON entries (table_id, position)",
 )
+SECOND: Final = (
+    # first: position of the first entry of the request.
+    # repeats: how often it came again.
+    """
+    CREATE TABLE requests (
+        name    BLOB    PRIMARY KEY,
+        digest  BLOB    NOT NULL,
+        first   INTEGER NOT NULL,
+        at      INTEGER NOT NULL,
+        repeats INTEGER NOT NULL
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX requests_by_time ON requests (at)",
+)
+"""What form 2 has besides: requests that are stored once, noted with their entries."""
+SCHEMA: Final = _FIRST + SECOND
+
+
+def schema(version: int) -> tuple[str, ...]:
+    """The statements that make a log of a form."""
+    return SCHEMA if version > 1 else _FIRST
+
 
 BEGIN: Final = "BEGIN"
 BEGIN_WRITE: Final = "BEGIN IMMEDIATE"
@@ -51,6 +73,7 @@ ROLLBACK: Final = "ROLLBACK"
 
 LOG_ID: Final = "SELECT value FROM meta WHERE name = 'log_id'"
 PUT_META: Final = "INSERT INTO meta (name, value) VALUES (?, ?)"
+SET_META: Final = "UPDATE meta SET value = ? WHERE name = ?"
 COUNT_FAILURE: Final = "UPDATE meta SET value = value + 1 WHERE name = 'failures'"
 
 # The greatest position ever given.
@@ -166,6 +189,30 @@ TRIM: Final = """
     )
     """
 TRIM_ONE: Final = "DELETE FROM entries WHERE position = ?"
+
+# A write, not only a look: its fsync makes durable what it found, whoever wrote that.
+REPEATED: Final = """
+    UPDATE requests SET repeats = repeats + 1 WHERE name = ? RETURNING digest, first
+    """
+ADD_REQUEST: Final = (
+    "INSERT INTO requests (name, digest, first, at, repeats) VALUES (?, ?, ?, ?, 0)"
+)
+# Noted elsewhere, or found on a page: of two the later one, whose place is the greater.
+KEEP_REQUEST: Final = """
+    INSERT INTO requests (name, digest, first, at, repeats) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (name) DO UPDATE
+    SET digest = excluded.digest, first = excluded.first, at = excluded.at
+    WHERE excluded.first > first
+    """
+FIRST_OF_REQUEST: Final = "SELECT first FROM requests WHERE name = ?"
+ANY_REQUEST_BEFORE: Final = """
+    SELECT 1 FROM requests INDEXED BY requests_by_time WHERE at < ? LIMIT 1
+    """
+FORGET: Final = """
+    DELETE FROM requests WHERE name IN (
+        SELECT name FROM requests INDEXED BY requests_by_time WHERE at < ? ORDER BY at LIMIT ?
+    )
+    """
 
 
 def add_entries(count: int) -> str:

@@ -32,7 +32,6 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
             switch_view message, in order.
         data: the records. A JSON array text of objects, each exactly as sent; for "transit" the
             bytes that `records.typed` writes and reads. Empty arrays when there is no record.
-        resent: of a rejected record that the operator sent again, where it was first; else empty.
     """
 
     table_name: str
@@ -45,7 +44,6 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
     extracted: list[str | None] | None
     activations: list[tuple[int, int]]
     data: bytes
-    resent: str = ""
 
     def __len__(self) -> int:
         """How many records the batch holds; activations do not count."""

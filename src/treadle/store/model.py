@@ -215,14 +215,16 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """The answer that was given to a request with an idempotency key.
+    """A request with an idempotency key, as an earlier treadle noted it.
 
     Attributes:
-        digest: of the request, to tell a repetition from another request with the same key.
-        answer: what was answered, as its owner wrote it.
-        at: when.
+        name: of the request, as the log calls it.
+        digest: of what was asked, to tell a repetition from another request.
+        first: position of its first entry; None where only the beginning was noted.
+        at: when, microseconds since 1970.
     """
 
+    name: bytes
     digest: bytes
-    answer: bytes
+    first: int | None
     at: int

@@ -251,7 +251,8 @@ leases: Final = Table(
     Column("until", BigInteger, nullable=False),
 )
 
-# `name` is the SHA-256 of scope and key, which may be of any length.
+# Of an earlier treadle, which noted here what the log notes now: carried over at the start, then
+# empty (`idempotency`). `name` is the SHA-256 of scope and key.
 idempotency_keys: Final = Table(
     "idempotency_keys",
     metadata,

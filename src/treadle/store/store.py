@@ -570,38 +570,17 @@ class Store:
         with self._database.write() as tx:
             return loads.delete_before(tx, at)
 
-    # Idempotency keys
+    # Requests with a key, of an earlier treadle
 
-    def remember(self, scope: str, key: str, digest: bytes, answer: bytes, at: int) -> bool:
-        """Keep the answer to a request under the key its client gave it.
-
-        Args:
-            scope: whose key it is: the same key in two scopes is two keys.
-            key: what the client sent.
-            digest: of the request, to tell a repetition from another request.
-            answer: opaque to the store.
-            at: when it was answered.
-
-        Returns:
-            Whether it was kept: False when another answer was kept before, which `recall` gives.
-        """
-        with self._database.write() as tx:
-            return idempotency.remember(tx, scope, key, digest, answer, at)
-
-    def recall(self, scope: str, key: str) -> Remembered | None:
-        """The answer kept under a key."""
+    def remembered(self, limit: int) -> list[Remembered]:
+        """Some requests with a key that were noted here, by the order of their names."""
         with self._database.read() as tx:
-            return idempotency.recall(tx, scope, key)
+            return idempotency.some(tx, limit)
 
-    def recall_some(self, scope: str, keys: Sequence[str]) -> dict[str, Remembered]:
-        """The answers kept under some keys of one scope."""
-        with self._database.read() as tx:
-            return idempotency.recall_some(tx, scope, keys)
-
-    def delete_idempotency_before(self, at: int) -> int:
-        """Forget answers given before a time; how many went."""
+    def forget_up_to(self, name: bytes) -> None:
+        """Forget the requests with a key up to a name."""
         with self._database.write() as tx:
-            return idempotency.delete_before(tx, at)
+            idempotency.delete_up_to(tx, name)
 
 
 def _installation(database: Database) -> str:

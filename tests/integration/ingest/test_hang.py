@@ -12,7 +12,7 @@ from tests.servers.cases import OK, compare, rec
 from tests.servers.ingest import Answer, ImportServer
 
 from treadle.ingest import accept, health
-from treadle.log import local
+from treadle.log import disk, local
 from treadle.web import Deadline
 
 LATE = {"status": "ERROR", "message": "Gateway timeout. Try again later."}
@@ -96,6 +96,38 @@ def test_a_repetition_with_a_key_waits_for_the_first_and_is_not_stored_beside_it
     repeating.start()
     held.released.set()
     repeating.join()
+    [answer] = answers
+    compare(answer, 201, OK)
+    assert answer.header("idempotency-replayed") == "true"
+    assert server.accepted() == 1
+
+
+def test_a_repetition_at_another_worker_is_not_stored_beside_the_first(
+    server: ImportServer, held: Stall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the disk hangs: the other one waits for its turn, then finds the first."""
+    enter, waits = disk.WriteLock.__enter__, threading.Event()
+
+    def entered(lock: disk.WriteLock) -> disk.WriteLock:
+        waits.set()
+        return enter(lock)
+
+    port, answers = server.port, list[Answer]()
+    with server.running():
+        other, server.port = server.port, port
+        compare(hang(server, held, monkeypatch, **KEY), 504, LATE)
+        server.port = other
+        monkeypatch.setattr(disk.WriteLock, "__enter__", entered)
+        repeating = threading.Thread(
+            target=lambda: answers.append(server.post("/v2/import/push", [rec()], headers=KEY))
+        )
+        repeating.start()
+        try:
+            assert waits.wait(60)
+            assert answers == []
+        finally:
+            held.released.set()
+            repeating.join()
     [answer] = answers
     compare(answer, 201, OK)
     assert answer.header("idempotency-replayed") == "true"

@@ -1,19 +1,25 @@
 """`Idempotency-Key` with a real store and log: sent again, answered again, stored once."""
 
-from collections.abc import Callable, Iterator, Sequence
+import gc
+import sqlite3
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.servers.cases import OK, compare, env, rec
 from tests.servers.ingest import Answer, ImportServer
+from tests.servers.loading import Warehouse
 
 from treadle.errors import TryLater
-from treadle.ingest import repeat
-from treadle.log.local import LocalAppender
-from treadle.log.protocol import NewEntry
-from treadle.store.store import Store
+from treadle.loader.run import TRIM_EVERY_US
+from treadle.log.local import LocalAppender, LocalReader
+from treadle.log.protocol import NewEntry, Once, Stored
+from treadle.log.room import Room
 
 KEY = {"Idempotency-Key": "order 17"}
 PLAIN = "/v1/tables/people/records?key=id"
@@ -148,28 +154,28 @@ class Crash(Exception):  # noqa: N818 - stands for a process that ends here
     pass
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repeat, "ORPHAN_SECONDS", 0.3)
+AppendOnce = Callable[[LocalAppender, Sequence[NewEntry], Once], Awaitable[Stored]]
+APPEND_ONCE: AppendOnce = LocalAppender.append_once
 
 
-@pytest.mark.usefixtures("impatient")
+async def crash_before(self: LocalAppender, entries: Sequence[NewEntry], once: Once) -> Stored:
+    raise Crash
+
+
+async def crash_after(self: LocalAppender, entries: Sequence[NewEntry], once: Once) -> Stored:
+    await APPEND_ONCE(self, entries, once)
+    raise Crash
+
+
 @pytest.mark.parametrize(("path", "body"), [("/v2/import/push", [rec()]), (PLAIN, {"id": 1})])
 def test_a_crash_after_the_log_was_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, body: Any
 ) -> None:
-    """The plain door numbers records anew: the log still tells that they are the same."""
+    """The plain door numbers records anew: what was sent tells that they are the same."""
     server = ImportServer(tmp_path)
-    remember = Store.remember
-
-    def crash(self: Store, scope: str, *rest: Any) -> bool:
-        if scope.endswith("done"):
-            raise Crash
-        return remember(self, scope, *rest)
-
     with server.running(), monkeypatch.context() as patch:
         server.post(path, body)  # the same records without a key: not to be taken for ours
-        patch.setattr(Store, "remember", crash)
+        patch.setattr(LocalAppender, "append_once", crash_after)
         assert server.post(path, body, headers=KEY).status == 500
         assert server.accepted() == 2
     with server.running():
@@ -182,41 +188,11 @@ def test_a_crash_after_the_log_was_written(
     server.store.close()
 
 
-@pytest.mark.usefixtures("impatient")
-def test_a_crash_before_the_log_was_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server = ImportServer(tmp_path)
-
-    async def crash(self: LocalAppender, entries: Sequence[NewEntry]) -> int:
-        raise Crash
-
-    with server.running(), monkeypatch.context() as patch:
-        patch.setattr(LocalAppender, "append", crash)
-        assert push(server, rec()).status == 500
-    with server.running():
-        second, third = push(server, rec()), push(server, rec())
-        compare(second, 201, OK)
-        assert (replayed(second), replayed(third)) == (False, True)
-        assert server.accepted() == 1
-    server.store.close()
-
-
-@pytest.mark.usefixtures("impatient")
 def test_several_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = ImportServer(tmp_path)
-    append = LocalAppender.append
-
-    async def crash_before(self: LocalAppender, entries: Sequence[NewEntry]) -> int:
-        raise Crash
-
-    async def crash_after(self: LocalAppender, entries: Sequence[NewEntry]) -> int:
-        await append(self, entries)
-        raise Crash
-
-    for crash in (crash_before, crash_before, crash_after):
+    for crash in (crash_before, crash_before, crash_after, crash_before):
         with server.running(), monkeypatch.context() as patch:
-            patch.setattr(LocalAppender, "append", crash)
+            patch.setattr(LocalAppender, "append_once", crash)
             assert push(server, rec()).status == 500
     with server.running():
         assert replayed(push(server, rec()))
@@ -227,11 +203,11 @@ def test_several_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_log_that_was_away_is_tried_again_at_once(
     server: ImportServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away(self: LocalAppender, entries: Sequence[NewEntry]) -> int:
+    async def away(self: LocalAppender, entries: Sequence[NewEntry], once: Once) -> Stored:
         raise TryLater("no room")
 
     with monkeypatch.context() as patch:
-        patch.setattr(LocalAppender, "append", away)
+        patch.setattr(LocalAppender, "append_once", away)
         assert push(server, rec()).status == 503
         assert push(server, rec()).status == 503
     answer = push(server, rec())
@@ -240,18 +216,78 @@ def test_a_log_that_was_away_is_tried_again_at_once(
     assert server.accepted() == 1
 
 
-def test_a_request_that_is_not_finished_elsewhere(
-    server: ImportServer, monkeypatch: pytest.MonkeyPatch
+# How long a key is known
+
+
+def test_a_key_is_known_after_its_entries_were_removed(server: ImportServer) -> None:
+    first = push(server, rec())
+    reader = LocalReader(server.folder / "log.sqlite")
+    assert reader.trim(server.source_id, "customers", 10**6) == 1
+    assert reader.find(1, 10) == []
+    second = push(server, rec())
+    compare(second, 201, OK)
+    assert replayed(second)
+    assert first.header("treadle-receipt") == second.header("treadle-receipt")
+    assert reader.find(1, 10) == []
+    reader.close()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Warehouse]:
+    house = Warehouse(tmp_path)
+    with house.running():
+        yield house
+    house.loader.close()
+    house.store.close()
+
+
+def loading(house: Warehouse, until: Callable[[LocalReader], bool]) -> None:
+    """Let the loader run until something is so in the log."""
+    stop = threading.Event()
+    running = threading.Thread(target=lambda: house.loader.run(stop, lambda: None))
+    reader = LocalReader(house.folder / "log.sqlite")
+    running.start()
+    try:
+        deadline = time.monotonic() + 120
+        while not until(reader):
+            assert time.monotonic() < deadline, "it does not come to that"
+            time.sleep(0.01)
+    finally:
+        stop.set()
+        running.join(120)
+        reader.close()
+        gc.enable()  # a loader has a process of its own, in which it is off
+        gc.unfreeze()
+
+
+def test_a_full_log_forgets_no_key(house: Warehouse) -> None:
+    """Everything that is loaded is removed from it at once; what it knows of requests is not."""
+    house.loader.room = Room(bytes_max=1)
+    first = push(house, rec())
+    loading(house, lambda reader: reader.find(1, 10) == [])
+    second = push(house, rec())
+    assert replayed(second)
+    assert first.header("treadle-receipt") == second.header("treadle-receipt")
+    assert house.accepted() == 0
+
+
+@pytest.mark.parametrize(("retention_us", "known_us"), [(10**12, 10**12), (0, 3_600_000_000)])
+def test_a_key_is_known_as_long_as_was_promised(
+    house: Warehouse, retention_us: int, known_us: int
 ) -> None:
-    monkeypatch.setattr(repeat, "PATIENCE_SECONDS", 0.3)
+    push(house, rec())
+    path = house.folder / "log.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        [(at,)] = connection.execute("SELECT at FROM requests").fetchall()
 
-    async def crash(self: LocalAppender, entries: Sequence[NewEntry]) -> int:
-        raise Crash
+    def known() -> bool:
+        with closing(sqlite3.connect(path)) as connection:
+            return connection.execute("SELECT 1 FROM requests").fetchone() is not None
 
-    with monkeypatch.context() as patch:
-        patch.setattr(LocalAppender, "append", crash)
-        assert push(server, rec()).status == 500
-    answer = push(server, rec())
-    compare(answer, 409, lambda body: "not finished" in body["message"])
-    assert answer.header("retry-after") == "5"
-    assert server.accepted() == 0
+    house.loader.retention_us = retention_us
+    house.loader.clock = lambda: at + known_us
+    loading(house, lambda reader: reader.backlog() == [])
+    assert replayed(push(house, rec()))
+    house.loader.clock = lambda: at + known_us + TRIM_EVERY_US + 1
+    loading(house, lambda _: not known())
+    assert not replayed(push(house, rec()))

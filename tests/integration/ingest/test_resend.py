@@ -12,10 +12,9 @@ from tests.servers.loading import Warehouse
 from treadle.errors import OperatorFault, TryLater
 from treadle.ingest.progress import Progress
 from treadle.ingest.receipt import Receipt, Receipts
-from treadle.ingest.repeat import ORPHAN_SECONDS
 from treadle.ingest.resend import Reject, Resender, Wanted, rejects, sent_again
 from treadle.log.local import LocalAppender, LocalReader
-from treadle.log.protocol import Appender, NewEntry
+from treadle.log.protocol import Appender, NewEntry, Once, Stored
 from treadle.records.amend import Edit
 
 BAD = 10**30
@@ -42,8 +41,11 @@ class Dying(Appender):
         return self._inner.log_id
 
     async def append(self, entries: Sequence[NewEntry]) -> int:
+        raise AssertionError("a record is sent again once")
+
+    async def append_once(self, entries: Sequence[NewEntry], once: Once) -> Stored:
         if self._written:
-            await self._inner.append(entries)
+            await self._inner.append_once(entries, once)
         raise KeyboardInterrupt
 
     async def aclose(self) -> None:
@@ -59,9 +61,8 @@ def resend(
     edit: Edit = Edit(),  # noqa: B008 - frozen
     *,
     dies: bool | None = None,
-    later: float = 0.0,
 ) -> Results:
-    """Send again in a process of its own, as far as the log and the notes can tell."""
+    """Send again in a process of its own, as far as the log can tell."""
 
     async def run() -> Results:
         path = house.folder / "log.sqlite"
@@ -69,8 +70,7 @@ def resend(
         progress = Progress(house.store, lambda: LocalReader(path))
         try:
             used = log if dies is None else Dying(log, written=dies)
-            clock = lambda: 1_800_000_000_000_000 + int(later * 1e6)  # noqa: E731
-            resender = Resender(house.store, used, progress, clock)
+            resender = Resender(used, progress, lambda: 1_800_000_000_000_000)
             return [await resender.resend(reject, edit) for reject in chosen]
         finally:
             await progress.aclose()
@@ -87,6 +87,16 @@ def receipts(house: Warehouse) -> Receipts:
     reader = LocalReader(house.folder / "log.sqlite")
     try:
         return Receipts(house.store.installation_id, reader.log_id)
+    finally:
+        reader.close()
+
+
+def again(house: Warehouse, *names: str) -> dict[str, str]:
+    """Which of some rejects were sent again -> the receipts of that."""
+    known = receipts(house)
+    reader = LocalReader(house.folder / "log.sqlite")
+    try:
+        return sent_again(reader, known, house.source_id, names)
     finally:
         reader.close()
 
@@ -109,9 +119,7 @@ def test_an_edited_record_is_loaded_and_both_receipts_tell(house: Warehouse) -> 
     [(receipt, before)] = resend(house, [reject], Edit(put={"n": b"7"}))
     assert not before
     text = receipts(house).write(receipt)
-    assert sent_again(house.store, receipts(house), house.source_id, [reject.id, "9.9"]) == {
-        reject.id: text
-    }
+    assert again(house, reject.id, "9.9") == {reject.id: text}
     [table] = house.fate(pushed)["tables"]
     assert table["rejected"] == [{"record": 1, "reason": reject.reason, "resent": text}]
     assert table["loaded"] == 1
@@ -122,8 +130,7 @@ def test_an_edited_record_is_loaded_and_both_receipts_tell(house: Warehouse) -> 
     followed = house.send("GET", f"/v1/receipts/{text}", headers=headers).json()
     assert (followed["status"], followed["records"]) == ("loaded", 1)
 
-    again = resend(house, [reject], Edit(put={"n": b"8"}))
-    assert again == [(receipt, True)]
+    assert resend(house, [reject], Edit(put={"n": b"8"})) == [(receipt, True)]
     house.load()
     assert house.rows("id, n", "customers") == [(1, 1), (2, 7)]
 
@@ -157,11 +164,37 @@ def test_a_crash_while_sending_neither_loses_nor_doubles(house: Warehouse, writt
     with pytest.raises(KeyboardInterrupt):
         resend(house, [reject], Edit(put={"n": b"1"}), dies=written)
     # Another edit than the one that may be in the log already.
-    results = resend(house, [reject], Edit(put={"n": b"2"}), later=ORPHAN_SECONDS + 1)
+    results = resend(house, [reject], Edit(put={"n": b"2"}))
     assert [before for _, before in results] == [written]
     house.load()
     assert house.rows("n", "events") == [(1 if written else 2,)]
-    assert resend(house, [reject], later=ORPHAN_SECONDS + 2) == [(results[0][0], True)]
+    assert resend(house, [reject]) == [(results[0][0], True)]
+    house.load()
+    assert len(house.rows("n", "events")) == 1
+
+
+def test_sent_by_several_at_once_it_is_stored_once(house: Warehouse) -> None:
+    push(house, rec(key_names=[], table_name="events", data={"n": BAD}))
+    [reject] = rejected(house)
+
+    async def run() -> list[tuple[Receipt, bool]]:
+        path = house.folder / "log.sqlite"
+        logs = [LocalAppender(path) for _ in range(2)]
+        progress = Progress(house.store, lambda: LocalReader(path))
+        try:
+            resenders = [Resender(log, progress, lambda: 1_800_000_000_000_000) for log in logs]
+            edits = [Edit(put={"n": b"%d" % n}) for n in range(6)]
+            return await asyncio.gather(
+                *[resenders[n % 2].resend(reject, edit) for n, edit in enumerate(edits)]
+            )
+        finally:
+            await progress.aclose()
+            for log in logs:
+                await log.aclose()
+
+    results = asyncio.run(run())
+    assert sorted(before for _, before in results) == [False] + [True] * 5
+    assert len({receipt for receipt, _ in results}) == 1
     house.load()
     assert len(house.rows("n", "events")) == 1
 
@@ -175,7 +208,7 @@ def test_many_are_sent_and_one_that_cannot_be_holds_up_no_other(house: Warehouse
         log = LocalAppender(path)
         progress = Progress(house.store, lambda: LocalReader(path))
         try:
-            resender = Resender(house.store, log, progress, lambda: 1_800_000_000_000_000)
+            resender = Resender(log, progress, lambda: 1_800_000_000_000_000)
             gone = Reject(10**6, 0, house.source_id, "customers", "", 0)
             return await resender.resend_all([gone, *chosen], Edit(put={"n": b"1"}))
         finally:
@@ -196,7 +229,7 @@ def test_a_log_that_takes_nothing_can_be_tried_again(house: Warehouse) -> None:
     [reject] = rejected(house)
 
     class Full(Dying):
-        async def append(self, entries: Sequence[NewEntry]) -> int:
+        async def append_once(self, entries: Sequence[NewEntry], once: Once) -> Stored:
             raise TryLater("the disk is full")
 
     async def run() -> None:
@@ -206,7 +239,7 @@ def test_a_log_that_takes_nothing_can_be_tried_again(house: Warehouse) -> None:
         try:
             full = Full(log, written=False)
             with pytest.raises(TryLater, match="the disk is full"):
-                await Resender(house.store, full, progress, lambda: 1).resend(reject, Edit())
+                await Resender(full, progress, lambda: 1).resend(reject, Edit())
         finally:
             await progress.aclose()
             await log.aclose()

@@ -1,5 +1,7 @@
 """A log that SQLite refuses: put aside, and what can be read goes on under the same name."""
 
+import asyncio
+import itertools
 import random
 import sqlite3
 from pathlib import Path
@@ -8,10 +10,11 @@ import pytest
 from tests.faults.damage import append, sample
 
 from treadle.errors import OperatorFault
-from treadle.log.local import LocalReader
+from treadle.log.carry import Carried, carry
+from treadle.log.local import LocalAppender, LocalReader
 from treadle.log.pages import ahead
-from treadle.log.protocol import Damaged, Entry, NewEntry
-from treadle.log.salvage import GAP, Known, mend
+from treadle.log.protocol import Damaged, Entry, NewEntry, Once, Stored
+from treadle.log.salvage import GAP, Known, mend, trouble
 
 
 def read(path: Path, source_id: int, table: str, after: int = 0) -> list[Entry | Damaged]:
@@ -65,6 +68,111 @@ def test_an_entry_on_a_damaged_page_stays_in_its_place_as_damaged(log_path: Path
     found = read(log_path, entry.source_id, entry.table_name)
     assert [type(one) for one in found if one.position == 7] == [Damaged]
     assert all(isinstance(one, Entry) for one in found if one.position != 7)
+
+
+NAMES = [Once(bytes([n]) * 32, bytes([255 - n]) * 32) for n in range(200)]
+
+
+def named(path: Path) -> bytes:
+    """A log of 200 requests that came with a key; what its file holds."""
+
+    async def run() -> None:
+        appender = LocalAppender(path)
+        entries = [NewEntry(1, "orders", 1 + n, 1, b"%d" % n) for n in range(len(NAMES))]
+        await asyncio.gather(
+            *[appender.append_once([one], name) for one, name in zip(entries, NAMES, strict=True)]
+        )
+        await appender.aclose()
+
+    asyncio.run(run())
+    return path.read_bytes()
+
+
+def known(path: Path) -> dict[int, int]:
+    """Numbers of requests -> the positions that are known of them."""
+    reader = LocalReader(path)
+    try:
+        return {name[0]: first for name, first in reader.stored([n.name for n in NAMES]).items()}
+    finally:
+        reader.close()
+
+
+def once_again(path: Path, number: int) -> Stored:
+    async def run() -> Stored:
+        appender = LocalAppender(path)
+        try:
+            return await appender.append_once([NewEntry(1, "orders", 1, 1, b"x")], NAMES[number])
+        finally:
+            await appender.aclose()
+
+    return asyncio.run(run())
+
+
+def test_names_of_requests_are_carried_over(log_path: Path) -> None:
+    data = named(log_path)
+    log_path.write_bytes(bytes(100) + data[100:])
+    assert mend(log_path, Known()) is not None
+    assert known(log_path) == {n: n + 1 for n in range(200)}
+    assert once_again(log_path, 7) == Stored(8, NAMES[7].digest, before=True)
+    assert trouble(log_path, Known(), whole=True) is None
+    # Those that are known there are so after another damage, and forgotten at the same time.
+    data = log_path.read_bytes()
+    log_path.write_bytes(bytes(100) + data[100:])
+    assert mend(log_path, Known()) is not None
+    reader = LocalReader(log_path)
+    assert reader.forget(101) == 100
+    reader.close()
+    assert known(log_path) == {n: n + 1 for n in range(100, 200)}
+
+
+def test_a_damaged_page_loses_only_the_names_on_it(log_path: Path) -> None:
+    data = bytearray(named(log_path))
+    # Names are in order, so that neighbours share a page; the index by time has them in it too.
+    pages = [
+        page
+        for page in range(len(data) // 4096)
+        if all(n.name + n.digest in data[page * 4096 : (page + 1) * 4096] for n in NAMES[100:110])
+    ]
+    [page] = pages
+    lost = {n.name[0] for n in NAMES if n.name + n.digest in data[page * 4096 : (page + 1) * 4096]}
+    data[page * 4096 : (page + 1) * 4096] = bytes(4096)
+    log_path.write_bytes(bytes(data))
+    salvaged = mend(log_path, Known())
+    assert salvaged is not None
+    assert (salvaged.entries, salvaged.lost) == (200, {})
+    assert set(range(100, 110)) <= lost < set(range(200))
+    assert known(log_path) == {n: n + 1 for n in range(200) if n not in lost}
+    again = once_again(log_path, 105)
+    assert not again.before
+    assert again.first > 200 + GAP
+
+
+def test_of_two_rows_of_a_name_the_later_one_is_kept(log_path: Path) -> None:
+    """A page that is not in use any more may show a request that was forgotten since."""
+    append(log_path, [NewEntry(1, "orders", 1, 1, b"x")])
+    name = NAMES[3].name
+    for firsts in itertools.permutations((5, 9, 7)):
+        log_path.unlink()
+        append(log_path, [NewEntry(1, "orders", 1, 1, b"x")])
+        for first in firsts:
+            carry(log_path, [Carried(name, bytes([first]) * 32, first, first)])
+        assert once_again(log_path, 3) == Stored(9, bytes([9]) * 32, before=True)
+
+
+@pytest.mark.parametrize("damage", ["DROP INDEX requests_by_time", "DROP TABLE requests"])
+def test_a_log_that_knows_no_requests_though_its_form_does_is_put_aside(
+    log_path: Path, damage: str
+) -> None:
+    named(log_path)
+    connection = sqlite3.connect(log_path)
+    connection.execute(damage)
+    connection.commit()
+    connection.close()
+    assert trouble(log_path, Known()) == "its schema is damaged"
+    salvaged = mend(log_path, Known())
+    assert salvaged is not None
+    assert salvaged.entries == 200
+    assert once_again(log_path, 7).first > 0
 
 
 def test_a_second_damage_is_put_aside_beside_the_first(log_path: Path) -> None:

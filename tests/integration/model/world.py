@@ -103,6 +103,12 @@ class MemoryLog:
         wanted = set(positions)
         return {e.position: e.received_at for e in self.entries if e.position in wanted}
 
+    def stored(self, names: Sequence[bytes]) -> dict[bytes, int]:
+        raise AssertionError("a loader never asks for requests with a key")
+
+    def forget(self, before: int) -> int:
+        raise AssertionError("a loader that loads once removes nothing")
+
     def space(self) -> Space:
         raise AssertionError("a loader that loads once never asks")
 

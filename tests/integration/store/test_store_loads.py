@@ -2,12 +2,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
+import msgspec
 import pytest
 from sqlalchemy import text
 
 from treadle.store.database import make_engine, writing
 from treadle.store.migrate import migrate
-from treadle.store.model import Load, Outcome, TableStatus, Tally
+from treadle.store.model import Load, Outcome, Remembered, TableStatus, Tally
+from treadle.store.schema import idempotency_keys
 from treadle.store.store import Store
 
 OpenStore = Callable[[], Store]
@@ -211,7 +213,6 @@ def test_loads_do_not_move_the_revision(store: Store) -> None:
     store.record_load(load(source, 1, 2), [outcome(source, 1)])
     store.record_failure(load(source, 3, 3, error="x"), stopped=True)
     store.record_uses({1: (1, 1)})
-    store.remember("a", "b", b"c", b"d", 1)
     assert store.revision() == revision
 
 
@@ -246,20 +247,29 @@ def test_every_change_of_who_may_push_moves_the_revision(store: Store) -> None:
     assert moved()
 
 
-def test_an_answer_is_remembered_once(store: Store) -> None:
-    key = "k" * 9000 + "\0\ud800"
-    assert store.recall("source 1", key) is None
-    assert store.remember("source 1", key, b"digest", b"answer\0", 10) is True
-    assert store.remember("source 1", key, b"other", b"other", 11) is False
-    kept = store.recall("source 1", key)
-    assert kept is not None
-    assert (kept.digest, kept.answer, kept.at) == (b"digest", b"answer\0", 10)
-    assert store.recall("source 2", key) is None
-    assert store.remember("a", "bc", b"", b"", 20)
-    assert store.recall("ab", "c") is None
-    assert store.delete_idempotency_before(20) == 1
-    assert store.recall("source 1", key) is None
-    assert store.recall("a", "bc") is not None
+def test_requests_with_a_key_that_an_earlier_treadle_noted_are_told_in_parts(
+    store: Store, store_url: str
+) -> None:
+    assert store.remembered(10) == []
+    done, begun = (
+        msgspec.msgpack.encode({"first": 7}),
+        msgspec.msgpack.encode({"at": 5, "above": 6}),
+    )
+    engine = make_engine(store_url)
+    with writing(engine) as connection:
+        for name, answer in ((b"\xff", done), (b"a", begun), (b"b", done)):
+            connection.execute(
+                idempotency_keys.insert().values(
+                    name=name * 32, digest=b"d" * 32, answer=answer, at=10
+                )
+            )
+    engine.dispose()
+    first = [Remembered(b"a" * 32, b"d" * 32, None, 10), Remembered(b"b" * 32, b"d" * 32, 7, 10)]
+    assert store.remembered(2) == first
+    store.forget_up_to(b"b" * 32)
+    assert store.remembered(2) == [Remembered(b"\xff" * 32, b"d" * 32, 7, 10)]
+    store.forget_up_to(b"\xff" * 32)
+    assert store.remembered(2) == []
 
 
 @pytest.mark.parametrize("tables", [1, 8])
@@ -302,18 +312,6 @@ def test_entries_with_rejected_records_are_found_newest_first(store: Store) -> N
     assert store.rejecting(source_id=two) == expected[:1]
     assert store.rejecting(table_name="orders") == expected[1:]
     assert store.rejecting(source_id=two, table_name="orders") == []
-
-
-def test_several_notes_are_recalled_at_once(store: Store) -> None:
-    keys = [f"key {n}" for n in range(2_500)]
-    assert store.recall_some("mine", keys) == {}
-    for key in keys[::500]:
-        assert store.remember("mine", key, b"digest", key.encode(), 7)
-    store.remember("yours", keys[1], b"digest", b"", 7)
-    found = store.recall_some("mine", keys)
-    assert {key: kept.answer for key, kept in found.items()} == {
-        key: key.encode() for key in keys[::500]
-    }
 
 
 def test_what_became_of_records_is_counted_for_ever(store: Store, open_store: OpenStore) -> None:

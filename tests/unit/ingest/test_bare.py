@@ -1,6 +1,5 @@
 """Bare records, and what webhooks and the plain door make of them."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -12,7 +11,6 @@ from treadle.errors import Refused
 from treadle.ingest.bare import parse
 from treadle.ingest.plain import Address, Numbers
 from treadle.ingest.plain import judge as judge_plain
-from treadle.ingest.repeat import Turns
 from treadle.ingest.webhook import Hook, hook_of
 from treadle.ingest.webhook import judge as judge_hook
 from treadle.records.json import BOM
@@ -110,26 +108,3 @@ def test_webhook_settings(settings: dict[str, Any], hook: Hook) -> None:
 
 def test_the_limit_of_bodies_is_one_number() -> None:
     assert BODY_LIMIT == BODY_BYTES
-
-
-def test_turns_are_taken_one_at_a_time_and_forgotten() -> None:
-    turns = Turns()
-    running = 0
-    most = 0
-
-    async def take(name: str) -> None:
-        nonlocal running, most
-        async with turns.of(name):
-            running += 1
-            most = max(most, running)
-            await asyncio.sleep(0)
-            running -= 1
-
-    async def main() -> None:
-        await asyncio.gather(*[take("a") for _ in range(5)])
-        assert most == 1
-        await asyncio.gather(take("a"), take("b"))
-        assert most == 2
-
-    asyncio.run(main())
-    assert vars(turns) == {"_locks": {}}

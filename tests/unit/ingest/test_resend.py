@@ -5,11 +5,20 @@ from collections.abc import Sequence
 import pytest
 
 from treadle.errors import OperatorFault
-from treadle.ingest.repeat import same
-from treadle.ingest.resend import Reject, Wanted, batch_of, named, place_of, rejects
+from treadle.ingest.receipt import Receipt, Receipts
+from treadle.ingest.repeat import name_of
+from treadle.ingest.resend import (
+    Reject,
+    Wanted,
+    batch_of,
+    named,
+    place_of,
+    rejects,
+    sent_again,
+)
 from treadle.log.protocol import Damaged, Entry
 from treadle.records.message import Batch, pack
-from treadle.store.model import Outcome, Remembered
+from treadle.store.model import Outcome
 
 COLLISION, RANGE = "Field collision on id", "integer out of range for PostgreSQL on 9"
 
@@ -36,9 +45,6 @@ class Kept:
             and (before is None or outcome.position < before)
         ]
         return found[:limit]
-
-    def recall_some(self, scope: str, keys: Sequence[str]) -> dict[str, Remembered]:
-        return {}
 
 
 STORE = Kept(
@@ -83,8 +89,8 @@ def test_a_name_that_is_none(name: str) -> None:
         place_of(name)
 
 
-def batch(data: bytes, resent: str = "") -> Batch:
-    return Batch("t", (), "json", b"", (), [1], 0, None, [], data, resent)
+def batch(data: bytes) -> Batch:
+    return Batch("t", (), "json", b"", (), [1], 0, None, [], data)
 
 
 def test_what_the_log_holds_of_it() -> None:
@@ -97,8 +103,21 @@ def test_what_the_log_holds_of_it() -> None:
         batch_of(reject, [])
 
 
-def test_a_record_sent_again_is_known_by_where_it_was_first() -> None:
-    expected = pack(batch(b'[{"a":2}]', "4.0"))
-    assert same(pack(batch(b'[{"a":1}]', "4.0")), expected)
-    assert not same(pack(batch(b'[{"a":2}]', "4.1")), expected)
-    assert not same(pack(batch(b'[{"a":2}]')), expected)
+class Stored:
+    """Requests of some names, as the log knows them."""
+
+    def __init__(self, names: dict[bytes, int]) -> None:
+        self._names = names
+
+    def stored(self, names: Sequence[bytes]) -> dict[bytes, int]:
+        return {name: self._names[name] for name in names if name in self._names}
+
+
+def test_what_was_sent_again_is_known_by_log_source_and_place() -> None:
+    receipts = Receipts("0" * 36, "a log")
+    log = Stored({name_of("resend", 1, "a log 4.0"): 30})
+    assert sent_again(log, receipts, 1, ["4.0", "4.7"]) == {
+        "4.0": receipts.write(Receipt(1, 30, 1))
+    }
+    assert sent_again(log, receipts, 2, ["4.0"]) == {}
+    assert sent_again(log, Receipts("0" * 36, "another log"), 1, ["4.0"]) == {}
