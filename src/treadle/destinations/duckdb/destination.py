@@ -23,8 +23,9 @@ from treadle.destinations.duckdb.bookkeeping import (
     create_rejected,
 )
 from treadle.destinations.duckdb.changes import create_tombstones, statements
-from treadle.destinations.duckdb.errors import at_open, message, translate
+from treadle.destinations.duckdb.errors import at_open, message, out_of_memory, translate
 from treadle.destinations.duckdb.load import carry_out
+from treadle.destinations.duckdb.memory import Memory
 from treadle.destinations.duckdb.quoting import Quoted, compose, name, names
 from treadle.destinations.duckdb.rebuild import compare, relations, remove
 from treadle.destinations.duckdb.rows import Database, Stage
@@ -42,7 +43,7 @@ from treadle.destinations.protocol import (
     Session,
     Unavailable,
 )
-from treadle.errors import OperatorFault
+from treadle.errors import OperatorFault, TreadleError
 from treadle.tables import codec
 from treadle.tables.model import ColumnType, LoadPlan, Physical, Relation, Rows, TableState
 from treadle.tables.profile import Profile
@@ -53,6 +54,9 @@ CONFIG: Final[Mapping[str, str]] = {
     "enable_external_access": "false",
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
+    # What DuckDB freed goes back to the system at once, not when 128 MB of it have come together.
+    "allocator_flush_threshold": "1MB",
+    "allocator_bulk_deallocation_flush_threshold": "1MB",
 }
 """Settings of the file; one process must open it with the same ones everywhere."""
 
@@ -80,12 +84,14 @@ class DuckDBDestination:
 
     Args:
         path: of the file; its directory must exist, the file need not.
+        memory: how much loads into it may take; little at first when not given.
     """
 
     kind = "duckdb"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, memory: Memory | None = None) -> None:
         self._path = path.absolute()
+        self._memory = memory or Memory()
 
     @property
     def profile(self) -> Profile:
@@ -113,7 +119,7 @@ class DuckDBDestination:
             raise translate(error) from error
         with _turns_guard:
             turn = _turns.setdefault(path, threading.Lock())
-        return DuckDBSession(connection, turn, read_only=read_only)
+        return DuckDBSession(connection, turn, self._memory, read_only=read_only)
 
     def preview(self) -> Session:
         """Open the file for reading; one that is missing reads as empty. See `Destination`."""
@@ -125,7 +131,7 @@ class DuckDBDestination:
         connection.execute(compose("ATTACH ':memory:' AS {called}", called=called))
         connection.execute(compose("USE {called}", called=called))
         connection.execute("SET TimeZone = 'UTC'")
-        return DuckDBSession(connection, threading.Lock(), read_only=False)
+        return DuckDBSession(connection, threading.Lock(), self._memory, read_only=False)
 
     @staticmethod
     def _connect(path: str, read_only: bool) -> duckdb.DuckDBPyConnection:
@@ -142,10 +148,16 @@ class DuckDBSession:
     """One connection; see `Session`."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, turn: threading.Lock, *, read_only: bool
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        turn: threading.Lock,
+        memory: Memory,
+        *,
+        read_only: bool,
     ) -> None:
         self._connection = connection
         self._turn = turn
+        self._memory = memory
         self._read_only = read_only
         row = connection.execute("SELECT current_database()").fetchone()
         self._catalog = str(row[0]) if row else ""
@@ -267,6 +279,7 @@ class DuckDBSession:
         """Count the rows of a live root relation; see `Session.counts`."""
         target = self._database.place(schema, relation.name)
         try:
+            self._memory.free(self._connection)
             [(rows,)] = self._database.rows(compose("SELECT count(*) FROM {t}", t=target))
             doubled = 0
             if relation.key:
@@ -294,6 +307,7 @@ class DuckDBSession:
     def compare(self, schema: str, other: str, pair: Pair) -> Parted:
         """Compare the rows of two relations; see `Session.compare`."""
         try:
+            self._memory.free(self._connection)
             return compare(self._database, schema, other, pair)
         except duckdb.Error as error:
             raise translate(error) from error
@@ -320,10 +334,16 @@ class DuckDBSession:
         """Carry a plan out in one transaction; see `Session.load`."""
         self._take_turn()
         try:
-            return self._load(plan, rehearse=rehearse)
+            while True:
+                try:
+                    return self._load(plan, rehearse=rehearse)
+                except TreadleError as error:
+                    if not self._may_grow(error):
+                        raise
+                finally:
+                    with suppress(duckdb.Error):  # a broken connection has nothing registered
+                        self._database.forget()
         finally:
-            with suppress(duckdb.Error):  # a broken connection has nothing registered
-                self._database.forget()
             self._turn.release()
 
     def ddl(self, plan: LoadPlan) -> list[str]:
@@ -349,6 +369,7 @@ class DuckDBSession:
         try:
             if len(connection.extract_statements(sql)) != 1:
                 raise OperatorFault("expected one statement; send several one by one")
+            self._memory.free(connection)
             connection.execute(
                 "BEGIN TRANSACTION READ ONLY" if self._read_only else "BEGIN TRANSACTION"
             )
@@ -368,8 +389,17 @@ class DuckDBSession:
 
     # --- helpers ----------------------------------------------------------------------------------
 
+    def _may_grow(self, error: TreadleError) -> bool:
+        """Whether the load met its bound of memory, and can be done again with a higher one."""
+        if not out_of_memory(error.__cause__):
+            return False
+        grown = self._memory.grow(self._connection)
+        # Whether a failed COMMIT was one has to be asked first; the next load has more to use.
+        return grown and not isinstance(error, CommitUnknown)
+
     def _load(self, plan: LoadPlan, *, rehearse: bool) -> LoadResult:
         try:
+            self._memory.bound(self._connection)
             self._connection.execute("BEGIN TRANSACTION")
             if rehearse and not self._is_prepared(plan.schema):
                 for statement in self._preparations(plan.schema):

@@ -9,6 +9,7 @@ _HELD = "Could not set lock on file"
 _NO_DATABASE = "database does not exist"
 _NO_PERMISSION = ("Permission denied", "Read-only file system", "Operation not permitted")
 _NOT_A_DATABASE = "not a valid DuckDB database file"
+_NO_MEMORY = ("Out of Memory Error", "could not allocate", "failed to allocate")
 
 
 def message(error: duckdb.Error) -> str:
@@ -35,6 +36,11 @@ def at_open(error: duckdb.Error, path: str) -> TreadleError:
     if _NOT_A_DATABASE in text:
         return OperatorFault(f"{path} is not a DuckDB database; name another file")
     return Unavailable(f"the DuckDB file {path} cannot be opened now: {text}")
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Whether DuckDB met its bound of memory, be it while it wrote its file at a COMMIT."""
+    return isinstance(error, duckdb.Error) and any(mark in str(error) for mark in _NO_MEMORY)
 
 
 def translate(error: duckdb.Error) -> TreadleError:

@@ -28,6 +28,9 @@ _ARROW: Final[dict[ColumnType, Any]] = {
 
 _ENTRY: Final = "entry"
 
+COPIED_MAX: Final = 512
+"""Bytes of a value, on average, up to which a column is copied into one piece."""
+
 
 class Database:
     """A connection with the names and the shorthand that statements need.
@@ -151,6 +154,8 @@ class Stage:
 
 def _array(column: Sequence[Any], type_: Any) -> Any:
     if isinstance(column, Packed):
+        if column.array.nbytes > COPIED_MAX * len(column):
+            return column.array.cast(type_)
         # In one piece: DuckDB reads Arrow in pieces of any size, and small ones cost it as much.
         return column.array.combine_chunks().cast(type_)
     return pa.array(column, type_)
