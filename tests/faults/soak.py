@@ -254,12 +254,18 @@ def at_once(jobs: Iterable[Callable[[], None]]) -> None:
 
 
 def bodies(traffic: Traffic, first: int, count: int) -> Iterator[Callable[[], None]]:
-    """Bodies of 20 MB: of many records, and of a single one."""
+    """Bodies of 20 MB: of many records, and of a single one.
+
+    Not many of the latter for one table: DuckDB has the values of 2,048 rows in memory at once.
+    """
     for number in range(first, first + count):
         start = number * 20_000
         if number % 4 == 3:
             yield functools.partial(
-                traffic.batch, "large", range(start, start + 1), size=BODY_BYTES - 1000
+                traffic.batch,
+                f"large_{number // 16}",
+                range(start, start + 1),
+                size=BODY_BYTES - 1000,
             )
         else:
             yield functools.partial(

@@ -81,7 +81,7 @@ class Config(Settings):
     load_bytes: int = setting(
         50_000_000,
         Number(1_000, 2_000_000_000, unit="bytes"),
-        "load a table when this many bytes wait, and take no more at once",
+        "load a table when this many bytes wait, and take no more at once, nor more than 16 MB",
     )
     retention_days: float = setting(
         7.0,

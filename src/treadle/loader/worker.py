@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 from treadle import crash
 from treadle.destinations.planning import carry_out, refusals
@@ -42,6 +43,11 @@ logger = logging.getLogger("treadle.loader")
 LOOK_SECONDS = 0.05
 """How often a thread with nothing to do looks whether a table became due."""
 
+TAKEN_BYTES_MAX = 16_000_000
+"""Most bytes of the log in one load, whatever may wait: they are in memory several times over.
+
+A single entry that is larger is loaded with no other being prepared meanwhile.
+"""
 
 SILENT_US = 120_000_000
 """After which a destination that does not answer is told of; a load seldom takes a second."""
@@ -68,6 +74,14 @@ class Surroundings:
     new_id: Callable[[], str]
     marked: Callable[[Key, int], None]
     lease: Lease
+
+
+class _Step(NamedTuple):
+    """A chunk, what it comes to or why not, and its bytes in the log."""
+
+    chunk: Chunk
+    prepared: Prepared | Exception
+    size: int
 
 
 class DestinationLoader(threading.Thread):
@@ -217,9 +231,10 @@ class DestinationLoader(threading.Thread):
             logger.exception("loading into %s failed", self.identity)
         else:
             self._pauses.succeeded(self._all)
-            gc.collect()
         finally:
             self._asked_at = self._at = None
+            # An error holds, in a cycle, all that was being loaded when it came up.
+            gc.collect()
 
     def _chosen(self, now: int) -> list[Backlog]:
         held = self._held or {}
@@ -242,31 +257,15 @@ class DestinationLoader(threading.Thread):
             following = ahead.submit(next, chunks, None)
             try:
                 while (step := following.result()) is not None:
-                    following = ahead.submit(next, chunks, None)
-                    chunk, prepared = step
-                    if chunk.key in stuck or not self._begins(chunk.key):
-                        continue
-                    self._asked_at = self._outside.clock()
-                    try:
-                        self._load(session, chunk, prepared)
-                    except Fenced as error:
-                        self._outside.lease.lost()
-                        raise TryLater(str(error)) from error
-                    except (OperatorFault, PlanOutdated) as error:
-                        stuck.add(chunk.key)
-                        # The load may have been committed before this came up.
-                        self._held = None
-                        self._failed(chunk, error)
-                    except TryLater:
-                        raise
-                    except Exception as error:
-                        # Whatever it is, it came with this table: the others go on without it.
-                        self._failed(chunk, error)
-                        raise
-                    finally:
-                        self._asked_at = self._at = None
+                    alone = step.size > TAKEN_BYTES_MAX
+                    if not alone:
+                        following = ahead.submit(next, chunks, None)
+                    self._take(session, step, stuck)
                     if self._stop_asked.is_set():
                         break
+                    if alone:
+                        del step
+                        following = ahead.submit(next, chunks, None)
             finally:
                 wait([following])  # it reads the log, and one at a time may do so
         with self._telling:
@@ -276,6 +275,31 @@ class DestinationLoader(threading.Thread):
                 self._in_trouble = False
         if was:
             logger.info("%s is back", self.identity)
+
+    def _take(self, session: Session, step: "_Step", stuck: set[Key]) -> None:
+        """Load a chunk of a table that did not get stuck and is still to be loaded here."""
+        chunk = step.chunk
+        if chunk.key in stuck or not self._begins(chunk.key):
+            return
+        self._asked_at = self._outside.clock()
+        try:
+            self._load(session, chunk, step.prepared)
+        except Fenced as error:
+            self._outside.lease.lost()
+            raise TryLater(str(error)) from error
+        except (OperatorFault, PlanOutdated) as error:
+            stuck.add(chunk.key)
+            # The load may have been committed before this came up.
+            self._held = None
+            self._failed(chunk, error)
+        except TryLater:
+            raise
+        except Exception as error:
+            # Whatever it is, it came with this table: the others go on without it.
+            self._failed(chunk, error)
+            raise
+        finally:
+            self._asked_at = self._at = None
 
     def _begins(self, key: Key) -> bool:
         """Whether a table may be loaded: its source still loads here."""
@@ -339,9 +363,10 @@ class DestinationLoader(threading.Thread):
 
     def _chunks(
         self, backlogs: Sequence[Backlog], held: Mapping[Key, int], stuck: set[Key]
-    ) -> Iterator[tuple[Chunk, Prepared | Exception]]:
+    ) -> Iterator["_Step"]:
         """Chunks of the backlogs in order, prepared or why not; a table that got stuck is left."""
         trigger = self._outside.trigger
+        size = min(trigger.size, TAKEN_BYTES_MAX)
         for backlog in backlogs:
             key = (backlog.source_id, backlog.table_name)
             after = held.get(key, -1)
@@ -352,24 +377,31 @@ class DestinationLoader(threading.Thread):
                 source = self._sources.get(backlog.source_id)
                 if source is None:  # it loads elsewhere now
                     break
-                items = self._reader.read(*key, begin, trigger.records, trigger.size)
+                items = self._reader.read(*key, begin, trigger.records, size)
                 chunk = chunk_of(key, after, items)
                 if chunk is None:
                     break
+                # What was unpacked is not needed in its packed form, half of a load's bytes.
+                payloads = [entry.payload for entry in chunk.entries]
+                taken = sum(map(len, payloads))
+                chunk = chunk.without_payloads()
+                del items
                 try:
-                    prepared: Prepared | Exception = self._prepared(chunk, source)
+                    prepared: Prepared | Exception = self._prepared(chunk, payloads, source)
                 except Exception as error:  # noqa: BLE001 - raised again by who loads the chunk
                     prepared = error
-                # What was unpacked is not needed in its packed form, half of a load's bytes.
-                del items
-                chunk = chunk.without_payloads()
-                yield chunk, prepared
                 begin = after = chunk.last
+                step = _Step(chunk, prepared, taken)
+                del chunk, prepared
+                yield step
+                del step
 
-    def _prepared(self, chunk: Chunk, source: Source) -> Prepared:
+    def _prepared(self, chunk: Chunk, payloads: list[bytes], source: Source) -> Prepared:
+        """Prepare a chunk from what its entries carried, which is let go of piece by piece."""
+        payloads.reverse()
         return prepare(
             [
-                Arrival(unpack(entry.payload), entry.position, entry.received_at)
+                Arrival(unpack(payloads.pop()), entry.position, entry.received_at)
                 for entry in chunk.entries
             ],
             schema=source.name,

@@ -8,6 +8,7 @@ for `plan`, which knows the table.
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, repeat
 from typing import Any, NamedTuple
 
@@ -255,7 +256,9 @@ class _Slice:
         self._namer = namer
         self._arrivals = prepared.arrivals
         self._exact = _exact(same.form, same.schema)
-        self._guess = Guess(exact=self._exact, allowed=self._plain_keys)
+        # A method here would tie the slice into a cycle, and what it holds is let go of late.
+        allowed = partial(_plain_keys, self._setting, same.form, keyed=bool(same.keys))
+        self._guess = Guess(exact=self._exact, allowed=allowed)
         self._decoded: tuple[int, list[dict[str, Any]]] = (-1, [])
         self._shape: Shape | None = None
         self._waiting: list[Any] = []
@@ -313,16 +316,6 @@ class _Slice:
         while len(self._waiting) >= WALKED_TOGETHER:
             self._walk(self._waiting[:WALKED_TOGETHER])
             del self._waiting[:WALKED_TOGETHER]
-
-    def _plain_keys(self, keys: Sequence[str]) -> bool:
-        """Whether it makes no difference in which order a record has these keys."""
-        options = self._namer.options
-        if self._same.form == "transit" or options.collisions == "hash":
-            return False
-        if len(self._setting.typing.shapes) > 1:  # which of them holds is asked of a whole record
-            return False
-        folded = {self._namer.field(None, key, not self._same.keys).folded for key in keys}
-        return len(folded) == len(keys)
 
     def _record(self, row: int) -> dict[str, Any]:
         """A record as a dictionary."""
@@ -417,6 +410,17 @@ class _Slice:
 
     def _at(self, row: int) -> At:
         return At(self._entries[row], self._indexes[row])
+
+
+def _plain_keys(setting: Setting, form: str, keys: Sequence[str], *, keyed: bool) -> bool:
+    """Whether it makes no difference in which order a record has these keys."""
+    namer = setting.namer
+    if form == "transit" or namer.options.collisions == "hash":
+        return False
+    if len(setting.typing.shapes) > 1:  # which of them holds is asked of a whole record
+        return False
+    folded = {namer.field(None, key, not keyed).folded for key in keys}
+    return len(folded) == len(keys)
 
 
 def _slices(prepared: Prepared, namer: Namer) -> list[_Slice]:
