@@ -236,9 +236,12 @@ class _Planner:
         keys = self._keys(live, what, stage)
         keyless = keys == keys_.GENERATED
         append, root_key = self._constraint(live, what, keys, keyless)
-        if what.swapped and live.root is not None:
+        if what.swapped or live.root is None:
+            # Subtables stay behind when the user drops their root: what is in them goes too, since
+            # a table that was dropped holds only new data (loading.md 5.2).
+            root = () if live.root is None else (live.root,)
             self._changes += [
-                EmptyRelation(relation.name) for relation in (live.root, *live.children.values())
+                EmptyRelation(relation.name) for relation in (*root, *live.children.values())
             ]
         target = self._target(
             self._prepared.table_name if live.root is None else live.root.name,

@@ -325,6 +325,42 @@ def test_a_table_that_was_dropped_is_made_again(site: Site) -> None:
     assert site.query("SELECT count(*) FROM shop.orders__x") == [(2,)]
 
 
+@pytest.mark.parametrize("dropped", ["orders", "orders__x"])
+def test_a_table_of_which_a_part_was_dropped_is_made_whole(site: Site, dropped: str) -> None:
+    orders(site)
+    site.query(f"DROP TABLE shop.{dropped}")
+    replay = site.built()
+    replay.swap()
+    assert set(parted(replay).values()) == {SAME}
+    replay.remove()
+    assert site.query("SELECT count(*) FROM shop.orders") == [(4,)]
+    assert site.query("SELECT count(*) FROM shop.orders__x") == [(2,)]
+
+
+def test_what_a_dropped_table_left_goes_with_the_next_record(site: Site) -> None:
+    site.push("orders", {"id": 1, "x": [1, 2]}, {"id": 2, "x": [3]})
+    site.load()
+    site.query("DROP TABLE shop.orders")
+    site.push("orders", {"id": 1, "x": [7], "s": 5})
+    site.load()
+    assert site.query("SELECT id FROM shop.orders") == [(1,)]
+    found = site.query("SELECT _sdc_source_key_id, _sdc_level_0_id, value FROM shop.orders__x")
+    assert found == [(1, 0, 7)]
+
+
+def test_what_a_dropped_table_left_goes_with_the_activation_of_a_version(site: Site) -> None:
+    site.push("orders", {"id": 1, "x": [1, 2], "v": 1}, {"id": 2, "x": [1], "v": 1})
+    site.load()
+    site.push("orders", {"id": 1, "x": [3], "v": 2})
+    site.load()
+    site.query("DROP TABLE shop.orders")
+    site.send("orders", [], 2, activate=True)
+    site.load()
+    assert site.query("SELECT id, _sdc_table_version FROM shop.orders") == [(1, 2)]
+    found = site.query("SELECT _sdc_source_key_id, _sdc_level_0_id, value FROM shop.orders__x")
+    assert found == [(1, 0, 3)]
+
+
 def test_versions_and_what_waits_for_its_activation(site: Site) -> None:
     site.send("orders", [1, 2], 100, activate=False)
     site.load()
@@ -559,6 +595,21 @@ def dump(site: Site) -> list[tuple[str, Rows]]:
         (f"{schema}.{table}", sorted(site.query(f'SELECT * FROM "{schema}"."{table}"'), key=str))
         for schema, table in found
     ]
+
+
+def test_what_others_made_of_what_was_built_is_named(site: Site) -> None:
+    if site.url.startswith("duckdb"):
+        pytest.skip("DuckDB drops a table beneath a view")
+    orders(site)
+    site.built()
+    site.query("CREATE VIEW public.seen AS SELECT id FROM again.orders")
+    with pytest.raises(OperatorFault) as raised:
+        site.built()
+    assert str(raised.value) == (
+        "ERROR: cannot drop table again.orders because other objects depend on it (view seen "
+        "depends on table again.orders); nothing was changed, drop those first"
+    )
+    assert site.query("SELECT count(*) FROM public.seen") == [(4,)]
 
 
 def test_replays_of_several_tables_share_a_schema(site: Site) -> None:
