@@ -3,12 +3,14 @@
 import argparse
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 from treadle.cli.command import Arguments, Command
 from treadle.cli.output import print_csv, print_objects, print_table
 from treadle.cli.store import opened
 from treadle.config import Config
-from treadle.destinations.protocol import QueryResult, Unavailable
+from treadle.destinations.protocol import Missing, QueryResult, Unavailable
+from treadle.errors import OperatorFault
 
 PATIENCE_SECONDS = 10.0
 """How long to wait for a database that the loader holds; a load seldom takes a second."""
@@ -23,7 +25,18 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(config: Config, arguments: Arguments) -> int:
     """Run one statement, reading only."""
-    result = ask(destination_url(config), arguments.sql)
+    try:
+        result = ask(destination_url(config), arguments.sql)
+    except (Missing, Unavailable) as error:
+        count = waiting(config)
+        if not count:
+            raise
+        told = str(error) if str(error).endswith((".", "!", "?")) else f"{error}."
+        raise OperatorFault(
+            f"{told} {count} accepted {'record waits' if count == 1 else 'records wait'} to be "
+            "loaded: `treadle ledger` shows of which tables, `treadle doctor` what is wrong with "
+            "the destination"
+        ) from error
     if arguments.json:
         print_objects(result.columns, result.rows)
     elif arguments.csv:
@@ -45,6 +58,17 @@ def destination_url(config: Config) -> str:
     return config.destination_url
 
 
+def waiting(config: Config) -> int:
+    """How many accepted records are not loaded yet; 0 also where no server ever was."""
+    from treadle.control.ledger import ledger
+    from treadle.log.local import LocalReader
+
+    if not config.store_path.exists() or not config.log_path.exists():
+        return 0
+    with opened(config) as store, closing(LocalReader(config.log_path)) as reader:
+        return sum(line.waiting for line in ledger(store, reader, None))
+
+
 def ask(
     url: str,
     sql: str,
@@ -55,6 +79,8 @@ def ask(
     """The rows; a database that somebody else holds is asked again for `PATIENCE_SECONDS`.
 
     Raises:
+        Missing: a table or schema is not there.
+        OperatorFault: another fault of the statement.
         Unavailable: it is still held, or cannot be reached.
     """
     from treadle.destinations.registry import open_url

@@ -42,6 +42,10 @@ class Forbidden(OperatorFault):
     """The destination's user lacks a right; the text carries the destination's own message."""
 
 
+class Missing(OperatorFault):
+    """A statement of the operator's is about a table or schema that is not there."""
+
+
 class RowRefused(TreadleError):  # noqa: N818 - says what happened
     """The engine refused a value or a row of the plan; the records have to be found one by one.
 
@@ -223,7 +227,13 @@ class Session(Protocol):
         """
 
     def query(self, sql: str) -> QueryResult:
-        """Run one statement of the operator's."""
+        """Run one statement of the operator's.
+
+        Raises:
+            Missing: a table or schema is not there.
+            OperatorFault: another fault of the statement, in the database's words.
+            Unavailable: see there.
+        """
 
     def close(self) -> None:
         """Close."""

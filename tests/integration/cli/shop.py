@@ -48,6 +48,22 @@ class Shop:
         activations: list[tuple[int, int]] | None = None,
     ) -> None:
         """Accept records with sequences that count up from `first`, and load them."""
+        self.accept(
+            table, records, first=first, keys=keys, version=version, activations=activations
+        )
+        self.loader.once()
+
+    def accept(
+        self,
+        table: str,
+        records: Sequence[dict[str, Any]],
+        *,
+        first: int,
+        keys: tuple[str, ...] = (),
+        version: int = 0,
+        activations: list[tuple[int, int]] | None = None,
+    ) -> None:
+        """Accept records, and load nothing."""
         batch = Batch(
             table,
             keys,
@@ -65,7 +81,6 @@ class Shop:
             self.config.log_path,
             [NewEntry(self.source_id, table, at, len(records), pack(batch))],
         )
-        self.loader.once()
 
     def change(self, statement: str) -> None:
         """By hand, in the destination."""

@@ -10,7 +10,9 @@ from pathlib import Path
 import duckdb
 import pytest
 from tests.integration.cli.conftest import Treadle
+from tests.integration.cli.shop import Shop
 
+from treadle.cli import query
 from treadle.cli.query import ask
 from treadle.config import Config
 from treadle.destinations.protocol import Unavailable
@@ -163,3 +165,45 @@ def test_the_destination_the_server_was_started_with_is_remembered(
     with closing(Store.open(config.store_url, load_key(config.key_path))) as store:
         store.set_default_destination(1, "duckdb", f"duckdb://{path}", "other")
     assert treadle("query --json", "SELECT x FROM other").json == [{"x": 7}]
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "postgres"])
+def test_what_is_not_loaded_yet_is_told_to_wait(
+    kind: str, data: Path, treadle: Treadle, request: pytest.FixtureRequest
+) -> None:
+    url = None if kind == "duckdb" else request.getfixturevalue("postgres_database")
+    select = 'SELECT * FROM "web"."orders"'
+    told = (
+        "records wait to be loaded: `treadle ledger` shows of which tables, `treadle doctor` what "
+        "is wrong with the destination.\n"
+    )
+    shop = Shop(data, treadle, url)
+    # Nothing waits: the database's own words are all there is to say.
+    shop.push("events", [{"id": 1}], first=1)
+    done = treadle("query", select)
+    assert done.code == 2
+    assert "orders" in done.err
+    assert " accepted record" not in done.err
+    shop.accept("orders", [{"id": 1}, {"id": 2}, {"id": 3}], first=1)
+    done = treadle("query", select)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.endswith(f" 3 accepted {told}")
+    assert "does not exist" in done.err
+    # A slip of another kind has nothing to do with that.
+    assert " accepted record" not in treadle("query", "SELEC").err
+    shop.loader.once()
+    assert len(treadle("query --json", select).json) == 3
+    shop.close()
+
+
+def test_what_waits_is_told_where_there_is_no_file_yet(
+    data: Path, treadle: Treadle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(query, "PATIENCE_SECONDS", 0.0)
+    shop = Shop(data, treadle, None)
+    assert " accepted record" not in treadle("query", "SELECT 1").err
+    shop.accept("orders", [{"id": 1}], first=1)
+    done = treadle("query", "SELECT 1")
+    assert done.code == 2
+    assert "does not exist yet; the first load makes it. 1 accepted record waits" in done.err
+    shop.close()

@@ -23,7 +23,13 @@ from treadle.destinations.duckdb.bookkeeping import (
     create_rejected,
 )
 from treadle.destinations.duckdb.changes import create_tombstones, statements
-from treadle.destinations.duckdb.errors import at_open, message, out_of_memory, translate
+from treadle.destinations.duckdb.errors import (
+    at_open,
+    is_missing,
+    message,
+    out_of_memory,
+    translate,
+)
 from treadle.destinations.duckdb.load import carry_out
 from treadle.destinations.duckdb.memory import Memory
 from treadle.destinations.duckdb.quoting import Quoted, compose, name, names
@@ -36,6 +42,7 @@ from treadle.destinations.protocol import (
     Forbidden,
     Held,
     LoadResult,
+    Missing,
     Pair,
     Parted,
     QueryResult,
@@ -381,7 +388,8 @@ class DuckDBSession:
             fault = translate(error)
             if isinstance(fault, Unavailable | Forbidden):
                 raise fault from error
-            raise OperatorFault(message(error)) from error
+            kind = Missing if is_missing(error) else OperatorFault
+            raise kind(message(error)) from error
         if found is None:
             return QueryResult((), [])
         columns = [_python_values(column) for column in found.columns]

@@ -17,6 +17,16 @@ def message(error: duckdb.Error) -> str:
     return " ".join(str(error).split("\n\n")[0].split())
 
 
+def is_missing(error: duckdb.Error) -> bool:
+    """Whether a statement failed because a table or schema is not there."""
+    text = message(error)
+    return (
+        isinstance(error, duckdb.CatalogException)
+        and text.startswith(("Catalog Error: Table with name ", "Catalog Error: Schema with name "))
+        and "does not exist" in text
+    )
+
+
 def at_open(error: duckdb.Error, path: str) -> TreadleError:
     """What a failed attempt to open a file means."""
     text = message(error)

@@ -25,7 +25,7 @@ from treadle.destinations.layout import (
 )
 from treadle.destinations.postgres.bookkeeping import CATALOGUE, POSITIONS, create_rejected
 from treadle.destinations.postgres.changes import create_tombstones, statements
-from treadle.destinations.postgres.errors import at_login, server_message, translate
+from treadle.destinations.postgres.errors import MISSING, at_login, server_message, translate
 from treadle.destinations.postgres.load import carry_out
 from treadle.destinations.postgres.rebuild import compare, relations, remove
 from treadle.destinations.postgres.rows import stage_rows
@@ -35,6 +35,7 @@ from treadle.destinations.protocol import (
     Forbidden,
     Held,
     LoadResult,
+    Missing,
     Pair,
     Parted,
     QueryResult,
@@ -349,6 +350,11 @@ class PostgresSession:
                 _, document = self._catalogue_entry(schema, table) or (0, None)
                 entry = codec.load(document) if document else None
                 remove(self._connection, schema, table, entry, log_id)
+        except psycopg.errors.DependentObjectsStillExist as error:
+            raise OperatorFault(
+                f"{server_message(error)} ({error.diag.message_detail}); nothing was changed, drop "
+                "those first"
+            ) from error
         except psycopg.Error as error:
             raise translate(error) from error
 
@@ -417,7 +423,8 @@ class PostgresSession:
             fault = translate(error)
             if isinstance(fault, Unavailable | Forbidden):
                 raise fault from error
-            raise OperatorFault(server_message(error)) from error
+            kind = Missing if error.sqlstate in MISSING else OperatorFault
+            raise kind(server_message(error)) from error
 
     # --- helpers ----------------------------------------------------------------------------------
 

@@ -31,6 +31,9 @@ _UNAVAILABLE = (
 _OUTDATED = ("3F000", "42P01", "42P07", "42P10", "42701", "42703", "42704", "42710")
 """A relation, column, constraint or schema is not as the plan saw it."""
 
+MISSING = ("3F000", "42P01")
+"""No such schema, no such table."""
+
 _REFUSED = ("21", "22", "23", "44", "P0")
 """A value or a row, by a type, a constraint or a trigger of the user."""
 
