@@ -81,6 +81,8 @@ takes as much. Left to themselves they keep some hundred megabytes after bodies 
 FIRST_ACCOUNT = "default"
 CARRIED_AT_ONCE = 10_000
 """Requests with a key, of about 100 bytes each."""
+CHILD = "treadle.server"
+"""The module that a child runs: this one, or what a test puts around it."""
 
 
 def microseconds() -> int:
@@ -227,7 +229,7 @@ def _jobs(config: Config, listening: int, lock: int) -> list[Job]:
     orders = _orders(config)
 
     def job(name: str, role: str, inherit: tuple[int, ...], stops: int, waits_for: str) -> Job:
-        arguments = ("-m", "treadle.server", role, name, *map(str, inherit))
+        arguments = ("-m", CHILD, role, name, *map(str, inherit))
         return Job(name, arguments, orders, (*inherit, lock), stops, waits_for)
 
     worker = job("", "worker", (listening,), 0, "requests it began to answer")

@@ -17,7 +17,8 @@ KINDS = {
     "full": "the disk of the data folder full, and emptied again, under load",
     "soak": "much of everything: memory and open files are watched",
     "damage": "a flipped byte, or a cut, anywhere in the log",
-    "outage": "PostgreSQL killed, stopped, its disk full, a right revoked, its schema dropped",
+    "outage": "PostgreSQL killed, stopped, away for ten minutes, its disk full, the right to a "
+    "table or a schema revoked, its schema dropped",
 }
 
 

@@ -1,4 +1,4 @@
-"""The short form of `python -m tests.faults.outage`."""
+"""The short form of `python -m tests.faults.outage`: each of what may happen once."""
 
 import argparse
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from tests.faults.serve import VARIABLE
+from tests.faults.serve import CLOCK, MODULE, VARIABLE, set_clock
 from tests.faults.witness import RECORDS, Request, Row, Witness
 from tests.servers.treadle import Client, TreadleServer
 
@@ -106,6 +106,7 @@ class Rig:
         destination: URL; None for the embedded default.
         tables: name -> whether it has a key.
         settings: further ones of the server.
+        clocked: whether its clock can be moved.
     """
 
     def __init__(
@@ -117,19 +118,24 @@ class Rig:
         seed: int,
         senders: int = 2,
         settings: Mapping[str, str] | None = None,
+        clocked: bool = False,
     ) -> None:
         self.plan = folder / "plan"
+        self._clock = folder / "clock"
+        self._ahead = 0.0
         here = Path(__file__).parents[2]
         environment = {
             "PYTHONPATH": f"{here}{os.pathsep}{here / 'src'}",
             VARIABLE: os.fspath(self.plan),
         }
+        if clocked:
+            environment[CLOCK] = os.fspath(self._clock)
         self.server = TreadleServer(
             folder / "data",
             destination,
             {**SETTINGS, **(settings or {})},
             environment,
-            program="tests.faults.serve",
+            program=MODULE,
         )
         self.destination_url = destination or f"duckdb://{folder / 'data' / 'warehouse.duckdb'}"
         self.tables = dict(tables)
@@ -192,8 +198,8 @@ class Rig:
         with contextlib.suppress(OSError):
             for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
                 words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
-                if b"treadle.server" in words:
-                    found[words[words.index(b"treadle.server") + 1].decode()] = int(child)
+                if words[1:2] == [b"-m"]:
+                    found[words[3].decode()] = int(child)
         return found
 
     def kill(self, victim: str) -> bool:
@@ -223,6 +229,11 @@ class Rig:
         died = not self.plan.exists()
         self.plan.unlink(missing_ok=True)
         return died
+
+    def pass_by(self, seconds: float) -> None:
+        """Let time pass at once."""
+        self._ahead += seconds
+        set_clock(self._clock, int(self._ahead * 1_000_000))
 
     def forget(self) -> None:
         """Expect nothing of what was sent so far; the senders are idle."""
