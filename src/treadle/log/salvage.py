@@ -148,10 +148,18 @@ def trouble(
     except sqlite3.DatabaseError as error:
         if code_of(error) in DAMAGE:
             return str(error)
+        if code_of(error) == sqlite3.SQLITE_READONLY and not _may_be_written(path):
+            return "its header says that this SQLite may not write it"
         with translated():
             raise
     except (TypeError, ValueError, UnicodeDecodeError, OverflowError) as error:
         return f"a value is damaged: {error}"
+
+
+def _may_be_written(path: Path) -> bool:
+    """Whether the file says of itself that it is written ahead, and by a SQLite of today."""
+    with path.open("rb") as file:
+        return file.read(20)[18:] == b"\2\2"
 
 
 def _trouble(path: Path, known: Known, connect: Connect, *, whole: bool) -> str | None:

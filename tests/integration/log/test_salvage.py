@@ -52,6 +52,21 @@ def test_a_broken_header_costs_nothing(log_path: Path) -> None:
     assert append(log_path, [NewEntry(1, "orders", 1, 1, b"new")]) == 12 + GAP + 1
 
 
+@pytest.mark.parametrize("place", [18, 19])
+@pytest.mark.parametrize("bit", range(8))
+def test_a_header_that_forbids_writing_costs_nothing(log_path: Path, place: int, bit: int) -> None:
+    given = sample(log_path, random.Random(1))
+    data = bytearray(given.data)
+    data[place] ^= 1 << bit
+    log_path.write_bytes(data)
+    mend(log_path, Known(given.log_id, given.loaded))
+    reader = LocalReader(log_path)
+    assert reader.log_id == given.log_id
+    assert {one.position: one for one in reader.find(1, 100)} == given.entries
+    reader.close()
+    assert append(log_path, [NewEntry(1, "orders", 1, 1, b"new")]) > 12
+
+
 def test_an_entry_on_a_damaged_page_stays_in_its_place_as_damaged(log_path: Path) -> None:
     given = sample(log_path, random.Random(1))
     place = given.data.find(given.entries[7].payload[4000:4040])
