@@ -10,7 +10,7 @@ import asyncio
 import random
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.faults.command import Tally, command, folder
@@ -32,6 +32,13 @@ class Sample:
     log_id: str
     entries: dict[int, Entry]
     loaded: dict[tuple[int, str], int]
+    _pages: dict[int, set[int]] = field(default_factory=dict)
+
+    def on_page(self, page: int) -> set[int]:
+        """Entries of which any part lies on a page."""
+        if page not in self._pages:
+            self._pages[page] = on_page(self, page)
+        return self._pages[page]
 
     @property
     def waiting(self) -> dict[int, Entry]:
@@ -120,7 +127,7 @@ def examined(path: Path, given: Sample, damage: range) -> list[str]:
         wrong += [f"entry {p} is lost and nobody says so" for p in missing - named]
     if len(damage) == 1:
         page = damage[0] // PAGE
-        there = on_page(given, page)
+        there = given.on_page(page)
         wrong += [f"entry {p} is lost, of another page" for p in missing - there]
     new = NewEntry(1, "orders", 1, 1, b"new")
     told = append_once(path, new, [Once(bytes(32), bytes(32)), NAME] * 2)
