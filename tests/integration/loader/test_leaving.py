@@ -178,7 +178,8 @@ def test_the_end_does_not_wait_for_ever(stage: Stage, caplog: pytest.LogCaptureF
     [first, second] = stage.sources
     stage.accept([(first, "orders", 0)])
     caplog.set_level(logging.INFO, "treadle")
-    with stage.running(stage.loader(patience=0.1)):
+    # Long enough for the thread that is well to end on a busy machine.
+    with stage.running(stage.loader(patience=5.0)):
         assert stage.held.reached.wait(300)
         stage.accept([(second, "events", 0)])
         eventually(lambda: stage.entries(stage.place("well"), "other", "events") == [0] * 5)
