@@ -38,7 +38,9 @@ from treadle.destinations.registry import open_url
 from treadle.errors import OperatorFault, TreadleError
 from treadle.guide import guide
 from treadle.ingest.app import Front, Ingest
+from treadle.ingest.connection import Connection
 from treadle.ingest.document import document as ingest_document
+from treadle.ingest.express import STATE
 from treadle.loader.due import Trigger
 from treadle.loader.run import Loader
 from treadle.lock import take
@@ -48,7 +50,7 @@ from treadle.log.room import Room
 from treadle.log.salvage import Known, mend
 from treadle.logs import set_up_logging
 from treadle.metrics.endpoint import Metrics
-from treadle.metrics.requests import APPEND_FAILURES, NAMES, Counted
+from treadle.metrics.requests import APPEND_FAILURES, NAMES, Counted, key
 from treadle.openapi import merged
 from treadle.store.model import Account
 from treadle.store.secrets import load_key
@@ -304,7 +306,7 @@ def _worker(config: Config, name: str, descriptor: int) -> None:
             uvicorn.Config(
                 worker_app(config, store, _ready_for_long, name),
                 loop="uvloop",
-                http="httptools",
+                http=Connection,
                 lifespan="on",
                 log_config=None,
                 access_log=False,
@@ -338,7 +340,12 @@ def worker_app(
     log = LocalAppender(
         config.log_path, room=room_of(config), failed=lambda: board.add(APPEND_FAILURES)
     )
-    ingest = Ingest(store, log, open_reader=lambda: LocalReader(config.log_path))
+    ingest = Ingest(
+        store,
+        log,
+        open_reader=lambda: LocalReader(config.log_path),
+        count=lambda path, status: board.add(key(path, status)),
+    )
     control = control_app(
         store,
         Settings(config.surface, config.token_list),
@@ -357,11 +364,11 @@ def worker_app(
     control.openapi_schema = merged("treadle", __version__, [ingest_document(), control.openapi()])
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
         await ingest.start()
         ready()
         try:
-            yield
+            yield {STATE: ingest.express}
         finally:
             await log.aclose()
             await ingest.aclose()

@@ -4,7 +4,7 @@ import asyncio
 import json
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -209,10 +209,8 @@ class Deadline:
             raise Defect("a deadline is used inside a task")
         self._task = task
         self._due = loop.time() + self._seconds
-        self._watch = watch = _watches.get(loop) or _watches.setdefault(loop, _Watch())
-        watch.add(self)
-        if not watch.ticking:
-            watch.tick(loop)
+        self._watch = watch_of(loop)
+        self._watch.begin(self)
         return self
 
     async def __aexit__(
@@ -231,23 +229,42 @@ class Deadline:
         return self._late
 
 
-class _Watch(set[Deadline]):
+class Watched(Protocol):
+    """Something that can be late."""
+
+    def look(self, now: float, /) -> bool:
+        """Do what has to be done if it is late now, in `time.monotonic`; whether it was."""
+
+
+class Watch(set[Watched]):
     """The running deadlines of one event loop."""
 
     ticking = False
+
+    def begin(self, deadline: Watched) -> None:
+        """Look at a deadline from now on, until it is discarded."""
+        self.add(deadline)
+        if not self.ticking:
+            self.tick(asyncio.get_running_loop())
 
     def __bool__(self) -> bool:
         return True
 
     def tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look at all, and again in a while if any is left."""
         now = loop.time()
-        self.difference_update([deadline for deadline in self if deadline.look(now)])
+        self.difference_update([deadline for deadline in tuple(self) if deadline.look(now)])
         self.ticking = len(self) > 0
         if self.ticking:
             loop.call_later(TICK_SECONDS, self.tick, loop)
 
 
-_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch] = WeakKeyDictionary()
+_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionary()
+
+
+def watch_of(loop: asyncio.AbstractEventLoop) -> Watch:
+    """The deadlines of an event loop."""
+    return _watches.get(loop) or _watches.setdefault(loop, Watch())
 
 
 async def _collect(receive: Receive, limit: int, took: Callable[[int], None]) -> bytes:

@@ -41,11 +41,14 @@ def _readable(batches: list[message.Batch]) -> None:
 def push_json(data: bytes) -> None:
     """A JSON body of /v2/import/push."""
     pushed = _outcome(lambda: push.decode(data, transit=False))
+    quick = push.quickly(data, CLIENT)
     if isinstance(pushed, tuple):
+        assert quick is None
         return
     outcome = _outcome(push.check, pushed, CLIENT)
     general = _outcome(push.check_generally, pushed, CLIENT)
     assert outcome == general
+    assert quick in (None, general)
     if isinstance(outcome, list):
         _readable(outcome)
 
@@ -70,6 +73,7 @@ def batch_json(data: bytes) -> None:
     outcome = _outcome(lambda: batch.check(batch.decode(data)))
     general = _outcome(lambda: batch.check(batch.decode_generally(data)))
     assert outcome == general
+    assert batch.quickly(data) in (None, general)
     if isinstance(outcome, list):
         _readable(outcome)
         [accepted] = outcome

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.servers.document import Document
 
 from treadle.ingest.app import Ingest, make_app
+from treadle.ingest.connection import Connection
 from treadle.ingest.document import document
 from treadle.log.local import LocalAppender, LocalReader
 from treadle.log.protocol import Appender
@@ -190,7 +191,7 @@ def serving(app: ASGIApp) -> Iterator[int]:
             app,
             port=0,
             loop="uvloop",
-            http="httptools",
+            http=Connection,
             log_config=None,
             access_log=False,
             server_header=False,

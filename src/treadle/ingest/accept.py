@@ -13,7 +13,7 @@ from treadle.ingest.health import Health
 from treadle.ingest.prefer import Preference, preference
 from treadle.ingest.progress import Progress
 from treadle.ingest.receipt import HEADER, Receipt, Receipts
-from treadle.log.protocol import Appender, NewEntry
+from treadle.log.protocol import Appender, NewEntry, Waiter
 from treadle.records.message import Batch, pack
 from treadle.store.model import Pusher
 from treadle.web import Deadline, Json, compact
@@ -84,6 +84,14 @@ def packed(batches: Iterable[Batch]) -> list[Packed]:
     return [Packed(batch.table_name, len(batch), pack(batch)) for batch in batches]
 
 
+def entries_of(source_id: int, batches: Iterable[Packed], received_at: int) -> list[NewEntry]:
+    """What the log is given of batches."""
+    return [
+        NewEntry(source_id, batch.table_name, received_at, batch.records, batch.payload)
+        for batch in batches
+    ]
+
+
 class Acceptor:
     """Makes batches durable and says so."""
 
@@ -125,11 +133,7 @@ class Acceptor:
         if not batches:
             return Accepted(status, None)
 
-        received_at = self._clock()
-        entries = [
-            NewEntry(pusher.source_id, batch.table_name, received_at, batch.records, batch.payload)
-            for batch in batches
-        ]
+        entries = entries_of(pusher.source_id, batches, self._clock())
         replayed = False
         if sent.digest is None:
             first = await self._in_time(self._told(self._log.append(entries)))
@@ -150,12 +154,36 @@ class Acceptor:
                 await self._wait(self._progress, wanted, receipt, names, response)
         return response
 
+    def begin(self, source_id: int, batches: Iterable[Packed], waiter: Waiter) -> None:
+        """Give batches to the log, which tells the waiter; then `accepted` or `failed` is next.
+
+        Raises:
+            TryLater: nothing of the batches is in the log, and the waiter is not told.
+        """
+        self._log.begin(entries_of(source_id, batches, self._clock()), waiter)
+
+    def accepted(self, receipt: Receipt) -> Response:
+        """The answer to what the log took."""
+        self._health.took()
+        return Accepted(201, self._receipts.write(receipt))
+
+    def failed(self, error: BaseException) -> None:
+        """The log did not take something."""
+        if isinstance(error, TryLater):
+            self._health.failed(error)
+
+    def silent(self) -> Refused:
+        """The refusal of what the log has not answered for so long."""
+        self._health.failed(TryLater("the log's disk does not answer"))
+        # Not 503, which says that nothing of the request is in the log: it may come there yet.
+        return Refused(504, TIMEOUT)
+
     async def _told(self, appending: Awaitable[T]) -> T:
         """The end of an append, told to whoever watches the log."""
         try:
             found = await appending
         except TryLater as later:
-            self._health.failed(later)
+            self.failed(later)
             raise
         self._health.took()
         return found
@@ -165,9 +193,7 @@ class Acceptor:
             async with Deadline(APPEND_SECONDS_MAX):
                 return await appended
         except TimeoutError as late:
-            self._health.failed(TryLater("the log's disk does not answer"))
-            # Not 503, which says that nothing of the request is in the log: it may come there yet.
-            raise Refused(504, TIMEOUT) from late
+            raise self.silent() from late
 
     async def _wait(
         self,

@@ -14,7 +14,8 @@ from treadle.ingest.accept import Acceptor
 from treadle.ingest.batch import BatchEndpoint
 from treadle.ingest.directory import Directory
 from treadle.ingest.dry_run import DryRun
-from treadle.ingest.endpoint import NotFound, route
+from treadle.ingest.endpoint import Endpoint, NotFound, route
+from treadle.ingest.express import STATE, Express
 from treadle.ingest.follow import Follow
 from treadle.ingest.health import Health
 from treadle.ingest.large import Large
@@ -37,6 +38,8 @@ class Ingest:
     Attributes:
         directory: who may push; tell it with `forget` of changes made in the same process.
         routes: the paths, for Starlette; all of /v2 is among them, and some of /v1.
+        endpoints: by path, as in its route.
+        express: the short way of small requests, for connections.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Ingest:
         clock: Callable[[], int] = microseconds,
         version: str = __version__,
         revision: str = "release",
+        count: Callable[[str, int], None] = lambda path, status: None,
     ) -> None:
         """Nothing runs before `start`. The store and the log stay the caller's to close.
 
@@ -59,6 +63,7 @@ class Ingest:
             clock: microseconds since 1970, UTC.
             version: what the status names.
             revision: what the status names.
+            count: told path and status of each answer that `express` gives.
         """
         self.directory = Directory(store, clock)
         health = Health(store, version=version, revision=revision)
@@ -84,6 +89,12 @@ class Ingest:
         if self._progress is not None:
             follow = Follow(self.directory, store, receipts, self._progress)
             self.routes.append(route("/v1/receipts/{id}", {"GET": follow.get}))
+        self.endpoints = {
+            found.path: found.app
+            for found in self.routes
+            if isinstance(found, Route) and isinstance(found.app, Endpoint)
+        }
+        self.express = Express(self.directory, acceptor, self.endpoints, count)
 
     async def start(self) -> None:
         """Read who may push, and follow changes."""
@@ -106,10 +117,8 @@ class Front:
 
     def __init__(self, ingest: Ingest, app: ASGIApp) -> None:
         """Stand before an application that has the routes of `ingest` among its own."""
-        self._endpoints = {
-            route.path: route.app
-            for route in ingest.routes
-            if isinstance(route, Route) and "{" not in route.path
+        self._endpoints: dict[str, ASGIApp] = {
+            path: endpoint for path, endpoint in ingest.endpoints.items() if "{" not in path
         }
         self._app = app
 
@@ -122,10 +131,10 @@ def make_app(ingest: Ingest) -> ASGIApp:
     """An application of the Import API alone; starts and closes `ingest` with its lifespan."""
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Express]]:
         await ingest.start()
         try:
-            yield
+            yield {STATE: ingest.express}
         finally:
             await ingest.aclose()
 

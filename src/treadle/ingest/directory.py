@@ -132,6 +132,22 @@ class Directory:
                 self._strangers[sha256] = None
         return found
 
+    def known(self, sha256: bytes) -> Pusher | None:
+        """Who may push with a token without anything to ask first; None where that is not sure.
+
+        Args:
+            sha256: of the token.
+        """
+        found = self._known.get(sha256)
+        if found is None or not found.active:
+            return None
+        return None if found.unused and found.token_id not in self._recorded else found
+
+    def count_use(self, pusher: Pusher) -> None:
+        """Count a use of a token that was used before."""
+        count, _ = self._uses.get(pusher.token_id, (0, 0))
+        self._uses[pusher.token_id] = (count + 1, self._clock())
+
     async def record_use(self, pusher: Pusher) -> bool:
         """Count a use of the token; return when its first use is in the store.
 

@@ -63,22 +63,26 @@ class Endpoint:
         else:
             try:
                 response = await handler(request)
-            except Refused as refused:
-                response = answer(refused)
-            except (TryLater, OperatorFault) as error:
-                self._log_trouble(error)
-                response = unavailable()
             except ClientDisconnect:
                 return
-            except Exception:
-                logger.exception("%s %s failed", method, self.path)
-                response = Json(INTERNAL, 500)
+            except Exception as error:  # noqa: BLE001 - whatever it is, there is an answer to it
+                response = self.failure(method, error)
         if response.status_code >= 400 and "expect" in request.headers:
             # The sender may now send its body or leave it out; only a new connection is clear.
             response.headers["connection"] = "close"
         for name, value in self._headers.items():
             response.headers[name] = value
         await response(scope, receive, send)
+
+    def failure(self, method: str, error: BaseException) -> Response:
+        """The answer to a request that came to an error; logs what is not the client's fault."""
+        if isinstance(error, Refused):
+            return answer(error)
+        if isinstance(error, TryLater | OperatorFault):
+            self._log_trouble(error)
+            return unavailable()
+        logger.error("%s %s failed", method, self.path, exc_info=error)
+        return Json(INTERNAL, 500)
 
     def _log_trouble(self, error: TreadleError) -> None:
         """Log why a request is answered 503, without a line for each of the thousands to follow."""

@@ -21,7 +21,7 @@ from treadle.log import sql
 from treadle.log.counting import Counts, is_damage, stretch
 from treadle.log.disk import Connect, connect, open_log, read_end, transaction, translated
 from treadle.log.group import GroupWriter, Request
-from treadle.log.protocol import Backlog, Damaged, Entry, Hour, NewEntry, Once, Stored
+from treadle.log.protocol import Backlog, Damaged, Entry, Hour, NewEntry, Once, Stored, Waiter
 from treadle.log.room import Room, Space, space
 from treadle.log.rows import Rows
 
@@ -58,7 +58,7 @@ TRIM_PAUSE_S: Final = 0.002
 class _Waiting(Request):
     cost: int
     loop: asyncio.AbstractEventLoop
-    done: asyncio.Future[Stored]
+    done: Waiter
 
 
 class LocalAppender:
@@ -118,8 +118,17 @@ class LocalAppender:
         """The same for a request that may come again; see `protocol.Appender.append_once`."""
         return await self._put(entries, once)
 
+    def begin(self, entries: Sequence[NewEntry], waiter: Waiter) -> None:
+        """The same for who waits in another way; see `protocol.Appender.begin`."""
+        self._hand(entries, None, waiter)
+
     def _put(self, entries: Sequence[NewEntry], once: Once | None) -> asyncio.Future[Stored]:
         """Hand a request to the thread that writes; gives what becomes of it."""
+        done = asyncio.get_running_loop().create_future()
+        self._hand(entries, once, done)
+        return done
+
+    def _hand(self, entries: Sequence[NewEntry], once: Once | None, waiter: Waiter) -> None:
         cost = 0
         for entry in entries:
             cost += len(entry.payload) + ENTRY_OVERHEAD_BYTES
@@ -134,8 +143,7 @@ class LocalAppender:
         begun = self._begun
         if begun is not None and time.monotonic() - begun > STUCK_S:
             raise TryLater(f"the log's disk has not answered for {time.monotonic() - begun:.0f} s")
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(entries, once, cost, loop, loop.create_future())
+        waiting = _Waiting(entries, once, cost, asyncio.get_running_loop(), waiter)
         with self._state:
             if self._closing:
                 raise TryLater("the log is being closed")
@@ -145,7 +153,6 @@ class LocalAppender:
                 )
             self._waiting_bytes += cost
             self._requests.put(waiting)
-        return waiting.done
 
     async def aclose(self) -> None:
         """Finish the appends that were begun, then close; a second time does nothing."""

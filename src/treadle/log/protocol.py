@@ -138,6 +138,22 @@ class Hour:
     waiting: int
 
 
+class Waiter(Protocol):
+    """Who waits for an append. An `asyncio.Future` is one; asked and told on its event loop."""
+
+    def cancelled(self) -> bool:
+        """Whether nobody waits any more; may be asked from any thread."""
+
+    def done(self) -> bool:
+        """Whether it was told, or nobody waits any more."""
+
+    def set_result(self, stored: "Stored", /) -> None:
+        """The entries are durable."""
+
+    def set_exception(self, error: BaseException, /) -> None:
+        """They are not in the log."""
+
+
 class Appender(Protocol):
     """The writing side, one per ingest process."""
 
@@ -162,6 +178,17 @@ class Appender(Protocol):
 
         Raises:
             TryLater: they could not be made durable; none is in the log.
+        """
+
+    def begin(self, entries: Sequence[NewEntry], waiter: Waiter) -> None:
+        """What `append` does, for who waits in another way than in a task.
+
+        Args:
+            entries: to make durable, all or none.
+            waiter: told what became of them, on the running event loop.
+
+        Raises:
+            TryLater: none of them is in the log, and the waiter is not told.
         """
 
     async def aclose(self) -> None:

@@ -62,11 +62,11 @@ def judge(body: bytes) -> list[Batch]:
     Raises:
         Refused: see `decode` and `check`.
     """
-    found = _quickly(body)
-    return check(decode(body)) if found is None else [found]
+    found = quickly(body)
+    return check(decode(body)) if found is None else found
 
 
-def _quickly(body: bytes) -> Batch | None:
+def quickly(body: bytes) -> list[Batch] | None:
     """The batch of a body that surely is in order; None where a closer look is needed.
 
     Nothing is asked of a message by itself: its parts become columns, and that its data is an
@@ -99,18 +99,20 @@ def _quickly(body: bytes) -> Batch | None:
     if any(column.count(msgspec.UNSET) < len(column) for column in times):
         extracted = [first or second or None for first, second in zip(*times, strict=True)]
         extracted = extracted if any(extracted) else None
-    return Batch(
-        table_name=sent.table_name,
-        key_names=sent.key_names or (),
-        form="schema",
-        schema=schema,
-        bookmark_names=sent.bookmark_names,
-        sequences=list(sequences),
-        versions=sent.table_version,
-        extracted=extracted,
-        activations=[],
-        data=data,
-    )
+    return [
+        Batch(
+            table_name=sent.table_name,
+            key_names=sent.key_names or (),
+            form="schema",
+            schema=schema,
+            bookmark_names=sent.bookmark_names,
+            sequences=list(sequences),
+            versions=sent.table_version,
+            extracted=extracted,
+            activations=[],
+            data=data,
+        )
+    ]
 
 
 def decode(body: bytes) -> Envelope:

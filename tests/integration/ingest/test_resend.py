@@ -14,7 +14,7 @@ from treadle.ingest.progress import Progress
 from treadle.ingest.receipt import Receipt, Receipts
 from treadle.ingest.resend import Reject, Resender, Wanted, rejects, sent_again
 from treadle.log.local import LocalAppender, LocalReader
-from treadle.log.protocol import Appender, NewEntry, Once, Stored
+from treadle.log.protocol import Appender, NewEntry, Once, Stored, Waiter
 from treadle.records.amend import Edit
 
 BAD = 10**30
@@ -47,6 +47,9 @@ class Dying(Appender):
         if self._written:
             await self._inner.append_once(entries, once)
         raise KeyboardInterrupt
+
+    def begin(self, entries: Sequence[NewEntry], waiter: Waiter) -> None:
+        raise NotImplementedError
 
     async def aclose(self) -> None:
         await self._inner.aclose()

@@ -1,0 +1,183 @@
+"""A connection over which the same kind of small request comes again and again.
+
+The HTTP server reads each request anew: it parses the head into a list of headers, starts a task
+and exchanges messages with it, which takes longer than all that treadle does with a small push.
+Senders write the same head every time but for the length of the body. So a head that was parsed
+once and is plain is remembered, and a request that begins with the same bytes and is there as a
+whole goes to `express` without all that. Whatever differs in a byte takes the long way.
+"""
+
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+
+from starlette.responses import Response
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from treadle.ingest.express import STATE, Express, Told, told
+
+HEAD_BYTES: Final = 4096
+"""Longest head that is remembered, once for each connection."""
+
+LESSONS: Final = 16
+"""How often a connection may change the head to be remembered: one whose heads all differ would
+only lose time."""
+
+_END: Final = b"\r\n\r\n"
+_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})(?=[ \t]*\r\n)", re.IGNORECASE)
+
+
+class Head(NamedTuple):
+    """The bytes of a request's head around the digits that say how long the body is.
+
+    Attributes:
+        before: from the request line to the digits.
+        after: from the digits to the empty line, with it.
+    """
+
+    before: bytes
+    after: bytes
+
+    @classmethod
+    def of(cls, request: bytes) -> Self | None:
+        """The head of a whole request that was parsed; None where it is not plain.
+
+        Args:
+            request: with one Content-Length header and no Transfer-Encoding.
+        """
+        end = request.find(_END, 0, HEAD_BYTES) + len(_END)
+        if end < len(_END):
+            return None
+        lengths = list(_LENGTH.finditer(request, 0, end))
+        if len(lengths) != 1 or end + int(lengths[0][1]) != len(request):
+            return None
+        length = lengths[0]
+        return cls(request[: length.start(1)], request[length.end(1) : end])
+
+    def body(self, received: bytes) -> bytes | None:
+        """The body of a request with this head; None where it has another or is not all there."""
+        if not received.startswith(self.before):
+            return None
+        start = len(self.before)
+        end = received.find(b"\r", start, start + 10)
+        digits = received[start:end]
+        # Where nothing was found `digits` is long or empty, and what follows is not there.
+        if not received.startswith(self.after, end) or not digits.isdigit():
+            return None
+        body = received[end + len(self.after) :]
+        return body if len(body) == int(digits) else None
+
+
+class Connection(HttpToolsProtocol):
+    """The HTTP server's connection with a short way for requests whose head it knows."""
+
+    if TYPE_CHECKING:
+        cycle: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """As the server makes them; the application's state names its `Express`."""
+        super().__init__(*args, **kwargs)
+        self._express: Express | None = self.app_state.get(STATE)
+        self._lessons = LESSONS
+        self._head: Head | None = None
+        self._told: Told | None = None
+        self._inside = False  # of a request that is not all there
+        self._waiting = False  # for an answer of `express`
+        self._ending = False
+        self._held: list[bytes] = []
+        self._answered_at = 0.0
+
+    # --- what comes in ----------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Take what arrived: a request of a known head, or anything else."""
+        if self._waiting:
+            self._held.append(data)
+            self.flow.pause_reading()
+            return
+        if self._express is None:
+            super().data_received(data)
+            return
+        between = not self._inside and (self.cycle is None or self.cycle.response_complete)
+        if between and self._head is not None and self._told is not None:
+            body = self._head.body(data)
+            if body is not None and not self.flow.write_paused:
+                self._waiting = True
+                if self._express.take(self._told, body, self):
+                    return
+                self._waiting = False
+        super().data_received(data)
+        if between and self._lessons:
+            self._learn(data)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._inside = True
+        super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        """A request is there as a whole."""
+        self._inside = False
+        super().on_message_complete()
+
+    def _learn(self, data: bytes) -> None:
+        """Remember the head of the request that was just parsed, if it is plain."""
+        if self._inside or self.parser is None or self.transport.is_closing():
+            return
+        if self._head is not None and self._head.body(data) is not None:
+            return
+        if self.parser.get_http_version() != "1.1" or not self.parser.should_keep_alive():
+            return
+        found = told(self.parser.get_method(), self.url, self.headers)
+        head = None if found is None else Head.of(data)
+        if head is not None:
+            self._lessons -= 1
+            self._head, self._told = head, found
+
+    # --- what goes out ----------------------------------------------------------------------------
+
+    def reply(self, response: Response) -> None:
+        """Write the answer of `express`, to the byte as the server below does."""
+        self._waiting = False
+        if self.transport.is_closing():
+            return
+        content = [STATUS_LINE[response.status_code]]
+        for name, value in self.server_state.default_headers:
+            content += name, b": ", value, b"\r\n"
+        for name, value in response.raw_headers:
+            content += name, b": ", value, b"\r\n"
+        if self._ending:
+            content.append(b"connection: close\r\n")
+        content += b"\r\n", bytes(response.body)
+        self.transport.write(b"".join(content))
+        self.server_state.total_requests += 1
+        if self._ending:
+            self.transport.close()
+            return
+        self._answered_at = self.loop.time()
+        if self._held:
+            held, self._held = b"".join(self._held), []
+            self.flow.resume_reading()
+            self.data_received(held)
+
+    # --- when it ends -----------------------------------------------------------------------------
+
+    def shutdown(self) -> None:
+        """Close now, or after the answer that is due."""
+        if self._waiting:
+            self._ending = True
+        else:
+            super().shutdown()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection if nothing came for so long.
+
+        Requests that `express` takes do not stop and start the timer, which takes longer than to
+        look here now and then whether there were any.
+        """
+        idle = 0.0 if self._waiting else self.loop.time() - self._answered_at
+        if idle >= self.timeout_keep_alive or self.transport.is_closing():
+            super().timeout_keep_alive_handler()
+        else:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive - idle, self.timeout_keep_alive_handler
+            )
