@@ -9,6 +9,22 @@ import zstandard
 # Level 1: 4 M records/s and 15:1 on push bodies; higher levels cost more than they save.
 LEVEL: Final = 1
 
+# Payloads up to this size are not compressed: one record by itself becomes hardly smaller, 206
+# bytes instead of 220, and trying takes a third of the time of its append.
+PLAIN_BYTES_MAX: Final = 512
+
+
+def _plain_head(size: int) -> bytes:
+    """What stands before a payload in a zstd frame of one raw block (RFC 8878, 3.1.1)."""
+    small = size < 256
+    magic, single_segment = b"\x28\xb5\x2f\xfd", b"\x20" if small else b"\x60"
+    content_size = size.to_bytes(1, "little") if small else (size - 256).to_bytes(2, "little")
+    last_block = (size << 3 | 1).to_bytes(3, "little")
+    return magic + single_segment + content_size + last_block
+
+
+_PLAIN_HEADS: Final = [_plain_head(size) for size in range(PLAIN_BYTES_MAX + 1)]
+
 _NAMES: Final = struct.Struct("<6q")
 
 
@@ -20,7 +36,10 @@ class Codec:
         self._decompressor = zstandard.ZstdDecompressor()
 
     def compress(self, payload: bytes) -> bytes:
-        """The stored form of a payload."""
+        """The stored form of a payload: a zstd frame, in which a small one stands as it is."""
+        size = len(payload)
+        if size <= PLAIN_BYTES_MAX:
+            return _PLAIN_HEADS[size] + payload
         return self._compressor.compress(payload)
 
     def restore(self, stored: bytes, size: int) -> bytes:

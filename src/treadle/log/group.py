@@ -13,7 +13,7 @@ from treadle.log.disk import WriteLock, read_end, transaction
 from treadle.log.protocol import NewEntry, Once, Stored
 
 # Rows of one INSERT: few different statements, so that all of them stay prepared.
-_ROWS: Final = (64, 8, 1)
+_ROWS: Final = (64, 32, 16, 8, 4, 2, 1)
 _INSERTS: Final = tuple((rows, sql.add_entries(rows)) for rows in _ROWS)
 
 # Table ids kept in memory; one is about 200 bytes.

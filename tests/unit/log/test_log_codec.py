@@ -1,10 +1,11 @@
 import zlib
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle.log.codec import Codec, checksum
+from treadle.log.codec import PLAIN_BYTES_MAX, Codec, checksum
 
 CODEC = Codec()
 
@@ -12,6 +13,16 @@ CODEC = Codec()
 @given(st.binary(max_size=5000))
 def test_a_payload_comes_back(payload: bytes) -> None:
     assert CODEC.restore(CODEC.compress(payload), len(payload)) == payload
+
+
+@pytest.mark.parametrize("size", [0, 1, 255, 256, PLAIN_BYTES_MAX, PLAIN_BYTES_MAX + 1])
+def test_what_is_stored_is_a_zstd_frame_of_any_size(size: int) -> None:
+    payload = bytes(number % 251 for number in range(size))
+    stored = CODEC.compress(payload)
+    assert zstandard.frame_content_size(stored) == size
+    assert zstandard.ZstdDecompressor().decompress(stored) == payload
+    assert (payload in stored) == (size <= PLAIN_BYTES_MAX)
+    assert CODEC.restore(stored, size) == payload
 
 
 def test_records_take_a_fraction_of_their_size() -> None:
