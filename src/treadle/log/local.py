@@ -35,6 +35,10 @@ WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
 # compression, about 20 ms.
 GROUP_BYTES_MAX: Final = 8 * 1024 * 1024
 
+# Requests of one turn of the event loop are handed over together, up to so many bytes: the thread
+# is woken once for them, and does not begin a group with the first alone.
+GATHERED_BYTES_MAX: Final = 64 * 1024
+
 # What an entry costs in memory besides its payload, so that many empty ones are bounded too.
 ENTRY_OVERHEAD_BYTES: Final = 512
 
@@ -95,9 +99,11 @@ class LocalAppender:
         self._begun: float | None = None  # when the group that is being written was begun
         self._waiting_bytes_max = waiting_bytes_max
         self._waiting_bytes = 0
-        self._state = threading.Lock()  # of `_waiting_bytes` and `_closing`
+        self._state = threading.Lock()  # of what waits and is gathered, and `_closing`
         self._closing = False
-        self._requests: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._gathered: list[_Waiting] = []
+        self._gathered_bytes = 0
+        self._requests: queue.SimpleQueue[list[_Waiting] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="treadle-log", daemon=True)
         self._thread.start()
 
@@ -143,7 +149,8 @@ class LocalAppender:
         begun = self._begun
         if begun is not None and time.monotonic() - begun > STUCK_S:
             raise TryLater(f"the log's disk has not answered for {time.monotonic() - begun:.0f} s")
-        waiting = _Waiting(entries, once, cost, asyncio.get_running_loop(), waiter)
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(entries, once, cost, loop, waiter)
         with self._state:
             if self._closing:
                 raise TryLater("the log is being closed")
@@ -152,13 +159,29 @@ class LocalAppender:
                     f"{self._waiting_bytes} bytes wait for the log's disk already, more than fits"
                 )
             self._waiting_bytes += cost
-            self._requests.put(waiting)
+            self._gathered.append(waiting)
+            self._gathered_bytes += cost
+            if self._gathered_bytes >= GATHERED_BYTES_MAX:
+                self._hand_over()
+            elif len(self._gathered) == 1 or self._gathered[0].loop is not loop:
+                loop.call_soon(self._hand_over_in_turn)
+
+    def _hand_over_in_turn(self) -> None:
+        with self._state:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Give the thread what was gathered; the caller holds `_state`."""
+        if self._gathered:
+            self._requests.put(self._gathered)
+            self._gathered, self._gathered_bytes = [], 0
 
     async def aclose(self) -> None:
         """Finish the appends that were begun, then close; a second time does nothing."""
         with self._state:
             if not self._closing:
                 self._closing = True
+                self._hand_over()
                 self._requests.put(None)
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
 
@@ -178,20 +201,21 @@ class LocalAppender:
 
     def _next_group(self) -> tuple[list[_Waiting], bool]:
         """All requests that wait, up to the bound of a group; and whether they are the last."""
-        waiting = self._requests.get()
+        handed = self._requests.get()
         group: list[_Waiting] = []
         cost = 0
-        while waiting is not None:
-            if waiting.done.cancelled():  # nobody waits; its sender may send it again
-                with self._state:
-                    self._waiting_bytes -= waiting.cost
-            else:
-                group.append(waiting)
-                cost += waiting.cost
+        while handed is not None:
+            for waiting in handed:
+                if waiting.done.cancelled():  # nobody waits; its sender may send it again
+                    with self._state:
+                        self._waiting_bytes -= waiting.cost
+                else:
+                    group.append(waiting)
+                    cost += waiting.cost
             if cost >= GROUP_BYTES_MAX:
                 return group, False
             try:
-                waiting = self._requests.get_nowait()
+                handed = self._requests.get_nowait()
             except queue.Empty:
                 return group, False
         return group, True
