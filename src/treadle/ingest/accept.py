@@ -19,6 +19,10 @@ from treadle.store.model import Pusher
 from treadle.web import Deadline, Json, compact
 
 ACCEPTED = compact({"status": "OK", "message": "Batch Accepted!"})
+ACCEPTED_HEADERS = [
+    (b"content-length", b"%d" % len(ACCEPTED)),
+    (b"content-type", Json.media_type.encode()),
+]
 REPLAYED = "Idempotency-Replayed"
 APPEND_SECONDS_MAX = 60.0
 """How long a request waits for a disk that does not answer; a sound one takes milliseconds."""
@@ -34,10 +38,7 @@ class Accepted(Response):
         self.status_code = status
         self.body = ACCEPTED
         self.background = None
-        self.raw_headers = [
-            (b"content-length", b"%d" % len(ACCEPTED)),
-            (b"content-type", Json.media_type.encode()),
-        ]
+        self.raw_headers = [*ACCEPTED_HEADERS]
         if receipt is not None:
             self.raw_headers.append((RECEIPT_HEADER, receipt.encode()))
 

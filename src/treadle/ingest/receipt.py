@@ -45,7 +45,8 @@ class Receipts:
         the source or of its account as well, so it guards no secret.
         """
         self.log_id = log_id
-        self._key = hashlib.sha256(f"treadle receipt {installation_id} {log_id}".encode()).digest()
+        key = hashlib.sha256(f"treadle receipt {installation_id} {log_id}".encode()).digest()
+        self._keyed = hashlib.blake2b(digest_size=MAC_BYTES, key=key)
 
     def write(self, receipt: Receipt) -> str:
         """The text of a receipt: `rc_` and URL-safe characters, about 25 in all."""
@@ -68,4 +69,6 @@ class Receipts:
             return None
 
     def _mac(self, body: bytes) -> bytes:
-        return hashlib.blake2b(body, digest_size=MAC_BYTES, key=self._key).digest()
+        mac = self._keyed.copy()
+        mac.update(body)
+        return mac.digest()

@@ -227,4 +227,6 @@ def may_hide_long_integer(text: bytes) -> bool:
 
     Looks at a few bytes in each stretch of the length in question, which such a run would cover.
     """
+    if len(text) <= INTEGER_CHARACTERS:
+        return False
     return any(text[at : at + _PROBE].isdigit() for at in range(0, len(text), _STRIDE))

@@ -21,6 +21,7 @@ from treadle.records.gather import Gatherer, array, folded
 from treadle.records.limits import (
     DATA_POINTS,
     DEPTH,
+    INTEGER_CHARACTERS,
     KEY_CHARACTERS,
     RECORDS,
     SEQUENCE_MAX,
@@ -246,9 +247,39 @@ def quickly(body: bytes, account_id: int) -> list[Batch] | None:
         upserts = _upserts(body)
     except json.SYNTAX_ERRORS:
         return None
+    if len(upserts) == 1 and len(body) <= INTEGER_CHARACTERS:
+        return _singly(upserts[0], account_id)
     if not 0 < len(upserts) <= RECORDS or _suspicious(body, upserts):
         return None
     return _quickly(upserts, account_id)
+
+
+def _singly(upsert: _Upsert, account_id: int) -> list[Batch] | None:
+    """`_quickly` for one record that is too short for long integers and too many data points."""
+    if upsert.client_id != account_id and upsert.client_id != str(account_id):
+        return None
+    key_names = upsert.key_names
+    data = array([upsert.data])
+    if (
+        not upsert.table_name.strip()
+        or json.too_deep(data, DEPTH - 1)
+        or not all_present(key_names, data, characters_max=KEY_CHARACTERS)
+    ):
+        return None
+    return [
+        Batch(
+            table_name=upsert.table_name,
+            key_names=key_names,
+            form="json",
+            schema=b"",
+            bookmark_names=(),
+            sequences=[upsert.sequence],
+            versions=upsert.table_version or 0,
+            extracted=None,
+            activations=[],
+            data=data,
+        )
+    ]
 
 
 def check_generally(push: Push, account_id: int) -> list[Batch]:
