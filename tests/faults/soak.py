@@ -27,6 +27,7 @@ from typing import Any
 import msgspec
 from tests.faults.command import Tally, command, folder
 from tests.servers.postgres import PostgresServer
+from tests.servers.processes import roles
 from tests.servers.treadle import Client, TreadleServer
 
 from treadle.cli.query import ask
@@ -104,17 +105,9 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         while not self.done.wait(LOOK_SECONDS):
-            for name, pid in self._processes():
+            for name, pid in [("supervisor", self._supervisor), *roles(self._supervisor)]:
                 with contextlib.suppress(OSError, StopIteration):  # it ended meanwhile
                     self.samples.append(_sample(name, pid, self.part))
-
-    def _processes(self) -> Iterator[tuple[str, int]]:
-        yield "supervisor", self._supervisor
-        children = Path(f"/proc/{self._supervisor}/task/{self._supervisor}/children").read_text()
-        for pid in children.split():
-            with contextlib.suppress(OSError, ValueError):
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                yield words[words.index(b"treadle.server") + 1].decode(), int(pid)
 
     def peaks(self) -> dict[str, int]:
         """Highest megabytes of each process."""

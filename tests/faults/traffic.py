@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from tests.faults.serve import CLOCK, MODULE, VARIABLE, set_clock
 from tests.faults.witness import RECORDS, Request, Row, Witness
+from tests.servers.processes import roles
 from tests.servers.treadle import Client, TreadleServer
 
 from treadle.cli.query import ask
@@ -191,17 +192,6 @@ class Rig:
         """Whether the supervisor runs."""
         return self.server.process.poll() is None
 
-    def children(self) -> dict[str, int]:
-        """Process ids by role ("worker", "loader"), of those that run."""
-        pid = self.server.process.pid
-        found: dict[str, int] = {}
-        with contextlib.suppress(OSError):
-            for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-                words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
-                if words[1:2] == [b"-m"]:
-                    found[words[3].decode()] = int(child)
-        return found
-
     def kill(self, victim: str) -> bool:
         """kill -9 of one process or all; returns whether the server has to be started again."""
         if victim == "all":
@@ -210,7 +200,7 @@ class Rig:
             self.server.process.kill()
             self.server.process.wait()
         else:
-            child = self.children().get(victim)
+            child = dict(roles(self.server.process.pid)).get(victim)
             if child is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)

@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
+from tests.servers.processes import children, runs
 
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 30.0
@@ -62,24 +63,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _children(pid: int) -> list[int]:
-    """Process ids of a process's children; none where the system does not tell."""
-    try:
-        return [
-            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        ]
-    except OSError:
-        return []
-
-
-def _runs(pid: int) -> bool:
-    """Whether a process is there and has not ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 class PostgresServer:
@@ -196,14 +179,14 @@ class PostgresServer:
     def kill(self) -> None:
         """Kill the server as a crash would, sessions too; its data stays for another `start`."""
         process = self._process
-        sessions = [] if process is None else _children(process.pid)
+        sessions = [] if process is None else children(process.pid)
         self._end(signal.SIGKILL)
         # A session notices the death of its parent only when it waits; until then it would go on.
         for pid in sessions:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         deadline = time.monotonic() + STOP_SECONDS_MAX
-        while any(_runs(pid) for pid in sessions) and time.monotonic() < deadline:
+        while any(runs(pid) for pid in sessions) and time.monotonic() < deadline:
             time.sleep(0.01)
 
     def close(self) -> None:
