@@ -97,13 +97,14 @@ def sample(path: Path, dice: random.Random) -> Sample:
 
 def examined(path: Path, given: Sample, damage: range) -> list[str]:
     """Open a damaged file as the server does; what is wrong with what it then gives."""
+    gone = path.stat().st_size == 0  # then the server says so, and begins a new log
     salvaged = mend(path, Known(given.log_id, given.loaded))
     named = {p for ones in salvaged.lost.values() for p in ones} if salvaged else set()
     found: dict[int, Entry] = {}
     wrong: list[str] = []
     reader = LocalReader(path)
     try:
-        if reader.log_id != given.log_id and path.stat().st_size > 0:
+        if (reader.log_id != given.log_id) != gone:
             wrong.append(f"the log has another name: {reader.log_id}")
         for backlog in reader.backlog():
             key = (backlog.source_id, backlog.table_name)
@@ -131,7 +132,7 @@ def examined(path: Path, given: Sample, damage: range) -> list[str]:
         wrong += [f"entry {p} is lost, of another page" for p in missing - there]
     new = NewEntry(1, "orders", 1, 1, b"new")
     told = append_once(path, new, [Once(bytes(32), bytes(32)), NAME] * 2)
-    if told[0].before or told[0].first <= max(given.entries):
+    if told[0].before or (told[0].first <= max(given.entries) and not gone):
         wrong.append(f"a new request is told to be at {told[0]}")
     for earlier, again in zip(told[:2], told[2:], strict=True):
         if not again.before or again.first != earlier.first:

@@ -52,6 +52,9 @@ DAMAGE: Final = (
     sqlite3.SQLITE_TOOBIG,
 )
 
+SHORTEST_BYTES: Final = 512
+"""The least that a file of SQLite has: one page of the smallest kind."""
+
 NAME_BYTES: Final = 32
 """Of the name of a request, and of its digest."""
 
@@ -168,7 +171,9 @@ def _trouble(path: Path, known: Known, connect: Connect, *, whole: bool) -> str 
         (application_id,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if application_id != sql.APPLICATION_ID and _is_foreign(connection):
-            return None  # whoever opens it says so
+            # SQLite takes what is shorter than a page for a new file.
+            cut = path.stat().st_size < SHORTEST_BYTES
+            return "nothing of it is left" if cut else None  # whoever opens another's says so
         meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
         if application_id != sql.APPLICATION_ID:
             return f"its application id is {application_id}"
@@ -176,6 +181,8 @@ def _trouble(path: Path, known: Known, connect: Connect, *, whole: bool) -> str 
             return f"it says of itself to be of form {version} and of form {meta.get('form')}"
         if version > sql.SCHEMA_VERSION:
             return None  # whoever opens it says so
+        if not all(isinstance(value, str) for pair in meta.items() for value in pair):
+            return "a text of its own is damaged"
         log_id = meta.get("log_id")
         check = meta.get("check")
         if log_id is None or (check is not None and check != check_of(log_id)):
@@ -187,11 +194,12 @@ def _trouble(path: Path, known: Known, connect: Connect, *, whole: bool) -> str 
         schema = {str(text).strip() for (text,) in found}
         if not {statement.strip() for statement in sql.schema(version)} <= schema:
             return "its schema is damaged"
+        if connection.execute(sql.MISTYPED).fetchone() is not None:
+            return "what it says of a table is damaged"
         if whole or path.stat().st_size <= CHECKED_BYTES_MAX:
-            # Not the quick one: an entry that its index does not name would wait unseen.
-            (said,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-            if said != "ok":
-                return str(said)
+            said = _read_whole(connection, version)
+            if said is not None:
+                return said
         end = read_end(connection)
         (last,) = connection.execute(
             "SELECT coalesce(max(position), 0) FROM entries NOT INDEXED"
@@ -202,6 +210,21 @@ def _trouble(path: Path, known: Known, connect: Connect, *, whole: bool) -> str 
         return _trial(connection, end, version)
     finally:
         connection.close()
+
+
+def _read_whole(connection: sqlite3.Connection, version: int) -> str | None:
+    """What is wrong with a log of which everything is read."""
+    # Not the quick one: an entry that its index does not name would wait unseen.
+    (said,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if said != "ok":
+        return str(said)
+    for statement in sql.READ_INDEXES:
+        connection.execute(statement).fetchone()
+    if version > 1:
+        connection.execute(sql.READ_INDEX_OF_REQUESTS).fetchone()
+        if connection.execute(sql.MISTYPED_REQUESTS).fetchone() is not None:
+            return "what it says of a request is damaged"
+    return None
 
 
 def _is_foreign(connection: sqlite3.Connection) -> bool:

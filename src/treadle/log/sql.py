@@ -58,6 +58,29 @@ SECOND: Final = (
     "CREATE INDEX requests_by_time ON requests (at)",
 )
 """What form 2 has besides: requests that are stored once, noted with their entries."""
+
+# SQLite keeps a value of any type in any column, and finds nothing wrong with it.
+MISTYPED: Final = """
+    SELECT 1 FROM tables
+    WHERE typeof(source_id) <> 'integer' OR typeof(table_name) <> 'text'
+       OR typeof(loaded) <> 'integer' OR typeof(marked) <> 'integer'
+    LIMIT 1
+"""
+MISTYPED_REQUESTS: Final = """
+    SELECT 1 FROM requests
+    WHERE typeof(name) <> 'blob' OR typeof(digest) <> 'blob' OR typeof(first) <> 'integer'
+       OR typeof(at) <> 'integer' OR typeof(repeats) <> 'integer'
+    LIMIT 1
+"""
+
+# What PRAGMA integrity_check does not do: read every record of an index to its end.
+READ_INDEXES: Final = (
+    "SELECT sum(table_id), sum(position) FROM entries INDEXED BY entries_by_table",
+    "SELECT sum(id), sum(marked) FROM tables INDEXED BY tables_by_mark",
+)
+READ_INDEX_OF_REQUESTS: Final = (
+    "SELECT sum(length(name)), sum(at) FROM requests INDEXED BY requests_by_time"
+)
 SCHEMA: Final = _FIRST + SECOND
 
 

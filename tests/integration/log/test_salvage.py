@@ -215,6 +215,59 @@ def test_marks_that_say_more_than_was_noted_are_lowered(log_path: Path) -> None:
     assert waiting == len(given.waiting)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE meta SET value = CAST(value AS BLOB) WHERE name = 'log_id'",
+        "UPDATE meta SET value = CAST(value AS BLOB) WHERE name = 'failures'",
+        "UPDATE tables SET loaded = x'05' WHERE table_name = 'events'",
+        "UPDATE tables SET source_id = 1.5 WHERE id = 1",
+        "UPDATE tables SET table_name = CAST(table_name AS BLOB) WHERE id = 1",
+        "UPDATE requests SET digest = 5",
+    ],
+)
+def test_a_value_of_another_type_is_damage(log_path: Path, change: str) -> None:
+    given = sample(log_path, random.Random(1))
+    connection = sqlite3.connect(log_path)
+    assert connection.execute(change).rowcount > 0
+    connection.commit()
+    connection.close()
+    salvaged = mend(log_path, Known(given.log_id, given.loaded))
+    assert salvaged is not None
+    assert "damaged" in salvaged.why
+    assert read(log_path, 2, "events", after=2) != []
+    reader = LocalReader(log_path)
+    assert reader.log_id == given.log_id
+    reader.close()
+
+
+def test_an_index_that_only_reading_shows_to_be_damaged_is_damage(log_path: Path) -> None:
+    given = sample(log_path, random.Random(7))
+    data = bytearray(given.data)
+    # The length of a record's header: PRAGMA integrity_check finds nothing wrong with it.
+    place = data.find(b"\x06\x04\x09\x01\x01\x07\x07") + 1
+    assert data.count(b"\x06\x04\x09\x01\x01\x07\x07") == 1
+    data[place] ^= 1
+    log_path.write_bytes(data)
+    salvaged = mend(log_path, Known(given.log_id, given.loaded))
+    assert salvaged is not None
+    assert salvaged.lost == {}
+    reader = LocalReader(log_path)
+    assert sum(backlog.entries for backlog in reader.backlog()) == len(given.waiting)
+    reader.close()
+
+
+@pytest.mark.parametrize("length", [1, 99, 511])
+def test_a_file_too_short_for_sqlite_is_damage(log_path: Path, length: int) -> None:
+    given = sample(log_path, random.Random(1))
+    log_path.write_bytes(given.data[:length])
+    salvaged = mend(log_path, Known(given.log_id, given.loaded))
+    assert salvaged is not None
+    reader = LocalReader(log_path)
+    assert reader.log_id == given.log_id
+    reader.close()
+
+
 def test_another_programs_file_is_left_alone(log_path: Path) -> None:
     connection = sqlite3.connect(log_path)
     connection.execute("CREATE TABLE mine (a)")
