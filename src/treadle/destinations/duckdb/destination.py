@@ -6,9 +6,10 @@ it follow one another.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -31,7 +32,7 @@ from treadle.destinations.duckdb.errors import (
     translate,
 )
 from treadle.destinations.duckdb.load import carry_out
-from treadle.destinations.duckdb.memory import Memory
+from treadle.destinations.duckdb.memory import GATHERED_BYTES_MAX, Gathered
 from treadle.destinations.duckdb.quoting import Quoted, compose, name, names
 from treadle.destinations.duckdb.rebuild import compare, relations, remove
 from treadle.destinations.duckdb.rows import Database, Stage
@@ -91,14 +92,15 @@ class DuckDBDestination:
 
     Args:
         path: of the file; its directory must exist, the file need not.
-        memory: how much loads into it may take; little at first when not given.
+        gathered_max: bytes that DuckDB may have gathered before the file is opened anew.
     """
 
     kind = "duckdb"
 
-    def __init__(self, path: Path, memory: Memory | None = None) -> None:
+    def __init__(self, path: Path, gathered_max: int = GATHERED_BYTES_MAX) -> None:
         self._path = path.absolute()
-        self._memory = memory or Memory()
+        self._gathered_max = gathered_max
+        self._limits = True  # until a load met one
 
     @property
     def profile(self) -> Profile:
@@ -113,6 +115,42 @@ class DuckDBDestination:
     def open(self, *, read_only: bool = False) -> Session:
         """Open the file; see `Destination.open`."""
         path = str(self._path.resolve())
+        with _turns_guard:
+            turn = _turns.setdefault(path, threading.Lock())
+        return DuckDBSession(
+            partial(self._opened, path, read_only),
+            turn,
+            Gathered(self._gathered_max, limits=self._limits),
+            read_only=read_only,
+            out_of_memory=self._met_limit,
+        )
+
+    def _met_limit(self) -> None:
+        self._limits = False
+
+    def preview(self) -> Session:
+        """Open the file for reading; one that is missing reads as empty. See `Destination`."""
+        if self._path.exists():
+            return self.open(read_only=True)
+        return DuckDBSession(
+            partial(self._imagined, self._path.resolve().stem),
+            threading.Lock(),
+            Gathered(None, limits=False),
+            read_only=False,
+            out_of_memory=lambda: None,
+        )
+
+    @staticmethod
+    def _imagined(stem: str) -> duckdb.DuckDBPyConnection:
+        connection = duckdb.connect(":memory:", config=dict(CONFIG))
+        # Called as DuckDB would call the file, so that statements name it so.
+        called = name(stem)
+        connection.execute(compose("ATTACH ':memory:' AS {called}", called=called))
+        connection.execute(compose("USE {called}", called=called))
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection
+
+    def _opened(self, path: str, read_only: bool) -> duckdb.DuckDBPyConnection:
         try:
             connection = self._connect(path, read_only)
         except duckdb.Error as error:
@@ -124,21 +162,7 @@ class DuckDBDestination:
         except duckdb.Error as error:
             connection.close()
             raise translate(error) from error
-        with _turns_guard:
-            turn = _turns.setdefault(path, threading.Lock())
-        return DuckDBSession(connection, turn, self._memory, read_only=read_only)
-
-    def preview(self) -> Session:
-        """Open the file for reading; one that is missing reads as empty. See `Destination`."""
-        if self._path.exists():
-            return self.open(read_only=True)
-        connection = duckdb.connect(":memory:", config=dict(CONFIG))
-        # Called as DuckDB would call the file, so that statements name it so.
-        called = name(self._path.resolve().stem)
-        connection.execute(compose("ATTACH ':memory:' AS {called}", called=called))
-        connection.execute(compose("USE {called}", called=called))
-        connection.execute("SET TimeZone = 'UTC'")
-        return DuckDBSession(connection, threading.Lock(), self._memory, read_only=False)
+        return connection
 
     @staticmethod
     def _connect(path: str, read_only: bool) -> duckdb.DuckDBPyConnection:
@@ -152,20 +176,23 @@ class DuckDBDestination:
 
 
 class DuckDBSession:
-    """One connection; see `Session`."""
+    """One connection at a time; see `Session`."""
 
     def __init__(
         self,
-        connection: duckdb.DuckDBPyConnection,
+        connect: Callable[[], duckdb.DuckDBPyConnection],
         turn: threading.Lock,
-        memory: Memory,
+        gathered: Gathered,
         *,
         read_only: bool,
+        out_of_memory: Callable[[], None],
     ) -> None:
-        self._connection = connection
+        self._connect = connect
+        self._tell = out_of_memory
         self._turn = turn
-        self._memory = memory
+        self._gathered = gathered
         self._read_only = read_only
+        self._connection = connection = connect()
         row = connection.execute("SELECT current_database()").fetchone()
         self._catalog = str(row[0]) if row else ""
         self._database = Database(connection, self._catalog)
@@ -286,7 +313,7 @@ class DuckDBSession:
         """Count the rows of a live root relation; see `Session.counts`."""
         target = self._database.place(schema, relation.name)
         try:
-            self._memory.free(self._connection)
+            self._gathered.lift(self._connection)
             [(rows,)] = self._database.rows(compose("SELECT count(*) FROM {t}", t=target))
             doubled = 0
             if relation.key:
@@ -314,7 +341,7 @@ class DuckDBSession:
     def compare(self, schema: str, other: str, pair: Pair) -> Parted:
         """Compare the rows of two relations; see `Session.compare`."""
         try:
-            self._memory.free(self._connection)
+            self._gathered.lift(self._connection)
             return compare(self._database, schema, other, pair)
         except duckdb.Error as error:
             raise translate(error) from error
@@ -341,16 +368,18 @@ class DuckDBSession:
         """Carry a plan out in one transaction; see `Session.load`."""
         self._take_turn()
         try:
-            while True:
-                try:
-                    return self._load(plan, rehearse=rehearse)
-                except TreadleError as error:
-                    if not self._may_grow(error):
-                        raise
-                finally:
-                    with suppress(duckdb.Error):  # a broken connection has nothing registered
-                        self._database.forget()
+            self._make_room(plan)
+            return self._load(plan, rehearse=rehearse)
+        except TreadleError as error:
+            if out_of_memory(error.__cause__):
+                self._tell()
+                with suppress(duckdb.Error):
+                    # Its indexes may be wrong now: they are made anew from the write-ahead log.
+                    self._connection.execute("PRAGMA disable_checkpoint_on_shutdown")
+            raise
         finally:
+            with suppress(duckdb.Error):  # a broken connection has nothing registered
+                self._database.forget()
             self._turn.release()
 
     def ddl(self, plan: LoadPlan) -> list[str]:
@@ -376,7 +405,7 @@ class DuckDBSession:
         try:
             if len(connection.extract_statements(sql)) != 1:
                 raise OperatorFault("expected one statement; send several one by one")
-            self._memory.free(connection)
+            self._gathered.lift(connection)
             connection.execute(
                 "BEGIN TRANSACTION READ ONLY" if self._read_only else "BEGIN TRANSACTION"
             )
@@ -397,17 +426,35 @@ class DuckDBSession:
 
     # --- helpers ----------------------------------------------------------------------------------
 
-    def _may_grow(self, error: TreadleError) -> bool:
-        """Whether the load met its bound of memory, and can be done again with a higher one."""
-        if not out_of_memory(error.__cause__):
-            return False
-        grown = self._memory.grow(self._connection)
-        # Whether a failed COMMIT was one has to be asked first; the next load has more to use.
-        return grown and not isinstance(error, CommitUnknown)
+    def _make_room(self, plan: LoadPlan) -> None:
+        """Open the file anew where much was gathered; nothing is under way, so nothing is lost."""
+        try:
+            if self._gathered.is_much(self._connection):
+                self._connection.close()
+                self._connection = self._connect()
+                self._database = Database(self._connection, self._catalog)
+            self._gathered.limit(self._connection, self._rows_with_keys(plan))
+        except duckdb.Error as error:
+            raise translate(error) from error
+
+    def _rows_with_keys(self, plan: LoadPlan) -> int:
+        """How many rows the tables with a key have that a plan writes."""
+        found = 0
+        for write in plan.writes:
+            for relation in (write.root.relation, *(rows.relation for rows in write.children)):
+                if relation.key:
+                    place = self._database.place(
+                        PRIVATE_SCHEMA if write.private else plan.schema, relation.name
+                    )
+                    with suppress(duckdb.CatalogException):  # it is to be made
+                        [(count,)] = self._database.rows(
+                            compose("SELECT count(*) FROM {t}", t=place)
+                        )
+                        found += count
+        return found
 
     def _load(self, plan: LoadPlan, *, rehearse: bool) -> LoadResult:
         try:
-            self._memory.bound(self._connection)
             self._connection.execute("BEGIN TRANSACTION")
             if rehearse and not self._is_prepared(plan.schema):
                 for statement in self._preparations(plan.schema):

@@ -9,7 +9,7 @@ _HELD = "Could not set lock on file"
 _NO_DATABASE = "database does not exist"
 _NO_PERMISSION = ("Permission denied", "Read-only file system", "Operation not permitted")
 _NOT_A_DATABASE = "not a valid DuckDB database file"
-_NO_MEMORY = ("Out of Memory Error", "could not allocate", "failed to allocate")
+_NO_MEMORY = ("Out of Memory Error", "could not allocate", "failed to allocate", "failed to pin")
 
 
 def message(error: duckdb.Error) -> str:
