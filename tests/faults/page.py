@@ -1,6 +1,7 @@
 """`python -m tests.faults.page RUNS PAGE`: write what fault runs found as a page.
 
-RUNS is the file that the commands' `--record` appended to.
+RUNS is the file that the commands' `--record` appended to. A line may have been given a `note` by
+hand, which is printed with its violations.
 """
 
 import json
@@ -47,7 +48,7 @@ def page(runs: list[dict[str, Any]]) -> str:
     broken = [
         f"- `{run['name']}`, seed {run['seed']}: {violation}"
         for run in runs
-        for violation in run["violations"][:10]
+        for violation in [*run["violations"][:10], *([run["note"]] if "note" in run else [])]
     ]
     if broken:
         lines += ["", "## Violations", "", *broken]
