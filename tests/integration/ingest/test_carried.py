@@ -2,7 +2,6 @@
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,6 @@ from treadle.errors import TryLater
 from treadle.server import carry_requests
 
 KEY = {"Idempotency-Key": "order 17"}
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[ImportServer]:
-    server = ImportServer(tmp_path)
-    with server.running():
-        yield server
-    server.store.close()
 
 
 @pytest.fixture

@@ -34,14 +34,6 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return found
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[ImportServer]:
-    server = ImportServer(tmp_path)
-    with server.running():
-        yield server
-    server.store.close()
-
-
 class Wire:
     """A kept connection, looked at byte by byte."""
 

@@ -4,7 +4,7 @@ import gc
 import sqlite3
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -23,14 +23,6 @@ from treadle.log.room import Room
 
 KEY = {"Idempotency-Key": "order 17"}
 PLAIN = "/v1/tables/people/records?key=id"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[ImportServer]:
-    server = ImportServer(tmp_path)
-    with server.running():
-        yield server
-    server.store.close()
 
 
 def push(server: ImportServer, *records: dict[str, Any], **more: Any) -> Answer:
@@ -230,15 +222,6 @@ def test_a_key_is_known_after_its_entries_were_removed(server: ImportServer) -> 
     assert first.header("treadle-receipt") == second.header("treadle-receipt")
     assert reader.find(1, 10) == []
     reader.close()
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[Warehouse]:
-    house = Warehouse(tmp_path)
-    with house.running():
-        yield house
-    house.loader.close()
-    house.store.close()
 
 
 def loading(house: Warehouse, until: Callable[[LocalReader], bool]) -> None:

@@ -1,8 +1,7 @@
 """Rejected records are sent again over a real log and store, and followed over a socket."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -18,15 +17,6 @@ from treadle.log.protocol import Appender, NewEntry, Once, Stored, Waiter
 from treadle.records.amend import Edit
 
 BAD = 10**30
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[Warehouse]:
-    house = Warehouse(tmp_path)
-    with house.running():
-        yield house
-    house.loader.close()
-    house.store.close()
 
 
 class Dying(Appender):
@@ -49,7 +39,7 @@ class Dying(Appender):
         raise KeyboardInterrupt
 
     def begin(self, entries: Sequence[NewEntry], waiter: Waiter) -> None:
-        raise NotImplementedError
+        raise AssertionError("a record is sent again once")
 
     async def aclose(self) -> None:
         await self._inner.aclose()
