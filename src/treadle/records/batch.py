@@ -6,10 +6,9 @@ looked at again in the general way, which finds the documented words.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
-from msgspec.structs import astuple
 
 from treadle.records import envelope, json
 from treadle.records.elements import parts
@@ -35,7 +34,18 @@ class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     vintage: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class Envelope(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class _Upsert(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A message as most are: a record, without the time at which it was extracted."""
+
+    action: Literal["upsert"]
+    sequence: _Sequence
+    data: msgspec.Raw
+
+
+_M = TypeVar("_M", _Message, _Upsert)
+
+
+class _Envelope(msgspec.Struct, Generic[_M], forbid_unknown_fields=True, gc=False):
     """A body whose envelope is in order.
 
     Attributes:
@@ -45,13 +55,16 @@ class Envelope(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
     table_name: str
     schema: msgspec.Raw
-    messages: Annotated[list[_Message], msgspec.Meta(min_length=1, max_length=RECORDS)]
+    messages: Annotated[list[_M], msgspec.Meta(min_length=1, max_length=RECORDS)]
     key_names: tuple[str, ...] | None = None
     table_version: Annotated[int, msgspec.Meta(ge=0, le=SEQUENCE_MAX)] = 0
     bookmark_names: tuple[str, ...] = ()
 
 
+Envelope = _Envelope[_Message]
+
 _decode = msgspec.json.Decoder(Envelope).decode
+_decode_upserts = msgspec.json.Decoder(_Envelope[_Upsert]).decode
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _slices = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
@@ -72,15 +85,24 @@ def quickly(body: bytes) -> list[Batch] | None:
     Nothing is asked of a message by itself: its parts become columns, and that its data is an
     object with the right values is for the schema's decoder to say.
     """
+    extracted = None
     try:
         body.isascii() or str(body, "utf-8")
-        sent = _decode(body)
+        try:
+            sent: Envelope | _Envelope[_Upsert] = _decode_upserts(body)
+        except msgspec.ValidationError:
+            # Here and there a time or an activation: the first message tells in most bodies.
+            sent = mixed = _decode(body)
+            if not all(message.action == UPSERT for message in mixed.messages):
+                return None
+            times = [message.time_extracted or message.vintage for message in mixed.messages]
+            extracted = [time or None for time in times] if any(times) else None
         if not (_usual_envelope(sent) and not json.may_hide_long_integer(body)):
             return None
-        actions, sequences, records, *times = zip(*map(astuple, sent.messages), strict=True)
-        lengths = list(map(len, map(memoryview, records)))  # type: ignore[arg-type]  # Raw is one
+        records = [message.data for message in sent.messages]
+        lengths = list(map(len, records))
         longest = max(lengths)
-        if actions.count(UPSERT) < len(actions) or longest > 2 * DATA_POINTS or not min(lengths):
+        if longest > 2 * DATA_POINTS or not min(lengths):
             return None
         # A level takes a bracket to open and one to close. To count them takes longer than all that
         # is done here besides decoding, so short records are let through first. Two brackets of
@@ -89,16 +111,12 @@ def quickly(body: bytes) -> list[Batch] | None:
             body.count(b"{") + body.count(b"[") - 2 * len(records) >= DEPTH - 3
         ):
             return None
-        data = array(list(records))
+        data = array(records)
         schema = bytes(sent.schema)
         if not conformity(schema).surely(sent.key_names or (), data):
             return None
     except (*json.SYNTAX_ERRORS, SchemaError):
         return None
-    extracted = None
-    if any(column.count(msgspec.UNSET) < len(column) for column in times):
-        extracted = [first or second or None for first, second in zip(*times, strict=True)]
-        extracted = extracted if any(extracted) else None
     return [
         Batch(
             table_name=sent.table_name,
@@ -106,7 +124,7 @@ def quickly(body: bytes) -> list[Batch] | None:
             form="schema",
             schema=schema,
             bookmark_names=sent.bookmark_names,
-            sequences=list(sequences),
+            sequences=[message.sequence for message in sent.messages],
             versions=sent.table_version,
             extracted=extracted,
             activations=[],
@@ -141,7 +159,7 @@ def _usual(body: bytes, quick: Envelope) -> bool:
     )
 
 
-def _usual_envelope(quick: Envelope) -> bool:
+def _usual_envelope(quick: Envelope | _Envelope[_Upsert]) -> bool:
     return (
         bool(quick.table_name.strip())
         and bytes(quick.schema).startswith(b"{")

@@ -35,6 +35,7 @@ ENV: dict[str, Any] = {
 }
 MSG: dict[str, Any] = ENV["messages"][0]
 UNNAMED: Any = object()
+AT = "2020-01-14T00:00:00Z"
 
 
 def env(*messages: Any, schema: Any = UNNAMED, data: Any = UNNAMED, **changes: Any) -> Any:
@@ -118,6 +119,28 @@ def test_cases_110_to_112_further_fields() -> None:
     assert accept(text(env({**MSG, "time_extracted": at}))).extracted == [at]
     vintage = "2017-10-06T00:00:00+00:00"
     assert accept(text(env({**MSG, "vintage": vintage}, MSG))).extracted == [vintage, None]
+
+
+@pytest.mark.parametrize(
+    ("messages", "extracted"),
+    [
+        ([MSG, MSG], None),
+        ([{**MSG, "time_extracted": AT}, MSG], [AT, None]),
+        ([MSG, {**MSG, "vintage": AT}], [None, AT]),
+        ([{**MSG, "time_extracted": "", "vintage": AT}], [AT]),
+        ([{**MSG, "time_extracted": ""}], None),
+    ],
+)
+def test_the_quick_look_takes_bodies_in_order(messages: Any, extracted: Any) -> None:
+    body = text(env(*messages))
+    assert room.quickly(body) == [accept(body)]
+    assert accept(body).extracted == extracted
+
+
+def test_the_quick_look_leaves_activations_to_the_closer_one() -> None:
+    activate = {"action": "activate_version", "sequence": 2}
+    for messages in ([activate], [MSG, activate], [{**activate, "data": {}}, MSG]):
+        assert room.quickly(text(env(*messages))) is None
 
 
 def test_cases_113_and_114_activations() -> None:
