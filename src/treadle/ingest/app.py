@@ -39,7 +39,7 @@ class Ingest:
         directory: who may push; tell it with `forget` of changes made in the same process.
         routes: the paths, for Starlette; all of /v2 is among them, and some of /v1.
         endpoints: by path, as in its route.
-        express: the short way of small requests, for connections.
+        express: the short way of requests without anything unusual, for connections.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Ingest:
             for found in self.routes
             if isinstance(found, Route) and isinstance(found.app, Endpoint)
         }
-        self.express = Express(self.directory, acceptor, self.endpoints, count)
+        self.express = Express(self.directory, acceptor, room, self.endpoints, count)
 
     async def start(self) -> None:
         """Read who may push, and follow changes."""

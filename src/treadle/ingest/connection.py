@@ -1,10 +1,11 @@
-"""A connection over which the same kind of small request comes again and again.
+"""A connection over which the same kind of request comes again and again.
 
 The HTTP server reads each request anew: it parses the head into a list of headers, starts a task
-and exchanges messages with it, which takes longer than all that treadle does with a small push.
-Senders write the same head every time but for the length of the body. So a head that was parsed
-once and is plain is remembered, and a request that begins with the same bytes and is there as a
-whole goes to `express` without all that. Whatever differs in a byte takes the long way.
+and exchanges messages with it, which takes longer than all that treadle does with a small push, and
+copies a larger body four times more than it has to. Senders write the same head every time but for
+the length of the body. So a head that was parsed once and is plain is remembered, and a request
+that begins with the same bytes goes to `express` without all that, once it is there as a whole.
+Whatever differs in a byte takes the long way, and so does what takes long to arrive.
 """
 
 import re
@@ -13,7 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from treadle.errors import TryLater
+from treadle.ingest.arrival import Arrival
 from treadle.ingest.express import STATE, Express, Told, told
+from treadle.web import watch_of
 
 HEAD_BYTES: Final = 4096
 """Longest head that is remembered, once for each connection."""
@@ -38,23 +42,27 @@ class Head(NamedTuple):
     after: bytes
 
     @classmethod
-    def of(cls, request: bytes) -> Self | None:
-        """The head of a whole request that was parsed; None where it is not plain.
+    def of(cls, received: bytes) -> Self | None:
+        """The head of a request that was parsed; None where it is not plain.
 
         Args:
-            request: with one Content-Length header and no Transfer-Encoding.
+            received: its head, with one Content-Length header and no Transfer-Encoding, and of its
+                body what is there.
         """
-        end = request.find(_END, 0, HEAD_BYTES) + len(_END)
+        end = received.find(_END, 0, HEAD_BYTES) + len(_END)
         if end < len(_END):
             return None
-        lengths = list(_LENGTH.finditer(request, 0, end))
-        if len(lengths) != 1 or end + int(lengths[0][1]) != len(request):
+        lengths = list(_LENGTH.finditer(received, 0, end))
+        if len(lengths) != 1 or end + int(lengths[0][1]) < len(received):
             return None
         length = lengths[0]
-        return cls(request[: length.start(1)], request[length.end(1) : end])
+        return cls(received[: length.start(1)], received[length.end(1) : end])
 
-    def body(self, received: bytes) -> bytes | None:
-        """The body of a request with this head; None where it has another or is not all there."""
+    def place(self, received: bytes) -> tuple[int, int] | None:
+        """Where the body of a request with this head begins and ends; None where it has another.
+
+        The end may lie beyond what was received, or before the end of it.
+        """
         if not received.startswith(self.before):
             return None
         start = len(self.before)
@@ -63,8 +71,8 @@ class Head(NamedTuple):
         # Where nothing was found `digits` is long or empty, and what follows is not there.
         if not received.startswith(self.after, end) or not digits.isdigit():
             return None
-        body = received[end + len(self.after) :]
-        return body if len(body) == int(digits) else None
+        begin = end + len(self.after)
+        return begin, begin + int(digits)
 
 
 class Connection(HttpToolsProtocol):
@@ -80,7 +88,8 @@ class Connection(HttpToolsProtocol):
         self._lessons = LESSONS
         self._head: Head | None = None
         self._told: Told | None = None
-        self._inside = False  # of a request that is not all there
+        self._inside = False  # of a request that is parsed and not all there
+        self._arrival: Arrival | None = None  # of a request that is not parsed and not all there
         self._waiting = False  # for an answer of `express`
         self._ending = False
         self._held: list[bytes] = []
@@ -97,17 +106,68 @@ class Connection(HttpToolsProtocol):
         if self._express is None:
             super().data_received(data)
             return
+        if self._arrival is not None:
+            self._go_on(self._express, self._arrival, data)
+            return
         between = not self._inside and (self.cycle is None or self.cycle.response_complete)
-        if between and self._head is not None and self._told is not None:
-            body = self._head.body(data)
-            if body is not None and not self.flow.write_paused:
-                self._waiting = True
-                if self._express.take(self._told, body, self):
-                    return
-                self._waiting = False
+        if between and self._begin(self._express, data):
+            return
         super().data_received(data)
         if between and self._lessons:
             self._learn(data)
+
+    def _begin(self, express: Express, data: bytes) -> bool:
+        """Take a request the short way, or wait for the rest of it; False where that cannot be."""
+        if self._head is None or self._told is None or self.flow.write_paused:
+            return False
+        place = self._head.place(data)
+        if place is None:
+            return False
+        begin, end = place
+        if end <= len(data):
+            return end == len(data) and self._take(express, self._told, data[begin:])
+        if not express.expects(self._told, end - begin):
+            return False
+        self._arrival = Arrival(self._told, data[:begin], end - begin, express.room, self._late)
+        watch_of(self.loop).begin(self._arrival)
+        self._go_on(express, self._arrival, data[begin:])
+        return True
+
+    def _take(self, express: Express, head: Told, body: bytes) -> bool:
+        self._waiting = True
+        if express.take(head, body, self):
+            return True
+        self._waiting = False
+        return False
+
+    def _go_on(self, express: Express, arrival: Arrival, data: bytes) -> None:
+        """More of a request has come."""
+        try:
+            arrival.take(data)
+        except TryLater:  # the long way says so
+            self._go_round()
+            return
+        if arrival.missing < 0:  # another request begins
+            self._go_round()
+        elif arrival.missing == 0:
+            head, body = self._arrived(arrival)
+            if not self._take(express, arrival.told, body):
+                super().data_received(head + body)
+
+    def _late(self) -> None:
+        """A request takes long to arrive; on a turn of its own, for others are looked at now."""
+        self.loop.call_soon(self._go_round)
+
+    def _go_round(self) -> None:
+        """Let what is there of a request go the long way, with what is still to come."""
+        if self._arrival is not None:
+            super().data_received(b"".join(self._arrived(self._arrival)))
+
+    def _arrived(self, arrival: Arrival) -> tuple[bytes, bytes]:
+        """Head and body of a request, which is no more waited for."""
+        self._arrival = None
+        watch_of(self.loop).discard(arrival)
+        return arrival.end()
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -121,9 +181,9 @@ class Connection(HttpToolsProtocol):
 
     def _learn(self, data: bytes) -> None:
         """Remember the head of the request that was just parsed, if it is plain."""
-        if self._inside or self.parser is None or self.transport.is_closing():
+        if self.parser is None or self.transport.is_closing():
             return
-        if self._head is not None and self._head.body(data) is not None:
+        if self._head is not None and self._head.place(data) is not None:
             return
         if self.parser.get_http_version() != "1.1" or not self.parser.should_keep_alive():
             return
@@ -165,8 +225,15 @@ class Connection(HttpToolsProtocol):
         """Close now, or after the answer that is due."""
         if self._waiting:
             self._ending = True
-        else:
-            super().shutdown()
+            return
+        self._go_round()
+        super().shutdown()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of a request that will not be there as a whole."""
+        if self._arrival is not None:
+            self._arrived(self._arrival)
+        super().connection_lost(exc)
 
     def timeout_keep_alive_handler(self) -> None:
         """Close the connection if nothing came for so long.
@@ -174,7 +241,7 @@ class Connection(HttpToolsProtocol):
         Requests that `express` takes do not stop and start the timer, which takes longer than to
         look here now and then whether there were any.
         """
-        idle = 0.0 if self._waiting else self.loop.time() - self._answered_at
+        idle = 0.0 if self._waiting or self._arrival else self.loop.time() - self._answered_at
         if idle >= self.timeout_keep_alive or self.transport.is_closing():
             super().timeout_keep_alive_handler()
         else:

@@ -1,4 +1,4 @@
-"""The short way of a small request without anything unusual: from its body to its answer.
+"""The short way of a request without anything unusual: from its body to its answer.
 
 It does what the endpoints do, in the same order and with the same parts, as long as all goes well
 and nothing has to be waited for but the log. Where anything is unusual or wrong it takes nothing,
@@ -12,11 +12,12 @@ from typing import Final, NamedTuple, Protocol
 
 from starlette.responses import Response
 
-from treadle.ingest.accept import APPEND_SECONDS_MAX, Acceptor, packed
+from treadle.ingest.accept import APPEND_SECONDS_MAX, Acceptor, Packed, packed
 from treadle.ingest.directory import Directory
 from treadle.ingest.endpoint import Endpoint
+from treadle.ingest.large import INLINE_BYTES
 from treadle.ingest.receipt import Receipt
-from treadle.ingest.room import SMALL_BYTES
+from treadle.ingest.room import SMALL_BYTES, Room
 from treadle.log.protocol import Stored
 from treadle.records import batch, push
 from treadle.records.message import Batch
@@ -96,6 +97,7 @@ class Express:
         self,
         directory: Directory,
         acceptor: Acceptor,
+        room: Room,
         endpoints: Mapping[str, Endpoint],
         count: Callable[[str, int], None],
     ) -> None:
@@ -104,13 +106,19 @@ class Express:
         Args:
             directory: who may push.
             acceptor: makes batches durable.
+            room: counts bodies, from their arrival to the answer.
             endpoints: by path, of the long way: they word failures.
             count: told path and status of each answer.
         """
         self._directory = directory
         self._acceptor = acceptor
+        self.room = room
         self._endpoints = endpoints
         self._count = count
+
+    def expects(self, head: Told, size: int) -> bool:
+        """Whether to wait for the rest of a body of so many bytes: `take` may take it then."""
+        return size <= INLINE_BYTES and self._directory.known(head.sha256) is not None
 
     def take(self, head: Told, body: bytes, replier: Replier) -> bool:
         """Begin to make a request durable; False, and nothing is done, where it has to go round.
@@ -122,20 +130,30 @@ class Express:
             body: as sent.
             replier: to be answered.
         """
+        size = len(body)
         pusher = self._directory.known(head.sha256)
-        if pusher is None or len(body) > SMALL_BYTES:
+        if pusher is None or size > INLINE_BYTES:
             return False
         try:
             batches = head.judge(body, pusher.account_id)
             if batches is None:
                 return False
-            ticket = _Ticket(self, head.path, replier, pusher.source_id, len(batches))
-            self._acceptor.begin(pusher.source_id, packed(batches), ticket)
+            held = size if size > SMALL_BYTES else 0
+            ticket = _Ticket(self, head.path, replier, pusher.source_id, len(batches), held)
+            self._begin(ticket, packed(batches))
         except Exception:  # noqa: BLE001 - the long way meets it again, and answers it
             return False
         self._directory.count_use(pusher)
         self._watch.begin(ticket)
         return True
+
+    def _begin(self, ticket: "_Ticket", batches: Sequence[Packed]) -> None:
+        self.room.hold(ticket.held)
+        try:
+            self._acceptor.begin(ticket.source_id, batches, ticket)
+        except BaseException:
+            self.room.let_go(ticket.held)
+            raise
 
     @cached_property
     def _watch(self) -> Watch:
@@ -160,6 +178,7 @@ class Express:
 
     def _answer(self, ticket: "_Ticket", response: Response) -> None:
         ticket.answered = True
+        self.room.let_go(ticket.held)
         self._count(ticket.path, response.status_code)
         ticket.replier.reply(response)
 
@@ -167,10 +186,16 @@ class Express:
 class _Ticket:
     """One request that waits for the log; to the log what a future is."""
 
-    __slots__ = ("_due", "_express", "answered", "entries", "path", "replier", "source_id")
+    __slots__ = ("_due", "_express", "answered", "entries", "held", "path", "replier", "source_id")
 
     def __init__(
-        self, express: Express, path: str, replier: Replier, source_id: int, entries: int
+        self,
+        express: Express,
+        path: str,
+        replier: Replier,
+        source_id: int,
+        entries: int,
+        held: int,
     ) -> None:
         self._express = express
         self._due: float | None = None
@@ -179,6 +204,7 @@ class _Ticket:
         self.replier = replier
         self.source_id = source_id
         self.entries = entries
+        self.held = held
 
     def cancelled(self) -> bool:
         return False

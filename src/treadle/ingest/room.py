@@ -51,10 +51,22 @@ class Room:
 
         return await read_body(headers, request.receive, took=took)
 
-    def _take(self, scope: MutableMapping[str, Any], count: int) -> None:
+    def hold(self, count: int) -> None:
+        """Count so many bytes until they are let go.
+
+        Raises:
+            TryLater: there is no more room.
+        """
         if self._held + count > self._limit:
             raise TryLater(f"{self._held} bytes of request bodies are in memory, no more fit")
         self._held += count
+
+    def let_go(self, count: int) -> None:
+        """Count bytes that were held no more."""
+        self._held -= count
+
+    def _take(self, scope: MutableMapping[str, Any], count: int) -> None:
+        self.hold(count)
         scope[_HELD] = scope.get(_HELD, 0) + count
 
     def emptied(self, handler: Handler) -> Handler:
@@ -64,6 +76,6 @@ class Room:
             try:
                 return await handler(request)
             finally:
-                self._held -= request.scope.pop(_HELD, 0)
+                self.let_go(request.scope.pop(_HELD, 0))
 
         return handle

@@ -1,23 +1,31 @@
-"""Small requests on a kept connection: the short way says and keeps what the long way does."""
+"""Requests on a kept connection: the short way says and keeps what the long way does."""
 
 import asyncio
 import json
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.servers.cases import ENV, REC, env, msg, rec
 from tests.servers.ingest import ImportServer
+from tests.servers.treadle import eventually
 
 from treadle.errors import Defect, TryLater
-from treadle.ingest import express
+from treadle.ingest import arrival, express
 from treadle.ingest.express import Express, Replier, Told
 from treadle.log.protocol import NewEntry, Once, Stored, Waiter
 
 PUSH, BATCH = "/v2/import/push", "/v2/import/batch"
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may let pieces of a body wait for a while."""
+    monkeypatch.setattr(arrival, "ARRIVAL_SECONDS", 3600)
 
 
 @pytest.fixture
@@ -83,7 +91,19 @@ class Wire:
         return received
 
 
-@pytest.mark.parametrize(("path", "body"), [(PUSH, [REC]), (PUSH, [REC] * 50), (BATCH, ENV)])
+MANY = [msg(sequence=number, data={"id": number, "name": "x" * 90}) for number in range(2_000)]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (PUSH, [REC]),
+        (PUSH, [REC] * 50),
+        (PUSH, [REC] * 2_000),
+        (BATCH, ENV),
+        (BATCH, env(messages=MANY)),
+    ],
+)
 def test_both_ways_say_and_keep_the_same(
     server: ImportServer, taken: list[bool], path: str, body: Any
 ) -> None:
@@ -134,6 +154,8 @@ WRONG = [
     (BATCH, env(messages=[msg(data={"id": "text"})])),
     (BATCH, env(messages=[msg(data={"name": "no key"})])),
     (BATCH, env(schema={"properties": 1})),
+    (BATCH, env(messages=[*MANY, msg(data={"id": "text"})])),
+    (PUSH, [*[REC] * 2_000, rec(data={"id": None})]),
 ]
 
 
@@ -225,6 +247,7 @@ class Log:
         self.error: Exception | None = None
         self.refuses = False
         self.silent = False
+        self.owed: list[Callable[[], object]] = []
 
     async def append(self, entries: Sequence[NewEntry]) -> int:
         if self.error is not None:
@@ -240,7 +263,10 @@ class Log:
         loop = asyncio.get_running_loop()
         if self.error is not None:
             loop.call_soon(waiter.set_exception, self.error)
-        elif not self.silent:
+        elif self.silent:
+            stored = Stored(1, b"", before=False)
+            self.owed.append(partial(loop.call_soon_threadsafe, waiter.set_result, stored))
+        else:
             loop.call_soon(waiter.set_result, Stored(1, b"", before=False))
 
     async def aclose(self) -> None:
@@ -293,3 +319,40 @@ def test_a_log_that_does_not_answer_is_not_waited_for_for_ever(
             )
         log.silent = False
         assert b"201 Created" in wire.ask([REC])
+
+
+def test_bodies_beyond_what_is_read_at_once_go_the_long_way(
+    server: ImportServer, taken: list[bool]
+) -> None:
+    body = env(messages=MANY * 3)
+    with Wire(server, BATCH) as wire:
+        answers = {wire.ask(ENV), wire.ask(body), wire.ask(body)}
+    assert not any(taken)
+    [answer] = answers
+    assert b"201 Created" in answer
+    assert [len(batch) for batch in server.batches()] == [1, 6_000, 6_000]
+
+
+def test_large_bodies_count_until_they_are_answered(
+    failing: tuple[ImportServer, Log], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, log = failing
+    large = env(messages=MANY)
+    size = len(json.dumps(large).encode())
+    monkeypatch.setattr(server.ingest.express.room, "_limit", 2 * size)
+    with Wire(server, BATCH) as wire, Wire(server, BATCH) as other, Wire(server, BATCH) as third:
+        for one in (wire, other, third):
+            one.ask(ENV)
+        log.silent = True
+        for one in (wire, other):
+            one.send(one.request(large))
+        eventually(lambda: len(log.owed) == 2)
+        log.silent = False
+        busy = third.ask(large)
+        assert busy.startswith(b"HTTP/1.1 503 ")
+        assert b"201 Created" in third.ask(ENV)
+        for answer in log.owed:
+            answer()
+        assert b"201 Created" in wire.answer()
+        assert b"201 Created" in other.answer()
+        assert b"201 Created" in third.ask(large)

@@ -10,11 +10,15 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from treadle.errors import TryLater
+from treadle.ingest import arrival
 from treadle.ingest.connection import HEAD_BYTES, LESSONS, Connection, Head
 from treadle.ingest.express import STATE, Replier, Told, told
+from treadle.ingest.room import Room
 
 HEAD = b"POST /v2/import/push HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 TURNS = 50
+ROOM = 100_000
 TOKEN = b"Authorization: Bearer at_1\r\n"
 
 
@@ -32,7 +36,16 @@ def request(body: bytes, head: bytes = HEAD + TOKEN, name: bytes = b"Content-Len
 def test_a_head_finds_the_body_of_a_request_like_it(body: bytes, name: bytes) -> None:
     head = Head.of(request(b"[1]", name=name))
     assert head is not None
-    assert head.body(request(body, name=name)) == body
+    received = request(body, name=name)
+    assert head.place(received) == (len(received) - len(body), len(received))
+
+
+def test_a_head_finds_where_a_body_ends_that_is_not_all_there_or_not_all() -> None:
+    head = Head.of(request(b"[1, 2]"))
+    assert head is not None
+    whole = request(b"[1]")
+    for received in (whole, whole[:-1], whole[:-3], whole + b"P", whole * 2):
+        assert head.place(received) == (len(whole) - 3, len(whole))
 
 
 @pytest.mark.parametrize(
@@ -40,9 +53,7 @@ def test_a_head_finds_the_body_of_a_request_like_it(body: bytes, name: bytes) ->
     [
         b"",
         b"\r\n",
-        request(b"[1]")[:-1],  # not all there
-        request(b"[1]") + b"P",  # more than that
-        request(b"[1]") * 2,
+        request(b"[1]")[:-4],  # not all of the head
         request(b"[1]", HEAD),  # no token
         request(b"[1]", HEAD + TOKEN.replace(b"1", b"2")),
         request(b"[1]", HEAD + TOKEN + b"Prefer: wait=1\r\n"),
@@ -61,8 +72,8 @@ def test_a_head_finds_the_body_of_a_request_like_it(body: bytes, name: bytes) ->
 def test_a_head_knows_only_what_is_like_it(received: bytes) -> None:
     head = Head.of(request(b"[1, 2]"))
     assert head is not None
-    assert head.body(request(b"[1]")) == b"[1]"
-    assert head.body(received) is None
+    assert head.place(request(b"[1]")) is not None
+    assert head.place(received) is None
 
 
 @pytest.mark.parametrize(
@@ -71,15 +82,23 @@ def test_a_head_knows_only_what_is_like_it(received: bytes) -> None:
         b"",
         HEAD,
         HEAD + b"\r\n",
-        request(b"[1]")[:-1],
+        request(b"[1]")[:-4],
         request(b"[1]") + b" ",
         request(b"[1]", HEAD + b"X: " + b"x" * HEAD_BYTES + b"\r\n"),
         request(b"[1]", HEAD + b"Content-Length: 3\r\n"),
         HEAD.replace(b"\r\n", b"\n") + b"Content-Length: 3\n\n[1]",
     ],
 )
-def test_only_whole_requests_with_one_length_are_remembered(received: bytes) -> None:
+def test_only_heads_with_one_length_and_nothing_after_the_body_are_remembered(
+    received: bytes,
+) -> None:
     assert Head.of(received) is None
+
+
+@pytest.mark.parametrize("there", [0, 1, 3])
+def test_a_head_is_remembered_before_its_body_is_all_there(there: int) -> None:
+    whole = request(b"[1]")
+    assert Head.of(whole[: len(whole) - 3 + there]) == Head.of(whole)
 
 
 JSON = (b"content-type", b"application/json")
@@ -122,6 +141,12 @@ def test_heads_that_go_the_long_way(
 # --- connections ----------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may let pieces wait for a while."""
+    monkeypatch.setattr(arrival, "ARRIVAL_SECONDS", 3600)
+
+
 class Wire(asyncio.Transport):
     """What a connection writes, and what it does."""
 
@@ -148,12 +173,22 @@ class Wire(asyncio.Transport):
 
 
 class Taker:
-    """Takes every request, or none, and answers when the test says so."""
+    """Takes every request, or none, and answers when the test says so.
+
+    Attributes:
+        patient: waits for a body that comes in pieces.
+        room: counts what is there of it.
+    """
 
     def __init__(self) -> None:
         self.willing = True
+        self.patient = True
+        self.room = Room(ROOM)
         self.bodies: list[bytes] = []
         self.repliers: list[Replier] = []
+
+    def expects(self, head: Told, size: int) -> bool:
+        return self.patient
 
     def take(self, head: Told, body: bytes, replier: Replier) -> bool:
         if self.willing:
@@ -229,27 +264,164 @@ def test_the_answer_is_to_the_byte_that_of_the_long_way() -> None:
     run(test)
 
 
-def test_a_request_that_does_not_come_at_once_goes_the_long_way() -> None:
+def test_a_head_that_does_not_come_at_once_goes_the_long_way() -> None:
     async def test(rig: Rig) -> None:
         whole = request(b"[1]")
-        for cut in (1, 40, len(whole) - 4, len(whole) - 1):
+        for cut in (1, 40, len(whole) - 4):
             assert await rig.feed(whole[:cut]) == b""
             assert b"long" in await rig.feed(whole[cut:])
-        assert rig.long == [b"[0]", *[b"[1]"] * 4]
+        assert rig.long == [b"[0]", *[b"[1]"] * 3]
         await rig.feed(whole)
         assert rig.taker.bodies == [b"[1]"]
 
     run(test)
 
 
-def test_the_end_of_one_request_is_not_taken_for_another() -> None:
+@pytest.mark.parametrize("size", [1, 3, 30_000])
+def test_a_body_that_comes_in_pieces_is_put_together(size: int) -> None:
+    body = b"[" + b"1," * 45_000 + b"1]"
+
     async def test(rig: Rig) -> None:
+        for sent in (b"[1, 2, 3]", b"[1, 2, 3]", *([body] if size > 3 else [])):
+            whole = request(sent)
+            begin = len(whole) - len(sent)
+            await rig.feed(whole[:begin])
+            for start in range(begin, len(whole), size):
+                await rig.feed(whole[start : start + size])
+            assert rig.taker.bodies[-1] == sent
+            rig.taker.room.hold(ROOM)  # nothing of it counts any more
+            rig.taker.room.let_go(ROOM)
+            rig.taker.reply()
+        assert rig.long == [b"[0]"]
+
+    run(test)
+
+
+def test_a_head_is_learned_from_a_request_that_comes_in_pieces() -> None:
+    async def test(rig: Rig) -> None:
+        whole = request(b"[1]")
+        await rig.feed(whole[:-2])
+        assert b"long" in await rig.feed(whole[-2:])
+        await rig.feed(whole[:-1])
+        await rig.feed(whole[-1:])
+        assert rig.taker.bodies == rig.long == [b"[1]"]
+
+    run(test, warm=False)
+
+
+def test_nobody_waits_for_what_is_not_expected() -> None:
+    async def test(rig: Rig) -> None:
+        rig.taker.patient = False
+        whole = request(b"[1]")
+        await rig.feed(whole[:-1])
+        assert b"long" in await rig.feed(whole[-1:])
+        assert rig.taker.bodies == []
+
+    run(test)
+
+
+def test_what_is_not_taken_after_all_goes_the_long_way_as_a_whole() -> None:
+    async def test(rig: Rig) -> None:
+        rig.taker.willing = False
+        whole = request(b"[1]")
+        await rig.feed(whole[:-2])
+        assert b"long" in await rig.feed(whole[-2:])
+        rig.taker.willing = True
+        await rig.feed(whole)
+        assert rig.long == [b"[0]", b"[1]"]
+        assert rig.taker.bodies == [b"[1]"]
+
+    run(test)
+
+
+def test_another_request_behind_the_last_piece_goes_the_long_way_with_it() -> None:
+    async def test(rig: Rig) -> None:
+        whole = request(b"[1]")
+        await rig.feed(whole[:-2])
+        assert b"long" in await rig.feed(whole[-2:] + request(b"[2]"))
+        assert rig.long == [b"[0]", b"[1]", b"[2]"]
+        assert rig.taker.bodies == []
+
+    run(test)
+
+
+def test_a_body_that_takes_long_goes_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrival, "ARRIVAL_SECONDS", 0)
+
+    async def test(rig: Rig) -> None:
+        whole = request(b"[123]")
+        await rig.feed(whole[:-4])
+        await rig.feed(whole[-4:-2])
+        assert b"long" in await rig.feed(whole[-2:])
+        assert rig.long == [b"[0]", b"[123]"]
+        assert rig.taker.bodies == []
+
+    run(test)
+
+
+def test_a_body_for_which_there_is_no_room_goes_the_long_way() -> None:
+    async def test(rig: Rig) -> None:
+        rig.taker.room.hold(ROOM // 2)
+        body = b" " * (ROOM - 10_000)
+        whole = request(body)
+        await rig.feed(whole[: -ROOM // 2])
+        await rig.feed(whole[-ROOM // 2 : -1])
+        rig.taker.room.hold(ROOM // 2)  # what was there counts no more
+        assert b"long" in await rig.feed(whole[-1:])
+        assert rig.long == [b"[0]", body]
+
+    run(test)
+
+
+def test_who_goes_away_in_the_middle_holds_nothing() -> None:
+    async def test(rig: Rig) -> None:
+        whole = request(b" " * (ROOM - 1))
+        await rig.feed(whole[:-1])
+        with pytest.raises(TryLater):
+            rig.taker.room.hold(ROOM // 2)
+        rig.connection.connection_lost(None)
+        rig.taker.room.hold(ROOM)
+        assert rig.taker.bodies == []
+
+    run(test)
+
+
+def test_a_server_that_stops_answers_what_is_still_arriving() -> None:
+    async def test(rig: Rig) -> None:
+        whole = request(b"[1]")
+        await rig.feed(whole[:-1])
+        rig.connection.shutdown()
+        assert not rig.wire.closed
+        answer = await rig.feed(whole[-1:])
+        assert b"connection: close" in answer
+        assert answer.endswith(b"long")
+        assert rig.wire.closed
+
+    run(test)
+
+
+def test_a_connection_is_not_idle_while_a_body_arrives() -> None:
+    async def test(rig: Rig) -> None:
+        rig.connection.timeout_keep_alive = 1000
+        await rig.feed(request(b"[1]")[:-1])
+        rig.connection._answered_at -= 2000
+        rig.connection.timeout_keep_alive_handler()
+        assert not rig.wire.closed
+        rig.connection.connection_lost(None)
+
+    run(test)
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_the_end_of_one_request_is_not_taken_for_another(*, patient: bool) -> None:
+    async def test(rig: Rig) -> None:
+        rig.taker.patient = patient
         inner = request(b"[1]")  # a body that looks like a request
         outer = request(inner)
         await rig.feed(outer[: -len(inner)])
-        assert b"long" in await rig.feed(inner)
-        assert rig.taker.bodies == []
-        assert rig.long == [b"[0]", inner]
+        await rig.feed(inner)
+        assert rig.taker.bodies == ([inner] if patient else [])
+        assert rig.long == ([b"[0]"] if patient else [b"[0]", inner])
 
     run(test)
 
