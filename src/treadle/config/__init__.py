@@ -71,7 +71,8 @@ class Config(Settings):
     load_age_seconds: float = setting(
         1.0,
         Number(0, 86_400, whole=False, unit="seconds"),
-        "load a table when its oldest waiting record is this old",
+        "load a table when its oldest waiting record is this old; sooner if an eighth of load_rows "
+        "or load_bytes waits and it is being loaded, or had no load for as long",
     )
     load_rows: int = setting(
         100_000,

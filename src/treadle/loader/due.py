@@ -1,12 +1,17 @@
 """Which tables to load now, and how long to wait after a failure: decisions on values."""
 
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from treadle.log.protocol import Backlog
 
 Key = tuple[int, str]
 """(source id, table name as sent): the unit of loading."""
+
+PART: Final = 8
+"""A table may be loaded before its load closes where this part of what closes it waits, an eighth:
+12,500 records by default, of which a load takes little longer a record than of 100,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,46 @@ class Trigger:
         full = backlog.records >= self.records or backlog.size >= self.size
         old = now - backlog.oldest >= self.age_us
         return full or old
+
+    def is_worth_it(self, backlog: Backlog) -> bool:
+        """Whether so much waits that a load of it is no small one, though it need not be yet."""
+        return backlog.records * PART >= self.records or backlog.size * PART >= self.size
+
+
+@dataclass(slots=True)
+class Taken:
+    """What a round took of a table so far.
+
+    Attributes:
+        last: greatest position taken.
+        received_at: when the entry there arrived, microseconds since 1970.
+        parts: last position, records and payload bytes of each chunk.
+    """
+
+    last: int = -1
+    received_at: int = 0
+    parts: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def take(self, last: int, received_at: int, records: int, size: int) -> None:
+        """Note one more chunk."""
+        self.last = last
+        self.received_at = received_at
+        self.parts.append((last, records, size))
+
+    def rest(self, backlog: Backlog) -> Backlog | None:
+        """What of a backlog, seen after the round began, was not taken; None when all of it was.
+
+        The log counts what was taken as waiting until it is told that it was loaded.
+        """
+        if backlog.last <= self.last:
+            return None
+        counted = [part for part in self.parts if part[0] > backlog.loaded]
+        return replace(
+            backlog,
+            records=max(0, backlog.records - sum(records for _, records, _ in counted)),
+            size=max(0, backlog.size - sum(size for _, _, size in counted)),
+            oldest=max(backlog.oldest, self.received_at),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +113,45 @@ class Failures:
 
     def may_try(self, key: Key, now: int) -> bool:
         """Whether the pause of a key is over."""
-        return key not in self._failed or self._failed[key][1] <= now
+        found = self._failed.get(key)  # once: another thread may forget it meanwhile
+        return found is None or found[1] <= now
 
 
 def due(
-    backlogs: Iterable[Backlog], now: int, trigger: Trigger, failures: Failures
+    backlogs: Iterable[Backlog],
+    now: int,
+    trigger: Trigger,
+    failures: Failures,
+    *,
+    ended: Mapping[Key, int] | None = None,
+    going: Container[Key] = (),
 ) -> list[Backlog]:
-    """The backlogs to load now, the one that waits longest first."""
-    chosen = [
-        backlog
-        for backlog in backlogs
-        if trigger.closes(backlog, now)
-        and failures.may_try((backlog.source_id, backlog.table_name), now)
-    ]
+    """The backlogs to load now, the one that waits longest first.
+
+    Where much waits (`Trigger.is_worth_it`) a table is loaded before its load closes, if it had no
+    load for the age of one, as when a burst begins: at most one load more in that time. And it is
+    loaded further if it is being loaded: under a stream that keeps the loader busy one load
+    follows another, and what came meanwhile is not left for an age.
+
+    Args:
+        backlogs: all that could be loaded.
+        now: microseconds since 1970.
+        trigger: when loads close.
+        failures: of the tables.
+        ended: when the last load of a table ended; none is known to have ended of the others.
+        going: tables that are being loaded.
+    """
+    ended = ended or {}
+
+    def early(key: Key) -> bool:
+        return key in going or key not in ended or now - ended[key] >= trigger.age_us
+
+    chosen = []
+    for backlog in backlogs:
+        key = backlog.source_id, backlog.table_name
+        closes = trigger.closes(backlog, now) or (trigger.is_worth_it(backlog) and early(key))
+        if closes and failures.may_try(key, now):
+            chosen.append(backlog)
     return sorted(chosen, key=lambda backlog: backlog.oldest)
 
 

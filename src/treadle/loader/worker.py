@@ -27,7 +27,7 @@ from treadle.destinations.protocol import (
 )
 from treadle.errors import OperatorFault, TableStopped, TryLater
 from treadle.loader.chunk import Chunk, chunk_of
-from treadle.loader.due import Backoff, Failures, Key, Trigger, due
+from treadle.loader.due import Backoff, Failures, Key, Taken, Trigger, due
 from treadle.loader.lease import Lease
 from treadle.loader.report import Memo, failure, memo, memo_of, report
 from treadle.log.protocol import Backlog, Entry, Reader
@@ -48,6 +48,14 @@ TAKEN_BYTES_MAX = 16_000_000
 
 A single entry that is larger is loaded with no other being prepared meanwhile.
 """
+
+ROUND_US_MAX = 5_000_000
+"""How long a round takes up what became due since it began. Then the destination is let go of, as a
+DuckDB file has to be for others to read it, and cycles are collected."""
+
+TOLD_US_MAX = 1_000_000
+"""How long after a load the log is told of it, by which time it surely was: the main thread does so
+with each look."""
 
 SILENT_US = 120_000_000
 """After which a destination that does not answer is told of; a load seldom takes a second."""
@@ -112,6 +120,8 @@ class DestinationLoader(threading.Thread):
         self._failures = Failures()
         self._all: Key = (row_id, "")
         """Stands for all tables in `_pauses` and `_at`."""
+        self._ended: dict[Key, int] = {}
+        """When each table's last load here ended."""
         self._pauses = Failures(Backoff(first_us=250_000, most_us=15_000_000))
         self._held: dict[Key, int] | None = None
         """Positions the destination holds; None when they have to be asked for."""
@@ -237,26 +247,64 @@ class DestinationLoader(threading.Thread):
             gc.collect()
 
     def _chosen(self, now: int) -> list[Backlog]:
-        held = self._held or {}
-        return [
-            backlog
-            for backlog in due(self._backlogs, now, self._outside.trigger, self._failures)
-            if backlog.source_id in self._sources
-            and held.get((backlog.source_id, backlog.table_name), -1) < backlog.last
-        ]
+        outside = self._outside
+        known = [backlog for backlog in self._backlogs if self._is_known(backlog, now)]
+        return due(known, now, outside.trigger, self._failures, ended=self._ended)
+
+    def _is_known(self, backlog: Backlog, now: int) -> bool:
+        """Whether a backlog is to be loaded here, and says of that how much it is and how old."""
+        key = backlog.source_id, backlog.table_name
+        held = (self._held or {}).get(key, -1)
+        if backlog.source_id not in self._sources or held >= backlog.last:
+            return False
+        # Before the log was told of a load, it counts, with its age, what that took.
+        counted = held > backlog.loaded
+        return not counted or now - self._ended.get(key, 0) >= TOLD_US_MAX
+
+    def _further(
+        self, taken: Mapping[Key, Taken], held: Mapping[Key, int], stuck: set[Key]
+    ) -> list[Backlog]:
+        """What became due in this round beyond what it took, in the same order."""
+        rests = []
+        for backlog in self._backlogs:
+            key = backlog.source_id, backlog.table_name
+            its = taken.get(key)
+            rest = backlog if its is None else its.rest(backlog)
+            if (
+                rest is not None
+                and key not in stuck
+                and backlog.source_id in self._sources
+                and held.get(key, -1) < backlog.last
+            ):
+                rests.append(rest)
+        outside = self._outside
+        return due(
+            rests, outside.clock(), outside.trigger, self._failures, ended=self._ended, going=taken
+        )
 
     def _round(self, backlogs: Sequence[Backlog], ahead: ThreadPoolExecutor) -> None:
         """Load every backlog in turn, one chunk being prepared while another is written."""
+        idle = threading.Event()
+
+        def following_one() -> "_Step | None":
+            # Whoever prepares is told that nothing is being loaded any more, and ends the round
+            # unless there is something by now.
+            idle.set()
+            self._wake.set()
+            step = following.result()
+            idle.clear()
+            return step
+
         self._outside.lease.fence()
         self._asked_at = self._outside.clock()
         with self._destination.open() as session:
             held = self._asked(session)
             self._asked_at = None
             stuck: set[Key] = set()
-            chunks = self._chunks(backlogs, held, stuck)
+            chunks = self._chunks(backlogs, held, stuck, idle)
             following = ahead.submit(next, chunks, None)
             try:
-                while (step := following.result()) is not None:
+                while (step := following_one()) is not None:
                     alone = step.size > TAKEN_BYTES_MAX
                     if not alone:
                         following = ahead.submit(next, chunks, None)
@@ -267,6 +315,7 @@ class DestinationLoader(threading.Thread):
                         del step
                         following = ahead.submit(next, chunks, None)
             finally:
+                idle.set()
                 wait([following])  # it reads the log, and one at a time may do so
         with self._telling:
             was = self._in_trouble
@@ -279,7 +328,10 @@ class DestinationLoader(threading.Thread):
     def _take(self, session: Session, step: "_Step", stuck: set[Key]) -> None:
         """Load a chunk of a table that did not get stuck and is still to be loaded here."""
         chunk = step.chunk
-        if chunk.key in stuck or not self._begins(chunk.key):
+        if chunk.key in stuck:
+            return
+        if not self._begins(chunk.key):
+            stuck.add(chunk.key)  # what follows of it does not follow what is there
             return
         self._asked_at = self._outside.clock()
         try:
@@ -362,39 +414,78 @@ class DestinationLoader(threading.Thread):
         return found
 
     def _chunks(
-        self, backlogs: Sequence[Backlog], held: Mapping[Key, int], stuck: set[Key]
+        self,
+        backlogs: Sequence[Backlog],
+        held: Mapping[Key, int],
+        stuck: set[Key],
+        idle: threading.Event,
     ) -> Iterator["_Step"]:
-        """Chunks of the backlogs in order, prepared or why not; a table that got stuck is left."""
+        """Chunks of the backlogs in order, and of what becomes due while they are loaded.
+
+        Args:
+            backlogs: to begin with.
+            held: positions the destination holds.
+            stuck: tables to be left.
+            idle: set while nothing is being loaded.
+        """
+        taken: dict[Key, Taken] = {}
+        until = self._outside.clock() + ROUND_US_MAX
+        while backlogs:
+            for backlog in backlogs:
+                yield from self._chunks_of(backlog, taken, held, stuck)
+            backlogs = ()
+            while not backlogs and not self._stop_asked.is_set() and self._outside.clock() < until:
+                last_look = idle.is_set()
+                backlogs = self._further(taken, held, stuck)
+                if last_look:
+                    break
+                if not backlogs:
+                    self._wake.wait(LOOK_SECONDS)
+                    self._wake.clear()
+
+    def _chunks_of(
+        self,
+        backlog: Backlog,
+        taken: dict[Key, Taken],
+        held: Mapping[Key, int],
+        stuck: set[Key],
+    ) -> Iterator["_Step"]:
+        """Chunks of a table in order, prepared or why not, unless it got stuck."""
         trigger = self._outside.trigger
         size = min(trigger.size, TAKEN_BYTES_MAX)
-        for backlog in backlogs:
-            key = (backlog.source_id, backlog.table_name)
+        key = (backlog.source_id, backlog.table_name)
+        if key in taken:
+            begin = after = taken[key].last
+        else:
             after = held.get(key, -1)
             # A destination that holds no position starts where the log says that the table stands:
             # switching the destination moves nothing (loading.md 5.5).
             begin = after if key in held else backlog.loaded
-            while begin < backlog.last and key not in stuck:
-                source = self._sources.get(backlog.source_id)
-                if source is None:  # it loads elsewhere now
-                    break
-                items = self._reader.read(*key, begin, trigger.records, size)
-                chunk = chunk_of(key, after, items)
-                if chunk is None:
-                    break
-                # What was unpacked is not needed in its packed form, half of a load's bytes.
-                payloads = [entry.payload for entry in chunk.entries]
-                taken = sum(map(len, payloads))
-                chunk = chunk.without_payloads()
-                del items
-                try:
-                    prepared: Prepared | Exception = self._prepared(chunk, payloads, source)
-                except Exception as error:  # noqa: BLE001 - raised again by who loads the chunk
-                    prepared = error
-                begin = after = chunk.last
-                step = _Step(chunk, prepared, taken)
-                del chunk, prepared
-                yield step
-                del step
+        while begin < backlog.last and key not in stuck:
+            source = self._sources.get(backlog.source_id)
+            if source is None:  # it loads elsewhere now
+                break
+            items = self._reader.read(*key, begin, trigger.records, size)
+            chunk = chunk_of(key, after, items)
+            if chunk is None:
+                break
+            # What was unpacked is not needed in its packed form, half of a load's bytes.
+            payloads = [entry.payload for entry in chunk.entries]
+            bytes_taken = sum(map(len, payloads))
+            chunk = chunk.without_payloads()
+            taken.setdefault(key, Taken()).take(
+                chunk.last, items[-1].received_at, chunk.records, bytes_taken
+            )
+            del items
+            try:
+                prepared: Prepared | Exception = self._prepared(chunk, payloads, source)
+            except Exception as error:  # noqa: BLE001 - raised again by who loads the chunk
+                prepared = error
+            begin = after = chunk.last
+            step = _Step(chunk, prepared, bytes_taken)
+            del chunk, prepared
+            yield step
+            del step
 
     def _prepared(self, chunk: Chunk, payloads: list[bytes], source: Source) -> Prepared:
         """Prepare a chunk from what its entries carried, which is let go of piece by piece."""
@@ -442,6 +533,7 @@ class DestinationLoader(threading.Thread):
         self._outside.store.record_load(load, outcomes)
         crash.point("loader.after-record")
         self._failures.succeeded(chunk.key)
+        self._ended[chunk.key] = self._outside.clock()
         if self._held is not None:
             self._held[chunk.key] = chunk.last
         self._outside.marked(chunk.key, chunk.last)

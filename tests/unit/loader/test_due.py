@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle.loader.due import Backoff, Failures, Trigger, by_destination, due, offers
+from treadle.loader.due import Backoff, Failures, Taken, Trigger, by_destination, due, offers
 from treadle.log.protocol import Backlog
 
 SECOND = 1_000_000
@@ -26,6 +28,64 @@ def test_an_open_load_closes_by_age_by_records_or_by_size() -> None:
 def test_the_table_that_waits_longest_comes_first() -> None:
     young, old = backlog("young", oldest=5), backlog("old", oldest=3)
     assert due([young, old], 2 * SECOND, Trigger(), Failures()) == [old, young]
+
+
+def test_much_is_loaded_early_when_the_table_had_no_load_for_an_age() -> None:
+    trigger = Trigger(age_us=SECOND, records=80, size=8000)
+    much, large, little = backlog("a", records=10), backlog("b", size=1000), backlog("c", records=9)
+    young = 10 * SECOND
+    waiting = [replace(one, oldest=young) for one in (much, large, little)]
+    assert due(waiting, young, trigger, Failures()) == waiting[:2]
+    ended = {(1, "a"): young - SECOND + 1, (1, "b"): young - SECOND}
+    assert due(waiting, young, trigger, Failures(), ended=ended) == waiting[1:2]
+
+
+def test_much_is_loaded_further_while_the_table_is_being_loaded() -> None:
+    trigger = Trigger(age_us=SECOND, records=80, size=8000)
+    much, little = backlog("a", records=10), backlog("b", records=9)
+    ended = {(1, "a"): 0, (1, "b"): 0}
+    assert due([much, little], 0, trigger, Failures(), ended=ended) == []
+    going = {(1, "a"), (1, "b")}
+    assert due([much, little], 0, trigger, Failures(), ended=ended, going=going) == [much]
+    failures = Failures()
+    failures.failed((1, "a"), 0)
+    assert due([much], 0, trigger, failures, ended=ended, going=going) == []
+
+
+def test_a_steady_stream_is_loaded_once_an_age() -> None:
+    """50,000 records a second: an eighth of a full load is there long before the age is."""
+    trigger = Trigger()
+    ended: dict[tuple[int, str], int] = {}
+    loads = []
+    loaded = 0
+    for now in range(0, 10 * SECOND, 10_000):
+        waits = now // 20 - loaded
+        oldest = loaded * 20
+        if waits and due(
+            [backlog(records=waits, oldest=oldest)], now, trigger, Failures(), ended=ended
+        ):
+            loads.append(waits)
+            loaded += waits
+            ended[1, "t"] = now + 100_000
+    assert loads[0] == 12_500
+    assert set(loads[1:]) == {50_000}
+
+
+def test_what_was_taken_of_a_table_is_not_what_waits() -> None:
+    seen = replace(backlog(records=100, size=1000, oldest=1), last=9, loaded=2)
+    taken = Taken()
+    assert taken.rest(seen) == seen
+    taken.take(5, 50, 30, 300)
+    taken.take(7, 70, 40, 400)
+    assert taken.rest(seen) == replace(seen, records=30, size=300, oldest=70)
+    # The log was told of the first part, and counts it no more.
+    told = replace(seen, records=70, size=700, oldest=6, loaded=5)
+    assert taken.rest(told) == replace(told, records=30, size=300, oldest=70)
+    assert taken.rest(replace(told, loaded=7, records=30)) == replace(
+        told, loaded=7, records=30, oldest=70
+    )
+    taken.take(9, 90, 30, 300)
+    assert taken.rest(seen) is None
 
 
 def test_a_table_that_failed_waits_and_the_others_do_not() -> None:

@@ -1,0 +1,156 @@
+"""What comes while a table is being loaded: much is loaded next, in one session; little waits."""
+
+import asyncio
+import gc
+import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from tests.faults.calls import WatchedDestination, batch, made
+from tests.faults.hang import Stall
+from tests.servers.treadle import eventually
+
+from treadle.destinations.protocol import Destination, Unavailable
+from treadle.destinations.registry import open_url
+from treadle.loader.due import Trigger
+from treadle.loader.run import Loader
+from treadle.log.local import LocalAppender, LocalReader
+from treadle.log.protocol import Backlog, NewEntry
+from treadle.records.message import pack
+from treadle.store.secrets import Cipher
+from treadle.store.store import Store
+
+NEVER_US = 10**15
+"""An age that nothing reaches: what is loaded is loaded because of how much it is."""
+
+
+@dataclass
+class Recorded(Stall):
+    """Holds the first load, and remembers the loads and openings that were asked for."""
+
+    asked: list[str] = field(default_factory=list)
+
+    def around(self, name: str, call: Any) -> Any:
+        if name in ("open", "load", "close"):
+            self.asked.append(name)
+        return super().around(name, call)
+
+
+class Place:
+    """A log, a store with one source, and a loader whose first load hangs; the clock stands."""
+
+    def __init__(self, folder: Path) -> None:
+        made(folder / "store.sqlite")
+        self.folder = folder
+        self.store = Store.open(f"sqlite:///{folder / 'store.sqlite'}", Cipher(bytes(32)))
+        [account], [source] = self.store.accounts(), self.store.sources()
+        self.source = source.id
+        self.url = f"duckdb://{folder / 'there.duckdb'}"
+        identity = open_url(self.url).identity
+        self.store.set_default_destination(account.id, "duckdb", self.url, identity)
+        self.calls = Recorded(1, lambda: Unavailable("gone"), only=("load",))
+        self.looks = 0
+        self._entries = itertools.count()
+
+    def accept(self, entries: int) -> None:
+        """Append entries of five records each."""
+
+        async def append() -> None:
+            log = LocalAppender(self.folder / "log.sqlite")
+            for _ in range(entries):
+                load = pack(batch("orders", next(self._entries)))
+                await log.append([NewEntry(self.source, "orders", 1, 5, load)])
+            await log.aclose()
+
+        asyncio.run(append())
+
+    def look(self) -> None:
+        """Wait until the loader has looked at the log, and said what it found."""
+        seen = self.looks
+        # The first look from now on was told of when the second begins.
+        eventually(lambda: self.looks >= seen + 2, 300)
+
+    def waiting(self) -> int:
+        """Records that were not loaded."""
+        reader = LocalReader(self.folder / "log.sqlite")
+        try:
+            return sum(backlog.records for backlog in reader.backlog())
+        finally:
+            reader.close()
+
+    @contextmanager
+    def loading(self, trigger: Trigger) -> Iterator[None]:
+        place = self
+
+        class Counted(LocalReader):
+            def backlog(self) -> list[Backlog]:
+                place.looks += 1
+                return super().backlog()
+
+        numbers = itertools.count()
+        loader = Loader(
+            store=self.store,
+            open_reader=lambda: Counted(self.folder / "log.sqlite"),
+            open_destination=lambda url: cast(
+                Destination, WatchedDestination(open_url(url), self.calls)
+            ),
+            trigger=trigger,
+            retention_us=10**15,
+            clock=lambda: 10**6,
+            new_id=lambda: f"load-{next(numbers)}",
+        )
+        stop = threading.Event()
+        thread = threading.Thread(target=lambda: loader.run(stop, lambda: None))
+        thread.start()
+        try:
+            yield
+        finally:
+            self.calls.released.set()
+            stop.set()
+            thread.join(300)
+            gc.enable()  # a loader has a process of its own, in which it is off
+            gc.unfreeze()
+            assert not thread.is_alive()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    there = Place(tmp_path)
+    yield there
+    there.store.close()
+
+
+def test_much_that_came_meanwhile_is_loaded_next_in_the_same_session(place: Place) -> None:
+    place.accept(8)
+    with place.loading(Trigger(age_us=NEVER_US, records=40)):
+        assert place.calls.reached.wait(300)
+        place.accept(3)
+        place.look()
+        place.calls.released.set()
+        eventually(lambda: place.waiting() == 0, 300)
+        assert place.calls.asked.count("load") == 2
+        assert place.calls.asked.count("open") == 1
+
+
+def test_little_that_came_meanwhile_waits_and_is_not_counted_with_what_was_loaded(
+    place: Place,
+) -> None:
+    place.accept(8)
+    # 45 records close a load, and six are worth one while the table is being loaded.
+    with place.loading(Trigger(age_us=NEVER_US, records=45)):
+        assert place.calls.reached.wait(300)
+        place.accept(1)
+        place.look()
+        place.calls.released.set()
+        eventually(lambda: place.waiting() == 5, 300)
+        place.look()
+        assert place.waiting() == 5
+        assert place.calls.asked.count("load") == 1
+        place.accept(8)  # with the one they close a load
+        eventually(lambda: place.waiting() == 0, 300)
+        assert place.calls.asked.count("load") == 2
