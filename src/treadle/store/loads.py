@@ -6,10 +6,11 @@ logs left stays as history.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, Text, cast, delete, func, select, update
+from sqlalchemy import Row, Select, Text, bindparam, cast, delete, func, select, update
 
 from treadle import crash
 from treadle.store.database import Transaction
@@ -19,7 +20,42 @@ from treadle.store.schema import loads, meta, outcomes, sources, tables
 # Well below the 32,766 parameters SQLite takes and the 65,535 PostgreSQL takes in one statement.
 POSITIONS_PER_STATEMENT: Final = 10_000
 
+Report = tuple[Load, Sequence[Outcome]]
+"""A load, and the outcomes of the entries some of whose records were superseded or rejected."""
+
 _present_log = select(meta.c.log_id).scalar_subquery()
+
+# Made once: to put together a statement takes as long as SQLite does to carry it out.
+_LOG_ID: Final = select(meta.c.log_id)
+_NAMED: Final = (
+    select(tables)
+    .where(
+        tables.c.source_id == bindparam("at_source_id"),
+        tables.c.name_sha256.in_(bindparam("at_names", expanding=True)),
+    )
+    # Everyone locks in one order. SQLite has no such clause and no need of it: one writer at a time
+    .order_by(tables.c.id)
+    .with_for_update()
+)
+_LOADED: Final = (
+    update(tables)
+    .where(tables.c.id == bindparam("at_id"))
+    .values(
+        log_id=bindparam("at_log_id"),
+        loaded=bindparam("at_loaded"),
+        loaded_at=bindparam("at_loaded_at"),
+        error=None,
+        error_since=None,
+        stopped=False,
+        began=bindparam("at_began"),
+        received=tables.c.received + bindparam("more_received"),
+        written=tables.c.written + bindparam("more_written"),
+        discarded=tables.c.discarded + bindparam("more_discarded"),
+        rejected=tables.c.rejected + bindparam("more_rejected"),
+        damaged=tables.c.damaged + bindparam("more_damaged"),
+        loads=tables.c.loads + bindparam("more_loads"),
+    )
+)
 
 
 def use_log(tx: Transaction, log_id: str) -> None:
@@ -33,67 +69,74 @@ def use_log(tx: Transaction, log_id: str) -> None:
             tx.connection.execute(update(table).where(table.c.log_id == "").values(log_id=log_id))
 
 
-def record(tx: Transaction, load: Load, found: Sequence[Outcome]) -> None:
-    """Keep a committed load; see `Store.record_load`."""
-    log_id = tx.connection.execute(select(meta.c.log_id)).scalar_one()
-    table = _table(tx, load.source_id, load.table_name, log_id)
-    loaded = max(load.last, table.loaded) if table.log_id == log_id else load.last
-    tx.connection.execute(
-        update(tables)
-        .where(tables.c.id == table.id)
-        .values(
-            log_id=log_id,
-            loaded=loaded,
-            loaded_at=load.finished_at,
-            error=None,
-            error_since=None,
-            stopped=False,
-            began=_began(table, load, log_id),
-        )
-    )
-    kept = tx.connection.execute(
-        tx.insert(loads)
-        .values(log_id=log_id, table_id=table.id, **_values(load))
-        .on_conflict_do_nothing()
-        .returning(loads.c.number)
-    ).one_or_none()
-    crash.point("store.record-load")
-    if kept is None:
-        return
-    tx.connection.execute(
-        update(tables)
-        .where(tables.c.id == table.id)
-        .values(
-            received=tables.c.received + load.rows_received,
-            written=tables.c.written + load.rows_loaded,
-            discarded=tables.c.discarded + load.rows_discarded,
-            rejected=tables.c.rejected + load.rows_rejected,
-            damaged=tables.c.damaged + load.details.get("damaged_entries", 0),
-            loads=tables.c.loads + 1,
-        )
-    )
+def record(tx: Transaction, found: Sequence[Report]) -> None:
+    """Keep committed loads of different tables; see `Store.record_loads`."""
     if not found:
         return
-    statement = tx.insert(outcomes)
+    log_id = tx.connection.execute(_LOG_ID).scalar_one()
+    rows = _tables(tx, [(load.source_id, load.table_name) for load, _ in found], log_id)
+    named = [
+        (rows[load.source_id, _name_key(load.table_name)], load, theirs) for load, theirs in found
+    ]
+    if len(named) > len(rows):
+        raise ValueError("of each table one load at a time: the order of two would be lost")
+    kept = set(
+        tx.connection.execute(
+            tx.insert(loads).on_conflict_do_nothing().returning(loads.c.table_id),
+            [{"log_id": log_id, "table_id": row.id, **_values(load)} for row, load, _ in named],
+        ).scalars()
+    )
+    crash.point("store.record-load")
     tx.connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["log_id", "position"],
-            set_={
-                "superseded": statement.excluded.superseded,
-                "rejected": statement.excluded.rejected,
-            },
-        ),
+        _LOADED,
         [
             {
-                "log_id": log_id,
-                "position": outcome.position,
-                "table_id": table.id,
-                "superseded": outcome.superseded,
-                "rejected": [list(rejected) for rejected in outcome.rejected],
+                "at_id": row.id,
+                "at_log_id": log_id,
+                "at_loaded": max(load.last, row.loaded) if row.log_id == log_id else load.last,
+                "at_loaded_at": load.finished_at,
+                "at_began": _began(row, load, log_id),
+                **_counts(load, first_report=row.id in kept),
             }
-            for outcome in found
+            for row, load, _ in named
         ],
     )
+    written = [
+        {
+            "log_id": log_id,
+            "position": outcome.position,
+            "table_id": row.id,
+            "superseded": outcome.superseded,
+            "rejected": [list(rejected) for rejected in outcome.rejected],
+        }
+        for row, _, theirs in named
+        if row.id in kept
+        for outcome in theirs
+    ]
+    if written:
+        statement = tx.insert(outcomes)
+        tx.connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["log_id", "position"],
+                set_={
+                    "superseded": statement.excluded.superseded,
+                    "rejected": statement.excluded.rejected,
+                },
+            ),
+            written,
+        )
+
+
+def _counts(load: Load, *, first_report: bool) -> dict[str, int]:
+    """What a load adds to the counts of its table: nothing when it was reported before."""
+    return {
+        "more_received": load.rows_received if first_report else 0,
+        "more_written": load.rows_loaded if first_report else 0,
+        "more_discarded": load.rows_discarded if first_report else 0,
+        "more_rejected": load.rows_rejected if first_report else 0,
+        "more_damaged": load.details.get("damaged_entries", 0) if first_report else 0,
+        "more_loads": 1 if first_report else 0,
+    }
 
 
 def _began(table: Row[Any], load: Load, log_id: str) -> int | None:
@@ -383,28 +426,48 @@ def delete_before(tx: Transaction, at: int) -> int:
 
 
 def _table(tx: Transaction, source_id: int, name: str, log_id: str) -> Row[Any]:
-    """The row of a table, made when missing and held until the transaction ends."""
-    query = (
-        select(tables)
-        .where(tables.c.source_id == source_id, tables.c.name_sha256 == _name_key(name))
-        .with_for_update()  # SQLite has no such clause and no need of it: one writer at a time
-    )
-    row = tx.connection.execute(query).one_or_none()
-    if row is not None:
-        return row
-    tx.connection.execute(
-        tx.insert(tables)
-        .values(
-            source_id=source_id,
-            name=name,
-            name_sha256=_name_key(name),
-            log_id=log_id,
-            loaded=0,
-            stopped=False,
+    """The row of a table; see `_tables`."""
+    (row,) = _tables(tx, [(source_id, name)], log_id).values()
+    return row
+
+
+def _tables(
+    tx: Transaction, names: Sequence[tuple[int, str]], log_id: str
+) -> dict[tuple[int, bytes], Row[Any]]:
+    """(source, SHA-256 of the name) -> row, made when missing; held until the transaction ends."""
+    wanted = {(source_id, _name_key(name)): name for source_id, name in names}
+    found = _held(tx, wanted)
+    missing = sorted(wanted.keys() - found.keys())
+    if missing:
+        tx.connection.execute(
+            tx.insert(tables).on_conflict_do_nothing(),
+            [
+                {
+                    "source_id": source_id,
+                    "name": wanted[source_id, key],
+                    "name_sha256": key,
+                    "log_id": log_id,
+                    "loaded": 0,
+                    "stopped": False,
+                }
+                for source_id, key in missing
+            ],
         )
-        .on_conflict_do_nothing()
-    )
-    return tx.connection.execute(query).one()
+        found |= _held(tx, missing)
+    return found
+
+
+def _held(
+    tx: Transaction, wanted: Iterable[tuple[int, bytes]]
+) -> dict[tuple[int, bytes], Row[Any]]:
+    keys: dict[int, list[bytes]] = defaultdict(list)
+    for source_id, key in sorted(wanted):
+        keys[source_id].append(key)
+    return {
+        (row.source_id, row.name_sha256): row
+        for source_id, names in keys.items()
+        for row in tx.connection.execute(_NAMED, {"at_source_id": source_id, "at_names": names})
+    }
 
 
 def _name_key(name: str) -> bytes:

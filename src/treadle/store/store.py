@@ -445,8 +445,19 @@ class Store:
             load: its `error` is None.
             outcomes: of the entries some of whose records were superseded or rejected.
         """
+        self.record_loads([(load, outcomes)])
+
+    def record_loads(self, found: Sequence[loads.Report]) -> None:
+        """Keep committed loads, all of them or none; see `record_load`.
+
+        Args:
+            found: loads with their outcomes, each of another table.
+
+        Raises:
+            ValueError: two are of one table.
+        """
         with self._database.write() as tx:
-            loads.record(tx, load, outcomes)
+            loads.record(tx, found)
 
     def record_failure(self, load: Load, *, stopped: bool) -> None:
         """Keep a try that failed; of repeated tries from the same position the last is kept.

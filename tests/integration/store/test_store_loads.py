@@ -86,6 +86,48 @@ def test_a_load_reported_again_stands_as_it_was(store: Store) -> None:
     assert store.rejected({2: 8}) == {(2, 0): "no \0 key", (2, 7): "too big"}
 
 
+def test_loads_of_many_tables_are_kept_as_if_one_by_one(store: Store) -> None:
+    one, two = make_source(store, "one"), make_source(store, "two")
+    before = load(two, 1, 5, table="b")
+    store.record_load(before, [])
+    store.record_failure(load(one, 6, 9, table="c", error="no rights"), stopped=True)
+    reports = [load(one, 10, 11, table=name) for name in ODD_NAMES]
+    reports += [load(two, 6, 8, table="b"), load(one, 6, 7, table="c")]
+    store.record_loads(
+        [
+            (replace(before, id="again", rows_loaded=0), [outcome(two, 3, "b")]),
+            *((report, [outcome(one, 10, report.table_name)]) for report in reports[:1]),
+            *((report, []) for report in reports[1:-2]),
+            (reports[-1], [outcome(one, 7, "c")]),
+        ]
+    )
+    store.record_loads([])
+    store.record_loads([(reports[-2], [])])
+    assert {report.id for report in store.loads()} == {
+        *(report.id for report in (before, *reports)),
+        load(one, 6, 9, table="c", error="no rights").id,
+    }
+    assert [(each.position, each.table_name) for each in store.outcomes([3, 7, 10])] == [
+        (7, "c"),
+        (10, ODD_NAMES[0]),
+    ]
+    standing = {(each.source_id, each.table_name): each for each in store.table_statuses()}
+    assert standing[two, "b"] == TableStatus(two, "b", 8, 85, None, None, False, began=1)
+    assert standing[one, "c"] == TableStatus(one, "c", 7, 75, None, None, False, began=6)
+    counts = {(each.source_id, each.table_name): each for each in store.tallies()}
+    assert (counts[two, "b"].loads, counts[two, "b"].loaded) == (2, 14)
+    assert (counts[one, "c"].loads, counts[one, "c"].failures) == (1, 1)
+    assert all(counts[one, name].received == 10 for name in ODD_NAMES)
+
+
+def test_two_loads_of_one_table_are_not_kept_at_once(store: Store) -> None:
+    source = make_source(store)
+    other = load(source, 1, 2, table="items")
+    with pytest.raises(ValueError, match="one load at a time"):
+        store.record_loads([(other, []), (load(source, 1, 5), []), (load(source, 6, 9), [])])
+    assert store.loads() == []
+
+
 def test_loads_are_listed_newest_first_in_pages(store: Store) -> None:
     one, two = make_source(store, "one"), make_source(store, "two")
     reports = [load(source, n, n, table=t) for n in (1, 2) for source in (one, two) for t in "ab"]
