@@ -1,14 +1,13 @@
 """Group commit: many requests' entries in one transaction, one fsync for all."""
 
 import sqlite3
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from treadle import crash
 from treadle.log import sql
-from treadle.log.codec import Codec, checksum
+from treadle.log.codec import Codec, checksum, stored_checksum
 from treadle.log.disk import WriteLock, read_end, transaction
 from treadle.log.protocol import NewEntry, Once, Stored
 
@@ -104,7 +103,7 @@ class GroupWriter:
 
     def _prepare(self, entry: NewEntry) -> Prepared:
         stored = self._codec.compress(entry.payload)
-        return entry, entry.table_name.encode(), stored, zlib.crc32(stored)
+        return entry, entry.table_name.encode(), stored, stored_checksum(stored)
 
     def _row(
         self, position: int, entry: NewEntry, table_name: bytes, stored: bytes, stored_crc: int

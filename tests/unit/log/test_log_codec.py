@@ -5,7 +5,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle.log.codec import PLAIN_BYTES_MAX, Codec, checksum
+from treadle.log.codec import PLAIN_BYTES_MAX, Codec, checksum, stored_checksum
 
 CODEC = Codec()
 
@@ -23,6 +23,14 @@ def test_what_is_stored_is_a_zstd_frame_of_any_size(size: int) -> None:
     assert zstandard.ZstdDecompressor().decompress(stored) == payload
     assert (payload in stored) == (size <= PLAIN_BYTES_MAX)
     assert CODEC.restore(stored, size) == payload
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, 5_119, 5_120, 5_121, 10_240, 10_241, 262_143, 262_144, 262_145]
+)
+def test_the_checksum_of_what_is_stored_is_that_of_zlib(size: int) -> None:
+    stored = bytes(number * 7 % 251 for number in range(size))
+    assert stored_checksum(stored) == zlib.crc32(stored)
 
 
 def test_records_take_a_fraction_of_their_size() -> None:
