@@ -58,13 +58,14 @@ class Place:
         self._entries = itertools.count()
 
     def accept(self, entries: int) -> None:
-        """Append entries of five records each."""
+        """Append entries of five records each, so that nobody sees some of them."""
+        batches = [batch("orders", next(self._entries)) for _ in range(entries)]
 
         async def append() -> None:
             log = LocalAppender(self.folder / "log.sqlite")
-            for _ in range(entries):
-                load = pack(batch("orders", next(self._entries)))
-                await log.append([NewEntry(self.source, "orders", 1, 5, load)])
+            await log.append(
+                [NewEntry(self.source, "orders", 1, 5, pack(each)) for each in batches]
+            )
             await log.aclose()
 
         asyncio.run(append())
