@@ -1,15 +1,25 @@
-"""What DuckDB gathers in memory while a file is open, and when the file is opened anew for it."""
+"""What DuckDB gathers in memory while a file is open, and what its checkpoints may use."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import duckdb
 import pytest
 from tests.integration.destinations.builders import LOG, ORDERS, Loads, table, upsert
 
-from treadle.destinations.duckdb import memory
+from treadle.destinations.duckdb import destination as module
 from treadle.destinations.duckdb.destination import DuckDBDestination
-from treadle.destinations.duckdb.memory import SMALL_ROWS_MAX, Gathered
+from treadle.destinations.duckdb.memory import (
+    LIMIT_BYTES,
+    LIMIT_BYTES_MAX,
+    Gathered,
+    checkpoint,
+    higher,
+    let_go,
+    logged,
+)
 from treadle.destinations.protocol import Session
 from treadle.errors import TryLater
 
@@ -40,8 +50,28 @@ def _begun(session: Session) -> Loads:
     return loads
 
 
-def test_a_file_is_opened_anew_when_much_was_gathered(tmp_path: Path) -> None:
-    destination = Counting(tmp_path / "data.duckdb", gathered_max=3_000_000)
+def test_what_was_gathered_is_let_go_of(tmp_path: Path) -> None:
+    """So that a small table loaded after a large one does not find memory full."""
+    with DuckDBDestination(tmp_path / "data.duckdb").open() as session:
+        loads = _begun(session)
+        loads.load(table(ORDERS), upsert([(n, 1, f"{n:08}" * 400) for n in range(30_000)]))
+        loads.read("SELECT sum(length(a)) FROM web.orders")
+        for sequence in (2, 3, 4):
+            loads.load(table(ORDERS), upsert([(1, sequence, "x")]))
+        [(held,)] = loads.read(HELD)
+        assert loads.read("SELECT count(*) FROM web.orders") == [(30_000,)]
+    assert held < 40_000_000
+
+
+def _does_not_let_go(_: duckdb.DuckDBPyConnection, __: int) -> bool:
+    return False
+
+
+def test_a_file_is_opened_anew_when_it_does_not_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "let_go", _does_not_let_go)
+    destination = Counting(tmp_path / "data.duckdb", gathered_max=1_000_000)
     with destination.open() as session:
         loads = _begun(session)
         for turn in range(12):
@@ -52,7 +82,10 @@ def test_a_file_is_opened_anew_when_much_was_gathered(tmp_path: Path) -> None:
     assert 2 <= destination.opened <= 12
 
 
-def test_what_every_load_needs_is_not_read_anew_each_time(tmp_path: Path) -> None:
+def test_what_every_load_needs_is_not_read_anew_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "let_go", _does_not_let_go)
     destination = Counting(tmp_path / "data.duckdb", gathered_max=1)
     with destination.open() as session:
         loads = _begun(session)
@@ -66,7 +99,10 @@ def test_what_every_load_needs_is_not_read_anew_each_time(tmp_path: Path) -> Non
     assert destination.opened - before <= 4
 
 
-def test_a_file_that_cannot_be_opened_anew_keeps_what_it_has(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_opened_anew_keeps_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "let_go", _does_not_let_go)
     destination = Counting(tmp_path / "data.duckdb", gathered_max=1)
     loaded = 0
     with destination.open() as session:
@@ -88,7 +124,7 @@ def test_a_file_that_cannot_be_opened_anew_keeps_what_it_has(tmp_path: Path) -> 
 
 
 def test_new_tables_do_not_fill_memory(tmp_path: Path) -> None:
-    """Each has an index of 256 KB at least, which DuckDB lets go of only with the file."""
+    """Each has an index of 256 KB at least, which DuckDB lets go of at a checkpoint."""
 
     def held(gathered_max: int, name: str) -> int:
         destination = DuckDBDestination(tmp_path / name, gathered_max)
@@ -116,58 +152,134 @@ def test_a_preview_is_never_closed() -> None:
 LIMIT = "SELECT current_setting('memory_limit')"
 
 
-def test_only_loads_into_small_tables_are_limited() -> None:
-    gathered = Gathered()
-    with duckdb.connect() as connection:
-
-        def limit() -> str:
-            return str(connection.execute(LIMIT).fetchall()[0][0])
-
-        own = limit()
-        gathered.limit(connection, SMALL_ROWS_MAX)
-        assert limit() == "190.7 MiB" != own
-        gathered.limit(connection, SMALL_ROWS_MAX + 1)
-        assert limit() == own
-        gathered.limit(connection, 0)
-        gathered.lift(connection)
-        assert limit() == own
-        gathered.limit(connection, 0)
-        assert limit() != own
-        none = Gathered(limits=False)
-        none.lift(connection)
-        none.limit(connection, 0)
-
-
-def test_a_query_of_the_operator_is_not_held_to_it(tmp_path: Path) -> None:
+def test_a_query_of_the_operator_is_not_limited(tmp_path: Path) -> None:
     with DuckDBDestination(tmp_path / "data.duckdb").open() as session, duckdb.connect() as other:
         loads = _begun(session)
         loads.load(table(ORDERS), upsert([(1, 1, "x")]))
         assert loads.read(LIMIT) == other.execute(LIMIT).fetchall()
 
 
-def test_a_load_that_meets_the_limit_is_done_without_one(
+def test_what_was_logged_goes_into_the_file_between_loads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "LIMIT_BYTES", 8_000_000)
-    destination = DuckDBDestination(tmp_path / "data.duckdb")
+    """A COMMIT makes no checkpoint, however much it logs; the next load finds one due."""
+    path = tmp_path / "data.duckdb"
+    assert logged(path) == 0
+    with DuckDBDestination(path).open() as session:
+        loads = _begun(session)
+        sizes = [logged(path)]
+        monkeypatch.setattr(module, "LOGGED_BYTES_MAX", 3_000_000)
+        for turn in range(9):
+            loads.load(table(ORDERS), upsert(_rows(5000 * turn)))
+            sizes.append(logged(path))
+        assert 1 <= sum(late < early for early, late in pairwise(sizes)) < 8
+        assert 0 < max(sizes) < 6_000_000
+        assert sizes[-1] > 0
+    assert logged(path) == 0
+    with DuckDBDestination(path).open() as session:
+        loads.session = session
+        assert loads.read("SELECT count(*), count(DISTINCT id) FROM web.orders") == [(45000, 45000)]
+
+
+class Said:
+    """A connection that keeps what it is told, and refuses some of it."""
+
+    def __init__(self, refused: str = "") -> None:
+        self.refused = refused
+        self.statements: list[str] = []
+
+    def execute(self, statement: str) -> None:
+        self.statements.append(statement)
+        if self.refused and statement.startswith(self.refused):
+            raise duckdb.OutOfMemoryException("could not free up enough memory for the new limit")
+
+
+def _said(said: Said) -> duckdb.DuckDBPyConnection:
+    return cast("duckdb.DuckDBPyConnection", said)
+
+
+def test_a_limit_lasts_as_long_as_its_checkpoint() -> None:
+    said = Said()
+    checkpoint(_said(said), 7_000)
+    checkpoint(_said(said), None)
+    set_, reset = "SET memory_limit = '7000B'", "RESET memory_limit"
+    assert said.statements == [set_, "CHECKPOINT", reset, "CHECKPOINT"]
+    said = Said("CHECKPOINT")
+    with pytest.raises(duckdb.OutOfMemoryException):
+        checkpoint(_said(said), 7_000)
+    assert said.statements == [set_, "CHECKPOINT", reset]
+
+
+def test_who_holds_more_than_a_limit_has_none() -> None:
+    said = Said("SET")
+    checkpoint(_said(said), 7_000)
+    assert said.statements == ["SET memory_limit = '7000B'", "CHECKPOINT"]
+    assert not let_go(_said(said), 5)
+    assert said.statements[2:] == [
+        "SET memory_limit = '5B'",
+        "RESET memory_limit",
+    ]
+    assert let_go(_said(Said()), 5)
+
+
+def test_a_limit_that_was_met_is_doubled_and_at_last_given_up() -> None:
+    limits: list[int | None] = [LIMIT_BYTES]
+    while (last := limits[-1]) is not None:
+        limits.append(higher(last))
+    assert limits == [*(LIMIT_BYTES * 2**n for n in range(5)), None]
+    assert limits[-2] is not None
+    assert limits[-2] >= LIMIT_BYTES_MAX
+
+
+def test_a_checkpoint_that_meets_its_limit_is_made_with_a_higher_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DuckDB calls it fatal and takes nothing more; the file is opened anew, with all its rows."""
+    limits: list[int | None] = []
+
+    def meets(connection: duckdb.DuckDBPyConnection, limit: int | None) -> None:
+        limits.append(limit)
+        if limit is not None and limit < 4 * LIMIT_BYTES:
+            raise duckdb.FatalException(
+                "FATAL Error: Failed to create checkpoint because of error: Out of Memory Error"
+            )
+        checkpoint(connection, limit)
+
+    monkeypatch.setattr(module, "checkpoint", meets)
+    monkeypatch.setattr(module, "LOGGED_BYTES_MAX", 1)
+    destination = Counting(tmp_path / "data.duckdb")
     with destination.open() as session:
         loads = _begun(session)
-    met = 0
-    for number in range(6):
-        plan = loads.plan(table(ORDERS), upsert([(number, 1, "x" * 6_000_000)]))
-        for _ in range(3):
-            try:
-                with destination.open() as session:
-                    loads.session = session
-                    if session.held(LOG)[7, "orders"].position < plan.mark.position:
-                        session.load(plan)
-                break
-            except TryLater:
-                met += 1
-        loads.position = plan.mark.position
-        loads.revision += 1
-        loads.batched_at = plan.batched_at
-    assert met == 1
-    with destination.open() as session:
-        found = session.query("SELECT count(*), count(DISTINCT id), sum(length(a)) FROM web.orders")
-    assert found.rows == [(6, 6, 36_000_000)]
+        for turn in range(3):
+            loads.load(table(ORDERS), upsert(_rows(5000 * turn)))
+        assert limits[:3] == [LIMIT_BYTES, 2 * LIMIT_BYTES, 4 * LIMIT_BYTES]
+        assert set(limits[3:]) <= {4 * LIMIT_BYTES}
+        found = loads.read("SELECT count(*), count(DISTINCT id) FROM web.orders")
+        assert found == [(15_000, 15_000)]
+        assert session.held(LOG)[7, "orders"].position == loads.position
+    assert destination.opened == 3
+
+
+def test_a_checkpoint_that_fails_otherwise_keeps_what_was_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(connection: duckdb.DuckDBPyConnection, limit: int | None) -> None:
+        raise duckdb.FatalException("FATAL Error: No space left on device")
+
+    path = tmp_path / "data.duckdb"
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "checkpoint", full)
+        with DuckDBDestination(path).open() as session:
+            loads = _begun(session)
+            loads.load(table(ORDERS), upsert(_rows(0)))
+            patch.setattr(module, "LOGGED_BYTES_MAX", 1)
+            plan = loads.plan(table(ORDERS), upsert(_rows(5000)))
+            with pytest.raises(TryLater, match="No space left"):
+                session.load(plan)
+    with DuckDBDestination(path).open() as session:
+        loads.session = session
+        assert session.held(LOG)[7, "orders"].position == loads.position < plan.mark.position
+        assert loads.read("SELECT count(*) FROM web.orders") == [(5000,)]
+        session.load(plan)
+        assert loads.read("SELECT count(*) FROM web.orders") == [(10_000,)]
+    assert logged(path) == 0

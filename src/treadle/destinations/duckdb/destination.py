@@ -32,7 +32,16 @@ from treadle.destinations.duckdb.errors import (
     translate,
 )
 from treadle.destinations.duckdb.load import carry_out
-from treadle.destinations.duckdb.memory import GATHERED_BYTES_MAX, Gathered
+from treadle.destinations.duckdb.memory import (
+    GATHERED_BYTES_MAX,
+    LIMIT_BYTES,
+    LOGGED_BYTES_MAX,
+    Gathered,
+    checkpoint,
+    higher,
+    let_go,
+    logged,
+)
 from treadle.destinations.duckdb.quoting import Quoted, compose, name, names
 from treadle.destinations.duckdb.rebuild import compare, relations, remove
 from treadle.destinations.duckdb.rows import Database, Stage
@@ -65,6 +74,8 @@ CONFIG: Final[Mapping[str, str]] = {
     # What DuckDB freed goes back to the system at once, not when 128 MB of it have come together.
     "allocator_flush_threshold": "1MB",
     "allocator_bulk_deallocation_flush_threshold": "1MB",
+    # No COMMIT makes a checkpoint; a session does, between loads (memory.py).
+    "checkpoint_threshold": "1TB",
 }
 """Settings of the file; one process must open it with the same ones everywhere."""
 
@@ -92,7 +103,7 @@ class DuckDBDestination:
 
     Args:
         path: of the file; its directory must exist, the file need not.
-        gathered_max: bytes that DuckDB may have gathered before the file is opened anew.
+        gathered_max: bytes that DuckDB may have gathered before it has to let go of them.
     """
 
     kind = "duckdb"
@@ -100,7 +111,6 @@ class DuckDBDestination:
     def __init__(self, path: Path, gathered_max: int = GATHERED_BYTES_MAX) -> None:
         self._path = path.absolute()
         self._gathered_max = gathered_max
-        self._limits = True  # until a load met one
 
     @property
     def profile(self) -> Profile:
@@ -120,13 +130,10 @@ class DuckDBDestination:
         return DuckDBSession(
             partial(self._opened, path, read_only),
             turn,
-            Gathered(self._gathered_max, limits=self._limits),
+            Gathered(self._gathered_max),
             read_only=read_only,
-            out_of_memory=self._met_limit,
+            path=None if read_only else Path(path),
         )
-
-    def _met_limit(self) -> None:
-        self._limits = False
 
     def preview(self) -> Session:
         """Open the file for reading; one that is missing reads as empty. See `Destination`."""
@@ -135,9 +142,9 @@ class DuckDBDestination:
         return DuckDBSession(
             partial(self._imagined, self._path.resolve().stem),
             threading.Lock(),
-            Gathered(None, limits=False),
+            Gathered(None),
             read_only=False,
-            out_of_memory=lambda: None,
+            path=None,
         )
 
     @staticmethod
@@ -176,7 +183,15 @@ class DuckDBDestination:
 
 
 class DuckDBSession:
-    """One connection at a time; see `Session`."""
+    """One connection at a time; see `Session`.
+
+    Args:
+        connect: opens the file.
+        turn: held by who writes to the file in this process.
+        gathered: what it gathers in memory.
+        read_only: whether the operator's statements may only read.
+        path: of the file that it makes checkpoints of; None for none.
+    """
 
     def __init__(
         self,
@@ -185,13 +200,14 @@ class DuckDBSession:
         gathered: Gathered,
         *,
         read_only: bool,
-        out_of_memory: Callable[[], None],
+        path: Path | None,
     ) -> None:
         self._connect = connect
-        self._tell = out_of_memory
         self._turn = turn
         self._gathered = gathered
         self._read_only = read_only
+        self._path = path
+        self._limit: int | None = LIMIT_BYTES
         self._connection = connection = connect()
         row = connection.execute("SELECT current_database()").fetchone()
         self._catalog = str(row[0]) if row else ""
@@ -208,6 +224,13 @@ class DuckDBSession:
 
     def close(self) -> None:
         """Close the connection; the last one in a process lets go of the file."""
+        if self._path and logged(self._path) and self._turn.acquire(timeout=TURN_SECONDS_MAX):
+            try:
+                # What cannot be written into the file now stays in its write-ahead log.
+                with suppress(duckdb.Error, TreadleError):
+                    self._checkpoint()
+            finally:
+                self._turn.release()
         self._connection.close()
 
     def prepare(self, schema: str) -> None:
@@ -313,7 +336,6 @@ class DuckDBSession:
         """Count the rows of a live root relation; see `Session.counts`."""
         target = self._database.place(schema, relation.name)
         try:
-            self._gathered.lift(self._connection)
             [(rows,)] = self._database.rows(compose("SELECT count(*) FROM {t}", t=target))
             doubled = 0
             if relation.key:
@@ -341,7 +363,6 @@ class DuckDBSession:
     def compare(self, schema: str, other: str, pair: Pair) -> Parted:
         """Compare the rows of two relations; see `Session.compare`."""
         try:
-            self._gathered.lift(self._connection)
             return compare(self._database, schema, other, pair)
         except duckdb.Error as error:
             raise translate(error) from error
@@ -368,14 +389,14 @@ class DuckDBSession:
         """Carry a plan out in one transaction; see `Session.load`."""
         self._take_turn()
         try:
-            self._make_room(plan)
+            self._make_room()
             return self._load(plan, rehearse=rehearse)
         except TreadleError as error:
             if out_of_memory(error.__cause__):
-                self._tell()
                 with suppress(duckdb.Error):
                     # Its indexes may be wrong now: they are made anew from the write-ahead log.
                     self._connection.execute("PRAGMA disable_checkpoint_on_shutdown")
+                    self._path = None
             raise
         finally:
             with suppress(duckdb.Error):  # a broken connection has nothing registered
@@ -405,7 +426,6 @@ class DuckDBSession:
         try:
             if len(connection.extract_statements(sql)) != 1:
                 raise OperatorFault("expected one statement; send several one by one")
-            self._gathered.lift(connection)
             connection.execute(
                 "BEGIN TRANSACTION READ ONLY" if self._read_only else "BEGIN TRANSACTION"
             )
@@ -426,32 +446,39 @@ class DuckDBSession:
 
     # --- helpers ----------------------------------------------------------------------------------
 
-    def _make_room(self, plan: LoadPlan) -> None:
-        """Open the file anew where much was gathered; nothing is under way, so nothing is lost."""
+    def _make_room(self) -> None:
+        """Make a checkpoint when it is time, and have DuckDB let go of what it gathered.
+
+        Nothing is under way, so nothing is lost.
+        """
+        if self._path is None:
+            return
         try:
-            if self._gathered.is_much(self._connection):
-                self._connection.close()
-                self._connection = self._connect()
-                self._database = Database(self._connection, self._catalog)
-            self._gathered.limit(self._connection, self._rows_with_keys(plan))
+            much = self._gathered.is_much(self._connection)
+            if much or logged(self._path) >= LOGGED_BYTES_MAX:
+                self._checkpoint()
+            if much and not let_go(self._connection, self._gathered.kept):
+                self._reopen()
         except duckdb.Error as error:
             raise translate(error) from error
 
-    def _rows_with_keys(self, plan: LoadPlan) -> int:
-        """How many rows the tables with a key have that a plan writes."""
-        found = 0
-        for write in plan.writes:
-            for relation in (write.root.relation, *(rows.relation for rows in write.children)):
-                if relation.key:
-                    place = self._database.place(
-                        PRIVATE_SCHEMA if write.private else plan.schema, relation.name
-                    )
-                    with suppress(duckdb.CatalogException):  # it is to be made
-                        [(count,)] = self._database.rows(
-                            compose("SELECT count(*) FROM {t}", t=place)
-                        )
-                        found += count
-        return found
+    def _checkpoint(self) -> None:
+        """Make one; where it meets its limit the file is opened anew and it gets more."""
+        while True:
+            try:
+                checkpoint(self._connection, self._limit)
+            except duckdb.Error as error:
+                if self._limit is None or not out_of_memory(error):
+                    raise
+                self._limit = higher(self._limit)
+                self._reopen()
+            else:
+                return
+
+    def _reopen(self) -> None:
+        self._connection.close()
+        self._connection = self._connect()
+        self._database = Database(self._connection, self._catalog)
 
     def _load(self, plan: LoadPlan, *, rehearse: bool) -> LoadResult:
         try:
