@@ -28,10 +28,10 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     [
         # The loader took the store's revision for known though it had not read what changed.
         (lambda: TryLater("locked (injected)"), "destinations", 1),
-        (lambda: TryLater("locked (injected)"), "record_load", 2),
+        (lambda: TryLater("locked (injected)"), "record_loads", 2),
         # The load was committed; the loader planned the next one from the old position for ever.
-        (lambda: OperatorFault("read-only (injected)"), "record_load", 2),
-        (lambda: Defect("injected"), "record_load", 1),
+        (lambda: OperatorFault("read-only (injected)"), "record_loads", 2),
+        (lambda: Defect("injected"), "record_loads", 1),
     ],
 )
 @pytest.mark.parametrize("after", [False, True])

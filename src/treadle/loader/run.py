@@ -107,7 +107,7 @@ class Loader:
             self._note_marks(reader)
             waiting = by_destination(reader.backlog(), self._destination_of)
             for row_id, (_, thread) in self._threads.items():
-                taken = {key for other, key in at if key is not None and other is not thread}
+                taken = {key for other, keys in at if other is not thread for key in keys}
                 offered = offers(waiting.get(row_id, ()), taken, thread.sources)
                 if offered is not None:
                     thread.offer(offered)

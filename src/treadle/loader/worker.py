@@ -29,6 +29,7 @@ from treadle.errors import OperatorFault, TableStopped, TryLater
 from treadle.loader.chunk import Chunk, chunk_of
 from treadle.loader.due import Backoff, Failures, Key, Taken, Trigger, due
 from treadle.loader.lease import Lease
+from treadle.loader.notes import Note, Notes, gathers
 from treadle.loader.report import Memo, failure, memo, memo_of, report
 from treadle.log.protocol import Backlog, Entry, Reader
 from treadle.records.message import unpack
@@ -128,6 +129,7 @@ class DestinationLoader(threading.Thread):
         self._in_trouble: bool | None = None
         """Whether the operator is told that it cannot be used; None for what an earlier thread
         or process may have told."""
+        self._notes = Notes()
         self._telling = threading.Lock()
         """Held while trouble is noted, or ends, so that none is noted later."""
         self._left = False
@@ -143,12 +145,15 @@ class DestinationLoader(threading.Thread):
         return self._destination.identity if self._opened else f"destination {self._row_id}"
 
     @property
-    def at(self) -> Key | None:
-        """The table it may still commit, which nobody else is to load meanwhile; None for none.
+    def at(self) -> frozenset[Key]:
+        """The tables it may still commit or note, which nobody else is to load meanwhile.
 
-        It begins no table of a source that `own` no longer has. Its name is `` for all of them.
+        It begins no table of a source that `own` no longer has. One named `` stands for all.
         """
-        return self._at
+        # In this order: what it has committed waits to be noted before it is at another table.
+        now = self._at
+        waiting = self._notes.keys
+        return frozenset(waiting if now is None else (now, *waiting))
 
     @property
     def sources(self) -> Mapping[int, Source]:
@@ -308,12 +313,20 @@ class DestinationLoader(threading.Thread):
                     alone = step.size > TAKEN_BYTES_MAX
                     if not alone:
                         following = ahead.submit(next, chunks, None)
+                    if not gathers(step.chunk.after, step.size):
+                        self._note()
                     self._take(session, step, stuck)
                     if self._stop_asked.is_set():
                         break
+                    if not following.done() or self._notes.are_due(self._outside.clock()):
+                        self._note()
                     if alone:
                         del step
                         following = ahead.submit(next, chunks, None)
+                self._note()
+            except BaseException:
+                self._note_if_possible()
+                raise
             finally:
                 idle.set()
                 wait([following])  # it reads the log, and one at a time may do so
@@ -335,7 +348,7 @@ class DestinationLoader(threading.Thread):
             return
         self._asked_at = self._outside.clock()
         try:
-            self._load(session, chunk, step.prepared)
+            self._load(session, step)
         except Fenced as error:
             self._outside.lease.lost()
             raise TryLater(str(error)) from error
@@ -501,8 +514,9 @@ class DestinationLoader(threading.Thread):
             options=options_of(source.settings, chunk.key[1]),
         )
 
-    def _load(self, session: Session, chunk: Chunk, prepared: Prepared | Exception) -> None:
+    def _load(self, session: Session, step: "_Step") -> None:
         """Load one chunk, without the records that the database itself refuses."""
+        chunk, prepared, size = step
         if isinstance(prepared, Exception):
             raise prepared
         started = self._outside.clock()
@@ -530,13 +544,13 @@ class DestinationLoader(threading.Thread):
             self._outside.clock(),
             lambda: [entry.position for entry in chunk.entries],
         )
-        self._outside.store.record_load(load, outcomes)
-        crash.point("loader.after-record")
+        self._notes.add(Note(chunk.key, chunk.last, load, outcomes), load.finished_at)
+        if not gathers(chunk.after, size):
+            self._note()
         self._failures.succeeded(chunk.key)
         self._ended[chunk.key] = self._outside.clock()
         if self._held is not None:
             self._held[chunk.key] = chunk.last
-        self._outside.marked(chunk.key, chunk.last)
         logger.info(
             "loaded %s: %d records, %d superseded, %d rejected, %.3f s",
             _name(chunk.key),
@@ -545,6 +559,30 @@ class DestinationLoader(threading.Thread):
             load.rows_rejected,
             (load.finished_at - started) / 1e6,
         )
+
+    def _note(self) -> None:
+        """Note the reports that wait, and only then tell the log, which may drop the entries."""
+        notes = self._notes.waiting
+        if not notes:
+            return
+        try:
+            self._outside.store.record_loads([(note.load, note.outcomes) for note in notes])
+            crash.point("loader.after-record")
+            for note in notes:
+                self._outside.marked(note.key, note.position)
+        except BaseException:
+            # The destination has these reports, as long as none of the tables is loaded again.
+            self._held = None
+            raise
+        finally:
+            self._notes.clear()
+
+    def _note_if_possible(self) -> None:
+        """Note what waits at the end of a round that failed; else the next one finds it."""
+        try:
+            self._note()
+        except Exception as error:  # noqa: BLE001 - what ended the round is told, not this
+            logger.warning("loads into %s cannot be noted now: %s", self.identity, error)
 
     def _mark(self, chunk: Chunk) -> Mark:
         return Mark(

@@ -35,11 +35,11 @@ class DyingStore(Store):
 
     dies = False
 
-    def record_load(self, load: Load, outcomes: Sequence[Outcome]) -> None:
+    def record_loads(self, found: Sequence[tuple[Load, Sequence[Outcome]]]) -> None:
         if self.dies:
             self.dies = False
             raise TryLater("the process died before it recorded a load")
-        super().record_load(load, outcomes)
+        super().record_loads(found)
 
 
 @dataclass
