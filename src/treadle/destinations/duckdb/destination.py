@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from treadle import crash
+from treadle.destinations.duckdb.attach import attached
 from treadle.destinations.duckdb.bookkeeping import (
     CATALOGUE,
     POSITIONS,
@@ -159,7 +160,7 @@ class DuckDBDestination:
 
     def _opened(self, path: str, read_only: bool) -> duckdb.DuckDBPyConnection:
         try:
-            connection = self._connect(path, read_only)
+            connection = attached(path, CONFIG, read_only=read_only)
         except duckdb.Error as error:
             raise at_open(error, path) from error
         try:
@@ -170,16 +171,6 @@ class DuckDBDestination:
             connection.close()
             raise translate(error) from error
         return connection
-
-    @staticmethod
-    def _connect(path: str, read_only: bool) -> duckdb.DuckDBPyConnection:
-        if not read_only:
-            return duckdb.connect(path, config=dict(CONFIG))
-        try:
-            return duckdb.connect(path, read_only=True, config=dict(CONFIG))
-        except duckdb.ConnectionException:
-            # This process has it open for writing: share that, in read-only transactions.
-            return duckdb.connect(path, config=dict(CONFIG))
 
 
 class DuckDBSession:

@@ -1,0 +1,89 @@
+"""Opens a DuckDB file so that what is written into it comes in small groups of rows.
+
+DuckDB keeps a table in groups of 122,880 rows. A load that fills a group writes it to its place at
+once. One that does not is written to the write-ahead log, held in memory and written again by a
+checkpoint, which takes as long as the rest of the load; and the group that a checkpoint or an
+update touches is written anew as a whole. Smaller groups are filled by ordinary loads. The size is
+no property of a file: one with other groups is read and written as before, also by programs that
+know nothing of this.
+
+Only ATTACH takes the size, so the file is attached to an empty database in memory. Whoever connects
+to that by its name, which is made from the path, is in one instance of DuckDB; that is gone, and
+the file let go of, when the last connection is closed.
+"""
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import duckdb
+
+from treadle.destinations.duckdb.quoting import Quoted, compose, name
+
+GROUP_ROWS: Final = 30_720
+
+_CANNOT_BE_CALLED: Final = frozenset({"", "main", "memory", "system", "temp"})
+
+_guard = threading.Lock()
+
+
+def attached(path: str, config: Mapping[str, str], *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    """A connection to a file, whose catalog is called as DuckDB itself would call it.
+
+    Args:
+        path: absolute, links resolved.
+        config: settings of the instance; the same each time.
+        read_only: for reading; a file that this process has open for writing is shared.
+
+    Raises:
+        duckdb.Error: it cannot be opened, or is open for reading only.
+    """
+    called = Path(path).name.partition(".")[0]
+    if called.lower() in _CANNOT_BE_CALLED:
+        return _plain(path, config, read_only=read_only)
+    settings = {key: value for key, value in config.items() if key != "enable_external_access"}
+    connection = duckdb.connect(
+        f":memory:treadle {path}",
+        config={**settings, "temp_directory": f"{path}.tmp"},
+    )
+    try:
+        with _guard:
+            _attach(connection, path, called, read_only=read_only)
+        connection.execute(compose("USE {called}", called=name(called)))
+        if config.get("enable_external_access") == "false":
+            # What is attached stays; from here on no other file can be read or written.
+            connection.execute("SET GLOBAL enable_external_access = false")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _attach(
+    connection: duckdb.DuckDBPyConnection, path: str, called: str, *, read_only: bool
+) -> None:
+    there = connection.execute(
+        "SELECT readonly FROM duckdb_databases() WHERE database_name = ?", [called]
+    ).fetchone()
+    if there is None:
+        statement = compose(
+            "ATTACH {path} AS {called} (ROW_GROUP_SIZE {rows} {mode})",
+            path=Quoted("'" + path.replace("'", "''") + "'"),
+            called=name(called),
+            rows=Quoted(str(GROUP_ROWS)),
+            mode=Quoted(", READ_ONLY" if read_only else ""),
+        )
+        connection.execute(statement)
+    elif there[0] and not read_only:
+        raise duckdb.ConnectionException(f"this process has {path} open for reading")
+
+
+def _plain(path: str, config: Mapping[str, str], *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    if not read_only:
+        return duckdb.connect(path, config=dict(config))
+    try:
+        return duckdb.connect(path, read_only=True, config=dict(config))
+    except duckdb.ConnectionException:
+        # This process has it open for writing: share that, in read-only transactions.
+        return duckdb.connect(path, config=dict(config))

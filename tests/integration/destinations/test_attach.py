@@ -1,0 +1,121 @@
+"""How a DuckDB file is opened: small groups of rows, other files shut out, let go of at the end."""
+
+import random
+from contextlib import closing
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from treadle.destinations.duckdb.attach import GROUP_ROWS
+from treadle.destinations.duckdb.destination import DuckDBDestination
+from treadle.destinations.protocol import Forbidden, Session, Unavailable
+
+
+def groups(session: Session, table: str) -> list[int]:
+    """The rows of each group."""
+    found = session.query(
+        f"SELECT sum(count) FROM pragma_storage_info('{table}')"
+        " WHERE column_id = 0 AND segment_type <> 'VALIDITY' GROUP BY row_group_id ORDER BY 1 DESC"
+    )
+    return [int(rows) for (rows,) in found.rows]
+
+
+def test_rows_come_in_small_groups_that_any_program_reads(tmp_path: Path) -> None:
+    path = tmp_path / "data.duckdb"
+    with DuckDBDestination(path).open() as session:
+        session.query(f"CREATE TABLE t AS SELECT range AS i FROM range({2 * GROUP_ROWS + 5})")
+        session.query("CHECKPOINT")
+        assert groups(session, "t") == [GROUP_ROWS, GROUP_ROWS, 5]
+    with duckdb.connect(str(path)) as connection:
+        assert connection.execute("SELECT count(DISTINCT i) FROM t").fetchall() == [
+            (2 * GROUP_ROWS + 5,)
+        ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_file_is_written_in_turns_with_a_program_that_knows_nothing_of_it(
+    tmp_path: Path, seed: int
+) -> None:
+    path = tmp_path / "data.duckdb"
+    chance = random.Random(seed)
+    rows: dict[int, int] = {}
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE t (i BIGINT PRIMARY KEY, v BIGINT)")
+    for version in range(1, 9):
+        first, many = chance.randrange(200_000), chance.choice((10, 40_000, 130_000))
+        step = chance.choice((1, 2, 7))
+        some = range(first, first + many, step)
+        statements = [
+            f"DELETE FROM t WHERE i IN (SELECT range FROM range({first}, {first + many}, {step}))",
+            f"INSERT INTO t SELECT range, {version} FROM range({first}, {first + many}, {step})",
+        ]
+        if chance.random() < 0.3:
+            statements.pop()
+            for i in some:
+                rows.pop(i, None)
+        else:
+            rows.update(dict.fromkeys(some, version))
+        if version % 2:
+            with DuckDBDestination(path).open() as session:
+                for statement in statements:
+                    session.query(statement)
+        else:
+            with duckdb.connect(str(path)) as connection:
+                for statement in statements:
+                    connection.execute(statement)
+    with DuckDBDestination(path).open(read_only=True) as session:
+        assert dict(session.query("SELECT i, v FROM t").rows) == rows
+        sample = [i for i in range(0, 330_000, 9_973) if i in rows]
+        for i in sample:
+            assert session.query(f"SELECT v FROM t WHERE i = {i}").rows == [(rows[i],)]
+
+
+def test_sessions_of_a_process_share_a_file_until_the_last_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "data.duckdb"
+    destination = DuckDBDestination(path)
+    with destination.open() as first:
+        first.query("CREATE TABLE t AS SELECT 1 AS i")
+        with destination.open() as second, destination.open(read_only=True) as third:
+            assert second.query("SELECT i FROM t").rows == [(1,)]
+            assert third.query("SELECT i FROM t").rows == [(1,)]
+            with pytest.raises(Forbidden, match="file system operations are disabled"):
+                third.query(f"SELECT * FROM read_csv('{tmp_path / 'other.csv'}')")
+    with duckdb.connect(str(path)) as connection:  # refused while anybody has it
+        assert connection.execute("SELECT i FROM t").fetchall() == [(1,)]
+    with (
+        destination.open(read_only=True),
+        pytest.raises(Unavailable, match="open for reading"),
+    ):
+        destination.open()
+
+
+def test_what_does_not_fit_into_memory_goes_beside_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "data.duckdb"
+    with DuckDBDestination(path).open() as session:
+        found = session.query("SELECT current_setting('temp_directory')").rows
+    assert found == [(f"{path}.tmp",)]
+
+
+@pytest.mark.parametrize(
+    ("called", "catalog"),
+    [
+        ("memory.duckdb", "memory"),
+        ("system.duckdb", "system_db"),
+        ("Temp.db", "Temp_db"),
+        ("main", "main_db"),
+        ("a.b-c.duckdb", "a"),
+        ('it\'s "odd".db', 'it\'s "odd"'),
+    ],
+)
+def test_a_file_may_have_any_name_and_is_called_as_duckdb_calls_it(
+    tmp_path: Path, called: str, catalog: str
+) -> None:
+    path = tmp_path / called
+    with DuckDBDestination(path).open() as session:
+        session.query("CREATE TABLE t AS SELECT 1 AS i")
+        [(found,)] = session.query("SELECT current_database()").rows
+    with closing(duckdb.connect(str(path))) as connection:
+        assert connection.execute("SELECT current_database()").fetchall() == [(found,)]
+        assert connection.execute("SELECT i FROM t").fetchall() == [(1,)]
+    assert found == catalog
