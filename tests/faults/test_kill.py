@@ -17,6 +17,10 @@ POINTS = (
 """Around the commits of a record's way, where a death leaves most to mend."""
 
 
+SERVERS, KILLS = 5, 5
+"""For each destination; 50 kills with both."""
+
+
 @pytest.fixture(params=["duckdb", "postgres"])
 def destination_url(request: pytest.FixtureRequest) -> str | None:
     if request.param == "duckdb":
@@ -26,13 +30,14 @@ def destination_url(request: pytest.FixtureRequest) -> str | None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", range(SERVERS))
 def test_kills_at_random_times_lose_and_double_nothing(
-    tmp_path: Path, destination_url: str | None
+    tmp_path: Path, destination_url: str | None, seed: int
 ) -> None:
     tally = Tally("kill")
-    cycles(tmp_path, destination_url, 3, 11, tally, "kill")
+    cycles(tmp_path, destination_url, KILLS, seed, tally, "kill")
     assert tally.violations == []
-    assert tally.passed == 3
+    assert tally.passed == KILLS
 
 
 @pytest.mark.slow
