@@ -50,6 +50,34 @@ def test_a_state_has_one_meaning(state: str, expected: type[TreadleError]) -> No
     assert type(translate(error)) is expected
 
 
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        (
+            "permission denied for schema web",
+            """GRANT USAGE, CREATE ON SCHEMA "web" TO <treadle's user>""",
+        ),
+        (
+            "permission denied for database shop",
+            """GRANT CREATE ON DATABASE "shop" TO <treadle's user>""",
+        ),
+        (
+            'permission denied for table or"ders',
+            """ALTER TABLE "or""ders" OWNER TO <treadle's user>""",
+        ),
+        ("must be owner of table orders", """ALTER TABLE "orders" OWNER TO <treadle's user>"""),
+    ],
+)
+def test_a_missing_right_comes_with_what_gives_it(said: str, advice: str) -> None:
+    found = translate(errors.lookup("42501")(said))
+    assert isinstance(found, Forbidden)
+    assert str(found) == f"{said}; let its owner run: {advice}"
+
+
+def test_what_is_not_understood_is_passed_on_as_it_is() -> None:
+    assert str(translate(errors.lookup("42501")("keine Berechtigung"))) == "keine Berechtigung"
+
+
 def test_reasons_are_those_of_the_loading_rules() -> None:
     too_big = translate(errors.lookup("54000")("row is too big: size 12024, maximum size 8160"))
     too_many = translate(errors.lookup("54011")("tables can have at most 1600 columns"))

@@ -3,7 +3,10 @@
 The server's own message is kept: operators search for it.
 """
 
+import re
+
 import psycopg
+from psycopg import sql
 
 from treadle.destinations.protocol import Forbidden, PlanOutdated, RowRefused, Unavailable
 from treadle.errors import TableStopped, TreadleError
@@ -41,6 +44,16 @@ _NOT_NULL = "23502"
 _TOO_MANY_COLUMNS = "54011"
 _TOO_BIG = "54"
 
+_DENIED = re.compile(
+    r"(?:permission denied for|must be owner of) (?P<kind>database|schema|table) (?P<name>.+)$"
+)
+_REMEDIES = {
+    "database": sql.SQL("GRANT CREATE ON DATABASE {} TO <treadle's user>"),
+    "schema": sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO <treadle's user>"),
+    "table": sql.SQL("ALTER TABLE {} OWNER TO <treadle's user>"),
+}
+"""Loading changes tables, which only their owner may."""
+
 _FORBIDDEN_AT_LOGIN = (
     "authentication failed",
     "does not exist",
@@ -69,6 +82,19 @@ def at_login(error: psycopg.Error) -> TreadleError:
     return Unavailable(f"PostgreSQL cannot be reached: {text}")
 
 
+def missing_right(text: str) -> str:
+    """What gives the user the right that a message names; empty where no message does.
+
+    Servers that speak another language get no advice; the SQLSTATE names no right.
+    """
+    found = _DENIED.search(text)
+    if found is None:
+        return ""
+    kind, named = found["kind"], sql.Identifier(found["name"])
+    statement = _REMEDIES[kind].format(named).as_string(None)
+    return f"let its owner run: {statement}"
+
+
 def translate(error: psycopg.Error) -> TreadleError:
     """What an error of a statement means."""
     text = server_message(error)
@@ -78,7 +104,8 @@ def translate(error: psycopg.Error) -> TreadleError:
             return Unavailable(f"the connection to PostgreSQL broke: {text}")
         return RowRefused(text)  # the driver cannot write a value
     if state.startswith(_FORBIDDEN):
-        return Forbidden(text)
+        remedy = missing_right(text)
+        return Forbidden(f"{text}; {remedy}" if remedy else text)
     if state.startswith(_UNAVAILABLE):
         return Unavailable(f"PostgreSQL cannot take the load now: {text}")
     if state in _OUTDATED:
