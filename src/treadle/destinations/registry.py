@@ -59,6 +59,12 @@ def _duckdb(url: str) -> Destination:
             "a DuckDB destination is a file that is opened anew for each load; expected "
             f"duckdb:///absolute/path.duckdb, found {url!r}"
         )
+    if unable := sorted(set(path) & set("?\\\0")):
+        # DuckDB has its write-ahead log elsewhere then, or takes a directory for meant.
+        raise OperatorFault(
+            f"DuckDB cannot open a file whose path has {unable[0]!r} in it, as {path!r}; name "
+            "another file"
+        )
     return DuckDBDestination(Path(path))
 
 

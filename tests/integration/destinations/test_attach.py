@@ -1,15 +1,22 @@
 """How a DuckDB file is opened: small groups of rows, other files shut out, let go of at the end."""
 
 import random
+import sqlite3
+import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
+from treadle.destinations.duckdb import attach
+from treadle.destinations.duckdb import destination as module
 from treadle.destinations.duckdb.attach import GROUP_ROWS
 from treadle.destinations.duckdb.destination import DuckDBDestination
 from treadle.destinations.protocol import Forbidden, Session, Unavailable
+from treadle.errors import OperatorFault
 
 
 def groups(session: Session, table: str) -> list[int]:
@@ -106,16 +113,99 @@ def test_what_does_not_fit_into_memory_goes_beside_the_file(tmp_path: Path) -> N
         ("main", "main_db"),
         ("a.b-c.duckdb", "a"),
         ('it\'s "odd".db', 'it\'s "odd"'),
+        (".hidden.duckdb", "hidden"),
+        # Also the names of schemas, which USE prefers.
+        ("information_schema.duckdb", "information_schema"),
+        ("PG_catalog.db", "PG_catalog"),
     ],
 )
 def test_a_file_may_have_any_name_and_is_called_as_duckdb_calls_it(
     tmp_path: Path, called: str, catalog: str
 ) -> None:
     path = tmp_path / called
+    with DuckDBDestination(path).preview() as session:
+        [(imagined,)] = session.query("SELECT current_database()").rows
     with DuckDBDestination(path).open() as session:
         session.query("CREATE TABLE t AS SELECT 1 AS i")
+        session.prepare("web")
         [(found,)] = session.query("SELECT current_database()").rows
     with closing(duckdb.connect(str(path))) as connection:
         assert connection.execute("SELECT current_database()").fetchall() == [(found,)]
         assert connection.execute("SELECT i FROM t").fetchall() == [(1,)]
-    assert found == catalog
+    with DuckDBDestination(path).open(read_only=True) as session:
+        assert session.query("SELECT count(*) FROM web._sdc_rejected").rows == [(0,)]
+    assert (found, imagined.lower()) == (catalog, catalog.lower())
+
+
+def _of_sqlite(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE t (i)")
+        connection.commit()
+
+
+def _of_parquet(path: Path) -> None:
+    path.write_bytes(b"PAR1" + bytes(5000) + b"PAR1")
+
+
+@pytest.mark.parametrize(
+    ("called", "make"), [("data.db", _of_sqlite), ("data.parquet", _of_parquet)]
+)
+@pytest.mark.parametrize("read_only", [False, True])
+def test_the_file_of_another_program_is_left_alone(
+    tmp_path: Path, called: str, make: Callable[[Path], None], read_only: bool
+) -> None:
+    """DuckDB would take it for what it is, and hold in memory what is loaded into it."""
+    path = tmp_path / called
+    make(path)
+    before = path.read_bytes()
+    with pytest.raises(OperatorFault, match="is not a DuckDB database; name another file"):
+        DuckDBDestination(path).open(read_only=read_only)
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_does_not_answer_keeps_nobody_from_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, released = threading.Event(), threading.Event()
+    silent = tmp_path / "silent.duckdb"
+    inner = attach._attach
+
+    def hangs(connection: Any, path: str, called: str, *, read_only: bool) -> None:
+        if path == str(silent.resolve()):
+            reached.set()
+            assert released.wait(300)
+        inner(connection, path, called, read_only=read_only)
+
+    monkeypatch.setattr(attach, "_attach", hangs)
+    hung = threading.Thread(target=lambda: DuckDBDestination(silent).open().close())
+    hung.start()
+    opened = threading.Event()
+
+    def other() -> None:
+        DuckDBDestination(tmp_path / "other.duckdb").open().close()
+        opened.set()
+
+    another = threading.Thread(target=other)
+    try:
+        assert reached.wait(300)
+        another.start()
+        assert opened.wait(60)
+    finally:
+        released.set()
+        hung.join(300)
+        another.join(300)
+
+
+def test_a_file_is_let_go_of_also_when_nobody_can_look_at_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: Path) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    path = tmp_path / "data.duckdb"
+    session = DuckDBDestination(path).open()
+    session.query("CREATE TABLE t AS SELECT 1 AS i")
+    monkeypatch.setattr(module, "logged", fails)
+    session.close()
+    with closing(duckdb.connect(str(path))) as connection:  # refused while anybody has it
+        assert connection.execute("SELECT i FROM t").fetchall() == [(1,)]

@@ -51,6 +51,9 @@ def test_the_identity_does_not_depend_on_the_credentials() -> None:
         ("duckdb://", "expected duckdb:///absolute/path.duckdb"),
         ("duckdb://:memory:", "expected duckdb:///absolute/path.duckdb"),
         ("duckdb:///var/lib/", "expected duckdb:///absolute/path.duckdb"),
+        ("duckdb:///var/what?.duckdb", "cannot open a file whose path has '?' in it"),
+        ("duckdb:///var/a%3Fb/x.duckdb", "cannot open a file whose path has '?' in it"),
+        ("duckdb:///var/a%5Cb.duckdb", r"cannot open a file whose path has '\\' in it"),
     ],
 )
 def test_a_wrong_url_is_told_what_was_expected(url: str, expected: str) -> None:

@@ -13,6 +13,7 @@ the file let go of, when the last connection is closed.
 """
 
 import threading
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -23,9 +24,17 @@ from treadle.destinations.duckdb.quoting import Quoted, compose, name
 
 GROUP_ROWS: Final = 30_720
 
-_CANNOT_BE_CALLED: Final = frozenset({"", "main", "memory", "system", "temp"})
+_RESERVED: Final = frozenset({"main", "system", "temp"})
 
-_guard = threading.Lock()
+_guards: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+"""By path: a file whose disk does not answer keeps nobody from opening others."""
+
+
+def catalog_of(path: str) -> str:
+    """What DuckDB calls a file: what its name has before a dot, as far as that can be."""
+    file = Path(path).name
+    called = next((piece for piece in file.split(".") if piece), file)
+    return f"{called}_db" if called.lower() in _RESERVED else called
 
 
 def attached(path: str, config: Mapping[str, str], *, read_only: bool) -> duckdb.DuckDBPyConnection:
@@ -39,8 +48,8 @@ def attached(path: str, config: Mapping[str, str], *, read_only: bool) -> duckdb
     Raises:
         duckdb.Error: it cannot be opened, or is open for reading only.
     """
-    called = Path(path).name.partition(".")[0]
-    if called.lower() in _CANNOT_BE_CALLED:
+    called = catalog_of(path)
+    if called.lower() == "memory":  # as the database it would be attached to
         return _plain(path, config, read_only=read_only)
     settings = {key: value for key, value in config.items() if key != "enable_external_access"}
     connection = duckdb.connect(
@@ -48,9 +57,9 @@ def attached(path: str, config: Mapping[str, str], *, read_only: bool) -> duckdb
         config={**settings, "temp_directory": f"{path}.tmp"},
     )
     try:
-        with _guard:
+        with _guards[path]:
             _attach(connection, path, called, read_only=read_only)
-        connection.execute(compose("USE {called}", called=name(called)))
+        use(connection, called)
         if config.get("enable_external_access") == "false":
             # What is attached stays; from here on no other file can be read or written.
             connection.execute("SET GLOBAL enable_external_access = false")
@@ -60,6 +69,15 @@ def attached(path: str, config: Mapping[str, str], *, read_only: bool) -> duckdb
     return connection
 
 
+def use(connection: duckdb.DuckDBPyConnection, called: str) -> None:
+    """Let names that say no catalog mean this one.
+
+    With its schema: there are schemas that are called like a file can be (`information_schema`),
+    and USE takes those for meant.
+    """
+    connection.execute(compose("USE {called}", called=name(called, "main")))
+
+
 def _attach(
     connection: duckdb.DuckDBPyConnection, path: str, called: str, *, read_only: bool
 ) -> None:
@@ -67,14 +85,15 @@ def _attach(
         "SELECT readonly FROM duckdb_databases() WHERE database_name = ?", [called]
     ).fetchone()
     if there is None:
+        # With the type: DuckDB would take the file of another program for a database of that, and
+        # look for an extension that reads it.
         statement = compose(
-            "ATTACH {path} AS {called} (ROW_GROUP_SIZE {rows} {mode})",
-            path=Quoted("'" + path.replace("'", "''") + "'"),
+            "ATTACH ? AS {called} (TYPE duckdb, ROW_GROUP_SIZE {rows} {mode})",
             called=name(called),
-            rows=Quoted(str(GROUP_ROWS)),
+            rows=Quoted(f"{GROUP_ROWS:d}"),
             mode=Quoted(", READ_ONLY" if read_only else ""),
         )
-        connection.execute(statement)
+        connection.execute(statement, [path])
     elif there[0] and not read_only:
         raise duckdb.ConnectionException(f"this process has {path} open for reading")
 

@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from treadle import crash
-from treadle.destinations.duckdb.attach import attached
+from treadle.destinations.duckdb.attach import attached, catalog_of, use
 from treadle.destinations.duckdb.bookkeeping import (
     CATALOGUE,
     POSITIONS,
@@ -141,7 +141,7 @@ class DuckDBDestination:
         if self._path.exists():
             return self.open(read_only=True)
         return DuckDBSession(
-            partial(self._imagined, self._path.resolve().stem),
+            partial(self._imagined, catalog_of(str(self._path.resolve()))),
             threading.Lock(),
             Gathered(None),
             read_only=False,
@@ -149,12 +149,12 @@ class DuckDBDestination:
         )
 
     @staticmethod
-    def _imagined(stem: str) -> duckdb.DuckDBPyConnection:
+    def _imagined(called: str) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(":memory:", config=dict(CONFIG))
         # Called as DuckDB would call the file, so that statements name it so.
-        called = name(stem)
-        connection.execute(compose("ATTACH ':memory:' AS {called}", called=called))
-        connection.execute(compose("USE {called}", called=called))
+        if called.lower() != "memory":
+            connection.execute(compose("ATTACH ':memory:' AS {called}", called=name(called)))
+            use(connection, called)
         connection.execute("SET TimeZone = 'UTC'")
         return connection
 
@@ -215,14 +215,12 @@ class DuckDBSession:
 
     def close(self) -> None:
         """Close the connection; the last one in a process lets go of the file."""
-        if self._path and logged(self._path) and self._turn.acquire(timeout=TURN_SECONDS_MAX):
-            try:
-                # What cannot be written into the file now stays in its write-ahead log.
-                with suppress(duckdb.Error, TreadleError):
-                    self._checkpoint()
-            finally:
-                self._turn.release()
-        self._connection.close()
+        try:
+            # What cannot be written into the file now stays in its write-ahead log.
+            with suppress(duckdb.Error, TreadleError, OSError):
+                self._write_down()
+        finally:
+            self._connection.close()
 
     def prepare(self, schema: str) -> None:
         """Make the schema with `_sdc_rejected` in it, and treadle's own, where missing."""
@@ -452,6 +450,14 @@ class DuckDBSession:
                 self._reopen()
         except duckdb.Error as error:
             raise translate(error) from error
+
+    def _write_down(self) -> None:
+        """Make a checkpoint at the end, when nobody else of this process writes."""
+        if self._path and logged(self._path) and self._turn.acquire(timeout=TURN_SECONDS_MAX):
+            try:
+                self._checkpoint()
+            finally:
+                self._turn.release()
 
     def _checkpoint(self) -> None:
         """Make one; where it meets its limit the file is opened anew and it gets more."""

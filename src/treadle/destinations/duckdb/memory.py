@@ -1,7 +1,8 @@
 """How much memory DuckDB may use and keep.
 
-DuckDB keeps what a load wrote until a checkpoint, and a checkpoint writes a table's last 122,880
-rows anew, for which it takes what it can get: a gigabyte where rows have a kilobyte. So checkpoints
+DuckDB keeps what a load wrote until a checkpoint, and a checkpoint writes a table's last group of
+rows anew (30,720 here, 122,880 where another program made it: attach.py), for which it takes what
+it can get: a gigabyte where rows of the larger groups have a kilobyte. So checkpoints
 are made here, between loads, with a `memory_limit` for as long as they last. A limit while a load
 lasts would not do: when a COMMIT meets it, DuckDB may leave in the index of another table the key
 of a row that it took back. A checkpoint that meets it is only a checkpoint that failed: the file is
