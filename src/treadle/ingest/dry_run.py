@@ -22,7 +22,7 @@ from treadle.records.message import Batch
 from treadle.store.model import DestinationRow, Pusher, Source
 from treadle.web import Json
 
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 10.0
 """How long to wait for a DuckDB file that the loader holds; a load seldom takes a second."""
 
 LOOK_SECONDS = 0.05

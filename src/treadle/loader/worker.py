@@ -15,6 +15,7 @@ from functools import partial
 from typing import NamedTuple
 
 from treadle import crash
+from treadle.destinations.patience import PAUSE_SECONDS
 from treadle.destinations.planning import carry_out, refusals
 from treadle.destinations.protocol import (
     Destination,
@@ -51,8 +52,13 @@ A single entry that is larger is loaded with no other being prepared meanwhile.
 """
 
 ROUND_US_MAX = 5_000_000
-"""How long a round takes up what became due since it began. Then the destination is let go of, as a
-DuckDB file has to be for others to read it, and cycles are collected."""
+"""How long a round begins loads, of what was due and of what became due since. Then the destination
+is let go of, as a DuckDB file has to be for others to read it, and cycles are collected."""
+
+BREATH_SECONDS = 5 * PAUSE_SECONDS
+"""How long a destination is let alone after a round as long as that. Who waits for a DuckDB file
+tries every `PAUSE_SECONDS`, and a try takes as long or, on a busy machine, thrice as long: between
+two rounds of a steady stream hardly anybody would get it."""
 
 TOLD_US_MAX = 1_000_000
 """How long after a load the log is told of it, by which time it surely was: the main thread does so
@@ -196,7 +202,7 @@ class DestinationLoader(threading.Thread):
     def once(self, backlogs: Sequence[Backlog]) -> None:
         """Load these backlogs in the calling thread, whatever their age; needs `run` not to run."""
         with ThreadPoolExecutor(1) as ahead:
-            self._tried(backlogs, ahead)
+            self._tried(backlogs, ahead, ends=False)
 
     def close(self) -> None:
         """Let go of what was opened; the thread does so itself at its end."""
@@ -219,6 +225,8 @@ class DestinationLoader(threading.Thread):
                         self._wake.clear()
                         continue
                     self._tried(chosen, ahead)
+                    if self._outside.clock() - now >= ROUND_US_MAX:
+                        self._stop_asked.wait(BREATH_SECONDS)
         finally:
             self.close()
 
@@ -228,13 +236,16 @@ class DestinationLoader(threading.Thread):
         self._opened = True
         logger.info("loading into %s", self.identity)
 
-    def _tried(self, backlogs: Sequence[Backlog], ahead: ThreadPoolExecutor) -> None:
+    def _tried(
+        self, backlogs: Sequence[Backlog], ahead: ThreadPoolExecutor, *, ends: bool = True
+    ) -> None:
         """One round; when it cannot be finished, the destination is left alone for a while."""
         try:
             if not self._opened:
                 self._open()
             if backlogs:
-                self._round(backlogs, ahead)
+                until = self._outside.clock() + ROUND_US_MAX if ends else None
+                self._round(backlogs, ahead, until)
         except (TryLater, OperatorFault) as error:
             self._held = None
             self._trouble(str(error), self._pauses.failed(self._all, self._outside.clock()))
@@ -287,8 +298,16 @@ class DestinationLoader(threading.Thread):
             rests, outside.clock(), outside.trigger, self._failures, ended=self._ended, going=taken
         )
 
-    def _round(self, backlogs: Sequence[Backlog], ahead: ThreadPoolExecutor) -> None:
-        """Load every backlog in turn, one chunk being prepared while another is written."""
+    def _round(
+        self, backlogs: Sequence[Backlog], ahead: ThreadPoolExecutor, until: int | None
+    ) -> None:
+        """Load every backlog in turn, one chunk being prepared while another is written.
+
+        Args:
+            backlogs: to begin with.
+            ahead: prepares.
+            until: when no further load is begun, microseconds since 1970; None for never.
+        """
         idle = threading.Event()
 
         def following_one() -> "_Step | None":
@@ -306,7 +325,7 @@ class DestinationLoader(threading.Thread):
             held = self._asked(session)
             self._asked_at = None
             stuck: set[Key] = set()
-            chunks = self._chunks(backlogs, held, stuck, idle)
+            chunks = self._chunks(backlogs, held, stuck, idle, until)
             following = ahead.submit(next, chunks, None)
             try:
                 while (step := following_one()) is not None:
@@ -432,6 +451,7 @@ class DestinationLoader(threading.Thread):
         held: Mapping[Key, int],
         stuck: set[Key],
         idle: threading.Event,
+        until: int | None,
     ) -> Iterator["_Step"]:
         """Chunks of the backlogs in order, and of what becomes due while they are loaded.
 
@@ -440,14 +460,20 @@ class DestinationLoader(threading.Thread):
             held: positions the destination holds.
             stuck: tables to be left.
             idle: set while nothing is being loaded.
+            until: when they end, but not before the first; None for all there are.
         """
+
+        def over() -> bool:
+            return until is not None and self._outside.clock() >= until
+
         taken: dict[Key, Taken] = {}
-        until = self._outside.clock() + ROUND_US_MAX
         while backlogs:
             for backlog in backlogs:
-                yield from self._chunks_of(backlog, taken, held, stuck)
+                yield from self._chunks_of(backlog, taken, held, stuck, over)
+                if taken and over():
+                    return
             backlogs = ()
-            while not backlogs and not self._stop_asked.is_set() and self._outside.clock() < until:
+            while not backlogs and not self._stop_asked.is_set() and not over():
                 last_look = idle.is_set()
                 backlogs = self._further(taken, held, stuck)
                 if last_look:
@@ -462,8 +488,9 @@ class DestinationLoader(threading.Thread):
         taken: dict[Key, Taken],
         held: Mapping[Key, int],
         stuck: set[Key],
+        over: Callable[[], bool],
     ) -> Iterator["_Step"]:
-        """Chunks of a table in order, prepared or why not, unless it got stuck."""
+        """Chunks of a table in order, prepared or why not, unless it got stuck or time is over."""
         trigger = self._outside.trigger
         size = min(trigger.size, TAKEN_BYTES_MAX)
         key = (backlog.source_id, backlog.table_name)
@@ -499,6 +526,8 @@ class DestinationLoader(threading.Thread):
             del chunk, prepared
             yield step
             del step
+            if over():
+                break
 
     def _prepared(self, chunk: Chunk, payloads: list[bytes], source: Source) -> Prepared:
         """Prepare a chunk from what its entries carried, which is let go of piece by piece."""

@@ -168,6 +168,15 @@ def test_no_two_loads_of_a_table_are_unnoted_at_once(scene: Scene) -> None:
     assert scene.noted() == {**dict.fromkeys("acd", RECORDS), "b": 2 * RECORDS}
 
 
+def test_all_that_waits_is_loaded_at_once_however_long_that_takes(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "ROUND_US_MAX", 0)
+    scene.accept("a", "b", "b", "c")
+    scene.loader.once()
+    assert scene.noted() == {"a": RECORDS, "b": 2 * RECORDS, "c": RECORDS}
+
+
 def test_a_table_that_is_known_is_noted_by_itself(scene: Scene) -> None:
     scene.accept("a", "b")
     scene.fails["a"] = OperatorFault("not yours (injected)")

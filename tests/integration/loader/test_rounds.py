@@ -4,6 +4,7 @@ import asyncio
 import gc
 import itertools
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from tests.servers.treadle import eventually
 
 from treadle.destinations.protocol import Destination, Unavailable
 from treadle.destinations.registry import open_url
+from treadle.loader import worker
 from treadle.loader.due import Trigger
 from treadle.loader.run import Loader
 from treadle.log.local import LocalAppender, LocalReader
@@ -34,10 +36,17 @@ class Recorded(Stall):
     """Holds the first load, and remembers the loads and openings that were asked for."""
 
     asked: list[str] = field(default_factory=list)
+    began: list[float] = field(default_factory=list)
+    ended: list[float] = field(default_factory=list)
 
     def around(self, name: str, call: Any) -> Any:
         if name in ("open", "load", "close"):
             self.asked.append(name)
+            self.began.append(time.monotonic())
+            try:
+                return super().around(name, call)
+            finally:
+                self.ended.append(time.monotonic())
         return super().around(name, call)
 
 
@@ -136,6 +145,34 @@ def test_much_that_came_meanwhile_is_loaded_next_in_the_same_session(place: Plac
         eventually(lambda: place.waiting() == 0, 300)
         assert place.calls.asked.count("load") == 2
         assert place.calls.asked.count("open") == 1
+
+
+def test_a_long_round_is_followed_by_time_for_who_waits_for_the_file(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "ROUND_US_MAX", 0)  # each is as long, and none goes on
+    monkeypatch.setattr(worker, "BREATH_SECONDS", 1.0)
+    place.accept(8)
+    with place.loading(Trigger(age_us=NEVER_US, records=40)):
+        assert place.calls.reached.wait(300)
+        place.accept(8)
+        place.look()
+        place.calls.released.set()
+        eventually(lambda: place.waiting() == 0, 300)
+    calls = place.calls
+    assert calls.asked == ["open", "load", "open", "load"]
+    assert calls.began[2] - calls.ended[1] >= worker.BREATH_SECONDS
+
+
+def test_a_long_backlog_is_loaded_in_several_rounds(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "ROUND_US_MAX", 0)
+    place.accept(24)
+    place.calls.released.set()
+    with place.loading(Trigger(age_us=NEVER_US, records=40)):
+        eventually(lambda: place.waiting() == 0, 300)
+    assert place.calls.asked == ["open", "load"] * 3
 
 
 def test_little_that_came_meanwhile_waits_and_is_not_counted_with_what_was_loaded(

@@ -1,11 +1,14 @@
 """What an error of DuckDB means to a loader (loading.md 10.2, 10.3)."""
 
+import re
+
 import duckdb
 
 from treadle.destinations.protocol import Forbidden, PlanOutdated, RowRefused, Unavailable
 from treadle.errors import OperatorFault, TableStopped, TreadleError
 
 _HELD = "Could not set lock on file"
+_HOLDER = re.compile(r"Conflicting lock is held in (.*?\(PID \d+\))")
 _NO_DATABASE = "database does not exist"
 _NO_PERMISSION = ("Permission denied", "Read-only file system", "Operation not permitted")
 _NOT_A_DATABASE = "not a valid DuckDB database file"
@@ -31,9 +34,9 @@ def at_open(error: duckdb.Error, path: str) -> TreadleError:
     """What a failed attempt to open a file means."""
     text = message(error)
     if _HELD in text:
-        # "... Conflicting lock is held in /usr/bin/duckdb (PID 4711). However, ..."
-        holder = text.partition("Conflicting lock is held in ")[2].partition(". However")[0]
-        who = f" by {holder.rstrip('.')}" if holder else " by another process"
+        # "... Conflicting lock is held in /usr/bin/duckdb (PID 4711). See also ..."
+        holder = _HOLDER.search(text)
+        who = f" by {holder[1]}" if holder else " by another process"
         return Unavailable(f"the DuckDB file {path} is held{who}; it is tried again")
     if any(mark in text for mark in _NO_PERMISSION):
         return Forbidden(f"the DuckDB file {path} cannot be opened: {text}")
