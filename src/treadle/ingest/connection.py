@@ -9,8 +9,10 @@ Whatever differs in a byte takes the long way, and so does what takes long to ar
 """
 
 import re
+import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
+import httptools
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -94,6 +96,7 @@ class Connection(HttpToolsProtocol):
         self._ending = False
         self._held: list[bytes] = []
         self._answered_at = 0.0
+        self._offer: tuple[bytes, int] | None = None  # a head without its offer, and its end
 
     # --- what comes in ----------------------------------------------------------------------------
 
@@ -104,7 +107,7 @@ class Connection(HttpToolsProtocol):
             self.flow.pause_reading()
             return
         if self._express is None:
-            super().data_received(data)
+            self._parse(data)
             return
         if self._arrival is not None:
             self._go_on(self._express, self._arrival, data)
@@ -112,7 +115,7 @@ class Connection(HttpToolsProtocol):
         between = not self._inside and (self.cycle is None or self.cycle.response_complete)
         if between and self._begin(self._express, data):
             return
-        super().data_received(data)
+        self._parse(data)
         if between and self._lessons:
             self._learn(data)
 
@@ -152,7 +155,7 @@ class Connection(HttpToolsProtocol):
         elif arrival.missing == 0:
             head, body = self._arrived(arrival)
             if not self._take(express, arrival.told, body):
-                super().data_received(head + body)
+                self._parse(head + body)
 
     def _late(self) -> None:
         """A request takes long to arrive; on a turn of its own, for others are looked at now."""
@@ -161,7 +164,7 @@ class Connection(HttpToolsProtocol):
     def _go_round(self) -> None:
         """Let what is there of a request go the long way, with what is still to come."""
         if self._arrival is not None:
-            super().data_received(b"".join(self._arrived(self._arrival)))
+            self._parse(b"".join(self._arrived(self._arrival)))
 
     def _arrived(self, arrival: Arrival) -> tuple[bytes, bytes]:
         """Head and body of a request, which is no more waited for."""
@@ -169,15 +172,56 @@ class Connection(HttpToolsProtocol):
         watch_of(self.loop).discard(arrival)
         return arrival.end()
 
+    def _parse(self, data: bytes) -> None:
+        """Let the server below read requests.
+
+        Java's client offers HTTP/2 with every request to a plain port. A server may ignore that
+        (RFC 9110, 7.8), but the parser stops behind such a head and takes the body for something
+        else. So a parser that has not heard of the offer reads the request from its head on.
+        """
+        while data:
+            super().data_received(data)
+            if self._offer is None or self.transport.is_closing():
+                return
+            (head, end), self._offer = self._offer, None
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            data = head + data[end:]
+
+    def _ignored(self) -> bool:
+        """Whether the request that is parsed offers another protocol, which is not taken."""
+        return (
+            self.parser.should_upgrade()
+            and self.parser.get_method() != b"CONNECT"
+            and not self._should_upgrade()
+        )
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """The parser has stopped behind a head with an offer."""
+        stopped = sys.exc_info()[1]
+        if not isinstance(stopped, httptools.HttpParserUpgrade) or not self._ignored():
+            super()._unsupported_upgrade_warning()
+            return
+        version = self.parser.get_http_version().encode()
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%s: %s" % each for each in self.headers if each[0] != b"upgrade"]
+        self._offer = b"\r\n".join(lines) + b"\r\n\r\n", stopped.args[0]
+
+    def on_headers_complete(self) -> None:
+        """A head is there as a whole; one with an offer is read again."""
+        if not self._ignored():
+            super().on_headers_complete()
+
     def on_message_begin(self) -> None:
         """A request begins."""
         self._inside = True
         super().on_message_begin()
 
     def on_message_complete(self) -> None:
-        """A request is there as a whole."""
-        self._inside = False
-        super().on_message_complete()
+        """A request is there as a whole, but for one that is read again."""
+        if not self._ignored():
+            self._inside = False
+            super().on_message_complete()
 
     def _learn(self, data: bytes) -> None:
         """Remember the head of the request that was just parsed, if it is plain."""

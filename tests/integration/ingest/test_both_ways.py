@@ -359,6 +359,38 @@ def test_an_expectation_is_met(server: ImportServer) -> None:
         assert wire.ask(usual) == answer
 
 
+OFFER: Final = (
+    b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
+)
+"""What Java's client sends with every request to a plain port."""
+
+
+@pytest.mark.parametrize("body", [BODY, LARGE, b"[1]", b""])
+def test_an_offer_of_another_protocol_is_ignored(
+    server: ImportServer, log: Log, body: bytes
+) -> None:
+    head = head_of(server)
+    size = len(body)
+    chunked = (b"%x\r\n%s\r\n" % (size, body) if body else b"") + b"0\r\n\r\n"
+    offers = (
+        request(head + OFFER, body),
+        request(head.replace(b"\r\n", b"\r\n" + OFFER, 1), body),
+        head + OFFER + b"Transfer-Encoding: chunked\r\n\r\n" + chunked,
+    )
+    with Wire(server) as wire:
+        answer, kept = wire.ask(request(head, body)), log.taken()
+    for whole in offers:
+        begin = whole.find(b"\r\n\r\n") + 4
+        for cut in (len(whole), 9, begin - 1, begin, begin + 1, len(whole) - 1):
+            with Wire(server) as wire:
+                for _ in range(3):
+                    assert wire.ask(whole[:cut], whole[cut:]) == answer
+                    assert log.taken() == kept
+                wire.send(whole * 5 + END)
+                assert wire.end().startswith(answer * 5)
+                log.taken()
+
+
 def test_requests_behind_each_other(server: ImportServer, log: Log) -> None:
     head = head_of(server)
     usual, large = request(head, BODY), request(head, LARGE)
