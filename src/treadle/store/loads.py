@@ -44,9 +44,9 @@ _LOADED: Final = (
         log_id=bindparam("at_log_id"),
         loaded=bindparam("at_loaded"),
         loaded_at=bindparam("at_loaded_at"),
-        error=None,
-        error_since=None,
-        stopped=False,
+        error=bindparam("at_error"),
+        error_since=bindparam("at_error_since"),
+        stopped=bindparam("at_stopped"),
         began=bindparam("at_began"),
         received=tables.c.received + bindparam("more_received"),
         written=tables.c.written + bindparam("more_written"),
@@ -94,8 +94,8 @@ def record(tx: Transaction, found: Sequence[Report]) -> None:
                 "at_id": row.id,
                 "at_log_id": log_id,
                 "at_loaded": max(load.last, row.loaded) if row.log_id == log_id else load.last,
-                "at_loaded_at": load.finished_at,
                 "at_began": _began(row, load, log_id),
+                **_standing(row, load, log_id, first_report=row.id in kept),
                 **_counts(load, first_report=row.id in kept),
             }
             for row, load, _ in named
@@ -125,6 +125,23 @@ def record(tx: Transaction, found: Sequence[Report]) -> None:
             ),
             written,
         )
+
+
+def _standing(
+    table: Row[Any], load: Load, log_id: str, *, first_report: bool
+) -> dict[str, int | str | bool | None]:
+    """How a table is once a load is recorded: well, unless that is told late.
+
+    A loader that lost its lease may note a load that the next one has noted long since, and say
+    nothing of what came up after it.
+    """
+    late = not first_report or (table.log_id == log_id and load.last < table.loaded)
+    return {
+        "at_loaded_at": table.loaded_at if late else load.finished_at,
+        "at_error": table.error if late else None,
+        "at_error_since": table.error_since if late else None,
+        "at_stopped": table.stopped if late else False,
+    }
 
 
 def _counts(load: Load, *, first_report: bool) -> dict[str, int]:

@@ -186,6 +186,19 @@ def test_a_late_report_of_an_earlier_load_does_not_move_a_table_back(store: Stor
     assert [(status.began, status.loaded) for status in store.table_statuses()] == [(1, 9)]
 
 
+def test_a_late_report_says_nothing_of_what_came_up_after_the_load(store: Store) -> None:
+    source_id = make_source(store)
+    for late in (load(source_id, 11, 20), load(source_id, 1, 10)):
+        store.record_load(load(source_id, 11, 20), [])
+        store.record_failure(load(source_id, 21, 30, error="no space"), stopped=True)
+        [before] = store.table_statuses(source_id)
+        store.record_load(late, [])
+        assert store.table_statuses(source_id) == [replace(before, began=late.first)]
+    store.record_load(load(source_id, 21, 30), [])
+    [status] = store.table_statuses(source_id)
+    assert (status.loaded, status.error, status.stopped) == (30, None, False)
+
+
 def test_the_load_of_a_position(store: Store) -> None:
     source, other = make_source(store, "one"), make_source(store, "two")
     first, second = load(source, 1, 5), load(source, 8, 9)
