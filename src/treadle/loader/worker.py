@@ -281,22 +281,21 @@ class DestinationLoader(threading.Thread):
         self, taken: Mapping[Key, Taken], held: Mapping[Key, int], stuck: set[Key]
     ) -> list[Backlog]:
         """What became due in this round beyond what it took, in the same order."""
+        outside = self._outside
+        now = outside.clock()
         rests = []
         for backlog in self._backlogs:
             key = backlog.source_id, backlog.table_name
+            if key in stuck or held.get(key, -1) >= backlog.last:
+                continue
             its = taken.get(key)
-            rest = backlog if its is None else its.rest(backlog)
-            if (
-                rest is not None
-                and key not in stuck
-                and backlog.source_id in self._sources
-                and held.get(key, -1) < backlog.last
-            ):
-                rests.append(rest)
-        outside = self._outside
-        return due(
-            rests, outside.clock(), outside.trigger, self._failures, ended=self._ended, going=taken
-        )
+            if its is None and self._is_known(backlog, now):
+                rests.append(backlog)
+            elif its is not None and backlog.source_id in self._sources:
+                rest = its.rest(backlog)
+                if rest is not None:
+                    rests.append(rest)
+        return due(rests, now, outside.trigger, self._failures, ended=self._ended, going=taken)
 
     def _round(
         self, backlogs: Sequence[Backlog], ahead: ThreadPoolExecutor, until: int | None
