@@ -5,6 +5,7 @@ import os
 import platform
 from collections.abc import Iterator
 from html import escape
+from math import log10
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -177,19 +178,35 @@ def _scale(results: dict[str, Any]) -> Iterator[str]:
 
 
 def put_into(document: Path, results: dict[str, Any]) -> None:
-    """The table into a text that has a place for it."""
-    before, begin, rest = document.read_text().partition("<!-- measured -->\n")
-    _, end, after = rest.partition("<!-- end of what was measured -->\n")
-    document.write_text(before + begin + "\n" + table(results) + "\n" + end + after)
+    """The tables into a text that has places for them, and the curves beside it."""
+    text = document.read_text()
+    if "scale" in results:
+        text = _put(text, "scale", "\n".join([_head(results), *_scale(results)]) + "\n")
+        document.with_name("scale.svg").write_text(curves(results["scale"]))
+    if results["loads"]:
+        text = _put(text, "measured", table(results))
+    document.write_text(text)
+
+
+def _put(text: str, place: str, what: str) -> str:
+    before, begin, rest = text.partition(f"<!-- {place} -->\n")
+    _, end, after = rest.partition(f"<!-- end of what was {place} -->\n")
+    if not end:
+        raise SystemExit(f"the document has no place for what was {place}")
+    return before + begin + "\n" + what + "\n" + end + after
+
+
+def _head(results: dict[str, Any]) -> str:
+    form = "full" if results["full"] else "short"
+    return (
+        f"Written by `python -m benchmarks`, {form} form, {results['runs']} runs, "
+        f"{results['began']}."
+    )
 
 
 def table(results: dict[str, Any]) -> str:
-    form = "full" if results["full"] else "short"
     lines = [
-        (
-            f"Written by `python -m benchmarks`, {form} form, {results['runs']} runs, "
-            f"{results['began']}."
-        ),
+        _head(results),
         "",
         *(f"- {name}: {value}" for name, value in results["machine"].items()),
         "- PostgreSQL: " + ", ".join(f"{n} = {v}" for n, v in results["postgres"].items()),
@@ -243,8 +260,58 @@ def plot(results: dict[str, Any]) -> str:
     )
 
 
+def curves(scale: dict[str, dict[str, dict[str, float]]]) -> str:
+    """How costs grow, an SVG text: each figure by step, as a ratio to the first step's.
+
+    Both axes go by factors of ten; a flat line is a cost that stays as it is.
+    """
+    left, width, height, row = 40, 420, 150, 210
+    colours = ("#2b7a78", "#c0702f", "#6b4f9a")
+    parts = ['<text x="6" y="16">Processor time, as a ratio to the smallest amount</text>']
+    y = 34
+    for grown, steps in scale.items():
+        names = list(steps)
+        parts.append(f'<text x="6" y="{y}" font-weight="bold">{escape(grown)}</text>')
+        for power, said in ((-1, "0.1"), (0, "1"), (1, "10"), (2, "100")):
+            at = y + 10 + height * (2 - power) / 3
+            parts += [
+                (
+                    f'<line x1="{left}" x2="{left + width}" y1="{at:.1f}" y2="{at:.1f}"'
+                    ' stroke="#d8dce0"/>'
+                ),
+                f'<text x="{left - 4}" y="{at + 4:.1f}" text-anchor="end">{said}</text>',
+            ]
+        across = [left + 20 + n * (width - 60) / max(1, len(names) - 1) for n in range(len(names))]
+        for x, name in zip(across, names, strict=True):
+            place = f'x="{x:.1f}" y="{y + height + 24}" text-anchor="middle"'
+            parts.append(f"<text {place}>{escape(name)}</text>")
+        for number, figure in enumerate(steps[names[0]]):
+            colour = colours[number % len(colours)]
+            first = max(steps[names[0]][figure], 1e-9)
+            powers = [log10(max(steps[name][figure], 1e-9) / first) for name in names]
+            points = " ".join(
+                f"{x:.1f},{y + 10 + height * (2 - min(2.0, max(-1.0, power))) / 3:.1f}"
+                for x, power in zip(across, powers, strict=True)
+            )
+            parts += [
+                f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>',
+                (
+                    f'<text x="{left + width + 10}" y="{y + 24 + 16 * number}" fill="{colour}">'
+                    f"{escape(figure)}</text>"
+                ),
+            ]
+        y += row
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="640" height="{y}"'
+        ' style="font-family:sans-serif;font-size:11px">'
+        '<rect width="100%" height="100%" fill="white"/>' + "".join(parts) + "</svg>\n"
+    )
+
+
 def write(results: dict[str, Any], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(results, indent=1))
     (folder / "results.md").write_text(table(results))
     (folder / "results.svg").write_text(plot(results))
+    if "scale" in results:
+        (folder / "scale.svg").write_text(curves(results["scale"]))

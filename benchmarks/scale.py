@@ -5,11 +5,13 @@
 
 import asyncio
 import gc
+import itertools
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import msgspec
@@ -19,15 +21,24 @@ from benchmarks.workloads import SCHEMA, flat
 from treadle.destinations.planning import carry_out
 from treadle.destinations.protocol import Session
 from treadle.destinations.registry import open_url
+from treadle.ingest.directory import Directory
 from treadle.log.local import LocalAppender, LocalReader
 from treadle.log.protocol import NewEntry
 from treadle.records.message import Batch
+from treadle.store.secrets import Cipher
+from treadle.store.store import Store
 from treadle.tables.model import Mark, Options
 from treadle.tables.prepare import Arrival, prepare
 
-STEPS = (10_000, 100_000, 1_000_000)
+STEPS = (10_000, 100_000, 1_000_000, 10_000_000)
 LOADED = 10_000
 """Records of a load whose cost is measured."""
+
+RECORDS = 100
+"""Records of an entry of a backlog."""
+
+LOADS = 5
+"""Loads of which the mean is taken: what a database puts off (a checkpoint) falls into some."""
 
 
 def batch(table: str, numbers: range, version: int = 0) -> Batch:
@@ -90,16 +101,23 @@ def rows(url: str, steps: tuple[int, ...] = STEPS) -> dict[str, dict[str, float]
                 loading.load(session, batch("orders", range(have, upto)))
                 have = upto
             stride = step // LOADED
-            updates = batch("orders", range(0, step, stride), 1 + steps.index(step))
-            found[f"{step:,} rows"] = {
-                "updates": loading.load(session, updates),
-                "new": loading.load(session, batch("orders", range(have, have + LOADED))),
-            }
-            have += LOADED
+            updates, new = [], []
+            for turn in range(LOADS):
+                version = 1 + steps.index(step) * LOADS + turn
+                updates.append(
+                    loading.load(
+                        session, batch("orders", range(turn % stride, step, stride), version)
+                    )
+                )
+                new.append(loading.load(session, batch("orders", range(have, have + LOADED))))
+                have += LOADED
+            found[f"{step:,} rows"] = {"updates": mean(updates), "new": mean(new)}
     return found
 
 
-def tables(url: str, steps: tuple[int, ...] = (10, 100, 1000)) -> dict[str, dict[str, float]]:
+def tables(
+    url: str, steps: tuple[int, ...] = (10, 100, 1000, 10_000)
+) -> dict[str, dict[str, float]]:
     """Cost of a load of 100 records into a new table and into one that is there, by tables."""
     found: dict[str, dict[str, float]] = {}
     loading = Loading(url)
@@ -111,15 +129,12 @@ def tables(url: str, steps: tuple[int, ...] = (10, 100, 1000)) -> dict[str, dict
                 have += 1
             fresh = [loading.load(session, batch(f"n{step}_{n}", range(100))) for n in range(10)]
             again = [loading.load(session, batch(f"t{n}", range(100), step)) for n in range(10)]
-            found[f"{step:,} tables"] = {
-                "new table": sum(fresh) / len(fresh),
-                "known table": sum(again) / len(again),
-            }
+            found[f"{step:,} tables"] = {"new table": mean(fresh), "known table": mean(again)}
     return found
 
 
-def backlog(steps: tuple[int, ...] = (1_000, 10_000, 100_000)) -> dict[str, dict[str, float]]:
-    """Cost of reading and of looking what waits, by entries that wait."""
+def backlog(steps: tuple[int, ...] = (100, 1_000, 10_000, 100_000)) -> dict[str, dict[str, float]]:
+    """Cost of reading and of looking what waits, by entries of 100 records that wait."""
     found: dict[str, dict[str, float]] = {}
     for step in steps:
         with tempfile.TemporaryDirectory(prefix="treadle-bench-") as folder:
@@ -129,20 +144,61 @@ def backlog(steps: tuple[int, ...] = (1_000, 10_000, 100_000)) -> dict[str, dict
                 first = _microseconds(reader.backlog)
                 later = _microseconds(reader.backlog)
                 reading = _microseconds(lambda: reader.read(1, "t0", 0, 1000, 50_000_000))
-            found[f"{step:,} entries"] = {
-                "first look, an entry": first / step,
+            found[f"{step * RECORDS:,} records"] = {
+                "first look": first / step,
                 "later look": later,
-                "reading 1,000 of them, an entry": reading / 1000,
+                "reading": reading / min(step, 1000),
             }
     return found
 
 
 async def _fill(path: Path, count: int) -> None:
     log = LocalAppender(path)
-    entry = NewEntry(1, "t0", 1_700_000_000_000_000, 1, b"x" * 200)
-    for _ in range(count // 500):
-        await log.append([entry] * 500)
+    payload = msgspec.json.encode([flat(number, 0) for number in range(RECORDS)])
+    entry = NewEntry(1, "t0", 1_700_000_000_000_000, RECORDS, payload)
+    for _ in range(count // 100):
+        await log.append([entry] * 100)
     await log.aclose()
+
+
+def tokens(steps: tuple[int, ...] = (1, 100, 10_000)) -> dict[str, dict[str, float]]:
+    """Cost of knowing who pushes, by sources with a token; microseconds in all but the second.
+
+    A worker looks a token up with each request. It reads all of them again a quarter of a second
+    after one was made or revoked, microseconds a token.
+    """
+    found: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory(prefix="treadle-bench-") as folder:
+        store = Store.open(f"sqlite:///{folder}/store.sqlite", Cipher(bytes(32)))
+        account, _ = store.create_account("bench")
+        secrets: list[str] = []
+        for step in steps:
+            while len(secrets) < step:
+                number = len(secrets)
+                source = store.create_source(
+                    account.id,
+                    type="import_api",
+                    display_name=f"Source {number}",
+                    name=f"source_{number}",
+                    bootstrap_token=False,
+                )
+                secrets.append(str(store.create_token(account.id, source.id).secret))
+            found[f"{step:,} tokens"] = asyncio.run(_known(store, secrets))
+        store.close()
+    return found
+
+
+async def _known(store: Store, secrets: list[str]) -> dict[str, float]:
+    directory = Directory(store, lambda: 1_700_000_000_000_000)
+    await directory.start()
+    asked = list(itertools.islice(itertools.cycle(secrets), 10_000))
+    began = time.process_time()
+    for secret in asked:
+        if await directory.find(secret) is None:
+            raise AssertionError("a token is not known")
+    looking = (time.process_time() - began) / len(asked) * 1e6
+    await directory.aclose()
+    return {"look-up": looking, "reading all, a token": _microseconds(store.pushers) / len(secrets)}
 
 
 def _microseconds(work: Callable[[], Any]) -> float:
@@ -162,5 +218,6 @@ def measure(database: Callable[[], str]) -> Iterator[tuple[str, dict[str, dict[s
             with tempfile.TemporaryDirectory(prefix="treadle-bench-") as folder:
                 yield f"{what}, DuckDB", work(f"duckdb://{folder}/data.duckdb")
         yield "backlog", backlog()
+        yield "tokens", tokens()
     finally:
         gc.enable()
