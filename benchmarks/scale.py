@@ -162,10 +162,10 @@ async def _fill(path: Path, count: int) -> None:
 
 
 def tokens(steps: tuple[int, ...] = (1, 100, 10_000)) -> dict[str, dict[str, float]]:
-    """Cost of knowing who pushes, by sources with a token; microseconds in all but the second.
+    """Cost of knowing who pushes, by sources with a token.
 
-    A worker looks a token up with each request. It reads all of them again a quarter of a second
-    after one was made or revoked, microseconds a token.
+    A worker looks a token up with each request, and reads all of them again a quarter of a second
+    after one was made or revoked.
     """
     found: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="treadle-bench-") as folder:

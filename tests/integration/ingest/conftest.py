@@ -1,4 +1,4 @@
-"""An import server alone, and one with a loader behind it, in fresh folders."""
+"""Import servers, with and without a loader behind, and a look at which way requests go."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from tests.servers.ingest import ImportServer
 from tests.servers.loading import Warehouse
+
+from treadle.ingest import arrival
+from treadle.ingest.express import Express, Replier, Told
 
 
 @pytest.fixture
@@ -23,3 +26,23 @@ def house(tmp_path: Path) -> Iterator[Warehouse]:
         yield house
     house.loader.close()
     house.store.close()
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may let pieces of a body wait for a while."""
+    monkeypatch.setattr(arrival, "ARRIVAL_SECONDS", 3600)
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each request of a known head went the short way."""
+    found: list[bool] = []
+    take = Express.take
+
+    def watched(self: Express, head: Told, body: bytes, replier: Replier) -> bool:
+        found.append(take(self, head, body, replier))
+        return found[-1]
+
+    monkeypatch.setattr(Express, "take", watched)
+    return found

@@ -18,11 +18,11 @@ from tests.servers.ingest import CLIENT, ImportServer
 from tests.servers.treadle import eventually
 
 from treadle.errors import Refused
-from treadle.ingest import arrival
-from treadle.ingest.express import Express, Replier, Told
 from treadle.log.protocol import NewEntry, Once, Stored, Waiter
 from treadle.records import batch, push
 from treadle.records.message import Batch, unpack
+
+pytestmark = pytest.mark.usefixtures("patient")
 
 PUSH, BATCH = "/v2/import/push", "/v2/import/batch"
 END: Final = b"GET /v2/import/nothing HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -163,26 +163,6 @@ class Log:
             (once, entry.source_id, entry.table_name, entry.records, unpack(entry.payload))
             for once, entry in kept
         ]
-
-
-@pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine may let pieces of a body wait for a while."""
-    monkeypatch.setattr(arrival, "ARRIVAL_SECONDS", 3600)
-
-
-@pytest.fixture
-def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether each request of a known head went the short way."""
-    found: list[bool] = []
-    take = Express.take
-
-    def watched(self: Express, head: Told, body: bytes, replier: Replier) -> bool:
-        found.append(take(self, head, body, replier))
-        return found[-1]
-
-    monkeypatch.setattr(Express, "take", watched)
-    return found
 
 
 @pytest.fixture

@@ -15,31 +15,12 @@ from tests.servers.ingest import ImportServer
 from tests.servers.treadle import eventually
 
 from treadle.errors import Defect, TryLater
-from treadle.ingest import arrival, express
-from treadle.ingest.express import Express, Replier, Told
+from treadle.ingest import express
 from treadle.log.protocol import NewEntry, Once, Stored, Waiter
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 PUSH, BATCH = "/v2/import/push", "/v2/import/batch"
-
-
-@pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine may let pieces of a body wait for a while."""
-    monkeypatch.setattr(arrival, "ARRIVAL_SECONDS", 3600)
-
-
-@pytest.fixture
-def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether each request of a known head went the short way."""
-    found: list[bool] = []
-    take = Express.take
-
-    def watched(self: Express, head: Told, body: bytes, replier: Replier) -> bool:
-        found.append(take(self, head, body, replier))
-        return found[-1]
-
-    monkeypatch.setattr(Express, "take", watched)
-    return found
 
 
 class Wire:
