@@ -72,7 +72,8 @@ class Config(Settings):
         1.0,
         Number(0, 86_400, whole=False, unit="seconds"),
         "load a table when its oldest waiting record is this old; sooner if an eighth of load_rows "
-        "or load_bytes waits and it is being loaded, or had no load for as long",
+        "or load_bytes waits and it is being loaded, or had no load for as long; for the latter "
+        "what waits in small tables counts together",
     )
     load_rows: int = setting(
         100_000,

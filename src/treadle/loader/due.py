@@ -10,8 +10,8 @@ Key = tuple[int, str]
 """(source id, table name as sent): the unit of loading."""
 
 PART: Final = 8
-"""A table may be loaded before its load closes where this part of what closes it waits, an eighth:
-12,500 records by default, of which a load takes little longer a record than of 100,000."""
+"""Tables may be loaded before their load closes where this part of what closes one waits, an
+eighth: 12,500 records by default, of which a load takes little longer a record than of 100,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class Trigger:
         old = now - backlog.oldest >= self.age_us
         return full or old
 
-    def is_worth_it(self, backlog: Backlog) -> bool:
-        """Whether so much waits that a load of it is no small one, though it need not be yet."""
-        return backlog.records * PART >= self.records or backlog.size * PART >= self.size
+    def is_worth_it(self, records: int, size: int) -> bool:
+        """Whether so much waits that to load it is no small thing, though it need not be yet."""
+        return records * PART >= self.records or size * PART >= self.size
 
 
 @dataclass(slots=True)
@@ -58,6 +58,16 @@ class Taken:
         self.last = last
         self.received_at = received_at
         self.parts.append((last, records, size))
+
+    @property
+    def records(self) -> int:
+        """Records of all chunks."""
+        return sum(records for _, records, _ in self.parts)
+
+    @property
+    def size(self) -> int:
+        """Payload bytes of all chunks."""
+        return sum(size for _, _, size in self.parts)
 
     def rest(self, backlog: Backlog) -> Backlog | None:
         """What of a backlog, seen after the round began, was not taken; None when all of it was.
@@ -124,7 +134,7 @@ def due(
     failures: Failures,
     *,
     ended: Mapping[Key, int] | None = None,
-    going: Container[Key] = (),
+    going: Mapping[Key, Taken] | None = None,
 ) -> list[Backlog]:
     """The backlogs to load now, the one that waits longest first.
 
@@ -133,25 +143,40 @@ def due(
     loaded further if it is being loaded: under a stream that keeps the loader busy one load
     follows another, and what came meanwhile is not left for an age.
 
+    Little in each of many tables is much as well, together with what little the round took of
+    others: each of them is loaded, if it had no load for the age of one.
+
     Args:
         backlogs: all that could be loaded.
         now: microseconds since 1970.
         trigger: when loads close.
         failures: of the tables.
         ended: when the last load of a table ended; none is known to have ended of the others.
-        going: tables that are being loaded.
+        going: tables that are being loaded, and what the round took of them.
     """
-    ended = ended or {}
+    ended, going = ended or {}, going or {}
 
-    def early(key: Key) -> bool:
-        return key in going or key not in ended or now - ended[key] >= trigger.age_us
+    def rested(key: Key) -> bool:
+        return key not in ended or now - ended[key] >= trigger.age_us
 
     chosen = []
+    little = []
     for backlog in backlogs:
         key = backlog.source_id, backlog.table_name
-        closes = trigger.closes(backlog, now) or (trigger.is_worth_it(backlog) and early(key))
-        if closes and failures.may_try(key, now):
+        if not failures.may_try(key, now):
+            continue
+        much = trigger.is_worth_it(backlog.records, backlog.size)
+        if trigger.closes(backlog, now) or (much and (key in going or rested(key))):
             chosen.append(backlog)
+        elif not much and key not in going and rested(key):
+            little.append(backlog)
+    if little:
+        begun = [its for its in going.values() if not trigger.is_worth_it(its.records, its.size)]
+        together: list[Backlog | Taken] = [*little, *begun]
+        if trigger.is_worth_it(
+            sum(its.records for its in together), sum(its.size for its in together)
+        ):
+            chosen += little
     return sorted(chosen, key=lambda backlog: backlog.oldest)
 
 

@@ -45,11 +45,51 @@ def test_much_is_loaded_further_while_the_table_is_being_loaded() -> None:
     much, little = backlog("a", records=10), backlog("b", records=9)
     ended = {(1, "a"): 0, (1, "b"): 0}
     assert due([much, little], 0, trigger, Failures(), ended=ended) == []
-    going = {(1, "a"), (1, "b")}
+    going = {(1, "a"): Taken(), (1, "b"): Taken()}
     assert due([much, little], 0, trigger, Failures(), ended=ended, going=going) == [much]
     failures = Failures()
     failures.failed((1, "a"), 0)
     assert due([much], 0, trigger, failures, ended=ended, going=going) == []
+
+
+def test_little_in_each_of_many_tables_is_much() -> None:
+    trigger = Trigger(age_us=SECOND, records=80, size=8000)
+    many = [backlog(name, records=2) for name in "abcde"]
+    assert due(many[:4], 0, trigger, Failures()) == []
+    assert due(many, 0, trigger, Failures()) == many
+    large = [backlog(name, size=200) for name in "abcde"]
+    assert due(large, 0, trigger, Failures()) == large
+
+
+def test_a_table_that_had_a_load_does_not_follow_others_at_once() -> None:
+    trigger = Trigger(age_us=SECOND, records=80, size=8000)
+    many = [backlog(name, records=5, oldest=SECOND) for name in "abc"]
+    ended = {(1, "c"): 1}
+    assert due(many, SECOND, trigger, Failures(), ended=ended) == many[:2]
+    assert due(many[1:], SECOND, trigger, Failures(), ended=ended) == []
+    failures = Failures()
+    failures.failed((1, "a"), SECOND)
+    assert due(many, SECOND, trigger, failures, ended=ended) == []
+
+
+def test_a_table_with_much_makes_nothing_of_others_due() -> None:
+    trigger = Trigger(age_us=SECOND, records=80, size=8000)
+    much, little = backlog("a", records=79), backlog("b", records=9)
+    assert due([much, little], 0, trigger, Failures()) == [much]
+    taken = Taken()
+    taken.take(1, 0, 79, 790)
+    assert due([little], 0, trigger, Failures(), going={(1, "a"): taken}) == []
+
+
+def test_what_comes_after_many_small_tables_is_loaded_with_them() -> None:
+    trigger = Trigger(age_us=SECOND, records=80, size=8000)
+    taken = Taken()
+    taken.take(1, 0, 5, 50)
+    going = {(1, "a"): taken, (1, "b"): taken}
+    late = backlog("c", records=1)
+    assert due([late], 0, trigger, Failures(), going=going) == [late]
+    more = backlog("a", records=9)
+    assert due([more], 0, trigger, Failures(), going=going) == []
 
 
 def test_a_steady_stream_is_loaded_once_an_age() -> None:
