@@ -18,7 +18,7 @@ from treadle.destinations.layout import (
 )
 from treadle.destinations.postgres.rows import Connection, copy_into, definitions
 from treadle.tables import codec
-from treadle.tables.model import LoadPlan, Rejection, Relation, Rows
+from treadle.tables.model import LoadPlan, Mark, Rejection, Relation, Rows
 
 POSITIONS: Final = sql.SQL(
     """
@@ -98,9 +98,12 @@ def finish(connection: Connection, plan: LoadPlan, result: str) -> None:
             " WHERE schema_name = %s AND table_key = %s",
             [codec.dump(plan.after), plan.schema, digest(plan.after.name)],
         )
-    mark = plan.mark
-    if not moves(mark):
-        return
+    if moves(plan.mark):
+        hold(connection, plan.mark, result)
+
+
+def hold(connection: Connection, mark: Mark, result: str) -> None:
+    """Write the mark where one is held."""
     connection.execute(
         "UPDATE _treadle.positions SET position = %s, fence = %s, report = %s, result = %s"
         " WHERE log_id = %s AND source_id = %s AND table_key = %s",

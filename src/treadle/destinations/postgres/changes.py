@@ -72,6 +72,18 @@ def create_tombstones(plan: LoadPlan, write: TableWrite) -> sql.Composed:
     )
 
 
+def create(schema: str, relation: Relation) -> sql.Composed:
+    """The statement that makes a relation; no other may have its name, nor a key's index."""
+    key = (
+        sql.SQL(", PRIMARY KEY ({})").format(identifiers(index_order(relation.key)))
+        if relation.key
+        else sql.SQL("")
+    )
+    return sql.SQL("CREATE TABLE {} ({}{})").format(
+        sql.Identifier(schema, relation.name), definitions(relation.columns), key
+    )
+
+
 _AS_TEXT: Final = {
     ColumnType.DECIMAL: sql.SQL("trim_scale({0})::text"),
     ColumnType.DOUBLE: sql.SQL(
@@ -182,14 +194,7 @@ class _Statements:
 
     def _create(self, schema: str, relation: Relation) -> Iterator[sql.Composed]:
         yield from self._free_name(schema, relation.name)
-        key = (
-            sql.SQL(", PRIMARY KEY ({})").format(identifiers(index_order(relation.key)))
-            if relation.key
-            else sql.SQL("")
-        )
-        yield sql.SQL("CREATE TABLE {} ({}{})").format(
-            sql.Identifier(schema, relation.name), definitions(relation.columns), key
-        )
+        yield create(schema, relation)
         if relation.key:
             stem = relation.name.encode()[: NAME_BYTES_MAX - len("_pkey")].decode(errors="ignore")
             self._indexes.add((schema, f"{stem}_pkey"))

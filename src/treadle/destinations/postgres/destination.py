@@ -26,9 +26,11 @@ from treadle.destinations.layout import (
 from treadle.destinations.postgres.bookkeeping import CATALOGUE, POSITIONS, create_rejected
 from treadle.destinations.postgres.changes import create_tombstones, statements
 from treadle.destinations.postgres.errors import MISSING, at_login, server_message, translate
-from treadle.destinations.postgres.load import carry_out
+from treadle.destinations.postgres.first import begin
+from treadle.destinations.postgres.load import carry_out, carry_out_first
 from treadle.destinations.postgres.rebuild import compare, relations, remove
 from treadle.destinations.postgres.rows import stage_rows
+from treadle.destinations.progress import foreseen
 from treadle.destinations.protocol import (
     CommitUnknown,
     Counts,
@@ -99,6 +101,17 @@ _PHYSICAL: Final = sql.SQL(
     ORDER BY r.relname, a.attnum
     """
 )
+
+
+_KNOWN: Final = """
+    SELECT coalesce(c.revision, 0), c.document, EXISTS (
+      SELECT FROM pg_catalog.pg_class r
+      JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
+      WHERE n.nspname = %s AND r.relname = %s
+    )
+    FROM (VALUES (1)) AS always
+    LEFT JOIN _treadle.catalogue c ON c.schema_name = %s AND c.table_key = %s
+    """
 
 
 class _AnyYear(TimestamptzLoader):
@@ -260,8 +273,9 @@ class PostgresSession:
     def state(self, schema: str, table: str) -> TableState:
         """What is there for a canonical table name."""
         try:
-            found = self._catalogue_entry(schema, table)
-            revision, document = found or (0, None)
+            revision, document, taken = self._known(schema, table)
+            if document is None and not taken:
+                return TableState(revision, None, {})
             entry = codec.load(document) if document else None
             relations = entry.relations if entry else ()
             names = {table, *(relation.name for relation in relations)}
@@ -361,12 +375,16 @@ class PostgresSession:
     def load(self, plan: LoadPlan, *, rehearse: bool = False) -> LoadResult:
         """Carry a plan out in one transaction; see `Session.load`."""
         connection = self._connection
+        first = None if rehearse else foreseen(plan)
         try:
-            connection.execute("BEGIN")
-            if rehearse:
-                for statement in self._preparations(plan.schema):
-                    connection.execute(statement)
-            result = carry_out(connection, plan)
+            if first is not None and begin(connection, plan, first):
+                result = carry_out_first(connection, plan, first)
+            else:
+                connection.execute("BEGIN")
+                if rehearse:
+                    for statement in self._preparations(plan.schema):
+                        connection.execute(statement)
+                result = carry_out(connection, plan)
             if rehearse:
                 connection.execute("ROLLBACK")
                 return result
@@ -427,6 +445,17 @@ class PostgresSession:
             raise kind(server_message(error)) from error
 
     # --- helpers ----------------------------------------------------------------------------------
+
+    def _known(self, schema: str, table: str) -> tuple[int, str | None, bool]:
+        """Revision and document of a table, and whether anything has its name.
+
+        Of a table that is new that is all there is to know, and takes one statement.
+        """
+        with suppress(psycopg.errors.UndefinedTable):
+            found = self._connection.execute(_KNOWN, [schema, table, schema, digest(table)])
+            for row in found:
+                return row
+        return (0, None, True)
 
     def _catalogue_entry(self, schema: str, table: str) -> tuple[int, str | None] | None:
         with suppress(psycopg.errors.UndefinedTable):

@@ -21,7 +21,7 @@ from treadle.destinations.layout import (
     parent_key,
     subtables,
 )
-from treadle.destinations.postgres.bookkeeping import finish, lock, reject
+from treadle.destinations.postgres.bookkeeping import finish, hold, lock, reject
 from treadle.destinations.postgres.changes import apply_changes, create_tombstones, tombstones
 from treadle.destinations.postgres.rows import (
     Connection,
@@ -57,15 +57,33 @@ def carry_out(connection: Connection, plan: LoadPlan) -> LoadResult:
     crash.point("destination.after-lock")
     apply_changes(connection, plan)
     crash.point("destination.after-changes")
+    result = _write(connection, plan)
+    finish(connection, plan, dump_result(result.rows, result.superseded))
+    return result
+
+
+def carry_out_first(connection: Connection, plan: LoadPlan, foreseen: LoadResult) -> LoadResult:
+    """Do what is left of a first load that `first.begin` began, but COMMIT.
+
+    Raises:
+        psycopg.Error: the server's refusal; the caller rolls back.
+    """
+    crash.point("destination.after-lock")
+    crash.point("destination.after-changes")
+    result = _write(connection, plan)
+    if result != foreseen:  # something of the operator's gave the new table a trigger
+        hold(connection, plan.mark, dump_result(result.rows, result.superseded))
+    return result
+
+
+def _write(connection: Connection, plan: LoadPlan) -> LoadResult:
     progress = Progress(plan)
     for number, write in progress.writes():
         _Writer(connection, plan, write, number, progress).run()
     if plan.rejections:
         reject(connection, plan.schema, plan.rejections, plan.rejected_at)
     crash.point("destination.after-rows")
-    result = progress.result
-    finish(connection, plan, dump_result(result.rows, result.superseded))
-    return result
+    return progress.result
 
 
 def split(rows: Rows, leads: Sequence[int], greatest: int) -> tuple[Rows, Rows]:
