@@ -60,12 +60,13 @@ def foreseen(plan: LoadPlan) -> LoadResult | None:
         return None
     if any(not isinstance(change, CreateRelation) or change.private for change in plan.changes):
         return None
+    made = [change.relation for change in plan.changes if isinstance(change, CreateRelation)]
     progress = Progress(plan)
     for _, write in progress.writes():
         if write.private or write.deletes is not None:
             return None
         for rows in (write.root, *write.children):
-            if len(rows) and not progress.is_empty(rows.relation):
+            if len(rows) and not (progress.is_empty(rows.relation) and rows.relation in made):
                 return None
             if len(rows):
                 progress.count(rows.relation, len(rows))

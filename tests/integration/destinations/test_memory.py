@@ -10,10 +10,12 @@ import pytest
 from tests.integration.destinations.builders import LOG, ORDERS, Loads, table, upsert
 
 from treadle.destinations.duckdb import destination as module
-from treadle.destinations.duckdb.destination import DuckDBDestination
+from treadle.destinations.duckdb.destination import LITTLE_ROWS_MAX, DuckDBDestination
 from treadle.destinations.duckdb.memory import (
     LIMIT_BYTES,
     LIMIT_BYTES_MAX,
+    LITTLE_BYTES_MAX,
+    LITTLE_MAX,
     Gathered,
     checkpoint,
     higher,
@@ -22,6 +24,7 @@ from treadle.destinations.duckdb.memory import (
 )
 from treadle.destinations.protocol import Session
 from treadle.errors import TryLater
+from treadle.tables.model import CreateRelation
 
 HELD = "SELECT CAST(sum(memory_usage_bytes) AS BIGINT) FROM duckdb_memory()"
 
@@ -141,6 +144,77 @@ def test_new_tables_do_not_fill_memory(tmp_path: Path) -> None:
         return most
 
     assert held(4_000_000, "bounded") < 8_000_000 < held(1 << 40, "unbounded")
+
+
+def test_first_loads_alone_do_not_fill_memory(tmp_path: Path) -> None:
+    """It is not asked before each of them how much is held."""
+    most = 0
+    with DuckDBDestination(tmp_path / "data.duckdb", 4_000_000).open() as session:
+        session.prepare("web")
+        for number in range(60):
+            made = replace(ORDERS, name=f"t{number}")
+            loads = Loads(session, table_name=made.name, source_id=number)
+            write = upsert([(1, 1, "x")], of=made)
+            loads.load(table(made), write, changes=[CreateRelation(made)])
+            [(now,)] = loads.read(HELD)
+            most = max(most, now)
+        assert loads.read("SELECT count(*) FROM web.t59") == [(1,)]
+    assert 1_000_000 < most < 16_000_000
+
+
+def test_it_is_asked_after_some_loads_that_add_little(tmp_path: Path) -> None:
+    class Asked(Gathered):
+        asked = 0
+
+        def held(self, connection: duckdb.DuckDBPyConnection) -> int:
+            self.asked += 1
+            return super().held(connection)
+
+    gathered = Asked(1 << 40)
+
+    def numbers(loads: int, logged: int = 0, *, adds_little: bool = True) -> list[int]:
+        found = []
+        for _ in range(loads):
+            before = gathered.asked
+            gathered.is_much(connection, logged, adds_little=adds_little)
+            found.append(gathered.asked - before)
+        return found
+
+    with duckdb.connect() as connection:
+        assert numbers(2) == [0, 1]  # what the first load needs is always asked
+        rest = [0] * (LITTLE_MAX - 1)
+        assert numbers(LITTLE_MAX) == [*rest, 1]
+        assert numbers(2, LITTLE_BYTES_MAX - 1) == [0, 0]
+        assert numbers(2, LITTLE_BYTES_MAX) == [1, 0]
+        assert numbers(1, 10) == [1]  # a checkpoint was made, so what was logged is not known
+        assert numbers(3, 10, adds_little=False) == [0, 1, 1]
+        assert numbers(2, 10) == [1, 0]
+
+
+def test_a_small_first_load_is_done_by_one_thread(tmp_path: Path) -> None:
+    def threads(of: Session) -> object:
+        return of.query("SELECT current_setting('threads')").rows
+
+    destination = DuckDBDestination(tmp_path / "data.duckdb")
+    with destination.open() as other, duckdb.connect() as elsewhere:
+        everything = elsewhere.execute("SELECT current_setting('threads')").fetchall()
+        with destination.open() as session:
+            session.prepare("web")
+            loads = Loads(session)
+            first = upsert([(1, 1, "x")])
+            loads.load(table(ORDERS), first, changes=[CreateRelation(ORDERS)])
+            assert threads(session) == [(1,)]
+            loads.load(table(ORDERS), upsert([(1, 2, "y")]))
+            assert threads(session) == everything
+            large = replace(ORDERS, name="large")
+            loads = Loads(session, table_name="large")
+            write = upsert([(n, 1, "x") for n in range(LITTLE_ROWS_MAX + 1)], of=large)
+            loads.load(table(large), write, changes=[CreateRelation(large)])
+            assert threads(session) == everything
+            small = replace(ORDERS, name="small")
+            Loads(session, table_name="small").create(small)
+            assert threads(session) == [(1,)]
+        assert threads(other) == everything
 
 
 def test_a_preview_is_never_closed() -> None:

@@ -32,7 +32,7 @@ from treadle.destinations.duckdb.errors import (
     out_of_memory,
     translate,
 )
-from treadle.destinations.duckdb.load import carry_out
+from treadle.destinations.duckdb.load import carry_out, carry_out_first
 from treadle.destinations.duckdb.memory import (
     GATHERED_BYTES_MAX,
     LIMIT_BYTES,
@@ -47,6 +47,7 @@ from treadle.destinations.duckdb.quoting import Quoted, compose, name, names
 from treadle.destinations.duckdb.rebuild import compare, relations, remove
 from treadle.destinations.duckdb.rows import Database, Stage
 from treadle.destinations.layout import BATCHED_AT, PRIVATE_SCHEMA, REJECTED, load_result, read
+from treadle.destinations.progress import foreseen
 from treadle.destinations.protocol import (
     CommitUnknown,
     Counts,
@@ -95,8 +96,15 @@ _LOGICAL: Final[Mapping[str, ColumnType]] = {
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CYCLE: Final = 146_097 * 86_400_000_000  # microseconds of 400 years
 
+LITTLE_ROWS_MAX: Final = 1000
+"""Rows up to which the first load of a table is a small one."""
+
 _turns: dict[str, threading.Lock] = {}
 _turns_guard = threading.Lock()
+
+
+class _InTheWay(Exception):  # noqa: N818 - says what happened
+    """Something of a table that a first load makes is there; nothing was changed."""
 
 
 class DuckDBDestination:
@@ -218,6 +226,7 @@ class DuckDBSession:
         try:
             # What cannot be written into the file now stays in its write-ahead log.
             with suppress(duckdb.Error, TreadleError, OSError):
+                self._database.hurry(alone=False)
                 self._write_down()
         finally:
             self._connection.close()
@@ -376,10 +385,17 @@ class DuckDBSession:
 
     def load(self, plan: LoadPlan, *, rehearse: bool = False) -> LoadResult:
         """Carry a plan out in one transaction; see `Session.load`."""
+        first = None if rehearse else foreseen(plan)
+        little = first is not None and sum(first.rows.values()) <= LITTLE_ROWS_MAX
         self._take_turn()
         try:
-            self._make_room()
-            return self._load(plan, rehearse=rehearse)
+            self._make_room(adds_little=little)
+            if first is not None:
+                with suppress(_InTheWay):
+                    return self._first(plan, first)
+            return self._load(
+                lambda: carry_out(self._database, plan), plan.schema if rehearse else None
+            )
         except TreadleError as error:
             if out_of_memory(error.__cause__):
                 with suppress(duckdb.Error):
@@ -435,19 +451,20 @@ class DuckDBSession:
 
     # --- helpers ----------------------------------------------------------------------------------
 
-    def _make_room(self) -> None:
+    def _make_room(self, *, adds_little: bool) -> None:
         """Make a checkpoint when it is time, and have DuckDB let go of what it gathered.
 
         Nothing is under way, so nothing is lost.
         """
-        if self._path is None:
-            return
         try:
-            much = self._gathered.is_much(self._connection)
-            if much or logged(self._path) >= LOGGED_BYTES_MAX:
-                self._checkpoint()
-            if much and not let_go(self._connection, self._gathered.kept):
-                self._reopen()
+            if self._path is not None:
+                size = logged(self._path)
+                much = self._gathered.is_much(self._connection, size, adds_little=adds_little)
+                if much or size >= LOGGED_BYTES_MAX:
+                    self._checkpoint()
+                if much and not let_go(self._connection, self._gathered.kept):
+                    self._reopen()
+            self._database.hurry(alone=adds_little)
         except duckdb.Error as error:
             raise translate(error) from error
 
@@ -473,18 +490,29 @@ class DuckDBSession:
                 return
 
     def _reopen(self) -> None:
+        with suppress(duckdb.Error):  # after a fatal error it takes no statement
+            self._database.hurry(alone=False)  # other sessions may share the instance
         self._connection.close()
         self._connection = self._connect()
         self._database = Database(self._connection, self._catalog)
 
-    def _load(self, plan: LoadPlan, *, rehearse: bool) -> LoadResult:
+    def _first(self, plan: LoadPlan, foreseen: LoadResult) -> LoadResult:
+        try:
+            return self._load(lambda: carry_out_first(self._database, plan, foreseen))
+        except TreadleError as error:
+            if isinstance(error.__cause__, duckdb.ConstraintException | duckdb.CatalogException):
+                raise _InTheWay from error
+            raise
+
+    def _load(self, work: Callable[[], LoadResult], rehearsed: str | None = None) -> LoadResult:
+        """Do the work of a load in a transaction; with the schema it is rehearsed in, undo it."""
         try:
             self._connection.execute("BEGIN TRANSACTION")
-            if rehearse and not self._is_prepared(plan.schema):
-                for statement in self._preparations(plan.schema):
+            if rehearsed is not None and not self._is_prepared(rehearsed):
+                for statement in self._preparations(rehearsed):
                     self._database.run(statement)
-            result = carry_out(self._database, plan)
-            if rehearse:
+            result = work()
+            if rehearsed is not None:
                 self._connection.execute("ROLLBACK")
                 return result
         except duckdb.Error as error:

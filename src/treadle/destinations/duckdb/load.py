@@ -36,12 +36,39 @@ def carry_out(database: Database, plan: LoadPlan) -> LoadResult:
     progress = Progress(plan)
     for number, write in progress.writes():
         _Writer(database, plan, write, f"treadle_{number}", progress).run()
-    if plan.rejections:
-        reject(database, plan.schema, plan.rejections, plan.rejected_at)
-    crash.point("destination.after-rows")
+    _reject(database, plan)
     result = progress.result
     finish(database, plan, dump_result(result.rows, result.superseded))
     return result
+
+
+def carry_out_first(database: Database, plan: LoadPlan, foreseen: LoadResult) -> LoadResult:
+    """The same for a plan whose result `progress.foreseen` knew.
+
+    The position and the catalogue entry are inserted as they will be; their keys say whether there
+    are any, for which `check` needs two statements that take as long.
+
+    Raises:
+        duckdb.ConstraintException, duckdb.CatalogException: something of the table is there;
+            `carry_out` says what is wrong with the plan, or clears it away.
+        duckdb.Error, pyarrow.ArrowException: the refusal; the caller rolls back.
+    """
+    finish(database, plan, dump_result(foreseen.rows, foreseen.superseded))
+    crash.point("destination.after-lock")
+    apply_changes(database, plan)
+    crash.point("destination.after-changes")
+    for write in plan.writes:
+        for rows in (write.root, *write.children):
+            if len(rows):
+                database.insert(plan.schema, rows)
+    _reject(database, plan)
+    return foreseen
+
+
+def _reject(database: Database, plan: LoadPlan) -> None:
+    if plan.rejections:
+        reject(database, plan.schema, plan.rejections, plan.rejected_at)
+    crash.point("destination.after-rows")
 
 
 class _Writer:

@@ -30,6 +30,13 @@ LIMIT_BYTES_MAX: Final = 1_000_000_000
 
 GATHERED_BYTES_MAX: Final = 40_000_000
 
+LITTLE_MAX: Final = 8
+"""Loads that add little, after which it is asked how much is held: a new table of 100 records adds
+1.6 MB, and the question takes a tenth as long as such a load."""
+
+LITTLE_BYTES_MAX: Final = 4_000_000
+"""Bytes that such loads log before it is asked."""
+
 
 def logged(path: Path) -> int:
     """Bytes that a file's write-ahead log has; 0 when there is none."""
@@ -87,29 +94,47 @@ class Gathered:
     bytes_max: int | None = GATHERED_BYTES_MAX
     _loads: int = 0
     _first: int = 0
+    _unasked: int = 0
+    _logged: int = 0
 
     @property
     def kept(self) -> int:
         """Bytes that may stay when it is let go of: half of what is much."""
         return (self.bytes_max or 0) // 2
 
-    def is_much(self, connection: duckdb.DuckDBPyConnection) -> bool:
+    def is_much(
+        self, connection: duckdb.DuckDBPyConnection, logged: int = 0, *, adds_little: bool = False
+    ) -> bool:
         """Whether it is to be let go of before the next load, of which this tells.
 
         What the first load needs, the next ones need again: the index of a large table is not read
         anew for every load.
+
+        Args:
+            connection: of the session.
+            logged: bytes of the write-ahead log.
+            adds_little: the next load writes few rows, and reads none.
         """
         if self.bytes_max is None:
             return False
         self._loads += 1
-        if self._loads == 1:
+        little = self._unasked < LITTLE_MAX and 0 <= logged - self._logged < LITTLE_BYTES_MAX
+        self._unasked = self._unasked + 1 if adds_little else LITTLE_MAX
+        if self._loads == 1 or (self._loads > 2 and little):
             return False
-        [(held,)] = connection.execute(
-            "SELECT CAST(sum(memory_usage_bytes) AS BIGINT) FROM duckdb_memory()"
-        ).fetchall()
+        self._unasked = 1 if adds_little else LITTLE_MAX
+        self._logged = logged
+        held = self.held(connection)
         if self._loads == 2:
             self._first = held
         if held <= max(self.bytes_max, 2 * self._first):
             return False
         self._loads = 1
         return True
+
+    def held(self, connection: duckdb.DuckDBPyConnection) -> int:
+        """Bytes that DuckDB holds now."""
+        [(held,)] = connection.execute(
+            "SELECT CAST(sum(memory_usage_bytes) AS BIGINT) FROM duckdb_memory()"
+        ).fetchall()
+        return int(held)

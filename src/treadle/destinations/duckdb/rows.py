@@ -32,6 +32,10 @@ COPIED_MAX: Final = 512
 """Bytes of a value, on average, up to which a column is copied into one piece."""
 
 
+PARSED_MAX: Final = 64
+"""Statements that are kept parsed; the bookkeeping of a load has a dozen."""
+
+
 class Database:
     """A connection with the names and the shorthand that statements need.
 
@@ -46,6 +50,8 @@ class Database:
         self._registered: list[str] = []
         self._tombstones: bool | None = None
         self._referred: bool | None = None
+        self._alone = False
+        self._statements: dict[str, duckdb.Statement] = {}
 
     def place(self, schema: str, relation: str) -> Quoted:
         """A relation's full name: a schema may be called like the file."""
@@ -61,7 +67,7 @@ class Database:
 
     def run(self, statement: Quoted, *values: object) -> int:
         """Execute; returns the number of rows written."""
-        found = self.connection.execute(statement, values or None).fetchall()
+        found = self.rows(statement, *values)
         return int(found[0][0]) if found and isinstance(found[0][0], int) else 0
 
     def may_hold_tombstones(self) -> bool:
@@ -118,7 +124,40 @@ class Database:
 
     def rows(self, statement: Quoted, *values: object) -> list[tuple[Any, ...]]:
         """Execute and fetch everything."""
-        return self.connection.execute(statement, values or None).fetchall()
+        if not values:
+            return self.connection.execute(statement).fetchall()
+        # What takes values comes again: parsing it takes up to half as long as a look by a key.
+        parsed = self._statements.get(statement)
+        if parsed is None:
+            if len(self._statements) >= PARSED_MAX:
+                self._statements.clear()
+            [parsed] = self.connection.extract_statements(statement)
+            self._statements[statement] = parsed
+        return self.connection.execute(parsed, values).fetchall()
+
+    def insert(self, schema: str, rows: Rows) -> None:
+        """Put rows into a relation that was made as it is described, and had no change since.
+
+        An Arrow table that is given to DuckDB and taken away again takes two more transactions.
+        """
+        arrays = [
+            _array(rows.columns[column.name], _ARROW[column.type])
+            if column.name in rows.columns
+            else pa.nulls(len(rows), _ARROW[column.type])
+            for column in rows.relation.columns
+        ]
+        titles = [f"c{number}" for number in range(len(arrays))]
+        given = self.connection.from_arrow(pa.table(arrays, names=titles))
+        given.insert_into(self.place(schema, rows.relation.name))
+
+    def hurry(self, *, alone: bool) -> None:
+        """Have one thread do everything from now on, or as many as there are processors.
+
+        To hand out work and wait for it takes half of what a small statement takes.
+        """
+        if alone != self._alone:
+            self.connection.execute("SET threads = 1" if alone else "RESET threads")
+            self._alone = alone
 
 
 class Stage:
