@@ -254,6 +254,10 @@ class Destination(Protocol):
     def identity(self) -> str:
         """The same text for the same database, whatever the credentials; no secret in it."""
 
+    @property
+    def exclusive(self) -> bool:
+        """Whether nobody else can open it while a session is open: others need pauses between."""
+
     def open(self, *, read_only: bool = False) -> Session:
         """Connect.
 

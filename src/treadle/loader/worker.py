@@ -56,9 +56,9 @@ ROUND_US_MAX = 5_000_000
 is let go of, as a DuckDB file has to be for others to read it, and cycles are collected."""
 
 BREATH_SECONDS = 5 * PAUSE_SECONDS
-"""How long a destination is let alone after a round as long as that. Who waits for a DuckDB file
-tries every `PAUSE_SECONDS`, and a try takes as long or, on a busy machine, thrice as long: between
-two rounds of a steady stream hardly anybody would get it."""
+"""How long a destination that only one process can open is let alone after a round as long as that.
+Who waits for a DuckDB file tries every `PAUSE_SECONDS`, and a try takes as long or, on a busy
+machine, thrice as long: between two rounds of a steady stream hardly anybody would get it."""
 
 TOLD_US_MAX = 1_000_000
 """How long after a load the log is told of it, by which time it surely was: the main thread does so
@@ -225,7 +225,8 @@ class DestinationLoader(threading.Thread):
                         self._wake.clear()
                         continue
                     self._tried(chosen, ahead)
-                    if self._outside.clock() - now >= ROUND_US_MAX:
+                    took = self._outside.clock() - now
+                    if took >= ROUND_US_MAX and self._opened and self._destination.exclusive:
                         self._stop_asked.wait(BREATH_SECONDS)
         finally:
             self.close()

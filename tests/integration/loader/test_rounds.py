@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -53,15 +53,17 @@ class Recorded(Stall):
 class Place:
     """A log, a store with one source, and a loader whose first load hangs; the clock stands."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str | None = None) -> None:
         made(folder / "store.sqlite")
         self.folder = folder
         self.store = Store.open(f"sqlite:///{folder / 'store.sqlite'}", Cipher(bytes(32)))
         [account], [source] = self.store.accounts(), self.store.sources()
         self.source = source.id
-        self.url = f"duckdb://{folder / 'there.duckdb'}"
-        identity = open_url(self.url).identity
-        self.store.set_default_destination(account.id, "duckdb", self.url, identity)
+        self.url = url or f"duckdb://{folder / 'there.duckdb'}"
+        destination = open_url(self.url)
+        self.store.set_default_destination(
+            account.id, destination.kind, self.url, destination.identity
+        )
         self.calls = Recorded(1, lambda: Unavailable("gone"), only=("load",))
         self.looks = 0
         self._entries = itertools.count()
@@ -162,6 +164,19 @@ def test_a_long_round_is_followed_by_time_for_who_waits_for_the_file(
     calls = place.calls
     assert calls.asked == ["open", "load", "open", "load"]
     assert calls.began[2] - calls.ended[1] >= worker.BREATH_SECONDS
+
+
+def test_a_long_round_into_postgresql_is_followed_by_the_next_one_at_once(
+    tmp_path: Path, postgres_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "ROUND_US_MAX", 0)
+    monkeypatch.setattr(worker, "BREATH_SECONDS", 3600.0)  # longer than is waited below
+    place = Place(tmp_path, postgres_database)
+    place.calls.released.set()
+    place.accept(24)
+    with closing(place.store), place.loading(Trigger(age_us=NEVER_US, records=40)):
+        eventually(lambda: place.waiting() == 0, 300)
+    assert place.calls.asked == ["open", "load"] * 3
 
 
 def test_a_long_backlog_is_loaded_in_several_rounds(

@@ -116,6 +116,7 @@ class DuckDBDestination:
     """
 
     kind = "duckdb"
+    exclusive = True
 
     def __init__(self, path: Path, gathered_max: int = GATHERED_BYTES_MAX) -> None:
         self._path = path.absolute()

@@ -132,6 +132,7 @@ class PostgresDestination:
     """
 
     kind = "postgres"
+    exclusive = False
 
     def __init__(self, url: str) -> None:
         # The driver's own message may repeat the part that holds the password.
