@@ -5,6 +5,8 @@ hardly more. Only reports of small loads into tables that are new wait, and only
 load comes next: they are done in milliseconds, nobody but treadle can lock their tables, and a
 destination, which keeps the last report of each table, keeps the only one. So a loader that dies
 leaves nothing behind that is not found again, and nobody waits noticeably longer for a receipt.
+
+A report that could not be noted waits as well, of whatever load it is, until that is done.
 """
 
 from collections.abc import Collection, Sequence
@@ -45,8 +47,13 @@ class Note(NamedTuple):
 
 @dataclass(slots=True)
 class Notes:
-    """Reports that wait, in order; none of a table that has one already."""
+    """Reports that wait, in order; none of a table that has one already.
 
+    Attributes:
+        are_late: noting them failed; it comes before anything else.
+    """
+
+    are_late: bool = False
     _waiting: dict[Key, Note] = field(default_factory=dict)
     _since: int = 0
 
@@ -80,5 +87,6 @@ class Notes:
         )
 
     def clear(self) -> None:
-        """Forget them: they are noted, or the destination is asked for them."""
+        """Forget them: they are noted."""
         self._waiting.clear()
+        self.are_late = False

@@ -193,11 +193,15 @@ class DestinationLoader(threading.Thread):
         self._wake.set()
 
     def leave(self) -> None:
-        """Ask the thread to end because its destination is gone, or another has its place."""
+        """Ask the thread to end because its destination is gone, or another has its place.
+
+        It begins no load, and ends when what it loaded is noted: until then nobody else would know
+        of it.
+        """
         self.own({})
         with self._telling:
             self._left = True
-        self.stop()
+        self._wake.set()
 
     def once(self, backlogs: Sequence[Backlog]) -> None:
         """Load these backlogs in the calling thread, whatever their age; needs `run` not to run."""
@@ -216,10 +220,10 @@ class DestinationLoader(threading.Thread):
         """Load what is due until asked to stop."""
         try:
             with ThreadPoolExecutor(1, thread_name_prefix=f"{self.name}-prepare") as ahead:
-                while not self._stop_asked.is_set():
+                while not self._stop_asked.is_set() and (self._notes.waiting or not self._left):
                     now = self._outside.clock()
                     chosen = self._chosen(now) if self._opened else []
-                    todo = chosen or not self._opened
+                    todo = chosen or self._notes.waiting or not self._opened
                     if not todo or not self._pauses.may_try(self._all, now):
                         self._wake.wait(LOOK_SECONDS)
                         self._wake.clear()
@@ -228,6 +232,7 @@ class DestinationLoader(threading.Thread):
                     took = self._outside.clock() - now
                     if took >= ROUND_US_MAX and self._opened and self._destination.exclusive:
                         self._stop_asked.wait(BREATH_SECONDS)
+                self._note_if_possible()
         finally:
             self.close()
 
@@ -242,6 +247,7 @@ class DestinationLoader(threading.Thread):
     ) -> None:
         """One round; when it cannot be finished, the destination is left alone for a while."""
         try:
+            self._note()  # what could not be noted in the last round
             if not self._opened:
                 self._open()
             if backlogs:
@@ -344,7 +350,8 @@ class DestinationLoader(threading.Thread):
                         following = ahead.submit(next, chunks, None)
                 self._note()
             except BaseException:
-                self._note_if_possible()
+                if not self._notes.are_late:
+                    self._note_if_possible()
                 raise
             finally:
                 idle.set()
@@ -597,17 +604,18 @@ class DestinationLoader(threading.Thread):
         try:
             self._outside.store.record_loads([(note.load, note.outcomes) for note in notes])
             crash.point("loader.after-record")
-            for note in notes:
-                self._outside.marked(note.key, note.position)
         except BaseException:
-            # The destination has these reports, as long as none of the tables is loaded again.
+            # They wait on, and are noted before anything else is loaded. The destination has them
+            # too, for a loader that knows nothing of them, until their tables are loaded again.
+            self._notes.are_late = True
             self._held = None
             raise
-        finally:
-            self._notes.clear()
+        for note in notes:
+            self._outside.marked(note.key, note.position)
+        self._notes.clear()
 
     def _note_if_possible(self) -> None:
-        """Note what waits at the end of a round that failed; else the next one finds it."""
+        """Note what waits at the end of a round that failed; else the next one does."""
         try:
             self._note()
         except Exception as error:  # noqa: BLE001 - what ended the round is told, not this

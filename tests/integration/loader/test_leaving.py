@@ -6,20 +6,20 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
-from tests.faults.calls import WatchedDestination, batch, made
+from tests.faults.calls import Fault, Watched, WatchedDestination, batch, made
 from tests.faults.hang import Stall, compare, stall
 from tests.servers.treadle import eventually
 
 from treadle.destinations.protocol import Destination, Unavailable
 from treadle.destinations.registry import open_url
-from treadle.errors import OperatorFault
+from treadle.errors import OperatorFault, TryLater
 from treadle.loader.due import Trigger
 from treadle.loader.run import Loader
 from treadle.log.local import LocalAppender, LocalReader
@@ -27,6 +27,9 @@ from treadle.log.protocol import NewEntry, Reader
 from treadle.records.message import pack
 from treadle.store.secrets import Cipher
 from treadle.store.store import Store
+
+LOOKS = 5
+"""How often a loader looks for changes until it has surely acted on one."""
 
 Entries = list[tuple[int, str, int]]
 """Source, table and number of entries, of five records each."""
@@ -42,6 +45,7 @@ class Stage:
     store: Store = field(init=False)
     sources: list[int] = field(init=False)
     accounts: list[int] = field(init=False)
+    numbers: Iterator[int] = field(default_factory=itertools.count)
     opened: int = 0
     closed: int = 0
 
@@ -85,8 +89,7 @@ class Stage:
             return []
         return [row[0] for row in found]
 
-    def loader(self, patience: float = 100.0) -> Loader:
-        numbers = itertools.count()
+    def loader(self, patience: float = 100.0, store: Store | None = None) -> Loader:
         stage = self
 
         class Counted(LocalReader):
@@ -104,13 +107,13 @@ class Stage:
             return watched if url == self.url else opened
 
         return Loader(
-            store=self.store,
+            store=store or self.store,
             open_reader=open_reader,
             open_destination=open_destination,
             trigger=Trigger(age_us=0),
             retention_us=10**15,
             clock=lambda: time.time_ns() // 1000,
-            new_id=lambda: f"load-{next(numbers)}",
+            new_id=lambda: f"load-{next(self.numbers)}",
             patience=patience,
         )
 
@@ -170,6 +173,61 @@ def test_a_destination_is_replaced_while_it_hangs(stage: Stage, ending: str) -> 
     loads = stage.store.loads(limit=1000)
     assert [load.error for load in loads if load.error is not None] == []
     assert sum(load.rows_received for load in loads) == 6 * 5
+    with closing(LocalReader(stage.folder / "log.sqlite")) as reader:
+        assert reader.backlog() == []
+
+
+@dataclass
+class Refusing(Fault):
+    """The store of a loader: it takes no reports of loads until the loader found a change it made.
+
+    Attributes:
+        change: made when the first report comes.
+        looks: how often the loader looked for a change since.
+    """
+
+    change: Callable[[], None] = lambda: None
+    looks: int = -1
+
+    def around(self, name: str, call: Callable[[], Any]) -> Any:
+        if name == "record_loads":
+            if self.looks < 0:
+                self.change()
+                self.looks = 0
+            if self.looks < LOOKS:
+                raise self.make()
+        if name == "revision" and self.looks >= 0:
+            self.looks += 1
+        return call()
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_what_was_loaded_and_not_noted_is_not_loaded_at_the_next_place(
+    stage: Stage, known: bool
+) -> None:
+    stage.held.released.set()
+    first, _ = stage.sources
+    new = stage.place("new")
+    before = []
+    if known:  # only a load of a new table ever waits to be noted with others
+        before = [0] * 5
+        stage.accept([(first, "events", 0)])
+        loader = stage.loader()
+        loader.once()
+        loader.close()
+    refusing = Refusing(
+        0, lambda: TryLater("locked (injected)"), change=lambda: stage.go_to(stage.accounts[0], new)
+    )
+    stage.accept([(first, "events", 1)])
+    with stage.running(stage.loader(store=cast(Store, Watched(stage.store, refusing)))):
+        eventually(lambda: refusing.looks >= LOOKS, 300)
+        stage.accept([(first, "events", 2)])
+        eventually(lambda: 2 in stage.entries(new, "web", "events"), 300)
+    assert stage.entries(new, "web", "events") == [2] * 5
+    there = [*before, *[1] * 5]
+    assert stage.entries(stage.url, "web", "events") == there
+    loads = stage.store.loads(limit=1000)
+    assert sum(load.rows_received for load in loads) == len(there) + 5
     with closing(LocalReader(stage.folder / "log.sqlite")) as reader:
         assert reader.backlog() == []
 

@@ -209,6 +209,8 @@ def test_what_was_not_noted_is_found_in_the_destination(
     scene.loader.once()
     assert scene.noted() == {"a": RECORDS, "b": 2 * RECORDS, "c": RECORDS, "d": RECORDS}
     assert scene.marked() == set("abcd")
+    if not restarts:  # the loader itself still has the reports
+        assert scene.groups == [["a", "b", "c"], ["b"], ["d"]]
     assert {table: scene.rows(table) for table in "abcd"} == scene.noted()
 
 
