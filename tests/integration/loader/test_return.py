@@ -1,0 +1,84 @@
+"""A place that stands behind the log gets all that the log still keeps beyond that, once.
+
+Such a place is one that a source comes back to, and one that was brought back from a backup.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tests.integration.loader.test_leaving import Stage
+
+from treadle.control.ledger import ledger, total
+from treadle.log.local import LocalReader
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
+    url = f"duckdb://{tmp_path / 'first.duckdb'}"
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_database")
+    made_stage = Stage(tmp_path, url)
+    made_stage.held.released.set()  # nothing hangs here
+    yield made_stage
+    made_stage.store.close()
+
+
+def load(stage: Stage, *entries: tuple[str, int]) -> None:
+    """Accept entries of the first source and load all that waits."""
+    first = stage.sources[0]
+    stage.accept([(first, table, number) for table, number in entries])
+    with closing(stage.loader()) as loader:
+        loader.once()
+        loader.once()  # what waits again because the first one found where its table stands
+
+
+def accounted(stage: Stage) -> tuple[int, int, int]:
+    """Records accepted, loaded and waiting, by the ledger."""
+    with closing(LocalReader(stage.folder / "log.sqlite")) as reader:
+        found = total(ledger(stage.store, reader))
+    return found.accepted, found.loaded, found.waiting
+
+
+def test_a_source_that_comes_back_brings_what_it_loaded_elsewhere(stage: Stage) -> None:
+    [account, _], other = stage.accounts, stage.place("other")
+    load(stage, ("events", 0), ("orders", 0))
+    stage.go_to(account, other)
+    load(stage, ("events", 1), ("orders", 1))
+    # Changing the destination moves nothing.
+    assert stage.entries(other, "web", "events") == [1] * 5
+    assert stage.entries(other, "web", "orders") == [1] * 5
+
+    stage.go_to(account, stage.url)
+    load(stage)
+    assert stage.entries(stage.url, "web", "events") == [0] * 5
+    load(stage, ("events", 2))
+    # As if nothing had ever gone elsewhere, also of the table that nothing new came for.
+    assert stage.entries(stage.url, "web", "events") == [0] * 5 + [1] * 5 + [2] * 5
+    assert stage.entries(stage.url, "web", "orders") == [0] * 3 + [1] * 5
+    assert accounted(stage) == (25, 25, 0)
+
+    stage.go_to(account, other)
+    load(stage, ("orders", 2))
+    assert stage.entries(other, "web", "events") == [1] * 5 + [2] * 5
+    assert stage.entries(other, "web", "orders") == [1] * 3 + [2] * 5
+    assert stage.entries(stage.url, "web", "orders") == [0] * 3 + [1] * 5
+    assert accounted(stage) == (30, 30, 0)
+
+
+def test_a_place_brought_back_from_a_backup_catches_up(tmp_path: Path) -> None:
+    file, backup = tmp_path / "first.duckdb", tmp_path / "backup.duckdb"
+    stage = Stage(tmp_path, f"duckdb://{file}")
+    stage.held.released.set()
+    with closing(stage.store):
+        load(stage, ("events", 0), ("orders", 0))
+        shutil.copy(file, backup)
+        load(stage, ("events", 1), ("orders", 1))
+        shutil.copy(backup, file)
+        assert stage.entries(stage.url, "web", "events") == [0] * 5
+        load(stage, ("events", 2))
+        assert stage.entries(stage.url, "web", "events") == [0] * 5 + [1] * 5 + [2] * 5
+        assert stage.entries(stage.url, "web", "orders") == [0] * 3 + [1] * 5
+        assert accounted(stage) == (25, 25, 0)
