@@ -1,10 +1,10 @@
 """`treadle loads` lists what the loader recorded."""
 
-import uuid
 from contextlib import closing
 from pathlib import Path
 
 from tests.integration.cli.conftest import Treadle
+from tests.loads import load as plain
 
 from treadle.store.model import Load
 from treadle.store.secrets import load_key
@@ -12,9 +12,9 @@ from treadle.store.store import Store
 
 
 def load(source_id: int, table: str, last: int, error: str | None) -> Load:
+    counts = {} if error else {"rows_loaded": 3, "rows_discarded": 1, "rows_rejected": 1}
     at = 1_559_347_200_000_000 + last
-    rows = (0, 0, 0) if error else (3, 1, 1)
-    return Load(str(uuid.uuid4()), source_id, table, last, last, at, at, 5, *rows, {}, {}, error)
+    return plain(source_id, table, last, at, rows_received=5, tables={}, error=error, **counts)
 
 
 def test_loads_are_listed_and_filtered(data: Path, treadle: Treadle) -> None:

@@ -1,17 +1,17 @@
 """`treadle rejects` without a server: what it says of what it cannot do."""
 
 import asyncio
-import uuid
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from tests.integration.cli.conftest import Done, Treadle
+from tests.loads import load
 
 from treadle.log.local import LocalAppender, LocalReader
 from treadle.log.protocol import NewEntry
 from treadle.records.message import Batch, pack
-from treadle.store.model import Load, Outcome
+from treadle.store.model import Outcome
 from treadle.store.secrets import load_key
 from treadle.store.store import Store
 
@@ -41,9 +41,8 @@ def rejected(data: Path, treadle: Treadle) -> Path:
         store.use_log(reader.log_id)
         for place in (1, 2):
             at = AT + place * 86_400_000_000
-            rows = (1, 0, 0, 1)
-            load = Load(str(uuid.uuid4()), source, "t", place, place, at, at, *rows, {}, {}, None)
-            store.record_load(load, [Outcome(place, source, "t", 0, ((0, COLLISION),))])
+            report = load(source, "t", place, at, rows_loaded=0, rows_rejected=1, tables={})
+            store.record_load(report, [Outcome(place, source, "t", 0, ((0, COLLISION),))])
     reader.close()
     return data
 

@@ -1,10 +1,10 @@
 """`GET /v1/loads`: what each load did, to those it concerns (loading.md 11.2)."""
 
-import uuid
 from typing import Any
 
 import pytest
 from tests.integration.control.api import NOT_AUTHORIZED, Api
+from tests.loads import load as plain
 
 from treadle.store.model import Load
 
@@ -18,18 +18,15 @@ def load(source_id: int, table: str, at: int, last: int, error: str | None = Non
         "nul_characters_removed": 2,
         "table_version": 7,
     }
-    return Load(
-        id=str(uuid.uuid4()),
-        source_id=source_id,
-        table_name=table,
-        first=last,
-        last=last,
-        started_at=at,
+    counts = {} if error else {"rows_loaded": 100, "rows_discarded": 9, "rows_rejected": 11}
+    return plain(
+        source_id,
+        table,
+        last,
+        at,
         finished_at=at + 1_500_000,
         rows_received=120,
-        rows_loaded=0 if error else 100,
-        rows_discarded=0 if error else 9,
-        rows_rejected=0 if error else 11,
+        **counts,
         tables={} if error else {table: 100},
         details={} if error else details,
         error=error,

@@ -1,33 +1,11 @@
 """The list of loads, from what the loader recorded (connect-api.md 1.5, 2.12)."""
 
-import uuid
-
 import pytest
 from tests.integration.control.api import NOT_AUTHORIZED, Api
-
-from treadle.store.model import Load
+from tests.loads import load
 
 DAY = 24 * 60 * 60 * 1_000_000
 TROUBLE = 'password authentication failed for user "loader"'
-
-
-def _load(source_id: int, table: str, at: int, *, last: int = 1, error: str | None = None) -> Load:
-    return Load(
-        id=str(uuid.uuid4()),
-        source_id=source_id,
-        table_name=table,
-        first=last,
-        last=last,
-        started_at=at,
-        finished_at=at,
-        rows_received=1,
-        rows_loaded=0 if error else 1,
-        rows_discarded=0,
-        rows_rejected=0,
-        tables={} if error else {table: 1},
-        details={},
-        error=error,
-    )
 
 
 def test_each_table_appears_once_by_name_then_source(api: Api) -> None:
@@ -36,8 +14,8 @@ def test_each_table_appears_once_by_name_then_source(api: Api) -> None:
     for number, (source_id, table) in enumerate(
         [(beta, "orders"), (alpha, "orders"), (beta, "customers"), (beta, "Zebras")]
     ):
-        api.store.record_load(_load(source_id, table, at, last=number + 1), [])
-    api.store.record_load(_load(beta, "orders", at + 60_000_000, last=9), [])
+        api.store.record_load(load(source_id, table, number + 1, at), [])
+    api.store.record_load(load(beta, "orders", 9, at + 60_000_000), [])
     answer = api.get(f"/v4/{api.account.id}/loads")
     assert answer.status == 200
     rows = [(row["stream_name"], row["source_name"]) for row in answer.body["data"]]
@@ -61,14 +39,12 @@ def test_each_table_appears_once_by_name_then_source(api: Api) -> None:
 def test_a_table_in_trouble_says_why_until_it_is_loaded(api: Api) -> None:
     source_id, at = api.create()["id"], api.now
     path = f"/v4/{api.account.id}/loads"
-    api.store.record_load(_load(source_id, "orders", at), [])
-    api.store.record_failure(
-        _load(source_id, "orders", at + 1, last=2, error=TROUBLE), stopped=False
-    )
+    api.store.record_load(load(source_id, "orders", 1, at), [])
+    api.store.record_failure(load(source_id, "orders", 2, at + 1, error=TROUBLE), stopped=False)
     (row,) = api.get(path).body["data"]
     assert row["last_batch_loaded_at"] is None
     assert row["error_state"]["notification_data"]["warehouse_message"] == TROUBLE
-    api.store.record_load(_load(source_id, "orders", at + DAY, last=2), [])
+    api.store.record_load(load(source_id, "orders", 2, at + DAY), [])
     (row,) = api.get(path).body["data"]
     assert row["last_batch_loaded_at"] is not None
     assert row["error_state"] is None
@@ -76,9 +52,9 @@ def test_a_table_in_trouble_says_why_until_it_is_loaded(api: Api) -> None:
 
 def test_what_was_not_tried_for_sixty_days_is_left_out(api: Api) -> None:
     source_id, at = api.create()["id"], api.now
-    api.store.record_load(_load(source_id, "done", at), [])
-    api.store.record_failure(_load(source_id, "stopped", at, error=TROUBLE), stopped=True)
-    api.store.record_failure(_load(source_id, "tried", at, error=TROUBLE), stopped=False)
+    api.store.record_load(load(source_id, "done", 1, at), [])
+    api.store.record_failure(load(source_id, "stopped", 1, at, error=TROUBLE), stopped=True)
+    api.store.record_failure(load(source_id, "tried", 1, at, error=TROUBLE), stopped=False)
 
     def shown() -> list[str]:
         data = api.get(f"/v4/{api.account.id}/loads").body["data"]
@@ -93,8 +69,8 @@ def test_what_was_not_tried_for_sixty_days_is_left_out(api: Api) -> None:
 def test_tables_of_deleted_sources_and_no_others_accounts_appear(api: Api) -> None:
     other, token = api.another_account()
     mine, theirs = api.create("Mine")["id"], api.create("Theirs", token=token)["id"]
-    api.store.record_load(_load(mine, "a", api.now), [])
-    api.store.record_load(_load(theirs, "b", api.now), [])
+    api.store.record_load(load(mine, "a", 1, api.now), [])
+    api.store.record_load(load(theirs, "b", 1, api.now), [])
     api.delete(f"/v4/sources/{mine}")
     own = api.get(f"/v4/{api.account.id}/loads").body
     assert [row["stream_name"] for row in own["data"]] == ["a"]
@@ -112,7 +88,7 @@ def test_another_accounts_number_is_not_authorized(api: Api, kind: str) -> None:
 def test_loads_come_in_pages_of_a_hundred(api: Api) -> None:
     source_id = api.create()["id"]
     for number in range(101):
-        api.store.record_load(_load(source_id, f"t{number:03}", api.now, last=number + 1), [])
+        api.store.record_load(load(source_id, f"t{number:03}", number + 1, api.now), [])
     path = f"/v4/{api.account.id}/loads"
     first, second = api.get(path).body, api.get(f"{path}?page=2").body
     assert (len(first["data"]), len(second["data"])) == (100, 1)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import loads
 from tests.servers.cases import OK, compare, env, rec
 from tests.servers.ingest import CLIENT, OTHER_CLIENT, Answer, ImportServer
 
@@ -42,20 +43,13 @@ class Site(ImportServer):
 
     def load(self, table: str, error: str | None = None, outcome: Outcome | None = None) -> Load:
         last = self.waiting()[table]
-        load = Load(
+        load = loads.load(
+            self.source_id,
+            table,
+            last,
+            1_578_950_703_000_000,
             id=f"load of {table} to {last}{error or ''}",
-            source_id=self.source_id,
-            table_name=table,
             first=1,
-            last=last,
-            started_at=1,
-            finished_at=1_578_950_703_000_000,
-            rows_received=1,
-            rows_loaded=1,
-            rows_discarded=0,
-            rows_rejected=0,
-            tables={},
-            details={},
             error=error,
         )
         if error is None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 from sqlalchemy import text
+from tests.loads import load as plain
 
 from treadle.store.database import make_engine, writing
 from treadle.store.migrate import migrate
@@ -37,13 +38,13 @@ def make_source(store: Store, name: str = "shop") -> int:
 def load(
     source_id: int, first: int, last: int, *, table: str = "orders", error: str | None = None
 ) -> Load:
-    return Load(
+    return plain(
+        source_id,
+        table,
+        last,
+        last * 10,
         id=f"{source_id}-{hash(table)}-{first}-{last}-{error}",
-        source_id=source_id,
-        table_name=table,
         first=first,
-        last=last,
-        started_at=last * 10,
         finished_at=last * 10 + 5,
         rows_received=10,
         rows_loaded=7,

@@ -1,27 +1,12 @@
 import pytest
+from tests.loads import load
 
 from treadle.loader.notes import REPORTS_MAX, SMALL_BYTES_MAX, WAIT_US, Note, Notes, gathers
-from treadle.store.model import Load
 
 
 def note(table: str, position: int = 5) -> Note:
-    load = Load(
-        id=f"{table}-{position}",
-        source_id=1,
-        table_name=table,
-        first=1,
-        last=position,
-        started_at=0,
-        finished_at=0,
-        rows_received=1,
-        rows_loaded=1,
-        rows_discarded=0,
-        rows_rejected=0,
-        tables={},
-        details={},
-        error=None,
-    )
-    return Note((1, table), position, load, [])
+    its = load(1, table, position, id=f"{table}-{position}")
+    return Note((1, table), position, its, [])
 
 
 def test_only_small_loads_of_new_tables_wait() -> None:
