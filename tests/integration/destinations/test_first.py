@@ -1,9 +1,12 @@
 """The first load of a table, which is carried out in fewer steps, and what may be in its way."""
 
+import logging
+import select
 from dataclasses import replace
 
 import psycopg
 import pytest
+from psycopg import sql
 from tests.integration.destinations.builders import (
     ITEMS,
     LOG,
@@ -15,9 +18,11 @@ from tests.integration.destinations.builders import (
 )
 
 from treadle.destinations.layout import tombstones_name
+from treadle.destinations.postgres import first as module
+from treadle.destinations.postgres.changes import create
 from treadle.destinations.protocol import Fenced, Held, LoadResult, PlanOutdated, Session
 from treadle.destinations.registry import open_url
-from treadle.tables.model import CreateRelation, LoadPlan, Rejection
+from treadle.tables.model import CreateRelation, LoadPlan, Rejection, Relation
 
 BOTH = (CreateRelation(ORDERS), CreateRelation(ITEMS))
 
@@ -110,3 +115,28 @@ def test_rows_that_a_trigger_keeps_out_are_not_counted(postgres_database: str) -
         assert result.rows["orders"] == 1
         assert session.held(LOG)[7, "orders"] == Held(0, "r", result)
         assert loads.orders() == [(2, "y", 1)]
+
+
+def test_a_refusal_that_comes_while_the_rest_is_sent_is_told_once(
+    postgres_database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The driver logs, with host and user, that what follows a refused statement was skipped."""
+    with (
+        psycopg.connect(postgres_database, autocommit=True) as connection,
+        open_url(postgres_database).open() as session,
+        caplog.at_level(logging.WARNING),
+    ):
+        session.prepare("web")
+        plan = first(Loads(session))
+
+        def late(schema: str, relation: Relation) -> sql.Composed:
+            select.select([connection], [], [], 60)  # until the refusal is there
+            return create(schema, relation)
+
+        monkeypatch.setattr(module, "create", late)
+        connection.execute("ALTER TABLE _treadle.positions ADD CHECK (position > 3)")
+        with pytest.raises(psycopg.errors.CheckViolation):
+            module.begin(connection, plan, LoadResult({}, {}))
+        connection.execute("ROLLBACK")
+        assert connection.info.transaction_status is psycopg.pq.TransactionStatus.IDLE
+    assert [record.getMessage() for record in caplog.records if record.name == "psycopg"] == []

@@ -30,25 +30,44 @@ def begin(connection: Connection, plan: LoadPlan, result: LoadResult) -> bool:
         Whether that is done. If not, something of the table is there and nothing was changed:
         `load.carry_out`, which looks at each thing, can say what it is or clear it away.
     """
+    try:
+        buried = _send(connection, plan, result)
+    except _IN_THE_WAY:
+        buried = True
+    if buried:
+        connection.execute("ROLLBACK")
+    return not buried
+
+
+def _send(connection: Connection, plan: LoadPlan, result: LoadResult) -> bool:
+    """Send everything; returns whether keys that were deleted from an older table are kept."""
     relations = [change.relation for change in plan.changes if isinstance(change, CreateRelation)]
+    refused: psycopg.Error | None = None
     try:
         with connection.pipeline():
-            connection.execute("BEGIN")
-            _insert(connection, plan, result)
-            buried = connection.execute(
-                "SELECT 1 FROM pg_catalog.pg_class r"
-                " JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace"
-                " WHERE n.nspname = %s AND r.relname = ANY (%s)",
-                [PRIVATE_SCHEMA, [tombstones_name(plan.schema, made.name) for made in relations]],
-            )
-            for relation in relations:
-                connection.execute(create(plan.schema, relation))
-        if buried.fetchone() is None:
-            return True
-    except _IN_THE_WAY:
-        pass
-    connection.execute("ROLLBACK")
-    return False
+            try:
+                connection.execute("BEGIN")
+                _insert(connection, plan, result)
+                buried = connection.execute(
+                    "SELECT 1 FROM pg_catalog.pg_class r"
+                    " JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace"
+                    " WHERE n.nspname = %s AND r.relname = ANY (%s)",
+                    [
+                        PRIVATE_SCHEMA,
+                        [tombstones_name(plan.schema, made.name) for made in relations],
+                    ],
+                )
+                for relation in relations:
+                    connection.execute(create(plan.schema, relation))
+            except psycopg.Error as error:
+                # An answer that is quick comes to whoever sends what follows. The end of the block
+                # then says that the rest was skipped, which the driver would log as a second error.
+                refused = error
+    except psycopg.Error as error:
+        refused = refused or error
+    if refused is not None:
+        raise refused
+    return buried.fetchone() is not None
 
 
 def _insert(connection: Connection, plan: LoadPlan, result: LoadResult) -> None:
