@@ -47,6 +47,7 @@ class Evidence:
     """
 
     source: str
+    source_id: int
     table: str
     names: tuple[str, ...] = ()
     replaces: bool = False

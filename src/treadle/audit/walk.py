@@ -71,7 +71,7 @@ def evidence(
             continue
         destination = open_destination(row.url)
         for name, loads in sorted(_loads(store, source, row, table).items()):
-            found = Evidence(source.name, name, tuple(sorted(loads.first)))
+            found = Evidence(source.name, source.id, name, tuple(sorted(loads.first)))
             try:
                 _gather(found, store, reader, destination, source, loads, keys=keys, now=now)
             except TreadleError as error:

@@ -49,7 +49,6 @@ def run(config: Config, arguments: Arguments) -> int:
         else:
             sources = [source for source in store.sources() if source.deleted_at is None]
         lines = ledger(store, reader, [source.id for source in sources])
-        ids = {source.name: source.id for source in sources}
         for found in evidence(
             store,
             reader,
@@ -64,7 +63,7 @@ def run(config: Config, arguments: Arguments) -> int:
             sums = total(
                 line
                 for line in lines
-                if line.source_id == ids[found.source] and line.table_name in found.names
+                if line.source_id == found.source_id and line.table_name in found.names
             )
             verdict = "not compared" if found.skipped else "differs" if parted else "as loaded"
             where = f"{found.source}.{found.table}"

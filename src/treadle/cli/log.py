@@ -30,9 +30,17 @@ def _stats_arguments(parser: argparse.ArgumentParser) -> None:
 
 def stats(config: Config, arguments: Arguments) -> int:
     """Print what waits, by table."""
+    names = _names(config)
     with closing(_reader(config)) as reader:
         rows = [
-            (one.source_id, one.table_name, one.entries, one.records, one.size, one.loaded)
+            (
+                names.get(one.source_id, one.source_id),
+                one.table_name,
+                one.entries,
+                one.records,
+                one.size,
+                one.loaded,
+            )
             for one in sorted(reader.backlog(), key=lambda one: (one.source_id, one.table_name))
         ]
         space = reader.space()

@@ -46,9 +46,11 @@ def create(config: Config, arguments: Arguments) -> int:
                 # (connect-api.md 2.6).
                 bootstrap_token=False,
             )
-        except NameTaken:
+        except NameTaken as error:
+            whose = " of another account" if error.elsewhere else ""
             raise OperatorFault(
-                f"There is a source with the name {name!r} already; give another one with --name."
+                f"There is a source{whose} with the name {name!r} already; "
+                "give another one with --name."
             ) from None
         token = store.create_token(account.id, source.id)
     if arguments.json:

@@ -48,6 +48,11 @@ class Finding:
     remedy: str = ""
 
 
+def ended(text: str) -> str:
+    """A text, often a database's, as a sentence: with a full stop, unless it has an end."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
 def healthy(findings: Sequence[Finding]) -> bool:
     """Whether none of them is bad."""
     return all(finding.level != "bad" for finding in findings)
@@ -591,7 +596,8 @@ def log(found: LogFile, now: int) -> Iterator[Finding]:
             "See the findings about destinations and tables.",
         )
     else:
-        yield Finding("log", "good", f"{found.waiting} records wait to be loaded.")
+        who = "1 record waits" if found.waiting == 1 else f"{found.waiting} records wait"
+        yield Finding("log", "good", f"{who} to be loaded.")
 
 
 # --- destinations and tables ----------------------------------------------------------------------
@@ -632,14 +638,14 @@ def destination(found: Reached) -> Finding:
         return Finding(
             "destination",
             "bad",
-            f"{found.name} cannot be used now: {found.fault}.",
+            ended(f"{found.name} cannot be used now: {found.fault}"),
             "Records are accepted and wait; loading is tried again by itself.",
             "Start it, make room in it, or close what holds it.",
         )
     return Finding(
         "destination",
         "bad",
-        f"{found.name} refuses a load: {found.fault}.",
+        ended(f"{found.name} refuses a load: {found.fault}"),
         "Records are accepted and wait until somebody acts.",
         "Give its user the right it lacks, or mend the URL in the settings.",
     )

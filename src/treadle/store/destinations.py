@@ -1,5 +1,6 @@
 """Destinations and which one a source loads into."""
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Row, Select, func, insert, select, update
@@ -7,7 +8,7 @@ from sqlalchemy import Row, Select, func, insert, select, update
 from treadle.store import accounts as accounts_of
 from treadle.store.database import Transaction
 from treadle.store.errors import NotFound
-from treadle.store.model import DestinationRow
+from treadle.store.model import Account, DestinationRow
 from treadle.store.names import refuse_shared_schemas
 from treadle.store.schema import accounts, connections, destinations, sources
 
@@ -67,6 +68,25 @@ def _change(
         )
     )
     return _one(tx, destination_id)
+
+
+def joined(tx: Transaction, account: Account) -> Account:
+    """A new account, loading where all that are there load; as it is where that is not one place.
+
+    The server gives each account its destination when it starts. One that is made beside a running
+    server would have none until the next start, and its records would wait for it.
+    """
+    rows = tx.connection.execute(
+        select(destinations)
+        .join(accounts, accounts.c.destination_id == destinations.c.id)
+        .where(destinations.c.deleted_at.is_(None))
+        .order_by(destinations.c.id)
+    ).all()
+    places = {(row.type, row.identity, _destination(tx, row).url) for row in rows}
+    if len(places) != 1:
+        return account
+    [(type_, identity, url)] = places
+    return replace(account, destination_id=_create(tx, account.id, type_, url, identity).id)
 
 
 def unchanged(

@@ -10,7 +10,7 @@ class Account:
 
     Attributes:
         id: `stitch_client_id`, `client_id` on the wire.
-        destination_id: the default destination of its sources.
+        destination_id: the default destination of its sources; None until the first start.
     """
 
     id: int

@@ -2,7 +2,8 @@
 
 Inside an account a name is taken while a source that is not deleted has it: deleted names may be
 used again (connect-api.md 4.1). Between accounts that load into the same database a name is taken
-for ever, because the schema and its data stay after the source is gone.
+for ever, because the schema and its data stay after the source is gone. Accounts that have no
+destination yet count as loading into the same one, since the server will give them the same.
 """
 
 from sqlalchemy import func, select
@@ -11,7 +12,7 @@ from treadle.store.database import Transaction
 from treadle.store.errors import NameTaken
 from treadle.store.schema import accounts, destinations, sources
 
-# Every source with the database it loads into.
+# Every source with the database it loads into, NULL while that is open.
 _placed = (
     select(
         sources.c.account_id,
@@ -20,7 +21,7 @@ _placed = (
     )
     .select_from(sources)
     .join(accounts, accounts.c.id == sources.c.account_id)
-    .join(
+    .outerjoin(
         destinations,
         destinations.c.id == func.coalesce(sources.c.destination_id, accounts.c.destination_id),
     )
@@ -49,11 +50,10 @@ def refuse_taken(tx: Transaction, account_id: int, name: str, destination_id: in
             select(accounts.c.destination_id).where(accounts.c.id == account_id)
         ).scalar_one_or_none()
     placed = _placed.subquery()
+    same = select(destinations.c.identity).where(destinations.c.id == destination_id)
     other = tx.connection.execute(
-        select(placed.c.name)
-        .join(destinations, destinations.c.identity == placed.c.identity)
-        .where(
-            destinations.c.id == destination_id,
+        select(placed.c.name).where(
+            placed.c.identity.is_not_distinct_from(same.scalar_subquery()),
             placed.c.name == name,
             placed.c.account_id != account_id,
         )

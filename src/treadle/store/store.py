@@ -108,6 +108,9 @@ class Store:
     def create_account(self, name: str, *, client_id: int | None = None) -> tuple[Account, str]:
         """Make an account and its first Connect API token.
 
+        It loads where all accounts before it do; the first one has no destination until the server
+        gives it one.
+
         Args:
             name: for people.
             client_id: the id to have, for a client who moves here with the id it sends in its
@@ -120,7 +123,8 @@ class Store:
             AccountTaken: another account has that id, or it is not positive.
         """
         with self._database.change() as tx:
-            return accounts.create(tx, name, client_id)
+            account, token = accounts.create(tx, name, client_id)
+            return destinations.joined(tx, account), token
 
     def accounts(self) -> list[Account]:
         """All accounts, ascending id."""

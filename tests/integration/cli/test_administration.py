@@ -175,8 +175,19 @@ def test_deleting_asks_first(
     assert store.sources()[0].deleted_at is not None
 
 
+def test_accounts_share_no_schema(store: Store, treadle: Treadle) -> None:
+    treadle("account create --name Two")
+    assert treadle("source create Orders --account One").code == 0
+    done = treadle("source create Orders --account Two")
+    assert done.code == 2
+    assert "a source of another account with the name 'orders' already" in done.err
+    assert "--name" in done.err
+
+
 def test_a_source_is_named_within_its_account(store: Store, treadle: Treadle) -> None:
     treadle("account create --name Two")
+    for account, place in zip(store.accounts(), "ab", strict=True):
+        store.set_default_destination(account.id, "duckdb", f"duckdb:///{place}", place)
     ids = [
         treadle(f"source create Orders --json --account {account}").json["source_id"]
         for account in ("One", "2")

@@ -17,3 +17,13 @@ def test_what_is_pushed_can_be_queried(tmp_path: Path) -> None:
         statement = "SELECT count(*) AS rows, min(n) AS least FROM import_api.numbers"
         # Later records win.
         eventually(lambda: server.query(statement) == [{"rows": 500, "least": 500}])
+
+
+def test_an_account_made_beside_a_running_server_is_loaded(tmp_path: Path) -> None:
+    file = tmp_path / "records.json"
+    file.write_text('[{"id": 1}]')
+    with TreadleServer(tmp_path / "data", settings={"load_age_seconds": "0.1"}) as server:
+        server.treadle("account", "create", "--name", "Mine", "--client-id", "116078")
+        server.treadle("source", "create", "Shop", "--account", "116078")
+        server.treadle("push", str(file), "--table", "orders", "--key", "id", "--source", "shop")
+        eventually(lambda: server.query("SELECT id FROM shop.orders") == [{"id": 1}])

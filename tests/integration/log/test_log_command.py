@@ -28,6 +28,7 @@ def test_stats_show_what_waits(log: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["log", "stats", "--data", str(log.parent), "--json"]) == 0
     said = capsys.readouterr().out
     assert '"entries_waiting":4' in said.replace(" ", "")
+    assert '"source":3,' in said.replace(" ", "")  # no store that knows its name
     assert main(["log", "stats", "--data", str(log.parent)]) == 0
     assert "The log holds" in capsys.readouterr().out
 

@@ -176,6 +176,41 @@ def test_accounts_of_one_database_share_no_schema(store: Store) -> None:
     make_source(store, ours.id, "other")
 
 
+def test_an_account_made_later_loads_where_the_others_do(store: Store) -> None:
+    first, _ = store.create_account("first")
+    assert first.destination_id is None
+    store.set_default_destination(first.id, "duckdb", "duckdb:///a", "a")
+    make_source(store, first.id)
+    later, _ = store.create_account("later", client_id=116078)
+    assert later.destination_id is not None
+    assert store.accounts()[-1] == later
+    with pytest.raises(NameTaken) as caught:
+        make_source(store, later.id)
+    assert caught.value.elsewhere
+    row = store.destination_of(make_source(store, later.id, "other").id)
+    assert row is not None
+    assert (row.id, row.account_id, row.url) == (later.destination_id, later.id, "duckdb:///a")
+
+    # Where the others part, nobody can say which of the two is meant.
+    store.set_default_destination(later.id, "duckdb", "duckdb:///b", "b")
+    latest, _ = store.create_account("latest")
+    assert latest.destination_id is None
+
+
+def test_accounts_without_a_destination_share_no_schema(store: Store) -> None:
+    ours, _ = store.create_account("ours")
+    theirs, _ = store.create_account("theirs")
+    source = make_source(store, theirs.id)
+    with pytest.raises(NameTaken) as caught:
+        make_source(store, ours.id)
+    assert caught.value.elsewhere
+    make_source(store, ours.id, "other")
+    # The first start gives both the same destination.
+    for account in (ours, theirs):
+        store.set_default_destination(account.id, "duckdb", "duckdb:///a", "a")
+    assert store.destination_of(source.id) is not None
+
+
 def test_accounts_of_different_databases_may_use_one_name(store: Store) -> None:
     ours, _ = store.create_account("ours")
     theirs, _ = store.create_account("theirs")

@@ -6,7 +6,7 @@ import pytest
 
 from treadle.audit.judge import Evidence, Place, differences
 
-APPENDED = Evidence("web", "events", rows=5, loads={10: 3, 20: 2}, batches={10: 3, 20: 2})
+APPENDED = Evidence("web", 1, "events", rows=5, loads={10: 3, 20: 2}, batches={10: 3, 20: 2})
 KEYED = dataclasses.replace(APPENDED, replaces=True)
 
 

@@ -198,6 +198,11 @@ def test_destinations_and_tables() -> None:
     away = judge.destination(judge.Reached("d", (), fault="refused", passing=True))
     assert (refused.level, away.level) == ("bad", "bad")
     assert "by itself" in away.meaning
+    asked = judge.destination(judge.Reached("d", (), fault="Is it running?", passing=True))
+    assert (away.found, asked.found) == (
+        "d cannot be used now: refused.",
+        "d cannot be used now: Is it running?",
+    )
     assert judge.table(judge.Stuck("web", "orders", "no", stopped=True)).level == "bad"
     assert judge.table(judge.Stuck("web", "orders", "no", stopped=False)).level == "odd"
 
