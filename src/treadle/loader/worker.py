@@ -18,6 +18,7 @@ from treadle import crash
 from treadle.destinations.patience import PAUSE_SECONDS
 from treadle.destinations.planning import carry_out, refusals
 from treadle.destinations.protocol import (
+    CommitUnknown,
     Destination,
     Fenced,
     Held,
@@ -68,6 +69,11 @@ SILENT_US = 120_000_000
 """After which a destination that does not answer is told of; a load seldom takes a second."""
 
 
+UNSURE_US_MAX = 60_000_000
+"""How long a table that is to be loaded elsewhere waits for its former destination to say whether
+it committed the last load. After that it is loaded elsewhere in any case."""
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What a destination's thread needs from outside.
@@ -97,6 +103,13 @@ class _Step(NamedTuple):
     chunk: Chunk
     prepared: Prepared | Exception
     size: int
+
+
+class _Unsure(NamedTuple):
+    """A load that may have been committed: its last position, and since when that is not known."""
+
+    last: int
+    since: int
 
 
 class DestinationLoader(threading.Thread):
@@ -136,6 +149,8 @@ class DestinationLoader(threading.Thread):
         """Whether the operator is told that it cannot be used; None for what an earlier thread
         or process may have told."""
         self._notes = Notes()
+        self._unsure: Mapping[Key, _Unsure] = {}
+        """Tables of which the destination has to be asked; replaced as a whole, others read it."""
         self._telling = threading.Lock()
         """Held while trouble is noted, or ends, so that none is noted later."""
         self._left = False
@@ -158,7 +173,7 @@ class DestinationLoader(threading.Thread):
         """
         # In this order: what it has committed waits to be noted before it is at another table.
         now = self._at
-        waiting = self._notes.keys
+        waiting = (*self._notes.keys, *self._unsure)
         return frozenset(waiting if now is None else (now, *waiting))
 
     @property
@@ -195,8 +210,8 @@ class DestinationLoader(threading.Thread):
     def leave(self) -> None:
         """Ask the thread to end because its destination is gone, or another has its place.
 
-        It begins no load, and ends when what it loaded is noted: until then nobody else would know
-        of it.
+        It begins no load, and ends when what it loaded is known and noted, as far as that can be
+        waited for: nobody else would ever know of it.
         """
         self.own({})
         with self._telling:
@@ -220,10 +235,14 @@ class DestinationLoader(threading.Thread):
         """Load what is due until asked to stop."""
         try:
             with ThreadPoolExecutor(1, thread_name_prefix=f"{self.name}-prepare") as ahead:
-                while not self._stop_asked.is_set() and (self._notes.waiting or not self._left):
+                while not self._stop_asked.is_set():
                     now = self._outside.clock()
+                    self._give_up(now)
+                    open_ends = self._notes.waiting or self._unsure
+                    if self._left and not open_ends:
+                        break
                     chosen = self._chosen(now) if self._opened else []
-                    todo = chosen or self._notes.waiting or not self._opened
+                    todo = chosen or open_ends or not self._opened
                     if not todo or not self._pauses.may_try(self._all, now):
                         self._wake.wait(LOOK_SECONDS)
                         self._wake.clear()
@@ -250,7 +269,7 @@ class DestinationLoader(threading.Thread):
             self._note()  # what could not be noted in the last round
             if not self._opened:
                 self._open()
-            if backlogs:
+            if backlogs or self._unsure:
                 until = self._outside.clock() + ROUND_US_MAX if ends else None
                 self._round(backlogs, ahead, until)
         except (TryLater, OperatorFault) as error:
@@ -383,14 +402,39 @@ class DestinationLoader(threading.Thread):
             # The load may have been committed before this came up.
             self._held = None
             self._failed(chunk, error)
+        except CommitUnknown:
+            self._doubt(chunk)
+            raise
         except TryLater:
             raise
         except Exception as error:
             # Whatever it is, it came with this table: the others go on without it.
+            if error is not step.prepared:
+                self._doubt(chunk)
             self._failed(chunk, error)
             raise
         finally:
             self._asked_at = self._at = None
+
+    def _doubt(self, chunk: Chunk) -> None:
+        """Keep a table until the destination has said whether it committed this load of it."""
+        unsure = _Unsure(chunk.last, self._outside.clock())
+        self._unsure = {**self._unsure, chunk.key: unsure}
+        self._held = None
+
+    def _give_up(self, now: int) -> None:
+        """Let tables go that are to be loaded elsewhere and were asked about for long enough."""
+        for key, unsure in self._unsure.items():
+            if key[0] in self._sources or now - unsure.since < UNSURE_US_MAX:
+                continue
+            self._unsure = {other: its for other, its in self._unsure.items() if other != key}
+            logger.error(
+                "%s does not say whether it committed the last load of %s, records up to entry "
+                "%d: the next destination gets them in any case, so they may be in both",
+                self.identity,
+                _name(key),
+                unsure.last,
+            )
 
     def _begins(self, key: Key) -> bool:
         """Whether a table may be loaded: its source still loads here."""
@@ -409,6 +453,7 @@ class DestinationLoader(threading.Thread):
             self._at = self._all  # what is noted below must not come after what another notes
             try:
                 self._recover(found)
+                self._unsure = {}
             finally:
                 self._at = None
             self._held = {key: held.position for key, held in found.items()}
@@ -429,8 +474,11 @@ class DestinationLoader(threading.Thread):
                 )
                 self._outside.store.record_load(load, outcomes)
                 logger.info("noted the load of %s that was cut short", _name(key))
-            # Where a table stands is said by the destination that its source loads into now.
-            if key[0] in self._sources:
+            # Where a table stands is said by the destination that its source loads into now, and
+            # where that begins by what the former one did last.
+            unsure = self._unsure.get(key)
+            did = unsure is not None and held.position >= unsure.last
+            if did or key[0] in self._sources:
                 self._outside.marked(key, held.position)
 
     def _positions(self, kept: Memo) -> list[int]:

@@ -20,6 +20,7 @@ from tests.servers.treadle import eventually
 from treadle.destinations.protocol import Destination, Unavailable
 from treadle.destinations.registry import open_url
 from treadle.errors import OperatorFault, TryLater
+from treadle.loader import worker
 from treadle.loader.due import Trigger
 from treadle.loader.run import Loader
 from treadle.log.local import LocalAppender, LocalReader
@@ -143,7 +144,7 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     made_stage.store.close()
 
 
-@pytest.mark.parametrize("ending", ["done", "failed before"])
+@pytest.mark.parametrize("ending", ["done", "failed before", "failed after"])
 def test_a_destination_is_replaced_while_it_hangs(stage: Stage, ending: str) -> None:
     stage.held.ending = ending
     first, second = stage.sources
@@ -163,18 +164,42 @@ def test_a_destination_is_replaced_while_it_hangs(stage: Stage, ending: str) -> 
         assert stage.entries(new, "web", "orders") == []
 
         stage.held.released.set()
-        orders = [1] * 5 if ending == "done" else [0] * 3 + [1] * 5
+        orders = [0] * 3 + [1] * 5 if ending == "failed before" else [1] * 5
         eventually(lambda: stage.entries(new, "web", "orders") == orders)
         eventually(lambda: stage.closed == 1)
         # What the former thread met is not said of the place that took over.
         eventually(lambda: not any(row.trouble for row in stage.store.destinations()))
     assert stage.opened == stage.closed == 4  # of the main loop, and three threads
-    assert stage.entries(stage.url, "web", "orders") == ([0] * 5 if ending == "done" else [])
+    assert stage.entries(stage.url, "web", "orders") == (
+        [] if ending == "failed before" else [0] * 5
+    )
     loads = stage.store.loads(limit=1000)
     assert [load.error for load in loads if load.error is not None] == []
     assert sum(load.rows_received for load in loads) == 6 * 5
     with closing(LocalReader(stage.folder / "log.sqlite")) as reader:
         assert reader.backlog() == []
+
+
+def test_a_table_does_not_wait_for_ever_for_what_its_former_place_says(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(worker, "UNSURE_US_MAX", 0)
+    stage.held.ending = "failed after"
+    first, _ = stage.sources
+    new = stage.place("new")
+    stage.accept([(first, "orders", 0)])
+    with stage.running(stage.loader()):
+        assert stage.held.reached.wait(300)
+        stage.go_to(stage.accounts[0], new)
+        # Known to the loader when what waits for the new place is loaded there.
+        stage.accept([(first, "events", 0)])
+        eventually(lambda: stage.entries(new, "web", "events") == [0] * 5)
+        assert stage.entries(new, "web", "orders") == []
+        stage.held.released.set()
+        eventually(lambda: stage.entries(new, "web", "orders") == [0] * 5)
+    assert stage.entries(stage.url, "web", "orders") == [0] * 5
+    said = f"{open_url(stage.url).identity} does not say whether it committed the last load of"
+    assert f"{said} 'orders' of source {first}, records up to entry 1: " in caplog.text
 
 
 @dataclass
