@@ -1,7 +1,9 @@
 """`python -m tests.faults.commit`: the connection to PostgreSQL cut at the COMMIT of a load.
 
 A cycle is one load whose connection is cut: before COMMIT is passed on, as soon as it is, or when
-the server's answer comes back, which the loader never sees. Every record is in its table once.
+the server's answer comes back, which the loader never sees. Two of three loads are the first of a
+table; half of these are cut in the same ways where they make the table, together with the entries
+that say that it was loaded. Every record is in its table once.
 """
 
 import argparse
@@ -12,10 +14,11 @@ import sys
 from pathlib import Path
 from typing import cast, get_args
 
+import msgspec
 from psycopg.conninfo import conninfo_to_dict
 from tests.faults.calls import TABLES, batch, made
 from tests.faults.command import Tally, command, destinations, folder
-from tests.faults.proxy import Cut, Proxy, before
+from tests.faults.proxy import COMMIT, Cut, Proxy, before
 
 from treadle.destinations.registry import open_url
 from treadle.loader.due import Trigger
@@ -27,6 +30,8 @@ from treadle.store.secrets import Cipher
 from treadle.store.store import Store
 
 ROUNDS_MAX = 6
+MAKING = b'CREATE TABLE "web"'
+"""What the last piece of a first load's beginning has in it."""
 
 
 def cuts(path: Path, url: str, count: int, seed: int, tally: Tally) -> None:
@@ -50,17 +55,28 @@ def cuts(path: Path, url: str, count: int, seed: int, tally: Tally) -> None:
             new_id=lambda: f"load-{next(numbers)}",
         )
         for number in range(seed, seed + count):
-            table = list(TABLES)[number % 2]
-            entry = NewEntry(source.id, table, 1, 5, pack(batch(table, number)))
-            asyncio.run(append(path, entry))
+            table = table_of(number)
+            sent = msgspec.structs.replace(batch(kind_of(number), number), table_name=table)
+            asyncio.run(append(path, NewEntry(source.id, table, 1, 5, pack(sent))))
             cut = cast(Cut, get_args(Cut)[number // 2 % 3])
+            proxy.mark = MAKING if number // 6 % 3 == 2 else COMMIT
             tally.note(f"load {number}, {cut}", one(proxy, loader, url, table, number, cut))
-            tally.add(**{f"cut {cut}": 1})
+            tally.add(**{f"cut {cut}": 1, "first loads": int(table not in TABLES)})
         loader.close()
         tally.note("at the end", every(url, range(seed, seed + count)))
         reported = sum(load.rows_received for load in store.loads(limit=10**6) if not load.error)
         tally.note("reports", [] if reported == 5 * count else [f"{reported} records reported"])
     store.close()
+
+
+def kind_of(number: int) -> str:
+    """The table of `TABLES` that an entry would be for."""
+    return list(TABLES)[number % 2]
+
+
+def table_of(number: int) -> str:
+    """The table that an entry is for: that one, or one of its own of the same kind."""
+    return f"{kind_of(number)}_{number}" if number // 6 % 3 else kind_of(number)
 
 
 async def append(path: Path, entry: NewEntry) -> None:
@@ -98,7 +114,7 @@ def rows(url: str, table: str, number: int) -> int:
 
 def every(url: str, numbers: range) -> list[str]:
     """Compare the table without a key as a whole."""
-    expected = 5 * sum(list(TABLES)[number % 2] == "events" for number in numbers)
+    expected = 5 * sum(table_of(number) == "events" for number in numbers)
     with open_url(url).open(read_only=True) as session:
         [(count, different)] = session.query(
             'select count(*), count(distinct id) from "web"."events"'

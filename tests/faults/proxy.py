@@ -1,4 +1,4 @@
-"""A TCP proxy in front of PostgreSQL that can cut a connection at its COMMIT."""
+"""A TCP proxy in front of PostgreSQL that can cut a connection at its COMMIT or elsewhere."""
 
 import contextlib
 import socket
@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Literal
 
 Cut = Literal["before", "sent", "answered"]
-"""Before COMMIT is passed on, as soon as it is, or when the server's answer to it came back."""
+"""Before the mark is passed on, as soon as it is, or when the server's answer to it came back."""
 
+COMMIT = b"COMMIT\0"
 PIECE = 1 << 16
 
 
@@ -22,6 +23,8 @@ class Proxy:
         self.port: int = self._listening.getsockname()[1]
         self.cut: Cut | None = None
         """Where to cut the next connection; None again once it was cut."""
+        self.mark = COMMIT
+        """What the client's bytes have in them where it is cut."""
         self.cuts = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -50,8 +53,8 @@ class Proxy:
         with contextlib.suppress(OSError):
             while piece := source.recv(PIECE):
                 if waiting.is_set() and not up:
-                    break  # the answer to COMMIT
-                cut = self.cut if up and b"COMMIT\0" in piece else None
+                    break  # the answer
+                cut = self.cut if up and self.mark in piece else None
                 if cut == "answered":
                     waiting.set()
                 if cut is not None:

@@ -10,6 +10,11 @@ def test_a_cut_at_the_commit_loses_and_doubles_nothing(
     tmp_path: Path, postgres_database: str
 ) -> None:
     tally = Tally("commit")
-    cuts(tmp_path, postgres_database, 12, 1, tally)
+    cuts(tmp_path, postgres_database, 18, 1, tally)
     assert tally.violations == []
-    assert tally.counts == {"cut before": 4, "cut sent": 4, "cut answered": 4}
+    assert tally.counts == {
+        "cut before": 6,
+        "cut sent": 6,
+        "cut answered": 6,
+        "first loads": 12,
+    }
