@@ -2,7 +2,9 @@
 
 import logging
 import select
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Literal
 
 import psycopg
 import pytest
@@ -140,3 +142,36 @@ def test_a_refusal_that_comes_while_the_rest_is_sent_is_told_once(
         connection.execute("ROLLBACK")
         assert connection.info.transaction_status is psycopg.pq.TransactionStatus.IDLE
     assert [record.getMessage() for record in caplog.records if record.name == "psycopg"] == []
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+def test_of_two_loaders_that_begin_a_table_at_once_one_does(
+    postgres_database: str, end: Literal["COMMIT", "ROLLBACK"]
+) -> None:
+    """One that was thought dead, and its successor: the second waits for what becomes of the first.
+
+    Where the first commits, the second is told that its plan does not follow; where not, it loads.
+    """
+    with (
+        open_url(postgres_database).open() as session,
+        psycopg.connect(postgres_database, autocommit=True) as connection,
+        psycopg.connect(postgres_database, autocommit=True) as watching,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        session.prepare("web")
+        plan = first(Loads(session))
+        assert module.begin(connection, plan, LoadResult({"orders": 0}, {}))
+        second = first(Loads(session, fence=2))
+        doing = pool.submit(session.load, second)
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        while watching.execute(waits).fetchone() != (1,) and not doing.done():
+            pass
+        assert not doing.done()
+        connection.execute(end)
+        if end == "COMMIT":
+            with pytest.raises(PlanOutdated, match="follows position -1 and ends at 0"):
+                doing.result()
+            assert session.held(LOG)[7, "orders"].result.rows == {"orders": 0}
+        else:
+            assert doing.result().rows["orders"] == 2
+        assert len(Loads(session).orders()) == (0 if end == "COMMIT" else 2)
