@@ -140,13 +140,14 @@ class Scene:
         self.store = Store.open(f"sqlite:///{self.path / 'store.sqlite'}", Cipher(bytes(32)))
         [first], [source] = self.store.accounts(), self.store.sources()
         second, _ = self.store.create_account("b")
+        for account, url in ((first, self.url), (second, self.well)):
+            kind = url.split(":")[0].replace("postgresql", "postgres")
+            self.store.set_default_destination(account.id, kind, url, open_url(url).identity)
+        # Two sources have one name only where they load into different places.
         other = self.store.create_source(
             second.id, type="import_api", display_name="web", name="web", bootstrap_token=False
         )
         self.sources = [source.id, other.id]
-        for account, url in ((first, self.url), (second, self.well)):
-            kind = url.split(":")[0].replace("postgresql", "postgres")
-            self.store.set_default_destination(account.id, kind, url, open_url(url).identity)
 
     @property
     def well(self) -> str:
