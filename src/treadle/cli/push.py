@@ -139,7 +139,13 @@ def only_one(sources: Iterable[Source]) -> Source:
     Raises:
         OperatorFault: none or several; says which command to type.
     """
-    active = [source for source in sources if source.type == "import_api" and source.active]
+    there = [s for s in sources if s.type == "import_api" and s.deleted_at is None]
+    active = [source for source in there if source.active]
+    if not active and there:
+        names = ", ".join(source.name for source in there)
+        raise OperatorFault(
+            f"All sources are paused ({names}); go on with `treadle source unpause SOURCE`."
+        )
     if not active:
         raise OperatorFault(
             "There is no active source to push to; "

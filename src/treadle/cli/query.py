@@ -99,7 +99,7 @@ def ask(
 
 COMMAND = Command(
     words=("query",),
-    help="run a statement in the destination and print its rows",
+    help="run a statement in the destination, reading only, and print its rows",
     run=run,
     arguments=_arguments,
     settings=("destination",),

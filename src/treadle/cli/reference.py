@@ -70,6 +70,8 @@ def configuration() -> str:
         "| `counters/` | what each process counted, for `/metrics` |",
         "| `replay.lock` | locked while `treadle replay` is at work |",
         "| `push/` | how far interrupted pushes came |",
+        "| `log.sqlite.damaged-1`, ... | a damaged log that was put aside |",
+        "| `...-wal`, `...-shm`, `...-lock` | a part of the file of that name: leave it there |",
         "",
     ]
     return "\n".join(lines)

@@ -385,6 +385,11 @@ def test_what_is_not_given_is_asked_for(
     assert server.asked[-1][1] == f"Bearer {first['access_token']}"
     treadle("source pause orders")
     assert push(treadle, file, "--url", server.url + "/").code == 0
+    treadle("source pause customers")
+    told = push(treadle, file, "--url", server.url).err
+    assert "All sources are paused (orders, customers)" in told
+    assert "`treadle source unpause SOURCE`" in told
+    treadle("source unpause customers")
     treadle(f"token revoke customers {first['token_id']}")
     done = push(treadle, file, "--url", server.url)
     assert "make one with `treadle token create customers`" in done.err
