@@ -6,6 +6,7 @@ from statistics import median
 from typing import Final, Literal
 
 from treadle.config import Config, without_password
+from treadle.tables.keys import KEY_TYPE_DIFFERS, KEYS_DIFFER
 
 Level = Literal["good", "odd", "bad"]
 """Nothing to do; worth a thought; records are refused, wait, or are at risk."""
@@ -661,6 +662,22 @@ class Stuck:
     stopped: bool
 
 
+def _way_out(error: str) -> str:
+    """What to do about a stopped table; the texts about keys, which others define, do not say."""
+    if error.startswith(KEYS_DIFFER):
+        return (
+            "Records came with other key names than the table's. Append them with `treadle source "
+            "options SOURCE key_change=append --table TABLE`, or drop the table, to have it made "
+            "anew with their key; it is tried again by itself."
+        )
+    if error.startswith(KEY_TYPE_DIFFERS):
+        return (
+            "A key came with another type than the table's has. Drop the table, to have it made "
+            "anew with that type; it is tried again by itself."
+        )
+    return "Do what the message says; it is tried again by itself."
+
+
 def table(found: Stuck) -> Finding:
     """Why a table does not load."""
     return Finding(
@@ -669,7 +686,7 @@ def table(found: Stuck) -> Finding:
         f"{found.table} of {found.source} {'is stopped' if found.stopped else 'failed to load'}: "
         f"{found.error}",
         "Its records wait, those of other tables load.",
-        "Do what the message says; it is tried again by itself."
+        _way_out(found.error)
         if found.stopped
         else "It is tried again by itself; act if this stays.",
     )

@@ -8,6 +8,7 @@ import pytest
 from treadle.config import Config
 from treadle.doctor import judge
 from treadle.doctor.judge import Disk, File, Finding, LogFile, Machine, Mount
+from treadle.tables.keys import KEY_TYPE_DIFFERS, KEYS_DIFFER
 
 MOUNTS = """\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -204,6 +205,8 @@ def test_destinations_and_tables() -> None:
         "d cannot be used now: Is it running?",
     )
     assert judge.table(judge.Stuck("web", "orders", "no", stopped=True)).level == "bad"
+    for error, way_out in ((KEYS_DIFFER, "key_change=append"), (KEY_TYPE_DIFFERS, "Drop the")):
+        assert way_out in judge.table(judge.Stuck("web", "orders", error, stopped=True)).remedy
     assert judge.table(judge.Stuck("web", "orders", "no", stopped=False)).level == "odd"
 
 
