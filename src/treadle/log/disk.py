@@ -214,9 +214,9 @@ def _cannot_open(path: Path, error: OSError) -> OperatorFault:
     )
 
 
+_DAMAGE_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _OPERATOR_CODES: Final = frozenset(
-    {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-    | {sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH}
+    {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH}
 )
 
 
@@ -232,10 +232,14 @@ def translated() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        if code_of(error) in _DAMAGE_CODES:
+            raise OperatorFault(
+                f"the log is damaged ({error}): stop treadle and run `treadle log salvage`, or "
+                "start treadle again; both put it aside and go on with what can be read"
+            ) from error
         if code_of(error) in _OPERATOR_CODES:
             raise OperatorFault(
-                f"the log cannot be used ({error}): check its file's rights and its disk, or "
-                f"restore it"
+                f"the log cannot be used ({error}): check its file's rights and its disk"
             ) from error
         raise TryLater(f"the log is not available now ({error})") from error
     except OSError as error:

@@ -46,8 +46,9 @@ def test_verify_names_what_is_damaged(log: Path, capsys: pytest.CaptureFixture[s
     assert "entry 3 of 'orders', source 3, is damaged" in said
     assert said.endswith("3 entries are sound, 1 are damaged.\n")
     log.write_bytes(b"no log" + bytes(data)[6:])
-    assert main(["log", "verify", "--data", str(log.parent)]) == 2
-    assert "`treadle log salvage`" in capsys.readouterr().err
+    for command in ("verify", "stats", "cat"):
+        assert main(["log", command, "--data", str(log.parent)]) == 2
+        assert "`treadle log salvage`" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_log_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
