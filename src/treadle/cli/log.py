@@ -168,7 +168,9 @@ def _records(one: Entry | Damaged) -> Iterator[dict[str, Any]]:
 
 def _salvage_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--anyway", action="store_true", help="write the log anew even when no damage is found"
+        "--anyway",
+        action="store_true",
+        help="write the log anew even where no damage is found, as after an older copy came back",
     )
 
 

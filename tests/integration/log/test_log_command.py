@@ -13,6 +13,7 @@ from treadle.cli.main import main
 from treadle.lock import take
 from treadle.log.local import LocalReader
 from treadle.log.protocol import NewEntry
+from treadle.log.salvage import GAP
 from treadle.records import typed
 from treadle.records.message import Batch, Form, pack
 
@@ -171,3 +172,5 @@ def test_salvage_puts_a_damaged_log_aside_and_never_beside_a_server(
     assert main(["log", "salvage", "--anyway", *data]) == 0
     assert (log.parent / "log.sqlite.damaged-2").exists()
     assert main(["log", "verify", *data]) == 0
+    # Places that a database may have seen while a later copy of this log was there are passed by.
+    assert append(log, [NewEntry(3, "orders", 1, 1, b"new")]) > GAP
