@@ -38,7 +38,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
 
 def test_a_data_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    said = refusal(tmp_path / "file" / "data")
+    said = refusal(tmp_path / "file" / "data", "--port", "0")
     assert str(tmp_path / "file" / "data") in said
     assert "--data" in said
 
@@ -62,7 +62,8 @@ def test_a_second_server_on_the_same_folder(tmp_path: Path) -> None:
 def test_an_unknown_flag_or_setting_names_the_nearest(tmp_path: Path) -> None:
     assert "--workers" in refusal(tmp_path / "data", "--worker", "2")
     assert "TREADLE_WORKERS" in refusal(tmp_path / "data", TREADLE_WORKER="2")
-    assert "postgres://" in refusal(tmp_path / "data", "--destination", "postgress://h/d")
+    destination = ("--destination", "postgress://h/d")
+    assert "postgres://" in refusal(tmp_path / "data", "--port", "0", *destination)
 
 
 def test_a_destination_that_is_down_at_start_and_comes_back(tmp_path: Path) -> None:
