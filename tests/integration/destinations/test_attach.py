@@ -40,6 +40,25 @@ def test_rows_come_in_small_groups_that_any_program_reads(tmp_path: Path) -> Non
         ]
 
 
+def block_bytes(path: Path) -> list[tuple[Any, ...]]:
+    """What DuckDB says, opened by another program."""
+    with duckdb.connect(str(path), read_only=True) as connection:
+        return connection.execute("SELECT block_size FROM pragma_database_size()").fetchall()
+
+
+def test_a_new_file_has_small_blocks_and_one_that_is_there_keeps_its_own(tmp_path: Path) -> None:
+    new, old = tmp_path / "new.duckdb", tmp_path / "old.duckdb"
+    duckdb.connect(str(old)).close()
+    before = block_bytes(old)
+    for path in (new, old, new):
+        with DuckDBDestination(path).open() as session:
+            session.query("CREATE OR REPLACE TABLE t AS SELECT range AS i FROM range(100)")
+    with DuckDBDestination(new).open(read_only=True) as session:
+        assert session.query("SELECT count(*) FROM t").rows == [(100,)]
+    assert (block_bytes(new), block_bytes(old)) == ([(65_536,)], before)
+    assert before == [(262_144,)]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_file_is_written_in_turns_with_a_program_that_knows_nothing_of_it(
     tmp_path: Path, seed: int

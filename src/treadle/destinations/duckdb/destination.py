@@ -76,6 +76,9 @@ CONFIG: Final[Mapping[str, str]] = {
     # What DuckDB freed goes back to the system at once, not when 128 MB of it have come together.
     "allocator_flush_threshold": "1MB",
     "allocator_bulk_deallocation_flush_threshold": "1MB",
+    # Of a file that is made now; one that is there keeps its own. A small table takes two blocks,
+    # which are 256 KB each if nothing is said.
+    "default_block_size": "65536",
     # No COMMIT makes a checkpoint; a session does, between loads (memory.py).
     "checkpoint_threshold": "1TB",
 }
