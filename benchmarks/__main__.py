@@ -15,7 +15,7 @@ import psycopg
 from tests.servers.postgres import PostgresServer
 
 from benchmarks import answers, limits, report, scale, stages, workloads
-from benchmarks.contender import Contender, Missing, Place, Wrong
+from benchmarks.contender import Contender, Missing, NotFor, Place, Wrong
 from benchmarks.model import Model
 from benchmarks.ours import Treadle
 from benchmarks.peers import peers
@@ -149,6 +149,10 @@ def _load(
             try:
                 run = contender.run(workload, place)
                 faults = model.faults(run.found) if run.found is not None else []
+            except NotFor as error:
+                entry["not for"] = str(error)
+                print(f"{name}  {contender.name:34} takes no part: {error}", flush=True)
+                continue
             except Wrong as error:
                 entry["faults"].append(str(error))
                 print(f"{name}  {contender.name:34} {error}", flush=True)

@@ -59,11 +59,15 @@ class Contender(Protocol):
         """Install what is needed; gives the version. Raises Missing."""
 
     def run(self, workload: Workload, place: Place) -> Run:
-        """Load a workload. Raises Wrong."""
+        """Load a workload. Raises Wrong, and NotFor before anything else."""
 
 
 class Missing(Exception):  # noqa: N818 - says what is
     """It cannot be had here."""
+
+
+class NotFor(Exception):  # noqa: N818 - says what is
+    """It is not made for this workload, and takes no part in it."""
 
 
 class Wrong(Exception):  # noqa: N818 - says what is

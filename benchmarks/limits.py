@@ -14,7 +14,7 @@ import duckdb
 import psycopg
 from tests.servers.postgres import free_port, wheel_binaries
 
-from benchmarks.contender import Place, Run, Wrong, in_duckdb, in_postgres
+from benchmarks.contender import NotFor, Place, Run, Wrong, in_duckdb, in_postgres
 from benchmarks.sender import request, send, send_many
 from benchmarks.workloads import Workload
 
@@ -67,7 +67,7 @@ class PostgresLimit:
 
     def run(self, workload: Workload, place: Place) -> Run:
         if workload.name not in _PLAIN:
-            raise Wrong("only for W1, W2 and W5")
+            raise NotFor("is for W1, W2 and W5")
         names = ", ".join(COLUMNS)
         listed = ", ".join(f"{name} {type_}" for name, type_ in COLUMNS.items())
         with psycopg.connect(place.postgres, autocommit=True) as connection:
@@ -134,7 +134,7 @@ class DuckDBLimit:
 
     def run(self, workload: Workload, place: Place) -> Run:
         if workload.name not in _PLAIN:
-            raise Wrong("only for W1, W2 and W5")
+            raise NotFor("is for W1, W2 and W5")
         listed = ", ".join(f"{name} {type_}" for name, type_ in COLUMNS.items())
         sent = {n: t for n, t in COLUMNS.items() if not n.startswith("_sdc")}
         described = ", ".join(f"{name}: '{type_}'" for name, type_ in sent.items())

@@ -18,12 +18,13 @@ from urllib.parse import unquote, urlsplit
 import httpx
 from tests.servers.postgres import free_port
 
-from benchmarks.contender import Missing, Place, Run, Wrong, in_duckdb, in_postgres, tables
+from benchmarks.contender import Missing, NotFor, Place, Run, Wrong, in_duckdb, in_postgres, tables
 from benchmarks.model import Found
 from benchmarks.workloads import Workload, w1
 
 PATIENCE = 1800.0
 _TROUBLE = re.compile("error|exception|fail", re.IGNORECASE)
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def cache_folder() -> Path:
@@ -87,7 +88,8 @@ def timed(
             raise Wrong(f"not done after {PATIENCE:.0f} s") from None
     seconds = time.perf_counter() - began
     if code:
-        lines = [line for line in said.read_text(errors="replace").splitlines() if line.strip()]
+        text = _COLOURS.sub("", said.read_text(errors="replace"))
+        lines = [line for line in text.splitlines() if line.strip()]
         told = [line for line in lines if _TROUBLE.search(line)] or lines
         raise Wrong(f"ended with {code}: {told[-1].strip()[:300] if told else 'said nothing'}")
     return seconds
@@ -215,7 +217,7 @@ class Sling(_Program):
 
     def write(self, workload: Workload, source: Path) -> None:
         if workload.tables > 1:
-            raise Wrong("takes one table a run")
+            raise NotFor("takes one table a run")
         with source.with_suffix(".jsonl").open("wb") as file:
             file.writelines(line + b"\n" for _, line in workload.lines())
 

@@ -102,6 +102,8 @@ def _loads(results: dict[str, Any]) -> Iterator[str]:
 
 def _row(name: str, entry: dict[str, Any], ours: float | None) -> str:
     records = f"{entry['records']:,}"
+    if "not for" in entry:
+        return f"| {name} | | takes no part: {entry['not for']} | | |"
     if not entry["rates"]:
         why = entry["faults"][0] if entry["faults"] else "not run"
         return f"| {name} | {records} | wrong: {why} | | |"
@@ -228,6 +230,8 @@ def plot(results: dict[str, Any]) -> str:
     bars: list[tuple[str, str, float | None]] = []
     for workload, entries in results["loads"].items():
         for name, entry in entries.items():
+            if "not for" in entry:
+                continue
             bars.append((workload, name, median(entry["rates"]) if entry["rates"] else None))
     most = max((rate for _, _, rate in bars if rate), default=1.0)
     row, left, width = 16, 300, 900
