@@ -11,18 +11,26 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from treadle.cli.batch import Batch, Form, batches
 from treadle.cli.bookmark import Bookmark, Progress
 from treadle.cli.command import Arguments, Command, given
 from treadle.cli.feed import pieces
-from treadle.cli.meter import Meter, meter
+from treadle.cli.meter import Meter, Quiet, meter
 from treadle.cli.store import opened, source_named
-from treadle.config import PUSH_SETTINGS, Config, PushConfig
+from treadle.config import PUSH_SETTINGS, Config, PushConfig, without_password
 from treadle.errors import OperatorFault, TryLater
 from treadle.store.model import Source
+
+if TYPE_CHECKING:
+    import httpx
+
+    from treadle.cli.follow import Acknowledged, Fate
+    from treadle.cli.retry import Retry
+
+PUSHED = "all records were pushed, and become rows without waiting for them"
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +57,11 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--no-resume",
         action="store_true",
         help="begin at the first record, also where an earlier push was interrupted",
+    )
+    parser.add_argument(
+        "--wait",
+        action="store_true",
+        help="then wait until every record is in its table, and say what became of them",
     )
 
 
@@ -88,8 +101,32 @@ def run(config: Config, arguments: Arguments) -> int:
     sent = job.progress.records - progress.records
     rate = f"{sent / seconds:,.0f} records/s" if seconds else "at once"
     before = f", after {progress.records:,} of an earlier run" if earlier else ""
-    print(f"Pushed {sent:,} records to {form.table} in {seconds:.1f} s ({rate}){before}.")
-    return 0
+    print(
+        f"Pushed {sent:,} records to {form.table} in {seconds:.1f} s ({rate}){before}.", flush=True
+    )
+    return followed(job, begun) if arguments.wait else 0
+
+
+def followed(job: "Job", begun: float) -> int:
+    """Wait until what was pushed is loaded, and say what became of it."""
+    try:
+        fate = asyncio.run(job.follow())
+    except KeyboardInterrupt:
+        print(f"treadle: Stopped; {PUSHED}.", file=sys.stderr)
+        return 130
+    except (OperatorFault, TryLater) as error:
+        raise type(error)(f"{str(error).rstrip('.')}; {PUSHED}.") from error
+    print(
+        f"After {time.monotonic() - begun:.1f} s: {fate.loaded:,} loaded, "
+        f"{fate.superseded:,} superseded, {fate.rejected:,} rejected."
+    )
+    if not fate.rejected:
+        return 0
+    print(
+        f"treadle: Rejected, the first because: {fate.reason}. `treadle rejects list` shows all.",
+        file=sys.stderr,
+    )
+    return 1
 
 
 # Where to ----------------------------------------------------------------------------------------
@@ -200,13 +237,11 @@ class Job:
         self._sequence_field = sequence_field
         self._bookmark = bookmark
         self._shown = shown
+        self._requests: list[Acknowledged] = []
 
     async def run(self, stream: IO[bytes]) -> None:
         """Push everything that was not pushed by an earlier run."""
-        # A tenth of a second to import, which other commands need not spend.
-        import httpx
-
-        from treadle.cli.sender import TIMEOUT, Sender
+        from treadle.cli.sender import Sender
 
         start = self.progress.records
         found = batches(
@@ -217,13 +252,38 @@ class Job:
             start,
             self._push.batch_records,
         )
+        async with self._client() as client:
+            sender = Sender(client, self._form, self._retry(self._shown))
+            await sender.send_all(
+                read_ahead(found, self._push.connections), self._push.connections, self._note
+            )
+
+    async def follow(self) -> "Fate":
+        """Wait until everything that was pushed is loaded; see `follow.Follower.follow`."""
+        from treadle.cli.follow import Follower
+
+        async with self._client() as client:
+            return await Follower(client, self._retry(Quiet())).follow(self._requests)
+
+    def _retry(self, told: Meter) -> "Retry":
+        from treadle.cli.retry import Retry
+
+        url = without_password(self._target.url)
+        return Retry(url, self._push.retry_seconds, told.waiting)
+
+    def _client(self) -> "httpx.AsyncClient":
+        # A tenth of a second to import, which other commands need not spend.
+        import httpx
+
+        from treadle.cli.sender import TIMEOUT
+
         # A proxy for the world outside is none for this machine.
         proxied = urlsplit(self._target.url).hostname not in ("127.0.0.1", "::1", "localhost")
         try:
             base_url = httpx.URL(self._target.url)
         except httpx.InvalidURL as error:
             raise OperatorFault(f"--url is not a URL: {error}") from error
-        async with httpx.AsyncClient(
+        return httpx.AsyncClient(
             base_url=base_url,
             headers={
                 "Authorization": f"Bearer {self._target.token}",
@@ -232,18 +292,15 @@ class Job:
             timeout=TIMEOUT,
             trust_env=proxied,
             limits=httpx.Limits(max_connections=self._push.connections),
-        ) as client:
-            sender = Sender(client, self._form, self._push.retry_seconds, self._shown.waiting)
-            await sender.send_all(
-                read_ahead(found, self._push.connections), self._push.connections, self._note
-            )
+        )
 
     def told(self) -> str:
         """How far it came, for a message about why it ended."""
         done = f"{self.progress.records:,} records were pushed"
         return f"{done}; the same command goes on from there" if self._bookmark else done
 
-    def _note(self, batch: Batch) -> None:
+    def _note(self, batch: Batch, has: "Acknowledged") -> None:
+        self._requests.append(has)
         self.progress = Progress(self.progress.base, batch.end)
         if self._bookmark:
             self._bookmark.write(self.progress)

@@ -93,7 +93,7 @@ def command_line() -> str:
         "| 0 | done |",
         (
             "| 1 | a fault of treadle's own, with a traceback; "
-            "`doctor`, `audit`, `replay`: act on it |"
+            "`doctor`, `audit`, `replay`, `push --wait`: act on it |"
         ),
         "| 2 | refused, with one sentence on standard error that says what to do |",
         "| 130 | stopped by Ctrl-C |",
@@ -122,6 +122,10 @@ def command_line() -> str:
         "behind the last acknowledged request, with the sequences it would have had;",
         "`--no-resume` starts at the first record. Standard input is always read from its",
         "beginning.",
+        "",
+        "With `--wait` it ends when every record of this run is in its table, however long that",
+        "takes, and prints how many were loaded, superseded and rejected. Where some were",
+        "rejected, or the table is stopped, it does not end with 0.",
         "",
     ]
     return "\n".join(lines)

@@ -5,8 +5,6 @@ two in the wrong order, changes nothing in the table.
 """
 
 import asyncio
-import random
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
@@ -14,14 +12,13 @@ import httpx
 
 from treadle.cli.batch import Batch, Form
 from treadle.cli.feed import FeedFault
+from treadle.cli.follow import HEADER, Acknowledged
+from treadle.cli.retry import Retry, shown
 from treadle.config import without_password
-from treadle.errors import OperatorFault, TryLater
+from treadle.errors import OperatorFault
 
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 """Seconds; the answer comes when the records are on the server's disk, which may have to wait."""
-
-WAIT_SECONDS_FIRST = 0.25
-WAIT_SECONDS_MAX = 15.0
 
 
 class Sender:
@@ -30,28 +27,24 @@ class Sender:
     Args:
         client: with the base URL and the token.
         form: what all records share.
-        retry_seconds: how long to try one batch.
-        waiting: told why, each time a batch has to wait, and None when it goes on.
+        retry: how often to send a batch again.
     """
 
     def __init__(
         self,
         client: httpx.AsyncClient,
         form: Form,
-        retry_seconds: float,
-        waiting: Callable[[str | None], None],
+        retry: Retry,
     ) -> None:
         self._client = client
-        self._url = without_password(str(client.base_url))
         self._form = form
-        self._retry_seconds = retry_seconds
-        self._waiting = waiting
+        self._retry = retry
 
     async def send_all(
         self,
         batches: AsyncIterator[Batch],
         connections: int,
-        acknowledged: Callable[[Batch], None],
+        acknowledged: Callable[[Batch, Acknowledged], None],
     ) -> None:
         """Send every batch, `connections` at the same time.
 
@@ -63,13 +56,13 @@ class Sender:
         Raises:
             OperatorFault, TryLater: as `send` and `batches` do; those under way are given up.
         """
-        under_way: deque[tuple[Batch, asyncio.Task[None]]] = deque()
+        under_way: deque[tuple[Batch, asyncio.Task[Acknowledged]]] = deque()
 
         async def finish_oldest() -> None:
             batch, task = under_way[0]
-            await task
+            has = await task
             under_way.popleft()
-            acknowledged(batch)
+            acknowledged(batch, has)
 
         fault: OperatorFault | None = None
         try:
@@ -89,7 +82,7 @@ class Sender:
         if fault is not None:
             raise fault
 
-    async def send(self, batch: Batch) -> None:
+    async def send(self, batch: Batch) -> Acknowledged:
         """Send until the server has the batch.
 
         Raises:
@@ -97,37 +90,15 @@ class Sender:
             TryLater: it could not be sent in the time given.
         """
         body = self._form.body(batch)
-        until = time.monotonic() + self._retry_seconds
-        wait = WAIT_SECONDS_FIRST
-        waited = False
-        while True:
-            least = 0.0
-            try:
-                answer = await self._post("/v2/import/push", body)
-            except httpx.RequestError as error:
-                trouble = f"{self._url} cannot be reached ({_told(error)})"
-            else:
-                if answer.is_success:
-                    _acknowledged(answer)
-                    if waited:
-                        self._waiting(None)
-                    return
-                if answer.status_code != 429 and answer.status_code < 500:
-                    raise await self._refusal(batch, answer)
-                trouble = f"{self._url} answers {_shown(answer)}"
-                least = _retry_after(answer)
-            left = until - time.monotonic()
-            if left <= 0:
-                raise TryLater(
-                    f"{batch.places} could not be sent within {self._retry_seconds:g} seconds: "
-                    f"{trouble}."
-                )
-            waited = True
-            self._waiting(trouble)
-            # Jitter, so that connections do not come back all at once.
-            pause = max(least, wait * random.uniform(0.5, 1.0))  # noqa: S311 - not for secrets
-            await asyncio.sleep(min(pause, left))
-            wait = min(wait * 2, WAIT_SECONDS_MAX)
+
+        async def push() -> httpx.Response:
+            return await self._post("/v2/import/push", body)
+
+        answer = await self._retry.answer(push, f"{batch.places} could not be sent")
+        if not answer.is_success:
+            raise await self._refusal(batch, answer)
+        _acknowledged(answer)
+        return Acknowledged(answer.headers.get(HEADER), len(batch.pieces))
 
     async def _post(self, path: str, body: bytes) -> httpx.Response:
         return await self._client.post(path, content=body)
@@ -137,9 +108,9 @@ class Sender:
         if answer.status_code in (400, 413, 422) and len(batch.pieces) > 1:
             batch, answer = await self._narrowed(batch, answer)
         return OperatorFault(
-            f"The server refuses the records at {batch.places}: {_shown(answer)}"
+            f"The server refuses the records at {batch.places}: {shown(answer)}"
             if len(batch.pieces) > 1
-            else f"The server refuses the record at {batch.places}: {_shown(answer)}"
+            else f"The server refuses the record at {batch.places}: {shown(answer)}"
         )
 
     async def _narrowed(self, batch: Batch, answer: httpx.Response) -> tuple[Batch, httpx.Response]:
@@ -176,21 +147,3 @@ def _acknowledged(answer: httpx.Response) -> None:
             f"{url} answers {answer.status_code} without acknowledging the records; "
             "is it the URL of a treadle server?"
         )
-
-
-def _shown(answer: httpx.Response) -> str:
-    """The status and the beginning of the body, on one line."""
-    text = " ".join(answer.text.split())
-    if len(text) > 500:
-        text = text[:500] + "..."
-    return f"{answer.status_code} {text}".strip()
-
-
-def _told(error: httpx.RequestError) -> str:
-    return str(error) or type(error).__name__
-
-
-def _retry_after(answer: httpx.Response) -> float:
-    """Seconds the server asks to wait; 0 where it does not, or gives a date."""
-    text = answer.headers.get("Retry-After", "")
-    return float(text) if text.isascii() and text.isdigit() else 0.0

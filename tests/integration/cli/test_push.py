@@ -15,7 +15,7 @@ import pytest
 from tests.integration.cli.conftest import Treadle
 from tests.integration.cli.import_server import Answer, ImportServer
 
-from treadle.cli import sender
+from treadle.cli import retry
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def source(
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sender, "WAIT_SECONDS_FIRST", 0.01)
+    monkeypatch.setattr(retry, "WAIT_SECONDS_FIRST", 0.01)
 
 
 def written(path: Path, count: int, form: str = "lines") -> Path:
@@ -130,6 +130,18 @@ def test_the_server_says_how_long_to_wait(
     assert push(treadle, written(tmp_path / "records", 1)).code == 0
     (_, _, first), (_, _, second) = server.asked
     assert second - first >= 1.0
+
+
+def test_a_server_that_gives_no_receipts_cannot_be_waited_for(
+    tmp_path: Path, treadle: Treadle, source: dict[str, Any], server: ImportServer
+) -> None:
+    done = push(treadle, written(tmp_path / "records", 10), "--wait")
+    assert done.code == 2
+    assert done.out.startswith("Pushed 10 records to t in ")
+    assert done.err == (
+        f"treadle: {server.url} gives no receipts that could be followed; --wait works with a "
+        "treadle server; all records were pushed, and become rows without waiting for them.\n"
+    )
 
 
 @pytest.mark.usefixtures("quick")

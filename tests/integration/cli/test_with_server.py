@@ -1,8 +1,10 @@
 """Push and query with the whole server in between."""
 
 import json
+import re
 from pathlib import Path
 
+import pytest
 from tests.servers.treadle import TreadleServer, eventually
 
 
@@ -17,6 +19,35 @@ def test_what_is_pushed_can_be_queried(tmp_path: Path) -> None:
         statement = "SELECT count(*) AS rows, min(n) AS least FROM import_api.numbers"
         # Later records win.
         eventually(lambda: server.query(statement) == [{"rows": 500, "least": 500}])
+
+
+def test_a_push_that_waits_ends_when_its_records_are_rows(tmp_path: Path) -> None:
+    file = tmp_path / "records.json"
+    file.write_text(json.dumps([{"id": n % 500, "n": n} for n in range(1_000)]))
+    with TreadleServer(tmp_path / "data") as server:
+        server.treadle("source", "create", "Import API")
+        words = ("push", str(file), "--table", "numbers", "--key", "id", "--wait")
+        said = server.treadle(*words, "--batch-records", "90").splitlines()
+        rows = server.query("SELECT count(*) AS rows, min(n) AS least FROM import_api.numbers")
+    assert rows == [{"rows": 500, "least": 500}]
+    last = re.fullmatch(
+        r"After \d+\.\d s: ([\d,]+) loaded, ([\d,]+) superseded, 0 rejected\.", said[1]
+    )
+    assert last is not None
+    # What one load took into the table and a later one replaced counts as loaded.
+    assert sum(int(count.replace(",", "")) for count in last.groups()) == 1_000
+
+
+def test_a_push_that_waits_tells_of_rejected_records(tmp_path: Path) -> None:
+    file = tmp_path / "records.json"
+    file.write_text(json.dumps([{"id": 1}, {"id": 2, "n": 10**30}]))
+    words = ("push", str(file), "--table", "t", "--key", "id", "--wait")
+    with TreadleServer(tmp_path / "data") as server:
+        server.treadle("source", "create", "Import API")
+        assert ": 1 loaded, 0 superseded, 1 rejected." in server.treadle(*words, check=False)
+        assert server.query("SELECT id FROM import_api.t") == [{"id": 1}]
+        with pytest.raises(AssertionError, match=r"Rejected, the first because: .* shows all"):
+            server.treadle(*words)
 
 
 def test_an_account_made_beside_a_running_server_is_loaded(tmp_path: Path) -> None:
