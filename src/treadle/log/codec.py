@@ -30,6 +30,9 @@ _PLAIN_HEADS: Final = [_plain_head(size) for size in range(PLAIN_BYTES_MAX + 1)]
 _HELD_BYTES: Final = 5 * 1024
 _HELD_BYTES_MAX: Final = 256 * 1024
 
+Packed = tuple[bytes, int]
+"""A payload as it is stored, and the checksum of that."""
+
 _NAMES: Final = struct.Struct("<6q")
 
 
@@ -66,6 +69,12 @@ class Codec:
         if len(payload) != size:
             raise ValueError(f"expected {size} bytes, found {len(payload)}")
         return payload
+
+
+def packed(codec: Codec, payload: bytes) -> Packed:
+    """The stored form of a payload, and the checksum of that."""
+    stored = codec.compress(payload)
+    return stored, stored_checksum(stored)
 
 
 def stored_checksum(stored: bytes) -> int:

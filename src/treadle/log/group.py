@@ -7,7 +7,7 @@ from typing import Final
 
 from treadle import crash
 from treadle.log import sql
-from treadle.log.codec import Codec, checksum, stored_checksum
+from treadle.log.codec import Codec, Packed, checksum, packed
 from treadle.log.disk import WriteLock, read_end, transaction
 from treadle.log.protocol import NewEntry, Once, Stored
 
@@ -24,10 +24,17 @@ Row = tuple[int, int, int, int, int, int, bytes]
 
 @dataclass(slots=True)
 class Request:
-    """Entries that are stored together; `once` where they are only if its name is new."""
+    """Entries that are stored together.
+
+    Attributes:
+        entries: at least one.
+        once: given where they are only stored if its name is new.
+        packed: their payloads in order, where they were packed beforehand.
+    """
 
     entries: Sequence[NewEntry]
     once: Once | None
+    packed: Sequence[Packed] | None
 
 
 class GroupWriter:
@@ -56,7 +63,18 @@ class GroupWriter:
         Raises:
             sqlite3.Error, OSError: none of them is in the log.
         """
-        prepared = [self._prepare(entry) for request in requests for entry in request.entries]
+        prepared: list[Prepared] = []
+        for request in requests:
+            if request.packed is None:
+                prepared += [
+                    (entry, entry.table_name.encode(), *packed(self._codec, entry.payload))
+                    for entry in request.entries
+                ]
+            else:
+                prepared += [
+                    (entry, entry.table_name.encode(), *its)
+                    for entry, its in zip(request.entries, request.packed, strict=True)
+                ]
         with self._lock:
             if self._suspect:
                 self._overwrite()
@@ -100,10 +118,6 @@ class GroupWriter:
             return Stored(int(first), bytes(digest), before=True)
         self._connection.execute(sql.ADD_REQUEST, (once.name, once.digest, following, at))
         return Stored(following, once.digest, before=False)
-
-    def _prepare(self, entry: NewEntry) -> Prepared:
-        stored = self._codec.compress(entry.payload)
-        return entry, entry.table_name.encode(), stored, stored_checksum(stored)
 
     def _row(
         self, position: int, entry: NewEntry, table_name: bytes, stored: bytes, stored_crc: int

@@ -18,6 +18,7 @@ from typing import Final
 from treadle import crash
 from treadle.errors import Defect, OperatorFault, TreadleError, TryLater
 from treadle.log import sql
+from treadle.log.codec import PLAIN_BYTES_MAX, Codec, Packed, packed
 from treadle.log.counting import Counts, is_damage, stretch
 from treadle.log.disk import Connect, connect, open_log, read_end, transaction, translated
 from treadle.log.group import GroupWriter, Request
@@ -38,6 +39,12 @@ GROUP_BYTES_MAX: Final = 8 * 1024 * 1024
 # Requests of one turn of the event loop are handed over together, up to so many bytes: the thread
 # is woken once for them, and does not begin a group with the first alone.
 GATHERED_BYTES_MAX: Final = 64 * 1024
+
+# Requests of so many bytes are compressed by whoever hands them over, for about half a millisecond.
+# The log's thread gives the interpreter's lock away to compress, and has to wait for it as long
+# as the event loop decodes the next body, which takes longer than the compression.
+PACKED_BYTES_MIN: Final = PLAIN_BYTES_MAX + 1
+PACKED_BYTES_MAX: Final = 256 * 1024
 
 # What an entry costs in memory besides its payload, so that many empty ones are bounded too.
 ENTRY_OVERHEAD_BYTES: Final = 512
@@ -92,6 +99,8 @@ class LocalAppender:
         self._path = path
         self._connect = connect
         self._connection, self._lock, self._log_id = open_log(path, connect, durable=True)
+        self._codec = Codec()
+        self._packing = threading.Lock()  # of `_codec`
         self._room = room
         self._failed = failed
         self._lacking: str | None = None
@@ -135,11 +144,12 @@ class LocalAppender:
         return done
 
     def _hand(self, entries: Sequence[NewEntry], once: Once | None, waiter: Waiter) -> None:
-        cost = 0
+        size = 0
         for entry in entries:
-            cost += len(entry.payload) + ENTRY_OVERHEAD_BYTES
+            size += len(entry.payload)
             if not entry.table_name.isascii():
                 _check_name(entry.table_name)
+        cost = size + len(entries) * ENTRY_OVERHEAD_BYTES
         if not cost:
             raise Defect("an append holds at least one entry, found none")
         crash.point("log.append")
@@ -150,7 +160,7 @@ class LocalAppender:
         if begun is not None and time.monotonic() - begun > STUCK_S:
             raise TryLater(f"the log's disk has not answered for {time.monotonic() - begun:.0f} s")
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(entries, once, cost, loop, waiter)
+        waiting = _Waiting(entries, once, self._packed(entries, size), cost, loop, waiter)
         with self._state:
             if self._closing:
                 raise TryLater("the log is being closed")
@@ -165,6 +175,17 @@ class LocalAppender:
                 self._hand_over()
             elif len(self._gathered) == 1 or self._gathered[0].loop is not loop:
                 loop.call_soon(self._hand_over_in_turn)
+
+    def _packed(self, entries: Sequence[NewEntry], size: int) -> list[Packed] | None:
+        """The payloads as they are stored; None where the thread that writes is to do it."""
+        if not PACKED_BYTES_MIN <= size <= PACKED_BYTES_MAX:
+            return None
+        if not self._packing.acquire(blocking=False):  # the loop of another thread is at it
+            return None
+        try:
+            return [packed(self._codec, entry.payload) for entry in entries]
+        finally:
+            self._packing.release()
 
     def _hand_over_in_turn(self) -> None:
         with self._state:

@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,42 @@ def test_entries_come_back_as_they_were_appended(log_path: Path, reader: LocalRe
     for one in expected:
         found = reader.read(one.source_id, one.table_name, one.position - 1, 10**6, 10**9)
         assert found[0] == one
+
+
+@pytest.mark.parametrize("size", [0, 1, 512, 513, 100_000, 262_143, 262_144, 262_145, 1_000_000])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_payloads_of_every_size_come_back(
+    size: int, parts: int, log_path: Path, reader: LocalReader
+) -> None:
+    given = os.urandom(size // 2) + b"x" * (size - size // 2)
+    cuts = [size * part // parts for part in range(parts + 1)]
+    payloads = [given[start:end] for start, end in pairwise(cuts)]
+    append(log_path, [entry(payload) for payload in payloads])
+    assert [one.payload for one in everything(reader)] == payloads
+
+
+def test_event_loops_of_several_threads_use_one_log(log_path: Path, reader: LocalReader) -> None:
+    appender = LocalAppender(log_path)
+    barrier = threading.Barrier(4)
+    firsts: dict[int, bytes] = {}
+
+    def work(thread: int) -> None:
+        async def run() -> None:
+            for turn in range(40):
+                payload = bytes([thread, turn]) * 20_000 + os.urandom(5_000)
+                firsts[await appender.append([entry(payload)])] = payload
+
+        barrier.wait()
+        asyncio.run(run())
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    asyncio.run(appender.aclose())
+    assert {one.position: one.payload for one in everything(reader)} == firsts
+    assert len(firsts) == 160
 
 
 def test_positions_grow_over_restarts(log_path: Path) -> None:
