@@ -127,7 +127,8 @@ def test_a_file_that_cannot_be_opened_anew_keeps_what_it_has(
 
 
 def test_new_tables_do_not_fill_memory(tmp_path: Path) -> None:
-    """Each has an index of 256 KB at least, which DuckDB lets go of at a checkpoint."""
+    """Each brings some 100 KB, most of it its index's, which DuckDB lets go of at a checkpoint."""
+    bound = 4_000_000
 
     def held(gathered_max: int, name: str) -> int:
         destination = DuckDBDestination(tmp_path / name, gathered_max)
@@ -143,7 +144,7 @@ def test_new_tables_do_not_fill_memory(tmp_path: Path) -> None:
                 most = max(most, now)
         return most
 
-    assert held(4_000_000, "bounded") < 8_000_000 < held(1 << 40, "unbounded")
+    assert held(bound, "bounded") < 1.5 * bound < held(1 << 40, "unbounded")
 
 
 def test_first_loads_alone_do_not_fill_memory(tmp_path: Path) -> None:
