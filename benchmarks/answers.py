@@ -15,7 +15,7 @@ from benchmarks.ours import CONNECTIONS, begin, started, usage, with_client
 from benchmarks.sender import request, send, send_many
 from benchmarks.workloads import singles, w1
 
-QUIET = {"load_age_seconds": "3600", "load_rows": "10000000", "load_bytes": "1000000000"}
+QUIET = {"load_age_seconds": "3600", "load_rows": "10000000", "load_bytes": "2000000000"}
 """Settings under which nothing is loaded meanwhile: acceptance alone."""
 
 

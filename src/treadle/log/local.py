@@ -6,6 +6,7 @@ wait for them.
 
 import asyncio
 import logging
+import math
 import queue
 import sqlite3
 import threading
@@ -104,7 +105,7 @@ class LocalAppender:
         self._room = room
         self._failed = failed
         self._lacking: str | None = None
-        self._looked = 0.0
+        self._looked = -math.inf
         self._begun: float | None = None  # when the group that is being written was begun
         self._waiting_bytes_max = waiting_bytes_max
         self._waiting_bytes = 0
