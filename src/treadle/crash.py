@@ -2,7 +2,7 @@
 
 Nothing in treadle arms a point: no setting, flag or variable names one. A test starts the server
 through a program of its own that calls `arm` in the supervisor; the order then travels to the
-children with their other orders (`server.py`). Unarmed, `point` is an empty function.
+children with their other orders (`treadle.server`). Unarmed, `point` is an empty function.
 
 The plan is a file. The process that removes it dies, so it happens once: a restarted process goes
 on, and several that pass the same place do not all die.

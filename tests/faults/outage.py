@@ -40,7 +40,7 @@ from tests.servers.treadle import Client
 from treadle.config import Config
 from treadle.control.ledger import Line, ledger
 from treadle.log.local import LocalReader
-from treadle.server import open_store
+from treadle.server.parts import open_store
 
 MEGABYTES = 96
 TABLES = {"orders": True, "events": False}

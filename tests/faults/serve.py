@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from treadle import crash, server
+from treadle import crash
 from treadle.cli.main import main
+from treadle.server import clock, serve
+from treadle.server.child import child
 
 VARIABLE = "TREADLE_CRASH_POINT"
 CLOCK = "TEST_CLOCK"
@@ -42,9 +44,9 @@ def set_clock(file: Path, offset: int) -> None:
 
 if __name__ == "__main__":
     if CLOCK in os.environ:
-        server.microseconds = ahead(Path(os.environ[CLOCK]))
-        server.CHILD = MODULE
+        clock.microseconds = ahead(Path(os.environ[CLOCK]))
+        serve.CHILD = MODULE
         if sys.argv[1] in ("worker", "loader"):
-            sys.exit(server.child())
+            sys.exit(child())
     crash.arm(os.environ.pop(VARIABLE, None))
     sys.exit(main())

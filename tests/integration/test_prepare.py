@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from treadle.config import Config
-from treadle.server import prepare_store
+from treadle.server.prepare import prepare_store
 
 
 def test_the_first_account_is_made_once(tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def salvage(config: Config, arguments: Arguments) -> int:
     """Put a damaged log aside and go on with what can be read of it, as a start of treadle does."""
     from treadle.lock import take
     from treadle.log import salvage as repair
-    from treadle.server import known_of_log
+    from treadle.server.prepare import known_of_log
 
     _check(config)
     lock = take(config.lock_path, 0.0)

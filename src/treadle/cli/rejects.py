@@ -233,7 +233,8 @@ async def _resend(
     from treadle.ingest.progress import Progress
     from treadle.ingest.resend import Resender
     from treadle.log.local import LocalAppender, LocalReader
-    from treadle.server import carry_requests, room_of
+    from treadle.server.parts import room_of
+    from treadle.server.prepare import carry_requests
 
     carry_requests(config)
     log = LocalAppender(config.log_path, room=room_of(config))

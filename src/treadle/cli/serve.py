@@ -7,7 +7,7 @@ from treadle.config import SETTINGS, Config
 def run(config: Config, _: Arguments) -> int:
     """Run the server until it is told to stop."""
     # The server names every back-end; other commands start faster without them.
-    from treadle.server import serve
+    from treadle.server.serve import serve
 
     return serve(config)
 

@@ -20,7 +20,10 @@ from tests.conformance.loading.literals import dumps, loads
 from tests.conformance.loading.warehouse import DuckDB, Postgres, Warehouse
 
 from treadle.config import Config
-from treadle.server import loader_of, open_store, prepare_store, worker_app
+from treadle.server.load import loader_of
+from treadle.server.parts import open_store
+from treadle.server.prepare import prepare_store
+from treadle.server.work import worker_app
 
 BATCH_SCHEMA = {
     "id": {"type": "integer"},

@@ -15,7 +15,8 @@ from tests.integration.cli.conftest import Treadle
 from treadle.config import Config
 from treadle.log.protocol import NewEntry
 from treadle.records.message import Batch, pack
-from treadle.server import loader_of, open_store
+from treadle.server.load import loader_of
+from treadle.server.parts import open_store
 
 
 class Shop:

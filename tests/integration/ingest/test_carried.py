@@ -13,7 +13,7 @@ from tests.servers.ingest import Answer, ImportServer
 
 from treadle.config import Config
 from treadle.errors import TryLater
-from treadle.server import carry_requests
+from treadle.server.prepare import carry_requests
 
 KEY = {"Idempotency-Key": "order 17"}
 

@@ -1,0 +1,8 @@
+"""`python -m treadle.server ROLE NAME`: a child of `treadle serve`."""
+
+import sys
+
+from treadle.server.child import child
+
+if __name__ == "__main__":
+    sys.exit(child())
