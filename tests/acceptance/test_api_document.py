@@ -9,7 +9,7 @@ import pytest
 from tests.servers.document import DRAFT, Document
 from tests.servers.treadle import Client, TreadleServer
 
-pytestmark = pytest.mark.parametrize("destination_url", ["duckdb"], indirect=True)
+pytestmark = pytest.mark.xdist_group("document")
 
 METHODS = {"get", "put", "post", "delete"}
 IMPORT_PATHS = {
@@ -21,6 +21,13 @@ IMPORT_PATHS = {
     "/v1/tables/{table}/records",
     "/v1/receipts/{id}",
 }
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """One server for all of them: what they ask does not depend on what was asked before."""
+    with TreadleServer(tmp_path_factory.mktemp("document") / "data") as server:
+        yield Client(server, *server.account())
 
 
 @pytest.fixture
@@ -126,7 +133,7 @@ def test_examples_fit_their_schemas(document: Document) -> None:
 
 
 def test_every_documented_path_answers_and_as_documented(
-    server: TreadleServer, client: Client, document: Document
+    client: Client, document: Document
 ) -> None:
     answered = 0
     for method, path, operation in document.operations():
