@@ -40,7 +40,7 @@ def test_nobody_arms_a_point_but_the_orders() -> None:
         for path in SOURCE.rglob("*.py")
         if re.search(r"crash\.arm\(|from treadle\.crash import", path.read_text())
     }
-    assert arming == {"child.py"}
+    assert arming == {"pipe.py"}
 
 
 def test_an_unarmed_point_does_nothing() -> None:

@@ -1,6 +1,8 @@
 """Imports go one way (architecture: rooms); a module may import only what lies below its room."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,20 @@ def test_back_ends_do_not_import_each_other_and_are_named_only_at_the_top(path: 
             # Of its own room a back-end may import itself; a registry or a test may name them all.
             found = found - own if own else set()
         assert not found, f"{path.relative_to(ROOT)} names the back-ends {sorted(found)}"
+
+
+@pytest.mark.parametrize(
+    ("role", "others"),
+    [
+        ("serve", {"fastapi", "uvicorn", "treadle.ingest", "treadle.control", "treadle.loader"}),
+        ("load", {"fastapi", "uvicorn", "treadle.ingest", "treadle.control"}),
+        ("work", {"treadle.loader"}),
+    ],
+)
+def test_a_process_imports_nothing_of_other_roles(role: str, others: set[str]) -> None:
+    program = f"import sys, treadle.server.{role}; print(*sys.modules)"
+    found = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert f"treadle.server.{role}" in found
+    assert not others & set(found)

@@ -11,8 +11,8 @@ from treadle.loader.due import Trigger
 from treadle.loader.run import Loader
 from treadle.log.local import LocalReader
 from treadle.server import clock
-from treadle.server.child import say_ready, when_the_supervisor_is_gone
 from treadle.server.parts import open_store, room_of
+from treadle.server.pipe import say_ready, when_the_supervisor_is_gone
 from treadle.store.store import Store
 
 

@@ -1,4 +1,4 @@
-"""What several roles, and commands beside a server, build alike."""
+"""What several roles, and commands beside a server, have in common."""
 
 from treadle.config import Config
 from treadle.log.room import Room

@@ -5,12 +5,9 @@ import shlex
 import shutil
 import socket
 import sys
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
-import msgspec
-
-from treadle import crash
 from treadle.config import Config
 from treadle.destinations.registry import open_url
 from treadle.errors import OperatorFault
@@ -18,6 +15,7 @@ from treadle.guide import guide
 from treadle.lock import take
 from treadle.logs import set_up_logging
 from treadle.server.parts import BACKLOG
+from treadle.server.pipe import orders_of
 from treadle.server.prepare import Newcomer, carry_requests, mend_log, prepare_store
 from treadle.supervise import Job, Supervisor
 
@@ -85,7 +83,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _jobs(config: Config, listening: int, lock: int) -> list[Job]:
-    orders = _orders(config)
+    orders = orders_of(config)
 
     def job(name: str, role: str, inherit: tuple[int, ...], stops: int, waits_for: str) -> Job:
         arguments = ("-m", CHILD, role, name, *map(str, inherit))
@@ -98,12 +96,6 @@ def _jobs(config: Config, listening: int, lock: int) -> list[Job]:
     ]
     loader = job("loader", "loader", (), 1, "the load it is in")
     return [*workers, replace(loader, environment=LOADER_ENVIRONMENT)]
-
-
-def _orders(config: Config) -> bytes:
-    """Settings for a child, on one line; through a pipe, where other users cannot read them."""
-    values = {f.name: getattr(config, f.name) for f in fields(config)}
-    return msgspec.json.encode(values | {"data": str(config.data), "crash": crash.armed()})
 
 
 def _announce(config: Config, port: int, newcomer: Newcomer | None) -> None:

@@ -25,8 +25,8 @@ from treadle.metrics.endpoint import Metrics
 from treadle.metrics.requests import APPEND_FAILURES, NAMES, Counted, key
 from treadle.openapi import merged
 from treadle.server import clock
-from treadle.server.child import say_ready, when_the_supervisor_is_gone
 from treadle.server.parts import BACKLOG, open_store, room_of
+from treadle.server.pipe import say_ready, when_the_supervisor_is_gone
 from treadle.store.store import Store
 
 COLLECTIONS = 10_000, 20, 20

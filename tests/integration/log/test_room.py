@@ -1,6 +1,7 @@
 """A log that is full, and a disk that fails: refused, told, and taken up again."""
 
 import asyncio
+import math
 import sqlite3
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def test_a_full_log_refuses_and_takes_more_once_some_is_removed(
 def test_a_short_disk_refuses_before_anything_is_written(
     log_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "ROOM_LOOK_S", 3600.0)
+    monkeypatch.setattr(local, "ROOM_LOOK_S", math.inf)
     free = [10]
 
     async def run() -> None:
