@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from treadle.files import open_private_file
+
 _WIDTH: Final = 8
 
 
@@ -28,7 +30,7 @@ class Board:
     def __init__(self, folder: Path, process: str, names: Sequence[str]) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
         path = folder / f"{process.replace(' ', '-')}.{_layout(names)}"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = open_private_file(path)
         try:
             os.ftruncate(descriptor, _WIDTH * len(names))
             self._map = mmap.mmap(descriptor, _WIDTH * len(names))

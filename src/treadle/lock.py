@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from treadle.errors import OperatorFault
+from treadle.files import open_private_file
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def take(path: Path, seconds: float = SECONDS_MAX, *, taken: str | None = None) 
         OperatorFault: another one has it, or the file cannot be opened.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = open_private_file(path)
     except OSError as error:
         raise OperatorFault(
             f"{path} cannot be opened: {error.strerror}; run treadle as a user who may write "

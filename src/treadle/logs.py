@@ -2,22 +2,22 @@
 
 import logging
 import sys
-import time
 
 import msgspec
 
 from treadle.config import Config
+from treadle.timestamps import format_milliseconds
 
 
 class TextLines(logging.Formatter):
     """`2026-01-01T00:00:00.000Z info  loader: loaded ...`."""
 
-    converter = staticmethod(time.gmtime)
-    default_time_format = "%Y-%m-%dT%H:%M:%S"
-    default_msec_format = "%s.%03dZ"
-
     def __init__(self, role: str) -> None:
         super().__init__(f"%(asctime)s %(levelname)-7s {role}: %(message)s")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        """Return when the line was logged."""
+        return _logged_at(record)
 
 
 class JsonLines(logging.Formatter):
@@ -29,9 +29,8 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line = {
-            "time": f"{at}.{int(record.msecs):03d}Z",
+            "time": _logged_at(record),
             "level": record.levelname.lower(),
             "role": self._role,
             "logger": record.name,
@@ -40,6 +39,10 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return msgspec.json.encode(line).decode()
+
+
+def _logged_at(record: logging.LogRecord) -> str:
+    return format_milliseconds((int(record.created) * 1000 + int(record.msecs)) * 1000)
 
 
 def set_up_logging(config: Config, role: str = "server") -> None:

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from treadle import crash
+from treadle import clock, crash
 from treadle.cli.main import main
-from treadle.server import clock, serve
+from treadle.server import serve
 from treadle.server.child import child
 
 VARIABLE = "TREADLE_CRASH_POINT"
@@ -44,7 +44,7 @@ def set_clock(file: Path, offset: int) -> None:
 
 if __name__ == "__main__":
     if CLOCK in os.environ:
-        clock.microseconds = ahead(Path(os.environ[CLOCK]))
+        clock.read_clock = ahead(Path(os.environ[CLOCK]))
         serve.CHILD = MODULE
         if sys.argv[1] in ("worker", "loader"):
             sys.exit(child())

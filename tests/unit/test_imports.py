@@ -9,27 +9,39 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "src" / "treadle"
 
+VALUES = {"errors", "text", "timestamps"}
+"""What every room may use: nothing there touches a file, a socket or a clock."""
+
+RIM = VALUES | {"clock", "crash", "files"}
+"""What rooms may use that are not pure."""
+
+DATA = RIM | {"log", "store", "destinations", "tables", "records"}
+
 BELOW: dict[str, set[str]] = {
     "errors": set(),
+    "text": set(),
+    "timestamps": set(),
+    "clock": set(),
+    "files": set(),
     "crash": set(),
-    "records": {"errors"},
-    "tables": {"records", "errors"},
-    "log": {"crash", "errors"},
-    "store": {"crash", "errors"},
-    "destinations": {"crash", "tables", "records", "errors"},
-    "web": {"errors"},
-    "ingest": {"web", "log", "store", "destinations", "tables", "records", "errors"},
-    "loader": {"crash", "log", "store", "destinations", "tables", "records", "errors"},
-    "control": {"web", "log", "store", "destinations", "tables", "records", "errors"},
-    "config": {"errors"},
+    "records": VALUES,
+    "tables": VALUES | {"records"},
+    "log": RIM,
+    "store": RIM,
+    "destinations": RIM | {"tables", "records"},
+    "web": VALUES,
+    "ingest": DATA | {"web"},
+    "loader": DATA,
+    "control": DATA | {"web"},
+    "config": VALUES,
     "guide": set(),
-    "openapi": {"errors"},
-    "lock": {"errors"},
-    "board": set(),
-    "metrics": {"web", "log", "store", "errors"},
-    "audit": {"log", "store", "destinations", "tables", "records", "errors"},
-    "doctor": {"config", "lock", "log", "store", "destinations", "tables", "records", "errors"},
-    "logs": {"config"},
+    "openapi": VALUES,
+    "lock": RIM,
+    "board": RIM,
+    "metrics": RIM | {"web", "log", "store"},
+    "audit": DATA,
+    "doctor": DATA | {"config", "lock"},
+    "logs": VALUES | {"config"},
     "supervise": set(),
 }
 """Room -> rooms it may import. `server` and `cli` stand above all and may import anything."""

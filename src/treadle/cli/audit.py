@@ -1,12 +1,12 @@
 """`treadle audit`: does the destination still hold what was loaded."""
 
 import argparse
-import time
 from contextlib import closing
 
 from treadle.cli.command import Arguments, Command
 from treadle.cli.output import print_objects, print_table
 from treadle.cli.store import opened, source_named
+from treadle.clock import read_clock
 from treadle.config import Config
 
 COLUMNS = (
@@ -56,7 +56,7 @@ def run(config: Config, arguments: Arguments) -> int:
             sources,
             table=arguments.table,
             keys=not arguments.counts,
-            now=time.time_ns() // 1000,
+            now=read_clock(),
         ):
             parted = differences(found)
             differs = differs or bool(parted)

@@ -1,12 +1,12 @@
 """`treadle ledger`: what became of every record that was accepted."""
 
 import argparse
-from datetime import UTC, datetime
 
 from treadle.cli.command import Arguments, Command
 from treadle.cli.output import print_objects, print_table
 from treadle.cli.store import opened, source_named
 from treadle.config import Config
+from treadle.timestamps import to_datetime
 
 COLUMNS = (
     "source",
@@ -44,7 +44,7 @@ def run(config: Config, arguments: Arguments) -> int:
         (
             names.get(line.source_id, str(line.source_id)),
             line.table_name,
-            f"{datetime.fromtimestamp(line.hour / 1e6, UTC):%Y-%m-%dT%H:00Z}",
+            f"{to_datetime(line.hour):%Y-%m-%dT%H:00Z}",
             line.accepted,
             line.loaded,
             line.superseded,

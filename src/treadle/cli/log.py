@@ -4,7 +4,6 @@ import argparse
 import os
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from treadle.cli.command import Arguments, Command
@@ -13,6 +12,7 @@ from treadle.cli.store import opened, source_named
 from treadle.config import Config
 from treadle.errors import OperatorFault, TreadleError
 from treadle.log.protocol import Damaged, Entry, Reader
+from treadle.timestamps import to_datetime
 
 COLUMNS: Final = (
     "source",
@@ -128,9 +128,8 @@ def _between(
 def _described(one: Entry | Damaged, *, waiting: bool) -> dict[str, Any]:
     if isinstance(one, Damaged):  # its numbers mean nothing
         return {"waiting": waiting, "damaged": one.why}
-    at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=one.received_at)
     return {
-        "received_at": plain(at),
+        "received_at": plain(to_datetime(one.received_at)),
         "records": one.records,
         "bytes": len(one.payload),
         "waiting": waiting,

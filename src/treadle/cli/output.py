@@ -12,6 +12,8 @@ from uuid import UUID
 
 import msgspec
 
+from treadle.timestamps import to_datetime
+
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -101,7 +103,7 @@ def moment(microseconds: int | None) -> datetime | None:
     """A time of the store, to the second."""
     if microseconds is None:
         return None
-    return datetime.fromtimestamp(microseconds // 1_000_000, UTC)
+    return to_datetime(microseconds // 1_000_000 * 1_000_000)
 
 
 def _number(value: object) -> bool:

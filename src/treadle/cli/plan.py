@@ -12,6 +12,7 @@ from treadle.cli.output import print_json
 from treadle.cli.push import only_one, opened_file
 from treadle.cli.query import PATIENCE_SECONDS
 from treadle.cli.store import opened, source_named
+from treadle.clock import read_clock
 from treadle.config import Config
 from treadle.destinations.protocol import Unavailable
 from treadle.errors import Refused, TableStopped
@@ -113,7 +114,7 @@ def _asked(
         "schema": source.name,
         "profile": destination.profile,
         "settings": source.settings,
-        "now": time.time_ns() // 1000,
+        "now": read_clock(),
         "rehearse": rehearse,
     }
     until = clock() + PATIENCE_SECONDS

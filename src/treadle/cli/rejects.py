@@ -5,7 +5,6 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -15,8 +14,10 @@ from treadle.cli.command import Arguments, Command, UsageFault
 from treadle.cli.output import moment, plain, print_json, print_objects, print_table
 from treadle.cli.store import opened, source_named
 from treadle.cli.times import microseconds
+from treadle.clock import read_clock
 from treadle.config import Config
 from treadle.errors import OperatorFault
+from treadle.files import open_private_file
 
 if TYPE_CHECKING:
     from treadle.ingest.resend import Reject, Wanted
@@ -240,7 +241,7 @@ async def _resend(
     log = LocalAppender(config.log_path, room=room_of(config))
     progress = Progress(store, lambda: LocalReader(config.log_path))
     try:
-        resender = Resender(log, progress, lambda: time.time_ns() // 1000)
+        resender = Resender(log, progress, read_clock)
         return await resender.resend_all(chosen, edit)
     finally:
         await progress.aclose()
@@ -308,7 +309,7 @@ def _reader(config: Config) -> "Iterator[Reader]":
 @contextlib.contextmanager
 def _alone(lock: Path) -> Iterator[None]:
     """Where no server runs, keep one from starting meanwhile: it may put a damaged log aside."""
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = open_private_file(lock)
     try:
         with contextlib.suppress(OSError):  # a server runs, and shares the log with us
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from treadle.cli.command import Arguments, Command, UsageFault
 from treadle.cli.output import print_json, print_table
 from treadle.cli.store import opened, source_named
 from treadle.cli.times import microseconds
+from treadle.clock import read_clock
 from treadle.config import Config
 from treadle.errors import OperatorFault
 from treadle.lock import take
@@ -78,7 +78,7 @@ def run(config: Config, arguments: Arguments) -> int:
             schema=schema_for(source.name, arguments.into, {each.name for each in store.sources()}),
             window=window,
             trigger=Trigger(records=config.load_rows, size=config.load_bytes),
-            clock=lambda: time.time_ns() // 1000,
+            clock=read_clock,
         )
         swapped = False
         try:

@@ -2,11 +2,11 @@
 
 import argparse
 import sys
-import time
 
 from treadle.cli.command import Arguments, Command
 from treadle.cli.output import moment, plain, print_json, print_table
 from treadle.cli.store import account_named, opened, source_named
+from treadle.clock import read_clock
 from treadle.config import Config
 from treadle.errors import OperatorFault
 from treadle.store.model import Source
@@ -98,7 +98,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def pause(config: Config, arguments: Arguments) -> int:
     """Refuse pushes to a source; what was accepted before is still loaded (connect-api.md 4.3)."""
-    return _set_pause(config, arguments, time.time_ns() // 1000)
+    return _set_pause(config, arguments, read_clock())
 
 
 def unpause(config: Config, arguments: Arguments) -> int:

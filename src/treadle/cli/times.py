@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from treadle.cli.command import UsageFault
+from treadle.timestamps import from_datetime
 
 
 def microseconds(flag: str, text: str | None) -> int | None:
@@ -25,5 +26,4 @@ def microseconds(flag: str, text: str | None) -> int | None:
         ) from None
     if found.tzinfo is None:
         found = found.replace(tzinfo=UTC)
-    since = found - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return from_datetime(found)

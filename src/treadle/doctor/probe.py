@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from treadle.clock import read_clock
 from treadle.config import FILE_NAME, Config
 from treadle.destinations.forecast import forecast
 from treadle.destinations.patience import patiently
@@ -249,7 +250,7 @@ def _destination(config: Config, url: str, sources: list[Source], now: int) -> I
     found, there = rehearsal(config, destination, sources, now)
     yield judge.destination(found)
     if there is not None:
-        off = judge.other_clock(destination.identity, time.time_ns() // 1000, there)
+        off = judge.other_clock(destination.identity, read_clock(), there)
         if off is not None:
             yield off
 

@@ -1,9 +1,9 @@
 """The whole examination, in the order in which one thing rests on another."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
+from treadle.clock import read_clock
 from treadle.config import Config
 from treadle.doctor import judge, probe
 from treadle.doctor.judge import Finding
@@ -25,7 +25,7 @@ def visit(
         open_reader: of its log, which is there when this is called.
         whole: read every entry of the log.
     """
-    now = time.time_ns() // 1000
+    now = read_clock()
     yield _server(config)
     yield from judge.disk(probe.disk(config), config)
     yield from judge.files(probe.files(config))

@@ -5,12 +5,12 @@ import socket
 import threading
 import uuid
 
+from treadle import clock
 from treadle.config import Config
 from treadle.destinations.registry import open_url
 from treadle.loader.due import Trigger
 from treadle.loader.run import Loader
 from treadle.log.local import LocalReader
-from treadle.server import clock
 from treadle.server.parts import open_store, room_of
 from treadle.server.pipe import say_ready, when_the_supervisor_is_gone
 from treadle.store.store import Store
@@ -28,7 +28,7 @@ def loader_of(config: Config, store: Store) -> Loader:
             size=config.load_bytes,
         ),
         retention_us=int(config.retention_days * 86_400_000_000),
-        clock=clock.microseconds,
+        clock=clock.read_clock,
         new_id=lambda: str(uuid.uuid4()),
         room=room_of(config),
         # Of loaders of one data folder only one can run: the folder is locked.

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from treadle import __version__
+from treadle import __version__, clock
 from treadle.board import Board, sums
 from treadle.config import Config
 from treadle.control.app import make_app as control_app
@@ -24,7 +24,6 @@ from treadle.log.local import LocalAppender, LocalReader
 from treadle.metrics.endpoint import Metrics
 from treadle.metrics.requests import APPEND_FAILURES, NAMES, Counted, key
 from treadle.openapi import merged
-from treadle.server import clock
 from treadle.server.parts import BACKLOG, open_store, room_of
 from treadle.server.pipe import say_ready, when_the_supervisor_is_gone
 from treadle.store.store import Store
@@ -100,7 +99,7 @@ def worker_app(
         token=config.metrics_token,
         host=config.host,
         version=__version__,
-        clock=clock.microseconds,
+        clock=clock.read_clock,
     )
     control.openapi_schema = merged("treadle", __version__, [ingest_document(), control.openapi()])
 

@@ -1,0 +1,49 @@
+"""Files that only the user who runs treadle may read, and what makes their names durable."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+_MODE: Final = 0o600
+
+
+def make_private_file(path: Path) -> bool:
+    """Make a file where there is none; return whether it was made.
+
+    SQLite gives the rights of a database to the files that it makes beside it.
+
+    A file that is there is not opened. Closing it again would take away the locks that other
+    connections of this process hold on it, without their knowing. The next process to come and go
+    would then take itself for the last one, and remove the write-ahead log under its writers.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
+    except FileExistsError:
+        return False
+    os.close(descriptor)
+    return True
+
+
+def open_private_file(path: Path) -> int:
+    """Open a file to read and write, made where missing; return its descriptor.
+
+    Raises:
+        OSError: it cannot be opened or made.
+    """
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable: fsync of a file does not do that for its own name.
+
+    Raises:
+        OSError: the folder cannot be opened or written.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
