@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 from treadle.cli.batch import Form, batches
@@ -10,11 +10,10 @@ from treadle.cli.command import Arguments, Command
 from treadle.cli.feed import pieces
 from treadle.cli.output import print_json
 from treadle.cli.push import only_one, opened_file
-from treadle.cli.query import PATIENCE_SECONDS
 from treadle.cli.store import opened, source_named
 from treadle.clock import read_clock
 from treadle.config import Config
-from treadle.destinations.protocol import Unavailable
+from treadle.destinations.patience import patiently
 from treadle.errors import Refused, TableStopped
 from treadle.store.model import Source
 
@@ -104,8 +103,6 @@ def _asked(
     sent: "list[Batch]",
     *,
     rehearse: bool,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
 ) -> "Forecast":
     """The forecast; a database that somebody else holds is asked again for a while."""
     from treadle.destinations.forecast import forecast
@@ -117,15 +114,12 @@ def _asked(
         "now": read_clock(),
         "rehearse": rehearse,
     }
-    until = clock() + PATIENCE_SECONDS
-    while True:
-        try:
-            with destination.open() if rehearse else destination.preview() as session:
-                return forecast(session, sent, **how)
-        except Unavailable:
-            if clock() >= until:
-                raise
-        sleep(0.05)
+
+    def attempt() -> "Forecast":
+        with destination.open() if rehearse else destination.preview() as session:
+            return forecast(session, sent, **how)
+
+    return patiently(attempt)
 
 
 COMMAND = Command(

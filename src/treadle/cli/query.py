@@ -9,11 +9,9 @@ from treadle.cli.command import Arguments, Command
 from treadle.cli.output import print_csv, print_objects, print_table
 from treadle.cli.store import opened
 from treadle.config import Config
+from treadle.destinations.patience import patiently
 from treadle.destinations.protocol import Missing, QueryResult, Unavailable
 from treadle.errors import OperatorFault
-
-PATIENCE_SECONDS = 10.0
-"""How long to wait for a database that the loader holds; a load seldom takes a second."""
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +74,7 @@ def ask(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> QueryResult:
-    """The rows; a database that somebody else holds is asked again for `PATIENCE_SECONDS`.
+    """The rows; a database that somebody else holds is asked again for a while.
 
     Raises:
         Missing: a table or schema is not there.
@@ -86,15 +84,12 @@ def ask(
     from treadle.destinations.registry import open_url
 
     destination = open_url(url)
-    until = clock() + PATIENCE_SECONDS
-    while True:
-        try:
-            with destination.open(read_only=True) as session:
-                return session.query(sql)
-        except Unavailable:
-            if clock() >= until:
-                raise
-        sleep(0.05)
+
+    def attempt() -> QueryResult:
+        with destination.open(read_only=True) as session:
+            return session.query(sql)
+
+    return patiently(attempt, clock=clock, sleep=sleep)
 
 
 COMMAND = Command(

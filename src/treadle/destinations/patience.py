@@ -1,10 +1,12 @@
-"""Opening a destination that somebody else may hold for a moment."""
+"""Work in a destination that somebody else may hold for a moment, as DuckDB's file."""
 
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
-from treadle.destinations.protocol import Session, Unavailable
+from treadle.destinations.protocol import Unavailable
+
+T = TypeVar("T")
 
 SECONDS: Final = 10.0
 """How long to wait for a database that the loader holds; a load seldom takes a second."""
@@ -12,17 +14,15 @@ PAUSE_SECONDS: Final = 0.05
 
 
 def patiently(
-    connect: Callable[[], Session],
+    attempt: Callable[[], T],
     *,
-    seconds: float = SECONDS,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-) -> Session:
-    """A session; a database that is held is tried again for a while.
+) -> T:
+    """Return what an attempt gives; a database that is held is tried again for a while.
 
     Args:
-        connect: `Destination.open` or `preview`.
-        seconds: how long to try.
+        attempt: `Destination.open` or `preview`, or what opens a session and may be repeated.
         clock: seconds.
         sleep: waits.
 
@@ -30,10 +30,10 @@ def patiently(
         Unavailable: it is still held, or cannot be reached.
         Forbidden: credentials or rights.
     """
-    until = clock() + seconds
+    until = clock() + SECONDS
     while True:
         try:
-            return connect()
+            return attempt()
         except Unavailable:
             if clock() >= until:
                 raise

@@ -5,7 +5,6 @@ help against the tables as they are at the moment.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
@@ -15,17 +14,13 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from treadle.destinations.forecast import Forecast, described, forecast
-from treadle.destinations.protocol import Destination, Unavailable
+from treadle.destinations.patience import patiently
+from treadle.destinations.protocol import Destination
 from treadle.destinations.registry import open_url
 from treadle.errors import Refused, TryLater
 from treadle.records.message import Batch
 from treadle.store.model import DestinationRow, Pusher, Source
 from treadle.web import Json
-
-PATIENCE_SECONDS = 10.0
-"""How long to wait for a DuckDB file that the loader holds; a load seldom takes a second."""
-
-LOOK_SECONDS = 0.05
 
 TABLES_MAX = 100
 """Tables of one request that are planned: each asks the destination anew."""
@@ -112,14 +107,7 @@ class DryRun:
         if source is None or row is None:
             raise TryLater("the source was deleted, or has no destination")
         destination = self._open_destination(row.url)
-        until = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            try:
-                return self._planned(destination, source, tables)
-            except Unavailable:
-                if time.monotonic() > until:
-                    raise
-            time.sleep(LOOK_SECONDS)
+        return patiently(lambda: self._planned(destination, source, tables))
 
     def _planned(
         self, destination: Destination, source: Source, tables: Sequence[Sequence[Batch]]

@@ -12,9 +12,9 @@ import pytest
 from tests.integration.cli.conftest import Treadle
 from tests.integration.cli.shop import Shop
 
-from treadle.cli import query
 from treadle.cli.query import ask
 from treadle.config import Config
+from treadle.destinations import patience
 from treadle.destinations.protocol import Unavailable
 from treadle.store.secrets import load_key
 from treadle.store.store import Store
@@ -199,7 +199,7 @@ def test_what_is_not_loaded_yet_is_told_to_wait(
 def test_what_waits_is_told_where_there_is_no_file_yet(
     data: Path, treadle: Treadle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(query, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(patience, "SECONDS", 0.0)
     shop = Shop(data, treadle, None)
     assert " accepted record" not in treadle("query", "SELECT 1").err
     shop.accept("orders", [{"id": 1}], first=1)
