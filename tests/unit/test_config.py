@@ -279,3 +279,44 @@ def test_a_password_is_hidden_whatever_is_in_it(rest: str) -> None:
 )
 def test_a_url_without_a_password_stays_as_it_is(url: str) -> None:
     assert without_password(url) == url
+
+
+# --- a setting that had another name --------------------------------------------------------------
+
+
+def read_era(
+    tmp_path: Path,
+    flags: dict[str, str | None] | None = None,
+    environ: dict[str, str] | None = None,
+    file: str = "",
+) -> str:
+    path = tmp_path / "settings.toml"
+    path.write_text(file)
+    return Config.read({"config": str(path)} | (flags or {}), environ or {}).connect_api_era
+
+
+def test_a_former_name_sets_what_the_present_one_sets(tmp_path: Path) -> None:
+    assert read_era(tmp_path) == "seed"
+    assert read_era(tmp_path, {"surface": "modern"}) == "modern"
+    assert read_era(tmp_path, environ={"TREADLE_SURFACE": "modern"}) == "modern"
+    assert read_era(tmp_path, file="surface = 'modern'") == "modern"
+    assert read_era(tmp_path, file="connect_api_era = 'modern'") == "modern"
+
+
+def test_places_go_before_names(tmp_path: Path) -> None:
+    variable = {"TREADLE_CONNECT_API_ERA": "modern"}
+    assert read_era(tmp_path, {"surface": "seed"}, variable) == "seed"
+    assert read_era(tmp_path, {}, variable | {"TREADLE_SURFACE": "seed"}) == "modern"
+    assert read_era(tmp_path, {"connect_api_era": "modern", "surface": "seed"}) == "modern"
+
+
+def test_a_wrong_value_is_told_under_the_name_it_was_given(tmp_path: Path) -> None:
+    with pytest.raises(OperatorFault, match="variable TREADLE_SURFACE is to be seed or modern"):
+        read_era(tmp_path, environ={"TREADLE_SURFACE": "old"})
+    with pytest.raises(OperatorFault, match=r"'surface' in .*toml is to be seed or modern"):
+        read_era(tmp_path, file="surface = 'old'")
+
+
+def test_a_file_sets_one_of_the_names(tmp_path: Path) -> None:
+    with pytest.raises(OperatorFault, match="'connect_api_era' and 'surface', which are one"):
+        read_era(tmp_path, file="surface = 'seed'\nconnect_api_era = 'modern'")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from treadle.config import FILE, PUSH_SETTINGS, SETTINGS, Config, Setting
+from treadle.config.setting import option_of
 from treadle.errors import OperatorFault
 
 Arguments = argparse.Namespace
@@ -94,8 +95,12 @@ def add_settings(parser: argparse.ArgumentParser, settings: Iterable[Setting]) -
             metavar=setting.name.upper(),
             help=f"{setting.help} [{setting.variable}; default: {setting.shown_default}]",
         )
+        if setting.former_name is not None:
+            group.add_argument(
+                option_of(setting.former_name), dest=setting.former_name, help=argparse.SUPPRESS
+            )
 
 
 def given(arguments: Arguments, settings: Iterable[Setting]) -> dict[str, str | None]:
     """Setting name -> the text of its flag, None where it was not given."""
-    return {setting.name: getattr(arguments, setting.name, None) for setting in settings}
+    return {name: getattr(arguments, name, None) for setting in settings for name in setting.names}

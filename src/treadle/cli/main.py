@@ -171,7 +171,8 @@ def check_names(argv: Sequence[str], leaves: dict[tuple[str, ...], Parser]) -> N
                 f"There is no command `{called} {word}`{_did_you_mean(f'{called} {word}', leaves)}"
             )
         words = (*words, word)
-    options = {"--help", *re.findall(r"--[\w-]+", leaves[words].format_usage())}
+    actions = leaves[words]._actions  # argparse has no public list of them
+    options = {option for action in actions for option in action.option_strings}
     for word in argv[len(words) :]:
         name = word.partition("=")[0]
         if word == "--":

@@ -164,7 +164,7 @@ def _arguments(parser: argparse.ArgumentParser) -> list[tuple[str, str]]:
     return [
         (action.option_strings[-1] if action.option_strings else str(action.metavar), action.help)
         for action in actions
-        if action.help is not None and action.dest != "help"
+        if action.help not in (None, argparse.SUPPRESS) and action.dest != "help"
     ]
 
 

@@ -102,10 +102,12 @@ class Config(Settings):
         "answer 503 while the disk of the data folder has less left than this, so that loading can "
         "go on",
     )
-    surface: str = setting(
+    connect_api_era: str = setting(
         "seed",
         Choice(("seed", "modern")),
-        "what the control API shows: seed repeats a source's tokens, modern shows each once",
+        "what the control API shows: seed repeats a source's tokens, modern shows each once; "
+        "formerly named surface",
+        former_name="surface",
     )
     token_list: str = setting(
         "objects",

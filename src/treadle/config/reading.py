@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from treadle.config.kinds import Text, did_you_mean
-from treadle.config.setting import PREFIX, Setting
+from treadle.config.setting import PREFIX, Setting, option_of
 from treadle.errors import OperatorFault
 
 FILE_NAME = "treadle.toml"
@@ -26,7 +26,7 @@ FILE = Setting(
 
 def variables_of(environ: Mapping[str, str], settings: Iterable[Setting]) -> dict[str, str]:
     """The variables that are treadle's and not empty; OperatorFault for one that sets nothing."""
-    known = [setting.variable for setting in settings]
+    known = [variable for setting in settings for variable in setting.variables]
     found = {name: text for name, text in environ.items() if name.startswith(PREFIX)}
     for name in sorted(found.keys() - set(known)):
         # Compared without the prefix, which would make all of them alike.
@@ -42,13 +42,14 @@ def from_text(
     """Setting name -> value, for settings that a flag or a variable has."""
     values: dict[str, Any] = {}
     for setting in settings:
-        if setting.name in flags:
-            place, text = setting.option, flags[setting.name]
-        elif setting.variable in variables:
-            place = f"The environment variable {setting.variable}"
-            text = variables[setting.variable]
-        else:
+        places = [(option_of(name), flags[name]) for name in setting.names if name in flags] + [
+            (f"The environment variable {variable}", variables[variable])
+            for variable in setting.variables
+            if variable in variables
+        ]
+        if not places:
             continue
+        place, text = places[0]
         try:
             values[setting.name] = setting.kind.parse(text)
         except ValueError:
@@ -78,7 +79,7 @@ def from_file(
     except ValueError as error:
         # Not the parser's cause: its text may quote a line that holds a secret.
         raise OperatorFault(f"The settings file {path} is not TOML: {error}.") from None
-    known = {setting.name: setting for setting in settings if setting.file}
+    known = {name: setting for setting in settings if setting.file for name in setting.names}
     values: dict[str, Any] = {}
     for key, value in table.items():
         if key not in known:
@@ -92,8 +93,13 @@ def from_file(
                 "set it with --data or TREADLE_DATA, or name the file with --config."
             )
         setting = known[key]
+        if setting.name in values:
+            raise OperatorFault(
+                f"The settings file {path} sets {' and '.join(map(repr, setting.names))}, which "
+                "are one setting; keep one of them."
+            )
         try:
-            values[key] = setting.kind.check(value)
+            values[setting.name] = setting.kind.check(value)
         except ValueError:
             raise setting.fault(f"{key!r} in {path}", value) from None
         if key == "data":  # a relative folder is relative to the file that names it

@@ -21,6 +21,8 @@ class Setting:
         shown_default: how the default reads in the help, where it is not a plain value.
         flag: whether there is a flag. A secret has none: other users of a machine can read flags.
         file: whether the file may have it.
+        former_name: under which it is found as well, so that what was set with an earlier release
+            goes on working; None for none.
     """
 
     name: str
@@ -31,21 +33,37 @@ class Setting:
     shown_default: str
     flag: bool
     file: bool
+    former_name: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name it goes by, the present one first."""
+        return (self.name,) if self.former_name is None else (self.name, self.former_name)
 
     @property
     def option(self) -> str:
         """Its flag, `--load-rows`."""
-        return "--" + self.name.replace("_", "-")
+        return option_of(self.name)
 
     @property
     def variable(self) -> str:
         """Its environment variable, `TREADLE_LOAD_ROWS`."""
-        return self.prefix + self.name.upper()
+        return self.variables[0]
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables of all its names."""
+        return tuple(self.prefix + name.upper() for name in self.names)
 
     def fault(self, place: str, value: object) -> OperatorFault:
         """What to say when `value`, found in `place`, is none for this setting."""
         text = f"{place} is to be {self.kind.expected}, not {self.kind.found(value)}"
         return OperatorFault(text if text.endswith("?") else text + ".")
+
+
+def option_of(name: str) -> str:
+    """The flag of a name, `--load-rows`."""
+    return "--" + name.replace("_", "-")
 
 
 def setting(
@@ -56,10 +74,11 @@ def setting(
     shown: str | None = None,
     flag: bool = True,
     file: bool = True,
+    former_name: str | None = None,
 ) -> Any:
     """A field of `Config` with what `Setting` needs to know."""
     about = {"kind": kind, "help": help_, "shown": shown, "flag": flag, "file": file}
-    return field(default=default, metadata=about)
+    return field(default=default, metadata=about | {"former_name": former_name})
 
 
 def settings_of(cls: type["Settings"]) -> tuple[Setting, ...]:
@@ -80,6 +99,7 @@ def _from_field(f: "Field[Any]", prefix: str) -> Setting:
         shown_default=_as_text(f.default) if shown is None else shown,
         flag=about["flag"],
         file=about["file"],
+        former_name=about["former_name"],
     )
 
 

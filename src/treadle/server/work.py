@@ -88,7 +88,7 @@ def worker_app(
     )
     control = control_app(
         store,
-        Settings(config.surface, config.token_list),
+        Settings(config.connect_api_era, config.token_list),
         changed=ingest.directory.forget,
         open_reader=lambda: LocalReader(config.log_path),
     )

@@ -7,9 +7,9 @@ import pytest
 
 from treadle import __version__
 from treadle.cli import main as module
-from treadle.cli.command import Arguments, Command
-from treadle.cli.main import COMMANDS, build, main, sentence
-from treadle.config import Config
+from treadle.cli.command import Arguments, Command, given
+from treadle.cli.main import COMMANDS, build, check_names, main, sentence
+from treadle.config import SETTINGS, Config
 from treadle.errors import Defect, OperatorFault, TreadleError, TryLater
 
 
@@ -75,6 +75,14 @@ def test_a_wrong_variable_is_answered_by_every_command(
 def test_a_statement_that_begins_with_dashes_is_no_flag() -> None:
     module.check_names(["query", "-- all of them\nselect 1"], build()[1])
     module.check_names(["query", "--", "--all"], build()[1])
+
+
+def test_a_flag_is_found_by_its_former_name_too() -> None:
+    parser, leaves = build()
+    line = ["serve", "--surface", "modern"]
+    check_names(line, leaves)
+    flags = given(parser.parse_args(line), SETTINGS)
+    assert Config.read(flags, {}).connect_api_era == "modern"
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
