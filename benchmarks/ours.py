@@ -10,7 +10,7 @@ from tests.servers.treadle import Client, TreadleServer
 from benchmarks.contender import Place, Run, in_duckdb, in_postgres, tables
 from benchmarks.sender import request, send
 from benchmarks.workloads import CLIENT, Workload
-from treadle.log.local import LocalReader
+from treadle.log.sqlite.log import SqliteReader
 
 CONNECTIONS = 4
 LOOK = 0.02
@@ -38,10 +38,10 @@ class Treadle:
                 request(workload.path, token, port, body)
                 for body in with_client(workload.requests, client)
             ]
-            log = LocalReader(server.data / "log.sqlite")
+            log = SqliteReader(server.data / "log.sqlite")
             began = time.perf_counter()
             sent = send(port, requests, CONNECTIONS)
-            while log.backlog():
+            while log.list_backlogs():
                 time.sleep(LOOK)
             seconds = time.perf_counter() - began
             log.close()

@@ -18,17 +18,17 @@ import msgspec
 
 from benchmarks.stages import ServerTime
 from benchmarks.workloads import SCHEMA, flat
-from treadle.destinations.planning import carry_out
+from treadle.destinations.planning import execute_load
 from treadle.destinations.protocol import Session
-from treadle.destinations.registry import open_url
-from treadle.ingest.directory import Directory
-from treadle.log.local import LocalAppender, LocalReader
+from treadle.destinations.registry import make_destination
+from treadle.ingest.token_cache import TokenCache
 from treadle.log.protocol import NewEntry
-from treadle.records.message import Batch
-from treadle.store.secrets import Cipher
+from treadle.log.sqlite.log import SqliteAppender, SqliteReader
+from treadle.records.message_batch import MessageBatch
+from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
-from treadle.tables.model import Mark, Options
-from treadle.tables.prepare import Arrival, prepare
+from treadle.tables.model import OffsetCommit, TableOptions
+from treadle.tables.prepare.prepare import LogBatch, prepare_load
 
 STEPS = (10_000, 100_000, 1_000_000, 10_000_000)
 LOADED = 10_000
@@ -41,9 +41,9 @@ LOADS = 5
 """Loads of which the mean is taken: what a database puts off (a checkpoint) falls into some."""
 
 
-def batch(table: str, numbers: range, version: int = 0) -> Batch:
+def batch(table: str, numbers: range, version: int = 0) -> MessageBatch:
     records = [flat(number, version) for number in numbers]
-    return Batch(
+    return MessageBatch(
         table_name=table,
         key_names=("id",),
         form="schema",
@@ -61,26 +61,26 @@ class Loading:
     """Loads into one database, and what they cost."""
 
     def __init__(self, url: str) -> None:
-        self._destination = open_url(url)
+        self._destination = make_destination(url)
         self._positions: dict[str, int] = {}
         self._server = ServerTime()
 
-    def load(self, session: Session, one: Batch) -> float:
+    def load(self, session: Session, one: MessageBatch) -> float:
         """Microseconds of processor time a record, here and in the database."""
         self._server.watch(session)
         after = self._positions.get(one.table_name, -1)
         place = self._positions[one.table_name] = after + 2
         began = time.process_time() + self._server.spent()
-        prepared = prepare(
-            [Arrival(one, place, 1_700_000_000_000_000)],
+        prepared = prepare_load(
+            [LogBatch(one, place, 1_700_000_000_000_000)],
             profile=self._destination.profile,
-            options=Options(),
+            options=TableOptions(),
             schema="bench",
         )
-        carry_out(
+        execute_load(
             session,
             prepared,
-            mark=Mark("scale", 1, one.table_name, after, place),
+            mark=OffsetCommit("scale", 1, one.table_name, after, place),
             now=time.time_ns() // 1000,
         )
         return (time.process_time() + self._server.spent() - began) / len(one) * 1e6
@@ -140,9 +140,9 @@ def backlog(steps: tuple[int, ...] = (100, 1_000, 10_000, 100_000)) -> dict[str,
         with tempfile.TemporaryDirectory(prefix="treadle-bench-") as folder:
             path = Path(folder) / "log.sqlite"
             asyncio.run(_fill(path, step))
-            with closing(LocalReader(path)) as reader:
-                first = _microseconds(reader.backlog)
-                later = _microseconds(reader.backlog)
+            with closing(SqliteReader(path)) as reader:
+                first = _microseconds(reader.list_backlogs)
+                later = _microseconds(reader.list_backlogs)
                 reading = _microseconds(lambda: reader.read(1, "t0", 0, 1000, 50_000_000))
             found[f"{step * RECORDS:,} records"] = {
                 "first look": first / step,
@@ -153,7 +153,7 @@ def backlog(steps: tuple[int, ...] = (100, 1_000, 10_000, 100_000)) -> dict[str,
 
 
 async def _fill(path: Path, count: int) -> None:
-    log = LocalAppender(path)
+    log = SqliteAppender(path)
     payload = msgspec.json.encode([flat(number, 0) for number in range(RECORDS)])
     entry = NewEntry(1, "t0", 1_700_000_000_000_000, RECORDS, payload)
     for _ in range(count // 100):
@@ -169,7 +169,7 @@ def tokens(steps: tuple[int, ...] = (1, 100, 10_000)) -> dict[str, dict[str, flo
     """
     found: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="treadle-bench-") as folder:
-        store = Store.open(f"sqlite:///{folder}/store.sqlite", Cipher(bytes(32)))
+        store = Store.open(f"sqlite:///{folder}/store.sqlite", SecretCipher(bytes(32)))
         account, _ = store.create_account("bench")
         secrets: list[str] = []
         for step in steps:
@@ -189,12 +189,12 @@ def tokens(steps: tuple[int, ...] = (1, 100, 10_000)) -> dict[str, dict[str, flo
 
 
 async def _known(store: Store, secrets: list[str]) -> dict[str, float]:
-    directory = Directory(store, lambda: 1_700_000_000_000_000)
+    directory = TokenCache(store, lambda: 1_700_000_000_000_000)
     await directory.start()
     asked = list(itertools.islice(itertools.cycle(secrets), 10_000))
     began = time.process_time()
     for secret in asked:
-        if await directory.find(secret) is None:
+        if await directory.find_owner(secret) is None:
             raise AssertionError("a token is not known")
     looking = (time.process_time() - began) / len(asked) * 1e6
     await directory.aclose()

@@ -18,19 +18,19 @@ from typing import Any
 import msgspec
 
 from benchmarks.workloads import CLIENT, Workload
-from treadle.destinations.planning import carry_out
-from treadle.destinations.registry import open_url
-from treadle.loader.chunk import chunk_of
-from treadle.loader.report import memo, report
-from treadle.log.local import LocalAppender, LocalReader
+from treadle.destinations.planning import execute_load
+from treadle.destinations.registry import make_destination
+from treadle.loader.chunk import build_chunk
+from treadle.loader.load_report import complete_report, plan_report
 from treadle.log.protocol import NewEntry
+from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 from treadle.records import batch, push
-from treadle.records import json as json_
-from treadle.records.message import Batch, pack, unpack
-from treadle.store.secrets import Cipher
+from treadle.records import json_decoder as json_
+from treadle.records.message_batch import MessageBatch, decode_batch, encode_batch
+from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
-from treadle.tables.model import Mark, Options
-from treadle.tables.prepare import Arrival, prepare
+from treadle.tables.model import OffsetCommit, TableOptions
+from treadle.tables.prepare.prepare import LogBatch, prepare_load
 
 CLIENT_ID = 1
 
@@ -55,11 +55,11 @@ class Costs:
         return {name: spent / self.records * 1e6 for name, spent in self.spent.items()}
 
 
-def accepted(workload: Workload, body: bytes) -> list[Batch]:
+def accepted(workload: Workload, body: bytes) -> list[MessageBatch]:
     """What the endpoint makes of a body."""
     if workload.form == "batch":
-        return batch.judge(body)
-    return push.check(push.decode(body, transit=False), CLIENT_ID)
+        return batch.read_body(body)
+    return push.check_body(push.decode_body(body, transit=False), CLIENT_ID)
 
 
 def bodies(workload: Workload) -> list[bytes]:
@@ -96,7 +96,7 @@ def _measured(
         with costs.stage("decode and check"):
             batches = [one for body in sent for one in accepted(workload, body)]
         with costs.stage("pack"):
-            payloads = [pack(one) for one in batches]
+            payloads = [encode_batch(one) for one in batches]
         entries = [
             NewEntry(1, one.table_name, 1_700_000_000_000_000, len(one), payload)
             for one, payload in zip(batches, payloads, strict=True)
@@ -109,7 +109,7 @@ def _measured(
 
 
 async def _append(path: Path, entries: list[NewEntry]) -> None:
-    log = LocalAppender(path)
+    log = SqliteAppender(path)
     for start in range(0, len(entries), 10):
         await log.append(entries[start : start + 10])
     await log.aclose()
@@ -118,15 +118,15 @@ async def _append(path: Path, entries: list[NewEntry]) -> None:
 def _load(
     workload: Workload, url: str, path: Path, costs: Costs, rows_max: int, inside: Callable[[], Any]
 ) -> None:
-    destination = open_url(url)
-    store = Store.open(f"sqlite:///{path / 'store.sqlite'}", Cipher(bytes(32)))
+    destination = make_destination(url)
+    store = Store.open(f"sqlite:///{path / 'store.sqlite'}", SecretCipher(bytes(32)))
     account = store.create_account("ours", client_id=CLIENT_ID)
     source = store.create_source(
         account[0].id, type="import_api", display_name="bench", name="bench", bootstrap_token=False
     )
     with costs.stage("log open and count"):
-        reader = LocalReader(path / "log.sqlite")
-        backlogs = reader.backlog()
+        reader = SqliteReader(path / "log.sqlite")
+        backlogs = reader.list_backlogs()
     store.use_log(reader.log_id)
     server = ServerTime()
     with destination.open() as session, inside():
@@ -138,24 +138,27 @@ def _load(
             while begin < backlog.last:
                 with costs.stage("log read"):
                     items = reader.read(1, backlog.table_name, begin, rows_max, 50_000_000)
-                    chunk = chunk_of(key, after, items)
+                    chunk = build_chunk(key, after, items)
                 assert chunk is not None
                 with costs.stage("unpack"):
                     arrivals = [
-                        Arrival(unpack(entry.payload), entry.position, entry.received_at)
+                        LogBatch(decode_batch(entry.payload), entry.position, entry.received_at)
                         for entry in chunk.entries
                     ]
                 with costs.stage("(of prepare: JSON alone)"):
                     for arrival in arrivals:
-                        json_.decode(arrival.batch.data)
+                        json_.decode_json(arrival.batch.data)
                 with costs.stage("prepare"):
-                    prepared = prepare(
-                        arrivals, profile=destination.profile, options=Options(), schema="bench"
+                    prepared = prepare_load(
+                        arrivals,
+                        profile=destination.profile,
+                        options=TableOptions(),
+                        schema="bench",
                     )
-                mark = Mark(reader.log_id, source.id, backlog.table_name, after, chunk.last)
+                mark = OffsetCommit(reader.log_id, source.id, backlog.table_name, after, chunk.last)
                 before = server.spent()
                 with costs.stage("plan and load, client"):
-                    plan, result = carry_out(
+                    plan, result = execute_load(
                         session,
                         prepared,
                         mark=mark,
@@ -165,8 +168,8 @@ def _load(
                     costs.spent.get("load, server", 0.0) + server.spent() - before
                 )
                 with costs.stage("record_load"):
-                    load, outcomes = report(
-                        memo(chunk, plan, str(uuid.uuid4()), 0), result, 0, list
+                    load, outcomes = complete_report(
+                        plan_report(chunk, plan, str(uuid.uuid4()), 0), result, 0, list
                     )
                     store.record_load(load, outcomes)
                 begin = after = chunk.last

@@ -4,10 +4,10 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
-from treadle.store.model import Load
+from treadle.store.model import LoadReport
 
 
-def load(source_id: int, table: str, last: int, at: int = 0, **changes: Any) -> Load:
+def load(source_id: int, table: str, last: int, at: int = 0, **changes: Any) -> LoadReport:
     """A load of one record, all of it loaded; or the try at one, where an `error` is given.
 
     Args:
@@ -18,7 +18,7 @@ def load(source_id: int, table: str, last: int, at: int = 0, **changes: Any) -> 
         changes: other attributes.
     """
     failed = changes.get("error") is not None
-    plain = Load(
+    plain = LoadReport(
         id=str(uuid.uuid4()),
         source_id=source_id,
         table_name=table,

@@ -16,7 +16,7 @@ class TreadleError(Exception):
     """Anything treadle raises on purpose. `str(error)` is one sentence a person can act on."""
 
 
-class Refused(TreadleError):  # noqa: N818 - says what happened to the request
+class RequestRefusedError(TreadleError):
     """A request that is answered with an error; nothing of it is kept.
 
     Attributes:
@@ -34,20 +34,20 @@ class Refused(TreadleError):  # noqa: N818 - says what happened to the request
         self.headers = headers
 
 
-class OperatorFault(TreadleError):  # noqa: N818 - names who can mend it
+class OperatorError(TreadleError):
     """Settings, permissions or files are not as they must be; the text says what to do."""
 
 
-class TableStopped(OperatorFault):
+class TableStoppedError(OperatorError):
     """Loads of one table cannot go on until somebody acts (loading.md 5.4, 10.3).
 
     Its accepted records wait; other tables go on.
     """
 
 
-class TryLater(TreadleError):  # noqa: N818 - says what to do
+class RetriableError(TreadleError):
     """Something outside is not available now: a destination, a lock, room on the disk."""
 
 
-class Defect(TreadleError):  # noqa: N818 - whose fault it is
+class InternalError(TreadleError):
     """A promise inside treadle was broken. The text names the promise and what was found."""

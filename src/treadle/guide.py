@@ -38,7 +38,9 @@ curl -s -w '\n' "$$API/v2/import/push" -H "Authorization: Bearer $$SECOND" -H "$
 )
 
 
-def guide(base_url: str, account_token: str, client_id: int, query: str = "treadle query") -> str:
+def write_guide(
+    base_url: str, account_token: str, client_id: int, query: str = "treadle query"
+) -> str:
     """The guide (connect-api.md 0) for one server and account, to paste into a POSIX shell.
 
     Args:

@@ -9,7 +9,7 @@ import pytest
 from tests.servers.shell import needs_curl, patient, typed
 from tests.servers.treadle import TreadleServer
 
-from treadle.guide import guide
+from treadle.guide import write_guide
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
@@ -33,7 +33,7 @@ def shell(lines: str, server: TreadleServer, folder: Path) -> str:
 
 def test_the_walk_through_is_the_guide_that_the_server_prints() -> None:
     walk = [block for block in blocks("sh") if "curl" in block]
-    printed = guide("http://127.0.0.1:8484", "ac_...", 1, ".venv/bin/treadle query")
+    printed = write_guide("http://127.0.0.1:8484", "ac_...", 1, ".venv/bin/treadle query")
     assert "\n".join(walk) == printed
 
 

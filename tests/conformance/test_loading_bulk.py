@@ -14,7 +14,7 @@ from tests.conformance.loading.runner import Rig
 from tests.conformance.loading.warehouse import Found, Warehouse
 from tests.servers.postgres import PostgresServer
 
-from treadle.errors import TryLater
+from treadle.errors import RetriableError
 
 
 @pytest.fixture(scope="module", params=["duckdb", "pg"])
@@ -63,7 +63,7 @@ class Source:
         assert answer.status_code == 201, answer.text
 
     def load(self) -> None:
-        self.rig.loader.once()
+        self.rig.loader.load_once()
 
     def tables(self) -> dict[str, Found]:
         found = self.warehouse.tables()
@@ -205,7 +205,7 @@ def test_b07_a_load_cut_short_before_its_success_is_recorded(
     keyless.batch([{"m": number} for number in range(50)])
 
     def dead(*_: object) -> None:
-        raise TryLater("the process is gone")
+        raise RetriableError("the process is gone")
 
     with monkeypatch.context() as patch:
         patch.setattr(source.rig.loader.store, "record_load", dead)

@@ -24,22 +24,28 @@ import msgspec
 from tests.faults.command import Tally, command, destinations, folder
 
 from treadle.destinations.protocol import (
-    CommitUnknown,
+    AccessDeniedError,
+    CommitUnknownError,
     Destination,
-    Forbidden,
-    PlanOutdated,
+    DestinationUnavailableError,
+    PlanOutdatedError,
     Session,
-    Unavailable,
 )
-from treadle.destinations.registry import open_url
-from treadle.errors import Defect, OperatorFault, TableStopped, TreadleError, TryLater
-from treadle.loader.due import Trigger
-from treadle.loader.run import Loader
-from treadle.log.disk import connect as connect_soundly
-from treadle.log.local import LocalAppender, LocalReader
+from treadle.destinations.registry import make_destination
+from treadle.errors import (
+    InternalError,
+    OperatorError,
+    RetriableError,
+    TableStoppedError,
+    TreadleError,
+)
+from treadle.loader.schedule import FlushPolicy
+from treadle.loader.supervisor import LoaderSupervisor
 from treadle.log.protocol import NewEntry
-from treadle.records.message import Batch, pack
-from treadle.store.secrets import Cipher
+from treadle.log.sqlite.log import SqliteAppender, SqliteReader
+from treadle.log.sqlite.log_file import open_sqlite as connect_soundly
+from treadle.records.message_batch import MessageBatch, encode_batch
+from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
 
 ANSWER_SECONDS_MAX = 120.0
@@ -123,7 +129,7 @@ def disk_error(code: int, text: str) -> Callable[[], BaseException]:
 
 
 def watched_disk(fault: Fault) -> Callable[[Path], sqlite3.Connection]:
-    """A `connect` for the log, whose statements go through a fault."""
+    """A `open_sqlite` for the log, whose statements go through a fault."""
 
     class Connection(sqlite3.Connection):
         def execute(self, *arguments: Any) -> sqlite3.Cursor:
@@ -143,11 +149,11 @@ def watched_disk(fault: Fault) -> Callable[[Path], sqlite3.Connection]:
     )
 
 
-def batch(table: str, number: int) -> Batch:
+def batch(table: str, number: int) -> MessageBatch:
     """Five records; the keyed ones share keys with the entry before."""
     first = number * (3 if TABLES[table] else 5)
     ids = range(first, first + 5)
-    return Batch(
+    return MessageBatch(
         table,
         TABLES[table],
         "json",
@@ -182,12 +188,14 @@ class Scene:
     def run(self) -> list[str]:
         """Append and load by turns; what is wrong at the end."""
         shutil.copy(self.store, self.path / "store.sqlite")
-        store = Store.open(f"sqlite:///{self.path / 'store.sqlite'}", Cipher(bytes(32)))
+        store = Store.open(f"sqlite:///{self.path / 'store.sqlite'}", SecretCipher(bytes(32)))
         try:
             [account] = store.accounts()
             [source] = store.sources()
             kind = self.url.split(":")[0].replace("postgresql", "postgres")
-            store.set_default_destination(account.id, kind, self.url, open_url(self.url).identity)
+            store.set_default_destination(
+                account.id, kind, self.url, make_destination(self.url).identity
+            )
             found = self._walk(store, source.id)
         finally:
             store.close()
@@ -196,15 +204,15 @@ class Scene:
     def _walk(self, store: Store, source_id: int) -> list[str]:
         found: list[str] = []
         numbers = itertools.count()
-        loader = Loader(
+        loader = LoaderSupervisor(
             store=cast(Store, Watched(store, self.notes)),
-            open_reader=lambda: LocalReader(
+            open_reader=lambda: SqliteReader(
                 self.path / "log.sqlite", connect=watched_disk(self.disk)
             ),
             open_destination=lambda url: cast(
-                Destination, WatchedDestination(open_url(url), self.calls)
+                Destination, WatchedDestination(make_destination(url), self.calls)
             ),
-            trigger=Trigger(age_us=0, records=12),
+            flush_policy=FlushPolicy(age_us=0, records=12),
             retention_us=10**15,
             clock=itertools.count(1_700_000_000_000_000, 1_000_000).__next__,
             new_id=lambda: f"load-{next(numbers)}",
@@ -217,8 +225,8 @@ class Scene:
                 break
             self._once(loader, found)
         loader.close()
-        reader = LocalReader(self.path / "log.sqlite", connect=connect_soundly)
-        waiting = reader.backlog()
+        reader = SqliteReader(self.path / "log.sqlite", connect=connect_soundly)
+        waiting = reader.list_backlogs()
         reader.close()
         # The last marks are hints and may be missing: the store has the truth about loads.
         noted = {status.table_name: status.loaded for status in store.table_statuses()}
@@ -239,8 +247,8 @@ class Scene:
         return found
 
     def _all_loaded(self, store: Store) -> bool:
-        reader = LocalReader(self.path / "log.sqlite", connect=connect_soundly)
-        last = {one.table_name: one.last for one in reader.backlog()}
+        reader = SqliteReader(self.path / "log.sqlite", connect=connect_soundly)
+        last = {one.table_name: one.last for one in reader.list_backlogs()}
         reader.close()
         statuses = {status.table_name: status for status in store.table_statuses()}
         return all(
@@ -248,9 +256,9 @@ class Scene:
             for name, position in last.items()
         )
 
-    def _once(self, loader: Loader, found: list[str]) -> None:
+    def _once(self, loader: LoaderSupervisor, found: list[str]) -> None:
         try:
-            loader.once()
+            loader.load_once()
         except TreadleError as error:
             self.said.append(str(error))
         except Exception as error:  # noqa: BLE001 - the scenario says what it was
@@ -259,18 +267,20 @@ class Scene:
 
     async def _append(self, source_id: int, number: int) -> list[str]:
         table = list(TABLES)[number % 2]
-        entry = NewEntry(source_id, table, 1_700_000_000_000_000, 5, pack(batch(table, number)))
+        entry = NewEntry(
+            source_id, table, 1_700_000_000_000_000, 5, encode_batch(batch(table, number))
+        )
         try:
-            log = LocalAppender(self.path / "log.sqlite", connect=watched_disk(self.disk))
-        except (TryLater, OperatorFault) as error:
+            log = SqliteAppender(self.path / "log.sqlite", connect=watched_disk(self.disk))
+        except (RetriableError, OperatorError) as error:
             self.said.append(str(error))
-            log = LocalAppender(self.path / "log.sqlite", connect=watched_disk(self.disk))
+            log = SqliteAppender(self.path / "log.sqlite", connect=watched_disk(self.disk))
         found: list[str] = []
         try:
             for _ in range(2):  # as a client that is answered 503 does
                 try:
                     await asyncio.wait_for(log.append([entry]), ANSWER_SECONDS_MAX)
-                except TryLater as error:
+                except RetriableError as error:
                     self.said.append(str(error))
                 except TimeoutError:
                     found.append("no answer")
@@ -292,8 +302,8 @@ class Scene:
             rows: list[tuple[Any, ...]] = []
             # What is missing as a whole was never loaded.
             with (
-                contextlib.suppress(Unavailable, OperatorFault),
-                open_url(self.url).open(read_only=True) as session,
+                contextlib.suppress(DestinationUnavailableError, OperatorError),
+                make_destination(self.url).open(read_only=True) as session,
             ):
                 rows = session.query(f'select id, entry from "web"."{table}"').rows
             there: dict[int, list[int]] = {}
@@ -321,20 +331,20 @@ DISK: Mapping[str, Callable[[], BaseException]] = {
     "ENOSPC": disk_error(sqlite3.SQLITE_FULL, "database or disk is full (injected)"),
 }
 CALLS: Mapping[str, tuple[Callable[[], BaseException], bool, tuple[str, ...]]] = {
-    "unavailable": (lambda: Unavailable("gone (injected)"), False, ()),
-    "gone after it was done": (lambda: Unavailable("gone (injected)"), True, ()),
-    "cut during COMMIT, before": (lambda: CommitUnknown("cut (injected)"), False, ("load",)),
-    "cut during COMMIT, after": (lambda: CommitUnknown("cut (injected)"), True, ("load",)),
-    "forbidden": (lambda: Forbidden("not yours (injected)"), False, ()),
-    "outdated": (lambda: PlanOutdated("changed (injected)"), False, ("load", "state")),
-    "stopped": (lambda: TableStopped("no (injected)"), False, ("load", "state", "prepare")),
+    "unavailable": (lambda: DestinationUnavailableError("gone (injected)"), False, ()),
+    "gone after it was done": (lambda: DestinationUnavailableError("gone (injected)"), True, ()),
+    "cut during COMMIT, before": (lambda: CommitUnknownError("cut (injected)"), False, ("load",)),
+    "cut during COMMIT, after": (lambda: CommitUnknownError("cut (injected)"), True, ("load",)),
+    "forbidden": (lambda: AccessDeniedError("not yours (injected)"), False, ()),
+    "outdated": (lambda: PlanOutdatedError("changed (injected)"), False, ("load", "state")),
+    "stopped": (lambda: TableStoppedError("no (injected)"), False, ("load", "state", "prepare")),
     "a defect, after": (lambda: RuntimeError("injected"), True, ()),
 }
 NOTES: Mapping[str, tuple[Callable[[], BaseException], bool]] = {
-    "the store is away": (lambda: TryLater("locked (injected)"), False),
-    "the store is away, after": (lambda: TryLater("locked (injected)"), True),
-    "the store refuses": (lambda: OperatorFault("read-only (injected)"), False),
-    "a defect": (lambda: Defect("injected"), False),
+    "the store is away": (lambda: RetriableError("locked (injected)"), False),
+    "the store is away, after": (lambda: RetriableError("locked (injected)"), True),
+    "the store refuses": (lambda: OperatorError("read-only (injected)"), False),
+    "a defect": (lambda: InternalError("injected"), False),
 }
 
 
@@ -385,7 +395,7 @@ def run(arguments: argparse.Namespace, tally: Tally) -> None:
 
 def made(path: Path) -> Path:
     """A store with an account and a source."""
-    store = Store.open(f"sqlite:///{path}", Cipher(bytes(32)))
+    store = Store.open(f"sqlite:///{path}", SecretCipher(bytes(32)))
     account, _ = store.create_account("a")
     store.create_source(
         account.id, type="import_api", display_name="web", name="web", bootstrap_token=False

@@ -20,13 +20,13 @@ from tests.faults.calls import TABLES, batch, made
 from tests.faults.command import Tally, command, destinations, folder
 from tests.faults.proxy import COMMIT, Cut, Proxy, before
 
-from treadle.destinations.registry import open_url
-from treadle.loader.due import Trigger
-from treadle.loader.run import Loader
-from treadle.log.local import LocalAppender, LocalReader
+from treadle.destinations.registry import make_destination
+from treadle.loader.schedule import FlushPolicy
+from treadle.loader.supervisor import LoaderSupervisor
 from treadle.log.protocol import NewEntry
-from treadle.records.message import pack
-from treadle.store.secrets import Cipher
+from treadle.log.sqlite.log import SqliteAppender, SqliteReader
+from treadle.records.message_batch import encode_batch
+from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
 
 ROUNDS_MAX = 6
@@ -39,17 +39,19 @@ def cuts(path: Path, url: str, count: int, seed: int, tally: Tally) -> None:
     host = conninfo_to_dict(url)
     port = int(str(host["port"]))
     made(path / "store.sqlite")
-    store = Store.open(f"sqlite:///{path / 'store.sqlite'}", Cipher(bytes(32)))
+    store = Store.open(f"sqlite:///{path / 'store.sqlite'}", SecretCipher(bytes(32)))
     with before("127.0.0.1", port) as proxy:
         through = url.replace(f":{port}/", f":{proxy.port}/")
         [account], [source] = store.accounts(), store.sources()
-        store.set_default_destination(account.id, "postgres", through, open_url(through).identity)
+        store.set_default_destination(
+            account.id, "postgres", through, make_destination(through).identity
+        )
         numbers = itertools.count()
-        loader = Loader(
+        loader = LoaderSupervisor(
             store=store,
-            open_reader=lambda: LocalReader(path / "log.sqlite"),
-            open_destination=open_url,
-            trigger=Trigger(age_us=0),
+            open_reader=lambda: SqliteReader(path / "log.sqlite"),
+            open_destination=make_destination,
+            flush_policy=FlushPolicy(age_us=0),
             retention_us=10**15,
             clock=itertools.count(1_700_000_000_000_000, 1_000).__next__,
             new_id=lambda: f"load-{next(numbers)}",
@@ -57,7 +59,7 @@ def cuts(path: Path, url: str, count: int, seed: int, tally: Tally) -> None:
         for number in range(seed, seed + count):
             table = table_of(number)
             sent = msgspec.structs.replace(batch(kind_of(number), number), table_name=table)
-            asyncio.run(append(path, NewEntry(source.id, table, 1, 5, pack(sent))))
+            asyncio.run(append(path, NewEntry(source.id, table, 1, 5, encode_batch(sent))))
             cut = cast(Cut, get_args(Cut)[number // 2 % 3])
             proxy.mark = MAKING if number // 6 % 3 == 2 else COMMIT
             tally.note(f"load {number}, {cut}", one(proxy, loader, url, table, number, cut))
@@ -81,20 +83,22 @@ def table_of(number: int) -> str:
 
 async def append(path: Path, entry: NewEntry) -> None:
     """Accept one entry."""
-    log = LocalAppender(path / "log.sqlite")
+    log = SqliteAppender(path / "log.sqlite")
     await log.append([entry])
     await log.aclose()
 
 
-def one(proxy: Proxy, loader: Loader, url: str, table: str, number: int, cut: Cut) -> list[str]:
+def one(
+    proxy: Proxy, loader: LoaderSupervisor, url: str, table: str, number: int, cut: Cut
+) -> list[str]:
     """Load with a cut and go on until the rows are there; what is wrong with them."""
     proxy.cut = cut
     cuts_before = proxy.cuts
     for _ in range(ROUNDS_MAX):
-        loader.once()
+        loader.load_once()
         if proxy.cuts > cuts_before and rows(url, table, number):
             break
-    loader.once()
+    loader.load_once()
     if proxy.cuts == cuts_before:
         return ["the connection was not cut"]
     found = rows(url, table, number)
@@ -103,7 +107,7 @@ def one(proxy: Proxy, loader: Loader, url: str, table: str, number: int, cut: Cu
 
 def rows(url: str, table: str, number: int) -> int:
     """Rows of one entry."""
-    with open_url(url).open(read_only=True) as session:
+    with make_destination(url).open(read_only=True) as session:
         if not session.query(f"select to_regclass('web.{table}') is not null").rows[0][0]:
             return 0
         found: int = session.query(
@@ -115,7 +119,7 @@ def rows(url: str, table: str, number: int) -> int:
 def every(url: str, numbers: range) -> list[str]:
     """Compare the table without a key as a whole."""
     expected = 5 * sum(table_of(number) == "events" for number in numbers)
-    with open_url(url).open(read_only=True) as session:
+    with make_destination(url).open(read_only=True) as session:
         [(count, different)] = session.query(
             'select count(*), count(distinct id) from "web"."events"'
         ).rows

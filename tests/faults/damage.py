@@ -15,13 +15,13 @@ from pathlib import Path
 
 from tests.faults.command import Tally, command, folder
 
-from treadle.log.local import LocalAppender, LocalReader
-from treadle.log.protocol import Damaged, Entry, NewEntry, Once, Stored
-from treadle.log.salvage import Known, mend
+from treadle.log.protocol import AppendResult, DamagedEntry, IdempotencyKey, LogEntry, NewEntry
+from treadle.log.sqlite.log import SqliteAppender, SqliteReader
+from treadle.log.sqlite.recovery.salvage import KnownLog, repair_log
 
 TABLES = ("orders", "events", "é")
 PAGE = 4096
-NAME = Once(b"name" * 8, b"asks" * 8)
+NAME = IdempotencyKey(b"name" * 8, b"asks" * 8)
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Sample:
 
     data: bytes
     log_id: str
-    entries: dict[int, Entry]
+    entries: dict[int, LogEntry]
     loaded: dict[tuple[int, str], int]
     _pages: dict[int, set[int]] = field(default_factory=dict)
 
@@ -41,7 +41,7 @@ class Sample:
         return self._pages[page]
 
     @property
-    def waiting(self) -> dict[int, Entry]:
+    def waiting(self) -> dict[int, LogEntry]:
         """Entries that are not loaded."""
         return {
             position: entry
@@ -54,7 +54,7 @@ def append(path: Path, entries: list[NewEntry]) -> int:
     """Append, close, and give the first position."""
 
     async def run() -> int:
-        appender = LocalAppender(path)
+        appender = SqliteAppender(path)
         try:
             return await appender.append(entries)
         finally:
@@ -63,11 +63,11 @@ def append(path: Path, entries: list[NewEntry]) -> int:
     return asyncio.run(run())
 
 
-def append_once(path: Path, entry: NewEntry, names: Sequence[Once]) -> list[Stored]:
+def append_once(path: Path, entry: NewEntry, names: Sequence[IdempotencyKey]) -> list[AppendResult]:
     """Append an entry under each name, all at once, and close."""
 
-    async def run() -> list[Stored]:
-        appender = LocalAppender(path)
+    async def run() -> list[AppendResult]:
+        appender = SqliteAppender(path)
         try:
             return await asyncio.gather(*[appender.append_once([entry], name) for name in names])
         finally:
@@ -85,11 +85,13 @@ def sample(path: Path, dice: random.Random) -> Sample:
     append(path, made[:-1])
     append_once(path, made[-1], [NAME])
     loaded = {(1, "orders"): 1, (2, "events"): 2}
-    reader = LocalReader(path)
+    reader = SqliteReader(path)
     for key, position in loaded.items():
-        reader.mark(*key, position)
+        reader.mark_loaded(*key, position)
     reader.trim(1, "orders", 1)
-    entries = {one.position: one for one in reader.find(1, 100) if isinstance(one, Entry)}
+    entries = {
+        one.position: one for one in reader.find_entries(1, 100) if isinstance(one, LogEntry)
+    }
     log_id = reader.log_id
     reader.close()
     return Sample(path.read_bytes(), log_id, entries, loaded)
@@ -98,21 +100,21 @@ def sample(path: Path, dice: random.Random) -> Sample:
 def examined(path: Path, given: Sample, damage: range) -> list[str]:
     """Open a damaged file as the server does; what is wrong with what it then gives."""
     gone = path.stat().st_size == 0  # then the server says so, and begins a new log
-    salvaged = mend(path, Known(given.log_id, given.loaded))
-    named = {p for ones in salvaged.lost.values() for p in ones} if salvaged else set()
-    found: dict[int, Entry] = {}
+    salvaged = repair_log(path, KnownLog(given.log_id, given.loaded))
+    named = {p for ones in salvaged.damaged_positions.values() for p in ones} if salvaged else set()
+    found: dict[int, LogEntry] = {}
     wrong: list[str] = []
-    reader = LocalReader(path)
+    reader = SqliteReader(path)
     try:
         if (reader.log_id != given.log_id) != gone:
             wrong.append(f"the log has another name: {reader.log_id}")
-        for backlog in reader.backlog():
+        for backlog in reader.list_backlogs():
             key = (backlog.source_id, backlog.table_name)
             # From where the destination stands.
             after = given.loaded.get(key, -1)
             while items := reader.read(*key, after, 10**6, 10**9):
                 for one in items:
-                    if isinstance(one, Damaged):
+                    if isinstance(one, DamagedEntry):
                         named.add(one.position)
                     elif one != given.entries.get(one.position):
                         wrong.append(f"entry {one.position} passes for sound")
@@ -131,11 +133,11 @@ def examined(path: Path, given: Sample, damage: range) -> list[str]:
         there = given.on_page(page)
         wrong += [f"entry {p} is lost, of another page" for p in missing - there]
     new = NewEntry(1, "orders", 1, 1, b"new")
-    told = append_once(path, new, [Once(bytes(32), bytes(32)), NAME] * 2)
-    if told[0].before or (told[0].first <= max(given.entries) and not gone):
+    told = append_once(path, new, [IdempotencyKey(bytes(32), bytes(32)), NAME] * 2)
+    if told[0].duplicate or (told[0].first <= max(given.entries) and not gone):
         wrong.append(f"a new request is told to be at {told[0]}")
     for earlier, again in zip(told[:2], told[2:], strict=True):
-        if not again.before or again.first != earlier.first:
+        if not again.duplicate or again.first != earlier.first:
             wrong.append(f"a request that came twice is in the log at {earlier} and {again}")
     return wrong
 

@@ -26,16 +26,20 @@ import msgspec
 from tests.faults.calls import TABLES, Fault, WatchedDestination, batch, made, watched_disk
 from tests.faults.command import Tally, command, destinations, folder
 
-from treadle.destinations.protocol import CommitUnknown, Destination, Unavailable
-from treadle.destinations.registry import open_url
-from treadle.errors import OperatorFault
+from treadle.destinations.protocol import (
+    CommitUnknownError,
+    Destination,
+    DestinationUnavailableError,
+)
+from treadle.destinations.registry import make_destination
+from treadle.errors import OperatorError
 from treadle.loader import worker
-from treadle.loader.due import Trigger
-from treadle.loader.run import Loader
-from treadle.log.local import LocalAppender, LocalReader
+from treadle.loader.schedule import FlushPolicy
+from treadle.loader.supervisor import LoaderSupervisor
 from treadle.log.protocol import NewEntry
-from treadle.records.message import pack
-from treadle.store.secrets import Cipher
+from treadle.log.sqlite.log import SqliteAppender, SqliteReader
+from treadle.records.message_batch import encode_batch
+from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
 
 SECONDS_MAX = 300.0
@@ -66,19 +70,21 @@ class Stall(Fault):
             raise self.make()
         found = call()
         if self.ending == "failed after":
-            raise CommitUnknown("cut (injected)") if name == "load" else self.make()
+            raise CommitUnknownError("cut (injected)") if name == "load" else self.make()
         return found
 
 
 def stall(at: int, ending: str = "done", only: tuple[str, ...] = ()) -> Stall:
     """A call that hangs."""
-    return Stall(at, lambda: Unavailable("gone (injected)"), only=only, ending=ending)
+    return Stall(
+        at, lambda: DestinationUnavailableError("gone (injected)"), only=only, ending=ending
+    )
 
 
 def entry(source_id: int, number: int) -> NewEntry:
     """One entry of five records."""
     table = list(TABLES)[number % 2]
-    return NewEntry(source_id, table, 1_700_000_000_000_000, 5, pack(batch(table, number)))
+    return NewEntry(source_id, table, 1_700_000_000_000_000, 5, encode_batch(batch(table, number)))
 
 
 # --- the disk -------------------------------------------------------------------------------------
@@ -87,11 +93,11 @@ def entry(source_id: int, number: int) -> NewEntry:
 async def disk(path: Path, held: Stall) -> list[str]:
     """Append while a statement of the log hangs; what is wrong."""
     log = path / "log.sqlite"
-    reader = LocalReader(log)
+    reader = SqliteReader(log)
     found: list[str] = []
 
     async def write() -> list[int]:
-        appender = await asyncio.to_thread(LocalAppender, log, connect=watched_disk(held))
+        appender = await asyncio.to_thread(SqliteAppender, log, connect=watched_disk(held))
         try:
             first = await appender.append([entry(1, 0)])
             return [first, await appender.append([entry(1, 1), entry(1, 2)])]
@@ -116,7 +122,7 @@ async def disk(path: Path, held: Stall) -> list[str]:
     return found
 
 
-def _sound(reader: LocalReader) -> list[int]:
+def _sound(reader: SqliteReader) -> list[int]:
     return sorted(one.position for name in TABLES for one in reader.read(1, name, 0, 10**6, 10**9))
 
 
@@ -137,12 +143,14 @@ class Scene:
 
     def __post_init__(self) -> None:
         made(self.path / "store.sqlite")
-        self.store = Store.open(f"sqlite:///{self.path / 'store.sqlite'}", Cipher(bytes(32)))
+        self.store = Store.open(f"sqlite:///{self.path / 'store.sqlite'}", SecretCipher(bytes(32)))
         [first], [source] = self.store.accounts(), self.store.sources()
         second, _ = self.store.create_account("b")
         for account, url in ((first, self.url), (second, self.well)):
             kind = url.split(":")[0].replace("postgresql", "postgres")
-            self.store.set_default_destination(account.id, kind, url, open_url(url).identity)
+            self.store.set_default_destination(
+                account.id, kind, url, make_destination(url).identity
+            )
         # Two sources have one name only where they load into different places.
         other = self.store.create_source(
             second.id, type="import_api", display_name="web", name="web", bootstrap_token=False
@@ -188,22 +196,22 @@ class Scene:
             for problem in compare(url, self.sent[source])
         ]
 
-    def _loader(self) -> Loader:
+    def _loader(self) -> LoaderSupervisor:
         numbers = itertools.count()
 
         def open_destination(url: str) -> Destination:
-            opened = open_url(url)
+            opened = make_destination(url)
             return (
                 cast(Destination, WatchedDestination(opened, self.held))
                 if url == self.url
                 else opened
             )
 
-        return Loader(
+        return LoaderSupervisor(
             store=self.store,
-            open_reader=lambda: LocalReader(self.path / "log.sqlite"),
+            open_reader=lambda: SqliteReader(self.path / "log.sqlite"),
             open_destination=open_destination,
-            trigger=Trigger(age_us=0, records=12),
+            flush_policy=FlushPolicy(age_us=0, records=12),
             retention_us=10**15,
             clock=lambda: time.time_ns() // 1000,
             new_id=lambda: f"load-{next(numbers)}",
@@ -213,7 +221,7 @@ class Scene:
         """Some entries for each source."""
 
         async def append() -> None:
-            log = LocalAppender(self.path / "log.sqlite")
+            log = SqliteAppender(self.path / "log.sqlite")
             for source, _ in itertools.product(self.sources, range(count)):
                 number = self.sent.get(source, 0)
                 one = entry(source, number)
@@ -260,8 +268,8 @@ def compare(url: str, count: int) -> Iterator[str]:
         there: dict[int, list[int]] = {}
         # What is missing as a whole was never loaded.
         with (
-            contextlib.suppress(Unavailable, OperatorFault),
-            open_url(url).open(read_only=True) as session,
+            contextlib.suppress(DestinationUnavailableError, OperatorError),
+            make_destination(url).open(read_only=True) as session,
         ):
             for one, number in session.query(f'select id, entry from "web"."{table}"').rows:
                 there.setdefault(one, []).append(number)

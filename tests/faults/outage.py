@@ -38,9 +38,9 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.treadle import Client
 
 from treadle.config import Config
-from treadle.control.ledger import Line, ledger
-from treadle.log.local import LocalReader
-from treadle.server.parts import open_store
+from treadle.log.sqlite.log import SqliteReader
+from treadle.server.factories import open_store
+from treadle.tracking.ledger import LedgerLine, compute_ledger
 
 MEGABYTES = 96
 TABLES = {"orders": True, "events": False}
@@ -148,14 +148,14 @@ class Scene:
         ups = self.figures("treadle_destination_up")
         return answer["status"] == "OK" and waits is not up and ups == [float(up)]
 
-    def ledger(self) -> list[Line]:
+    def ledger(self) -> list[LedgerLine]:
         """What became of everything."""
         config = Config(data=self.rig.server.data)
         with (
             closing(open_store(config)) as store,
-            closing(LocalReader(config.log_path)) as reader,
+            closing(SqliteReader(config.log_path)) as reader,
         ):
-            return ledger(store, reader)
+            return compute_ledger(store, reader)
 
     def balance(self) -> list[str]:
         """What the ledger says with everything loaded, when it is wrong."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.faults.command import Tally, command, destinations, folder
 from tests.faults.traffic import Rig
 
-from treadle.crash import POINTS, Plan
+from treadle.failpoint import FAILPOINTS, FailpointPlan
 
 FIRST = "destination.prepare"
 """Passed only while the source's schema is missing, in some destinations."""
@@ -27,15 +27,15 @@ BEFORE = {
 
 def order() -> list[str]:
     """Every point, those first that are passed only at the beginning."""
-    return [FIRST, *(point for point in POINTS if point != FIRST)]
+    return [FIRST, *(point for point in FAILPOINTS if point != FIRST)]
 
 
 def die(rig: Rig, point: str, *, passes: int, whole: bool) -> list[str]:
     """Die at a point, go on, and compare."""
     before = BEFORE.get(point)
-    if before is not None and not rig.kill_at(Plan(before)):
+    if before is not None and not rig.kill_at(FailpointPlan(before)):
         return [f"nobody came to {before}"]
-    if not rig.kill_at(Plan(point, passes, whole)):
+    if not rig.kill_at(FailpointPlan(point, passes, whole)):
         return [f"nobody came to {point}"]
     if whole:
         rig.server.process.wait()
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace, tally: Tally) -> None:
         ):
             with folder() as path:
                 walk(path, partial(fresh, kind), keyed, arguments.seed + cycle, tally)
-    tally.add(points=len(POINTS))
+    tally.add(points=len(FAILPOINTS))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """`python -m tests.faults.serve ...`: the command `treadle`, with doors for a test.
 
-It dies where it is told to: TREADLE_CRASH_POINT is the path of a plan's file (`treadle.crash.arm`).
-Its clock, and those of its children, run ahead of the machine's by the microseconds that a file
-holds, whose path is in TEST_CLOCK. Only this program reads these: treadle itself refuses the one
-and knows nothing of the other.
+It dies where it is told to: TREADLE_CRASH_POINT is the path of a plan's file
+(`treadle.failpoint.arm`). Its clock, and those of its children, run ahead of the machine's by the
+microseconds that a file holds, whose path is in TEST_CLOCK. Only this program reads these:
+treadle itself refuses the one and knows nothing of the other.
 """
 
 import os
@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from treadle import clock, crash
+from treadle import clock, failpoint
 from treadle.cli.main import main
-from treadle.server import serve
-from treadle.server.child import child
+from treadle.server import main_process
+from treadle.server.child_process import run_child
 
 VARIABLE = "TREADLE_CRASH_POINT"
 CLOCK = "TEST_CLOCK"
@@ -45,8 +45,8 @@ def set_clock(file: Path, offset: int) -> None:
 if __name__ == "__main__":
     if CLOCK in os.environ:
         clock.read_clock = ahead(Path(os.environ[CLOCK]))
-        serve.CHILD = MODULE
+        main_process.CHILD_MODULE = MODULE
         if sys.argv[1] in ("worker", "loader"):
-            sys.exit(child())
-    crash.arm(os.environ.pop(VARIABLE, None))
+            sys.exit(run_child())
+    failpoint.arm(os.environ.pop(VARIABLE, None))
     sys.exit(main())

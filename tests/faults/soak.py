@@ -33,9 +33,9 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.processes import roles
 from tests.servers.treadle import Client, TreadleServer
 
-from treadle.cli.query import ask
-from treadle.errors import OperatorFault
-from treadle.log.local import LocalReader
+from treadle.cli.query import query_destination
+from treadle.errors import OperatorError
+from treadle.log.sqlite.log import SqliteReader
 
 FULL = 30
 """Cycles of which the sizes below are."""
@@ -350,9 +350,9 @@ def away(url: str, server: PostgresServer | None) -> Iterator[None]:
 
 def settle(server: TreadleServer) -> list[str]:
     """Wait until nothing waits to be loaded; says what does when it takes too long."""
-    with contextlib.closing(LocalReader(server.data / "log.sqlite")) as log:
+    with contextlib.closing(SqliteReader(server.data / "log.sqlite")) as log:
         deadline = time.monotonic() + WAIT_SECONDS_MAX
-        while waiting := log.backlog():
+        while waiting := log.list_backlogs():
             if time.monotonic() > deadline:
                 return [f"{one.entries} entries of {one.table_name} wait" for one in waiting[:5]]
             time.sleep(0.1)
@@ -367,8 +367,8 @@ def compare(url: str, expected: dict[str, Sums]) -> list[str]:
             f'select \'{name}\', count(*), sum(n) from "web"."{name}"' for name in some
         )
         try:
-            rows: list[tuple[Any, ...]] = ask(url, parts).rows
-        except OperatorFault as error:
+            rows: list[tuple[Any, ...]] = query_destination(url, parts).rows
+        except OperatorError as error:
             found.append(str(error))
             continue
         for name, rows_there, total in rows:

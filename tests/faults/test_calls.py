@@ -6,8 +6,12 @@ from pathlib import Path
 import pytest
 from tests.faults.calls import DISK, Fault, Scene, made, never
 
-from treadle.destinations.protocol import CommitUnknown, PlanOutdated, Unavailable
-from treadle.errors import Defect, OperatorFault, TryLater
+from treadle.destinations.protocol import (
+    CommitUnknownError,
+    DestinationUnavailableError,
+    PlanOutdatedError,
+)
+from treadle.errors import InternalError, OperatorError, RetriableError
 
 
 @pytest.fixture(scope="session")
@@ -27,11 +31,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     ("make", "name", "at"),
     [
         # The loader took the store's revision for known though it had not read what changed.
-        (lambda: TryLater("locked (injected)"), "destinations", 1),
-        (lambda: TryLater("locked (injected)"), "record_loads", 2),
+        (lambda: RetriableError("locked (injected)"), "destinations", 1),
+        (lambda: RetriableError("locked (injected)"), "record_loads", 2),
         # The load was committed; the loader planned the next one from the old position for ever.
-        (lambda: OperatorFault("read-only (injected)"), "record_loads", 2),
-        (lambda: Defect("injected"), "record_loads", 1),
+        (lambda: OperatorError("read-only (injected)"), "record_loads", 2),
+        (lambda: InternalError("injected"), "record_loads", 1),
     ],
 )
 @pytest.mark.parametrize("after", [False, True])
@@ -52,11 +56,11 @@ def test_a_call_of_the_store_fails_once(
 @pytest.mark.parametrize(
     ("make", "name", "after"),
     [
-        (lambda: CommitUnknown("cut (injected)"), "load", True),
-        (lambda: CommitUnknown("cut (injected)"), "load", False),
-        (lambda: PlanOutdated("changed (injected)"), "load", False),
-        (lambda: Unavailable("gone (injected)"), "held", False),
-        (lambda: Unavailable("gone (injected)"), "open", False),
+        (lambda: CommitUnknownError("cut (injected)"), "load", True),
+        (lambda: CommitUnknownError("cut (injected)"), "load", False),
+        (lambda: PlanOutdatedError("changed (injected)"), "load", False),
+        (lambda: DestinationUnavailableError("gone (injected)"), "held", False),
+        (lambda: DestinationUnavailableError("gone (injected)"), "open", False),
     ],
 )
 def test_a_call_of_the_destination_fails_once(
@@ -84,8 +88,8 @@ def test_a_call_of_the_disk_fails_once(tmp_path: Path, store: Path, kind: str, n
 def test_a_store_that_cannot_note_the_trouble_of_a_destination_ends_no_thread(
     tmp_path: Path, url: str, store: Path
 ) -> None:
-    call = Fault(1, lambda: Unavailable("gone (injected)"), only=("open",))
-    note = Fault(1, lambda: TryLater("disk full (injected)"), only=("destination_trouble",))
+    call = Fault(1, lambda: DestinationUnavailableError("gone (injected)"), only=("open",))
+    note = Fault(1, lambda: RetriableError("disk full (injected)"), only=("destination_trouble",))
     scene = Scene(tmp_path, url, store, never(), call, note)
     assert scene.run() == []
     assert (call.called, note.called) == ("open", "destination_trouble")

@@ -18,10 +18,10 @@ from tests.faults.witness import RECORDS, Request, Row, Witness
 from tests.servers.processes import roles
 from tests.servers.treadle import Client, TreadleServer
 
-from treadle.cli.query import ask
-from treadle.crash import Plan
-from treadle.errors import OperatorFault, TreadleError
-from treadle.log.local import LocalReader
+from treadle.cli.query import query_destination
+from treadle.errors import OperatorError, TreadleError
+from treadle.failpoint import FailpointPlan
+from treadle.log.sqlite.log import SqliteReader
 
 IDS = 400
 """Different keys of the keyed table: few, so that records supersede each other."""
@@ -151,7 +151,7 @@ class Rig:
             for table, keyed in tables.items()
             for number in range(senders)
         ]
-        self._reader: LocalReader | None = None
+        self._reader: SqliteReader | None = None
 
     @contextlib.contextmanager
     def running(self) -> Iterator["Rig"]:
@@ -207,7 +207,7 @@ class Rig:
             return False
         return True
 
-    def kill_at(self, plan: Plan, seconds: float = SETTLE_SECONDS_MAX) -> bool:
+    def kill_at(self, plan: FailpointPlan, seconds: float = SETTLE_SECONDS_MAX) -> bool:
         """Push until a process died at a point; returns whether one did."""
         deadline = time.monotonic() + seconds
         ready = self.plan.with_suffix(".new")
@@ -236,10 +236,10 @@ class Rig:
         while time.monotonic() < deadline:
             with contextlib.suppress(TreadleError):
                 if self._reader is None:
-                    self._reader = LocalReader(self.server.data / "log.sqlite")
+                    self._reader = SqliteReader(self.server.data / "log.sqlite")
                 waiting = [
                     f"stuck: {one.entries} entries of {one.table_name} wait"
-                    for one in self._reader.backlog()
+                    for one in self._reader.list_backlogs()
                 ]
                 if not waiting:
                     return []
@@ -249,11 +249,11 @@ class Rig:
     def rows(self, table: str) -> list[Row]:
         """What the destination holds; nothing where the table was never made."""
         try:
-            found = ask(
+            found = query_destination(
                 self.destination_url,
                 f'select id, _sdc_sequence, request, note from "web"."{table}"',
             )
-        except OperatorFault as error:
+        except OperatorError as error:
             if "does not exist" in str(error):
                 return []
             raise
@@ -264,10 +264,10 @@ class Rig:
         found = self.settle()
         for table in self.tables:
             found += self.witness.violations(table, self.rows(table))
-        with contextlib.suppress(OperatorFault):
-            rejected = ask(self.destination_url, 'select count(*) from "web"."_sdc_rejected"').rows[
-                0
-            ][0]
+        with contextlib.suppress(OperatorError):
+            rejected = query_destination(
+                self.destination_url, 'select count(*) from "web"."_sdc_rejected"'
+            ).rows[0][0]
             if rejected:
                 found.append(f"rejected: {rejected} records")
         found += self.notes

@@ -7,79 +7,80 @@ from typing import Any
 
 import msgspec
 
-from treadle.errors import Refused
-from treadle.records import batch, json, message, push, reading, transit
-from treadle.records.validation.conformity import conformity
+from treadle.errors import RequestRefusedError
+from treadle.records import batch, json_decoder, message_batch, push, record_reader
+from treadle.records.transit import reader
+from treadle.records.validation.schema_validator import get_validator
 
-CLIENT = 4321
+CLIENT_ID = 4321
 
 
-def _outcome(work: Any, *arguments: Any) -> Any:
+def _run_decoder(work: Any, *arguments: Any) -> Any:
     """The batches, or the answer; an answer must be one that can be sent."""
     try:
         return work(*arguments)
-    except Refused as refused:
+    except RequestRefusedError as refused:
         answer = refused.status, refused.body
     msgspec.json.encode(answer)
     assert answer[0] in (400, 401, 403, 422), answer
     return answer
 
 
-def _readable(batches: list[message.Batch]) -> None:
+def _assert_readable(batches: list[message_batch.MessageBatch]) -> None:
     """What was accepted can be kept, read and quoted."""
     for one in batches:
-        assert message.unpack(message.pack(one)) == one
+        assert message_batch.decode_batch(message_batch.encode_batch(one)) == one
         for exact in (False, True):
-            records = reading.read(one, exact=exact)
+            records = record_reader.read_records(one, exact=exact)
             assert len(records) == len(one)
             assert all(type(record) is dict for record in records)
-        texts = reading.texts(one, range(len(one)))
+        texts = record_reader.extract_texts(one, range(len(one)))
         for text in texts:
-            json.decode(text.encode())
+            json_decoder.decode_json(text.encode())
 
 
-def push_json(data: bytes) -> None:
+def fuzz_push_json(data: bytes) -> None:
     """A JSON body of /v2/import/push."""
-    pushed = _outcome(lambda: push.decode(data, transit=False))
-    quick = push.quickly(data, CLIENT)
+    pushed = _run_decoder(lambda: push.decode_body(data, transit=False))
+    quick = push.read_fast(data, CLIENT_ID)
     if isinstance(pushed, tuple):
         assert quick is None
         return
-    outcome = _outcome(push.check, pushed, CLIENT)
-    general = _outcome(push.check_generally, pushed, CLIENT)
+    outcome = _run_decoder(push.check_body, pushed, CLIENT_ID)
+    general = _run_decoder(push.check_body_exactly, pushed, CLIENT_ID)
     assert outcome == general
     assert quick in (None, general)
     if isinstance(outcome, list):
-        _readable(outcome)
+        _assert_readable(outcome)
 
 
-def push_transit(data: bytes) -> None:
+def fuzz_push_transit(data: bytes) -> None:
     """A Transit body of /v2/import/push."""
-    value = _outcome(transit.decode, data)
-    singly = _outcome(transit.decode_singly, data)
+    value = _run_decoder(reader.decode_transit, data)
+    singly = _run_decoder(reader.decode_exactly, data)
     assert repr(value) == repr(singly)  # NaN is not equal to itself
-    pushed = _outcome(lambda: push.decode(data, transit=True))
+    pushed = _run_decoder(lambda: push.decode_body(data, transit=True))
     if isinstance(pushed, tuple):
         return
-    outcome = _outcome(push.check, pushed, CLIENT)
-    general = _outcome(push.check_generally, pushed, CLIENT)
+    outcome = _run_decoder(push.check_body, pushed, CLIENT_ID)
+    general = _run_decoder(push.check_body_exactly, pushed, CLIENT_ID)
     assert outcome == general
     if isinstance(outcome, list):
-        _readable(outcome)
+        _assert_readable(outcome)
 
 
-def batch_json(data: bytes) -> None:
+def fuzz_batch_json(data: bytes) -> None:
     """A body of /v2/import/batch."""
-    outcome = _outcome(lambda: batch.check(batch.decode(data)))
-    general = _outcome(lambda: batch.check(batch.decode_generally(data)))
+    outcome = _run_decoder(lambda: batch.check_body(batch.decode_body(data)))
+    general = _run_decoder(lambda: batch.check_body(batch.decode_body_exactly(data)))
     assert outcome == general
-    assert batch.quickly(data) in (None, general)
+    assert batch.read_fast(data) in (None, general)
     if isinstance(outcome, list):
-        _readable(outcome)
+        _assert_readable(outcome)
         [accepted] = outcome
-        node = conformity(accepted.schema).node
-        assert not any(node.check(record) for record in reading.read(accepted))
+        node = get_validator(accepted.schema).node
+        assert not any(node.check(record) for record in record_reader.read_records(accepted))
 
 
-TARGETS = {"push": push_json, "transit": push_transit, "batch": batch_json}
+TARGETS = {"push": fuzz_push_json, "transit": fuzz_push_transit, "batch": fuzz_batch_json}
 """By the name of their folder in `corpus`."""

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from treadle.config import Config
-from treadle.server.prepare import prepare_store
+from treadle.server.startup import set_up_store
 
 
 def test_the_first_account_is_made_once(tmp_path: Path) -> None:
     config = Config(data=tmp_path)
-    newcomer = prepare_store(config)
+    newcomer = set_up_store(config)
     assert newcomer is not None
     assert newcomer.token.startswith("ac_")
-    assert prepare_store(config) is None
+    assert set_up_store(config) is None
 
 
 def test_a_change_of_the_destination_is_told(
@@ -22,11 +22,11 @@ def test_a_change_of_the_destination_is_told(
 ) -> None:
     caplog.set_level(logging.WARNING)
     database = "postgresql://loader:s3cret@db.example.com/warehouse"
-    prepare_store(Config(data=tmp_path, destination=database))
-    prepare_store(Config(data=tmp_path, destination=database.replace("s3cret", "an0ther")))
+    set_up_store(Config(data=tmp_path, destination=database))
+    set_up_store(Config(data=tmp_path, destination=database.replace("s3cret", "an0ther")))
     assert caplog.messages == []
 
-    prepare_store(Config(data=tmp_path))
+    set_up_store(Config(data=tmp_path))
     [said] = caplog.messages
     place = f"duckdb://{tmp_path / 'warehouse.duckdb'}"
     assert said == (
@@ -34,5 +34,5 @@ def test_a_change_of_the_destination_is_told(
         "postgresql://db.example.com:5432/warehouse, where what was loaded stays; "
         "name the old place with --destination to go back"
     )
-    prepare_store(Config(data=tmp_path))
+    set_up_store(Config(data=tmp_path))
     assert len(caplog.messages) == 1

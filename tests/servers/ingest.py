@@ -13,19 +13,19 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.servers.document import Document
 
-from treadle.ingest.app import Ingest, make_app
-from treadle.ingest.connection import Connection
-from treadle.ingest.document import document
-from treadle.log.local import LocalAppender, LocalReader
-from treadle.log.protocol import Appender
-from treadle.records.message import Batch, unpack
-from treadle.store.secrets import Cipher
+from treadle.ingest.app import IngestService, create_ingest_app
+from treadle.ingest.fastpath.connection import FastPathProtocol
+from treadle.ingest.openapi_document import load_document
+from treadle.log.protocol import LogAppender
+from treadle.log.sqlite.log import SqliteAppender, SqliteReader
+from treadle.records.message_batch import MessageBatch, decode_batch
+from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
 
 CLIENT = 4321
 OTHER_CLIENT = 9999
 UNKNOWN_TOKEN = "at_" + "0" * 64
-DOCUMENT = Document(document())
+DOCUMENT = Document(load_document())
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ImportServer:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.store = Store.open(f"sqlite:///{folder / 'store.sqlite'}", Cipher(bytes(32)))
+        self.store = Store.open(f"sqlite:///{folder / 'store.sqlite'}", SecretCipher(bytes(32)))
         self.store.create_account("ours", client_id=CLIENT)
         self.store.create_account("theirs", client_id=OTHER_CLIENT)
         self.source_id, self.token = self.make_source("active")
@@ -58,7 +58,7 @@ class ImportServer:
         self.store.delete_source(CLIENT, deleted_id)
         self.revoked_token = self.make_revoked()
         _, self.other_token = self.make_source("foreign", OTHER_CLIENT)
-        self.ingest: Ingest
+        self.ingest: IngestService
         self.port = 0
 
     def make_source(self, name: str, client: int = CLIENT) -> tuple[int, str]:
@@ -76,7 +76,7 @@ class ImportServer:
         return token.secret
 
     @contextmanager
-    def running(self, log: Appender | None = None) -> Iterator["ImportServer"]:
+    def running(self, log: LogAppender | None = None) -> Iterator["ImportServer"]:
         """Serve on a free port; `log` takes the place of the local log, and stays open."""
         app = _App(self, log)
         with serving(app) as self.port:
@@ -113,26 +113,26 @@ class ImportServer:
             sent["Content-Type"] = content_type
         return self.send("POST", path, raw, sent | dict(headers or {}))
 
-    def batches(self, source_id: int | None = None) -> list[Batch]:
+    def batches(self, source_id: int | None = None) -> list[MessageBatch]:
         """Everything the log holds for a source, in order."""
         wanted = self.source_id if source_id is None else source_id
-        reader = LocalReader(self.folder / "log.sqlite")
+        reader = SqliteReader(self.folder / "log.sqlite")
         try:
-            last = max((found.last for found in reader.backlog()), default=0)
-            entries = reader.find(1, last)
+            last = max((found.last for found in reader.list_backlogs()), default=0)
+            entries = reader.find_entries(1, last)
         finally:
             reader.close()
         return [
-            unpack(entry.payload)
+            decode_batch(entry.payload)
             for entry in entries
             if entry.source_id == wanted and not hasattr(entry, "why")
         ]
 
     def accepted(self) -> int:
         """How many entries the log holds, of all sources."""
-        reader = LocalReader(self.folder / "log.sqlite")
+        reader = SqliteReader(self.folder / "log.sqlite")
         try:
-            return sum(found.entries for found in reader.backlog())
+            return sum(found.entries for found in reader.list_backlogs())
         finally:
             reader.close()
 
@@ -140,10 +140,10 @@ class ImportServer:
 class _App:
     """The application, with a log that is opened and closed on the event loop that uses it."""
 
-    ingest: Ingest
+    ingest: IngestService
     app: ASGIApp
 
-    def __init__(self, server: ImportServer, log: Appender | None) -> None:
+    def __init__(self, server: ImportServer, log: LogAppender | None) -> None:
         self._server = server
         self._log = log
 
@@ -151,11 +151,13 @@ class _App:
         if scope["type"] != "lifespan":
             await self.app(scope, receive, send)
             return
-        log = self._log or LocalAppender(self._server.folder / "log.sqlite")
+        log = self._log or SqliteAppender(self._server.folder / "log.sqlite")
         try:
             path = self._server.folder / "log.sqlite"
-            self.ingest = Ingest(self._server.store, log, open_reader=lambda: LocalReader(path))
-            self.app = make_app(self.ingest)
+            self.ingest = IngestService(
+                self._server.store, log, open_reader=lambda: SqliteReader(path)
+            )
+            self.app = create_ingest_app(self.ingest)
             await self.app(scope, receive, send)
         finally:
             if log is not self._log:
@@ -191,7 +193,7 @@ def serving(app: ASGIApp) -> Iterator[int]:
             app,
             port=0,
             loop="uvloop",
-            http=Connection,
+            http=FastPathProtocol,
             log_config=None,
             access_log=False,
             server_header=False,

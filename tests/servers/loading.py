@@ -8,11 +8,11 @@ import duckdb
 from tests.servers.cases import compare
 from tests.servers.ingest import CLIENT, Answer, ImportServer
 
-from treadle.destinations.registry import open_url
+from treadle.destinations.registry import make_destination
 from treadle.ingest.app import microseconds
-from treadle.loader.due import Trigger
-from treadle.loader.run import Loader
-from treadle.log.local import LocalReader
+from treadle.loader.schedule import FlushPolicy
+from treadle.loader.supervisor import LoaderSupervisor
+from treadle.log.sqlite.log import SqliteReader
 
 
 class Warehouse(ImportServer):
@@ -22,20 +22,20 @@ class Warehouse(ImportServer):
         super().__init__(folder)
         self.file = folder / "warehouse.duckdb"
         url = f"duckdb:///{self.file}"
-        destination = open_url(url)
+        destination = make_destination(url)
         self.store.set_default_destination(CLIENT, destination.kind, url, destination.identity)
-        self.loader = Loader(
+        self.loader = LoaderSupervisor(
             store=self.store,
-            open_reader=lambda: LocalReader(folder / "log.sqlite"),
-            open_destination=open_url,
-            trigger=Trigger(),
+            open_reader=lambda: SqliteReader(folder / "log.sqlite"),
+            open_destination=make_destination,
+            flush_policy=FlushPolicy(),
             retention_us=10**12,
             clock=microseconds,
             new_id=lambda: str(uuid.uuid4()),
         )
 
     def load(self) -> None:
-        self.loader.once()
+        self.loader.load_once()
 
     def rows(self, columns: str, table: str, schema: str = "active") -> list[tuple[Any, ...]]:
         with duckdb.connect(str(self.file), read_only=True) as connection:

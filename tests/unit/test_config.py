@@ -11,33 +11,33 @@ from treadle.config import (
     FILE_NAME,
     PUSH_SETTINGS,
     SETTINGS,
-    Choice,
+    ChoiceKind,
     Config,
-    Folder,
-    Number,
+    FolderKind,
+    NumberKind,
     PushConfig,
-    Setting,
-    Text,
-    Url,
-    without_password,
+    SettingDefinition,
+    TextKind,
+    UrlKind,
+    mask_password,
 )
-from treadle.errors import OperatorFault
+from treadle.errors import OperatorError
 
 
-def samples(setting: Setting) -> tuple[str, str, str]:
+def samples(setting: SettingDefinition) -> tuple[str, str, str]:
     """Three different values as text, none of them the default."""
     match setting.kind:
-        case Number(least):
+        case NumberKind(least):
             return str(least + 11), str(least + 12), str(least + 13)
-        case Choice(words):
+        case ChoiceKind(words):
             other = [word for word in words if word != setting.default]
             return other[0], other[-1], other[0]
-        case Folder():
+        case FolderKind():
             return "/a", "/b", "/c"
-        case Url(schemes=schemes):
+        case UrlKind(schemes=schemes):
             scheme = schemes[0] if schemes else "duckdb"
             return f"{scheme}://a", f"{scheme}://b", f"{scheme}://c"
-        case Text(hidden=True):
+        case TextKind(hidden=True):
             return "a" * 64, "b" * 64, "c" * 64
         case _:
             return "a", "b", "c"
@@ -48,13 +48,13 @@ def shown(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def in_toml(setting: Setting, text: str) -> str:
-    return f"{setting.name} = {text if isinstance(setting.kind, Number) else repr(text)}\n"
+def in_toml(setting: SettingDefinition, text: str) -> str:
+    return f"{setting.name} = {text if isinstance(setting.kind, NumberKind) else repr(text)}\n"
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s.name)
 def test_a_flag_wins_over_the_environment_over_the_file_over_the_default(
-    setting: Setting, tmp_path: Path
+    setting: SettingDefinition, tmp_path: Path
 ) -> None:
     flag, variable, key = samples(setting)
     file = tmp_path / "settings.toml"
@@ -74,7 +74,7 @@ def test_a_flag_wins_over_the_environment_over_the_file_over_the_default(
 
 
 @pytest.mark.parametrize("setting", PUSH_SETTINGS, ids=lambda s: s.name)
-def test_a_setting_of_push_is_a_flag_or_a_variable(setting: Setting) -> None:
+def test_a_setting_of_push_is_a_flag_or_a_variable(setting: SettingDefinition) -> None:
     flag, variable, _ = samples(setting)
     read = PushConfig.read({setting.name: flag}, {setting.variable: variable})
     assert shown(getattr(read, setting.name)) == flag
@@ -84,7 +84,9 @@ def test_a_setting_of_push_is_a_flag_or_a_variable(setting: Setting) -> None:
 
 
 @pytest.mark.parametrize("setting", [*SETTINGS, *PUSH_SETTINGS], ids=lambda s: s.variable)
-def test_every_default_is_a_value_and_every_setting_says_what_it_is_for(setting: Setting) -> None:
+def test_every_default_is_a_value_and_every_setting_says_what_it_is_for(
+    setting: SettingDefinition,
+) -> None:
     if setting.default is not None and setting.name != "data":
         assert setting.kind.check(setting.default) == setting.default
     assert setting.help
@@ -126,7 +128,7 @@ def test_every_default_is_a_value_and_every_setting_says_what_it_is_for(setting:
 def test_a_wrong_flag_or_variable_is_named(
     flags: dict[str, str | None], environ: dict[str, str], said: str
 ) -> None:
-    with pytest.raises(OperatorFault) as fault:
+    with pytest.raises(OperatorError) as fault:
         Config.read(flags, environ)
     assert str(fault.value).startswith(said)
 
@@ -147,7 +149,7 @@ def test_a_wrong_flag_or_variable_is_named(
 def test_a_wrong_line_of_the_file_is_named(text: str, said: str, tmp_path: Path) -> None:
     file = tmp_path / FILE_NAME
     file.write_text(text)
-    with pytest.raises(OperatorFault) as fault:
+    with pytest.raises(OperatorError) as fault:
         Config.read({"data": str(tmp_path)}, {})
     assert said in str(fault.value)
     assert str(file) in str(fault.value)
@@ -177,13 +179,13 @@ def test_variables_of_push_are_known_to_every_command() -> None:
 
 
 def test_a_config_made_directly_is_checked_too() -> None:
-    with pytest.raises(OperatorFault, match="port is to be a whole number from 0 to 65535"):
+    with pytest.raises(OperatorError, match="port is to be a whole number from 0 to 65535"):
         Config(port=-1)
 
 
 @given(st.integers(), st.integers(0, 10), st.integers(11, 20))
 def test_a_number_is_taken_exactly_within_its_bounds(value: int, least: int, most: int) -> None:
-    kind = Number(least, most)
+    kind = NumberKind(least, most)
     if least <= value <= most:
         assert kind.parse(str(value)) == value
     else:
@@ -222,15 +224,15 @@ def test_the_url_for_clients_on_this_machine(host: str, url: str) -> None:
 
 def test_the_data_folder_is_made_for_its_owner_only(tmp_path: Path) -> None:
     config = Config(data=tmp_path / "new" / "data")
-    config.make_data()
-    config.make_data()
+    config.make_data_folder()
+    config.make_data_folder()
     assert stat.S_IMODE(config.data.stat().st_mode) == 0o700
 
 
 def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OperatorFault, match="cannot be made: Not a directory; name another one"):
-        Config(data=tmp_path / "file" / "data").make_data()
+    with pytest.raises(OperatorError, match="cannot be made: Not a directory; name another one"):
+        Config(data=tmp_path / "file" / "data").make_data_folder()
 
 
 SECRET = "5ecret" + "0" * 58
@@ -244,7 +246,7 @@ SECRET = "5ecret" + "0" * 58
     ],
 )
 def test_no_message_shows_a_secret(environ: dict[str, str]) -> None:
-    with pytest.raises(OperatorFault) as fault:
+    with pytest.raises(OperatorError) as fault:
         Config.read({}, environ)
     assert "5ecret" not in str(fault.value)
     assert fault.value.__cause__ is None
@@ -252,7 +254,7 @@ def test_no_message_shows_a_secret(environ: dict[str, str]) -> None:
 
 def test_a_broken_file_is_not_quoted(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_text(f"secret_key = {SECRET}\n")
-    with pytest.raises(OperatorFault) as fault:
+    with pytest.raises(OperatorError) as fault:
         Config.read({"data": str(tmp_path)}, {})
     assert "5ecret" not in str(fault.value)
 
@@ -271,14 +273,14 @@ def test_no_secret_is_in_repr() -> None:
 def test_a_password_is_hidden_whatever_is_in_it(rest: str) -> None:
     password = f"5ecret{rest}5ecret"
     url = f"postgresql://user:{password}@db.example.com/warehouse"
-    assert without_password(url) == "postgresql://user:***@db.example.com/warehouse"
+    assert mask_password(url) == "postgresql://user:***@db.example.com/warehouse"
 
 
 @pytest.mark.parametrize(
     "url", ["duckdb:///a/b.duckdb", "http://127.0.0.1:8484", "postgresql:///d?host=/run&port=1"]
 )
 def test_a_url_without_a_password_stays_as_it_is(url: str) -> None:
-    assert without_password(url) == url
+    assert mask_password(url) == url
 
 
 # --- a setting that had another name --------------------------------------------------------------
@@ -311,12 +313,12 @@ def test_places_go_before_names(tmp_path: Path) -> None:
 
 
 def test_a_wrong_value_is_told_under_the_name_it_was_given(tmp_path: Path) -> None:
-    with pytest.raises(OperatorFault, match="variable TREADLE_SURFACE is to be seed or modern"):
+    with pytest.raises(OperatorError, match="variable TREADLE_SURFACE is to be seed or modern"):
         read_era(tmp_path, environ={"TREADLE_SURFACE": "old"})
-    with pytest.raises(OperatorFault, match=r"'surface' in .*toml is to be seed or modern"):
+    with pytest.raises(OperatorError, match=r"'surface' in .*toml is to be seed or modern"):
         read_era(tmp_path, file="surface = 'old'")
 
 
 def test_a_file_sets_one_of_the_names(tmp_path: Path) -> None:
-    with pytest.raises(OperatorFault, match="'connect_api_era' and 'surface', which are one"):
+    with pytest.raises(OperatorError, match="'connect_api_era' and 'surface', which are one"):
         read_era(tmp_path, file="surface = 'seed'\nconnect_api_era = 'modern'")

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2] / "src" / "treadle"
 VALUES = {"errors", "text", "timestamps"}
 """What every room may use: nothing there touches a file, a socket or a clock."""
 
-RIM = VALUES | {"clock", "crash", "files"}
+RIM = VALUES | {"clock", "failpoint", "files"}
 """What rooms may use that are not pure."""
 
 DATA = RIM | {"log", "store", "destinations", "tables", "records"}
@@ -23,31 +23,29 @@ BELOW: dict[str, set[str]] = {
     "timestamps": set(),
     "clock": set(),
     "files": set(),
-    "crash": set(),
+    "failpoint": set(),
     "records": VALUES,
     "tables": VALUES | {"records"},
     "log": RIM,
     "store": RIM,
     "destinations": RIM | {"tables", "records"},
-    "web": VALUES,
-    "ingest": DATA | {"web"},
-    "loader": DATA,
-    "control": DATA | {"web"},
+    "tracking": DATA,
+    "http": VALUES,
+    "ingest": DATA | {"tracking", "http"},
+    "loader": DATA | {"tracking"},
+    "control": DATA | {"tracking", "http"},
+    "maintenance": DATA | {"tracking", "config", "data_lock"},
     "config": VALUES,
     "guide": set(),
-    "openapi": VALUES,
-    "lock": RIM,
-    "board": RIM,
-    "metrics": RIM | {"web", "log", "store"},
-    "audit": DATA,
-    "doctor": DATA | {"config", "lock"},
-    "logs": VALUES | {"config"},
-    "supervise": set(),
+    "data_lock": RIM,
+    "shared_counters": RIM,
+    "metrics": RIM | {"http", "log", "store"},
+    "logging_setup": VALUES | {"config"},
 }
 """Room -> rooms it may import. `server` and `cli` stand above all and may import anything."""
 
 TOP = {"server", "cli", "__main__"}
-BACK_ENDS = {"destinations": {"duckdb", "postgres"}, "log": {"local"}}
+BACK_ENDS = {"destinations": {"duckdb", "postgres"}, "log": {"sqlite"}}
 """Siblings behind one contract: none imports another; only `server` and registries name them."""
 
 
@@ -104,9 +102,12 @@ def test_back_ends_do_not_import_each_other_and_are_named_only_at_the_top(path: 
 @pytest.mark.parametrize(
     ("role", "others"),
     [
-        ("serve", {"fastapi", "uvicorn", "treadle.ingest", "treadle.control", "treadle.loader"}),
-        ("load", {"fastapi", "uvicorn", "treadle.ingest", "treadle.control"}),
-        ("work", {"treadle.loader"}),
+        (
+            "main_process",
+            {"fastapi", "uvicorn", "treadle.ingest", "treadle.control", "treadle.loader"},
+        ),
+        ("loader_process", {"fastapi", "uvicorn", "treadle.ingest", "treadle.control"}),
+        ("worker_process", {"treadle.loader"}),
     ],
 )
 def test_a_process_imports_nothing_of_other_roles(role: str, others: set[str]) -> None:

@@ -2,11 +2,11 @@
 
 import argparse
 
-from treadle.cli.command import Arguments, Command
-from treadle.cli.output import moment, plain, print_json, print_table
-from treadle.cli.store import account_named, opened
+from treadle.cli.command import Arguments, CliCommand
+from treadle.cli.output import print_json, print_table, to_json_value, to_whole_second
+from treadle.cli.store_access import find_account, open_existing_store
 from treadle.config import Config
-from treadle.errors import OperatorFault
+from treadle.errors import OperatorError
 
 
 def _create_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,10 +19,10 @@ def _create_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def create(config: Config, arguments: Arguments) -> int:
+def create_account(config: Config, arguments: Arguments) -> int:
     """Make an account with its first token."""
-    client_id = None if arguments.client_id is None else _positive(arguments.client_id)
-    with opened(config, make=True) as store:
+    client_id = None if arguments.client_id is None else _parse_client_id(arguments.client_id)
+    with open_existing_store(config, make=True) as store:
         account, token = store.create_account(arguments.name, client_id=client_id)
     if arguments.json:
         print_json({"stitch_client_id": account.id, "access_token": token})
@@ -36,13 +36,13 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print a JSON array")
 
 
-def list_(config: Config, arguments: Arguments) -> int:
+def list_accounts(config: Config, arguments: Arguments) -> int:
     """List the accounts."""
-    with opened(config) as store:
-        rows = [(a.id, a.name, moment(a.created_at)) for a in store.accounts()]
+    with open_existing_store(config) as store:
+        rows = [(a.id, a.name, to_whole_second(a.created_at)) for a in store.accounts()]
     columns = ("stitch_client_id", "name", "created_at")
     if arguments.json:
-        print_json([dict(zip(columns, map(plain, row), strict=True)) for row in rows])
+        print_json([dict(zip(columns, map(to_json_value, row), strict=True)) for row in rows])
     else:
         print_table(columns, rows)
     return 0
@@ -54,10 +54,10 @@ def _token_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def create_token(config: Config, arguments: Arguments) -> int:
+def create_account_token(config: Config, arguments: Arguments) -> int:
     """Make a further token for the control API."""
-    with opened(config) as store:
-        account = account_named(store, arguments.account)
+    with open_existing_store(config) as store:
+        account = find_account(store, arguments.account)
         token = store.create_account_token(account.id, arguments.description)
     if arguments.json:
         print_json({"stitch_client_id": account.id, "access_token": token})
@@ -67,30 +67,30 @@ def create_token(config: Config, arguments: Arguments) -> int:
     return 0
 
 
-def _positive(text: str) -> int:
+def _parse_client_id(text: str) -> int:
     """A client id (connect-api.md 4.7: positive)."""
     if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 2**63:
-        raise OperatorFault(f"--client-id is to be a whole number above 0, not {text!r}.")
+        raise OperatorError(f"--client-id is to be a whole number above 0, not {text!r}.")
     return int(text)
 
 
 COMMANDS = (
-    Command(
+    CliCommand(
         words=("account", "create"),
         help="make an account and print its client id and token",
-        run=create,
+        run=create_account,
         arguments=_create_arguments,
     ),
-    Command(
+    CliCommand(
         words=("account", "list"),
         help="list the accounts",
-        run=list_,
+        run=list_accounts,
         arguments=_list_arguments,
     ),
-    Command(
+    CliCommand(
         words=("account", "token", "create"),
         help="make a further token for the control API",
-        run=create_token,
+        run=create_account_token,
         arguments=_token_arguments,
     ),
 )

@@ -3,9 +3,9 @@
 import argparse
 from contextlib import closing
 
-from treadle.cli.command import Arguments, Command
+from treadle.cli.command import Arguments, CliCommand
 from treadle.cli.output import print_objects, print_table
-from treadle.cli.store import opened, source_named
+from treadle.cli.store_access import find_source, open_existing_store
 from treadle.clock import read_clock
 from treadle.config import Config
 
@@ -32,35 +32,35 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print a JSON array of objects")
 
 
-def run(config: Config, arguments: Arguments) -> int:
+def run_audit(config: Config, arguments: Arguments) -> int:
     """Print a line for each table; 1 when one of them differs."""
-    from treadle.audit.judge import differences
-    from treadle.audit.walk import evidence
-    from treadle.control.ledger import ledger, total
-    from treadle.destinations.registry import open_url
-    from treadle.log.local import LocalReader
+    from treadle.destinations.registry import make_destination
+    from treadle.log.sqlite.log import SqliteReader
+    from treadle.maintenance.audit.differences import find_differences
+    from treadle.maintenance.audit.evidence import gather_evidence
+    from treadle.tracking.ledger import compute_ledger, sum_lines
 
     rows: list[tuple[object, ...]] = []
     told: list[str] = []
     differs = False
-    with opened(config) as store, closing(LocalReader(config.log_path)) as reader:
+    with open_existing_store(config) as store, closing(SqliteReader(config.log_path)) as reader:
         if arguments.source is not None:
-            sources = [source_named(store, None, arguments.source)]
+            sources = [find_source(store, None, arguments.source)]
         else:
             sources = [source for source in store.sources() if source.deleted_at is None]
-        lines = ledger(store, reader, [source.id for source in sources])
-        for found in evidence(
+        lines = compute_ledger(store, reader, [source.id for source in sources])
+        for found in gather_evidence(
             store,
             reader,
-            open_url,
+            make_destination,
             sources,
             table=arguments.table,
             keys=not arguments.counts,
             now=read_clock(),
         ):
-            parted = differences(found)
+            parted = find_differences(found)
             differs = differs or bool(parted)
-            sums = total(
+            sums = sum_lines(
                 line
                 for line in lines
                 if line.source_id == found.source_id and line.table_name in found.names
@@ -81,9 +81,9 @@ def run(config: Config, arguments: Arguments) -> int:
     return 1 if differs else 0
 
 
-COMMAND = Command(
+COMMAND = CliCommand(
     words=("audit",),
     help="compare what was loaded with the rows in the destination, and say where they part",
-    run=run,
+    run=run_audit,
     arguments=_arguments,
 )

@@ -5,18 +5,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
-from treadle.config import FILE, PUSH_SETTINGS, SETTINGS, Config, Setting
+from treadle.config import FILE_SETTING, PUSH_SETTINGS, SETTINGS, Config, SettingDefinition
 from treadle.config.setting import option_of
-from treadle.errors import OperatorFault
+from treadle.errors import OperatorError
 
 Arguments = argparse.Namespace
 
 
-class UsageFault(OperatorFault):
+class UsageError(OperatorError):
     """The command line itself cannot be understood."""
 
 
-class Parser(argparse.ArgumentParser):
+class CommandParser(argparse.ArgumentParser):
     """Raises instead of printing a page of usage: what is wrong fits in a sentence."""
 
     intermixed = False
@@ -37,7 +37,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Called by argparse with what is wrong, in lower case, without a full stop."""
-        raise UsageFault(f"{message[:1].upper()}{message[1:]}; see `{self.prog} --help`.")
+        raise UsageError(f"{message[:1].upper()}{message[1:]}; see `{self.prog} --help`.")
 
 
 def _no_arguments(_: argparse.ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def _no_arguments(_: argparse.ArgumentParser) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class CliCommand:
     """One command.
 
     Attributes:
@@ -68,10 +68,10 @@ class Command:
     push: bool = False
     defaults: Mapping[str, str] = field(default_factory=dict)
     intermixed: bool = False
-    unread: Callable[[OperatorFault, Arguments], int] | None = None
+    run_without_settings: Callable[[OperatorError, Arguments], int] | None = None
 
     @property
-    def flags(self) -> tuple[Setting, ...]:
+    def flags(self) -> tuple[SettingDefinition, ...]:
         """The settings it takes as flags."""
         names = {"data", *self.settings}
         chosen = tuple(
@@ -79,10 +79,12 @@ class Command:
             for s in SETTINGS
             if s.name in names and s.flag
         )
-        return (*(PUSH_SETTINGS if self.push else ()), *chosen, FILE)
+        return (*(PUSH_SETTINGS if self.push else ()), *chosen, FILE_SETTING)
 
 
-def add_settings(parser: argparse.ArgumentParser, settings: Iterable[Setting]) -> None:
+def add_setting_flags(
+    parser: argparse.ArgumentParser, settings: Iterable[SettingDefinition]
+) -> None:
     """Give the parser a flag for every setting; the help names its environment variable.
 
     The values stay text: they are checked where the other places are checked, with the same words.
@@ -101,6 +103,8 @@ def add_settings(parser: argparse.ArgumentParser, settings: Iterable[Setting]) -
             )
 
 
-def given(arguments: Arguments, settings: Iterable[Setting]) -> dict[str, str | None]:
+def collect_flags(
+    arguments: Arguments, settings: Iterable[SettingDefinition]
+) -> dict[str, str | None]:
     """Setting name -> the text of its flag, None where it was not given."""
     return {name: getattr(arguments, name, None) for setting in settings for name in setting.names}

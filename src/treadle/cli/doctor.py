@@ -3,13 +3,13 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from treadle.cli.command import Arguments, Command
+from treadle.cli.command import Arguments, CliCommand
 from treadle.cli.output import print_json
 from treadle.config import Config
-from treadle.errors import OperatorFault
+from treadle.errors import OperatorError
 
 if TYPE_CHECKING:
-    from treadle.doctor.judge import Finding
+    from treadle.maintenance.doctor.findings import Finding
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,24 +17,24 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def run(config: Config, arguments: Arguments) -> int:
+def run_doctor(config: Config, arguments: Arguments) -> int:
     """Print every finding; 1 when one of them is bad."""
-    from treadle.doctor.judge import healthy
-    from treadle.doctor.visit import visit
-    from treadle.log.local import LocalReader
+    from treadle.log.sqlite.log import SqliteReader
+    from treadle.maintenance.doctor.examination import examine
+    from treadle.maintenance.doctor.findings import is_healthy
 
     found: list[Finding] = []
-    findings = visit(config, lambda: LocalReader(config.log_path), whole=not arguments.quick)
+    findings = examine(config, lambda: SqliteReader(config.log_path), whole=not arguments.quick)
     for finding in findings:
         found.append(finding)
         if not arguments.json:
-            print(_told(finding), flush=True)
-    return _end(found, healthy(found), arguments)
+            print(_format_finding(finding), flush=True)
+    return _print_summary(found, is_healthy(found), arguments)
 
 
-def unread(fault: OperatorFault, arguments: Arguments) -> int:
+def report_unreadable_settings(fault: OperatorError, arguments: Arguments) -> int:
     """The settings cannot be read: that is the finding, and nothing else can be looked at."""
-    from treadle.doctor.judge import Finding
+    from treadle.maintenance.doctor.findings import Finding
 
     finding = Finding(
         "settings",
@@ -44,11 +44,11 @@ def unread(fault: OperatorFault, arguments: Arguments) -> int:
         "Correct it there.",
     )
     if not arguments.json:
-        print(_told(finding))
-    return _end([finding], False, arguments)
+        print(_format_finding(finding))
+    return _print_summary([finding], False, arguments)
 
 
-def _end(found: "list[Finding]", well: bool, arguments: Arguments) -> int:
+def _print_summary(found: "list[Finding]", well: bool, arguments: Arguments) -> int:
     if arguments.json:
         rows = [
             {
@@ -69,18 +69,18 @@ def _end(found: "list[Finding]", well: bool, arguments: Arguments) -> int:
     return 0 if well else 1
 
 
-def _told(finding: "Finding") -> str:
+def _format_finding(finding: "Finding") -> str:
     level = finding.level.upper() if finding.level == "bad" else finding.level
     lines = [f"{level:<5}{finding.subject}: {finding.found}"]
     lines += [f"     {text}" for text in (finding.meaning, finding.remedy) if text]
     return "\n".join(lines)
 
 
-COMMAND = Command(
+COMMAND = CliCommand(
     words=("doctor",),
     help="look for what is wrong with disk, clock, settings, store, key, log and destinations",
-    run=run,
+    run=run_doctor,
     arguments=_arguments,
     settings=("destination", "host", "port", "workers", "log_bytes", "disk_reserve_bytes"),
-    unread=unread,
+    run_without_settings=report_unreadable_settings,
 )

@@ -2,9 +2,9 @@
 
 import argparse
 
-from treadle.cli.command import Arguments, Command
+from treadle.cli.command import Arguments, CliCommand
 from treadle.cli.output import print_objects, print_table
-from treadle.cli.store import opened, source_named
+from treadle.cli.store_access import find_source, open_existing_store
 from treadle.config import Config
 from treadle.timestamps import to_datetime
 
@@ -25,19 +25,19 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print a JSON array of objects")
 
 
-def run(config: Config, arguments: Arguments) -> int:
+def print_ledger(config: Config, arguments: Arguments) -> int:
     """Print a line for each source, table and hour that the log still holds."""
-    from treadle.control.ledger import ledger
-    from treadle.log.local import LocalReader
+    from treadle.log.sqlite.log import SqliteReader
+    from treadle.tracking.ledger import compute_ledger
 
-    with opened(config) as store:
+    with open_existing_store(config) as store:
         chosen = None
         if arguments.source is not None:
-            chosen = [source_named(store, None, arguments.source).id]
+            chosen = [find_source(store, None, arguments.source).id]
         names = {source.id: source.name for source in store.sources()}
-        reader = LocalReader(config.log_path)
+        reader = SqliteReader(config.log_path)
         try:
-            lines = ledger(store, reader, chosen)
+            lines = compute_ledger(store, reader, chosen)
         finally:
             reader.close()
     rows = [
@@ -60,9 +60,9 @@ def run(config: Config, arguments: Arguments) -> int:
     return 0
 
 
-COMMAND = Command(
+COMMAND = CliCommand(
     words=("ledger",),
     help="count what became of accepted records, by source, table and hour",
-    run=run,
+    run=print_ledger,
     arguments=_arguments,
 )

@@ -4,12 +4,12 @@ import argparse
 from collections.abc import Iterator
 from itertools import islice
 
-from treadle.cli.command import Arguments, Command
-from treadle.cli.output import moment, print_json, print_table
-from treadle.cli.store import opened, source_named
+from treadle.cli.command import Arguments, CliCommand
+from treadle.cli.output import print_json, print_table, to_whole_second
+from treadle.cli.store_access import find_source, open_existing_store
 from treadle.config import Config
-from treadle.errors import OperatorFault
-from treadle.store.model import Load
+from treadle.errors import OperatorError
+from treadle.store.model import LoadReport
 
 COLUMNS = ("finished", "source", "table", "received", "loaded", "discarded", "rejected", "error")
 PAGE = 1000
@@ -23,17 +23,17 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print a JSON array of reports")
 
 
-def run(config: Config, arguments: Arguments) -> int:
+def print_loads(config: Config, arguments: Arguments) -> int:
     """List loads, newest first."""
-    from treadle.store.reports import report
+    from treadle.tracking.load_reports import render_load_report
 
     if not (arguments.limit.isascii() and arguments.limit.isdigit() and int(arguments.limit)):
-        raise OperatorFault(f"--limit is to be a whole number above 0, not {arguments.limit!r}.")
-    with opened(config) as store:
-        source = source_named(store, None, arguments.source) if arguments.source else None
+        raise OperatorError(f"--limit is to be a whole number above 0, not {arguments.limit!r}.")
+    with open_existing_store(config) as store:
+        source = find_source(store, None, arguments.source) if arguments.source else None
         names = {each.id: each.name for each in store.sources()}
 
-        def every() -> Iterator[Load]:
+        def every() -> Iterator[LoadReport]:
             before = None
             while page := store.loads(
                 source_id=source.id if source else None,
@@ -47,13 +47,13 @@ def run(config: Config, arguments: Arguments) -> int:
         chosen = (load for load in every() if load.error is not None or not arguments.failed)
         found = list(islice(chosen, int(arguments.limit)))
     if arguments.json:
-        print_json([report(load) for load in found])
+        print_json([render_load_report(load) for load in found])
     else:
         print_table(
             COLUMNS,
             [
                 (
-                    moment(load.finished_at),
+                    to_whole_second(load.finished_at),
                     names.get(load.source_id, load.source_id),
                     load.table_name,
                     load.rows_received,
@@ -68,9 +68,9 @@ def run(config: Config, arguments: Arguments) -> int:
     return 0
 
 
-COMMAND = Command(
+COMMAND = CliCommand(
     words=("loads",),
     help="list loads, newest first, with what each did",
-    run=run,
+    run=print_loads,
     arguments=_arguments,
 )

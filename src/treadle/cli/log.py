@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, Final
 
-from treadle.cli.command import Arguments, Command
-from treadle.cli.output import plain, print_json, print_objects, print_table
-from treadle.cli.store import opened, source_named
+from treadle.cli.command import Arguments, CliCommand
+from treadle.cli.output import print_json, print_objects, print_table, to_json_value
+from treadle.cli.store_access import find_source, open_existing_store
 from treadle.config import Config
-from treadle.errors import OperatorFault, TreadleError
-from treadle.log.protocol import Damaged, Entry, Reader
+from treadle.errors import OperatorError, TreadleError
+from treadle.log.protocol import DamagedEntry, LogEntry, LogReader
 from treadle.timestamps import to_datetime
 
 COLUMNS: Final = (
@@ -28,10 +28,10 @@ def _stats_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print a JSON array of objects")
 
 
-def stats(config: Config, arguments: Arguments) -> int:
+def print_log_stats(config: Config, arguments: Arguments) -> int:
     """Print what waits, by table."""
-    names = _names(config)
-    with closing(_reader(config)) as reader:
+    names = _read_source_names(config)
+    with closing(_open_reader(config)) as reader:
         rows = [
             (
                 names.get(one.source_id, one.source_id),
@@ -41,38 +41,40 @@ def stats(config: Config, arguments: Arguments) -> int:
                 one.size,
                 one.loaded,
             )
-            for one in sorted(reader.backlog(), key=lambda one: (one.source_id, one.table_name))
+            for one in sorted(
+                reader.list_backlogs(), key=lambda one: (one.source_id, one.table_name)
+            )
         ]
-        space = reader.space()
+        space = reader.measure_space()
     if arguments.json:
         print_objects(COLUMNS, rows)
         return 0
     print_table(COLUMNS, rows)
-    print(f"The log holds {space.used} bytes and can grow by {space.free}.")
+    print(f"The log holds {space.used_bytes} bytes and can grow by {space.free_bytes}.")
     return 0
 
 
-def verify(config: Config, arguments: Arguments) -> int:
+def verify_log(config: Config, arguments: Arguments) -> int:
     """Read every entry and say which are damaged; 2 when any is."""
-    from treadle.log.salvage import Known, trouble
-    from treadle.log.verify import verify as verdict_on
+    from treadle.log.sqlite.recovery.salvage import KnownLog, find_damage
+    from treadle.log.verification import verify_log as verdict_on
 
-    _check(config)
-    why = trouble(config.log_path, Known(), whole=True)
+    _require_log(config)
+    why = find_damage(config.log_path, KnownLog(), whole=True)
     if why is not None:
-        raise OperatorFault(
+        raise OperatorError(
             f"the log {config.log_path} is damaged ({why}); stop treadle and run `treadle log "
             "salvage`, or start treadle again: both put it aside and go on with what can be read"
         )
-    with closing(_reader(config)) as reader:
+    with closing(_open_reader(config)) as reader:
         found = verdict_on(reader)
-    for one in found.damaged:
+    for one in found.damaged_entries:
         print(
             f"entry {one.position} of {one.table_name!r}, source {one.source_id}, is damaged and "
             f"will be left out: {one.why}"
         )
-    print(f"{found.sound} entries are sound, {len(found.damaged)} are damaged.")
-    return 2 if found.damaged else 0
+    print(f"{found.sound_entries} entries are sound, {len(found.damaged_entries)} are damaged.")
+    return 2 if found.damaged_entries else 0
 
 
 def _cat_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,68 +90,72 @@ def _cat_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def cat(config: Config, arguments: Arguments) -> int:
+def print_entries(config: Config, arguments: Arguments) -> int:
     """Print entries, or their records, as one JSON object a line; 2 when any is damaged."""
-    _check(config)
-    first = _position(arguments.first, "--from") or 1
-    last = _position(arguments.last, "--to")
-    names = _names(config)
-    wanted = None if arguments.source is None else _source_id(config, arguments.source)
+    _require_log(config)
+    first = _parse_position(arguments.first, "--from") or 1
+    last = _parse_position(arguments.last, "--to")
+    names = _read_source_names(config)
+    wanted = None if arguments.source is None else _find_source_id(config, arguments.source)
     damaged = False
-    with closing(_reader(config)) as reader:
-        waits_after = {(b.source_id, b.table_name): b.loaded for b in reader.backlog()}
-        for source_id, table_name in sorted(reader.tables()):
+    with closing(_open_reader(config)) as reader:
+        waits_after = {(b.source_id, b.table_name): b.loaded for b in reader.list_backlogs()}
+        for source_id, table_name in sorted(reader.list_tables()):
             if wanted not in (None, source_id) or arguments.table not in (None, table_name):
                 continue
             loaded = waits_after.get((source_id, table_name))
-            for one in _between(reader, source_id, table_name, first, last):
+            for one in _read_between(reader, source_id, table_name, first, last):
                 waiting = loaded is not None and one.position > loaded
                 if arguments.waiting and not waiting:
                     continue
                 head = {"position": one.position, "source": names.get(source_id, source_id)}
-                damaged = damaged or isinstance(one, Damaged)
-                lines = _records(one) if arguments.records else [_described(one, waiting=waiting)]
+                damaged = damaged or isinstance(one, DamagedEntry)
+                lines = (
+                    _describe_records(one)
+                    if arguments.records
+                    else [_describe_entry(one, waiting=waiting)]
+                )
                 for line in lines:
                     print_json(head | {"table": table_name} | line)
     return 2 if damaged else 0
 
 
-def _between(
-    reader: Reader, source_id: int, table_name: str, first: int, last: int | None
-) -> Iterator[Entry | Damaged]:
-    from treadle.log.verify import every
+def _read_between(
+    reader: LogReader, source_id: int, table_name: str, first: int, last: int | None
+) -> Iterator[LogEntry | DamagedEntry]:
+    from treadle.log.verification import read_all_entries
 
-    for one in every(reader, source_id, table_name, first - 1):
+    for one in read_all_entries(reader, source_id, table_name, first - 1):
         if last is not None and one.position > last:
             return
         yield one
 
 
-def _described(one: Entry | Damaged, *, waiting: bool) -> dict[str, Any]:
-    if isinstance(one, Damaged):  # its numbers mean nothing
+def _describe_entry(one: LogEntry | DamagedEntry, *, waiting: bool) -> dict[str, Any]:
+    if isinstance(one, DamagedEntry):  # its numbers mean nothing
         return {"waiting": waiting, "damaged": one.why}
     return {
-        "received_at": plain(to_datetime(one.received_at)),
+        "received_at": to_json_value(to_datetime(one.received_at)),
         "records": one.records,
         "bytes": len(one.payload),
         "waiting": waiting,
     }
 
 
-def _records(one: Entry | Damaged) -> Iterator[dict[str, Any]]:
+def _describe_records(one: LogEntry | DamagedEntry) -> Iterator[dict[str, Any]]:
     """What an entry holds: its records and, in their places, the table versions it activates."""
     import msgspec
 
-    from treadle.records.message import unpack
-    from treadle.records.reading import texts
+    from treadle.records.message_batch import decode_batch
+    from treadle.records.record_reader import extract_texts
 
-    if isinstance(one, Damaged):
+    if isinstance(one, DamagedEntry):
         yield {"damaged": one.why}
         return
-    batch = unpack(one.payload)
+    batch = decode_batch(one.payload)
     activations = list(batch.activations)
     versions = batch.versions
-    for index, text in enumerate(texts(batch, range(len(batch)))):
+    for index, text in enumerate(extract_texts(batch, range(len(batch)))):
         while activations and activations[0][0] <= index:
             yield {"activate_version": activations.pop(0)[1]}
         version = versions if isinstance(versions, int) else versions[index]
@@ -173,87 +179,87 @@ def _salvage_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def salvage(config: Config, arguments: Arguments) -> int:
+def salvage_log(config: Config, arguments: Arguments) -> int:
     """Put a damaged log aside and go on with what can be read of it, as a start of treadle does."""
-    from treadle.lock import take
-    from treadle.log import salvage as repair
-    from treadle.server.prepare import known_of_log
+    from treadle.data_lock import take_lock
+    from treadle.log.sqlite.recovery import salvage as repair
+    from treadle.server.startup import read_known_log
 
-    _check(config)
-    lock = take(config.lock_path, 0.0)
+    _require_log(config)
+    lock = take_lock(config.lock_path, 0.0)
     try:
         # Without a store nobody remembers the log, and its own notes are all there is.
-        known = known_of_log(config) if config.store_path.exists() else repair.Known()
-        why = repair.trouble(config.log_path, known, whole=True)
+        known = read_known_log(config) if config.store_path.exists() else repair.KnownLog()
+        why = repair.find_damage(config.log_path, known, whole=True)
         if why is None and not arguments.anyway:
             print("The log's structure is sound; nothing was done. `treadle log verify` reads it.")
             return 0
-        found = repair.salvage(config.log_path, known, why or "written anew by hand")
+        found = repair.salvage_log(config.log_path, known, why or "written anew by hand")
     finally:
         os.close(lock)
-    text = found.sentence()
+    text = found.describe()
     print(f"{text[0].upper()}{text[1:]}.")
     return 0
 
 
-def _reader(config: Config) -> Reader:
-    from treadle.log.local import LocalReader
+def _open_reader(config: Config) -> LogReader:
+    from treadle.log.sqlite.log import SqliteReader
 
-    _check(config)
-    return LocalReader(config.log_path)
+    _require_log(config)
+    return SqliteReader(config.log_path)
 
 
-def _check(config: Config) -> None:
+def _require_log(config: Config) -> None:
     if not config.log_path.exists():
-        raise OperatorFault(f"There is no log in {config.data}; name its folder with --data.")
+        raise OperatorError(f"There is no log in {config.data}; name its folder with --data.")
 
 
-def _position(text: str | None, flag: str) -> int | None:
+def _parse_position(text: str | None, flag: str) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit()):
-        raise OperatorFault(f"{flag} is to be a position, a whole number, not {text!r}.")
+        raise OperatorError(f"{flag} is to be a position, a whole number, not {text!r}.")
     return int(text)
 
 
-def _names(config: Config) -> dict[int, str]:
+def _read_source_names(config: Config) -> dict[int, str]:
     """Names of sources; none where the store cannot be used, which is when a log is looked into."""
     try:
-        with opened(config) as store:
+        with open_existing_store(config) as store:
             return {source.id: source.name for source in store.sources()}
     except TreadleError:
         return {}
 
 
-def _source_id(config: Config, wanted: str) -> int:
+def _find_source_id(config: Config, wanted: str) -> int:
     if wanted.isascii() and wanted.isdigit():
         return int(wanted)
-    with opened(config) as store:
-        return source_named(store, None, wanted).id
+    with open_existing_store(config) as store:
+        return find_source(store, None, wanted).id
 
 
 COMMANDS = (
-    Command(
+    CliCommand(
         words=("log", "stats"),
         help="show what waits in the log, by table",
-        run=stats,
+        run=print_log_stats,
         arguments=_stats_arguments,
     ),
-    Command(
+    CliCommand(
         words=("log", "verify"),
         help="read the whole log and name what is damaged",
-        run=verify,
+        run=verify_log,
     ),
-    Command(
+    CliCommand(
         words=("log", "cat"),
         help="print entries of the log, or their records, as one JSON object a line",
-        run=cat,
+        run=print_entries,
         arguments=_cat_arguments,
     ),
-    Command(
+    CliCommand(
         words=("log", "salvage"),
         help="put a damaged log aside and go on with what can be read of it; not beside a server",
-        run=salvage,
+        run=salvage_log,
         arguments=_salvage_arguments,
     ),
 )

@@ -30,11 +30,17 @@ from treadle.cli import (
     source,
     token,
 )
-from treadle.cli.command import Command, Parser, UsageFault, add_settings, given
-from treadle.config import FILE, SETTINGS, Config
-from treadle.errors import Defect, OperatorFault, TreadleError
+from treadle.cli.command import (
+    CliCommand,
+    CommandParser,
+    UsageError,
+    add_setting_flags,
+    collect_flags,
+)
+from treadle.config import FILE_SETTING, SETTINGS, Config
+from treadle.errors import InternalError, OperatorError, TreadleError
 
-COMMANDS: tuple[Command, ...] = (
+COMMANDS: tuple[CliCommand, ...] = (
     serve.COMMAND,
     *account.COMMANDS,
     *source.COMMANDS,
@@ -75,10 +81,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
-    except Defect:
+    except InternalError:
         raise
     except TreadleError as error:
-        print(f"treadle: {sentence(str(error))}", file=sys.stderr)
+        print(f"treadle: {make_sentence(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -88,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
 
 
-def sentence(text: str) -> str:
+def make_sentence(text: str) -> str:
     """One line that begins and ends as a sentence does; rooms below write it without."""
     text = " ".join(text.split())
     if re.match(r"[a-z]+(?: |, |: )", text):
@@ -97,37 +103,37 @@ def sentence(text: str) -> str:
 
 
 def _run(argv: list[str]) -> int:
-    parser, leaves = build()
-    check_names(argv, leaves)
+    parser, leaves = build_parser()
+    check_spelling(argv, leaves)
     arguments, left = parser.parse_known_args(argv)
-    command: Command = arguments.command
+    command: CliCommand = arguments.command
     if left:
         called = " ".join(("treadle", *command.words))
-        raise UsageFault(f"`{called}` cannot use {left[0]!r}; see `{called} --help`.")
+        raise UsageError(f"`{called}` cannot use {left[0]!r}; see `{called} --help`.")
     try:
-        config = Config.read(given(arguments, (*SETTINGS, FILE)))
-    except OperatorFault as fault:
-        if command.unread is None:
+        config = Config.read(collect_flags(arguments, (*SETTINGS, FILE_SETTING)))
+    except OperatorError as fault:
+        if command.run_without_settings is None:
             raise
-        return command.unread(fault, arguments)
+        return command.run_without_settings(fault, arguments)
     return command.run(config, arguments)
 
 
-def build() -> tuple[Parser, dict[tuple[str, ...], Parser]]:
+def build_parser() -> tuple[CommandParser, dict[tuple[str, ...], CommandParser]]:
     """The parser of everything, and the parser of each command by its words."""
-    top = Parser(prog="treadle", description=sentence(GROUPS[()]), allow_abbrev=False)
+    top = CommandParser(prog="treadle", description=make_sentence(GROUPS[()]), allow_abbrev=False)
     top.add_argument("--version", action="version", version=f"treadle {__version__}")
-    inner: dict[tuple[str, ...], argparse._SubParsersAction[Parser]] = {}
-    leaves: dict[tuple[str, ...], Parser] = {}
+    inner: dict[tuple[str, ...], argparse._SubParsersAction[CommandParser]] = {}
+    leaves: dict[tuple[str, ...], CommandParser] = {}
 
-    def children(words: tuple[str, ...]) -> "argparse._SubParsersAction[Parser]":
+    def children(words: tuple[str, ...]) -> "argparse._SubParsersAction[CommandParser]":
         if words not in inner:
             parser = top
             if words:
                 parser = children(words[:-1]).add_parser(
                     words[-1],
                     help=GROUPS[words],
-                    description=sentence(GROUPS[words]),
+                    description=make_sentence(GROUPS[words]),
                     allow_abbrev=False,
                 )
             inner[words] = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
@@ -137,18 +143,18 @@ def build() -> tuple[Parser, dict[tuple[str, ...], Parser]]:
         leaf = children(command.words[:-1]).add_parser(
             command.words[-1],
             help=command.help,
-            description=sentence(command.help),
+            description=make_sentence(command.help),
             allow_abbrev=False,
         )
         command.arguments(leaf)
         leaf.intermixed = command.intermixed
-        add_settings(leaf, command.flags)
+        add_setting_flags(leaf, command.flags)
         leaf.set_defaults(command=command)
         leaves[command.words] = leaf
     return top, leaves
 
 
-def check_names(argv: Sequence[str], leaves: dict[tuple[str, ...], Parser]) -> None:
+def check_spelling(argv: Sequence[str], leaves: dict[tuple[str, ...], CommandParser]) -> None:
     """Refuse a command or a flag that is none, with the nearest one that is.
 
     Done before argparse looks, which would first complain of the flag that the misspelt one was
@@ -162,13 +168,14 @@ def check_names(argv: Sequence[str], leaves: dict[tuple[str, ...], Parser]) -> N
         known = sorted({name[len(words)] for name in leaves if name[: len(words)] == words})
         called = " ".join(("treadle", *words))
         if len(argv) == len(words):
-            raise UsageFault(f"`{called}` is to be followed by {_one_of(known)}.")
+            raise UsageError(f"`{called}` is to be followed by {_join_choices(known)}.")
         word = argv[len(words)]
         if word.startswith("-"):
             return  # --help or --version, or something argparse refuses
         if word not in known:
-            raise UsageFault(
-                f"There is no command `{called} {word}`{_did_you_mean(f'{called} {word}', leaves)}"
+            raise UsageError(
+                f"There is no command `{called} "
+                f"{word}`{_suggest_command(f'{called} {word}', leaves)}"
             )
         words = (*words, word)
     actions = leaves[words]._actions  # argparse has no public list of them
@@ -181,14 +188,14 @@ def check_names(argv: Sequence[str], leaves: dict[tuple[str, ...], Parser]) -> N
             called = " ".join(("treadle", *words))
             near = difflib.get_close_matches(name, list(options), n=1)
             meant = f"did you mean {near[0]}?" if near else f"see `{called} --help`."
-            raise UsageFault(f"`{called}` has no flag {name}; {meant}")
+            raise UsageError(f"`{called}` has no flag {name}; {meant}")
 
 
-def _did_you_mean(called: str, leaves: Iterable[tuple[str, ...]]) -> str:
+def _suggest_command(called: str, leaves: Iterable[tuple[str, ...]]) -> str:
     every = [" ".join(("treadle", *words)) for words in leaves]
     near = difflib.get_close_matches(called, every, n=1, cutoff=0.7)
     return f"; did you mean `{near[0]}`?" if near else "; see `treadle --help`."
 
 
-def _one_of(words: Sequence[str]) -> str:
+def _join_choices(words: Sequence[str]) -> str:
     return ", ".join(words[:-1]) + " or " + words[-1] if len(words) > 1 else words[0]

@@ -3,14 +3,14 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from treadle.cli.command import Arguments, Command, UsageFault
+from treadle.cli.command import Arguments, CliCommand, UsageError
 from treadle.cli.output import print_json, print_table
-from treadle.cli.store import account_named, opened, source_named
+from treadle.cli.store_access import find_account, find_source, open_existing_store
 from treadle.config import Config
-from treadle.errors import OperatorFault
+from treadle.errors import OperatorError
 
 if TYPE_CHECKING:
-    from treadle.tables.options import InForce, Value
+    from treadle.tables.options import EffectiveOption, OptionValue
 
 COLUMNS = ("option", "value", "set for", "values")
 
@@ -30,44 +30,44 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(config: Config, arguments: Arguments) -> int:
     """Set options, or print those in force."""
-    from treadle.tables.options import change, in_force
+    from treadle.tables.options import list_effective_options, make_options_patch
 
-    wanted = assigned(arguments.assignments)
-    with opened(config) as store:
-        account = account_named(store, arguments.account) if arguments.account else None
-        source = source_named(store, account, arguments.source)
+    wanted = parse_assignments(arguments.assignments)
+    with open_existing_store(config) as store:
+        account = find_account(store, arguments.account) if arguments.account else None
+        source = find_source(store, account, arguments.source)
         if wanted:
-            patch = change(arguments.table, wanted)
+            patch = make_options_patch(arguments.table, wanted)
             changed = store.update_source(source.account_id, source.id, settings=patch)
             if changed is None:  # somebody else deleted it just now
-                raise OperatorFault(f"The source {source.name} was deleted.")
+                raise OperatorError(f"The source {source.name} was deleted.")
             source = changed
-    _print(in_force(source.settings, arguments.table), as_json=arguments.json)
+    _print(list_effective_options(source.settings, arguments.table), as_json=arguments.json)
     return 0
 
 
-def assigned(texts: list[str]) -> "dict[str, Value]":
+def parse_assignments(texts: list[str]) -> "dict[str, OptionValue]":
     """Option -> its new value, None to take it back.
 
     Raises:
         UsageFault: a text is no assignment.
         OptionFault: no such option, or no such value.
     """
-    from treadle.tables.options import parse, values_of
+    from treadle.tables.options import list_values, parse_option
 
-    wanted: dict[str, Value] = {}
+    wanted: dict[str, OptionValue] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
-            raise UsageFault(f"Expected NAME=VALUE, found {text!r}; NAME= takes an option back.")
-        values_of(name)
+            raise UsageError(f"Expected NAME=VALUE, found {text!r}; NAME= takes an option back.")
+        list_values(name)
         # Not to limit nesting is what holds when nothing is set: a stored null would be removed.
-        wanted[name] = parse(name, value) if value else None
+        wanted[name] = parse_option(name, value) if value else None
     return wanted
 
 
-def _print(found: "tuple[InForce, ...]", *, as_json: bool) -> None:
-    from treadle.tables.options import values_of
+def _print(found: "tuple[EffectiveOption, ...]", *, as_json: bool) -> None:
+    from treadle.tables.options import list_values
 
     if as_json:
         print_json({name: value for name, value, _ in found})
@@ -75,20 +75,25 @@ def _print(found: "tuple[InForce, ...]", *, as_json: bool) -> None:
     print_table(
         COLUMNS,
         [
-            (name, _text(value), "" if origin == "default" else origin, ", ".join(values_of(name)))
+            (
+                name,
+                _format_value(value),
+                "" if origin == "default" else origin,
+                ", ".join(list_values(name)),
+            )
             for name, value, origin in found
         ],
     )
 
 
-def _text(value: "Value") -> str:
+def _format_value(value: "OptionValue") -> str:
     """As it is written in an assignment."""
     if value is None:
         return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-COMMAND = Command(
+COMMAND = CliCommand(
     words=("source", "options"),
     help="print or set how the tables of a source are loaded",
     run=run,

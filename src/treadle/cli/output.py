@@ -18,7 +18,7 @@ _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
 def print_json(value: object) -> None:
-    """One JSON value on one line; for values of `plain`."""
+    """One JSON value on one line; for values of `to_json_value`."""
     print(_ENCODER.encode(value).decode())
 
 
@@ -28,13 +28,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     from rich.table import Table
     from rich.text import Text
 
-    kept = [[plain(value) for value in row] for row in rows]
+    kept = [[to_json_value(value) for value in row] for row in rows]
     table = Table(box=None, header_style="bold", pad_edge=False)
     for index, column in enumerate(columns):
-        numbers = any(_number(row[index]) for row in kept)
+        numbers = any(_is_number(row[index]) for row in kept)
         table.add_column(Text(column), justify="right" if numbers else "left", overflow="fold")
     for row in kept:
-        table.add_row(*(Text(text(value)) for value in row))
+        table.add_row(*(Text(to_cell_text(value)) for value in row))
     if sys.stdout.isatty():
         Console(highlight=False).print(table)
         return
@@ -48,21 +48,21 @@ def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """CSV with a header line; NULL is an empty field."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([text(plain(value)) for value in row] for row in rows)
+    writer.writerows([to_cell_text(to_json_value(value)) for value in row] for row in rows)
 
 
 def print_objects(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A JSON array, one object a line. A column name that occurs again gets a number: a, a_2."""
-    names = _distinct(columns)
+    names = _number_duplicates(columns)
     before = "["
     for row in rows:
-        value = dict(zip(names, map(plain, row), strict=True))
+        value = dict(zip(names, map(to_json_value, row), strict=True))
         print(before, _ENCODER.encode(value).decode(), sep="", end="")
         before = ",\n "
     print("]" if before != "[" else "[]")
 
 
-def plain(value: object) -> Any:
+def to_json_value(value: object) -> Any:
     """A value of a database as JSON has it.
 
     Times are ISO 8601 in UTC with a Z; one without a zone is in UTC already, as everything treadle
@@ -83,34 +83,34 @@ def plain(value: object) -> Any:
         case UUID():
             return str(value)
         case Mapping():
-            return {str(key): plain(inner) for key, inner in value.items()}
+            return {str(key): to_json_value(inner) for key, inner in value.items()}
         case list() | tuple() | set():
-            return [plain(inner) for inner in value]
+            return [to_json_value(inner) for inner in value]
         case None | bool() | int() | float() | str():
             return value
         case _:
             return str(value)
 
 
-def text(value: object) -> str:
+def to_cell_text(value: object) -> str:
     """A plain value in a table or a CSV field: text bare, null empty, anything else as JSON."""
     if value is None:
         return ""
     return value if isinstance(value, str) else _ENCODER.encode(value).decode()
 
 
-def moment(microseconds: int | None) -> datetime | None:
+def to_whole_second(microseconds: int | None) -> datetime | None:
     """A time of the store, to the second."""
     if microseconds is None:
         return None
     return to_datetime(microseconds // 1_000_000 * 1_000_000)
 
 
-def _number(value: object) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
 
 
-def _distinct(columns: Sequence[str]) -> list[str]:
+def _number_duplicates(columns: Sequence[str]) -> list[str]:
     names: list[str] = []
     for column in columns:
         name, number = column, 1

@@ -5,22 +5,22 @@ import time
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
-from treadle.cli.batch import Form, batches
-from treadle.cli.command import Arguments, Command
-from treadle.cli.feed import pieces
+from treadle.cli.command import Arguments, CliCommand
 from treadle.cli.output import print_json
-from treadle.cli.push import only_one, opened_file
-from treadle.cli.store import opened, source_named
+from treadle.cli.push import find_only_source, open_input
+from treadle.cli.record_file import read_records
+from treadle.cli.request_batch import PushTemplate, make_batches
+from treadle.cli.store_access import find_source, open_existing_store
 from treadle.clock import read_clock
 from treadle.config import Config
-from treadle.destinations.patience import patiently
-from treadle.errors import Refused, TableStopped
+from treadle.destinations.retry import open_with_retry
+from treadle.errors import RequestRefusedError, TableStoppedError
 from treadle.store.model import Source
 
 if TYPE_CHECKING:
-    from treadle.destinations.forecast import Forecast
+    from treadle.destinations.forecast import LoadForecast
     from treadle.destinations.protocol import Destination
-    from treadle.records.message import Batch
+    from treadle.records.message_batch import MessageBatch
 
 RECORDS_MAX = 20_000
 """Records of one request (import-api.md 5)."""
@@ -50,36 +50,42 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def run(config: Config, arguments: Arguments) -> int:
+def run_plan(config: Config, arguments: Arguments) -> int:
     """Say what a load would do."""
-    from treadle.destinations.forecast import described, told
-    from treadle.destinations.registry import open_url
+    from treadle.destinations.forecast import describe_forecast, forecast_document
+    from treadle.destinations.registry import make_destination
 
-    with opened(config) as store:
+    with open_existing_store(config) as store:
         if arguments.source is None:
-            source = only_one(store.sources())
+            source = find_only_source(store.sources())
         else:
-            source = source_named(store, None, arguments.source)
+            source = find_source(store, None, arguments.source)
         row = store.destination_of(source.id)
     here = config.destination_url if row is None else row.url
-    destination = open_url(config.destination or here)
-    form = Form(source.account_id, arguments.table, tuple(arguments.key))
-    with opened_file(arguments.file) as stream:
-        sent = [batch for found in _sent(stream, form, arguments.sequence_field) for batch in found]
+    destination = make_destination(config.destination or here)
+    form = PushTemplate(source.account_id, arguments.table, tuple(arguments.key))
+    with open_input(arguments.file) as stream:
+        sent = [
+            batch
+            for found in _decode_requests(stream, form, arguments.sequence_field)
+            for batch in found
+        ]
     if not sent:
         print("The file holds no record.")
         return 0
-    found = _asked(destination, source, sent, rehearse=arguments.rehearse)
+    found = _make_forecast(destination, source, sent, rehearse=arguments.rehearse)
     if arguments.json:
-        print_json(described(found))
+        print_json(forecast_document(found))
     elif found.stopped is not None:
-        raise TableStopped(told(found))
+        raise TableStoppedError(describe_forecast(found))
     else:
-        print(told(found))
+        print(describe_forecast(found))
     return 0 if found.stopped is None else 2
 
 
-def _sent(stream: IO[bytes], form: Form, sequence_field: str | None) -> "Iterator[list[Batch]]":
+def _decode_requests(
+    stream: IO[bytes], form: PushTemplate, sequence_field: str | None
+) -> "Iterator[list[MessageBatch]]":
     """What the server makes of the requests that `treadle push` would send.
 
     Raises:
@@ -88,24 +94,28 @@ def _sent(stream: IO[bytes], form: Form, sequence_field: str | None) -> "Iterato
     from treadle.records import push
 
     base = time.time_ns()
-    for batch in batches(pieces(stream), form.keys, sequence_field, base, 0, RECORDS_MAX):
+    for batch in make_batches(
+        read_records(stream), form.keys, sequence_field, base, 0, RECORDS_MAX
+    ):
         try:
-            yield push.check(push.decode(form.body(batch), transit=False), form.client_id)
-        except Refused as refused:
-            raise TableStopped(
+            yield push.check_body(
+                push.decode_body(form.encode_body(batch), transit=False), form.client_id
+            )
+        except RequestRefusedError as refused:
+            raise TableStoppedError(
                 f"A push would be refused, somewhere in {batch.places}: {refused}"
             ) from refused
 
 
-def _asked(
+def _make_forecast(
     destination: "Destination",
     source: Source,
-    sent: "list[Batch]",
+    sent: "list[MessageBatch]",
     *,
     rehearse: bool,
-) -> "Forecast":
+) -> "LoadForecast":
     """The forecast; a database that somebody else holds is asked again for a while."""
-    from treadle.destinations.forecast import forecast
+    from treadle.destinations.forecast import forecast_load
 
     how: dict[str, Any] = {
         "schema": source.name,
@@ -115,17 +125,17 @@ def _asked(
         "rehearse": rehearse,
     }
 
-    def attempt() -> "Forecast":
+    def attempt() -> "LoadForecast":
         with destination.open() if rehearse else destination.preview() as session:
-            return forecast(session, sent, **how)
+            return forecast_load(session, sent, **how)
 
-    return patiently(attempt)
+    return open_with_retry(attempt)
 
 
-COMMAND = Command(
+COMMAND = CliCommand(
     words=("plan",),
     help="say what a load of a file would do, with its SQL, and do nothing",
-    run=run,
+    run=run_plan,
     arguments=_arguments,
     settings=("destination",),
     defaults={"destination": "where the source's rows go"},

@@ -14,23 +14,23 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from treadle.cli.batch import Batch, Form, batches
-from treadle.cli.bookmark import Bookmark, Progress
-from treadle.cli.command import Arguments, Command, given
-from treadle.cli.feed import pieces
-from treadle.cli.meter import Meter, Quiet, meter
-from treadle.cli.store import opened, source_named
-from treadle.config import PUSH_SETTINGS, Config, PushConfig, without_password
-from treadle.errors import OperatorFault, TryLater
+from treadle.cli.command import Arguments, CliCommand, collect_flags
+from treadle.cli.progress_bar import ProgressDisplay, SilentDisplay, show_progress
+from treadle.cli.record_file import read_records
+from treadle.cli.request_batch import PushTemplate, RequestBatch, make_batches
+from treadle.cli.resume_file import PushProgress, ResumeFile
+from treadle.cli.store_access import find_source, open_existing_store
+from treadle.config import PUSH_SETTINGS, Config, PushConfig, mask_password
+from treadle.errors import OperatorError, RetriableError
 from treadle.store.model import Source
 
 if TYPE_CHECKING:
     import httpx
 
-    from treadle.cli.follow import Acknowledged, Fate
-    from treadle.cli.retry import Retry
+    from treadle.cli.receipt_follower import AcknowledgedRequest, PushOutcome
+    from treadle.cli.request_retry import RequestRetry
 
-PUSHED = "all records were pushed, and become rows without waiting for them"
+PUSHED_NOTE = "all records were pushed, and become rows without waiting for them"
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,15 +65,15 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(config: Config, arguments: Arguments) -> int:
+def run_push(config: Config, arguments: Arguments) -> int:
     """Push a file."""
-    push = PushConfig.read(given(arguments, PUSH_SETTINGS))
+    push = PushConfig.read(collect_flags(arguments, PUSH_SETTINGS))
     target = find_target(config, push)
-    form = Form(target.client_id, arguments.table, tuple(arguments.key))
-    with opened_file(arguments.file) as stream:
+    form = PushTemplate(target.client_id, arguments.table, tuple(arguments.key))
+    with open_input(arguments.file) as stream:
         bookmark = None
         if arguments.file != "-" and not arguments.no_resume:
-            bookmark = Bookmark(
+            bookmark = ResumeFile(
                 config.push_path,
                 Path(arguments.file),
                 target.url,
@@ -84,17 +84,19 @@ def run(config: Config, arguments: Arguments) -> int:
             )
         earlier = bookmark.read() if bookmark else None
         # Nanoseconds: 19 digits, and a billion records take no more than a second of them.
-        progress = earlier or Progress(base=time.time_ns(), records=0)
+        progress = earlier or PushProgress(base=time.time_ns(), records=0)
         begun = time.monotonic()
-        with meter(_size(stream), progress.records) as shown:
-            job = Job(form, target, push, arguments.sequence_field, bookmark, shown, progress)
+        with show_progress(_read_size(stream), progress.records) as shown:
+            job = PushJob(form, target, push, arguments.sequence_field, bookmark, shown, progress)
             try:
                 asyncio.run(job.run(stream))
             except KeyboardInterrupt:
-                print(f"treadle: Stopped; {job.told()}.", file=sys.stderr)
+                print(f"treadle: Stopped; {job.describe_progress()}.", file=sys.stderr)
                 return 130
-            except (OperatorFault, TryLater) as error:
-                raise type(error)(f"{str(error).rstrip('.')}; {job.told()}.") from error
+            except (OperatorError, RetriableError) as error:
+                raise type(error)(
+                    f"{str(error).rstrip('.')}; {job.describe_progress()}."
+                ) from error
         seconds = time.monotonic() - begun
     if bookmark:
         bookmark.remove()
@@ -104,18 +106,18 @@ def run(config: Config, arguments: Arguments) -> int:
     print(
         f"Pushed {sent:,} records to {form.table} in {seconds:.1f} s ({rate}){before}.", flush=True
     )
-    return followed(job, begun) if arguments.wait else 0
+    return print_outcome(job, begun) if arguments.wait else 0
 
 
-def followed(job: "Job", begun: float) -> int:
+def print_outcome(job: "PushJob", begun: float) -> int:
     """Wait until what was pushed is loaded, and say what became of it."""
     try:
-        fate = asyncio.run(job.follow())
+        fate = asyncio.run(job.wait_until_loaded())
     except KeyboardInterrupt:
-        print(f"treadle: Stopped; {PUSHED}.", file=sys.stderr)
+        print(f"treadle: Stopped; {PUSHED_NOTE}.", file=sys.stderr)
         return 130
-    except (OperatorFault, TryLater) as error:
-        raise type(error)(f"{str(error).rstrip('.')}; {PUSHED}.") from error
+    except (OperatorError, RetriableError) as error:
+        raise type(error)(f"{str(error).rstrip('.')}; {PUSHED_NOTE}.") from error
     print(
         f"After {time.monotonic() - begun:.1f} s: {fate.loaded:,} loaded, "
         f"{fate.superseded:,} superseded, {fate.rejected:,} rejected."
@@ -133,7 +135,7 @@ def followed(job: "Job", begun: float) -> int:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Target:
+class PushTarget:
     """Where to push, and as whom.
 
     Attributes:
@@ -146,7 +148,7 @@ class Target:
     identity: str
 
 
-def find_target(config: Config, push: PushConfig) -> Target:
+def find_target(config: Config, push: PushConfig) -> PushTarget:
     """Everything that was not given comes from the store in the data folder.
 
     Raises:
@@ -154,23 +156,25 @@ def find_target(config: Config, push: PushConfig) -> Target:
     """
     url = (push.url or config.url).rstrip("/")
     if push.token is not None:
-        return Target(url, push.token, _client_id(config, push), _digest(push.token).hex())
-    with opened(config) as store:
+        return PushTarget(
+            url, push.token, _find_client_id(config, push), _digest_token(push.token).hex()
+        )
+    with open_existing_store(config) as store:
         if push.source is None:
-            source = only_one(store.sources())
+            source = find_only_source(store.sources())
         else:
-            source = source_named(store, None, push.source)
+            source = find_source(store, None, push.source)
         kept = [token for token in store.tokens(source.id) if token.secret is not None]
     if not kept or kept[-1].secret is None:
-        raise OperatorFault(
+        raise OperatorError(
             f"No token of the source {source.name} is kept here; make one with "
             f"`treadle token create {source.name}`, and give it in TREADLE_PUSH_TOKEN."
         )
     client_id = source.account_id if push.client_id is None else push.client_id
-    return Target(url, kept[-1].secret, client_id, f"source {source.id}")
+    return PushTarget(url, kept[-1].secret, client_id, f"source {source.id}")
 
 
-def only_one(sources: Iterable[Source]) -> Source:
+def find_only_source(sources: Iterable[Source]) -> Source:
     """The only source that pushes are accepted for.
 
     Raises:
@@ -180,40 +184,40 @@ def only_one(sources: Iterable[Source]) -> Source:
     active = [source for source in there if source.active]
     if not active and there:
         names = ", ".join(source.name for source in there)
-        raise OperatorFault(
+        raise OperatorError(
             f"All sources are paused ({names}); go on with `treadle source unpause SOURCE`."
         )
     if not active:
-        raise OperatorFault(
+        raise OperatorError(
             "There is no active source to push to; "
             "make one with `treadle source create DISPLAY_NAME`."
         )
     if len(active) > 1:
         names = ", ".join(source.name for source in active)
-        raise OperatorFault(f"There are several sources, say which with --source: {names}.")
+        raise OperatorError(f"There are several sources, say which with --source: {names}.")
     return active[0]
 
 
-def _client_id(config: Config, push: PushConfig) -> int:
+def _find_client_id(config: Config, push: PushConfig) -> int:
     """The client a given token belongs to."""
     if push.client_id is not None:
         return push.client_id
     if push.token is not None and config.store_path.exists():
-        with opened(config) as store:
-            pusher = store.pusher(_digest(push.token))
+        with open_existing_store(config) as store:
+            pusher = store.pusher(_digest_token(push.token))
         if pusher is not None:
             return pusher.account_id
-    raise OperatorFault("Say with --client-id which client the token belongs to.")
+    raise OperatorError("Say with --client-id which client the token belongs to.")
 
 
-def _digest(token: str) -> bytes:
+def _digest_token(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
 # The work ----------------------------------------------------------------------------------------
 
 
-class Job:
+class PushJob:
     """One run of a push.
 
     Attributes:
@@ -222,67 +226,71 @@ class Job:
 
     def __init__(
         self,
-        form: Form,
-        target: Target,
+        form: PushTemplate,
+        target: PushTarget,
         push: PushConfig,
         sequence_field: str | None,
-        bookmark: Bookmark | None,
-        shown: Meter,
-        progress: Progress,
+        bookmark: ResumeFile | None,
+        shown: ProgressDisplay,
+        progress: PushProgress,
     ) -> None:
         self.progress = progress
         self._form = form
         self._target = target
         self._push = push
         self._sequence_field = sequence_field
-        self._bookmark = bookmark
-        self._shown = shown
-        self._requests: list[Acknowledged] = []
+        self._resume_file = bookmark
+        self._display = shown
+        self._requests: list[AcknowledgedRequest] = []
 
     async def run(self, stream: IO[bytes]) -> None:
         """Push everything that was not pushed by an earlier run."""
-        from treadle.cli.sender import Sender
+        from treadle.cli.push_sender import PushSender
 
         start = self.progress.records
-        found = batches(
-            pieces(stream, start),
+        found = make_batches(
+            read_records(stream, start),
             self._form.keys,
             self._sequence_field,
             self.progress.base,
             start,
             self._push.batch_records,
         )
-        async with self._client() as client:
-            sender = Sender(client, self._form, self._retry(self._shown))
+        async with self._open_client() as client:
+            sender = PushSender(client, self._form, self._make_retry(self._display))
             await sender.send_all(
-                read_ahead(found, self._push.connections), self._push.connections, self._note
+                read_ahead(found, self._push.connections),
+                self._push.connections,
+                self._record_acknowledged,
             )
 
-    async def follow(self) -> "Fate":
-        """Wait until everything that was pushed is loaded; see `follow.Follower.follow`."""
-        from treadle.cli.follow import Follower
+    async def wait_until_loaded(self) -> "PushOutcome":
+        """Wait until everything that was pushed is loaded; see `ReceiptFollower`."""
+        from treadle.cli.receipt_follower import ReceiptFollower
 
-        async with self._client() as client:
-            return await Follower(client, self._retry(Quiet())).follow(self._requests)
+        async with self._open_client() as client:
+            return await ReceiptFollower(
+                client, self._make_retry(SilentDisplay())
+            ).wait_until_loaded(self._requests)
 
-    def _retry(self, told: Meter) -> "Retry":
-        from treadle.cli.retry import Retry
+    def _make_retry(self, told: ProgressDisplay) -> "RequestRetry":
+        from treadle.cli.request_retry import RequestRetry
 
-        url = without_password(self._target.url)
-        return Retry(url, self._push.retry_seconds, told.waiting)
+        url = mask_password(self._target.url)
+        return RequestRetry(url, self._push.retry_seconds, told.show_waiting)
 
-    def _client(self) -> "httpx.AsyncClient":
+    def _open_client(self) -> "httpx.AsyncClient":
         # A tenth of a second to import, which other commands need not spend.
         import httpx
 
-        from treadle.cli.sender import TIMEOUT
+        from treadle.cli.push_sender import TIMEOUT
 
         # A proxy for the world outside is none for this machine.
         proxied = urlsplit(self._target.url).hostname not in ("127.0.0.1", "::1", "localhost")
         try:
             base_url = httpx.URL(self._target.url)
         except httpx.InvalidURL as error:
-            raise OperatorFault(f"--url is not a URL: {error}") from error
+            raise OperatorError(f"--url is not a URL: {error}") from error
         return httpx.AsyncClient(
             base_url=base_url,
             headers={
@@ -294,30 +302,30 @@ class Job:
             limits=httpx.Limits(max_connections=self._push.connections),
         )
 
-    def told(self) -> str:
+    def describe_progress(self) -> str:
         """How far it came, for a message about why it ended."""
         done = f"{self.progress.records:,} records were pushed"
-        return f"{done}; the same command goes on from there" if self._bookmark else done
+        return f"{done}; the same command goes on from there" if self._resume_file else done
 
-    def _note(self, batch: Batch, has: "Acknowledged") -> None:
+    def _record_acknowledged(self, batch: RequestBatch, has: "AcknowledgedRequest") -> None:
         self._requests.append(has)
-        self.progress = Progress(self.progress.base, batch.end)
-        if self._bookmark:
-            self._bookmark.write(self.progress)
-        self._shown.advance(batch.end, batch.pieces[-1].read)
+        self.progress = PushProgress(self.progress.base, batch.end)
+        if self._resume_file:
+            self._resume_file.write(self.progress)
+        self._display.advance(batch.end, batch.pieces[-1].read)
 
 
-async def read_ahead(found: Iterator[Batch], ahead: int) -> AsyncIterator[Batch]:
+async def read_ahead(found: Iterator[RequestBatch], ahead: int) -> AsyncIterator[RequestBatch]:
     """Batches read by a thread of their own, at most `ahead` of them before they are needed.
 
     Standard input may block for as long as it likes: requests under way are answered meanwhile, and
     the thread, a daemon, does not keep the process from ending.
     """
     loop = asyncio.get_running_loop()
-    queue: asyncio.Queue[Batch | Exception | None] = asyncio.Queue()
+    queue: asyncio.Queue[RequestBatch | Exception | None] = asyncio.Queue()
     room = threading.Semaphore(ahead)
 
-    def hand_over(item: Batch | Exception | None) -> None:
+    def hand_over(item: RequestBatch | Exception | None) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody waits for it any more
             loop.call_soon_threadsafe(queue.put_nowait, item)
 
@@ -334,33 +342,33 @@ async def read_ahead(found: Iterator[Batch], ahead: int) -> AsyncIterator[Batch]
     threading.Thread(target=read, daemon=True, name="read").start()
     while (item := await queue.get()) is not None:
         if isinstance(item, OSError):
-            raise OperatorFault(f"The file cannot be read any further: {item.strerror}.") from item
+            raise OperatorError(f"The file cannot be read any further: {item.strerror}.") from item
         if isinstance(item, Exception):
             raise item
         room.release()
         yield item
 
 
-def opened_file(name: str) -> IO[bytes]:
-    """The file, or standard input; unbuffered, as `pieces` reads large chunks."""
+def open_input(name: str) -> IO[bytes]:
+    """The file, or standard input; unbuffered, as `read_records` reads large chunks."""
     try:
         if name == "-":
             return open(0, "rb", buffering=0, closefd=False)
         return Path(name).open("rb", buffering=0)
     except OSError as error:
-        raise OperatorFault(f"The file {name} cannot be read: {error.strerror}.") from None
+        raise OperatorError(f"The file {name} cannot be read: {error.strerror}.") from None
 
 
-def _size(stream: IO[bytes]) -> int | None:
+def _read_size(stream: IO[bytes]) -> int | None:
     """Bytes of the file; None for a pipe."""
     status = os.fstat(stream.fileno())
     return status.st_size or None
 
 
-COMMAND = Command(
+COMMAND = CliCommand(
     words=("push",),
     help="push the records of a file into a table",
-    run=run,
+    run=run_push,
     arguments=_arguments,
     settings=("host", "port"),
     push=True,

@@ -5,13 +5,17 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 
-from treadle.cli.command import Arguments, Command
+from treadle.cli.command import Arguments, CliCommand
 from treadle.cli.output import print_csv, print_objects, print_table
-from treadle.cli.store import opened
+from treadle.cli.store_access import open_existing_store
 from treadle.config import Config
-from treadle.destinations.patience import patiently
-from treadle.destinations.protocol import Missing, QueryResult, Unavailable
-from treadle.errors import OperatorFault
+from treadle.destinations.protocol import (
+    DestinationUnavailableError,
+    MissingRelationError,
+    QueryResult,
+)
+from treadle.destinations.retry import open_with_retry
+from treadle.errors import OperatorError
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,16 +25,16 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--csv", action="store_true", help="print CSV with a header line")
 
 
-def run(config: Config, arguments: Arguments) -> int:
+def run_query(config: Config, arguments: Arguments) -> int:
     """Run one statement, reading only."""
     try:
-        result = ask(destination_url(config), arguments.sql)
-    except (Missing, Unavailable) as error:
-        count = waiting(config)
+        result = query_destination(find_destination_url(config), arguments.sql)
+    except (MissingRelationError, DestinationUnavailableError) as error:
+        count = count_waiting(config)
         if not count:
             raise
         told = str(error) if str(error).endswith((".", "!", "?")) else f"{error}."
-        raise OperatorFault(
+        raise OperatorError(
             f"{told} {count} accepted {'record waits' if count == 1 else 'records wait'} to be "
             "loaded: `treadle ledger` shows of which tables, `treadle doctor` what is wrong with "
             "the destination"
@@ -44,10 +48,10 @@ def run(config: Config, arguments: Arguments) -> int:
     return 0
 
 
-def destination_url(config: Config) -> str:
+def find_destination_url(config: Config) -> str:
     """Where rows go: as the settings say, or as the store remembers when they do not."""
     if config.destination is None and config.store_path.exists():
-        with opened(config) as store:
+        with open_existing_store(config) as store:
             accounts = store.accounts()
             defaults = {account.destination_id for account in accounts}
             urls = {d.url for d in store.destinations() if d.id in defaults}
@@ -56,18 +60,18 @@ def destination_url(config: Config) -> str:
     return config.destination_url
 
 
-def waiting(config: Config) -> int:
+def count_waiting(config: Config) -> int:
     """How many accepted records are not loaded yet; 0 also where no server ever was."""
-    from treadle.control.ledger import ledger
-    from treadle.log.local import LocalReader
+    from treadle.log.sqlite.log import SqliteReader
+    from treadle.tracking.ledger import compute_ledger
 
     if not config.store_path.exists() or not config.log_path.exists():
         return 0
-    with opened(config) as store, closing(LocalReader(config.log_path)) as reader:
-        return sum(line.waiting for line in ledger(store, reader, None))
+    with open_existing_store(config) as store, closing(SqliteReader(config.log_path)) as reader:
+        return sum(line.waiting for line in compute_ledger(store, reader, None))
 
 
-def ask(
+def query_destination(
     url: str,
     sql: str,
     *,
@@ -81,21 +85,21 @@ def ask(
         OperatorFault: another fault of the statement.
         Unavailable: it is still held, or cannot be reached.
     """
-    from treadle.destinations.registry import open_url
+    from treadle.destinations.registry import make_destination
 
-    destination = open_url(url)
+    destination = make_destination(url)
 
     def attempt() -> QueryResult:
         with destination.open(read_only=True) as session:
             return session.query(sql)
 
-    return patiently(attempt, clock=clock, sleep=sleep)
+    return open_with_retry(attempt, clock=clock, sleep=sleep)
 
 
-COMMAND = Command(
+COMMAND = CliCommand(
     words=("query",),
     help="run a statement in the destination, reading only, and print its rows",
-    run=run,
+    run=run_query,
     arguments=_arguments,
     settings=("destination",),
     defaults={"destination": "where the server loads"},

@@ -10,25 +10,31 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from treadle.cli.command import Arguments, Command, UsageFault
-from treadle.cli.output import moment, plain, print_json, print_objects, print_table
-from treadle.cli.store import opened, source_named
-from treadle.cli.times import microseconds
+from treadle.cli.command import Arguments, CliCommand, UsageError
+from treadle.cli.output import (
+    print_json,
+    print_objects,
+    print_table,
+    to_json_value,
+    to_whole_second,
+)
+from treadle.cli.store_access import find_source, open_existing_store
+from treadle.cli.time_argument import parse_time
 from treadle.clock import read_clock
 from treadle.config import Config
-from treadle.errors import OperatorFault
+from treadle.errors import OperatorError
 from treadle.files import open_private_file
 
 if TYPE_CHECKING:
-    from treadle.ingest.resend import Reject, Wanted
-    from treadle.log.protocol import Reader
-    from treadle.records.amend import Edit
+    from treadle.log.protocol import LogReader
+    from treadle.records.edit import RecordEdit
     from treadle.store.store import Store
+    from treadle.tracking.rejects import RejectedRecord, RejectFilter
 
 COLUMNS = ("id", "source", "table", "rejected_at", "reason", "resent")
 
 
-def _filters(parser: argparse.ArgumentParser) -> None:
+def _filter_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", help="only of the source with this name or id")
     parser.add_argument("--table", metavar="NAME", help="only of this table, as named in pushes")
     parser.add_argument("--reason", metavar="TEXT", help="only with this text in the reason")
@@ -36,16 +42,16 @@ def _filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--until", metavar="TIME", help="only rejected before this time")
 
 
-def _wanted(store: "Store", arguments: Arguments) -> "Wanted":
-    from treadle.ingest.resend import Wanted
+def _make_filter(store: "Store", arguments: Arguments) -> "RejectFilter":
+    from treadle.tracking.rejects import RejectFilter
 
-    source = source_named(store, None, arguments.source) if arguments.source else None
-    return Wanted(
+    source = find_source(store, None, arguments.source) if arguments.source else None
+    return RejectFilter(
         source_id=source.id if source else None,
         table_name=arguments.table,
         reason=arguments.reason,
-        since=microseconds("--since", arguments.since),
-        until=microseconds("--until", arguments.until),
+        since=parse_time("--since", arguments.since),
+        until=parse_time("--until", arguments.until),
     )
 
 
@@ -53,24 +59,24 @@ def _wanted(store: "Store", arguments: Arguments) -> "Wanted":
 
 
 def _list_arguments(parser: argparse.ArgumentParser) -> None:
-    _filters(parser)
+    _filter_arguments(parser)
     parser.add_argument("--open", action="store_true", help="only those not yet sent again")
     parser.add_argument("--limit", metavar="N", default="100", help="how many at most")
     parser.add_argument("--json", action="store_true", help="print a JSON array of objects")
 
 
-def list_(config: Config, arguments: Arguments) -> int:
+def list_rejects(config: Config, arguments: Arguments) -> int:
     """List rejected records, newest first."""
-    from treadle.ingest.resend import rejects
+    from treadle.tracking.rejects import list_rejects
 
     if not (arguments.limit.isascii() and arguments.limit.isdigit() and int(arguments.limit)):
-        raise OperatorFault(f"--limit is to be a whole number above 0, not {arguments.limit!r}.")
-    with opened(config) as store, _reader(config) as reader:
+        raise OperatorError(f"--limit is to be a whole number above 0, not {arguments.limit!r}.")
+    with open_existing_store(config) as store, _open_reader(config) as reader:
         names = {each.id: each.name for each in store.sources()}
         found = (
             (reject, receipt)
             for reject, receipt in _with_receipts(
-                store, reader, rejects(store, _wanted(store, arguments))
+                store, reader, list_rejects(store, _make_filter(store, arguments))
             )
             if receipt is None or not arguments.open
         )
@@ -80,7 +86,7 @@ def list_(config: Config, arguments: Arguments) -> int:
             reject.id,
             names.get(reject.source_id, str(reject.source_id)),
             reject.table_name,
-            moment(reject.rejected_at or None),
+            to_whole_second(reject.rejected_at or None),
             reject.reason,
             receipt,
         )
@@ -94,23 +100,25 @@ def list_(config: Config, arguments: Arguments) -> int:
 
 
 def _with_receipts(
-    store: "Store", reader: "Reader", found: "Iterator[Reject]"
-) -> "Iterator[tuple[Reject, str | None]]":
+    store: "Store", reader: "LogReader", found: "Iterator[RejectedRecord]"
+) -> "Iterator[tuple[RejectedRecord, str | None]]":
     """Rejects with the receipts of their being sent again, asked for a page at a time."""
     while page := list(islice(found, 500)):
         receipts = _receipts(store, reader, page)
         yield from ((reject, receipts.get(reject.id)) for reject in page)
 
 
-def _receipts(store: "Store", reader: "Reader", found: "Sequence[Reject]") -> dict[str, str]:
-    from treadle.ingest.receipt import Receipts
-    from treadle.ingest.resend import sent_again
+def _receipts(
+    store: "Store", reader: "LogReader", found: "Sequence[RejectedRecord]"
+) -> dict[str, str]:
+    from treadle.tracking.receipts import ReceiptCodec
+    from treadle.tracking.rejects import find_resent_receipts
 
-    receipts = Receipts(store.installation_id, reader.log_id)
+    receipts = ReceiptCodec(store.installation_id, reader.log_id)
     known: dict[str, str] = {}
     for source_id in {reject.source_id for reject in found}:
         names = [reject.id for reject in found if reject.source_id == source_id]
-        known |= sent_again(reader, receipts, source_id, names)
+        known |= find_resent_receipts(reader, receipts, source_id, names)
     return known
 
 
@@ -122,17 +130,17 @@ def _show_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def show(config: Config, arguments: Arguments) -> int:
+def show_reject(config: Config, arguments: Arguments) -> int:
     """Print one rejected record whole, as it was sent."""
     import msgspec
 
-    from treadle.ingest.resend import batch_of, named
-    from treadle.records.reading import texts
+    from treadle.records.record_reader import extract_texts
+    from treadle.tracking.rejects import get_reject, read_batch
 
-    with opened(config) as store, _reader(config) as reader:
-        reject = named(store, arguments.id)
-        entries = reader.find(reject.position, 1)
-        batch = batch_of(reject, entries)
+    with open_existing_store(config) as store, _open_reader(config) as reader:
+        reject = get_reject(store, arguments.id)
+        entries = reader.find_entries(reject.position, 1)
+        batch = read_batch(reject, entries)
         resent = _receipts(store, reader, [reject]).get(reject.id)
         source = store.source(None, reject.source_id)
     version = batch.versions
@@ -141,14 +149,14 @@ def show(config: Config, arguments: Arguments) -> int:
         "source": source.name if source else str(reject.source_id),
         "table": reject.table_name,
         "reason": reject.reason,
-        "accepted_at": plain(moment(entries[0].received_at)),
-        "rejected_at": plain(moment(reject.rejected_at or None)),
+        "accepted_at": to_json_value(to_whole_second(entries[0].received_at)),
+        "rejected_at": to_json_value(to_whole_second(reject.rejected_at or None)),
         "resent": resent,
         "sequence": batch.sequences[reject.index],
         "key_names": list(batch.key_names),
         "table_version": version if isinstance(version, int) else version[reject.index],
     }
-    [text] = texts(batch, [reject.index])
+    [text] = extract_texts(batch, [reject.index])
     if arguments.json:
         print_json(told | {"record": msgspec.Raw(text.encode())})
         return 0
@@ -165,7 +173,7 @@ def show(config: Config, arguments: Arguments) -> int:
 
 def _resend_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ids", metavar="ID", nargs="*", help="as `treadle rejects list` prints it")
-    _filters(parser)
+    _filter_arguments(parser)
     parser.add_argument("--all", action="store_true", help="all there are")
     edit = parser.add_argument_group("edits")
     edit.add_argument(
@@ -188,28 +196,32 @@ def _resend_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print a JSON array of objects")
 
 
-def resend(config: Config, arguments: Arguments) -> int:
+def resend_rejects(config: Config, arguments: Arguments) -> int:
     """Send rejected records again, edited or as they are; 2 when some cannot be sent."""
-    from treadle.ingest.receipt import Receipts
-    from treadle.ingest.resend import named, rejects
+    from treadle.tracking.receipts import ReceiptCodec
+    from treadle.tracking.rejects import get_reject, list_rejects
 
-    edit = _edit(arguments)
+    edit = _make_edit(arguments)
     filters = (arguments.source, arguments.table, arguments.reason, arguments.since)
     filtered = any(value is not None for value in (*filters, arguments.until))
     if bool(arguments.ids) + (filtered or arguments.all) != 1:
-        raise UsageFault(
+        raise UsageError(
             "Say which records: by their ids, by --source and the like, or with --all."
         )
-    with opened(config) as store, _reader(config) as reader, _alone(config.lock_path):
+    with (
+        open_existing_store(config) as store,
+        _open_reader(config) as reader,
+        _keep_server_from_starting(config.lock_path),
+    ):
         if arguments.ids:
-            chosen = list(dict.fromkeys(named(store, name) for name in arguments.ids))
+            chosen = list(dict.fromkeys(get_reject(store, name) for name in arguments.ids))
         else:
-            chosen = list(rejects(store, _wanted(store, arguments)))
+            chosen = list(list_rejects(store, _make_filter(store, arguments)))
         if arguments.record is not None and len(chosen) != 1:
-            raise OperatorFault(f"--record replaces one record, and {len(chosen)} are meant.")
+            raise OperatorError(f"--record replaces one record, and {len(chosen)} are meant.")
         _check_sources(store, chosen)
-        results = asyncio.run(_resend(config, store, chosen, edit))
-        receipts = Receipts(store.installation_id, reader.log_id)
+        results = asyncio.run(_resend_chosen(config, store, chosen, edit))
+        receipts = ReceiptCodec(store.installation_id, reader.log_id)
     told: list[tuple[str, str, str | None, str | None]] = []
     for reject, result in results.items():
         if isinstance(result, Exception):
@@ -217,7 +229,7 @@ def resend(config: Config, arguments: Arguments) -> int:
         else:
             receipt, before = result
             state = "resent before" if before else "resent"
-            told.append((reject.id, state, receipts.write(receipt), None))
+            told.append((reject.id, state, receipts.encode(receipt), None))
     if arguments.json:
         print_objects(("id", "status", "receipt", "error"), told)
     else:
@@ -228,52 +240,52 @@ def resend(config: Config, arguments: Arguments) -> int:
     return 2 if any(error for *_, error in told) else 0
 
 
-async def _resend(
-    config: Config, store: "Store", chosen: "Sequence[Reject]", edit: "Edit"
-) -> "Mapping[Reject, Any]":
-    from treadle.ingest.progress import Progress
-    from treadle.ingest.resend import Resender
-    from treadle.log.local import LocalAppender, LocalReader
-    from treadle.server.parts import room_of
-    from treadle.server.prepare import carry_requests
+async def _resend_chosen(
+    config: Config, store: "Store", chosen: "Sequence[RejectedRecord]", edit: "RecordEdit"
+) -> "Mapping[RejectedRecord, Any]":
+    from treadle.log.sqlite.log import SqliteAppender, SqliteReader
+    from treadle.server.factories import make_log_quota
+    from treadle.server.startup import carry_requests
+    from treadle.tracking.load_progress import LoadProgress
+    from treadle.tracking.rejects import RejectResender
 
     carry_requests(config)
-    log = LocalAppender(config.log_path, room=room_of(config))
-    progress = Progress(store, lambda: LocalReader(config.log_path))
+    log = SqliteAppender(config.log_path, room=make_log_quota(config))
+    progress = LoadProgress(store, lambda: SqliteReader(config.log_path))
     try:
-        resender = Resender(log, progress, read_clock)
+        resender = RejectResender(log, progress, read_clock)
         return await resender.resend_all(chosen, edit)
     finally:
         await progress.aclose()
         await log.aclose()
 
 
-def _edit(arguments: Arguments) -> "Edit":
-    from treadle.records.amend import Edit
+def _make_edit(arguments: Arguments) -> "RecordEdit":
+    from treadle.records.edit import RecordEdit
 
     put: dict[str, bytes] = {}
     for text in arguments.set:
         name, equals, value = text.partition("=")
         if not equals:
-            raise UsageFault(f"Expected --set FIELD=JSON, found {text!r}.")
+            raise UsageError(f"Expected --set FIELD=JSON, found {text!r}.")
         put[name] = value.encode()
     record = None
     if arguments.record is not None:
-        record = _read(arguments.record)
-    return Edit(record, put, frozenset(arguments.unset))
+        record = _read_record_file(arguments.record)
+    return RecordEdit(record, put, frozenset(arguments.unset))
 
 
-def _read(name: str) -> bytes:
+def _read_record_file(name: str) -> bytes:
     try:
         if name == "-":
             with open(0, "rb", closefd=False) as stream:
                 return stream.read()
         return Path(name).read_bytes()
     except OSError as error:
-        raise OperatorFault(f"The file {name} cannot be read: {error.strerror}.") from None
+        raise OperatorError(f"The file {name} cannot be read: {error.strerror}.") from None
 
 
-def _check_sources(store: "Store", chosen: "Sequence[Reject]") -> None:
+def _check_sources(store: "Store", chosen: "Sequence[RejectedRecord]") -> None:
     """Refuse for a source that takes no pushes either.
 
     Raises:
@@ -282,9 +294,9 @@ def _check_sources(store: "Store", chosen: "Sequence[Reject]") -> None:
     for source_id in dict.fromkeys(reject.source_id for reject in chosen):
         source = store.source(None, source_id)
         if source is None or source.deleted_at is not None:
-            raise OperatorFault(f"The source {source_id} was deleted; it takes no records.")
+            raise OperatorError(f"The source {source_id} was deleted; it takes no records.")
         if not source.active:
-            raise OperatorFault(
+            raise OperatorError(
                 f"The source {source.name} is paused; unpause it first with "
                 f"`treadle source unpause {source.name}`."
             )
@@ -294,12 +306,12 @@ def _check_sources(store: "Store", chosen: "Sequence[Reject]") -> None:
 
 
 @contextlib.contextmanager
-def _reader(config: Config) -> "Iterator[Reader]":
-    from treadle.log.local import LocalReader
+def _open_reader(config: Config) -> "Iterator[LogReader]":
+    from treadle.log.sqlite.log import SqliteReader
 
     if not config.log_path.exists():
-        raise OperatorFault(f"There is no log in {config.data}; name its folder with --data.")
-    reader = LocalReader(config.log_path)
+        raise OperatorError(f"There is no log in {config.data}; name its folder with --data.")
+    reader = SqliteReader(config.log_path)
     try:
         yield reader
     finally:
@@ -307,7 +319,7 @@ def _reader(config: Config) -> "Iterator[Reader]":
 
 
 @contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def _keep_server_from_starting(lock: Path) -> Iterator[None]:
     """Where no server runs, keep one from starting meanwhile: it may put a damaged log aside."""
     descriptor = open_private_file(lock)
     try:
@@ -319,22 +331,22 @@ def _alone(lock: Path) -> Iterator[None]:
 
 
 COMMANDS = (
-    Command(
+    CliCommand(
         words=("rejects", "list"),
         help="list rejected records, newest first",
-        run=list_,
+        run=list_rejects,
         arguments=_list_arguments,
     ),
-    Command(
+    CliCommand(
         words=("rejects", "show"),
         help="print one rejected record whole",
-        run=show,
+        run=show_reject,
         arguments=_show_arguments,
     ),
-    Command(
+    CliCommand(
         words=("rejects", "resend"),
         help="send rejected records again, edited or as they are",
-        run=resend,
+        run=resend_rejects,
         arguments=_resend_arguments,
         intermixed=True,
     ),

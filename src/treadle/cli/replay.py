@@ -6,20 +6,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from treadle.cli.command import Arguments, Command, UsageFault
+from treadle.cli.command import Arguments, CliCommand, UsageError
 from treadle.cli.output import print_json, print_table
-from treadle.cli.store import opened, source_named
-from treadle.cli.times import microseconds
+from treadle.cli.store_access import find_source, open_existing_store
+from treadle.cli.time_argument import parse_time
 from treadle.clock import read_clock
 from treadle.config import Config
-from treadle.errors import OperatorFault
-from treadle.lock import take
+from treadle.data_lock import take_lock
+from treadle.errors import OperatorError
 
 if TYPE_CHECKING:
-    from treadle.loader.replay import Compared, Replay
+    from treadle.maintenance.rebuild import RelationComparison, TableRebuild
 
 COLUMNS = ("table", "only_there", "only_in_the_log", "different")
-RESERVED = ("public", "main", "information_schema", "_treadle")
+RESERVED_SCHEMAS = ("public", "main", "information_schema", "_treadle")
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,50 +41,54 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def run(config: Config, arguments: Arguments) -> int:
+def run_replay(config: Config, arguments: Arguments) -> int:
     """Build, compare and swap; 1 when the table differs and nothing was to be swapped."""
-    from treadle.destinations.registry import open_url
-    from treadle.loader.due import Trigger
-    from treadle.loader.replay import Replay, Window, doubts
-    from treadle.log.local import LocalReader
+    from treadle.destinations.registry import make_destination
+    from treadle.loader.schedule import FlushPolicy
+    from treadle.log.sqlite.log import SqliteReader
+    from treadle.maintenance.rebuild import TableRebuild, TimeWindow, find_doubts
 
     swaps = arguments.into is None and not arguments.dry_run
     if arguments.force and not swaps:
-        raise UsageFault("--force is about swapping, and --into and --dry-run swap nothing.")
-    window = Window(microseconds("--from", arguments.since), microseconds("--to", arguments.until))
-    if not window.possible:
-        raise UsageFault("--to is to be later than --from; nothing is accepted in between.")
+        raise UsageError("--force is about swapping, and --into and --dry-run swap nothing.")
+    window = TimeWindow(parse_time("--from", arguments.since), parse_time("--to", arguments.until))
+    if not window.is_possible:
+        raise UsageError("--to is to be later than --from; nothing is accepted in between.")
     if not config.log_path.exists():
-        raise OperatorFault(f"There is no log in {config.data}; name its folder with --data.")
+        raise OperatorError(f"There is no log in {config.data}; name its folder with --data.")
     with (
-        opened(config) as store,
-        _alone(config),
-        closing(LocalReader(config.log_path)) as reader,
+        open_existing_store(config) as store,
+        _lock_replays(config),
+        closing(SqliteReader(config.log_path)) as reader,
     ):
-        source = source_named(store, None, arguments.source)
+        source = find_source(store, None, arguments.source)
         row = store.destination_of(source.id)
-        if (source.id, arguments.table) not in reader.tables():
-            known = sorted(name for source_id, name in reader.tables() if source_id == source.id)
-            raise OperatorFault(
+        if (source.id, arguments.table) not in reader.list_tables():
+            known = sorted(
+                name for source_id, name in reader.list_tables() if source_id == source.id
+            )
+            raise OperatorError(
                 f"Nothing was ever accepted for a table {arguments.table!r} of the source "
                 f"{source.name}; there is {', '.join(known) or 'none'}."
             )
-        replay = Replay(
+        replay = TableRebuild(
             store=store,
             reader=reader,
-            destination=open_url(config.destination_url if row is None else row.url),
+            destination=make_destination(config.destination_url if row is None else row.url),
             source=source,
             table_name=arguments.table,
-            schema=schema_for(source.name, arguments.into, {each.name for each in store.sources()}),
+            schema=choose_schema(
+                source.name, arguments.into, {each.name for each in store.sources()}
+            ),
             window=window,
-            trigger=Trigger(records=config.load_rows, size=config.load_bytes),
+            trigger=FlushPolicy(records=config.load_rows, size=config.load_bytes),
             clock=read_clock,
         )
         swapped = False
         try:
             replay.build()
             found = replay.compare()
-            lacks = doubts(replay.built, replay.status(), window)
+            lacks = find_doubts(replay.progress, replay.find_status(), window)
             differs = any(each.differs for each in found)
             if swaps and differs and (arguments.force or not lacks):
                 replay.swap()
@@ -92,9 +96,9 @@ def run(config: Config, arguments: Arguments) -> int:
         finally:
             if arguments.into is None:
                 replay.remove()
-        _tell(replay, found, lacks, arguments, swapped=swapped)
+        _print_result(replay, found, lacks, arguments, swapped=swapped)
     if swaps and differs and not swapped:
-        raise OperatorFault(
+        raise OperatorError(
             f"Nothing was swapped, because rows may be lost: {'; '.join(lacks)}. Look at the "
             "numbers, and add --force to swap all the same."
         )
@@ -102,13 +106,13 @@ def run(config: Config, arguments: Arguments) -> int:
 
 
 @contextmanager
-def _alone(config: Config) -> Iterator[None]:
+def _lock_replays(config: Config) -> Iterator[None]:
     """One replay at a time, since two would build in one place; a server may run.
 
     Raises:
         OperatorFault: there is one.
     """
-    descriptor = take(
+    descriptor = take_lock(
         config.data / "replay.lock",
         0.0,
         taken=f"Another replay is at work in {config.data}; wait for its end.",
@@ -119,7 +123,7 @@ def _alone(config: Config) -> Iterator[None]:
         os.close(descriptor)
 
 
-def schema_for(source: str, into: str | None, taken: Iterable[str]) -> str:
+def choose_schema(source: str, into: str | None, taken: Iterable[str]) -> str:
     """Where to build.
 
     Args:
@@ -130,7 +134,7 @@ def schema_for(source: str, into: str | None, taken: Iterable[str]) -> str:
     Raises:
         OperatorFault: it cannot be used.
     """
-    from treadle.control.names import legal
+    from treadle.control.schema_names import is_schema_name
 
     names = set(taken)
     if into is None:
@@ -138,27 +142,27 @@ def schema_for(source: str, into: str | None, taken: Iterable[str]) -> str:
         while into in names:
             into += "_"
         return into
-    if not legal(into) or into in RESERVED or into.startswith("pg_"):
-        raise OperatorFault(
+    if not is_schema_name(into) or into in RESERVED_SCHEMAS or into.startswith("pg_"):
+        raise OperatorError(
             f"{into!r} cannot be a schema to build in: it is to have 1 to 49 of the characters "
             "a-z, 0-9, _ and $, to begin with a letter or _, and not to be the database's own."
         )
     if into in names:
-        raise OperatorFault(f"{into!r} is the schema of a source; name another one with --into.")
+        raise OperatorError(f"{into!r} is the schema of a source; name another one with --into.")
     return into
 
 
-def _tell(
-    replay: "Replay",
-    found: "list[Compared]",
+def _print_result(
+    replay: "TableRebuild",
+    found: "list[RelationComparison]",
     lacks: list[str],
     arguments: Arguments,
     *,
     swapped: bool,
 ) -> None:
-    built = replay.built
+    built = replay.progress
     rows = [
-        (each.relation, each.parted.here, each.parted.there, each.parted.different)
+        (each.relation, each.diff.only_here, each.diff.only_there, each.diff.different)
         for each in found
     ]
     if arguments.json:
@@ -177,7 +181,8 @@ def _tell(
         print_json(told)
         return
     print(
-        f"Built {replay.source.name}.{replay.canonical} again from {built.records} records in "
+        f"Built {replay.source.name}.{replay.destination_name} again from {built.records} "
+        f"records in "
         f"{built.entries} entries of the log, up to position {built.position}."
     )
     print_table(COLUMNS, rows)
@@ -191,10 +196,10 @@ def _tell(
         print(f"It stays in the schema {arguments.into}.")
 
 
-COMMAND = Command(
+COMMAND = CliCommand(
     words=("replay",),
     help="build a table again from the log, compare it, and swap it in",
-    run=run,
+    run=run_replay,
     arguments=_arguments,
     settings=("load_rows", "load_bytes"),
 )

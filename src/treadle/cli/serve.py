@@ -1,20 +1,20 @@
 """`treadle serve`."""
 
-from treadle.cli.command import Arguments, Command
+from treadle.cli.command import Arguments, CliCommand
 from treadle.config import SETTINGS, Config
 
 
-def run(config: Config, _: Arguments) -> int:
+def run_serve(config: Config, _: Arguments) -> int:
     """Run the server until it is told to stop."""
     # The server names every back-end; other commands start faster without them.
-    from treadle.server.serve import serve
+    from treadle.server.main_process import run_server
 
-    return serve(config)
+    return run_server(config)
 
 
-COMMAND = Command(
+COMMAND = CliCommand(
     words=("serve",),
     help="run the server: take records and load them",
-    run=run,
+    run=run_serve,
     settings=tuple(setting.name for setting in SETTINGS),
 )

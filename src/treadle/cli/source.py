@@ -3,12 +3,12 @@
 import argparse
 import sys
 
-from treadle.cli.command import Arguments, Command
-from treadle.cli.output import moment, plain, print_json, print_table
-from treadle.cli.store import account_named, opened, source_named
+from treadle.cli.command import Arguments, CliCommand
+from treadle.cli.output import print_json, print_table, to_json_value, to_whole_second
+from treadle.cli.store_access import find_account, find_source, open_existing_store
 from treadle.clock import read_clock
 from treadle.config import Config
-from treadle.errors import OperatorFault
+from treadle.errors import OperatorError
 from treadle.store.model import Source
 
 COLUMNS = ("id", "name", "display_name", "type", "state", "stitch_client_id", "created_at")
@@ -21,21 +21,21 @@ def _create_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def create(config: Config, arguments: Arguments) -> int:
+def create_source(config: Config, arguments: Arguments) -> int:
     """Make a source with a token that may push to it."""
-    from treadle.control.names import derive, legal
-    from treadle.store.errors import NameTaken
+    from treadle.control.schema_names import derive_schema_name, is_schema_name
+    from treadle.store.errors import NameTakenError
 
     wanted = arguments.name
-    name = derive(arguments.display_name) if wanted is None else wanted
-    if not legal(name):
+    name = derive_schema_name(arguments.display_name) if wanted is None else wanted
+    if not is_schema_name(name):
         made = "" if wanted is not None else f", made from {arguments.display_name!r},"
-        raise OperatorFault(
+        raise OperatorError(
             f"The name {name!r}{made} cannot be a schema: it is to have 1 to 49 of the characters "
             "a-z, 0-9, _ and $, and to begin with a letter or _; give another one with --name."
         )
-    with opened(config) as store:
-        account = account_named(store, arguments.account)
+    with open_existing_store(config) as store:
+        account = find_account(store, arguments.account)
         try:
             source = store.create_source(
                 account.id,
@@ -46,9 +46,9 @@ def create(config: Config, arguments: Arguments) -> int:
                 # (connect-api.md 2.6).
                 bootstrap_token=False,
             )
-        except NameTaken as error:
+        except NameTakenError as error:
             whose = " of another account" if error.elsewhere else ""
-            raise OperatorFault(
+            raise OperatorError(
                 f"There is a source{whose} with the name {name!r} already; "
                 "give another one with --name."
             ) from None
@@ -74,18 +74,26 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print a JSON array")
 
 
-def list_(config: Config, arguments: Arguments) -> int:
+def list_sources(config: Config, arguments: Arguments) -> int:
     """List the sources."""
-    with opened(config) as store:
-        account = account_named(store, arguments.account) if arguments.account else None
+    with open_existing_store(config) as store:
+        account = find_account(store, arguments.account) if arguments.account else None
         sources = store.sources(account.id if account else None)
     rows = [
-        (s.id, s.name, s.display_name, s.type, state(s), s.account_id, moment(s.created_at))
+        (
+            s.id,
+            s.name,
+            s.display_name,
+            s.type,
+            describe_state(s),
+            s.account_id,
+            to_whole_second(s.created_at),
+        )
         for s in sources
         if arguments.deleted or s.deleted_at is None
     ]
     if arguments.json:
-        print_json([dict(zip(COLUMNS, map(plain, row), strict=True)) for row in rows])
+        print_json([dict(zip(COLUMNS, map(to_json_value, row), strict=True)) for row in rows])
     else:
         print_table(COLUMNS, rows)
     return 0
@@ -96,24 +104,24 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--account", metavar="ID", help="account of the source (default: any)")
 
 
-def pause(config: Config, arguments: Arguments) -> int:
+def pause_source(config: Config, arguments: Arguments) -> int:
     """Refuse pushes to a source; what was accepted before is still loaded (connect-api.md 4.3)."""
     return _set_pause(config, arguments, read_clock())
 
 
-def unpause(config: Config, arguments: Arguments) -> int:
+def unpause_source(config: Config, arguments: Arguments) -> int:
     """Accept pushes to a source again."""
     return _set_pause(config, arguments, None)
 
 
 def _set_pause(config: Config, arguments: Arguments, paused_at: int | None) -> int:
-    with opened(config) as store:
-        account = account_named(store, arguments.account) if arguments.account else None
-        source = source_named(store, account, arguments.source)
+    with open_existing_store(config) as store:
+        account = find_account(store, arguments.account) if arguments.account else None
+        source = find_source(store, account, arguments.source)
         changed = store.update_source(source.account_id, source.id, paused_at=paused_at)
     if changed is None:  # somebody else deleted it just now
-        raise OperatorFault(f"The source {source.name} was deleted.")
-    print(f"Source {changed.name} ({changed.id}) is {state(changed)}.")
+        raise OperatorError(f"The source {source.name} was deleted.")
+    print(f"Source {changed.name} ({changed.id}) is {describe_state(changed)}.")
     return 0
 
 
@@ -122,29 +130,29 @@ def _delete_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
-def delete(config: Config, arguments: Arguments) -> int:
+def delete_source(config: Config, arguments: Arguments) -> int:
     """Delete a source for good; its tables stay (connect-api.md 4.3)."""
-    with opened(config) as store:
-        account = account_named(store, arguments.account) if arguments.account else None
-        source = source_named(store, account, arguments.source)
-        if not arguments.yes and not _agreed(source):
+    with open_existing_store(config) as store:
+        account = find_account(store, arguments.account) if arguments.account else None
+        source = find_source(store, account, arguments.source)
+        if not arguments.yes and not _confirm_deletion(source):
             return 0
         if store.delete_source(source.account_id, source.id) is None:
-            raise OperatorFault(f"The source {source.name} was deleted already.")
+            raise OperatorError(f"The source {source.name} was deleted already.")
     print(f"Deleted source {source.name} ({source.id}); its tables stay.")
     return 0
 
 
-def _agreed(source: Source) -> bool:
+def _confirm_deletion(source: Source) -> bool:
     if not sys.stdin.isatty():
-        raise OperatorFault(
+        raise OperatorError(
             f"Deleting the source {source.name} cannot be undone; add --yes to do it."
         )
     question = f"Delete the source {source.name} ({source.id}) for good? [y/N] "
     return input(question).strip().lower() in ("y", "yes")
 
 
-def state(source: Source) -> str:
+def describe_state(source: Source) -> str:
     """One word for a person."""
     if source.deleted_at is not None:
         return "deleted"
@@ -152,34 +160,34 @@ def state(source: Source) -> str:
 
 
 COMMANDS = (
-    Command(
+    CliCommand(
         words=("source", "list"),
         help="list the sources",
-        run=list_,
+        run=list_sources,
         arguments=_list_arguments,
     ),
-    Command(
+    CliCommand(
         words=("source", "create"),
         help="make a source and print its token",
-        run=create,
+        run=create_source,
         arguments=_create_arguments,
     ),
-    Command(
+    CliCommand(
         words=("source", "pause"),
         help="refuse pushes to a source",
-        run=pause,
+        run=pause_source,
         arguments=_arguments,
     ),
-    Command(
+    CliCommand(
         words=("source", "unpause"),
         help="accept pushes to a source again",
-        run=unpause,
+        run=unpause_source,
         arguments=_arguments,
     ),
-    Command(
+    CliCommand(
         words=("source", "delete"),
         help="delete a source for good; its tables stay",
-        run=delete,
+        run=delete_source,
         arguments=_delete_arguments,
     ),
 )

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from treadle.cli.command import Arguments, Command
-from treadle.cli.output import moment, plain, print_json, print_table
-from treadle.cli.store import account_named, opened, source_named
+from treadle.cli.command import Arguments, CliCommand
+from treadle.cli.output import print_json, print_table, to_json_value, to_whole_second
+from treadle.cli.store_access import find_account, find_source, open_existing_store
 from treadle.config import Config
-from treadle.errors import OperatorFault
+from treadle.errors import OperatorError
 from treadle.store.model import Source
 
 if TYPE_CHECKING:
@@ -30,28 +30,34 @@ def _json_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def list_(config: Config, arguments: Arguments) -> int:
+def list_tokens(config: Config, arguments: Arguments) -> int:
     """List a source's tokens, without their secrets."""
-    with opened(config) as store:
-        account = account_named(store, arguments.account) if arguments.account else None
-        source = source_named(store, account, arguments.source)
+    with open_existing_store(config) as store:
+        account = find_account(store, arguments.account) if arguments.account else None
+        source = find_source(store, account, arguments.source)
         rows = [
-            (t.id, moment(t.created_at), moment(t.first_used_at), moment(t.last_used_at), t.uses)
+            (
+                t.id,
+                to_whole_second(t.created_at),
+                to_whole_second(t.first_used_at),
+                to_whole_second(t.last_used_at),
+                t.uses,
+            )
             for t in store.tokens(source.id)
         ]
     if arguments.json:
-        print_json([dict(zip(COLUMNS, map(plain, row), strict=True)) for row in rows])
+        print_json([dict(zip(COLUMNS, map(to_json_value, row), strict=True)) for row in rows])
     else:
         print_table(COLUMNS, rows)
     return 0
 
 
-def create(config: Config, arguments: Arguments) -> int:
+def create_token(config: Config, arguments: Arguments) -> int:
     """Make a token; two may be active, so that one can replace the other without a gap."""
-    with opened(config) as store:
-        account = account_named(store, arguments.account) if arguments.account else None
-        source = source_named(store, account, arguments.source)
-        with _room(store, source):
+    with open_existing_store(config) as store:
+        account = find_account(store, arguments.account) if arguments.account else None
+        source = find_source(store, account, arguments.source)
+        with _explain_token_limit(store, source):
             token = store.create_token(source.account_id, source.id)
     if arguments.json:
         made = {"token_id": token.id, "access_token": token.secret}
@@ -68,14 +74,14 @@ def _revoke_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("token_id", metavar="TOKEN_ID", help="as `treadle token list` shows it")
 
 
-def revoke(config: Config, arguments: Arguments) -> int:
+def revoke_token(config: Config, arguments: Arguments) -> int:
     """Revoke a token at once."""
-    with opened(config) as store:
-        account = account_named(store, arguments.account) if arguments.account else None
-        source = source_named(store, account, arguments.source)
+    with open_existing_store(config) as store:
+        account = find_account(store, arguments.account) if arguments.account else None
+        source = find_source(store, account, arguments.source)
         active = [t for t in store.tokens(source.id) if str(t.id) == arguments.token_id]
         if not active or not store.revoke_token(source.account_id, source.id, active[0].id):
-            raise OperatorFault(
+            raise OperatorError(
                 f"The source {source.name} has no active token {arguments.token_id}; "
                 f"`treadle token list {source.name}` shows what it has."
             )
@@ -83,7 +89,7 @@ def revoke(config: Config, arguments: Arguments) -> int:
     return 0
 
 
-def import_(config: Config, arguments: Arguments) -> int:
+def import_token(config: Config, arguments: Arguments) -> int:
     """Take over a token made elsewhere, so that clients that have it need no change.
 
     It is read from standard input: other users of the machine can see a command's arguments.
@@ -93,54 +99,54 @@ def import_(config: Config, arguments: Arguments) -> int:
     else:
         secret = sys.stdin.readline().strip()
     if not secret or not secret.isascii() or any(c.isspace() for c in secret):
-        raise OperatorFault("The token on standard input is to be one line without blanks.")
-    with opened(config) as store:
-        account = account_named(store, arguments.account) if arguments.account else None
-        source = source_named(store, account, arguments.source)
-        with _room(store, source):
+        raise OperatorError("The token on standard input is to be one line without blanks.")
+    with open_existing_store(config) as store:
+        account = find_account(store, arguments.account) if arguments.account else None
+        source = find_source(store, account, arguments.source)
+        with _explain_token_limit(store, source):
             token = store.import_token(source.id, secret)
     print(f"Imported token {token.id} into {source.name}.")
     return 0
 
 
 @contextmanager
-def _room(store: "Store", source: Source) -> Iterator[None]:
+def _explain_token_limit(store: "Store", source: Source) -> Iterator[None]:
     """Says what to type when a source has as many tokens as it may have (connect-api.md 2.6)."""
-    from treadle.store.errors import TooManyTokens
+    from treadle.store.errors import TokenLimitError
 
     try:
         yield
-    except TooManyTokens as error:
+    except TokenLimitError as error:
         active = " and ".join(str(token.id) for token in store.tokens(source.id))
-        raise OperatorFault(
+        raise OperatorError(
             f"The source {source.name} has {error.limit} active tokens ({active}), the most it may "
             f"have; revoke one first: `treadle token revoke {source.name} TOKEN_ID`."
         ) from None
 
 
 COMMANDS = (
-    Command(
+    CliCommand(
         words=("token", "list"),
         help="list a source's active tokens",
-        run=list_,
+        run=list_tokens,
         arguments=_json_arguments,
     ),
-    Command(
+    CliCommand(
         words=("token", "create"),
         help="make a token and print it",
-        run=create,
+        run=create_token,
         arguments=_json_arguments,
     ),
-    Command(
+    CliCommand(
         words=("token", "revoke"),
         help="revoke a token at once",
-        run=revoke,
+        run=revoke_token,
         arguments=_revoke_arguments,
     ),
-    Command(
+    CliCommand(
         words=("token", "import"),
         help="take over a token made elsewhere, read from standard input",
-        run=import_,
+        run=import_token,
         arguments=_arguments,
     ),
 )

@@ -20,103 +20,124 @@ from pathlib import Path
 from typing import ClassVar, Self
 from urllib.parse import quote
 
-from treadle.config.kinds import Choice, Folder, Number, Text, Url, without_password
-from treadle.config.reading import FILE, FILE_NAME, from_file, from_text, variables_of
-from treadle.config.setting import PREFIX, Setting, Settings, setting, settings_of
-from treadle.errors import OperatorFault
+from treadle.config.kinds import (
+    ChoiceKind,
+    FolderKind,
+    NumberKind,
+    TextKind,
+    UrlKind,
+    mask_password,
+)
+from treadle.config.lookup import (
+    FILE_NAME,
+    FILE_SETTING,
+    parse_texts,
+    read_settings_file,
+    select_variables,
+)
+from treadle.config.setting import (
+    PREFIX,
+    CheckedSettings,
+    SettingDefinition,
+    define_setting,
+    list_settings,
+)
+from treadle.errors import OperatorError
 
 __all__ = [
-    "FILE",
     "FILE_NAME",
+    "FILE_SETTING",
     "PUSH_SETTINGS",
     "SETTINGS",
-    "Choice",
+    "ChoiceKind",
     "Config",
-    "Folder",
-    "Number",
+    "FolderKind",
+    "NumberKind",
     "PushConfig",
-    "Setting",
-    "Text",
-    "Url",
-    "without_password",
+    "SettingDefinition",
+    "TextKind",
+    "UrlKind",
+    "mask_password",
 ]
 
 
 @dataclass(frozen=True, repr=False)
-class Config(Settings):
+class Config(CheckedSettings):
     """How treadle is to run. Made with `Config.read`, or directly in a test.
 
     A value that is none for its setting raises OperatorFault, whichever way the object is made.
     """
 
-    data: Path = setting(  # noqa: RUF009 - a field, one for each class
+    data: Path = define_setting(  # noqa: RUF009 - a field, one for each class
         Path("treadle-data"),
-        Folder(),
+        FolderKind(),
         "folder for everything treadle keeps",
         shown="./treadle-data",
     )
-    host: str = setting(
+    host: str = define_setting(
         "127.0.0.1",
-        Text("a host name or an address"),
+        TextKind("a host name or an address"),
         "address to listen at; 0.0.0.0 listens to the whole network",
     )
-    port: int = setting(8484, Number(0, 65535), "port to listen at; 0 takes any that is free")
-    destination: str | None = setting(
+    port: int = define_setting(
+        8484, NumberKind(0, 65535), "port to listen at; 0 takes any that is free"
+    )
+    destination: str | None = define_setting(
         None,
-        Url("a URL such as postgresql://user:password@host/database"),
+        UrlKind("a URL such as postgresql://user:password@host/database"),
         "database that rows are loaded into",
         shown="warehouse.duckdb in the data folder",
     )
-    workers: int = setting(1, Number(1, 64), "processes that answer requests")
-    load_age_seconds: float = setting(
+    workers: int = define_setting(1, NumberKind(1, 64), "processes that answer requests")
+    load_age_seconds: float = define_setting(
         1.0,
-        Number(0, 86_400, whole=False, unit="seconds"),
+        NumberKind(0, 86_400, whole=False, unit="seconds"),
         "load a table when its oldest waiting record is this old; sooner if an eighth of load_rows "
         "or load_bytes waits and it is being loaded, or had no load for as long; for the latter "
         "what waits in small tables counts together",
     )
-    load_rows: int = setting(
+    load_rows: int = define_setting(
         100_000,
-        Number(1, 10_000_000, unit="records"),
+        NumberKind(1, 10_000_000, unit="records"),
         "load a table when this many records wait, and take no more at once",
     )
-    load_bytes: int = setting(
+    load_bytes: int = define_setting(
         50_000_000,
-        Number(1_000, 2_000_000_000, unit="bytes"),
+        NumberKind(1_000, 2_000_000_000, unit="bytes"),
         "load a table when this many bytes wait, and take no more at once, nor more than 16 MB",
     )
-    retention_days: float = setting(
+    retention_days: float = define_setting(
         7.0,
-        Number(0, 36_500, whole=False, unit="days"),
+        NumberKind(0, 36_500, whole=False, unit="days"),
         "keep accepted requests this long after they were loaded",
     )
-    log_bytes: int = setting(
+    log_bytes: int = define_setting(
         0,
-        Number(0, 10**15, unit="bytes"),
+        NumberKind(0, 10**15, unit="bytes"),
         "answer 503 while the log holds this much, until some is loaded and removed; "
         "0 for no bound",
     )
-    disk_reserve_bytes: int = setting(
+    disk_reserve_bytes: int = define_setting(
         100_000_000,
-        Number(0, 10**15, unit="bytes"),
+        NumberKind(0, 10**15, unit="bytes"),
         "answer 503 while the disk of the data folder has less left than this, so that loading can "
         "go on",
     )
-    connect_api_era: str = setting(
+    connect_api_era: str = define_setting(
         "seed",
-        Choice(("seed", "modern")),
+        ChoiceKind(("seed", "modern")),
         "what the control API shows: seed repeats a source's tokens, modern shows each once; "
         "formerly named surface",
         former_name="surface",
     )
-    token_list: str = setting(
+    token_list: str = define_setting(
         "objects",
-        Choice(("objects", "integers")),
+        ChoiceKind(("objects", "integers")),
         "what the control API lists tokens as: objects with a creation time, or bare ids",
     )
-    secret_key: str | None = setting(
+    secret_key: str | None = define_setting(
         None,
-        Text(
+        TextKind(
             "64 hexadecimal digits, as `openssl rand -hex 32` prints them",
             hidden=True,
             pattern=r"\s*[0-9a-fA-F]{64}\s*",
@@ -125,17 +146,21 @@ class Config(Settings):
         shown="the key file in the data folder",
         flag=False,
     )
-    metrics_token: str | None = setting(
+    metrics_token: str | None = define_setting(
         None,
-        Text("a token of 16 to 512 printable characters", hidden=True, pattern=r"[!-~]{16,512}"),
+        TextKind(
+            "a token of 16 to 512 printable characters", hidden=True, pattern=r"[!-~]{16,512}"
+        ),
         "who sends it as a bearer token may read /metrics; without it, this machine alone may",
         shown="none",
         flag=False,
     )
-    log_level: str = setting(
-        "info", Choice(("debug", "info", "warning", "error")), "least level that is logged"
+    log_level: str = define_setting(
+        "info", ChoiceKind(("debug", "info", "warning", "error")), "least level that is logged"
     )
-    log_format: str = setting("text", Choice(("text", "json")), "how a log line is written")
+    log_format: str = define_setting(
+        "text", ChoiceKind(("text", "json")), "how a log line is written"
+    )
 
     @classmethod
     def read(
@@ -155,11 +180,11 @@ class Config(Settings):
                 read. The text says where.
         """
         given = {name: text for name, text in (flags or {}).items() if text is not None}
-        variables = variables_of(
-            os.environ if environ is None else environ, (FILE, *SETTINGS, *PUSH_SETTINGS)
+        variables = select_variables(
+            os.environ if environ is None else environ, (FILE_SETTING, *SETTINGS, *PUSH_SETTINGS)
         )
-        values = from_file(SETTINGS, given, variables)
-        values |= from_text(SETTINGS, given, variables)
+        values = read_settings_file(SETTINGS, given, variables)
+        values |= parse_texts(SETTINGS, given, variables)
         return cls(**values)
 
     @property
@@ -213,7 +238,7 @@ class Config(Settings):
         here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
         return f"http://[{here}]:{self.port}" if ":" in here else f"http://{here}:{self.port}"
 
-    def make_data(self) -> None:
+    def make_data_folder(self) -> None:
         """Make the data folder where it is missing, readable by its owner only.
 
         Raises:
@@ -222,56 +247,56 @@ class Config(Settings):
         try:
             self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            raise OperatorFault(
+            raise OperatorError(
                 f"The data folder {self.data} cannot be made: {error.strerror}; "
                 "name another one with --data."
             ) from error
         if not os.access(self.data, os.W_OK | os.X_OK):
-            raise OperatorFault(
+            raise OperatorError(
                 f"The data folder {self.data} cannot be written to by this user; "
                 "change its owner, or name another one with --data."
             )
 
 
 @dataclass(frozen=True, repr=False)
-class PushConfig(Settings):
+class PushConfig(CheckedSettings):
     """How `treadle push` is to send: flags and environment only."""
 
     prefix: ClassVar[str] = PREFIX + "PUSH_"
 
-    source: str | None = setting(
+    source: str | None = define_setting(
         None,
-        Text("the name or the id of a source"),
+        TextKind("the name or the id of a source"),
         "source to push to",
         shown="the only active one",
     )
-    url: str | None = setting(
+    url: str | None = define_setting(
         None,
-        Url("a URL such as http://127.0.0.1:8484", ("http", "https")),
+        UrlKind("a URL such as http://127.0.0.1:8484", ("http", "https")),
         "server to push to",
         shown="the one --host and --port name",
     )
-    token: str | None = setting(
+    token: str | None = define_setting(
         None,
-        Text("an Import API access token", hidden=True, pattern=r"[!-~]+"),
+        TextKind("an Import API access token", hidden=True, pattern=r"[!-~]+"),
         "Import API access token",
         shown="the source's",
     )
-    client_id: int | None = setting(
+    client_id: int | None = define_setting(
         None,
-        Number(1, 2**63 - 1),
+        NumberKind(1, 2**63 - 1),
         "client the token belongs to",
         shown="the source's account",
     )
-    batch_records: int = setting(
+    batch_records: int = define_setting(
         5_000,
-        Number(1, 20_000, unit="records"),  # import-api.md 5: 20,000 records a request
+        NumberKind(1, 20_000, unit="records"),  # import-api.md 5: 20,000 records a request
         "records a request",
     )
-    connections: int = setting(2, Number(1, 64), "requests under way at the same time")
-    retry_seconds: float = setting(
+    connections: int = define_setting(2, NumberKind(1, 64), "requests under way at the same time")
+    retry_seconds: float = define_setting(
         600.0,
-        Number(0, 31_536_000, whole=False, unit="seconds"),
+        NumberKind(0, 31_536_000, whole=False, unit="seconds"),
         "go on trying this long while the server cannot be reached or is busy",
     )
 
@@ -283,11 +308,11 @@ class PushConfig(Settings):
     ) -> Self:
         """As `Config.read`, without a file."""
         given = {name: text for name, text in (flags or {}).items() if text is not None}
-        variables = variables_of(
-            os.environ if environ is None else environ, (FILE, *SETTINGS, *PUSH_SETTINGS)
+        variables = select_variables(
+            os.environ if environ is None else environ, (FILE_SETTING, *SETTINGS, *PUSH_SETTINGS)
         )
-        return cls(**from_text(PUSH_SETTINGS, given, variables))
+        return cls(**parse_texts(PUSH_SETTINGS, given, variables))
 
 
-SETTINGS = settings_of(Config)
-PUSH_SETTINGS = settings_of(PushConfig)
+SETTINGS = list_settings(Config)
+PUSH_SETTINGS = list_settings(PushConfig)

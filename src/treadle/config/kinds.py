@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 
-class Kind(Protocol):
+class ValueKind(Protocol):
     """What values a setting takes."""
 
     @property
@@ -22,16 +22,16 @@ class Kind(Protocol):
     def check(self, value: object) -> object:
         """The value of the file or of a caller, made exact; ValueError when it is none."""
 
-    def found(self, value: object) -> str:
+    def show(self, value: object) -> str:
         """A wrong value, as it may be shown."""
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
+class NumberKind:
     """A whole number or, with `whole` false, any finite one."""
 
-    least: int
-    most: int
+    minimum: int
+    maximum: int
     whole: bool = True
     unit: str = ""
 
@@ -40,7 +40,7 @@ class Number:
         """For example "a whole number of seconds from 1 to 60"."""
         noun = "a whole number" if self.whole else "a number"
         of = f" of {self.unit}" if self.unit else ""
-        return f"{noun}{of} from {self.least} to {self.most}"
+        return f"{noun}{of} from {self.minimum} to {self.maximum}"
 
     def parse(self, text: str) -> object:
         """Python's own notation, so `100_000` is a number."""
@@ -52,17 +52,17 @@ class Number:
             raise ValueError(value)  # noqa: TRY004 - one error for all that is no value
         if self.whole and not isinstance(value, int):
             raise ValueError(value)
-        if not math.isfinite(value) or not self.least <= value <= self.most:
+        if not math.isfinite(value) or not self.minimum <= value <= self.maximum:
             raise ValueError(value)
         return value if self.whole else float(value)
 
-    def found(self, value: object) -> str:
+    def show(self, value: object) -> str:
         """The value itself."""
         return repr(value)
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ChoiceKind:
     """One of a few words."""
 
     words: tuple[str, ...]
@@ -82,13 +82,13 @@ class Choice:
             raise ValueError(value)
         return value
 
-    def found(self, value: object) -> str:
+    def show(self, value: object) -> str:
         """The value itself, with the nearest word."""
-        return repr(value) + did_you_mean(str(value), self.words, "")
+        return repr(value) + suggest_nearest(str(value), self.words, "")
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class TextKind:
     """Text that is not blank and, with a `pattern`, is all of it."""
 
     expected: str
@@ -107,13 +107,13 @@ class Text:
             raise ValueError(value)
         return value
 
-    def found(self, value: object) -> str:
+    def show(self, value: object) -> str:
         """The value itself, unless it is a secret."""
         return "what is there (it is a secret and not shown)" if self.hidden else repr(value)
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class FolderKind:
     """A path of the file system."""
 
     expected: str = "the path of a folder, without ? and #"
@@ -133,13 +133,13 @@ class Folder:
             raise ValueError(value)
         return value.absolute()
 
-    def found(self, value: object) -> str:
+    def show(self, value: object) -> str:
         """The path as it was given."""
         return repr(str(value))
 
 
 @dataclass(frozen=True, slots=True)
-class Url:
+class UrlKind:
     """A URL, perhaps with a password in it; of any scheme when `schemes` is empty."""
 
     expected: str
@@ -156,7 +156,7 @@ class Url:
             raise ValueError(value)
         return value
 
-    def found(self, value: object) -> str:
+    def show(self, value: object) -> str:
         """The URL without its password."""
         text = str(value)
         if "@" in text or "=" in text:
@@ -164,7 +164,7 @@ class Url:
         return repr(text)
 
 
-def without_password(url: str) -> str:
+def mask_password(url: str) -> str:
     """The URL with every password in it replaced by `***`; safe to log.
 
     Passwords may hold any character here, also those that should have been escaped: better to hide
@@ -176,7 +176,7 @@ def without_password(url: str) -> str:
     )
 
 
-def did_you_mean(word: str, known: Iterable[str], otherwise: str = ".") -> str:
+def suggest_nearest(word: str, known: Iterable[str], otherwise: str = ".") -> str:
     """The end of a sentence: names the nearest known word where one is near."""
     nearest = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {nearest[0]}?" if nearest else otherwise

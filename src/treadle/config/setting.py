@@ -4,14 +4,14 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
-from treadle.config.kinds import Kind, Text, Url, without_password
-from treadle.errors import OperatorFault
+from treadle.config.kinds import TextKind, UrlKind, ValueKind, mask_password
+from treadle.errors import OperatorError
 
 PREFIX = "TREADLE_"
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class SettingDefinition:
     """Everything about one setting.
 
     Attributes:
@@ -26,7 +26,7 @@ class Setting:
     """
 
     name: str
-    kind: Kind
+    kind: ValueKind
     default: object
     help: str
     prefix: str
@@ -55,10 +55,10 @@ class Setting:
         """The environment variables of all its names."""
         return tuple(self.prefix + name.upper() for name in self.names)
 
-    def fault(self, place: str, value: object) -> OperatorFault:
+    def make_error(self, place: str, value: object) -> OperatorError:
         """What to say when `value`, found in `place`, is none for this setting."""
-        text = f"{place} is to be {self.kind.expected}, not {self.kind.found(value)}"
-        return OperatorFault(text if text.endswith("?") else text + ".")
+        text = f"{place} is to be {self.kind.expected}, not {self.kind.show(value)}"
+        return OperatorError(text if text.endswith("?") else text + ".")
 
 
 def option_of(name: str) -> str:
@@ -66,9 +66,9 @@ def option_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def setting(
+def define_setting(
     default: object,
-    kind: Kind,
+    kind: ValueKind,
     help_: str,
     *,
     shown: str | None = None,
@@ -76,62 +76,62 @@ def setting(
     file: bool = True,
     former_name: str | None = None,
 ) -> Any:
-    """A field of `Config` with what `Setting` needs to know."""
+    """A field of `Config` with what `SettingDefinition` needs to know."""
     about = {"kind": kind, "help": help_, "shown": shown, "flag": flag, "file": file}
     return field(default=default, metadata=about | {"former_name": former_name})
 
 
-def settings_of(cls: type["Settings"]) -> tuple[Setting, ...]:
+def list_settings(cls: type["CheckedSettings"]) -> tuple[SettingDefinition, ...]:
     """The settings of a class, in the order of its fields."""
-    return tuple(_from_field(f, cls.prefix) for f in fields(cls))
+    return tuple(_make_definition(f, cls.prefix) for f in fields(cls))
 
 
-def _from_field(f: "Field[Any]", prefix: str) -> Setting:
+def _make_definition(f: "Field[Any]", prefix: str) -> SettingDefinition:
     about = f.metadata
-    assert f.default is not MISSING  # noqa: S101 - every field is made by `setting`
+    assert f.default is not MISSING  # noqa: S101 - every field is made by `define_setting`
     shown = about["shown"]
-    return Setting(
+    return SettingDefinition(
         name=f.name,
         kind=about["kind"],
         default=f.default,
         help=about["help"],
         prefix=prefix,
-        shown_default=_as_text(f.default) if shown is None else shown,
+        shown_default=_format_default(f.default) if shown is None else shown,
         flag=about["flag"],
         file=about["file"],
         former_name=about["former_name"],
     )
 
 
-def _as_text(default: object) -> str:
+def _format_default(default: object) -> str:
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 
 @dataclass(frozen=True, repr=False)
-class Settings:
-    """Fields made by `setting`, checked when an object is made."""
+class CheckedSettings:
+    """Fields made by `define_setting`, checked when an object is made."""
 
     prefix: ClassVar[str] = PREFIX
 
     def __post_init__(self) -> None:
-        for one in settings_of(type(self)):
+        for one in list_settings(type(self)):
             value = getattr(self, one.name)
             if value is None and one.default is None:
                 continue
             try:
                 exact = one.kind.check(value)
             except ValueError:
-                raise one.fault(one.name, value) from None
+                raise one.make_error(one.name, value) from None
             object.__setattr__(self, one.name, exact)
 
     def __repr__(self) -> str:
         shown = []
-        for one in settings_of(type(self)):
+        for one in list_settings(type(self)):
             value = getattr(self, one.name)
-            if value is not None and isinstance(one.kind, Text) and one.kind.hidden:
+            if value is not None and isinstance(one.kind, TextKind) and one.kind.hidden:
                 value = "***"
-            elif isinstance(value, str) and isinstance(one.kind, Url):
-                value = without_password(value)
+            elif isinstance(value, str) and isinstance(one.kind, UrlKind):
+                value = mask_password(value)
             elif isinstance(value, Path):
                 value = str(value)
             shown.append(f"{one.name}={value!r}")

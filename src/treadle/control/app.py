@@ -8,27 +8,27 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from treadle import __version__
-from treadle.control import books, refusals, reports
-from treadle.control.document import ABOUT, complete
-from treadle.control.offline import Offline
-from treadle.control.operations import Operations, now
-from treadle.control.routes import Work, router
-from treadle.control.settings import Settings
-from treadle.errors import Refused, TryLater
-from treadle.log.protocol import Reader
+from treadle.control import errors, ledger_routes, load_report_routes
+from treadle.control.docs_csp import DocsPolicyMiddleware
+from treadle.control.openapi_document import ABOUT, complete_document
+from treadle.control.operations import ConnectOperations, now
+from treadle.control.routes import OperationRunner, router
+from treadle.control.settings import ConnectApiSettings
+from treadle.errors import RequestRefusedError, RetriableError
+from treadle.http.body_reader import JsonResponse
+from treadle.log.protocol import LogReader
 from treadle.store.store import Store
-from treadle.web import Json
 
-__all__ = ["Settings", "make_app"]
+__all__ = ["ConnectApiSettings", "create_control_app"]
 
 
-def make_app(
+def create_control_app(
     store: Store,
-    settings: Settings,
+    settings: ConnectApiSettings,
     *,
     changed: Callable[[], None],
     clock: Callable[[], int] = now,
-    open_reader: Callable[[], Reader] | None = None,
+    open_reader: Callable[[], LogReader] | None = None,
 ) -> FastAPI:
     """The application that answers `/v4/...`, and 404 for every path it does not know.
 
@@ -52,40 +52,40 @@ def make_app(
         # Otherwise the page would ask a public validator about the document.
         swagger_ui_parameters={"validatorUrl": None},
     )
-    app.state.work = Work(Operations(store, settings, clock), changed)
+    app.state.work = OperationRunner(ConnectOperations(store, settings, clock), changed)
     app.include_router(router)
-    app.include_router(reports.router)
+    app.include_router(load_report_routes.router)
     if open_reader is not None:
         app.state.open_reader = open_reader
-        app.include_router(books.router)
-    app.openapi_schema = complete(app.openapi(), settings)
-    app.add_middleware(Offline)
-    app.add_exception_handler(Refused, _refused)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(TryLater, _later)
-    app.add_exception_handler(Exception, _trouble)
+        app.include_router(ledger_routes.router)
+    app.openapi_schema = complete_document(app.openapi(), settings)
+    app.add_middleware(DocsPolicyMiddleware)
+    app.add_exception_handler(RequestRefusedError, _on_refusal)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(RetriableError, _on_try_later)
+    app.add_exception_handler(Exception, _on_error)
     return app
 
 
-def _answer(refused: Refused) -> Response:
+def _render_refusal(refused: RequestRefusedError) -> Response:
     """A refusal as JSON; a text is a JSON string here, with its quotes (connect-api.md 1.8)."""
-    return Json(refused.body, refused.status, dict(refused.headers))
+    return JsonResponse(refused.body, refused.status, dict(refused.headers))
 
 
-def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)  # noqa: S101 - how it was registered
-    return _answer(error)
+def _on_refusal(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestRefusedError)  # noqa: S101 - how it was registered
+    return _render_refusal(error)
 
 
-def _http(_: Request, __: Exception) -> Response:
+def _on_http_error(_: Request, __: Exception) -> Response:
     """Unknown path or method, the only cases the framework refuses by itself."""
-    return _answer(refusals.no_route())
+    return _render_refusal(errors.route_not_found())
 
 
-def _later(_: Request, __: Exception) -> Response:
-    return _answer(refusals.busy())
+def _on_try_later(_: Request, __: Exception) -> Response:
+    return _render_refusal(errors.store_unavailable())
 
 
-def _trouble(_: Request, __: Exception) -> Response:
+def _on_error(_: Request, __: Exception) -> Response:
     """The framework logs the error after this answer was sent."""
-    return _answer(refusals.trouble())
+    return _render_refusal(errors.internal_error())

@@ -17,17 +17,17 @@ from pydantic import TypeAdapter, WithJsonSchema
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from treadle.control import bodies, refusals, wire
-from treadle.control.operations import Operations
-from treadle.errors import Refused
+from treadle.control import errors, requests, schemas
+from treadle.control.operations import ConnectOperations
+from treadle.errors import RequestRefusedError
+from treadle.http.body_reader import JsonResponse, read_bearer_token, read_body
 from treadle.store.model import Account
-from treadle.web import Json, bearer, read_body
 
 P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class OperationRunner:
     """Runs operations in threads, because they block, and answers with what they give.
 
     Attributes:
@@ -35,14 +35,14 @@ class Work:
         changed: called on the event loop after every change and before its answer is sent.
     """
 
-    operations: Operations
+    operations: ConnectOperations
     changed: Callable[[], None]
 
     async def read(
         self, operation: Callable[P, object], *args: P.args, **kwargs: P.kwargs
     ) -> Response:
         """The answer of an operation that changes nothing."""
-        return Json(await anyio.to_thread.run_sync(partial(operation, *args, **kwargs)))
+        return JsonResponse(await anyio.to_thread.run_sync(partial(operation, *args, **kwargs)))
 
     async def change(
         self, operation: Callable[P, object], *args: P.args, **kwargs: P.kwargs
@@ -58,12 +58,12 @@ class Work:
             self.changed()
 
 
-def _work(request: Request) -> Work:
-    work: Work = request.app.state.work
+def _get_runner(request: Request) -> OperationRunner:
+    work: OperationRunner = request.app.state.work
     return work
 
 
-Working = Annotated[Work, Depends(_work)]
+Runner = Annotated[OperationRunner, Depends(_get_runner)]
 
 ACCOUNT_TOKEN: Final = HTTPBearer(
     scheme_name="account_token",
@@ -72,27 +72,29 @@ ACCOUNT_TOKEN: Final = HTTPBearer(
 )
 
 
-async def _account(
-    request: Request, work: Working, _: Annotated[object, Security(ACCOUNT_TOKEN)]
+async def _authenticate(
+    request: Request, work: Runner, _: Annotated[object, Security(ACCOUNT_TOKEN)]
 ) -> Account:
-    token = bearer(request.headers)
-    return await anyio.to_thread.run_sync(work.operations.account, token)
+    token = read_bearer_token(request.headers)
+    return await anyio.to_thread.run_sync(work.operations.authenticate, token)
 
 
-async def _raw(request: Request) -> bytes:
+async def _read_raw_body(request: Request) -> bytes:
     """The body, at most `bodies.LIMIT` bytes."""
     try:
-        return await read_body(request.headers, request.receive, limit=bodies.LIMIT)
+        return await read_body(
+            request.headers, request.receive, limit=requests.CONTROL_BODY_BYTES_MAX
+        )
     except ClientDisconnect:
         return b""  # nobody reads the answer
-    except Refused as refused:
+    except RequestRefusedError as refused:
         found = refused.body
         message = str(found.get("message")) if isinstance(found, dict) else str(found)
-        raise refusals.unreadable(refused.status, message) from refused
+        raise errors.unreadable_body(refused.status, message) from refused
 
 
-Who = Annotated[Account, Depends(_account)]
-Raw = Annotated[bytes, Depends(_raw)]
+AuthenticatedAccount = Annotated[Account, Depends(_authenticate)]
+RawBody = Annotated[bytes, Depends(_read_raw_body)]
 SourceId = Annotated[
     str,
     InPath(description="id of the source"),
@@ -119,108 +121,118 @@ PageNumber = Annotated[
     WithJsonSchema({"type": "string", "examples": ["2"]}),
 ]
 
-EVERY: Final[dict[int | str, dict[str, Any]]] = {
-    401: {"model": wire.Unauthorized, "description": "no valid account token"},
-    404: {"model": wire.NoRoute, "description": "a path that is none, such as with a second slash"},
-    500: {"model": wire.Coded, "description": "the server's fault"},
-    503: {"model": wire.Coded, "description": "the server cannot reach its store; try later"},
+COMMON_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    401: {"model": schemas.Unauthorized, "description": "no valid account token"},
+    404: {
+        "model": schemas.NoRoute,
+        "description": "a path that is none, such as with a second slash",
+    },
+    500: {"model": schemas.Coded, "description": "the server's fault"},
+    503: {"model": schemas.Coded, "description": "the server cannot reach its store; try later"},
 }
-_BODY: Final[dict[int | str, dict[str, Any]]] = {
-    408: {"model": wire.Coded, "description": "the body arrived too slowly"},
-    413: {"model": wire.Coded, "description": "the body has more than 1 MiB"},
-    415: {"model": wire.Coded, "description": "unknown content encoding; gzip and zstd are known"},
+_BODY_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    408: {"model": schemas.Coded, "description": "the body arrived too slowly"},
+    413: {"model": schemas.Coded, "description": "the body has more than 1 MiB"},
+    415: {
+        "model": schemas.Coded,
+        "description": "unknown content encoding; gzip and zstd are known",
+    },
 }
 
 
-def refused(status: int, model: object, when: str) -> dict[int | str, dict[str, Any]]:
+def describe_refusal(status: int, model: object, when: str) -> dict[int | str, dict[str, Any]]:
     """The document's entry for a refusal."""
     return {status: {"model": model, "description": when}}
 
 
-def _takes(body: type[Any]) -> dict[str, Any]:
+def _describe_body(body: type[Any]) -> dict[str, Any]:
     """The document's entry for a JSON body."""
     schema = TypeAdapter(body).json_schema(ref_template="#/components/schemas/{model}")
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-router = APIRouter(prefix="/v4", responses=EVERY)
+router = APIRouter(prefix="/v4", responses=COMMON_RESPONSES)
 
 
 # Source types ------------------------------------------------------------------------------------
 
 
-@router.get("/source-types", response_model=list[wire.SourceType], tags=["source types"])
-async def list_source_types(work: Working, _: Who) -> Response:
+@router.get("/source-types", response_model=list[schemas.SourceType], tags=["source types"])
+async def list_source_types(work: Runner, _: AuthenticatedAccount) -> Response:
     """The types a source can have: `import_api`."""
-    return await work.read(work.operations.source_types)
+    return await work.read(work.operations.list_source_types)
 
 
 @router.get(
     "/source-types/{source_type}",
-    response_model=wire.SourceType,
-    responses=refused(404, wire.Coded | wire.NoRoute, "no such type"),
+    response_model=schemas.SourceType,
+    responses=describe_refusal(404, schemas.Coded | schemas.NoRoute, "no such type"),
     tags=["source types"],
 )
-async def get_source_type(work: Working, _: Who, source_type: str) -> Response:
+async def get_source_type(work: Runner, _: AuthenticatedAccount, source_type: str) -> Response:
     """What a source of a type needs."""
-    return await work.read(work.operations.source_type, source_type)
+    return await work.read(work.operations.get_source_type, source_type)
 
 
 # Sources -----------------------------------------------------------------------------------------
 
 
-@router.get("/sources", response_model=list[wire.Source], tags=["sources"])
-async def list_sources(work: Working, who: Who) -> Response:
+@router.get("/sources", response_model=list[schemas.Source], tags=["sources"])
+async def list_sources(work: Runner, who: AuthenticatedAccount) -> Response:
     """All sources of the account, paused and deleted ones too, by ascending id."""
-    return await work.read(work.operations.sources, who)
+    return await work.read(work.operations.list_sources, who)
 
 
 @router.post(
     "/sources",
-    response_model=wire.Source,
-    responses=refused(400, wire.Coded | wire.CodedProperties, "the source cannot be created")
-    | _BODY,
-    openapi_extra=_takes(wire.CreateSource),
+    response_model=schemas.Source,
+    responses=describe_refusal(
+        400, schemas.Coded | schemas.CodedProperties, "the source cannot be created"
+    )
+    | _BODY_RESPONSES,
+    openapi_extra=_describe_body(schemas.CreateSource),
     tags=["sources"],
 )
-async def create_source(work: Working, who: Who, raw: Raw) -> Response:
+async def create_source(work: Runner, who: AuthenticatedAccount, raw: RawBody) -> Response:
     """Create a source; its name, the schema in the destination, comes from its display name."""
     return await work.change(work.operations.create_source, who, raw)
 
 
 @router.get(
     "/sources/{source_id}",
-    response_model=wire.Source,
-    responses=refused(404, wire.Coded | wire.NoRoute, "no such source"),
+    response_model=schemas.Source,
+    responses=describe_refusal(404, schemas.Coded | schemas.NoRoute, "no such source"),
     tags=["sources"],
 )
-async def get_source(work: Working, who: Who, source_id: SourceId) -> Response:
+async def get_source(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
     """One source, also when it is paused or deleted."""
-    return await work.read(work.operations.source, who, source_id)
+    return await work.read(work.operations.get_source, who, source_id)
 
 
 @router.put(
     "/sources/{source_id}",
-    response_model=wire.Source,
-    responses=refused(
-        400, wire.Coded | wire.CodedProperties, "no such source, or it cannot be changed so"
+    response_model=schemas.Source,
+    responses=describe_refusal(
+        400, schemas.Coded | schemas.CodedProperties, "no such source, or it cannot be changed so"
     )
-    | _BODY,
-    openapi_extra=_takes(wire.UpdateSource),
+    | _BODY_RESPONSES,
+    openapi_extra=_describe_body(schemas.UpdateSource),
     tags=["sources"],
 )
-async def update_source(work: Working, who: Who, source_id: SourceId, raw: Raw) -> Response:
+async def update_source(
+    work: Runner, who: AuthenticatedAccount, source_id: SourceId, raw: RawBody
+) -> Response:
     """Rename, pause or unpause a source. A paused one refuses pushes."""
     return await work.change(work.operations.update_source, who, source_id, raw)
 
 
 @router.delete(
     "/sources/{source_id}",
-    response_model=wire.Source,
-    responses=refused(400, wire.Coded, "no such source, or deleted already"),
+    response_model=schemas.Source,
+    responses=describe_refusal(400, schemas.Coded, "no such source, or deleted already"),
     tags=["sources"],
 )
-async def delete_source(work: Working, who: Who, source_id: SourceId) -> Response:
+async def delete_source(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
     """Delete a source: it refuses pushes and stays readable; loaded data stays."""
     return await work.change(work.operations.delete_source, who, source_id)
 
@@ -230,23 +242,23 @@ async def delete_source(work: Working, who: Who, source_id: SourceId) -> Respons
 
 @router.get(
     "/sources/{source_id}/tokens",
-    response_model=list[wire.ListedToken] | list[int],
-    responses=refused(400, wire.Coded, "the source's type has no tokens")
-    | refused(404, wire.Coded | wire.NoRoute, "no such source, or deleted"),
+    response_model=list[schemas.ListedToken] | list[int],
+    responses=describe_refusal(400, schemas.Coded, "the source's type has no tokens")
+    | describe_refusal(404, schemas.Coded | schemas.NoRoute, "no such source, or deleted"),
     tags=["tokens"],
 )
-async def list_tokens(work: Working, who: Who, source_id: SourceId) -> Response:
+async def list_tokens(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
     """The active tokens of a source, newest first, without their values."""
-    return await work.read(work.operations.tokens, who, source_id)
+    return await work.read(work.operations.list_tokens, who, source_id)
 
 
 @router.post(
     "/sources/{source_id}/tokens",
-    response_model=wire.NewToken,
-    responses=refused(400, wire.Coded, "no such source, or it has two active tokens"),
+    response_model=schemas.NewToken,
+    responses=describe_refusal(400, schemas.Coded, "no such source, or it has two active tokens"),
     tags=["tokens"],
 )
-async def create_token(work: Working, who: Who, source_id: SourceId) -> Response:
+async def create_token(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
     """Generate a token. A source has two at most, so that one can be replaced without a gap.
 
     A token that was made with the source and never used gives way to a third one.
@@ -256,11 +268,15 @@ async def create_token(work: Working, who: Who, source_id: SourceId) -> Response
 
 @router.delete(
     "/sources/{source_id}/tokens/{token_id}",
-    response_model=wire.Source,
-    responses=refused(400, wire.Coded, "no such source, or it has no such active token"),
+    response_model=schemas.Source,
+    responses=describe_refusal(
+        400, schemas.Coded, "no such source, or it has no such active token"
+    ),
     tags=["tokens"],
 )
-async def revoke_token(work: Working, who: Who, source_id: SourceId, token_id: TokenId) -> Response:
+async def revoke_token(
+    work: Runner, who: AuthenticatedAccount, source_id: SourceId, token_id: TokenId
+) -> Response:
     """Revoke a token at once."""
     return await work.change(work.operations.revoke_token, who, source_id, token_id)
 
@@ -268,84 +284,88 @@ async def revoke_token(work: Working, who: Who, source_id: SourceId, token_id: T
 # Loads -------------------------------------------------------------------------------------------
 
 
-@router.get("/{client_id}/loads", response_model=wire.Loads, tags=["loads"])
+@router.get("/{client_id}/loads", response_model=schemas.Loads, tags=["loads"])
 async def list_loads(
-    work: Working, who: Who, client_id: ClientId, page: PageNumber = None
+    work: Runner, who: AuthenticatedAccount, client_id: ClientId, page: PageNumber = None
 ) -> Response:
     """The last load of every table of the account in the past 60 days, by table name."""
-    return await work.read(work.operations.loads, who, client_id, page)
+    return await work.read(work.operations.list_loads, who, client_id, page)
 
 
 # What a source that is pushed to does not have (connect-api.md 5) --------------------------------
 
 
-@router.get("/{client_id}/extractions", response_model=wire.Extractions, tags=["pulled sources"])
+@router.get("/{client_id}/extractions", response_model=schemas.Extractions, tags=["pulled sources"])
 async def list_extractions(
-    work: Working, who: Who, client_id: ClientId, page: PageNumber = None
+    work: Runner, who: AuthenticatedAccount, client_id: ClientId, page: PageNumber = None
 ) -> Response:
     """The last extraction of every source: none, as nothing is pulled."""
-    return await work.read(work.operations.extractions, who, client_id, page)
+    return await work.read(work.operations.list_extractions, who, client_id, page)
 
 
 @router.get(
     "/{client_id}/extractions/{job_name}",
     status_code=404,
-    responses=refused(404, wire.NoRoute, "no such job; there is none"),
+    responses=describe_refusal(404, schemas.NoRoute, "no such job; there is none"),
     tags=["pulled sources"],
 )
 async def get_extraction_log(
-    work: Working, who: Who, client_id: ClientId, job_name: str
+    work: Runner, who: AuthenticatedAccount, client_id: ClientId, job_name: str
 ) -> Response:
     """The log of an extraction: there is none."""
-    return await work.read(work.operations.extraction, who, client_id)
+    return await work.read(work.operations.get_extraction_log, who, client_id)
 
 
 @router.get(
     "/sources/{source_id}/last-connection-check",
     status_code=404,
-    responses=refused(
-        404, wire.Coded | wire.NoRoute, "no such source, or no check of it; there is none"
+    responses=describe_refusal(
+        404, schemas.Coded | schemas.NoRoute, "no such source, or no check of it; there is none"
     ),
     tags=["pulled sources"],
 )
-async def get_last_check(work: Working, who: Who, source_id: SourceId) -> Response:
+async def get_last_check(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
     """The last connection check of a source: there is none."""
-    return await work.read(work.operations.last_check, who, source_id)
+    return await work.read(work.operations.get_last_check, who, source_id)
 
 
 @router.get(
     "/sources/{source_id}/streams",
     response_model=list[dict[str, Any]],
-    responses=refused(400, str, "no such source"),
+    responses=describe_refusal(400, str, "no such source"),
     tags=["pulled sources"],
 )
-async def list_streams(work: Working, who: Who, source_id: SourceId) -> Response:
+async def list_streams(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
     """The streams of a source: none, as nothing is discovered."""
-    return await work.read(work.operations.streams, who, source_id)
+    return await work.read(work.operations.list_streams, who, source_id)
 
 
 @router.get(
     "/sources/{source_id}/streams/{stream_id}",
     status_code=400,
-    responses=refused(400, str, "no such source, or no such stream; there is none"),
+    responses=describe_refusal(400, str, "no such source, or no such stream; there is none"),
     tags=["pulled sources"],
 )
-async def get_stream(work: Working, who: Who, source_id: SourceId, stream_id: StreamId) -> Response:
+async def get_stream(
+    work: Runner, who: AuthenticatedAccount, source_id: SourceId, stream_id: StreamId
+) -> Response:
     """The schema of a stream: there is none."""
-    return await work.read(work.operations.stream, who, source_id, stream_id)
+    return await work.read(work.operations.get_stream, who, source_id, stream_id)
 
 
 @router.put(
     "/sources/{source_id}/streams/metadata",
-    response_model=wire.Done,
-    responses=refused(
-        400, wire.InvalidFields | str, "no such source, no such stream, or a part is missing"
+    response_model=schemas.Done,
+    responses=describe_refusal(
+        400, schemas.InvalidFields | str, "no such source, no such stream, or a part is missing"
     )
-    | _BODY,
-    openapi_extra=_takes(wire.SelectStreams),
+    | _BODY_RESPONSES,
+    openapi_extra=_describe_body(schemas.SelectStreams),
     tags=["pulled sources"],
 )
-async def select_streams(work: Working, who: Who, source_id: SourceId, raw: Raw) -> Response:
+async def select_streams(
+    work: Runner, who: AuthenticatedAccount, source_id: SourceId, raw: RawBody
+) -> Response:
     """Select streams: there is none, so the only list that works is an empty one."""
     return await work.read(work.operations.select_streams, who, source_id, raw)
 
@@ -353,20 +373,20 @@ async def select_streams(work: Working, who: Who, source_id: SourceId, raw: Raw)
 @router.post(
     "/sources/{source_id}/sync",
     status_code=400,
-    responses=refused(400, wire.JobError, "nothing is pulled, so no job is started"),
+    responses=describe_refusal(400, schemas.JobError, "nothing is pulled, so no job is started"),
     tags=["pulled sources"],
 )
-async def start_job(work: Working, who: Who, source_id: SourceId) -> Response:
+async def start_job(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
     """Start a replication job: answers at once that there is none to start."""
     return await work.read(work.operations.start_job, who, source_id)
 
 
 @router.delete(
     "/sources/{source_id}/sync",
-    response_model=wire.Done,
-    responses=refused(400, wire.JobError, "no such source"),
+    response_model=schemas.Done,
+    responses=describe_refusal(400, schemas.JobError, "no such source"),
     tags=["pulled sources"],
 )
-async def stop_job(work: Working, who: Who, source_id: SourceId) -> Response:
+async def stop_job(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
     """Stop a replication job: none runs, so it is stopped."""
     return await work.read(work.operations.stop_job, who, source_id)

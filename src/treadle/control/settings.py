@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ConnectApiSettings:
     """What the answers look like; `treadle.config` checks the words.
 
     Attributes:
@@ -14,13 +14,13 @@ class Settings:
         token_list: a source's tokens as `objects`, `{token_id, created_at}`, or as `integers`.
     """
 
-    surface: str = "seed"
+    era: str = "seed"
     token_list: str = "objects"  # noqa: S105 - no password
 
     @property
     def shows_tokens(self) -> bool:
         """Whether sources carry their tokens, from birth."""
-        return self.surface == "seed"
+        return self.era == "seed"
 
     @property
     def bare_token_ids(self) -> bool:

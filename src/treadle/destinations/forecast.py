@@ -9,33 +9,33 @@ from dataclasses import dataclass
 from textwrap import dedent, indent
 from typing import Any
 
-from treadle.destinations.planning import carry_out, planned, refusals
-from treadle.destinations.protocol import RowRefused, Session
-from treadle.errors import TableStopped
-from treadle.records.message import Batch
-from treadle.tables.explain import explain
+from treadle.destinations.planning import execute_load, find_refused_records, plan_with_session
+from treadle.destinations.protocol import RowRefusedError, Session
+from treadle.errors import TableStoppedError
+from treadle.records.message_batch import MessageBatch
 from treadle.tables.model import (
     AddColumn,
     CopyStage,
     CreateRelation,
     EmptyRelation,
     LoadPlan,
-    Mark,
+    OffsetCommit,
     Relation,
     RenameColumn,
     TableState,
     TableWrite,
 )
-from treadle.tables.options import options_of
-from treadle.tables.prepare import Arrival, prepare
-from treadle.tables.profile import Profile
+from treadle.tables.options import make_options
+from treadle.tables.plan.explain import explain_plan
+from treadle.tables.prepare.prepare import LogBatch, prepare_load
+from treadle.tables.profile import DestinationProfile
 
-NO_LOG = "dry run"
+DRY_RUN_LOG = "dry run"
 """Stands for the log in marks that are never kept."""
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
+class LoadForecast:
     """What the load of some records of one table would do.
 
     Attributes:
@@ -48,23 +48,23 @@ class Forecast:
     """
 
     table_name: str
-    batches: Sequence[Batch]
+    batches: Sequence[MessageBatch]
     plan: LoadPlan | None
     statements: tuple[str, ...]
     superseded: int
     stopped: str | None
 
 
-def forecast(
+def forecast_load(
     session: Session,
-    batches: Sequence[Batch],
+    batches: Sequence[MessageBatch],
     *,
     schema: str,
-    profile: Profile,
+    profile: DestinationProfile,
     settings: Mapping[str, Any],
     now: int,
     rehearse: bool = False,
-) -> Forecast:
+) -> LoadForecast:
     """Find out what a load would do.
 
     Args:
@@ -81,27 +81,27 @@ def forecast(
         Unavailable, Forbidden: the destination cannot be asked.
     """
     table_name = batches[0].table_name
-    mark = Mark(NO_LOG, 0, table_name, -1, len(batches))
+    mark = OffsetCommit(DRY_RUN_LOG, 0, table_name, -1, len(batches))
     try:
-        prepared = prepare(
-            [Arrival(batch, position, now) for position, batch in enumerate(batches)],
+        prepared = prepare_load(
+            [LogBatch(batch, position, now) for position, batch in enumerate(batches)],
             schema=schema,
             source_name=table_name,
             profile=profile,
-            options=options_of(settings, table_name),
+            options=make_options(settings, table_name),
         )
         if rehearse:
             try:
-                carry_out(session, prepared, mark=mark, now=now, rehearse=True)
-            except RowRefused:
-                found = refusals(session, prepared, mark=mark, now=now)
-                prepared = prepared.refusing(found)
-        plan = planned(session, prepared, mark=mark, now=now)
-    except TableStopped as stopped:
-        return Forecast(table_name, batches, None, (), 0, str(stopped))
+                execute_load(session, prepared, mark=mark, now=now, rehearse=True)
+            except RowRefusedError:
+                found = find_refused_records(session, prepared, mark=mark, now=now)
+                prepared = prepared.reject_records(found)
+        plan = plan_with_session(session, prepared, mark=mark, now=now)
+    except TableStoppedError as stopped:
+        return LoadForecast(table_name, batches, None, (), 0, str(stopped))
     state = session.state(schema, prepared.table_name)
     superseded = sum(_lost(session, plan, write, state) for write in plan.writes)
-    return Forecast(table_name, batches, plan, tuple(session.ddl(plan)), superseded, None)
+    return LoadForecast(table_name, batches, plan, tuple(session.ddl(plan)), superseded, None)
 
 
 def _lost(session: Session, plan: LoadPlan, write: TableWrite, state: TableState) -> int:
@@ -149,11 +149,11 @@ def _met(plan: LoadPlan, write: TableWrite, state: TableState) -> Relation | Non
 # --- how it is told -------------------------------------------------------------------------------
 
 
-def told(found: Forecast) -> str:
+def describe_forecast(found: LoadForecast) -> str:
     """A forecast in words, for a person."""
     if found.plan is None:
         return f"Table {found.table_name} would stop: {found.stopped}"
-    lines = [explain(found.plan)]
+    lines = [explain_plan(found.plan)]
     if found.superseded:
         lines.append(f"  {found.superseded} of the rows lose against newer ones in the table.")
     if found.statements:
@@ -164,7 +164,7 @@ def told(found: Forecast) -> str:
     return "\n".join(lines)
 
 
-def described(found: Forecast) -> dict[str, Any]:
+def forecast_document(found: LoadForecast) -> dict[str, Any]:
     """A forecast as JSON; the keys are those of a load report (loading.md 11.2) where they can be.
 
     `record` counts the records of the table in the request, from 0. Columns of subtables are named
@@ -177,7 +177,7 @@ def described(found: Forecast) -> dict[str, Any]:
     before = [sum(map(len, found.batches[:entry])) for entry in range(len(found.batches))]
     rejected = [each for each in plan.rejections if each.entry >= 0]
     discarded = found.superseded + sum(plan.duplicates.values()) + sum(plan.ignored.values())
-    relations = plan.after.relations if plan.after is not None else ()
+    relations = plan.table_after.relations if plan.table_after is not None else ()
     root = next((relation.name for relation in relations), plan.table_name)
 
     def named(relation: str, column: str) -> str:
@@ -211,7 +211,7 @@ def described(found: Forecast) -> dict[str, Any]:
         ],
         "statements": [dedent(text).strip() for text in found.statements],
         "nul_characters_removed": plan.nul_removed,
-        "table_version": plan.after.version if plan.after else 0,
+        "table_version": plan.table_after.version if plan.table_after else 0,
         "new_version": plan.new_version,
         "error": None,
     }

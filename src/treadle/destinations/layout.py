@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from treadle.destinations.protocol import Fenced, LoadResult, PlanOutdated
+from treadle.destinations.protocol import FencedError, LoadResult, PlanOutdatedError
 from treadle.tables.model import (
     Column,
     ColumnType,
@@ -17,9 +17,9 @@ from treadle.tables.model import (
     CreateRelation,
     EmptyRelation,
     LoadPlan,
-    Mark,
+    OffsetCommit,
     Relation,
-    Rows,
+    RelationRows,
     Table,
     TableWrite,
 )
@@ -54,25 +54,25 @@ _SOURCE_KEY = "_sdc_source_key_"
 # --- names ----------------------------------------------------------------------------------------
 
 
-def digest(name: str) -> str:
+def digest_name(name: str) -> str:
     """The text under which a name of any length and content can be a key of a small index."""
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def spell(name: str) -> str:
+def escape_name(name: str) -> str:
     r"""A name as a text that every engine stores: NUL as `\0`, a backslash doubled."""
     return name.replace("\\", "\\\\").replace("\0", "\\0")
 
 
-def read(spelled: str) -> str:
-    """The name that `spell` was given."""
+def unescape_name(spelled: str) -> str:
+    """The name that `escape_name` was given."""
     return re.sub(r"\\(.)", lambda match: "\0" if match[1] == "0" else match[1], spelled)
 
 
 # --- keys -----------------------------------------------------------------------------------------
 
 
-def index_order(key: tuple[str, ...]) -> tuple[str, ...]:
+def order_key(key: tuple[str, ...]) -> tuple[str, ...]:
     """Key columns in the order of their index: the parent's key first, then the level ids.
 
     Child rows are looked up by their parent, so its key must lead the index.
@@ -85,7 +85,7 @@ def index_order(key: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(key, key=place))
 
 
-def parent_key(root: Relation, child: Relation) -> tuple[tuple[str, str], ...]:
+def pair_parent_key(root: Relation, child: Relation) -> tuple[tuple[str, str], ...]:
     """Pairs (root key column, child column that repeats it), loading.md 7.3."""
     names = {column.name for column in child.columns}
     if all(_SOURCE_KEY + name in names for name in root.key):
@@ -98,7 +98,7 @@ def parent_key(root: Relation, child: Relation) -> tuple[tuple[str, str], ...]:
 # --- plans ----------------------------------------------------------------------------------------
 
 
-def check_mark(mark: Mark, position: int, fence: int) -> None:
+def check_offset(mark: OffsetCommit, position: int, fence: int) -> None:
     """Refuse a mark that does not follow the one held.
 
     Args:
@@ -110,21 +110,23 @@ def check_mark(mark: Mark, position: int, fence: int) -> None:
         Fenced: a later lease holder has written here.
         PlanOutdated: the entries are loaded already, or others were since the plan was made.
     """
-    if mark.swap:
-        if mark.after != position:
-            raise PlanOutdated(
-                f"table {mark.table_name!r}: the rows to swap in end at position {mark.after}, the "
+    if mark.replaces_rows:
+        if mark.previous_position != position:
+            raise PlanOutdatedError(
+                f"table {mark.table_name!r}: the rows to swap in end at position "
+                f"{mark.previous_position}, the "
                 f"destination holds {position}"
             )
         return
     if mark.fence < fence:
-        raise Fenced(
+        raise FencedError(
             f"table {mark.table_name!r}: lease {mark.fence} was overtaken by lease {fence}, "
             "which loads this table now"
         )
-    if mark.after != position or mark.position <= position:
-        raise PlanOutdated(
-            f"table {mark.table_name!r}: the plan follows position {mark.after} and ends at "
+    if mark.previous_position != position or mark.position <= position:
+        raise PlanOutdatedError(
+            f"table {mark.table_name!r}: the plan follows position {mark.previous_position} and "
+            f"ends at "
             f"{mark.position}, the destination holds {position}"
         )
 
@@ -136,34 +138,34 @@ def check_revision(plan: LoadPlan, revision: int) -> None:
         PlanOutdated: another load changed the table since.
     """
     if plan.revision != revision:
-        raise PlanOutdated(
+        raise PlanOutdatedError(
             f"table {plan.table_name!r}: planned from revision {plan.revision}, "
             f"the destination holds {revision}"
         )
 
 
-def moves(mark: Mark) -> bool:
+def moves_offset(mark: OffsetCommit) -> bool:
     """Whether the position held, and what is kept of its load, give way to the mark's."""
-    return not (mark.swap and mark.after == mark.position)
+    return not (mark.replaces_rows and mark.previous_position == mark.position)
 
 
-def dump_result(rows: Mapping[str, int], superseded: Mapping[int, int]) -> str:
+def encode_result(rows: Mapping[str, int], superseded: Mapping[int, int]) -> str:
     """What a load did, as a text to keep beside its position."""
     return msgspec.json.encode([rows, superseded]).decode()
 
 
-def load_result(text: str) -> LoadResult:
-    """What `dump_result` was given."""
+def decode_result(text: str) -> LoadResult:
+    """What `encode_result` was given."""
     rows, superseded = msgspec.json.decode(text, type=tuple[dict[str, int], dict[int, int]])
     return LoadResult(rows, superseded)
 
 
 def catalogue_name(plan: LoadPlan) -> str:
     """The canonical table name under which the catalogue keeps the plan's table."""
-    return plan.after.name if plan.after is not None else plan.table_name
+    return plan.table_after.name if plan.table_after is not None else plan.table_name
 
 
-def empty_after_changes(plan: LoadPlan) -> set[tuple[bool, str]]:
+def find_empty_relations(plan: LoadPlan) -> set[tuple[bool, str]]:
     """(private, name) of the relations that hold no row when the plan's changes are done."""
     empty: set[tuple[bool, str]] = set()
     for change in plan.changes:
@@ -177,7 +179,7 @@ def empty_after_changes(plan: LoadPlan) -> set[tuple[bool, str]]:
     return empty
 
 
-def report_names(after: Table | None, write: TableWrite) -> Mapping[str, str]:
+def map_report_names(after: Table | None, write: TableWrite) -> Mapping[str, str]:
     """Relation names of a write -> names in the load's result: staged rows count as live ones."""
     relations = [write.root.relation, *(rows.relation for rows in write.children)]
     names = {relation.name: relation.name for relation in relations}
@@ -188,7 +190,7 @@ def report_names(after: Table | None, write: TableWrite) -> Mapping[str, str]:
     return names
 
 
-def given_and_missing(rows: Rows) -> tuple[list[Column], list[Column]]:
+def partition_columns(rows: RelationRows) -> tuple[list[Column], list[Column]]:
     """The relation's managed columns: those that `rows` has values for, and the others."""
     columns = rows.relation.columns
     return (
@@ -204,16 +206,16 @@ def tombstones_name(schema: str, root: str) -> str:
         schema: the root relation's, treadle's own for a stage.
         root: the root relation's name.
     """
-    return f"{TOMBSTONES}{digest(f'{schema}/{root}')[:32]}"
+    return f"{TOMBSTONES}{digest_name(f'{schema}/{root}')[:32]}"
 
 
-def subtables(plan: LoadPlan, write: TableWrite) -> list[Relation]:
+def list_subtables(plan: LoadPlan, write: TableWrite) -> list[Relation]:
     """The subtables of the root that a write goes to, live or staged, after the changes."""
-    if plan.after is None:
+    if plan.table_after is None:
         return []
-    groups = [plan.after.relations]
+    groups = [plan.table_after.relations]
     if write.private:
-        groups = [stage.relations for stage in plan.after.stages]
+        groups = [stage.relations for stage in plan.table_after.stages]
     name = write.root.relation.name
     return [
         relation

@@ -7,20 +7,20 @@ is what a load does.
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
-from treadle.destinations.poison import refused
-from treadle.destinations.protocol import LoadResult, PlanOutdated, RowRefused, Session
-from treadle.errors import Defect
-from treadle.tables.lookup import Known, Lookup
-from treadle.tables.model import LoadPlan, Mark, Relation, TableState
-from treadle.tables.plan import plan
-from treadle.tables.prepare import At, Prepared
+from treadle.destinations.protocol import LoadResult, PlanOutdatedError, RowRefusedError, Session
+from treadle.destinations.record_bisection import find_refused
+from treadle.errors import InternalError
+from treadle.tables.model import LoadPlan, OffsetCommit, Relation, TableState
+from treadle.tables.plan.planner import plan_load
+from treadle.tables.plan.sequence_lookup import KnownSequences, SequenceLookup
+from treadle.tables.prepare.prepare import PreparedLoad, RecordRef
 
 PLANS_MAX: Final = 5
 """Plans computed for one load before giving up for now; each repetition follows a change of the
 table by somebody else, or answers one question of the planner."""
 
 
-class Holder(Protocol):
+class PlanningSession(Protocol):
     """The part of a session that a plan needs."""
 
     def state(self, schema: str, table: str) -> TableState:
@@ -32,11 +32,11 @@ class Holder(Protocol):
         """The `_sdc_sequence` each key has in the table now."""
 
 
-def planned(
-    holder: Holder,
-    prepared: Prepared,
+def plan_with_session(
+    holder: PlanningSession,
+    prepared: PreparedLoad,
     *,
-    mark: Mark,
+    mark: OffsetCommit,
     now: int,
     log_id: str | None = None,
 ) -> LoadPlan:
@@ -54,9 +54,9 @@ def planned(
         Unavailable, Forbidden: the destination cannot be asked.
     """
     state = holder.state(prepared.schema, prepared.table_name)
-    known = Known()
+    known = KnownSequences()
     for _ in range(PLANS_MAX):
-        step = plan(
+        step = plan_load(
             prepared,
             state,
             profile=prepared.profile,
@@ -66,21 +66,21 @@ def planned(
             log_id=mark.log_id if log_id is None else log_id,
             known=known,
         )
-        if not isinstance(step, Lookup):
+        if not isinstance(step, SequenceLookup):
             return step
         found = holder.sequences(prepared.schema, step.relation, step.keys, step.private)
-        known = known.having(step, found)
-    raise Defect("the planner kept asking for sequences it was already given")
+        known = known.with_answer(step, found)
+    raise InternalError("the planner kept asking for sequences it was already given")
 
 
-def carry_out(
+def execute_load(
     session: Session,
-    prepared: Prepared,
+    prepared: PreparedLoad,
     *,
-    mark: Mark,
+    mark: OffsetCommit,
     now: int,
     rehearse: bool = False,
-    remark: Callable[[LoadPlan], Mark] | None = None,
+    remark: Callable[[LoadPlan], OffsetCommit] | None = None,
     log_id: str | None = None,
 ) -> tuple[LoadPlan, LoadResult]:
     """Plan a load and have the destination do it.
@@ -98,21 +98,23 @@ def carry_out(
         RowRefused, Unavailable, CommitUnknown, Fenced, Forbidden, PlanOutdated: see the protocol.
         TableStopped: the table cannot go on until somebody acts.
     """
-    outdated: PlanOutdated | None = None
+    outdated: PlanOutdatedError | None = None
     for _ in range(PLANS_MAX):
         if not rehearse:
             session.prepare(prepared.schema)
-        step = planned(session, prepared, mark=mark, now=now, log_id=log_id)
+        step = plan_with_session(session, prepared, mark=mark, now=now, log_id=log_id)
         if remark is not None:
-            step.mark = remark(step)
+            step.offset = remark(step)
         try:
             return step, session.load(step, rehearse=rehearse)
-        except PlanOutdated as error:
+        except PlanOutdatedError as error:
             outdated = error
-    raise outdated or Defect("a load was planned without a result")
+    raise outdated or InternalError("a load was planned without a result")
 
 
-def refusals(session: Session, prepared: Prepared, *, mark: Mark, now: int) -> dict[At, str]:
+def find_refused_records(
+    session: Session, prepared: PreparedLoad, *, mark: OffsetCommit, now: int
+) -> dict[RecordRef, str]:
     """Which records the engine refuses when they are loaded without the others, with the reasons.
 
     Args:
@@ -122,21 +124,23 @@ def refusals(session: Session, prepared: Prepared, *, mark: Mark, now: int) -> d
         now: microseconds since 1970.
 
     Raises:
-        See `carry_out`, but RowRefused.
+        See `execute_load`, but RowRefused.
     """
     names = [
-        At(entry, record)
-        for entry, arrival in enumerate(prepared.arrivals)
+        RecordRef(entry, record)
+        for entry, arrival in enumerate(prepared.log_batches)
         for record in range(len(arrival.batch))
     ]
 
-    def rehearse(some: Sequence[At]) -> str | None:
+    def rehearse(some: Sequence[RecordRef]) -> str | None:
         chosen = set(some)
         others = {name: "not in this rehearsal" for name in names if name not in chosen}
         try:
-            carry_out(session, prepared.refusing(others), mark=mark, now=now, rehearse=True)
-        except RowRefused as error:
+            execute_load(
+                session, prepared.reject_records(others), mark=mark, now=now, rehearse=True
+            )
+        except RowRefusedError as error:
             return error.reason
         return None
 
-    return refused(names, rehearse)
+    return find_refused(names, rehearse)

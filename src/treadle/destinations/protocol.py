@@ -4,10 +4,11 @@ The promise, in prose:
 
 - `load` carries a plan out in one transaction: schema changes, rows, `_sdc_rejected` rows, the
   catalogue entry and the mark. When it returns, all of it is committed; when it raises, none of it
-  is, except `CommitUnknown`, after which the caller asks `held` again before it does anything.
+  is, except `CommitUnknownError`, after which the caller asks `committed` again before it does
+  anything.
 - A plan whose mark the destination already holds, or whose revision is not the present one, is
-  refused with `PlanOutdated` and changes nothing. So a load may be repeated after any failure.
-- A mark with a lower fence than the one held is refused with `Fenced`.
+  refused with `PlanOutdatedError` and changes nothing. So a load may be repeated after any failure.
+- A mark with a lower fence than the one held is refused with `FencedError`.
 - Everything treadle keeps for itself lives in the schema `_treadle` of the destination.
 - Identifiers are quoted by the driver's own tools.
 - A session is used by one thread at a time and is closed by whoever opened it.
@@ -17,36 +18,36 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-from treadle.errors import OperatorFault, TreadleError, TryLater
+from treadle.errors import OperatorError, RetriableError, TreadleError
 from treadle.tables.model import LoadPlan, Relation, TableState
-from treadle.tables.profile import Profile
+from treadle.tables.profile import DestinationProfile
 
 
-class Unavailable(TryLater):
+class DestinationUnavailableError(RetriableError):
     """The destination cannot be reached, is starting, is full, or is held by somebody else."""
 
 
-class CommitUnknown(TryLater):
-    """The connection broke during COMMIT; ask `held` what became of the load."""
+class CommitUnknownError(RetriableError):
+    """The connection broke during COMMIT; ask `committed` what became of the load."""
 
 
-class PlanOutdated(TryLater):
+class PlanOutdatedError(RetriableError):
     """The table changed since the plan was computed: read the state again and plan anew."""
 
 
-class Fenced(TreadleError):  # noqa: N818 - says what happened to the loader
+class FencedError(TreadleError):
     """Another loader holds this table now."""
 
 
-class Forbidden(OperatorFault):
+class AccessDeniedError(OperatorError):
     """The destination's user lacks a right; the text carries the destination's own message."""
 
 
-class Missing(OperatorFault):
+class MissingRelationError(OperatorError):
     """A statement of the operator's is about a table or schema that is not there."""
 
 
-class RowRefused(TreadleError):  # noqa: N818 - says what happened
+class RowRefusedError(TreadleError):
     """The engine refused a value or a row of the plan; the records have to be found one by one.
 
     Attributes:
@@ -73,7 +74,7 @@ class LoadResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class CommittedOffset:
     """What a destination holds of the last load of one table of one log.
 
     Attributes:
@@ -88,7 +89,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class RowCounts:
     """How many rows a root relation has.
 
     Attributes:
@@ -98,12 +99,12 @@ class Counts:
     """
 
     rows: int
-    doubled: int
+    duplicates: int
     batches: Mapping[int | None, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class RelationPair:
     """A relation of one table and its like of another, either of which may be missing.
 
     Attributes:
@@ -122,7 +123,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Parted:
+class RowDiff:
     """How the rows of two relations differ.
 
     Attributes:
@@ -130,8 +131,8 @@ class Parted:
         different: rows with the same key and other values.
     """
 
-    here: int
-    there: int
+    only_here: int
+    only_there: int
     different: int
 
 
@@ -155,14 +156,14 @@ class Session(Protocol):
     def prepare(self, schema: str) -> None:
         """Make the schema with `_sdc_rejected` in it, and treadle's own, where missing."""
 
-    def held(self, log_id: str) -> Mapping[tuple[int, str], Held]:
+    def committed(self, log_id: str) -> Mapping[tuple[int, str], CommittedOffset]:
         """(source id, table name as sent) -> the last load, for one log.
 
         Committed with the rows, so that a loader that died after COMMIT and before it noted what
         the load did finds it here.
         """
 
-    def log_ids(self, prefix: str) -> list[str]:
+    def list_log_ids(self, prefix: str) -> list[str]:
         """The logs of which it holds a mark, of those whose names begin so."""
 
     def relations(self, schema: str) -> list[str]:
@@ -186,7 +187,7 @@ class Session(Protocol):
             private: the relation is a stage.
         """
 
-    def counts(self, schema: str, relation: Relation, since: int) -> Counts:
+    def counts(self, schema: str, relation: Relation, since: int) -> RowCounts:
         """Count the rows of a live root relation that is there.
 
         Args:
@@ -195,7 +196,7 @@ class Session(Protocol):
             since: rows of older batches are left out of `batches`; microseconds since 1970.
         """
 
-    def compare(self, schema: str, other: str, pair: Pair) -> Parted:
+    def compare(self, schema: str, other: str, pair: RelationPair) -> RowDiff:
         """Compare the rows of a relation with those of its like in another schema."""
 
     def remove(self, schema: str, table: str, log_id: str) -> None:
@@ -247,7 +248,7 @@ class Destination(Protocol):
         """Registry name, for example "postgres"."""
 
     @property
-    def profile(self) -> Profile:
+    def profile(self) -> DestinationProfile:
         """Its answers to the loading rules."""
 
     @property

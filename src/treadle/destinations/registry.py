@@ -13,12 +13,12 @@ from typing import Final
 from urllib.parse import unquote
 
 from treadle.destinations.protocol import Destination
-from treadle.errors import OperatorFault
+from treadle.errors import OperatorError
 
-GROUP: Final = "treadle.destinations"
+ENTRY_POINT_GROUP: Final = "treadle.destinations"
 
 
-def open_url(url: str) -> Destination:
+def make_destination(url: str) -> Destination:
     """The destination of a URL; nothing is opened or connected to.
 
     Args:
@@ -33,21 +33,21 @@ def open_url(url: str) -> Destination:
     url = f"{scheme}{separator}{rest}"
     if not separator:
         # Nothing of the text is repeated: it may hold a password.
-        raise OperatorFault(
+        raise OperatorError(
             "a destination is named by a URL such as duckdb:///var/lib/treadle/data.duckdb or "
             "postgresql://user:password@host:5432/database; the text given has no ://"
         )
     built_in = _BUILT_IN.get(scheme)
     if built_in is not None:
         return built_in(url)
-    installed = {point.name: point for point in entry_points(group=GROUP)}
+    installed = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if scheme in installed:
         make: Callable[[str], Destination] = installed[scheme].load()
         return make(url)
     known = sorted({*_BUILT_IN, *installed})
     near = get_close_matches(scheme, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}://?" if near else f"known are {', '.join(known)}"
-    raise OperatorFault(f"no destination is called {scheme!r}; {hint}")
+    raise OperatorError(f"no destination is called {scheme!r}; {hint}")
 
 
 def _duckdb(url: str) -> Destination:
@@ -55,13 +55,13 @@ def _duckdb(url: str) -> Destination:
 
     path = unquote(url.partition("://")[2])
     if not path or path.endswith("/") or path.startswith(":memory:"):
-        raise OperatorFault(
+        raise OperatorError(
             "a DuckDB destination is a file that is opened anew for each load; expected "
             f"duckdb:///absolute/path.duckdb, found {url!r}"
         )
     if unable := sorted(set(path) & set("?\\\0")):
         # DuckDB has its write-ahead log elsewhere then, or takes a directory for meant.
-        raise OperatorFault(
+        raise OperatorError(
             f"DuckDB cannot open a file whose path has {unable[0]!r} in it, as {path!r}; name "
             "another file"
         )
@@ -74,7 +74,7 @@ def _postgres(url: str) -> Destination:
     except ModuleNotFoundError as error:
         if error.name is None or not error.name.startswith("psycopg"):
             raise
-        raise OperatorFault(
+        raise OperatorError(
             "PostgreSQL destinations need the driver psycopg, which is not installed; run "
             'pip install "treadle[postgres]"'
         ) from error

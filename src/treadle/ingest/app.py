@@ -9,22 +9,22 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from treadle import __version__
-from treadle.ingest import plain, webhook
-from treadle.ingest.accept import Acceptor
-from treadle.ingest.batch import BatchEndpoint
-from treadle.ingest.directory import Directory
-from treadle.ingest.dry_run import DryRun
-from treadle.ingest.endpoint import Endpoint, NotFound, route
-from treadle.ingest.express import STATE, Express
-from treadle.ingest.follow import Follow
-from treadle.ingest.health import Health
-from treadle.ingest.large import Large
-from treadle.ingest.progress import Progress
-from treadle.ingest.push import PushEndpoint
-from treadle.ingest.receipt import Receipts
-from treadle.ingest.room import Room
-from treadle.log.protocol import Appender, Reader
+from treadle.ingest import records_endpoint, webhook_endpoint
+from treadle.ingest.acceptance import BatchAcceptor
+from treadle.ingest.batch_endpoint import BatchEndpoint
+from treadle.ingest.body_executor import BodyExecutor
+from treadle.ingest.body_memory import BodyMemoryBudget
+from treadle.ingest.dry_run import DryRunPlanner
+from treadle.ingest.endpoint import NotFoundEndpoint, PathEndpoint, make_route
+from treadle.ingest.fastpath.handler import FAST_PATH_STATE, FastPathHandler
+from treadle.ingest.health_endpoint import IngestHealth
+from treadle.ingest.push_endpoint import PushEndpoint
+from treadle.ingest.receipts_endpoint import ReceiptsEndpoint
+from treadle.ingest.token_cache import TokenCache
+from treadle.log.protocol import LogAppender, LogReader
 from treadle.store.store import Store
+from treadle.tracking.load_progress import LoadProgress
+from treadle.tracking.receipts import ReceiptCodec
 
 
 def microseconds() -> int:
@@ -32,7 +32,7 @@ def microseconds() -> int:
     return time.time_ns() // 1000
 
 
-class Ingest:
+class IngestService:
     """Everything one process needs to accept data.
 
     Attributes:
@@ -45,9 +45,9 @@ class Ingest:
     def __init__(
         self,
         store: Store,
-        log: Appender,
+        log: LogAppender,
         *,
-        open_reader: Callable[[], Reader] | None = None,
+        open_reader: Callable[[], LogReader] | None = None,
         clock: Callable[[], int] = microseconds,
         version: str = __version__,
         revision: str = "release",
@@ -63,59 +63,67 @@ class Ingest:
             clock: microseconds since 1970, UTC.
             version: what the status names.
             revision: what the status names.
-            count: told path and status of each answer that `express` gives.
+            count: told path and status of each answer that `fast_path` gives.
         """
-        self.directory = Directory(store, clock)
-        health = Health(store, version=version, revision=revision)
-        receipts = Receipts(store.installation_id, log.log_id)
-        self._progress = None if open_reader is None else Progress(store, open_reader)
-        acceptor = Acceptor(log, health, clock, receipts, self._progress)
-        self._large = Large()
-        room = Room()
-        self._dry_run = DryRun(store, clock)
-        push = PushEndpoint(self.directory, acceptor, self._large, room, self._dry_run)
-        batch = BatchEndpoint(self.directory, acceptor, self._large, room, self._dry_run)
-        hooks = webhook.Webhook(self.directory, store, acceptor, self._large, room, clock)
-        tables = plain.Plain(self.directory, acceptor, self._large, room, clock)
+        self.token_cache = TokenCache(store, clock)
+        health = IngestHealth(store, version=version, revision=revision)
+        receipts = ReceiptCodec(store.installation_id, log.log_id)
+        self._progress = None if open_reader is None else LoadProgress(store, open_reader)
+        acceptor = BatchAcceptor(log, health, clock, receipts, self._progress)
+        self._large = BodyExecutor()
+        room = BodyMemoryBudget()
+        self._dry_run = DryRunPlanner(store, clock)
+        push = PushEndpoint(self.token_cache, acceptor, self._large, room, self._dry_run)
+        batch = BatchEndpoint(self.token_cache, acceptor, self._large, room, self._dry_run)
+        hooks = webhook_endpoint.WebhookEndpoint(
+            self.token_cache, store, acceptor, self._large, room, clock
+        )
+        tables = records_endpoint.RecordsEndpoint(
+            self.token_cache, acceptor, self._large, room, clock
+        )
         self.routes: list[BaseRoute] = [
-            route("/v2/import/push", {"POST": room.emptied(push.push)}),
-            route("/v2/import/validate", {"POST": room.emptied(push.validate)}),
-            route("/v2/import/batch", {"POST": room.emptied(batch.post)}),
-            route("/v2/import/status", {"GET": health.status}),
-            Route("/v2/{path:path}", NotFound()),
-            route(webhook.PATH, {"POST": room.emptied(hooks.post)}, webhook.CORS),
-            route(plain.PATH, {"POST": room.emptied(tables.post)}),
+            make_route("/v2/import/push", {"POST": room.release_after(push.push)}),
+            make_route("/v2/import/validate", {"POST": room.release_after(push.validate)}),
+            make_route("/v2/import/batch", {"POST": room.release_after(batch.post)}),
+            make_route("/v2/import/status", {"GET": health.get_status}),
+            Route("/v2/{path:path}", NotFoundEndpoint()),
+            make_route(
+                webhook_endpoint.WEBHOOK_PATH,
+                {"POST": room.release_after(hooks.post)},
+                webhook_endpoint.CORS_HEADERS,
+            ),
+            make_route(records_endpoint.RECORDS_PATH, {"POST": room.release_after(tables.post)}),
         ]
         if self._progress is not None:
-            follow = Follow(self.directory, store, receipts, self._progress)
-            self.routes.append(route("/v1/receipts/{id}", {"GET": follow.get}))
+            follow = ReceiptsEndpoint(self.token_cache, store, receipts, self._progress)
+            self.routes.append(make_route("/v1/receipts/{id}", {"GET": follow.get}))
         self.endpoints = {
             found.path: found.app
             for found in self.routes
-            if isinstance(found, Route) and isinstance(found.app, Endpoint)
+            if isinstance(found, Route) and isinstance(found.app, PathEndpoint)
         }
-        self.express = Express(self.directory, acceptor, room, self.endpoints, count)
+        self.fast_path = FastPathHandler(self.token_cache, acceptor, room, self.endpoints, count)
 
     async def start(self) -> None:
         """Read who may push, and follow changes."""
-        await self.directory.start()
+        await self.token_cache.start()
 
     async def aclose(self) -> None:
         """Stop following changes and write what is gathered in memory."""
-        await self.directory.aclose()
+        await self.token_cache.aclose()
         self._large.close()
         self._dry_run.close()
         if self._progress is not None:
             await self._progress.aclose()
 
 
-class Front:
+class FrontRouter:
     """Sends the busiest paths straight to their endpoints and all others to an application.
 
     Finding a route among many and the layers around it cost as much as accepting a small push.
     """
 
-    def __init__(self, ingest: Ingest, app: ASGIApp) -> None:
+    def __init__(self, ingest: IngestService, app: ASGIApp) -> None:
         """Stand before an application that has the routes of `ingest` among its own."""
         self._endpoints: dict[str, ASGIApp] = {
             path: endpoint for path, endpoint in ingest.endpoints.items() if "{" not in path
@@ -127,18 +135,18 @@ class Front:
         await self._endpoints.get(scope.get("path", ""), self._app)(scope, receive, send)
 
 
-def make_app(ingest: Ingest) -> ASGIApp:
+def create_ingest_app(ingest: IngestService) -> ASGIApp:
     """An application of the Import API alone; starts and closes `ingest` with its lifespan."""
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Express]]:
+    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, FastPathHandler]]:
         await ingest.start()
         try:
-            yield {STATE: ingest.express}
+            yield {FAST_PATH_STATE: ingest.fast_path}
         finally:
             await ingest.aclose()
 
     app = Starlette(routes=ingest.routes, lifespan=lifespan)
     app.router.redirect_slashes = False
-    app.router.default = NotFound()
-    return Front(ingest, app)
+    app.router.default = NotFoundEndpoint()
+    return FrontRouter(ingest, app)

@@ -13,22 +13,22 @@ from urllib.parse import parse_qs
 from starlette.responses import Response
 from starlette.types import Scope
 
-from treadle.destinations.forecast import Forecast, described, forecast
-from treadle.destinations.patience import patiently
+from treadle.destinations.forecast import LoadForecast, forecast_document, forecast_load
 from treadle.destinations.protocol import Destination
-from treadle.destinations.registry import open_url
-from treadle.errors import Refused, TryLater
-from treadle.records.message import Batch
-from treadle.store.model import DestinationRow, Pusher, Source
-from treadle.web import Json
+from treadle.destinations.registry import make_destination
+from treadle.destinations.retry import open_with_retry
+from treadle.errors import RequestRefusedError, RetriableError
+from treadle.http.body_reader import JsonResponse
+from treadle.records.message_batch import MessageBatch
+from treadle.store.model import ConfiguredDestination, Source, TokenOwner
 
 TABLES_MAX = 100
 """Tables of one request that are planned: each asks the destination anew."""
 
-NAME = "dry_run"
-ANSWERS: Mapping[str, bool] = {"1": True, "true": True, "0": False, "false": False}
-WRONG = {"message": "dry_run is 1 or 0"}
-TOO_MANY = {"message": f"A dry run takes {TABLES_MAX} tables at most"}
+DRY_RUN_PARAMETER = "dry_run"
+DRY_RUN_VALUES: Mapping[str, bool] = {"1": True, "true": True, "0": False, "false": False}
+INVALID_DRY_RUN = {"message": "dry_run is 1 or 0"}
+TOO_MANY_TABLES = {"message": f"A dry run takes {TABLES_MAX} tables at most"}
 
 
 class Places(Protocol):
@@ -37,11 +37,11 @@ class Places(Protocol):
     def source(self, account_id: int | None, source_id: int) -> Source | None:
         """A source."""
 
-    def destination_of(self, source_id: int) -> DestinationRow | None:
+    def destination_of(self, source_id: int) -> ConfiguredDestination | None:
         """Where a source loads."""
 
 
-def asked(scope: Scope) -> bool:
+def is_dry_run(scope: Scope) -> bool:
     """Whether a request is a dry run.
 
     Raises:
@@ -50,14 +50,14 @@ def asked(scope: Scope) -> bool:
     query = scope.get("query_string", b"")
     if not query:
         return False
-    values = parse_qs(query.decode("latin-1"), keep_blank_values=True).get(NAME, ["0"])
-    wanted = ANSWERS.get(values[-1].lower())
+    values = parse_qs(query.decode("latin-1"), keep_blank_values=True).get(DRY_RUN_PARAMETER, ["0"])
+    wanted = DRY_RUN_VALUES.get(values[-1].lower())
     if wanted is None:
-        raise Refused(400, WRONG)
+        raise RequestRefusedError(400, INVALID_DRY_RUN)
     return wanted
 
 
-class DryRun:
+class DryRunPlanner:
     """Plans requests, one at a time, in a thread of its own."""
 
     def __init__(
@@ -65,7 +65,7 @@ class DryRun:
         store: Places,
         clock: Callable[[], int],
         *,
-        open_destination: Callable[[str], Destination] = open_url,
+        open_destination: Callable[[str], Destination] = make_destination,
     ) -> None:
         """Nothing is opened before it is needed.
 
@@ -79,42 +79,47 @@ class DryRun:
         self._open_destination = open_destination
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="dry-run")
 
-    async def answer(self, pusher: Pusher, batches: Sequence[Batch]) -> Response:
+    async def respond(self, pusher: TokenOwner, batches: Sequence[MessageBatch]) -> Response:
         """What a load would do, an element for each table.
 
         Raises:
             Refused: too many tables.
             TryLater, OperatorFault: the destination cannot be asked.
         """
-        tables: dict[str, list[Batch]] = {}
+        tables: dict[str, list[MessageBatch]] = {}
         for batch in batches:
             tables.setdefault(batch.table_name, []).append(batch)
         if len(tables) > TABLES_MAX:
-            raise Refused(400, TOO_MANY)
+            raise RequestRefusedError(400, TOO_MANY_TABLES)
         found = await asyncio.get_running_loop().run_in_executor(
-            self._thread, self._work, pusher, list(tables.values())
+            self._thread, self._plan_tables, pusher, list(tables.values())
         )
-        body: dict[str, Any] = {"dry_run": True, "tables": [described(each) for each in found]}
-        return Json(body)
+        body: dict[str, Any] = {
+            "dry_run": True,
+            "tables": [forecast_document(each) for each in found],
+        }
+        return JsonResponse(body)
 
     def close(self) -> None:
         """Finish what was begun."""
         self._thread.shutdown()
 
-    def _work(self, pusher: Pusher, tables: Sequence[Sequence[Batch]]) -> list[Forecast]:
+    def _plan_tables(
+        self, pusher: TokenOwner, tables: Sequence[Sequence[MessageBatch]]
+    ) -> list[LoadForecast]:
         source = self._store.source(pusher.account_id, pusher.source_id)
         row = self._store.destination_of(pusher.source_id)
         if source is None or row is None:
-            raise TryLater("the source was deleted, or has no destination")
+            raise RetriableError("the source was deleted, or has no destination")
         destination = self._open_destination(row.url)
-        return patiently(lambda: self._planned(destination, source, tables))
+        return open_with_retry(lambda: self._plan_once(destination, source, tables))
 
-    def _planned(
-        self, destination: Destination, source: Source, tables: Sequence[Sequence[Batch]]
-    ) -> list[Forecast]:
+    def _plan_once(
+        self, destination: Destination, source: Source, tables: Sequence[Sequence[MessageBatch]]
+    ) -> list[LoadForecast]:
         with destination.preview() as session:
             return [
-                forecast(
+                forecast_load(
                     session,
                     batches,
                     schema=source.name,

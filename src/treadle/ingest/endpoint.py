@@ -9,15 +9,15 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from treadle.errors import OperatorFault, Refused, TreadleError, TryLater
-from treadle.web import Json, answer
+from treadle.errors import OperatorError, RequestRefusedError, RetriableError, TreadleError
+from treadle.http.body_reader import JsonResponse, render_refusal
 
-Handler = Callable[[Request], Awaitable[Response]]
+RequestHandler = Callable[[Request], Awaitable[Response]]
 
 RETRY_AFTER_SECONDS = 2
 """What a sender is asked to wait when the log cannot take data: about one restart of treadle."""
 
-LOG_SECONDS = 1.0
+OUTAGE_LOG_SECONDS = 1.0
 """Least time between two log lines about an outage."""
 
 NOT_FOUND = {"message": "Not Found"}
@@ -26,16 +26,19 @@ UNAVAILABLE = {"status": "ERROR", "message": "Service unavailable. Try again lat
 TIMEOUT = {"status": "ERROR", "message": "Gateway timeout. Try again later."}
 NOT_AUTHORIZED = {"message": "Not Authorized"}
 NOT_ACTIVE = {"error": "Forbidden", "errors": {"error": "Connection is not active."}}
-INTERNAL = {"status": "ERROR", "message": "Internal server error"}
+INTERNAL_ERROR = {"status": "ERROR", "message": "Internal server error"}
 
 logger = logging.getLogger(__name__)
 
 
-class Endpoint:
+class PathEndpoint:
     """An ASGI application for one path."""
 
     def __init__(
-        self, path: str, methods: Mapping[str, Handler], headers: Mapping[str, str] | None = None
+        self,
+        path: str,
+        methods: Mapping[str, RequestHandler],
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         """Serve a path.
 
@@ -46,7 +49,7 @@ class Endpoint:
             headers: further headers of every answer.
         """
         self.path = path
-        self._logged_at = -LOG_SECONDS
+        self._logged_at = -OUTAGE_LOG_SECONDS
         self._headers = dict(headers or {})
         self._methods = dict(methods)
         if "GET" in methods:
@@ -59,14 +62,14 @@ class Endpoint:
         method = scope["method"]
         handler = self._methods.get(method)
         if handler is None:
-            response = self._other(method)
+            response = self._render_other_method(method)
         else:
             try:
                 response = await handler(request)
             except ClientDisconnect:
                 return
             except Exception as error:  # noqa: BLE001 - whatever it is, there is an answer to it
-                response = self.failure(method, error)
+                response = self.render_failure(method, error)
         if response.status_code >= 400 and "expect" in request.headers:
             # The sender may now send its body or leave it out; only a new connection is clear.
             response.headers["connection"] = "close"
@@ -74,45 +77,45 @@ class Endpoint:
             response.headers[name] = value
         await response(scope, receive, send)
 
-    def failure(self, method: str, error: BaseException) -> Response:
+    def render_failure(self, method: str, error: BaseException) -> Response:
         """The answer to a request that came to an error; logs what is not the client's fault."""
-        if isinstance(error, Refused):
-            return answer(error)
-        if isinstance(error, TryLater | OperatorFault):
-            self._log_trouble(error)
-            return unavailable()
+        if isinstance(error, RequestRefusedError):
+            return render_refusal(error)
+        if isinstance(error, RetriableError | OperatorError):
+            self._log_outage(error)
+            return render_unavailable()
         logger.error("%s %s failed", method, self.path, exc_info=error)
-        return Json(INTERNAL, 500)
+        return JsonResponse(INTERNAL_ERROR, 500)
 
-    def _log_trouble(self, error: TreadleError) -> None:
+    def _log_outage(self, error: TreadleError) -> None:
         """Log why a request is answered 503, without a line for each of the thousands to follow."""
         now = time.monotonic()
-        if now - self._logged_at >= LOG_SECONDS:
+        if now - self._logged_at >= OUTAGE_LOG_SECONDS:
             self._logged_at = now
             logger.warning("Requests to %s are answered 503: %s", self.path, error)
 
-    def _other(self, method: str) -> Response:
+    def _render_other_method(self, method: str) -> Response:
         allow = {"Allow": self._allow}
         if method == "OPTIONS":
             return Response(status_code=200, headers=allow)
         return PlainTextResponse(METHOD_NOT_ALLOWED, 405, allow)
 
 
-def unavailable() -> Response:
+def render_unavailable() -> Response:
     """The answer while the log cannot take data; the sender may repeat."""
-    return Json(UNAVAILABLE, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+    return JsonResponse(UNAVAILABLE, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
-class NotFound:
+class NotFoundEndpoint:
     """Any path that is none, as an ASGI application."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 404."""
-        await Json(NOT_FOUND, 404)(scope, receive, send)
+        await JsonResponse(NOT_FOUND, 404)(scope, receive, send)
 
 
-def route(
-    path: str, methods: Mapping[str, Handler], headers: Mapping[str, str] | None = None
+def make_route(
+    path: str, methods: Mapping[str, RequestHandler], headers: Mapping[str, str] | None = None
 ) -> Route:
     """An endpoint at its path."""
-    return Route(path, Endpoint(path, methods, headers))
+    return Route(path, PathEndpoint(path, methods, headers))

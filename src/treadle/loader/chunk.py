@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from treadle.loader.due import Key
-from treadle.log.protocol import Damaged, Entry
+from treadle.loader.schedule import TableKey
+from treadle.log.protocol import DamagedEntry, LogEntry
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class EntryChunk:
     """Entries of one table that are loaded together.
 
     Attributes:
@@ -17,17 +17,17 @@ class Chunk:
         damaged: entries that failed their checksum, in order of position.
     """
 
-    key: Key
+    key: TableKey
     after: int
-    entries: tuple[Entry, ...]
-    damaged: tuple[Damaged, ...]
+    entries: tuple[LogEntry, ...]
+    damaged: tuple[DamagedEntry, ...]
 
-    def without_payloads(self) -> "Chunk":
+    def without_payloads(self) -> "EntryChunk":
         """The same, its entries without what they carry."""
         return replace(self, entries=tuple(replace(entry, payload=b"") for entry in self.entries))
 
     @property
-    def items(self) -> list[Entry | Damaged]:
+    def items(self) -> list[LogEntry | DamagedEntry]:
         """Sound and damaged entries together."""
         return [*self.entries, *self.damaged]
 
@@ -47,13 +47,15 @@ class Chunk:
         return sum(item.records for item in self.items)
 
 
-def chunk_of(key: Key, after: int, items: Sequence[Entry | Damaged]) -> Chunk | None:
+def build_chunk(
+    key: TableKey, after: int, items: Sequence[LogEntry | DamagedEntry]
+) -> EntryChunk | None:
     """The chunk of what was read; None when nothing was."""
     if not items:
         return None
-    return Chunk(
+    return EntryChunk(
         key,
         after,
-        tuple(item for item in items if isinstance(item, Entry)),
-        tuple(item for item in items if isinstance(item, Damaged)),
+        tuple(item for item in items if isinstance(item, LogEntry)),
+        tuple(item for item in items if isinstance(item, DamagedEntry)),
     )

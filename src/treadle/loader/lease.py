@@ -4,18 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from treadle.errors import TryLater
+from treadle.errors import RetriableError
 from treadle.store.store import Store
 
-LASTS_US: Final = 30_000_000
+LEASE_DURATION_US: Final = 30_000_000
 """How long a loader that says nothing keeps others waiting."""
 
-RENEWED_US: Final = 10_000_000
+LEASE_RENEWAL_US: Final = 10_000_000
 """How often it is renewed under load."""
 
 
 @dataclass(slots=True)
-class Lease:
+class DestinationLease:
     """One loader's lease of one destination.
 
     Attributes:
@@ -42,13 +42,15 @@ class Lease:
         """
         now = self.clock()
         if not self._fence or now >= self._renew_at:
-            found = self.store.lease(self.destination_id, self.place, self.holder, LASTS_US)
+            found = self.store.lease(
+                self.destination_id, self.place, self.holder, LEASE_DURATION_US
+            )
             if found is None:
                 self._fence = 0
-                raise TryLater("another loader loads into it; this one waits for its turn")
-            self._fence, self._renew_at = found, now + RENEWED_US
+                raise RetriableError("another loader loads into it; this one waits for its turn")
+            self._fence, self._renew_at = found, now + LEASE_RENEWAL_US
         return self._fence
 
-    def lost(self) -> None:
+    def invalidate(self) -> None:
         """Another loader was seen to have it: ask again before the next load."""
         self._fence = 0

@@ -13,8 +13,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from treadle.loader.due import Key
-from treadle.store.model import Load, Outcome
+from treadle.loader.schedule import TableKey
+from treadle.store.model import EntryOutcome, LoadReport
 
 REPORTS_MAX: Final = 64
 """How many wait at most."""
@@ -39,10 +39,10 @@ def gathers(after: int, size: int) -> bool:
 class Note(NamedTuple):
     """What is to be noted of a load: where it ends, the report, the outcomes of entries."""
 
-    key: Key
+    key: TableKey
     position: int
-    load: Load
-    outcomes: Sequence[Outcome]
+    load: LoadReport
+    outcomes: Sequence[EntryOutcome]
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class Notes:
     """
 
     are_late: bool = False
-    _waiting: dict[Key, Note] = field(default_factory=dict)
+    _waiting: dict[TableKey, Note] = field(default_factory=dict)
     _since: int = 0
 
     @property
@@ -63,7 +63,7 @@ class Notes:
         return list(self._waiting.values())
 
     @property
-    def keys(self) -> Collection[Key]:
+    def keys(self) -> Collection[TableKey]:
         """Their tables, as they are now: another thread may ask."""
         return tuple(self._waiting)
 

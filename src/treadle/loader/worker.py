@@ -14,32 +14,45 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
-from treadle import crash
-from treadle.destinations.patience import PAUSE_SECONDS
-from treadle.destinations.planning import carry_out, refusals
+from treadle import failpoint
+from treadle.destinations.planning import execute_load, find_refused_records
 from treadle.destinations.protocol import (
-    CommitUnknown,
+    CommittedOffset,
+    CommitUnknownError,
     Destination,
-    Fenced,
-    Held,
+    FencedError,
     LoadResult,
-    PlanOutdated,
-    RowRefused,
+    PlanOutdatedError,
+    RowRefusedError,
     Session,
 )
-from treadle.errors import OperatorFault, TableStopped, TryLater
-from treadle.loader.chunk import Chunk, chunk_of
-from treadle.loader.due import Backoff, Failures, Key, Taken, Trigger, due
-from treadle.loader.lease import Lease
+from treadle.destinations.retry import RETRY_PAUSE_SECONDS
+from treadle.errors import OperatorError, RetriableError, TableStoppedError
+from treadle.loader.chunk import EntryChunk, build_chunk
+from treadle.loader.lease import DestinationLease
+from treadle.loader.load_report import (
+    PlannedReport,
+    build_failure_report,
+    complete_report,
+    decode_planned_report,
+    plan_report,
+)
 from treadle.loader.notes import Note, Notes, gathers
-from treadle.loader.report import Memo, failure, memo, memo_of, report
-from treadle.log.protocol import Backlog, Entry, Reader
-from treadle.records.message import unpack
+from treadle.loader.schedule import (
+    FlushPolicy,
+    RetryBackoff,
+    RetrySchedule,
+    RoundProgress,
+    TableKey,
+    select_backlogs,
+)
+from treadle.log.protocol import LogEntry, LogReader, TableBacklog
+from treadle.records.message_batch import decode_batch
 from treadle.store.model import Source
 from treadle.store.store import Store
-from treadle.tables.model import LoadPlan, Mark
-from treadle.tables.options import options_of
-from treadle.tables.prepare import Arrival, Prepared, prepare
+from treadle.tables.model import LoadPlan, OffsetCommit
+from treadle.tables.options import make_options
+from treadle.tables.prepare.prepare import LogBatch, PreparedLoad, prepare_load
 
 logger = logging.getLogger("treadle.loader")
 
@@ -56,9 +69,9 @@ ROUND_US_MAX = 5_000_000
 """How long a round begins loads, of what was due and of what became due since. Then the destination
 is let go of, as a DuckDB file has to be for others to read it, and cycles are collected."""
 
-BREATH_SECONDS = 5 * PAUSE_SECONDS
+BREATH_SECONDS = 5 * RETRY_PAUSE_SECONDS
 """How long a destination that only one process can open is let alone after a round as long as that.
-Who waits for a DuckDB file tries every `PAUSE_SECONDS`, and a try takes as long or, on a busy
+Who waits for a DuckDB file tries every `RETRY_PAUSE_SECONDS`, and a try takes as long or, on a busy
 machine, thrice as long: between two rounds of a steady stream hardly anybody would get it."""
 
 TOLD_US_MAX = 1_000_000
@@ -87,21 +100,21 @@ class Surroundings:
         lease: of this destination.
     """
 
-    open_reader: Callable[[], Reader]
+    open_reader: Callable[[], LogReader]
     open_destination: Callable[[], Destination]
     store: Store
-    trigger: Trigger
+    trigger: FlushPolicy
     clock: Callable[[], int]
     new_id: Callable[[], str]
-    marked: Callable[[Key, int], None]
-    lease: Lease
+    marked: Callable[[TableKey, int], None]
+    lease: DestinationLease
 
 
 class _Step(NamedTuple):
     """A chunk, what it comes to or why not, and its bytes in the log."""
 
-    chunk: Chunk
-    prepared: Prepared | Exception
+    chunk: EntryChunk
+    prepared: PreparedLoad | Exception
     size: int
 
 
@@ -123,33 +136,33 @@ class DestinationLoader(threading.Thread):
     """
 
     _destination: Destination  # both from `_open` on
-    _reader: Reader
+    _reader: LogReader
 
     def __init__(self, row_id: int, outside: Surroundings) -> None:
         super().__init__(name=f"destination-{row_id}", daemon=True)
         self._row_id = row_id
         self._outside = outside
         self._opened = False
-        self._backlogs: Sequence[Backlog] = ()
+        self._backlogs: Sequence[TableBacklog] = ()
         self._sources: Mapping[int, Source] = {}
         """Those that load here; what the main thread last said, like the backlogs."""
-        self._at: Key | None = None
+        self._at: TableKey | None = None
         """The table it may commit now; all of them while it notes where they stand."""
         self._stop_asked = threading.Event()
         self._wake = threading.Event()
-        self._failures = Failures()
-        self._all: Key = (row_id, "")
+        self._failures = RetrySchedule()
+        self._all: TableKey = (row_id, "")
         """Stands for all tables in `_pauses` and `_at`."""
-        self._ended: dict[Key, int] = {}
+        self._ended: dict[TableKey, int] = {}
         """When each table's last load here ended."""
-        self._pauses = Failures(Backoff(first_us=250_000, most_us=15_000_000))
-        self._held: dict[Key, int] | None = None
+        self._pauses = RetrySchedule(RetryBackoff(first_us=250_000, max_us=15_000_000))
+        self._held: dict[TableKey, int] | None = None
         """Positions the destination holds; None when they have to be asked for."""
         self._in_trouble: bool | None = None
         """Whether the operator is told that it cannot be used; None for what an earlier thread
         or process may have told."""
         self._notes = Notes()
-        self._unsure: Mapping[Key, _Unsure] = {}
+        self._unsure: Mapping[TableKey, _Unsure] = {}
         """Tables of which the destination has to be asked; replaced as a whole, others read it."""
         self._telling = threading.Lock()
         """Held while trouble is noted, or ends, so that none is noted later."""
@@ -166,7 +179,7 @@ class DestinationLoader(threading.Thread):
         return self._destination.identity if self._opened else f"destination {self._row_id}"
 
     @property
-    def at(self) -> frozenset[Key]:
+    def at(self) -> frozenset[TableKey]:
         """The tables it may still commit or note, which nobody else is to load meanwhile.
 
         It begins no table of a source that `own` no longer has. One named `` stands for all.
@@ -186,7 +199,7 @@ class DestinationLoader(threading.Thread):
         self._backlogs = ()
         self._sources = sources
 
-    def offer(self, backlogs: Sequence[Backlog]) -> None:
+    def offer(self, backlogs: Sequence[TableBacklog]) -> None:
         """Say what waits for this destination now."""
         self._backlogs = backlogs
         self._wake.set()
@@ -218,7 +231,7 @@ class DestinationLoader(threading.Thread):
             self._left = True
         self._wake.set()
 
-    def once(self, backlogs: Sequence[Backlog]) -> None:
+    def once(self, backlogs: Sequence[TableBacklog]) -> None:
         """Load these backlogs in the calling thread, whatever their age; needs `run` not to run."""
         with ThreadPoolExecutor(1) as ahead:
             self._tried(backlogs, ahead, ends=False)
@@ -243,7 +256,7 @@ class DestinationLoader(threading.Thread):
                         break
                     chosen = self._chosen(now) if self._opened else []
                     todo = chosen or open_ends or not self._opened
-                    if not todo or not self._pauses.may_try(self._all, now):
+                    if not todo or not self._pauses.may_retry(self._all, now):
                         self._wake.wait(LOOK_SECONDS)
                         self._wake.clear()
                         continue
@@ -262,7 +275,7 @@ class DestinationLoader(threading.Thread):
         logger.info("loading into %s", self.identity)
 
     def _tried(
-        self, backlogs: Sequence[Backlog], ahead: ThreadPoolExecutor, *, ends: bool = True
+        self, backlogs: Sequence[TableBacklog], ahead: ThreadPoolExecutor, *, ends: bool = True
     ) -> None:
         """One round; when it cannot be finished, the destination is left alone for a while."""
         try:
@@ -272,28 +285,28 @@ class DestinationLoader(threading.Thread):
             if backlogs or self._unsure:
                 until = self._outside.clock() + ROUND_US_MAX if ends else None
                 self._round(backlogs, ahead, until)
-        except (TryLater, OperatorFault) as error:
+        except (RetriableError, OperatorError) as error:
             self._held = None
-            self._trouble(str(error), self._pauses.failed(self._all, self._outside.clock()))
+            self._trouble(str(error), self._pauses.add_failure(self._all, self._outside.clock()))
         except Exception:
             # A fault of ours must not end the loading of the other tables for good: what is in
             # the log stays there, and the destination is asked anew where it stands.
             self._held = None
-            self._pauses.failed(self._all, self._outside.clock())
+            self._pauses.add_failure(self._all, self._outside.clock())
             logger.exception("loading into %s failed", self.identity)
         else:
-            self._pauses.succeeded(self._all)
+            self._pauses.clear_failures(self._all)
         finally:
             self._asked_at = self._at = None
             # An error holds, in a cycle, all that was being loaded when it came up.
             gc.collect()
 
-    def _chosen(self, now: int) -> list[Backlog]:
+    def _chosen(self, now: int) -> list[TableBacklog]:
         outside = self._outside
         known = [backlog for backlog in self._backlogs if self._is_known(backlog, now)]
-        return due(known, now, outside.trigger, self._failures, ended=self._ended)
+        return select_backlogs(known, now, outside.trigger, self._failures, ended=self._ended)
 
-    def _is_known(self, backlog: Backlog, now: int) -> bool:
+    def _is_known(self, backlog: TableBacklog, now: int) -> bool:
         """Whether a backlog is to be loaded here, and says of that how much it is and how old."""
         key = backlog.source_id, backlog.table_name
         held = (self._held or {}).get(key, -1)
@@ -304,8 +317,11 @@ class DestinationLoader(threading.Thread):
         return not counted or now - self._ended.get(key, 0) >= TOLD_US_MAX
 
     def _further(
-        self, taken: Mapping[Key, Taken], held: Mapping[Key, int], stuck: set[Key]
-    ) -> list[Backlog]:
+        self,
+        taken: Mapping[TableKey, RoundProgress],
+        held: Mapping[TableKey, int],
+        stuck: set[TableKey],
+    ) -> list[TableBacklog]:
         """What became due in this round beyond what it took, in the same order."""
         outside = self._outside
         now = outside.clock()
@@ -318,13 +334,15 @@ class DestinationLoader(threading.Thread):
             if its is None and self._is_known(backlog, now):
                 rests.append(backlog)
             elif its is not None and backlog.source_id in self._sources:
-                rest = its.rest(backlog)
+                rest = its.subtract_from(backlog)
                 if rest is not None:
                     rests.append(rest)
-        return due(rests, now, outside.trigger, self._failures, ended=self._ended, going=taken)
+        return select_backlogs(
+            rests, now, outside.trigger, self._failures, ended=self._ended, going=taken
+        )
 
     def _round(
-        self, backlogs: Sequence[Backlog], ahead: ThreadPoolExecutor, until: int | None
+        self, backlogs: Sequence[TableBacklog], ahead: ThreadPoolExecutor, until: int | None
     ) -> None:
         """Load every backlog in turn, one chunk being prepared while another is written.
 
@@ -349,7 +367,7 @@ class DestinationLoader(threading.Thread):
         with self._destination.open() as session:
             held = self._asked(session)
             self._asked_at = None
-            stuck: set[Key] = set()
+            stuck: set[TableKey] = set()
             chunks = self._chunks(backlogs, held, stuck, idle, until)
             following = ahead.submit(next, chunks, None)
             try:
@@ -383,7 +401,7 @@ class DestinationLoader(threading.Thread):
         if was:
             logger.info("%s is back", self.identity)
 
-    def _take(self, session: Session, step: "_Step", stuck: set[Key]) -> None:
+    def _take(self, session: Session, step: "_Step", stuck: set[TableKey]) -> None:
         """Load a chunk of a table that did not get stuck and is still to be loaded here."""
         chunk = step.chunk
         if chunk.key in stuck:
@@ -394,18 +412,18 @@ class DestinationLoader(threading.Thread):
         self._asked_at = self._outside.clock()
         try:
             self._load(session, step)
-        except Fenced as error:
-            self._outside.lease.lost()
-            raise TryLater(str(error)) from error
-        except (OperatorFault, PlanOutdated) as error:
+        except FencedError as error:
+            self._outside.lease.invalidate()
+            raise RetriableError(str(error)) from error
+        except (OperatorError, PlanOutdatedError) as error:
             stuck.add(chunk.key)
             # The load may have been committed before this came up.
             self._held = None
             self._failed(chunk, error)
-        except CommitUnknown:
+        except CommitUnknownError:
             self._doubt(chunk)
             raise
-        except TryLater:
+        except RetriableError:
             raise
         except Exception as error:
             # Whatever it is, it came with this table: the others go on without it.
@@ -416,7 +434,7 @@ class DestinationLoader(threading.Thread):
         finally:
             self._asked_at = self._at = None
 
-    def _doubt(self, chunk: Chunk) -> None:
+    def _doubt(self, chunk: EntryChunk) -> None:
         """Keep a table until the destination has said whether it committed this load of it."""
         unsure = _Unsure(chunk.last, self._outside.clock())
         self._unsure = {**self._unsure, chunk.key: unsure}
@@ -436,7 +454,7 @@ class DestinationLoader(threading.Thread):
                 unsure.last,
             )
 
-    def _begins(self, key: Key) -> bool:
+    def _begins(self, key: TableKey) -> bool:
         """Whether a table may be loaded: its source still loads here."""
         # Said before it is looked: whoever takes the source away looks after that, and so either
         # finds that this thread is at it, or has been heard.
@@ -446,10 +464,10 @@ class DestinationLoader(threading.Thread):
         self._at = None
         return False
 
-    def _asked(self, session: Session) -> dict[Key, int]:
+    def _asked(self, session: Session) -> dict[TableKey, int]:
         """Positions the destination holds, after what it still knows of lost reports was noted."""
         if self._held is None:
-            found = session.held(self._reader.log_id)
+            found = session.committed(self._reader.log_id)
             self._at = self._all  # what is noted below must not come after what another notes
             try:
                 self._recover(found)
@@ -459,7 +477,7 @@ class DestinationLoader(threading.Thread):
             self._held = {key: held.position for key, held in found.items()}
         return self._held
 
-    def _recover(self, found: Mapping[Key, Held]) -> None:
+    def _recover(self, found: Mapping[TableKey, CommittedOffset]) -> None:
         """Note loads that were committed but not recorded, and tell the log where tables stand."""
         noted = {
             (status.source_id, status.table_name): status.loaded
@@ -467,9 +485,9 @@ class DestinationLoader(threading.Thread):
         }
         for key, held in found.items():
             if held.position > noted.get(key, -1) and held.report:
-                kept = memo_of(held.report)
-                crash.point("loader.recover")
-                load, outcomes = report(
+                kept = decode_planned_report(held.report)
+                failpoint.reach("loader.recover")
+                load, outcomes = complete_report(
                     kept, held.result, self._outside.clock(), partial(self._positions, kept)
                 )
                 self._outside.store.record_load(load, outcomes)
@@ -481,7 +499,7 @@ class DestinationLoader(threading.Thread):
             if did or key[0] in self._sources:
                 self._outside.marked(key, held.position)
 
-    def _positions(self, kept: Memo) -> list[int]:
+    def _positions(self, kept: PlannedReport) -> list[int]:
         """Positions of the sound entries that a load took, read again from the log."""
         trigger = self._outside.trigger
         found: list[int] = []
@@ -496,15 +514,15 @@ class DestinationLoader(threading.Thread):
             found += [
                 item.position
                 for item in items
-                if isinstance(item, Entry) and item.position <= kept.last
+                if isinstance(item, LogEntry) and item.position <= kept.last
             ]
         return found
 
     def _chunks(
         self,
-        backlogs: Sequence[Backlog],
-        held: Mapping[Key, int],
-        stuck: set[Key],
+        backlogs: Sequence[TableBacklog],
+        held: Mapping[TableKey, int],
+        stuck: set[TableKey],
         idle: threading.Event,
         until: int | None,
     ) -> Iterator["_Step"]:
@@ -521,7 +539,7 @@ class DestinationLoader(threading.Thread):
         def over() -> bool:
             return until is not None and self._outside.clock() >= until
 
-        taken: dict[Key, Taken] = {}
+        taken: dict[TableKey, RoundProgress] = {}
         while backlogs:
             for backlog in backlogs:
                 yield from self._chunks_of(backlog, taken, held, stuck, over)
@@ -539,10 +557,10 @@ class DestinationLoader(threading.Thread):
 
     def _chunks_of(
         self,
-        backlog: Backlog,
-        taken: dict[Key, Taken],
-        held: Mapping[Key, int],
-        stuck: set[Key],
+        backlog: TableBacklog,
+        taken: dict[TableKey, RoundProgress],
+        held: Mapping[TableKey, int],
+        stuck: set[TableKey],
         over: Callable[[], bool],
     ) -> Iterator["_Step"]:
         """Chunks of a table in order, prepared or why not, unless it got stuck or time is over."""
@@ -561,19 +579,19 @@ class DestinationLoader(threading.Thread):
             if source is None:  # it loads elsewhere now
                 break
             items = self._reader.read(*key, begin, trigger.records, size)
-            chunk = chunk_of(key, after, items)
+            chunk = build_chunk(key, after, items)
             if chunk is None:
                 break
             # What was unpacked is not needed in its packed form, half of a load's bytes.
             payloads = [entry.payload for entry in chunk.entries]
             bytes_taken = sum(map(len, payloads))
             chunk = chunk.without_payloads()
-            taken.setdefault(key, Taken()).take(
+            taken.setdefault(key, RoundProgress()).add_chunk(
                 chunk.last, items[-1].received_at, chunk.records, bytes_taken
             )
             del items
             try:
-                prepared: Prepared | Exception = self._prepared(chunk, payloads, source)
+                prepared: PreparedLoad | Exception = self._prepared(chunk, payloads, source)
             except Exception as error:  # noqa: BLE001 - raised again by who loads the chunk
                 prepared = error
             begin = after = chunk.last
@@ -584,18 +602,18 @@ class DestinationLoader(threading.Thread):
             if over():
                 break
 
-    def _prepared(self, chunk: Chunk, payloads: list[bytes], source: Source) -> Prepared:
+    def _prepared(self, chunk: EntryChunk, payloads: list[bytes], source: Source) -> PreparedLoad:
         """Prepare a chunk from what its entries carried, which is let go of piece by piece."""
         payloads.reverse()
-        return prepare(
+        return prepare_load(
             [
-                Arrival(unpack(payloads.pop()), entry.position, entry.received_at)
+                LogBatch(decode_batch(payloads.pop()), entry.position, entry.received_at)
                 for entry in chunk.entries
             ],
             schema=source.name,
             source_name=chunk.key[1],
             profile=self._destination.profile,
-            options=options_of(source.settings, chunk.key[1]),
+            options=make_options(source.settings, chunk.key[1]),
         )
 
     def _load(self, session: Session, step: "_Step") -> None:
@@ -605,7 +623,7 @@ class DestinationLoader(threading.Thread):
             raise prepared
         started = self._outside.clock()
         load_id = self._outside.new_id()
-        crash.point("loader.before-load")
+        failpoint.reach("loader.before-load")
         for damaged in chunk.damaged:
             logger.error(
                 "entry %d of %s is damaged and left out, %d records: %s",
@@ -616,14 +634,14 @@ class DestinationLoader(threading.Thread):
             )
         try:
             plan, result = self._carried(session, chunk, prepared, load_id, started)
-        except RowRefused:
+        except RowRefusedError:
             logger.warning("%s: the database refuses a record; looking for it", _name(chunk.key))
-            found = refusals(session, prepared, mark=self._mark(chunk), now=started)
-            prepared = prepared.refusing(found)
+            found = find_refused_records(session, prepared, mark=self._mark(chunk), now=started)
+            prepared = prepared.reject_records(found)
             plan, result = self._carried(session, chunk, prepared, load_id, started)
-        crash.point("loader.after-load")
-        load, outcomes = report(
-            memo(chunk, plan, load_id, started),
+        failpoint.reach("loader.after-load")
+        load, outcomes = complete_report(
+            plan_report(chunk, plan, load_id, started),
             result,
             self._outside.clock(),
             lambda: [entry.position for entry in chunk.entries],
@@ -631,7 +649,7 @@ class DestinationLoader(threading.Thread):
         self._notes.add(Note(chunk.key, chunk.last, load, outcomes), load.finished_at)
         if not gathers(chunk.after, size):
             self._note()
-        self._failures.succeeded(chunk.key)
+        self._failures.clear_failures(chunk.key)
         self._ended[chunk.key] = self._outside.clock()
         if self._held is not None:
             self._held[chunk.key] = chunk.last
@@ -651,7 +669,7 @@ class DestinationLoader(threading.Thread):
             return
         try:
             self._outside.store.record_loads([(note.load, note.outcomes) for note in notes])
-            crash.point("loader.after-record")
+            failpoint.reach("loader.after-record")
         except BaseException:
             # They wait on, and are noted before anything else is loaded. The destination has them
             # too, for a loader that knows nothing of them, until their tables are loaded again.
@@ -669,8 +687,8 @@ class DestinationLoader(threading.Thread):
         except Exception as error:  # noqa: BLE001 - what ended the round is told, not this
             logger.warning("loads into %s cannot be noted now: %s", self.identity, error)
 
-    def _mark(self, chunk: Chunk) -> Mark:
-        return Mark(
+    def _mark(self, chunk: EntryChunk) -> OffsetCommit:
+        return OffsetCommit(
             self._reader.log_id,
             *chunk.key,
             chunk.after,
@@ -679,23 +697,30 @@ class DestinationLoader(threading.Thread):
         )
 
     def _carried(
-        self, session: Session, chunk: Chunk, prepared: Prepared, load_id: str, started: int
+        self,
+        session: Session,
+        chunk: EntryChunk,
+        prepared: PreparedLoad,
+        load_id: str,
+        started: int,
     ) -> tuple[LoadPlan, LoadResult]:
         mark = self._mark(chunk)
-        return carry_out(
+        return execute_load(
             session,
             prepared,
             mark=mark,
             now=started,
-            remark=lambda plan: replace(mark, report=memo(chunk, plan, load_id, started).text()),
+            remark=lambda plan: replace(
+                mark, report=plan_report(chunk, plan, load_id, started).encode()
+            ),
         )
 
-    def _failed(self, chunk: Chunk, error: Exception) -> None:
+    def _failed(self, chunk: EntryChunk, error: Exception) -> None:
         """Note that a table cannot be loaded for now; the others go on."""
         now = self._outside.clock()
-        pause = self._failures.failed(chunk.key, now)
-        load = failure(chunk, str(error), self._outside.new_id(), now, now)
-        self._outside.store.record_failure(load, stopped=isinstance(error, TableStopped))
+        pause = self._failures.add_failure(chunk.key, now)
+        load = build_failure_report(chunk, str(error), self._outside.new_id(), now, now)
+        self._outside.store.record_failure(load, stopped=isinstance(error, TableStoppedError))
         logger.error(
             "%s cannot be loaded, its records wait: %s; tried again in %.0f s",
             _name(chunk.key),
@@ -724,5 +749,5 @@ class DestinationLoader(threading.Thread):
             logger.warning("the store cannot note it now: %s", error)
 
 
-def _name(key: Key) -> str:
+def _name(key: TableKey) -> str:
     return f"{key[1]!r} of source {key[0]}"

@@ -4,8 +4,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from treadle.log import sql
-from treadle.log.disk import Connect, connect, open_log, transaction, translated
+from treadle.log.sqlite import statements
+from treadle.log.sqlite.log_file import (
+    FileConnector,
+    open_log_file,
+    open_sqlite,
+    translate_errors,
+    write_transaction,
+)
 
 
 class Carried(NamedTuple):
@@ -24,16 +30,16 @@ class Carried(NamedTuple):
     at: int
 
 
-def carry(path: Path, requests: Iterable[Carried], *, connect: Connect = connect) -> None:
+def carry(path: Path, requests: Iterable[Carried], *, connect: FileConnector = open_sqlite) -> None:
     """Note requests as stored, durably; one that is known already changes nothing.
 
     Raises:
         OperatorFault, TryLater: they may be noted or not; it can be done again.
     """
-    connection, lock, _ = open_log(path, connect, durable=True)
+    connection, lock, _ = open_log_file(path, connect, durable=True)
     try:
-        with translated(), lock, transaction(connection):
-            connection.executemany(sql.KEEP_REQUEST, [(*one, 0) for one in requests])
+        with translate_errors(), lock, write_transaction(connection):
+            connection.executemany(statements.ADD_OR_RAISE_REQUEST, [(*one, 0) for one in requests])
     finally:
         connection.close()
         lock.close()

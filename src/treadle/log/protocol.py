@@ -2,13 +2,13 @@
 
 The promise, in prose:
 
-- `Appender.append` returns only when all its entries are durable, and either all of them are in the
-  log or none is. Entries of one call get consecutive positions.
+- `LogAppender.append` returns only when all its entries are durable, and either all of them are
+  in the log or none is. Entries of one call get consecutive positions.
 - Positions only grow, are never given twice, and the order of positions is the order of acceptance:
   when one append returned before another began, its positions are smaller.
 - Reading removes nothing. `trim` removes, and only entries at or below the position it is given.
 - Every entry carries a checksum of its payload, checked on every read. A damaged entry is reported
-  as `Damaged` in its place in the order; it never hides its neighbours, nor passes for sound.
+  as `DamagedEntry` in its place in the order; it never hides its neighbours, nor passes for sound.
 - `log_id` names this log for ever. A new, empty log has another one, so that a destination never
   takes the positions of one log for those of another.
 - Of the calls of `append_once` under one name, by any number of appenders, one is stored: whether
@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from treadle.log.room import Space
+from treadle.log.quota import LogSpace
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class NewEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
+class IdempotencyKey:
     """What makes a request one that is stored once.
 
     Attributes:
@@ -58,7 +58,7 @@ class Once:
     digest: bytes
 
 
-class Stored(NamedTuple):
+class AppendResult(NamedTuple):
     """What is in the log under a name.
 
     Attributes:
@@ -69,11 +69,11 @@ class Stored(NamedTuple):
 
     first: int
     digest: bytes
-    before: bool
+    duplicate: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LogEntry:
     """An entry as read back, its checksum verified."""
 
     position: int
@@ -85,7 +85,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Damaged:
+class DamagedEntry:
     """The place of an entry whose stored bytes do not match their checksum.
 
     Attributes:
@@ -101,7 +101,7 @@ class Damaged:
 
 
 @dataclass(frozen=True, slots=True)
-class Backlog:
+class TableBacklog:
     """What waits for one table: entries above its loaded position.
 
     Attributes:
@@ -110,7 +110,7 @@ class Backlog:
         records: how many records they hold.
         size: their payload bytes, uncompressed.
         oldest: `received_at` of the oldest of them, microseconds since 1970.
-        loaded: the position last given to `Reader.mark`, 0 for none.
+        loaded: the position last given to `LogReader.mark_loaded`, 0 for none.
     """
 
     source_id: int
@@ -124,7 +124,7 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
-class Hour:
+class HourlyRecords:
     """Records of one table accepted in one hour.
 
     Attributes:
@@ -138,7 +138,7 @@ class Hour:
     waiting: int
 
 
-class Waiter(Protocol):
+class AppendWaiter(Protocol):
     """Who waits for an append. An `asyncio.Future` is one; asked and told on its event loop."""
 
     def cancelled(self) -> bool:
@@ -147,14 +147,14 @@ class Waiter(Protocol):
     def done(self) -> bool:
         """Whether it was told, or nobody waits any more."""
 
-    def set_result(self, stored: "Stored", /) -> None:
+    def set_result(self, stored: "AppendResult", /) -> None:
         """The entries are durable."""
 
     def set_exception(self, error: BaseException, /) -> None:
         """They are not in the log."""
 
 
-class Appender(Protocol):
+class LogAppender(Protocol):
     """The writing side, one per ingest process."""
 
     @property
@@ -171,7 +171,7 @@ class Appender(Protocol):
             TryLater: they could not be made durable; none is in the log.
         """
 
-    async def append_once(self, entries: Sequence[NewEntry], once: Once) -> Stored:
+    async def append_once(self, entries: Sequence[NewEntry], once: IdempotencyKey) -> AppendResult:
         """Make entries durable, all or none, unless something was stored under that name.
 
         What was stored under it may be another request: the digest tells.
@@ -180,7 +180,7 @@ class Appender(Protocol):
             TryLater: they could not be made durable; none is in the log.
         """
 
-    def begin(self, entries: Sequence[NewEntry], waiter: Waiter) -> None:
+    def begin_append(self, entries: Sequence[NewEntry], waiter: AppendWaiter) -> None:
         """What `append` does, for who waits in another way than in a task.
 
         Args:
@@ -195,14 +195,14 @@ class Appender(Protocol):
         """Finish the appends that were begun, then close."""
 
 
-class Reader(Protocol):
+class LogReader(Protocol):
     """The reading side: blocking calls, used by one thread at a time."""
 
     @property
     def log_id(self) -> str:
         """The log's name: a UUID, made with the log."""
 
-    def backlog(self) -> list[Backlog]:
+    def list_backlogs(self) -> list[TableBacklog]:
         """What waits, one element per table that has something waiting.
 
         Cheap enough to call several times a second with 10,000 tables and millions of entries:
@@ -211,16 +211,16 @@ class Reader(Protocol):
 
     def read(
         self, source_id: int, table_name: str, after: int, records_max: int, bytes_max: int
-    ) -> list[Entry | Damaged]:
+    ) -> list[LogEntry | DamagedEntry]:
         """Entries of one table in order of position, starting after `after`.
 
         Stops before the entry that would pass either bound, but returns at least one if there is.
         """
 
-    def find(self, first: int, count: int) -> list[Entry | Damaged]:
+    def find_entries(self, first: int, count: int) -> list[LogEntry | DamagedEntry]:
         """The entries at positions first .. first + count - 1 that are still kept."""
 
-    def mark(self, source_id: int, table_name: str, position: int) -> None:
+    def mark_loaded(self, source_id: int, table_name: str, position: int) -> None:
         """Note that everything of the table up to `position` was loaded.
 
         A hint that saves reading at the next start; the truth is in the destination. Marking below
@@ -230,25 +230,25 @@ class Reader(Protocol):
     def trim(self, source_id: int, table_name: str, position: int) -> int:
         """Remove the table's entries at or below `position`; returns how many went."""
 
-    def tables(self) -> list[tuple[int, str]]:
+    def list_tables(self) -> list[tuple[int, str]]:
         """Every table that ever had an entry: (source id, name)."""
 
-    def records_above(self, source_id: int, table_name: str, position: int) -> int:
+    def count_records_above(self, source_id: int, table_name: str, position: int) -> int:
         """Records of the table's entries above a position, whatever was marked."""
 
-    def hours(self, source_id: int, table_name: str, loaded: int) -> list[Hour]:
+    def count_by_hour(self, source_id: int, table_name: str, loaded: int) -> list[HourlyRecords]:
         """Records of each hour, of the entries that are kept; `loaded` divides those that wait."""
 
-    def received(self, positions: Sequence[int]) -> dict[int, int]:
+    def get_received_times(self, positions: Sequence[int]) -> dict[int, int]:
         """Position -> when the entry was accepted, microseconds since 1970; of those kept."""
 
-    def stored(self, names: Sequence[bytes]) -> dict[bytes, int]:
+    def find_keys(self, names: Sequence[bytes]) -> dict[bytes, int]:
         """Name -> position of the first entry, of those names that something was stored under."""
 
-    def forget(self, before: int) -> int:
+    def forget_keys(self, before: int) -> int:
         """Forget names stored before a time, microseconds since 1970; returns how many."""
 
-    def space(self) -> Space:
+    def measure_space(self) -> LogSpace:
         """How full the log is."""
 
     def close(self) -> None:

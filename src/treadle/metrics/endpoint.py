@@ -10,19 +10,25 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from treadle.errors import TreadleError
-from treadle.log.protocol import Reader
-from treadle.metrics.families import CONTENT_TYPE, DestinationSeen, Seen, TableSeen, text
-from treadle.store.model import DestinationRow, Source, Tally
-from treadle.web import bearer, fields
+from treadle.http.body_reader import read_bearer_token, select_headers
+from treadle.log.protocol import LogReader
+from treadle.metrics.families import (
+    CONTENT_TYPE,
+    DestinationSnapshot,
+    MetricsSnapshot,
+    TableSnapshot,
+    render_metrics,
+)
+from treadle.store.model import ConfiguredDestination, Source, TableTotals
 
 FRESH_SECONDS: Final = 1.0
 """How long an answer is good: monitors may ask as often as they like."""
 
-LOCAL: Final = ("127.0.0.1", "::1", "localhost")
-FORWARDED: Final = ("forwarded", "x-forwarded-for", "via")
+LOCAL_HOSTS: Final = ("127.0.0.1", "::1", "localhost")
+PROXY_HEADERS: Final = ("forwarded", "x-forwarded-for", "via")
 """What a proxy adds: then the one who asks is not on this machine."""
 
-NOT_HERE: Final = (
+LOCAL_ONLY: Final = (
     "Metrics are given to this machine only, unless metrics_token is set and sent as "
     "Authorization: Bearer <token>.\n"
 )
@@ -36,20 +42,20 @@ class Known(Protocol):
     def sources(self) -> list[Source]:
         """All sources."""
 
-    def destinations(self) -> list[DestinationRow]:
+    def destinations(self) -> list[ConfiguredDestination]:
         """All destinations."""
 
-    def tallies(self) -> list[Tally]:
+    def tallies(self) -> list[TableTotals]:
         """What became of the records of each table."""
 
 
-class Metrics:
+class MetricsEndpoint:
     """Answers for one worker; what it tells is shared by all of them."""
 
     def __init__(
         self,
         store: Known,
-        open_reader: Callable[[], Reader],
+        open_reader: Callable[[], LogReader],
         counts: Callable[[], Mapping[str, int]],
         *,
         token: str | None,
@@ -78,20 +84,20 @@ class Metrics:
         self._version = version
         self._clock = clock
         self._monotonic = monotonic
-        self._reader: Reader | None = None
+        self._reader: LogReader | None = None
         self._answer = b""
         self._looked_at = -FRESH_SECONDS
         self._looking = asyncio.Lock()
 
     async def get(self, request: Request) -> Response:
         """The metrics, or why they are not given."""
-        refusal = self._refusal(request)
+        refusal = self._check_access(request)
         if refusal is not None:
             return refusal
         async with self._looking:
             if self._monotonic() - self._looked_at >= FRESH_SECONDS:
                 try:
-                    self._answer = await asyncio.to_thread(self._look)
+                    self._answer = await asyncio.to_thread(self._render)
                 except TreadleError as error:
                     return PlainTextResponse(f"{UNREADABLE}{error}\n", 503, {"Retry-After": "2"})
                 self._looked_at = self._monotonic()
@@ -102,43 +108,43 @@ class Metrics:
         if self._reader is not None:
             self._reader.close()
 
-    def _refusal(self, request: Request) -> Response | None:
+    def _check_access(self, request: Request) -> Response | None:
         if self._token is not None:
-            sent = bearer(fields(request.scope)) or ""
+            sent = read_bearer_token(select_headers(request.scope)) or ""
             if hmac.compare_digest(sent.encode(), self._token.encode()):
                 return None
             challenge = {"WWW-Authenticate": "Bearer"}
             return PlainTextResponse(WRONG_TOKEN, 401, challenge)
-        passed_on = any(name in request.headers for name in FORWARDED)
-        if self._host in LOCAL and not passed_on:
+        passed_on = any(name in request.headers for name in PROXY_HEADERS)
+        if self._host in LOCAL_HOSTS and not passed_on:
             return None
-        return PlainTextResponse(NOT_HERE, 403)
+        return PlainTextResponse(LOCAL_ONLY, 403)
 
-    def _look(self) -> bytes:
+    def _render(self) -> bytes:
         if self._reader is None:
             self._reader = self._open_reader()
-        return text(self._seen(self._reader))
+        return render_metrics(self._take_snapshot(self._reader))
 
-    def _seen(self, reader: Reader) -> Seen:
+    def _take_snapshot(self, reader: LogReader) -> MetricsSnapshot:
         # The log before the store: marks of the log say less than the store, never more. So what a
         # load takes between the two questions is counted as waiting no more.
-        backlog = {(one.source_id, one.table_name): one for one in reader.backlog()}
+        backlog = {(one.source_id, one.table_name): one for one in reader.list_backlogs()}
         tallies = {(one.source_id, one.table_name): one for one in self._store.tallies()}
         names = {s.id: s.name for s in self._store.sources() if s.deleted_at is None}
-        tables: list[TableSeen] = []
+        tables: list[TableSnapshot] = []
         for key in backlog.keys() | tallies.keys():
             source_id, table_name = key
             if source_id not in names:
                 continue
-            waits, tally = backlog.get(key), tallies.get(key, _nothing(*key))
+            waits, tally = backlog.get(key), tallies.get(key, _make_empty_totals(*key))
             waiting = entries = 0
             oldest = None
             if waits is not None and tally.position < waits.last:
                 waiting, entries, oldest = waits.records, waits.entries, waits.oldest
                 if waits.loaded < tally.position:
-                    waiting = reader.records_above(*key, tally.position)
+                    waiting = reader.count_records_above(*key, tally.position)
             tables.append(
-                TableSeen(
+                TableSnapshot(
                     names[source_id],
                     source_id,
                     table_name,
@@ -156,21 +162,21 @@ class Metrics:
                     tally.stopped,
                 )
             )
-        space = reader.space()
-        return Seen(
+        space = reader.measure_space()
+        return MetricsSnapshot(
             now=self._clock(),
             version=self._version,
             tables=tables,
             destinations=[
-                DestinationSeen(row.id, row.type, row.name, row.trouble is None)
+                DestinationSnapshot(row.id, row.type, row.name, row.trouble is None)
                 for row in self._store.destinations()
                 if row.deleted_at is None
             ],
-            log_used=space.used,
-            log_free=space.free,
+            log_used=space.used_bytes,
+            log_free=space.free_bytes,
             counts=self._counts(),
         )
 
 
-def _nothing(source_id: int, table_name: str) -> Tally:
-    return Tally(source_id, table_name, 0, 0, 0, 0, 0, 0, 0, 0, error=False, stopped=False)
+def _make_empty_totals(source_id: int, table_name: str) -> TableTotals:
+    return TableTotals(source_id, table_name, 0, 0, 0, 0, 0, 0, 0, 0, error=False, stopped=False)

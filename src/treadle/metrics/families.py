@@ -9,17 +9,17 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from treadle.metrics.requests import APPEND_FAILURES, ENDPOINTS, STATUSES
+from treadle.metrics.request_counter import APPEND_FAILURES, ENDPOINTS, STATUSES
 
 TABLES_MAX: Final = 10_000
 """Tables with series of their own. Clients name tables: further ones are summed under OTHERS."""
-OTHERS: Final = "(others)"
+OTHER_TABLES: Final = "(others)"
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
-class TableSeen:
+class TableSnapshot:
     """One table.
 
     Attributes:
@@ -46,7 +46,7 @@ class TableSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class DestinationSeen:
+class DestinationSnapshot:
     """One destination: by id, type and name, never by its URL."""
 
     id: int
@@ -56,7 +56,7 @@ class DestinationSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class MetricsSnapshot:
     """Everything at one time.
 
     Attributes:
@@ -67,19 +67,19 @@ class Seen:
 
     now: int
     version: str
-    tables: Sequence[TableSeen] = ()
-    destinations: Sequence[DestinationSeen] = ()
+    tables: Sequence[TableSnapshot] = ()
+    destinations: Sequence[DestinationSnapshot] = ()
     log_used: int = 0
     log_free: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
-def text(seen: Seen) -> bytes:
+def render_metrics(seen: MetricsSnapshot) -> bytes:
     """The answer to `GET /metrics`."""
 
     class Once(Collector):
         def collect(self) -> Iterator[Metric]:
-            return families(seen)
+            return build_families(seen)
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Once())
@@ -107,21 +107,21 @@ _GAUGES: Final = (
 )
 
 
-def families(seen: Seen) -> Iterator[Metric]:
+def build_families(seen: MetricsSnapshot) -> Iterator[Metric]:
     """All metrics; docs/reference/metrics.md says what they mean."""
     build = GaugeMetricFamily("treadle_build_info", "1, with the version.", labels=("version",))
     build.add_metric((seen.version,), 1)
     yield build
-    tables = _bounded(seen.tables)
+    tables = _limit_tables(seen.tables)
     for name, attribute, help_ in _COUNTERS:
         counter = CounterMetricFamily(f"treadle_{name}", help_, labels=_TABLE)
         for table in tables:
-            counter.add_metric(_labels(table), getattr(table, attribute))
+            counter.add_metric(_get_labels(table), getattr(table, attribute))
         yield counter
     for name, attribute, help_ in _GAUGES:
         gauge = GaugeMetricFamily(f"treadle_{name}", help_, labels=_TABLE)
         for table in tables:
-            gauge.add_metric(_labels(table), getattr(table, attribute))
+            gauge.add_metric(_get_labels(table), getattr(table, attribute))
         yield gauge
     ages = GaugeMetricFamily(
         "treadle_oldest_waiting_seconds",
@@ -130,19 +130,19 @@ def families(seen: Seen) -> Iterator[Metric]:
     )
     for table in tables:
         age = 0 if table.oldest is None else max(0, seen.now - table.oldest)
-        ages.add_metric(_labels(table), age / 1e6)
+        ages.add_metric(_get_labels(table), age / 1e6)
     yield ages
     loads = CounterMetricFamily(
         "treadle_loads", "Loads, and tries that failed.", labels=(*_TABLE, "result")
     )
     for table in tables:
-        loads.add_metric((*_labels(table), "committed"), table.loads)
-        loads.add_metric((*_labels(table), "failed"), table.failures)
+        loads.add_metric((*_get_labels(table), "committed"), table.loads)
+        loads.add_metric((*_get_labels(table), "failed"), table.failures)
     yield loads
-    yield from _rest(seen)
+    yield from _build_server_families(seen)
 
 
-def _rest(seen: Seen) -> Iterator[Metric]:
+def _build_server_families(seen: MetricsSnapshot) -> Iterator[Metric]:
     up = GaugeMetricFamily(
         "treadle_destination_up",
         "0 while the loader cannot use the destination.",
@@ -173,17 +173,17 @@ def _rest(seen: Seen) -> Iterator[Metric]:
     yield requests
 
 
-def _labels(table: TableSeen) -> tuple[str, str, str]:
+def _get_labels(table: TableSnapshot) -> tuple[str, str, str]:
     return table.source, str(table.source_id), table.table
 
 
-def _bounded(tables: Sequence[TableSeen]) -> list[TableSeen]:
+def _limit_tables(tables: Sequence[TableSnapshot]) -> list[TableSnapshot]:
     """Not more than TABLES_MAX, and the sums of the others."""
     ordered = sorted(tables, key=lambda table: (table.source_id, table.table))
     kept, rest = ordered[:TABLES_MAX], ordered[TABLES_MAX:]
     if not rest:
         return kept
-    sums = TableSeen(OTHERS, 0, OTHERS)
+    sums = TableSnapshot(OTHER_TABLES, 0, OTHER_TABLES)
     for one in rest:
         sums = replace(
             sums,

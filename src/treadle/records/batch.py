@@ -10,31 +10,37 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 
-from treadle.records import envelope, json
-from treadle.records.elements import parts
-from treadle.records.envelope import ACTIVATE, UPSERT
-from treadle.records.gather import array
-from treadle.records.limits import DATA_POINTS, DEPTH, RECORDS, SEQUENCE_MAX, SEQUENCE_MIN
-from treadle.records.message import Batch
-from treadle.records.points import any_long, too_many_points
-from treadle.records.present import all_present
-from treadle.records.validation.conformity import Conformity, conformity
-from treadle.records.validation.conformity import refusal as schema_refusal
-from treadle.records.validation.loading import SchemaError
+from treadle.records import batch_envelope, json_decoder
+from treadle.records.batch_builder import join_json_array
+from treadle.records.batch_envelope import ACTIVATE_VERSION, UPSERT
+from treadle.records.data_points import has_too_many_points, may_exceed_data_points
+from treadle.records.key_check import have_all_keys
+from treadle.records.limits import (
+    DATA_POINTS_MAX,
+    DEPTH_MAX,
+    RECORDS_MAX,
+    SEQUENCE_MAX,
+    SEQUENCE_MIN,
+)
+from treadle.records.message_batch import MessageBatch
+from treadle.records.partial_decode import split_into_arrays
+from treadle.records.validation.schema_loader import SchemaError
+from treadle.records.validation.schema_validator import SchemaValidator, get_validator
+from treadle.records.validation.schema_validator import make_schema_refusal as schema_refusal
 
 _Sequence = Annotated[int, msgspec.Meta(ge=SEQUENCE_MIN, le=SEQUENCE_MAX)]
-_NOTHING = msgspec.Raw(b"")
+_NO_DATA = msgspec.Raw(b"")
 
 
-class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class _BatchMessage(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     action: Literal["upsert", "activate_version"]
     sequence: _Sequence
-    data: msgspec.Raw = _NOTHING
+    data: msgspec.Raw = _NO_DATA
     time_extracted: str | msgspec.UnsetType = msgspec.UNSET
     vintage: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class _Upsert(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class _BatchUpsert(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A message as most are: a record, without the time at which it was extracted."""
 
     action: Literal["upsert"]
@@ -42,10 +48,10 @@ class _Upsert(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     data: msgspec.Raw
 
 
-_M = TypeVar("_M", _Message, _Upsert)
+_M = TypeVar("_M", _BatchMessage, _BatchUpsert)
 
 
-class _Envelope(msgspec.Struct, Generic[_M], forbid_unknown_fields=True, gc=False):
+class _BatchEnvelope(msgspec.Struct, Generic[_M], forbid_unknown_fields=True, gc=False):
     """A body whose envelope is in order.
 
     Attributes:
@@ -55,31 +61,31 @@ class _Envelope(msgspec.Struct, Generic[_M], forbid_unknown_fields=True, gc=Fals
 
     table_name: str
     schema: msgspec.Raw
-    messages: Annotated[list[_M], msgspec.Meta(min_length=1, max_length=RECORDS)]
+    messages: Annotated[list[_M], msgspec.Meta(min_length=1, max_length=RECORDS_MAX)]
     key_names: tuple[str, ...] | None = None
     table_version: Annotated[int, msgspec.Meta(ge=0, le=SEQUENCE_MAX)] = 0
     bookmark_names: tuple[str, ...] = ()
 
 
-Envelope = _Envelope[_Message]
+Envelope = _BatchEnvelope[_BatchMessage]
 
-_decode = msgspec.json.Decoder(Envelope).decode
-_decode_upserts = msgspec.json.Decoder(_Envelope[_Upsert]).decode
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_slices = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_messages = msgspec.json.Decoder(Envelope).decode
+_decode_upserts = msgspec.json.Decoder(_BatchEnvelope[_BatchUpsert]).decode
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_slices = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-def judge(body: bytes) -> list[Batch]:
+def read_body(body: bytes) -> list[MessageBatch]:
     """What a body says: `decode` and `check`, in less time where everything is in order.
 
     Raises:
         Refused: see `decode` and `check`.
     """
-    found = quickly(body)
-    return check(decode(body)) if found is None else found
+    found = read_fast(body)
+    return check_body(decode_body(body)) if found is None else found
 
 
-def quickly(body: bytes) -> list[Batch] | None:
+def read_fast(body: bytes) -> list[MessageBatch] | None:
     """The batch of a body that surely is in order; None where a closer look is needed.
 
     Nothing is asked of a message by itself: its parts become columns, and that its data is an
@@ -89,36 +95,36 @@ def quickly(body: bytes) -> list[Batch] | None:
     try:
         body.isascii() or str(body, "utf-8")
         try:
-            sent: Envelope | _Envelope[_Upsert] = _decode_upserts(body)
+            sent: Envelope | _BatchEnvelope[_BatchUpsert] = _decode_upserts(body)
         except msgspec.ValidationError:
             # Here and there a time or an activation: the first message tells in most bodies.
-            sent = mixed = _decode(body)
+            sent = mixed = _decode_messages(body)
             if not all(message.action == UPSERT for message in mixed.messages):
                 return None
             times = [message.time_extracted or message.vintage for message in mixed.messages]
             extracted = [time or None for time in times] if any(times) else None
-        if not (_usual_envelope(sent) and not json.may_hide_long_integer(body)):
+        if not (_is_common_envelope(sent) and not json_decoder.may_hide_long_integer(body)):
             return None
         records = [message.data for message in sent.messages]
         lengths = list(map(len, records))
         longest = max(lengths)
-        if longest > 2 * DATA_POINTS or not min(lengths):
+        if longest > 2 * DATA_POINTS_MAX or not min(lengths):
             return None
         # A level takes a bracket to open and one to close. To count them takes longer than all that
         # is done here besides decoding, so short records are let through first. Two brackets of
         # each message are its own and its data's.
-        if longest > 2 * (DEPTH - 3) and (
-            body.count(b"{") + body.count(b"[") - 2 * len(records) >= DEPTH - 3
+        if longest > 2 * (DEPTH_MAX - 3) and (
+            body.count(b"{") + body.count(b"[") - 2 * len(records) >= DEPTH_MAX - 3
         ):
             return None
-        data = array(records)
+        data = join_json_array(records)
         schema = bytes(sent.schema)
-        if not conformity(schema).surely(sent.key_names or (), data):
+        if not get_validator(schema).decodes_all(sent.key_names or (), data):
             return None
-    except (*json.SYNTAX_ERRORS, SchemaError):
+    except (*json_decoder.SYNTAX_ERRORS, SchemaError):
         return None
     return [
-        Batch(
+        MessageBatch(
             table_name=sent.table_name,
             key_names=sent.key_names or (),
             form="schema",
@@ -133,7 +139,7 @@ def quickly(body: bytes) -> list[Batch] | None:
     ]
 
 
-def decode(body: bytes) -> Envelope:
+def decode_body(body: bytes) -> Envelope:
     """Parse a body and check all but the schema and the records (import-api.md 9.2 steps 5-7).
 
     Args:
@@ -144,67 +150,70 @@ def decode(body: bytes) -> Envelope:
     """
     try:
         body.isascii() or str(body, "utf-8")
-        quick = _decode(body)
-    except json.SYNTAX_ERRORS:
-        return decode_generally(body)
-    return quick if _usual(body, quick) else decode_generally(body)
+        quick = _decode_messages(body)
+    except json_decoder.SYNTAX_ERRORS:
+        return decode_body_exactly(body)
+    return quick if _is_common_body(body, quick) else decode_body_exactly(body)
 
 
-def _usual(body: bytes, quick: Envelope) -> bool:
+def _is_common_body(body: bytes, quick: Envelope) -> bool:
     """Whether what typed decoding has not read can only be what it should be."""
     return (
-        _usual_envelope(quick)
-        and (_all_plain(body, quick.messages) or all(map(_usual_message, quick.messages)))
-        and not json.may_hide_long_integer(body)
+        _is_common_envelope(quick)
+        and (
+            _are_all_plain_upserts(body, quick.messages)
+            or all(map(_is_common_message, quick.messages))
+        )
+        and not json_decoder.may_hide_long_integer(body)
     )
 
 
-def _usual_envelope(quick: Envelope | _Envelope[_Upsert]) -> bool:
+def _is_common_envelope(quick: Envelope | _BatchEnvelope[_BatchUpsert]) -> bool:
     return (
         bool(quick.table_name.strip())
         and bytes(quick.schema).startswith(b"{")
-        and not json.too_deep(bytes(quick.schema), DEPTH - 1)
+        and not json_decoder.is_too_deep(bytes(quick.schema), DEPTH_MAX - 1)
     )
 
 
-def _all_plain(body: bytes, messages: list[_Message]) -> bool:
+def _are_all_plain_upserts(body: bytes, messages: list[_BatchMessage]) -> bool:
     """Whether all are upserts of objects and the body has too few brackets for a deep one."""
     # Two brackets of each message are its own and its data's.
     brackets = body.count(b"{") + body.count(b"[") - 2 * len(messages)
-    return brackets < DEPTH - 3 and all(
+    return brackets < DEPTH_MAX - 3 and all(
         message.action == UPSERT and bytes(message.data)[:1] == b"{" for message in messages
     )
 
 
-def _usual_message(message: _Message) -> bool:
+def _is_common_message(message: _BatchMessage) -> bool:
     data = memoryview(message.data)
-    if message.action == ACTIVATE:
+    if message.action == ACTIVATE_VERSION:
         return not data and message.time_extracted is message.vintage is msgspec.UNSET
     return bytes(data[:1]) == b"{" and (
-        len(data) <= 2 * (DEPTH - 3) or not json.too_deep(bytes(data), DEPTH - 3)
+        len(data) <= 2 * (DEPTH_MAX - 3) or not json_decoder.is_too_deep(bytes(data), DEPTH_MAX - 3)
     )
 
 
-def decode_generally(body: bytes) -> Envelope:
+def decode_body_exactly(body: bytes) -> Envelope:
     """What `decode` does, without the typed look that is quicker for bodies in order."""
-    body = json.unmarked(body)
-    value = json.decode(body)
-    if json.body_too_deep(body):
-        json.malformed(RecursionError())
-    envelope.check(value)
-    repaired = json.repair(body)
-    members = _members(repaired)
+    body = json_decoder.strip_byte_order_mark(body)
+    value = json_decoder.decode_json(body)
+    if json_decoder.is_body_too_deep(body):
+        json_decoder.refuse_malformed(RecursionError())
+    batch_envelope.check_envelope(value)
+    repaired = json_decoder.repair_json(body)
+    members = _decode_members(repaired)
     messages = []
     end = 0
-    for message, piece in zip(value["messages"], _slices(members["messages"]), strict=True):
-        data = _NOTHING
+    for message, piece in zip(value["messages"], _decode_slices(members["messages"]), strict=True):
+        data = _NO_DATA
         if "data" in message:
-            text = bytes(_members(piece)["data"])
+            text = bytes(_decode_members(piece)["data"])
             # What was sent stands at the same place before the repair.
             start = max(repaired.find(text, end), 0)
             end = start + len(text)
             data = msgspec.Raw(body[start:end] if repaired != body else text)
-        messages.append(_message(message, data))
+        messages.append(_make_message(message, data))
     return Envelope(
         table_name=value["table_name"],
         schema=members["schema"],
@@ -215,8 +224,8 @@ def decode_generally(body: bytes) -> Envelope:
     )
 
 
-def _message(message: dict[str, Any], data: msgspec.Raw) -> _Message:
-    return _Message(
+def _make_message(message: dict[str, Any], data: msgspec.Raw) -> _BatchMessage:
+    return _BatchMessage(
         action=message["action"],
         sequence=message["sequence"],
         data=data,
@@ -225,7 +234,7 @@ def _message(message: dict[str, Any], data: msgspec.Raw) -> _Message:
     )
 
 
-def check(sent: Envelope) -> list[Batch]:
+def check_body(sent: Envelope) -> list[MessageBatch]:
     """Check the schema and the records against it and the key names (9.2 steps 8-10).
 
     Args:
@@ -240,24 +249,24 @@ def check(sent: Envelope) -> list[Batch]:
     schema = bytes(sent.schema)
     key_names = sent.key_names or ()
     upserts = [message for message in sent.messages if message.action == UPSERT]
-    data = array([message.data for message in upserts])
+    data = join_json_array([message.data for message in upserts])
     try:
-        conforming = conformity(schema)
-        if not conforming.surely(key_names, data) and not (
-            _conform(conforming, upserts) and all_present(key_names, data)
+        conforming = get_validator(schema)
+        if not conforming.decodes_all(key_names, data) and not (
+            _all_conform(conforming, upserts) and have_all_keys(key_names, data)
         ):
-            _explain(conforming, key_names, sent)
+            _refuse_first_failure(conforming, key_names, sent)
     except SchemaError as error:
         raise schema_refusal(error) from error
-    if any_long(message.data for message in sent.messages):
+    if may_exceed_data_points(message.data for message in sent.messages):
         for index, message in enumerate(sent.messages):
-            if too_many_points(message.data):
-                raise envelope.refusal(
-                    f"Record {index} cannot contain more than {DATA_POINTS} data points"
+            if has_too_many_points(message.data):
+                raise batch_envelope.make_refusal(
+                    f"Record {index} cannot contain more than {DATA_POINTS_MAX} data points"
                 )
     extracted = [message.time_extracted or message.vintage or None for message in upserts]
     return [
-        Batch(
+        MessageBatch(
             table_name=sent.table_name,
             key_names=key_names,
             form="schema",
@@ -266,42 +275,44 @@ def check(sent: Envelope) -> list[Batch]:
             sequences=[message.sequence for message in upserts],
             versions=sent.table_version,
             extracted=extracted if any(extracted) else None,
-            activations=list(_activations(sent)),
+            activations=list(_locate_activations(sent)),
             data=data,
         )
     ]
 
 
-def _conform(conforming: Conformity, upserts: list[_Message]) -> bool:
+def _all_conform(conforming: SchemaValidator, upserts: list[_BatchMessage]) -> bool:
     """Whether all records surely conform; a part of them is decoded at a time."""
-    if conforming.quick is None:
+    if conforming.all_valid_fast is None:
         return False
     try:
-        pieces = parts([message.data for message in upserts], kind="json")
-        return all(conforming.quick(json.quickly(piece)) for piece in pieces)
-    except (*json.SYNTAX_ERRORS, ValueError):
+        pieces = split_into_arrays([message.data for message in upserts], kind="json")
+        return all(conforming.all_valid_fast(json_decoder.decode_fast(piece)) for piece in pieces)
+    except (*json_decoder.SYNTAX_ERRORS, ValueError):
         return False
 
 
-def _explain(conforming: Conformity, key_names: tuple[str, ...], sent: Envelope) -> None:
+def _refuse_first_failure(
+    conforming: SchemaValidator, key_names: tuple[str, ...], sent: Envelope
+) -> None:
     """Refuse the first record that does not conform or lacks a key; nothing when there is none."""
-    conforming.effort.allow(sum(len(memoryview(message.data)) for message in sent.messages))
+    conforming.budget.begin_request(sum(len(memoryview(message.data)) for message in sent.messages))
     for index, message in enumerate(sent.messages):
         if message.action != UPSERT:
             continue
-        record = json.decode(bytes(message.data))
-        lines = conforming.explain(record)
+        record = json_decoder.decode_json(bytes(message.data))
+        lines = conforming.explain_failure(record)
         if lines is not None:
-            raise envelope.refusal(f"Record {index} did not conform to schema:\n{lines}")
+            raise batch_envelope.make_refusal(f"Record {index} did not conform to schema:\n{lines}")
         for name in key_names:
             if record.get(name) is None:
-                raise envelope.refusal(f"Record is missing key property {name}")
+                raise batch_envelope.make_refusal(f"Record is missing key property {name}")
 
 
-def _activations(sent: Envelope) -> Iterator[tuple[int, int]]:
+def _locate_activations(sent: Envelope) -> Iterator[tuple[int, int]]:
     records = 0
     for message in sent.messages:
-        if message.action == ACTIVATE:
+        if message.action == ACTIVATE_VERSION:
             yield records, sent.table_version
         else:
             records += 1

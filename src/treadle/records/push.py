@@ -1,9 +1,9 @@
 """The body of /v2/import/push and /v2/import/validate: an array of records (import-api.md 7).
 
-`decode` is what can be said before the token is known, `check` what needs the account. A body goes
-through typed decoding that leaves each record's data unread where nothing is wrong with it; the
-slower general way reads everything and finds the documented words for what is wrong. Both make the
-same batches.
+`decode` is what can be said before the token is known, `check_body` what needs the account. A
+body goes through typed decoding that leaves each record's data unread where nothing is wrong with
+it; the slower general way reads everything and finds the documented words for what is wrong. Both
+make the same batches.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,27 +12,36 @@ from typing import Annotated, Any, Literal, NamedTuple, NoReturn
 
 import msgspec
 
-from treadle.errors import Refused
-from treadle.records import json, typed
-from treadle.records import transit as transit_
-from treadle.records.elements import LARGE_BYTES, check_values, first, parts
-from treadle.records.fields import SWITCH_VIEW, faults, usual_fields
-from treadle.records.gather import Gatherer, array, folded
+from treadle.errors import RequestRefusedError
+from treadle.records import json_decoder
+from treadle.records.batch_builder import BatchBuilder, fold_versions, join_json_array
+from treadle.records.data_points import count_data_points, has_too_many_points
+from treadle.records.field_check import SWITCH_VIEW, find_field_errors, read_common_fields
+from treadle.records.key_check import have_all_keys
 from treadle.records.limits import (
-    DATA_POINTS,
-    DEPTH,
-    INTEGER_CHARACTERS,
-    KEY_CHARACTERS,
-    RECORDS,
+    DATA_POINTS_MAX,
+    DEPTH_MAX,
+    INTEGER_CHARACTERS_MAX,
+    KEY_CHARACTERS_MAX,
+    RECORDS_MAX,
     SEQUENCE_MAX,
     SEQUENCE_MIN,
 )
-from treadle.records.message import Batch
-from treadle.records.points import data_points, too_many_points
-from treadle.records.present import all_present
+from treadle.records.message_batch import MessageBatch
+from treadle.records.partial_decode import (
+    LARGE_BODY_BYTES,
+    check_value_count,
+    slice_elements,
+    split_into_arrays,
+)
+from treadle.records.transit import encoding
+from treadle.records.transit import reader as transit_
 
 NOT_AN_ARRAY = {"status": "ERROR", "message": "An array of records is expected"}
-TOO_MANY = {"status": "ERROR", "message": f"The batch contains more than {RECORDS} records"}
+TOO_MANY_RECORDS = {
+    "status": "ERROR",
+    "message": f"The batch contains more than {RECORDS_MAX} records",
+}
 NOT_AUTHENTICATED = {"status": "ERROR", "error": "Not Authenticated.", "errors": None}
 FOREIGN_CLIENT = {
     "status": "ERROR",
@@ -43,7 +52,7 @@ MIXED_CLIENTS = "The batch contains data points for multiple clients. Only clien
 NOT_A_RECORD = "record must be an object"
 
 
-class Push:
+class PushBody:
     """A parsed body, not yet checked.
 
     Attributes:
@@ -54,24 +63,24 @@ class Push:
         upserts: the records of a JSON body when all are well-formed upserts, else None.
     """
 
-    __slots__ = ("body", "records", "seen", "transit", "upserts")
+    __slots__ = ("body", "checked", "records", "transit", "upserts")
 
     def __init__(
         self,
         *,
         body: bytes = b"",
-        upserts: "list[_Upsert] | None" = None,
+        upserts: "list[_PushUpsert] | None" = None,
         records: list[Any] | None = None,
-        seen: "list[_Seen] | None" = None,
+        seen: "list[_CheckedRecord] | None" = None,
     ) -> None:
-        self.seen = seen
+        self.checked = seen
         self.transit = records is not None
         self.body = body
         self.upserts = upserts
         self.records = records if records is not None else []
 
 
-class _Upsert(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class _PushUpsert(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A record as nearly all are. `namespace` says nothing (import-api.md 7.1)."""
 
     client_id: int | str
@@ -84,7 +93,7 @@ class _Upsert(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     namespace: str | None = None
 
 
-class _Seen(NamedTuple):
+class _CheckedRecord(NamedTuple):
     """A record that was looked at: what decides about it, and what is kept of it."""
 
     client: Any
@@ -93,15 +102,15 @@ class _Seen(NamedTuple):
     payload: bytes
 
 
-_upserts = msgspec.json.Decoder(list[_Upsert]).decode
-_slices = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_upserts = msgspec.json.Decoder(list[_PushUpsert]).decode
+_decode_slices = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 # --- before the token is known (7.2 steps 4-6) ----------------------------------------------------
 
 
-def decode(body: bytes, *, transit: bool) -> Push:
+def decode_body(body: bytes, *, transit: bool) -> PushBody:
     """Parse a body: an array of 1 to 20,000 values.
 
     Args:
@@ -112,106 +121,106 @@ def decode(body: bytes, *, transit: bool) -> Push:
         Refused: 400, not parsable, no array, empty, or too many records.
     """
     if transit:
-        if len(body) > LARGE_BYTES:
-            pushed = _in_parts(body)
+        if len(body) > LARGE_BODY_BYTES:
+            pushed = _decode_large_transit(body)
             if pushed is not None:
                 return pushed
-        records = transit_.decode(body)
+        records = transit_.decode_transit(body)
         _check_count(records)
-        return Push(records=records)
+        return PushBody(records=records)
     try:
         body.isascii() or str(body, "utf-8")
-        upserts = _upserts(body)
-    except json.SYNTAX_ERRORS:
+        upserts = _decode_upserts(body)
+    except json_decoder.SYNTAX_ERRORS:
         upserts = None
-    if upserts is not None and not _suspicious(body, upserts):
+    if upserts is not None and not _may_exceed_limits(body, upserts):
         _check_count(upserts)
-        return Push(body=body, upserts=upserts)
-    body = json.unmarked(body)
-    _check_count(_parse(body))
-    return Push(body=body, upserts=upserts)
+        return PushBody(body=body, upserts=upserts)
+    body = json_decoder.strip_byte_order_mark(body)
+    _check_count(_parse_json(body))
+    return PushBody(body=body, upserts=upserts)
 
 
-def _in_parts(body: bytes) -> Push | None:
+def _decode_large_transit(body: bytes) -> PushBody | None:
     """A large Transit body, of whose records only the encoded data is kept.
 
     None when it is no array of records.
     """
     try:
-        found = first(body)
-    except json.SYNTAX_ERRORS:
+        found = slice_elements(body)
+    except json_decoder.SYNTAX_ERRORS:
         try:
-            found = first(json.repair(body))
-        except json.SYNTAX_ERRORS as error:
-            if body.removeprefix(json.BOM).lstrip()[:1] == b"[":
-                json.malformed(error, kind="transit")
+            found = slice_elements(json_decoder.repair_json(body))
+        except json_decoder.SYNTAX_ERRORS as error:
+            if body.removeprefix(json_decoder.BOM).lstrip()[:1] == b"[":
+                json_decoder.refuse_malformed(error, kind="transit")
             return None
     head = bytes(memoryview(found[0])[:2]) if found else b""
     if head in (b"", b'"~', b'"^', b'"\\'):  # it may be a tag
         return None
     _check_count(found)
-    seen: list[_Seen] = []
-    for records in transit_.decode_parts(found, codes=transit_.has_codes(body)):
+    seen: list[_CheckedRecord] = []
+    for records in transit_.decode_elements(found, codes=transit_.may_have_cache_codes(body)):
         while records:
-            some, records = records[:_SOME], records[_SOME:]
-            seen += _look(some)
-    return Push(records=[], seen=seen)
+            some, records = records[:_RECORDS_AT_ONCE], records[_RECORDS_AT_ONCE:]
+            seen += _check_records(some)
+    return PushBody(records=[], seen=seen)
 
 
-_SOME = 256
+_RECORDS_AT_ONCE = 256
 
 
-def _see_copy(record: Any) -> "_Seen":
-    return _see(dict(record) if type(record) is dict else record, _encoded(record))
+def _check_copy(record: Any) -> "_CheckedRecord":
+    return _check_record(dict(record) if type(record) is dict else record, _encode_data(record))
 
 
-def _look(records: list[Any]) -> Iterator["_Seen"]:
-    return map(_see, records, map(_encoded, records))
+def _check_records(records: list[Any]) -> Iterator["_CheckedRecord"]:
+    return map(_check_record, records, map(_encode_data, records))
 
 
-def _suspicious(body: bytes, upserts: list[_Upsert]) -> bool:
+def _may_exceed_limits(body: bytes, upserts: list[_PushUpsert]) -> bool:
     """Whether unread data may be deeper or hold longer integers than decoding allows."""
-    return json.may_hide_long_integer(body) or any(
-        json.too_deep(bytes(upsert.data), DEPTH - 2)
+    return json_decoder.may_hide_long_integer(body) or any(
+        json_decoder.is_too_deep(bytes(upsert.data), DEPTH_MAX - 2)
         for upsert in upserts
-        if len(memoryview(upsert.data)) > 2 * (DEPTH - 2)
+        if len(memoryview(upsert.data)) > 2 * (DEPTH_MAX - 2)
     )
 
 
-def _parse(body: bytes) -> Any:
-    if len(body) > LARGE_BYTES and body.lstrip()[:1] == b"[":
-        return _parse_parts(body)
-    value = json.decode(body)
-    if json.body_too_deep(body):
-        json.malformed(RecursionError())
+def _parse_json(body: bytes) -> Any:
+    if len(body) > LARGE_BODY_BYTES and body.lstrip()[:1] == b"[":
+        return _parse_large_json(body)
+    value = json_decoder.decode_json(body)
+    if json_decoder.is_body_too_deep(body):
+        json_decoder.refuse_malformed(RecursionError())
     return value
 
 
-def _parse_parts(body: bytes) -> Any:
+def _parse_large_json(body: bytes) -> Any:
     """The elements of a large array as text, after each was decoded and forgotten."""
     try:
-        found = first(json.repair(body))
-    except json.SYNTAX_ERRORS as error:
-        json.malformed(error)
+        found = slice_elements(json_decoder.repair_json(body))
+    except json_decoder.SYNTAX_ERRORS as error:
+        json_decoder.refuse_malformed(error)
     _check_count(found)
-    for part in parts(found, kind="json"):
-        json.decode(part)
-    if json.body_too_deep(body):
-        json.malformed(RecursionError())
+    for part in split_into_arrays(found, kind="json"):
+        json_decoder.decode_json(part)
+    if json_decoder.is_body_too_deep(body):
+        json_decoder.refuse_malformed(RecursionError())
     return found
 
 
 def _check_count(records: Any) -> None:
     if type(records) is not list or not records:
-        raise Refused(400, NOT_AN_ARRAY)
-    if len(records) > RECORDS:
-        raise Refused(400, TOO_MANY)
+        raise RequestRefusedError(400, NOT_AN_ARRAY)
+    if len(records) > RECORDS_MAX:
+        raise RequestRefusedError(400, TOO_MANY_RECORDS)
 
 
 # --- with the account known (7.2 steps 8-10) ------------------------------------------------------
 
 
-def check(push: Push, account_id: int) -> list[Batch]:
+def check_body(push: PushBody, account_id: int) -> list[MessageBatch]:
     """Check every record and sort them into batches.
 
     Args:
@@ -225,18 +234,18 @@ def check(push: Push, account_id: int) -> list[Batch]:
         Refused: 401, 403 or 422 with the documented bodies; nothing of the push is kept then.
     """
     if push.upserts is not None:
-        batches = _quickly(push.upserts, account_id)
+        batches = _check_upserts(push.upserts, account_id)
         if batches is not None:
             return batches
-    if push.transit and push.seen is None:
-        batches = _together(push.records, account_id)
+    if push.transit and push.checked is None:
+        batches = _check_columns(push.records, account_id)
         if batches is not None:
             return batches
-    return check_generally(push, account_id)
+    return check_body_exactly(push, account_id)
 
 
-def quickly(body: bytes, account_id: int) -> list[Batch] | None:
-    """What `decode` and `check` make of a JSON body; None where a closer look is needed.
+def read_fast(body: bytes, account_id: int) -> list[MessageBatch] | None:
+    """What `decode` and `check_body` make of a JSON body; None where a closer look is needed.
 
     Args:
         body: as received, inflated.
@@ -244,30 +253,30 @@ def quickly(body: bytes, account_id: int) -> list[Batch] | None:
     """
     try:
         body.isascii() or str(body, "utf-8")
-        upserts = _upserts(body)
-    except json.SYNTAX_ERRORS:
+        upserts = _decode_upserts(body)
+    except json_decoder.SYNTAX_ERRORS:
         return None
-    if len(upserts) == 1 and len(body) <= INTEGER_CHARACTERS:
-        return _singly(upserts[0], account_id)
-    if not 0 < len(upserts) <= RECORDS or _suspicious(body, upserts):
+    if len(upserts) == 1 and len(body) <= INTEGER_CHARACTERS_MAX:
+        return _check_single_upsert(upserts[0], account_id)
+    if not 0 < len(upserts) <= RECORDS_MAX or _may_exceed_limits(body, upserts):
         return None
-    return _quickly(upserts, account_id)
+    return _check_upserts(upserts, account_id)
 
 
-def _singly(upsert: _Upsert, account_id: int) -> list[Batch] | None:
-    """`_quickly` for one record that is too short for long integers and too many data points."""
+def _check_single_upsert(upsert: _PushUpsert, account_id: int) -> list[MessageBatch] | None:
+    """`_check_upserts` for one record, too short for long integers and too many data points."""
     if upsert.client_id != account_id and upsert.client_id != str(account_id):
         return None
     key_names = upsert.key_names
-    data = array([upsert.data])
+    data = join_json_array([upsert.data])
     if (
         not upsert.table_name.strip()
-        or json.too_deep(data, DEPTH - 1)
-        or not all_present(key_names, data, characters_max=KEY_CHARACTERS)
+        or json_decoder.is_too_deep(data, DEPTH_MAX - 1)
+        or not have_all_keys(key_names, data, characters_max=KEY_CHARACTERS_MAX)
     ):
         return None
     return [
-        Batch(
+        MessageBatch(
             table_name=upsert.table_name,
             key_names=key_names,
             form="json",
@@ -282,15 +291,17 @@ def _singly(upsert: _Upsert, account_id: int) -> list[Batch] | None:
     ]
 
 
-def check_generally(push: Push, account_id: int) -> list[Batch]:
-    """What `check` does, without the looks that are quicker for records without anything wrong."""
+def check_body_exactly(push: PushBody, account_id: int) -> list[MessageBatch]:
+    """What `check_body` does, without the looks that are quicker for sound records."""
     if push.transit:
-        seen = push.seen if push.seen is not None else map(_see_copy, push.records)
-        return _thoroughly(seen, account_id).batches("transit", typed.join)
-    return _thoroughly(starmap(_see, _read(push.body)), account_id).batches("json", array)
+        seen = push.checked if push.checked is not None else map(_check_copy, push.records)
+        return _build_or_refuse(seen, account_id).build("transit", encoding.join_records)
+    return _build_or_refuse(
+        starmap(_check_record, _read_json_records(push.body)), account_id
+    ).build("json", join_json_array)
 
 
-def _quickly(upserts: list[_Upsert], account_id: int) -> list[Batch] | None:
+def _check_upserts(upserts: list[_PushUpsert], account_id: int) -> list[MessageBatch] | None:
     """The batches, or None when something may be wrong or is unusual."""
     clients = {upsert.client_id for upsert in upserts}
     if clients != {account_id} and clients != {str(account_id)}:
@@ -300,77 +311,78 @@ def _quickly(upserts: list[_Upsert], account_id: int) -> list[Batch] | None:
     if not all(map(str.strip, tables)):
         return None
     if len(tables) == 1 and len({upsert.key_names for upsert in upserts}) == 1:
-        data = array([upsert.data for upsert in upserts])
+        data = join_json_array([upsert.data for upsert in upserts])
         batches = [
-            Batch(
+            MessageBatch(
                 table_name=first.table_name,
                 key_names=first.key_names,
                 form="json",
                 schema=b"",
                 bookmark_names=(),
                 sequences=[upsert.sequence for upsert in upserts],
-                versions=folded([upsert.table_version or 0 for upsert in upserts]),
+                versions=fold_versions([upsert.table_version or 0 for upsert in upserts]),
                 extracted=None,
                 activations=[],
                 data=data,
             )
         ]
     else:
-        gatherer = Gatherer()
+        gatherer = BatchBuilder()
         for upsert in upserts:
-            gatherer.record(
+            gatherer.add_record(
                 upsert.table_name,
                 upsert.key_names,
                 upsert.sequence,
                 upsert.table_version or 0,
                 upsert.data,
             )
-        batches = gatherer.batches("json", array)
-    if any(too_many_points(upsert.data) for upsert in upserts):
+        batches = gatherer.build("json", join_json_array)
+    if any(has_too_many_points(upsert.data) for upsert in upserts):
         return None
-    return batches if _have_keys(batches) else None
+    return batches if _have_key_values(batches) else None
 
 
-_KEY_LISTS = 64
+_KEY_LISTS_MAX = 64
 
 
-def _have_keys(batches: list[Batch]) -> bool:
+def _have_key_values(batches: list[MessageBatch]) -> bool:
     """Whether all data are objects with usable values of their key names; False when unsure."""
-    return len(batches) <= _KEY_LISTS and all(
-        all_present(batch.key_names, batch.data, characters_max=KEY_CHARACTERS) for batch in batches
+    return len(batches) <= _KEY_LISTS_MAX and all(
+        have_all_keys(batch.key_names, batch.data, characters_max=KEY_CHARACTERS_MAX)
+        for batch in batches
     )
 
 
-def _together(records: list[Any], account_id: int) -> list[Batch] | None:
+def _check_columns(records: list[Any], account_id: int) -> list[MessageBatch] | None:
     """The batches of decoded records, or None when something may be wrong or is unusual."""
     try:
-        fields = usual_fields(records, account_id)
+        fields = read_common_fields(records, account_id)
     except (KeyError, TypeError):  # a field is missing, or no record is an object
         return None
     if fields is None:
         return None
-    data = typed.encode_all(fields.data)
-    parts = typed.split(data)
-    if max(len(memoryview(part)) for part in parts) > DATA_POINTS and any(
-        data_points(record) > DATA_POINTS for record in fields.data
+    data = encoding.encode_records(fields.data)
+    parts = encoding.split_records(data)
+    if max(len(memoryview(part)) for part in parts) > DATA_POINTS_MAX and any(
+        count_data_points(record) > DATA_POINTS_MAX for record in fields.data
     ):
         return None
     if len(set(fields.table_names)) == 1 and len(set(fields.key_names)) == 1:
         return [
-            Batch(
+            MessageBatch(
                 table_name=fields.table_names[0],
                 key_names=fields.key_names[0],
                 form="transit",
                 schema=b"",
                 bookmark_names=(),
                 sequences=fields.sequences,
-                versions=folded(fields.versions),
+                versions=fold_versions(fields.versions),
                 extracted=None,
                 activations=[],
                 data=data,
             )
         ]
-    gatherer = Gatherer()
+    gatherer = BatchBuilder()
     for message in zip(
         fields.table_names,
         fields.key_names,
@@ -379,27 +391,31 @@ def _together(records: list[Any], account_id: int) -> list[Batch] | None:
         parts,
         strict=True,
     ):
-        gatherer.record(*message)
-    return gatherer.batches("transit", typed.join)
+        gatherer.add_record(*message)
+    return gatherer.build("transit", encoding.join_records)
 
 
 # --- the general way ------------------------------------------------------------------------------
 
 
-def _see(record: Any, payload: bytes) -> _Seen:
+def _check_record(record: Any, payload: bytes) -> _CheckedRecord:
     """Look at a record, given with what goes into a batch's data."""
     if type(record) is not dict:
-        return _Seen(None, NOT_A_RECORD, {}, b"")
-    client = _client(record.get("client_id"))
-    reasons = faults(record, len(payload))
+        return _CheckedRecord(None, NOT_A_RECORD, {}, b"")
+    client = _normalize_client_id(record.get("client_id"))
+    reasons = find_field_errors(record, len(payload))
     record.pop("data", None)
     # Of a refused record nothing more is needed.
-    return _Seen(client, reasons, {}, b"") if reasons else _Seen(client, None, record, payload)
+    return (
+        _CheckedRecord(client, reasons, {}, b"")
+        if reasons
+        else _CheckedRecord(client, None, record, payload)
+    )
 
 
-def _thoroughly(records: Iterable[_Seen], account_id: int) -> Gatherer:
+def _build_or_refuse(records: Iterable[_CheckedRecord], account_id: int) -> BatchBuilder:
     """Sort records, or refuse them with every reason."""
-    gatherer = Gatherer()
+    gatherer = BatchBuilder()
     reasons: list[Any] = []
     identified = mixed = False
     for client, wrong, record, payload in records:
@@ -409,16 +425,16 @@ def _thoroughly(records: Iterable[_Seen], account_id: int) -> Gatherer:
         if not identified:
             identified = True
             if client is None:
-                raise Refused(401, NOT_AUTHENTICATED)
+                raise RequestRefusedError(401, NOT_AUTHENTICATED)
             if client != account_id:
-                raise Refused(403, FOREIGN_CLIENT)
+                raise RequestRefusedError(403, FOREIGN_CLIENT)
         mixed = mixed or client != account_id
         if wrong:
             reasons.append(wrong)
         elif record["action"] == SWITCH_VIEW:
-            gatherer.activation(record["table_name"], record["table_version"])
+            gatherer.add_activation(record["table_name"], record["table_version"])
         else:
-            gatherer.record(
+            gatherer.add_record(
                 record["table_name"],
                 tuple(record["key_names"]),
                 record["sequence"],
@@ -428,12 +444,12 @@ def _thoroughly(records: Iterable[_Seen], account_id: int) -> Gatherer:
     if mixed:
         reasons = [MIXED_CLIENTS.format(account_id)]
     if reasons:
-        _refuse(reasons)
+        _refuse_records(reasons)
     return gatherer
 
 
-def _refuse(reasons: list[Any]) -> NoReturn:
-    raise Refused(
+def _refuse_records(reasons: list[Any]) -> NoReturn:
+    raise RequestRefusedError(
         422,
         {
             "status": "ERROR",
@@ -443,7 +459,7 @@ def _refuse(reasons: list[Any]) -> NoReturn:
     )
 
 
-def _client(value: Any) -> int | str | None:
+def _normalize_client_id(value: Any) -> int | str | None:
     """A client id as a number where it is one: some clients send its digits as a string."""
     if type(value) is int or value is None:
         return value
@@ -452,36 +468,36 @@ def _client(value: Any) -> int | str | None:
     return "no client"
 
 
-def _encoded(record: Any) -> bytes:
+def _encode_data(record: Any) -> bytes:
     data = record.get("data") if type(record) is dict else None
-    return typed.encode(data) if type(data) is dict else b""
+    return encoding.encode_record(data) if type(data) is dict else b""
 
 
-def _read(body: bytes) -> Iterator[tuple[Any, bytes]]:
+def _read_json_records(body: bytes) -> Iterator[tuple[Any, bytes]]:
     """Each value of a JSON array with the text of its `data`, as sent; empty where it has none."""
-    repaired = json.repair(body)
+    repaired = json_decoder.repair_json(body)
     end = body.index(b"[") + 1
-    for piece in _slices(repaired):
+    for piece in _decode_slices(repaired):
         text = bytes(piece)
         # Elements are sent in this order with nothing but commas and blanks between them.
         start = repaired.index(text, end)
         end = start + len(text)
-        check_values(text, "json")
-        value = json.decode(text)
+        check_value_count(text, "json")
+        value = json_decoder.decode_json(text)
         if type(value) is dict and type(value.get("data")) is dict:
-            yield value, _data_as_sent(text, body[start:end])
+            yield value, _find_data_as_sent(text, body[start:end])
         else:
             yield value, b""
 
 
-def _data_as_sent(repaired: bytes, sent: bytes) -> bytes:
+def _find_data_as_sent(repaired: bytes, sent: bytes) -> bytes:
     """The text of a record's last `data` in the bytes that were sent.
 
     Args:
         repaired: the record's text as `json.repair` gives it.
         sent: the same bytes before, of the same length.
     """
-    data = bytes(_members(repaired)["data"])
+    data = bytes(_decode_members(repaired)["data"])
     if repaired == sent:
         return data
     start = repaired.rindex(data)

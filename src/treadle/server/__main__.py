@@ -2,7 +2,7 @@
 
 import sys
 
-from treadle.server.child import child
+from treadle.server.child_process import run_child
 
 if __name__ == "__main__":
-    sys.exit(child())
+    sys.exit(run_child())

@@ -21,18 +21,18 @@ from sqlalchemy.exc import OperationalError as SqlOperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.schema import Table
 
-from treadle.errors import Defect, OperatorFault, TryLater
+from treadle.errors import InternalError, OperatorError, RetriableError
 from treadle.store.schema import meta
-from treadle.store.secrets import Cipher
+from treadle.store.secrets import SecretCipher
 
 BUSY_TIMEOUT_MS: Final = 30_000  # longer than any write transaction of treadle's takes
-SWITCH_PAUSE_S: Final = 0.01  # between tries to switch a new file to its write-ahead log
+WAL_RETRY_PAUSE_S: Final = 0.01  # between tries to switch a new file to its write-ahead log
 
 Insert = sqlite.Insert | postgresql.Insert
 
 
 @dataclass(frozen=True, slots=True)
-class Transaction:
+class StoreTransaction:
     """A transaction that is open now, and what the statements in it need from outside.
 
     Attributes:
@@ -42,7 +42,7 @@ class Transaction:
 
     connection: Connection
     now: int
-    cipher: Cipher
+    cipher: SecretCipher
     mint: Callable[[str], str]
 
     def insert(self, table: Table) -> Insert:
@@ -52,7 +52,7 @@ class Transaction:
         return postgresql.insert(table)
 
 
-class Database:
+class StoreDatabase:
     """Transactions on one database.
 
     Args:
@@ -63,29 +63,29 @@ class Database:
     def __init__(
         self,
         url: str,
-        cipher: Cipher,
+        cipher: SecretCipher,
         clock: Callable[[], int],
         mint: Callable[[str], str],
     ) -> None:
-        self._engine = make_engine(url)
+        self._engine = create_store_engine(url)
         self._cipher = cipher
         self._clock = clock
         self._mint = mint
 
     @contextmanager
-    def read(self) -> Iterator[Transaction]:
+    def read(self) -> Iterator[StoreTransaction]:
         """A transaction that only reads."""
-        with translated(), self._engine.connect() as connection:
+        with translate_errors(), self._engine.connect() as connection:
             yield self._transaction(connection)
 
     @contextmanager
-    def write(self) -> Iterator[Transaction]:
+    def write(self) -> Iterator[StoreTransaction]:
         """A transaction that writes what no pusher notices; committed when the block ends well."""
-        with translated(), writing(self._engine) as connection:
+        with translate_errors(), begin_write(self._engine) as connection:
             yield self._transaction(connection)
 
     @contextmanager
-    def change(self) -> Iterator[Transaction]:
+    def change(self) -> Iterator[StoreTransaction]:
         """A transaction that changes accounts, sources, tokens or destinations.
 
         It raises the revision first, and so holds that row until it ends: one change at a time,
@@ -105,12 +105,12 @@ class Database:
         """For migrations."""
         return self._engine
 
-    def _transaction(self, connection: Connection) -> Transaction:
-        return Transaction(connection, self._clock(), self._cipher, self._mint)
+    def _transaction(self, connection: Connection) -> StoreTransaction:
+        return StoreTransaction(connection, self._clock(), self._cipher, self._mint)
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
+def begin_write(engine: Engine) -> Iterator[Connection]:
     """A connection inside a transaction that writes."""
     with engine.connect() as connection:
         connection = connection.execution_options(treadle_writes=True)
@@ -118,7 +118,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
             yield connection
 
 
-def make_engine(url: str) -> Engine:
+def create_store_engine(url: str) -> Engine:
     """The engine for a store URL.
 
     Raises:
@@ -137,12 +137,12 @@ def _parsed(url: str) -> URL:
         parsed = make_url(url)
         backend = parsed.get_backend_name()
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
-        raise OperatorFault(f"the store's URL cannot be read: {expected}") from error
+        raise OperatorError(f"the store's URL cannot be read: {expected}") from error
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
     if backend == "sqlite" and parsed.database and parsed.database != ":memory:":
         return parsed.set(drivername="sqlite+pysqlite")
-    raise OperatorFault(
+    raise OperatorError(
         f"the store cannot be kept in a {backend} database of this kind: {expected}"
     )
 
@@ -183,7 +183,7 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
-            time.sleep(SWITCH_PAUSE_S)
+            time.sleep(WAL_RETRY_PAUSE_S)
         else:
             return
 
@@ -195,7 +195,7 @@ def _make_private_file(path: Path) -> None:
     except FileExistsError:
         return
     except OSError as error:
-        raise OperatorFault(
+        raise OperatorError(
             f"the store {path} cannot be made ({error.strerror}): make its folder, writable for "
             f"the user treadle runs as"
         ) from error
@@ -217,22 +217,22 @@ _OPERATOR_CODES: Final = frozenset(
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Turn the drivers' errors into treadle's, by whose fault they are."""
     try:
         yield
     except PoolTimeoutError as error:
-        raise TryLater("the store has no free connection now") from error
+        raise RetriableError("the store has no free connection now") from error
     except DBAPIError as error:
         said = _first_line(error.orig)
         if _needs_the_operator(error.orig):
-            raise OperatorFault(
+            raise OperatorError(
                 f"the store cannot be used ({said}): check its file or the rights of its database "
                 f"user"
             ) from error
         if isinstance(error, SqlOperationalError | InterfaceError):
-            raise TryLater(f"the store is not available now ({said})") from error
-        raise Defect(f"the store's database refused a statement ({said})") from error
+            raise RetriableError(f"the store is not available now ({said})") from error
+        raise InternalError(f"the store's database refused a statement ({said})") from error
 
 
 def _needs_the_operator(error: Any) -> bool:

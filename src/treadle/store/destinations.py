@@ -6,20 +6,20 @@ from typing import Any
 from sqlalchemy import Row, Select, func, insert, select, update
 
 from treadle.store import accounts as accounts_of
-from treadle.store.database import Transaction
-from treadle.store.errors import NotFound
-from treadle.store.model import Account, DestinationRow
-from treadle.store.names import refuse_shared_schemas
+from treadle.store.database import StoreTransaction
+from treadle.store.errors import NotFoundError
+from treadle.store.model import Account, ConfiguredDestination
 from treadle.store.schema import accounts, connections, destinations, sources
+from treadle.store.schema_ownership import refuse_shared_schemas
 
 
 def set_default(
-    tx: Transaction, account_id: int, type_: str, url: str, identity: str
-) -> DestinationRow:
+    tx: StoreTransaction, account_id: int, type_: str, url: str, identity: str
+) -> ConfiguredDestination:
     """Create or change the account's default; see `Store.set_default_destination`."""
     account = accounts_of.find(tx, account_id)
     if account is None:
-        raise NotFound(f"there is no account {account_id}")
+        raise NotFoundError(f"there is no account {account_id}")
     if account.destination_id is None:
         row = _create(tx, account_id, type_, url, identity)
     else:
@@ -29,8 +29,8 @@ def set_default(
 
 
 def _create(
-    tx: Transaction, account_id: int, type_: str, url: str, identity: str
-) -> DestinationRow:
+    tx: StoreTransaction, account_id: int, type_: str, url: str, identity: str
+) -> ConfiguredDestination:
     destination_id = new_connection(tx, "destination")
     tx.connection.execute(
         insert(destinations).values(
@@ -51,8 +51,8 @@ def _create(
 
 
 def _change(
-    tx: Transaction, destination_id: int, type_: str, url: str, identity: str
-) -> DestinationRow:
+    tx: StoreTransaction, destination_id: int, type_: str, url: str, identity: str
+) -> ConfiguredDestination:
     tx.connection.execute(
         update(destinations)
         .where(destinations.c.id == destination_id)
@@ -70,7 +70,7 @@ def _change(
     return _one(tx, destination_id)
 
 
-def joined(tx: Transaction, account: Account) -> Account:
+def joined(tx: StoreTransaction, account: Account) -> Account:
     """A new account, loading where all that are there load; as it is where that is not one place.
 
     The server gives each account its destination when it starts. One that is made beside a running
@@ -90,8 +90,8 @@ def joined(tx: Transaction, account: Account) -> Account:
 
 
 def unchanged(
-    tx: Transaction, account_id: int, type_: str, url: str, identity: str
-) -> DestinationRow | None:
+    tx: StoreTransaction, account_id: int, type_: str, url: str, identity: str
+) -> ConfiguredDestination | None:
     """The account's default when it is exactly this already, so that nothing needs to change."""
     row = tx.connection.execute(
         select(destinations)
@@ -104,7 +104,7 @@ def unchanged(
     return present if (present.type, present.url) == (type_, url) else None
 
 
-def every(tx: Transaction, account_id: int | None) -> list[DestinationRow]:
+def every(tx: StoreTransaction, account_id: int | None) -> list[ConfiguredDestination]:
     """Destinations of one account or of all, ascending id, deleted ones too."""
     query = select(destinations).order_by(destinations.c.id)
     if account_id is not None:
@@ -116,7 +116,7 @@ def every(tx: Transaction, account_id: int | None) -> list[DestinationRow]:
 _of_row = destinations.c.id == func.coalesce(sources.c.destination_id, accounts.c.destination_id)
 
 
-def of_source(tx: Transaction, source_id: int) -> DestinationRow | None:
+def of_source(tx: StoreTransaction, source_id: int) -> ConfiguredDestination | None:
     """Where a source loads: its own destination, or its account's default."""
     row = tx.connection.execute(_of_source(source_id)).one_or_none()
     return None if row is None else _destination(tx, row)
@@ -132,7 +132,7 @@ def _of_source(source_id: int) -> Select[Any]:
     )
 
 
-def by_source(tx: Transaction) -> dict[int, int]:
+def by_source(tx: StoreTransaction) -> dict[int, int]:
     """Source id -> id of the destination it loads into; see `Store.destination_ids`."""
     rows = tx.connection.execute(
         select(sources.c.id, destinations.c.id.label("destination_id"))
@@ -144,7 +144,7 @@ def by_source(tx: Transaction) -> dict[int, int]:
     return {row.id: row.destination_id for row in rows}
 
 
-def require(tx: Transaction, account_id: int, destination_id: int | None) -> None:
+def require(tx: StoreTransaction, account_id: int, destination_id: int | None) -> None:
     """Refuse a destination that is not the account's.
 
     Raises:
@@ -160,10 +160,10 @@ def require(tx: Transaction, account_id: int, destination_id: int | None) -> Non
         )
     ).one_or_none()
     if found is None:
-        raise NotFound(f"account {account_id} has no destination {destination_id}")
+        raise NotFoundError(f"account {account_id} has no destination {destination_id}")
 
 
-def set_trouble(tx: Transaction, destination_id: int, trouble: str | None) -> None:
+def set_trouble(tx: StoreTransaction, destination_id: int, trouble: str | None) -> None:
     """Note or clear what is wrong; see `Store.destination_trouble`."""
     since = None if trouble is None else func.coalesce(destinations.c.trouble_since, tx.now)
     tx.connection.execute(
@@ -174,7 +174,7 @@ def set_trouble(tx: Transaction, destination_id: int, trouble: str | None) -> No
     )
 
 
-def new_connection(tx: Transaction, kind: str) -> int:
+def new_connection(tx: StoreTransaction, kind: str) -> int:
     """The next id of the sequence sources and destinations share (connect-api.md 4.7)."""
     result = tx.connection.execute(
         insert(connections).values(kind=kind).returning(connections.c.id)
@@ -183,15 +183,15 @@ def new_connection(tx: Transaction, kind: str) -> int:
     return number
 
 
-def _one(tx: Transaction, destination_id: int) -> DestinationRow:
+def _one(tx: StoreTransaction, destination_id: int) -> ConfiguredDestination:
     row = tx.connection.execute(
         select(destinations).where(destinations.c.id == destination_id)
     ).one()
     return _destination(tx, row)
 
 
-def _destination(tx: Transaction, row: Row[Any]) -> DestinationRow:
-    return DestinationRow(
+def _destination(tx: StoreTransaction, row: Row[Any]) -> ConfiguredDestination:
+    return ConfiguredDestination(
         id=row.id,
         account_id=row.account_id,
         type=row.type,

@@ -3,14 +3,14 @@
 None of them is an answer on the wire: the control room makes the documented bodies.
 """
 
-from treadle.errors import OperatorFault, TreadleError
+from treadle.errors import OperatorError, TreadleError
 
 
-class NotFound(TreadleError):  # noqa: N818 - says what happened
+class NotFoundError(TreadleError):
     """There is no such account, source, token or destination inside the account asked for."""
 
 
-class NameTaken(TreadleError):  # noqa: N818 - says what happened
+class NameTakenError(TreadleError):
     """Another source owns the schema of that name (connect-api.md 4.1).
 
     Attributes:
@@ -25,7 +25,7 @@ class NameTaken(TreadleError):  # noqa: N818 - says what happened
         self.elsewhere = elsewhere
 
 
-class TooManyTokens(TreadleError):  # noqa: N818 - says what happened
+class TokenLimitError(TreadleError):
     """The source has the greatest number of active tokens (connect-api.md 2.6)."""
 
     def __init__(self, source_id: int, limit: int) -> None:
@@ -37,9 +37,9 @@ class TooManyTokens(TreadleError):  # noqa: N818 - says what happened
         self.limit = limit
 
 
-class TokenTaken(OperatorFault):
+class TokenTakenError(OperatorError):
     """The token to be adopted is known already: it belongs elsewhere, or was revoked."""
 
 
-class AccountTaken(OperatorFault):
+class AccountTakenError(OperatorError):
     """The client id asked for belongs to an account already."""

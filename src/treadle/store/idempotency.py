@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 from sqlalchemy import delete, select
 
-from treadle.store.database import Transaction
+from treadle.store.database import StoreTransaction
 from treadle.store.model import Remembered
 from treadle.store.schema import idempotency_keys
 
@@ -23,7 +23,7 @@ class _Note(msgspec.Struct):
 _note: Final = msgspec.msgpack.Decoder(_Note).decode
 
 
-def some(tx: Transaction, limit: int) -> list[Remembered]:
+def some(tx: StoreTransaction, limit: int) -> list[Remembered]:
     """Those with the smallest names, in order."""
     rows = tx.connection.execute(
         select(idempotency_keys).order_by(idempotency_keys.c.name).limit(limit)
@@ -34,6 +34,6 @@ def some(tx: Transaction, limit: int) -> list[Remembered]:
     ]
 
 
-def delete_up_to(tx: Transaction, name: bytes) -> None:
+def delete_up_to(tx: StoreTransaction, name: bytes) -> None:
     """Forget those up to a name."""
     tx.connection.execute(delete(idempotency_keys).where(idempotency_keys.c.name <= name))

@@ -7,11 +7,13 @@ different machines decide only how long a successor waits.
 
 from sqlalchemy import select, update
 
-from treadle.store.database import Transaction
+from treadle.store.database import StoreTransaction
 from treadle.store.schema import leases
 
 
-def take(tx: Transaction, destination_id: int, place: str, holder: str, lasts: int) -> int | None:
+def take(
+    tx: StoreTransaction, destination_id: int, place: str, holder: str, lasts: int
+) -> int | None:
     """Take or renew a lease; see `Store.lease`."""
     until = tx.now + lasts
     tx.connection.execute(

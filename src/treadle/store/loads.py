@@ -12,15 +12,15 @@ from typing import Any, Final
 
 from sqlalchemy import Row, Select, Text, bindparam, cast, delete, func, select, update
 
-from treadle import crash
-from treadle.store.database import Transaction
-from treadle.store.model import Load, Outcome, TableStatus, Tally
+from treadle import failpoint
+from treadle.store.database import StoreTransaction
+from treadle.store.model import EntryOutcome, LoadReport, TableLoadStatus, TableTotals
 from treadle.store.schema import loads, meta, outcomes, sources, tables
 
 # Well below the 32,766 parameters SQLite takes and the 65,535 PostgreSQL takes in one statement.
 POSITIONS_PER_STATEMENT: Final = 10_000
 
-Report = tuple[Load, Sequence[Outcome]]
+Report = tuple[LoadReport, Sequence[EntryOutcome]]
 """A load, and the outcomes of the entries some of whose records were superseded or rejected."""
 
 _present_log = select(meta.c.log_id).scalar_subquery()
@@ -58,7 +58,7 @@ _LOADED: Final = (
 )
 
 
-def use_log(tx: Transaction, log_id: str) -> None:
+def use_log(tx: StoreTransaction, log_id: str) -> None:
     """Name the log whose positions are meant from now on."""
     present = tx.connection.execute(select(meta.c.log_id).with_for_update()).scalar_one()
     if present == log_id:
@@ -69,7 +69,7 @@ def use_log(tx: Transaction, log_id: str) -> None:
             tx.connection.execute(update(table).where(table.c.log_id == "").values(log_id=log_id))
 
 
-def record(tx: Transaction, found: Sequence[Report]) -> None:
+def record(tx: StoreTransaction, found: Sequence[Report]) -> None:
     """Keep committed loads of different tables; see `Store.record_loads`."""
     if not found:
         return
@@ -86,7 +86,7 @@ def record(tx: Transaction, found: Sequence[Report]) -> None:
             [{"log_id": log_id, "table_id": row.id, **_values(load)} for row, load, _ in named],
         ).scalars()
     )
-    crash.point("store.record-load")
+    failpoint.reach("store.record-load")
     tx.connection.execute(
         _LOADED,
         [
@@ -128,7 +128,7 @@ def record(tx: Transaction, found: Sequence[Report]) -> None:
 
 
 def _standing(
-    table: Row[Any], load: Load, log_id: str, *, first_report: bool
+    table: Row[Any], load: LoadReport, log_id: str, *, first_report: bool
 ) -> dict[str, int | str | bool | None]:
     """How a table is once a load is recorded: well, unless that is told late.
 
@@ -144,7 +144,7 @@ def _standing(
     }
 
 
-def _counts(load: Load, *, first_report: bool) -> dict[str, int]:
+def _counts(load: LoadReport, *, first_report: bool) -> dict[str, int]:
     """What a load adds to the counts of its table: nothing when it was reported before."""
     return {
         "more_received": load.rows_received if first_report else 0,
@@ -156,7 +156,7 @@ def _counts(load: Load, *, first_report: bool) -> dict[str, int]:
     }
 
 
-def _began(table: Row[Any], load: Load, log_id: str) -> int | None:
+def _began(table: Row[Any], load: LoadReport, log_id: str) -> int | None:
     """Where the entries of a table begin, once a load is recorded."""
     if table.loaded == 0:
         return load.first
@@ -166,7 +166,7 @@ def _began(table: Row[Any], load: Load, log_id: str) -> int | None:
     return began
 
 
-def record_rebuilt(tx: Transaction, source_id: int, table_name: str, at: int) -> None:
+def record_rebuilt(tx: StoreTransaction, source_id: int, table_name: str, at: int) -> None:
     """Note that a table was rebuilt; see `Store.record_rebuilt`."""
     tx.connection.execute(
         update(tables)
@@ -175,7 +175,7 @@ def record_rebuilt(tx: Transaction, source_id: int, table_name: str, at: int) ->
     )
 
 
-def record_failure(tx: Transaction, load: Load, *, stopped: bool) -> None:
+def record_failure(tx: StoreTransaction, load: LoadReport, *, stopped: bool) -> None:
     """Keep a failed try; see `Store.record_failure`."""
     log_id = tx.connection.execute(select(meta.c.log_id)).scalar_one()
     table = _table(tx, load.source_id, load.table_name, log_id)
@@ -205,13 +205,13 @@ def record_failure(tx: Transaction, load: Load, *, stopped: bool) -> None:
     )
 
 
-def statuses(tx: Transaction, source_id: int | None) -> list[TableStatus]:
+def statuses(tx: StoreTransaction, source_id: int | None) -> list[TableLoadStatus]:
     """How loading of each table stands, by source and name."""
     query = select(tables, (tables.c.log_id == _present_log).label("present"))
     if source_id is not None:
         query = query.where(tables.c.source_id == source_id)
     found = [
-        TableStatus(
+        TableLoadStatus(
             source_id=row.source_id,
             table_name=row.name,
             loaded=row.loaded if row.present else 0,
@@ -228,11 +228,11 @@ def statuses(tx: Transaction, source_id: int | None) -> list[TableStatus]:
     return sorted(found, key=lambda status: (status.source_id, status.table_name))
 
 
-def tallies(tx: Transaction) -> list[Tally]:
+def tallies(tx: StoreTransaction) -> list[TableTotals]:
     """What became of the records of each table; see `Store.tallies`."""
     query = select(tables, (tables.c.log_id == _present_log).label("present"))
     return [
-        Tally(
+        TableTotals(
             source_id=row.source_id,
             table_name=row.name,
             position=row.loaded if row.present else 0,
@@ -256,14 +256,14 @@ _loads = select(loads, tables.c.source_id, tables.c.name.label("table_name")).jo
 
 
 def history(
-    tx: Transaction,
+    tx: StoreTransaction,
     *,
     account_id: int | None,
     source_id: int | None,
     table_name: str | None,
     limit: int,
     before: str | None,
-) -> list[Load]:
+) -> list[LoadReport]:
     """Loads, newest first; see `Store.loads`."""
     query = _loads.order_by(loads.c.number.desc()).limit(limit)
     if account_id is not None:
@@ -280,7 +280,9 @@ def history(
     return _read(tx, query)
 
 
-def covering(tx: Transaction, source_id: int, table_name: str, position: int) -> Load | None:
+def covering(
+    tx: StoreTransaction, source_id: int, table_name: str, position: int
+) -> LoadReport | None:
     """The committed load that took a position; see `Store.load_of`."""
     found = _read(
         tx,
@@ -298,9 +300,9 @@ def covering(tx: Transaction, source_id: int, table_name: str, position: int) ->
     return found[0] if found else None
 
 
-def outcomes_at(tx: Transaction, positions: Sequence[int]) -> list[Outcome]:
+def outcomes_at(tx: StoreTransaction, positions: Sequence[int]) -> list[EntryOutcome]:
     """Outcomes of entries, ascending position; positions without one are left out."""
-    found: list[Outcome] = []
+    found: list[EntryOutcome] = []
     wanted = sorted(set(positions))
     for start in range(0, len(wanted), POSITIONS_PER_STATEMENT):
         rows = tx.connection.execute(
@@ -313,7 +315,7 @@ def outcomes_at(tx: Transaction, positions: Sequence[int]) -> list[Outcome]:
             .order_by(outcomes.c.position)
         )
         found += [
-            Outcome(
+            EntryOutcome(
                 position=row.position,
                 source_id=row.source_id,
                 table_name=row.table_name,
@@ -325,7 +327,7 @@ def outcomes_at(tx: Transaction, positions: Sequence[int]) -> list[Outcome]:
     return found
 
 
-def outcomes_of(tx: Transaction, source_id: int, table_name: str) -> list[Outcome]:
+def outcomes_of(tx: StoreTransaction, source_id: int, table_name: str) -> list[EntryOutcome]:
     """Outcomes of all entries of one table, ascending position."""
     rows = tx.connection.execute(
         select(outcomes)
@@ -338,7 +340,7 @@ def outcomes_of(tx: Transaction, source_id: int, table_name: str) -> list[Outcom
         .order_by(outcomes.c.position)
     )
     return [
-        Outcome(
+        EntryOutcome(
             position=row.position,
             source_id=source_id,
             table_name=table_name,
@@ -350,12 +352,12 @@ def outcomes_of(tx: Transaction, source_id: int, table_name: str) -> list[Outcom
 
 
 def rejecting(
-    tx: Transaction,
+    tx: StoreTransaction,
     source_id: int | None,
     table_name: str | None,
     before: int | None,
     limit: int,
-) -> list[tuple[Outcome, int]]:
+) -> list[tuple[EntryOutcome, int]]:
     """Outcomes with rejected records, newest first; see `Store.rejecting`."""
     # The load that took an entry is the first of its table that ends at or after it.
     began = (
@@ -390,7 +392,7 @@ def rejecting(
         query = query.where(outcomes.c.position < before)
     return [
         (
-            Outcome(
+            EntryOutcome(
                 position=row.position,
                 source_id=row.source_id,
                 table_name=row.table_name,
@@ -403,7 +405,7 @@ def rejecting(
     ]
 
 
-def loaded_before(tx: Transaction, at: int) -> list[tuple[int, str, int]]:
+def loaded_before(tx: StoreTransaction, at: int) -> list[tuple[int, str, int]]:
     """What was loaded by a time; see `Store.loaded_before`."""
     rows = tx.connection.execute(
         select(tables.c.source_id, tables.c.name, func.max(loads.c.last).label("last"))
@@ -415,7 +417,7 @@ def loaded_before(tx: Transaction, at: int) -> list[tuple[int, str, int]]:
     return [(row.source_id, row.name, row.last) for row in rows]
 
 
-def delete_before(tx: Transaction, at: int) -> int:
+def delete_before(tx: StoreTransaction, at: int) -> int:
     """Forget old loads and their outcomes; see `Store.delete_loads_before`."""
     newest = (
         select(func.max(loads.c.number))
@@ -442,14 +444,14 @@ def delete_before(tx: Transaction, at: int) -> int:
     return gone.rowcount
 
 
-def _table(tx: Transaction, source_id: int, name: str, log_id: str) -> Row[Any]:
+def _table(tx: StoreTransaction, source_id: int, name: str, log_id: str) -> Row[Any]:
     """The row of a table; see `_tables`."""
     (row,) = _tables(tx, [(source_id, name)], log_id).values()
     return row
 
 
 def _tables(
-    tx: Transaction, names: Sequence[tuple[int, str]], log_id: str
+    tx: StoreTransaction, names: Sequence[tuple[int, str]], log_id: str
 ) -> dict[tuple[int, bytes], Row[Any]]:
     """(source, SHA-256 of the name) -> row, made when missing; held until the transaction ends."""
     wanted = {(source_id, _name_key(name)): name for source_id, name in names}
@@ -475,7 +477,7 @@ def _tables(
 
 
 def _held(
-    tx: Transaction, wanted: Iterable[tuple[int, bytes]]
+    tx: StoreTransaction, wanted: Iterable[tuple[int, bytes]]
 ) -> dict[tuple[int, bytes], Row[Any]]:
     keys: dict[int, list[bytes]] = defaultdict(list)
     for source_id, key in sorted(wanted):
@@ -491,7 +493,7 @@ def _name_key(name: str) -> bytes:
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
 
 
-def _values(load: Load) -> dict[str, Any]:
+def _values(load: LoadReport) -> dict[str, Any]:
     return {
         "id": load.id,
         "first": load.first,
@@ -508,9 +510,9 @@ def _values(load: Load) -> dict[str, Any]:
     }
 
 
-def _read(tx: Transaction, query: Select[Any]) -> list[Load]:
+def _read(tx: StoreTransaction, query: Select[Any]) -> list[LoadReport]:
     return [
-        Load(
+        LoadReport(
             id=row.id,
             source_id=row.source_id,
             table_name=row.table_name,

@@ -60,7 +60,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class ImportToken:
     """An Import API access token of a source.
 
     Attributes:
@@ -82,7 +82,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Pusher:
+class TokenOwner:
     """Whom an Import API token belongs to: all that a push needs to know.
 
     Attributes:
@@ -98,7 +98,7 @@ class Pusher:
 
 
 @dataclass(frozen=True, slots=True)
-class DestinationRow:
+class ConfiguredDestination:
     """A configured destination; `url` holds credentials and is kept encrypted.
 
     Attributes:
@@ -119,7 +119,7 @@ class DestinationRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class LoadReport:
     """The report of one load of one table (loading.md 11.2).
 
     Attributes:
@@ -147,7 +147,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class EntryOutcome:
     """What became of an entry's records other than plainly loaded; none is kept when all loaded.
 
     Attributes:
@@ -165,7 +165,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class TableStatus:
+class TableLoadStatus:
     """How loading of one table stands.
 
     Attributes:
@@ -188,7 +188,7 @@ class TableStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class TableTotals:
     """What became of the records of one table since the store was made. Every count only grows.
 
     Attributes:

@@ -18,7 +18,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from treadle.errors import OperatorFault
+from treadle.errors import OperatorError
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12  # what NIST SP 800-38D recommends for GCM
@@ -28,7 +28,7 @@ KEY_VARIABLE: Final = "TREADLE_SECRET_KEY"
 _HOW_TO_MAKE: Final = "64 hexadecimal digits, as `openssl rand -hex 32` prints them"
 
 
-class Cipher:
+class SecretCipher:
     """Seals and opens short texts with the installation's key.
 
     Args:
@@ -37,7 +37,7 @@ class Cipher:
 
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:
-            raise OperatorFault(
+            raise OperatorError(
                 f"the secret key has {len(key)} bytes and must have {KEY_BYTES}: "
                 f"give {_HOW_TO_MAKE}"
             )
@@ -73,7 +73,7 @@ class Cipher:
         try:
             return self._aead.decrypt(nonce, rest, context.encode()).decode()
         except (InvalidTag, ValueError) as error:
-            raise OperatorFault(
+            raise OperatorError(
                 f"the stored secret of {context} does not open with this key: the store was "
                 f"changed from outside or is damaged; restore it from a backup"
             ) from error
@@ -83,7 +83,7 @@ def _derived(key: bytes, purpose: str) -> bytes:
     return hmac.digest(key, b"treadle " + purpose.encode(), "sha256")
 
 
-def digest(token: str) -> bytes:
+def hash_token(token: str) -> bytes:
     """The SHA-256 under which a token is looked up: 32 bytes.
 
     A token has 256 random bits, so a plain hash hides it; no slow one is needed.
@@ -91,12 +91,12 @@ def digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
-def mint(prefix: str) -> str:
+def mint_token(prefix: str) -> str:
     """A new token: the prefix (`at_`, `ac_`) and 256 random bits in hexadecimal."""
     return prefix + secrets.token_hex(32)
 
 
-def load_key(path: Path, environment_value: str | None = None) -> Cipher:
+def load_cipher(path: Path, environment_value: str | None = None) -> SecretCipher:
     """The installation's cipher: from the environment, or from the key file, made when missing.
 
     Args:
@@ -107,19 +107,19 @@ def load_key(path: Path, environment_value: str | None = None) -> Cipher:
         OperatorFault: no usable key; the text says what to do.
     """
     if environment_value is not None and environment_value.strip():
-        return Cipher(_parsed(environment_value, KEY_VARIABLE))
+        return SecretCipher(_parsed(environment_value, KEY_VARIABLE))
     try:
         text = _read(path)
     except FileNotFoundError:
         _make(path)
         text = _read(path)
-    return Cipher(_parsed(text, f"the key file {path}"))
+    return SecretCipher(_parsed(text, f"the key file {path}"))
 
 
 def _parsed(text: str, origin: str) -> bytes:
     stripped = text.strip()
     if not re.fullmatch(r"[0-9a-fA-F]{64}", stripped):
-        raise OperatorFault(
+        raise OperatorError(
             f"{origin} holds no key ({len(stripped)} characters): it must hold {_HOW_TO_MAKE}"
         )
     return bytes.fromhex(stripped)
@@ -131,16 +131,16 @@ def _read(path: Path) -> str:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise OperatorFault(
+        raise OperatorError(
             f"the key file {path} cannot be read ({error.strerror}): make it readable for the "
             f"user treadle runs as"
         ) from error
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise OperatorFault(f"the key file {path} is not a file: name another one")
+            raise OperatorError(f"the key file {path} is not a file: name another one")
         if status.st_mode & 0o077:
-            raise OperatorFault(
+            raise OperatorError(
                 f"the key file {path} is open to other users (mode {status.st_mode & 0o777:04o}): "
                 f"run `chmod 600 {path}`"
             )
@@ -175,7 +175,7 @@ def _make(path: Path) -> None:
             os.close(folder)
     except OSError as error:
         what = "its folder is missing" if error.errno == errno.ENOENT else error.strerror
-        raise OperatorFault(
+        raise OperatorError(
             f"the key file {path} cannot be made ({what}): make its folder writable for the user "
             f"treadle runs as, or set {KEY_VARIABLE} to {_HOW_TO_MAKE}"
         ) from error

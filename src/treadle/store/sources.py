@@ -7,12 +7,12 @@ from sqlalchemy import Row, insert, select, update
 
 from treadle.store import accounts as accounts_of
 from treadle.store import destinations as destinations_of
-from treadle.store.database import Transaction
-from treadle.store.errors import NotFound
+from treadle.store.database import StoreTransaction
+from treadle.store.errors import NotFoundError
+from treadle.store.merge_patch import apply_merge_patch
 from treadle.store.model import Source
-from treadle.store.names import refuse_shared_schemas, refuse_taken
 from treadle.store.schema import sources
-from treadle.store.settings import merge
+from treadle.store.schema_ownership import refuse_shared_schemas, refuse_taken_name
 
 
 class Unset:
@@ -26,7 +26,7 @@ UNSET: Final = Unset()
 
 
 def create(
-    tx: Transaction,
+    tx: StoreTransaction,
     account_id: int,
     *,
     type_: str,
@@ -36,9 +36,9 @@ def create(
 ) -> Source:
     """Make a source; see `Store.create_source`."""
     if accounts_of.find(tx, account_id) is None:
-        raise NotFound(f"there is no account {account_id}")
+        raise NotFoundError(f"there is no account {account_id}")
     destinations_of.require(tx, account_id, destination_id)
-    refuse_taken(tx, account_id, name, destination_id)
+    refuse_taken_name(tx, account_id, name, destination_id)
     source = Source(
         id=destinations_of.new_connection(tx, "source"),
         account_id=account_id,
@@ -69,7 +69,7 @@ def create(
     return source
 
 
-def every(tx: Transaction, account_id: int | None) -> list[Source]:
+def every(tx: StoreTransaction, account_id: int | None) -> list[Source]:
     """Sources of one account or of all, ascending id, deleted ones too."""
     query = select(sources).order_by(sources.c.id)
     if account_id is not None:
@@ -77,7 +77,7 @@ def every(tx: Transaction, account_id: int | None) -> list[Source]:
     return [_source(row) for row in tx.connection.execute(query)]
 
 
-def find(tx: Transaction, account_id: int | None, source_id: int) -> Source | None:
+def find(tx: StoreTransaction, account_id: int | None, source_id: int) -> Source | None:
     """One source, deleted or not, inside the account when one is given."""
     query = select(sources).where(sources.c.id == source_id)
     if account_id is not None:
@@ -86,14 +86,14 @@ def find(tx: Transaction, account_id: int | None, source_id: int) -> Source | No
     return None if row is None else _source(row)
 
 
-def present(tx: Transaction, account_id: int | None, source_id: int) -> Source | None:
+def present(tx: StoreTransaction, account_id: int | None, source_id: int) -> Source | None:
     """One source that is not deleted."""
     source = find(tx, account_id, source_id)
     return None if source is None or source.deleted_at is not None else source
 
 
 def update_one(
-    tx: Transaction,
+    tx: StoreTransaction,
     source: Source,
     *,
     display_name: str | Unset,
@@ -108,7 +108,7 @@ def update_one(
     if not isinstance(paused_at, Unset):
         values["paused_at"] = paused_at
     if not isinstance(settings, Unset):
-        values["settings"] = merge(source.settings, settings)
+        values["settings"] = apply_merge_patch(source.settings, settings)
     if not isinstance(destination_id, Unset):
         destinations_of.require(tx, source.account_id, destination_id)
         values["destination_id"] = destination_id
@@ -118,23 +118,23 @@ def update_one(
     return _again(tx, source.id)
 
 
-def delete(tx: Transaction, source: Source) -> Source:
+def delete(tx: StoreTransaction, source: Source) -> Source:
     """Mark as deleted; tokens stay attached (connect-api.md 4.3)."""
     _set(tx, source.id, {"deleted_at": tx.now, "updated_at": max(tx.now, source.updated_at)})
     return _again(tx, source.id)
 
 
-def touch(tx: Transaction, source: Source) -> Source:
+def touch(tx: StoreTransaction, source: Source) -> Source:
     """Move `updated_at`: the source's tokens changed (connect-api.md 3.1)."""
     _set(tx, source.id, {"updated_at": max(tx.now, source.updated_at)})
     return _again(tx, source.id)
 
 
-def _set(tx: Transaction, source_id: int, values: Mapping[str, Any]) -> None:
+def _set(tx: StoreTransaction, source_id: int, values: Mapping[str, Any]) -> None:
     tx.connection.execute(update(sources).where(sources.c.id == source_id).values(**values))
 
 
-def _again(tx: Transaction, source_id: int) -> Source:
+def _again(tx: StoreTransaction, source_id: int) -> Source:
     return _source(tx.connection.execute(select(sources).where(sources.c.id == source_id)).one())
 
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from sqlalchemy import select
 
-from treadle.errors import OperatorFault
+from treadle.errors import OperatorError
 from treadle.store import (
     accounts,
     destinations,
@@ -18,24 +18,24 @@ from treadle.store import (
     sources,
     tokens,
 )
-from treadle.store.database import Database, Transaction, translated
-from treadle.store.errors import NotFound
-from treadle.store.migrate import migrate
+from treadle.store.database import StoreDatabase, StoreTransaction, translate_errors
+from treadle.store.errors import NotFoundError
+from treadle.store.migration import migrate_schema
 from treadle.store.model import (
     Account,
     AccountToken,
-    DestinationRow,
-    Load,
-    Outcome,
-    Pusher,
+    ConfiguredDestination,
+    EntryOutcome,
+    ImportToken,
+    LoadReport,
     Remembered,
     Source,
-    TableStatus,
-    Tally,
-    Token,
+    TableLoadStatus,
+    TableTotals,
+    TokenOwner,
 )
 from treadle.store.schema import meta
-from treadle.store.secrets import Cipher
+from treadle.store.secrets import SecretCipher
 from treadle.store.sources import UNSET, Unset
 
 
@@ -50,11 +50,11 @@ class Store:
     microseconds since 1970, UTC. Every lookup that takes an account finds only what is that
     account's (connect-api.md 4.5).
 
-    Any method raises `TryLater` when the database is not available now, and `OperatorFault` when
+    Any method raises `TryLater` when the database is not available now, and `OperatorError` when
     it refuses its user or its file cannot be used.
     """
 
-    def __init__(self, database: Database, installation_id: str) -> None:
+    def __init__(self, database: StoreDatabase, installation_id: str) -> None:
         self._database = database
         self.installation_id = installation_id
 
@@ -62,10 +62,10 @@ class Store:
     def open(
         cls,
         url: str,
-        cipher: Cipher,
+        cipher: SecretCipher,
         *,
         clock: Callable[[], int] = _microseconds,
-        mint: Callable[[str], str] = secrets.mint,
+        mint: Callable[[str], str] = secrets.mint_token,
     ) -> Self:
         """Open the store, made or migrated where needed; safe when several processes do it at once.
 
@@ -79,10 +79,10 @@ class Store:
             OperatorFault: the URL cannot be used, the store was made by a newer treadle, or the
                 key is not the one its secrets were sealed with.
         """
-        database = Database(url, cipher, clock, mint)
+        database = StoreDatabase(url, cipher, clock, mint)
         try:
-            with translated():
-                migrate(database.engine)
+            with translate_errors():
+                migrate_schema(database.engine)
             installation_id = _installation(database)
         except BaseException:
             database.close()
@@ -267,7 +267,7 @@ class Store:
 
     # Import API tokens
 
-    def create_token(self, account_id: int | None, source_id: int) -> Token:
+    def create_token(self, account_id: int | None, source_id: int) -> ImportToken:
         """Make a token, its secret filled in.
 
         At most two are active. The one made with the source counts only once it was used: unused,
@@ -280,7 +280,7 @@ class Store:
         with self._database.change() as tx:
             return tokens.create(tx, _present(tx, account_id, source_id))
 
-    def import_token(self, source_id: int, secret: str) -> Token:
+    def import_token(self, source_id: int, secret: str) -> ImportToken:
         """Adopt a token made elsewhere, for clients that move here with theirs.
 
         A second time for the same source it answers the token as it is.
@@ -293,11 +293,11 @@ class Store:
         with self._database.change() as tx:
             return tokens.adopt(tx, _present(tx, None, source_id), secret)
 
-    def tokens(self, source_id: int) -> list[Token]:
+    def tokens(self, source_id: int) -> list[ImportToken]:
         """The active tokens of a source, ascending id, with their secrets."""
         return self.tokens_of([source_id])[source_id]
 
-    def tokens_of(self, source_ids: Sequence[int]) -> dict[int, list[Token]]:
+    def tokens_of(self, source_ids: Sequence[int]) -> dict[int, list[ImportToken]]:
         """The active tokens of several sources; every id asked for is in the answer."""
         with self._database.read() as tx:
             return tokens.of_sources(tx, source_ids)
@@ -314,7 +314,7 @@ class Store:
         with self._database.change() as tx:
             return tokens.revoke(tx, _present(tx, account_id, source_id), token_id)
 
-    def pusher(self, sha256: bytes) -> Pusher | None:
+    def pusher(self, sha256: bytes) -> TokenOwner | None:
         """Whom the token with this SHA-256 belongs to; None when it is unknown or revoked.
 
         A token of a paused or deleted source is still recognised: `active` is False then
@@ -323,7 +323,7 @@ class Store:
         with self._database.read() as tx:
             return tokens.pusher(tx, sha256)
 
-    def pushers(self) -> dict[bytes, Pusher]:
+    def pushers(self) -> dict[bytes, TokenOwner]:
         """All tokens that are not revoked, by their SHA-256."""
         with self._database.read() as tx:
             return tokens.pushers(tx)
@@ -364,7 +364,7 @@ class Store:
         type: str,  # noqa: A002 - the word of the wire
         url: str,
         identity: str,
-    ) -> DestinationRow:
+    ) -> ConfiguredDestination:
         """Set where an account's sources load; setting the same again changes nothing.
 
         Args:
@@ -384,12 +384,12 @@ class Store:
         with self._database.change() as tx:
             return destinations.set_default(tx, account_id, type, url, identity)
 
-    def destinations(self, account_id: int | None = None) -> list[DestinationRow]:
+    def destinations(self, account_id: int | None = None) -> list[ConfiguredDestination]:
         """Destinations of one account or of all, ascending id, deleted ones too."""
         with self._database.read() as tx:
             return destinations.every(tx, account_id)
 
-    def destination_of(self, source_id: int) -> DestinationRow | None:
+    def destination_of(self, source_id: int) -> ConfiguredDestination | None:
         """Where a source loads: its own destination or its account's default."""
         with self._database.read() as tx:
             return destinations.of_source(tx, source_id)
@@ -440,7 +440,7 @@ class Store:
             found: str = tx.connection.execute(select(meta.c.log_id)).scalar_one()
         return found or None
 
-    def record_load(self, load: Load, outcomes: Sequence[Outcome]) -> None:
+    def record_load(self, load: LoadReport, outcomes: Sequence[EntryOutcome]) -> None:
         """Keep a committed load, and note that its table is well.
 
         Idempotent by (source, table, last): the first report of a load stands.
@@ -463,7 +463,7 @@ class Store:
         with self._database.write() as tx:
             loads.record(tx, found)
 
-    def record_failure(self, load: Load, *, stopped: bool) -> None:
+    def record_failure(self, load: LoadReport, *, stopped: bool) -> None:
         """Keep a try that failed; of repeated tries from the same position the last is kept.
 
         Args:
@@ -481,12 +481,12 @@ class Store:
         with self._database.write() as tx:
             loads.record_rebuilt(tx, source_id, table_name, at)
 
-    def table_statuses(self, source_id: int | None = None) -> list[TableStatus]:
+    def table_statuses(self, source_id: int | None = None) -> list[TableLoadStatus]:
         """How loading of each table stands, by source and name; tables never tried are left out."""
         with self._database.read() as tx:
             return loads.statuses(tx, source_id)
 
-    def tallies(self) -> list[Tally]:
+    def tallies(self) -> list[TableTotals]:
         """What became of the records of each table since the store was made."""
         with self._database.read() as tx:
             return loads.tallies(tx)
@@ -499,7 +499,7 @@ class Store:
         table_name: str | None = None,
         limit: int = 100,
         before: str | None = None,
-    ) -> list[Load]:
+    ) -> list[LoadReport]:
         """Loads and failed tries, newest first.
 
         Args:
@@ -519,12 +519,12 @@ class Store:
                 before=before,
             )
 
-    def load_of(self, source_id: int, table_name: str, position: int) -> Load | None:
+    def load_of(self, source_id: int, table_name: str, position: int) -> LoadReport | None:
         """The committed load that took the table's entry at a position; None while it waits."""
         with self._database.read() as tx:
             return loads.covering(tx, source_id, table_name, position)
 
-    def outcomes(self, positions: Sequence[int]) -> list[Outcome]:
+    def outcomes(self, positions: Sequence[int]) -> list[EntryOutcome]:
         """Outcomes of entries, ascending position; entries wholly loaded or waiting have none."""
         with self._database.read() as tx:
             return loads.outcomes_at(tx, positions)
@@ -542,7 +542,7 @@ class Store:
             if index < entries[outcome.position]
         }
 
-    def outcomes_of(self, source_id: int, table_name: str) -> list[Outcome]:
+    def outcomes_of(self, source_id: int, table_name: str) -> list[EntryOutcome]:
         """Outcomes of all entries of one table, ascending position."""
         with self._database.read() as tx:
             return loads.outcomes_of(tx, source_id, table_name)
@@ -554,7 +554,7 @@ class Store:
         table_name: str | None = None,
         before: int | None = None,
         limit: int = 100,
-    ) -> list[tuple[Outcome, int]]:
+    ) -> list[tuple[EntryOutcome, int]]:
         """Outcomes of entries with rejected records, newest first, and when they were rejected.
 
         The time is `_sdc_rejected_at` of their rows; 0 where the load is no longer known.
@@ -598,7 +598,7 @@ class Store:
             idempotency.delete_up_to(tx, name)
 
 
-def _installation(database: Database) -> str:
+def _installation(database: StoreDatabase) -> str:
     """The installation's id, made at the first start.
 
     Raises:
@@ -621,7 +621,7 @@ def _installation(database: Database) -> str:
             )
             row = tx.connection.execute(select(meta)).one()
     if not tx.cipher.is_key_of(row.key_check):
-        raise OperatorFault(
+        raise OperatorError(
             f"the secret key is not the one this store was made with: bring back the old key file, "
             f"or set {secrets.KEY_VARIABLE} to the old key"
         )
@@ -629,8 +629,8 @@ def _installation(database: Database) -> str:
     return found
 
 
-def _present(tx: Transaction, account_id: int | None, source_id: int) -> Source:
+def _present(tx: StoreTransaction, account_id: int | None, source_id: int) -> Source:
     source = sources.present(tx, account_id, source_id)
     if source is None:
-        raise NotFound(f"source not found ({source_id})")
+        raise NotFoundError(f"source not found ({source_id})")
     return source

@@ -17,11 +17,11 @@ from sqlalchemy import (
 )
 
 from treadle.store import sources as sources_of
-from treadle.store.database import Transaction
-from treadle.store.errors import TokenTaken, TooManyTokens
-from treadle.store.model import Pusher, Source, Token
+from treadle.store.database import StoreTransaction
+from treadle.store.errors import TokenLimitError, TokenTakenError
+from treadle.store.model import ImportToken, Source, TokenOwner
 from treadle.store.schema import sources, tokens
-from treadle.store.secrets import digest
+from treadle.store.secrets import hash_token
 
 IMPORT_TOKEN_PREFIX: Final = "at_"  # noqa: S105 - how tokens begin (connect-api.md 1.3)
 
@@ -29,30 +29,34 @@ IMPORT_TOKEN_PREFIX: Final = "at_"  # noqa: S105 - how tokens begin (connect-api
 ACTIVE_TOKENS_MAX: Final = 2
 
 
-def create(tx: Transaction, source: Source) -> Token:
+def create(tx: StoreTransaction, source: Source) -> ImportToken:
     """Make a token; see `Store.create_token`."""
     make_room(tx, source.id)
     sources_of.touch(tx, source)
     return add(tx, source.id, tx.mint(IMPORT_TOKEN_PREFIX), bootstrap=False)
 
 
-def adopt(tx: Transaction, source: Source, secret: str) -> Token:
+def adopt(tx: StoreTransaction, source: Source, secret: str) -> ImportToken:
     """Take a token made elsewhere; see `Store.import_token`."""
     row = tx.connection.execute(
-        select(tokens).where(tokens.c.sha256 == digest(secret))
+        select(tokens).where(tokens.c.sha256 == hash_token(secret))
     ).one_or_none()
     if row is None:
         make_room(tx, source.id)
         sources_of.touch(tx, source)
         return add(tx, source.id, secret, bootstrap=False)
     if row.revoked_at is not None:
-        raise TokenTaken("this token was revoked here and cannot be taken back: use another one")
+        raise TokenTakenError(
+            "this token was revoked here and cannot be taken back: use another one"
+        )
     if row.source_id != source.id:
-        raise TokenTaken(f"this token belongs to source {row.source_id} already: revoke it there")
+        raise TokenTakenError(
+            f"this token belongs to source {row.source_id} already: revoke it there"
+        )
     return _token(tx, row)
 
 
-def make_room(tx: Transaction, source_id: int) -> None:
+def make_room(tx: StoreTransaction, source_id: int) -> None:
     """Make sure that one more token may be active.
 
     The token made with the source counts only once it has authenticated a push; unused, it gives
@@ -68,13 +72,13 @@ def make_room(tx: Transaction, source_id: int) -> None:
         return
     spare = [row.id for row in rows if row.bootstrap and row.first_used_at is None]
     if not spare:
-        raise TooManyTokens(source_id, ACTIVE_TOKENS_MAX)
+        raise TokenLimitError(source_id, ACTIVE_TOKENS_MAX)
     tx.connection.execute(update(tokens).where(tokens.c.id.in_(spare)).values(revoked_at=tx.now))
 
 
-def add(tx: Transaction, source_id: int, secret: str, *, bootstrap: bool) -> Token:
+def add(tx: StoreTransaction, source_id: int, secret: str, *, bootstrap: bool) -> ImportToken:
     """Keep a token: its hash to look it up, itself sealed to show it again."""
-    sha256 = digest(secret)
+    sha256 = hash_token(secret)
     row = tx.connection.execute(
         insert(tokens)
         .values(
@@ -90,9 +94,9 @@ def add(tx: Transaction, source_id: int, secret: str, *, bootstrap: bool) -> Tok
     return _token(tx, row)
 
 
-def of_sources(tx: Transaction, source_ids: Sequence[int]) -> dict[int, list[Token]]:
+def of_sources(tx: StoreTransaction, source_ids: Sequence[int]) -> dict[int, list[ImportToken]]:
     """Active tokens by source, ascending id; a source without tokens has an empty list."""
-    found: dict[int, list[Token]] = {source_id: [] for source_id in source_ids}
+    found: dict[int, list[ImportToken]] = {source_id: [] for source_id in source_ids}
     rows = tx.connection.execute(
         select(tokens)
         .where(tokens.c.source_id.in_(source_ids), tokens.c.revoked_at.is_(None))
@@ -103,7 +107,7 @@ def of_sources(tx: Transaction, source_ids: Sequence[int]) -> dict[int, list[Tok
     return found
 
 
-def revoke(tx: Transaction, source: Source, token_id: int) -> Source | None:
+def revoke(tx: StoreTransaction, source: Source, token_id: int) -> Source | None:
     """Revoke a token; see `Store.revoke_token`."""
     revoked = tx.connection.execute(
         update(tokens).where(tokens.c.id == token_id, _active(source.id)).values(revoked_at=tx.now)
@@ -127,18 +131,18 @@ _pushers = (
 )
 
 
-def pusher(tx: Transaction, sha256: bytes) -> Pusher | None:
+def pusher(tx: StoreTransaction, sha256: bytes) -> TokenOwner | None:
     """Whom a token belongs to; see `Store.pusher`."""
     row = tx.connection.execute(_pushers.where(tokens.c.sha256 == sha256)).one_or_none()
     return None if row is None else _pusher(row)
 
 
-def pushers(tx: Transaction) -> dict[bytes, Pusher]:
+def pushers(tx: StoreTransaction) -> dict[bytes, TokenOwner]:
     """All tokens that are not revoked, by SHA-256."""
     return {bytes(row.sha256): _pusher(row) for row in tx.connection.execute(_pushers)}
 
 
-def record_first_use(tx: Transaction, token_id: int, at: int) -> bool:
+def record_first_use(tx: StoreTransaction, token_id: int, at: int) -> bool:
     """Note a first use; whether this was it."""
     noted = tx.connection.execute(
         update(tokens)
@@ -149,7 +153,7 @@ def record_first_use(tx: Transaction, token_id: int, at: int) -> bool:
     return noted.rowcount > 0
 
 
-def unused_or_revoked(tx: Transaction, token_id: int) -> tuple[bool, bool]:
+def unused_or_revoked(tx: StoreTransaction, token_id: int) -> tuple[bool, bool]:
     """Whether a token never authenticated a push, and whether it is revoked or unknown."""
     row = tx.connection.execute(
         select(tokens.c.first_used_at, tokens.c.revoked_at).where(tokens.c.id == token_id)
@@ -159,7 +163,7 @@ def unused_or_revoked(tx: Transaction, token_id: int) -> tuple[bool, bool]:
     return row.first_used_at is None, row.revoked_at is not None
 
 
-def record_uses(tx: Transaction, uses: Mapping[int, tuple[int, int]]) -> None:
+def record_uses(tx: StoreTransaction, uses: Mapping[int, tuple[int, int]]) -> None:
     """Add counts of uses; see `Store.record_uses`."""
     if not uses:
         return
@@ -185,11 +189,11 @@ def _active(source_id: int) -> ColumnElement[bool]:
     return and_(tokens.c.source_id == source_id, tokens.c.revoked_at.is_(None))
 
 
-def _token(tx: Transaction, row: Row[Any]) -> Token:
+def _token(tx: StoreTransaction, row: Row[Any]) -> ImportToken:
     secret = None
     if row.sealed is not None:
         secret = tx.cipher.open(bytes(row.sealed), _context(bytes(row.sha256)))
-    return Token(
+    return ImportToken(
         id=row.id,
         source_id=row.source_id,
         secret=secret,
@@ -202,9 +206,9 @@ def _token(tx: Transaction, row: Row[Any]) -> Token:
     )
 
 
-def _pusher(row: Any) -> Pusher:
+def _pusher(row: Any) -> TokenOwner:
     inactive = (row.paused_at, row.system_paused_at, row.deleted_at)
-    return Pusher(
+    return TokenOwner(
         token_id=row.id,
         source_id=row.source_id,
         account_id=row.account_id,

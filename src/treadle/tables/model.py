@@ -2,7 +2,7 @@
 
 `Table` is treadle's own catalogue entry for one table with its subtables; `LoadPlan` is one load,
 computed and not yet done. A destination carries a plan out in one transaction and then holds
-`LoadPlan.after`.
+`LoadPlan.table_after`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ class ColumnType(StrEnum):
     TIMESTAMP = "timestamp"
 
 
-SUFFIX: Mapping[ColumnType, str] = {
+SPLIT_SUFFIXES: Mapping[ColumnType, str] = {
     ColumnType.BIGINT: "bi",
     ColumnType.BOOLEAN: "bo",
     ColumnType.DECIMAL: "de",
@@ -74,7 +74,7 @@ class Relation:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class StagedVersion:
     """Rows of a newer table version, invisible until it is activated (loading.md 9.2).
 
     Its relations live in treadle's private schema; relation names are unique in it.
@@ -112,7 +112,7 @@ class Table:
     append: bool
     version: int
     relations: tuple[Relation, ...]
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[StagedVersion, ...] = ()
     batched_at: int = 0
     tombstones: bool = False
 
@@ -211,7 +211,7 @@ SchemaChange = (
 
 
 @dataclass(slots=True)
-class Rows:
+class RelationRows:
     """Rows for one relation, by column.
 
     Attributes:
@@ -250,11 +250,11 @@ class TableWrite:
 
     private: bool
     mode: Literal["upsert", "append"]
-    root: Rows
-    children: tuple[Rows, ...] = ()
+    root: RelationRows
+    children: tuple[RelationRows, ...] = ()
     stale: tuple[Relation, ...] = ()
     tie: Literal["first", "last"] = "first"
-    deletes: Rows | None = None
+    deletes: RelationRows | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +277,7 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class OffsetCommit:
     """How far a table's log entries were loaded; committed with the rows.
 
     Attributes:
@@ -286,7 +286,7 @@ class Mark:
         fence: lease number of the loader; a destination refuses a mark with a lower one than it
             holds.
         report: what the loader wants to know of this load after a crash, opaque to the destination,
-            which keeps it beside the position (see `Session.held`).
+            which keeps it beside the position (see `Session.committed`).
         swap: the rows of `after` are replaced by others of the same entries. No lease is needed;
             a position that is its own `after` stays, with its report.
     """
@@ -294,11 +294,11 @@ class Mark:
     log_id: str
     source_id: int
     table_name: str
-    after: int
+    previous_position: int
     position: int
     fence: int = 0
     report: str = ""
-    swap: bool = False
+    replaces_rows: bool = False
 
 
 @dataclass(slots=True)
@@ -323,14 +323,14 @@ class LoadPlan:
 
     schema: str
     table_name: str
-    mark: Mark
+    offset: OffsetCommit
     revision: int
     changes: tuple[SchemaChange, ...]
     writes: tuple[TableWrite, ...]
     rejections: tuple[Rejection, ...]
     rejected_at: int
     batched_at: int
-    after: Table | None
+    table_after: Table | None
     received: int = 0
     ignored: dict[int, int] = field(default_factory=dict)
     duplicates: dict[int, int] = field(default_factory=dict)
@@ -345,7 +345,7 @@ class LoadPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Physical:
+class PhysicalRelation:
     """A relation as the destination's own catalogue shows it.
 
     Attributes:
@@ -370,11 +370,11 @@ class TableState:
 
     revision: int
     table: Table | None
-    physical: Mapping[str, Physical]
+    physical: Mapping[str, PhysicalRelation]
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class TableOptions:
     """Settings of loading.md 12.2 for one table; the first value of each is the default."""
 
     split_mode: Literal["profile", "keep", "widen"] = "profile"

@@ -3,8 +3,8 @@
 import hashlib
 from dataclasses import dataclass
 
-from treadle.tables.model import Options
-from treadle.tables.profile import Profile
+from treadle.tables.model import TableOptions
+from treadle.tables.profile import DestinationProfile
 
 SEPARATOR = "__"
 GENERATED_KEY = "__sdc_primary_key"
@@ -15,14 +15,14 @@ VERSION = "_sdc_table_version"
 EXTRACTED_AT = "_sdc_extracted_at"
 DELETED_AT = "_sdc_deleted_at"
 SOURCE_KEY = "_sdc_source_key_"
-META = "_treadle_meta"
+META_COLUMN = "_treadle_meta"
 """Column that lists the values the option `on_bad_value: null_field` left out of a row."""
 
 VALUE = "value"
 """Column, or path, of array elements that are no objects (loading.md 7.4)."""
 
 _RESERVED_PREFIXES = ("_sdc", "_rjm")
-_EXEMPT = frozenset(
+_EXEMPT_NAMES = frozenset(
     {
         "_sdc_deleted_at",
         "_sdc_extracted_at",
@@ -38,7 +38,7 @@ _EXEMPT = frozenset(
 )
 
 
-def level(number: int) -> str:
+def level_column(number: int) -> str:
     """Column that holds the index in the array at a nesting level, counted from 0."""
     return f"_sdc_level_{number}_id"
 
@@ -48,19 +48,19 @@ def byte_order(name: str) -> bytes:
     return name.encode("utf-8", "surrogatepass")
 
 
-def _digits(text: str) -> str:
+def _hash_digits(text: str) -> str:
     return hashlib.sha256(byte_order(text)).hexdigest()
 
 
-def _hashed(name: str, original: str, limit: int | None) -> str:
+def _append_hash(name: str, original: str, limit: int | None) -> str:
     """`<first bytes>_<6 hex>`, the hex made from the name before it was cut (12.2)."""
     if limit is not None:
         name = name.encode()[: max(limit - 7, 0)].decode("utf-8", "ignore")
-    return f"{name}_{_digits(original)[:6]}"
+    return f"{name}_{_hash_digits(original)[:6]}"
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
+class FieldName:
     """A field of a record, as the relation it lands in knows it.
 
     Attributes:
@@ -76,21 +76,21 @@ class Name:
     literal: str
     full: str
     folded: str
-    refused: str | None = None
-    column_refused: str | None = None
-    omitted: str | None = None
-    column_omitted: str | None = None
+    rejection: str | None = None
+    column_rejection: str | None = None
+    omission: str | None = None
+    column_omission: str | None = None
 
 
 class Namer:
     """Names for one destination kind and one table's options; remembers what it answered."""
 
-    def __init__(self, profile: Profile, options: Options) -> None:
+    def __init__(self, profile: DestinationProfile, options: TableOptions) -> None:
         self.profile = profile
         self.options = options
-        self._names: dict[tuple[str | None, str, bool], Name] = {}
+        self._names: dict[tuple[str | None, str, bool], FieldName] = {}
 
-    def canonical(self, part: str) -> str:
+    def make_canonical(self, part: str) -> str:
         """One part of a name."""
         name = self.profile.canonical(part)
         if self.options.leading_nonletter == "strip":
@@ -100,9 +100,9 @@ class Namer:
             return stripped
         return name
 
-    def table(self, sent: str) -> tuple[str, str | None]:
+    def name_table(self, sent: str) -> tuple[str, str | None]:
         """A top-level table's canonical name, and why all its records are rejected, or None."""
-        name = self.canonical(sent)
+        name = self.make_canonical(sent)
         destination = self.profile.display_name
         limit = self.profile.table_bytes_max
         if not name:
@@ -111,21 +111,21 @@ class Namer:
             return name, f"Table name {name} is reserved"
         if limit is not None and len(name.encode()) > limit:
             if self.options.long_names == "hash":
-                return _hashed(name, name, limit), None
+                return _append_hash(name, name, limit), None
             return name, f"Table name {name} is too long for {destination}"
         return name, None
 
-    def subtable(self, root: str, path: tuple[str, ...]) -> tuple[str, str | None]:
+    def name_subtable(self, root: str, path: tuple[str, ...]) -> tuple[str, str | None]:
         """A subtable's name, and why its array is left out, or None."""
         name = SEPARATOR.join((root, *path))
         limit = self.profile.table_bytes_max
         if limit is not None and len(name.encode()) > limit:
             if self.options.long_names == "hash":
-                return _hashed(name, name, limit), None
+                return _append_hash(name, name, limit), None
             return name, f"Table name {name} is too long for {self.profile.display_name}"
         return name, None
 
-    def source_key(self, key: str) -> tuple[str, str | None]:
+    def name_source_key(self, key: str) -> tuple[str, str | None]:
         """A subtable's column for a key column, and why it cannot be made, or None.
 
         Such a column is never split, so it may use the room for a suffix too.
@@ -134,11 +134,11 @@ class Namer:
         limit = self.profile.column_bytes_max
         if limit is not None and len(name.encode()) > limit + 4:
             if self.options.long_names == "hash":
-                return _hashed(name, name, limit + 4), None
+                return _append_hash(name, name, limit + 4), None
             return name, f"Column name {name} is too long for {self.profile.display_name}"
         return name, None
 
-    def field(self, prefix: str | None, literal: str, keyless: bool = False) -> Name:
+    def name_field(self, prefix: str | None, literal: str, keyless: bool = False) -> FieldName:
         """A field of an object.
 
         Args:
@@ -148,44 +148,50 @@ class Namer:
         """
         known = self._names.get((prefix, literal, keyless))
         if known is None:
-            known = self._names[prefix, literal, keyless] = self._field(prefix, literal, keyless)
+            known = self._names[prefix, literal, keyless] = self._name_field(
+                prefix, literal, keyless
+            )
         return known
 
-    def _field(self, prefix: str | None, literal: str, keyless: bool) -> Name:
+    def _name_field(self, prefix: str | None, literal: str, keyless: bool) -> FieldName:
         profile = self.profile
         if literal.lower().endswith(profile.reserved_suffixes):
             reason = (
                 "column names from client should not include reserved datatype suffix on "
                 + literal.replace("\0", "")
             )
-            return Name(literal, literal, literal, refused=reason)
-        part = self.canonical(literal).replace("\0", "")
+            return FieldName(literal, literal, literal, rejection=reason)
+        part = self.make_canonical(literal).replace("\0", "")
         if not part:
             reason = f'Column name "{literal}" is empty for {profile.display_name}'
-            return Name(literal, literal, literal, omitted=reason.replace("\0", ""))
+            return FieldName(literal, literal, literal, omission=reason.replace("\0", ""))
         full = part if prefix is None else prefix + SEPARATOR + part
         refused = omitted = None
         lowered = full.lower()
-        taken = (GENERATED_KEY, META) if keyless else (META,)
-        if (lowered.startswith(_RESERVED_PREFIXES) and lowered not in _EXEMPT) or lowered in taken:
+        taken = (GENERATED_KEY, META_COLUMN) if keyless else (META_COLUMN,)
+        if (
+            lowered.startswith(_RESERVED_PREFIXES) and lowered not in _EXEMPT_NAMES
+        ) or lowered in taken:
             refused = f"Column name {full} is reserved"
         limit = profile.column_bytes_max
         if limit is not None and len(full.encode()) > limit:
             if self.options.long_names == "hash":
-                full = _hashed(full, full, limit)
+                full = _append_hash(full, full, limit)
             else:
                 omitted = f"Column name {full} is too long for {profile.display_name}"
-        return Name(
-            literal, full, profile.fold(full), column_refused=refused, column_omitted=omitted
+        return FieldName(
+            literal, full, profile.fold(full), column_rejection=refused, column_omission=omitted
         )
 
-    def other(self, name: Name) -> Name:
+    def name_collision(self, name: FieldName) -> FieldName:
         """The name of a second field that would have the first one's (option collisions: hash)."""
-        full = _hashed(name.full, name.literal + "\0" + name.full, self.profile.column_bytes_max)
-        return Name(name.literal, full, self.profile.fold(full))
+        full = _append_hash(
+            name.full, name.literal + "\0" + name.full, self.profile.column_bytes_max
+        )
+        return FieldName(name.literal, full, self.profile.fold(full))
 
 
-def stage_relation(schema: str, table: str, version: int, path: tuple[str, ...]) -> str:
+def name_stage_relation(schema: str, table: str, version: int, path: tuple[str, ...]) -> str:
     """Name of a stage's relation: unique among all of them, and at most 63 bytes."""
-    name = f"stage_{_digits(schema + chr(0) + table)[:12]}_{version}"
-    return f"{name}_{_digits(chr(0).join(path))[:12]}" if path else name
+    name = f"stage_{_hash_digits(schema + chr(0) + table)[:12]}_{version}"
+    return f"{name}_{_hash_digits(chr(0).join(path))[:12]}" if path else name

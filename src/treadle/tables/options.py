@@ -10,45 +10,45 @@ from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any, Final, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
-from treadle.errors import OperatorFault, TableStopped
-from treadle.tables.model import Options
+from treadle.errors import OperatorError, TableStoppedError
+from treadle.tables.model import TableOptions
 
-Value = str | int | bool | None
-From = Literal["default", "source", "table"]
+OptionValue = str | int | bool | None
+OptionOrigin = Literal["default", "source", "table"]
 
 MAX_NESTING: Final = "max_nesting"
-DEFAULTS: Final = Options()
+DEFAULT_OPTIONS: Final = TableOptions()
 
-_FIELDS: Final = {
-    each.name.replace("contract_", "contract."): each.name for each in fields(Options)
+_OPTION_FIELDS: Final = {
+    each.name.replace("contract_", "contract."): each.name for each in fields(TableOptions)
 }
-"""Name of an option -> field of `Options`."""
+"""Name of an option -> field of `TableOptions`."""
 
-_HINTS: Final = get_type_hints(Options)
+_OPTION_HINTS: Final = get_type_hints(TableOptions)
 
-NAMES: Final = tuple(_FIELDS)
+OPTION_NAMES: Final = tuple(_OPTION_FIELDS)
 
 
-class OptionFault(OperatorFault):
+class OptionError(OperatorError):
     """An option or a value that is none."""
 
 
-class InForce(NamedTuple):
+class EffectiveOption(NamedTuple):
     """An option of a table: its value and where that was set."""
 
     name: str
-    value: Value
-    origin: From
+    value: OptionValue
+    origin: OptionOrigin
 
 
-def values_of(name: str) -> tuple[str, ...]:
+def list_values(name: str) -> tuple[str, ...]:
     """What an option may be set to, as texts, the default first.
 
     Raises:
         OptionFault: there is no such option.
     """
-    field = _field(name)
-    hint = _HINTS[field]
+    field = _find_field(name)
+    hint = _OPTION_HINTS[field]
     if name == MAX_NESTING:
         return ("none", "a whole number from 0")
     if hint is bool:
@@ -56,46 +56,48 @@ def values_of(name: str) -> tuple[str, ...]:
     return get_args(hint) if get_origin(hint) is Literal else ()
 
 
-def parse(name: str, text: str) -> Value:
+def parse_option(name: str, text: str) -> OptionValue:
     """The value that a text of the command line means.
 
     Raises:
         OptionFault: there is no such option, or it has no such value.
     """
-    value: Value = text
-    if _HINTS[_field(name)] is bool:
+    value: OptionValue = text
+    if _OPTION_HINTS[_find_field(name)] is bool:
         value = {"true": True, "false": False}.get(text, text)
     elif name == MAX_NESTING and text.isascii() and text.isdigit() and len(text) < 10:
         value = int(text)
     elif name == MAX_NESTING and text == "none":
         value = None
-    check(name, value)
+    check_option(name, value)
     return value
 
 
-def check(name: str, value: object) -> None:
+def check_option(name: str, value: object) -> None:
     """Check a stored option.
 
     Raises:
         OptionFault: there is no such option, or it has no such value; names the nearest one.
     """
-    field = _field(name)
+    field = _find_field(name)
     if name == MAX_NESTING:
         good = value is None or (type(value) is int and value >= 0)
-    elif _HINTS[field] is bool:
+    elif _OPTION_HINTS[field] is bool:
         good = type(value) is bool
     else:
-        good = isinstance(value, str) and value in values_of(name)
+        good = isinstance(value, str) and value in list_values(name)
     if not good:
-        known = values_of(name)
+        known = list_values(name)
         near = get_close_matches(str(value), known, n=1)
         meant = f"; did you mean {near[0]}?" if near else "."
-        raise OptionFault(
-            f"The option {name} cannot be {_shown(value)}: it is {' or '.join(known)}{meant}"
+        raise OptionError(
+            f"The option {name} cannot be {_show_value(value)}: it is {' or '.join(known)}{meant}"
         )
 
 
-def in_force(settings: Mapping[str, Any], table_name: str | None) -> tuple[InForce, ...]:
+def list_effective_options(
+    settings: Mapping[str, Any], table_name: str | None
+) -> tuple[EffectiveOption, ...]:
     """Every option of a table, or of a source's tables in general, in the order of loading.md.
 
     Args:
@@ -105,26 +107,26 @@ def in_force(settings: Mapping[str, Any], table_name: str | None) -> tuple[InFor
     Raises:
         OptionFault: something stored is no option.
     """
-    of_source = _options(settings, "options", "the source")
+    of_source = _get_options(settings, "options", "the source")
     of_table: Mapping[str, Any] = {}
     if table_name is not None:
-        tables = _group(settings, "tables", "the tables of the source")
-        of_table = _options(tables, table_name, f"the table {table_name!r}")
+        tables = _get_group(settings, "tables", "the tables of the source")
+        of_table = _get_options(tables, table_name, f"the table {table_name!r}")
     for group in (of_source, of_table):
         for name, value in group.items():
-            check(name, value)
+            check_option(name, value)
 
-    def one(name: str) -> InForce:
+    def one(name: str) -> EffectiveOption:
         if name in of_table:
-            return InForce(name, of_table[name], "table")
+            return EffectiveOption(name, of_table[name], "table")
         if name in of_source:
-            return InForce(name, of_source[name], "source")
-        return InForce(name, getattr(DEFAULTS, _FIELDS[name]), "default")
+            return EffectiveOption(name, of_source[name], "source")
+        return EffectiveOption(name, getattr(DEFAULT_OPTIONS, _OPTION_FIELDS[name]), "default")
 
-    return tuple(map(one, NAMES))
+    return tuple(map(one, OPTION_NAMES))
 
 
-def options_of(settings: Mapping[str, Any], table_name: str) -> Options:
+def make_options(settings: Mapping[str, Any], table_name: str) -> TableOptions:
     """The options of a table, for its loads.
 
     Args:
@@ -135,20 +137,23 @@ def options_of(settings: Mapping[str, Any], table_name: str) -> Options:
         TableStopped: something stored is no option; the table waits until it is mended.
     """
     if not settings:
-        return DEFAULTS
+        return DEFAULT_OPTIONS
     try:
         found: dict[str, Any] = {
-            _FIELDS[name]: value for name, value, _ in in_force(settings, table_name)
+            _OPTION_FIELDS[name]: value
+            for name, value, _ in list_effective_options(settings, table_name)
         }
-    except OptionFault as fault:
-        raise TableStopped(
+    except OptionError as fault:
+        raise TableStoppedError(
             f"the options of table {table_name!r} cannot be used. {fault} "
             "Mend them with `treadle source options`; its records wait."
         ) from fault
-    return Options(**found)
+    return TableOptions(**found)
 
 
-def change(table_name: str | None, assignments: Mapping[str, Value]) -> dict[str, Any]:
+def make_options_patch(
+    table_name: str | None, assignments: Mapping[str, OptionValue]
+) -> dict[str, Any]:
     """The merge patch of a source's settings that sets options; None takes one back.
 
     Args:
@@ -163,25 +168,27 @@ def change(table_name: str | None, assignments: Mapping[str, Value]) -> dict[str
     return {"options": patch} if table_name is None else {"tables": {table_name: patch}}
 
 
-def _field(name: str) -> str:
-    field = _FIELDS.get(name)
+def _find_field(name: str) -> str:
+    field = _OPTION_FIELDS.get(name)
     if field is None:
-        near = get_close_matches(name, NAMES, n=1, cutoff=0.5)
-        meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(NAMES)}."
-        raise OptionFault(f"There is no option {name!r}; {meant}")
+        near = get_close_matches(name, OPTION_NAMES, n=1, cutoff=0.5)
+        meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(OPTION_NAMES)}."
+        raise OptionError(f"There is no option {name!r}; {meant}")
     return field
 
 
-def _group(settings: Mapping[str, Any], key: str, whose: str) -> Mapping[str, Any]:
+def _get_group(settings: Mapping[str, Any], key: str, whose: str) -> Mapping[str, Any]:
     found = settings.get(key, {})
     if not isinstance(found, Mapping):
-        raise OptionFault(f"The options of {whose} are to be an object; they are {_shown(found)}.")
+        raise OptionError(
+            f"The options of {whose} are to be an object; they are {_show_value(found)}."
+        )
     return found
 
 
-def _options(settings: Mapping[str, Any], key: str, whose: str) -> Mapping[str, Any]:
+def _get_options(settings: Mapping[str, Any], key: str, whose: str) -> Mapping[str, Any]:
     """A group of options by their names, a contract's parts among them."""
-    found = _group(settings, key, whose)
+    found = _get_group(settings, key, whose)
     contract = found.get("contract")
     if not isinstance(contract, Mapping):
         return found
@@ -189,5 +196,5 @@ def _options(settings: Mapping[str, Any], key: str, whose: str) -> Mapping[str, 
     return {**parts, **{name: value for name, value in found.items() if name != "contract"}}
 
 
-def _shown(value: object) -> str:
+def _show_value(value: object) -> str:
     return value if isinstance(value, str) and value else repr(value)

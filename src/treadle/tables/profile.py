@@ -1,7 +1,7 @@
 """How a kind of destination names, types and limits things (loading.md 3, 4, 6, 10.1).
 
-A `Profile` is a value that each destination declares; the rules in this room ask it and never ask
-which destination it is.
+A `DestinationProfile` is a value that each destination declares; the rules in this room ask it
+and never ask which destination it is.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class DestinationProfile:
     """One destination kind's answers to the questions of the loading rules.
 
     Attributes:

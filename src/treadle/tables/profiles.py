@@ -3,46 +3,46 @@
 import unicodedata
 from functools import cache
 
-from treadle.tables.profile import Profile
+from treadle.tables.profile import DestinationProfile
 
-_SUFFIXES = ("__bi", "__bo", "__de", "__do", "__it", "__st", "__ti")
+_RESERVED_SUFFIXES = ("__bi", "__bo", "__de", "__do", "__it", "__st", "__ti")
 
 
 @cache
-def _kept(character: str) -> bool:
+def _is_kept(character: str) -> bool:
     # Letters, marks and numbers of any script: reading the rule as ASCII would erase whole names.
     return unicodedata.category(character)[0] in "LMN"
 
 
-def postgres_name(name: str) -> str:
+def make_postgres_name(name: str) -> str:
     """Part of a name as PostgreSQL gets it: letters, digits, `_` and spaces (loading.md 6.2)."""
     if name.isascii() and name.replace("_", "a").isalnum():
         return name
-    return "".join(c for c in name if c in "_ " or _kept(c))
+    return "".join(c for c in name if c in "_ " or _is_kept(c))
 
 
-def as_sent(name: str) -> str:
+def keep_name(name: str) -> str:
     """A name that is kept as it is."""
     return name
 
 
-_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+_ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
 
-def ascii_lower(name: str) -> str:
+def fold_ascii_case(name: str) -> str:
     """A name with A to Z in lower case: DuckDB compares names so; `É` and `é` differ there."""
-    return name.translate(_LOWER) if not name.islower() else name
+    return name.translate(_ASCII_LOWER) if not name.islower() else name
 
 
-POSTGRES = Profile(
+POSTGRES = DestinationProfile(
     display_name="PostgreSQL",
-    canonical=postgres_name,
-    fold=as_sent,
+    canonical=make_postgres_name,
+    fold=keep_name,
     column_bytes_max=59,  # 63 less the room for a split suffix
     table_bytes_max=63,
     columns_max=1600,
     split="rename",
-    reserved_suffixes=_SUFFIXES,
+    reserved_suffixes=_RESERVED_SUFFIXES,
     decimal_integer_digits_max=131_072,
     decimal_scale_max=16_383,
     timestamp_min_us=-210_866_803_200_000_000,  # 4714-11-24 BC, PostgreSQL's first day
@@ -50,15 +50,15 @@ POSTGRES = Profile(
     dropped_key="append",
 )
 
-DUCKDB = Profile(
+DUCKDB = DestinationProfile(
     display_name="DuckDB",
-    canonical=as_sent,
-    fold=ascii_lower,
+    canonical=keep_name,
+    fold=fold_ascii_case,
     column_bytes_max=None,
     table_bytes_max=None,
     columns_max=None,
     split="keep",
-    reserved_suffixes=_SUFFIXES,
+    reserved_suffixes=_RESERVED_SUFFIXES,
     decimal_integer_digits_max=29,
     decimal_scale_max=9,
     timestamp_min_us=-9_223_372_022_400_000_000,  # 290309-12-22 BC

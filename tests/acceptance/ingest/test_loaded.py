@@ -69,7 +69,7 @@ def test_197_198_202_webhooks(warehouse: Warehouse) -> None:
 
     settings = {"webhook": {"key": ["id"], "table": "keyed"}}
     warehouse.store.update_source(CLIENT, warehouse.source_id, settings=settings)
-    warehouse.ingest.directory.forget()
+    warehouse.ingest.token_cache.invalidate()
     send([{"id": None}, {"id": 3}])
     warehouse.load()
     assert warehouse.rows("id", "keyed") == [(3,)]

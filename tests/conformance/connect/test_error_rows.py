@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.integration.control.api import Answer, Api, MakeApi
 
-from treadle.control.app import Settings
+from treadle.control.app import ConnectApiSettings
 
 POST_RULE = (
     "POST body may only include a non-empty type, a non-empty display_name and map of string "
@@ -405,7 +405,7 @@ def test_every_documented_row_has_a_case_or_a_reason() -> None:
 
 @pytest.mark.parametrize("surface", ["seed", "modern"])
 def test_every_documented_row_is_answered_to_the_byte(make_api: MakeApi, surface: str) -> None:
-    api = make_api(Settings(surface=surface))
+    api = make_api(ConnectApiSettings(era=surface))
     world = _world(api)
     before = [api.get("/v4/sources").text, api.get(f"/v4/sources/{world.source}/tokens").text]
     for name, request, expected in CASES:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.integration.control.api import Api
 
-from treadle.control.app import Settings
+from treadle.control.app import ConnectApiSettings
 
 scalars = (
     st.none()
@@ -59,7 +59,7 @@ queries = st.none() | st.text() | st.integers().map(str)
 def served(request: pytest.FixtureRequest) -> Iterator[Api]:
     """One server for all examples: what they leave behind is part of the next ones."""
     with TemporaryDirectory() as folder:
-        api = Api(Path(folder), Settings(request.param))
+        api = Api(Path(folder), ConnectApiSettings(request.param))
         for name in ("A", "B", "C"):
             api.create(name)
         yield api

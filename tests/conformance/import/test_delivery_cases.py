@@ -9,7 +9,7 @@ import pytest
 from tests.servers.cases import NOT_AUTHENTICATED, OK, VALID, compare, env, rec
 from tests.servers.ingest import ImportServer
 
-from treadle.log.local import LocalAppender
+from treadle.log.sqlite.log import SqliteAppender
 
 UNAVAILABLE = {"status": "ERROR", "message": "Service unavailable. Try again later."}
 
@@ -18,7 +18,7 @@ UNAVAILABLE = {"status": "ERROR", "message": "Service unavailable. Try again lat
 def closed(tmp_path: Path) -> Iterator[ImportServer]:
     """A server whose log takes nothing any more."""
     server = ImportServer(tmp_path)
-    log = LocalAppender(tmp_path / "log.sqlite")
+    log = SqliteAppender(tmp_path / "log.sqlite")
     with server.running(log):
         asyncio.run(log.aclose())
         yield server
@@ -45,7 +45,7 @@ def test_195_a_revoked_token_pushes_no_more(server: ImportServer) -> None:
     compare(server.post("/v2/import/push", [rec()], token=token), 201, OK)
     (kept,) = server.store.tokens(source_id)
     server.store.revoke_token(None, source_id, kept.id)
-    server.ingest.directory.forget()
+    server.ingest.token_cache.invalidate()
     compare(server.post("/v2/import/push", [rec()], token=token), 401, NOT_AUTHENTICATED)
     assert len(server.batches(source_id)) == 1
 

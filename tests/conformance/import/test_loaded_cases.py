@@ -40,7 +40,7 @@ class Source:
         self.warehouse = warehouse
         self.name = name
         self.id, self.token = warehouse.make_source(name)
-        warehouse.ingest.directory.forget()
+        warehouse.ingest.token_cache.invalidate()
 
     def push(self, *records: Any, content_type: str = "application/json") -> Answer:
         """An accepted push."""
@@ -296,7 +296,7 @@ def test_195_what_a_revoked_token_pushed_is_loaded(warehouse: Warehouse, source:
     source.push(rec())
     (kept,) = warehouse.store.tokens(source.id)
     warehouse.store.revoke_token(None, source.id, kept.id)
-    warehouse.ingest.directory.forget()
+    warehouse.ingest.token_cache.invalidate()
     compare(source.send("/v2/import/push", [rec()]), 401, NOT_AUTHENTICATED)
     warehouse.load()
     assert source.rows("id, name") == [(1, "Finn")]
@@ -336,7 +336,7 @@ def test_198_an_array_is_a_row_for_each_element(source: Source) -> None:
 
 def test_202_a_record_without_its_key_is_not_stored(warehouse: Warehouse, source: Source) -> None:
     warehouse.store.update_source(CLIENT, source.id, settings={"webhook": {"key": ["id"]}})
-    warehouse.ingest.directory.forget()
+    warehouse.ingest.token_cache.invalidate()
     hook(source, [{"id": None}, {"id": 3}])
     assert source.rows("id", "data") == [(3,)]
 

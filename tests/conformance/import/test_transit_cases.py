@@ -9,7 +9,7 @@ from typing import Any
 from tests.servers.cases import NO_ARRAY, OK, Case, e422, parameters, rec, run
 from tests.servers.ingest import ImportServer
 
-from treadle.records.reading import read
+from treadle.records.record_reader import read_records
 
 PUSH = "/v2/import/push"
 TRANSIT = "application/transit+json"
@@ -44,38 +44,38 @@ def stored(server: ImportServer, number: str, body: Any) -> list[Any]:
 def record(server: ImportServer, number: str, data: bytes) -> dict[str, Any]:
     body = HEAD + b'"sequence",1,"data",["^ ",' + data + b"]]]"
     (batch,) = stored(server, number, body)
-    (found,) = read(batch)
+    (found,) = read_records(batch)
     return found
 
 
 def test_92_cached_keys_escapes_and_large_numbers(server: ImportServer) -> None:
     types, seq = stored(server, "92", VECTOR_1)
     assert (types.table_name, types.key_names) == ("t_types", ("id",))
-    (row,) = read(types)
+    (row,) = read_records(types)
     assert (row["s"], row["l"], row["n"]) == ("~tilde", 9007199254740992, 9223372036854775807)
     assert (row["d"], type(row["d"])) == (Decimal("10.50"), Decimal)
     assert (row["at"], row["nested"], row["tags"]) == (AT, {"city": "Ooo"}, ["a", "b"])
     assert (row["whole"], type(row["whole"])) == (2.0, float)
     assert (seq.table_name, seq.sequences) == ("t_seq", [100, 101])
-    assert [found["status"] for found in read(seq)] == ["pending", "canceled"]
+    assert [found["status"] for found in read_records(seq)] == ["pending", "canceled"]
 
 
 def test_93_java_client(server: ImportServer) -> None:
     (people,) = stored(server, "93", VECTOR_2)
-    (row,) = read(people)
+    (row,) = read_records(people)
     assert row == {"set": ["s1"], "dec": Decimal("10.50"), "when": AT, "id": 1}
     assert (people.sequences, people.activations) == ([1], [(1, 5)])
 
 
 def test_94_plain_json(server: ImportServer) -> None:
     (batch,) = stored(server, "94", [rec()])
-    assert read(batch) == [rec()["data"]]
+    assert read_records(batch) == [rec()["data"]]
 
 
 def test_95_verbose(server: ImportServer) -> None:
     data = {"id": 1, "at": "~t2020-01-13T21:25:03.123Z", "set": {"~#set": [1, 2]}}
     (batch,) = stored(server, "95", [rec(table_name="t", sequence=1, data=data)])
-    assert read(batch) == [{"id": 1, "at": AT, "set": [1, 2]}]
+    assert read_records(batch) == [{"id": 1, "at": AT, "set": [1, 2]}]
 
 
 def test_96_sequence_as_tagged_integer(server: ImportServer) -> None:
@@ -146,7 +146,7 @@ def wide() -> list[Any]:
 
 def test_99_a_cache_that_begins_anew(server: ImportServer) -> None:
     (batch,) = stored(server, "99", wide())
-    for identity, row in zip((1, 2), read(batch), strict=True):
+    for identity, row in zip((1, 2), read_records(batch), strict=True):
         assert row.pop("id") == identity
         assert row == {name: identity * 10_000 + i for i, name in enumerate(NAMES)}
 
@@ -185,4 +185,4 @@ def test_transit_is_refused_and_nothing_kept(server: ImportServer, case: Case) -
 def test_the_log_holds_typed_text_of_any_json(server: ImportServer) -> None:
     """What Transit cannot name stays what JSON says."""
     (batch,) = stored(server, "json", json.dumps([rec(data={"id": 1, "a": [None, True]})]).encode())
-    assert (batch.form, read(batch)) == ("transit", [{"id": 1, "a": [None, True]}])
+    assert (batch.form, read_records(batch)) == ("transit", [{"id": 1, "a": [None, True]}])

@@ -20,7 +20,7 @@ class Hook:
         self.source_id, self.token = server.make_source(name)
         if settings:
             server.store.update_source(CLIENT, self.source_id, settings={"webhook": settings})
-            server.ingest.directory.forget()
+            server.ingest.token_cache.invalidate()
 
     def path(self, client: Any = CLIENT, token: str | None = None) -> str:
         return f"/v1/clients/{client}/token/{self.token if token is None else token}"
@@ -117,7 +117,7 @@ def test_settings_that_make_no_sense_count_as_not_set(server: ImportServer) -> N
 def test_203_paused(server: ImportServer) -> None:
     hook = Hook(server, "203")
     server.store.update_source(CLIENT, hook.source_id, paused_at=1)
-    server.ingest.directory.forget()
+    server.ingest.token_cache.invalidate()
     compare(hook.post(b'{"id":1}'), 401, NOT_ACTIVE)
     assert hook.rows() == []
 
@@ -146,7 +146,7 @@ def test_no_token_in_a_log_line(
     server: ImportServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hook = Hook(server, "broken")
-    monkeypatch.setattr("treadle.ingest.webhook.judge", None)
+    monkeypatch.setattr("treadle.ingest.webhook_endpoint.judge", None)
     with caplog.at_level(logging.DEBUG, "treadle"):
         answer = hook.post(b'{"id":1}')
     compare(answer, 500, {"status": "ERROR", "message": "Internal server error"})

@@ -20,10 +20,10 @@ from tests.conformance.loading.literals import dumps, loads
 from tests.conformance.loading.warehouse import DuckDB, Postgres, Warehouse
 
 from treadle.config import Config
-from treadle.server.load import loader_of
-from treadle.server.parts import open_store
-from treadle.server.prepare import prepare_store
-from treadle.server.work import worker_app
+from treadle.server.factories import open_store
+from treadle.server.loader_process import make_loader
+from treadle.server.startup import set_up_store
+from treadle.server.worker_process import make_worker_app
 
 BATCH_SCHEMA = {
     "id": {"type": "integer"},
@@ -59,13 +59,13 @@ class Rig:
 
     def __init__(self, data: Path, destination: str | None = None) -> None:
         self.config = Config(data=data, destination=destination, load_age_seconds=0.0)
-        self.config.make_data()
-        newcomer = prepare_store(self.config)
+        self.config.make_data_folder()
+        newcomer = set_up_store(self.config)
         assert newcomer is not None, "the data folder is not empty"
         self.client_id = newcomer.account.id
         assert self.client_id == 1, "cases are written for client 1"
         self.store = open_store(self.config)
-        self.loader = loader_of(self.config, self.store)
+        self.loader = make_loader(self.config, self.store)
         self._account = {"Authorization": f"Bearer {newcomer.token}"}
 
     @contextlib.contextmanager
@@ -74,7 +74,7 @@ class Rig:
         listening = socket.create_server(("127.0.0.1", 0))
         server = uvicorn.Server(
             uvicorn.Config(
-                worker_app(self.config, self.store, lambda: None),
+                make_worker_app(self.config, self.store, lambda: None),
                 log_config=None,
                 lifespan="on",
                 loop="asyncio",
@@ -148,7 +148,7 @@ def _run(rig: Rig, case: Mapping[str, Any], source_id: int, schema: str, token: 
             statuses.append(answer.status_code)
             if "http" not in expected and not answer.is_success:
                 said.append(f"step {number}: {path} answered {answer.status_code} {answer.text}")
-        rig.loader.once()
+        rig.loader.load_once()
         said += _error_of_step(rig, source_id, number, expected)
     if "http" in expected and statuses != expected["http"]:
         said.append(f"statuses: expected {expected['http']}, found {statuses}")
@@ -229,12 +229,12 @@ def _stopped(rig: Rig, source_id: int, expected: Mapping[str, Any]) -> list[str]
 
 
 def _webhooks(rig: Rig, source_id: int, expected: list[dict[str, Any]]) -> list[str]:
-    from treadle.loader.webhook import payload
+    from treadle.loader.post_load_hook import build_hook_body
 
     source = rig.store.source(None, source_id)
     assert source is not None
     made = [
-        payload(load, source.name)
+        build_hook_body(load, source.name)
         for load in reversed(rig.store.loads(source_id=source_id))
         if load.error is None
     ]

@@ -14,9 +14,9 @@ from tests.integration.cli.conftest import Treadle
 
 from treadle.config import Config
 from treadle.log.protocol import NewEntry
-from treadle.records.message import Batch, pack
-from treadle.server.load import loader_of
-from treadle.server.parts import open_store
+from treadle.records.message_batch import MessageBatch, encode_batch
+from treadle.server.factories import open_store
+from treadle.server.loader_process import make_loader
 
 
 class Shop:
@@ -32,7 +32,7 @@ class Shop:
         self.store = open_store(self.config)
         [account] = self.store.accounts()
         self.store.set_default_destination(account.id, kind, self.config.destination_url, "here")
-        self.loader = loader_of(self.config, self.store)
+        self.loader = make_loader(self.config, self.store)
 
     def close(self) -> None:
         self.loader.close()
@@ -52,7 +52,7 @@ class Shop:
         self.accept(
             table, records, first=first, keys=keys, version=version, activations=activations
         )
-        self.loader.once()
+        self.loader.load_once()
 
     def accept(
         self,
@@ -65,7 +65,7 @@ class Shop:
         activations: list[tuple[int, int]] | None = None,
     ) -> None:
         """Accept records, and load nothing."""
-        batch = Batch(
+        batch = MessageBatch(
             table,
             keys,
             "json",
@@ -80,7 +80,7 @@ class Shop:
         at = 1_700_000_000_000_000
         append(
             self.config.log_path,
-            [NewEntry(self.source_id, table, at, len(records), pack(batch))],
+            [NewEntry(self.source_id, table, at, len(records), encode_batch(batch))],
         )
 
     def change(self, statement: str) -> None:

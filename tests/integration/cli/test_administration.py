@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.integration.cli.conftest import Treadle
 
-from treadle.store.secrets import load_key
+from treadle.store.secrets import load_cipher
 from treadle.store.store import Store
 
 
@@ -18,7 +18,7 @@ from treadle.store.store import Store
 def store(data: Path, treadle: Treadle) -> Iterator[Store]:
     """The store of the data folder, open beside the commands, with one account."""
     assert treadle("account create --name One").code == 0
-    opened = Store.open(f"sqlite:///{data}/store.sqlite", load_key(data / "secret.key"))
+    opened = Store.open(f"sqlite:///{data}/store.sqlite", load_cipher(data / "secret.key"))
     with closing(opened):
         yield opened
 

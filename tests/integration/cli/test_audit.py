@@ -7,7 +7,7 @@ import pytest
 from tests.integration.cli.conftest import Treadle
 from tests.integration.cli.shop import Shop
 
-from treadle.log.local import LocalReader
+from treadle.log.sqlite.log import SqliteReader
 
 
 @pytest.fixture(params=["duckdb", "postgres"])
@@ -51,8 +51,8 @@ def test_rows_deleted_by_hand_are_found_and_named(shop: Shop) -> None:
 
 
 def test_without_the_log_rows_of_each_load_are_counted(shop: Shop) -> None:
-    reader = LocalReader(shop.config.log_path)
-    for source_id, name in reader.tables():
+    reader = SqliteReader(shop.config.log_path)
+    for source_id, name in reader.list_tables():
         reader.trim(source_id, name, 10**6)
     reader.close()
     assert shop.audit()["orders"]["verdict"] == "as loaded"

@@ -12,9 +12,9 @@ from tests.faults.damage import append
 from tests.integration.cli.conftest import Treadle
 from tests.servers.postgres import PostgresServer
 
-from treadle.doctor import probe
 from treadle.log.protocol import NewEntry
-from treadle.store.secrets import load_key
+from treadle.maintenance.doctor import measurements
+from treadle.store.secrets import load_cipher
 from treadle.store.store import Store
 
 
@@ -38,7 +38,7 @@ def mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Tests may run in memory or in a container; here the folder is on a local disk."""
     path = tmp_path / "mountinfo"
     path.write_text("22 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n")
-    monkeypatch.setattr(probe, "MOUNTS", path)
+    monkeypatch.setattr(measurements, "MOUNTS_FILE", path)
     return path
 
 
@@ -101,7 +101,7 @@ def test_a_table_that_is_stopped_is_named(folder: Path, treadle: Treadle) -> Non
     from tests.integration.cli.test_loads import load
 
     with closing(
-        Store.open(f"sqlite:///{folder}/store.sqlite", load_key(folder / "secret.key"))
+        Store.open(f"sqlite:///{folder}/store.sqlite", load_cipher(folder / "secret.key"))
     ) as store:
         [source] = store.sources()
         store.record_failure(load(source.id, "orders", 3, "the key changed"), stopped=True)

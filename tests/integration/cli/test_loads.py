@@ -6,12 +6,12 @@ from pathlib import Path
 from tests.integration.cli.conftest import Treadle
 from tests.loads import load as plain
 
-from treadle.store.model import Load
-from treadle.store.secrets import load_key
+from treadle.store.model import LoadReport
+from treadle.store.secrets import load_cipher
 from treadle.store.store import Store
 
 
-def load(source_id: int, table: str, last: int, error: str | None) -> Load:
+def load(source_id: int, table: str, last: int, error: str | None) -> LoadReport:
     counts = {} if error else {"rows_loaded": 3, "rows_discarded": 1, "rows_rejected": 1}
     at = 1_559_347_200_000_000 + last
     return plain(source_id, table, last, at, rows_received=5, tables={}, error=error, **counts)
@@ -22,7 +22,7 @@ def test_loads_are_listed_and_filtered(data: Path, treadle: Treadle) -> None:
     one = treadle("source create One --json").json["source_id"]
     two = treadle("source create Two --json").json["source_id"]
     with closing(
-        Store.open(f"sqlite:///{data}/store.sqlite", load_key(data / "secret.key"))
+        Store.open(f"sqlite:///{data}/store.sqlite", load_cipher(data / "secret.key"))
     ) as store:
         store.record_load(load(one, "orders", 1, None), [])
         store.record_load(load(two, "customers", 2, None), [])

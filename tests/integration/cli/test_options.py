@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.integration.cli.conftest import Treadle
 
-from treadle.store.secrets import load_key
+from treadle.store.secrets import load_cipher
 from treadle.store.store import Store
 
 
@@ -15,7 +15,7 @@ from treadle.store.store import Store
 def store(data: Path, treadle: Treadle) -> Iterator[Store]:
     assert treadle("account create").code == 0
     assert treadle("source create Web").code == 0
-    opened = Store.open(f"sqlite:///{data}/store.sqlite", load_key(data / "secret.key"))
+    opened = Store.open(f"sqlite:///{data}/store.sqlite", load_cipher(data / "secret.key"))
     with closing(opened):
         yield opened
 

@@ -8,7 +8,7 @@ import pytest
 from tests.integration.cli.conftest import Treadle
 
 from treadle.config import Config
-from treadle.store.secrets import load_key
+from treadle.store.secrets import load_cipher
 from treadle.store.store import Store
 
 
@@ -76,7 +76,7 @@ def test_another_destination_is_asked_when_it_is_named(
     folder: Path, file: Path, treadle: Treadle
 ) -> None:
     config = Config(data=folder)
-    with closing(Store.open(config.store_url, load_key(config.key_path))) as store:
+    with closing(Store.open(config.store_url, load_cipher(config.key_path))) as store:
         store.set_default_destination(1, "duckdb", f"duckdb://{folder / 'first.duckdb'}", "first")
     line = f"plan {file} --table t --key id"
     assert 'CREATE TABLE "first"."web"."t" (' in treadle(line).out

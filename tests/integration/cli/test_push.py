@@ -15,7 +15,7 @@ import pytest
 from tests.integration.cli.conftest import Treadle
 from tests.integration.cli.import_server import Answer, ImportServer
 
-from treadle.cli import retry
+from treadle.cli import request_retry
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def source(
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "WAIT_SECONDS_FIRST", 0.01)
+    monkeypatch.setattr(request_retry, "WAIT_SECONDS_FIRST", 0.01)
 
 
 def written(path: Path, count: int, form: str = "lines") -> Path:

@@ -12,11 +12,11 @@ import pytest
 from tests.integration.cli.conftest import Treadle
 from tests.integration.cli.shop import Shop
 
-from treadle.cli.query import ask
+from treadle.cli.query import query_destination
 from treadle.config import Config
-from treadle.destinations import patience
-from treadle.destinations.protocol import Unavailable
-from treadle.store.secrets import load_key
+from treadle.destinations import retry
+from treadle.destinations.protocol import DestinationUnavailableError
+from treadle.store.secrets import load_cipher
 from treadle.store.store import Store
 
 TABLE = """
@@ -114,7 +114,7 @@ def test_a_file_the_loader_holds_is_waited_for(warehouse: Path) -> None:
             if waits == 3:
                 process.communicate("")
 
-        assert len(ask(f"duckdb://{warehouse}", SELECT, sleep=sleep).rows) == 2
+        assert len(query_destination(f"duckdb://{warehouse}", SELECT, sleep=sleep).rows) == 2
     assert waits == 3
 
 
@@ -125,8 +125,8 @@ def test_a_file_that_stays_held_is_told_after_ten_seconds(warehouse: Path) -> No
         now[0] += seconds * 20
 
     with hold(warehouse) as process:
-        with pytest.raises(Unavailable, match="is held by"):
-            ask(f"duckdb://{warehouse}", SELECT, clock=lambda: now[0], sleep=sleep)
+        with pytest.raises(DestinationUnavailableError, match="is held by"):
+            query_destination(f"duckdb://{warehouse}", SELECT, clock=lambda: now[0], sleep=sleep)
         process.communicate("")
     assert 10 <= now[0] <= 11.1
 
@@ -138,7 +138,7 @@ def test_a_file_that_is_made_meanwhile_is_found(tmp_path: Path) -> None:
         with duckdb.connect(str(path)) as connection:
             connection.execute(TABLE)
 
-    assert len(ask(f"duckdb://{path}", SELECT, sleep=load).rows) == 2
+    assert len(query_destination(f"duckdb://{path}", SELECT, sleep=load).rows) == 2
 
 
 def test_another_destination_is_asked_when_it_is_named(
@@ -162,7 +162,7 @@ def test_the_destination_the_server_was_started_with_is_remembered(
         connection.execute("CREATE TABLE other AS SELECT 7 AS x")
     treadle("account create")
     config = Config(data=data)
-    with closing(Store.open(config.store_url, load_key(config.key_path))) as store:
+    with closing(Store.open(config.store_url, load_cipher(config.key_path))) as store:
         store.set_default_destination(1, "duckdb", f"duckdb://{path}", "other")
     assert treadle("query --json", "SELECT x FROM other").json == [{"x": 7}]
 
@@ -191,7 +191,7 @@ def test_what_is_not_loaded_yet_is_told_to_wait(
     assert "does not exist" in done.err
     # A slip of another kind has nothing to do with that.
     assert " accepted record" not in treadle("query", "SELEC").err
-    shop.loader.once()
+    shop.loader.load_once()
     assert len(treadle("query --json", select).json) == 3
     shop.close()
 
@@ -199,7 +199,7 @@ def test_what_is_not_loaded_yet_is_told_to_wait(
 def test_what_waits_is_told_where_there_is_no_file_yet(
     data: Path, treadle: Treadle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "SECONDS", 0.0)
+    monkeypatch.setattr(retry, "RETRY_SECONDS", 0.0)
     shop = Shop(data, treadle, None)
     assert " accepted record" not in treadle("query", "SELECT 1").err
     shop.accept("orders", [{"id": 1}], first=1)

@@ -8,11 +8,11 @@ import pytest
 from tests.integration.cli.conftest import Done, Treadle
 from tests.loads import load
 
-from treadle.log.local import LocalAppender, LocalReader
 from treadle.log.protocol import NewEntry
-from treadle.records.message import Batch, pack
-from treadle.store.model import Outcome
-from treadle.store.secrets import load_key
+from treadle.log.sqlite.log import SqliteAppender, SqliteReader
+from treadle.records.message_batch import MessageBatch, encode_batch
+from treadle.store.model import EntryOutcome
+from treadle.store.secrets import load_cipher
 from treadle.store.store import Store
 
 AT = 1_559_347_200_000_000  # 2019-06-01
@@ -24,25 +24,25 @@ def rejected(data: Path, treadle: Treadle) -> Path:
     """Two requests, each with a rejected record."""
     assert treadle("account create").code == 0
     source = treadle("source create One --json").json["source_id"]
-    batch = Batch("t", ("id",), "json", b"", (), [7], 0, None, [], b'[{"id":1,"ID":2}]')
+    batch = MessageBatch("t", ("id",), "json", b"", (), [7], 0, None, [], b'[{"id":1,"ID":2}]')
 
     async def accept() -> int:
-        log = LocalAppender(data / "log.sqlite")
+        log = SqliteAppender(data / "log.sqlite")
         try:
-            return await log.append([NewEntry(source, "t", AT, 1, pack(batch))] * 2)
+            return await log.append([NewEntry(source, "t", AT, 1, encode_batch(batch))] * 2)
         finally:
             await log.aclose()
 
     assert asyncio.run(accept()) == 1
-    reader = LocalReader(data / "log.sqlite")
+    reader = SqliteReader(data / "log.sqlite")
     with closing(
-        Store.open(f"sqlite:///{data}/store.sqlite", load_key(data / "secret.key"))
+        Store.open(f"sqlite:///{data}/store.sqlite", load_cipher(data / "secret.key"))
     ) as store:
         store.use_log(reader.log_id)
         for place in (1, 2):
             at = AT + place * 86_400_000_000
             report = load(source, "t", place, at, rows_loaded=0, rows_rejected=1, tables={})
-            store.record_load(report, [Outcome(place, source, "t", 0, ((0, COLLISION),))])
+            store.record_load(report, [EntryOutcome(place, source, "t", 0, ((0, COLLISION),))])
     reader.close()
     return data
 
@@ -89,8 +89,8 @@ def test_one_is_sent_again_once(rejected: Path, treadle: Treadle, tmp_path: Path
     assert first.out.startswith("1.0 resent: rc_")
     assert again.out == first.out.replace("resent:", "resent before:")
     assert ids(treadle("rejects list --json --open")) == ["2.0"]
-    reader = LocalReader(rejected / "log.sqlite")
-    assert [backlog.entries for backlog in reader.backlog()] == [3]
+    reader = SqliteReader(rejected / "log.sqlite")
+    assert [backlog.entries for backlog in reader.list_backlogs()] == [3]
     reader.close()
 
 

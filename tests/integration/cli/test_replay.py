@@ -9,8 +9,8 @@ import pytest
 from tests.integration.cli.conftest import Treadle
 from tests.integration.cli.shop import Shop
 
-from treadle.lock import take
-from treadle.log.local import LocalReader
+from treadle.data_lock import take_lock
+from treadle.log.sqlite.log import SqliteReader
 
 REPLAY = "replay --source web --table orders"
 
@@ -78,7 +78,7 @@ def test_what_is_built_can_be_kept(shop: Shop, treadle: Treadle) -> None:
 
 
 def test_a_log_that_was_trimmed_swaps_nothing_unless_forced(shop: Shop, treadle: Treadle) -> None:
-    reader = LocalReader(shop.config.log_path)
+    reader = SqliteReader(shop.config.log_path)
     reader.trim(shop.source_id, "orders", 1)
     reader.close()
     done = treadle(REPLAY)
@@ -108,6 +108,6 @@ def test_what_is_refused(shop: Shop, treadle: Treadle) -> None:
     assert "swap nothing" in refused(REPLAY, "--into", "again", "--force")
     assert "later than --from" in refused(REPLAY, "--from", "2026-01-02", "--to", "2026-01-02")
     assert "is to be a time" in refused(REPLAY, "--to", "noon")
-    lock = take(shop.data / "replay.lock", 0.0)
+    lock = take_lock(shop.data / "replay.lock", 0.0)
     assert "Another replay is at work" in refused(REPLAY)
     os.close(lock)

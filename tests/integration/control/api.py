@@ -12,9 +12,9 @@ import httpx
 from fastapi import FastAPI
 from tests.servers.document import Document
 
-from treadle.control.app import Settings, make_app
+from treadle.control.app import ConnectApiSettings, create_control_app
 from treadle.store.model import Account
-from treadle.store.secrets import Cipher
+from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
 
 JSON = "application/json;charset=UTF-8"
@@ -51,14 +51,14 @@ class Api:
         now: the store's clock, microseconds since 1970; every reading moves it by a second.
     """
 
-    def __init__(self, folder: Path, settings: Settings | None = None) -> None:
-        self.settings = settings or Settings()
+    def __init__(self, folder: Path, settings: ConnectApiSettings | None = None) -> None:
+        self.settings = settings or ConnectApiSettings()
         self.changes = 0
         self.now = 1_549_385_095_123_456
         self.minted = 0
         self.path = folder / "store.sqlite"
         self.store = Store.open(
-            f"sqlite:///{self.path}", Cipher(bytes(32)), clock=self._clock, mint=self._mint
+            f"sqlite:///{self.path}", SecretCipher(bytes(32)), clock=self._clock, mint=self._mint
         )
         self.app = self.server(self.settings)
         self.document = Document(self.app.openapi())
@@ -76,9 +76,11 @@ class Api:
         asyncio.get_running_loop()  # promised: it is called on the event loop
         self.changes += 1
 
-    def server(self, settings: Settings) -> FastAPI:
+    def server(self, settings: ConnectApiSettings) -> FastAPI:
         """Another server over the same store."""
-        return make_app(self.store, settings, changed=self._changed, clock=lambda: self.now)
+        return create_control_app(
+            self.store, settings, changed=self._changed, clock=lambda: self.now
+        )
 
     def another_account(self) -> tuple[Account, str]:
         """A second account and its token."""
@@ -163,4 +165,4 @@ def _compact(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-MakeApi = Callable[[Settings], Api]
+MakeApi = Callable[[ConnectApiSettings], Api]

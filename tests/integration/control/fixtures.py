@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 from tests.integration.control.api import Api, MakeApi
 
-from treadle.control.app import Settings
+from treadle.control.app import ConnectApiSettings
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def make_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeApi]:
     """Settings -> a server with one account."""
     with ExitStack() as closing:
 
-        def make(settings: Settings) -> Api:
+        def make(settings: ConnectApiSettings) -> Api:
             api = Api(tmp_path_factory.mktemp("store"), settings)
             closing.callback(api.store.close)
             return api
@@ -25,10 +25,10 @@ def make_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeApi]:
 @pytest.fixture
 def api(make_api: MakeApi) -> Api:
     """A server with the settings that are the default."""
-    return make_api(Settings())
+    return make_api(ConnectApiSettings())
 
 
 @pytest.fixture
 def modern(make_api: MakeApi) -> Api:
     """A server that shows each token once."""
-    return make_api(Settings(surface="modern"))
+    return make_api(ConnectApiSettings(era="modern"))

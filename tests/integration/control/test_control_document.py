@@ -11,7 +11,7 @@ import httpx
 import pytest
 from tests.integration.control.api import Api, MakeApi
 
-from treadle.control.app import Settings
+from treadle.control.app import ConnectApiSettings
 
 
 def _fetch(api: Api, path: str) -> httpx.Response:
@@ -33,7 +33,7 @@ def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, 
 def either(request: pytest.FixtureRequest, make_api: MakeApi) -> Api:
     """A server of each surface, with the token list of both forms."""
     lists = {"seed": "objects", "modern": "integers"}
-    return make_api(Settings(request.param, lists[request.param]))
+    return make_api(ConnectApiSettings(request.param, lists[request.param]))
 
 
 def test_the_document_is_openapi_3_1_and_needs_no_token(either: Api) -> None:

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 import pytest
 from tests.integration.control.api import Api
 
-from treadle.control import bodies
+from treadle.control import requests
 
 CREATION = b'{"type":"import_api","display_name":"Import API"}'
 
@@ -20,14 +20,14 @@ def _padded(size: int) -> bytes:
 
 
 def test_a_body_has_a_greatest_size(api: Api) -> None:
-    assert bodies.LIMIT == 1_048_576
-    assert api.post("/v4/sources", raw=_padded(bodies.LIMIT)).status == 200
+    assert requests.CONTROL_BODY_BYTES_MAX == 1_048_576
+    assert api.post("/v4/sources", raw=_padded(requests.CONTROL_BODY_BYTES_MAX)).status == 200
     for method, path in (
         ("POST", "/v4/sources"),
         ("PUT", "/v4/sources/1"),
         ("PUT", "/v4/sources/1/streams/metadata"),
     ):
-        answer = api.call(method, path, raw=_padded(bodies.LIMIT + 1))
+        answer = api.call(method, path, raw=_padded(requests.CONTROL_BODY_BYTES_MAX + 1))
         assert answer.status == 413
         assert answer.body["error"] == "InvalidBody"
         assert "1048577 bytes" in answer.body["data"]["message"]
@@ -38,7 +38,7 @@ def test_a_compressed_body_is_understood_and_held_to_the_same_size(api: Api) -> 
     packed = gzip.compress(CREATION)
     assert api.post("/v4/sources", raw=packed, headers=headers).status == 200
     bomb = gzip.compress(b" " * 50_000_000)
-    assert len(bomb) < bodies.LIMIT
+    assert len(bomb) < requests.CONTROL_BODY_BYTES_MAX
     assert api.post("/v4/sources", raw=bomb, headers=headers).status == 413
     assert api.post("/v4/sources", raw=packed[:-9], headers=headers).status == 400
     unknown = {"Content-Encoding": "br"}
@@ -46,7 +46,10 @@ def test_a_compressed_body_is_understood_and_held_to_the_same_size(api: Api) -> 
 
 
 def test_nothing_is_read_for_a_caller_without_a_token(api: Api) -> None:
-    assert api.post("/v4/sources", raw=_padded(bodies.LIMIT + 1), token=None).status == 401
+    assert (
+        api.post("/v4/sources", raw=_padded(requests.CONTROL_BODY_BYTES_MAX + 1), token=None).status
+        == 401
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import json
 
 from tests.integration.control.api import Api, MakeApi
 
-from treadle.control.app import Settings
+from treadle.control.app import ConnectApiSettings
 
 
 def test_the_flow_of_the_first_guide(api: Api) -> None:
@@ -75,7 +75,7 @@ def test_the_flow_where_tokens_are_shown_once(modern: Api) -> None:
 
 
 def test_tokens_can_be_listed_as_integers(make_api: MakeApi) -> None:
-    api = make_api(Settings(token_list="integers"))
+    api = make_api(ConnectApiSettings(token_list="integers"))
     id_ = api.create()["id"]
     second = api.post(f"/v4/sources/{id_}/tokens").body["id"]
     first = int(next(iter(api.get(f"/v4/sources/{id_}").body["properties"]["token"])))

@@ -3,7 +3,7 @@
 import pytest
 from tests.integration.control.api import Api, MakeApi
 
-from treadle.control.app import Settings
+from treadle.control.app import ConnectApiSettings
 
 
 def _too_many(id_: int) -> tuple[int, object]:
@@ -104,10 +104,10 @@ def test_only_import_api_sources_have_tokens(api: Api) -> None:
 
 
 def test_a_change_of_surface_keeps_the_tokens(make_api: MakeApi) -> None:
-    api = make_api(Settings())
+    api = make_api(ConnectApiSettings())
     source = api.create()
     (secret,) = source["properties"]["token"].values()
-    seed, api.app = api.app, api.server(Settings(surface="modern"))
+    seed, api.app = api.app, api.server(ConnectApiSettings(era="modern"))
     path = f"/v4/sources/{source['id']}"
     assert api.get(path).body["properties"] == {}
     assert len(api.get(f"{path}/tokens").body) == 1

@@ -10,10 +10,10 @@ from treadle.tables.model import (
     ColumnType,
     CreateRelation,
     LoadPlan,
-    Mark,
+    OffsetCommit,
     Rejection,
     Relation,
-    Rows,
+    RelationRows,
     SchemaChange,
     Table,
     TableWrite,
@@ -61,39 +61,39 @@ def table(*relations: Relation, **changes: Any) -> Table:
     return replace(made, **changes)
 
 
-def rows(of: Relation, columns: Sequence[str], values: Sequence[Sequence[Any]]) -> Rows:
+def rows(of: Relation, columns: Sequence[str], values: Sequence[Sequence[Any]]) -> RelationRows:
     """Rows given row by row; a column `entry` becomes the rows' entries."""
     by_name = dict(zip(columns, zip(*values, strict=True), strict=True)) if values else {}
     entries: Sequence[int] = (0,) * len(values)
     if "entry" in by_name and "entry" not in {made.name for made in of.columns}:
         entries = by_name.pop("entry")
-    return Rows(of, {name: list(column) for name, column in by_name.items()}, entries)
+    return RelationRows(of, {name: list(column) for name, column in by_name.items()}, entries)
 
 
 def upsert(
     values: Sequence[Sequence[Any]],
     columns: Sequence[str] = ("id", "_sdc_sequence", "a"),
     of: Relation = ORDERS,
-    children: Sequence[Rows] = (),
+    children: Sequence[RelationRows] = (),
     stale: Sequence[Relation] = (),
     *,
     tie: Literal["first", "last"] = "first",
     private: bool = False,
-    deletes: Rows | None = None,
+    deletes: RelationRows | None = None,
 ) -> TableWrite:
     return TableWrite(
         private, "upsert", rows(of, columns, values), tuple(children), tuple(stale), tie, deletes
     )
 
 
-def items(values: Sequence[Sequence[Any]], of: Relation = ITEMS) -> Rows:
+def items(values: Sequence[Sequence[Any]], of: Relation = ITEMS) -> RelationRows:
     """Child rows as (parent id, index, sequence, value)."""
     return replace_entries(
         rows(of, ("_sdc_source_key_id", "_sdc_level_0_id", "_sdc_sequence", "value"), values)
     )
 
 
-def replace_entries(of: Rows) -> Rows:
+def replace_entries(of: RelationRows) -> RelationRows:
     of.entries = ()
     return of
 
@@ -129,7 +129,7 @@ class Loads:
         return LoadPlan(
             schema="web",
             table_name=after.name if after else self.table_name,
-            mark=Mark(
+            offset=OffsetCommit(
                 self.log_id,
                 self.source_id,
                 self.table_name,
@@ -144,13 +144,13 @@ class Loads:
             rejections=tuple(rejections),
             rejected_at=batched_at,
             batched_at=batched_at,
-            after=replace(after, batched_at=batched_at) if after else None,
+            table_after=replace(after, batched_at=batched_at) if after else None,
         )
 
     def run(self, plan: LoadPlan) -> LoadResult:
         result = self.session.load(plan)
-        self.position = plan.mark.position
-        self.revision += plan.after is not None
+        self.position = plan.offset.position
+        self.revision += plan.table_after is not None
         self.batched_at = plan.batched_at
         return result
 

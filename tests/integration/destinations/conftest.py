@@ -7,7 +7,7 @@ import pytest
 from tests.integration.destinations.builders import Loads
 
 from treadle.destinations.protocol import Destination, Session
-from treadle.destinations.registry import open_url
+from treadle.destinations.registry import make_destination
 
 
 @pytest.fixture(params=["duckdb", "postgres", "system_postgres"])
@@ -20,7 +20,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def destination(url: str) -> Destination:
-    return open_url(url)
+    return make_destination(url)
 
 
 @pytest.fixture

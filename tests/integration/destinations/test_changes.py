@@ -20,8 +20,6 @@ from tests.integration.destinations.builders import (
 )
 
 from treadle.destinations.protocol import Destination, Session
-from treadle.tables import instants
-from treadle.tables.columns import converted
 from treadle.tables.model import (
     AddColumn,
     ChangeKey,
@@ -30,13 +28,15 @@ from treadle.tables.model import (
     CreateRelation,
     DropStage,
     EmptyRelation,
-    Physical,
+    PhysicalRelation,
     Relation,
     RenameColumn,
-    Stage,
+    StagedVersion,
     TableWrite,
     WidenColumn,
 )
+from treadle.tables.plan.columns import widen_values
+from treadle.tables.prepare import timestamp_text
 
 EVERY_TYPE = relation("orders", {"id": BIGINT, **{f"c_{t}": t for t in ColumnType}})
 
@@ -49,7 +49,7 @@ def test_the_state_of_nothing(session: Session) -> None:
 def test_a_destination_that_was_never_prepared_holds_nothing(destination: Destination) -> None:
     with destination.open() as session:
         assert session.state("web", "orders").table is None
-        assert session.held("any") == {}
+        assert session.committed("any") == {}
 
 
 def test_preparing_again_changes_nothing(session: Session, loads: Loads) -> None:
@@ -66,10 +66,10 @@ def test_the_state_shows_what_was_made(session: Session, loads: Loads) -> None:
     assert state.revision == 1
     assert state.table == table(EVERY_TYPE, ITEMS, batched_at=loads.batched_at)
     assert dict(state.physical) == {
-        "orders": Physical(
+        "orders": PhysicalRelation(
             {**{c.name: c.type for c in EVERY_TYPE.columns}, "mine": None}, frozenset({"id"})
         ),
-        "orders__items": Physical(
+        "orders__items": PhysicalRelation(
             {c.name: c.type for c in ITEMS.columns},
             frozenset({"_sdc_level_0_id", "_sdc_source_key_id"}),
         ),
@@ -84,7 +84,9 @@ def test_the_state_shows_a_table_of_the_user(session: Session, loads: Loads) -> 
     loads.read("CREATE TABLE web.orders (a BIGINT PRIMARY KEY, b DATE)")
     state = session.state("web", "orders")
     assert (state.revision, state.table) == (0, None)
-    assert dict(state.physical) == {"orders": Physical({"a": BIGINT, "b": None}, frozenset({"a"}))}
+    assert dict(state.physical) == {
+        "orders": PhysicalRelation({"a": BIGINT, "b": None}, frozenset({"a"}))
+    }
 
 
 def test_the_state_shows_what_the_user_dropped(session: Session, loads: Loads) -> None:
@@ -144,7 +146,7 @@ WIDENED: list[tuple[ColumnType, ColumnType, list[Any]]] = [
         ColumnType.TIMESTAMP,
         TEXT,
         [
-            instants.from_datetime(moment)
+            timestamp_text.datetime_to_us(moment)
             for moment in (
                 JULY,
                 JULY.replace(microsecond=500_000),
@@ -170,7 +172,7 @@ def test_a_widened_column_holds_what_a_later_value_would_be(
         upsert([(n, 1, value) for n, value in enumerate(values)], columns, narrow),
         changes=[CreateRelation(narrow)],
     )
-    later = converted(values, old, new)
+    later = widen_values(values, old, new)
     loads.load(
         table(wide),
         upsert([(100 + n, 1, value) for n, value in enumerate(later)], columns, wide),
@@ -189,11 +191,11 @@ def test_a_widened_column_holds_what_a_later_value_would_be(
         (ColumnType.DOUBLE, 15.0, "15"),
         (ColumnType.DOUBLE, 0.1, "0.1"),
         (ColumnType.DECIMAL, Decimal("0.10"), "0.1"),
-        (ColumnType.TIMESTAMP, instants.from_datetime(JULY), "2024-07-01T12:30:00Z"),
+        (ColumnType.TIMESTAMP, timestamp_text.datetime_to_us(JULY), "2024-07-01T12:30:00Z"),
     ],
 )
 def test_a_value_of_each_type_as_text(old: ColumnType, value: object, expected: str) -> None:
-    assert converted([value, None], old, TEXT) == [expected, None]
+    assert widen_values([value, None], old, TEXT) == [expected, None]
 
 
 def test_changes_work_below_a_view_and_beside_an_index(loads: Loads) -> None:
@@ -226,7 +228,7 @@ def _staged(loads: Loads) -> None:
         upsert([(1, 1, "x"), (2, 1, "x")], children=[items([(1, 0, 1, "old")])], stale=[ITEMS]),
         changes=[CreateRelation(ORDERS), CreateRelation(ITEMS)],
     )
-    stage = Stage(200, ORDERS.columns[4:5], (STAGED, STAGED_ITEMS), 0)
+    stage = StagedVersion(200, ORDERS.columns[4:5], (STAGED, STAGED_ITEMS), 0)
     result = loads.load(
         table(ORDERS, ITEMS, version=100, stages=(stage,)),
         upsert([(3, 1, "y")], of=STAGED, children=[items([(3, 0, 1, "new")], STAGED_ITEMS)],
@@ -344,7 +346,7 @@ def test_the_rows_stay_when_the_key_goes(session: Session, loads: Loads) -> None
 
 def test_what_a_version_deleted_stays_deleted_when_it_is_activated(loads: Loads) -> None:
     _staged(loads)
-    stage = Stage(200, ORDERS.columns[4:5], (STAGED, STAGED_ITEMS), 0)
+    stage = StagedVersion(200, ORDERS.columns[4:5], (STAGED, STAGED_ITEMS), 0)
     gone = rows(STAGED, ("id", "_sdc_sequence"), [(3, 5)])
     loads.load(
         table(ORDERS, ITEMS, version=100, stages=(stage,), tombstones=True),

@@ -3,7 +3,7 @@
 import pytest
 from tests.integration.destinations.builders import ITEMS, ORDERS, Loads, items, table, upsert
 
-from treadle.destinations.protocol import Pair, Parted
+from treadle.destinations.protocol import RelationPair, RowDiff
 
 KEY = (("id", "id"),)
 A = (("a", "a"),)
@@ -23,22 +23,22 @@ def two(loads: Loads) -> Loads:
 @pytest.mark.parametrize(
     ("pair", "expected"),
     [
-        (Pair("orders", "orders", KEY, A), Parted(1, 1, 1)),
-        (Pair("orders", "orders", KEY, A, frozenset({"a"})), Parted(1, 1, 1)),
-        (Pair("orders", "orders", KEY, ()), Parted(1, 1, 0)),
+        (RelationPair("orders", "orders", KEY, A), RowDiff(1, 1, 1)),
+        (RelationPair("orders", "orders", KEY, A, frozenset({"a"})), RowDiff(1, 1, 1)),
+        (RelationPair("orders", "orders", KEY, ()), RowDiff(1, 1, 0)),
         # A column that one side lacks is NULL there.
-        (Pair("orders", "orders", KEY, (("a", None),)), Parted(1, 1, 1)),
-        (Pair("orders", "orders", KEY, ((None, "a"),)), Parted(1, 1, 2)),
+        (RelationPair("orders", "orders", KEY, (("a", None),)), RowDiff(1, 1, 1)),
+        (RelationPair("orders", "orders", KEY, ((None, "a"),)), RowDiff(1, 1, 2)),
         # Without a key, rows as a whole, as often as they are there.
-        (Pair("orders", "orders", (), KEY + A), Parted(2, 2, 0)),
-        (Pair("orders", "orders", (), A), Parted(2, 2, 0)),
-        (Pair("orders", "orders", (), (*KEY, ("a", None))), Parted(2, 2, 0)),
-        (Pair("orders", "orders", (), (*KEY, (None, "a"))), Parted(3, 3, 0)),
-        (Pair("orders", None, KEY, A), Parted(4, 0, 0)),
-        (Pair(None, "orders", KEY, A), Parted(0, 4, 0)),
+        (RelationPair("orders", "orders", (), KEY + A), RowDiff(2, 2, 0)),
+        (RelationPair("orders", "orders", (), A), RowDiff(2, 2, 0)),
+        (RelationPair("orders", "orders", (), (*KEY, ("a", None))), RowDiff(2, 2, 0)),
+        (RelationPair("orders", "orders", (), (*KEY, (None, "a"))), RowDiff(3, 3, 0)),
+        (RelationPair("orders", None, KEY, A), RowDiff(4, 0, 0)),
+        (RelationPair(None, "orders", KEY, A), RowDiff(0, 4, 0)),
     ],
 )
-def test_rows_are_compared(two: Loads, pair: Pair, expected: Parted) -> None:
+def test_rows_are_compared(two: Loads, pair: RelationPair, expected: RowDiff) -> None:
     assert two.session.compare("web", "other", pair) == expected
 
 
@@ -50,7 +50,7 @@ def test_a_table_is_dropped_with_all_that_is_kept_of_it(loads: Loads) -> None:
     loads.session.remove("web", "orders", loads.log_id)
     state = loads.session.state("web", "orders")
     assert (state.revision, state.table, state.physical) == (0, None, {})
-    assert loads.session.held(loads.log_id) == {}
+    assert loads.session.committed(loads.log_id) == {}
     assert loads.session.query("SELECT count(*) FROM web.mine").rows == [(0,)]
     loads.session.query("DROP TABLE web.mine")
     for _ in range(2):  # also when there is nothing

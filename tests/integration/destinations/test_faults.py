@@ -25,13 +25,13 @@ from tests.integration.destinations.builders import (
 from tests.servers.postgres import NoServerError, PostgresServer
 
 from treadle.destinations.protocol import (
-    CommitUnknown,
-    Forbidden,
+    AccessDeniedError,
+    CommitUnknownError,
+    DestinationUnavailableError,
     Session,
-    Unavailable,
 )
-from treadle.destinations.registry import open_url
-from treadle.errors import OperatorFault, TableStopped
+from treadle.destinations.registry import make_destination
+from treadle.errors import OperatorError, TableStoppedError
 from treadle.tables.model import CreateRelation
 
 # --- both -----------------------------------------------------------------------------------------
@@ -45,23 +45,23 @@ def test_a_required_column_of_the_user_stops_the_table(loads: Loads) -> None:
         " _sdc_batched_at TIMESTAMPTZ, _sdc_received_at TIMESTAMPTZ, _sdc_sequence BIGINT,"
         " _sdc_table_version BIGINT)"
     )
-    with pytest.raises(TableStopped, match="mine"):
+    with pytest.raises(TableStoppedError, match="mine"):
         loads.load(table(ORDERS), upsert([(1, 1, "x")]))
 
 
 def test_a_read_only_session_writes_nothing(url: str) -> None:
-    with open_url(url).open() as session:
+    with make_destination(url).open() as session:
         session.prepare("web")
-        with open_url(url).open(read_only=True) as reader:
+        with make_destination(url).open(read_only=True) as reader:
             assert reader.query("SELECT 1 AS one").rows == [(1,)]
-            with pytest.raises((OperatorFault, Unavailable)):
+            with pytest.raises((OperatorError, DestinationUnavailableError)):
                 reader.query("CREATE TABLE web.mine (a INT)")
         assert session.state("web", "mine").physical == {}
 
 
 @pytest.mark.parametrize("statement", ["SELEC 1", "SELECT * FROM nowhere", "SELECT 1; SELECT 2"])
 def test_a_faulty_query_is_the_operators(session: Session, statement: str) -> None:
-    with pytest.raises(OperatorFault):
+    with pytest.raises(OperatorError):
         session.query(statement)
     assert session.query("SELECT '%s' AS \"p%\"").columns == ("p%",)
 
@@ -90,12 +90,12 @@ def _as_superuser(url: str, statement: str) -> None:
 
 
 def test_a_missing_right_is_told_in_the_servers_words(login: str, postgres_database: str) -> None:
-    with open_url(login).open() as session:
+    with make_destination(login).open() as session:
         session.prepare("web")
         loads = Loads(session)
         loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
         _as_superuser(postgres_database, "ALTER TABLE web.orders OWNER TO CURRENT_USER")
-        with pytest.raises(Forbidden, match="ERROR: permission denied for table orders"):
+        with pytest.raises(AccessDeniedError, match="ERROR: permission denied for table orders"):
             loads.load(table(ORDERS), upsert([(1, 2, "y")]))
         _as_superuser(postgres_database, "ALTER TABLE web.orders OWNER TO loader")
         loads.load(table(ORDERS), upsert([(1, 2, "y")]))
@@ -105,7 +105,7 @@ def test_a_missing_right_is_told_in_the_servers_words(login: str, postgres_datab
 def test_a_schema_that_may_not_be_made(login: str, postgres_database: str) -> None:
     name = psycopg.conninfo.conninfo_to_dict(postgres_database)["dbname"]
     _as_superuser(postgres_database, f'REVOKE CREATE ON DATABASE "{name}" FROM loader')
-    with open_url(login).open() as session, pytest.raises(Forbidden) as refused:
+    with make_destination(login).open() as session, pytest.raises(AccessDeniedError) as refused:
         session.prepare("web")
     assert "Encountered error while attempting to create new schema." in str(refused.value)
     assert "permission denied for database" in str(refused.value)
@@ -122,34 +122,37 @@ def test_a_schema_that_may_not_be_made(login: str, postgres_database: str) -> No
 def test_a_refused_login_is_forbidden(
     postgres_server: PostgresServer, change: dict[str, str], expected: str
 ) -> None:
-    with pytest.raises(Forbidden, match=expected) as refused:
-        open_url(postgres_server.url(**change)).open()
+    with pytest.raises(AccessDeniedError, match=expected) as refused:
+        make_destination(postgres_server.url(**change)).open()
     assert "wrong" not in str(refused.value)
     assert postgres_server.password not in str(refused.value)
 
 
 def test_too_many_connections_are_unavailable(login: str, postgres_database: str) -> None:
     _as_superuser(postgres_database, "ALTER ROLE loader CONNECTION LIMIT 1")
-    with open_url(login).open(), pytest.raises(Unavailable, match="too many connections"):
-        open_url(login).open()
+    with (
+        make_destination(login).open(),
+        pytest.raises(DestinationUnavailableError, match="too many connections"),
+    ):
+        make_destination(login).open()
 
 
 def test_a_lock_of_somebody_else_is_waited_for_a_while(postgres_database: str) -> None:
-    with open_url(postgres_database + "?options=-c%20lock_timeout%3D1").open() as session:
+    with make_destination(postgres_database + "?options=-c%20lock_timeout%3D1").open() as session:
         session.prepare("web")
         loads = Loads(session)
         loads.create(ORDERS)
         with psycopg.connect(postgres_database) as other:
             other.execute("LOCK TABLE web.orders")
             session.query("SET lock_timeout = '100ms'")
-            with pytest.raises(Unavailable, match="lock timeout"):
+            with pytest.raises(DestinationUnavailableError, match="lock timeout"):
                 loads.load(table(ORDERS), upsert([(1, 1, "x")]))
         loads.load(table(ORDERS), upsert([(1, 1, "x")]))
         assert loads.orders() == [(1, "x", 1)]
 
 
 def test_a_broken_commit_is_unknown(postgres_database: str) -> None:
-    with open_url(postgres_database).open() as session:
+    with make_destination(postgres_database).open() as session:
         session.prepare("web")
         loads = Loads(session)
         loads.create(ORDERS)
@@ -162,17 +165,17 @@ def test_a_broken_commit_is_unknown(postgres_database: str) -> None:
               DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION web.die()
             """,
         )
-        with pytest.raises(CommitUnknown):
+        with pytest.raises(CommitUnknownError):
             loads.load(table(ORDERS), upsert([(1, 1, "x")]))
-        with pytest.raises(Unavailable):
-            session.held(LOG)
-    with open_url(postgres_database).open() as session:
-        assert session.held(LOG)[7, "orders"].position == 0
+        with pytest.raises(DestinationUnavailableError):
+            session.committed(LOG)
+    with make_destination(postgres_database).open() as session:
+        assert session.committed(LOG)[7, "orders"].position == 0
         assert session.query("SELECT * FROM web.orders").rows == []
 
 
 def test_a_constraint_checked_at_commit_is_no_unknown(postgres_database: str) -> None:
-    with open_url(postgres_database).open() as session:
+    with make_destination(postgres_database).open() as session:
         session.prepare("web")
         loads = Loads(session)
         loads.create(ORDERS)
@@ -180,7 +183,7 @@ def test_a_constraint_checked_at_commit_is_no_unknown(postgres_database: str) ->
         with pytest.raises(Exception, match="duplicate key") as refused:
             loads.load(table(ORDERS), upsert([(1, 1, "x"), (2, 1, "x")]))
         assert type(refused.value).__name__ == "RowRefused"
-        assert session.held(LOG)[7, "orders"].position == 0
+        assert session.committed(LOG)[7, "orders"].position == 0
 
 
 def test_a_view_on_a_column_that_must_widen_stops_the_table(postgres_database: str) -> None:
@@ -188,14 +191,14 @@ def test_a_view_on_a_column_that_must_widen_stops_the_table(postgres_database: s
 
     from treadle.tables.model import ColumnType, WidenColumn
 
-    with open_url(postgres_database).open() as session:
+    with make_destination(postgres_database).open() as session:
         session.prepare("web")
         loads = Loads(session)
         narrow = relation("orders", {"id": BIGINT, "v": BIGINT})
         wide = relation("orders", {"id": BIGINT, "v": ColumnType.DOUBLE})
         loads.create(narrow)
         session.query("CREATE VIEW web.seen AS SELECT v FROM web.orders")
-        with pytest.raises(TableStopped, match="used by a view"):
+        with pytest.raises(TableStoppedError, match="used by a view"):
             loads.load(
                 table(wide),
                 changes=[WidenColumn("orders", column("v", ColumnType.DOUBLE), BIGINT)],
@@ -205,17 +208,17 @@ def test_a_view_on_a_column_that_must_widen_stops_the_table(postgres_database: s
 def test_dropped_columns_count_towards_the_most_of_postgresql(postgres_database: str) -> None:
     from tests.integration.destinations.builders import column
 
-    from treadle.destinations.protocol import RowRefused
+    from treadle.destinations.protocol import RowRefusedError
     from treadle.tables.model import AddColumn
 
     names = [f"c{number:04}" for number in range(1595)]
-    with open_url(postgres_database).open() as session:
+    with make_destination(postgres_database).open() as session:
         session.prepare("web")
         loads = Loads(session)
         full = relation("orders", {"id": BIGINT, **dict.fromkeys(names, TEXT)})
         loads.create(full)
         session.query("ALTER TABLE web.orders DROP COLUMN c0000")
-        with pytest.raises(RowRefused) as refused:
+        with pytest.raises(RowRefusedError) as refused:
             loads.load(table(full), changes=[AddColumn("orders", column("d"))])
         assert refused.value.reason == "ERROR: too many columns"
 
@@ -227,20 +230,20 @@ def test_a_stopped_server_is_unavailable_and_keeps_what_it_had() -> None:
         pytest.skip(str(error))
     with server:
         url = server.create_database()
-        session = open_url(url).open()
+        session = make_destination(url).open()
         session.prepare("web")
         loads = Loads(session)
         loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
         server.kill()
-        with pytest.raises(Unavailable):
+        with pytest.raises(DestinationUnavailableError):
             loads.load(table(ORDERS), upsert([(1, 2, "y")]))
-        with pytest.raises(Unavailable):
-            open_url(url).open()
+        with pytest.raises(DestinationUnavailableError):
+            make_destination(url).open()
         session.close()
         server.start()
-        with open_url(url).open() as again:
+        with make_destination(url).open() as again:
             assert Loads(again).orders() == [(1, "x", 1)]
-            assert again.held(LOG)[7, "orders"].position == 0
+            assert again.committed(LOG)[7, "orders"].position == 0
 
 
 # --- DuckDB ---------------------------------------------------------------------------------------
@@ -263,29 +266,29 @@ def test_a_file_held_by_another_process_is_unavailable(tmp_path: Path) -> None:
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(Unavailable, match=rf"held by .*PID {holder.pid}"):
-            open_url(f"duckdb://{path}").open()
+        with pytest.raises(DestinationUnavailableError, match=rf"held by .*PID {holder.pid}"):
+            make_destination(f"duckdb://{path}").open()
         holder.communicate()
-    with open_url(f"duckdb://{path}").open() as session:
+    with make_destination(f"duckdb://{path}").open() as session:
         session.prepare("web")
-        assert session.held(LOG) == {}
+        assert session.committed(LOG) == {}
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     path = tmp_path / "data.duckdb"
     path.write_text("something else, and long enough to look like a header" * 100)
-    with pytest.raises(OperatorFault, match="not a DuckDB database"):
-        open_url(f"duckdb://{path}").open()
+    with pytest.raises(OperatorError, match="not a DuckDB database"):
+        make_destination(f"duckdb://{path}").open()
 
 
 def test_a_directory_that_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(OperatorFault, match="make its directory first"):
-        open_url(f"duckdb://{tmp_path}/none/data.duckdb").open()
+    with pytest.raises(OperatorError, match="make its directory first"):
+        make_destination(f"duckdb://{tmp_path}/none/data.duckdb").open()
 
 
 def test_reading_before_the_first_load(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="does not exist yet"):
-        open_url(f"duckdb://{tmp_path}/data.duckdb").open(read_only=True)
+    with pytest.raises(DestinationUnavailableError, match="does not exist yet"):
+        make_destination(f"duckdb://{tmp_path}/data.duckdb").open(read_only=True)
 
 
 @pytest.fixture
@@ -303,20 +306,20 @@ def ordinary_user(tmp_path: Path) -> Iterator[None]:
 def test_a_file_that_may_not_be_written(tmp_path: Path) -> None:
     if os.getuid() != 0:
         tmp_path.chmod(0o500)
-    with pytest.raises(Forbidden, match="Permission denied"):
-        open_url(f"duckdb://{tmp_path}/data.duckdb").open()
+    with pytest.raises(AccessDeniedError, match="Permission denied"):
+        make_destination(f"duckdb://{tmp_path}/data.duckdb").open()
 
 
 def test_a_query_reads_no_other_file(tmp_path: Path) -> None:
     other = tmp_path / "other.csv"
     other.write_text("a\n1\n")
-    with open_url(f"duckdb://{tmp_path}/data.duckdb").open() as session:
+    with make_destination(f"duckdb://{tmp_path}/data.duckdb").open() as session:
         for statement in (
             f"SELECT * FROM read_csv('{other}')",
             f"ATTACH '{tmp_path}/other.duckdb'",
             f"COPY (SELECT 1) TO '{tmp_path}/out.csv'",
         ):
-            with pytest.raises(OperatorFault, match="disabled"):
+            with pytest.raises(OperatorError, match="disabled"):
                 session.query(statement)
 
 
@@ -351,8 +354,8 @@ def test_a_commit_the_disk_has_no_room_for(tmp_path: Path) -> None:
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.stdout.strip() == "CommitUnknown", done.stderr
-    with open_url(f"duckdb://{path}").open() as session:
-        assert session.held(LOG)[7, "orders"].position == 0
+    with make_destination(f"duckdb://{path}").open() as session:
+        assert session.committed(LOG)[7, "orders"].position == 0
         assert session.query("SELECT count(*) FROM web.orders").rows == [(0,)]
 
 
@@ -379,6 +382,6 @@ def test_a_committed_load_survives_a_killed_process(tmp_path: Path) -> None:
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stderr
-    with open_url(f"duckdb://{path}").open() as session:
+    with make_destination(f"duckdb://{path}").open() as session:
         assert Loads(session).orders() == [(1, "x", 1)]
-        assert session.held(LOG)[7, "orders"].position == 0
+        assert session.committed(LOG)[7, "orders"].position == 0

@@ -3,19 +3,21 @@
 import json
 from typing import Any
 
-from treadle.destinations.planning import carry_out, planned
+from treadle.destinations.planning import execute_load, plan_with_session
 from treadle.destinations.protocol import Session
-from treadle.records.message import Batch
-from treadle.tables.model import AddColumn, CreateRelation, LoadPlan, Mark, Options
-from treadle.tables.prepare import Arrival, Prepared, prepare
-from treadle.tables.profile import Profile
+from treadle.records.message_batch import MessageBatch
+from treadle.tables.model import AddColumn, CreateRelation, LoadPlan, OffsetCommit, TableOptions
+from treadle.tables.prepare.prepare import LogBatch, PreparedLoad, prepare_load
+from treadle.tables.profile import DestinationProfile
 
 LOG = "0d2c0e0e-0000-4000-8000-000000000002"
 NOW = 1_700_000_000_000_000
 
 
-def prepared(profile: Profile, position: int, *records: tuple[int, dict[str, Any]]) -> Prepared:
-    batch = Batch(
+def prepared(
+    profile: DestinationProfile, position: int, *records: tuple[int, dict[str, Any]]
+) -> PreparedLoad:
+    batch = MessageBatch(
         "t",
         ("id",),
         "json",
@@ -27,8 +29,8 @@ def prepared(profile: Profile, position: int, *records: tuple[int, dict[str, Any
         [],
         json.dumps([record for _, record in records]).encode(),
     )
-    return prepare(
-        [Arrival(batch, position, NOW)], profile=profile, options=Options(), schema="web"
+    return prepare_load(
+        [LogBatch(batch, position, NOW)], profile=profile, options=TableOptions(), schema="web"
     )
 
 
@@ -53,11 +55,11 @@ def tables(session: Session) -> list[str]:
 
 
 def planned_at(
-    session: Session, profile: Profile, after: int, *records: tuple[int, dict[str, Any]]
+    session: Session, profile: DestinationProfile, after: int, *records: tuple[int, dict[str, Any]]
 ) -> tuple[LoadPlan, Asked]:
     asked = Asked(session)
-    mark = Mark(LOG, 1, "t", after, after + 1)
-    found = planned(
+    mark = OffsetCommit(LOG, 1, "t", after, after + 1)
+    found = plan_with_session(
         asked,
         prepared(profile, after + 1, *records),
         mark=mark,
@@ -71,10 +73,10 @@ def test_a_plan_does_nothing_and_a_load_does_the_plan(session: Session, destinat
     announced, asked = planned_at(session, profile, -1, (1, {"id": 1, "a": "x"}))
     assert asked.questions == 0
     assert tables(session) == ["_sdc_rejected"]
-    done, result = carry_out(
+    done, result = execute_load(
         session,
         prepared(profile, 0, (1, {"id": 1, "a": "x"})),
-        mark=Mark(LOG, 1, "t", -1, 0),
+        mark=OffsetCommit(LOG, 1, "t", -1, 0),
         now=NOW,
     )
     assert done.changes == announced.changes
@@ -87,10 +89,10 @@ def test_a_record_that_loses_in_the_table_plans_no_column(
     session: Session, destination: Any
 ) -> None:
     profile = destination.profile
-    carry_out(
+    execute_load(
         session,
         prepared(profile, 0, (5, {"id": 1, "a": "x"})),
-        mark=Mark(LOG, 1, "t", -1, 0),
+        mark=OffsetCommit(LOG, 1, "t", -1, 0),
         now=NOW,
     )
     lost, asked = planned_at(session, profile, 0, (4, {"id": 1, "b": "y"}))

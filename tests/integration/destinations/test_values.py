@@ -18,7 +18,7 @@ from tests.integration.destinations.builders import (
     upsert,
 )
 
-from treadle.destinations.protocol import Destination, RowRefused, Session
+from treadle.destinations.protocol import Destination, RowRefusedError, Session
 from treadle.tables.model import AddColumn, ColumnType, CreateRelation, TableWrite
 
 ODD_NAMES = [
@@ -250,7 +250,7 @@ def test_a_refused_value_changes_nothing(session: Session, loads: Loads) -> None
         upsert([(2, 1, "y"), (3, 1, "x")], of=wider),
         changes=[AddColumn("orders", column("b"))],
     )
-    with pytest.raises(RowRefused, match=r"(?i)duplicate key"):
+    with pytest.raises(RowRefusedError, match=r"(?i)duplicate key"):
         session.load(plan)
     assert loads.orders() == [(1, "x", 1)]
     assert "b" not in session.state("web", "orders").physical["orders"].columns
@@ -260,7 +260,7 @@ def test_a_refused_value_changes_nothing(session: Session, loads: Loads) -> None
 def test_a_lone_surrogate_is_refused_not_fatal(loads: Loads) -> None:
     made = relation("orders", {"id": BIGINT, "a": TEXT})
     loads.create(made)
-    with pytest.raises(RowRefused):
+    with pytest.raises(RowRefusedError):
         loads.load(table(made), upsert([(1, 1, "a\ud800b")]))
     loads.load(table(made), upsert([(1, 1, "fine")]))
     assert loads.orders() == [(1, "fine", 1)]
@@ -276,7 +276,7 @@ def test_a_row_past_a_page_is_too_big_for_postgresql(
         loads.load(table(wide), write, changes=[CreateRelation(wide)])
         assert loads.read("SELECT count(*) FROM web.orders") == [(1,)]
         return
-    with pytest.raises(RowRefused) as refused:
+    with pytest.raises(RowRefusedError) as refused:
         loads.load(table(wide), write, changes=[CreateRelation(wide)])
     assert refused.value.reason == "row is too big for PostgreSQL"
 
@@ -292,6 +292,6 @@ def test_a_key_past_an_index_entry_is_too_big_for_postgresql(
         loads.load(table(made), write, changes=[CreateRelation(made)])
         assert loads.read("SELECT length(k) FROM web.orders") == [(3_000,)]
         return
-    with pytest.raises(RowRefused) as refused:
+    with pytest.raises(RowRefusedError) as refused:
         loads.load(table(made), write, changes=[CreateRelation(made)])
     assert refused.value.reason == "row is too big for PostgreSQL"

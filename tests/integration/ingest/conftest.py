@@ -7,8 +7,8 @@ import pytest
 from tests.servers.ingest import ImportServer
 from tests.servers.loading import Warehouse
 
-from treadle.ingest import arrival
-from treadle.ingest.express import Express, Replier, Told
+from treadle.ingest.fastpath import body_buffer
+from treadle.ingest.fastpath.handler import FastPathHandler, RequestHead, ResponseSink
 
 
 @pytest.fixture
@@ -31,18 +31,20 @@ def house(tmp_path: Path) -> Iterator[Warehouse]:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine may let pieces of a body wait for a while."""
-    monkeypatch.setattr(arrival, "ARRIVAL_SECONDS", 3600)
+    monkeypatch.setattr(body_buffer, "ARRIVAL_SECONDS", 3600)
 
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether each request of a known head went the short way."""
     found: list[bool] = []
-    take = Express.take
+    take = FastPathHandler.take
 
-    def watched(self: Express, head: Told, body: bytes, replier: Replier) -> bool:
+    def watched(
+        self: FastPathHandler, head: RequestHead, body: bytes, replier: ResponseSink
+    ) -> bool:
         found.append(take(self, head, body, replier))
         return found[-1]
 
-    monkeypatch.setattr(Express, "take", watched)
+    monkeypatch.setattr(FastPathHandler, "take", watched)
     return found

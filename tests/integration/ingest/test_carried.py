@@ -12,8 +12,8 @@ from tests.servers.cases import OK, compare, rec
 from tests.servers.ingest import Answer, ImportServer
 
 from treadle.config import Config
-from treadle.errors import TryLater
-from treadle.server.prepare import carry_requests
+from treadle.errors import RetriableError
+from treadle.server.startup import carry_requests
 
 KEY = {"Idempotency-Key": "order 17"}
 
@@ -73,11 +73,11 @@ def test_it_goes_on_after_a_crash(
     earlier(config, server.source_id)
 
     def away(*_: object) -> None:
-        raise TryLater("the store is away")
+        raise RetriableError("the store is away")
 
     with monkeypatch.context() as patch:
         patch.setattr("treadle.store.store.Store.forget_up_to", away)
-        with pytest.raises(TryLater):
+        with pytest.raises(RetriableError):
             carry_requests(config)
     assert noted(config) == 2
     carry_requests(config)

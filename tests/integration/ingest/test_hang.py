@@ -11,9 +11,9 @@ from tests.faults.hang import Stall, stall
 from tests.servers.cases import OK, compare, rec
 from tests.servers.ingest import Answer, ImportServer
 
-from treadle.ingest import accept, health
-from treadle.log import disk, local
-from treadle.web import Deadline
+from treadle.http.body_reader import Deadline
+from treadle.ingest import acceptance, health_endpoint
+from treadle.log.sqlite import log, log_file
 
 LATE = {"status": "ERROR", "message": "Gateway timeout. Try again later."}
 KEY = {"Idempotency-Key": "order 17"}
@@ -27,10 +27,10 @@ def held() -> Stall:
 @pytest.fixture
 def server(tmp_path: Path, held: Stall, monkeypatch: pytest.MonkeyPatch) -> Iterator[ImportServer]:
     server = ImportServer(tmp_path)
-    appender = functools.partial(local.LocalAppender, connect=watched_disk(held))
+    appender = functools.partial(log.SqliteAppender, connect=watched_disk(held))
     monkeypatch.setattr("tests.servers.ingest.LocalAppender", appender)
-    monkeypatch.setattr(local, "STUCK_S", 1e9)
-    monkeypatch.setattr(health, "FAILURE_SECONDS", 1e9)
+    monkeypatch.setattr(log, "WRITE_TIMEOUT_S", 1e9)
+    monkeypatch.setattr(health_endpoint, "FAILURE_SECONDS", 1e9)
     with server.running():
         held.at = held.calls + 1
         yield server
@@ -46,7 +46,7 @@ def hang(server: ImportServer, held: Stall, patch: pytest.MonkeyPatch, **headers
             return held.reached.is_set() and super().look(now)
 
     with patch.context() as patched:
-        patched.setattr(accept, "Deadline", lambda _: Impatient(0.0))
+        patched.setattr(acceptance, "Deadline", lambda _: Impatient(0.0))
         return server.post("/v2/import/push", [rec()], headers=headers)
 
 
@@ -64,7 +64,7 @@ def test_what_comes_while_the_disk_hangs_is_turned_away_at_once(
 ) -> None:
     hang(server, held, monkeypatch)
     with monkeypatch.context() as patched:
-        patched.setattr(local, "STUCK_S", 0.0)
+        patched.setattr(log, "WRITE_TIMEOUT_S", 0.0)
         answer = server.post("/v2/import/push", [rec()])
     compare(answer, 503, lambda said: said["status"] == "ERROR")
     held.released.set()
@@ -106,9 +106,9 @@ def test_a_repetition_at_another_worker_is_not_stored_beside_the_first(
     server: ImportServer, held: Stall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long the disk hangs: the other one waits for its turn, then finds the first."""
-    enter, waits = disk.WriteLock.__enter__, threading.Event()
+    enter, waits = log_file.LogWriteLock.__enter__, threading.Event()
 
-    def entered(lock: disk.WriteLock) -> disk.WriteLock:
+    def entered(lock: log_file.LogWriteLock) -> log_file.LogWriteLock:
         waits.set()
         return enter(lock)
 
@@ -117,7 +117,7 @@ def test_a_repetition_at_another_worker_is_not_stored_beside_the_first(
         other, server.port = server.port, port
         compare(hang(server, held, monkeypatch, **KEY), 504, LATE)
         server.port = other
-        monkeypatch.setattr(disk.WriteLock, "__enter__", entered)
+        monkeypatch.setattr(log_file.LogWriteLock, "__enter__", entered)
         repeating = threading.Thread(
             target=lambda: answers.append(server.post("/v2/import/push", [rec()], headers=KEY))
         )

@@ -7,9 +7,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from tests.servers.ingest import CLIENT, ImportServer
 
-from treadle.errors import TryLater
-from treadle.ingest.health import FAILURE_SECONDS, FRESH_SECONDS, Health
-from treadle.web import Json
+from treadle.errors import RetriableError
+from treadle.http.body_reader import JsonResponse
+from treadle.ingest.health_endpoint import FAILURE_SECONDS, FRESH_SECONDS, IngestHealth
 
 REQUEST = Request({"type": "http"})
 
@@ -22,7 +22,7 @@ class Clock:
 
 
 def said(response: Response) -> tuple[int, bytes]:
-    assert isinstance(response, Json)
+    assert isinstance(response, JsonResponse)
     return response.status_code, bytes(response.body)
 
 
@@ -30,22 +30,22 @@ def test_status_names_a_destination_in_trouble_and_stays_ok(tmp_path: Path) -> N
     server = ImportServer(tmp_path)
     store, clock = server.store, Clock()
     row = store.set_default_destination(CLIENT, "postgres", "postgresql://u:secret@h/db", "h/db")
-    health = Health(store, version="1", revision="r", monotonic=clock)
+    health = IngestHealth(store, version="1", revision="r", monotonic=clock)
 
     async def test() -> None:
         fine = b'{"name":"pipeline.gate","version":"1","revision":"r","status":"OK","reason":null}'
-        assert said(await health.status(REQUEST)) == (200, fine)
+        assert said(await health.get_status(REQUEST)) == (200, fine)
         store.destination_trouble(row.id, "no route to host h, password secret")
-        assert said(await health.status(REQUEST)) == (200, fine)
+        assert said(await health.get_status(REQUEST)) == (200, fine)
         clock.now += FRESH_SECONDS
-        status, body = said(await health.status(REQUEST))
+        status, body = said(await health.get_status(REQUEST))
         assert status == 200
         assert b'"status":"OK"' in body
         assert row.name.encode() in body
         assert b"secret" not in body
         store.destination_trouble(row.id, None)
         clock.now += FRESH_SECONDS
-        assert said(await health.status(REQUEST)) == (200, fine)
+        assert said(await health.get_status(REQUEST)) == (200, fine)
 
     asyncio.run(test())
     store.close()
@@ -54,21 +54,21 @@ def test_status_names_a_destination_in_trouble_and_stays_ok(tmp_path: Path) -> N
 def test_a_failed_append_is_an_error_until_one_succeeds_or_none_is_tried(tmp_path: Path) -> None:
     server = ImportServer(tmp_path)
     clock = Clock()
-    health = Health(server.store, version="1", revision="r", monotonic=clock)
+    health = IngestHealth(server.store, version="1", revision="r", monotonic=clock)
 
     async def status() -> int:
         clock.now += FRESH_SECONDS
-        return (await health.status(REQUEST)).status_code
+        return (await health.get_status(REQUEST)).status_code
 
     async def test() -> None:
         assert await status() == 200
-        health.failed(TryLater("no space left on device"))
-        code, body = said(await health.status(REQUEST))
+        health.record_failure(RetriableError("no space left on device"))
+        code, body = said(await health.get_status(REQUEST))
         assert code == 503
         assert b'"status":"ERROR","reason":"no space left on device"' in body
-        health.took()
+        health.record_success()
         assert await status() == 200
-        health.failed(TryLater("no space left on device"))
+        health.record_failure(RetriableError("no space left on device"))
         assert await status() == 503
         clock.now += FAILURE_SECONDS
         assert await status() == 200

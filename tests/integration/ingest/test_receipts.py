@@ -11,8 +11,8 @@ from tests import loads
 from tests.servers.cases import OK, compare, env, rec
 from tests.servers.ingest import CLIENT, OTHER_CLIENT, Answer, ImportServer
 
-from treadle.log.local import LocalReader
-from treadle.store.model import Load, Outcome
+from treadle.log.sqlite.log import SqliteReader
+from treadle.store.model import EntryOutcome, LoadReport
 
 
 class Site(ImportServer):
@@ -34,14 +34,16 @@ class Site(ImportServer):
         return self.send("GET", f"/v1/receipts/{receipt}{query}", headers=headers)
 
     def waiting(self) -> dict[str, int]:
-        reader = LocalReader(self.folder / "log.sqlite")
+        reader = SqliteReader(self.folder / "log.sqlite")
         self.store.use_log(reader.log_id)
         try:
-            return {found.table_name: found.last for found in reader.backlog()}
+            return {found.table_name: found.last for found in reader.list_backlogs()}
         finally:
             reader.close()
 
-    def load(self, table: str, error: str | None = None, outcome: Outcome | None = None) -> Load:
+    def load(
+        self, table: str, error: str | None = None, outcome: EntryOutcome | None = None
+    ) -> LoadReport:
         last = self.waiting()[table]
         load = loads.load(
             self.source_id,
@@ -106,7 +108,7 @@ def test_superseded_and_rejected_records(site: Site) -> None:
     receipt = site.receipt(*[rec(data={"id": i}) for i in range(5)])
     place = site.waiting()["customers"]
     why = ((3, "number out of range"),)
-    site.load("customers", outcome=Outcome(place, site.source_id, "customers", 1, why))
+    site.load("customers", outcome=EntryOutcome(place, site.source_id, "customers", 1, why))
     (table,) = site.follow(receipt).json()["tables"]
     assert (table["records"], table["loaded"], table["superseded"]) == (5, 3, 1)
     assert table["rejected"] == [{"record": 3, "reason": "number out of range"}]
@@ -165,8 +167,8 @@ def test_a_receipt_of_entries_that_were_trimmed(site: Site) -> None:
     receipt = site.receipt(rec())
     place = site.waiting()["customers"]
     site.load("customers")
-    reader = LocalReader(site.folder / "log.sqlite")
-    reader.mark(site.source_id, "customers", place)
+    reader = SqliteReader(site.folder / "log.sqlite")
+    reader.mark_loaded(site.source_id, "customers", place)
     reader.trim(site.source_id, "customers", place)
     reader.close()
     compare(site.follow(receipt), 410, lambda body: "loaded" in body["message"])

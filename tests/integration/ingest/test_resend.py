@@ -8,21 +8,27 @@ import pytest
 from tests.servers.cases import rec
 from tests.servers.loading import Warehouse
 
-from treadle.errors import OperatorFault, TryLater
-from treadle.ingest.progress import Progress
-from treadle.ingest.receipt import Receipt, Receipts
-from treadle.ingest.resend import Reject, Resender, Wanted, rejects, sent_again
-from treadle.log.local import LocalAppender, LocalReader
-from treadle.log.protocol import Appender, NewEntry, Once, Stored, Waiter
-from treadle.records.amend import Edit
+from treadle.errors import OperatorError, RetriableError
+from treadle.log.protocol import AppendResult, AppendWaiter, IdempotencyKey, LogAppender, NewEntry
+from treadle.log.sqlite.log import SqliteAppender, SqliteReader
+from treadle.records.edit import RecordEdit
+from treadle.tracking.load_progress import LoadProgress
+from treadle.tracking.receipts import Receipt, ReceiptCodec
+from treadle.tracking.rejects import (
+    RejectedRecord,
+    RejectFilter,
+    RejectResender,
+    find_resent_receipts,
+    list_rejects,
+)
 
 BAD = 10**30
 
 
-class Dying(Appender):
+class Dying(LogAppender):
     """A log whose process dies once: before anything is written, or right after."""
 
-    def __init__(self, inner: Appender, *, written: bool) -> None:
+    def __init__(self, inner: LogAppender, *, written: bool) -> None:
         self._inner = inner
         self._written = written
 
@@ -33,12 +39,12 @@ class Dying(Appender):
     async def append(self, entries: Sequence[NewEntry]) -> int:
         raise AssertionError("a record is sent again once")
 
-    async def append_once(self, entries: Sequence[NewEntry], once: Once) -> Stored:
+    async def append_once(self, entries: Sequence[NewEntry], once: IdempotencyKey) -> AppendResult:
         if self._written:
             await self._inner.append_once(entries, once)
         raise KeyboardInterrupt
 
-    def begin(self, entries: Sequence[NewEntry], waiter: Waiter) -> None:
+    def begin_append(self, entries: Sequence[NewEntry], waiter: AppendWaiter) -> None:
         raise AssertionError("a record is sent again once")
 
     async def aclose(self) -> None:
@@ -50,8 +56,8 @@ Results = list[tuple[Receipt, bool]]
 
 def resend(
     house: Warehouse,
-    chosen: Sequence[Reject],
-    edit: Edit = Edit(),  # noqa: B008 - frozen
+    chosen: Sequence[RejectedRecord],
+    edit: RecordEdit = RecordEdit(),  # noqa: B008 - frozen
     *,
     dies: bool | None = None,
 ) -> Results:
@@ -59,11 +65,11 @@ def resend(
 
     async def run() -> Results:
         path = house.folder / "log.sqlite"
-        log: Appender = LocalAppender(path)
-        progress = Progress(house.store, lambda: LocalReader(path))
+        log: LogAppender = SqliteAppender(path)
+        progress = LoadProgress(house.store, lambda: SqliteReader(path))
         try:
             used = log if dies is None else Dying(log, written=dies)
-            resender = Resender(used, progress, lambda: 1_800_000_000_000_000)
+            resender = RejectResender(used, progress, lambda: 1_800_000_000_000_000)
             return [await resender.resend(reject, edit) for reject in chosen]
         finally:
             await progress.aclose()
@@ -72,14 +78,14 @@ def resend(
     return asyncio.run(run())
 
 
-def rejected(house: Warehouse) -> list[Reject]:
-    return list(rejects(house.store, Wanted()))
+def rejected(house: Warehouse) -> list[RejectedRecord]:
+    return list(list_rejects(house.store, RejectFilter()))
 
 
-def receipts(house: Warehouse) -> Receipts:
-    reader = LocalReader(house.folder / "log.sqlite")
+def receipts(house: Warehouse) -> ReceiptCodec:
+    reader = SqliteReader(house.folder / "log.sqlite")
     try:
-        return Receipts(house.store.installation_id, reader.log_id)
+        return ReceiptCodec(house.store.installation_id, reader.log_id)
     finally:
         reader.close()
 
@@ -87,9 +93,9 @@ def receipts(house: Warehouse) -> Receipts:
 def again(house: Warehouse, *names: str) -> dict[str, str]:
     """Which of some rejects were sent again -> the receipts of that."""
     known = receipts(house)
-    reader = LocalReader(house.folder / "log.sqlite")
+    reader = SqliteReader(house.folder / "log.sqlite")
     try:
-        return sent_again(reader, known, house.source_id, names)
+        return find_resent_receipts(reader, known, house.source_id, names)
     finally:
         reader.close()
 
@@ -109,9 +115,9 @@ def test_an_edited_record_is_loaded_and_both_receipts_tell(house: Warehouse) -> 
     rows = house.rows("epoch_us(_sdc_rejected_at)", "_sdc_rejected")
     assert [(reject.rejected_at,)] == rows
 
-    [(receipt, before)] = resend(house, [reject], Edit(put={"n": b"7"}))
+    [(receipt, before)] = resend(house, [reject], RecordEdit(put={"n": b"7"}))
     assert not before
-    text = receipts(house).write(receipt)
+    text = receipts(house).encode(receipt)
     assert again(house, reject.id, "9.9") == {reject.id: text}
     [table] = house.fate(pushed)["tables"]
     assert table["rejected"] == [{"record": 1, "reason": reject.reason, "resent": text}]
@@ -123,7 +129,7 @@ def test_an_edited_record_is_loaded_and_both_receipts_tell(house: Warehouse) -> 
     followed = house.send("GET", f"/v1/receipts/{text}", headers=headers).json()
     assert (followed["status"], followed["records"]) == ("loaded", 1)
 
-    assert resend(house, [reject], Edit(put={"n": b"8"})) == [(receipt, True)]
+    assert resend(house, [reject], RecordEdit(put={"n": b"8"})) == [(receipt, True)]
     house.load()
     assert house.rows("id, n", "customers") == [(1, 1), (2, 7)]
 
@@ -132,7 +138,7 @@ def test_a_newer_record_stays(house: Warehouse) -> None:
     push(house, rec(sequence=5, data={"id": 1, "n": BAD}))
     push(house, rec(sequence=6, data={"id": 1, "n": 6}))
     [reject] = rejected(house)
-    resend(house, [reject], Edit(put={"n": b"5"}))
+    resend(house, [reject], RecordEdit(put={"n": b"5"}))
     house.load()
     assert house.rows("n, _sdc_sequence", "customers") == [(6, 6)]
 
@@ -144,7 +150,7 @@ def test_a_record_that_is_rejected_again_is_a_new_reject(house: Warehouse) -> No
     house.load()
     second, _ = rejected(house)
     assert second.position > first.position
-    resend(house, [second], Edit(drop=frozenset(["n"]), put={"m": b"1"}))
+    resend(house, [second], RecordEdit(drop=frozenset(["n"]), put={"m": b"1"}))
     house.load()
     assert house.rows("id, m", "customers") == [(1, 1)]
 
@@ -155,9 +161,9 @@ def test_a_crash_while_sending_neither_loses_nor_doubles(house: Warehouse, writt
     push(house, rec(key_names=[], table_name="events", data={"n": BAD}))
     [reject] = rejected(house)
     with pytest.raises(KeyboardInterrupt):
-        resend(house, [reject], Edit(put={"n": b"1"}), dies=written)
+        resend(house, [reject], RecordEdit(put={"n": b"1"}), dies=written)
     # Another edit than the one that may be in the log already.
-    results = resend(house, [reject], Edit(put={"n": b"2"}))
+    results = resend(house, [reject], RecordEdit(put={"n": b"2"}))
     assert [before for _, before in results] == [written]
     house.load()
     assert house.rows("n", "events") == [(1 if written else 2,)]
@@ -172,11 +178,13 @@ def test_sent_by_several_at_once_it_is_stored_once(house: Warehouse) -> None:
 
     async def run() -> list[tuple[Receipt, bool]]:
         path = house.folder / "log.sqlite"
-        logs = [LocalAppender(path) for _ in range(2)]
-        progress = Progress(house.store, lambda: LocalReader(path))
+        logs = [SqliteAppender(path) for _ in range(2)]
+        progress = LoadProgress(house.store, lambda: SqliteReader(path))
         try:
-            resenders = [Resender(log, progress, lambda: 1_800_000_000_000_000) for log in logs]
-            edits = [Edit(put={"n": b"%d" % n}) for n in range(6)]
+            resenders = [
+                RejectResender(log, progress, lambda: 1_800_000_000_000_000) for log in logs
+            ]
+            edits = [RecordEdit(put={"n": b"%d" % n}) for n in range(6)]
             return await asyncio.gather(
                 *[resenders[n % 2].resend(reject, edit) for n, edit in enumerate(edits)]
             )
@@ -198,12 +206,12 @@ def test_many_are_sent_and_one_that_cannot_be_holds_up_no_other(house: Warehouse
 
     async def run() -> Any:
         path = house.folder / "log.sqlite"
-        log = LocalAppender(path)
-        progress = Progress(house.store, lambda: LocalReader(path))
+        log = SqliteAppender(path)
+        progress = LoadProgress(house.store, lambda: SqliteReader(path))
         try:
-            resender = Resender(log, progress, lambda: 1_800_000_000_000_000)
-            gone = Reject(10**6, 0, house.source_id, "customers", "", 0)
-            return await resender.resend_all([gone, *chosen], Edit(put={"n": b"1"}))
+            resender = RejectResender(log, progress, lambda: 1_800_000_000_000_000)
+            gone = RejectedRecord(10**6, 0, house.source_id, "customers", "", 0)
+            return await resender.resend_all([gone, *chosen], RecordEdit(put={"n": b"1"}))
         finally:
             await progress.aclose()
             await log.aclose()
@@ -211,7 +219,7 @@ def test_many_are_sent_and_one_that_cannot_be_holds_up_no_other(house: Warehouse
     results = asyncio.run(run())
     faults = [result for result in results.values() if isinstance(result, Exception)]
     assert len(results) == 41
-    assert [type(fault) for fault in faults] == [OperatorFault]
+    assert [type(fault) for fault in faults] == [OperatorError]
     assert "no longer keeps the rejected record 1000000.0" in str(faults[0])
     house.load()
     assert house.rows("id", "customers") == [(n,) for n in range(40)]
@@ -222,22 +230,24 @@ def test_a_log_that_takes_nothing_can_be_tried_again(house: Warehouse) -> None:
     [reject] = rejected(house)
 
     class Full(Dying):
-        async def append_once(self, entries: Sequence[NewEntry], once: Once) -> Stored:
-            raise TryLater("the disk is full")
+        async def append_once(
+            self, entries: Sequence[NewEntry], once: IdempotencyKey
+        ) -> AppendResult:
+            raise RetriableError("the disk is full")
 
     async def run() -> None:
         path = house.folder / "log.sqlite"
-        log = LocalAppender(path)
-        progress = Progress(house.store, lambda: LocalReader(path))
+        log = SqliteAppender(path)
+        progress = LoadProgress(house.store, lambda: SqliteReader(path))
         try:
             full = Full(log, written=False)
-            with pytest.raises(TryLater, match="the disk is full"):
-                await Resender(full, progress, lambda: 1).resend(reject, Edit())
+            with pytest.raises(RetriableError, match="the disk is full"):
+                await RejectResender(full, progress, lambda: 1).resend(reject, RecordEdit())
         finally:
             await progress.aclose()
             await log.aclose()
 
     asyncio.run(run())
-    resend(house, [reject], Edit(put={"n": b"1"}))
+    resend(house, [reject], RecordEdit(put={"n": b"1"}))
     house.load()
     assert house.rows("id, n", "customers") == [(1, 1)]

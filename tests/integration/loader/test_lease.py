@@ -10,14 +10,14 @@ import pytest
 from tests.faults.calls import Fault, WatchedDestination, batch, made
 
 from treadle.destinations.protocol import Destination
-from treadle.destinations.registry import open_url
-from treadle.loader.due import Trigger
-from treadle.loader.lease import LASTS_US
-from treadle.loader.run import Loader
-from treadle.log.local import LocalAppender, LocalReader
+from treadle.destinations.registry import make_destination
+from treadle.loader.lease import LEASE_DURATION_US
+from treadle.loader.schedule import FlushPolicy
+from treadle.loader.supervisor import LoaderSupervisor
 from treadle.log.protocol import NewEntry
-from treadle.records.message import pack
-from treadle.store.secrets import Cipher
+from treadle.log.sqlite.log import SqliteAppender, SqliteReader
+from treadle.records.message_batch import encode_batch
+from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
 
 START = 1_700_000_000_000_000
@@ -44,14 +44,16 @@ class Stage:
     def __post_init__(self) -> None:
         made(self.folder / "store.sqlite")
         self.store = Store.open(
-            f"sqlite:///{self.folder / 'store.sqlite'}", Cipher(bytes(32)), clock=self.clock
+            f"sqlite:///{self.folder / 'store.sqlite'}", SecretCipher(bytes(32)), clock=self.clock
         )
         [account], [source] = self.store.accounts(), self.store.sources()
         kind = "postgres" if self.url.startswith("postgres") else "duckdb"
-        self.store.set_default_destination(account.id, kind, self.url, open_url(self.url).identity)
+        self.store.set_default_destination(
+            account.id, kind, self.url, make_destination(self.url).identity
+        )
         self.source_id = source.id
 
-    def loader(self, place: str, before_load: Callable[[], None] | None = None) -> Loader:
+    def loader(self, place: str, before_load: Callable[[], None] | None = None) -> LoaderSupervisor:
         """A loader; something may happen before each of its loads."""
 
         class Interrupted(Fault):
@@ -60,13 +62,13 @@ class Stage:
                     before_load()
                 return call()
 
-        return Loader(
+        return LoaderSupervisor(
             store=self.store,
-            open_reader=lambda: LocalReader(self.folder / "log.sqlite"),
+            open_reader=lambda: SqliteReader(self.folder / "log.sqlite"),
             open_destination=lambda url: cast(
-                Destination, WatchedDestination(open_url(url), Interrupted(0, RuntimeError))
+                Destination, WatchedDestination(make_destination(url), Interrupted(0, RuntimeError))
             ),
-            trigger=Trigger(age_us=0),
+            flush_policy=FlushPolicy(age_us=0),
             retention_us=10**15,
             clock=self.clock,
             new_id=iter(map(str, range(id(place) * 1000, 10**20))).__next__,
@@ -74,13 +76,15 @@ class Stage:
         )
 
     async def append(self, number: int) -> None:
-        log = LocalAppender(self.folder / "log.sqlite")
-        await log.append([NewEntry(self.source_id, "events", 1, 5, pack(batch("events", number)))])
+        log = SqliteAppender(self.folder / "log.sqlite")
+        await log.append(
+            [NewEntry(self.source_id, "events", 1, 5, encode_batch(batch("events", number)))]
+        )
         await log.aclose()
 
     def entries(self) -> list[int]:
         """The entry of each row there is."""
-        with open_url(self.url).open(read_only=True) as session:
+        with make_destination(self.url).open(read_only=True) as session:
             return [row[0] for row in session.query('select entry from "web"."events"').rows]
 
 
@@ -105,14 +109,14 @@ def trouble(stage: Stage) -> str | None:
 def test_a_second_loader_waits_until_the_first_says_nothing_for_a_while(stage: Stage) -> None:
     first, second = stage.loader("a"), stage.loader("b")
     run(stage.append(1))
-    first.once()
+    first.load_once()
     assert stage.entries() == [1] * 5
     run(stage.append(2))
-    second.once()
+    second.load_once()
     assert stage.entries() == [1] * 5
     assert "another loader loads into it" in str(trouble(stage))
-    stage.clock.now += LASTS_US + 1
-    second.once()
+    stage.clock.now += LEASE_DURATION_US + 1
+    second.load_once()
     assert sorted(stage.entries()) == [1] * 5 + [2] * 5
     assert trouble(stage) is None
     first.close()
@@ -122,9 +126,9 @@ def test_a_second_loader_waits_until_the_first_says_nothing_for_a_while(stage: S
 def test_the_next_loader_of_the_same_place_takes_over_at_once(stage: Stage) -> None:
     first, second = stage.loader("a"), stage.loader("a")
     run(stage.append(1))
-    first.once()
+    first.load_once()
     run(stage.append(2))
-    second.once()
+    second.load_once()
     assert sorted(stage.entries()) == [1] * 5 + [2] * 5
     first.close()
     second.close()
@@ -137,19 +141,19 @@ def test_a_loader_that_was_overtaken_in_its_sleep_commits_nothing(stage: Stage) 
     second = stage.loader("b")
 
     def sleep() -> None:
-        stage.clock.now += LASTS_US + 1
-        second.once()
+        stage.clock.now += LEASE_DURATION_US + 1
+        second.load_once()
         run(stage.append(2))
         stage.clock.now += 1
 
     first = stage.loader("a", sleep)
-    first.once()
+    first.load_once()
     # The second loaded the first entry; the first one's load of it, and its further ones, failed.
     assert stage.entries() == [1] * 5
-    first.once()
+    first.load_once()
     assert stage.entries() == [1] * 5
     assert "another loader loads into it" in str(trouble(stage))
-    second.once()
+    second.load_once()
     assert sorted(stage.entries()) == [1] * 5 + [2] * 5
     first.close()
     second.close()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tests.integration.loader.test_lease import Stage
 
-from treadle.control.ledger import ledger, total
-from treadle.log.local import LocalReader
+from treadle.log.sqlite.log import SqliteReader
+from treadle.tracking.ledger import compute_ledger, sum_lines
 
 
 def test_the_ledger_agrees_with_the_rows(tmp_path: Path) -> None:
@@ -14,14 +14,14 @@ def test_the_ledger_agrees_with_the_rows(tmp_path: Path) -> None:
     loader = stage.loader("a")
     for number in (1, 2):
         asyncio.run(stage.append(number))
-    loader.once()
+    loader.load_once()
     asyncio.run(stage.append(3))
-    reader = LocalReader(tmp_path / "log.sqlite")
-    [line] = ledger(stage.store, reader)
+    reader = SqliteReader(tmp_path / "log.sqlite")
+    [line] = compute_ledger(stage.store, reader)
     assert (line.accepted, line.loaded, line.waiting) == (15, 10, 5)
     assert len(stage.entries()) == line.loaded
-    loader.once()
-    sums = total(ledger(stage.store, reader))
+    loader.load_once()
+    sums = sum_lines(compute_ledger(stage.store, reader))
     assert (sums.accepted, sums.loaded, sums.waiting) == (15, 15, 0)
     assert len(stage.entries()) == 15
     reader.close()

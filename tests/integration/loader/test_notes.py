@@ -13,17 +13,22 @@ import pytest
 from msgspec.structs import replace
 from tests.faults.calls import TABLES, Watched, batch, made, never
 
-from treadle.destinations.protocol import Destination, LoadResult, Session, Unavailable
-from treadle.destinations.registry import open_url
-from treadle.errors import OperatorFault, TryLater
+from treadle.destinations.protocol import (
+    Destination,
+    DestinationUnavailableError,
+    LoadResult,
+    Session,
+)
+from treadle.destinations.registry import make_destination
+from treadle.errors import OperatorError, RetriableError
 from treadle.loader import worker
-from treadle.loader.due import Key, Trigger
-from treadle.loader.run import Loader
-from treadle.log.local import LocalAppender, LocalReader
+from treadle.loader.schedule import FlushPolicy, TableKey
+from treadle.loader.supervisor import LoaderSupervisor
 from treadle.log.protocol import NewEntry
-from treadle.records.message import pack
-from treadle.store.model import Load, Outcome
-from treadle.store.secrets import Cipher
+from treadle.log.sqlite.log import SqliteAppender, SqliteReader
+from treadle.records.message_batch import encode_batch
+from treadle.store.model import EntryOutcome, LoadReport
+from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
 from treadle.tables.model import LoadPlan
 
@@ -61,14 +66,16 @@ class Scene:
     stack: ExitStack
     last: str = ""
     groups: list[list[str]] = field(default_factory=list)
-    at: list[frozenset[Key]] = field(default_factory=list)
+    at: list[frozenset[TableKey]] = field(default_factory=list)
     fails: dict[str, BaseException] = field(default_factory=dict)
     dies: BaseException | None = None
-    loader: Loader = field(init=False)
+    loader: LoaderSupervisor = field(init=False)
 
     def __post_init__(self) -> None:
         url = f"duckdb://{self.path / 'warehouse.duckdb'}"
-        self.store.set_default_destination(self.account_id, "duckdb", url, open_url(url).identity)
+        self.store.set_default_destination(
+            self.account_id, "duckdb", url, make_destination(url).identity
+        )
         self.start()
 
     def start(self) -> None:
@@ -76,7 +83,9 @@ class Scene:
         scene = self
 
         class Noting(Watched):
-            def record_loads(self, found: Sequence[tuple[Load, Sequence[Outcome]]]) -> None:
+            def record_loads(
+                self, found: Sequence[tuple[LoadReport, Sequence[EntryOutcome]]]
+            ) -> None:
                 if scene.dies is not None:
                     error, scene.dies = scene.dies, None
                     raise error
@@ -85,7 +94,7 @@ class Scene:
 
         class Slow(Watched):
             def load(self, plan: LoadPlan, **options: Any) -> LoadResult:
-                table = plan.mark.table_name
+                table = plan.offset.table_name
                 scene.at += [thread.at for _, thread in scene.loader._threads.values()]
                 if table in scene.fails:
                     raise scene.fails.pop(table)
@@ -99,11 +108,11 @@ class Scene:
                 return cast(Session, Slow(self._inner.open(**options), never()))
 
         numbers = itertools.count()
-        self.loader = Loader(
+        self.loader = LoaderSupervisor(
             store=cast(Store, Noting(self.store, never())),
-            open_reader=lambda: LocalReader(self.path / "log.sqlite"),
-            open_destination=lambda url: cast(Destination, Slowly(open_url(url), never())),
-            trigger=Trigger(age_us=0, records=RECORDS),
+            open_reader=lambda: SqliteReader(self.path / "log.sqlite"),
+            open_destination=lambda url: cast(Destination, Slowly(make_destination(url), never())),
+            flush_policy=FlushPolicy(age_us=0, records=RECORDS),
             retention_us=10**15,
             clock=itertools.count(1_700_000_000_000_000).__next__,
             new_id=lambda: f"load-{id(self.loader)}-{next(numbers)}",
@@ -115,9 +124,9 @@ class Scene:
         self.last = tables[-1]
 
         async def append() -> None:
-            log = LocalAppender(self.path / "log.sqlite")
+            log = SqliteAppender(self.path / "log.sqlite")
             for number, table in enumerate(tables):
-                its = pack(replace(batch(KEYLESS, number), table_name=table))
+                its = encode_batch(replace(batch(KEYLESS, number), table_name=table))
                 entry = NewEntry(self.source_id, table, ARRIVED, RECORDS, its)
                 await log.append([entry])
             await log.aclose()
@@ -126,8 +135,8 @@ class Scene:
 
     def marked(self) -> set[str]:
         """Tables of which the log knows that all is loaded."""
-        reader = LocalReader(self.path / "log.sqlite")
-        waiting = {one.table_name for one in reader.backlog()}
+        reader = SqliteReader(self.path / "log.sqlite")
+        waiting = {one.table_name for one in reader.list_backlogs()}
         reader.close()
         return self.noted().keys() - waiting
 
@@ -136,14 +145,16 @@ class Scene:
         return {one.table_name: one.received for one in self.store.tallies() if one.loads}
 
     def rows(self, table: str) -> int:
-        with open_url(f"duckdb://{self.path / 'warehouse.duckdb'}").open(read_only=True) as session:
+        with make_destination(f"duckdb://{self.path / 'warehouse.duckdb'}").open(
+            read_only=True
+        ) as session:
             return int(session.query(f'SELECT count(*) FROM "web"."{table}"').rows[0][0])
 
 
 @pytest.fixture
 def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(worker, "ThreadPoolExecutor", Executor)
-    store = Store.open(f"sqlite:///{made(tmp_path / 'store.sqlite')}", Cipher(bytes(32)))
+    store = Store.open(f"sqlite:///{made(tmp_path / 'store.sqlite')}", SecretCipher(bytes(32)))
     with ExitStack() as stack:
         stack.callback(store.close)
         [account], [source] = store.accounts(), store.sources()
@@ -152,7 +163,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_new_tables_are_noted_together(scene: Scene) -> None:
     scene.accept("a", "b", "c", "d")
-    scene.loader.once()
+    scene.loader.load_once()
     assert scene.groups == [["a", "b", "c", "d"]]
     assert scene.noted() == dict.fromkeys("abcd", RECORDS)
     assert scene.marked() == set("abcd")
@@ -163,7 +174,7 @@ def test_new_tables_are_noted_together(scene: Scene) -> None:
 
 def test_no_two_loads_of_a_table_are_unnoted_at_once(scene: Scene) -> None:
     scene.accept("a", "b", "b", "c", "d")
-    scene.loader.once()
+    scene.loader.load_once()
     assert scene.groups == [["a", "b"], ["b"], ["c", "d"]]
     assert scene.noted() == {**dict.fromkeys("acd", RECORDS), "b": 2 * RECORDS}
 
@@ -173,31 +184,32 @@ def test_all_that_waits_is_loaded_at_once_however_long_that_takes(
 ) -> None:
     monkeypatch.setattr(worker, "ROUND_US_MAX", 0)
     scene.accept("a", "b", "b", "c")
-    scene.loader.once()
+    scene.loader.load_once()
     assert scene.noted() == {"a": RECORDS, "b": 2 * RECORDS, "c": RECORDS}
 
 
 def test_a_table_that_is_known_is_noted_by_itself(scene: Scene) -> None:
     scene.accept("a", "b")
-    scene.fails["a"] = OperatorFault("not yours (injected)")
-    scene.loader.once()
+    scene.fails["a"] = OperatorError("not yours (injected)")
+    scene.loader.load_once()
     assert scene.groups == [["b"]]
     scene.accept("b", "c", "d")
-    scene.loader.once()
+    scene.loader.load_once()
     assert scene.groups == [["b"], ["a"], ["b"], ["c", "d"]]
     assert scene.noted() == {**dict.fromkeys("acd", RECORDS), "b": 2 * RECORDS}
 
 
 @pytest.mark.parametrize("restarts", [False, True])
 @pytest.mark.parametrize(
-    "make", [lambda: TryLater("locked (injected)"), lambda: RuntimeError("a fault (injected)")]
+    "make",
+    [lambda: RetriableError("locked (injected)"), lambda: RuntimeError("a fault (injected)")],
 )
 def test_what_was_not_noted_is_found_in_the_destination(
     scene: Scene, make: Callable[[], BaseException], restarts: bool
 ) -> None:
     scene.accept("a", "b", "c")
     scene.dies = make()
-    scene.loader.once()
+    scene.loader.load_once()
     assert (scene.groups, scene.noted(), scene.marked()) == ([], {}, set())
     assert [scene.rows(table) for table in "abc"] == [RECORDS] * 3
     if restarts:
@@ -205,8 +217,8 @@ def test_what_was_not_noted_is_found_in_the_destination(
         scene.start()
     # More of a table whose report was lost: that is found before the destination forgets it.
     scene.accept("b", "d")
-    scene.loader.once()
-    scene.loader.once()
+    scene.loader.load_once()
+    scene.loader.load_once()
     assert scene.noted() == {"a": RECORDS, "b": 2 * RECORDS, "c": RECORDS, "d": RECORDS}
     assert scene.marked() == set("abcd")
     if not restarts:  # the loader itself still has the reports
@@ -216,9 +228,9 @@ def test_what_was_not_noted_is_found_in_the_destination(
 
 def test_a_round_that_fails_notes_what_it_loaded(scene: Scene) -> None:
     scene.accept("a", "b", "c", "d")
-    scene.fails["c"] = Unavailable("gone (injected)")
-    scene.loader.once()
+    scene.fails["c"] = DestinationUnavailableError("gone (injected)")
+    scene.loader.load_once()
     assert scene.groups == [["a", "b"]]
     assert scene.marked() == set("ab")
-    scene.loader.once()
+    scene.loader.load_once()
     assert scene.noted() == dict.fromkeys("abcd", RECORDS)

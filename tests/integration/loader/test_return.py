@@ -9,10 +9,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.integration.loader.test_leaving import Stage
+from tests.integration.loader.test_retirement import Stage
 
-from treadle.control.ledger import ledger, total
-from treadle.log.local import LocalReader
+from treadle.log.sqlite.log import SqliteReader
+from treadle.tracking.ledger import compute_ledger, sum_lines
 
 
 @pytest.fixture(params=["duckdb", "postgres"])
@@ -31,14 +31,14 @@ def load(stage: Stage, *entries: tuple[str, int]) -> None:
     first = stage.sources[0]
     stage.accept([(first, table, number) for table, number in entries])
     with closing(stage.loader()) as loader:
-        loader.once()
-        loader.once()  # what waits again because the first one found where its table stands
+        loader.load_once()
+        loader.load_once()  # what waits again because the first one found where its table stands
 
 
 def accounted(stage: Stage) -> tuple[int, int, int]:
     """Records accepted, loaded and waiting, by the ledger."""
-    with closing(LocalReader(stage.folder / "log.sqlite")) as reader:
-        found = total(ledger(stage.store, reader))
+    with closing(SqliteReader(stage.folder / "log.sqlite")) as reader:
+        found = sum_lines(compute_ledger(stage.store, reader))
     return found.accepted, found.loaded, found.waiting
 
 

@@ -16,15 +16,15 @@ from tests.faults.calls import WatchedDestination, batch, made
 from tests.faults.hang import Stall
 from tests.servers.treadle import eventually
 
-from treadle.destinations.protocol import Destination, Unavailable
-from treadle.destinations.registry import open_url
+from treadle.destinations.protocol import Destination, DestinationUnavailableError
+from treadle.destinations.registry import make_destination
 from treadle.loader import worker
-from treadle.loader.due import Trigger
-from treadle.loader.run import Loader
-from treadle.log.local import LocalAppender, LocalReader
-from treadle.log.protocol import Backlog, NewEntry
-from treadle.records.message import pack
-from treadle.store.secrets import Cipher
+from treadle.loader.schedule import FlushPolicy
+from treadle.loader.supervisor import LoaderSupervisor
+from treadle.log.protocol import NewEntry, TableBacklog
+from treadle.log.sqlite.log import SqliteAppender, SqliteReader
+from treadle.records.message_batch import encode_batch
+from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
 
 NEVER_US = 10**15
@@ -56,15 +56,15 @@ class Place:
     def __init__(self, folder: Path, url: str | None = None) -> None:
         made(folder / "store.sqlite")
         self.folder = folder
-        self.store = Store.open(f"sqlite:///{folder / 'store.sqlite'}", Cipher(bytes(32)))
+        self.store = Store.open(f"sqlite:///{folder / 'store.sqlite'}", SecretCipher(bytes(32)))
         [account], [source] = self.store.accounts(), self.store.sources()
         self.source = source.id
         self.url = url or f"duckdb://{folder / 'there.duckdb'}"
-        destination = open_url(self.url)
+        destination = make_destination(self.url)
         self.store.set_default_destination(
             account.id, destination.kind, self.url, destination.identity
         )
-        self.calls = Recorded(1, lambda: Unavailable("gone"), only=("load",))
+        self.calls = Recorded(1, lambda: DestinationUnavailableError("gone"), only=("load",))
         self.looks = 0
         self._entries = itertools.count()
 
@@ -73,9 +73,9 @@ class Place:
         batches = [batch("orders", next(self._entries)) for _ in range(entries)]
 
         async def append() -> None:
-            log = LocalAppender(self.folder / "log.sqlite")
+            log = SqliteAppender(self.folder / "log.sqlite")
             await log.append(
-                [NewEntry(self.source, "orders", 1, 5, pack(each)) for each in batches]
+                [NewEntry(self.source, "orders", 1, 5, encode_batch(each)) for each in batches]
             )
             await log.aclose()
 
@@ -89,29 +89,29 @@ class Place:
 
     def waiting(self) -> int:
         """Records that were not loaded."""
-        reader = LocalReader(self.folder / "log.sqlite")
+        reader = SqliteReader(self.folder / "log.sqlite")
         try:
-            return sum(backlog.records for backlog in reader.backlog())
+            return sum(backlog.records for backlog in reader.list_backlogs())
         finally:
             reader.close()
 
     @contextmanager
-    def loading(self, trigger: Trigger) -> Iterator[None]:
+    def loading(self, trigger: FlushPolicy) -> Iterator[None]:
         place = self
 
-        class Counted(LocalReader):
-            def backlog(self) -> list[Backlog]:
+        class Counted(SqliteReader):
+            def backlog(self) -> list[TableBacklog]:
                 place.looks += 1
-                return super().backlog()
+                return super().list_backlogs()
 
         numbers = itertools.count()
-        loader = Loader(
+        loader = LoaderSupervisor(
             store=self.store,
             open_reader=lambda: Counted(self.folder / "log.sqlite"),
             open_destination=lambda url: cast(
-                Destination, WatchedDestination(open_url(url), self.calls)
+                Destination, WatchedDestination(make_destination(url), self.calls)
             ),
-            trigger=trigger,
+            flush_policy=trigger,
             retention_us=10**15,
             clock=lambda: 10**6,
             new_id=lambda: f"load-{next(numbers)}",
@@ -139,7 +139,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 def test_much_that_came_meanwhile_is_loaded_next_in_the_same_session(place: Place) -> None:
     place.accept(8)
-    with place.loading(Trigger(age_us=NEVER_US, records=40)):
+    with place.loading(FlushPolicy(age_us=NEVER_US, records=40)):
         assert place.calls.reached.wait(300)
         place.accept(3)
         place.look()
@@ -155,7 +155,7 @@ def test_a_long_round_is_followed_by_time_for_who_waits_for_the_file(
     monkeypatch.setattr(worker, "ROUND_US_MAX", 0)  # each is as long, and none goes on
     monkeypatch.setattr(worker, "BREATH_SECONDS", 1.0)
     place.accept(8)
-    with place.loading(Trigger(age_us=NEVER_US, records=40)):
+    with place.loading(FlushPolicy(age_us=NEVER_US, records=40)):
         assert place.calls.reached.wait(300)
         place.accept(8)
         place.look()
@@ -174,7 +174,7 @@ def test_a_long_round_into_postgresql_is_followed_by_the_next_one_at_once(
     place = Place(tmp_path, postgres_database)
     place.calls.released.set()
     place.accept(24)
-    with closing(place.store), place.loading(Trigger(age_us=NEVER_US, records=40)):
+    with closing(place.store), place.loading(FlushPolicy(age_us=NEVER_US, records=40)):
         eventually(lambda: place.waiting() == 0, 300)
     assert place.calls.asked == ["open", "load"] * 3
 
@@ -185,7 +185,7 @@ def test_a_long_backlog_is_loaded_in_several_rounds(
     monkeypatch.setattr(worker, "ROUND_US_MAX", 0)
     place.accept(24)
     place.calls.released.set()
-    with place.loading(Trigger(age_us=NEVER_US, records=40)):
+    with place.loading(FlushPolicy(age_us=NEVER_US, records=40)):
         eventually(lambda: place.waiting() == 0, 300)
     assert place.calls.asked == ["open", "load"] * 3
 
@@ -195,7 +195,7 @@ def test_little_that_came_meanwhile_waits_and_is_not_counted_with_what_was_loade
 ) -> None:
     place.accept(8)
     # 45 records close a load, and six are worth one while the table is being loaded.
-    with place.loading(Trigger(age_us=NEVER_US, records=45)):
+    with place.loading(FlushPolicy(age_us=NEVER_US, records=45)):
         assert place.calls.reached.wait(300)
         place.accept(1)
         place.look()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from treadle.log.local import LocalReader
+from treadle.log.sqlite.log import SqliteReader
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def log_path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def reader(log_path: Path) -> Iterator[LocalReader]:
-    reader = LocalReader(log_path)
+def reader(log_path: Path) -> Iterator[SqliteReader]:
+    reader = SqliteReader(log_path)
     yield reader
     reader.close()

@@ -10,12 +10,12 @@ import pytest
 from tests.faults.damage import append
 
 from treadle.cli.main import main
-from treadle.lock import take
-from treadle.log.local import LocalReader
+from treadle.data_lock import take_lock
 from treadle.log.protocol import NewEntry
-from treadle.log.salvage import GAP
-from treadle.records import typed
-from treadle.records.message import Batch, Form, pack
+from treadle.log.sqlite.log import SqliteReader
+from treadle.log.sqlite.recovery.salvage import POSITION_GAP
+from treadle.records.message_batch import MessageBatch, ValueForm, encode_batch
+from treadle.records.transit import encoding
 
 
 @pytest.fixture
@@ -57,18 +57,20 @@ def test_a_folder_without_a_log_is_told(tmp_path: Path, capsys: pytest.CaptureFi
     assert "There is no log" in capsys.readouterr().err
 
 
-def entry(source: int, table: str, data: bytes, count: int, form: Form = "json") -> NewEntry:
+def entry(source: int, table: str, data: bytes, count: int, form: ValueForm = "json") -> NewEntry:
     sequences = list(range(7, 7 + count))
-    batch = Batch(
+    batch = MessageBatch(
         table, ("id",), form, b"", (), sequences, [0, 5][:count], None, [(1, 5)][: count - 1], data
     )
-    return NewEntry(source, table, 1_700_000_000_000_000, count, pack(batch))
+    return NewEntry(source, table, 1_700_000_000_000_000, count, encode_batch(batch))
 
 
 @pytest.fixture
 def full(tmp_path: Path) -> Path:
     path = tmp_path / "log.sqlite"
-    typed_record = typed.encode_all([{"id": 3, "at": typed.instant(1_500_000, "1970")}])
+    typed_record = encoding.encode_records(
+        [{"id": 3, "at": encoding.make_instant(1_500_000, "1970")}]
+    )
     append(
         path,
         [
@@ -77,8 +79,8 @@ def full(tmp_path: Path) -> Path:
             entry(3, "orders", b'[{"id": 4}]', 1),
         ],
     )
-    reader = LocalReader(path)
-    reader.mark(3, "orders", 1)
+    reader = SqliteReader(path)
+    reader.mark_loaded(3, "orders", 1)
     reader.close()
     return path
 
@@ -156,7 +158,7 @@ def test_salvage_puts_a_damaged_log_aside_and_never_beside_a_server(
     assert "nothing was done" in capsys.readouterr().out
     assert not list(log.parent.glob("*.damaged-*"))
 
-    held = take(log.parent / "treadle.lock")
+    held = take_lock(log.parent / "treadle.lock")
     log.write_bytes(b"no log" + log.read_bytes()[6:])
     assert main(["log", "salvage", *data]) == 2
     assert "stop it first" in capsys.readouterr().err
@@ -173,4 +175,4 @@ def test_salvage_puts_a_damaged_log_aside_and_never_beside_a_server(
     assert (log.parent / "log.sqlite.damaged-2").exists()
     assert main(["log", "verify", *data]) == 0
     # Places that a database may have seen while a later copy of this log was there are passed by.
-    assert append(log, [NewEntry(3, "orders", 1, 1, b"new")]) > GAP
+    assert append(log, [NewEntry(3, "orders", 1, 1, b"new")]) > POSITION_GAP

@@ -5,13 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from treadle.log.local import LocalAppender, LocalReader
-from treadle.log.protocol import Entry, NewEntry
+from treadle.log.protocol import LogEntry, NewEntry
+from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 
 COMMAND = """
 import sys
 from pathlib import Path
-from treadle.log.local import LocalReader
+from treadle.log.sqlite.log import LocalReader
 
 reader = LocalReader(Path(sys.argv[1]))
 reader.find(1, 10)
@@ -28,8 +28,8 @@ def test_a_process_that_comes_and_goes_takes_nothing_along(log_path: Path) -> No
     ahead = log_path.with_name(log_path.name + "-wal")
 
     async def work() -> list[int]:
-        appender = LocalAppender(log_path)
-        readers = [LocalReader(log_path)]
+        appender = SqliteAppender(log_path)
+        readers = [SqliteReader(log_path)]
         positions = []
         try:
             for number in range(3):
@@ -40,7 +40,7 @@ def test_a_process_that_comes_and_goes_takes_nothing_along(log_path: Path) -> No
                 assert ahead.exists(), "the file written ahead was removed under its writer"
                 assert ahead.stat().st_ino == before
                 # Whatever else opens the log in this process must change nothing of that.
-                readers.append(LocalReader(log_path))
+                readers.append(SqliteReader(log_path))
         finally:
             for reader in readers:
                 reader.close()
@@ -48,7 +48,7 @@ def test_a_process_that_comes_and_goes_takes_nothing_along(log_path: Path) -> No
         return positions
 
     positions = asyncio.run(work())
-    reader = LocalReader(log_path)
-    found = reader.find(1, 10)
+    reader = SqliteReader(log_path)
+    found = reader.find_entries(1, 10)
     reader.close()
-    assert [one.position for one in found if isinstance(one, Entry)] == positions
+    assert [one.position for one in found if isinstance(one, LogEntry)] == positions

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from tests.faults.damage import append, sample
 
-from treadle.errors import OperatorFault
+from treadle.errors import OperatorError
 from treadle.log.carry import Carried, carry
-from treadle.log.local import LocalAppender, LocalReader
-from treadle.log.pages import ahead
-from treadle.log.protocol import Damaged, Entry, NewEntry, Once, Stored
-from treadle.log.salvage import GAP, Known, mend, trouble
+from treadle.log.protocol import AppendResult, DamagedEntry, IdempotencyKey, LogEntry, NewEntry
+from treadle.log.sqlite.log import SqliteAppender, SqliteReader
+from treadle.log.sqlite.recovery.pages import read_wal
+from treadle.log.sqlite.recovery.salvage import POSITION_GAP, KnownLog, find_damage, repair_log
 
 
-def read(path: Path, source_id: int, table: str, after: int = 0) -> list[Entry | Damaged]:
-    reader = LocalReader(path)
+def read(path: Path, source_id: int, table: str, after: int = 0) -> list[LogEntry | DamagedEntry]:
+    reader = SqliteReader(path)
     try:
         return reader.read(source_id, table, after, 10**6, 10**9)
     finally:
@@ -27,29 +27,29 @@ def read(path: Path, source_id: int, table: str, after: int = 0) -> list[Entry |
 
 def test_a_sound_log_is_left_alone(log_path: Path) -> None:
     given = sample(log_path, random.Random(1))
-    assert mend(log_path, Known(given.log_id, given.loaded)) is None
-    assert mend(log_path, Known()) is None
-    assert mend(log_path.with_name("missing"), Known()) is None
+    assert repair_log(log_path, KnownLog(given.log_id, given.loaded)) is None
+    assert repair_log(log_path, KnownLog()) is None
+    assert repair_log(log_path.with_name("missing"), KnownLog()) is None
 
 
 def test_a_broken_header_costs_nothing(log_path: Path) -> None:
     given = sample(log_path, random.Random(1))
     log_path.write_bytes(bytes(100) + given.data[100:])
-    salvaged = mend(log_path, Known(given.log_id, given.loaded))
+    salvaged = repair_log(log_path, KnownLog(given.log_id, given.loaded))
     assert salvaged is not None
-    assert salvaged.lost == {}
-    assert salvaged.aside.read_bytes()[100:] == given.data[100:]
-    assert "0 are damaged" in salvaged.sentence()
-    reader = LocalReader(log_path)
+    assert salvaged.damaged_positions == {}
+    assert salvaged.damaged_path.read_bytes()[100:] == given.data[100:]
+    assert "0 are damaged" in salvaged.describe()
+    reader = SqliteReader(log_path)
     assert reader.log_id == given.log_id
-    assert {one.position: one for one in reader.find(1, 100)} == given.entries
+    assert {one.position: one for one in reader.find_entries(1, 100)} == given.entries
     # One of three tables of each source is loaded further than its first entry.
-    assert {(b.source_id, b.table_name): b.loaded for b in reader.backlog()} == {
+    assert {(b.source_id, b.table_name): b.loaded for b in reader.list_backlogs()} == {
         (source, name): given.loaded.get((source, name), 0)
         for source, name in {(e.source_id, e.table_name) for e in given.waiting.values()}
     }
     reader.close()
-    assert append(log_path, [NewEntry(1, "orders", 1, 1, b"new")]) == 12 + GAP + 1
+    assert append(log_path, [NewEntry(1, "orders", 1, 1, b"new")]) == 12 + POSITION_GAP + 1
 
 
 @pytest.mark.parametrize("place", [18, 19])
@@ -59,10 +59,10 @@ def test_a_header_that_forbids_writing_costs_nothing(log_path: Path, place: int,
     data = bytearray(given.data)
     data[place] ^= 1 << bit
     log_path.write_bytes(data)
-    mend(log_path, Known(given.log_id, given.loaded))
-    reader = LocalReader(log_path)
+    repair_log(log_path, KnownLog(given.log_id, given.loaded))
+    reader = SqliteReader(log_path)
     assert reader.log_id == given.log_id
-    assert {one.position: one for one in reader.find(1, 100)} == given.entries
+    assert {one.position: one for one in reader.find_entries(1, 100)} == given.entries
     reader.close()
     assert append(log_path, [NewEntry(1, "orders", 1, 1, b"new")]) > 12
 
@@ -76,23 +76,23 @@ def test_an_entry_on_a_damaged_page_stays_in_its_place_as_damaged(log_path: Path
     data[0] ^= 1  # and SQLite knows the file no more
     log_path.write_bytes(bytes(data))
     entry = given.entries[7]
-    salvaged = mend(log_path, Known(given.log_id, given.loaded))
+    salvaged = repair_log(log_path, KnownLog(given.log_id, given.loaded))
     assert salvaged is not None
-    assert salvaged.lost == {(entry.source_id, entry.table_name): [7]}
-    assert f"{entry.table_name!r} of source {entry.source_id}: 7" in salvaged.sentence()
+    assert salvaged.damaged_positions == {(entry.source_id, entry.table_name): [7]}
+    assert f"{entry.table_name!r} of source {entry.source_id}: 7" in salvaged.describe()
     found = read(log_path, entry.source_id, entry.table_name)
-    assert [type(one) for one in found if one.position == 7] == [Damaged]
-    assert all(isinstance(one, Entry) for one in found if one.position != 7)
+    assert [type(one) for one in found if one.position == 7] == [DamagedEntry]
+    assert all(isinstance(one, LogEntry) for one in found if one.position != 7)
 
 
-NAMES = [Once(bytes([n]) * 32, bytes([255 - n]) * 32) for n in range(200)]
+NAMES = [IdempotencyKey(bytes([n]) * 32, bytes([255 - n]) * 32) for n in range(200)]
 
 
 def named(path: Path) -> bytes:
     """A log of 200 requests that came with a key; what its file holds."""
 
     async def run() -> None:
-        appender = LocalAppender(path)
+        appender = SqliteAppender(path)
         entries = [NewEntry(1, "orders", 1 + n, 1, b"%d" % n) for n in range(len(NAMES))]
         await asyncio.gather(
             *[appender.append_once([one], name) for one, name in zip(entries, NAMES, strict=True)]
@@ -105,16 +105,16 @@ def named(path: Path) -> bytes:
 
 def known(path: Path) -> dict[int, int]:
     """Numbers of requests -> the positions that are known of them."""
-    reader = LocalReader(path)
+    reader = SqliteReader(path)
     try:
-        return {name[0]: first for name, first in reader.stored([n.name for n in NAMES]).items()}
+        return {name[0]: first for name, first in reader.find_keys([n.name for n in NAMES]).items()}
     finally:
         reader.close()
 
 
-def once_again(path: Path, number: int) -> Stored:
-    async def run() -> Stored:
-        appender = LocalAppender(path)
+def once_again(path: Path, number: int) -> AppendResult:
+    async def run() -> AppendResult:
+        appender = SqliteAppender(path)
         try:
             return await appender.append_once([NewEntry(1, "orders", 1, 1, b"x")], NAMES[number])
         finally:
@@ -126,16 +126,16 @@ def once_again(path: Path, number: int) -> Stored:
 def test_names_of_requests_are_carried_over(log_path: Path) -> None:
     data = named(log_path)
     log_path.write_bytes(bytes(100) + data[100:])
-    assert mend(log_path, Known()) is not None
+    assert repair_log(log_path, KnownLog()) is not None
     assert known(log_path) == {n: n + 1 for n in range(200)}
-    assert once_again(log_path, 7) == Stored(8, NAMES[7].digest, before=True)
-    assert trouble(log_path, Known(), whole=True) is None
+    assert once_again(log_path, 7) == AppendResult(8, NAMES[7].digest, duplicate=True)
+    assert find_damage(log_path, KnownLog(), whole=True) is None
     # Those that are known there are so after another damage, and forgotten at the same time.
     data = log_path.read_bytes()
     log_path.write_bytes(bytes(100) + data[100:])
-    assert mend(log_path, Known()) is not None
-    reader = LocalReader(log_path)
-    assert reader.forget(101) == 100
+    assert repair_log(log_path, KnownLog()) is not None
+    reader = SqliteReader(log_path)
+    assert reader.forget_keys(101) == 100
     reader.close()
     assert known(log_path) == {n: n + 1 for n in range(100, 200)}
 
@@ -152,14 +152,14 @@ def test_a_damaged_page_loses_only_the_names_on_it(log_path: Path) -> None:
     lost = {n.name[0] for n in NAMES if n.name + n.digest in data[page * 4096 : (page + 1) * 4096]}
     data[page * 4096 : (page + 1) * 4096] = bytes(4096)
     log_path.write_bytes(bytes(data))
-    salvaged = mend(log_path, Known())
+    salvaged = repair_log(log_path, KnownLog())
     assert salvaged is not None
-    assert (salvaged.entries, salvaged.lost) == (200, {})
+    assert (salvaged.entries_kept, salvaged.damaged_positions) == (200, {})
     assert set(range(100, 110)) <= lost < set(range(200))
     assert known(log_path) == {n: n + 1 for n in range(200) if n not in lost}
     again = once_again(log_path, 105)
-    assert not again.before
-    assert again.first > 200 + GAP
+    assert not again.duplicate
+    assert again.first > 200 + POSITION_GAP
 
 
 def test_of_two_rows_of_a_name_the_later_one_is_kept(log_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_of_two_rows_of_a_name_the_later_one_is_kept(log_path: Path) -> None:
         append(log_path, [NewEntry(1, "orders", 1, 1, b"x")])
         for first in firsts:
             carry(log_path, [Carried(name, bytes([first]) * 32, first, first)])
-        assert once_again(log_path, 3) == Stored(9, bytes([9]) * 32, before=True)
+        assert once_again(log_path, 3) == AppendResult(9, bytes([9]) * 32, duplicate=True)
 
 
 @pytest.mark.parametrize("damage", ["DROP INDEX requests_by_time", "DROP TABLE requests"])
@@ -183,10 +183,10 @@ def test_a_log_that_knows_no_requests_though_its_form_does_is_put_aside(
     connection.execute(damage)
     connection.commit()
     connection.close()
-    assert trouble(log_path, Known()) == "its schema is damaged"
-    salvaged = mend(log_path, Known())
+    assert find_damage(log_path, KnownLog()) == "its schema is damaged"
+    salvaged = repair_log(log_path, KnownLog())
     assert salvaged is not None
-    assert salvaged.entries == 200
+    assert salvaged.entries_kept == 200
     assert once_again(log_path, 7).first > 0
 
 
@@ -196,10 +196,10 @@ def test_a_second_damage_is_put_aside_beside_the_first(log_path: Path) -> None:
         data = bytearray(log_path.read_bytes())
         data[3] ^= 1
         log_path.write_bytes(bytes(data))
-        salvaged = mend(log_path, Known(given.log_id, given.loaded))
+        salvaged = repair_log(log_path, KnownLog(given.log_id, given.loaded))
         assert salvaged is not None
-        assert salvaged.aside.name == f"{log_path.name}.damaged-{number}"
-        assert salvaged.entries == len(given.entries)
+        assert salvaged.damaged_path.name == f"{log_path.name}.damaged-{number}"
+        assert salvaged.entries_kept == len(given.entries)
 
 
 def test_marks_that_say_more_than_was_noted_are_lowered(log_path: Path) -> None:
@@ -208,9 +208,9 @@ def test_marks_that_say_more_than_was_noted_are_lowered(log_path: Path) -> None:
     connection.execute("UPDATE tables SET loaded = 1000 WHERE table_name = 'events'")
     connection.commit()
     connection.close()
-    assert mend(log_path, Known(given.log_id, given.loaded)) is None
-    reader = LocalReader(log_path)
-    waiting = sum(backlog.entries for backlog in reader.backlog())
+    assert repair_log(log_path, KnownLog(given.log_id, given.loaded)) is None
+    reader = SqliteReader(log_path)
+    waiting = sum(backlog.entries for backlog in reader.list_backlogs())
     reader.close()
     assert waiting == len(given.waiting)
 
@@ -232,11 +232,11 @@ def test_a_value_of_another_type_is_damage(log_path: Path, change: str) -> None:
     assert connection.execute(change).rowcount > 0
     connection.commit()
     connection.close()
-    salvaged = mend(log_path, Known(given.log_id, given.loaded))
+    salvaged = repair_log(log_path, KnownLog(given.log_id, given.loaded))
     assert salvaged is not None
-    assert "damaged" in salvaged.why
+    assert "damaged" in salvaged.reason
     assert read(log_path, 2, "events", after=2) != []
-    reader = LocalReader(log_path)
+    reader = SqliteReader(log_path)
     assert reader.log_id == given.log_id
     reader.close()
 
@@ -249,11 +249,11 @@ def test_an_index_that_only_reading_shows_to_be_damaged_is_damage(log_path: Path
     assert data.count(b"\x06\x04\x09\x01\x01\x07\x07") == 1
     data[place] ^= 1
     log_path.write_bytes(data)
-    salvaged = mend(log_path, Known(given.log_id, given.loaded))
+    salvaged = repair_log(log_path, KnownLog(given.log_id, given.loaded))
     assert salvaged is not None
-    assert salvaged.lost == {}
-    reader = LocalReader(log_path)
-    assert sum(backlog.entries for backlog in reader.backlog()) == len(given.waiting)
+    assert salvaged.damaged_positions == {}
+    reader = SqliteReader(log_path)
+    assert sum(backlog.entries for backlog in reader.list_backlogs()) == len(given.waiting)
     reader.close()
 
 
@@ -261,9 +261,9 @@ def test_an_index_that_only_reading_shows_to_be_damaged_is_damage(log_path: Path
 def test_a_file_too_short_for_sqlite_is_damage(log_path: Path, length: int) -> None:
     given = sample(log_path, random.Random(1))
     log_path.write_bytes(given.data[:length])
-    salvaged = mend(log_path, Known(given.log_id, given.loaded))
+    salvaged = repair_log(log_path, KnownLog(given.log_id, given.loaded))
     assert salvaged is not None
-    reader = LocalReader(log_path)
+    reader = SqliteReader(log_path)
     assert reader.log_id == given.log_id
     reader.close()
 
@@ -274,14 +274,14 @@ def test_another_programs_file_is_left_alone(log_path: Path) -> None:
     connection.commit()
     connection.close()
     before = log_path.read_bytes()
-    with pytest.raises(OperatorFault, match="another program's database"):
-        mend(log_path, Known())
+    with pytest.raises(OperatorError, match="another program's database"):
+        repair_log(log_path, KnownLog())
     assert log_path.read_bytes() == before
 
 
 def test_a_damaged_frame_of_the_write_ahead_log_hides_no_later_commit(log_path: Path) -> None:
     append(log_path, [NewEntry(1, "orders", 1, 1, b"a" * 50)])
-    reader = LocalReader(log_path)  # keeps the write-ahead log from being taken in
+    reader = SqliteReader(log_path)  # keeps the write-ahead log from being taken in
     held = sqlite3.connect(log_path)
     held.execute("PRAGMA wal_autocheckpoint = 0")
     for number in range(6):
@@ -290,16 +290,16 @@ def test_a_damaged_frame_of_the_write_ahead_log_hides_no_later_commit(log_path: 
     data, frames, log_id = log_path.read_bytes(), bytearray(wal.read_bytes()), reader.log_id
     held.close()
     reader.close()
-    assert not ahead(bytes(frames)).torn
+    assert not read_wal(bytes(frames)).torn
     frames[32 + 3 * (4096 + 24) + 24 + 100] ^= 4
-    assert ahead(bytes(frames)).torn
+    assert read_wal(bytes(frames)).torn
     log_path.write_bytes(data)
     wal.write_bytes(bytes(frames))
     log_path.with_name(log_path.name + "-shm").unlink(missing_ok=True)
-    salvaged = mend(log_path, Known(log_id, {}))
+    salvaged = repair_log(log_path, KnownLog(log_id, {}))
     assert salvaged is not None
     found = read(log_path, 1, "orders")
-    sound = [one.position for one in found if isinstance(one, Entry)]
+    sound = [one.position for one in found if isinstance(one, LogEntry)]
     assert {one.position for one in found} == set(range(1, 8))
     assert len(sound) >= 6
     assert 7 in sound

@@ -11,10 +11,10 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from tests.integration.loader.test_lease import Stage
 
-from treadle.errors import TryLater
-from treadle.log.local import LocalReader
-from treadle.metrics.endpoint import Metrics
-from treadle.metrics.requests import Counted
+from treadle.errors import RetriableError
+from treadle.log.sqlite.log import SqliteReader
+from treadle.metrics.endpoint import MetricsEndpoint
+from treadle.metrics.request_counter import RequestCounter
 
 
 class Asked:
@@ -24,16 +24,16 @@ class Asked:
         self.counted: list[str] = []
         defaults: dict[str, Any] = {"token": None, "host": "127.0.0.1", "version": "1"}
         self.now = 0.0
-        self.metrics = Metrics(
+        self.metrics = MetricsEndpoint(
             stage.store,
-            lambda: LocalReader(stage.folder / "log.sqlite"),
+            lambda: SqliteReader(stage.folder / "log.sqlite"),
             dict,
             clock=stage.clock,
             monotonic=lambda: self.now,
             **(defaults | options),
         )
         app = Starlette(routes=[Route("/metrics", self.metrics.get, methods=["GET"])])
-        self.app = Counted(app, self.counted.append)
+        self.app = RequestCounter(app, self.counted.append)
 
     def get(self, **headers: str) -> httpx.Response:
         async def ask() -> httpx.Response:
@@ -77,19 +77,19 @@ def test_the_ledger_adds_up_whenever_it_is_asked(tmp_path: Path) -> None:
 
     asyncio.run(stage.append(1))
     check(5, 0)
-    loader.once()
+    loader.load_once()
     check(5, 5)
     asyncio.run(stage.append(2))
     asyncio.run(stage.append(3))
     check(15, 5)
     # The store knows of a load that the log was not told of yet.
-    reader = LocalReader(stage.folder / "log.sqlite")
-    reader.mark(stage.source_id, "events", 0)
+    reader = SqliteReader(stage.folder / "log.sqlite")
+    reader.mark_loaded(stage.source_id, "events", 0)
     reader.close()
     check(15, 5)
-    loader.once()
+    loader.load_once()
     # What is removed from the log stays counted.
-    reader = LocalReader(stage.folder / "log.sqlite")
+    reader = SqliteReader(stage.folder / "log.sqlite")
     assert reader.trim(stage.source_id, "events", 3) == 3
     reader.close()
     check(15, 15)
@@ -131,7 +131,7 @@ def test_a_store_that_is_away_is_answered_503(
     asked = Asked(stage)
 
     def away() -> None:
-        raise TryLater("the store is locked")
+        raise RetriableError("the store is locked")
 
     monkeypatch.setattr(stage.store, "tallies", away)
     answer = asked.get()

@@ -11,21 +11,21 @@ from typing import Any
 from tests.conformance.loading.warehouse import DuckDB, Found, Postgres, Warehouse
 from tests.integration.model.tables import DUCKDB, PG, Record, Table
 
-from treadle.destinations.planning import carry_out
-from treadle.destinations.registry import open_url
-from treadle.errors import TryLater
-from treadle.loader.due import Trigger
-from treadle.loader.run import Loader
-from treadle.log.protocol import Backlog, Entry, Hour
-from treadle.log.room import Space
+from treadle.destinations.planning import execute_load
+from treadle.destinations.registry import make_destination
+from treadle.errors import RetriableError
+from treadle.loader.schedule import FlushPolicy
+from treadle.loader.supervisor import LoaderSupervisor
+from treadle.log.protocol import HourlyRecords, LogEntry, TableBacklog
+from treadle.log.quota import LogSpace
 from treadle.records import batch as batches
 from treadle.records import push as pushes
-from treadle.records.message import Batch, pack, unpack
-from treadle.store.model import Load, Outcome
-from treadle.store.secrets import Cipher
+from treadle.records.message_batch import MessageBatch, decode_batch, encode_batch
+from treadle.store.model import EntryOutcome, LoadReport
+from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
-from treadle.tables.model import Mark, Options
-from treadle.tables.prepare import Arrival, prepare
+from treadle.tables.model import OffsetCommit, TableOptions
+from treadle.tables.prepare.prepare import LogBatch, prepare_load
 
 CLIENT = 1
 
@@ -35,10 +35,10 @@ class DyingStore(Store):
 
     dies = False
 
-    def record_loads(self, found: Sequence[tuple[Load, Sequence[Outcome]]]) -> None:
+    def record_loads(self, found: Sequence[tuple[LoadReport, Sequence[EntryOutcome]]]) -> None:
         if self.dies:
             self.dies = False
-            raise TryLater("the process died before it recorded a load")
+            raise RetriableError("the process died before it recorded a load")
         super().record_loads(found)
 
 
@@ -47,31 +47,31 @@ class MemoryLog:
     """The promise of a log, for one process that never dies."""
 
     log_id: str
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[LogEntry] = field(default_factory=list)
     marks: dict[tuple[int, str], int] = field(default_factory=dict)
 
-    def append(self, source_id: int, found: Sequence[Batch], at: int) -> None:
+    def append(self, source_id: int, found: Sequence[MessageBatch], at: int) -> None:
         for batch in found:
             position = len(self.entries) + 1
             self.entries.append(
-                Entry(position, source_id, batch.table_name, at, len(batch), pack(batch))
+                LogEntry(position, source_id, batch.table_name, at, len(batch), encode_batch(batch))
             )
 
-    def backlog(self) -> list[Backlog]:
-        waiting: dict[tuple[int, str], list[Entry]] = {}
+    def list_backlogs(self) -> list[TableBacklog]:
+        waiting: dict[tuple[int, str], list[LogEntry]] = {}
         for entry in self.entries:
             key = (entry.source_id, entry.table_name)
             if entry.position > self.marks.get(key, 0):
                 waiting.setdefault(key, []).append(entry)
         return [
-            Backlog(*key, several[-1].position, len(several), 1, 1, 0, self.marks.get(key, 0))
+            TableBacklog(*key, several[-1].position, len(several), 1, 1, 0, self.marks.get(key, 0))
             for key, several in waiting.items()
         ]
 
     def read(
         self, source_id: int, table_name: str, after: int, records_max: int, bytes_max: int
     ) -> list[Any]:
-        found: list[Entry] = []
+        found: list[LogEntry] = []
         for entry in self.entries:
             if (entry.source_id, entry.table_name) == (source_id, table_name):
                 if entry.position <= after:
@@ -81,35 +81,35 @@ class MemoryLog:
                 found.append(entry)
         return found
 
-    def find(self, first: int, count: int) -> list[Any]:
+    def find_entries(self, first: int, count: int) -> list[Any]:
         return [entry for entry in self.entries if first <= entry.position < first + count]
 
-    def mark(self, source_id: int, table_name: str, position: int) -> None:
+    def mark_loaded(self, source_id: int, table_name: str, position: int) -> None:
         self.marks[source_id, table_name] = position
 
     def trim(self, source_id: int, table_name: str, position: int) -> int:
         return 0
 
-    def tables(self) -> list[tuple[int, str]]:
+    def list_tables(self) -> list[tuple[int, str]]:
         return sorted({(entry.source_id, entry.table_name) for entry in self.entries})
 
-    def records_above(self, source_id: int, table_name: str, position: int) -> int:
+    def count_records_above(self, source_id: int, table_name: str, position: int) -> int:
         raise AssertionError("a loader never asks for metrics")
 
-    def hours(self, source_id: int, table_name: str, loaded: int) -> list[Hour]:
+    def count_by_hour(self, source_id: int, table_name: str, loaded: int) -> list[HourlyRecords]:
         raise AssertionError("a loader never asks for a ledger")
 
-    def received(self, positions: Sequence[int]) -> dict[int, int]:
+    def get_received_times(self, positions: Sequence[int]) -> dict[int, int]:
         wanted = set(positions)
         return {e.position: e.received_at for e in self.entries if e.position in wanted}
 
-    def stored(self, names: Sequence[bytes]) -> dict[bytes, int]:
+    def find_keys(self, names: Sequence[bytes]) -> dict[bytes, int]:
         raise AssertionError("a loader never asks for requests with a key")
 
-    def forget(self, before: int) -> int:
+    def forget_keys(self, before: int) -> int:
         raise AssertionError("a loader that loads once removes nothing")
 
-    def space(self) -> Space:
+    def measure_space(self) -> LogSpace:
         raise AssertionError("a loader that loads once never asks")
 
     def close(self) -> None:
@@ -122,9 +122,11 @@ class World:
     def __init__(self, folder: Path, url: str | None) -> None:
         self.path = folder / "warehouse.duckdb"
         self.url = url or f"duckdb://{self.path}"
-        self.destination = open_url(self.url)
+        self.destination = make_destination(self.url)
         self.dialect = DUCKDB if url is None else PG
-        self.store = DyingStore.open(f"sqlite:///{folder / 'store.sqlite'}", Cipher(bytes(32)))
+        self.store = DyingStore.open(
+            f"sqlite:///{folder / 'store.sqlite'}", SecretCipher(bytes(32))
+        )
         if not self.store.accounts():
             self.store.create_account("one", client_id=CLIENT)
         self.store.set_default_destination(
@@ -159,13 +161,13 @@ class Run:
         self.sound = True
         self.loader = self._loader()
 
-    def _loader(self) -> Loader:
+    def _loader(self) -> LoaderSupervisor:
         world = self.world
-        return Loader(
+        return LoaderSupervisor(
             store=world.store,
             open_reader=lambda: self.log,
-            open_destination=open_url,
-            trigger=Trigger(age_us=0, records=self.bundle_max),
+            open_destination=make_destination,
+            flush_policy=FlushPolicy(age_us=0, records=self.bundle_max),
             retention_us=10**15,
             clock=world.clock,
             new_id=lambda: str(uuid.uuid4()),
@@ -198,7 +200,7 @@ class Run:
                 for record in records
             ]
             text = json.dumps(body).encode()
-            found = pushes.check(pushes.decode(text, transit=False), CLIENT)
+            found = pushes.check_body(pushes.decode_body(text, transit=False), CLIENT)
         else:
             messages: list[Any] = [
                 {"action": "upsert", "sequence": record.sequence, "data": record.data}
@@ -213,7 +215,7 @@ class Run:
                 "messages": messages,
                 "table_version": version,
             }
-            found = batches.check(batches.decode(json.dumps(body).encode()))
+            found = batches.check_body(batches.decode_body(json.dumps(body).encode()))
         self.log.append(self.source.id, found, self.world.clock())
         self.tables.setdefault(table, Table(self.world.dialect, table, keys))
         self.waiting.setdefault(table, []).append((list(records), version if activate else None))
@@ -224,15 +226,15 @@ class Run:
             self.bundle_max = at_once
             self.restart()
         self.world.store.dies = dies and bool(self.waiting)
-        self.loader.once()
+        self.loader.load_once()
         self.world.store.dies = False
         if dies:
             if restarts:
                 self.restart()
-            self.loader.once()
+            self.loader.load_once()
         for status in self.world.store.table_statuses(self.source.id):
             assert status.error is None, f"{status.table_name}: {status.error}"
-        assert not self.log.backlog(), "something still waits"
+        assert not self.log.list_backlogs(), "something still waits"
         for table, entries in self.waiting.items():
             for records, activate in _bundles(entries, at_once):
                 self.tables[table].load(records, activate)
@@ -247,17 +249,19 @@ class Run:
             entries = [e for e in self.log.entries if e.table_name == table]
             after = self.log.marks.get((self.source.id, table), 0)
             fresh = [e for e in entries if e.position > after]
-            prepared = prepare(
-                [Arrival(unpack(e.payload), e.position, e.received_at) for e in fresh],
+            prepared = prepare_load(
+                [LogBatch(decode_batch(e.payload), e.position, e.received_at) for e in fresh],
                 schema=self.source.name,
                 source_name=table,
                 profile=self.world.destination.profile,
-                options=Options(),
+                options=TableOptions(),
             )
             position, fence = fresh[-1].position, 2**62  # above any lease, and undone
-            mark = Mark(self.log.log_id, self.source.id, table, after or -1, position, fence)
+            mark = OffsetCommit(
+                self.log.log_id, self.source.id, table, after or -1, position, fence
+            )
             with self.world.destination.open() as session:
-                carry_out(session, prepared, mark=mark, now=self.world.clock(), rehearse=True)
+                execute_load(session, prepared, mark=mark, now=self.world.clock(), rehearse=True)
         self.check()
 
     def restart(self) -> None:

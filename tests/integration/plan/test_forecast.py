@@ -9,7 +9,7 @@ from tests.conformance.conftest import postgres_user_database
 from tests.conformance.loading.runner import Rig
 from tests.conformance.loading.warehouse import Found, Warehouse
 
-from treadle.store.reports import report
+from treadle.tracking.load_reports import render_load_report
 
 __all__ = ["postgres_user_database"]
 
@@ -158,7 +158,7 @@ def with_history(rig: Rig, name: str, history: Any, options: Any) -> tuple[int, 
         rig.store.update_source(None, source_id, settings={"options": options})
     for request in history:
         assert send(rig, token, request).is_success
-        rig.loader.once()
+        rig.loader.load_once()
     return source_id, token, rig.warehouse(schema)
 
 
@@ -172,20 +172,20 @@ def test_a_load_does_what_was_forecast(rig: Rig, case: str) -> None:
     assert answer.json()["dry_run"] is True
     [found] = answer.json()["tables"]
     loads = len(rig.store.loads(source_id=source))
-    rig.loader.once()
+    rig.loader.load_once()
     assert len(rig.store.loads(source_id=source)) == loads, "something was kept"
     assert warehouse.tables() == before
 
     twin, twin_token, loaded = with_history(rig, f"{case} loaded", history, options)
     assert send(rig, twin_token, request).is_success
-    rig.loader.once()
+    rig.loader.load_once()
     [load] = rig.store.loads(source_id=twin, limit=1)
     if found["error"] is not None:
         assert load.error == found["error"]
         assert loaded.tables().keys() - {"_sdc_rejected"} == before.keys() - {"_sdc_rejected"}
         return
     assert load.error is None
-    told = report(load)
+    told = render_load_report(load)
     for key in SAME:
         assert found[key] == told[key], key
     assert found["new_version"] == load.details["new_version"]
@@ -204,7 +204,7 @@ def test_a_load_does_what_was_forecast(rig: Rig, case: str) -> None:
 def test_a_dry_run_is_asked_for_with_1(rig: Rig, query: str) -> None:
     source, _, token = rig.source(f"asked {query}")
     assert send(rig, token, ONE, query).status_code == 400
-    rig.loader.once()
+    rig.loader.load_once()
     assert rig.store.loads(source_id=source) == []
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from treadle.store.secrets import Cipher
+from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
 
 KEY = hashlib.sha256(b"a key for tests").digest()
@@ -31,7 +31,7 @@ def open_store(store_url: str) -> Iterator[OpenStore]:
     ticks = itertools.count(1_000_000)
 
     def open_one_more() -> Store:
-        store = Store.open(store_url, Cipher(KEY), clock=lambda: next(ticks))
+        store = Store.open(store_url, SecretCipher(KEY), clock=lambda: next(ticks))
         opened.append(store)
         return store
 

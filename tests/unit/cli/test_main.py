@@ -7,15 +7,15 @@ import pytest
 
 from treadle import __version__
 from treadle.cli import main as module
-from treadle.cli.command import Arguments, Command, given
-from treadle.cli.main import COMMANDS, build, check_names, main, sentence
+from treadle.cli.command import Arguments, CliCommand, collect_flags
+from treadle.cli.main import COMMANDS, build_parser, check_spelling, main, make_sentence
 from treadle.config import SETTINGS, Config
-from treadle.errors import Defect, OperatorFault, TreadleError, TryLater
+from treadle.errors import InternalError, OperatorError, RetriableError, TreadleError
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda c: " ".join(c.words))
 def test_the_help_of_every_command_names_the_variable_of_every_flag(
-    command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    command: CliCommand, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "1000")
     with pytest.raises(SystemExit) as ended:
@@ -73,15 +73,15 @@ def test_a_wrong_variable_is_answered_by_every_command(
 
 
 def test_a_statement_that_begins_with_dashes_is_no_flag() -> None:
-    module.check_names(["query", "-- all of them\nselect 1"], build()[1])
-    module.check_names(["query", "--", "--all"], build()[1])
+    module.check_spelling(["query", "-- all of them\nselect 1"], build_parser()[1])
+    module.check_spelling(["query", "--", "--all"], build_parser()[1])
 
 
 def test_a_flag_is_found_by_its_former_name_too() -> None:
-    parser, leaves = build()
+    parser, leaves = build_parser()
     line = ["serve", "--surface", "modern"]
-    check_names(line, leaves)
-    flags = given(parser.parse_args(line), SETTINGS)
+    check_spelling(line, leaves)
+    flags = collect_flags(parser.parse_args(line), SETTINGS)
     assert Config.read(flags, {}).connect_api_era == "modern"
 
 
@@ -96,15 +96,15 @@ def ending_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
     def run(_: Config, __: Arguments) -> int:
         raise error
 
-    monkeypatch.setattr(module, "COMMANDS", (Command(("serve",), "run", run),))
+    monkeypatch.setattr(module, "COMMANDS", (CliCommand(("serve",), "run", run),))
     return main(["serve"])
 
 
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (OperatorFault("the key is lost"), 2, "treadle: The key is lost.\n"),
-        (TryLater("Wait."), 2, "treadle: Wait.\n"),
+        (OperatorError("the key is lost"), 2, "treadle: The key is lost.\n"),
+        (RetriableError("Wait."), 2, "treadle: Wait.\n"),
         (TreadleError("two\nlines"), 2, "treadle: Two lines.\n"),
         (KeyboardInterrupt(), 130, ""),
     ],
@@ -121,8 +121,8 @@ def test_exit_codes(
 
 
 def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(Defect):
-        ending_with(Defect("a promise"), monkeypatch)
+    with pytest.raises(InternalError):
+        ending_with(InternalError("a promise"), monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_sentences(text: str, expected: str) -> None:
-    assert sentence(text) == expected
+    assert make_sentence(text) == expected
 
 
 def test_python_m_treadle_is_treadle() -> None:

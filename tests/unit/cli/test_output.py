@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle.cli.output import moment, plain, print_csv, print_objects, print_table, text
+from treadle.cli.output import (
+    print_csv,
+    print_objects,
+    print_table,
+    to_cell_text,
+    to_json_value,
+    to_whole_second,
+)
 
 EAST = timezone(timedelta(hours=2))
 
@@ -33,7 +40,7 @@ EAST = timezone(timedelta(hours=2))
     ],
 )
 def test_plain_values(value: object, expected: object) -> None:
-    assert plain(value) == expected
+    assert to_json_value(value) == expected
 
 
 def test_objects_are_a_json_array(capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,6 +89,6 @@ def test_a_table_in_a_pipe_is_as_wide_as_its_rows(capsys: pytest.CaptureFixture[
 
 
 def test_moments_are_seconds() -> None:
-    assert moment(None) is None
-    assert moment(1_500_000) == datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
-    assert text(plain(moment(1_500_000))) == "1970-01-01T00:00:01Z"
+    assert to_whole_second(None) is None
+    assert to_whole_second(1_500_000) == datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
+    assert to_cell_text(to_json_value(to_whole_second(1_500_000))) == "1970-01-01T00:00:01Z"

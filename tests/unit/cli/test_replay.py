@@ -2,22 +2,22 @@
 
 import pytest
 
-from treadle.cli.replay import schema_for
-from treadle.errors import OperatorFault
+from treadle.cli.replay import choose_schema
+from treadle.errors import OperatorError
 
 
 def test_a_schema_beside_the_source() -> None:
-    assert schema_for("shop", None, ["shop"]) == "shop__replay"
-    assert schema_for("shop", None, ["shop", "shop__replay"]) == "shop__replay_"
-    assert schema_for("shop", "again", ["shop"]) == "again"
+    assert choose_schema("shop", None, ["shop"]) == "shop__replay"
+    assert choose_schema("shop", None, ["shop", "shop__replay"]) == "shop__replay_"
+    assert choose_schema("shop", "again", ["shop"]) == "again"
 
 
 @pytest.mark.parametrize("name", ["public", "main", "_treadle", "pg_temp", "", "A", "a b", "9"])
 def test_a_schema_that_cannot_be(name: str) -> None:
-    with pytest.raises(OperatorFault, match="cannot be a schema to build in"):
-        schema_for("shop", name, ["shop"])
+    with pytest.raises(OperatorError, match="cannot be a schema to build in"):
+        choose_schema("shop", name, ["shop"])
 
 
 def test_a_schema_of_a_source() -> None:
-    with pytest.raises(OperatorFault, match="'shop' is the schema of a source"):
-        schema_for("shop", "shop", ["shop"])
+    with pytest.raises(OperatorError, match="'shop' is the schema of a source"):
+        choose_schema("shop", "shop", ["shop"])

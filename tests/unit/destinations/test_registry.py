@@ -8,12 +8,12 @@ import pytest
 
 from treadle.destinations import registry
 from treadle.destinations.protocol import Destination
-from treadle.destinations.registry import open_url
-from treadle.errors import OperatorFault
+from treadle.destinations.registry import make_destination
+from treadle.errors import OperatorError
 
 
 def test_a_duckdb_file(tmp_path: Path) -> None:
-    destination = open_url(f"duckdb://{tmp_path}/a%20b.duckdb")
+    destination = make_destination(f"duckdb://{tmp_path}/a%20b.duckdb")
     assert destination.kind == "duckdb"
     assert destination.identity == f"duckdb://{tmp_path.resolve()}/a b.duckdb"
     assert destination.profile.display_name == "DuckDB"
@@ -22,22 +22,22 @@ def test_a_duckdb_file(tmp_path: Path) -> None:
 
 def test_a_relative_duckdb_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert open_url("duckdb://data/a.duckdb").identity == (
+    assert make_destination("duckdb://data/a.duckdb").identity == (
         f"duckdb://{tmp_path.resolve()}/data/a.duckdb"
     )
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "PostgreSQL"])
 def test_a_postgresql_database(scheme: str) -> None:
-    destination = open_url(f"{scheme}://me:s3cret@DB.example:6543/shop?sslmode=require")
+    destination = make_destination(f"{scheme}://me:s3cret@DB.example:6543/shop?sslmode=require")
     assert destination.kind == "postgres"
     assert destination.identity == "postgresql://db.example:6543/shop"
     assert destination.profile.display_name == "PostgreSQL"
 
 
 def test_the_identity_does_not_depend_on_the_credentials() -> None:
-    one = open_url("postgresql://me:s3cret@db/shop").identity
-    other = open_url("postgresql://you@db:5432/shop?application_name=x").identity
+    one = make_destination("postgresql://me:s3cret@db/shop").identity
+    other = make_destination("postgresql://you@db:5432/shop?application_name=x").identity
     assert one == other == "postgresql://db:5432/shop"
 
 
@@ -57,8 +57,8 @@ def test_the_identity_does_not_depend_on_the_credentials() -> None:
     ],
 )
 def test_a_wrong_url_is_told_what_was_expected(url: str, expected: str) -> None:
-    with pytest.raises(OperatorFault) as fault:
-        open_url(url)
+    with pytest.raises(OperatorError) as fault:
+        make_destination(url)
     assert expected in str(fault.value)
 
 
@@ -73,8 +73,8 @@ def test_a_wrong_url_is_told_what_was_expected(url: str, expected: str) -> None:
     ],
 )
 def test_no_secret_of_a_wrong_url_is_repeated(url: str) -> None:
-    with pytest.raises(OperatorFault) as fault:
-        open_url(url)
+    with pytest.raises(OperatorError) as fault:
+        make_destination(url)
     assert "s3cr" not in str(fault.value)
     assert fault.value.__cause__ is None
 
@@ -83,17 +83,17 @@ def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("treadle.destinations.postgres")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(OperatorFault, match=r'pip install "treadle\[postgres\]"'):
-        open_url("postgresql://me@db/shop")
+    with pytest.raises(OperatorError, match=r'pip install "treadle\[postgres\]"'):
+        make_destination("postgresql://me@db/shop")
 
 
 def made_elsewhere(url: str) -> Destination:
-    return open_url(url.replace("elsewhere://", "duckdb://"))
+    return make_destination(url.replace("elsewhere://", "duckdb://"))
 
 
 def test_a_back_end_of_another_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
-    point = EntryPoint("elsewhere", f"{__name__}:made_elsewhere", registry.GROUP)
+    point = EntryPoint("elsewhere", f"{__name__}:made_elsewhere", registry.ENTRY_POINT_GROUP)
     monkeypatch.setattr(registry, "entry_points", lambda group: [point])
-    assert open_url("elsewhere:///a.duckdb").identity == "duckdb:///a.duckdb"
-    with pytest.raises(OperatorFault, match="did you mean elsewhere://"):
-        open_url("elsewher:///a")
+    assert make_destination("elsewhere:///a.duckdb").identity == "duckdb:///a.duckdb"
+    with pytest.raises(OperatorError, match="did you mean elsewhere://"):
+        make_destination("elsewher:///a")

@@ -1,8 +1,8 @@
 """Rows beyond the greatest key of a table, told from the others."""
 
 from treadle.destinations.postgres.load import split
-from treadle.tables.model import Column, ColumnType, Relation, Rows
-from treadle.tables.packed import packed_if_long
+from treadle.tables.model import Column, ColumnType, Relation, RelationRows
+from treadle.tables.prepare.arrow_column import to_arrow_if_long
 
 OF = Relation(
     (),
@@ -11,10 +11,10 @@ OF = Relation(
     ("id",),
     "orders",
 )
-FEW = Rows(OF, {"id": [4, 2, 9, 3], "a": ["d", None, "i", "c"]}, [7, 8, 9, 9])
+FEW = RelationRows(OF, {"id": [4, 2, 9, 3], "a": ["d", None, "i", "c"]}, [7, 8, 9, 9])
 
 
-def held(part: Rows) -> list[tuple[object, ...]]:
+def held(part: RelationRows) -> list[tuple[object, ...]]:
     return list(zip(part.columns["id"], part.columns["a"], part.entries, strict=True))
 
 
@@ -32,8 +32,8 @@ def test_a_part_may_have_nothing() -> None:
 
 
 def test_children_without_entries_and_packed_columns() -> None:
-    columns = {"id": packed_if_long(list(range(200)), ColumnType.BIGINT), "a": ["x"] * 200}
-    rest, beyond = split(Rows(OF, columns), columns["id"], 149)
+    columns = {"id": to_arrow_if_long(list(range(200)), ColumnType.BIGINT), "a": ["x"] * 200}
+    rest, beyond = split(RelationRows(OF, columns), columns["id"], 149)
     assert (len(rest), len(beyond)) == (150, 50)
     assert list(beyond.columns["id"]) == list(range(150, 200))
     assert (rest.entries, beyond.entries) == ((), ())

@@ -2,9 +2,9 @@
 
 from typing import Any, cast
 
-from treadle.loader.due import Trigger
+from treadle.loader.schedule import FlushPolicy
 from treadle.loader.worker import TOLD_US_MAX, DestinationLoader, Surroundings
-from treadle.log.protocol import Backlog
+from treadle.log.protocol import TableBacklog
 from treadle.store.model import Source
 
 NOW = 10**12
@@ -18,7 +18,7 @@ def thread(now: int) -> DestinationLoader:
         open_reader=nothing,
         open_destination=nothing,
         store=nothing,
-        trigger=Trigger(age_us=1000, records=100),
+        trigger=FlushPolicy(age_us=1000, records=100),
         clock=lambda: now,
         new_id=nothing,
         marked=nothing,
@@ -32,9 +32,11 @@ def thread(now: int) -> DestinationLoader:
 
 
 def test_what_was_loaded_counts_until_the_log_was_told_and_makes_no_little_load() -> None:
-    counted = Backlog(*KEY, last=11, entries=11, records=110, size=1, oldest=NOW - 5000, loaded=0)
-    one = Backlog(*KEY, last=11, entries=1, records=10, size=1, oldest=NOW - 5, loaded=10)
-    other = Backlog(1, "other", last=12, entries=1, records=1, size=1, oldest=NOW - 5000)
+    counted = TableBacklog(
+        *KEY, last=11, entries=11, records=110, size=1, oldest=NOW - 5000, loaded=0
+    )
+    one = TableBacklog(*KEY, last=11, entries=1, records=10, size=1, oldest=NOW - 5, loaded=10)
+    other = TableBacklog(1, "other", last=12, entries=1, records=1, size=1, oldest=NOW - 5000)
     for now, backlog, found in (
         (NOW, counted, []),
         (NOW, one, []),

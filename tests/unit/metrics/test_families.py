@@ -7,31 +7,38 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from treadle.metrics import families as module
-from treadle.metrics.families import OTHERS, DestinationSeen, Seen, TableSeen, families, text
-from treadle.metrics.requests import NAMES, STATUSES, endpoint, key
+from treadle.metrics.families import (
+    OTHER_TABLES,
+    DestinationSnapshot,
+    MetricsSnapshot,
+    TableSnapshot,
+    build_families,
+    render_metrics,
+)
+from treadle.metrics.request_counter import COUNTER_NAMES, STATUSES, name_counter, name_endpoint
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
 
-ORDERS = TableSeen(
+ORDERS = TableSnapshot(
     "web", 2, 'odd "name"\\\n', 10, 5, 2, 1, 2, 1, 4_000_000, 1, 3, 4, error=True, stopped=False
 )
 
 
-def samples(seen: Seen) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+def samples(seen: MetricsSnapshot) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text(seen).decode())
+        for family in text_string_to_metric_families(render_metrics(seen).decode())
         for sample in family.samples
     }
 
 
 def test_every_count_is_told_under_its_name() -> None:
     found = samples(
-        Seen(
+        MetricsSnapshot(
             now=10_000_000,
             version="1",
             tables=[ORDERS],
-            destinations=[DestinationSeen(1, "postgres", "here", up=False)],
+            destinations=[DestinationSnapshot(1, "postgres", "here", up=False)],
             log_used=7,
             log_free=8,
             counts={"push 201": 5, "append_failures": 6},
@@ -81,11 +88,13 @@ def test_every_count_is_told_under_its_name() -> None:
 def test_tables_beyond_the_bound_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TABLES_MAX", 1)
     tables = [
-        TableSeen("web", 2, name, accepted=3, waiting=1, oldest=at, loads=1, stopped=name == "c")
+        TableSnapshot(
+            "web", 2, name, accepted=3, waiting=1, oldest=at, loads=1, stopped=name == "c"
+        )
         for name, at in (("a", 1_000_000), ("b", 3_000_000), ("c", 2_000_000))
     ]
-    found = samples(Seen(now=5_000_000, version="1", tables=tables))
-    others = {("source", OTHERS), ("source_id", "0"), ("table", OTHERS)}
+    found = samples(MetricsSnapshot(now=5_000_000, version="1", tables=tables))
+    others = {("source", OTHER_TABLES), ("source_id", "0"), ("table", OTHER_TABLES)}
 
     def value(name: str, *labels: tuple[str, str]) -> float:
         return found[f"treadle_{name}", frozenset({*others, *labels})]
@@ -101,7 +110,7 @@ def test_every_metric_is_in_the_reference() -> None:
     page = set(re.findall(r"^\| `(treadle_\w+)` \|", PAGE.read_text(), re.MULTILINE))
     told = {
         family.name + ("_total" if family.type == "counter" else "")
-        for family in families(Seen(now=1, version="1"))
+        for family in build_families(MetricsSnapshot(now=1, version="1"))
     }
     assert page == told
 
@@ -122,14 +131,17 @@ def test_every_metric_is_in_the_reference() -> None:
     ],
 )
 def test_paths_are_counted_under_few_names(path: str, name: str) -> None:
-    assert endpoint(path) == name
-    assert key(path, 201) in NAMES
-    assert key(path, 799) == f"{name} other"
+    assert name_endpoint(path) == name
+    assert name_counter(path, 201) in COUNTER_NAMES
+    assert name_counter(path, 799) == f"{name} other"
 
 
 def test_every_status_in_the_program_is_counted_by_itself() -> None:
     source = Path(module.__file__).parents[1]
-    pattern = r"(?:Refused|status_code=|Json\([^()\n]*, |Response\([^()\n]*, )\(?\s*([1-5]\d\d)\b"
+    pattern = (
+        r"(?:RequestRefusedError|status_code=|JsonResponse\([^()\n]*, |Response\([^()\n]*, )"
+        r"\(?\s*([1-5]\d\d)\b"
+    )
     found = {
         status for path in source.rglob("*.py") for status in re.findall(pattern, path.read_text())
     }

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from treadle.errors import Refused
+from treadle.errors import RequestRefusedError
 from treadle.records import batch as room
-from treadle.records.json import BOM
-from treadle.records.message import Batch, pack, unpack
-from treadle.records.reading import read, texts
+from treadle.records.json_decoder import BOM
+from treadle.records.message_batch import MessageBatch, decode_batch, encode_batch
+from treadle.records.record_reader import extract_texts, read_records
 
 ENV: dict[str, Any] = {
     "table_name": "customers",
@@ -59,22 +59,24 @@ def text(value: Any) -> bytes:
     return stdlib.dumps(value).encode()
 
 
-def accept(body: bytes) -> Batch:
+def accept(body: bytes) -> MessageBatch:
     """What the endpoint makes of a body; its quick look and the two steps say the same."""
-    assert outcome(room.judge, body) == outcome(lambda sent: room.check(room.decode(sent)), body)
-    [batch] = room.judge(body)
+    assert outcome(room.read_body, body) == outcome(
+        lambda sent: room.check_body(room.decode_body(sent)), body
+    )
+    [batch] = room.read_body(body)
     return batch
 
 
-def outcome(judge: Callable[[bytes], list[Batch]], body: bytes) -> object:
+def outcome(judge: Callable[[bytes], list[MessageBatch]], body: bytes) -> object:
     try:
         return judge(body)
-    except Refused as refused:
+    except RequestRefusedError as refused:
         return refused.status, refused.body
 
 
 def error(value: Any) -> str:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestRefusedError) as caught:
         accept(value if isinstance(value, bytes) else text(value))
     assert caught.value.status == 400
     assert isinstance(caught.value.body, dict)
@@ -92,7 +94,7 @@ def prop(schema: Any, value: Any, name: str = "a") -> Any:
 
 def test_case_106_envelope() -> None:
     batch = accept(text(ENV))
-    assert batch == Batch(
+    assert batch == MessageBatch(
         table_name="customers",
         key_names=("id",),
         form="schema",
@@ -104,7 +106,7 @@ def test_case_106_envelope() -> None:
         activations=[],
         data=b"[" + text(MSG["data"]) + b"]",
     )
-    assert unpack(pack(batch)) == batch
+    assert decode_batch(encode_batch(batch)) == batch
 
 
 @pytest.mark.parametrize("value", [minus(ENV, "key_names"), env(key_names=[]), env(key_names=None)])
@@ -133,20 +135,20 @@ def test_cases_110_to_112_further_fields() -> None:
 )
 def test_the_quick_look_takes_bodies_in_order(messages: Any, extracted: Any) -> None:
     body = text(env(*messages))
-    assert room.quickly(body) == [accept(body)]
+    assert room.read_fast(body) == [accept(body)]
     assert accept(body).extracted == extracted
 
 
 def test_the_quick_look_leaves_activations_to_the_closer_one() -> None:
     activate = {"action": "activate_version", "sequence": 2}
     for messages in ([activate], [MSG, activate], [{**activate, "data": {}}, MSG]):
-        assert room.quickly(text(env(*messages))) is None
+        assert room.read_fast(text(env(*messages))) is None
 
 
 def test_cases_113_and_114_activations() -> None:
     activate = {"action": "activate_version", "sequence": 2}
     alone = accept(text(env(activate, table_version=2)))
-    assert (alone.activations, len(alone), read(alone)) == ([(0, 2)], 0, [])
+    assert (alone.activations, len(alone), read_records(alone)) == ([(0, 2)], 0, [])
     batch = accept(text(env(activate, MSG, activate, table_version=2)))
     assert (batch.activations, batch.sequences) == ([(0, 2), (1, 2)], [1565880017])
 
@@ -170,7 +172,7 @@ def test_cases_113_and_114_activations() -> None:
     ],
 )
 def test_cases_115_to_121_accepted(value: Any) -> None:
-    assert read(accept(text(value))) == [value["messages"][0]["data"]]
+    assert read_records(accept(text(value))) == [value["messages"][0]["data"]]
 
 
 def test_case_122_number_of_messages() -> None:
@@ -195,7 +197,7 @@ def test_case_122_number_of_messages() -> None:
     ],
 )
 def test_case_129_malformed(body: bytes) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestRefusedError) as caught:
         accept(body)
     assert caught.value.status == 400
     assert isinstance(caught.value.body, dict)
@@ -609,8 +611,8 @@ def test_data_stays_as_sent() -> None:
     body = text(env(data="DATA")).replace(b'"DATA"', data.encode())
     for mark in (b"", b"\xef\xbb\xbf"):
         batch = accept(mark + body)
-        assert texts(batch, [0]) == [data]
-        [record] = read(batch, exact=True)
+        assert extract_texts(batch, [0]) == [data]
+        [record] = read_records(batch, exact=True)
         assert (record["name"], str(record["d"]), record["huge"].literal) == (
             "� é",
             "1.50",

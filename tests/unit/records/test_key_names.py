@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from treadle.errors import Refused
+from treadle.errors import RequestRefusedError
 from treadle.records import batch, push
 
 NAMES = ['"', "\\", "\x00", "a\nb", "\x1f", "\x7f", "\ud800", "\u2028", "", " ", "é", "a/b~c"]
@@ -20,7 +20,7 @@ def pushed(name: str, data: dict[str, Any]) -> Any:
         "key_names": [name],
         "data": data,
     }
-    return push.check(push.decode(json.dumps([record]).encode(), transit=False), 1)
+    return push.check_body(push.decode_body(json.dumps([record]).encode(), transit=False), 1)
 
 
 def batched(name: str, data: dict[str, Any]) -> Any:
@@ -30,7 +30,7 @@ def batched(name: str, data: dict[str, Any]) -> Any:
         "key_names": [name],
         "messages": [{"action": "upsert", "sequence": 1, "data": data}],
     }
-    return batch.check(batch.decode(json.dumps(body).encode()))
+    return batch.check_body(batch.decode_body(json.dumps(body).encode()))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -40,6 +40,6 @@ def test_a_key_that_is_there_and_one_that_is_not(send: Any, name: str) -> None:
     # Half a surrogate pair becomes the replacement character, in names as in values.
     assert found.key_names == (name.replace("\ud800", "\ufffd"),)
     for data in ({}, {name: None}):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RequestRefusedError) as refused:
             send(name, data)
         assert refused.value.status == (422 if send is pushed else 400)

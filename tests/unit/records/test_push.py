@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from treadle.errors import Refused
+from treadle.errors import RequestRefusedError
 from treadle.records import push as room
-from treadle.records.json import BOM
-from treadle.records.message import Batch, pack, unpack
-from treadle.records.reading import read, texts
+from treadle.records.json_decoder import BOM
+from treadle.records.message_batch import MessageBatch, decode_batch, encode_batch
+from treadle.records.record_reader import extract_texts, read_records
 
 CLIENT = 4321
 REC: dict[str, Any] = {
@@ -40,12 +40,12 @@ def body(*records: Any) -> bytes:
     return stdlib.dumps(records).encode()
 
 
-def accept(text: bytes, account_id: int = CLIENT) -> list[Batch]:
-    return room.check(room.decode(text, transit=False), account_id)
+def accept(text: bytes, account_id: int = CLIENT) -> list[MessageBatch]:
+    return room.check_body(room.decode_body(text, transit=False), account_id)
 
 
 def refusal(text: bytes, account_id: int = CLIENT) -> tuple[int, Any]:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestRefusedError) as caught:
         accept(text, account_id)
     return caught.value.status, caught.value.body
 
@@ -60,7 +60,7 @@ def e422(*reasons: Any) -> tuple[int, Any]:
 
 def test_case_17_one_record() -> None:
     [batch] = accept(body(REC))
-    assert batch == Batch(
+    assert batch == MessageBatch(
         table_name="customers",
         key_names=("id",),
         form="json",
@@ -73,13 +73,16 @@ def test_case_17_one_record() -> None:
         data=b'[{"id": 1, "name": "Finn"}]',
     )
     assert len(batch) == 1
-    assert unpack(pack(batch)) == batch
+    assert decode_batch(encode_batch(batch)) == batch
 
 
 def test_case_18_two_tables() -> None:
     customers, orders = accept(body(REC, rec(table_name="orders", data={"id": 2}), REC))
-    assert (customers.table_name, read(customers)) == ("customers", [REC["data"], REC["data"]])
-    assert (orders.table_name, read(orders)) == ("orders", [{"id": 2}])
+    assert (customers.table_name, read_records(customers)) == (
+        "customers",
+        [REC["data"], REC["data"]],
+    )
+    assert (orders.table_name, read_records(orders)) == ("orders", [{"id": 2}])
 
 
 @pytest.mark.parametrize(
@@ -109,7 +112,7 @@ def test_cases_22_to_32_accepted(record: dict[str, Any], versions: int) -> None:
     assert batch.sequences == [record["sequence"]]
     assert batch.versions == versions
     assert batch.key_names == tuple(record["key_names"])
-    assert read(batch) == [record["data"]]
+    assert read_records(batch) == [record["data"]]
 
 
 def test_case_25_activation_alone() -> None:
@@ -124,7 +127,7 @@ def test_case_25_activation_alone() -> None:
         [batch] = accept(body(record))
         assert batch.activations == [(0, 2)]
         assert (batch.table_name, batch.key_names, batch.sequences) == ("customers", (), [])
-        assert (read(batch), unpack(pack(batch))) == ([], batch)
+        assert (read_records(batch), decode_batch(encode_batch(batch))) == ([], batch)
 
 
 def test_activations_keep_their_place() -> None:
@@ -171,10 +174,10 @@ def test_cases_35_and_36_data_stays_as_sent() -> None:
     [batch] = accept(text)
     assert batch.table_name == "te"
     assert batch.data == b"[" + data.encode() + b"]"
-    assert texts(batch, [0]) == [data]
-    [record] = read(batch)
+    assert extract_texts(batch, [0]) == [data]
+    [record] = read_records(batch)
     assert record["big"] == 123456789012345678901234567890
-    assert str(read(batch, exact=True)[0]["d"]) == "0.1000"
+    assert str(read_records(batch, exact=True)[0]["d"]) == "0.1000"
 
 
 @pytest.mark.parametrize(
@@ -354,8 +357,8 @@ def test_values_that_need_a_second_look(piece: bytes, value: Any) -> None:
     text = body(REC, rec(data="DATA"), REC).replace(b'"DATA"', data)
     for mark in (b"", b"\xef\xbb\xbf"):
         [batch] = accept(mark + text)
-        assert read(batch)[1] == {"id": 1, "v": value}
-        assert texts(batch, [1, 0]) == [data.decode(), '{"id": 1, "name": "Finn"}']
+        assert read_records(batch)[1] == {"id": 1, "v": value}
+        assert extract_texts(batch, [1, 0]) == [data.decode(), '{"id": 1, "name": "Finn"}']
 
 
 def test_nesting_up_to_the_limit() -> None:
@@ -366,7 +369,7 @@ def test_nesting_up_to_the_limit() -> None:
 
 def test_last_of_duplicate_keys_wins() -> None:
     text = body(REC).replace(b'"id": 1', b'"id": null, "id": 7')
-    assert read(accept(text)[0]) == [{"id": 7, "name": "Finn"}]
+    assert read_records(accept(text)[0]) == [{"id": 7, "name": "Finn"}]
     text = body(REC).replace(b'"id": 1', b'"id": 7, "id": null')
     assert refusal(text) == e422({"data": ["keys cannot not be null in data"]})
     text = body(REC).replace(b'"data"', b'"data": {"id": "\\ud800"}, "data"')
@@ -377,7 +380,7 @@ def test_last_of_duplicate_keys_wins() -> None:
 def test_number_beyond_a_double_keeps_its_literal() -> None:
     [batch] = accept(body(REC).replace(b'"Finn"', b"[1e400,-1E400,1.5]"))
     for exact in (False, True):
-        great, small, usual = read(batch, exact=exact)[0]["name"]
+        great, small, usual = read_records(batch, exact=exact)[0]["name"]
         assert (great.literal, small.literal, usual) == ("1e400", "-1E400", 1.5)
 
 
@@ -419,10 +422,10 @@ good = st.builds(
 )
 
 
-def outcome(push: room.Push) -> Any:
+def outcome(push: room.PushBody) -> Any:
     try:
-        return room.check(push, CLIENT)
-    except Refused as refused:
+        return room.check_body(push, CLIENT)
+    except RequestRefusedError as refused:
         return refused.status, refused.body
 
 
@@ -430,8 +433,8 @@ def outcome(push: room.Push) -> Any:
 @given(st.lists(records | good, min_size=1, max_size=4) | st.lists(good, min_size=1, max_size=6))
 def test_the_quick_way_and_the_general_way_agree(sent: list[Any]) -> None:
     text = body(*sent)
-    pushed = room.decode(text, transit=False)
-    general = room.Push(body=text)
+    pushed = room.decode_body(text, transit=False)
+    general = room.PushBody(body=text)
     assert outcome(pushed) == outcome(general)
 
 
@@ -442,7 +445,7 @@ def test_every_record_comes_out_once_with_its_sequence(sent: list[dict[str, Any]
     out = [
         (batch.table_name, list(batch.key_names), sequence, data)
         for batch in batches
-        for sequence, data in zip(batch.sequences, read(batch), strict=True)
+        for sequence, data in zip(batch.sequences, read_records(batch), strict=True)
     ]
     want = [(r["table_name"], r["key_names"], r["sequence"], r["data"]) for r in sent]
     for table in ("a", "b"):

@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 from tests.conformance.loading import literals
 
-from treadle.records.message import Batch
-from treadle.tables import codec
-from treadle.tables.columns import converted
-from treadle.tables.lookup import Known, Lookup
+from treadle.records.message_batch import MessageBatch
+from treadle.tables import table_codec
 from treadle.tables.model import (
     AddColumn,
     ChangeKey,
@@ -22,19 +20,21 @@ from treadle.tables.model import (
     DropStage,
     EmptyRelation,
     LoadPlan,
-    Mark,
-    Options,
-    Physical,
+    OffsetCommit,
+    PhysicalRelation,
     Relation,
+    RelationRows,
     RenameColumn,
-    Rows,
+    TableOptions,
     TableState,
     TableWrite,
     WidenColumn,
 )
-from treadle.tables.plan import plan
-from treadle.tables.prepare import Arrival, Prepared, prepare
-from treadle.tables.profile import Profile
+from treadle.tables.plan.columns import widen_values
+from treadle.tables.plan.planner import plan_load
+from treadle.tables.plan.sequence_lookup import KnownSequences, SequenceLookup
+from treadle.tables.prepare.prepare import LogBatch, PreparedLoad, prepare_load
+from treadle.tables.profile import DestinationProfile
 
 SEQUENCE = "_sdc_sequence"
 Row = dict[str, Any]
@@ -64,7 +64,7 @@ class Held:
 class Executor:
     """Tables of one schema."""
 
-    profile: Profile
+    profile: DestinationProfile
     live: dict[str, Held] = field(default_factory=dict)
     private: dict[str, Held] = field(default_factory=dict)
     catalogue: dict[str, str] = field(default_factory=dict)
@@ -77,19 +77,19 @@ class Executor:
     def state(self, name: str) -> TableState:
         fold = self.profile.fold
         text = self.catalogue.get(fold(name))
-        table = None if text is None else codec.load(text)
+        table = None if text is None else table_codec.decode_table(text)
         names: list[str] = [name]
         if table is not None:
             names = [table.name, *(relation.name for relation in table.relations)]
         wanted = set(map(fold, names))
         physical = {
-            n: Physical(dict(held.columns), frozenset(held.key))
+            n: PhysicalRelation(dict(held.columns), frozenset(held.key))
             for n, held in self.live.items()
             if fold(n) in wanted or (table is None and fold(n).startswith(fold(name) + "__"))
         }
         return TableState(self.revisions.get(fold(name), 0), table, physical)
 
-    def sequences(self, lookup: Lookup) -> list[int | None]:
+    def sequences(self, lookup: SequenceLookup) -> list[int | None]:
         self.lookups += 1
         held = (self.private if lookup.private else self.live)[lookup.relation.name]
         by_key = {tuple(row.get(n) for n in lookup.relation.key): row for row in held.rows}
@@ -102,27 +102,27 @@ class Executor:
 
     def run(
         self,
-        batches: Sequence[Batch],
+        batches: Sequence[MessageBatch],
         *,
-        options: Options | None = None,
+        options: TableOptions | None = None,
         now: int = 1_000_000,
     ) -> LoadPlan:
         """Prepare, plan and carry out one load."""
-        options = options or Options()
-        arrivals = [Arrival(batch, self.position + n, 10 + n) for n, batch in enumerate(batches)]
+        options = options or TableOptions()
+        arrivals = [LogBatch(batch, self.position + n, 10 + n) for n, batch in enumerate(batches)]
         self.position += len(batches)
-        prepared = prepare(arrivals, profile=self.profile, options=options, schema="s")
+        prepared = prepare_load(arrivals, profile=self.profile, options=options, schema="s")
         return self.carry_out(prepared, options=options, now=now)
 
-    def carry_out(self, prepared: Prepared, *, options: Options, now: int) -> LoadPlan:
-        known = Known()
+    def carry_out(self, prepared: PreparedLoad, *, options: TableOptions, now: int) -> LoadPlan:
+        known = KnownSequences()
         while True:
-            made = plan(
+            made = plan_load(
                 prepared,
                 self.state(prepared.table_name),
                 profile=self.profile,
                 options=options,
-                mark=Mark("log", 1, prepared.source_name, -1, 0),
+                mark=OffsetCommit("log", 1, prepared.source_name, -1, 0),
                 now=now,
                 log_id="log",
                 known=known,
@@ -130,7 +130,7 @@ class Executor:
             if isinstance(made, LoadPlan):
                 self.load(made)
                 return made
-            known = known.having(made, self.sequences(made))
+            known = known.with_answer(made, self.sequences(made))
 
     # --- carrying out ---
 
@@ -143,14 +143,17 @@ class Executor:
         for rejection in made.rejections:
             self.rejected.append((rejection.table_name, rejection.reason, rejection.record))
         fold = self.profile.fold
-        if made.after is not None:
-            self.catalogue[fold(made.after.name)] = codec.dump(made.after)
-            assert codec.load(codec.dump(made.after)) == made.after
-            for relation in made.after.relations:
+        if made.table_after is not None:
+            self.catalogue[fold(made.table_after.name)] = table_codec.encode_table(made.table_after)
+            assert (
+                table_codec.decode_table(table_codec.encode_table(made.table_after))
+                == made.table_after
+            )
+            for relation in made.table_after.relations:
                 held = self.live[relation.name]
                 for column in relation.columns:
                     assert held.columns[column.name] is column.type, (relation.name, column)
-            for stage in made.after.stages:
+            for stage in made.table_after.stages:
                 for relation in stage.relations:
                     assert relation.name in self.private
         self.revisions[fold(made.table_name)] = made.revision + 1
@@ -189,7 +192,7 @@ class Executor:
             held.columns[name] = change.column.type
             for row in held.rows:
                 if row.get(name) is not None:
-                    (row[name],) = converted([row[name]], change.old, change.column.type)
+                    (row[name],) = widen_values([row[name]], change.old, change.column.type)
         elif isinstance(change, ChangeKey):
             held = self.live[change.relation]
             assert not change.key or not held.rows
@@ -212,7 +215,7 @@ class Executor:
                     types = stage.columns[old], live.columns[new]
                     assert types[0] is not None
                     assert types[1] is not None
-                    (copied[new],) = converted([row.get(old)], types[0], types[1])
+                    (copied[new],) = widen_values([row.get(old)], types[0], types[1])
                 live.rows.append(copied)
         elif isinstance(change, DropStage):
             del self.private[change.relation]
@@ -285,9 +288,9 @@ class Executor:
 
 
 def _subtables(made: LoadPlan, write: TableWrite) -> list[Relation]:
-    assert made.after is not None
-    sets = [stage.relations for stage in made.after.stages] if write.private else []
-    sets.append(made.after.relations)
+    assert made.table_after is not None
+    sets = [stage.relations for stage in made.table_after.stages] if write.private else []
+    sets.append(made.table_after.relations)
     relations = next(s for s in sets if s[0].name == write.root.relation.name)
     return [relation for relation in relations if relation.path]
 
@@ -314,7 +317,7 @@ def _check_type(value: object, type_: ColumnType | None) -> None:
     assert type(value).__name__ in expected[type_], (value, type_)
 
 
-def _rows(rows: Rows) -> list[Row]:
+def _rows(rows: RelationRows) -> list[Row]:
     sizes = {len(column) for column in rows.columns.values()}
     assert len(sizes) <= 1, {n: len(c) for n, c in rows.columns.items()}
     return [
@@ -333,9 +336,9 @@ def batch(
     activations: Sequence[tuple[int, int]] = (),
     extracted: list[str | None] | None = None,
     bookmarks: Sequence[str] = (),
-) -> Batch:
+) -> MessageBatch:
     """A batch as the import endpoints make it."""
-    return Batch(
+    return MessageBatch(
         table_name=table,
         key_names=tuple(keys),
         form="json" if schema is None else "schema",
@@ -349,6 +352,6 @@ def batch(
     )
 
 
-def physical(relation: Relation) -> Physical:
+def physical(relation: Relation) -> PhysicalRelation:
     """What a destination shows of a relation."""
-    return Physical({c.name: c.type for c in relation.columns}, frozenset(relation.key))
+    return PhysicalRelation({c.name: c.type for c in relation.columns}, frozenset(relation.key))

@@ -11,14 +11,14 @@ import pytest
 from tests.conformance.loading import literals
 from tests.unit.tables.executor import Executor, batch
 
-from treadle.errors import TableStopped
-from treadle.records.message import Batch
-from treadle.tables import instants
-from treadle.tables.model import ColumnType, Options
-from treadle.tables.profile import Profile
+from treadle.errors import TableStoppedError
+from treadle.records.message_batch import MessageBatch
+from treadle.tables.model import ColumnType, TableOptions
+from treadle.tables.prepare import timestamp_text
+from treadle.tables.profile import DestinationProfile
 from treadle.tables.profiles import DUCKDB, POSTGRES
 
-PROFILES: Mapping[str, Profile] = {"pg": POSTGRES, "duckdb": DUCKDB}
+PROFILES: Mapping[str, DestinationProfile] = {"pg": POSTGRES, "duckdb": DUCKDB}
 CASES: list[dict[str, Any]] = literals.loads(
     (Path(__file__).parents[2] / "conformance/loading/cases.json").read_text(encoding="utf-8")
 )
@@ -42,7 +42,7 @@ def _parameters() -> Iterator[Any]:
                 yield pytest.param(case, name, id=f"{case['id']}-{name}")
 
 
-def _batches(request: Mapping[str, Any]) -> Iterator[Batch]:
+def _batches(request: Mapping[str, Any]) -> Iterator[MessageBatch]:
     if "push" in request:
         push = request["push"]
         yield batch(push["rows"], table=push["table"], keys=push["keys"])
@@ -59,7 +59,7 @@ def _batches(request: Mapping[str, Any]) -> Iterator[Batch]:
         for message in json.loads(body):
             data = re.search(r'"data":(\{.*\})\}\]$', body)
             assert data is not None
-            yield Batch(
+            yield MessageBatch(
                 table_name=message["table_name"],
                 key_names=tuple(message["key_names"]),
                 form="json",
@@ -121,21 +121,21 @@ def _comparable(value: object, type_: str) -> object:
     if type_ == "decimal":
         return Decimal(str(value)).normalize(Context(prec=100))
     if type_ == "timestamp" and isinstance(value, str):
-        return instants.parse(value)
+        return timestamp_text.parse_timestamp(value)
     return value
 
 
 @pytest.mark.parametrize(("case", "name"), list(_parameters()))
 def test_case(case: dict[str, Any], name: str) -> None:
     executor = Executor(PROFILES[name])
-    options = Options(**case.get("options", {}))
+    options = TableOptions(**case.get("options", {}))
     stopped: dict[str, str] = {}
     reports: list[Any] = []
     for number, step in enumerate(case["loads"]):
         if isinstance(step, dict):
             _sql(executor, step["sql"][name])
             continue
-        tables: dict[str, list[Batch]] = {}
+        tables: dict[str, list[MessageBatch]] = {}
         for request in step:
             for each in _batches(request):
                 tables.setdefault(each.table_name, []).append(each)
@@ -143,7 +143,7 @@ def test_case(case: dict[str, Any], name: str) -> None:
             stopped.pop(table, None)
             try:
                 reports.append(executor.run(batches, options=options, now=1000 * (number + 1)))
-            except TableStopped as error:
+            except TableStoppedError as error:
                 stopped[table] = str(error)
     expected = _expected(case, name)
     if "tables" in expected:

@@ -5,15 +5,22 @@ from typing import Any
 
 import pytest
 
-from treadle.errors import OperatorFault, TableStopped
-from treadle.store.settings import merge
-from treadle.tables.model import Options
-from treadle.tables.options import NAMES, OptionFault, change, in_force, options_of, parse
+from treadle.errors import OperatorError, TableStoppedError
+from treadle.store.merge_patch import apply_merge_patch
+from treadle.tables.model import TableOptions
+from treadle.tables.options import (
+    OPTION_NAMES,
+    OptionError,
+    list_effective_options,
+    make_options,
+    make_options_patch,
+    parse_option,
+)
 
 
 def test_without_settings_every_option_has_its_default() -> None:
-    assert options_of({}, "t") == Options()
-    assert {each.origin for each in in_force({}, None)} == {"default"}
+    assert make_options({}, "t") == TableOptions()
+    assert {each.origin for each in list_effective_options({}, None)} == {"default"}
 
 
 def test_a_table_s_options_win_over_those_of_its_source() -> None:
@@ -22,9 +29,11 @@ def test_a_table_s_options_win_over_those_of_its_source() -> None:
         "tables": {"t": {"contract.columns": "evolve", "hard_delete": True}},
         "webhook": {"table": "x"},
     }
-    assert options_of(settings, "t") == Options(stale_children="keep", hard_delete=True)
-    assert options_of(settings, "u") == Options(stale_children="keep", contract_columns="freeze")
-    assert [each for each in in_force(settings, "t") if each.origin != "default"] == [
+    assert make_options(settings, "t") == TableOptions(stale_children="keep", hard_delete=True)
+    assert make_options(settings, "u") == TableOptions(
+        stale_children="keep", contract_columns="freeze"
+    )
+    assert [each for each in list_effective_options(settings, "t") if each.origin != "default"] == [
         ("contract.columns", "evolve", "table"),
         ("stale_children", "keep", "source"),
         ("hard_delete", True, "table"),
@@ -36,10 +45,12 @@ def test_a_contract_may_be_one_object() -> None:
         "options": {"contract": {"columns": "freeze", "types": "discard_value"}, "nested": "json"},
         "tables": {"contract": {"contract": {"columns": "evolve"}, "contract.types": "freeze"}},
     }
-    assert options_of(settings, "t") == Options(
+    assert make_options(settings, "t") == TableOptions(
         contract_columns="freeze", contract_types="discard_value", nested="json"
     )
-    assert options_of(settings, "contract") == Options(contract_types="freeze", nested="json")
+    assert make_options(settings, "contract") == TableOptions(
+        contract_types="freeze", nested="json"
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,8 +71,8 @@ def test_a_contract_may_be_one_object() -> None:
     ],
 )
 def test_what_is_stored_and_no_option_stops_the_table(settings: Any, said: str) -> None:
-    with pytest.raises(TableStopped, match=re.escape(said)) as stopped:
-        options_of(settings, "t")
+    with pytest.raises(TableStoppedError, match=re.escape(said)) as stopped:
+        make_options(settings, "t")
     assert "treadle source options" in str(stopped.value)
 
 
@@ -78,7 +89,7 @@ def test_what_is_stored_and_no_option_stops_the_table(settings: Any, said: str) 
     ],
 )
 def test_texts_become_values(name: str, text: str, value: object) -> None:
-    assert parse(name, text) == value
+    assert parse_option(name, text) == value
 
 
 @pytest.mark.parametrize(
@@ -86,26 +97,31 @@ def test_texts_become_values(name: str, text: str, value: object) -> None:
     [("nested", ""), ("nested", "Json"), ("hard_delete", "1"), ("max_nesting", "-1"), ("x", "y")],
 )
 def test_texts_that_are_no_value_are_refused(name: str, text: str) -> None:
-    with pytest.raises(OptionFault):
-        parse(name, text)
+    with pytest.raises(OptionError):
+        parse_option(name, text)
 
 
 def test_every_option_of_the_rules_has_a_name() -> None:
-    assert len(NAMES) == len(set(NAMES)) == 16
-    assert {"contract.tables", "contract.columns", "contract.types"} <= set(NAMES)
+    assert len(OPTION_NAMES) == len(set(OPTION_NAMES)) == 16
+    assert {"contract.tables", "contract.columns", "contract.types"} <= set(OPTION_NAMES)
 
 
 def test_a_change_is_a_merge_patch() -> None:
-    assert change(None, {"nested": "json"}) == {"options": {"nested": "json"}}
-    assert change("t", {"nested": None}) == {"tables": {"t": {"nested": None}}}
+    assert make_options_patch(None, {"nested": "json"}) == {"options": {"nested": "json"}}
+    assert make_options_patch("t", {"nested": None}) == {"tables": {"t": {"nested": None}}}
 
 
 def test_a_part_of_a_contract_that_is_one_object_is_taken_back() -> None:
     stored = {"options": {"contract": {"columns": "freeze", "types": "freeze"}, "nested": "json"}}
-    changed = merge(stored, change(None, {"contract.columns": None}))
-    assert options_of(changed, "t") == Options(contract_types="freeze", nested="json")
-    assert options_of(merge({}, change(None, {"contract.columns": None})), "t") == Options()
+    changed = apply_merge_patch(stored, make_options_patch(None, {"contract.columns": None}))
+    assert make_options(changed, "t") == TableOptions(contract_types="freeze", nested="json")
+    assert (
+        make_options(
+            apply_merge_patch({}, make_options_patch(None, {"contract.columns": None})), "t"
+        )
+        == TableOptions()
+    )
 
 
 def test_an_option_fault_is_the_operator_s() -> None:
-    assert issubclass(OptionFault, OperatorFault)
+    assert issubclass(OptionError, OperatorError)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.tables.executor import Executor, batch
 
-from treadle.tables import codec
-from treadle.tables.model import ColumnType, Options
-from treadle.tables.profile import Profile
+from treadle.tables import table_codec
+from treadle.tables.model import ColumnType, TableOptions
+from treadle.tables.profile import DestinationProfile
 from treadle.tables.profiles import DUCKDB, POSTGRES
 
 PROFILES = pytest.mark.parametrize("profile", [POSTGRES, DUCKDB], ids=["pg", "duckdb"])
@@ -21,7 +21,7 @@ def contents(executor: Executor, table: str = "t") -> dict[str, list[Any]]:
     """Rows by relation, as {(field, type): value}, however the columns are called."""
     text = executor.catalogue.get(table)
     out: dict[str, list[Any]] = {}
-    for relation in codec.load(text).relations if text is not None else ():
+    for relation in table_codec.decode_table(text).relations if text is not None else ():
         rows = [
             {
                 (column.field, column.type.value): row[column.name]
@@ -57,7 +57,7 @@ MESSAGES = st.lists(
 @given(messages=MESSAGES, data=st.data())
 @settings(max_examples=120, deadline=None)
 def test_any_order_and_repetition_gives_the_same_rows(
-    profile: Profile, messages: list[tuple[int, dict[str, Any]]], data: st.DataObject
+    profile: DestinationProfile, messages: list[tuple[int, dict[str, Any]]], data: st.DataObject
 ) -> None:
     rows = [(number, {"id": key, **record}) for number, (key, record) in enumerate(messages)]
     straight = Executor(profile)
@@ -113,10 +113,10 @@ def _typed(type_: ColumnType) -> dict[str, Any]:
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize(("one", "two"), list(permutations(SENT, 2)))
 def test_no_pair_of_types_loses_a_value(
-    profile: Profile, mode: Any, together: bool, one: ColumnType, two: ColumnType
+    profile: DestinationProfile, mode: Any, together: bool, one: ColumnType, two: ColumnType
 ) -> None:
     executor = Executor(profile)
-    options = Options(split_mode=mode)
+    options = TableOptions(split_mode=mode)
     batches = [
         batch([(1, {"id": 1, "v": SENT[one]})], schema=_typed(one)),
         batch([(1, {"id": 2, "v": SENT[two]})], schema=_typed(two)),
@@ -148,7 +148,7 @@ def test_no_pair_of_types_loses_a_value(
 
 
 @PROFILES
-def test_three_types_in_three_loads_keep_one_column_each(profile: Profile) -> None:
+def test_three_types_in_three_loads_keep_one_column_each(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     for number, type_ in enumerate(SENT):
         executor.run([batch([(1, {"id": number, "v": SENT[type_]})], schema=_typed(type_))])

@@ -9,22 +9,24 @@ import pytest
 from msgspec import structs
 from tests.unit.tables.executor import Executor, Held, batch
 
-from treadle.errors import TableStopped
-from treadle.records import typed
-from treadle.records.message import Batch
-from treadle.tables import codec
-from treadle.tables.explain import explain
-from treadle.tables.lookup import Lookup
-from treadle.tables.model import ColumnType, LoadPlan, Mark, Options, Table, TableState
-from treadle.tables.plan import plan
-from treadle.tables.prepare import RECORD_BYTES_MAX, Arrival, prepare
-from treadle.tables.profile import Profile
+from treadle.errors import TableStoppedError
+from treadle.records.message_batch import MessageBatch
+from treadle.records.transit import encoding
+from treadle.tables import table_codec
+from treadle.tables.model import ColumnType, LoadPlan, OffsetCommit, Table, TableOptions, TableState
+from treadle.tables.plan.explain import explain_plan
+from treadle.tables.plan.planner import plan_load
+from treadle.tables.plan.sequence_lookup import SequenceLookup
+from treadle.tables.prepare.prepare import RECORD_BYTES_MAX, LogBatch, prepare_load
+from treadle.tables.profile import DestinationProfile
 from treadle.tables.profiles import DUCKDB, POSTGRES
 
 PROFILES = pytest.mark.parametrize("profile", [POSTGRES, DUCKDB], ids=["pg", "duckdb"])
 
 
-def send(executor: Executor, *rows: Any, options: Options | None = None, **more: Any) -> LoadPlan:
+def send(
+    executor: Executor, *rows: Any, options: TableOptions | None = None, **more: Any
+) -> LoadPlan:
     """One load of one request; a row is (sequence, data)."""
     return executor.run([batch(list(rows), **more)], options=options)
 
@@ -35,7 +37,7 @@ def rows(executor: Executor, *names: str, table: str = "t") -> list[tuple[Any, .
 
 
 def entry(executor: Executor, name: str = "t") -> Table:
-    return codec.load(executor.catalogue[name])
+    return table_codec.decode_table(executor.catalogue[name])
 
 
 def reasons(executor: Executor) -> list[str]:
@@ -46,7 +48,7 @@ def reasons(executor: Executor) -> list[str]:
 
 
 @PROFILES
-def test_a_dropped_column_comes_back_with_its_next_value(profile: Profile) -> None:
+def test_a_dropped_column_comes_back_with_its_next_value(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 1, "a": "x", "b": 1}))
     executor.live["t"].columns.pop("a")
@@ -59,7 +61,7 @@ def test_a_dropped_column_comes_back_with_its_next_value(profile: Profile) -> No
 
 
 @PROFILES
-def test_a_renamed_column_is_dropped_and_new(profile: Profile) -> None:
+def test_a_renamed_column_is_dropped_and_new(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 1, "a": "x"}))
     held = executor.live["t"]
@@ -70,7 +72,9 @@ def test_a_renamed_column_is_dropped_and_new(profile: Profile) -> None:
 
 
 @PROFILES
-def test_a_column_of_the_user_with_a_fields_name_takes_its_values(profile: Profile) -> None:
+def test_a_column_of_the_user_with_a_fields_name_takes_its_values(
+    profile: DestinationProfile,
+) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 1}))
     executor.live["t"].columns |= {"a": ColumnType.TEXT, "b": None}
@@ -80,7 +84,7 @@ def test_a_column_of_the_user_with_a_fields_name_takes_its_values(profile: Profi
 
 
 @PROFILES
-def test_a_dropped_table_may_get_another_key(profile: Profile) -> None:
+def test_a_dropped_table_may_get_another_key(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 1, "l": [1]}))
     executor.live.clear()
@@ -90,18 +94,18 @@ def test_a_dropped_table_may_get_another_key(profile: Profile) -> None:
 
 
 @PROFILES
-def test_a_subtable_that_outlived_its_table_must_have_the_key(profile: Profile) -> None:
+def test_a_subtable_that_outlived_its_table_must_have_the_key(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 1, "l": [1]}))
     del executor.live["t"]
-    with pytest.raises(TableStopped, match='"t__l" is still there'):
+    with pytest.raises(TableStoppedError, match='"t__l" is still there'):
         send(executor, (1, {"email": "a"}), keys=["email"])
     send(executor, (2, {"id": 1, "l": [2]}))
     assert rows(executor, "_sdc_source_key_id", "value", table="t__l") == [(1, 2)]
 
 
 @PROFILES
-def test_a_dropped_subtable_is_made_again(profile: Profile) -> None:
+def test_a_dropped_subtable_is_made_again(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 1, "l": [1]}))
     del executor.live["t__l"]
@@ -131,7 +135,7 @@ def test_a_dropped_key_stops_a_duckdb_table() -> None:
     executor = Executor(DUCKDB)
     send(executor, (1, {"id": 1}))
     executor.live["t"].key = ()
-    with pytest.raises(TableStopped, match="expected id, found none"):
+    with pytest.raises(TableStoppedError, match="expected id, found none"):
         send(executor, (2, {"id": 1}))
 
 
@@ -150,11 +154,13 @@ def test_a_constraint_put_back_ends_append_only() -> None:
 
 @PROFILES
 @pytest.mark.parametrize("column", ["_sdc_source_key_id", "_sdc_level_0_id", "_sdc_received_at"])
-def test_a_subtable_without_its_system_columns_stops(profile: Profile, column: str) -> None:
+def test_a_subtable_without_its_system_columns_stops(
+    profile: DestinationProfile, column: str
+) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 1, "l": [1]}))
     executor.live["t__l"].columns.pop(column)
-    with pytest.raises(TableStopped, match=f'"{column}" of table "t__l" was dropped'):
+    with pytest.raises(TableStoppedError, match=f'"{column}" of table "t__l" was dropped'):
         send(executor, (2, {"id": 2}))
 
 
@@ -201,20 +207,22 @@ def test_a_table_of_another_loader_is_adopted() -> None:
 
 
 @PROFILES
-def test_a_table_that_does_not_fit_stops(profile: Profile) -> None:
+def test_a_table_that_does_not_fit_stops(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     executor.live["t"] = foreign(id=ColumnType.BIGINT)
     executor.live["t"].columns["_sdc_sequence"] = ColumnType.TEXT
-    with pytest.raises(TableStopped, match='"_sdc_sequence" should be of type bigint and is text'):
+    with pytest.raises(
+        TableStoppedError, match='"_sdc_sequence" should be of type bigint and is text'
+    ):
         send(executor, (1, {"id": 1}))
     del executor.live["t"].columns["_sdc_sequence"]
-    with pytest.raises(TableStopped, match="and is not there"):
+    with pytest.raises(TableStoppedError, match="and is not there"):
         send(executor, (1, {"id": 1}))
     executor.live["t"] = foreign((), id=ColumnType.BIGINT)
-    with pytest.raises(TableStopped, match="without a primary key"):
+    with pytest.raises(TableStoppedError, match="without a primary key"):
         send(executor, (1, {"id": 1}))
     executor.live["t"] = foreign(("other",), id=ColumnType.BIGINT, other=ColumnType.TEXT)
-    with pytest.raises(TableStopped, match="Keys for table do not match"):
+    with pytest.raises(TableStoppedError, match="Keys for table do not match"):
         send(executor, (1, {"id": 1}))
 
 
@@ -222,7 +230,7 @@ def test_a_table_that_does_not_fit_stops(profile: Profile) -> None:
 
 
 @PROFILES
-def test_the_order_of_key_names_does_not_matter(profile: Profile) -> None:
+def test_the_order_of_key_names_does_not_matter(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     send(executor, (1, {"b": 1, "a": 2}), keys=["b", "a"])
     send(executor, (2, {"b": 1, "a": 2}), keys=["a", "b"])
@@ -232,24 +240,28 @@ def test_the_order_of_key_names_does_not_matter(profile: Profile) -> None:
 
 @PROFILES
 @pytest.mark.parametrize(("first", "second"), [(["id"], []), ([], ["id"])])
-def test_keys_neither_come_nor_go(profile: Profile, first: list[str], second: list[str]) -> None:
+def test_keys_neither_come_nor_go(
+    profile: DestinationProfile, first: list[str], second: list[str]
+) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 1}), keys=first)
-    with pytest.raises(TableStopped, match="Keys for table do not match Primary Keys"):
+    with pytest.raises(TableStoppedError, match="Keys for table do not match Primary Keys"):
         send(executor, (2, {"id": 1}), keys=second)
 
 
 @PROFILES
-def test_one_type_of_key_in_a_load(profile: Profile) -> None:
+def test_one_type_of_key_in_a_load(profile: DestinationProfile) -> None:
     executor = Executor(profile)
-    with pytest.raises(TableStopped, match="Incoming Primary Key type does not match"):
+    with pytest.raises(TableStoppedError, match="Incoming Primary Key type does not match"):
         send(executor, (1, {"id": 1}), (2, {"id": "one"}))
     assert executor.live == {}
 
 
 @PROFILES
 @pytest.mark.parametrize("value", [None, {}, {"a": 1}, [1], []])
-def test_a_key_without_a_single_value_rejects_its_record(profile: Profile, value: Any) -> None:
+def test_a_key_without_a_single_value_rejects_its_record(
+    profile: DestinationProfile, value: Any
+) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": value, "a": 1}), (2, {"id": 2}))
     assert reasons(executor) == ["Key field id holds no single value"]
@@ -257,9 +269,9 @@ def test_a_key_without_a_single_value_rejects_its_record(profile: Profile, value
 
 
 @PROFILES
-def test_key_change_append(profile: Profile) -> None:
+def test_key_change_append(profile: DestinationProfile) -> None:
     executor = Executor(profile)
-    options = Options(key_change="append")
+    options = TableOptions(key_change="append")
     send(executor, (1, {"id": 1, "l": [1]}))
     send(executor, (2, {"email": "a", "l": [2]}), keys=["email"], options=options)
     send(executor, (2, {"email": "a", "l": [2]}), keys=["email"], options=options)
@@ -271,7 +283,7 @@ def test_key_change_append(profile: Profile) -> None:
 
 
 @PROFILES
-def test_keys_of_every_type(profile: Profile) -> None:
+def test_keys_of_every_type(profile: DestinationProfile) -> None:
     schema = {
         "properties": {
             "k": {"type": "string", "format": "date-time"},
@@ -314,7 +326,7 @@ def test_duckdb_takes_any_number_of_columns() -> None:
 
 
 @PROFILES
-def test_twelve_levels_of_arrays(profile: Profile) -> None:
+def test_twelve_levels_of_arrays(profile: DestinationProfile) -> None:
     value: Any = 1
     for _ in range(12):
         value = [{"a": value}]
@@ -336,7 +348,7 @@ def test_twelve_levels_of_arrays(profile: Profile) -> None:
 
 
 @PROFILES
-def test_records_with_fields_of_their_own_need_little_memory(profile: Profile) -> None:
+def test_records_with_fields_of_their_own_need_little_memory(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     sparse = [(n, {"id": n, **{f"f{n}_{k}": 1 for k in range(40)}}) for n in range(300)]
     send(executor, *sparse)
@@ -357,7 +369,7 @@ def test_many_thousand_elements() -> None:
 
 
 @PROFILES
-def test_deep_objects_do_not_exhaust_the_stack(profile: Profile) -> None:
+def test_deep_objects_do_not_exhaust_the_stack(profile: DestinationProfile) -> None:
     value: Any = 1
     for _ in range(250):
         value = {"a": value}
@@ -378,7 +390,7 @@ def test_a_long_key_leaves_out_arrays_in_postgres() -> None:
 
 
 @PROFILES
-def test_rejected_records_are_cut(profile: Profile) -> None:
+def test_rejected_records_are_cut(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 1, "v__st": "é" * 40_000}))
     record = executor.rejected[0][2]
@@ -389,7 +401,7 @@ def test_rejected_records_are_cut(profile: Profile) -> None:
 
 
 @PROFILES
-def test_a_split_gives_way_to_a_flattened_name(profile: Profile) -> None:
+def test_a_split_gives_way_to_a_flattened_name(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 1, "lang": {"st": "x"}}), (1, {"id": 2, "lang": 5}))
     send(
@@ -405,7 +417,7 @@ def test_a_split_gives_way_to_a_flattened_name(profile: Profile) -> None:
 
 
 @PROFILES
-def test_both_in_one_load(profile: Profile) -> None:
+def test_both_in_one_load(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     send(
         executor,
@@ -429,7 +441,7 @@ def test_a_rename_that_cannot_be_made() -> None:
 
 
 @PROFILES
-def test_only_rows_with_something_new_are_looked_up(profile: Profile) -> None:
+def test_only_rows_with_something_new_are_looked_up(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     send(executor, (5, {"id": 1}), (5, {"id": 2}), (5, {"id": 3}))
     assert executor.lookups == 0
@@ -452,18 +464,18 @@ def test_only_rows_with_something_new_are_looked_up(profile: Profile) -> None:
 def test_a_lookup_asks_by_key_columns() -> None:
     executor = Executor(POSTGRES)
     send(executor, (1, {"b": 1, "a": "x"}), keys=["b", "a"])
-    arrival = Arrival(batch([(2, {"b": 2, "a": "y", "c": 1})], keys=["b", "a"]), 1, 1)
-    prepared = prepare([arrival], profile=POSTGRES, options=Options(), schema="s")
-    asked = plan(
+    arrival = LogBatch(batch([(2, {"b": 2, "a": "y", "c": 1})], keys=["b", "a"]), 1, 1)
+    prepared = prepare_load([arrival], profile=POSTGRES, options=TableOptions(), schema="s")
+    asked = plan_load(
         prepared,
         executor.state("t"),
         profile=POSTGRES,
-        options=Options(),
-        mark=Mark("log", 1, "t", 0, 1),
+        options=TableOptions(),
+        mark=OffsetCommit("log", 1, "t", 0, 1),
         now=1,
         log_id="log",
     )
-    assert isinstance(asked, Lookup)
+    assert isinstance(asked, SequenceLookup)
     assert asked.relation.key == ("a", "b")
     assert asked.keys == (("y",), (2,))
     assert not asked.private
@@ -473,9 +485,9 @@ def test_a_lookup_asks_by_key_columns() -> None:
 
 
 @PROFILES
-def test_hard_delete(profile: Profile) -> None:
+def test_hard_delete(profile: DestinationProfile) -> None:
     executor = Executor(profile)
-    options = Options(hard_delete=True)
+    options = TableOptions(hard_delete=True)
     send(executor, (1, {"id": 1, "l": [1]}), (1, {"id": 2, "l": [2]}), options=options)
     send(
         executor,
@@ -494,9 +506,9 @@ def test_hard_delete(profile: Profile) -> None:
 
 
 @PROFILES
-def test_hard_delete_takes_children_along_that_are_else_kept(profile: Profile) -> None:
+def test_hard_delete_takes_children_along_that_are_else_kept(profile: DestinationProfile) -> None:
     executor = Executor(profile)
-    options = Options(hard_delete=True, stale_children="keep")
+    options = TableOptions(hard_delete=True, stale_children="keep")
     send(executor, (1, {"id": 1, "l": [1, 2]}), (1, {"id": 2, "l": [2]}), options=options)
     gone = {"id": 1, "_sdc_deleted_at": "2024-01-01T00:00:00Z"}
     send(executor, (2, gone), (2, {"id": 2}), options=options)
@@ -504,9 +516,9 @@ def test_hard_delete_takes_children_along_that_are_else_kept(profile: Profile) -
 
 
 @PROFILES
-def test_sequence_tie_last(profile: Profile) -> None:
+def test_sequence_tie_last(profile: DestinationProfile) -> None:
     executor = Executor(profile)
-    options = Options(sequence_tie="last")
+    options = TableOptions(sequence_tie="last")
     send(executor, (1, {"id": 1, "a": "x"}), (1, {"id": 1, "a": "y"}), options=options)
     assert rows(executor, "a") == [("y",)]
     send(executor, (1, {"id": 1, "a": "z", "b": 1}), options=options)
@@ -514,26 +526,30 @@ def test_sequence_tie_last(profile: Profile) -> None:
 
 
 @PROFILES
-def test_nested_as_json(profile: Profile) -> None:
+def test_nested_as_json(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     record = {"id": 1, "o": {"a": [1, 2.5, None]}, "l": [{"k": "é"}], "e": {}}
-    send(executor, (1, record), options=Options(nested="json"))
+    send(executor, (1, record), options=TableOptions(nested="json"))
     assert executor.live["t"].columns["o"] is ColumnType.JSON
     assert rows(executor, "o", "l", "e") == [('{"a":[1,2.5,null]}', '[{"k":"é"}]', "{}")]
 
 
 @PROFILES
-def test_max_nesting(profile: Profile) -> None:
+def test_max_nesting(profile: DestinationProfile) -> None:
     executor = Executor(profile)
-    send(executor, (1, {"id": 1, "o": {"p": {"q": 1}, "l": [1]}}), options=Options(max_nesting=1))
+    send(
+        executor,
+        (1, {"id": 1, "o": {"p": {"q": 1}, "l": [1]}}),
+        options=TableOptions(max_nesting=1),
+    )
     assert rows(executor, "o__p", "o__l") == [('{"q":1}', "[1]")]
     assert executor.live["t"].columns["o__p"] is ColumnType.TEXT
 
 
 @PROFILES
-def test_null_field(profile: Profile) -> None:
+def test_null_field(profile: DestinationProfile) -> None:
     executor = Executor(profile)
-    options = Options(on_bad_value="null_field")
+    options = TableOptions(on_bad_value="null_field")
     send(executor, (1, {"id": 1, "v": 2**63, "a": 1}), (1, {"id": 2, "v": 1}), options=options)
     assert executor.rejected == []
     assert rows(executor, "id", "v", "a") == [(1, None, 1), (2, 1, None)]
@@ -544,9 +560,9 @@ def test_null_field(profile: Profile) -> None:
 
 
 @PROFILES
-def test_a_field_that_became_null_makes_no_column(profile: Profile) -> None:
+def test_a_field_that_became_null_makes_no_column(profile: DestinationProfile) -> None:
     executor = Executor(profile)
-    options = Options(on_bad_value="null_field")
+    options = TableOptions(on_bad_value="null_field")
     send(
         executor,
         (1, {"id": 1, "v": 2**63, "w": 1}),
@@ -561,9 +577,9 @@ def test_a_field_that_became_null_makes_no_column(profile: Profile) -> None:
 
 @PROFILES
 @pytest.mark.parametrize(("choice", "text"), [("replace", "a�b"), ("reject", None)])
-def test_nul_characters(profile: Profile, choice: Any, text: str | None) -> None:
+def test_nul_characters(profile: DestinationProfile, choice: Any, text: str | None) -> None:
     executor = Executor(profile)
-    send(executor, (1, {"id": 1, "v": "a\0b"}), options=Options(nul_characters=choice))
+    send(executor, (1, {"id": 1, "v": "a\0b"}), options=TableOptions(nul_characters=choice))
     if text is None:
         assert reasons(executor) == ["NUL character in text"]
     else:
@@ -581,11 +597,11 @@ def test_nul_characters(profile: Profile, choice: Any, text: str | None) -> None
     ],
 )
 def test_nul_characters_in_json(
-    profile: Profile, choice: Any, text: str | None, option: dict[str, Any]
+    profile: DestinationProfile, choice: Any, text: str | None, option: dict[str, Any]
 ) -> None:
     executor = Executor(profile)
     sent = {"id": 1, "o": {"\0k": ["x\0y\\u0000", "\\\0"]}}
-    planned = send(executor, (1, sent), options=Options(nul_characters=choice, **option))
+    planned = send(executor, (1, sent), options=TableOptions(nul_characters=choice, **option))
     if text is None:
         assert reasons(executor) == ["NUL character in text"]
     else:
@@ -594,14 +610,14 @@ def test_nul_characters_in_json(
 
 
 @PROFILES
-def test_removed_nul_characters_are_counted(profile: Profile) -> None:
+def test_removed_nul_characters_are_counted(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     assert send(executor, (1, {"id": 1, "v": "\0a\0", "l": ["\0"]})).nul_removed == 3
 
 
 def test_collisions_may_be_hashed() -> None:
     executor = Executor(POSTGRES)
-    options = Options(collisions="hash")
+    options = TableOptions(collisions="hash")
     send(executor, (1, {"id": 1, "e-mail": "a", "email": "b"}), options=options)
     send(executor, (1, {"id": 2, "email": "c"}), options=options)
     (other,) = [name for name in executor.live["t"].columns if name.startswith("email_")]
@@ -611,7 +627,9 @@ def test_collisions_may_be_hashed() -> None:
 
 def test_a_hashed_collision_does_not_split_the_first_field() -> None:
     executor = Executor(POSTGRES)
-    send(executor, (1, {"id": 1, "e-mail": 1, "email": "b"}), options=Options(collisions="hash"))
+    send(
+        executor, (1, {"id": 1, "e-mail": 1, "email": "b"}), options=TableOptions(collisions="hash")
+    )
     assert {name: type_ for name, type_ in executor.live["t"].columns.items() if "em" in name} == {
         "email": ColumnType.BIGINT,
         next(n for n in executor.live["t"].columns if n.startswith("email_")): ColumnType.TEXT,
@@ -619,10 +637,14 @@ def test_a_hashed_collision_does_not_split_the_first_field() -> None:
 
 
 @PROFILES
-def test_contracts_that_freeze(profile: Profile) -> None:
+def test_contracts_that_freeze(profile: DestinationProfile) -> None:
     executor = Executor(profile)
-    frozen = Options(contract_tables="freeze", contract_columns="freeze", contract_types="freeze")
-    with pytest.raises(TableStopped, match=r'Table t is not in the contract.*\{"id":1,"a":1\}'):
+    frozen = TableOptions(
+        contract_tables="freeze", contract_columns="freeze", contract_types="freeze"
+    )
+    with pytest.raises(
+        TableStoppedError, match=r'Table t is not in the contract.*\{"id":1,"a":1\}'
+    ):
         send(executor, (1, {"id": 1, "a": 1}), options=frozen)
     send(executor, (1, {"id": 1, "a": 1}))
     send(executor, (2, {"id": 1, "a": 2}), options=frozen)
@@ -631,16 +653,16 @@ def test_contracts_that_freeze(profile: Profile) -> None:
         ({"a": "x"}, "Type text of column a is not in the contract"),
         ({"l": [1]}, "Table t__l is not in the contract"),
     ):
-        with pytest.raises(TableStopped, match=message):
+        with pytest.raises(TableStoppedError, match=message):
             send(executor, (3, {"id": 1, **data}), options=frozen)
     send(executor, (1, {"id": 1, "b": 1}), options=frozen)  # a discarded record adds nothing
 
 
 @PROFILES
-def test_contracts_that_discard(profile: Profile) -> None:
+def test_contracts_that_discard(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 1, "a": 1}))
-    rows_ = Options(contract_columns="discard_row", contract_types="discard_row",
+    rows_ = TableOptions(contract_columns="discard_row", contract_types="discard_row",
                     contract_tables="discard_row")  # fmt: skip
     send(executor, (9, {"id": 1, "b": 1}), (5, {"id": 1, "a": 5}), (2, {"id": 2, "l": [1]}),
          options=rows_)  # fmt: skip
@@ -649,7 +671,7 @@ def test_contracts_that_discard(profile: Profile) -> None:
         "Table t__l is not in the contract",
     ]
     assert rows(executor, "id", "a") == [(1, 5)]
-    values = Options(contract_columns="discard_value", contract_types="discard_value")
+    values = TableOptions(contract_columns="discard_value", contract_types="discard_value")
     executor.rejected.clear()
     plan_ = send(executor, (6, {"id": 1, "a": "x", "b": 1}), (6, {"id": 2, "b": 1}), options=values)
     assert sorted(reasons(executor)) == [
@@ -661,9 +683,9 @@ def test_contracts_that_discard(profile: Profile) -> None:
 
 
 @PROFILES
-def test_a_contract_that_discards_new_tables_as_values(profile: Profile) -> None:
+def test_a_contract_that_discards_new_tables_as_values(profile: DestinationProfile) -> None:
     executor = Executor(profile)
-    values = Options(contract_tables="discard_value")
+    values = TableOptions(contract_tables="discard_value")
     send(executor, (1, {"id": 1}), options=values)
     assert (executor.live, reasons(executor)) == ({}, ["Table t is not in the contract"])
     executor.rejected.clear()
@@ -684,9 +706,9 @@ def test_a_contract_that_discards_new_tables_as_values(profile: Profile) -> None
 
 
 @PROFILES
-def test_a_field_discarded_in_two_tables_is_told_for_each(profile: Profile) -> None:
+def test_a_field_discarded_in_two_tables_is_told_for_each(profile: DestinationProfile) -> None:
     executor = Executor(profile)
-    values = Options(contract_columns="discard_value")
+    values = TableOptions(contract_columns="discard_value")
     send(executor, (1, {"id": 1, "k": [{"n": 1}]}))
     send(executor, (2, {"id": 1, "x": 2, "k": [{"n": 3, "x": 4}, {"x": 5}]}), options=values)
     assert [row[:2] for row in executor.rejected] == [
@@ -697,10 +719,10 @@ def test_a_field_discarded_in_two_tables_is_told_for_each(profile: Profile) -> N
 
 
 @PROFILES
-def test_append_to_a_table_born_to_be_upserted(profile: Profile) -> None:
+def test_append_to_a_table_born_to_be_upserted(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 1, "l": [1]}))
-    send(executor, (2, {"id": 1, "l": [2]}), options=Options(loading_behavior="append"))
+    send(executor, (2, {"id": 1, "l": [2]}), options=TableOptions(loading_behavior="append"))
     assert len(executor.live["t"].rows) == len(executor.live["t__l"].rows) == 2
     assert executor.live["t"].key == executor.live["t__l"].key == ()
 
@@ -709,7 +731,7 @@ def test_append_to_a_table_born_to_be_upserted(profile: Profile) -> None:
 
 
 @PROFILES
-def test_batched_at_grows(profile: Profile) -> None:
+def test_batched_at_grows(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     times = [
         executor.run([batch([(n, {"id": n})])], now=now).batched_at
@@ -719,7 +741,7 @@ def test_batched_at_grows(profile: Profile) -> None:
 
 
 @PROFILES
-def test_extraction_times_and_bookmarks(profile: Profile) -> None:
+def test_extraction_times_and_bookmarks(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     schema = {
         "properties": {"id": {"type": "integer"}, "at": {"type": "string", "format": "date-time"}}
@@ -744,23 +766,23 @@ def test_extraction_times_and_bookmarks(profile: Profile) -> None:
     assert not any("extracted" in name for name in executor.live["t__l"].columns)
 
 
-def transit(*records: dict[str, Any]) -> Batch:
+def transit(*records: dict[str, Any]) -> MessageBatch:
     fields = batch([(n, {}) for n, _ in enumerate(records)])
-    data = typed.join([typed.encode(record) for record in records])
+    data = encoding.join_records([encoding.encode_record(record) for record in records])
     return structs.replace(fields, form="transit", data=data)
 
 
 @PROFILES
-def test_transit_values_have_their_types(profile: Profile) -> None:
+def test_transit_values_have_their_types(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     record = {
         "id": 1,
         "at": datetime(2020, 1, 13, 21, 25, 3, 123000, tzinfo=UTC),
-        "d": typed.Exact("10.50"),
+        "d": encoding.ExactDecimal("10.50"),
         "f": 2.0,
         "n": math.inf,
         "s": "2020-01-13T21:25:03Z",
-        "l": [typed.Exact("1.5"), 2],
+        "l": [encoding.ExactDecimal("1.5"), 2],
     }
     executor.run([transit(record)])
     held = executor.live["t"]
@@ -781,15 +803,15 @@ def test_transit_values_have_their_types(profile: Profile) -> None:
 
 
 @PROFILES
-def test_transit_values_out_of_range(profile: Profile) -> None:
+def test_transit_values_out_of_range(profile: DestinationProfile) -> None:
     executor = Executor(profile)
-    far = typed.Instant(profile.timestamp_max_us + 1, "9999999999999999")
+    far = encoding.DistantInstant(profile.timestamp_max_us + 1, "9999999999999999")
     executor.run(
         [
             transit(
-                {"id": 1, "v": typed.Wide(2**63)},
+                {"id": 1, "v": encoding.WideInteger(2**63)},
                 {"id": 2, "v": far},
-                {"id": 3, "v": typed.Instant(profile.timestamp_max_us, "8")},
+                {"id": 3, "v": encoding.DistantInstant(profile.timestamp_max_us, "8")},
             )
         ]
     )
@@ -802,14 +824,14 @@ def test_transit_values_out_of_range(profile: Profile) -> None:
 
 
 @PROFILES
-def test_nan_is_no_key(profile: Profile) -> None:
+def test_nan_is_no_key(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     executor.run([transit({"id": math.nan}, {"id": 1.0})])
     assert reasons(executor) == [f"decimal out of range for {profile.display_name} on NaN"]
 
 
 @PROFILES
-def test_an_explained_plan_names_what_happens(profile: Profile) -> None:
+def test_an_explained_plan_names_what_happens(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 1, "a": 1, "l": [1]}))
     long = "c" * 60
@@ -819,7 +841,7 @@ def test_an_explained_plan_names_what_happens(profile: Profile) -> None:
         (3, {"id": 2, "a": 2**63}),
         (1, {"id": 1}),
     )
-    text = explain(plan_)
+    text = explain_plan(plan_)
     assert "Table s.t: 3 records received, 1 rejected, 1 superseded within the load." in text
     assert "Table t: new column a__st text." in text
     assert "1 row upserted into table t." in text
@@ -832,11 +854,13 @@ def test_an_explained_plan_names_what_happens(profile: Profile) -> None:
 
 
 def test_an_empty_load_changes_nothing() -> None:
-    prepared = prepare([Arrival(batch([]), 0, 0)], profile=POSTGRES, options=Options(), schema="s")
-    made = plan(
-        prepared, TableState(3, None, {}), profile=POSTGRES, options=Options(),
-        mark=Mark("log", 1, "t", 0, 1), now=1, log_id="log",
+    prepared = prepare_load(
+        [LogBatch(batch([]), 0, 0)], profile=POSTGRES, options=TableOptions(), schema="s"
+    )
+    made = plan_load(
+        prepared, TableState(3, None, {}), profile=POSTGRES, options=TableOptions(),
+        mark=OffsetCommit("log", 1, "t", 0, 1), now=1, log_id="log",
     )  # fmt: skip
     assert isinstance(made, LoadPlan)
-    assert (made.changes, made.writes, made.after, made.revision) == ((), (), None, 3)
-    assert "Nothing is written to the table." in explain(made)
+    assert (made.changes, made.writes, made.table_after, made.revision) == ((), (), None, 3)
+    assert "Nothing is written to the table." in explain_plan(made)

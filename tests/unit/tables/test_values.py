@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from treadle.errors import Defect
-from treadle.tables import decimals, instants
-from treadle.tables.generated import generated_keys
-from treadle.tables.model import Options
-from treadle.tables.names import Namer, stage_relation
+from treadle.errors import InternalError
+from treadle.tables.model import TableOptions
+from treadle.tables.names import Namer, name_stage_relation
+from treadle.tables.plan.generated_keys import generate_keys
+from treadle.tables.prepare import decimals, timestamp_text
 from treadle.tables.profiles import DUCKDB, POSTGRES
 
 DAY = 86_400_000_000
@@ -38,9 +38,9 @@ DAY = 86_400_000_000
     ],
 )
 def test_date_time_texts(text: str, iso: str) -> None:
-    found = instants.parse(text)
+    found = timestamp_text.parse_timestamp(text)
     assert found is not None
-    assert instants.text(found) == iso
+    assert timestamp_text.format_timestamp(found) == iso
 
 
 @pytest.mark.parametrize(
@@ -58,9 +58,9 @@ def test_date_time_texts(text: str, iso: str) -> None:
     ],
 )
 def test_times_that_do_not_exist(text: str) -> None:
-    with pytest.raises(instants.OutOfRange):
-        instants.parse(text)
-    assert instants.parse_column([text]) is None
+    with pytest.raises(timestamp_text.TimestampRangeError):
+        timestamp_text.parse_timestamp(text)
+    assert timestamp_text.parse_timestamp_column([text]) is None
 
 
 @pytest.mark.parametrize(
@@ -69,16 +69,18 @@ def test_times_that_do_not_exist(text: str) -> None:
      "2024-01-01T00:00:00.Z", "٢٠٢٤-01-01T00:00:00Z", "2024-01-01T00:00:00Z\n"],
 )  # fmt: skip
 def test_other_texts_are_no_date_times(text: str) -> None:
-    assert instants.parse(text) is None
-    assert instants.parse_column([text]) is None
+    assert timestamp_text.parse_timestamp(text) is None
+    assert timestamp_text.parse_timestamp_column([text]) is None
 
 
 @given(st.lists(st.one_of(st.none(), st.datetimes(timezones=st.just(UTC))), min_size=1))
 def test_a_column_at_once_is_as_one_by_one(moments: list[datetime | None]) -> None:
     texts = [None if m is None else m.isoformat().replace("+00:00", "Z") for m in moments]
-    column = instants.parse_column(texts)
-    assert column == [None if text is None else instants.parse(text) for text in texts]
-    assert column == [None if m is None else instants.from_datetime(m) for m in moments]
+    column = timestamp_text.parse_timestamp_column(texts)
+    assert column == [
+        None if text is None else timestamp_text.parse_timestamp(text) for text in texts
+    ]
+    assert column == [None if m is None else timestamp_text.datetime_to_us(m) for m in moments]
 
 
 FORMS = st.from_regex(
@@ -90,22 +92,25 @@ FORMS = st.from_regex(
 @given(FORMS | st.text("0123456789-:.TZ+ ", min_size=19, max_size=28))
 @settings(max_examples=2_000)
 def test_what_a_column_takes_is_a_date_time_of_ours(text: str) -> None:
-    column = instants.parse_column([text, None, "2024-01-01T00:00:00Z"])
+    column = timestamp_text.parse_timestamp_column([text, None, "2024-01-01T00:00:00Z"])
     if column is not None:
-        assert column == [instants.parse(text), None, 1_704_067_200_000_000]
+        assert column == [timestamp_text.parse_timestamp(text), None, 1_704_067_200_000_000]
         assert column[0] is not None
 
 
 @given(st.integers(POSTGRES.timestamp_min_us, POSTGRES.timestamp_max_us))
 def test_instants_are_written_as_they_are_read(microseconds: int) -> None:
-    text = instants.text(microseconds)
+    text = timestamp_text.format_timestamp(microseconds)
     if text[0].isdigit() and not text.startswith("0000"):
-        assert instants.parse(text) == microseconds
+        assert timestamp_text.parse_timestamp(text) == microseconds
 
 
 def test_years_before_and_after_four_digits() -> None:
-    assert instants.text(POSTGRES.timestamp_min_us) == "-4713-11-24T00:00:00Z"
-    assert instants.text(POSTGRES.timestamp_max_us) == "+294276-12-31T23:59:59.999999Z"
+    assert timestamp_text.format_timestamp(POSTGRES.timestamp_min_us) == "-4713-11-24T00:00:00Z"
+    assert (
+        timestamp_text.format_timestamp(POSTGRES.timestamp_max_us)
+        == "+294276-12-31T23:59:59.999999Z"
+    )
 
 
 @pytest.mark.parametrize(
@@ -127,16 +132,16 @@ def test_years_before_and_after_four_digits() -> None:
 def test_decimals_as_each_destination_holds_them(
     text: str, postgres: str | None, duckdb: str
 ) -> None:
-    number = decimals.parse(text)
+    number = decimals.parse_decimal(text)
     assert number is not None
     for profile, expected in ((POSTGRES, postgres or text), (DUCKDB, duckdb)):
-        found = decimals.stored(number, profile)
+        found = decimals.fit_decimal(number, profile)
         assert found == (None if expected == "rejected" else Decimal(expected))
 
 
 @pytest.mark.parametrize("text", ["", "1_000", " 1", "1,5", "abc", "0x10", "٣", "1e", "."])
 def test_texts_that_are_no_decimals(text: str) -> None:
-    assert decimals.parse(text) is None
+    assert decimals.parse_decimal(text) is None
 
 
 def test_long_integers_have_digits() -> None:
@@ -146,35 +151,35 @@ def test_long_integers_have_digits() -> None:
 
 def test_generated_keys_are_uuids_that_tell_records_apart() -> None:
     entries, indexes = [0, 0, 1, 1], [0, 1, 0, 20_000]
-    keys = generated_keys("log", [5, 2**54 - 1], entries, indexes)
-    assert keys == generated_keys("log", [5, 2**54 - 1], entries, indexes)
-    assert len({*keys, *generated_keys("other", [5, 2**54 - 1], entries, indexes)}) == 8
+    keys = generate_keys("log", [5, 2**54 - 1], entries, indexes)
+    assert keys == generate_keys("log", [5, 2**54 - 1], entries, indexes)
+    assert len({*keys, *generate_keys("other", [5, 2**54 - 1], entries, indexes)}) == 8
     for key in keys:
         assert str(UUID(key)) == key
         assert UUID(key).version == 8
         assert UUID(key).variant == "specified in RFC 4122"
-    assert generated_keys("log", [5], [], []) == []
+    assert generate_keys("log", [5], [], []) == []
 
 
 def test_generated_keys_know_their_limits() -> None:
-    with pytest.raises(Defect, match="54 bits"):
-        generated_keys("log", [2**54], [0], [0])
-    with pytest.raises(Defect, match="at most 1048576 records"):
-        generated_keys("log", [1], [0], [2**20])
+    with pytest.raises(InternalError, match="54 bits"):
+        generate_keys("log", [2**54], [0], [0])
+    with pytest.raises(InternalError, match="at most 1048576 records"):
+        generate_keys("log", [1], [0], [2**20])
 
 
 def test_names_of_postgres() -> None:
-    namer = Namer(POSTGRES, Options())
-    assert namer.field(None, "e-mail.x!").full == "email" + "x"
-    assert namer.field(None, "имя поля 1").full == "имя поля 1"
-    assert namer.field("a b", "c$").full == "a b__c"
-    assert namer.field(None, "!!").omitted == 'Column name "!!" is empty for PostgreSQL'
-    assert namer.field(None, "é" * 29 + "x").column_omitted is None
-    assert namer.field(None, "é" * 30).column_omitted is not None
-    assert namer.table("t" * 63) == ("t" * 63, None)
-    assert namer.table("é!" * 32)[1] == f"Table name {'é' * 32} is too long for PostgreSQL"
-    assert namer.table("!")[1] == 'Table name "!" is empty for PostgreSQL'
-    assert namer.table("_RJM_x")[1] == "Table name _RJM_x is reserved"
+    namer = Namer(POSTGRES, TableOptions())
+    assert namer.name_field(None, "e-mail.x!").full == "email" + "x"
+    assert namer.name_field(None, "имя поля 1").full == "имя поля 1"
+    assert namer.name_field("a b", "c$").full == "a b__c"
+    assert namer.name_field(None, "!!").omission == 'Column name "!!" is empty for PostgreSQL'
+    assert namer.name_field(None, "é" * 29 + "x").column_omission is None
+    assert namer.name_field(None, "é" * 30).column_omission is not None
+    assert namer.name_table("t" * 63) == ("t" * 63, None)
+    assert namer.name_table("é!" * 32)[1] == f"Table name {'é' * 32} is too long for PostgreSQL"
+    assert namer.name_table("!")[1] == 'Table name "!" is empty for PostgreSQL'
+    assert namer.name_table("_RJM_x")[1] == "Table name _RJM_x is reserved"
 
 
 def test_names_of_duckdb_fold_ascii_only() -> None:
@@ -183,31 +188,33 @@ def test_names_of_duckdb_fold_ascii_only() -> None:
 
 
 def test_leading_characters_may_be_stripped() -> None:
-    namer = Namer(POSTGRES, Options(leading_nonletter="strip"))
-    assert namer.field(None, "1d_click").full == "d_click"
-    assert namer.field(None, "_x").full == "x"
-    assert namer.field(None, "123").omitted is not None
+    namer = Namer(POSTGRES, TableOptions(leading_nonletter="strip"))
+    assert namer.name_field(None, "1d_click").full == "d_click"
+    assert namer.name_field(None, "_x").full == "x"
+    assert namer.name_field(None, "123").omission is not None
 
 
 def test_long_names_may_be_hashed() -> None:
-    namer = Namer(POSTGRES, Options(long_names="hash"))
-    one, two = namer.field(None, "c" * 60), namer.field(None, "c" * 61)
+    namer = Namer(POSTGRES, TableOptions(long_names="hash"))
+    one, two = namer.name_field(None, "c" * 60), namer.name_field(None, "c" * 61)
     assert one.full != two.full
     assert len(one.full) == 59
-    assert one.column_omitted is None
-    assert one.full == Namer(POSTGRES, Options(long_names="hash")).field(None, "c" * 60).full
-    assert len(namer.field(None, "é" * 40).full.encode()) <= 59
-    assert len(namer.table("t" * 80)[0]) == 63
-    assert namer.subtable("t", ("a" * 90,))[1] is None
-    assert len(namer.source_key("k" * 59)[0]) == 63
+    assert one.column_omission is None
+    assert (
+        one.full == Namer(POSTGRES, TableOptions(long_names="hash")).name_field(None, "c" * 60).full
+    )
+    assert len(namer.name_field(None, "é" * 40).full.encode()) <= 59
+    assert len(namer.name_table("t" * 80)[0]) == 63
+    assert namer.name_subtable("t", ("a" * 90,))[1] is None
+    assert len(namer.name_source_key("k" * 59)[0]) == 63
 
 
 def test_names_of_stages_fit_and_differ() -> None:
     names = {
-        stage_relation("s", "t" * 100, -(2**63), ()),
-        stage_relation("s", "t" * 100, -(2**63), ("a" * 100, "b")),
-        stage_relation("s", "t" * 100, -(2**63), ("a" * 100, "c")),
-        stage_relation("s2", "t" * 100, -(2**63), ()),
+        name_stage_relation("s", "t" * 100, -(2**63), ()),
+        name_stage_relation("s", "t" * 100, -(2**63), ("a" * 100, "b")),
+        name_stage_relation("s", "t" * 100, -(2**63), ("a" * 100, "c")),
+        name_stage_relation("s2", "t" * 100, -(2**63), ()),
     }
     assert len(names) == 4
     assert max(map(len, names)) <= 63

@@ -6,18 +6,18 @@ import pytest
 from msgspec import structs
 from tests.unit.tables.executor import Executor, batch
 
-from treadle.errors import TableStopped
-from treadle.tables import codec
+from treadle.errors import TableStoppedError
+from treadle.tables import table_codec
 from treadle.tables.model import (
     ColumnType,
     CopyStage,
     DropStage,
     EmptyRelation,
     LoadPlan,
-    Options,
+    TableOptions,
 )
-from treadle.tables.plan import STAGE_AGE_MAX
-from treadle.tables.profile import Profile
+from treadle.tables.plan.planner import STAGE_AGE_MAX
+from treadle.tables.profile import DestinationProfile
 from treadle.tables.profiles import DUCKDB, POSTGRES
 
 PROFILES = pytest.mark.parametrize("profile", [POSTGRES, DUCKDB], ids=["pg", "duckdb"])
@@ -36,7 +36,7 @@ def rows(executor: Executor, *names: str, table: str = "t") -> list[tuple[Any, .
 
 
 @PROFILES
-def test_several_newer_versions_wait_and_lower_ones_go(profile: Profile) -> None:
+def test_several_newer_versions_wait_and_lower_ones_go(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 1, "a": "w"}), version=100)
     send(executor, (1, {"id": 2, "a": "x"}), version=200)
@@ -53,7 +53,7 @@ def test_several_newer_versions_wait_and_lower_ones_go(profile: Profile) -> None
 
 
 @PROFILES
-def test_a_stage_has_its_own_sequences_types_and_subtables(profile: Profile) -> None:
+def test_a_stage_has_its_own_sequences_types_and_subtables(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     send(executor, (9, {"id": 1, "a": 5, "old": 1, "l": [1, 2]}), version=1)
     send(executor, (5, {"id": 1, "a": "x", "l": ["p"], "m": [{"k": 1}]}), version=2)
@@ -77,7 +77,7 @@ def test_a_stage_has_its_own_sequences_types_and_subtables(profile: Profile) -> 
 
 
 @PROFILES
-def test_versions_before_and_after_an_activation_in_one_load(profile: Profile) -> None:
+def test_versions_before_and_after_an_activation_in_one_load(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     first = batch([(1, {"id": 1}), (2, {"id": 2})], version=10)
     second = batch([(3, {"id": 3}), (4, {"id": 4})], version=20, activations=[(1, 20)])
@@ -91,7 +91,7 @@ def test_versions_before_and_after_an_activation_in_one_load(profile: Profile) -
 
 
 @PROFILES
-def test_a_table_made_and_emptied_by_one_load(profile: Profile) -> None:
+def test_a_table_made_and_emptied_by_one_load(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     executor.run([batch([(1, {"id": 1, "a": 1})]), batch([], version=2, activations=[(0, 2)])])
     assert executor.live["t"].key == ("id",)
@@ -101,7 +101,7 @@ def test_a_table_made_and_emptied_by_one_load(profile: Profile) -> None:
 
 
 @PROFILES
-def test_versions_of_single_records(profile: Profile) -> None:
+def test_versions_of_single_records(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     mixed = batch([(1, {"id": 1}), (2, {"id": 2}), (3, {"id": 3})])
     lists = structs.replace(mixed, versions=[5, 7, 0], activations=[(2, 7)])
@@ -110,7 +110,7 @@ def test_versions_of_single_records(profile: Profile) -> None:
 
 
 @PROFILES
-def test_a_rejected_record_gives_a_table_no_version(profile: Profile) -> None:
+def test_a_rejected_record_gives_a_table_no_version(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     rejected, first, later = (
         batch([(1, {"id": 1, "v__st": 1})], version=5),
@@ -122,7 +122,7 @@ def test_a_rejected_record_gives_a_table_no_version(profile: Profile) -> None:
 
 
 @PROFILES
-def test_activating_what_is_active_or_older_does_nothing(profile: Profile) -> None:
+def test_activating_what_is_active_or_older_does_nothing(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 1}), version=100)
     for version in (100, 50):
@@ -133,17 +133,17 @@ def test_activating_what_is_active_or_older_does_nothing(profile: Profile) -> No
 
 
 @PROFILES
-def test_an_activation_without_a_table_makes_none(profile: Profile) -> None:
+def test_an_activation_without_a_table_makes_none(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     plan = send(executor, activations=[(0, 100)])
-    assert plan.after is None
+    assert plan.table_after is None
     assert executor.live == {}
     send(executor, (1, {"id": 1}), version=50)
     assert rows(executor, "_sdc_table_version") == [(50,)]
 
 
 @PROFILES
-def test_a_version_without_rows_empties_table_and_subtables(profile: Profile) -> None:
+def test_a_version_without_rows_empties_table_and_subtables(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 1, "l": [1]}), version=1)
     send(executor, activations=[(0, 2)])
@@ -153,10 +153,10 @@ def test_a_version_without_rows_empties_table_and_subtables(profile: Profile) ->
 
 
 @PROFILES
-def test_a_new_version_may_bring_another_key(profile: Profile) -> None:
+def test_a_new_version_may_bring_another_key(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 1, "email": "a", "l": [1]}), version=1)
-    with pytest.raises(TableStopped, match="Keys for table do not match"):
+    with pytest.raises(TableStoppedError, match="Keys for table do not match"):
         send(executor, (2, {"id": 1, "email": "b"}), keys=["email"], version=1)
     send(executor, (2, {"id": 1, "email": "b", "l": [2]}), keys=["email"], version=2)
     send(executor, (3, {"email": "c"}), keys=["email"], version=2, activations=[(1, 2)])
@@ -169,7 +169,7 @@ def test_a_new_version_may_bring_another_key(profile: Profile) -> None:
 
 
 @PROFILES
-def test_a_keyless_table_may_get_a_key_with_a_version(profile: Profile) -> None:
+def test_a_keyless_table_may_get_a_key_with_a_version(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     send(executor, (1, {"m": "x", "l": [1]}), keys=[], version=1)
     send(executor, (1, {"m": "x"}), keys=["m"], version=2, activations=[(1, 2)])
@@ -180,7 +180,7 @@ def test_a_keyless_table_may_get_a_key_with_a_version(profile: Profile) -> None:
 
 
 @PROFILES
-def test_keyless_versions_are_swapped(profile: Profile) -> None:
+def test_keyless_versions_are_swapped(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     send(executor, (1, {"m": "x"}), (1, {"m": "x"}), keys=[], version=1)
     send(executor, (1, {"m": "y", "l": [1]}), keys=[], version=2)
@@ -192,7 +192,7 @@ def test_keyless_versions_are_swapped(profile: Profile) -> None:
 
 
 @PROFILES
-def test_a_stage_nobody_activates_goes_after_a_month(profile: Profile) -> None:
+def test_a_stage_nobody_activates_goes_after_a_month(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 1}), version=1, now=10)
     send(executor, (1, {"id": 1}), version=2, now=20)
@@ -200,11 +200,11 @@ def test_a_stage_nobody_activates_goes_after_a_month(profile: Profile) -> None:
     assert len(executor.private) == 1
     send(executor, (3, {"id": 1}), version=1, now=21 + STAGE_AGE_MAX)
     assert executor.private == {}
-    assert codec.load(executor.catalogue["t"]).stages == ()
+    assert table_codec.decode_table(executor.catalogue["t"]).stages == ()
 
 
 @PROFILES
-def test_a_stage_outlives_a_dropped_table(profile: Profile) -> None:
+def test_a_stage_outlives_a_dropped_table(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 1}), version=1)
     send(executor, (1, {"id": 2, "a": 1}), version=2)
@@ -214,9 +214,9 @@ def test_a_stage_outlives_a_dropped_table(profile: Profile) -> None:
 
 
 @PROFILES
-def test_appending_keeps_every_version(profile: Profile) -> None:
+def test_appending_keeps_every_version(profile: DestinationProfile) -> None:
     executor = Executor(profile)
-    options = Options(loading_behavior="append")
+    options = TableOptions(loading_behavior="append")
     send(executor, (2, {"id": 1, "l": [1]}), (1, {"id": 1}), version=1, options=options)
     send(executor, (1, {"id": 1, "l": [2]}), version=2, activations=[(1, 2)], options=options)
     assert rows(executor, "id", "_sdc_sequence") == [(1, 1), (1, 2)]
@@ -230,7 +230,7 @@ def test_appending_keeps_every_version(profile: Profile) -> None:
 )
 @PROFILES
 def test_a_tie_of_records_with_and_without_a_version(
-    profile: Profile, tie: Any, stays: list[tuple[str, int]]
+    profile: DestinationProfile, tie: Any, stays: list[tuple[str, int]]
 ) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 3, "a": "x"}), version=2)
@@ -243,9 +243,13 @@ def test_a_tie_of_records_with_and_without_a_version(
         ]
     )
     # One request: the first in its version 2 is no earlier than the others.
-    executor.run([structs.replace(made, versions=[0, 2, 2, 0])], options=Options(sequence_tie=tie))
+    executor.run(
+        [structs.replace(made, versions=[0, 2, 2, 0])], options=TableOptions(sequence_tie=tie)
+    )
     assert rows(executor, "a", "id") == [*stays, ("x", 3)]
     executor = Executor(profile)
     send(executor, (1, {"id": 3, "a": "x"}), version=2)
-    executor.run([structs.replace(made, versions=[2, 0, 0, 2])], options=Options(sequence_tie=tie))
+    executor.run(
+        [structs.replace(made, versions=[2, 0, 0, 2])], options=TableOptions(sequence_tie=tie)
+    )
     assert rows(executor, "a", "id") == [*stays, ("x", 3)]

@@ -9,14 +9,14 @@ from treadle.destinations.layout import (
     REJECTED,
     REJECTED_COLUMNS,
     catalogue_name,
-    check_mark,
+    check_offset,
     check_revision,
-    digest,
-    moves,
-    spell,
+    digest_name,
+    escape_name,
+    moves_offset,
 )
-from treadle.tables import codec
-from treadle.tables.model import LoadPlan, Rejection, Relation, Rows
+from treadle.tables import table_codec
+from treadle.tables.model import LoadPlan, Rejection, Relation, RelationRows
 from treadle.tables.profiles import DUCKDB
 
 POSITIONS: Final = """
@@ -49,7 +49,7 @@ CATALOGUE: Final = """
 
 def catalogue_key(table: str) -> str:
     """Under which key the catalogue keeps a table: DuckDB ignores the case of A to Z."""
-    return digest(DUCKDB.fold(table))
+    return digest_name(DUCKDB.fold(table))
 
 
 def check(database: Database, plan: LoadPlan) -> None:
@@ -58,7 +58,7 @@ def check(database: Database, plan: LoadPlan) -> None:
     Raises:
         PlanOutdated, Fenced: it does not.
     """
-    mark = plan.mark
+    mark = plan.offset
     held = database.rows(
         compose(
             "SELECT position, fence FROM {positions}"
@@ -67,9 +67,9 @@ def check(database: Database, plan: LoadPlan) -> None:
         ),
         mark.log_id,
         mark.source_id,
-        digest(mark.table_name),
+        digest_name(mark.table_name),
     )
-    check_mark(mark, *(held[0] if held else (-1, 0)))
+    check_offset(mark, *(held[0] if held else (-1, 0)))
     known = database.rows(
         compose(
             "SELECT revision FROM {catalogue} WHERE schema_name = ? AND table_key = ?",
@@ -86,9 +86,9 @@ def finish(database: Database, plan: LoadPlan, result: str) -> None:
 
     DuckDB takes three times as long for ON CONFLICT as for INSERT or UPDATE.
     """
-    if plan.after is not None:
-        entry = (plan.revision + 1, codec.dump(plan.after))
-        place = (plan.schema, catalogue_key(plan.after.name))
+    if plan.table_after is not None:
+        entry = (plan.revision + 1, table_codec.encode_table(plan.table_after))
+        place = (plan.schema, catalogue_key(plan.table_after.name))
         if plan.revision:
             database.run(
                 compose(
@@ -106,15 +106,15 @@ def finish(database: Database, plan: LoadPlan, result: str) -> None:
                     catalogue=database.private("catalogue"),
                 ),
                 *place,
-                spell(plan.after.name),
+                escape_name(plan.table_after.name),
                 *entry,
             )
-    mark = plan.mark
-    if not moves(mark):
+    mark = plan.offset
+    if not moves_offset(mark):
         return
-    row = (mark.log_id, mark.source_id, digest(mark.table_name))
-    held = (mark.position, mark.fence, spell(mark.report), result)
-    if mark.after >= 0:
+    row = (mark.log_id, mark.source_id, digest_name(mark.table_name))
+    held = (mark.position, mark.fence, escape_name(mark.report), result)
+    if mark.previous_position >= 0:
         database.run(
             compose(
                 "UPDATE {positions} SET position = ?, fence = ?, report = ?, result = ?"
@@ -131,7 +131,7 @@ def finish(database: Database, plan: LoadPlan, result: str) -> None:
                 positions=database.private("positions"),
             ),
             *row,
-            spell(mark.table_name),
+            escape_name(mark.table_name),
             *held,
         )
 
@@ -157,7 +157,7 @@ def reject(
         [_storable(rejection.table_name) for rejection in rejections],
         [rejected_at] * len(rejections),
     )
-    rows = Rows(
+    rows = RelationRows(
         relation,
         dict(zip((column.name for column in REJECTED_COLUMNS), values, strict=True)),
     )

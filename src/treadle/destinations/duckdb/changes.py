@@ -16,7 +16,7 @@ from treadle.destinations.duckdb.quoting import (
     names,
 )
 from treadle.destinations.duckdb.rows import Database
-from treadle.destinations.layout import PRIVATE_SCHEMA, digest, tombstones_name
+from treadle.destinations.layout import PRIVATE_SCHEMA, digest_name, tombstones_name
 from treadle.tables.model import (
     AddColumn,
     ChangeKey,
@@ -186,7 +186,7 @@ class _Statements:
         Views find a table by its name, so they see the new one.
         """
         target = self._place(relation)
-        rebuilt = f"_treadle_{digest(relation)[:16]}"
+        rebuilt = f"_treadle_{digest_name(relation)[:16]}"
         columns = self._database.rows(
             Quoted(
                 "SELECT column_name, data_type, column_default FROM duckdb_columns()"

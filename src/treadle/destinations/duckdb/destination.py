@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 import duckdb
 import pyarrow as pa
 
-from treadle import crash
+from treadle import failpoint
 from treadle.destinations.duckdb.attach import attached, catalog_of, use
 from treadle.destinations.duckdb.bookkeeping import (
     CATALOGUE,
@@ -40,32 +40,45 @@ from treadle.destinations.duckdb.memory import (
     Gathered,
     checkpoint,
     higher,
-    let_go,
     logged,
+    release_memory,
 )
 from treadle.destinations.duckdb.quoting import Quoted, compose, name, names
 from treadle.destinations.duckdb.rebuild import compare, relations, remove
 from treadle.destinations.duckdb.rows import Database, Stage
-from treadle.destinations.layout import BATCHED_AT, PRIVATE_SCHEMA, REJECTED, load_result, read
-from treadle.destinations.progress import foreseen
-from treadle.destinations.protocol import (
-    CommitUnknown,
-    Counts,
-    Forbidden,
-    Held,
-    LoadResult,
-    Missing,
-    Pair,
-    Parted,
-    QueryResult,
-    RowRefused,
-    Session,
-    Unavailable,
+from treadle.destinations.layout import (
+    BATCHED_AT,
+    PRIVATE_SCHEMA,
+    REJECTED,
+    decode_result,
+    unescape_name,
 )
-from treadle.errors import OperatorFault, TreadleError
-from treadle.tables import codec
-from treadle.tables.model import ColumnType, LoadPlan, Physical, Relation, Rows, TableState
-from treadle.tables.profile import Profile
+from treadle.destinations.load_counter import foreseen
+from treadle.destinations.protocol import (
+    AccessDeniedError,
+    CommittedOffset,
+    CommitUnknownError,
+    DestinationUnavailableError,
+    LoadResult,
+    MissingRelationError,
+    QueryResult,
+    RelationPair,
+    RowCounts,
+    RowDiff,
+    RowRefusedError,
+    Session,
+)
+from treadle.errors import OperatorError, TreadleError
+from treadle.tables import table_codec
+from treadle.tables.model import (
+    ColumnType,
+    LoadPlan,
+    PhysicalRelation,
+    Relation,
+    RelationRows,
+    TableState,
+)
+from treadle.tables.profile import DestinationProfile
 from treadle.tables.profiles import DUCKDB
 
 CONFIG: Final[Mapping[str, str]] = {
@@ -126,7 +139,7 @@ class DuckDBDestination:
         self._gathered_max = gathered_max
 
     @property
-    def profile(self) -> Profile:
+    def profile(self) -> DestinationProfile:
         """DuckDB's answers to the loading rules."""
         return DUCKDB
 
@@ -245,7 +258,7 @@ class DuckDBSession:
             self._connection.execute("BEGIN")
             for statement in self._preparations(schema):
                 database.run(statement)
-            crash.point("destination.prepare")
+            failpoint.reach("destination.prepare")
             self._connection.execute("COMMIT")
             self._prepared.add(schema)
         except duckdb.Error as error:
@@ -254,7 +267,7 @@ class DuckDBSession:
         finally:
             self._turn.release()
 
-    def held(self, log_id: str) -> Mapping[tuple[int, str], Held]:
+    def committed(self, log_id: str) -> Mapping[tuple[int, str], CommittedOffset]:
         """(source id, table name as sent) -> the last load, for one log."""
         try:
             if not self._has_own_tables():
@@ -270,11 +283,13 @@ class DuckDBSession:
         except duckdb.Error as error:
             raise translate(error) from error
         return {
-            (source, read(table)): Held(position, read(report), load_result(result))
+            (source, unescape_name(table)): CommittedOffset(
+                position, unescape_name(report), decode_result(result)
+            )
             for source, table, position, report, result in rows
         }
 
-    def log_ids(self, prefix: str) -> list[str]:
+    def list_log_ids(self, prefix: str) -> list[str]:
         """The logs of which it holds a mark, of those whose names begin so."""
         try:
             if not self._has_own_tables():
@@ -302,7 +317,7 @@ class DuckDBSession:
         """What is there for a canonical table name."""
         try:
             revision, document = self._catalogue_entry(schema, table)
-            entry = codec.load(document) if document else None
+            entry = table_codec.decode_table(document) if document else None
             names = [table, *(relation.name for relation in (entry.relations if entry else ()))]
             return TableState(revision, entry, self._physical(schema, names))
         except duckdb.Error as error:
@@ -314,7 +329,7 @@ class DuckDBSession:
         """The `_sdc_sequence` each key has in the table now: None for no such row."""
         if not relation.key:
             return []
-        wanted = Rows(relation, dict(zip(relation.key, keys, strict=True)))
+        wanted = RelationRows(relation, dict(zip(relation.key, keys, strict=True)))
         wanted.entries = range(len(wanted))
         try:
             stage = Stage(self._database, wanted, "treadle_wanted")
@@ -334,7 +349,7 @@ class DuckDBSession:
             raise translate(error) from error
         return [sequence for (sequence,) in rows]
 
-    def counts(self, schema: str, relation: Relation, since: int) -> Counts:
+    def counts(self, schema: str, relation: Relation, since: int) -> RowCounts:
         """Count the rows of a live root relation; see `Session.counts`."""
         target = self._database.place(schema, relation.name)
         try:
@@ -360,9 +375,9 @@ class DuckDBSession:
             )
         except duckdb.Error as error:
             raise translate(error) from error
-        return Counts(rows, doubled, dict(batches))
+        return RowCounts(rows, doubled, dict(batches))
 
-    def compare(self, schema: str, other: str, pair: Pair) -> Parted:
+    def compare(self, schema: str, other: str, pair: RelationPair) -> RowDiff:
         """Compare the rows of two relations; see `Session.compare`."""
         try:
             return compare(self._database, schema, other, pair)
@@ -378,7 +393,7 @@ class DuckDBSession:
             self._prepared.discard(schema)
             self._connection.execute("BEGIN")
             _, document = self._catalogue_entry(schema, table)
-            entry = codec.load(document) if document else None
+            entry = table_codec.decode_table(document) if document else None
             remove(self._database, schema, table, entry, log_id)
             self._connection.execute("COMMIT")
         except duckdb.Error as error:
@@ -423,7 +438,9 @@ class DuckDBSession:
                 *(
                     create_tombstones(database, plan, write)
                     for write in plan.writes
-                    if plan.after is not None and plan.after.tombstones and write.mode == "upsert"
+                    if plan.table_after is not None
+                    and plan.table_after.tombstones
+                    and write.mode == "upsert"
                 ),
             ]
         except duckdb.Error as error:
@@ -434,7 +451,7 @@ class DuckDBSession:
         connection = self._connection
         try:
             if len(connection.extract_statements(sql)) != 1:
-                raise OperatorFault("expected one statement; send several one by one")
+                raise OperatorError("expected one statement; send several one by one")
             connection.execute(
                 "BEGIN TRANSACTION READ ONLY" if self._read_only else "BEGIN TRANSACTION"
             )
@@ -444,9 +461,9 @@ class DuckDBSession:
         except duckdb.Error as error:
             self._roll_back()
             fault = translate(error)
-            if isinstance(fault, Unavailable | Forbidden):
+            if isinstance(fault, DestinationUnavailableError | AccessDeniedError):
                 raise fault from error
-            kind = Missing if is_missing(error) else OperatorFault
+            kind = MissingRelationError if is_missing(error) else OperatorError
             raise kind(message(error)) from error
         if found is None:
             return QueryResult((), [])
@@ -466,7 +483,7 @@ class DuckDBSession:
                 much = self._gathered.is_much(self._connection, size, adds_little=adds_little)
                 if much or size >= LOGGED_BYTES_MAX:
                     self._checkpoint()
-                if much and not let_go(self._connection, self._gathered.kept):
+                if much and not release_memory(self._connection, self._gathered.kept):
                     self._reopen()
             self._database.hurry(alone=adds_little)
         except duckdb.Error as error:
@@ -524,20 +541,20 @@ class DuckDBSession:
             raise translate(error) from error
         except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
             self._roll_back()
-            raise RowRefused(f"DuckDB cannot store a value: {error}") from error
+            raise RowRefusedError(f"DuckDB cannot store a value: {error}") from error
         except BaseException:
             self._roll_back()
             raise
-        crash.point("destination.before-commit")
+        failpoint.reach("destination.before-commit")
         try:
             self._connection.execute("COMMIT")
         except duckdb.Error as error:
             self._roll_back()
             if "constraint" in message(error).lower():
-                raise RowRefused(message(error)) from error
+                raise RowRefusedError(message(error)) from error
             # DuckDB wraps a full disk and a conflict alike; what is in the file tells them apart.
-            raise CommitUnknown(f"the COMMIT of DuckDB failed: {message(error)}") from error
-        crash.point("destination.after-commit")
+            raise CommitUnknownError(f"the COMMIT of DuckDB failed: {message(error)}") from error
+        failpoint.reach("destination.after-commit")
         return result
 
     def _preparations(self, schema: str) -> list[Quoted]:
@@ -566,7 +583,9 @@ class DuckDBSession:
 
     def _take_turn(self) -> None:
         if not self._turn.acquire(timeout=TURN_SECONDS_MAX):
-            raise Unavailable("another load into the same DuckDB file is still running")
+            raise DestinationUnavailableError(
+                "another load into the same DuckDB file is still running"
+            )
 
     def _roll_back(self) -> None:
         self._prepared.clear()  # somebody may have dropped them
@@ -600,8 +619,8 @@ class DuckDBSession:
         )
         return (found[0][0], found[0][1]) if found else (0, None)
 
-    def _physical(self, schema: str, names: Sequence[str]) -> dict[str, Physical]:
-        found: dict[str, Physical] = {}
+    def _physical(self, schema: str, names: Sequence[str]) -> dict[str, PhysicalRelation]:
+        found: dict[str, PhysicalRelation] = {}
         # The catalogue's own spelling of a relation, which comes later, wins over the question's.
         for relation in {DUCKDB.fold(called): called for called in names}.values():
             if not relation:
@@ -614,7 +633,7 @@ class DuckDBSession:
                 )
             except duckdb.CatalogException:
                 continue
-            found[relation] = Physical(
+            found[relation] = PhysicalRelation(
                 {column: _logical(type_) for column, type_, _ in rows},
                 frozenset(column for column, _, in_key in rows if in_key),
             )

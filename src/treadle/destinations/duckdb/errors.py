@@ -4,8 +4,13 @@ import re
 
 import duckdb
 
-from treadle.destinations.protocol import Forbidden, PlanOutdated, RowRefused, Unavailable
-from treadle.errors import OperatorFault, TableStopped, TreadleError
+from treadle.destinations.protocol import (
+    AccessDeniedError,
+    DestinationUnavailableError,
+    PlanOutdatedError,
+    RowRefusedError,
+)
+from treadle.errors import OperatorError, TableStoppedError, TreadleError
 
 _HELD = "Could not set lock on file"
 _HOLDER = re.compile(r"Conflicting lock is held in (.*?\(PID \d+\))")
@@ -37,18 +42,22 @@ def at_open(error: duckdb.Error, path: str) -> TreadleError:
         # "... Conflicting lock is held in /usr/bin/duckdb (PID 4711). See also ..."
         holder = _HOLDER.search(text)
         who = f" by {holder[1]}" if holder else " by another process"
-        return Unavailable(f"the DuckDB file {path} is held{who}; it is tried again")
+        return DestinationUnavailableError(
+            f"the DuckDB file {path} is held{who}; it is tried again"
+        )
     if any(mark in text for mark in _NO_PERMISSION):
-        return Forbidden(f"the DuckDB file {path} cannot be opened: {text}")
+        return AccessDeniedError(f"the DuckDB file {path} cannot be opened: {text}")
     if _NO_DATABASE in text:
-        return Unavailable(f"the DuckDB file {path} does not exist yet; the first load makes it")
+        return DestinationUnavailableError(
+            f"the DuckDB file {path} does not exist yet; the first load makes it"
+        )
     if "No such file or directory" in text:
-        return OperatorFault(
+        return OperatorError(
             f"the DuckDB file {path} cannot be made: {text}; make its directory first"
         )
     if _NOT_A_DATABASE in text:
-        return OperatorFault(f"{path} is not a DuckDB database; name another file")
-    return Unavailable(f"the DuckDB file {path} cannot be opened now: {text}")
+        return OperatorError(f"{path} is not a DuckDB database; name another file")
+    return DestinationUnavailableError(f"the DuckDB file {path} cannot be opened now: {text}")
 
 
 def out_of_memory(error: BaseException | None) -> bool:
@@ -63,22 +72,22 @@ def translate(error: duckdb.Error) -> TreadleError:
         case duckdb.ConstraintException():
             # Every row would be refused, so no row is to blame (loading.md 5.2).
             if text.startswith("Constraint Error: NOT NULL"):
-                return TableStopped(f"DuckDB refused the load: {text}")
-            return RowRefused(text)
+                return TableStoppedError(f"DuckDB refused the load: {text}")
+            return RowRefusedError(text)
         case duckdb.TransactionException():
-            return PlanOutdated(f"somebody else writes to the DuckDB file: {text}")
+            return PlanOutdatedError(f"somebody else writes to the DuckDB file: {text}")
         case duckdb.PermissionException():
-            return Forbidden(text)
+            return AccessDeniedError(text)
         case (
             duckdb.OperationalError()
             | duckdb.InterruptException()
             | duckdb.FatalException()
             | duckdb.InternalError()
         ):
-            return Unavailable(f"DuckDB cannot take the load now: {text}")
+            return DestinationUnavailableError(f"DuckDB cannot take the load now: {text}")
         case duckdb.DataError() | duckdb.InvalidInputException():
-            return RowRefused(text)
+            return RowRefusedError(text)
         case duckdb.CatalogException() | duckdb.BinderException():
-            return PlanOutdated(f"the table is not as it was planned: {text}")
+            return PlanOutdatedError(f"the table is not as it was planned: {text}")
         case _:
-            return TableStopped(f"DuckDB refused the load: {text}")
+            return TableStoppedError(f"DuckDB refused the load: {text}")

@@ -2,22 +2,22 @@
 
 from typing import Final
 
-from treadle import crash
+from treadle import failpoint
 from treadle.destinations.duckdb.bookkeeping import check, finish, reject
 from treadle.destinations.duckdb.changes import apply_changes, create_tombstones, tombstones
 from treadle.destinations.duckdb.quoting import Quoted, compose, joined, name, names
 from treadle.destinations.duckdb.rows import Database, Stage
 from treadle.destinations.layout import (
     PRIVATE_SCHEMA,
-    dump_result,
-    empty_after_changes,
-    given_and_missing,
-    parent_key,
-    subtables,
+    encode_result,
+    find_empty_relations,
+    list_subtables,
+    pair_parent_key,
+    partition_columns,
 )
-from treadle.destinations.progress import Progress
+from treadle.destinations.load_counter import LoadCounter
 from treadle.destinations.protocol import LoadResult
-from treadle.tables.model import LoadPlan, Relation, Rows, TableWrite
+from treadle.tables.model import LoadPlan, Relation, RelationRows, TableWrite
 
 _NOTHING: Final = Quoted("")
 
@@ -30,15 +30,15 @@ def carry_out(database: Database, plan: LoadPlan) -> LoadResult:
         duckdb.Error, pyarrow.ArrowException: the refusal; the caller rolls back.
     """
     check(database, plan)
-    crash.point("destination.after-lock")
+    failpoint.reach("destination.after-lock")
     apply_changes(database, plan)
-    crash.point("destination.after-changes")
-    progress = Progress(plan)
+    failpoint.reach("destination.after-changes")
+    progress = LoadCounter(plan)
     for number, write in progress.writes():
         _Writer(database, plan, write, f"treadle_{number}", progress).run()
     _reject(database, plan)
     result = progress.result
-    finish(database, plan, dump_result(result.rows, result.superseded))
+    finish(database, plan, encode_result(result.rows, result.superseded))
     return result
 
 
@@ -53,10 +53,10 @@ def carry_out_first(database: Database, plan: LoadPlan, foreseen: LoadResult) ->
             `carry_out` says what is wrong with the plan, or clears it away.
         duckdb.Error, pyarrow.ArrowException: the refusal; the caller rolls back.
     """
-    finish(database, plan, dump_result(foreseen.rows, foreseen.superseded))
-    crash.point("destination.after-lock")
+    finish(database, plan, encode_result(foreseen.rows, foreseen.superseded))
+    failpoint.reach("destination.after-lock")
     apply_changes(database, plan)
-    crash.point("destination.after-changes")
+    failpoint.reach("destination.after-changes")
     for write in plan.writes:
         for rows in (write.root, *write.children):
             if len(rows):
@@ -68,7 +68,7 @@ def carry_out_first(database: Database, plan: LoadPlan, foreseen: LoadResult) ->
 def _reject(database: Database, plan: LoadPlan) -> None:
     if plan.rejections:
         reject(database, plan.schema, plan.rejections, plan.rejected_at)
-    crash.point("destination.after-rows")
+    failpoint.reach("destination.after-rows")
 
 
 class _Writer:
@@ -80,7 +80,7 @@ class _Writer:
         plan: LoadPlan,
         write: TableWrite,
         title: str,
-        progress: Progress,
+        progress: LoadCounter,
     ) -> None:
         self._database = database
         self._plan = plan
@@ -89,7 +89,7 @@ class _Writer:
         self._progress = progress
         self._batched_at = Quoted(f"make_timestamptz({plan.batched_at:d})")
         self._stages = 0
-        self._tombstones = plan.after is not None and plan.after.tombstones
+        self._tombstones = plan.table_after is not None and plan.table_after.tombstones
 
     def run(self) -> None:
         """Write everything."""
@@ -108,7 +108,7 @@ class _Writer:
             for rows in write.children:
                 if len(rows):
                     self._write_children(rows, lost)
-            empty = empty_after_changes(self._plan)
+            empty = find_empty_relations(self._plan)
             for child in write.stale:
                 if (write.private, child.name) not in empty:
                     self._remove_stale(child, parents)
@@ -150,7 +150,7 @@ class _Writer:
             )
         return True
 
-    def _write_children(self, rows: Rows, lost: bool) -> None:
+    def _write_children(self, rows: RelationRows, lost: bool) -> None:
         child = rows.relation
         root = self._write.root.relation
         stage = self._stage(rows)
@@ -161,7 +161,7 @@ class _Writer:
                 " AND t._sdc_batched_at = {batched_at})",
                 root=self._place(root),
                 same=stage.matches(
-                    "t", [(repeated, key) for key, repeated in parent_key(root, child)]
+                    "t", [(repeated, key) for key, repeated in pair_parent_key(root, child)]
                 ),
                 batched_at=self._batched_at,
             )
@@ -181,7 +181,7 @@ class _Writer:
                 stage=parents.name,
                 root=self._place(root),
                 written=self._is_written(parents),
-                theirs=parents.matches("c", parent_key(root, child)),
+                theirs=parents.matches("c", pair_parent_key(root, child)),
             )
         )
 
@@ -199,9 +199,9 @@ class _Writer:
             sequence=stage.values(["_sdc_sequence"]),
         )
 
-    def _delete(self, deletes: Rows) -> None:
+    def _delete(self, deletes: RelationRows) -> None:
         root = self._write.root.relation
-        stage = self._stage(Rows(root, deletes.columns, deletes.entries))
+        stage = self._stage(RelationRows(root, deletes.columns, deletes.entries))
         pairs = [(key, key) for key in root.key]
         # A delete that is older than the row in the table loses to it.
         outlived = compose(
@@ -228,8 +228,8 @@ class _Writer:
                 outlived=outlived,
             )
         )
-        for relation in (root, *subtables(self._plan, self._write)):
-            theirs = parent_key(root, relation) if relation.path else pairs
+        for relation in (root, *list_subtables(self._plan, self._write)):
+            theirs = pair_parent_key(root, relation) if relation.path else pairs
             self._database.run(
                 compose(
                     "DELETE FROM {relation} t USING {stage} s, {tombstones} d"
@@ -255,7 +255,7 @@ class _Writer:
             return self._database.private(relation.name)
         return self._database.place(self._plan.schema, relation.name)
 
-    def _stage(self, rows: Rows) -> Stage:
+    def _stage(self, rows: RelationRows) -> Stage:
         self._stages += 1
         return Stage(self._database, rows, f"{self._title}_{self._stages}")
 
@@ -270,7 +270,7 @@ class _Writer:
 
     def _insert(
         self,
-        rows: Rows,
+        rows: RelationRows,
         stage: Stage,
         *,
         where: Quoted = _NOTHING,
@@ -289,7 +289,7 @@ class _Writer:
             update_where: the same as ON CONFLICT says it.
         """
         relation = rows.relation
-        given, missing = given_and_missing(rows)
+        given, missing = partition_columns(rows)
         on_conflict = _NOTHING
         # A relation without rows has none of the same key, and a plain INSERT takes half the time.
         empty = self._progress.is_empty(relation)
@@ -349,10 +349,10 @@ class _Writer:
         return compose("WHERE {conditions}", conditions=joined(" AND ", parts))
 
     @staticmethod
-    def _on_conflict(rows: Rows, update_where: Quoted) -> Quoted:
+    def _on_conflict(rows: RelationRows, update_where: Quoted) -> Quoted:
         """The clause that replaces rows in place and leaves columns that are not ours."""
         relation = rows.relation
-        given, missing = given_and_missing(rows)
+        given, missing = partition_columns(rows)
         return compose(
             "ON CONFLICT ({key}) DO UPDATE SET {assignments} {update_where}",
             key=names(relation.key),

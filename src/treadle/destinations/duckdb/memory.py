@@ -68,7 +68,7 @@ def checkpoint(connection: duckdb.DuckDBPyConnection, limit: int | None) -> None
                 connection.execute("RESET memory_limit")
 
 
-def let_go(connection: duckdb.DuckDBPyConnection, size: int) -> bool:
+def release_memory(connection: duckdb.DuckDBPyConnection, size: int) -> bool:
     """Make DuckDB hold so many bytes at most now; whether it could."""
     could = _hold(connection, size)
     connection.execute("RESET memory_limit")

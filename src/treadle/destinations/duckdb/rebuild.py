@@ -11,26 +11,26 @@ from treadle.destinations.layout import (
     REJECTED_COLUMNS,
     tombstones_name,
 )
-from treadle.destinations.protocol import Pair, Parted
+from treadle.destinations.protocol import RelationPair, RowDiff
 from treadle.tables.model import Table
 from treadle.tables.profiles import DUCKDB
 
 _NULL: Final = Quoted("NULL")
 
 
-def compare(database: Database, schema: str, other: str, pair: Pair) -> Parted:
+def compare(database: Database, schema: str, other: str, pair: RelationPair) -> RowDiff:
     """Compare the rows of two relations; see `Session.compare`."""
     if pair.here is None or pair.there is None:
         here = 0 if pair.here is None else _count(database, database.place(schema, pair.here))
         there = 0 if pair.there is None else _count(database, database.place(other, pair.there))
-        return Parted(here, there, 0)
+        return RowDiff(here, there, 0)
     ours, theirs = database.place(schema, pair.here), database.place(other, pair.there)
     if not pair.key:
         left = joined(", ", [_value("a", one, pair) for one, _ in pair.columns])
         right = joined(", ", [_value("b", two, pair) for _, two in pair.columns])
         a = compose("SELECT {values} FROM {t} a", values=left, t=ours)
         b = compose("SELECT {values} FROM {t} b", values=right, t=theirs)
-        return Parted(
+        return RowDiff(
             _number(database, compose("SELECT count(*) FROM ({a} EXCEPT ALL {b})", a=a, b=b)),
             _number(database, compose("SELECT count(*) FROM ({b} EXCEPT ALL {a})", a=a, b=b)),
             0,
@@ -60,7 +60,7 @@ def compare(database: Database, schema: str, other: str, pair: Pair) -> Parted:
             same_key=same("a", "b", pair.key),
         )
     )
-    return Parted(here, there, different)
+    return RowDiff(here, there, different)
 
 
 def relations(database: Database, schema: str) -> list[str]:
@@ -128,7 +128,7 @@ def remove(database: Database, schema: str, table: str, entry: Table | None, log
         )
 
 
-def _value(alias: str, column: str | None, pair: Pair) -> Quoted:
+def _value(alias: str, column: str | None, pair: RelationPair) -> Quoted:
     if column is None:
         return _NULL
     if column in pair.texts:

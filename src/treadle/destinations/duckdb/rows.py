@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from treadle.destinations.duckdb.quoting import Quoted, name, names, same
 from treadle.destinations.layout import PRIVATE_SCHEMA, TOMBSTONES
-from treadle.tables.model import ColumnType, Relation, Rows
-from treadle.tables.packed import Packed
+from treadle.tables.model import ColumnType, Relation, RelationRows
+from treadle.tables.prepare.arrow_column import ArrowColumn
 from treadle.tables.profiles import DUCKDB
 
 _ARROW: Final[dict[ColumnType, Any]] = {
@@ -135,7 +135,7 @@ class Database:
             self._statements[statement] = parsed
         return self.connection.execute(parsed, values).fetchall()
 
-    def insert(self, schema: str, rows: Rows) -> None:
+    def insert(self, schema: str, rows: RelationRows) -> None:
         """Put rows into a relation that was made as it is described, and had no change since.
 
         An Arrow table that is given to DuckDB and taken away again takes two more transactions.
@@ -168,7 +168,7 @@ class Stage:
         columns: relation's column -> the stage's.
     """
 
-    def __init__(self, database: Database, rows: Rows, title: str) -> None:
+    def __init__(self, database: Database, rows: RelationRows, title: str) -> None:
         self.columns: dict[str, str] = {}
         arrays: list[pa.Array[Any]] = []
         for column in rows.relation.columns:
@@ -192,7 +192,7 @@ class Stage:
 
 
 def _array(column: Sequence[Any], type_: Any) -> Any:
-    if isinstance(column, Packed):
+    if isinstance(column, ArrowColumn):
         if column.array.nbytes > COPIED_MAX * len(column):
             return column.array.cast(type_)
         # In one piece: DuckDB reads Arrow in pieces of any size, and small ones cost it as much.

@@ -10,15 +10,15 @@ from treadle.destinations.layout import (
     REJECTED,
     REJECTED_COLUMNS,
     catalogue_name,
-    check_mark,
+    check_offset,
     check_revision,
-    digest,
-    moves,
-    spell,
+    digest_name,
+    escape_name,
+    moves_offset,
 )
 from treadle.destinations.postgres.rows import Connection, copy_into, definitions
-from treadle.tables import codec
-from treadle.tables.model import LoadPlan, Mark, Rejection, Relation, Rows
+from treadle.tables import table_codec
+from treadle.tables.model import LoadPlan, OffsetCommit, Rejection, Relation, RelationRows
 
 POSITIONS: Final = sql.SQL(
     """
@@ -58,7 +58,7 @@ def lock(connection: Connection, plan: LoadPlan) -> None:
     Raises:
         PlanOutdated, Fenced: it does not.
     """
-    mark = plan.mark
+    mark = plan.offset
     held = connection.execute(
         """
         INSERT INTO _treadle.positions AS p
@@ -67,15 +67,15 @@ def lock(connection: Connection, plan: LoadPlan) -> None:
         ON CONFLICT (log_id, source_id, table_key) DO UPDATE SET fence = p.fence
         RETURNING position, fence
         """,
-        [mark.log_id, mark.source_id, digest(mark.table_name), spell(mark.table_name)],
+        [mark.log_id, mark.source_id, digest_name(mark.table_name), escape_name(mark.table_name)],
     ).fetchone()
-    check_mark(mark, *_some(held))
+    check_offset(mark, *_some(held))
     name = catalogue_name(plan)
-    if plan.after is None:
+    if plan.table_after is None:
         known: tuple[Any, ...] | None = connection.execute(
             "SELECT revision FROM _treadle.catalogue"
             " WHERE schema_name = %s AND table_key = %s FOR UPDATE",
-            [plan.schema, digest(name)],
+            [plan.schema, digest_name(name)],
         ).fetchone() or (0,)
     else:
         known = connection.execute(
@@ -85,31 +85,35 @@ def lock(connection: Connection, plan: LoadPlan) -> None:
             ON CONFLICT (schema_name, table_key) DO UPDATE SET revision = c.revision
             RETURNING revision
             """,
-            [plan.schema, digest(name), spell(name)],
+            [plan.schema, digest_name(name), escape_name(name)],
         ).fetchone()
     check_revision(plan, _some(known)[0])
 
 
 def finish(connection: Connection, plan: LoadPlan, result: str) -> None:
     """Write the catalogue entry and the mark."""
-    if plan.after is not None:
+    if plan.table_after is not None:
         connection.execute(
             "UPDATE _treadle.catalogue SET revision = revision + 1, document = %s"
             " WHERE schema_name = %s AND table_key = %s",
-            [codec.dump(plan.after), plan.schema, digest(plan.after.name)],
+            [
+                table_codec.encode_table(plan.table_after),
+                plan.schema,
+                digest_name(plan.table_after.name),
+            ],
         )
-    if moves(plan.mark):
-        hold(connection, plan.mark, result)
+    if moves_offset(plan.offset):
+        hold(connection, plan.offset, result)
 
 
-def hold(connection: Connection, mark: Mark, result: str) -> None:
+def hold(connection: Connection, mark: OffsetCommit, result: str) -> None:
     """Write the mark where one is held."""
     connection.execute(
         "UPDATE _treadle.positions SET position = %s, fence = %s, report = %s, result = %s"
         " WHERE log_id = %s AND source_id = %s AND table_key = %s",
         [
-            *(mark.position, mark.fence, spell(mark.report), result),
-            *(mark.log_id, mark.source_id, digest(mark.table_name)),
+            *(mark.position, mark.fence, escape_name(mark.report), result),
+            *(mark.log_id, mark.source_id, digest_name(mark.table_name)),
         ],
     )
 
@@ -137,7 +141,7 @@ def reject(
     copy_into(
         connection,
         sql.Identifier(schema, REJECTED),
-        Rows(relation, dict(zip(names, values, strict=True))),
+        RelationRows(relation, dict(zip(names, values, strict=True))),
     )
 
 

@@ -11,8 +11,8 @@ from psycopg import sql
 
 from treadle.destinations.layout import (
     PRIVATE_SCHEMA,
-    digest,
-    index_order,
+    digest_name,
+    order_key,
     tombstones_name,
 )
 from treadle.destinations.postgres.rows import STORED, Connection, definitions, identifiers
@@ -75,7 +75,7 @@ def create_tombstones(plan: LoadPlan, write: TableWrite) -> sql.Composed:
 def create(schema: str, relation: Relation) -> sql.Composed:
     """The statement that makes a relation; no other may have its name, nor a key's index."""
     key = (
-        sql.SQL(", PRIMARY KEY ({})").format(identifiers(index_order(relation.key)))
+        sql.SQL(", PRIMARY KEY ({})").format(identifiers(order_key(relation.key)))
         if relation.key
         else sql.SQL("")
     )
@@ -213,7 +213,7 @@ class _Statements:
         ).fetchone()
         if taken:
             yield sql.SQL("ALTER INDEX {} RENAME TO {}").format(
-                sql.Identifier(schema, name), sql.Identifier(f"pkey_{digest(name)[:16]}")
+                sql.Identifier(schema, name), sql.Identifier(f"pkey_{digest_name(name)[:16]}")
             )
 
     def _change_key(
@@ -236,7 +236,7 @@ class _Statements:
             if name not in key
         ]
         if key:
-            steps.append(sql.SQL("ADD PRIMARY KEY ({})").format(identifiers(index_order(key))))
+            steps.append(sql.SQL("ADD PRIMARY KEY ({})").format(identifiers(order_key(key))))
         if steps:
             yield sql.SQL("ALTER TABLE {} {}").format(
                 self._place(relation), sql.SQL(", ").join(steps)

@@ -14,15 +14,16 @@ from psycopg.abc import Buffer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.datetime import TimestamptzLoader
 
-from treadle import crash
+from treadle import failpoint
 from treadle.destinations.layout import (
     BATCHED_AT,
     PRIVATE_SCHEMA,
     REJECTED,
-    digest,
-    load_result,
-    read,
+    decode_result,
+    digest_name,
+    unescape_name,
 )
+from treadle.destinations.load_counter import foreseen
 from treadle.destinations.postgres.bookkeeping import CATALOGUE, POSITIONS, create_rejected
 from treadle.destinations.postgres.changes import create_tombstones, statements
 from treadle.destinations.postgres.errors import MISSING, at_login, server_message, translate
@@ -30,25 +31,31 @@ from treadle.destinations.postgres.first import begin
 from treadle.destinations.postgres.load import carry_out, carry_out_first
 from treadle.destinations.postgres.rebuild import compare, relations, remove
 from treadle.destinations.postgres.rows import stage_rows
-from treadle.destinations.progress import foreseen
 from treadle.destinations.protocol import (
-    CommitUnknown,
-    Counts,
-    Forbidden,
-    Held,
+    AccessDeniedError,
+    CommittedOffset,
+    CommitUnknownError,
+    DestinationUnavailableError,
     LoadResult,
-    Missing,
-    Pair,
-    Parted,
+    MissingRelationError,
     QueryResult,
-    RowRefused,
+    RelationPair,
+    RowCounts,
+    RowDiff,
+    RowRefusedError,
     Session,
-    Unavailable,
 )
-from treadle.errors import OperatorFault
-from treadle.tables import codec
-from treadle.tables.model import ColumnType, LoadPlan, Physical, Relation, Rows, TableState
-from treadle.tables.profile import Profile
+from treadle.errors import OperatorError
+from treadle.tables import table_codec
+from treadle.tables.model import (
+    ColumnType,
+    LoadPlan,
+    PhysicalRelation,
+    Relation,
+    RelationRows,
+    TableState,
+)
+from treadle.tables.profile import DestinationProfile
 from treadle.tables.profiles import POSTGRES
 
 CONNECT_DEFAULTS: Final[Mapping[str, str]] = {
@@ -136,7 +143,7 @@ class PostgresDestination:
 
     def __init__(self, url: str) -> None:
         # The driver's own message may repeat the part that holds the password.
-        malformed = OperatorFault(
+        malformed = OperatorError(
             "the destination's URL is not a PostgreSQL URL; expected "
             "postgresql://user:password@host:5432/database with special characters "
             "percent-encoded"
@@ -150,7 +157,7 @@ class PostgresDestination:
         self._parameters: dict[str, Any] = {**CONNECT_DEFAULTS, **given}
 
     @property
-    def profile(self) -> Profile:
+    def profile(self) -> DestinationProfile:
         """PostgreSQL's answers to the loading rules."""
         return POSTGRES
 
@@ -222,18 +229,18 @@ class PostgresSession:
                 self._connection.execute("SELECT pg_advisory_xact_lock(%s)", [_PREPARE_LOCK])
                 for statement in self._preparations(schema):
                     self._connection.execute(statement)
-                crash.point("destination.prepare")
+                failpoint.reach("destination.prepare")
         except psycopg.errors.InsufficientPrivilege as error:
             if all(self._present(schema)[::2]):
                 raise translate(error) from error
-            raise Forbidden(
+            raise AccessDeniedError(
                 "Encountered error while attempting to create new schema. "
                 f"{server_message(error)}; grant CREATE on the database to treadle's user"
             ) from error
         except psycopg.Error as error:
             raise translate(error) from error
 
-    def held(self, log_id: str) -> Mapping[tuple[int, str], Held]:
+    def committed(self, log_id: str) -> Mapping[tuple[int, str], CommittedOffset]:
         """(source id, table name as sent) -> the last load, for one log."""
         try:
             rows = self._connection.execute(
@@ -246,11 +253,13 @@ class PostgresSession:
         except psycopg.Error as error:
             raise translate(error) from error
         return {
-            (source, read(table)): Held(position, read(report), load_result(result))
+            (source, unescape_name(table)): CommittedOffset(
+                position, unescape_name(report), decode_result(result)
+            )
             for source, table, position, report, result in rows
         }
 
-    def log_ids(self, prefix: str) -> list[str]:
+    def list_log_ids(self, prefix: str) -> list[str]:
         """The logs of which it holds a mark, of those whose names begin so."""
         try:
             rows = self._connection.execute(
@@ -277,7 +286,7 @@ class PostgresSession:
             revision, document, taken = self._known(schema, table)
             if document is None and not taken:
                 return TableState(revision, None, {})
-            entry = codec.load(document) if document else None
+            entry = table_codec.decode_table(document) if document else None
             relations = entry.relations if entry else ()
             names = {table, *(relation.name for relation in relations)}
             rows = self._connection.execute(_PHYSICAL, [schema, list(names)]).fetchall()
@@ -291,7 +300,7 @@ class PostgresSession:
         """The `_sdc_sequence` each key has in the table now: None for no such row."""
         if not relation.key:
             return []
-        wanted = Rows(relation, dict(zip(relation.key, keys, strict=True)))
+        wanted = RelationRows(relation, dict(zip(relation.key, keys, strict=True)))
         wanted.entries = range(len(wanted))
         target = sql.Identifier(PRIVATE_SCHEMA if private else schema, relation.name)
         try:
@@ -313,7 +322,7 @@ class PostgresSession:
         except psycopg.Error as error:
             raise translate(error) from error
 
-    def counts(self, schema: str, relation: Relation, since: int) -> Counts:
+    def counts(self, schema: str, relation: Relation, since: int) -> RowCounts:
         """Count the rows of a live root relation; see `Session.counts`."""
         target = sql.Identifier(schema, relation.name)
         try:
@@ -341,14 +350,14 @@ class PostgresSession:
                 ).fetchall()
         except psycopg.Error as error:
             raise translate(error) from error
-        return Counts(rows, doubled, dict(batches))
+        return RowCounts(rows, doubled, dict(batches))
 
     def _number(self, statement: sql.Composed) -> int:
         row = self._connection.execute(statement).fetchone()
         assert row is not None  # noqa: S101 - an aggregate has always one
         return int(row[0])
 
-    def compare(self, schema: str, other: str, pair: Pair) -> Parted:
+    def compare(self, schema: str, other: str, pair: RelationPair) -> RowDiff:
         """Compare the rows of two relations; see `Session.compare`."""
         try:
             return compare(self._connection, schema, other, pair)
@@ -363,10 +372,10 @@ class PostgresSession:
                 return
             with self._connection.transaction():
                 _, document = self._catalogue_entry(schema, table) or (0, None)
-                entry = codec.load(document) if document else None
+                entry = table_codec.decode_table(document) if document else None
                 remove(self._connection, schema, table, entry, log_id)
         except psycopg.errors.DependentObjectsStillExist as error:
-            raise OperatorFault(
+            raise OperatorError(
                 f"{server_message(error)} ({error.diag.message_detail}); nothing was changed, drop "
                 "those first"
             ) from error
@@ -394,21 +403,21 @@ class PostgresSession:
             raise translate(error) from error
         except UnicodeEncodeError as error:
             self._roll_back()
-            raise RowRefused(f"text that is not Unicode: {error.reason}") from error
+            raise RowRefusedError(f"text that is not Unicode: {error.reason}") from error
         except BaseException:
             self._roll_back()
             raise
-        crash.point("destination.before-commit")
+        failpoint.reach("destination.before-commit")
         try:
             connection.execute("COMMIT")
         except psycopg.Error as error:
             if connection.broken or connection.closed:
-                raise CommitUnknown(
+                raise CommitUnknownError(
                     f"the connection to PostgreSQL broke during COMMIT: {server_message(error)}"
                 ) from error
             self._roll_back()
             raise translate(error) from error
-        crash.point("destination.after-commit")
+        failpoint.reach("destination.after-commit")
         return result
 
     def ddl(self, plan: LoadPlan) -> list[str]:
@@ -421,7 +430,9 @@ class PostgresSession:
                 *(
                     create_tombstones(plan, write)
                     for write in plan.writes
-                    if plan.after is not None and plan.after.tombstones and write.mode == "upsert"
+                    if plan.table_after is not None
+                    and plan.table_after.tombstones
+                    and write.mode == "upsert"
                 ),
             ]
         except psycopg.Error as error:
@@ -440,9 +451,9 @@ class PostgresSession:
             return QueryResult(columns, cursor.fetchall() if cursor.description else [])
         except psycopg.Error as error:
             fault = translate(error)
-            if isinstance(fault, Unavailable | Forbidden):
+            if isinstance(fault, DestinationUnavailableError | AccessDeniedError):
                 raise fault from error
-            kind = Missing if error.sqlstate in MISSING else OperatorFault
+            kind = MissingRelationError if error.sqlstate in MISSING else OperatorError
             raise kind(server_message(error)) from error
 
     # --- helpers ----------------------------------------------------------------------------------
@@ -453,7 +464,7 @@ class PostgresSession:
         Of a table that is new that is all there is to know, and takes one statement.
         """
         with suppress(psycopg.errors.UndefinedTable):
-            found = self._connection.execute(_KNOWN, [schema, table, schema, digest(table)])
+            found = self._connection.execute(_KNOWN, [schema, table, schema, digest_name(table)])
             for row in found:
                 return row
         return (0, None, True)
@@ -463,7 +474,7 @@ class PostgresSession:
             return self._connection.execute(
                 "SELECT revision, document FROM _treadle.catalogue"
                 " WHERE schema_name = %s AND table_key = %s",
-                [schema, digest(table)],
+                [schema, digest_name(table)],
             ).fetchone()
         return None
 
@@ -511,7 +522,7 @@ def _create_schema(name: str) -> sql.Composed:
 
 def _physical(
     rows: Sequence[tuple[str, str | None, str | None, bool | None]],
-) -> dict[str, Physical]:
+) -> dict[str, PhysicalRelation]:
     columns: dict[str, dict[str, ColumnType | None]] = {}
     keys: dict[str, set[str]] = {}
     for relation, column, type_name, in_key in rows:
@@ -521,4 +532,4 @@ def _physical(
             columns[relation][column] = _LOGICAL.get(type_name or "")
             if in_key:
                 keys[relation].add(column)
-    return {name: Physical(columns[name], frozenset(keys[name])) for name in columns}
+    return {name: PhysicalRelation(columns[name], frozenset(keys[name])) for name in columns}

@@ -8,8 +8,13 @@ import re
 import psycopg
 from psycopg import sql
 
-from treadle.destinations.protocol import Forbidden, PlanOutdated, RowRefused, Unavailable
-from treadle.errors import TableStopped, TreadleError
+from treadle.destinations.protocol import (
+    AccessDeniedError,
+    DestinationUnavailableError,
+    PlanOutdatedError,
+    RowRefusedError,
+)
+from treadle.errors import TableStoppedError, TreadleError
 
 ROW_TOO_BIG = "row is too big for PostgreSQL"
 """Reason for rows past a page and keys past an index entry (loading.md 8.1)."""
@@ -78,8 +83,8 @@ def at_login(error: psycopg.Error) -> TreadleError:
     """What a failed connection attempt means."""
     text = server_message(error)
     if any(mark in text for mark in _FORBIDDEN_AT_LOGIN) and "could not translate" not in text:
-        return Forbidden(f"PostgreSQL refused the connection: {text}")
-    return Unavailable(f"PostgreSQL cannot be reached: {text}")
+        return AccessDeniedError(f"PostgreSQL refused the connection: {text}")
+    return DestinationUnavailableError(f"PostgreSQL cannot be reached: {text}")
 
 
 def missing_right(text: str) -> str:
@@ -101,20 +106,20 @@ def translate(error: psycopg.Error) -> TreadleError:
     state = error.sqlstate
     if state is None:
         if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-            return Unavailable(f"the connection to PostgreSQL broke: {text}")
-        return RowRefused(text)  # the driver cannot write a value
+            return DestinationUnavailableError(f"the connection to PostgreSQL broke: {text}")
+        return RowRefusedError(text)  # the driver cannot write a value
     if state.startswith(_FORBIDDEN):
         remedy = missing_right(text)
-        return Forbidden(f"{text}; {remedy}" if remedy else text)
+        return AccessDeniedError(f"{text}; {remedy}" if remedy else text)
     if state.startswith(_UNAVAILABLE):
-        return Unavailable(f"PostgreSQL cannot take the load now: {text}")
+        return DestinationUnavailableError(f"PostgreSQL cannot take the load now: {text}")
     if state in _OUTDATED:
-        return PlanOutdated(f"the table is not as it was planned: {text}")
+        return PlanOutdatedError(f"the table is not as it was planned: {text}")
     if state == _TOO_MANY_COLUMNS:
-        return RowRefused(TOO_MANY_COLUMNS)
+        return RowRefusedError(TOO_MANY_COLUMNS)
     if state.startswith(_TOO_BIG):
-        return RowRefused(ROW_TOO_BIG)
+        return RowRefusedError(ROW_TOO_BIG)
     # Every row would be refused, so no row is to blame (loading.md 5.2).
     if state != _NOT_NULL and state.startswith(_REFUSED):
-        return RowRefused(text)
-    return TableStopped(f"PostgreSQL refused the load: {text}")
+        return RowRefusedError(text)
+    return TableStoppedError(f"PostgreSQL refused the load: {text}")

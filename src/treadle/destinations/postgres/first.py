@@ -7,11 +7,17 @@ keys say so here. Small loads into many new tables are made of little else.
 
 import psycopg
 
-from treadle.destinations.layout import PRIVATE_SCHEMA, digest, dump_result, spell, tombstones_name
+from treadle.destinations.layout import (
+    PRIVATE_SCHEMA,
+    digest_name,
+    encode_result,
+    escape_name,
+    tombstones_name,
+)
 from treadle.destinations.postgres.changes import create
 from treadle.destinations.postgres.rows import Connection
 from treadle.destinations.protocol import LoadResult
-from treadle.tables import codec
+from treadle.tables import table_codec
 from treadle.tables.model import CreateRelation, LoadPlan
 
 _IN_THE_WAY = (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable)
@@ -71,7 +77,7 @@ def _send(connection: Connection, plan: LoadPlan, result: LoadResult) -> bool:
 
 
 def _insert(connection: Connection, plan: LoadPlan, result: LoadResult) -> None:
-    mark = plan.mark
+    mark = plan.offset
     connection.execute(
         """
         INSERT INTO _treadle.positions
@@ -79,17 +85,22 @@ def _insert(connection: Connection, plan: LoadPlan, result: LoadResult) -> None:
         VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
         """,
         [
-            *(mark.log_id, mark.source_id, digest(mark.table_name), spell(mark.table_name)),
-            *(mark.position, mark.fence, spell(mark.report)),
-            dump_result(result.rows, result.superseded),
+            *(
+                mark.log_id,
+                mark.source_id,
+                digest_name(mark.table_name),
+                escape_name(mark.table_name),
+            ),
+            *(mark.position, mark.fence, escape_name(mark.report)),
+            encode_result(result.rows, result.superseded),
         ],
     )
-    assert plan.after is not None  # noqa: S101 - nothing is foreseen where no table will be
+    assert plan.table_after is not None  # noqa: S101 - nothing is foreseen where no table will be
     connection.execute(
         "INSERT INTO _treadle.catalogue (schema_name, table_key, table_name, revision, document)"
         " VALUES (%s, %s, %s, 1, %s)",
         [
-            *(plan.schema, digest(plan.after.name), spell(plan.after.name)),
-            codec.dump(plan.after),
+            *(plan.schema, digest_name(plan.table_after.name), escape_name(plan.table_after.name)),
+            table_codec.encode_table(plan.table_after),
         ],
     )

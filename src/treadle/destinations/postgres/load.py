@@ -11,16 +11,17 @@ from typing import Final
 
 from psycopg import sql
 
-from treadle import crash
+from treadle import failpoint
 from treadle.destinations.layout import (
     PRIVATE_SCHEMA,
-    dump_result,
-    empty_after_changes,
-    given_and_missing,
-    index_order,
-    parent_key,
-    subtables,
+    encode_result,
+    find_empty_relations,
+    list_subtables,
+    order_key,
+    pair_parent_key,
+    partition_columns,
 )
+from treadle.destinations.load_counter import LoadCounter
 from treadle.destinations.postgres.bookkeeping import finish, hold, lock, reject
 from treadle.destinations.postgres.changes import apply_changes, create_tombstones, tombstones
 from treadle.destinations.postgres.rows import (
@@ -30,12 +31,11 @@ from treadle.destinations.postgres.rows import (
     identifiers,
     stage_rows,
 )
-from treadle.destinations.progress import Progress
 from treadle.destinations.protocol import LoadResult
-from treadle.tables import packed
-from treadle.tables.frame import picker
-from treadle.tables.model import ColumnType, LoadPlan, Relation, Rows, TableWrite
-from treadle.tables.values import INT64_MIN
+from treadle.tables.model import ColumnType, LoadPlan, Relation, RelationRows, TableWrite
+from treadle.tables.prepare import arrow_column
+from treadle.tables.prepare.convert import INT64_MIN
+from treadle.tables.prepare.frame import make_row_picker
 
 ANALYZE_ROWS_MIN: Final = 1_000
 """A smaller stage joins well whatever the planner believes of it."""
@@ -54,11 +54,11 @@ def carry_out(connection: Connection, plan: LoadPlan) -> LoadResult:
         psycopg.Error: the server's refusal; the caller rolls back.
     """
     lock(connection, plan)
-    crash.point("destination.after-lock")
+    failpoint.reach("destination.after-lock")
     apply_changes(connection, plan)
-    crash.point("destination.after-changes")
+    failpoint.reach("destination.after-changes")
     result = _write(connection, plan)
-    finish(connection, plan, dump_result(result.rows, result.superseded))
+    finish(connection, plan, encode_result(result.rows, result.superseded))
     return result
 
 
@@ -68,37 +68,39 @@ def carry_out_first(connection: Connection, plan: LoadPlan, foreseen: LoadResult
     Raises:
         psycopg.Error: the server's refusal; the caller rolls back.
     """
-    crash.point("destination.after-lock")
-    crash.point("destination.after-changes")
+    failpoint.reach("destination.after-lock")
+    failpoint.reach("destination.after-changes")
     result = _write(connection, plan)
     if result != foreseen:  # something of the operator's gave the new table a trigger
-        hold(connection, plan.mark, dump_result(result.rows, result.superseded))
+        hold(connection, plan.offset, encode_result(result.rows, result.superseded))
     return result
 
 
 def _write(connection: Connection, plan: LoadPlan) -> LoadResult:
-    progress = Progress(plan)
+    progress = LoadCounter(plan)
     for number, write in progress.writes():
         _Writer(connection, plan, write, number, progress).run()
     if plan.rejections:
         reject(connection, plan.schema, plan.rejections, plan.rejected_at)
-    crash.point("destination.after-rows")
+    failpoint.reach("destination.after-rows")
     return progress.result
 
 
-def split(rows: Rows, leads: Sequence[int], greatest: int) -> tuple[Rows, Rows]:
+def split(
+    rows: RelationRows, leads: Sequence[int], greatest: int
+) -> tuple[RelationRows, RelationRows]:
     """Rows whose leading key is at most the greatest one, and those beyond it."""
-    held = packed.listed(leads)
+    held = arrow_column.to_values(leads)
     beyond = [row for row, lead in enumerate(held) if lead > greatest]
     if len(beyond) == len(held):
-        return Rows(rows.relation, {}), rows
+        return RelationRows(rows.relation, {}), rows
     rest = [row for row, lead in enumerate(held) if lead <= greatest]
     return _some(rows, rest), _some(rows, beyond)
 
 
-def _some(rows: Rows, chosen: Sequence[int]) -> Rows:
-    pick = picker(chosen)
-    return Rows(
+def _some(rows: RelationRows, chosen: Sequence[int]) -> RelationRows:
+    pick = make_row_picker(chosen)
+    return RelationRows(
         rows.relation,
         {name: pick(column) for name, column in rows.columns.items()} if chosen else {},
         pick(rows.entries) if rows.entries else (),
@@ -114,7 +116,7 @@ class _Writer:
         plan: LoadPlan,
         write: TableWrite,
         number: int,
-        progress: Progress,
+        progress: LoadCounter,
     ) -> None:
         self._connection = connection
         self._plan = plan
@@ -123,7 +125,7 @@ class _Writer:
         self._progress = progress
         self._batched_at = _EPOCH + timedelta(microseconds=plan.batched_at)
         self._stages = 0
-        self._tombstones = plan.after is not None and plan.after.tombstones
+        self._tombstones = plan.table_after is not None and plan.table_after.tombstones
 
     def run(self) -> None:
         """Write everything."""
@@ -145,7 +147,7 @@ class _Writer:
         for rows in write.children:
             self._write_children(rows, parents)
         if len(write.root):
-            empty = empty_after_changes(self._plan)
+            empty = find_empty_relations(self._plan)
             for child in write.stale:
                 if (write.private, child.name) not in empty:
                     self._remove_stale(child, parents)
@@ -154,7 +156,7 @@ class _Writer:
 
     # --- parts ------------------------------------------------------------------------------------
 
-    def _append(self, rows: Rows) -> None:
+    def _append(self, rows: RelationRows) -> None:
         if len(rows):
             count = copy_into(self._connection, self._place(rows.relation), rows)
             self._progress.count(rows.relation, count)
@@ -176,7 +178,7 @@ class _Writer:
         if greatest is None:
             return write
         held = write.root.columns[leads[root.name]]
-        new = sum(map(greatest.__lt__, packed.listed(held)))
+        new = sum(map(greatest.__lt__, arrow_column.to_values(held)))
         if new * NEW_SHARE < len(held):
             return write
         parts = [
@@ -193,7 +195,7 @@ class _Writer:
         write, root = self._write, self._write.root.relation
         if not root.key or self._tombstones or write.deletes is not None:
             return []
-        lead = index_order(root.key)[0]
+        lead = order_key(root.key)[0]
         type_ = next(column.type for column in root.columns if column.name == lead)
         if type_ is not ColumnType.BIGINT:  # its order is the same here and there
             return []
@@ -201,8 +203,8 @@ class _Writer:
         children = {rows.relation.name: rows.relation for rows in write.children}
         children.update((child.name, child) for child in write.stale)
         for child in children.values():
-            repeated = dict(parent_key(root, child))[lead]
-            if not child.key or index_order(child.key)[0] != repeated:
+            repeated = dict(pair_parent_key(root, child))[lead]
+            if not child.key or order_key(child.key)[0] != repeated:
                 return []
             places.append((child, repeated))
         return places
@@ -260,7 +262,7 @@ class _Writer:
             )
         return stage
 
-    def _write_children(self, rows: Rows, parents: Stage | None) -> None:
+    def _write_children(self, rows: RelationRows, parents: Stage | None) -> None:
         if not len(rows):
             return
         child = rows.relation
@@ -270,7 +272,7 @@ class _Writer:
             return
         stage = self._stage(rows)
         if lost and parents is not None:
-            pairs = parent_key(self._write.root.relation, child)
+            pairs = pair_parent_key(self._write.root.relation, child)
             self._connection.execute(
                 sql.SQL(
                     "DELETE FROM {stage} c WHERE NOT EXISTS (SELECT FROM {parents} s WHERE {same})"
@@ -289,7 +291,7 @@ class _Writer:
     def _remove_stale(self, child: Relation, parents: Stage | None) -> None:
         """Delete children of the parents written that this load did not write (loading.md 7.5)."""
         root = self._write.root.relation
-        pairs = parent_key(root, child)
+        pairs = pair_parent_key(root, child)
         if parents is None:
             source: sql.Composable = sql.SQL("{} s").format(self._place(root))
             same = sql.SQL(" AND ").join(
@@ -332,9 +334,9 @@ class _Writer:
             ),
         )
 
-    def _delete(self, deletes: Rows) -> None:
+    def _delete(self, deletes: RelationRows) -> None:
         root = self._write.root.relation
-        stage = self._stage(Rows(root, deletes.columns, deletes.entries))
+        stage = self._stage(RelationRows(root, deletes.columns, deletes.entries))
         greater = sql.SQL(">=" if self._write.tie == "last" else ">")
         # A delete that is older than the row in the table loses to it.
         self._lose(
@@ -351,7 +353,10 @@ class _Writer:
         )
         for relation, pairs in (
             (root, tuple((name, name) for name in root.key)),
-            *((child, parent_key(root, child)) for child in subtables(self._plan, self._write)),
+            *(
+                (child, pair_parent_key(root, child))
+                for child in list_subtables(self._plan, self._write)
+            ),
         ):
             self._connection.execute(
                 sql.SQL("DELETE FROM {} t USING {} s WHERE {}").format(
@@ -388,20 +393,20 @@ class _Writer:
         schema = PRIVATE_SCHEMA if self._write.private else self._plan.schema
         return sql.Identifier(schema, relation.name)
 
-    def _stage(self, rows: Rows) -> Stage:
+    def _stage(self, rows: RelationRows) -> Stage:
         self._stages += 1
         stage = stage_rows(self._connection, rows, f"treadle_{self._number}_{self._stages}")
         if len(rows) >= ANALYZE_ROWS_MIN and (self._write.stale or self._write.children):
             self._connection.execute(sql.SQL("ANALYZE {}").format(stage.name))
         return stage
 
-    def _upsert(self, rows: Rows, stage: Stage, condition: sql.Composable) -> int:
+    def _upsert(self, rows: RelationRows, stage: Stage, condition: sql.Composable) -> int:
         """Insert a stage, replacing rows of the same key where the condition holds.
 
         Managed columns without values become NULL (loading.md 2.2).
         """
         relation = rows.relation
-        given, missing = given_and_missing(rows)
+        given, missing = partition_columns(rows)
         assignments = [
             sql.SQL("{name} = excluded.{name}").format(name=sql.Identifier(column.name))
             for column in given

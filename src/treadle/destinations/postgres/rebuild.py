@@ -7,15 +7,15 @@ from treadle.destinations.layout import (
     PRIVATE_SCHEMA,
     REJECTED,
     REJECTED_COLUMNS,
-    digest,
+    digest_name,
     tombstones_name,
 )
 from treadle.destinations.postgres.rows import Connection
-from treadle.destinations.protocol import Pair, Parted
+from treadle.destinations.protocol import RelationPair, RowDiff
 from treadle.tables.model import Table
 
 
-def compare(connection: Connection, schema: str, other: str, pair: Pair) -> Parted:
+def compare(connection: Connection, schema: str, other: str, pair: RelationPair) -> RowDiff:
     """Compare the rows of two relations; see `Session.compare`."""
     ours = None if pair.here is None else sql.Identifier(schema, pair.here)
     theirs = None if pair.there is None else sql.Identifier(other, pair.there)
@@ -23,7 +23,7 @@ def compare(connection: Connection, schema: str, other: str, pair: Pair) -> Part
         count = sql.SQL("SELECT count(*) FROM {}")
         here = 0 if ours is None else _number(connection, count.format(ours))
         there = 0 if theirs is None else _number(connection, count.format(theirs))
-        return Parted(here, there, 0)
+        return RowDiff(here, there, 0)
     if not pair.key:
         a = sql.SQL("SELECT {} FROM {} a").format(
             sql.SQL(", ").join(_value("a", one, pair) for one, _ in pair.columns), ours
@@ -32,7 +32,7 @@ def compare(connection: Connection, schema: str, other: str, pair: Pair) -> Part
             sql.SQL(", ").join(_value("b", two, pair) for _, two in pair.columns), theirs
         )
         only = sql.SQL("SELECT count(*) FROM (({}) EXCEPT ALL ({})) AS rest")
-        return Parted(
+        return RowDiff(
             _number(connection, only.format(a, b)), _number(connection, only.format(b, a)), 0
         )
     one, two = pair.key[0]
@@ -58,7 +58,7 @@ def compare(connection: Connection, schema: str, other: str, pair: Pair) -> Part
         )
     ).fetchone()
     assert row is not None  # noqa: S101 - an aggregate has always one
-    return Parted(*row)
+    return RowDiff(*row)
 
 
 def relations(connection: Connection, schema: str) -> list[str]:
@@ -113,7 +113,7 @@ def remove(
             connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(name))
     connection.execute(
         "DELETE FROM _treadle.catalogue WHERE schema_name = %s AND table_key = %s",
-        [schema, digest(table)],
+        [schema, digest_name(table)],
     )
     connection.execute("DELETE FROM _treadle.positions WHERE log_id = %s", [log_id])
     left = _names(connection, schema)
@@ -127,7 +127,7 @@ def remove(
         )
 
 
-def _value(alias: str, column: str | None, pair: Pair) -> sql.Composable:
+def _value(alias: str, column: str | None, pair: RelationPair) -> sql.Composable:
     if column is None:
         return sql.SQL("NULL")
     found = sql.Identifier(alias, column)

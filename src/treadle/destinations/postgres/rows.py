@@ -11,9 +11,9 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from treadle.destinations.layout import given_and_missing
-from treadle.destinations.postgres import binary
-from treadle.tables.model import Column, ColumnType, Rows
+from treadle.destinations.layout import partition_columns
+from treadle.destinations.postgres import copy_format
+from treadle.tables.model import Column, ColumnType, RelationRows
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -80,7 +80,7 @@ class Stage:
         )
 
 
-def stage_rows(connection: Connection, rows: Rows, name: str) -> Stage:
+def stage_rows(connection: Connection, rows: RelationRows, name: str) -> Stage:
     """Copy rows into a new temporary table that goes with the transaction."""
     given = _given(rows)
     entries = len(rows.entries) == len(rows)
@@ -109,7 +109,7 @@ def stage_rows(connection: Connection, rows: Rows, name: str) -> Stage:
     return stage
 
 
-def copy_into(connection: Connection, target: sql.Identifier, rows: Rows) -> int:
+def copy_into(connection: Connection, target: sql.Identifier, rows: RelationRows) -> int:
     """Copy rows into a relation; returns how many there were."""
     given = _given(rows)
     return _copy(
@@ -123,24 +123,24 @@ def copy_into(connection: Connection, target: sql.Identifier, rows: Rows) -> int
     )
 
 
-def _given(rows: Rows) -> list[Column]:
+def _given(rows: RelationRows) -> list[Column]:
     """The columns that rows have values for, in the order in which they are sent."""
-    given, _ = given_and_missing(rows)
-    return [given[at] for at in binary.field_order([column.type for column in given])]
+    given, _ = partition_columns(rows)
+    return [given[at] for at in copy_format.order_fields([column.type for column in given])]
 
 
 def _copy(
     connection: Connection,
     statement: sql.Composed,
     columns: Sequence[Column],
-    rows: Rows,
+    rows: RelationRows,
     entries: Sequence[int],
 ) -> int:
     sent = [(column.type, rows.columns[column.name]) for column in columns]
     if entries:
         sent.insert(0, (ColumnType.BIGINT, entries))
     cursor = connection.cursor()
-    stream = binary.encoded(sent)
+    stream = copy_format.encode_rows(sent)
     with cursor.copy(statement) as copy:
         if stream is not None:
             for piece in stream:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 
-class Failure:
+class ValidationFailure:
     """One node: where, what, and why.
 
     Attributes:
@@ -14,34 +14,34 @@ class Failure:
 
     __slots__ = ("causes", "pointer", "text")
 
-    def __init__(self, text: str, causes: "Sequence[Failure]" = ()) -> None:
+    def __init__(self, text: str, causes: "Sequence[ValidationFailure]" = ()) -> None:
         self.pointer = "#"
         self.text = text
         self.causes = causes
 
-    def inside(self, name: str) -> "Failure":
+    def move_inside(self, name: str) -> "ValidationFailure":
         """This failure as seen from the container that holds the value under a name."""
         escaped = name.replace("~", "~0").replace("/", "~1")
         self.pointer = f"#/{escaped}{self.pointer[1:]}"
         # The original escapes the escaped name once more for every step down the tree.
         for cause in self.causes:
-            cause.inside(escaped)
+            cause.move_inside(escaped)
         return self
 
-    def leaves(self) -> int:
+    def count_leaves(self) -> int:
         """How many failures without causes the tree has."""
-        return sum(cause.leaves() for cause in self.causes) or 1
+        return sum(cause.count_leaves() for cause in self.causes) or 1
 
-    def lines(self) -> Iterator[str]:
+    def format_lines(self) -> Iterator[str]:
         """Every node, parents before their causes, each line with its end."""
         yield f"{self.pointer}: {self.text}\n"
         for cause in self.causes:
-            yield from cause.lines()
+            yield from cause.format_lines()
 
 
-def together(failures: list[Failure]) -> Failure | None:
+def combine_failures(failures: list[ValidationFailure]) -> ValidationFailure | None:
     """Failures of one object or array as one: none, the only one, or a node above them."""
     if len(failures) <= 1:
         return failures[0] if failures else None
-    count = sum(failure.leaves() for failure in failures)
-    return Failure(f"{count} schema violations found", failures)
+    count = sum(failure.count_leaves() for failure in failures)
+    return ValidationFailure(f"{count} schema violations found", failures)

@@ -32,7 +32,7 @@ _LABEL = rf"{_LABEL_CHAR}(?:[A-Za-z0-9_\-\u0080-\uffff]{{0,61}}{_LABEL_CHAR})?"
 _HOSTNAME = rf"^(?:{_LABEL}\.)*(?!\d){_LABEL}\.?$"
 
 
-class Format(NamedTuple):
+class StringFormat(NamedTuple):
     """A checked format.
 
     Attributes:
@@ -45,27 +45,27 @@ class Format(NamedTuple):
 
 
 FORMATS = {
-    "date-time": Format(
+    "date-time": StringFormat(
         {"pattern": DATE_TIME},
         "date-time. Expected [yyyy-MM-dd'T'HH:mm:ssZ, yyyy-MM-dd'T'HH:mm:ss.[0-9]{1,9}Z]",
     ),
-    "email": Format({"pattern": _EMAIL}, "email address"),
-    "hostname": Format({"pattern": _HOSTNAME}, "hostname"),
-    "ipv4": Format({"format": "ipv4"}, "ipv4 address"),
-    "ipv6": Format({"format": "ipv6"}, "ipv6 address"),
-    "uri": Format({"pattern": _URI}, "URI"),
+    "email": StringFormat({"pattern": _EMAIL}, "email address"),
+    "hostname": StringFormat({"pattern": _HOSTNAME}, "hostname"),
+    "ipv4": StringFormat({"format": "ipv4"}, "ipv4 address"),
+    "ipv6": StringFormat({"format": "ipv6"}, "ipv6 address"),
+    "uri": StringFormat({"pattern": _URI}, "URI"),
 }
 
 
 @lru_cache(maxsize=256)
-def format_test(name: str) -> Callable[[Any], bool]:
+def get_format_test(name: str) -> Callable[[Any], bool]:
     """Whether a string is of a format of `FORMATS`."""
     schema = FORMATS[name].schema
     return jsonschema_rs.Draft4Validator(schema, validate_formats=True).is_valid
 
 
 @lru_cache(maxsize=128)
-def pattern_test(pattern: str) -> Callable[[Any], bool]:
+def get_pattern_test(pattern: str) -> Callable[[Any], bool]:
     """Whether a string matches a regular expression somewhere.
 
     The engine gives up on expressions that would take for ever, so no schema can hold a process.

@@ -1,1 +1,1 @@
-"""Migrations of the store, run by `treadle.store.migrate`."""
+"""Migrations of the store, run by `treadle.store.migration`."""

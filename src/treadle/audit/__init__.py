@@ -1,1 +1,0 @@
-"""Does the destination still hold what was loaded: evidence (`walk`) and judgement (`judge`)."""

@@ -1,0 +1,90 @@
+"""The progress bar of a push."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+
+
+class ProgressDisplay(Protocol):
+    """Is told how a push goes on."""
+
+    def advance(self, records: int, read: int) -> None:
+        """`records` of the file are pushed, which end at byte `read`."""
+
+    def show_waiting(self, trouble: str | None) -> None:
+        """The push waits because of `trouble`; None when it goes on."""
+
+
+class SilentDisplay:
+    """Where nobody watches: only trouble is told, once until it is over."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def advance(self, records: int, read: int) -> None:
+        """Nothing to say."""
+
+    def show_waiting(self, trouble: str | None) -> None:
+        """Say that it waits, on standard error."""
+        if trouble is not None and not self._told:
+            print(f"treadle: Waiting, as {trouble}.", file=sys.stderr)
+        self._told = trouble is not None
+
+
+@contextmanager
+def show_progress(size: int | None, begun: int) -> Iterator[ProgressDisplay]:
+    """A bar on the terminal with rate and time left; where there is none, `SilentDisplay`.
+
+    Args:
+        size: bytes of the file; None when it is not known.
+        begun: records pushed by an earlier run.
+    """
+    if not sys.stderr.isatty():
+        yield SilentDisplay()
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    with Progress(
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[pushed]:,} records"),
+        TextColumn("{task.fields[rate]:,.0f}/s"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[trouble]}", style="yellow"),
+        console=Console(stderr=True),
+        transient=True,
+    ) as progress:
+        yield ProgressBar(progress, size, begun)
+
+
+class ProgressBar:
+    """The bar itself; see `show_progress`."""
+
+    def __init__(self, progress: "RichProgress", size: int | None, begun: int) -> None:
+        self._progress = progress
+        self._begun = begun
+        self._task = progress.add_task("push", total=size, pushed=begun, rate=0.0, trouble="")
+
+    def advance(self, records: int, read: int) -> None:
+        """Move the bar on."""
+        elapsed = self._progress.tasks[0].elapsed or 0.0
+        rate = (records - self._begun) / elapsed if elapsed else 0.0
+        self._progress.update(self._task, completed=read, pushed=records, rate=rate)
+
+    def show_waiting(self, trouble: str | None) -> None:
+        """Show the trouble beside the bar, at once: what follows is a wait."""
+        told = f"waiting: {trouble}" if trouble else ""
+        self._progress.update(self._task, trouble=told, refresh=True)

@@ -1,0 +1,113 @@
+"""Follows the receipts of a push until all its records are rows (import-api.md, receipts)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import httpx
+
+from treadle.cli.request_retry import RequestRetry, describe_answer
+from treadle.errors import OperatorError
+
+RECEIPT_HEADER = "Treadle-Receipt"
+
+ASK_SECONDS = 30
+"""How long the server may take to answer that a request is not loaded yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class AcknowledgedRequest:
+    """A request that the server has.
+
+    Attributes:
+        receipt: None where the server gives none.
+        records: how many it held.
+    """
+
+    receipt: str | None
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class PushOutcome:
+    """What became of records.
+
+    Attributes:
+        reason: why the first of those that were rejected was.
+    """
+
+    loaded: int = 0
+    superseded: int = 0
+    rejected: int = 0
+    reason: str | None = None
+
+    def __add__(self, other: Self) -> "PushOutcome":
+        return PushOutcome(
+            self.loaded + other.loaded,
+            self.superseded + other.superseded,
+            self.rejected + other.rejected,
+            self.reason if self.reason is not None else other.reason,
+        )
+
+
+class ReceiptFollower:
+    """Asks for receipts, one after the other.
+
+    Args:
+        client: with the base URL and the token.
+        retry: how often to ask again where no answer comes.
+    """
+
+    def __init__(self, client: httpx.AsyncClient, retry: RequestRetry) -> None:
+        self._client = client
+        self._retry = retry
+
+    async def wait_until_loaded(self, requests: Sequence[AcknowledgedRequest]) -> PushOutcome:
+        """Wait until all of them are loaded.
+
+        Raises:
+            OperatorFault: the table was stopped, or the server knows nothing of receipts.
+            TryLater: the server could not be asked in the time given.
+        """
+        fate = PushOutcome()
+        for request in requests:
+            if request.receipt is None:
+                raise OperatorError(
+                    f"{self._retry.url} gives no receipts that could be followed; "
+                    "--wait works with a treadle server"
+                )
+            fate += await self._wait_for_receipt(request.receipt, request.records)
+        return fate
+
+    async def _wait_for_receipt(self, receipt: str, records: int) -> PushOutcome:
+        path = f"/v1/receipts/{receipt}"
+
+        async def ask() -> httpx.Response:
+            return await self._client.get(path, params={"wait": ASK_SECONDS})
+
+        while True:
+            answer = await self._retry.fetch_answer(
+                ask, "What became of the records could not be asked"
+            )
+            if (
+                answer.status_code == httpx.codes.GONE
+            ):  # loaded, and so long ago that no more is known
+                return PushOutcome(loaded=records)
+            if not answer.is_success:
+                raise OperatorError(
+                    f"The server does not tell of {receipt}: {describe_answer(answer)}"
+                )
+            found = answer.json()
+            if found["status"] == "loaded":
+                return sum((make_outcome(table) for table in found["tables"]), PushOutcome())
+            error = next((table["error"] for table in found["tables"] if table["error"]), None)
+            if found["status"] == "stopped":
+                raise OperatorError(f"The table is stopped: {error}")
+            self._retry.on_waiting(error and f"it cannot be loaded yet: {error}")
+
+
+def make_outcome(table: dict[str, Any]) -> PushOutcome:
+    """What a receipt says of one table."""
+    rejected = table["rejected"]
+    reason = rejected[0]["reason"] if rejected else None
+    return PushOutcome(table["loaded"], table["superseded"], len(rejected), reason)

@@ -1,0 +1,84 @@
+"""Asks a server again and again until it gives an answer that asking again would not change."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+
+import httpx
+
+from treadle.errors import RetriableError
+
+WAIT_SECONDS_FIRST = 0.25
+WAIT_SECONDS_MAX = 15.0
+
+
+class RequestRetry:
+    """How long to try, and who is told of it.
+
+    Attributes:
+        url: of the server, for messages.
+        seconds: how long to try one request.
+        waiting: told why, each time a request has to wait, and None when it goes on.
+    """
+
+    def __init__(self, url: str, seconds: float, waiting: Callable[[str | None], None]) -> None:
+        self.url = url
+        self.seconds = seconds
+        self.on_waiting = waiting
+
+    async def fetch_answer(
+        self, ask: Callable[[], Awaitable[httpx.Response]], failed: str
+    ) -> httpx.Response:
+        """The first answer that is neither 429 nor of the 500s.
+
+        Args:
+            ask: sends the request.
+            failed: what the message begins with when none came: "Line 1 could not be sent".
+
+        Raises:
+            TryLater: none came in the time given.
+        """
+        until = time.monotonic() + self.seconds
+        wait = WAIT_SECONDS_FIRST
+        waited = False
+        while True:
+            least = 0.0
+            try:
+                answer = await ask()
+            except httpx.RequestError as error:
+                trouble = f"{self.url} cannot be reached ({_describe_error(error)})"
+            else:
+                if answer.status_code != httpx.codes.TOO_MANY_REQUESTS and answer.status_code < 500:
+                    if waited:
+                        self.on_waiting(None)
+                    return answer
+                trouble = f"{self.url} answers {describe_answer(answer)}"
+                least = _parse_retry_after(answer)
+            left = until - time.monotonic()
+            if left <= 0:
+                raise RetriableError(f"{failed} within {self.seconds:g} seconds: {trouble}.")
+            waited = True
+            self.on_waiting(trouble)
+            # Jitter, so that connections do not come back all at once.
+            pause = max(least, wait * random.uniform(0.5, 1.0))  # noqa: S311 - not for secrets
+            await asyncio.sleep(min(pause, left))
+            wait = min(wait * 2, WAIT_SECONDS_MAX)
+
+
+def describe_answer(answer: httpx.Response) -> str:
+    """The status and the beginning of the body, on one line."""
+    text = " ".join(answer.text.split())
+    if len(text) > 500:
+        text = text[:500] + "..."
+    return f"{answer.status_code} {text}".strip()
+
+
+def _describe_error(error: httpx.RequestError) -> str:
+    return str(error) or type(error).__name__
+
+
+def _parse_retry_after(answer: httpx.Response) -> float:
+    """Seconds the server asks to wait; 0 where it does not, or gives a date."""
+    text = answer.headers.get("Retry-After", "")
+    return float(text) if text.isascii() and text.isdigit() else 0.0

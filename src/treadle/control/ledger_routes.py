@@ -1,0 +1,107 @@
+"""`GET /v1/ledger`: what became of every record that an account's sources sent."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from pydantic import Field, WithJsonSchema
+from starlette.responses import Response
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
+
+from treadle.control.load_report_routes import invalid_parameter
+from treadle.control.operations import parse_id
+from treadle.control.routes import COMMON_RESPONSES, AuthenticatedAccount, Runner, describe_refusal
+from treadle.control.schemas import Id, Message
+from treadle.control.times import seconds
+from treadle.log.protocol import LogReader
+from treadle.store.store import Store
+from treadle.tracking.ledger import LedgerLine, compute_ledger, sum_lines
+
+NonNegativeCount = Annotated[int, Field(ge=0)]
+
+
+class Sums(TypedDict):
+    """accepted = loaded + superseded + rejected + waiting."""
+
+    accepted: NonNegativeCount
+    loaded: NonNegativeCount
+    superseded: Annotated[int, Field(ge=0, description="lost against a higher sequence")]
+    rejected: Annotated[int, Field(ge=0, description="are in _sdc_rejected, or were damaged")]
+    waiting: NonNegativeCount
+
+
+class Hour(Sums):
+    """Records of one table, accepted in one hour."""
+
+    source_id: Id
+    table: Annotated[str, Field(description="as sent")]
+    hour: Annotated[str, Field(description="its beginning, RFC 3339, UTC")]
+
+
+class Ledger(TypedDict):
+    """What became of accepted records, as far back as requests are kept."""
+
+    total: Sums
+    hours: list[Hour]
+
+
+def read_ledger(
+    store: Store, open_reader: Callable[[], LogReader], account_id: int, source: str | None
+) -> object:
+    """The answer's value; Refused for a source that is no id."""
+    wanted = {one.id for one in store.sources(account_id)}
+    if source is not None:
+        chosen = parse_id(source)
+        if chosen is None:
+            raise invalid_parameter("source", "the id of a source")
+        wanted &= {chosen}
+    reader = open_reader()
+    try:
+        lines = compute_ledger(store, reader, wanted)
+    finally:
+        reader.close()
+    return {
+        "total": _render_sums(sum_lines(lines)),
+        "hours": [
+            {
+                "source_id": line.source_id,
+                "table": line.table_name,
+                "hour": seconds(line.hour),
+                **_render_sums(line),
+            }
+            for line in lines
+        ],
+    }
+
+
+def _render_sums(line: LedgerLine) -> dict[str, int]:
+    return {
+        "accepted": line.accepted,
+        "loaded": line.loaded,
+        "superseded": line.superseded,
+        "rejected": line.rejected,
+        "waiting": line.waiting,
+    }
+
+
+SourceId = Annotated[
+    str | None,
+    Query(description="only of the source with this id"),
+    WithJsonSchema({"type": "integer", "minimum": 1}),
+]
+
+router = APIRouter(prefix="/v1", responses=COMMON_RESPONSES)
+
+
+@router.get(
+    "/ledger",
+    response_model=Ledger,
+    responses=describe_refusal(400, Message, "a parameter is wrong"),
+    tags=["loads"],
+)
+async def show_ledger(
+    request: Request, work: Runner, account: AuthenticatedAccount, source: SourceId = None
+) -> Response:
+    """What became of every accepted record, by source, table and hour of acceptance."""
+    open_reader: Callable[[], LogReader] = request.app.state.open_reader
+    return await work.read(read_ledger, work.operations.store, open_reader, account.id, source)

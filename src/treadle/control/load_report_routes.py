@@ -1,0 +1,145 @@
+"""`GET /v1/loads`: the reports of loads (loading.md 11.2), for an account or for a source."""
+
+import hashlib
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query, Request, Security
+from pydantic import Field, WithJsonSchema
+from starlette.responses import Response
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
+
+from treadle.control import errors
+from treadle.control.operations import parse_id
+from treadle.control.routes import ACCOUNT_TOKEN, COMMON_RESPONSES, Runner, describe_refusal
+from treadle.control.schemas import Id, Message
+from treadle.errors import RequestRefusedError
+from treadle.http.body_reader import read_bearer_token
+from treadle.store.store import Store
+from treadle.tracking.load_reports import render_load_report
+
+REPORTS_DEFAULT: Final = 100
+REPORTS_MAX: Final = 1000
+
+Count = Annotated[int, Field(ge=0)]
+MicrosecondTime = Annotated[str, Field(description="RFC 3339, UTC, microseconds")]
+
+
+class Report(TypedDict):
+    """One load of one table, or a try that failed."""
+
+    load_id: str
+    source_id: Id
+    table: Annotated[str, Field(description="as sent")]
+    started_at: MicrosecondTime
+    finished_at: MicrosecondTime
+    rows_received: Count
+    rows_loaded: Count
+    rows_discarded: Annotated[int, Field(ge=0, description="lost against a higher sequence")]
+    rows_rejected: Annotated[int, Field(ge=0, description="are in _sdc_rejected")]
+    tables: Annotated[dict[str, int], Field(description="destination table -> rows written")]
+    fields_left_out: list[str]
+    columns_added: list[str]
+    columns_renamed: Annotated[list[list[str]], Field(description="pairs of old and new name")]
+    nul_characters_removed: Count
+    table_version: int
+    error: Annotated[str | None, Field(description="why the try failed; its records wait")]
+
+
+class Reports(TypedDict):
+    """Load reports, newest first."""
+
+    loads: list[Report]
+    next: Annotated[str | None, Field(description="`before` of the next page; null on the last")]
+
+
+def invalid_parameter(name: str, expected: str) -> RequestRefusedError:
+    """A parameter that is not what it must be."""
+    return RequestRefusedError(400, {"message": f"{name} is {expected}"})
+
+
+def list_reports(
+    store: Store,
+    token: str | None,
+    source: str | None,
+    table: str | None,
+    before: str | None,
+    limit: str | None,
+) -> object:
+    """The answer's value.
+
+    Raises:
+        Refused: 401 for no valid token, 400 for a parameter that is wrong.
+    """
+    account = None if token is None else store.account_by_token(token)
+    source_id = None
+    if account is None:
+        digest = hashlib.sha256((token or "").encode("utf-8", "surrogateescape")).digest()
+        pusher = None if token is None else store.pusher(digest)
+        if pusher is None:
+            raise errors.not_authorized()
+        account_id, source_id = pusher.account_id, pusher.source_id
+    else:
+        account_id = account.id
+    if source is not None:
+        wanted = parse_id(source)
+        if wanted is None:
+            raise invalid_parameter("source", "the id of a source")
+        if source_id not in (None, wanted):
+            return {"loads": [], "next": None}
+        source_id = wanted
+    count = REPORTS_DEFAULT if limit is None else parse_id(limit)
+    if count is None or count > REPORTS_MAX:
+        raise invalid_parameter("limit", f"a number from 1 to {REPORTS_MAX}")
+    found = store.loads(
+        account_id=account_id,
+        source_id=source_id,
+        table_name=table,
+        limit=count + 1,
+        before=before,
+    )
+    shown = found[:count]
+    return {
+        "loads": [render_load_report(load) for load in shown],
+        "next": shown[-1].id if len(found) > count else None,
+    }
+
+
+SourceId = Annotated[
+    str | None,
+    Query(description="only of the source with this id"),
+    WithJsonSchema({"type": "integer", "minimum": 1}),
+]
+TableName = Annotated[str | None, Query(description="only of tables of this name, as sent")]
+Before = Annotated[str | None, Query(description="only loads before the one with this id")]
+Limit = Annotated[
+    str | None,
+    Query(description="how many at most"),
+    WithJsonSchema(
+        {"type": "integer", "minimum": 1, "maximum": REPORTS_MAX, "default": REPORTS_DEFAULT}
+    ),
+]
+
+router = APIRouter(prefix="/v1", responses=COMMON_RESPONSES)
+
+
+@router.get(
+    "/loads",
+    response_model=Reports,
+    responses=describe_refusal(400, Message, "a parameter is wrong"),
+    tags=["loads"],
+)
+async def list_load_reports(
+    request: Request,
+    work: Runner,
+    _: Annotated[object, Security(ACCOUNT_TOKEN)],
+    source: SourceId = None,
+    table: TableName = None,
+    before: Before = None,
+    limit: Limit = None,
+) -> Response:
+    """The loads of an account, newest first, with what each did; failed tries are among them.
+
+    With an Import API access token instead of an account token: the loads of its source.
+    """
+    token = read_bearer_token(request.headers)
+    return await work.read(list_reports, work.operations.store, token, source, table, before, limit)

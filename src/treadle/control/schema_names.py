@@ -1,0 +1,29 @@
+"""How a display name becomes the name of a schema (connect-api.md 4.1)."""
+
+import re
+from typing import Final
+
+SCHEMA_NAME: Final = re.compile(r"[a-z_][a-z0-9_$]{0,48}")
+"""A legal name: under 50 characters, the first one a letter or an underscore."""
+
+_DROPPED: Final = re.compile(r"[^a-z0-9_$]")
+# Only ASCII is made lower case: str.lower() would turn signs such as U+212A into ASCII letters,
+# and what is not ASCII vanishes.
+_ASCII: Final = str.maketrans(
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZ \t-",
+    "abcdefghijklmnopqrstuvwxyz___",
+)
+
+
+def derive_schema_name(display_name: str) -> str:
+    """The name a display name gives; it may be none that is legal, see `is_schema_name`.
+
+    Trimmed, lower case, blanks and hyphens as underscores; whatever else is not allowed vanishes.
+    No counter is ever added.
+    """
+    return _DROPPED.sub("", display_name.strip().translate(_ASCII))
+
+
+def is_schema_name(name: str) -> bool:
+    """Whether a schema may have this name."""
+    return SCHEMA_NAME.fullmatch(name) is not None

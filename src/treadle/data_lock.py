@@ -1,0 +1,118 @@
+"""The lock of a data folder: one server, or one repair, at a time."""
+
+import contextlib
+import fcntl
+import logging
+import os
+import time
+from pathlib import Path
+
+from treadle.errors import OperatorError
+from treadle.files import open_private_file
+
+logger = logging.getLogger(__name__)
+
+LOCK_WAIT_SECONDS = 5.0
+"""How long to wait for a server that runs, or stops just now, to let go of the data folder."""
+
+ORPHAN_WAIT_SECONDS = 150.0
+"""How long to wait for the children of a killed server, which end by themselves: longer than the
+supervisor gives them when it stops them (`treadle.server.supervisor`)."""
+
+
+def take_lock(path: Path, seconds: float = LOCK_WAIT_SECONDS, *, taken: str | None = None) -> int:
+    """Lock a data folder for this process and the children that inherit the descriptor.
+
+    The lock belongs to the open file: it is free once the last of them has gone, so a new server
+    never works beside a child of a killed one.
+
+    Args:
+        path: the lock file, made where missing. It names the process that took the lock.
+        seconds: how long to wait for it; when that process is gone and its children have the lock
+            still, ORPHANS_SECONDS_MAX. 0 waits for nobody.
+        taken: what to say when another one has it; None where that is a server.
+
+    Returns:
+        The descriptor; closing it gives the lock back.
+
+    Raises:
+        OperatorFault: another one has it, or the file cannot be opened.
+    """
+    try:
+        descriptor = open_private_file(path)
+    except OSError as error:
+        raise OperatorError(
+            f"{path} cannot be opened: {error.strerror}; run treadle as a user who may write "
+            "there, or name another folder with --data."
+        ) from error
+    began = time.monotonic()
+    told = False
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = _read_holder(descriptor)
+            orphans = not _is_running(holder)
+            most = ORPHAN_WAIT_SECONDS if orphans and seconds else seconds
+            if time.monotonic() - began >= most:
+                os.close(descriptor)
+                if taken is not None:
+                    raise OperatorError(taken) from None
+                raise OperatorError(
+                    f"Processes of a killed treadle (process {holder}) use {path.parent} still; "
+                    "end them first, or name another folder with --data."
+                    if orphans
+                    else f"Another treadle serves {path.parent}; stop it first, or name another "
+                    "folder with --data."
+                ) from None
+            if orphans and seconds and not told:
+                told = True
+                logger.info(
+                    "process %s was killed; waiting for its children to let go of %s",
+                    holder,
+                    path.parent,
+                )
+            time.sleep(0.1)
+        else:
+            with contextlib.suppress(OSError):  # a full disk does not keep a server from starting
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+            return descriptor
+
+
+def _read_holder(descriptor: int) -> int | None:
+    """The process that took the lock, as the file says; None when it does not."""
+    text = os.pread(descriptor, 20, 0).strip()
+    return int(text) if text.isdigit() else None
+
+
+def _is_running(process: int | None) -> bool:
+    """Whether a process is there, of any user; taken for granted when nobody knows which."""
+    if process is None:
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def is_lock_taken(path: Path) -> bool:
+    """Whether a server runs on the folder; never makes the file.
+
+    Raises:
+        OSError: the file is there and cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

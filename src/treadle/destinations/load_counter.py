@@ -1,0 +1,73 @@
+"""What a load has written so far, as its result tells it in the end. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from treadle.destinations.layout import find_empty_relations, map_report_names
+from treadle.destinations.protocol import LoadResult
+from treadle.tables.model import CreateRelation, LoadPlan, Relation, TableWrite
+
+
+class LoadCounter:
+    """Counts while the writes of a plan are carried out one after the other."""
+
+    def __init__(self, plan: LoadPlan) -> None:
+        self._plan = plan
+        self._empty = find_empty_relations(plan)
+        self._rows: dict[str, int] = {}
+        self._superseded: dict[int, int] = {}
+        self._names: Mapping[str, str] = {}
+        self._private = False
+
+    def writes(self) -> Iterator[tuple[int, TableWrite]]:
+        """The plan's writes with their numbers; one is done when the next is asked for."""
+        for number, write in enumerate(self._plan.writes):
+            self._names = map_report_names(self._plan.table_after, write)
+            self._private = write.private
+            yield number, write
+            self._empty -= {
+                (write.private, rows.relation.name) for rows in (write.root, *write.children)
+            }
+
+    def is_empty(self, relation: Relation) -> bool:
+        """Whether a relation of the present write has no rows for certain."""
+        return (self._private, relation.name) in self._empty
+
+    def count(self, relation: Relation, rows: int) -> None:
+        """Add rows written to a relation of the present write."""
+        name = self._names.get(relation.name, relation.name)
+        self._rows[name] = self._rows.get(name, 0) + rows
+
+    def supersede(self, found: Iterable[tuple[int, int]]) -> None:
+        """Add superseded records: index of the entry, and how many of it."""
+        for entry, records in found:
+            self._superseded[entry] = self._superseded.get(entry, 0) + records
+
+    @property
+    def result(self) -> LoadResult:
+        """What was written."""
+        return LoadResult(self._rows, self._superseded)
+
+
+def foreseen(plan: LoadPlan) -> LoadResult | None:
+    """What the first load of a table will do; None of a plan that does more than a first load.
+
+    Where nothing is held of a table, and every row goes into a relation that the load itself makes,
+    no row meets another one.
+    """
+    mark = plan.offset
+    new = mark.previous_position == -1 < mark.position and plan.revision == 0 and mark.fence >= 0
+    if not new or mark.replaces_rows or plan.table_after is None or plan.table_after.tombstones:
+        return None
+    if any(not isinstance(change, CreateRelation) or change.private for change in plan.changes):
+        return None
+    made = [change.relation for change in plan.changes if isinstance(change, CreateRelation)]
+    progress = LoadCounter(plan)
+    for _, write in progress.writes():
+        if write.private or write.deletes is not None:
+            return None
+        for rows in (write.root, *write.children):
+            if len(rows) and not (progress.is_empty(rows.relation) and rows.relation in made):
+                return None
+            if len(rows):
+                progress.count(rows.relation, len(rows))
+    return progress.result

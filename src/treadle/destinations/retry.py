@@ -1,0 +1,40 @@
+"""Work in a destination that somebody else may hold for a moment, as DuckDB's file."""
+
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from treadle.destinations.protocol import DestinationUnavailableError
+
+T = TypeVar("T")
+
+RETRY_SECONDS: Final = 10.0
+"""How long to wait for a database that the loader holds; a load seldom takes a second."""
+RETRY_PAUSE_SECONDS: Final = 0.05
+
+
+def open_with_retry(
+    attempt: Callable[[], T],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> T:
+    """Return what an attempt gives; a database that is held is tried again for a while.
+
+    Args:
+        attempt: `Destination.open` or `preview`, or what opens a session and may be repeated.
+        clock: seconds.
+        sleep: waits.
+
+    Raises:
+        Unavailable: it is still held, or cannot be reached.
+        Forbidden: credentials or rights.
+    """
+    until = clock() + RETRY_SECONDS
+    while True:
+        try:
+            return attempt()
+        except DestinationUnavailableError:
+            if clock() >= until:
+                raise
+        sleep(RETRY_PAUSE_SECONDS)

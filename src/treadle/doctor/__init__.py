@@ -1,1 +1,0 @@
-"""What is wrong around treadle: measured at the rim (`probe`), judged as values (`judge`)."""

@@ -1,0 +1,225 @@
+"""The common end of every write: batches into the log, then the answer."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Self, TypeVar
+
+from starlette.responses import Response
+
+from treadle.errors import RequestRefusedError, RetriableError
+from treadle.http.body_reader import Deadline, JsonResponse, encode_json
+from treadle.ingest.endpoint import TIMEOUT
+from treadle.ingest.health_endpoint import IngestHealth
+from treadle.ingest.prefer_header import LoadPreference, parse_prefer
+from treadle.log.protocol import AppendWaiter, LogAppender, NewEntry
+from treadle.records.message_batch import MessageBatch, encode_batch
+from treadle.store.model import TokenOwner
+from treadle.tracking import idempotency
+from treadle.tracking.load_progress import LoadProgress
+from treadle.tracking.receipts import RECEIPT_HEADER, Receipt, ReceiptCodec
+
+ACCEPTED_BODY = encode_json({"status": "OK", "message": "Batch Accepted!"})
+ACCEPTED_HEADERS = [
+    (b"content-length", b"%d" % len(ACCEPTED_BODY)),
+    (b"content-type", JsonResponse.media_type.encode()),
+]
+REPLAYED_HEADER = "Idempotency-Replayed"
+APPEND_SECONDS_MAX = 60.0
+"""How long a request waits for a disk that does not answer; a sound one takes milliseconds."""
+RECEIPT_HEADER_BYTES = RECEIPT_HEADER.lower().encode()
+
+T = TypeVar("T")
+
+
+class AcceptedResponse(Response):
+    """The answer to an accepted request. The most frequent answer of all, so it is ready made."""
+
+    def __init__(self, status: int, receipt: str | None) -> None:
+        self.status_code = status
+        self.body = ACCEPTED_BODY
+        self.background = None
+        self.raw_headers = [*ACCEPTED_HEADERS]
+        if receipt is not None:
+            self.raw_headers.append((RECEIPT_HEADER_BYTES, receipt.encode()))
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedRequest:
+    """A request whose body was read and checked.
+
+    Attributes:
+        headers: names in lower case.
+        digest: of the whole request, where it has an `Idempotency-Key`.
+    """
+
+    headers: Mapping[str, str]
+    digest: bytes | None
+
+    @classmethod
+    def from_body(cls, target: str, headers: Mapping[str, str], body: bytes) -> Self:
+        """What is kept of a request.
+
+        Args:
+            target: path and whatever else decides what the body means.
+            headers: names in lower case.
+            body: decompressed.
+        """
+        keyed = idempotency.KEY_HEADER in headers
+        return cls(headers, idempotency.digest_request(target, body) if keyed else None)
+
+
+class EncodedBatch(NamedTuple):
+    """A batch as the log keeps it.
+
+    All that is in memory while a request waits for the log's disk: its body and its batches are as
+    large again, each of them.
+    """
+
+    table_name: str
+    records: int
+    payload: bytes
+
+
+def encode_batches(batches: Iterable[MessageBatch]) -> list[EncodedBatch]:
+    """Batches as the log keeps them."""
+    return [EncodedBatch(batch.table_name, len(batch), encode_batch(batch)) for batch in batches]
+
+
+def build_entries(
+    source_id: int, batches: Iterable[EncodedBatch], received_at: int
+) -> list[NewEntry]:
+    """What the log is given of batches."""
+    return [
+        NewEntry(source_id, batch.table_name, received_at, batch.records, batch.payload)
+        for batch in batches
+    ]
+
+
+class BatchAcceptor:
+    """Makes batches durable and says so."""
+
+    def __init__(
+        self,
+        log: LogAppender,
+        health: IngestHealth,
+        clock: Callable[[], int],
+        receipts: ReceiptCodec,
+        progress: LoadProgress | None,
+    ) -> None:
+        """Nothing is opened.
+
+        Args:
+            log: where batches go.
+            health: told whether the log takes data.
+            clock: microseconds since 1970, UTC.
+            receipts: writes receipts.
+            progress: knows loads; None where nobody can wait for them.
+        """
+        self._log = log
+        self._health = health
+        self._clock = clock
+        self._receipts = receipts
+        self._progress = progress
+
+    async def accept(
+        self,
+        sent: ReceivedRequest,
+        pusher: TokenOwner,
+        batches: Sequence[EncodedBatch],
+        *,
+        status: int = 201,
+    ) -> Response:
+        """Answer once the batches are durable, all or none.
+
+        With `Prefer: ack=loaded` the answer also waits until they are loaded, for a while.
+
+        Raises:
+            TryLater: nothing of the batches is in the log.
+            Refused: 504, nobody knows whether they are; 422 for another request with the key of an
+                earlier one, 400 for a key that is none.
+        """
+        if not batches:
+            return AcceptedResponse(status, None)
+
+        entries = build_entries(pusher.source_id, batches, self._clock())
+        replayed = False
+        if sent.digest is None:
+            first = await self._append_in_time(self._track_append(self._log.append(entries)))
+        else:
+            once = idempotency.create_idempotency_key(
+                pusher.source_id, sent.headers[idempotency.KEY_HEADER], sent.digest
+            )
+            stored = await self._append_in_time(
+                self._track_append(self._log.append_once(entries, once))
+            )
+            if stored.digest != once.digest:
+                raise RequestRefusedError(422, idempotency.KEY_REUSED)
+            first, replayed = stored.first, stored.duplicate
+        receipt = Receipt(pusher.source_id, first, len(batches))
+        response = AcceptedResponse(status, self._receipts.encode(receipt))
+        if replayed:
+            response.headers[REPLAYED_HEADER] = "true"
+        if "prefer" in sent.headers and self._progress is not None:
+            wanted = parse_prefer(sent.headers["prefer"])
+            if wanted.loaded:
+                names = [batch.table_name for batch in batches]
+                await self._wait_for_load(self._progress, wanted, receipt, names, response)
+        return response
+
+    def begin_append(
+        self, source_id: int, batches: Iterable[EncodedBatch], waiter: AppendWaiter
+    ) -> None:
+        """Give batches to the log, which tells the waiter.
+
+        Then `confirm_append` or `record_failure` is next.
+
+        Raises:
+            TryLater: nothing of the batches is in the log, and the waiter is not told.
+        """
+        self._log.begin_append(build_entries(source_id, batches, self._clock()), waiter)
+
+    def confirm_append(self, receipt: Receipt) -> Response:
+        """The answer to what the log took."""
+        self._health.record_success()
+        return AcceptedResponse(201, self._receipts.encode(receipt))
+
+    def record_failure(self, error: BaseException) -> None:
+        """The log did not take something."""
+        if isinstance(error, RetriableError):
+            self._health.record_failure(error)
+
+    def make_timeout_error(self) -> RequestRefusedError:
+        """The refusal of what the log has not answered for so long."""
+        self._health.record_failure(RetriableError("the log's disk does not answer"))
+        # Not 503, which says that nothing of the request is in the log: it may come there yet.
+        return RequestRefusedError(504, TIMEOUT)
+
+    async def _track_append(self, appending: Awaitable[T]) -> T:
+        """The end of an append, told to whoever watches the log."""
+        try:
+            found = await appending
+        except RetriableError as later:
+            self.record_failure(later)
+            raise
+        self._health.record_success()
+        return found
+
+    async def _append_in_time(self, appended: Awaitable[T]) -> T:
+        try:
+            async with Deadline(APPEND_SECONDS_MAX):
+                return await appended
+        except TimeoutError as late:
+            raise self.make_timeout_error() from late
+
+    async def _wait_for_load(
+        self,
+        progress: LoadProgress,
+        wanted: LoadPreference,
+        receipt: Receipt,
+        table_names: Sequence[str],
+        response: Response,
+    ) -> None:
+        """Wait for the load; say so when it came. The data is accepted in any case."""
+        places = [(name, position) for position, name in enumerate(table_names, receipt.first)]
+        if await progress.wait_until_loaded(receipt.source_id, places, wanted.seconds):
+            response.headers["Preference-Applied"] = "ack=loaded"

@@ -1,0 +1,113 @@
+"""`GET /v2/import/status`: whether data is accepted now (import-api.md 6)."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from treadle.errors import TreadleError
+from treadle.http.body_reader import JsonResponse
+from treadle.store.model import ConfiguredDestination
+
+STATUS_NAME = "pipeline.gate"
+
+FRESH_SECONDS = 1.0
+"""How long an answer is good: health checks may come as often as they like."""
+
+FAILURE_SECONDS = 10.0
+"""How long a failed append counts when none was tried since: only an append can tell."""
+
+logger = logging.getLogger(__name__)
+
+
+class Destinations(Protocol):
+    """The part of the store that is about destinations."""
+
+    def destinations(self) -> Sequence[ConfiguredDestination]:
+        """All destinations."""
+
+
+class IngestHealth:
+    """Knows whether the log takes data, and which destinations are in trouble."""
+
+    def __init__(
+        self,
+        store: Destinations,
+        *,
+        version: str,
+        revision: str,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nothing is asked before the first request.
+
+        Args:
+            store: knows destinations in trouble.
+            version: of treadle.
+            revision: of treadle's source.
+            monotonic: seconds.
+        """
+        self._store = store
+        self._version = version
+        self._revision = revision
+        self._monotonic = monotonic
+        self._failure: str | None = None
+        self._failed_at = 0.0
+        self._trouble: str | None = None
+        self._asked_at = -FRESH_SECONDS
+        self._asking = asyncio.Lock()
+
+    def record_failure(self, error: TreadleError) -> None:
+        """The log did not take data."""
+        self._failure = str(error)
+        self._failed_at = self._monotonic()
+
+    def record_success(self) -> None:
+        """The log took data."""
+        self._failure = None
+
+    async def get_status(self, request: Request) -> Response:
+        """Answer 200 while data is accepted, 503 while it is not; `reason` says what is wrong."""
+        async with self._asking:
+            if self._monotonic() - self._asked_at >= FRESH_SECONDS:
+                await self._ask()
+                self._asked_at = self._monotonic()
+        reason = self._failure or self._trouble
+        failing = self._failure is not None
+        body = {
+            "name": STATUS_NAME,
+            "version": self._version,
+            "revision": self._revision,
+            "status": "ERROR" if failing else "OK",
+            "reason": reason,
+        }
+        return JsonResponse(body, 503 if failing else 200)
+
+    async def _ask(self) -> None:
+        if self._monotonic() - self._failed_at >= FAILURE_SECONDS:
+            self.record_success()
+        try:
+            destinations = await asyncio.to_thread(self._store.destinations)
+        except TreadleError as error:
+            logger.warning("The state of destinations cannot be read: %s", error)
+            self._trouble = "The state of destinations cannot be read; data is accepted."
+        else:
+            self._trouble = describe_trouble(destinations)
+
+
+def describe_trouble(destinations: Sequence[ConfiguredDestination]) -> str | None:
+    """What to say of destinations that cannot be loaded; None when all can.
+
+    Anybody may ask for the status, so that why is left to the operator's own pages.
+    """
+    names = [
+        f"{row.name} ({row.type})"
+        for row in destinations
+        if row.trouble is not None and row.deleted_at is None
+    ]
+    if not names:
+        return None
+    return f"Data is accepted and waits for loading into: {', '.join(names)}"

@@ -1,0 +1,170 @@
+"""`POST /v1/tables/{table}/records?key=id`: bare records for one table.
+
+For pipelines and people: `curl --data-binary @rows.ndjson`. The body is an array of objects or
+newline-delimited JSON. `key` may come several times; without it every record is a new row.
+`sequence` names an integer field that says which record of a key is the latest; without it later
+records win, because each gets a number from the clock that is greater than those before.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.requests import Request
+from starlette.responses import Response
+
+from treadle.errors import RequestRefusedError
+from treadle.http.body_reader import check_declared_length, read_bearer_token, select_headers
+from treadle.ingest.acceptance import BatchAcceptor, EncodedBatch, ReceivedRequest, encode_batches
+from treadle.ingest.body_executor import BodyExecutor
+from treadle.ingest.body_memory import BodyMemoryBudget
+from treadle.ingest.endpoint import NOT_ACTIVE, NOT_AUTHORIZED
+from treadle.ingest.raw_records import RawRecord, build_batch, parse_records, refuse_records
+from treadle.ingest.token_cache import TokenCache
+from treadle.records.field_check import UPSERT, find_field_errors
+from treadle.records.message_batch import MessageBatch
+from treadle.store.model import TokenOwner
+
+RECORDS_PATH = "/v1/tables/{table:text}/records"
+NO_RECORDS = {"status": "ERROR", "message": "At least one record is expected"}
+
+
+class TextConvertor(Convertor[str]):
+    """Any part of a path: `path` would leave out line breaks, which names of tables may have."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        """As it stands in the path."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """As it stands in the path."""
+        return value
+
+
+register_url_convertor("text", TextConvertor())
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsTarget:
+    """Where and how bare records go, from the request's URL.
+
+    Attributes:
+        keys: names of the key fields; none for an append-only table.
+        sequence: name of the field that orders records of one key; None to number them here.
+    """
+
+    table: str
+    keys: tuple[str, ...]
+    sequence: str | None
+
+
+class SequenceCounter:
+    """Sequences that grow from record to record: nanoseconds since 1970, or the next number."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        """Count by a clock in microseconds."""
+        self._clock = clock
+        self._next = 0
+
+    def reserve(self, count: int) -> range:
+        """So many numbers, greater than all taken before."""
+        first = max(self._clock() * 1000, self._next)
+        self._next = first + count
+        return range(first, self._next)
+
+
+class RecordsEndpoint:
+    """Takes bare records."""
+
+    def __init__(
+        self,
+        directory: TokenCache,
+        acceptor: BatchAcceptor,
+        large: BodyExecutor,
+        room: BodyMemoryBudget,
+        clock: Callable[[], int],
+    ) -> None:
+        """Serve the pushers of a directory.
+
+        Args:
+            directory: who may push.
+            acceptor: makes batches durable.
+            large: works on large bodies.
+            room: reads bodies.
+            clock: microseconds since 1970, UTC.
+        """
+        self._token_cache = directory
+        self._acceptor = acceptor
+        self._executor = large
+        self._memory = room
+        self._sequences = SequenceCounter(clock)
+
+    async def post(self, request: Request) -> Response:
+        """Accept the records, all or none."""
+        sent, pusher, kept = await self._checked(request)
+        return await self._acceptor.accept(sent, pusher, kept)
+
+    async def _checked(
+        self, request: Request
+    ) -> tuple[ReceivedRequest, TokenOwner, list[EncodedBatch]]:
+        """What is to be kept; the body is let go with the end of this."""
+        headers = select_headers(request.scope)
+        check_declared_length(headers)
+        pusher = await self._token_cache.find_owner(read_bearer_token(headers))
+        if pusher is None:
+            raise RequestRefusedError(401, NOT_AUTHORIZED)
+        if not pusher.active:
+            raise RequestRefusedError(401, NOT_ACTIVE)
+        query = request.query_params
+        address = RecordsTarget(
+            request.path_params["table"], tuple(query.getlist("key")), query.get("sequence")
+        )
+        body = await self._memory.read(request, headers)
+        records = await self._executor.run(len(body), parse_records, body)
+        if not records:
+            raise RequestRefusedError(400, NO_RECORDS)
+        numbers = self._sequences.reserve(len(records))
+        kept = await self._executor.run(
+            len(body), lambda: encode_batches(check_records(records, address, numbers))
+        )
+        if not await self._token_cache.record_use(pusher):
+            raise RequestRefusedError(401, NOT_AUTHORIZED)
+        target = f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}"
+        return ReceivedRequest.from_body(target, headers, body), pusher, kept
+
+
+def check_records(
+    records: Sequence[RawRecord], address: RecordsTarget, numbers: Sequence[int]
+) -> list[MessageBatch]:
+    """The records as one batch.
+
+    Args:
+        records: at least one.
+        address: where they go.
+        numbers: sequences for records that bring none.
+
+    Raises:
+        Refused: 422 with what is wrong, in the words of a push; nothing is kept then.
+    """
+    sequences: list[Any] = list(numbers)
+    if address.sequence is not None:
+        sequences = [record.value.get(address.sequence) for record in records]
+    reasons = []
+    for record, sequence in zip(records, sequences, strict=True):
+        pushed = {
+            "client_id": 0,
+            "table_name": address.table,
+            "sequence": sequence,
+            "action": UPSERT,
+            "key_names": list(address.keys),
+            "data": record.value,
+        }
+        found = find_field_errors(pushed, len(memoryview(record.text)))
+        if found:
+            reasons.append(found)
+    if reasons:
+        refuse_records(reasons)
+    return [build_batch(records, address.table, address.keys, sequences)]

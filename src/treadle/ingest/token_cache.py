@@ -1,0 +1,265 @@
+"""Who may push, answered from memory and never staler than a second.
+
+The store is the truth. Every process keeps all unrevoked tokens, by their SHA-256, and asks
+several times a second whether anything changed. A token that is not among them is looked up in the
+store before it is refused, so that a new one works at once; that answer is kept for a while too, so
+that a wrong token does not become a query each time it is sent.
+
+While the store cannot be asked, the last known tokens stay good: accepting goes on.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+from treadle.store.model import TokenOwner
+from treadle.store.secrets import hash_token
+
+POLL_SECONDS = 0.25
+"""How often the store is asked for changes: a revoked token stops within a second everywhere."""
+
+FLUSH_SECONDS = 5.0
+"""How often the uses of tokens, counted in memory, go to the store."""
+
+STRANGERS_MAX = 10_000
+"""How many unknown tokens are remembered; the oldest is forgotten first."""
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Tokens(Protocol):
+    """The part of the store that is about import tokens."""
+
+    def revision(self) -> int:
+        """Grows with every change that a pusher can notice."""
+
+    def pusher(self, sha256: bytes) -> TokenOwner | None:
+        """Whom a token belongs to; None when it is unknown or revoked."""
+
+    def pushers(self) -> dict[bytes, TokenOwner]:
+        """Whom all unrevoked tokens belong to."""
+
+    def record_first_use(self, token_id: int, at: int) -> bool:
+        """Note that a token authenticated its first push; False when it is revoked by now."""
+
+    def record_uses(self, uses: dict[int, tuple[int, int]]) -> None:
+        """Add to the uses of tokens: token id -> (how many, last one when)."""
+
+
+class TokenCache:
+    """Whom tokens belong to. Used by one event loop; `invalidate` may be called from any thread."""
+
+    def __init__(
+        self,
+        store: Tokens,
+        clock: Callable[[], int],
+        *,
+        poll_seconds: float = POLL_SECONDS,
+        flush_seconds: float = FLUSH_SECONDS,
+    ) -> None:
+        """Nothing is read before `start`.
+
+        Args:
+            store: the truth.
+            clock: microseconds since 1970, UTC.
+            poll_seconds: how often the store is asked for changes.
+            flush_seconds: how often uses are written.
+        """
+        self._store = store
+        self._clock = clock
+        self._poll_seconds = poll_seconds
+        self._flush_seconds = flush_seconds
+        # A reader, and a second thread so that looking up strangers never delays the polling.
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="directory")
+        self._owners: dict[bytes, TokenOwner] = {}
+        self._unknown_tokens: dict[bytes, None] = {}
+        self._revision = -1
+        self._generation = 0
+        self._answers: dict[int, Any] = {}
+        self._first_uses: set[int] = set()
+        self._first_use_tasks: dict[int, asyncio.Task[bool]] = {}
+        self._uses: dict[int, tuple[int, int]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Read all tokens and follow their changes from now on."""
+        await self.refresh()
+        self._tasks = [
+            asyncio.create_task(
+                self._repeat(self._poll_seconds, self.refresh, "Reading changes of import tokens")
+            ),
+            asyncio.create_task(
+                self._repeat(self._flush_seconds, self.flush_uses, "Writing uses of import tokens")
+            ),
+        ]
+
+    async def aclose(self) -> None:
+        """Stop following, and write the uses that were not written yet."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            await self.flush_uses()
+        except Exception:
+            logger.exception("The last uses of import tokens could not be written")
+        self._threads.shutdown()
+
+    async def find_owner(self, token: str | None) -> TokenOwner | None:
+        """Whom a token belongs to; None for an unknown or revoked one.
+
+        Raises:
+            TryLater: the token is not in memory and the store cannot be asked.
+        """
+        if token is None:
+            return None
+        sha256 = hash_token(token)
+        known = self._owners.get(sha256)
+        if known is not None or sha256 in self._unknown_tokens:
+            return known
+        generation = self._generation
+        found = await self._run(self._store.pusher, sha256)
+        if generation == self._generation:
+            if found is not None:
+                self._owners[sha256] = found
+            else:
+                if len(self._unknown_tokens) >= STRANGERS_MAX:
+                    del self._unknown_tokens[next(iter(self._unknown_tokens))]
+                self._unknown_tokens[sha256] = None
+        return found
+
+    def get_known_owner(self, sha256: bytes) -> TokenOwner | None:
+        """Who may push with a token without anything to ask first; None where that is not sure.
+
+        Args:
+            sha256: of the token.
+        """
+        found = self._owners.get(sha256)
+        if found is None or not found.active:
+            return None
+        return None if found.unused and found.token_id not in self._first_uses else found
+
+    def count_use(self, pusher: TokenOwner) -> None:
+        """Count a use of a token that was used before."""
+        count, _ = self._uses.get(pusher.token_id, (0, 0))
+        self._uses[pusher.token_id] = (count + 1, self._clock())
+
+    async def record_use(self, pusher: TokenOwner) -> bool:
+        """Count a use of the token; return when its first use is in the store.
+
+        A token that was never used may be replaced silently (connect-api.md 2.6), so its first use
+        has to be known before the sender is told that anything was accepted.
+
+        Returns:
+            Whether the token is still valid: it may be replaced just before its first use.
+
+        Raises:
+            TryLater: it is the first use and the store cannot be written.
+        """
+        token = pusher.token_id
+        now = self._clock()
+        if pusher.unused and token not in self._first_uses:
+            task = self._first_use_tasks.get(token)
+            if task is None:
+                task = asyncio.create_task(self._record_first_use(token, now))
+                self._first_use_tasks[token] = task
+            if not await asyncio.shield(task):
+                return False
+        count, _ = self._uses.get(token, (0, 0))
+        self._uses[token] = (count + 1, now)
+        return True
+
+    async def _record_first_use(self, token: int, now: int) -> bool:
+        try:
+            valid = await self._run(self._store.record_first_use, token, now)
+        finally:
+            del self._first_use_tasks[token]
+        if valid:
+            self._first_uses.add(token)
+        else:
+            self.invalidate()
+        return valid
+
+    async def get_cached(self, source_id: int, ask: Callable[[int], T]) -> T:
+        """What `ask` says of a source, asked once until anything in the store changes.
+
+        Args:
+            source_id: the source.
+            ask: a blocking question to the store; the same one every time.
+
+        Raises:
+            TryLater: it is not in memory and the store cannot be asked.
+        """
+        generation = self._generation
+        known: tuple[int, T] | None = self._answers.get(source_id)
+        if known is not None and known[0] == generation:
+            return known[1]
+        found = await self._run(ask, source_id)
+        if known is not None or len(self._answers) < STRANGERS_MAX:
+            self._answers[source_id] = (generation, found)
+        return found
+
+    def invalidate(self) -> None:
+        """Take nothing for granted: tokens or sources were changed in this process just now."""
+        self._generation += 1
+        self._revision = -1
+        self._owners = {}
+        self._unknown_tokens = {}
+
+    async def refresh(self) -> None:
+        """Read all tokens again if anything changed.
+
+        Raises:
+            TryLater: the store cannot be asked.
+        """
+        generation = self._generation
+        # The revision first: what it counts is then surely among the tokens read after it.
+        revision = await self._run(self._store.revision)
+        if revision == self._revision and generation == self._generation:
+            return
+        known = await self._run(self._store.pushers)
+        if generation == self._generation:
+            self._generation += 1
+            self._owners = known
+            self._unknown_tokens = {}
+            self._revision = revision
+            self._first_uses &= {p.token_id for p in known.values() if p.unused}
+
+    async def flush_uses(self) -> None:
+        """Write the uses counted since the last time.
+
+        Raises:
+            TryLater: the store cannot be written; the uses are kept for the next time.
+        """
+        uses, self._uses = self._uses, {}
+        if not uses:
+            return
+        try:
+            await self._run(self._store.record_uses, uses)
+        except BaseException:
+            for token, (count, at) in uses.items():
+                more, later = self._uses.get(token, (0, 0))
+                self._uses[token] = (count + more, max(at, later))
+            raise
+
+    async def _run(self, question: Callable[P, T], *args: P.args, **_: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, question, *args)
+
+    async def _repeat(self, seconds: float, do: Callable[[], Awaitable[None]], doing: str) -> None:
+        """Do something for ever; a store that cannot be asked is asked again, and logged once."""
+        failing = False
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await do()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next try may succeed
+                if not failing:
+                    logger.warning("%s failed and is tried again: %s", doing, error)
+                failing = True
+            else:
+                failing = False

@@ -1,0 +1,156 @@
+"""Incoming webhooks: `POST /v1/clients/{client_id}/token/{token}` (import-api.md 15).
+
+The URL is the credential. What a source's webhook does is in its settings, all optional:
+
+    {"webhook": {"table": "data", "key": ["id"], "upsert": false}}
+
+One key field may be given as its name alone. Records in which a key field is missing or null are
+left out. With `upsert` a record replaces the earlier one with its key; otherwise every record is a
+new row, as documented.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from treadle.errors import RequestRefusedError
+from treadle.http.body_reader import check_declared_length, select_headers
+from treadle.ingest.acceptance import BatchAcceptor, EncodedBatch, ReceivedRequest, encode_batches
+from treadle.ingest.body_executor import BodyExecutor
+from treadle.ingest.body_memory import BodyMemoryBudget
+from treadle.ingest.endpoint import NOT_ACTIVE, NOT_AUTHORIZED
+from treadle.ingest.raw_records import RawRecord, build_batch, parse_records, refuse_records
+from treadle.ingest.token_cache import TokenCache
+from treadle.records.data_points import has_too_many_points
+from treadle.records.field_check import TOO_MANY_POINTS
+from treadle.records.message_batch import MessageBatch
+from treadle.store.model import TokenOwner
+
+WEBHOOK_PATH = "/v1/clients/{client_id}/token/{token}"
+CORS_HEADERS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST",
+    "Access-Control-Allow-Headers": "*",
+}
+"""Web pages send to this route too; the token in its URL is the only credential."""
+
+
+class WebhookSettings(msgspec.Struct, frozen=True):
+    """The webhook settings of a source."""
+
+    table: str = "data"
+    key: tuple[str, ...] = ()
+    upsert: bool = False
+
+
+class Settings(Protocol):
+    """The part of the store that keeps settings."""
+
+    def settings(self, source_id: int) -> dict[str, Any]:
+        """The settings of a source."""
+
+
+class WebhookEndpoint:
+    """Takes what senders post to a source's webhook URL."""
+
+    def __init__(
+        self,
+        directory: TokenCache,
+        store: Settings,
+        acceptor: BatchAcceptor,
+        large: BodyExecutor,
+        room: BodyMemoryBudget,
+        clock: Callable[[], int],
+    ) -> None:
+        """Serve webhooks.
+
+        Args:
+            directory: who may push.
+            store: knows the settings of sources.
+            acceptor: makes batches durable.
+            large: works on large bodies.
+            room: reads bodies.
+            clock: microseconds since 1970, UTC.
+        """
+        self._token_cache = directory
+        self._store = store
+        self._acceptor = acceptor
+        self._executor = large
+        self._memory = room
+        self._clock = clock
+
+    async def post(self, request: Request) -> Response:
+        """Accept an object or an array of objects, whatever content type its sender names."""
+        sent, pusher, kept = await self._checked(request)
+        return await self._acceptor.accept(sent, pusher, kept, status=200)
+
+    async def _checked(
+        self, request: Request
+    ) -> tuple[ReceivedRequest, TokenOwner, list[EncodedBatch]]:
+        """What is to be kept; the body is let go with the end of this."""
+        headers = select_headers(request.scope)
+        check_declared_length(headers)
+        token = request.path_params["token"]
+        pusher = await self._token_cache.find_owner(token)
+        if pusher is None or str(pusher.account_id) != request.path_params["client_id"]:
+            raise RequestRefusedError(401, NOT_AUTHORIZED)
+        if not pusher.active:
+            raise RequestRefusedError(401, NOT_ACTIVE)
+        body = await self._memory.read(request, headers)
+        hook = await self._read_settings(pusher)
+        # All records of a request have the time of its arrival as their sequence.
+        arrival = self._clock() // 1000
+        kept = await self._executor.run(
+            len(body), lambda: encode_batches(judge(body, hook, arrival))
+        )
+        if not await self._token_cache.record_use(pusher):
+            raise RequestRefusedError(401, NOT_AUTHORIZED)
+        return (
+            ReceivedRequest.from_body("webhook", headers, body),
+            pusher,
+            kept,
+        )  # its path holds the token
+
+    async def _read_settings(self, pusher: TokenOwner) -> WebhookSettings:
+        settings = await self._token_cache.get_cached(pusher.source_id, self._store.settings)
+        return parse_webhook_settings(settings)
+
+
+def parse_webhook_settings(settings: Mapping[str, Any]) -> WebhookSettings:
+    """The webhook settings among a source's; what makes no sense there counts as not set."""
+    given = settings.get("webhook", {})
+    if isinstance(given, dict) and isinstance(given.get("key"), str):
+        given = given | {"key": [given["key"]]}
+    try:
+        return msgspec.convert(given, WebhookSettings)
+    except msgspec.ValidationError:
+        return WebhookSettings()
+
+
+def judge(body: bytes, hook: WebhookSettings, arrival: int) -> list[MessageBatch]:
+    """What the body holds, as a batch; none when no record has the key.
+
+    Args:
+        body: as received, inflated.
+        hook: of the source.
+        arrival: sequence of the records, milliseconds since 1970.
+
+    Raises:
+        Refused: 400 or 422; nothing of the body is kept then.
+    """
+    records = parse_records(body)
+    if any(has_too_many_points(record.text) for record in records):
+        refuse_records([{"data": [TOO_MANY_POINTS]}])
+    kept = [record for record in records if has_key_values(record, hook.key)]
+    if not kept:
+        return []
+    key_names = hook.key if hook.upsert else ()
+    return [build_batch(kept, hook.table, key_names, [arrival] * len(kept))]
+
+
+def has_key_values(record: RawRecord, key: tuple[str, ...]) -> bool:
+    """Whether a record has a value for every key field."""
+    return all(record.value.get(name) is not None for name in key)

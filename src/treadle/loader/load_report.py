@@ -1,0 +1,177 @@
+"""What is told of a load: the report for people, and what became of each entry's records.
+
+Most of it is known before the load is carried out. That part is a `PlannedReport`, which the
+destination keeps beside the position, so that a loader that dies after COMMIT leaves behind all
+that is needed to write the report (`Session.committed`).
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from treadle.destinations.protocol import LoadResult
+from treadle.loader.chunk import EntryChunk
+from treadle.store.model import EntryOutcome, LoadReport
+from treadle.tables.model import AddColumn, LoadPlan, RenameColumn
+
+
+class PlannedReport(msgspec.Struct, frozen=True, array_like=True):
+    """What is known of a load before it is carried out.
+
+    Attributes:
+        records: accepted with the entries it took.
+        lost: position -> records that lost against another record of the load or were of an older
+            table version.
+        rejected: position -> (index in the entry, reason).
+        details: the parts of the load report that only the plan knows.
+    """
+
+    load_id: str
+    source_id: int
+    table_name: str
+    first: int
+    last: int
+    started_at: int
+    records: int
+    superseded: dict[int, int]
+    rejected: dict[int, list[tuple[int, str]]]
+    details: dict[str, Any]
+
+    def encode(self) -> str:
+        """As the destination keeps it."""
+        return msgspec.json.encode(self).decode()
+
+
+def decode_planned_report(text: str) -> PlannedReport:
+    """The memo that `PlannedReport.encode` wrote."""
+    return msgspec.json.decode(text, type=PlannedReport)
+
+
+def plan_report(chunk: EntryChunk, plan: LoadPlan, load_id: str, started_at: int) -> PlannedReport:
+    """The memo of a planned load."""
+    lost: dict[int, int] = defaultdict(int)
+    for counts in (plan.duplicates, plan.ignored):
+        for index, count in counts.items():
+            lost[chunk.entries[index].position] += count
+    rejected: dict[int, list[tuple[int, str]]] = defaultdict(list)
+    for rejection in plan.rejections:
+        if rejection.entry >= 0:
+            position = chunk.entries[rejection.entry].position
+            rejected[position].append((rejection.index, rejection.reason))
+    for damaged in chunk.damaged:
+        rejected[damaged.position] = [(index, damaged.why) for index in range(damaged.records)]
+    return PlannedReport(
+        load_id=load_id,
+        source_id=chunk.key[0],
+        table_name=chunk.key[1],
+        first=chunk.first,
+        last=chunk.last,
+        started_at=started_at,
+        records=chunk.records,
+        superseded=dict(lost),
+        rejected=dict(rejected),
+        details=_details(plan) | _damaged(chunk),
+    )
+
+
+def complete_report(
+    memo: PlannedReport,
+    result: LoadResult,
+    finished_at: int,
+    positions: Callable[[], Sequence[int]],
+) -> tuple[LoadReport, list[EntryOutcome]]:
+    """The load report (loading.md 11.2) of a committed load, and its outcomes per entry.
+
+    Args:
+        memo: what was known before.
+        result: what the destination did.
+        finished_at: microseconds since 1970.
+        positions: the positions of the sound entries, in order; asked for only when needed.
+    """
+    lost = dict(memo.superseded)
+    if result.superseded:
+        order = positions()
+        for index, count in result.superseded.items():
+            lost[order[index]] = lost.get(order[index], 0) + count
+    outcomes = [
+        EntryOutcome(
+            position,
+            memo.source_id,
+            memo.table_name,
+            lost.get(position, 0),
+            tuple(memo.rejected.get(position, ())),
+        )
+        for position in sorted(lost.keys() | memo.rejected.keys())
+    ]
+    discarded = sum(lost.values())
+    rejected = sum(len(reasons) for reasons in memo.rejected.values())
+    load = LoadReport(
+        id=memo.load_id,
+        source_id=memo.source_id,
+        table_name=memo.table_name,
+        first=memo.first,
+        last=memo.last,
+        started_at=memo.started_at,
+        finished_at=finished_at,
+        rows_received=memo.records,
+        rows_loaded=memo.records - discarded - rejected,
+        rows_discarded=discarded,
+        rows_rejected=rejected,
+        tables=dict(result.rows),
+        details=memo.details,
+        error=None,
+    )
+    return load, outcomes
+
+
+def build_failure_report(
+    chunk: EntryChunk, error: str, load_id: str, started_at: int, finished_at: int
+) -> LoadReport:
+    """The load report of a try that changed nothing."""
+    return LoadReport(
+        id=load_id,
+        source_id=chunk.key[0],
+        table_name=chunk.key[1],
+        first=chunk.first,
+        last=chunk.last,
+        started_at=started_at,
+        finished_at=finished_at,
+        rows_received=chunk.records,
+        rows_loaded=0,
+        rows_discarded=0,
+        rows_rejected=0,
+        tables={},
+        details={},
+        error=error,
+    )
+
+
+def _damaged(chunk: EntryChunk) -> dict[str, Any]:
+    return {"damaged_entries": len(chunk.damaged)} if chunk.damaged else {}
+
+
+def _details(plan: LoadPlan) -> dict[str, Any]:
+    """The parts of a load report that only the plan knows."""
+    relations = plan.table_after.relations if plan.table_after else ()
+    return {
+        "relations": [[relation.source_name, relation.name] for relation in relations],
+        "fields_left_out": list(plan.left_out),
+        "columns_added": [
+            [change.relation, change.column.name]
+            for change in plan.changes
+            if isinstance(change, AddColumn) and not change.private
+        ],
+        "columns_renamed": [
+            [change.relation, change.old, change.new]
+            for change in plan.changes
+            if isinstance(change, RenameColumn) and not change.private
+        ],
+        "nul_characters_removed": plan.nul_removed,
+        "table_version": plan.table_after.version if plan.table_after else 0,
+        "new_version": plan.new_version,
+        "batched_at": plan.batched_at,
+        "extracted_max": plan.extracted_max,
+        "bookmarks": [list(bookmark) for bookmark in plan.bookmarks],
+    }

@@ -1,0 +1,177 @@
+"""What waits, by table: kept in memory, brought up to date from the file.
+
+A damaged row is counted like the others, and stops nothing.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from treadle.log.protocol import TableBacklog
+from treadle.log.sqlite import statements
+from treadle.log.sqlite.backlog_segments import BacklogSegment, SegmentQueue
+from treadle.log.sqlite.log_file import get_result_code, read_end_position
+
+TableSegment = tuple[int, BacklogSegment]  # a table's id, and sums of entries of it
+
+
+@dataclass(slots=True)
+class _CountedTable:
+    source_id: int
+    table_name: str
+    loaded_position: int
+    segments: SegmentQueue = field(default_factory=SegmentQueue)
+
+
+class BacklogCounter:
+    """The backlog of one reader.
+
+    Args:
+        connection: the reader's, outside any transaction.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._reset()
+
+    def _reset(self) -> None:
+        self._tables: dict[int, _CountedTable] = {}
+        self._backlogs: dict[int, TableBacklog] = {}
+        self._counted_position = 0  # entries up to here are counted
+        self._last_mark = 0  # marks up to this number are known
+        self._last_table_id = 0
+
+    def refresh(self) -> list[TableBacklog]:
+        """Look at what was appended and marked since the last call; what waits now."""
+        self._connection.execute(statements.BEGIN)  # all below sees one state of the file
+        try:
+            changed = self._count_changes()
+        except BaseException:
+            self._reset()  # half of the changes were counted: begin anew
+            raise
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute(statements.ROLLBACK)
+        for table_id in changed:
+            table = self._tables[table_id]
+            backlog = table.segments.sum_backlog(
+                table.source_id, table.table_name, table.loaded_position
+            )
+            if backlog is None:
+                self._backlogs.pop(table_id, None)
+            else:
+                self._backlogs[table_id] = backlog
+        return list(self._backlogs.values())
+
+    def _count_changes(self) -> set[int]:
+        changed = self._apply_marks()
+        for table_id, source_id, table_name, loaded in self._connection.execute(
+            statements.NEW_TABLES, (self._last_table_id,)
+        ):
+            self._tables[table_id] = _CountedTable(source_id, table_name, loaded)
+            self._last_table_id = table_id
+        end = read_end_position(self._connection)
+        if end > self._counted_position:
+            loaded = {table_id: table.loaded_position for table_id, table in self._tables.items()}
+            for table_id, segment in sum_waiting_above(
+                self._connection, self._counted_position, end, loaded
+            ):
+                table = self._tables.get(table_id)
+                if table is not None:  # a damaged row may name a table there never was
+                    table.segments.append(segment)
+                    changed.add(table_id)
+            self._counted_position = end
+        return changed
+
+    def _apply_marks(self) -> set[int]:
+        changed: set[int] = set()
+        marks = self._connection.execute(statements.MARKED_TABLES, (self._last_mark,)).fetchall()
+        for table_id, loaded, marked in marks:
+            self._last_mark = marked
+            table = self._tables.get(table_id)
+            if table is None or table.loaded_position == loaded:
+                continue
+            if loaded > table.loaded_position:
+                last = table.segments.drop_through(loaded)
+                if last is not None:
+                    table.segments.prepend(sum_range(self._connection, table_id, loaded, last))
+            else:
+                table.segments.replace(
+                    sum_range(self._connection, table_id, loaded, self._counted_position)
+                )
+            table.loaded_position = loaded
+            changed.add(table_id)
+        return changed
+
+
+def sum_waiting_above(
+    connection: sqlite3.Connection, cursor: int, end: int, loaded: dict[int, int]
+) -> list[TableSegment]:
+    """What waits above a position, by table and in order of position.
+
+    Args:
+        connection: inside a transaction.
+        cursor: only entries above this position; 0 for all.
+        end: only entries up to here, the greatest position given.
+        loaded: table id -> position up to which it is loaded, of all tables.
+    """
+    # At the first look most entries may be loaded, later hardly any: two ways to the same sums.
+    statement = statements.SUM_NEW if cursor else statements.SUM_ALL_WAITING
+    try:
+        return _to_segments(connection.execute(statement, (cursor, end)))
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        found = connection.execute(statements.POSITIONS_BETWEEN, (cursor, end)).fetchall()
+        return list(
+            _sum_one_by_one(
+                connection,
+                ((table, place) for table, place in found if place > loaded.get(table, 0)),
+            )
+        )
+
+
+def sum_range(
+    connection: sqlite3.Connection, table_id: int, after: int, last: int
+) -> list[BacklogSegment]:
+    """What there is of one table above `after` and up to `last`, in order of position."""
+    try:
+        rows = connection.execute(statements.SUM_RANGE, (table_id, after, last))
+        return [segment for _, segment in _to_segments(rows)]
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        found = connection.execute(statements.POSITIONS_OF_TABLE, (table_id, after)).fetchall()
+        places = ((table_id, place) for (place,) in found if place <= last)
+        return [segment for _, segment in _sum_one_by_one(connection, places)]
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether SQLite found something that it never wrote."""
+    return get_result_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_TOOBIG)
+
+
+def _to_segments(rows: Iterable[tuple[int, int, int, int, int, int]]) -> list[TableSegment]:
+    return [
+        (table_id, BacklogSegment(last, entries, records, size, oldest))
+        for table_id, last, entries, records, size, oldest in rows
+    ]
+
+
+def _sum_one_by_one(
+    connection: sqlite3.Connection, places: Iterable[tuple[int, int]]
+) -> Iterator[TableSegment]:
+    for table_id, position in places:
+        try:
+            row = connection.execute(statements.READ_SUMS_OF_ENTRY, (position,)).fetchone()
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            row = None
+        records, size, received_at = row or (0, 0, 0)
+        numbers = (_integer_or_zero(records), _integer_or_zero(size), _integer_or_zero(received_at))
+        yield table_id, BacklogSegment(position, 1, *numbers)
+
+
+def _integer_or_zero(value: object) -> int:
+    return value if isinstance(value, int) else 0

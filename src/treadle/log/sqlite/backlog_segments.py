@@ -1,0 +1,89 @@
+"""What waits for one table, counted without keeping anything for each entry.
+
+Entries are summed up in segments, stretches of positions of up to `SEGMENT_ENTRIES` entries. When
+loading ends inside a segment only that segment is counted again.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from treadle.log.protocol import TableBacklog
+
+# Smaller: more memory for a long backlog. Greater: more to count again after a partial load.
+SEGMENT_ENTRIES: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class BacklogSegment:
+    """The sums of neighbouring entries of one table."""
+
+    last: int
+    entries: int
+    records: int
+    size: int
+    oldest: int
+
+    def __add__(self, other: "BacklogSegment") -> "BacklogSegment":
+        return BacklogSegment(
+            max(self.last, other.last),
+            self.entries + other.entries,
+            self.records + other.records,
+            self.size + other.size,
+            min(self.oldest, other.oldest),
+        )
+
+
+class SegmentQueue:
+    """The segments of one table, in order of position."""
+
+    def __init__(self) -> None:
+        self._segments: deque[BacklogSegment] = deque()
+
+    def __len__(self) -> int:
+        return len(self._segments)
+
+    def append(self, segment: BacklogSegment) -> None:
+        """Add entries above all others."""
+        if self._segments and self._segments[-1].entries + segment.entries <= SEGMENT_ENTRIES:
+            segment = self._segments.pop() + segment
+        self._segments.append(segment)
+
+    def drop_through(self, position: int) -> int | None:
+        """Forget the segments that end at or below a position, and the one it may lie in.
+
+        Returns:
+            Where that last one ended, so that what is left of it is counted again and given to
+            `prepend`; None when nothing above the position was forgotten.
+        """
+        while self._segments and self._segments[0].last <= position:
+            self._segments.popleft()
+        return self._segments.popleft().last if self._segments else None
+
+    def prepend(self, segments: Iterable[BacklogSegment]) -> None:
+        """Add entries below all others, in order of position."""
+        below = SegmentQueue()
+        below.replace(segments)
+        self._segments.extendleft(reversed(below._segments))
+
+    def replace(self, segments: Iterable[BacklogSegment]) -> None:
+        """Forget everything and begin with these."""
+        self._segments.clear()
+        for segment in segments:
+            self.append(segment)
+
+    def sum_backlog(self, source_id: int, table_name: str, loaded: int) -> TableBacklog | None:
+        """The sums of all, under the table's names and mark; None when nothing waits."""
+        if not self._segments:
+            return None
+        return TableBacklog(
+            source_id=source_id,
+            table_name=table_name,
+            last=self._segments[-1].last,
+            entries=sum(segment.entries for segment in self._segments),
+            records=sum(segment.records for segment in self._segments),
+            size=sum(segment.size for segment in self._segments),
+            oldest=min(segment.oldest for segment in self._segments),
+            loaded=loaded,
+        )

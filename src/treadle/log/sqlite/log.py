@@ -1,0 +1,601 @@
+"""The log on this machine: one SQLite file, written ahead, each commit fsynced.
+
+The promise is in `protocol`. Writers of several processes take turns by a lock file; readers never
+wait for them.
+"""
+
+import asyncio
+import logging
+import math
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from treadle import failpoint
+from treadle.errors import InternalError, OperatorError, RetriableError, TreadleError
+from treadle.log.protocol import (
+    AppendResult,
+    AppendWaiter,
+    DamagedEntry,
+    HourlyRecords,
+    IdempotencyKey,
+    LogEntry,
+    NewEntry,
+    TableBacklog,
+)
+from treadle.log.quota import LogQuota, LogSpace, space
+from treadle.log.sqlite import statements
+from treadle.log.sqlite.backlog import BacklogCounter, is_damage, sum_range
+from treadle.log.sqlite.codec import PLAIN_BYTES_MAX, PayloadCodec, StoredPayload, encode_payload
+from treadle.log.sqlite.entries import EntryReader
+from treadle.log.sqlite.group_commit import AppendRequest, GroupWriter
+from treadle.log.sqlite.log_file import (
+    FileConnector,
+    open_log_file,
+    open_sqlite,
+    read_end_position,
+    translate_errors,
+    write_transaction,
+)
+
+logger = logging.getLogger("treadle.log")
+
+# Payload bytes that may wait for the disk before appends are turned away. A disk that takes
+# 10 MB/s of compressed entries works this off in about half a second.
+PENDING_BYTES_MAX: Final = 64 * 1024 * 1024
+
+# Payload bytes of one group: bounds how long the first of a group waits for the others'
+# compression, about 20 ms.
+GROUP_BYTES_MAX: Final = 8 * 1024 * 1024
+
+# Requests of one turn of the event loop are handed over together, up to so many bytes: the thread
+# is woken once for them, and does not begin a group with the first alone.
+GATHERED_BYTES_MAX: Final = 64 * 1024
+
+# Requests of so many bytes are compressed by whoever hands them over, for about half a millisecond.
+# The log's thread gives the interpreter's lock away to compress, and has to wait for it as long
+# as the event loop decodes the next body, which takes longer than the compression.
+ENCODED_EARLY_BYTES_MIN: Final = PLAIN_BYTES_MAX + 1
+ENCODED_EARLY_BYTES_MAX: Final = 256 * 1024
+
+# What an entry costs in memory besides its payload, so that many empty ones are bounded too.
+ENTRY_OVERHEAD_BYTES: Final = 512
+
+# How often the disk is asked for room.
+QUOTA_CHECK_S: Final = 0.25
+
+# A write that takes longer holds up all that come after it: these are turned away at once.
+WRITE_TIMEOUT_S: Final = 10.0
+
+# Entries read again after the disk failed, from the end: what the last groups wrote.
+REOPEN_CHECK_ENTRIES: Final = 64
+
+# Entries removed in one transaction: some milliseconds, in which appends wait.
+DELETE_ROWS_MAX: Final = 1000
+
+# Between two such transactions, so that appends get their turn.
+DELETE_PAUSE_S: Final = 0.002
+
+
+@dataclass(slots=True)  # not frozen: that takes a microsecond more of each request
+class _PendingAppend(AppendRequest):
+    cost: int
+    loop: asyncio.AbstractEventLoop
+    waiter: AppendWaiter
+
+
+class SqliteAppender:
+    """The writing side (`protocol.Appender`).
+
+    Opening blocks for a moment. A thread of its own writes: it takes all requests that wait, makes
+    them durable in one transaction, and answers them together.
+
+    Args:
+        path: the log's file, made where missing.
+        connect: opens it; the seam to the disk.
+        waiting_bytes_max: payload bytes that may wait; more is turned away with `RetriableError`.
+            One request alone is always taken.
+        room: bounds of the log; beyond them appends are turned away with `RetriableError`.
+        failed: told of each group that the disk did not take.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        connect: FileConnector = open_sqlite,
+        waiting_bytes_max: int = PENDING_BYTES_MAX,
+        room: LogQuota | None = None,
+        failed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._path = path
+        self._connect = connect
+        self._connection, self._lock, self._log_id = open_log_file(path, connect, durable=True)
+        self._codec = PayloadCodec()
+        self._codec_lock = threading.Lock()  # of `_codec`
+        self._quota = room
+        self._report_failure = failed
+        self._shortage: str | None = None
+        self._quota_checked_at = -math.inf
+        self._write_began_at: float | None = None  # when the group that is being written was begun
+        self._pending_bytes_max = waiting_bytes_max
+        self._pending_bytes = 0
+        self._state_lock = threading.Lock()  # of what waits and is gathered, and `_closing`
+        self._closing = False
+        self._gathered: list[_PendingAppend] = []
+        self._gathered_bytes = 0
+        self._handed_over: queue.SimpleQueue[list[_PendingAppend] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run_writer, name="treadle-log", daemon=True)
+        self._thread.start()
+
+    @property
+    def log_id(self) -> str:
+        """The log's name: a UUID, made with the log."""
+        return self._log_id
+
+    async def append(self, entries: Sequence[NewEntry]) -> int:
+        """Make entries durable, all or none; see `protocol.Appender.append`.
+
+        Whoever stops waiting does not know whether they are in the log, or will be. While the disk
+        does not answer what was begun, all that comes after is turned away.
+        """
+        return (await self._submit(entries, None)).first
+
+    async def append_once(self, entries: Sequence[NewEntry], once: IdempotencyKey) -> AppendResult:
+        """The same for a request that may come again; see `protocol.Appender.append_once`."""
+        return await self._submit(entries, once)
+
+    def begin_append(self, entries: Sequence[NewEntry], waiter: AppendWaiter) -> None:
+        """The same for who waits in another way; see `protocol.Appender.begin`."""
+        self._gather(entries, None, waiter)
+
+    def _submit(
+        self, entries: Sequence[NewEntry], once: IdempotencyKey | None
+    ) -> asyncio.Future[AppendResult]:
+        """Hand a request to the thread that writes; gives what becomes of it."""
+        done = asyncio.get_running_loop().create_future()
+        self._gather(entries, once, done)
+        return done
+
+    def _gather(
+        self, entries: Sequence[NewEntry], once: IdempotencyKey | None, waiter: AppendWaiter
+    ) -> None:
+        size = 0
+        for entry in entries:
+            size += len(entry.payload)
+            if not entry.table_name.isascii():
+                _check_table_name(entry.table_name)
+        cost = size + len(entries) * ENTRY_OVERHEAD_BYTES
+        if not cost:
+            raise InternalError("an append holds at least one entry, found none")
+        failpoint.reach("log.append")
+        lacking = self._shortage
+        if lacking is not None and time.monotonic() - self._quota_checked_at < QUOTA_CHECK_S:
+            raise RetriableError(lacking)
+        begun = self._write_began_at
+        if begun is not None and time.monotonic() - begun > WRITE_TIMEOUT_S:
+            raise RetriableError(
+                f"the log's disk has not answered for {time.monotonic() - begun:.0f} s"
+            )
+        loop = asyncio.get_running_loop()
+        waiting = _PendingAppend(
+            entries, once, self._encode_early(entries, size), cost, loop, waiter
+        )
+        with self._state_lock:
+            if self._closing:
+                raise RetriableError("the log is being closed")
+            if self._pending_bytes and self._pending_bytes + cost > self._pending_bytes_max:
+                raise RetriableError(
+                    f"{self._pending_bytes} bytes wait for the log's disk already, more than fits"
+                )
+            self._pending_bytes += cost
+            self._gathered.append(waiting)
+            self._gathered_bytes += cost
+            if self._gathered_bytes >= GATHERED_BYTES_MAX:
+                self._hand_over()
+            elif len(self._gathered) == 1 or self._gathered[0].loop is not loop:
+                loop.call_soon(self._hand_over_locked)
+
+    def _encode_early(self, entries: Sequence[NewEntry], size: int) -> list[StoredPayload] | None:
+        """The payloads as they are stored; None where the thread that writes is to do it."""
+        if not ENCODED_EARLY_BYTES_MIN <= size <= ENCODED_EARLY_BYTES_MAX:
+            return None
+        if not self._codec_lock.acquire(blocking=False):  # the loop of another thread is at it
+            return None
+        try:
+            return [encode_payload(self._codec, entry.payload) for entry in entries]
+        finally:
+            self._codec_lock.release()
+
+    def _hand_over_locked(self) -> None:
+        with self._state_lock:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Give the thread what was gathered; the caller holds `_state_lock`."""
+        if self._gathered:
+            self._handed_over.put(self._gathered)
+            self._gathered, self._gathered_bytes = [], 0
+
+    async def aclose(self) -> None:
+        """Finish the appends that were begun, then close; a second time does nothing."""
+        with self._state_lock:
+            if not self._closing:
+                self._closing = True
+                self._hand_over()
+                self._handed_over.put(None)
+        await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+
+    def _run_writer(self) -> None:
+        writer = GroupWriter(self._connection, self._lock)
+        try:
+            closing = False
+            while not closing:
+                group, closing = self._take_group()
+                if group:
+                    self._write_began_at = time.monotonic()
+                    writer = self._write_group(writer, group)
+                    self._write_began_at = None
+        finally:
+            self._connection.close()
+            self._lock.close()
+
+    def _take_group(self) -> tuple[list[_PendingAppend], bool]:
+        """All requests that wait, up to the bound of a group; and whether they are the last."""
+        handed = self._handed_over.get()
+        group: list[_PendingAppend] = []
+        cost = 0
+        while handed is not None:
+            for waiting in handed:
+                if waiting.waiter.cancelled():  # nobody waits; its sender may send it again
+                    with self._state_lock:
+                        self._pending_bytes -= waiting.cost
+                else:
+                    group.append(waiting)
+                    cost += waiting.cost
+            if cost >= GROUP_BYTES_MAX:
+                return group, False
+            try:
+                handed = self._handed_over.get_nowait()
+            except queue.Empty:
+                return group, False
+        return group, True
+
+    def _write_group(self, writer: GroupWriter, group: list[_PendingAppend]) -> GroupWriter:
+        """Write a group and answer it; returns the writer for the next one."""
+        outcome: list[AppendResult] | TreadleError
+        try:
+            with translate_errors():
+                if writer.failed:
+                    writer = self._reopen()
+                self._check_quota()
+                outcome = writer.write(group)
+        except (RetriableError, OperatorError) as error:
+            outcome = RetriableError(str(error))
+            outcome.__cause__ = error
+            if self._shortage is None:
+                self._report_failure()
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+            outcome = InternalError(f"the log could not write a group of entries ({error!r})")
+            outcome.__cause__ = error
+        with self._state_lock:
+            self._pending_bytes -= sum(waiting.cost for waiting in group)
+        failpoint.reach("log.answer")
+        each = [outcome] * len(group) if isinstance(outcome, TreadleError) else outcome
+        loops: dict[
+            asyncio.AbstractEventLoop, list[tuple[_PendingAppend, AppendResult | TreadleError]]
+        ] = {}
+        for waiting, its in zip(group, each, strict=True):
+            loops.setdefault(waiting.loop, []).append((waiting, its))
+        for loop, answers in loops.items():
+            try:
+                loop.call_soon_threadsafe(_answer_waiters, answers)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                continue
+        return writer
+
+    def _check_quota(self) -> None:
+        """Raise TryLater where there is no room for more."""
+        now = time.monotonic()
+        if self._quota is None or now - self._quota_checked_at < QUOTA_CHECK_S:
+            return
+        self._shortage = self._quota.find_shortage(self._quota.look(self._connection, self._path))
+        self._quota_checked_at = now
+        if self._shortage is not None:
+            raise RetriableError(self._shortage)
+
+    def _reopen(self) -> GroupWriter:
+        """Open the log anew after its disk failed, and check that what was promised is there.
+
+        Until this succeeds every group is refused. What the file held in memory of a failed write
+        is forgotten with the old connection.
+
+        Raises:
+            sqlite3.Error, OSError, TreadleError: it is not to be trusted yet.
+        """
+        connection, lock, log_id = open_log_file(self._path, self._connect, durable=True)
+        try:
+            if log_id != self._log_id:
+                raise OperatorError(  # noqa: TRY301 - the connection is closed below
+                    f"another log has taken the place of {self._path}: start treadle again"
+                )
+            writer = GroupWriter(connection, lock)
+            writer.overwrite_failed_commit()
+            end = read_end_position(connection)
+            rows = EntryReader(connection).find_entries(
+                max(1, end - REOPEN_CHECK_ENTRIES + 1), REOPEN_CHECK_ENTRIES
+            )
+            for one in rows:
+                if isinstance(one, DamagedEntry):
+                    logger.error(
+                        "entry %d of the log is damaged since its disk failed: %s",
+                        one.position,
+                        one.why,
+                    )
+        except BaseException:
+            connection.close()
+            lock.close()
+            raise
+        self._connection.close()
+        self._lock.close()
+        self._connection, self._lock = connection, lock
+        logger.warning("the log was opened again and verified; it takes records")
+        return writer
+
+
+def _answer_waiters(answers: list[tuple[_PendingAppend, AppendResult | TreadleError]]) -> None:
+    for waiting, outcome in answers:
+        if waiting.waiter.done():
+            continue  # whoever waited was cancelled
+        if isinstance(outcome, TreadleError):
+            waiting.waiter.set_exception(outcome)
+        else:
+            waiting.waiter.set_result(outcome)
+
+
+def _check_table_name(table_name: str) -> None:
+    try:
+        table_name.encode()
+    except UnicodeEncodeError as error:
+        raise InternalError(
+            f"a table name holds no unpaired surrogates, found {table_name!r}"
+        ) from error
+
+
+class SqliteReader:
+    """The reading side (`protocol.Reader`).
+
+    Marks are collected and written at the next `list_backlogs`, `trim` or `close`. Any number of
+    readers may be open; each sees the marks of the others.
+
+    Args:
+        path: the log's file, made where missing.
+        connect: opens it; the seam to the disk.
+    """
+
+    def __init__(self, path: Path, *, connect: FileConnector = open_sqlite) -> None:
+        self._connection, self._lock, self._log_id = open_log_file(path, connect, durable=False)
+        self._path = path
+        self._entries = EntryReader(self._connection)
+        self._marks: dict[tuple[int, str], int] = {}
+        self._table_ids: dict[tuple[int, str], int] = {}
+        self._backlog = BacklogCounter(self._connection)
+        self._end = 0
+
+    @property
+    def log_id(self) -> str:
+        """The log's name: a UUID, made with the log."""
+        return self._log_id
+
+    def list_backlogs(self) -> list[TableBacklog]:
+        """What waits, one element per table; see `protocol.Reader.backlog`."""
+        with translate_errors():
+            self._write_marks()
+            return self._backlog.refresh()
+
+    def read(
+        self, source_id: int, table_name: str, after: int, records_max: int, bytes_max: int
+    ) -> list[LogEntry | DamagedEntry]:
+        """Entries of one table above a position; see `protocol.Reader.read`.
+
+        Bytes are those of the payloads, uncompressed, as in `TableBacklog.size`.
+        """
+        found: list[LogEntry | DamagedEntry] = []
+        records = size = 0
+        with translate_errors():
+            table_id = self._find_table_id(source_id, table_name)
+            if table_id is None:
+                return found
+            for row in self._entries.read_table(table_id, source_id, table_name, after):
+                entry = self._entries.restore_entry(row)
+                if isinstance(entry, LogEntry):  # numbers of a damaged one mean nothing
+                    records += entry.records
+                    size += len(entry.payload)
+                    if found and (records > records_max or size > bytes_max):
+                        break
+                found.append(entry)
+        return found
+
+    def find_entries(self, first: int, count: int) -> list[LogEntry | DamagedEntry]:
+        """The entries at some positions that are still kept; see `protocol.Reader.find`."""
+        with translate_errors():
+            return self._entries.find_entries(first, count)
+
+    def mark_loaded(self, source_id: int, table_name: str, position: int) -> None:
+        """Note that everything up to a position was loaded; see `protocol.Reader.mark`.
+
+        Raises:
+            OperatorFault: the log never gave that position: it is an older copy of the log that
+                was loaded, and what it accepts now would be taken for loaded.
+        """
+        if position > self._end:
+            with translate_errors():
+                self._end = read_end_position(self._connection)
+            if position > self._end:
+                raise OperatorError(
+                    f"table {table_name} of source {source_id} is loaded up to {position}, but "
+                    f"this log ends at {self._end}: an older copy of the log was brought back; put "
+                    f"the newer one in its place, or start with a new log file"
+                )
+        self._marks[source_id, table_name] = position
+
+    def trim(self, source_id: int, table_name: str, position: int) -> int:
+        """Remove entries at or below a position; see `protocol.Reader.trim`."""
+        with translate_errors():
+            self._write_marks()
+            table_id = self._find_table_id(source_id, table_name)
+            if table_id is None:
+                return 0
+            if (
+                self._connection.execute(
+                    statements.HAS_ENTRIES_UP_TO, (table_id, position)
+                ).fetchone()
+                is None
+            ):
+                return 0
+            removed = 0
+            while True:
+                try:
+                    with self._lock:
+                        gone = self._trim_batch(table_id, position)
+                except sqlite3.DatabaseError as error:
+                    if not is_damage(error):
+                        raise
+                    return removed + self._trim_one_by_one(table_id, position)
+                removed += gone
+                if gone < DELETE_ROWS_MAX:
+                    return removed
+                time.sleep(DELETE_PAUSE_S)
+
+    def list_tables(self) -> list[tuple[int, str]]:
+        """Every table that ever had an entry; see `protocol.Reader.tables`."""
+        with translate_errors():
+            return [tuple(row) for row in self._connection.execute(statements.LIST_TABLES)]
+
+    def count_records_above(self, source_id: int, table_name: str, position: int) -> int:
+        """Records above a position; see `protocol.Reader.records_above`."""
+        with translate_errors():
+            table_id = self._find_table_id(source_id, table_name)
+            if table_id is None:
+                return 0
+            end = read_end_position(self._connection)
+            return sum(one.records for one in sum_range(self._connection, table_id, position, end))
+
+    def count_by_hour(self, source_id: int, table_name: str, loaded: int) -> list[HourlyRecords]:
+        """Records of each hour; see `protocol.Reader.hours`."""
+        with translate_errors():
+            table_id = self._find_table_id(source_id, table_name)
+            if table_id is None:
+                return []
+            return [
+                HourlyRecords(*row)
+                for row in self._connection.execute(statements.COUNT_BY_HOUR, (table_id, loaded))
+            ]
+
+    def get_received_times(self, positions: Sequence[int]) -> dict[int, int]:
+        """When entries were accepted; see `protocol.Reader.received`."""
+        found: dict[int, int] = {}
+        with translate_errors():
+            for position in positions:
+                row = self._connection.execute(statements.RECEIVED_AT, (position,)).fetchone()
+                if row is not None and isinstance(row[0], int):
+                    found[position] = row[0]
+        return found
+
+    def find_keys(self, names: Sequence[bytes]) -> dict[bytes, int]:
+        """Where requests of some names are; see `protocol.Reader.stored`."""
+        found: dict[bytes, int] = {}
+        with translate_errors():
+            for name in names:
+                row = self._connection.execute(statements.FIRST_OF_REQUEST, (name,)).fetchone()
+                if row is not None:
+                    found[name] = int(row[0])
+        return found
+
+    def forget_keys(self, before: int) -> int:
+        """Forget names stored before a time; see `protocol.Reader.forget`."""
+        forgotten = 0
+        with translate_errors():
+            # Without the lock: whoever holds it may hang with its disk.
+            if (
+                self._connection.execute(statements.HAS_REQUEST_BEFORE, (before,)).fetchone()
+                is None
+            ):
+                return 0
+            while True:
+                with self._lock, write_transaction(self._connection):
+                    gone = self._connection.execute(
+                        statements.FORGET_REQUESTS, (before, DELETE_ROWS_MAX)
+                    ).rowcount
+                forgotten += gone
+                if gone < DELETE_ROWS_MAX:
+                    return forgotten
+                time.sleep(DELETE_PAUSE_S)
+
+    def measure_space(self) -> LogSpace:
+        """How full the log is; see `protocol.Reader.space`."""
+        with translate_errors():
+            return space(self._connection, self._path)
+
+    def close(self) -> None:
+        """Write the marks, then close."""
+        try:
+            with translate_errors():
+                self._write_marks()
+        finally:
+            self._connection.close()
+            self._lock.close()
+
+    def _trim_batch(self, table_id: int, position: int) -> int:
+        with write_transaction(self._connection):
+            (number,) = self._connection.execute(statements.NEXT_MARK).fetchone()
+            place = min(position, read_end_position(self._connection))
+            self._connection.execute(statements.MARK_TRIMMED, (place, number, table_id))
+            values = (table_id, position, DELETE_ROWS_MAX)
+            gone = self._connection.execute(statements.TRIM, values).rowcount
+            failpoint.reach("log.trim")
+            return gone
+
+    def _trim_one_by_one(self, table_id: int, position: int) -> int:
+        """Remove what can be removed; damaged rows that cannot stay."""
+        removed = 0
+        places = self._connection.execute(statements.POSITIONS_OF_TABLE, (table_id, 0)).fetchall()
+        for (place,) in places:
+            if place > position:
+                break
+            try:
+                with self._lock, write_transaction(self._connection):
+                    removed += self._connection.execute(statements.TRIM_ONE, (place,)).rowcount
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+        return removed
+
+    def _write_marks(self) -> None:
+        if not self._marks:
+            return
+        failpoint.reach("log.before-marks")
+        with self._lock, write_transaction(self._connection):
+            (number,) = self._connection.execute(statements.NEXT_MARK).fetchone()
+            self._connection.executemany(
+                statements.MARK,
+                [(*table, position, number) for table, position in self._marks.items()],
+            )
+        failpoint.reach("log.after-marks")
+        self._marks.clear()
+
+    def _find_table_id(self, source_id: int, table_name: str) -> int | None:
+        key = (source_id, table_name)
+        known = self._table_ids.get(key)
+        if known is None:
+            row = self._connection.execute(statements.TABLE_ID, key).fetchone()
+            if row is None:
+                return None
+            known = int(row[0])
+            self._table_ids[key] = known
+        return known

@@ -1,0 +1,246 @@
+"""The local log's file and its write lock.
+
+`open_sqlite` is the seam through which everything reaches the disk: pass another one to see what
+the log does when the disk fails.
+"""
+
+import errno
+import fcntl
+import os
+import sqlite3
+import uuid
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Self
+
+from treadle.errors import OperatorError, RetriableError
+from treadle.log.sqlite import statements
+
+FileConnector = Callable[[Path], sqlite3.Connection]
+
+# Only what does not take the lock below (a backup, the sqlite3 command) can make a writer wait.
+BUSY_TIMEOUT_S: Final = 30.0
+
+PAGE_SIZE: Final = 4096
+CACHE_KIB: Final = 16_384
+
+
+def open_sqlite(path: Path) -> sqlite3.Connection:
+    """Open the file as SQLite; transactions are begun and ended by statement."""
+    return sqlite3.connect(
+        path,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+
+
+class LogWriteLock:
+    """One writer at a time, in all processes.
+
+    SQLite's own lock is polled with growing pauses; here the next writer is woken at once. Not for
+    several threads: each writer has its own.
+
+    Args:
+        path: the lock file, made where missing. It holds nothing and is never removed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def __enter__(self) -> Self:
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Give the lock file back."""
+        os.close(self._descriptor)
+
+
+def open_log_file(
+    path: Path, connect: FileConnector, *, durable: bool
+) -> tuple[sqlite3.Connection, LogWriteLock, str]:
+    """Open a log, made where missing; safe when several processes do it at once.
+
+    Args:
+        path: the file; its folder must exist.
+        connect: opens it.
+        durable: commits are fsynced before they return. Without, a power cut may undo the last
+            ones; the file stays sound.
+
+    Returns:
+        The connection, the lock to hold around its write transactions, and the log's name.
+
+    Raises:
+        OperatorFault: the file cannot be opened, is no log, or is a newer treadle's.
+        TryLater: the disk failed.
+    """
+    try:
+        lock = LogWriteLock(path.with_name(path.name + "-lock"))
+    except OSError as error:
+        raise _open_error(path, error) from error
+    try:
+        with translate_errors(), lock:
+            _make_private_file(path)
+            connection = connect(path)
+            try:
+                log_id = _prepare_connection(connection, path, durable=durable)
+            except BaseException:
+                connection.close()
+                raise
+    except BaseException:
+        lock.close()
+        raise
+    return connection, lock, log_id
+
+
+def _prepare_connection(connection: sqlite3.Connection, path: Path, *, durable: bool) -> str:
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    new = application_id == 0 and version == 0 and _is_empty(connection)
+    if not new and application_id != statements.APPLICATION_ID:
+        raise OperatorError(f"{path} is another program's database, no log: name another file")
+    if version > statements.SCHEMA_VERSION:
+        raise OperatorError(
+            f"the log {path} was made by a newer treadle (its form is {version}, this one knows "
+            f"{statements.SCHEMA_VERSION}): install that version again"
+        )
+    if new:
+        connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise OperatorError(
+            f"the log {path} cannot be written ahead (journal mode {mode}): put it on a local disk"
+        )
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    if new:
+        _create_tables(connection, path)
+    elif version < statements.SCHEMA_VERSION:
+        _upgrade(connection)
+    if not durable:
+        connection.execute("PRAGMA synchronous = NORMAL")
+    (log_id,) = connection.execute(statements.LOG_ID).fetchone()
+    return str(log_id)
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None
+
+
+def _create_tables(connection: sqlite3.Connection, path: Path) -> None:
+    with write_transaction(connection):
+        for statement in statements.SCHEMA:
+            connection.execute(statement)
+        log_id = str(uuid.uuid4())
+        connection.execute(statements.PUT_META, ("log_id", log_id))
+        connection.execute(statements.PUT_META, ("check", checksum_log_id(log_id)))
+        connection.execute(statements.PUT_META, ("form", str(statements.SCHEMA_VERSION)))
+        connection.execute(statements.PUT_META, ("failures", "0"))
+        connection.execute(f"PRAGMA application_id = {statements.APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {statements.SCHEMA_VERSION}")
+    sync_folder(path.parent)
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Give a log of form 1 what form 2 has besides."""
+    with write_transaction(connection):
+        for statement in statements.SECOND:
+            connection.execute(statement)
+        connection.execute(statements.SET_META, (str(statements.SCHEMA_VERSION), "form"))
+        connection.execute(f"PRAGMA user_version = {statements.SCHEMA_VERSION}")
+
+
+def checksum_log_id(log_id: str) -> str:
+    """What is kept beside a log's name, to know whether it is damaged."""
+    return f"{zlib.crc32(log_id.encode()):08x}"
+
+
+def _make_private_file(path: Path) -> None:
+    """Make the file where missing, for treadle's user alone; SQLite's side files inherit that.
+
+    A file that is there is not opened: closing it again would take away the locks that other
+    connections of this process hold on it, without their knowing. The next process to come and go
+    would then think it the last one, and remove the file written ahead under its writers.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise _open_error(path, error) from error
+    os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names of new files durable: fsync of a file does not do that."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_end_position(connection: sqlite3.Connection) -> int:
+    """The greatest position ever given."""
+    (end,) = connection.execute(statements.END_POSITION).fetchone()
+    return int(end)
+
+
+@contextmanager
+def write_transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """A transaction that writes; the caller holds the lock. Undone when the block raises."""
+    connection.execute(statements.BEGIN_WRITE)
+    try:
+        yield
+        connection.execute(statements.COMMIT)
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute(statements.ROLLBACK)
+        raise
+
+
+def _open_error(path: Path, error: OSError) -> OperatorError:
+    what = "its folder is missing" if error.errno == errno.ENOENT else error.strerror
+    return OperatorError(
+        f"the log {path} cannot be opened ({what}): make its folder, readable and writable for "
+        f"the user treadle runs as"
+    )
+
+
+_DAMAGE_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_OPERATOR_CODES: Final = frozenset(
+    {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH}
+)
+
+
+def get_result_code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code; -1 where the driver gives none."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return -1 if code is None else int(code) & 0xFF
+
+
+@contextmanager
+def translate_errors() -> Iterator[None]:
+    """Turn SQLite's and the system's errors into treadle's, by whose fault they are."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if get_result_code(error) in _DAMAGE_CODES:
+            raise OperatorError(
+                f"the log is damaged ({error}): stop treadle and run `treadle log salvage`, or "
+                "start treadle again; both put it aside and go on with what can be read"
+            ) from error
+        if get_result_code(error) in _OPERATOR_CODES:
+            raise OperatorError(
+                f"the log cannot be used ({error}): check its file's rights and its disk"
+            ) from error
+        raise RetriableError(f"the log is not available now ({error})") from error
+    except OSError as error:
+        raise RetriableError(f"the log's disk failed ({error.strerror})") from error

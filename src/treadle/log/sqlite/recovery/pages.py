@@ -1,0 +1,238 @@
+"""What is written on the pages of a log's file, read without SQLite.
+
+For a file that SQLite refuses: every page is looked at by itself, so that damage on one does not
+hide another. Nothing found here is believed without a checksum. Formats: sqlite.org/fileformat2.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+PAGE_BYTES: Final = 4096
+_TABLE_LEAF: Final = 0x0D
+_INDEX_LEAF: Final = 0x0A
+_INDEX_INTERIOR: Final = 0x02
+_PAGE_KINDS: Final = {_TABLE_LEAF: (8, 0), _INDEX_LEAF: (8, 0), _INDEX_INTERIOR: (12, 4)}
+"""Kinds of page that hold rows: leaves of tables and of indexes, and what leads to the latter.
+Bytes of the head, and bytes in front of each row, where another page is named."""
+
+_FILE_HEADER_BYTES: Final = 100
+_OVERFLOW_BYTES: Final = PAGE_BYTES - 4
+_INTEGER_BYTES: Final = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
+
+CellValues = tuple[Any, ...]
+
+
+class UnreadablePageError(ValueError):
+    """A cell is not what SQLite writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageCell:
+    """One row of a page.
+
+    Attributes:
+        rowid: None on a page of an index.
+        values: as stored; None for the column that stands for the row's number.
+    """
+
+    rowid: int | None
+    values: CellValues
+
+
+class PageReader:
+    """Pages by number, from 1.
+
+    Args:
+        data: the file.
+        newer: pages that a write-ahead log holds instead.
+    """
+
+    def __init__(self, data: bytes | memoryview, newer: dict[int, bytes]) -> None:
+        self._data = data
+        self._wal_pages = newer
+
+    def page_numbers(self) -> range:
+        """Numbers of all pages."""
+        return range(1, max(len(self._data) // PAGE_BYTES, *self._wal_pages, 0) + 1)
+
+    def read_page(self, number: int) -> bytes:
+        """One page; UnreadableError when there is none."""
+        found = self._wal_pages.get(number)
+        if found is None:
+            found = bytes(self._data[(number - 1) * PAGE_BYTES : number * PAGE_BYTES])
+        if number < 1 or len(found) != PAGE_BYTES:
+            raise UnreadablePageError(f"there is no page {number}")
+        return found
+
+    def read_cells(self) -> Iterator[PageCell]:
+        """Every row of every page that can be read."""
+        for number in self.page_numbers():
+            try:
+                page = self.read_page(number)
+            except UnreadablePageError:
+                continue
+            start = _FILE_HEADER_BYTES if number == 1 else 0
+            if page[start] in _PAGE_KINDS:
+                yield from self._read_page_cells(page, start)
+
+    def _read_page_cells(self, page: bytes, start: int) -> Iterator[PageCell]:
+        count = int.from_bytes(page[start + 3 : start + 5], "big")
+        head, before = _PAGE_KINDS[page[start]]
+        for place in range(start + head, min(start + head + 2 * count, PAGE_BYTES - 1), 2):
+            offset = int.from_bytes(page[place : place + 2], "big") + before
+            try:
+                yield self._read_cell(page, offset, is_table=page[start] == _TABLE_LEAF)
+            except (UnreadablePageError, IndexError, struct.error, ValueError):
+                continue
+
+    def _read_cell(self, page: bytes, offset: int, *, is_table: bool) -> PageCell:
+        size, offset = _read_varint(page, offset)
+        rowid = None
+        if is_table:
+            rowid, offset = _read_varint(page, offset)
+            if rowid >= 1 << 63:
+                rowid -= 1 << 64
+        return PageCell(
+            rowid, _read_values(self._read_payload(page, offset, size, is_table=is_table))
+        )
+
+    def _read_payload(self, page: bytes, offset: int, size: int, *, is_table: bool) -> bytes:
+        most = PAGE_BYTES - 35 if is_table else (PAGE_BYTES - 12) * 64 // 255 - 23
+        if size <= most:
+            found = page[offset : offset + size]
+            if len(found) < size:
+                raise UnreadablePageError("a row passes the end of its page")
+            return found
+        least = (PAGE_BYTES - 12) * 32 // 255 - 23
+        here = least + (size - least) % _OVERFLOW_BYTES
+        if here > most:
+            here = least
+        pieces = [page[offset : offset + here]]
+        following = int.from_bytes(page[offset + here : offset + here + 4], "big")
+        left = size - here
+        if left > len(self.page_numbers()) * PAGE_BYTES:
+            raise UnreadablePageError("a row is longer than the file")
+        while left > 0:
+            further = self.read_page(following)
+            pieces.append(further[4 : 4 + min(left, _OVERFLOW_BYTES)])
+            left -= _OVERFLOW_BYTES
+            following = int.from_bytes(further[:4], "big")
+        return b"".join(pieces)
+
+
+def _read_varint(data: bytes, offset: int) -> tuple[int, int]:
+    value = 0
+    for _ in range(8):
+        byte = data[offset]
+        offset += 1
+        value = value << 7 | byte & 0x7F
+        if byte < 0x80:
+            return value, offset
+    return value << 8 | data[offset], offset + 1
+
+
+def _read_values(record: bytes) -> CellValues:
+    end, offset = _read_varint(record, 0)
+    body = end
+    found: list[Any] = []
+    while offset < end:
+        kind, offset = _read_varint(record, offset)
+        value: Any
+        if kind in _INTEGER_BYTES:
+            length = _INTEGER_BYTES[kind]
+            value = int.from_bytes(record[body : body + length], "big", signed=True)
+        elif kind in (0, 8, 9):
+            length = 0
+            value = None if kind == 0 else kind - 8
+        elif kind == 7:
+            length = 8
+            (value,) = struct.unpack(">d", record[body : body + 8])
+        elif kind >= 12:
+            length = (kind - 12) // 2
+            value = record[body : body + length]
+            if len(value) < length:
+                raise UnreadablePageError("a value passes the end of its row")
+            if kind % 2:
+                value = value.decode()
+        else:
+            raise UnreadablePageError(f"no value has the type {kind}")
+        body += length
+        found.append(value)
+    return tuple(found)
+
+
+# --- the write-ahead log --------------------------------------------------------------------------
+
+_WAL_HEADER_BYTES: Final = 32
+_FRAME_HEADER_BYTES: Final = 24
+_WAL_MAGIC: Final = 0x377F0682
+WAL_BYTES_MAX: Final = 256 * 1024 * 1024
+"""A longer one is not looked at: SQLite begins it anew every four megabytes unless a reader of
+another program keeps it from that."""
+
+
+@dataclass(frozen=True, slots=True)
+class WalContent:
+    """What a write-ahead log holds.
+
+    Attributes:
+        pages: number -> page, of all committed frames that are sound.
+        torn: committed frames follow one that is damaged, where SQLite would stop reading.
+    """
+
+    pages: dict[int, bytes]
+    torn: bool
+
+
+def read_wal(data: bytes) -> WalContent:
+    """Read a write-ahead log, past damaged frames too.
+
+    A frame's checksum goes on from the one before it, so that one flipped byte makes SQLite leave
+    out all that follow. Each is checked here also against the checksum that the damaged one names.
+    """
+    frames = max(0, (len(data) - _WAL_HEADER_BYTES) // (PAGE_BYTES + _FRAME_HEADER_BYTES))
+    if frames == 0 or len(data) > WAL_BYTES_MAX:
+        return WalContent({}, torn=False)
+    magic, _, size = struct.unpack(">3I", data[:12])
+    if magic & ~1 != _WAL_MAGIC or size != PAGE_BYTES:
+        return WalContent({}, torn=False)
+    order = ">" if magic & 1 else "<"
+    salts = data[16:24]
+    before = struct.unpack(">2I", data[24:32])
+    chained = _frame_checksum(order, data[:24], (0, 0)) == before
+    sound: list[tuple[int, int, bool]] = []  # frame, size of the database after, in the chain
+    for number in range(frames):
+        start = _WAL_HEADER_BYTES + number * (PAGE_BYTES + _FRAME_HEADER_BYTES)
+        header = data[start : start + _FRAME_HEADER_BYTES]
+        if header[8:16] != salts:
+            break  # of an earlier turn of the file
+        body = data[start + _FRAME_HEADER_BYTES : start + _FRAME_HEADER_BYTES + PAGE_BYTES]
+        named = struct.unpack(">2I", header[16:24])
+        good = _frame_checksum(order, body, _frame_checksum(order, header[:8], before)) == named
+        chained = chained and good
+        if good:
+            sound.append((number, int.from_bytes(header[4:8], "big"), chained))
+        before = named
+    # The last commit of the chain, and of all that is sound: what follows it was never promised.
+    of_chain = max((number for number, size, in_chain in sound if size and in_chain), default=-1)
+    of_all = max((number for number, size, _ in sound if size), default=-1)
+    pages: dict[int, bytes] = {}
+    for number, _, _ in sound:
+        if number <= of_all:
+            start = _WAL_HEADER_BYTES + number * (PAGE_BYTES + _FRAME_HEADER_BYTES)
+            page = int.from_bytes(data[start : start + 4], "big")
+            pages[page] = data[
+                start + _FRAME_HEADER_BYTES : start + _FRAME_HEADER_BYTES + PAGE_BYTES
+            ]
+    return WalContent(pages, torn=of_all > of_chain)
+
+
+def _frame_checksum(order: str, data: bytes, before: tuple[int, int]) -> tuple[int, int]:
+    words = struct.unpack(f"{order}{len(data) // 4}I", data)
+    first, second = before
+    for one, other in zip(words[::2], words[1::2], strict=True):
+        first = (first + one + second) & 0xFFFFFFFF
+        second = (second + other + first) & 0xFFFFFFFF
+    return first, second

@@ -1,0 +1,44 @@
+"""Every entry of a log read once, to know which are damaged."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from treadle.log.protocol import DamagedEntry, LogEntry, LogReader
+
+# Of one read: bounds what is held in memory.
+RECORDS_MAX = 100_000
+BYTES_MAX = 50_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class LogVerification:
+    """What reading a whole log found.
+
+    Attributes:
+        sound: how many entries are what was appended.
+    """
+
+    sound_entries: int
+    damaged_entries: list[DamagedEntry]
+
+
+def read_all_entries(
+    reader: LogReader, source_id: int, table_name: str, after: int = 0
+) -> Iterator[LogEntry | DamagedEntry]:
+    """Entries of one table in order of position, starting after `after`, a part at a time."""
+    while items := reader.read(source_id, table_name, after, RECORDS_MAX, BYTES_MAX):
+        after = items[-1].position
+        yield from items
+
+
+def verify_log(reader: LogReader) -> LogVerification:
+    """Read every entry of every table."""
+    sound = 0
+    damaged: list[DamagedEntry] = []
+    for source_id, table_name in sorted(reader.list_tables()):
+        for one in read_all_entries(reader, source_id, table_name):
+            if isinstance(one, DamagedEntry):
+                damaged.append(one)
+            else:
+                sound += 1
+    return LogVerification(sound, damaged)

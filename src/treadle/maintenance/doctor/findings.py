@@ -1,0 +1,694 @@
+"""What measured values mean, and what to do about them. Nothing here asks the system anything."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Final, Literal
+
+from treadle.config import Config, mask_password
+from treadle.tables.plan.keys import KEY_TYPE_DIFFERS, KEYS_DIFFER
+
+Level = Literal["good", "odd", "bad"]
+"""Nothing to do; worth a thought; records are refused, wait, or are at risk."""
+
+MEMORY_FILE_SYSTEMS: Final = frozenset({"tmpfs", "ramfs", "rootfs"})
+NETWORK_FILE_SYSTEMS: Final = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "ncpfs"}
+    | {"fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse", "virtiofs"}
+)
+LAYERED_FILE_SYSTEMS: Final = frozenset({"overlay", "aufs"})
+
+FSYNC_MIN_US: Final = 8.0
+"""Faster than any medium that keeps what it was given; the best drives take about 20."""
+FSYNC_ODD_US: Final = 50_000.0
+"""Every request waits for one fsync; requests that wait together share it."""
+FSYNC_BAD_US: Final = 1_000_000.0
+
+CLOCK_SKEW_MAX_US: Final = 60_000_000
+WAITING_AGE_MAX_US: Final = 3_600_000_000
+OPEN_FILES_MIN: Final = 1024
+"""Each connection of a client is one, and so is each file."""
+CLOCK_EARLIEST_US: Final = 1_735_689_600_000_000  # 2025: before treadle was written
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, what was found, and what to do.
+
+    Attributes:
+        subject: disk, clock, settings, ...
+        found: what was measured, one sentence.
+        meaning: what follows from it; empty when all is well.
+        remedy: what to do; empty when nothing is to be done.
+    """
+
+    subject: str
+    level: Level
+    found: str
+    meaning: str = ""
+    remedy: str = ""
+
+
+def end_sentence(text: str) -> str:
+    """A text, often a database's, as a sentence: with a full stop, unless it has an end."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def is_healthy(findings: Sequence[Finding]) -> bool:
+    """Whether none of them is bad."""
+    return all(finding.level != "bad" for finding in findings)
+
+
+# --- the disk -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DiskMount:
+    """Where a folder is.
+
+    Attributes:
+        kind: the file system's name, "ext4"; empty where the system does not say.
+        options: how it is mounted.
+    """
+
+    kind: str
+    options: tuple[str, ...] = ()
+
+
+def find_mount(path: str, mounts: str) -> DiskMount:
+    """The mount that a path is on.
+
+    Args:
+        path: absolute, links resolved.
+        mounts: the text of /proc/self/mountinfo (proc(5)).
+    """
+    best, found = "", DiskMount("")
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        words, further = before.split(), after.split()
+        if len(words) < 6 or len(further) < 2:
+            continue
+        place = words[4].encode().decode("unicode_escape")  # blanks are written \040
+        inside = path == place or path.startswith(place.rstrip("/") + "/")
+        if inside and len(place) >= len(best):  # of two on one place the later one is seen
+            options = {*words[5].split(","), *(further[2].split(",") if further[2:] else ())}
+            best, found = place, DiskMount(further[0], tuple(sorted(options)))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class DiskMeasurement:
+    """The disk of the data folder.
+
+    Attributes:
+        fsyncs_us: how long each of some small writes with an fsync took, microseconds.
+        free: bytes that this user may still write.
+        used: bytes that the log holds.
+    """
+
+    mount: DiskMount
+    fsyncs_us: tuple[float, ...]
+    free: int
+    used: int
+
+
+def judge_disk(found: DiskMeasurement, config: Config) -> Iterator[Finding]:
+    """Is what was acknowledged safe there, fast enough, and is there room."""
+    kind = found.mount.kind
+    if kind in MEMORY_FILE_SYSTEMS:
+        yield Finding(
+            "disk",
+            "bad",
+            f"The data folder is in memory ({kind}).",
+            "What was acknowledged is gone after a restart of the machine.",
+            "Name a folder on a disk with --data.",
+        )
+    elif kind in NETWORK_FILE_SYSTEMS or (
+        kind.startswith("fuse.") and kind != "fuse.fuse-overlayfs"
+    ):
+        yield Finding(
+            "disk",
+            "bad",
+            f"The data folder is on a network file system ({kind}).",
+            "SQLite's write-ahead log needs memory that processes share and locks that hold, and "
+            "such a file system promises neither: the log may be damaged.",
+            "Name a folder on a local disk or a block device with --data.",
+        )
+    elif kind in LAYERED_FILE_SYSTEMS:
+        yield Finding(
+            "disk",
+            "odd",
+            f"The data folder is in a container's own layer ({kind}).",
+            "It is gone with the container.",
+            "Mount a volume there, or name a folder on one with --data.",
+        )
+    elif kind:
+        yield Finding("disk", "good", f"The data folder is on a local file system ({kind}).")
+    careless = sorted({"nobarrier", "barrier=0", "data=writeback"} & set(found.mount.options))
+    if careless:
+        yield Finding(
+            "disk",
+            "bad",
+            f"It is mounted with {', '.join(careless)}.",
+            "A power cut can lose what was fsynced, and so what was acknowledged.",
+            "Mount it without, unless its write cache has a battery.",
+        )
+    yield from _judge_fsync(found.fsyncs_us)
+    yield from _judge_free_space(found, config)
+
+
+def _judge_fsync(fsyncs_us: Sequence[float]) -> Iterator[Finding]:
+    if not fsyncs_us:
+        return
+    middle, most = median(fsyncs_us), max(fsyncs_us)
+    said = (
+        f"A write with fsync takes {_format_milliseconds(middle)} "
+        f"(median of {len(fsyncs_us)}, slowest {_format_milliseconds(most)})."
+    )
+    if middle < FSYNC_MIN_US:
+        yield Finding(
+            "disk",
+            "odd",
+            said,
+            "No disk is that fast: something answers fsync without writing (memory, libeatmydata, "
+            "a virtual disk with a write-back cache). A power cut can lose what was acknowledged.",
+            "Find out what the folder is on, and switch its write-back cache off.",
+        )
+    elif middle >= FSYNC_BAD_US:
+        yield Finding(
+            "disk",
+            "bad",
+            said,
+            "Every request waits for one; clients will time out.",
+            "Move the data folder to another disk with --data, or look for what else writes there.",
+        )
+    elif middle >= FSYNC_ODD_US:
+        yield Finding(
+            "disk",
+            "odd",
+            said,
+            "Every request waits for one; requests that wait together share it.",
+            "Send larger requests, or move the data folder to a faster disk.",
+        )
+    else:
+        yield Finding("disk", "good", said)
+
+
+def _judge_free_space(found: DiskMeasurement, config: Config) -> Iterator[Finding]:
+    reserve = config.disk_reserve_bytes
+    said = f"{found.free} bytes are free, disk_reserve_bytes keeps {reserve} of them."
+    if found.free < reserve:
+        yield Finding(
+            "disk",
+            "bad",
+            said,
+            "Requests are answered 503 until there is room; what was accepted goes on loading.",
+            "Make room on this disk, or lower --disk-reserve-bytes.",
+        )
+    elif found.free < 2 * reserve:
+        yield Finding(
+            "disk",
+            "odd",
+            said,
+            "Soon requests will be answered 503.",
+            "Make room on this disk.",
+        )
+    else:
+        yield Finding("disk", "good", said)
+    if config.log_bytes and found.used >= config.log_bytes:
+        yield Finding(
+            "disk",
+            "bad",
+            f"The log holds {found.used} bytes, and log_bytes allows {config.log_bytes}.",
+            "Requests are answered 503 until some is loaded and removed.",
+            "Look at `treadle log stats` for what waits, or raise --log-bytes.",
+        )
+
+
+def _format_milliseconds(microseconds: float) -> str:
+    return f"{microseconds / 1000:.{0 if microseconds >= 100_000 else 3}f} ms"
+
+
+# --- clock, files, settings -----------------------------------------------------------------------
+
+
+def judge_clock(now: int, newest: int | None) -> Finding:
+    """Is the clock where it can be.
+
+    Args:
+        now: microseconds since 1970.
+        newest: the latest time that was noted in the store; None for none.
+    """
+    if now < CLOCK_EARLIEST_US:
+        return Finding(
+            "clock",
+            "bad",
+            f"The clock says {now // 1_000_000} seconds since 1970, which was before 2025.",
+            "Records would carry wrong times, and nothing is removed from the log when it is due.",
+            "Set the clock, and keep it with NTP.",
+        )
+    if newest is not None and newest > now + CLOCK_SKEW_MAX_US:
+        return Finding(
+            "clock",
+            "bad",
+            f"The store has noted a time {(newest - now) / 1e6:.0f} s in the future.",
+            "The clock was set back. `treadle push` numbers records by it, so that what it sends "
+            "now loses against what it sent before.",
+            "Set the clock, and keep it with NTP.",
+        )
+    return Finding("clock", "good", "The clock is not behind what was noted before.")
+
+
+def judge_destination_clock(name: str, now: int, there: int) -> Finding | None:
+    """Is a destination's clock like ours; None when it is."""
+    if abs(there - now) <= CLOCK_SKEW_MAX_US:
+        return None
+    return Finding(
+        "clock",
+        "odd",
+        f"The clock of {name} is {(there - now) / 1e6:+.0f} s off ours.",
+        "Times that treadle writes and times that the database writes do not compare.",
+        "Keep both clocks with NTP.",
+    )
+
+
+def judge_open_files(limit: int) -> Finding:
+    """May enough files be open at once."""
+    said = f"A process may have {limit} files open."
+    if limit < OPEN_FILES_MIN:
+        return Finding(
+            "system",
+            "odd",
+            said,
+            "Each connection of a client takes one; beyond that they are turned away.",
+            "Raise it with `ulimit -n` or LimitNOFILE.",
+        )
+    return Finding("system", "good", said)
+
+
+@dataclass(frozen=True, slots=True)
+class FileRights:
+    """A file or folder of treadle's.
+
+    Attributes:
+        name: as it is called in the documentation.
+        mode: its permission bits.
+        usable: this user may read and write it.
+        mine: it belongs to the user this runs as.
+        folder: it is the one that the others are in.
+    """
+
+    name: str
+    path: str
+    mode: int
+    usable: bool
+    own: bool
+    folder: bool = False
+
+
+def judge_files(found: Sequence[FileRights]) -> Iterator[Finding]:
+    """May treadle use its files, and nobody else."""
+    shut = any(one.folder and not one.mode & 0o077 for one in found)
+    troubled = False
+    for one in found:
+        troubled = troubled or not one.usable or not one.own
+        if not one.usable:
+            yield Finding(
+                "files",
+                "bad",
+                f"{one.name} {one.path} cannot be read and written by this user.",
+                "A server that runs as this user cannot work.",
+                "Run treadle as the user it belongs to, or change its owner.",
+            )
+        elif not shut and one.mode & 0o077 and not one.folder:
+            yield Finding(
+                "files",
+                "odd",
+                f"{one.name} {one.path} is open to other users (mode {one.mode:04o}).",
+                "They may read what clients sent, or change it.",
+                f"Run `chmod go-rwx {one.path}`.",
+            )
+            troubled = True
+        elif not one.own:
+            yield Finding(
+                "files",
+                "odd",
+                f"{one.name} {one.path} belongs to another user.",
+                "It works for this one now; files made by one of them may not for the other.",
+                "Run treadle always as one user.",
+            )
+    if found and not troubled:
+        yield Finding("files", "good", "The data folder is this user's alone.")
+
+
+@dataclass(frozen=True, slots=True)
+class MachineFacts:
+    """What settings are compared with.
+
+    Attributes:
+        cores: processors this process may use.
+        settings_file_mode: permission bits of the settings file; None where there is none.
+    """
+
+    cores: int
+    settings_file_mode: int | None
+
+
+def judge_settings(config: Config, machine: MachineFacts) -> Iterator[Finding]:
+    """Settings that are allowed, and seldom meant. Unknown ones end every command before this."""
+    found = list(_find_odd_settings(config, machine))
+    yield from found
+    if not found:
+        yield Finding("settings", "good", "The settings hold no surprise.")
+
+
+def _find_odd_settings(config: Config, machine: MachineFacts) -> Iterator[Finding]:
+    if config.host not in ("127.0.0.1", "::1", "localhost"):
+        yield Finding(
+            "settings",
+            "odd",
+            f"host is {config.host}: the server listens beyond this machine, without TLS.",
+            "Tokens and records can be read by whoever is on the way.",
+            "Let a proxy that speaks TLS listen, and treadle at 127.0.0.1 behind it.",
+        )
+    if config.port == 0:
+        yield Finding(
+            "settings",
+            "odd",
+            "port is 0: every start listens at another one.",
+            "Clients do not find the server again.",
+            "Choose one with --port.",
+        )
+    if config.workers > machine.cores:
+        yield Finding(
+            "settings",
+            "odd",
+            f"workers is {config.workers} on {machine.cores} processors.",
+            "They take turns, and each costs memory.",
+            "Lower --workers; one accepts some hundred thousand records a second.",
+        )
+    if config.load_age_seconds == 0:
+        yield Finding(
+            "settings",
+            "odd",
+            "load_age_seconds is 0: every request is loaded by itself.",
+            "Many small transactions in the destination.",
+            "Raise --load-age-seconds.",
+        )
+    if config.retention_days == 0:
+        yield Finding(
+            "settings",
+            "odd",
+            "retention_days is 0: requests are removed from the log once they are loaded.",
+            "Receipts cannot be followed, and nothing can be loaded a second time.",
+            "Raise --retention-days.",
+        )
+    if config.disk_reserve_bytes == 0:
+        yield Finding(
+            "settings",
+            "odd",
+            "disk_reserve_bytes is 0: requests are taken until the disk is full.",
+            "On a full disk loading may have no room to go on, and loading is what makes room.",
+            "Raise --disk-reserve-bytes.",
+        )
+    if config.log_bytes and config.log_bytes < config.load_bytes:
+        yield Finding(
+            "settings",
+            "odd",
+            f"log_bytes ({config.log_bytes}) is less than load_bytes ({config.load_bytes}).",
+            "The log is full before a load is due by its size.",
+            "Raise --log-bytes or lower --load-bytes.",
+        )
+    mode = machine.settings_file_mode
+    if mode is not None and mode & 0o044 and _has_secrets(config):
+        yield Finding(
+            "settings",
+            "odd",
+            f"The settings file can be read by other users (mode {mode:04o}).",
+            "A password or key in it can be too.",
+            "Run `chmod 600` on it.",
+        )
+
+
+def _has_secrets(config: Config) -> bool:
+    url = config.destination or ""
+    return config.secret_key is not None or mask_password(url) != url
+
+
+# --- store, key, log ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class KeyMeasurement:
+    """The key of the installation.
+
+    Attributes:
+        place: where it is taken from: a variable or a file.
+        there: it is there.
+        fault: why it cannot be used; None when it can, or is missing.
+        right: the store was made with it; None where there is no store to compare with.
+    """
+
+    place: str
+    exists: bool
+    fault: str | None = None
+    fits_store: bool | None = None
+
+
+def judge_key(found: KeyMeasurement) -> Finding:
+    """Is the key there, private, and the one the store's secrets were sealed with."""
+    if not found.exists:
+        if found.fits_store is None:
+            return Finding(
+                "key", "good", f"There is no {found.place} yet; the first start makes one."
+            )
+        return Finding(
+            "key",
+            "bad",
+            f"The {found.place} is gone.",
+            "Without it nobody can read the tokens and destination URLs in the store, and the "
+            "server does not start.",
+            "Bring it back from a backup; do not let another one be made in its place.",
+        )
+    if found.fault is not None:
+        return Finding("key", "bad", found.fault, "The server does not start.", "Mend it.")
+    if found.fits_store is False:
+        return Finding(
+            "key",
+            "bad",
+            f"The key in the {found.place} is not the one the store was made with.",
+            "The server does not start.",
+            "Bring back the old key, or the store that belongs to this one.",
+        )
+    return Finding("key", "good", f"The key in the {found.place} is private and fits the store.")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreMeasurement:
+    """The store, as SQLite sees it.
+
+    Attributes:
+        damage: what its own check says; None for nothing.
+        form: of its schema. `known`: the one this treadle uses. `newer`: it is none of the older.
+    """
+
+    exists: bool
+    damage: str | None = None
+    form: str | None = None
+    known: str = ""
+    newer: bool = False
+
+
+def judge_store(found: StoreMeasurement) -> Finding:
+    """Can the store be used."""
+    if not found.exists:
+        return Finding("store", "good", "There is no store yet; the first start makes one.")
+    if found.damage is not None:
+        return Finding(
+            "store",
+            "bad",
+            f"The store is damaged: {found.damage}.",
+            "Accounts, tokens and the notes of what was loaded are in it.",
+            "Stop treadle and bring it back from a backup; rows and log are not in it.",
+        )
+    if found.newer:
+        return Finding(
+            "store",
+            "bad",
+            f"The store has the form {found.form}, this treadle knows up to {found.known}.",
+            "It was made by a newer treadle; this one does not start.",
+            "Install that version again.",
+        )
+    if found.form != found.known:
+        return Finding(
+            "store",
+            "good",
+            f"The store has the form {found.form}; the next start brings it to {found.known}.",
+        )
+    return Finding("store", "good", "The store is sound.")
+
+
+@dataclass(frozen=True, slots=True)
+class LogMeasurement:
+    """The log.
+
+    Attributes:
+        trouble: what is wrong with its structure; None for nothing.
+        known: its name is the one the store knows; None where the store knows none.
+        damaged, sound: entries; None when they were not read.
+        waiting: records that wait. `oldest`: acceptance of the oldest, microseconds since 1970.
+    """
+
+    exists: bool
+    trouble: str | None = None
+    known: bool | None = None
+    sound: int | None = None
+    damaged: int | None = None
+    waiting: int = 0
+    oldest: int | None = None
+
+
+def judge_log(found: LogMeasurement, now: int) -> Iterator[Finding]:
+    """Is everything that was accepted there and readable, and does it move."""
+    if not found.exists:
+        if found.known is None:
+            yield Finding("log", "good", "There is no log yet; the first start makes one.")
+        else:
+            yield Finding(
+                "log",
+                "bad",
+                "The log is gone.",
+                "What was accepted and not loaded is lost with it; the next start begins another.",
+                "Bring it back before treadle is started again.",
+            )
+        return
+    if found.trouble is not None:
+        yield Finding(
+            "log",
+            "bad",
+            f"The log is damaged: {found.trouble}.",
+            "Parts of what was accepted may not be readable.",
+            "Stop treadle and run `treadle log salvage`; a start does the same.",
+        )
+        return
+    if found.known is False:
+        yield Finding(
+            "log",
+            "bad",
+            "The log is another one than the store knows.",
+            "What the other one holds and was not loaded waits there.",
+            "Bring the other one back, unless it was lost and this is its successor.",
+        )
+    if found.damaged:
+        yield Finding(
+            "log",
+            "bad",
+            f"{found.damaged} entries of the log are damaged, {found.sound} are sound.",
+            "Damaged entries are never loaded: they are left out and counted as rejected.",
+            "`treadle log verify` names them; ask who sent them to send them again.",
+        )
+    elif found.sound is not None:
+        yield Finding("log", "good", f"All {found.sound} entries of the log are sound.")
+    age = 0 if found.oldest is None else now - found.oldest
+    if found.waiting and age > WAITING_AGE_MAX_US:
+        yield Finding(
+            "log",
+            "odd",
+            f"{found.waiting} records wait, the oldest for {age / 3.6e9:.1f} hours.",
+            "They are safe, and are not in their tables.",
+            "See the findings about destinations and tables.",
+        )
+    else:
+        who = "1 record waits" if found.waiting == 1 else f"{found.waiting} records wait"
+        yield Finding("log", "good", f"{who} to be loaded.")
+
+
+# --- destinations and tables ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RehearsalResult:
+    """What a destination said to a rehearsal of a load.
+
+    Attributes:
+        name: of the database, without its password.
+        schemas: in which a table was made, filled and undone.
+        milliseconds: to connect.
+        fault: why it could not be done. `may_pass`: that may pass by itself.
+        missing: it is a file that the first load makes.
+    """
+
+    name: str
+    schemas: tuple[str, ...]
+    milliseconds: float = 0.0
+    fault: str | None = None
+    may_pass: bool = False
+    missing: bool = False
+
+
+def judge_destination(found: RehearsalResult) -> Finding:
+    """Can it be reached, and may treadle do there what a load does."""
+    if found.missing:
+        return Finding("destination", "good", f"{found.name} is made by the first load.")
+    if found.fault is None:
+        return Finding(
+            "destination",
+            "good",
+            f"{found.name} answers in {found.milliseconds:.0f} ms, and a load was rehearsed in "
+            f"{', '.join(found.schemas)}.",
+        )
+    if found.may_pass:
+        return Finding(
+            "destination",
+            "bad",
+            end_sentence(f"{found.name} cannot be used now: {found.fault}"),
+            "Records are accepted and wait; loading is tried again by itself.",
+            "Start it, make room in it, or close what holds it.",
+        )
+    return Finding(
+        "destination",
+        "bad",
+        end_sentence(f"{found.name} refuses a load: {found.fault}"),
+        "Records are accepted and wait until somebody acts.",
+        "Give its user the right it lacks, or mend the URL in the settings.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FailedTable:
+    """A table whose last load failed."""
+
+    source: str
+    table: str
+    error: str
+    stopped: bool
+
+
+def _suggest_remedy(error: str) -> str:
+    """What to do about a stopped table; the texts about keys, which others define, do not say."""
+    if error.startswith(KEYS_DIFFER):
+        return (
+            "Records came with other key names than the table's. Append them with `treadle source "
+            "options SOURCE key_change=append --table TABLE`, or drop the table, to have it made "
+            "anew with their key; it is tried again by itself."
+        )
+    if error.startswith(KEY_TYPE_DIFFERS):
+        return (
+            "A key came with another type than the table's has. Drop the table, to have it made "
+            "anew with that type; it is tried again by itself."
+        )
+    return "Do what the message says; it is tried again by itself."
+
+
+def judge_table(found: FailedTable) -> Finding:
+    """Why a table does not load."""
+    return Finding(
+        "table",
+        "bad" if found.stopped else "odd",
+        f"{found.table} of {found.source} {'is stopped' if found.stopped else 'failed to load'}: "
+        f"{found.error}",
+        "Its records wait, those of other tables load.",
+        _suggest_remedy(found.error)
+        if found.stopped
+        else "It is tried again by itself; act if this stays.",
+    )

@@ -1,0 +1,282 @@
+"""Measures what `judge` judges. Changes nothing that is there, and makes nothing that stays."""
+
+import contextlib
+import os
+import resource
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from treadle.clock import read_clock
+from treadle.config import FILE_NAME, Config
+from treadle.destinations.forecast import forecast_load
+from treadle.destinations.protocol import Destination, Session
+from treadle.destinations.registry import make_destination
+from treadle.destinations.retry import open_with_retry
+from treadle.errors import RetriableError, TreadleError
+from treadle.log.protocol import LogReader
+from treadle.maintenance.doctor import findings
+from treadle.maintenance.doctor.findings import Finding
+from treadle.records.message_batch import MessageBatch
+from treadle.store import migration
+from treadle.store.model import Source
+from treadle.store.secrets import KEY_VARIABLE, load_cipher
+from treadle.store.store import Store
+
+FSYNC_COUNT: Final = 25
+FSYNC_BYTES: Final = 4096
+MOUNTS_FILE: Final = Path("/proc/self/mountinfo")
+SCHEMAS_MAX: Final = 20
+"""Schemas in which a load is rehearsed: each holds its destination for some milliseconds."""
+REHEARSAL_TABLE: Final = "treadle_doctor"
+
+
+def measure_disk(config: Config) -> findings.DiskMeasurement:
+    """The disk of the data folder, or of where it will be made."""
+    folder = find_existing(config.data)
+    found = os.statvfs(folder)
+    mounts = MOUNTS_FILE.read_text() if MOUNTS_FILE.exists() else ""
+    used = config.log_path.stat().st_size if config.log_path.exists() else 0
+    return findings.DiskMeasurement(
+        findings.find_mount(str(folder.resolve()), mounts),
+        tuple(time_fsyncs(folder)),
+        found.f_bavail * found.f_frsize,
+        used,
+    )
+
+
+def find_existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there."""
+    return next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
+
+
+def time_fsyncs(folder: Path) -> Iterator[float]:
+    """How long small writes with an fsync take there, microseconds; none where none is allowed."""
+    with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=folder) as file:
+        for _ in range(FSYNC_COUNT):
+            file.write(bytes(FSYNC_BYTES))
+            file.flush()
+            began = time.perf_counter()
+            os.fsync(file.fileno())
+            yield (time.perf_counter() - began) * 1e6
+
+
+def measure_files(config: Config) -> list[findings.FileRights]:
+    """Treadle's files that are there."""
+    named = {
+        "The data folder": config.data,
+        "The store": config.store_path,
+        "The log": config.log_path,
+        "The warehouse": config.warehouse_path,
+    }
+    return [
+        findings.FileRights(
+            name,
+            str(path),
+            path.stat().st_mode & 0o777,
+            os.access(path, os.R_OK | os.W_OK),
+            path.stat().st_uid == os.geteuid(),
+            path.is_dir(),
+        )
+        for name, path in named.items()
+        if path.exists()
+    ]
+
+
+def measure_machine(config: Config) -> findings.MachineFacts:
+    """What the settings are compared with."""
+    file = config.data / FILE_NAME
+    mode = file.stat().st_mode & 0o777 if file.exists() else None
+    return findings.MachineFacts(len(os.sched_getaffinity(0)), mode)
+
+
+def read_open_files_limit() -> int:
+    """How many files a process may have open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft
+
+
+def measure_store(config: Config) -> tuple[findings.StoreMeasurement, str | None, int | None]:
+    """The store, its key's check value, and the latest time noted in it."""
+    if not config.store_path.exists():
+        return findings.StoreMeasurement(exists=False), None, None
+    check, newest, form = None, None, None
+    try:
+        with closing(_open_read_only(config.store_path)) as connection:
+            (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if said != "ok":
+                return findings.StoreMeasurement(exists=True, damage=str(said)), None, None
+            (form,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            (check,) = connection.execute("SELECT key_check FROM meta").fetchone()
+            (newest,) = connection.execute(
+                "SELECT max((SELECT coalesce(max(finished_at), 0) FROM loads),"
+                " (SELECT coalesce(max(updated_at), 0) FROM sources),"
+                " (SELECT coalesce(max(created_at), 0) FROM accounts))"
+            ).fetchone()
+    except (sqlite3.Error, TypeError) as error:
+        return findings.StoreMeasurement(exists=True, damage=str(error)), None, None
+    newer = form is not None and form > migration.HEAD_REVISION  # they are numbered 0001, 0002, ...
+    return (
+        findings.StoreMeasurement(True, None, form, migration.HEAD_REVISION, newer),
+        check,
+        newest,
+    )
+
+
+def _open_read_only(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=10)
+
+
+def measure_key(config: Config, check: str | None) -> findings.KeyMeasurement:
+    """The key, compared with what the store remembers of it; never made."""
+    given = bool(config.secret_key and config.secret_key.strip())
+    place = f"environment variable {KEY_VARIABLE}" if given else "key file"
+    if not given and not config.key_path.exists():
+        return findings.KeyMeasurement(
+            place, exists=False, fits_store=None if check is None else False
+        )
+    try:
+        cipher = load_cipher(config.key_path, config.secret_key)
+    except TreadleError as error:
+        return findings.KeyMeasurement(place, exists=True, fault=_make_sentence(str(error)))
+    return findings.KeyMeasurement(
+        place, True, None, None if check is None else cipher.is_key_of(check)
+    )
+
+
+def rehearse_load(
+    config: Config, destination: Destination, sources: list[Source], now: int
+) -> tuple[findings.RehearsalResult, int | None]:
+    """What a destination says to a load that is undone, and what its clock says."""
+    name = destination.identity
+    if destination.kind == "duckdb":
+        path = Path(name.removeprefix("duckdb://"))
+        if not path.exists():
+            fault = _explain_unmakeable(path.parent, config.data)
+            return findings.RehearsalResult(name, (), fault=fault, missing=fault is None), None
+    schemas = [source.name for source in sources][:SCHEMAS_MAX] or [REHEARSAL_TABLE]
+    began = time.monotonic()
+    try:
+        with open_with_retry(destination.open) as session:
+            took = (time.monotonic() - began) * 1000
+            there = _read_clock_there(destination, session)
+            for schema in schemas:
+                found = forecast_load(
+                    session,
+                    [_make_batch()],
+                    schema=schema,
+                    profile=destination.profile,
+                    settings={},
+                    now=now,
+                    rehearse=True,
+                )
+                if found.stopped is not None:
+                    return findings.RehearsalResult(
+                        name, (schema,), took, _make_clause(found.stopped)
+                    ), there
+    except TreadleError as error:
+        passing = isinstance(error, RetriableError)
+        return findings.RehearsalResult(name, (), 0.0, _make_clause(str(error)), passing), None
+    return findings.RehearsalResult(name, tuple(schemas), took), there
+
+
+def _explain_unmakeable(folder: Path, data: Path) -> str | None:
+    """Why a file cannot be made in a folder; the data folder itself is made by a start."""
+    if not folder.exists() and folder != data.resolve():
+        return f"there is no folder {folder}"
+    return None if os.access(find_existing(folder), os.W_OK) else f"{folder} cannot be written to"
+
+
+def _read_clock_there(destination: Destination, session: Session) -> int | None:
+    """Microseconds since 1970 there; None where it runs on this machine, or does not say."""
+    if destination.kind != "postgres":
+        return None
+    [(seconds,)] = session.query(
+        "select extract(epoch from clock_timestamp())::double precision"
+    ).rows
+    return int(seconds * 1_000_000)
+
+
+def _make_batch() -> MessageBatch:
+    return MessageBatch(
+        REHEARSAL_TABLE, ("id",), "json", b"", (), [1], 0, None, [], b'[{"id":1,"text":"a"}]'
+    )
+
+
+def measure_log(
+    reader: LogReader, store_log_id: str | None, *, whole: bool
+) -> findings.LogMeasurement:
+    """The log, and with `whole` every entry of it."""
+    from treadle.log.verification import verify_log
+
+    backlog = reader.list_backlogs()
+    verdict = verify_log(reader) if whole else None
+    return findings.LogMeasurement(
+        exists=True,
+        known=None if not store_log_id else reader.log_id == store_log_id,
+        sound=None if verdict is None else verdict.sound_entries,
+        damaged=None if verdict is None else len(verdict.damaged_entries),
+        waiting=sum(one.records for one in backlog),
+        oldest=min((one.oldest for one in backlog), default=None),
+    )
+
+
+def examine_destinations(config: Config, store: Store, now: int) -> Iterator[Finding]:
+    """Every destination, and tables whose last load failed."""
+    sources = [source for source in store.sources() if source.deleted_at is None]
+    of_source = store.destination_ids()
+    rows = [row for row in store.destinations() if row.deleted_at is None]
+    defaults = {account.destination_id for account in store.accounts()}
+    used = defaults | set(of_source.values())
+    for row in rows:
+        if row.id not in used:
+            continue
+        its = [source for source in sources if of_source.get(source.id) == row.id]
+        # A start takes the URL of the settings for the default destination.
+        url = config.destination if config.destination and row.id in defaults else row.url
+        yield from _examine_destination(config, url, its, now)
+    names = {source.id: source.name for source in sources}
+    for status in store.table_statuses():
+        if status.error is not None and status.source_id in names:
+            yield findings.judge_table(
+                findings.FailedTable(
+                    names[status.source_id], status.table_name, status.error, status.stopped
+                )
+            )
+
+
+def examine_configured_destination(config: Config, now: int) -> Iterator[Finding]:
+    """The destination of the settings, where there is no store yet."""
+    yield from _examine_destination(config, config.destination_url, [], now)
+
+
+def _examine_destination(
+    config: Config, url: str, sources: list[Source], now: int
+) -> Iterator[Finding]:
+    try:
+        destination = make_destination(url)
+    except TreadleError as error:
+        yield findings.judge_destination(
+            findings.RehearsalResult("The destination", (), 0.0, _make_clause(str(error)))
+        )
+        return
+    found, there = rehearse_load(config, destination, sources, now)
+    yield findings.judge_destination(found)
+    if there is not None:
+        off = findings.judge_destination_clock(destination.identity, read_clock(), there)
+        if off is not None:
+            yield off
+
+
+def _make_clause(text: str) -> str:
+    return " ".join(text.split()).rstrip(".")
+
+
+def _make_sentence(text: str) -> str:
+    text = _make_clause(text)
+    return f"{text[0].upper()}{text[1:]}."

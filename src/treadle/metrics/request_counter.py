@@ -1,0 +1,87 @@
+"""Answers counted by where and with which status, in every worker."""
+
+from collections.abc import Callable
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+ENDPOINTS: Final = (
+    "push",
+    "batch",
+    "validate",
+    "status",
+    "webhook",
+    "records",
+    "receipts",
+    "control",
+    "metrics",
+    "other",
+)
+STATUSES: Final = (
+    *("200", "201", "202", "204", "400", "401", "402", "403", "404", "405", "408", "409", "410"),
+    *("413", "415", "422", "429", "500", "503", "504", "other"),
+)
+"""Every status that treadle answers with; a test compares."""
+
+APPEND_FAILURES: Final = "append_failures"
+
+COUNTER_NAMES: Final = (
+    *(f"{endpoint} {status}" for endpoint in ENDPOINTS for status in STATUSES),
+    APPEND_FAILURES,
+)
+"""Of the counts of a worker."""
+
+_PREFIXES: Final = (
+    ("/v2/import/push", "push"),
+    ("/v2/import/batch", "batch"),
+    ("/v2/import/validate", "validate"),
+    ("/v2/import/status", "status"),
+    ("/v1/clients/", "webhook"),
+    ("/v1/tables/", "records"),
+    ("/v1/receipts/", "receipts"),
+    ("/v4/", "control"),
+    ("/v1/", "control"),
+    ("/metrics", "metrics"),
+)
+_EXACT_PATHS: Final = dict(_PREFIXES[:4])
+
+
+def name_endpoint(path: str) -> str:
+    """Which endpoint a path is counted under: a path itself may hold a token."""
+    found = _EXACT_PATHS.get(path)
+    if found is not None:
+        return found
+    return next((name for prefix, name in _PREFIXES if path.startswith(prefix)), "other")
+
+
+def name_counter(path: str, status: int) -> str:
+    """The name of a count."""
+    text = str(status)
+    return f"{name_endpoint(path)} {text if text in STATUSES else 'other'}"
+
+
+class RequestCounter:
+    """An application whose answers are counted."""
+
+    def __init__(self, app: ASGIApp, add: Callable[[str], None]) -> None:
+        """Stand before an application.
+
+        Args:
+            app: answers.
+            add: told the name of a count for each answer.
+        """
+        self._app = app
+        self._add = add
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the application's lifespan."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        def counting(message: Message) -> object:
+            if message["type"] == "http.response.start":
+                self._add(name_counter(scope["path"], message["status"]))
+            return send(message)
+
+        await self._app(scope, receive, counting)  # type: ignore[arg-type]  # awaitable as it is

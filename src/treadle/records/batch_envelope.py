@@ -1,0 +1,97 @@
+"""What a body of /v2/import/batch must look like around its records (import-api.md 9.1, 10.6)."""
+
+from typing import Any
+
+from treadle.errors import RequestRefusedError
+from treadle.records.limits import RECORDS_MAX, SEQUENCE_MAX, SEQUENCE_MIN
+from treadle.records.validation import java_format
+from treadle.records.validation.schema_loader import load_schema
+
+UPSERT = "upsert"
+ACTIVATE_VERSION = "activate_version"
+
+_TEXT = {"type": "string"}
+_INTEGER = {"type": "integer"}
+_NAMES = {"type": "array", "items": _TEXT}
+_ACTIVATION_SCHEMA = {
+    "type": "object",
+    "required": ["action", "sequence"],
+    "additionalProperties": False,
+    "properties": {"action": _TEXT, "sequence": _INTEGER},
+}
+_UPSERT_SCHEMA = {
+    "type": "object",
+    "required": ["action", "sequence", "data"],
+    "additionalProperties": False,
+    "properties": {
+        "action": _TEXT,
+        "sequence": _INTEGER,
+        "data": {"type": "object"},
+        "time_extracted": _TEXT,
+        "vintage": _TEXT,
+    },
+}
+_ENVELOPE_NODE = load_schema(
+    {
+        "type": "object",
+        "required": ["table_name", "schema", "messages"],
+        "additionalProperties": False,
+        "properties": {
+            # A table needs a name (loading.md 6.5); the original's own text for this is not known.
+            "table_name": {"type": "string", "pattern": r"\S"},
+            "table_version": {"type": "integer", "minimum": 0, "maximum": SEQUENCE_MAX},
+            "schema": {"type": "object"},
+            "key_names": _NAMES,
+            "bookmark_names": _NAMES,
+            "messages": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": RECORDS_MAX,
+                "items": {"oneOf": [_ACTIVATION_SCHEMA, _UPSERT_SCHEMA]},
+            },
+        },
+    }
+)
+
+
+def make_refusal(text: str) -> RequestRefusedError:
+    """The answer to a body that is refused with a text."""
+    return RequestRefusedError(400, {"error": text})
+
+
+def check_envelope(body: Any) -> None:
+    """Check everything but what the schema and the key names say about records.
+
+    Args:
+        body: the decoded body.
+
+    Raises:
+        Refused: 400 with the text of the original.
+    """
+    # Clients send null for no key names; to the original's schema that would be wrong.
+    checked = body
+    if type(body) is dict and "key_names" in body and body["key_names"] is None:
+        checked = {name: value for name, value in body.items() if name != "key_names"}
+    failure = _ENVELOPE_NODE.check(checked)
+    if failure is not None:
+        raise _make_validation_refusal("".join(failure.format_lines()))
+    for index, message in enumerate(body["messages"]):
+        expected = UPSERT if "data" in message else ACTIVATE_VERSION
+        action = message["action"]
+        if action == expected:
+            continue
+        if action == UPSERT:
+            raise _make_validation_refusal(f"#/messages/{index}: required key [data] not found\n")
+        raise _make_validation_refusal(
+            f"#/messages/{index}/action: {java_format.format_value(action)} is not a valid enum "
+            f"value\n"
+        )
+    sequences = [message["sequence"] for message in body["messages"]]
+    if max(sequences) > SEQUENCE_MAX:
+        raise _make_validation_refusal(f"#: sequence can not be above {SEQUENCE_MAX}")
+    if min(sequences) < SEQUENCE_MIN:
+        raise _make_validation_refusal(f"#: sequence can not be below {SEQUENCE_MIN}")
+
+
+def _make_validation_refusal(lines: str) -> RequestRefusedError:
+    return make_refusal(f"Request failed validation:{lines}")

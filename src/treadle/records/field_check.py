@@ -1,0 +1,238 @@
+"""What a record of a push must look like: its fields, one by one (import-api.md 7.3)."""
+
+from itertools import chain
+from types import NoneType
+from typing import Any, NamedTuple
+
+from treadle.records.data_points import count_data_points
+from treadle.records.limits import DATA_POINTS_MAX, KEY_CHARACTERS_MAX, SEQUENCE_MAX, SEQUENCE_MIN
+
+KNOWN_FIELDS = frozenset(
+    (
+        "client_id",
+        "table_name",
+        "sequence",
+        "action",
+        "key_names",
+        "data",
+        "table_version",
+        "namespace",
+    )
+)
+UPSERT = "upsert"
+SWITCH_VIEW = "switch_view"
+
+BLANK = "can't be blank"
+NOT_A_STRING = "should be a string"
+NOT_AN_ACTION = "must be one of: switch_view, upsert"
+NOT_A_NUMBER = "should be a number"
+NOT_AN_INTEGER = "should be an integer"
+NOT_KEY_NAMES = "should be an array of strings"
+NOT_AN_OBJECT = "data must be an object"
+KEYS_MISSING = "data must include keys"
+KEYS_NULL = "keys cannot not be null in data"
+KEYS_LONG = f"String keys cannot be longer than {KEY_CHARACTERS_MAX} characters"
+TOO_MANY_POINTS = f"data cannot contain more than {DATA_POINTS_MAX} data points"
+UNKNOWN_KEY = "unknown key"
+
+
+def find_field_errors(record: dict[str, Any], size: int) -> dict[str, list[str]]:
+    """What is wrong with a record: field -> messages in alphabetical order; empty when nothing.
+
+    `client_id` is not looked at: it belongs to the request (import-api.md 7.2 steps 8, 9).
+
+    Args:
+        record: decoded.
+        size: bytes of its data in the batch; no data point takes less than one.
+    """
+    if _is_common_upsert(record, size):
+        return {}
+    found: dict[str, list[str]] = {}
+    action = record.get("action")
+    _add_errors(found, "table_name", _check_table_name(record.get("table_name")))
+    _add_errors(found, "action", _check_action(action))
+    _add_errors(
+        found, "sequence", _check_integer(record.get("sequence"), SEQUENCE_MIN, required=True)
+    )
+    if action != SWITCH_VIEW:
+        key_names = record.get("key_names")
+        wrong_names = _check_key_names(key_names, required=action == UPSERT)
+        _add_errors(found, "key_names", wrong_names)
+        _add_errors(
+            found,
+            "data",
+            _check_data(record.get("data"), [] if wrong_names else key_names or [], size),
+        )
+    version = _check_integer(record.get("table_version"), 0, required=action == SWITCH_VIEW)
+    _add_errors(found, "table_version", version)
+    for name in record:
+        if name not in KNOWN_FIELDS:
+            found[name] = [UNKNOWN_KEY]
+    return found
+
+
+_COMMON_FIELDS = frozenset(("client_id", "table_name", "sequence", "action", "key_names", "data"))
+
+
+def _is_common_upsert(record: dict[str, Any], size: int) -> bool:
+    """Whether a record is what nearly all are, without anything wrong; False when unsure."""
+    if record.keys() != _COMMON_FIELDS or size > DATA_POINTS_MAX or record["action"] != UPSERT:
+        return False
+    table_name, sequence, data = record["table_name"], record["sequence"], record["data"]
+    key_names = record["key_names"]
+    if not (
+        type(table_name) is str
+        and table_name.strip()
+        and type(sequence) is int
+        and SEQUENCE_MIN <= sequence <= SEQUENCE_MAX
+        and type(data) is dict
+        and type(key_names) is list
+    ):
+        return False
+    for name in key_names:
+        value = data.get(name) if type(name) is str else None
+        if value is None or (type(value) is str and len(value) > KEY_CHARACTERS_MAX):
+            return False
+    return True
+
+
+class FieldColumns(NamedTuple):
+    """Fields of the records of a push, each a list with one value per record."""
+
+    table_names: list[str]
+    sequences: list[int]
+    key_names: list[tuple[str, ...]]
+    versions: list[int]
+    data: list[dict[str, Any]]
+
+
+def read_common_fields(records: list[Any], account_id: int) -> FieldColumns | None:
+    """The fields of records that are upserts without anything wrong but the number of data points.
+
+    Says so of all records at once, a field at a time; None when unsure.
+
+    Args:
+        records: decoded, at least one.
+        account_id: the client that they must name.
+
+    Raises:
+        KeyError: a field is missing.
+        TypeError: something is no object.
+    """
+    if set(map(type, records)) != {dict}:
+        return None
+    # With six fields they are those that are asked for below.
+    if set(map(len, records)) != {6} and not KNOWN_FIELDS.issuperset(chain.from_iterable(records)):
+        return None
+    clients = [record["client_id"] for record in records]
+    tables = [record["table_name"] for record in records]
+    sequences = [record["sequence"] for record in records]
+    names = [record["key_names"] for record in records]
+    data = [record["data"] for record in records]
+    versions = [record.get("table_version") or 0 for record in records]
+    # Types are compared first: to Python, True and a decimal 1 are equal to 1.
+    if not (
+        (
+            (_all_of_type(clients, int) and set(clients) == {account_id})
+            or (_all_of_type(clients, str) and set(clients) == {str(account_id)})
+        )
+        and _all_of_type(tables, str)
+        and all(map(str.strip, set(tables)))
+        and {record["action"] for record in records} == {UPSERT}
+        and _all_of_type(sequences, int)
+        and min(sequences) >= SEQUENCE_MIN
+        and max(sequences) <= SEQUENCE_MAX
+        and _all_of_type(versions, int)
+        and min(versions) >= 0
+        and max(versions) <= SEQUENCE_MAX
+        and _all_of_type(names, list)
+        and _all_of_type(data, dict)
+    ):
+        return None
+    key_names = list(map(tuple, names))
+    if not _have_key_values(data, key_names):
+        return None
+    return FieldColumns(tables, sequences, key_names, versions, data)
+
+
+def _all_of_type(values: list[Any], kind: type) -> bool:
+    return set(map(type, values)) == {kind}
+
+
+def _have_key_values(data: list[dict[str, Any]], key_names: list[tuple[Any, ...]]) -> bool:
+    distinct = set(key_names)
+    if not all(type(name) is str for names in distinct for name in names):
+        return False
+    if len(distinct) == 1:
+        [names] = distinct
+        return all(_are_usable_keys([record.get(name) for record in data]) for name in names)
+    return _are_usable_keys(
+        [record.get(name) for record, names in zip(data, key_names, strict=True) for name in names]
+    )
+
+
+def _are_usable_keys(keys: list[Any]) -> bool:
+    kinds = set(map(type, keys))
+    return NoneType not in kinds and not (
+        str in kinds and any(type(key) is str and len(key) > KEY_CHARACTERS_MAX for key in keys)
+    )
+
+
+def _add_errors(found: dict[str, list[str]], field: str, messages: list[str]) -> None:
+    if messages:
+        found[field] = sorted(messages)
+
+
+def _check_table_name(value: Any) -> list[str]:
+    if value is None or (type(value) is str and not value.strip()):
+        return [BLANK]
+    return [] if type(value) is str else [NOT_A_STRING]
+
+
+def _check_action(value: Any) -> list[str]:
+    if value is None or (type(value) is str and not value.strip()):
+        return [BLANK]
+    return [] if value in (UPSERT, SWITCH_VIEW) else [NOT_AN_ACTION]
+
+
+def _is_number(value: Any) -> bool:
+    # A Decimal has no base class in common with int and float, but all have a conversion to float.
+    return type(value) is not bool and hasattr(value, "__float__")
+
+
+def _check_integer(value: Any, least: int, *, required: bool) -> list[str]:
+    if value is None:
+        return [BLANK] if required else []
+    if not _is_number(value):
+        return [NOT_AN_INTEGER, NOT_A_NUMBER]
+    if not isinstance(value, int):
+        return [NOT_AN_INTEGER]
+    if value > SEQUENCE_MAX:
+        return [f"should be less than or equal to {SEQUENCE_MAX}"]
+    return [f"should be greater than or equal to {least}"] if value < least else []
+
+
+def _check_key_names(value: Any, *, required: bool) -> list[str]:
+    if value is None:
+        return [BLANK] if required else []
+    if type(value) is list and all(type(name) is str for name in value):
+        return []
+    return [NOT_KEY_NAMES]
+
+
+def _check_data(data: Any, key_names: list[str], size: int) -> list[str]:
+    if type(data) is not dict:
+        return [NOT_AN_OBJECT]
+    messages = set()
+    for name in key_names:
+        if name not in data:
+            messages.add(KEYS_MISSING)
+            continue
+        value = data[name]
+        if value is None:
+            messages.add(KEYS_NULL)
+        elif type(value) is str and len(value) > KEY_CHARACTERS_MAX:
+            messages.add(KEYS_LONG)
+    if size > DATA_POINTS_MAX and count_data_points(data) > DATA_POINTS_MAX:
+        messages.add(TOO_MANY_POINTS)
+    return list(messages)

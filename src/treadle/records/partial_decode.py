@@ -1,0 +1,99 @@
+"""The elements of a large array, without the values: what a hostile body could fill memory with.
+
+Twenty megabytes of `[],[],[]` are seven million lists of together half a gigabyte, and the body is
+refused for their number. So elements stay text, no more of them are kept than are asked for, and a
+part of them is decoded at a time.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from treadle.records import json_decoder
+from treadle.records.batch_builder import join_json_array
+from treadle.records.limits import RECORDS_MAX, VALUES_MAX
+
+LARGE_BODY_BYTES = 1024 * 1024
+"""Bodies above this size are decoded in parts of about half of it."""
+
+_PART_BYTES = LARGE_BODY_BYTES // 2
+_NO_ELEMENT = msgspec.Raw(b"")
+_STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+
+
+@cache
+def _make_slice_decoder() -> Callable[[bytes], Any]:
+    # Decoding an array into a struct skips what is beyond the struct's fields.
+    fields = [(f"element{number}", msgspec.Raw, _NO_ELEMENT) for number in range(RECORDS_MAX + 1)]
+    kind = msgspec.defstruct("First", fields, array_like=True, gc=False)
+    return msgspec.json.Decoder(kind).decode
+
+
+def slice_elements(body: bytes) -> list[msgspec.Raw]:
+    """The elements of an array, of too many the first 20,001.
+
+    Raises:
+        msgspec.DecodeError: the body is no JSON array.
+    """
+    found: list[msgspec.Raw] = []
+    for element in msgspec.structs.astuple(_make_slice_decoder()(body)):
+        if element is _NO_ELEMENT:
+            break
+        found.append(element)
+    return found
+
+
+def split_into_arrays(elements: Sequence[msgspec.Raw], *, kind: str) -> Iterator[bytes]:
+    """The elements as JSON arrays, each to be decoded at once.
+
+    Args:
+        elements: JSON texts.
+        kind: "json" or "transit", for the refusal.
+
+    Raises:
+        Refused: 400, an element holds more values than one may.
+    """
+    part: list[msgspec.Raw] = []
+    size = 0
+    for element in elements:
+        length = len(memoryview(element))
+        if part and size + length > _PART_BYTES:
+            yield join_json_array(part)
+            part, size = [], 0
+        if length > 2 * VALUES_MAX:  # else it cannot hold so many
+            check_value_count(bytes(element), kind)
+        part.append(element)
+        size += length
+    if part:
+        yield join_json_array(part)
+
+
+def check_value_count(text: bytes, kind: str) -> None:
+    """Refuse a record that holds more values, arrays and objects than one may.
+
+    Raises:
+        Refused: 400.
+    """
+    if has_too_many_values(text):
+        json_decoder.refuse_malformed(
+            f"a record with more than {VALUES_MAX} values, arrays and objects", kind=kind
+        )
+
+
+def has_too_many_values(text: bytes) -> bool:
+    """Whether a JSON text holds more values, arrays and objects than one record may."""
+    if len(text) <= 2 * VALUES_MAX or _count_values(text) <= VALUES_MAX:
+        return False
+    found = 0
+    for piece in json_decoder.PIECES.finditer(text):
+        found += _count_values(_STRINGS.sub(b"", piece[0]))
+        if found > VALUES_MAX:
+            return True
+    return False
+
+
+def _count_values(text: bytes) -> int:
+    return text.count(b",") + text.count(b"[") + text.count(b"{")

@@ -1,0 +1,56 @@
+"""The records of a batch as Python values, for the loader."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from treadle.records import json_decoder
+from treadle.records.message_batch import MessageBatch
+from treadle.records.transit import encoding
+
+_decode_slices = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def read_records(batch: MessageBatch, *, exact: bool = False) -> list[dict[str, Any]]:
+    """Decode the records of a batch, in order.
+
+    Values by type: dict, list, str, int of any size, bool, None, and for numbers with a fraction
+    or an exponent float, or `json.Huge` (a Decimal with its literal) where a double cannot hold
+    the number. In a Transit batch also `datetime.datetime` in UTC, `typed.Instant` outside the
+    years 1 to 9999, `Decimal` for decimals, and the floats NaN and infinity.
+
+    Args:
+        batch: what was accepted.
+        exact: give JSON numbers with a fraction or an exponent as Decimal.
+    """
+    if batch.form == "transit":
+        return encoding.decode_records(batch.data)
+    return json_decoder.decode_json(batch.data, exact=exact)  # type: ignore[no-any-return]  # objects by check
+
+
+def extract_texts(batch: MessageBatch, indexes: Iterable[int]) -> list[str]:
+    """JSON texts of single records, as sent; for a Transit batch as JSON says the same.
+
+    Args:
+        batch: what was accepted.
+        indexes: which records, counted from 0.
+    """
+    if batch.form == "transit":
+        return encoding.render_texts(batch.data, indexes)
+    try:
+        slices = _decode_slices(batch.data)
+        return [str(bytes(slices[index]), "utf-8") for index in indexes]
+    except msgspec.DecodeError:
+        return _extract_texts_with_lone_surrogates(batch.data, list(indexes))
+
+
+def _extract_texts_with_lone_surrogates(data: bytes, indexes: list[int]) -> list[str]:
+    sent = []
+    end = 0
+    for piece in _decode_slices(json_decoder.repair_json(data)):
+        # Elements stand one after the other with one comma between them (`gather.array`).
+        start = end + 1
+        end = start + len(memoryview(piece))
+        sent.append(data[start:end])
+    return [str(sent[index], "utf-8") for index in indexes]

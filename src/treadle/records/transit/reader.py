@@ -1,0 +1,362 @@
+"""Transit to Python values: JSON with and without caching, and JSON-Verbose (import-api.md 12).
+
+Over decoded JSON, in document order, with one cache for a body. The usual body repeats records of
+one shape, whose keys are codes of cached names: records are read together as long as they leave
+the cache alone (`alike`), the others one by one. In these a list of keys that are codes is looked
+up once and then known.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ParamSpec
+
+import msgspec
+
+from treadle.records import json_decoder
+from treadle.records.limits import DEPTH_MAX, WRITTEN_CHARACTERS_MAX
+from treadle.records.partial_decode import split_into_arrays
+from treadle.records.transit.columnar import ColumnReader, NotColumnarError
+from treadle.records.transit.scalars import (
+    SCALAR_PARSERS,
+    MalformedTransitError,
+    make_key_name,
+    make_uuid,
+)
+
+P = ParamSpec("P")
+
+_CODE_CHARACTERS = 44
+"""Characters a cache code is written with, from "0"."""
+
+_CACHE_SIZE = _CODE_CHARACTERS * _CODE_CHARACTERS
+"""Entries after which the cache begins anew."""
+
+_MAP_MARK = "^ "
+_MARKS = frozenset("~^")
+
+
+def decode_transit(body: bytes) -> Any:
+    """The value of a Transit body.
+
+    Values are dict with string keys, list, str, int, float, bool, None, `datetime` in UTC, and of
+    `typed` Exact, Wide, Instant, and `json.Huge`.
+
+    Raises:
+        Refused: 400, the body is no Transit (import-api.md 17.2).
+    """
+    value = json_decoder.decode_json(body, kind="transit")
+    codes = may_have_cache_codes(body)
+    if not (codes or b'"~' in body):
+        if json_decoder.is_body_too_deep(body):
+            json_decoder.refuse_malformed(RecursionError(), kind="transit")
+        return value
+    return _read_or_refuse(_BodyReader(codes=codes).read_value, value, body)
+
+
+def decode_elements(elements: Sequence[msgspec.Raw], *, codes: bool) -> Iterator[list[Any]]:
+    """What the elements of an array stand for, some at a time, so that few are in memory.
+
+    Args:
+        elements: their texts; the first is no tag.
+        codes: whether any string begins with "^".
+
+    Raises:
+        Refused: as `decode`.
+    """
+    body = _BodyReader(codes=codes)
+    for part in split_into_arrays(elements, kind="transit"):
+        yield _read_or_refuse(
+            body.read_elements, json_decoder.decode_json(part, kind="transit"), part
+        )
+
+
+def may_have_cache_codes(body: bytes) -> bool:
+    """Whether any string may begin with "^"; as an escape it may, too."""
+    return b'"^' in body or b'"\\u00' in body
+
+
+def decode_exactly(body: bytes) -> Any:
+    """What `decode` does, reading every value by itself."""
+    return _read_or_refuse(
+        _ValueReader().read_value, json_decoder.decode_json(body, kind="transit")
+    )
+
+
+def _read_or_refuse(read: Callable[P, Any], *arguments: P.args, **more: P.kwargs) -> Any:
+    try:
+        return read(*arguments, **more)
+    except (MalformedTransitError, RecursionError) as error:
+        json_decoder.refuse_malformed(error, kind="transit")
+
+
+_CHUNK_MIN = 32
+_CHUNK_MAX = 2048
+
+
+class _BodyReader:
+    """Reads the values of one body, records together where they are alike."""
+
+    def __init__(self, *, codes: bool) -> None:
+        self._values = _ValueReader()
+        self._columns = ColumnReader(
+            self._values.interpret_text, self._values.interpret_key, codes=codes
+        )
+        # The first record brings the names that are cached.
+        self._chunk_size = 1 if codes else _CHUNK_MIN
+
+    def read_value(self, value: Any, text: bytes) -> Any:
+        """What a value stands for.
+
+        Args:
+            value: decoded JSON: the body, or an array of some of its elements.
+            text: the same as text.
+        """
+        if type(value) is list and value and type(value[0]) in (list, dict):
+            return self.read_elements(value, text)
+        return self._check_written_size(self._values.read_value(value), text)
+
+    def read_elements(self, values: list[Any], text: bytes) -> list[Any]:
+        """What elements of an array stand for; as `read_value`, but the first one is no tag."""
+        read = self._read_chunks(values)
+        self._check_written_size(read, text)
+        return read
+
+    def _check_written_size(self, read: Any, text: bytes) -> Any:
+        longest = max(map(len, self._values.cache), default=0)
+        if (
+            longest * text.count(b'"^') > WRITTEN_CHARACTERS_MAX
+            and _count_written_characters(read) > WRITTEN_CHARACTERS_MAX
+        ):
+            raise MalformedTransitError(
+                f"more than {WRITTEN_CHARACTERS_MAX} characters by cache codes"
+            )
+        return read
+
+    def _read_chunks(self, value: list[Any]) -> list[Any]:
+        self._values.depth = 1
+        read: list[Any] = []
+        while len(read) < len(value):
+            part = value[len(read) : len(read) + self._chunk_size]
+            self._chunk_size = min(max(2 * self._chunk_size, _CHUNK_MIN), _CHUNK_MAX)
+            try:
+                read += self._columns.read_values(part)
+            except NotColumnarError:
+                read += map(self._values.read_value, part)
+                self._chunk_size = _CHUNK_MIN
+        self._values.depth = 0
+        return read
+
+
+def _count_written_characters(value: Any) -> int:
+    """Characters of all strings in a value; stops at what is too many."""
+    found = 0
+    waiting = [value]
+    while waiting and found <= WRITTEN_CHARACTERS_MAX:
+        value = waiting.pop()
+        if type(value) is str:
+            found += len(value)
+        elif type(value) is dict:
+            waiting.extend(value)
+            waiting.extend(value.values())
+        elif type(value) is list:
+            waiting.extend(value)
+    return found
+
+
+class _TagName(str):
+    """The name of a tag, as the first element of an array or the only key of an object says it."""
+
+    __slots__ = ()
+
+
+class _ValueReader:
+    """Reads one body.
+
+    Attributes:
+        cache: strings as sent, by index.
+        count: index of the next.
+        depth: how many arrays and objects are around the value that is read.
+        shapes: keys of maps as sent -> names, for keys that put nothing into the cache.
+    """
+
+    __slots__ = ("cache", "depth", "known_keys", "next_index")
+
+    def __init__(self) -> None:
+        self.cache: list[str] = []
+        self.next_index = 0
+        self.depth = 0
+        self.known_keys: dict[tuple[Any, ...], list[str]] = {}
+
+    def read_value(self, value: Any) -> Any:
+        """What a value stands for; lists may change in place."""
+        kind = type(value)
+        if kind is str:
+            return self.interpret_text(value) if value[:1] in _MARKS else value
+        if kind is list or kind is dict:
+            self.depth += 1
+            value = self._read_array(value) if kind is list else self._read_object(value)
+            self.depth -= 1
+        return value
+
+    def _read_all(self, values: list[Any]) -> None:
+        """Read values in their places; `read` in line, for most need nothing."""
+        for index, value in enumerate(values):
+            kind = type(value)
+            if kind is str:
+                if value[:1] in _MARKS:
+                    values[index] = self.interpret_text(value)
+            elif kind is list:
+                self.depth += 1
+                values[index] = self._read_array(value)
+                self.depth -= 1
+            elif kind is dict:
+                self.depth += 1
+                values[index] = self._read_object(value)
+                self.depth -= 1
+
+    def _read_array(self, items: list[Any]) -> Any:
+        if self.depth > DEPTH_MAX:
+            raise RecursionError
+        head = items[0] if items else None
+        if type(head) is str and head[:1] in _MARKS:
+            if head == _MAP_MARK:
+                return self._read_map(items)
+            first = self._interpret(head, is_key=False)
+            if type(first) is _TagName:
+                if len(items) != 2:
+                    raise MalformedTransitError(f"{len(items) - 1} values with tag {first[:40]}")
+                return _interpret_tagged(first, self.read_value(items[1]))
+            rest = items[1:]
+            self._read_all(rest)
+            return [first, *rest]
+        self._read_all(items)
+        return items
+
+    def _read_map(self, items: list[Any]) -> dict[str, Any]:
+        if not len(items) % 2:
+            raise MalformedTransitError("a map with a key and no value")
+        keys = items[1::2]
+        try:
+            names = self.known_keys.get(tuple(keys))
+        except TypeError:  # an array or an object as a key
+            names = None
+        values = items[2::2]
+        if names is None:
+            return self._read_new_map(keys, values)
+        self._read_all(values)
+        return dict(zip(names, values))  # noqa: B905 - of one length; asking doubles the time
+
+    def _read_new_map(self, keys: list[Any], values: list[Any]) -> dict[str, Any]:
+        made = {}
+        names = []
+        known = True
+        shapes = self.known_keys  # forgotten, not changed, when a value below changes the cache
+        for key, value in zip(keys, values, strict=True):
+            key_name = self._read_key(key)
+            names.append(key_name)
+            known = known and type(key) is str and (len(key) < 4)
+            kind = type(value)
+            if kind is list or kind is dict:
+                # Not by `read`: every call counts where bodies may be nested 256 levels deep.
+                self.depth += 1
+                value = self._read_array(value) if kind is list else self._read_object(value)
+                self.depth -= 1
+            elif kind is str and value[:1] in _MARKS:
+                value = self.interpret_text(value)
+            made[key_name] = value
+        # Keys of up to three characters are codes, or too short for the cache: a second look
+        # would find the same names, until the cache begins anew and the shapes are forgotten.
+        if known:
+            shapes[tuple(keys)] = names
+        return made
+
+    def interpret_key(self, text: str) -> Any:
+        """What a string that is a key stands for, before it becomes a name."""
+        return self._interpret(text, is_key=True)
+
+    def _read_key(self, key: Any) -> str:
+        if type(key) is str:
+            return make_key_name(self._interpret(key, is_key=True))
+        return make_key_name(self.read_value(key))
+
+    def _read_object(self, members: dict[str, Any]) -> Any:
+        if self.depth > DEPTH_MAX:
+            raise RecursionError
+        if len(members) == 1:
+            [(key, value)] = members.items()
+            tag = self._interpret(key, is_key=True)
+            if type(tag) is _TagName:
+                return _interpret_tagged(tag, self.read_value(value))
+            return {make_key_name(tag): self.read_value(value)}
+        made = {}
+        for key, value in members.items():
+            key_name = self._read_key(key)
+            made[key_name] = self.read_value(value)
+        return made
+
+    def interpret_text(self, text: str) -> Any:
+        """What a string that begins with a mark stands for."""
+        scalar = SCALAR_PARSERS.get(text[1:2]) if text[0] == "~" else None
+        if scalar is not None:
+            return scalar(text[2:])
+        value = self._interpret(text, is_key=False)
+        if type(value) is _TagName:
+            raise MalformedTransitError(f"tag {value[:40]} where a value must be")
+        return value
+
+    def _interpret(self, text: str, *, is_key: bool) -> Any:
+        """What a string stands for: a value, or a tag's name as `_TagName`."""
+        if text[:1] == "^" and text != _MAP_MARK:
+            text = self._look_up_code(text)
+        elif len(text) >= 4 and (is_key or (text[0] == "~" and text[1] in ":$#")):
+            self._add_to_cache(text)
+        if text[:1] != "~" or len(text) < 2:
+            return text
+        tag = text[1]
+        if tag in "~^`":
+            return text[1:]
+        if tag == "#":
+            return _TagName(text[2:])
+        scalar = SCALAR_PARSERS.get(tag)
+        return text[2:] if scalar is None else scalar(text[2:])
+
+    def _add_to_cache(self, text: str) -> None:
+        if self.next_index == _CACHE_SIZE:
+            self.next_index = 0
+        if self.next_index < len(self.cache):
+            self.cache[self.next_index] = text
+            self.known_keys = {}  # one of them may hold the old name
+        else:
+            self.cache.append(text)
+        self.next_index += 1
+
+    def _look_up_code(self, code: str) -> str:
+        index = -1
+        if len(code) == 2:
+            index = ord(code[1]) - 48
+        elif len(code) == 3:
+            index = (ord(code[1]) - 48) * _CODE_CHARACTERS + ord(code[2]) - 48
+        if not 0 <= index < len(self.cache):
+            raise MalformedTransitError(f"cache code {code[:40]} stands for nothing")
+        return self.cache[index]
+
+
+def _interpret_tagged(tag: str, value: Any) -> Any:
+    """A value of a tag with more than a text behind it; of an unknown tag the value itself."""
+    if tag in ("set", "list"):
+        if type(value) is not list:
+            raise MalformedTransitError(f"tag {tag} without an array")
+        return value
+    if tag == "cmap":
+        if type(value) is not list or len(value) % 2:
+            raise MalformedTransitError("tag cmap without an array of keys and values")
+        return dict(zip(map(make_key_name, value[::2]), value[1::2], strict=True))
+    if tag == "u" and type(value) is list:
+        if len(value) != 2 or not all(isinstance(half, int) for half in value):
+            raise MalformedTransitError("tag u without two integers")
+        return make_uuid(*value)
+    scalar = SCALAR_PARSERS.get(tag)
+    if scalar is None:
+        return value
+    if tag == "m" and isinstance(value, int) and type(value) is not bool:
+        value = str(value)
+    return scalar(value) if type(value) is str else value

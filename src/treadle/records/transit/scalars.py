@@ -1,0 +1,229 @@
+"""Transit's scalar tags: the text behind a tag to a value (import-api.md 12.3)."""
+
+import math
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import InvalidOperation
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from treadle.records.json_decoder import HugeNumber
+from treadle.records.limits import INTEGER_CHARACTERS_MAX
+from treadle.records.transit.encoding import (
+    EPOCH,
+    DistantInstant,
+    ExactDecimal,
+    WideInteger,
+    make_instant,
+)
+
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+# loading.md 3.4 takes more than RFC 3339; what the loader takes in a text, a tag may hold.
+_TIME = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
+    r"(?:[Zz]|([+-])([0-9]{2}):?([0-9]{2}))?"
+)
+
+_COMMON_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{3}(?:[0-9]{3})?)?Z"
+)
+"""As writers write it; `datetime` reads this quicker than the pattern above takes it apart."""
+
+
+class MalformedTransitError(ValueError):
+    """A body that is no Transit; the text says what was found."""
+
+
+def parse_integer(text: str) -> int:
+    """`~i`, `~n`: an integer of any size up to the limit."""
+    digits = text.isascii() and text.isdigit()  # nearly all, and quicker than a pattern
+    if not (digits or _INTEGER.fullmatch(text)) or len(text) > INTEGER_CHARACTERS_MAX:
+        raise MalformedTransitError(f"not an integer: {text[:40]}")
+    value = int(text)
+    return value if -(2**63) <= value < 2**63 else WideInteger(value)
+
+
+def parse_double(text: str) -> float | HugeNumber:
+    """`~d`: a double."""
+    if not _NUMBER.fullmatch(text):
+        raise MalformedTransitError(f"not a double: {text[:40]}")
+    value = float(text)
+    return value if math.isfinite(value) else HugeNumber(text)
+
+
+def parse_decimal(text: str) -> ExactDecimal | HugeNumber:
+    """`~f`: an exact decimal."""
+    if not _NUMBER.fullmatch(text):
+        raise MalformedTransitError(f"not a decimal: {text[:40]}")
+    try:
+        value = ExactDecimal(text)
+    except InvalidOperation:  # an exponent beyond what a decimal holds, up or down
+        return ExactDecimal(0) if float(text) == 0 else HugeNumber(text)
+    # Beyond what decimals compute with, and far beyond what any column holds.
+    return HugeNumber(text) if value.adjusted() > 999_999 and not value.is_zero() else value
+
+
+_SPECIAL = {"NaN": math.nan, "INF": math.inf, "-INF": -math.inf}
+
+
+def parse_special(text: str) -> float:
+    """`~z`: NaN and the infinities."""
+    value = _SPECIAL.get(text)
+    if value is None:
+        raise MalformedTransitError(f"not a special number: {text[:40]}")
+    return value
+
+
+def parse_milliseconds(text: str) -> datetime | DistantInstant:
+    """`~m`: milliseconds since 1970 UTC."""
+    return make_instant(1000 * parse_integer(text), text)
+
+
+def parse_time(text: str) -> datetime | DistantInstant:
+    """`~t`: a date and time; no offset is UTC, second 60 and hour 24 roll over."""
+    if _COMMON_TIME.fullmatch(text):
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:  # a second 60, the year 0, no such date
+            pass
+    found = _TIME.fullmatch(text)
+    if found is None:
+        raise MalformedTransitError(f"not a date and time: {text[:40]}")
+    year, month, day, hour, minute, second = map(int, found.groups()[:6])
+    if not (
+        1 <= month <= 12
+        and 1 <= day <= _count_month_days(year, month)
+        and minute <= 59
+        and second <= 60
+        and (hour <= 23 or (hour, minute, second) == (24, 0, 0))
+    ):
+        raise MalformedTransitError(f"no such date and time: {text[:40]}")
+    seconds = 86_400 * _count_days(year, month, day) + 3600 * hour + 60 * minute + second
+    if found[8]:
+        offset = 3600 * int(found[9]) + 60 * int(found[10])
+        seconds -= offset if found[8] == "+" else -offset
+    # Half up to microseconds (loading.md 3.3).
+    fraction = (found[7] or "0")[:7].ljust(7, "0")
+    return make_instant(1_000_000 * seconds + (int(fraction) + 5) // 10, text)
+
+
+def _count_month_days(year: int, month: int) -> int:
+    if month == 2:
+        return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
+    return 30 if month in (4, 6, 9, 11) else 31
+
+
+def _count_days(year: int, month: int, day: int) -> int:
+    """Days since 1970-01-01 in the proleptic Gregorian calendar, which here has a year 0."""
+    cycles = 0
+    if year < 1:
+        year, cycles = year + 400, -1
+    since_1970 = datetime(year, month, day, tzinfo=UTC).toordinal() - _ORDINAL_1970
+    return since_1970 + cycles * 146_097
+
+
+_ORDINAL_1970 = datetime(1970, 1, 1, tzinfo=UTC).toordinal()
+
+
+def parse_uuid(text: str) -> str:
+    """`~u`: a UUID in lower case."""
+    lower = text.lower()
+    if not _UUID.fullmatch(lower):
+        raise MalformedTransitError(f"not a UUID: {text[:40]}")
+    return lower
+
+
+def make_uuid(high: int, low: int) -> str:
+    """`["~#u",[hi,lo]]`: a UUID of two signed 64-bit halves."""
+    return str(UUID(int=(high % 2**64) << 64 | low % 2**64))
+
+
+def parse_boolean(text: str) -> bool:
+    """`~?`: a boolean where JSON has none, as a key."""
+    if text not in ("t", "f"):
+        raise MalformedTransitError(f"not a boolean: {text[:40]}")
+    return text == "t"
+
+
+def parse_null(text: str) -> None:
+    """`~_`: null where JSON has none, as a key."""
+    if text:
+        raise MalformedTransitError(f"not a null: {text[:40]}")
+
+
+SCALAR_PARSERS: dict[str, Callable[[str], Any]] = {
+    "i": parse_integer,
+    "n": parse_integer,
+    "d": parse_double,
+    "f": parse_decimal,
+    "z": parse_special,
+    "m": parse_milliseconds,
+    "t": parse_time,
+    "u": parse_uuid,
+    "?": parse_boolean,
+    "_": parse_null,
+}
+"""Tags whose value is not the text itself; keyword, symbol, URI, character, bytes and application
+types are their texts."""
+
+
+def make_key_name(value: Any) -> str:
+    """A scalar as a key of a JSON object.
+
+    Raises:
+        Malformed: an array or an object.
+    """
+    if type(value) is str:
+        return value
+    if value is None:
+        return "null"
+    if type(value) is bool:
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        digits = "microseconds" if value.microsecond % 1000 else "milliseconds"
+        return value.isoformat(timespec=digits).replace("+00:00", "Z")
+    if isinstance(value, DistantInstant | HugeNumber):
+        return value.literal
+    if type(value) is float and not math.isfinite(value):
+        return next(key for key, known in _SPECIAL.items() if str(known) == str(value))
+    if type(value) in (int, float, WideInteger, ExactDecimal):
+        return str(value)
+    raise MalformedTransitError("an array or an object as a key")
+
+
+# --- many texts of one tag ------------------------------------------------------------------------
+
+
+class ColumnParser(NamedTuple):
+    """How the texts of a tag are when they are as nearly all are.
+
+    Attributes:
+        matches: whether texts, each with its tag and followed by a NUL, are so.
+        value: the value of one without its tag; a ValueError says that it is not so after all.
+    """
+
+    matches_all: Callable[[str], object]
+    parse: Callable[[str], Any]
+
+
+def _make_column_parser(tag: str, pattern: str, value: Callable[[str], Any]) -> ColumnParser:
+    return ColumnParser(re.compile(f"(?:~{tag}{pattern}\0)*+").fullmatch, value)
+
+
+def _add_to_epoch(text: str) -> datetime:
+    return EPOCH + timedelta(0, 0, 0, int(text))
+
+
+COLUMN_PARSERS: dict[str, ColumnParser] = {
+    "~i": _make_column_parser("i", "-?[0-9]{1,18}", int),
+    "~n": _make_column_parser("n", "-?[0-9]{1,18}", int),
+    "~d": _make_column_parser("d", r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?", float),
+    "~f": _make_column_parser("f", r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?", ExactDecimal),
+    "~m": _make_column_parser("m", "-?[0-9]{1,13}", _add_to_epoch),
+    "~t": _make_column_parser("t", _COMMON_TIME.pattern, datetime.fromisoformat),
+    "~u": _make_column_parser("u", "[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", str),
+}
+"""By tag; the values are those of `SCALAR_PARSERS`, found for many texts at once."""

@@ -1,0 +1,222 @@
+"""Nodes for arrays and objects."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from treadle.records.validation import java_format
+from treadle.records.validation.failure import ValidationFailure, combine_failures
+from treadle.records.validation.formats import get_pattern_test
+from treadle.records.validation.schema_node import (
+    Draft4Builder,
+    LeafNode,
+    Schema,
+    SchemaNode,
+    make_identity,
+    make_type_failure,
+)
+
+
+@dataclass(slots=True)
+class ArrayNode(LeafNode):
+    """Arrays.
+
+    Attributes:
+        typed: other types are wrong; else they pass.
+        items: what every element must be.
+        tuple: what each of the first elements must be.
+        further: whether there may be elements behind those of `tuple`, or what they must be.
+    """
+
+    typed: bool
+    count_min: int | None = None
+    count_max: int | None = None
+    unique: bool = False
+    items: SchemaNode | None = None
+    tuple: list[SchemaNode] | None = None
+    additional: "bool | SchemaNode" = True
+
+    def check(self, value: Any) -> ValidationFailure | None:
+        """Count, uniqueness, elements, in this order."""
+        if type(value) is not list:
+            return make_type_failure("JSONArray", value) if self.typed else None
+        found = []
+        count = len(value)
+        if self.count_min is not None and count < self.count_min:
+            text = f"expected minimum item count: {self.count_min}, found: {count}"
+            found.append(ValidationFailure(text))
+        if self.count_max is not None and count > self.count_max:
+            text = f"expected maximum item count: {self.count_max}, found: {count}"
+            found.append(ValidationFailure(text))
+        if self.unique and len({make_identity(element) for element in value}) < count:
+            found.append(ValidationFailure("array items are not unique"))
+        if self.tuple is not None and self.additional is False and count > len(self.tuple):
+            found.append(
+                ValidationFailure(f"expected: [{len(self.tuple)}] array items, found: [{count}]")
+            )
+        for index, element in enumerate(value):
+            node = self._get_node_at(index)
+            failure = node.check(element) if node is not None else None
+            if failure is not None:
+                found.append(failure.move_inside(str(index)))
+        return combine_failures(found)
+
+    def part_nodes(self) -> Sequence[SchemaNode]:
+        """What elements must be."""
+        nodes = [] if self.items is None else [self.items]
+        nodes.extend(self.tuple or ())
+        return nodes if isinstance(self.additional, bool) else [*nodes, self.additional]
+
+    def _get_node_at(self, index: int) -> SchemaNode | None:
+        if self.tuple is None:
+            return self.items
+        if index < len(self.tuple):
+            return self.tuple[index]
+        return None if isinstance(self.additional, bool) else self.additional
+
+    def to_draft4(self, into: Draft4Builder) -> Schema:
+        """Keyword by keyword."""
+        if self.unique:  # 1 and 1.0 are different here and equal there
+            return into.mark_inexact()
+        schema: Schema = {"type": "array"} if self.typed else {}
+        if self.count_min is not None:
+            schema["minItems"] = self.count_min
+        if self.count_max is not None:
+            schema["maxItems"] = self.count_max
+        if self.tuple is not None:
+            schema["items"] = [node.to_draft4(into) for node in self.tuple]
+            further = self.additional
+            schema["additionalItems"] = (
+                further if isinstance(further, bool) else further.to_draft4(into)
+            )
+        elif self.items is not None:
+            schema["items"] = self.items.to_draft4(into)
+        return schema
+
+
+@dataclass(slots=True)
+class ObjectNode:
+    """Objects.
+
+    Attributes:
+        typed: other types are wrong; else they pass.
+        properties: in the order in which Java's HashMap gives them.
+        further: whether there may be other keys, or what their values must be.
+        patterns: what values must be whose keys match.
+        key_dependencies: keys that must be there when a key is.
+        schema_dependencies: what the whole object must be when a key is there.
+    """
+
+    typed: bool
+    properties: dict[str, SchemaNode] = field(default_factory=dict)
+    additional: "bool | SchemaNode" = True
+    required: list[str] = field(default_factory=list)
+    size_min: int | None = None
+    size_max: int | None = None
+    patterns: list[tuple[str, SchemaNode]] = field(default_factory=list)
+    key_dependencies: dict[str, list[str]] = field(default_factory=dict)
+    schema_dependencies: dict[str, SchemaNode] = field(default_factory=dict)
+
+    def check(self, value: Any) -> ValidationFailure | None:
+        """Properties, required, other keys, size, dependencies, patterns, in this order."""
+        if type(value) is not dict:
+            return make_type_failure("JSONObject", value) if self.typed else None
+        found: list[ValidationFailure] = []
+        for name, node in self.properties.items():
+            if name in value:
+                _add_failure(found, node.check(value[name]), name)
+        found.extend(
+            ValidationFailure(f"required key [{name}] not found")
+            for name in self.required
+            if name not in value
+        )
+        if self.additional is not True:
+            self._check_additional(value, self.additional, found)
+        size = len(value)
+        if self.size_min is not None and size < self.size_min:
+            found.append(ValidationFailure(f"minimum size: [{self.size_min}], found: [{size}]"))
+        if self.size_max is not None and size > self.size_max:
+            found.append(ValidationFailure(f"maximum size: [{self.size_max}], found: [{size}]"))
+        for name, needed in self.key_dependencies.items():
+            if name in value:
+                found.extend(
+                    ValidationFailure(f"property [{other}] is required")
+                    for other in needed
+                    if other not in value
+                )
+        for name, node in self.schema_dependencies.items():
+            failure = node.check(value) if name in value else None
+            if failure is not None:
+                found.append(failure)
+        for pattern, node in self.patterns:
+            matches = get_pattern_test(pattern)
+            for name in java_format.sort_by_hash(filter(matches, value)):
+                _add_failure(found, node.check(value[name]), name)
+        return combine_failures(found)
+
+    def _check_additional(
+        self, value: dict[str, Any], further: "bool | SchemaNode", found: list[ValidationFailure]
+    ) -> None:
+        tests = [get_pattern_test(pattern) for pattern, _ in self.patterns]
+        names = {
+            name
+            for name in value
+            if name not in self.properties and not any(test(name) for test in tests)
+        }
+        # The order comes from the whole object's HashMap, whose size all its keys decide.
+        ordered = java_format.sort_by_hash(value) if len(names) > 1 else names
+        for name in ordered:
+            if name in names:
+                if isinstance(further, bool):
+                    found.append(ValidationFailure(f"extraneous key [{name}] is not permitted"))
+                else:
+                    _add_failure(found, further.check(value[name]), name)
+
+    def to_draft4(self, into: Draft4Builder) -> Schema:
+        """Keyword by keyword."""
+        schema: Schema = {"type": "object"} if self.typed else {}
+        if self.properties:
+            schema["properties"] = {
+                name: node.to_draft4(into) for name, node in self.properties.items()
+            }
+        if self.additional is not True:
+            further = self.additional
+            schema["additionalProperties"] = (
+                further if isinstance(further, bool) else further.to_draft4(into)
+            )
+        if self.required:
+            schema["required"] = list(dict.fromkeys(self.required))
+        if self.size_min is not None:
+            schema["minProperties"] = self.size_min
+        if self.size_max is not None:
+            schema["maxProperties"] = self.size_max
+        if self.patterns:
+            schema["patternProperties"] = {
+                pattern: node.to_draft4(into) for pattern, node in self.patterns
+            }
+        dependencies: Schema = {
+            name: list(dict.fromkeys(needed))
+            for name, needed in self.key_dependencies.items()
+            if needed
+        }
+        for name, node in self.schema_dependencies.items():
+            dependencies[name] = node.to_draft4(into)
+        if dependencies:
+            schema["dependencies"] = dependencies
+        return schema
+
+    def same_value_nodes(self) -> Sequence[SchemaNode]:
+        """Schemas of dependencies."""
+        return [*self.schema_dependencies.values()]
+
+    def part_nodes(self) -> Sequence[SchemaNode]:
+        """What values must be."""
+        nodes = [*self.properties.values(), *(node for _, node in self.patterns)]
+        return nodes if isinstance(self.additional, bool) else [*nodes, self.additional]
+
+
+def _add_failure(
+    found: list[ValidationFailure], failure: ValidationFailure | None, name: str
+) -> None:
+    if failure is not None:
+        found.append(failure.move_inside(name))

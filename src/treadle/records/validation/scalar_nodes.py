@@ -1,0 +1,212 @@
+"""Nodes for values without parts: strings, numbers, true, false and null, and `enum`."""
+
+from dataclasses import dataclass, field
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
+from typing import Any
+
+from treadle.records.validation import java_format
+from treadle.records.validation.failure import ValidationFailure, combine_failures
+from treadle.records.validation.formats import FORMATS, get_format_test, get_pattern_test
+from treadle.records.validation.schema_node import (
+    Draft4Builder,
+    LeafNode,
+    Schema,
+    make_identity,
+    make_type_failure,
+)
+
+
+class EmptyNode(LeafNode):
+    """An empty schema, or one that holds no keyword that is known."""
+
+    def check(self, value: Any) -> ValidationFailure | None:
+        """Nothing is wrong."""
+        return None
+
+    def to_draft4(self, into: Draft4Builder) -> Schema:
+        """Accept everything."""
+        return {}
+
+
+class NullNode(LeafNode):
+    """`type: null`."""
+
+    def check(self, value: Any) -> ValidationFailure | None:
+        """Anything but null is wrong; the text lacks the word "type"."""
+        if value is None:
+            return None
+        return ValidationFailure(f"expected: null, found: {java_format.get_type_name(value)}")
+
+    def to_draft4(self, into: Draft4Builder) -> Schema:
+        """Its type."""
+        return {"type": "null"}
+
+
+class BooleanNode(LeafNode):
+    """`type: boolean`."""
+
+    def check(self, value: Any) -> ValidationFailure | None:
+        """Anything but true and false is wrong."""
+        return None if type(value) is bool else make_type_failure("Boolean", value)
+
+    def to_draft4(self, into: Draft4Builder) -> Schema:
+        """Its type."""
+        return {"type": "boolean"}
+
+
+@dataclass(slots=True)
+class StringNode(LeafNode):
+    """Strings.
+
+    Attributes:
+        typed: other types are wrong; else they pass.
+    """
+
+    typed: bool
+    length_min: int | None = None
+    length_max: int | None = None
+    pattern: str | None = None
+    format: str | None = None
+
+    def check(self, value: Any) -> ValidationFailure | None:
+        """Length, pattern and format, in this order."""
+        if type(value) is not str:
+            return make_type_failure("String", value) if self.typed else None
+        found = []
+        length = len(value)
+        if self.length_min is not None and length < self.length_min:
+            found.append(
+                ValidationFailure(f"expected minLength: {self.length_min}, actual: {length}")
+            )
+        if self.length_max is not None and length > self.length_max:
+            found.append(
+                ValidationFailure(f"expected maxLength: {self.length_max}, actual: {length}")
+            )
+        if self.pattern is not None and not get_pattern_test(self.pattern)(value):
+            found.append(
+                ValidationFailure(f"string [{value}] does not match pattern {self.pattern}")
+            )
+        if self.format is not None and not get_format_test(self.format)(value):
+            found.append(ValidationFailure(f"[{value}] is not a valid {FORMATS[self.format].noun}"))
+        return combine_failures(found)
+
+    def to_draft4(self, into: Draft4Builder) -> Schema:
+        """Keyword by keyword."""
+        schema: Schema = {"type": "string"} if self.typed else {}
+        if self.length_min is not None:
+            schema["minLength"] = self.length_min
+        if self.length_max is not None:
+            schema["maxLength"] = self.length_max
+        if self.pattern is not None:
+            schema["pattern"] = self.pattern
+        if self.format is not None:
+            schema["allOf"] = [FORMATS[self.format].schema]
+        return schema
+
+
+def _to_decimal(value: Any) -> Decimal:
+    return Decimal(value) if isinstance(value, int | Decimal) else Decimal(repr(value))
+
+
+# Wide enough for the exact remainder of any two doubles' decimal forms.
+_REMAINDER = Context(prec=10_000, Emax=MAX_EMAX, Emin=MIN_EMIN)
+
+
+@dataclass(slots=True)
+class NumberNode(LeafNode):
+    """Numbers.
+
+    Attributes:
+        typed: other types are wrong; else they pass.
+        integer: a literal with a fraction or an exponent is wrong, `1.0` too.
+    """
+
+    typed: bool
+    integer: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    exclusive_minimum: bool = False
+    exclusive_maximum: bool = False
+    multiple_of: float | None = None
+
+    def check(self, value: Any) -> ValidationFailure | None:
+        """The first of: type, minimum, maximum, multipleOf."""
+        name = java_format.get_type_name(value)
+        if name not in ("Integer", "Long", "BigInteger", "Double"):
+            return make_type_failure("Number", value) if self.typed else None
+        if self.integer and name == "Double":
+            return make_type_failure("Integer", value)
+        if self.minimum is not None:
+            if self.exclusive_minimum and value <= self.minimum:
+                return self._make_failure(value, "higher than", self.minimum)
+            if value < self.minimum:
+                return self._make_failure(value, "higher or equal to", self.minimum)
+        if self.maximum is not None:
+            if self.exclusive_maximum and value >= self.maximum:
+                return self._make_failure(value, "lower than", self.maximum)
+            if value > self.maximum:
+                return self._make_failure(value, "lower or equal to", self.maximum)
+        if self.multiple_of is not None and not self._is_multiple(value, self.multiple_of):
+            return self._make_failure(value, "a multiple of", self.multiple_of)
+        return None
+
+    @staticmethod
+    def _make_failure(value: Any, relation: str, bound: float) -> ValidationFailure:
+        return ValidationFailure(
+            f"{java_format.format_double(value)} is not {relation} "
+            f"{java_format.format_number(bound)}"
+        )
+
+    @staticmethod
+    def _is_multiple(value: Any, multiple: float) -> bool:
+        # The decimal forms decide: 0.07 is a multiple of 0.01 though their doubles are not.
+        number = _to_decimal(value)
+        if number.is_zero() or number.adjusted() > _REMAINDER.prec // 2:
+            return True
+        return _REMAINDER.remainder(number, _to_decimal(multiple)).is_zero()
+
+    def to_draft4(self, into: Draft4Builder) -> Schema:
+        """Keyword by keyword."""
+        schema: Schema = {}
+        if self.typed:
+            schema["type"] = "integer" if self.integer else "number"
+        if self.minimum is not None:
+            schema["minimum"] = self.minimum
+            schema["exclusiveMinimum"] = self.exclusive_minimum
+        if self.maximum is not None:
+            schema["maximum"] = self.maximum
+            schema["exclusiveMaximum"] = self.exclusive_maximum
+        if self.multiple_of is not None:
+            schema["multipleOf"] = self.multiple_of
+        return schema
+
+
+@dataclass(slots=True)
+class EnumNode(LeafNode):
+    """`enum`; a `type` beside it counts for nothing."""
+
+    values: list[Any]
+    _identities: set[Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._identities = {make_identity(value) for value in self.values}
+
+    def check(self, value: Any) -> ValidationFailure | None:
+        """A value that is not in the list is wrong."""
+        if make_identity(value) in self._identities:
+            return None
+        return ValidationFailure(f"{java_format.format_value(value)} is not a valid enum value")
+
+    def to_draft4(self, into: Draft4Builder) -> Schema:
+        """Strings, null, booleans and integers; numbers inside containers cannot be told."""
+        integers = [value for value in self.values if type(value) is int]
+        simple = [value for value in self.values if value is None or type(value) in (str, bool)]
+        if len(integers) + len(simple) < len(self.values):
+            return into.mark_inexact()
+        # To the fast validator 1 and 1.0 are equal, but only 1 is an integer to it.
+        parts: list[Schema] = []
+        if simple:
+            parts.append({"enum": [*dict.fromkeys(simple)]})
+        if integers:
+            parts.append({"type": "integer", "enum": [*dict.fromkeys(integers)]})
+        return {"anyOf": parts}

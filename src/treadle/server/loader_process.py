@@ -1,0 +1,47 @@
+"""The role of the loader: accepted records become rows."""
+
+import signal
+import socket
+import threading
+import uuid
+
+from treadle import clock
+from treadle.config import Config
+from treadle.destinations.registry import make_destination
+from treadle.loader.schedule import FlushPolicy
+from treadle.loader.supervisor import LoaderSupervisor
+from treadle.log.sqlite.log import SqliteReader
+from treadle.server.child_channel import call_when_orphaned, report_ready
+from treadle.server.factories import make_log_quota, open_store
+from treadle.store.store import Store
+
+
+def make_loader(config: Config, store: Store) -> LoaderSupervisor:
+    """The loader of these settings."""
+    return LoaderSupervisor(
+        store=store,
+        open_reader=lambda: SqliteReader(config.log_path),
+        open_destination=make_destination,
+        flush_policy=FlushPolicy(
+            age_us=int(config.load_age_seconds * 1_000_000),
+            records=config.load_rows,
+            size=config.load_bytes,
+        ),
+        retention_us=int(config.retention_days * 86_400_000_000),
+        clock=clock.read_clock,
+        new_id=lambda: str(uuid.uuid4()),
+        log_quota=make_log_quota(config),
+        # Of loaders of one data folder only one can run: the folder is locked.
+        place=f"{socket.gethostname()}:{config.data}",
+    )
+
+
+def run_loader(config: Config) -> None:
+    """Load what was accepted until asked to stop."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    call_when_orphaned(stop.set)
+
+    store = open_store(config)
+    make_loader(config, store).run(stop, report_ready)
+    store.close()

@@ -1,0 +1,140 @@
+"""`treadle serve`: the supervisor, and what it says when its children are ready."""
+
+import os
+import shlex
+import shutil
+import socket
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from treadle.config import Config
+from treadle.data_lock import take_lock
+from treadle.destinations.registry import make_destination
+from treadle.errors import OperatorError
+from treadle.guide import write_guide
+from treadle.logging_setup import set_up_logging
+from treadle.server.child_channel import encode_orders
+from treadle.server.factories import LISTEN_BACKLOG
+from treadle.server.startup import FirstAccount, carry_requests, repair_log_at_start, set_up_store
+from treadle.server.supervisor import ChildSpec, ProcessSupervisor
+
+WORKER_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(1024 * 1024)}
+"""For glibc: the memory of a large body goes back to the system when the body is done with. Left to
+itself it keeps what it was asked for once, in pieces that fit nothing else: eight bodies of 20 MB
+at once took up to 437 MB instead of 371."""
+LOADER_ENVIRONMENT = {
+    "DUCKDB_JE_MALLOC_CONF": "dirty_decay_ms:200,muzzy_decay_ms:0",
+    "MALLOC_MMAP_THRESHOLD_": str(4 * 1024 * 1024),
+    "MALLOC_TRIM_THRESHOLD_": str(32 * 1024 * 1024),
+    "MALLOC_ARENA_MAX": "2",
+}
+"""For DuckDB's allocator and glibc: what a load freed goes back to the system before the next one
+takes as much. Left to themselves they keep some hundred megabytes after bodies of 20 MB; told to
+keep nothing at all they cost a seventh of the speed. glibc also gives threads heaps of their own,
+and with 10,000 tables what DuckDB knows of them lay in several: 533 MB, and 497 with two heaps."""
+CHILD_MODULE = "treadle.server"
+"""The module that a child runs: `treadle.server.__main__`, or what a test puts around it."""
+
+
+def run_server(config: Config) -> int:
+    """Run the server until SIGTERM or SIGINT.
+
+    Returns:
+        The exit code: 0 after a clean stop.
+
+    Raises:
+        OperatorFault: the data directory, the port, the key file or a setting cannot be used.
+    """
+    set_up_logging(config)
+    config.make_data_folder()
+    lock = take_lock(config.lock_path)
+    listening = _open_listener(config.host, config.port)
+    port = listening.getsockname()[1]
+    try:
+        newcomer = set_up_store(config)
+        repair_log_at_start(config)
+        carry_requests(config)
+        supervisor = ProcessSupervisor(
+            _list_child_specs(config, listening.fileno(), lock),
+            lambda: _print_announcement(config, port, newcomer),
+        )
+        return supervisor.run()
+    finally:
+        listening.close()
+        os.close(lock)
+
+
+def _open_listener(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(LISTEN_BACKLOG)
+    except OSError as error:
+        raise OperatorError(
+            f"Cannot listen at {host} port {port}: {error.strerror}; stop what listens there, or "
+            "choose another address with --host and --port."
+        ) from error
+    return listening
+
+
+def _list_child_specs(config: Config, listening: int, lock: int) -> list[ChildSpec]:
+    orders = encode_orders(config)
+
+    def job(
+        name: str, role: str, inherit: tuple[int, ...], stops: int, waits_for: str
+    ) -> ChildSpec:
+        arguments = ("-m", CHILD_MODULE, role, name, *map(str, inherit))
+        return ChildSpec(name, arguments, orders, (*inherit, lock), stops, waits_for)
+
+    worker = job("", "worker", (listening,), 0, "requests it began to answer")
+    workers = [
+        replace(worker, name=f"worker {number}", environment=WORKER_ENVIRONMENT)
+        for number in range(1, config.workers + 1)
+    ]
+    loader = job("loader", "loader", (), 1, "the load it is in")
+    return [*workers, replace(loader, environment=LOADER_ENVIRONMENT)]
+
+
+def _print_announcement(config: Config, port: int, newcomer: FirstAccount | None) -> None:
+    """Say that the server is there; the first time also everything a newcomer needs."""
+    url = config.url.removesuffix(f":{config.port}") + f":{port}"
+    lines = [f"treadle listens at {url}"]
+    if newcomer is not None:
+        lines += [
+            "",
+            "This is a new data folder, so an account was made for you. Its token is shown once:",
+            "",
+            f"  client id      {newcomer.account.id}",
+            f"  account token  {newcomer.token}",
+            f"  rows go to     {make_destination(config.destination_url).identity}",
+            f"  API document   {url}/docs",
+            "",
+            f"The guide, to paste into another terminal in the folder {Path.cwd()}:",
+            "",
+            write_guide(url, newcomer.token, newcomer.account.id, _spell_query_command(config)),
+        ]
+    # In one piece, which `print` does not promise: whoever reads it knows when it is complete.
+    sys.stdout.write("\n".join([*lines, ""]))
+    sys.stdout.flush()
+
+
+def _spell_query_command(config: Config) -> str:
+    """`treadle query`: by its name when the shell finds it, else by its path."""
+    beside = Path(sys.executable).parent / "treadle"
+    known = shutil.which("treadle") is not None or not beside.exists()
+    command = ("treadle" if known else shlex.quote(_shorten_path(beside))) + " query"
+    if config.data != Path(Config.data).absolute():
+        command += f" --data {shlex.quote(_shorten_path(config.data))}"
+    return command
+
+
+def _shorten_path(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

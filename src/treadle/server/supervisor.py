@@ -1,0 +1,214 @@
+"""Keeps child processes running: starts them, restarts one that dies, stops them in order.
+
+It knows nothing of what the children do. A child reads one line from its standard input (its
+orders); the end of that input means that the supervisor is gone and the child has to stop. It
+writes the line `ready` to its standard output once it does its work.
+"""
+
+import contextlib
+import logging
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+
+logger = logging.getLogger("treadle.supervise")
+
+RESTART_PAUSE_MIN_SECONDS = 0.2
+RESTART_PAUSE_MAX_SECONDS = 10.0
+STEADY_SECONDS = 30.0
+"""A child that ran this long has earned a restart without a pause."""
+DRAIN_REPORT_SECONDS = 5.0
+DRAIN_MAX_SECONDS = 120.0
+"""A child that does not end by then is killed; what it had promised is safe in the log."""
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """One child process.
+
+    Attributes:
+        name: for log lines, for example "loader".
+        arguments: after the interpreter.
+        orders: the line written to its standard input.
+        inherit: file descriptors it keeps.
+        stops: order of stopping; children of one number stop together, lower numbers first.
+        waits_for: what it finishes when asked to stop, for the operator.
+        environment: further variables of its environment.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    orders: bytes
+    inherited_descriptors: tuple[int, ...]
+    stop_order: int
+    waits_for: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _RunningChild:
+    spec: ChildSpec
+    process: subprocess.Popen[bytes]
+    started: float
+    ready: bool = False
+
+
+@dataclass(slots=True)
+class ProcessSupervisor:
+    """Runs jobs until a signal asks it to stop, or every child of a job fails to start."""
+
+    specs: Sequence[ChildSpec]
+    on_ready: Callable[[], None]
+    _children: dict[str, _RunningChild] = field(default_factory=dict)
+    _restart_at: dict[str, float] = field(default_factory=dict)
+    _failures: dict[str, int] = field(default_factory=dict)
+    _stopping: bool = False
+    _announced: bool = False
+    _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+
+    def run(self) -> int:
+        """Supervise until SIGTERM or SIGINT; returns the exit code, 0 after a clean stop."""
+        before = {
+            number: signal.signal(number, self._request_stop)
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        try:
+            for job in self.specs:
+                self._start_child(job)
+            while not self._stopping:
+                self._read_children(POLL_SECONDS)
+                self._restart_dead_children()
+            return self._stop_children()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            self._selector.close()
+
+    def _request_stop(self, number: int, frame: FrameType | None) -> None:
+        self._stopping = True
+
+    def _start_child(self, job: ChildSpec) -> None:
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [sys.executable, *job.arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=job.inherited_descriptors,
+            env={**os.environ, **job.environment},
+        )
+        assert process.stdin is not None  # noqa: S101 - follows from stdin=PIPE
+        assert process.stdout is not None  # noqa: S101 - follows from stdout=PIPE
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(job.orders + b"\n")
+            process.stdin.flush()
+        os.set_blocking(process.stdout.fileno(), False)
+        self._selector.register(process.stdout, selectors.EVENT_READ, job.name)
+        self._children[job.name] = _RunningChild(job, process, time.monotonic())
+        logger.info("%s started, process %d", job.name, process.pid)
+
+    def _read_children(self, seconds: float) -> None:
+        for key, _ in self._selector.select(seconds):
+            child = self._children[key.data]
+            assert child.process.stdout is not None  # noqa: S101 - registered with it
+            said = child.process.stdout.read()
+            if not said:
+                self._selector.unregister(key.fileobj)
+            elif b"ready" in said:
+                child.ready = True
+                self._announce_readiness()
+
+    def _announce_readiness(self) -> None:
+        if not self._announced and all(child.ready for child in self._children.values()):
+            self._announced = True
+            self.on_ready()
+
+    def _restart_dead_children(self) -> None:
+        now = time.monotonic()
+        for name, child in list(self._children.items()):
+            code = child.process.poll()
+            if code is None:
+                continue
+            if name not in self._restart_at:
+                ran = now - child.started
+                failures = 1 if ran >= STEADY_SECONDS else self._failures.get(name, 0) + 1
+                self._failures[name] = failures
+                pause = min(
+                    RESTART_PAUSE_MAX_SECONDS, RESTART_PAUSE_MIN_SECONDS * 2 ** (failures - 1)
+                )
+                self._restart_at[name] = now + pause
+                logger.error(
+                    "%s (process %d) died after %.1f s, %s; it starts again in %.1f s",
+                    name,
+                    child.process.pid,
+                    ran,
+                    _describe_exit(code),
+                    pause,
+                )
+            elif self._restart_at[name] <= now:
+                del self._restart_at[name]
+                self._close_pipes(child)
+                self._start_child(child.spec)
+
+    def _close_pipes(self, child: _RunningChild) -> None:
+        assert child.process.stdout is not None  # noqa: S101 - see _start
+        assert child.process.stdin is not None  # noqa: S101 - see _start
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(child.process.stdout)
+        child.process.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            child.process.stdin.close()
+
+    def _stop_children(self) -> int:
+        """Stop the children, lower `stop_order` first; says what it waits for."""
+        logger.info("stopping")
+        clean = True
+        for stage in sorted({job.stop_order for job in self.specs}):
+            group = [child for child in self._children.values() if child.spec.stop_order == stage]
+            for child in group:
+                if child.process.poll() is None:
+                    self._log_waiting(child)
+                    child.process.send_signal(signal.SIGTERM)
+            clean &= self._wait_for_end(group)
+        for child in self._children.values():
+            self._close_pipes(child)
+        logger.info("stopped")
+        return 0 if clean else 1
+
+    @staticmethod
+    def _log_waiting(child: _RunningChild) -> None:
+        logger.info("waiting for %s: %s", child.spec.name, child.spec.waits_for)
+
+    def _wait_for_end(self, group: Sequence[_RunningChild]) -> bool:
+        began = time.monotonic()
+        reported = began
+        while running := [child for child in group if child.process.poll() is None]:
+            now = time.monotonic()
+            if now - reported >= DRAIN_REPORT_SECONDS:
+                reported = now
+                for child in running:
+                    self._log_waiting(child)
+            if now - began >= DRAIN_MAX_SECONDS:
+                for child in running:
+                    logger.error(
+                        "%s did not end within %.0f s and is killed; nothing accepted is lost",
+                        child.spec.name,
+                        DRAIN_MAX_SECONDS,
+                    )
+                    child.process.kill()
+                    child.process.wait()
+                return False
+            time.sleep(0.02)
+        return True
+
+
+def _describe_exit(code: int) -> str:
+    """How a process ended, in words."""
+    if code >= 0:
+        return f"exit code {code}"
+    return f"killed by {signal.Signals(-code).name}"

@@ -1,0 +1,138 @@
+"""The role of a worker: the Import API and the Connect API, answered on one socket."""
+
+import contextlib
+import gc
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from treadle import __version__, clock
+from treadle.config import Config
+from treadle.control.app import create_control_app as control_app
+from treadle.control.settings import ConnectApiSettings
+from treadle.http.openapi import merge_documents
+from treadle.ingest.app import FrontRouter, IngestService
+from treadle.ingest.fastpath.connection import FastPathProtocol
+from treadle.ingest.fastpath.handler import FAST_PATH_STATE
+from treadle.ingest.openapi_document import load_document as ingest_document
+from treadle.log.sqlite.log import SqliteAppender, SqliteReader
+from treadle.metrics.endpoint import MetricsEndpoint
+from treadle.metrics.request_counter import (
+    APPEND_FAILURES,
+    COUNTER_NAMES,
+    RequestCounter,
+    name_counter,
+)
+from treadle.server.child_channel import call_when_orphaned, report_ready
+from treadle.server.factories import LISTEN_BACKLOG, make_log_quota, open_store
+from treadle.shared_counters import SharedCounters, sum_counters
+from treadle.store.store import Store
+
+GC_THRESHOLDS = 10_000, 20, 20
+"""When a worker looks for garbage in cycles, as `gc.set_threshold` takes it. Decoding a body makes
+lists and dictionaries by the hundred thousand and no cycle, and at Python's own 700 the search took
+a third of a Transit body's time. Much rarer would hold on to what a refusal leaves behind."""
+
+KEEP_ALIVE_SECONDS = 75
+"""Clients drop idle connections by themselves after 15 s or more, and do not retry a POST on one
+that the server closed under them (import-api.md 4)."""
+
+
+def run_worker(config: Config, name: str, descriptor: int) -> None:
+    """Answer requests until asked to stop: the Import API and the control API on one socket."""
+    store = open_store(config)
+    with socket.socket(fileno=descriptor) as listening:
+        server = uvicorn.Server(
+            uvicorn.Config(
+                make_worker_app(config, store, _freeze_and_report_ready, name),
+                loop="uvloop",
+                http=FastPathProtocol,
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                backlog=LISTEN_BACKLOG,
+            )
+        )
+
+        def stop() -> None:
+            server.should_exit = True
+
+        call_when_orphaned(stop)
+        server.run(sockets=[listening])
+    store.close()
+
+
+def make_worker_app(
+    config: Config, store: Store, ready: Callable[[], None], name: str = "worker 1"
+) -> ASGIApp:
+    """Everything one worker answers; calls `ready` once it does.
+
+    Args:
+        config: of the server.
+        store: opened.
+        ready: called once.
+        name: of this worker among the others.
+    """
+    # The listening socket is shared and its number says nothing: a worker is known by its name.
+    board = SharedCounters(config.counters_path, name, COUNTER_NAMES)
+    log = SqliteAppender(
+        config.log_path, room=make_log_quota(config), failed=lambda: board.add(APPEND_FAILURES)
+    )
+    ingest = IngestService(
+        store,
+        log,
+        open_reader=lambda: SqliteReader(config.log_path),
+        count=lambda path, status: board.add(name_counter(path, status)),
+    )
+    control = control_app(
+        store,
+        ConnectApiSettings(config.connect_api_era, config.token_list),
+        changed=ingest.token_cache.invalidate,
+        open_reader=lambda: SqliteReader(config.log_path),
+    )
+    metrics = MetricsEndpoint(
+        store,
+        lambda: SqliteReader(config.log_path),
+        lambda: sum_counters(config.counters_path, COUNTER_NAMES),
+        token=config.metrics_token,
+        host=config.host,
+        version=__version__,
+        clock=clock.read_clock,
+    )
+    control.openapi_schema = merge_documents(
+        "treadle", __version__, [ingest_document(), control.openapi()]
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
+        await ingest.start()
+        ready()
+        try:
+            yield {FAST_PATH_STATE: ingest.fast_path}
+        finally:
+            await log.aclose()
+            await ingest.aclose()
+            metrics.close()
+
+    app = Starlette(
+        routes=[*ingest.routes, Route("/metrics", metrics.get, methods=["GET"])], lifespan=lifespan
+    )
+    app.router.redirect_slashes = False
+    app.router.default = control  # mounted it would miss paths with a line break
+    return RequestCounter(FrontRouter(ingest, app), board.add)
+
+
+def _freeze_and_report_ready() -> None:
+    # What was made up to here, more than 100,000 objects, stays until the end. To look at it again
+    # in collections took a seventh of a worker's time and kept requests waiting meanwhile.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    report_ready()

@@ -1,0 +1,39 @@
+"""The range of the replication keys of a load, for reports and webhooks (loading.md 11.1)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from treadle.tables.model import ColumnType
+from treadle.tables.names import Namer
+from treadle.tables.prepare import timestamp_text
+from treadle.tables.prepare.prepare import VersionGroup
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def find_bookmarks(
+    sent: Sequence[str], groups: Sequence[VersionGroup], namer: Namer
+) -> tuple[tuple[str, str, str], ...]:
+    """(field as sent, least, greatest) as JSON texts, for fields of one type with a value."""
+    found = []
+    for name in sent:
+        folded = namer.name_field(None, name).folded
+        values: dict[ColumnType, list[Any]] = {}
+        for group in groups:
+            each = group.frames[0].fields.get(folded)
+            for type_, column in each.columns.items() if each is not None else ():
+                present = [value for value in column if value is not None]
+                if present:
+                    values.setdefault(type_, []).extend((min(present), max(present)))
+        if len(values) == 1:
+            ((type_, ends),) = values.items()
+            found.append((name, _encode_bound(min(ends), type_), _encode_bound(max(ends), type_)))
+    return tuple(found)
+
+
+def _encode_bound(value: object, type_: ColumnType) -> str:
+    if type_ is ColumnType.TIMESTAMP and isinstance(value, int):
+        value = timestamp_text.format_timestamp(value)
+    return _encode(value).decode()

@@ -1,0 +1,538 @@
+"""One load of one table, computed and not yet done (loading.md 1.2 steps 4 to 7).
+
+`plan_load` is a pure function of what came (`PreparedLoad`) and what is there (`TableState`).
+When it must know which sequences some keys have in the table it says so with a `SequenceLookup`;
+the caller asks the destination and calls it again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from treadle.errors import TableStoppedError
+from treadle.tables import names
+from treadle.tables.model import (
+    ChangeKey,
+    Column,
+    CopyStage,
+    DropStage,
+    EmptyRelation,
+    LoadPlan,
+    OffsetCommit,
+    Relation,
+    SchemaChange,
+    StagedVersion,
+    Table,
+    TableOptions,
+    TableState,
+    TableWrite,
+)
+from treadle.tables.names import Namer
+from treadle.tables.plan import contracts
+from treadle.tables.plan import keys as keys_
+from treadle.tables.plan.bookmarks import find_bookmarks
+from treadle.tables.plan.reconcile import LiveRelations, reconcile_table
+from treadle.tables.plan.sequence_lookup import KnownSequences, SequenceLookup
+from treadle.tables.plan.target import NeedsRejections, RelationTarget, merge_groups
+from treadle.tables.plan.versions import VersionOutcome, resolve_versions
+from treadle.tables.prepare.frame import RelationPath
+from treadle.tables.prepare.prepare import PreparedLoad, VersionGroup, prepare_load
+from treadle.tables.profile import DestinationProfile
+
+STAGE_AGE_MAX = 30 * 86_400_000_000
+"""Microseconds after which a version that was never activated goes (loading.md 9.2)."""
+
+
+def plan_load(
+    prepared: PreparedLoad,
+    state: TableState,
+    *,
+    profile: DestinationProfile,
+    options: TableOptions,
+    mark: OffsetCommit,
+    now: int,
+    log_id: str,
+    known: KnownSequences | None = None,
+) -> LoadPlan | SequenceLookup:
+    """Compute a load.
+
+    Args:
+        prepared: what `prepare_load` made of the entries, with the same profile and options.
+        state: what the destination holds.
+        profile: of the destination.
+        options: of the table.
+        mark: how far the log is loaded before and after.
+        now: microseconds since 1970, UTC.
+        log_id: name of the log the entries are from.
+        known: answers to earlier lookups.
+
+    Raises:
+        TableStopped: the table cannot be loaded until somebody acts (loading.md 5.2, 5.4).
+    """
+    while True:
+        try:
+            return _LoadPlanner(
+                prepared, state, profile, options, mark, now, log_id, known or KnownSequences()
+            ).plan_load()
+        except NeedsRejections as again:
+            prepared = prepared.reject_records(again.reasons)
+
+
+def plan_swap(
+    state: TableState,
+    rebuilt: Table,
+    *,
+    schema: str,
+    source_name: str,
+    profile: DestinationProfile,
+    options: TableOptions,
+    mark: OffsetCommit,
+    now: int,
+) -> LoadPlan:
+    """Compute how the rows of a rebuilt table take the place of those that are there.
+
+    As when a newer version is activated (loading.md 9.2): the relations stay, with the columns of
+    the user, and get the columns, subtables and keys that they lack.
+
+    Args:
+        state: what the destination holds in `schema`.
+        rebuilt: the catalogue entry of the table in another schema of the same destination.
+        schema: the source's.
+        source_name: the table's name as sent.
+        profile: of the destination.
+        options: of the table.
+        mark: a `plan_swap`.
+        now: microseconds since 1970, UTC.
+
+    Raises:
+        TableStopped: the table there is cannot take the rows.
+    """
+    prepared = prepare_load(
+        [], profile=profile, options=options, schema=schema, source_name=source_name
+    )
+    planner = _LoadPlanner(
+        prepared, state, profile, options, mark, now, mark.log_id, KnownSequences()
+    )
+    try:
+        return planner.plan_swap(rebuilt)
+    except NeedsRejections as again:
+        raise TableStoppedError(
+            f'Table "{prepared.table_name}" cannot take the rebuilt rows, it would have too many '
+            "columns. Drop it first."
+        ) from again
+
+
+class _NeedsLookup(Exception):  # noqa: N818 - a question, not a fault
+    def __init__(self, lookup: SequenceLookup) -> None:
+        super().__init__()
+        self.lookup = lookup
+
+
+class _LoadPlanner:
+    def __init__(
+        self,
+        prepared: PreparedLoad,
+        state: TableState,
+        profile: DestinationProfile,
+        options: TableOptions,
+        mark: OffsetCommit,
+        now: int,
+        log_id: str,
+        known: KnownSequences,
+    ) -> None:
+        self._prepared = prepared
+        self._state = state
+        self._profile = profile
+        self._options = options
+        self._offset = mark
+        self._now = now
+        self._log_id = log_id
+        self._known = known
+        self._namer = Namer(profile, options)
+        self._appending = options.loading_behavior == "append"
+        self._duplicates = dict(prepared.duplicates)
+        self._changes: list[SchemaChange] = []
+        self._writes: list[TableWrite] = []
+        self._left_out: contracts.OmittedFields = {}
+        before = state.table.batched_at if state.table is not None else 0
+        self._batched_at = max(now, before + 1)
+
+    def plan_load(self) -> LoadPlan | SequenceLookup:
+        prepared, before = self._prepared, self._state.table
+        if not prepared.groups and not prepared.activations:
+            return self._make_plan(before, None)
+        live = reconcile_table(
+            self._state, prepared.table_name, prepared.source_name, self._profile
+        )
+        what = resolve_versions(
+            prepared.groups,
+            prepared.activations,
+            before,
+            # Nothing says which version an adopted table holds: the first one sent is taken.
+            exists=live.root is not None and not live.adopted,
+            appending=self._appending,
+        )
+        if what.version is None:
+            return self._make_plan(before, None)
+        try:
+            return self._make_plan(self._plan_table(live, what, what.version), what)
+        except _NeedsLookup as asks:
+            return asks.lookup
+
+    def plan_swap(self, rebuilt: Table) -> LoadPlan:
+        """Put the rows of another table in place of this one's; see `plan_swap`."""
+        before = self._state.table
+        live = reconcile_table(
+            self._state, self._prepared.table_name, self._prepared.source_name, self._profile
+        )
+        stage = StagedVersion(rebuilt.version, rebuilt.keys, rebuilt.relations, self._now)
+        target = self._plan_live(
+            live, VersionOutcome(rebuilt.version, swapped=True), rebuilt.version, stage
+        )
+        self._changes = [
+            replace(change, schema=rebuilt.schema) if isinstance(change, CopyStage) else change
+            for change in self._changes
+        ]
+        waiting = before.stages if before is not None else ()
+        self._changes += [
+            DropStage(relation.name)
+            for each in waiting
+            if each.version <= rebuilt.version
+            for relation in each.relations
+        ]
+        table = Table(
+            schema=self._prepared.schema,
+            name=target.relations[0].name,
+            keys=target.keys,
+            keyless=target.keyless,
+            append=target.append,
+            version=rebuilt.version,
+            relations=target.relations,
+            stages=tuple(each for each in waiting if each.version > rebuilt.version),
+            batched_at=max(self._batched_at, rebuilt.batched_at),
+            tombstones=rebuilt.tombstones or (before is not None and before.tombstones),
+        )
+        return self._make_plan(table, None)
+
+    # --- the table ---
+
+    def _plan_table(self, live: LiveRelations, what: VersionOutcome, version: int) -> Table:
+        prepared, before = self._prepared, self._state.table
+        stages = {stage.version: stage for stage in before.stages} if before is not None else {}
+        stage = stages.pop(version, None)
+        target = self._plan_live(live, what, version, stage)
+        outdated = [v for v, s in stages.items() if v < version or self._is_expired(s, what)]
+        dropped = [*(stages.pop(v) for v in outdated), *((stage,) if stage is not None else ())]
+        self._changes += [DropStage(relation.name) for old in dropped for relation in old.relations]
+        for staged, groups in sorted(what.staged.items()):
+            stages[staged] = self._plan_stage(staged, groups, stages.get(staged), live)
+        return Table(
+            schema=prepared.schema,
+            name=target.relations[0].name,
+            keys=target.keys,
+            keyless=target.keyless,
+            append=target.append,
+            version=version,
+            relations=target.relations,
+            stages=tuple(stages[v] for v in sorted(stages)),
+            batched_at=self._batched_at,
+            tombstones=self._options.hard_delete or (before is not None and before.tombstones),
+        )
+
+    def _is_expired(self, stage: StagedVersion, what: VersionOutcome) -> bool:
+        return stage.version not in what.staged and self._now - stage.created_at > STAGE_AGE_MAX
+
+    def _plan_live(
+        self, live: LiveRelations, what: VersionOutcome, version: int, stage: StagedVersion | None
+    ) -> RelationTarget:
+        keys = self._choose_keys(live, what, stage)
+        keyless = keys == keys_.GENERATED_KEY_COLUMNS
+        append, root_key = self._choose_constraint(live, what, keys, keyless)
+        if what.swapped or live.root is None:
+            # Subtables stay behind when the user drops their root: what is in them goes too, since
+            # a table that was dropped holds only new data (loading.md 5.2).
+            root = () if live.root is None else (live.root,)
+            self._changes += [
+                EmptyRelation(relation.name) for relation in (*root, *live.children.values())
+            ]
+        target = self._make_target(
+            self._prepared.table_name if live.root is None else live.root.name,
+            live.root,
+            live.children,
+            keys,
+            append=append,
+            root_key=root_key,
+            version=version,
+            live=live,
+        )
+        # The rows that the new ones meet: after a swap those of the stage.
+        met, private = live.root, False
+        if what.swapped or live.root is None:
+            met, private = (stage.relations[0] if stage is not None else None), True
+        group = merge_groups(what.live, self._profile, self._duplicates, self._options)
+        group, deletes = self._select_rows(target, group, met, live, private=private)
+        target.allocate(group, stage.relations if stage is not None else (), self._options)
+        target.check_columns(group, self._prepared)
+        self._changes += target.changes
+        self._changes += self._find_key_changes(target, live)
+        if stage is not None:
+            self._changes += _copy_stage(target, stage, self._profile)
+        write = target.make_write(group, deletes, self._options, fresh=met is None)
+        if write is not None:
+            self._writes.append(write)
+        return target
+
+    def _make_target(
+        self,
+        name: str,
+        root: Relation | None,
+        children: Mapping[RelationPath, Relation],
+        keys: tuple[Column, ...],
+        *,
+        append: bool,
+        root_key: tuple[str, ...],
+        version: int,
+        live: LiveRelations | None,
+    ) -> RelationTarget:
+        return RelationTarget(
+            name=name,
+            source_name=self._prepared.source_name,
+            root=root,
+            children=children,
+            keys=keys,
+            append=append,
+            root_key=root_key,
+            private=live is None,
+            version=version,
+            others=live.unknown_columns if live is not None else {},
+            widths=live.column_counts if live is not None else {},
+            namer=self._namer,
+            batched_at=self._batched_at,
+            log_id=self._log_id,
+            positions=[arrival.position for arrival in self._prepared.log_batches],
+            stage_name=self._name_stage,
+        )
+
+    def _choose_keys(
+        self, live: LiveRelations, what: VersionOutcome, stage: StagedVersion | None
+    ) -> tuple[Column, ...]:
+        """The table's key columns afterwards; only a new version may bring others (9.3)."""
+        profile = self._profile
+        if live.root is not None and not what.swapped:
+            differs = not keys_.have_same_names(live.keys, what.live, profile)
+            appended = (
+                self._options.key_change == "append" and live.keys != keys_.GENERATED_KEY_COLUMNS
+            )
+            if not (differs and appended):
+                keys_.check_keys(live.keys, what.live, profile)
+            return live.keys
+        if stage is not None:
+            keys = stage.keys
+        elif what.live:
+            keys = keys_.find_key_columns(what.live)
+        elif live.root is None:
+            # Made by records of this load and emptied by an activation in it.
+            keys = keys_.find_key_columns(what.ignored)
+        else:
+            return live.keys
+        keys_.check_keys(keys, what.live, profile)
+        if live.root is None:
+            keys_.check_orphan_keys(tuple(live.children.values()), keys, self._namer)
+            return keys
+        held = {profile.fold(column.field): column.type for column in live.keys}
+        if {profile.fold(column.field): column.type for column in keys} == held:
+            return live.keys
+        types = {profile.fold(column.field): column.type for column in live.root.columns}
+        for column in keys:
+            if types.get(profile.fold(column.field), column.type) is not column.type:
+                raise TableStoppedError(keys_.KEY_TYPE_DIFFERS)
+        return keys
+
+    def _choose_constraint(
+        self, live: LiveRelations, what: VersionOutcome, keys: tuple[Column, ...], keyless: bool
+    ) -> tuple[bool, tuple[str, ...]]:
+        """Whether rows are appended, and the root's primary key afterwards."""
+        declared = tuple(column.name for column in keys)
+        if keyless:
+            return False, declared
+        if live.root is None or keys != live.keys:
+            return self._appending, () if self._appending else declared
+        if not live.root.key or not live.constrained:
+            return True, live.root.key
+        differs = not what.swapped and not keys_.have_same_names(keys, what.live, self._profile)
+        if self._appending or differs:
+            return True, ()
+        return False, live.root.key
+
+    def _find_key_changes(self, target: RelationTarget, live: LiveRelations) -> list[SchemaChange]:
+        before = {relation.name: relation.key for relation in live.children.values()}
+        if live.root is not None:
+            before[live.root.name] = live.root.key
+        return [
+            ChangeKey(relation.name, before[relation.name], relation.key)
+            for relation in target.relations
+            if before.get(relation.name, relation.key) != relation.key
+        ]
+
+    # --- versions that wait ---
+
+    def _plan_stage(
+        self,
+        version: int,
+        groups: Sequence[VersionGroup],
+        before: StagedVersion | None,
+        live: LiveRelations,
+    ) -> StagedVersion:
+        fold = self._profile.fold
+        keys = keys_.find_key_columns(groups) if before is None else before.keys
+        keys_.check_keys(keys, groups, self._profile)
+        children = {
+            tuple(map(fold, relation.path)): relation
+            for relation in (before.relations if before is not None else ())
+        }
+        root = children.pop((), None)
+        target = self._make_target(
+            self._name_stage(version, ()),
+            root,
+            children,
+            keys,
+            append=False,
+            root_key=tuple(column.name for column in keys),
+            version=version,
+            live=None,
+        )
+        group = merge_groups(groups, self._profile, self._duplicates, self._options)
+        group, deletes = self._select_rows(target, group, root, live, private=True)
+        target.allocate(group, (), self._options)
+        target.check_columns(group, self._prepared)
+        self._changes += target.changes
+        write = target.make_write(group, deletes, self._options, fresh=root is None)
+        if write is not None:
+            self._writes.append(write)
+        created = self._now if before is None else before.created_at
+        return StagedVersion(version, keys, target.relations, created)
+
+    def _name_stage(self, version: int, path: RelationPath) -> str:
+        return names.name_stage_relation(
+            self._prepared.schema, self._prepared.table_name, version, path
+        )
+
+    # --- records that do not win ---
+
+    def _select_rows(
+        self,
+        target: RelationTarget,
+        group: VersionGroup | None,
+        met: Relation | None,
+        live: LiveRelations,
+        *,
+        private: bool,
+    ) -> tuple[VersionGroup | None, VersionGroup | None]:
+        """Rows to write, and rows to remove (option hard_delete)."""
+        deletes = None
+        if group is not None and target.upsert and self._options.hard_delete:
+            group, deletes = _split_deleted(group, self._profile)
+        if group is not None and met is not None and target.upsert:
+            group = self._drop_outdated(target, group, met, private=private)
+        if group is not None and not contracts.allows_everything(self._options):
+            relations = dict(live.children)
+            if live.root is not None:
+                relations[()] = live.root
+            group, left_out = contracts.apply_contracts(
+                group, relations, self._prepared, self._namer
+            )
+            self._left_out |= left_out
+        return group, deletes
+
+    def _drop_outdated(
+        self, target: RelationTarget, group: VersionGroup, met: Relation, *, private: bool
+    ) -> VersionGroup | None:
+        """Without records that would change the table and lose against a row in it (L37)."""
+        rows = target.find_rows_with_new_columns(group)
+        if not rows:
+            return group
+        answers = self._known.answers.get((met.name, private), {})
+        by_name = {column.name: column for column in target.keys}
+        fields = group.frames[0].fields
+        columns = [
+            next(iter(fields[self._profile.fold(by_name[name].field)].columns.values()))
+            for name in met.key
+        ]
+        held = list(zip(*(map(column.__getitem__, rows) for column in columns), strict=True))
+        missing = [key for key in dict.fromkeys(held) if key not in answers]
+        if missing:
+            raise _NeedsLookup(SequenceLookup(met, tuple(zip(*missing, strict=True)), private))
+        last = self._options.sequence_tie == "last"
+        lost = set()
+        for row, key in zip(rows, held, strict=True):
+            there, here = answers[key], group.sequences[row]
+            if there is not None and (here < there or (here == there and not last)):
+                lost.add(row)
+                entry = group.entries[row]
+                self._duplicates[entry] = self._duplicates.get(entry, 0) + 1
+        if not lost:
+            return group
+        stay = [row for row in range(group.size) if row not in lost]
+        return group.take_rows(stay) if stay else None
+
+    # --- the result ---
+
+    def _make_plan(self, table: Table | None, what: VersionOutcome | None) -> LoadPlan:
+        prepared = self._prepared
+        ignored: dict[int, int] = {}
+        written: list[VersionGroup] = []
+        if what is not None:
+            for group in what.ignored:
+                for entry in group.entries:
+                    ignored[entry] = ignored.get(entry, 0) + 1
+            written = [*what.live, *(g for groups in what.staged.values() for g in groups)]
+        return LoadPlan(
+            schema=prepared.schema,
+            table_name=prepared.table_name if table is None else table.name,
+            offset=self._offset,
+            revision=self._state.revision,
+            changes=tuple(self._changes),
+            writes=tuple(self._writes),
+            rejections=(*prepared.rejections, *self._left_out.values()),
+            rejected_at=self._now,
+            batched_at=self._batched_at,
+            table_after=table,
+            received=prepared.received,
+            ignored=ignored,
+            duplicates=self._duplicates,
+            left_out=tuple(
+                dict.fromkeys((*prepared.omitted_fields, *(name for _, name in self._left_out)))
+            ),
+            nul_removed=prepared.nul_removed,
+            new_version=any(isinstance(change, EmptyRelation) for change in self._changes),
+            extracted_max=prepared.extracted_max,
+            bookmarks=find_bookmarks(prepared.bookmark_names, written, self._namer),
+        )
+
+
+def _split_deleted(
+    group: VersionGroup, profile: DestinationProfile
+) -> tuple[VersionGroup | None, VersionGroup | None]:
+    """Rows without and with a value in `_sdc_deleted_at`."""
+    marker = group.frames[0].fields.get(profile.fold(names.DELETED_AT))
+    if marker is None:
+        return group, None
+    held = list(zip(*marker.columns.values(), strict=True))
+    gone = [row for row, values in enumerate(held) if values.count(None) < len(values)]
+    removed = set(gone)
+    rest = [row for row in range(group.size) if row not in removed]
+    return (group.take_rows(rest) if rest else None), (group.take_rows(gone) if gone else None)
+
+
+def _copy_stage(
+    target: RelationTarget, stage: StagedVersion, profile: DestinationProfile
+) -> list[SchemaChange]:
+    """Staged rows into the live relations, parents first."""
+    changes: list[SchemaChange] = []
+    for relation in stage.relations:
+        live, places = target.get_relation(tuple(map(profile.fold, relation.path)))
+        pairs = tuple(
+            (column.name, places[profile.fold(column.field), column.type])
+            for column in relation.columns
+        )
+        changes.append(CopyStage(relation.name, live.name, pairs))
+    return changes

@@ -1,0 +1,248 @@
+"""treadle's catalogue against what the destination really holds (loading.md 5.2)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from treadle.errors import TableStoppedError
+from treadle.tables import names
+from treadle.tables.model import (
+    SPLIT_SUFFIXES,
+    Column,
+    ColumnType,
+    PhysicalRelation,
+    Relation,
+    Table,
+    TableState,
+)
+from treadle.tables.prepare.frame import RelationPath
+from treadle.tables.profile import DestinationProfile
+
+SYSTEM_COLUMNS: tuple[Column, ...] = (
+    Column(names.BATCHED_AT, names.BATCHED_AT, ColumnType.TIMESTAMP),
+    Column(names.RECEIVED_AT, names.RECEIVED_AT, ColumnType.TIMESTAMP),
+    Column(names.SEQUENCE, names.SEQUENCE, ColumnType.BIGINT),
+    Column(names.VERSION, names.VERSION, ColumnType.BIGINT),
+)
+"""System columns of every relation (loading.md 1.3)."""
+
+_SYSTEM_NAMES = frozenset(column.name for column in SYSTEM_COLUMNS)
+_LONG_SUFFIXES = {
+    "bigint": ColumnType.BIGINT,
+    "boolean": ColumnType.BOOLEAN,
+    "decimal": ColumnType.DECIMAL,
+    "double": ColumnType.DOUBLE,
+    "string": ColumnType.TEXT,
+    "timestamp": ColumnType.TIMESTAMP,
+}
+_SUFFIXES = {**{suffix: type_ for type_, suffix in SPLIT_SUFFIXES.items()}, **_LONG_SUFFIXES}
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRelations:
+    """The live relations of a table as they are.
+
+    Attributes:
+        root: None when there is no such table.
+        children: by folded path; may be there although the root was dropped.
+        keys: key columns, by name.
+        constrained: the root has the primary key of the catalogue.
+        adopted: treadle did not make the table.
+        others: relation name -> columns in the destination that the catalogue does not have.
+        widths: relation name -> how many columns it has in the destination.
+    """
+
+    root: Relation | None
+    children: Mapping[RelationPath, Relation]
+    keys: tuple[Column, ...] = ()
+    constrained: bool = True
+    adopted: bool = False
+    unknown_columns: Mapping[str, Mapping[str, ColumnType | None]] = field(default_factory=dict)
+    column_counts: Mapping[str, int] = field(default_factory=dict)
+
+
+def reconcile_table(
+    state: TableState, name: str, source_name: str, profile: DestinationProfile
+) -> LiveRelations:
+    """What there is to load into.
+
+    Raises:
+        TableStopped: the user changed something that loading cannot do without, or a table that
+            treadle did not make is in the way.
+    """
+    physical = {profile.fold(n): p for n, p in state.physical.items()}
+    table = state.table
+    if table is None:
+        found = physical.get(profile.fold(name))
+        if found is None:
+            return LiveRelations(None, {})
+        return _adopt_table(state, name, source_name, profile)
+    root: Relation | None = None
+    children: dict[RelationPath, Relation] = {}
+    constrained = True
+    others: dict[str, Mapping[str, ColumnType | None]] = {}
+    widths: dict[str, int] = {}
+    for relation in table.relations:
+        there = physical.get(profile.fold(relation.name))
+        if there is None:
+            continue
+        kept, same_key = _reconcile_relation(relation, there, table, profile)
+        known = {profile.fold(column.name) for column in kept.columns}
+        others[relation.name] = {
+            n: t for n, t in there.columns.items() if profile.fold(n) not in known
+        }
+        widths[relation.name] = len(there.columns)
+        if relation.path:
+            children[tuple(map(profile.fold, relation.path))] = (
+                kept if same_key else replace(kept, key=())
+            )
+        else:
+            root, constrained = kept, same_key
+    return LiveRelations(
+        root,
+        children,
+        table.keys,
+        constrained,
+        False,
+        others,
+        widths,
+    )
+
+
+def _reconcile_relation(
+    relation: Relation, there: PhysicalRelation, table: Table, profile: DestinationProfile
+) -> tuple[Relation, bool]:
+    """A relation without the columns the user dropped, and whether its key is the catalogue's."""
+    fold = profile.fold
+    present = set(map(fold, there.columns))
+    missing = [column for column in relation.columns if fold(column.name) not in present]
+    key = set(map(fold, relation.key or (column.name for column in table.keys)))
+    same_key = set(map(fold, there.key)) == key
+    if relation.path and not relation.key:
+        same_key = not there.key
+    keys = {fold(column.name) for column in table.keys}
+    for column in missing:
+        is_key = not relation.path and fold(column.name) in keys
+        if is_key and not table.keyless and profile.dropped_key == "append":
+            continue
+        split = column.name != column.field or any(
+            other.field == column.field for other in relation.columns if other is not column
+        )
+        if (
+            is_key
+            or split
+            or column.name in _SYSTEM_NAMES
+            or column.name in relation.key
+            or column.name == names.GENERATED_KEY
+        ):
+            kind = "key" if is_key else "split" if split else "system"
+            raise TableStoppedError(
+                f'The {kind} column "{column.name}" of table "{relation.name}" was dropped in '
+                "the destination. Put it back, or drop the table and send its data again."
+            )
+    if not same_key and relation.key and profile.dropped_key == "stop":
+        raise TableStoppedError(
+            f'The primary key of table "{relation.name}" was dropped or changed in the '
+            f"destination; expected {_join_names(relation.key)}, found "
+            f"{_join_names(there.key)}. Put it "
+            "back, or drop the table and send its data again."
+        )
+    kept = tuple(column for column in relation.columns if column not in missing)
+    constraint = relation.key
+    if same_key and not constraint and not relation.path:
+        # The user gave an append-only table the constraint of its keys.
+        constraint = tuple(sorted(there.key, key=names.byte_order))
+    return replace(relation, columns=kept, key=constraint), same_key
+
+
+def _join_names(columns: object) -> str:
+    listed = ", ".join(sorted(map(str, columns))) if isinstance(columns, (tuple, frozenset)) else ""
+    return listed or "none"
+
+
+# --- a table treadle did not make -----------------------------------------------------------------
+
+
+def _adopt_table(
+    state: TableState, name: str, source_name: str, profile: DestinationProfile
+) -> LiveRelations:
+    fold = profile.fold
+    root: Relation | None = None
+    keys: tuple[Column, ...] = ()
+    children: dict[RelationPath, Relation] = {}
+    others: dict[str, Mapping[str, ColumnType | None]] = {}
+    widths: dict[str, int] = {}
+    for there_name, there in sorted(state.physical.items()):
+        is_root = fold(there_name) == fold(name)
+        if not is_root and not fold(there_name).startswith(fold(name) + names.SEPARATOR):
+            continue
+        columns = tuple(_infer_columns(there, fold))
+        _check_system_columns(there_name, there, columns)
+        others[there_name] = {n: t for n, t in there.columns.items() if t is None}
+        widths[there_name] = len(there.columns)
+        key = tuple(sorted(there.key, key=names.byte_order))
+        if is_root:
+            keys = tuple(column for column in columns if column.name in there.key)
+            root = Relation((), there_name, columns, key, source_name)
+            if not key:
+                raise TableStoppedError(
+                    f'A table "{there_name}" that treadle did not make is there, without a '
+                    "primary key. Give it the key the records have, or drop or rename it."
+                )
+        else:
+            path = _infer_path(there_name[len(name) + 2 :], there)
+            if path is not None:
+                children[tuple(map(fold, path))] = Relation(
+                    path, there_name, columns, key, path[-1]
+                )
+    return LiveRelations(root, children, keys, True, True, others, widths)
+
+
+def _infer_path(rest: str, there: PhysicalRelation) -> tuple[str, ...] | None:
+    """The path a subtable's name stands for, as far as its level columns tell."""
+    depth = sum(1 for n in range(100) if names.level_column(n) in there.columns)
+    if not depth:
+        return None
+    parts = rest.split(names.SEPARATOR)
+    if depth == 1 or len(parts) < depth:
+        return (rest,)
+    return (names.SEPARATOR.join(parts[: len(parts) - depth + 1]), *parts[len(parts) - depth + 1 :])
+
+
+def _infer_columns(there: PhysicalRelation, fold: Callable[[str], str]) -> list[Column]:
+    bare = {fold(name) for name in there.columns}
+    made = []
+    for name, type_ in there.columns.items():
+        if type_ is None:
+            continue
+        stem, separator, suffix = name.rpartition(names.SEPARATOR)
+        base = name
+        if separator and stem and _SUFFIXES.get(suffix.lower()) is type_:
+            siblings = any(
+                other != name
+                and other.rpartition(names.SEPARATOR)[0] == stem
+                and other.rpartition(names.SEPARATOR)[2].lower() in _SUFFIXES
+                for other in there.columns
+            )
+            # A lone suffix may be part of an ordinary name, so it takes two columns to tell.
+            if siblings or fold(stem) in bare:
+                base = stem
+        made.append(Column(name, base, type_, name not in there.key))
+    return made
+
+
+def _check_system_columns(name: str, there: PhysicalRelation, columns: tuple[Column, ...]) -> None:
+    types = {column.name: column.type for column in columns}
+    for column in SYSTEM_COLUMNS:
+        if types.get(column.name) is not column.type:
+            raise TableStoppedError(
+                f'A table "{name}" that treadle did not make is in the way: its column '
+                f'"{column.name}" should be of type {column.type.value} and is '
+                f"{_describe_column(there, column.name)}. Drop or rename the table."
+            )
+
+
+def _describe_column(there: PhysicalRelation, name: str) -> str:
+    if name not in there.columns:
+        return "not there"
+    type_ = there.columns[name]
+    return "of another type" if type_ is None else type_.value

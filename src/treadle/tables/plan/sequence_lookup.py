@@ -1,0 +1,43 @@
+"""A question to the destination that a plan needs answered, and the answers so far.
+
+A record that loses against a row already in the table adds no column (loading.md L37), so a plan
+that would change the table first asks which sequences its keys have there.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from treadle.tables.model import Relation
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceLookup:
+    """Ask `Session.sequences` with these.
+
+    Attributes:
+        relation: the root relation, live or staged.
+        keys: one sequence of values per key column, in the order of `relation.key`.
+        private: the relation is a stage.
+    """
+
+    relation: Relation
+    keys: tuple[Sequence[Any], ...]
+    private: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSequences:
+    """Answers: (relation name, private) -> key -> its sequence, None for no such row."""
+
+    answers: Mapping[tuple[str, bool], Mapping[tuple[Any, ...], int | None]] = field(
+        default_factory=dict
+    )
+
+    def with_answer(
+        self, lookup: SequenceLookup, sequences: Sequence[int | None]
+    ) -> "KnownSequences":
+        """These answers and the ones to a lookup."""
+        place = (lookup.relation.name, lookup.private)
+        found = dict(zip(zip(*lookup.keys, strict=True), sequences, strict=True))
+        return KnownSequences({**self.answers, place: {**self.answers.get(place, {}), **found}})

@@ -1,0 +1,481 @@
+"""The relations one version of a table is written to: their columns and their rows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from treadle.errors import TableStoppedError
+from treadle.tables import names
+from treadle.tables.model import (
+    Column,
+    ColumnType,
+    Relation,
+    RelationRows,
+    SchemaChange,
+    TableOptions,
+    TableWrite,
+)
+from treadle.tables.names import Namer
+from treadle.tables.plan.columns import (
+    ColumnAllocation,
+    ColumnAllocator,
+    find_widest_type,
+    widen_values,
+)
+from treadle.tables.plan.generated_keys import generate_keys
+from treadle.tables.plan.keys import GENERATED_KEY_COLUMNS
+from treadle.tables.plan.reconcile import SYSTEM_COLUMNS
+from treadle.tables.prepare.frame import Frame, RelationPath, concatenate_frames, make_row_picker
+from treadle.tables.prepare.prepare import (
+    TOO_MANY_COLUMNS,
+    PreparedLoad,
+    RecordRef,
+    VersionGroup,
+    drop_duplicates,
+)
+from treadle.tables.profile import DestinationProfile
+
+
+class NeedsRejections(Exception):  # noqa: N818 - says what to do
+    """Some records have to be rejected: prepare the load again without them.
+
+    Attributes:
+        refused: records and why.
+    """
+
+    def __init__(self, refused: Mapping[RecordRef, str]) -> None:
+        super().__init__()
+        self.reasons = refused
+
+
+class RelationTarget:
+    """The live relations of a table, or those of a stage.
+
+    Args:
+        name: of the root relation.
+        source_name: of the table, as sent.
+        root: as it is, None when it is to be made.
+        children: subtables as they are, by folded path.
+        keys: key columns, by name; the generated one for a table without.
+        append: rows are appended, whatever their key.
+        root_key: the root's primary key afterwards.
+        private: the relations are a stage's.
+        version: of the rows.
+        others, widths: see `reconcile.Live`.
+        namer: for names of subtables.
+        batched_at: of the load.
+        log_id, positions: what generated keys are made from.
+        stage_name: (version, path) -> name of a stage's relation.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        source_name: str,
+        root: Relation | None,
+        children: Mapping[RelationPath, Relation],
+        keys: tuple[Column, ...],
+        append: bool,
+        root_key: tuple[str, ...],
+        private: bool,
+        version: int,
+        others: Mapping[str, Mapping[str, ColumnType | None]],
+        widths: Mapping[str, int],
+        namer: Namer,
+        batched_at: int,
+        log_id: str,
+        positions: Sequence[int],
+        stage_name: Callable[[int, RelationPath], str],
+    ) -> None:
+        self.keys = keys
+        self.append = append
+        self.changes: list[SchemaChange] = []
+        self._name = name
+        self._source_name = source_name
+        self._root = root
+        self._before: dict[RelationPath, Relation] = dict(children)
+        if root is not None:
+            self._before[()] = root
+        self.keyless = keys == GENERATED_KEY_COLUMNS
+        self._root_key = root_key
+        self._private = private
+        self._version = version
+        self._unknown_columns = others
+        self._column_counts = widths
+        self._namer = namer
+        self._profile: DestinationProfile = namer.profile
+        self._batched_at = batched_at
+        self._log_id = log_id
+        self._positions = positions
+        self._stage_name = stage_name
+        self._after: dict[RelationPath, ColumnAllocation] = {}
+
+    @property
+    def upsert(self) -> bool:
+        """Rows replace those with the same key."""
+        return not self.append and not self.keyless
+
+    @property
+    def relations(self) -> tuple[Relation, ...]:
+        """As they are afterwards: root first, then subtables by name."""
+        after = {path: allocation.relation for path, allocation in self._after.items()}
+        root = after.pop((), None)
+        children = sorted(after.values(), key=lambda relation: names.byte_order(relation.name))
+        return (*((root,) if root is not None else ()), *children)
+
+    def get_relation(
+        self, path: RelationPath
+    ) -> tuple[Relation, Mapping[tuple[str, ColumnType], str]]:
+        """A relation afterwards, and its columns by folded field and type."""
+        allocation = self._after[path]
+        fold = self._profile.fold
+        held = {
+            (fold(column.field), column.type): column.name for column in allocation.relation.columns
+        }
+        return allocation.relation, {**held, **allocation.columns}
+
+    # --- what is new ---
+
+    def find_new_columns(self, frame: Frame) -> list[tuple[str, ColumnType]] | None:
+        """Folded fields and types a relation has no column for; None when there is no relation."""
+        before = self._before.get(self._fold_path(frame.path))
+        if before is None:
+            return None
+        fold = self._profile.fold
+        held = {(fold(column.field), column.type) for column in before.columns}
+        widen = self._namer.options.split_mode == "widen"
+        types = {fold(column.field): column.type for column in before.columns}
+        return [
+            (folded, type_)
+            for folded, each in frame.fields.items()
+            for type_ in each.columns
+            if (folded, type_) not in held
+            and not (
+                widen
+                and folded in types
+                and find_widest_type([types[folded], type_]) is types[folded]
+            )
+        ]
+
+    def find_rows_with_new_columns(self, group: VersionGroup) -> list[int]:
+        """Root rows that carry something the relations have no place for, ascending."""
+        rows: set[int] = set()
+        for frame in group.frames:
+            novel = self.find_new_columns(frame)
+            if novel is None:
+                rows.update(frame.root_rows)
+                continue
+            for folded, type_ in novel:
+                rows.update(find_rows_with_type(frame, folded, type_))
+        return sorted(rows)
+
+    def _fold_path(self, path: RelationPath) -> RelationPath:
+        return tuple(map(self._profile.fold, path))
+
+    # --- columns ---
+
+    def allocate(
+        self, group: VersionGroup | None, staged: Sequence[Relation], options: TableOptions
+    ) -> None:
+        """Find a column for everything in the rows and in the staged relations."""
+        needs: dict[RelationPath, dict[str, tuple[str, list[ColumnType]]]] = {}
+        shapes: dict[RelationPath, tuple[RelationPath, str]] = {
+            path: (relation.path, relation.source_name) for path, relation in self._before.items()
+        }
+        needs[()] = {}
+        shapes.setdefault((), ((), self._source_name))
+        fold = self._profile.fold
+        for relation in staged:
+            path = self._fold_path(relation.path)
+            shapes.setdefault(path, (relation.path, relation.source_name))
+            fields = needs.setdefault(path, {})
+            for column in relation.columns:
+                if not _is_system_column(column):
+                    _add_need(fields, fold(column.field), column.field, column.type)
+        for frame in group.frames if group is not None else ():
+            path = self._fold_path(frame.path)
+            shapes.setdefault(path, (frame.path, frame.source_name))
+            fields = needs.setdefault(path, {})
+            for folded, each in frame.fields.items():
+                for type_ in each.columns:
+                    _add_need(fields, folded, each.name, type_)
+        for path in self._before:
+            needs.setdefault(path, {})
+        for column in self.keys if () not in self._before and not self.keyless else ():
+            _add_need(needs[()], fold(column.field), column.field, column.type)
+        for path in sorted(needs):
+            self._allocate_relation(path, *shapes[path], needs[path], options)
+
+    def _allocate_relation(
+        self,
+        folded: RelationPath,
+        path: RelationPath,
+        source_name: str,
+        needs: dict[str, tuple[str, list[ColumnType]]],
+        options: TableOptions,
+    ) -> None:
+        before = self._before.get(folded)
+        keys = self._root_key if not path else self._child_key(len(path))
+        if before is None:
+            name = self._name_relation(path)
+            relation = Relation(path, name, (), keys, source_name)
+        else:
+            relation = before if path and not before.key else replace(before, key=keys)
+            if path:
+                held = {column.name for column in before.columns}
+                for column in self._child_columns(len(path)):
+                    if column.name not in held:
+                        _add_need(needs, self._profile.fold(column.name), column.name, column.type)
+        allocation = ColumnAllocator(
+            relation,
+            new=before is None,
+            private=self._private,
+            profile=self._profile,
+            options=options,
+            system=self._system_columns(len(path)),
+            others=self._unknown_columns.get(relation.name),
+        ).allocate(
+            needs,
+            required=frozenset(self._profile.fold(column.field) for column in self.keys)
+            if not path
+            else frozenset(),
+        )
+        self._after[folded] = allocation
+        self.changes += allocation.changes
+
+    def _name_relation(self, path: RelationPath) -> str:
+        if self._private:
+            return self._stage_name(self._version, path)
+        return self._namer.name_subtable(self._name, path)[0] if path else self._name
+
+    def _system_columns(self, depth: int) -> tuple[Column, ...]:
+        if depth:
+            return (*SYSTEM_COLUMNS, *self._child_columns(depth))
+        return (*SYSTEM_COLUMNS, *self.keys) if self.keyless else SYSTEM_COLUMNS
+
+    def _child_columns(self, depth: int) -> list[Column]:
+        sources = [self._namer.name_source_key(key.name)[0] for key in self.keys]
+        return [
+            *(
+                Column(name, name, key.type, nullable=False)
+                for name, key in zip(sources, self.keys, strict=True)
+            ),
+            *(
+                Column(
+                    names.level_column(n), names.level_column(n), ColumnType.BIGINT, nullable=False
+                )
+                for n in range(depth)
+            ),
+        ]
+
+    def _child_key(self, depth: int) -> tuple[str, ...]:
+        if self.append:
+            return ()
+        columns = (column.name for column in self._child_columns(depth))
+        return tuple(sorted(columns, key=names.byte_order))
+
+    # --- what does not fit ---
+
+    def check_columns(self, group: VersionGroup | None, prepared: PreparedLoad) -> None:
+        """Reject records whose columns cannot be made.
+
+        Raises:
+            Again: there are such records.
+        """
+        refused: dict[RecordRef, str] = {}
+        for path, allocation in self._after.items():
+            for (folded, type_), reason in allocation.clashes.items():
+                rows = [
+                    row
+                    for frame in (group.frames if group is not None else ())
+                    if self._fold_path(frame.path) == path
+                    for row in find_rows_with_type(frame, folded, type_)
+                ]
+                if not rows:
+                    raise TableStoppedError(
+                        f'Table "{allocation.relation.name}" cannot take a column that a newer '
+                        f"version of it has: {reason}. Rename or drop that column."
+                    )
+                for row in rows:
+                    refused.setdefault(_record_ref(group, row), reason)
+        limit = self._profile.columns_max
+        for path, allocation in self._after.items():
+            relation = allocation.relation
+            before = self._before.get(path)
+            if before is not None and not allocation.adds:
+                continue
+            width = len(relation.columns)
+            if before is not None:
+                width = self._column_counts.get(before.name, len(before.columns)) + len(
+                    allocation.adds
+                )
+            if limit is not None and width > limit:
+                gone = {RecordRef(r.entry, r.index) for r in prepared.rejections}
+                raise NeedsRejections(
+                    {
+                        RecordRef(entry, index): TOO_MANY_COLUMNS
+                        for entry, arrival in enumerate(prepared.log_batches)
+                        for index in range(len(arrival.batch))
+                        if RecordRef(entry, index) not in gone
+                    }
+                )
+        if refused:
+            raise NeedsRejections(refused)
+
+    # --- rows ---
+
+    def make_write(
+        self,
+        group: VersionGroup | None,
+        deletes: VersionGroup | None,
+        options: TableOptions,
+        *,
+        fresh: bool,
+    ) -> TableWrite | None:
+        """Rows by column, as the destination gets them.
+
+        Args:
+            group: rows to write.
+            deletes: rows to remove.
+            options: of the table.
+            fresh: no row of this version is in the relations yet.
+        """
+        if group is None and deletes is None:
+            return None
+        root = self._after[()]
+        upsert = self.upsert
+        stale: tuple[Relation, ...] = ()
+        if upsert and not fresh and options.stale_children == "delete":
+            stale = tuple(relation for relation in self.relations if relation.path)
+        rows = RelationRows(root.relation, {})
+        children: list[RelationRows] = []
+        if group is not None:
+            rows, children = self._make_rows(group)
+        return TableWrite(
+            private=self._private,
+            mode="upsert" if upsert else "append",
+            root=rows,
+            children=tuple(children),
+            stale=stale,
+            tie=options.sequence_tie,
+            deletes=None if deletes is None else self._make_deletes(deletes),
+        )
+
+    def _make_rows(self, group: VersionGroup) -> tuple[RelationRows, list[RelationRows]]:
+        size = group.size
+        system: dict[str, Sequence[Any]] = {
+            names.RECEIVED_AT: group.received,
+            names.SEQUENCE: group.sequences,
+            names.VERSION: [self._version] * size,
+        }
+        key_columns: list[Sequence[Any]]
+        if self.keyless:
+            generated = generate_keys(self._log_id, self._positions, group.entries, group.indexes)
+            key_columns = [generated]
+        else:
+            key_columns = [self._key_column(group.frames[0], key) for key in self.keys]
+        out = []
+        for frame in group.frames:
+            allocation = self._after[self._fold_path(frame.path)]
+            columns = _place_columns(frame, allocation)
+            columns[names.BATCHED_AT] = [self._batched_at] * frame.size
+            if frame.path:
+                at = frame.root_rows
+                for name, column in system.items():
+                    columns[name] = list(map(column.__getitem__, at))
+                for key, column in zip(self.keys, key_columns, strict=True):
+                    name = self._namer.name_source_key(key.name)[0]
+                    columns[name] = make_row_picker(at)(column)
+                for n, column in enumerate(frame.levels):
+                    columns[names.level_column(n)] = column
+            else:
+                columns |= system
+                if self.keyless:
+                    columns[names.GENERATED_KEY] = key_columns[0]
+            out.append(
+                RelationRows(allocation.relation, columns, () if frame.path else group.entries)
+            )
+        return out[0], out[1:]
+
+    def _key_column(self, root: Frame, key: Column) -> Sequence[Any]:
+        held = root.fields.get(self._profile.fold(key.field))
+        if held is None or key.type not in held.columns:  # option key_change: append
+            return [None] * root.size
+        return held.columns[key.type]
+
+    def _make_deletes(self, group: VersionGroup) -> RelationRows:
+        fields = group.frames[0].fields
+        columns: dict[str, Sequence[Any]] = {
+            key.name: fields[self._profile.fold(key.field)].columns[key.type] for key in self.keys
+        }
+        columns[names.SEQUENCE] = group.sequences
+        return RelationRows(self._after[()].relation, columns, group.entries)
+
+
+def merge_groups(
+    groups: Sequence[VersionGroup],
+    profile: DestinationProfile,
+    duplicates: dict[int, int],
+    options: TableOptions,
+) -> VersionGroup | None:
+    """Groups of one version as one, its winners only."""
+    if len(groups) < 2:
+        return groups[0] if groups else None
+    first = groups[0]
+    joined = VersionGroup(
+        first.segment,
+        first.version,
+        first.keys,
+        concatenate_frames([group.frames for group in groups], profile.fold),
+        [entry for group in groups for entry in group.entries],
+        [index for group in groups for index in group.indexes],
+        [sequence for group in groups for sequence in group.sequences],
+        [received for group in groups for received in group.received],
+    )
+    names_ = {tuple(key.folded for key in group.keys) for group in groups}
+    if () in names_ or len(names_) > 1:  # without a key, or with several (key_change: append)
+        return joined
+    return drop_duplicates(joined, options, duplicates)
+
+
+def _add_need(
+    fields: dict[str, tuple[str, list[ColumnType]]], folded: str, name: str, type_: ColumnType
+) -> None:
+    types = fields.setdefault(folded, (name, []))[1]
+    if type_ not in types:
+        types.append(type_)
+
+
+def _is_system_column(column: Column) -> bool:
+    if column in SYSTEM_COLUMNS or column.name == names.GENERATED_KEY:
+        return True
+    return column.name.startswith((names.SOURCE_KEY, "_sdc_level_"))
+
+
+def find_rows_with_type(frame: Frame, folded: str, type_: ColumnType) -> list[int]:
+    """Root rows that have a value of a type in a field."""
+    each = frame.fields.get(folded)
+    column = each.columns.get(type_, ()) if each is not None else ()
+    return [
+        frame.root_rows[row] if frame.path else row
+        for row, value in enumerate(column)
+        if value is not None
+    ]
+
+
+def _record_ref(group: VersionGroup | None, row: int) -> RecordRef:
+    return RecordRef(0, 0) if group is None else RecordRef(group.entries[row], group.indexes[row])
+
+
+def _place_columns(frame: Frame, allocation: ColumnAllocation) -> dict[str, Sequence[Any]]:
+    columns: dict[str, Sequence[Any]] = {}
+    for folded, each in frame.fields.items():
+        for type_, column in each.columns.items():
+            name = allocation.columns[folded, type_]
+            values = widen_values(column, type_, allocation.types[name])
+            held = columns.get(name)
+            if held is not None:
+                values = [b if a is None else a for a, b in zip(held, values, strict=True)]
+            columns[name] = values
+    return columns

@@ -1,0 +1,605 @@
+"""Records to frames, by column: flattening, naming, typing, range checks (loading.md 3, 6, 7).
+
+Records of one shape are transposed in one call, and from then on every step looks at a whole
+column: its classes by `set(map(type, column))`, its range by `min` and `max`. Objects become more
+columns of the same frame, arrays become the rows of another one. Only a column with something odd
+in it is looked at value by value.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import chain, compress, repeat
+from operator import itemgetter
+from types import NoneType
+from typing import Any
+
+import msgspec
+
+from treadle.records.row_decoder import RowDecoder as Shaped
+from treadle.tables import names
+from treadle.tables.model import ColumnType, TableOptions
+from treadle.tables.names import FieldName, Namer
+from treadle.tables.prepare import convert, timestamp_text
+from treadle.tables.prepare.alternatives import choose_alternative
+from treadle.tables.prepare.frame import Frame, RelationPath, join_frames
+from treadle.tables.prepare.type_rules import VALUE_RULES, ObjectRules, TypeRules
+from treadle.tables.profile import DestinationProfile
+
+ColumnValues = Sequence[Any]
+
+
+def _encode_special(value: object) -> object:
+    if hasattr(value, "microseconds"):
+        return timestamp_text.format_timestamp(value.microseconds)
+    return str(value)
+
+
+_encode = msgspec.json.Encoder(decimal_format="number", enc_hook=_encode_special).encode
+
+
+_ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+"""An escaped NUL character in a JSON text: behind an even number of backslashes."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlattenContext:
+    """What a walk needs to know besides the records.
+
+    Attributes:
+        root: the table's canonical name.
+        source_name: as sent.
+        keys: key names as sent; empty for a table with the generated key.
+        typing: of the records as objects; its class for a field without one is by value.
+        plain: typing of what no schema speaks of.
+    """
+
+    namer: Namer
+    table_name: str
+    source_name: str
+    keys: frozenset[str]
+    rules: TypeRules
+    default_rules: TypeRules = VALUE_RULES
+
+    @property
+    def options(self) -> TableOptions:
+        """The table's options."""
+        return self.namer.options
+
+
+@dataclass(frozen=True, slots=True)
+class OmittedField:
+    """A field that was left out (loading.md 6.5).
+
+    Attributes:
+        table_name: of the relation it would have been in.
+        name: canonical, flattened; as sent when that is empty.
+        reason: text for `_sdc_rejected`.
+        rows: root rows that hold it.
+    """
+
+    table_name: str
+    name: str
+    reason: str
+    rows: tuple[int, ...]
+
+
+CELLS_MAX = 4_000_000
+"""Most values, missing ones counted, of objects that are transposed together: 32 MB of them.
+
+Records with thousands of fields each, and each with others, would need far more than they hold.
+"""
+
+
+class SparseRecordsError(Exception):
+    """The records have too many different fields to be walked together."""
+
+
+_FieldTask = tuple[Frame, FieldName, ColumnValues, TypeRules, int, bool]
+
+
+class Flattener:
+    """One pass over some records.
+
+    Attributes:
+        frames: root first, then subtables by path; after `flatten`.
+        bad: root row -> reason it is rejected.
+        left_out: fields left out.
+        nul_removed: NUL characters removed.
+    """
+
+    def __init__(
+        self,
+        setting: FlattenContext,
+        records: Sequence[Any],
+        shape: Shaped | None = None,
+        original: Callable[[int], dict[str, Any]] | None = None,
+    ) -> None:
+        """Nothing is looked at yet.
+
+        Args:
+            setting: what else to know.
+            records: dictionaries, or rows of a shape.
+            shape: of the records that are rows.
+            original: with a shape, gives the record of a row as a dictionary.
+        """
+        self._decoder = shape
+        self._original = original or records.__getitem__
+        self._context = setting
+        self._namer = setting.namer
+        self._options = setting.options
+        self.profile: DestinationProfile = setting.namer.profile
+        self.nul_characters: str = setting.options.nul_characters
+        self.key: str | None = None
+        self.rejected: dict[int, str] = {}
+        self.omitted: list[OmittedField] = []
+        self.nul_removed = 0
+        self._records = records
+        self._root = Frame((), setting.source_name, len(records))
+        self._children: dict[RelationPath, list[Frame]] = {}
+        self._fields: dict[int, dict[str, list[tuple[str, ColumnValues]]]] = {}
+        self._tasks: list[_FieldTask] = []
+        self._frame = self._root
+        self._field = ""
+        self._rows_with_reasons: set[int] = set()
+        self._null_notes: dict[int, list[dict[str, str]]] = {}
+        self.frames: list[Frame] = []
+
+    def flatten(self) -> "Flattener":
+        """Do it; gives itself.
+
+        Raises:
+            TooSparse: there are several records, to be walked in smaller numbers.
+        """
+        setting = self._context
+        if self._decoder is not None:
+            shapes = setting.rules.objects
+            columns = self._decoder.transpose_rows(self._records)
+            self._add_tasks(
+                self._root, None, self._decoder.keys, columns, shapes[0] if shapes else None, 0
+            )
+        elif self._records:
+            self._flatten_objects(self._root, None, self._records, setting.rules, 0)
+        while self._tasks:
+            self._flatten_field(*self._tasks.pop())
+        self._add_null_notes()
+        self.frames = [self._root]
+        for path in sorted(self._children):
+            self.frames.append(join_frames(self._children[path]))
+        # Columns are not walked in the order of each record's fields, so which of several reasons
+        # comes first is found by walking the record alone.
+        for row in self._rows_with_reasons if len(self._records) > 1 else ():
+            self.rejected[row] = _find_first_reason(setting, self._original(row))
+        # A value that became NULL (on_bad_value), or moved (collisions), makes no column.
+        for frame in self.frames:
+            frame.drop_blank_columns()
+        return self
+
+    # --- what converters report (values.Sink) ---
+
+    def reject_value(self, row: int, reason: str) -> None:
+        """A value of the present column cannot be stored."""
+        at = self._frame.root_rows[row] if self._frame.path else row
+        if self._options.on_bad_value == "null_field" and self.key is None:
+            self._null_notes.setdefault(at, []).append({"field": self._field, "reason": reason})
+            return
+        self._reject_row(at, reason)
+
+    def count_nul_removed(self, count: int) -> None:
+        """So many NUL characters were removed."""
+        self.nul_removed += count
+
+    def _reject_row(self, at: int, reason: str) -> None:
+        if self.rejected.setdefault(at, reason) != reason:
+            self._rows_with_reasons.add(at)
+
+    def _reject_rows(self, frame: Frame, column: ColumnValues, reason: str) -> None:
+        for row, value in enumerate(column):
+            if value is not None:
+                self._reject_row(frame.root_rows[row] if frame.path else row, reason)
+
+    def _omit_field(self, frame: Frame, name: FieldName, column: ColumnValues, reason: str) -> None:
+        rows = tuple(
+            frame.root_rows[row] if frame.path else row
+            for row, value in enumerate(column)
+            if value is not None
+        )
+        if rows:
+            table = self._namer.name_subtable(self._context.table_name, frame.path)[0]
+            self.omitted.append(OmittedField(table, name.full, reason, rows))
+
+    def _add_null_notes(self) -> None:
+        if self._null_notes:
+            column: list[str | None] = [None] * self._root.size
+            for row, notes in self._null_notes.items():
+                column[row] = _encode(notes).decode()
+            self._root.add_column(
+                self.profile.fold(names.META_COLUMN), names.META_COLUMN, ColumnType.JSON, column
+            )
+
+    # --- the walk ---
+
+    def _flatten_objects(
+        self, frame: Frame, prefix: str | None, column: ColumnValues, typing: TypeRules, depth: int
+    ) -> None:
+        """Objects of one field, and None, as columns of the same frame."""
+        if len(typing.objects) > 1:
+            for shape, part in _split_by_alternative(column, typing.objects):
+                self._flatten_alternative(frame, prefix, part, shape, depth)
+        else:
+            self._flatten_alternative(
+                frame, prefix, column, typing.objects[0] if typing.objects else None, depth
+            )
+
+    def _flatten_alternative(
+        self,
+        frame: Frame,
+        prefix: str | None,
+        column: ColumnValues,
+        shape: ObjectRules | None,
+        depth: int,
+    ) -> None:
+        self._add_tasks(frame, prefix, *_transpose(column), shape, depth)
+
+    def _add_tasks(
+        self,
+        frame: Frame,
+        prefix: str | None,
+        keys: Sequence[str],
+        columns: Sequence[ColumnValues],
+        shape: ObjectRules | None,
+        depth: int,
+    ) -> None:
+        """The fields of objects, to be walked."""
+        keyless = not frame.path and not self._context.keys
+        parts = [self._namer.name_field(prefix, key, keyless) for key in keys]
+        top = not frame.path and prefix is None
+        if len({part.folded for part in parts}) < len(parts):
+            self._check_siblings(frame, parts, columns)
+        tasks = [
+            (
+                frame,
+                part,
+                each,
+                self._context.default_rules
+                if shape is None
+                else _rules_for_key(shape, key, self._context.default_rules),
+                depth,
+                top and key in self._context.keys,
+            )
+            for key, part, each in zip(keys, parts, columns, strict=True)
+        ]
+        tasks.reverse()
+        self._tasks += tasks
+
+    def _check_siblings(
+        self, frame: Frame, parts: Sequence[FieldName], columns: Sequence[ColumnValues]
+    ) -> None:
+        """Two fields of one object with one canonical name."""
+        if self._options.collisions == "hash":
+            return
+        seen: dict[str, list[tuple[FieldName, ColumnValues]]] = {}
+        for part, column in zip(parts, columns, strict=True):
+            if part.rejection or part.omission:
+                continue
+            for first, other in seen.get(part.folded, ()):
+                self._reject_collisions(frame, first.full, other, column)
+            seen.setdefault(part.folded, []).append((part, column))
+
+    def _reject_collisions(
+        self, frame: Frame, name: str, first: ColumnValues, second: ColumnValues
+    ) -> None:
+        for row, (a, b) in enumerate(zip(first, second, strict=True)):
+            if a is not None and b is not None:
+                at = frame.root_rows[row] if frame.path else row
+                self._reject_row(at, f"Field collision on {name}")
+                self._rows_with_reasons.add(at)  # which of the two came first differs by record
+
+    def _flatten_field(
+        self,
+        frame: Frame,
+        name: FieldName,
+        column: ColumnValues,
+        typing: TypeRules,
+        depth: int,
+        key: bool,
+    ) -> None:
+        """One field: scalars are stored, objects and arrays walked further."""
+        classes = set(map(type, column))
+        classes.discard(NoneType)
+        if not classes:
+            return
+        if name.rejection:
+            self._reject_rows(frame, column, name.rejection)
+            return
+        if name.omission:
+            if key:
+                self._reject_rows(frame, column, name.omission)
+            else:
+                self._omit_field(frame, name, column, name.omission)
+            return
+        self._frame, self._field = frame, name.full
+        if len(classes) == 1:
+            (only,) = classes
+            self._flatten_class(frame, name, only, column, typing, depth, key)
+            return
+        for each in sorted(classes, key=lambda c: c.__name__):
+            part = [value if type(value) is each else None for value in column]
+            self._flatten_class(frame, name, each, part, typing, depth, key)
+
+    def _flatten_class(
+        self,
+        frame: Frame,
+        name: FieldName,
+        kind: type,
+        column: ColumnValues,
+        typing: TypeRules,
+        depth: int,
+        key: bool,
+    ) -> None:
+        if kind is dict or kind is list:
+            if key:
+                self._reject_rows(frame, column, f"Key field {name.full} holds no single value")
+            elif self._options.nested == "json":
+                self._store_as_json(frame, name, column, ColumnType.JSON)
+            elif self._options.max_nesting is not None and depth >= self._options.max_nesting:
+                self._store_as_json(frame, name, column, ColumnType.TEXT)
+            elif kind is dict:
+                prefix = None if name is _ELEMENT else name.full
+                self._flatten_objects(frame, prefix, column, typing, depth + 1)
+            else:
+                self._flatten_arrays(frame, name, column, typing, depth + 1)
+            return
+        if name.column_rejection:
+            self._reject_rows(frame, column, name.column_rejection)
+            return
+        if name.column_omission:
+            if key:
+                self._reject_rows(frame, column, name.column_omission)
+            else:
+                self._omit_field(frame, name, column, name.column_omission)
+            return
+        taken = self._register_field(frame, name, column)
+        self._frame, self.key = frame, name.full if key else None
+        for type_, converted in self._convert(kind, column, typing).items():
+            if taken is None:
+                frame.add_column(name.folded, name.full, type_, converted)
+            else:
+                self._split_collision(frame, name, type_, converted, taken)
+        self.key = None
+
+    def _convert(
+        self, kind: type, column: ColumnValues, typing: TypeRules
+    ) -> dict[ColumnType, ColumnValues]:
+        if kind is str:
+            if typing.listed_texts:
+                return self._convert_listed_texts(column, typing)
+            return convert.convert_formatted_texts(column, typing.texts, self)
+        if kind is int:
+            return {typing.integer: _INTEGER_CONVERTERS[typing.integer](column, self)}
+        if kind is float:
+            return self._convert_numbers(column, typing.number, convert.convert_doubles)
+        if kind is bool:
+            return {ColumnType.BOOLEAN: convert.convert_booleans(column, self)}
+        if kind is Decimal:
+            return self._convert_numbers(column, typing.decimal, convert.convert_numbers_to_doubles)
+        if issubclass(kind, Decimal):  # a number too large for a double
+            return self._convert_numbers(column, typing.number, convert.convert_numbers_to_doubles)
+        return {ColumnType.TIMESTAMP: convert.convert_timestamps(column, self)}
+
+    def _convert_numbers(
+        self,
+        column: ColumnValues,
+        target: ColumnType,
+        doubles: Callable[[ColumnValues, convert.ConversionSink], ColumnValues],
+    ) -> dict[ColumnType, ColumnValues]:
+        if target is ColumnType.DECIMAL:
+            return {target: convert.convert_to_decimals(column, self)}
+        if target is ColumnType.BIGINT:
+            whole = [v if v is not None and v % 1 == 0 else None for v in column]
+            if whole.count(None) == column.count(None):
+                return {target: convert.convert_whole_numbers(column, self)}
+            rest = [None if a is not None else v for a, v in zip(whole, column, strict=True)]
+            return {
+                target: convert.convert_whole_numbers(whole, self),
+                ColumnType.DOUBLE: doubles(rest, self),
+            }
+        return {target: doubles(column, self)}
+
+    def _convert_listed_texts(
+        self, column: ColumnValues, typing: TypeRules
+    ) -> dict[ColumnType, ColumnValues]:
+        """Texts that an alternative lists one by one are TEXT, the others as the rest says."""
+        listed = [v if v in typing.listed_texts else None for v in column]
+        rest = [v if v not in typing.listed_texts else None for v in column]
+        found = (
+            convert.convert_formatted_texts(rest, typing.texts, self)
+            if any(map(_is_present, rest))
+            else {}
+        )
+        if any(map(_is_present, listed)):
+            text = convert.convert_texts(listed, self)
+            known = found.get(ColumnType.TEXT)
+            found[ColumnType.TEXT] = (
+                text
+                if known is None
+                else [b if a is None else a for a, b in zip(text, known, strict=True)]
+            )
+        return found
+
+    def _store_as_json(
+        self, frame: Frame, name: FieldName, column: ColumnValues, type_: ColumnType
+    ) -> None:
+        """Objects and arrays as JSON text (options nested, max_nesting)."""
+        if name.column_rejection:
+            self._reject_rows(frame, column, name.column_rejection)
+        elif name.column_omission:
+            self._omit_field(frame, name, column, name.column_omission)
+        else:
+            self._register_field(frame, name, column)
+            encoded = [None if v is None else _encode(v).decode() for v in column]
+            self._frame, self._field = frame, name.full
+            for row, text in enumerate(encoded):
+                if text is not None and "\\u0000" in text:
+                    encoded[row] = self._remove_escaped_nul(row, text)
+            frame.add_column(name.folded, name.full, type_, encoded)
+
+    def _remove_escaped_nul(self, row: int, text: str) -> str | None:
+        """A JSON text without NUL characters, which jsonb refuses, as the option says."""
+        other = "\N{REPLACEMENT CHARACTER}" if self.nul_characters == "replace" else ""
+        cleaned, count = _ESCAPED_NUL.subn(rf"\1{other}", text)
+        if count and self.nul_characters == "reject":
+            self.reject_value(row, "NUL character in text")
+            return None
+        if self.nul_characters == "remove":
+            self.count_nul_removed(count)
+        return cleaned
+
+    def _register_field(
+        self, frame: Frame, name: FieldName, column: ColumnValues
+    ) -> list[bool] | None:
+        """Note a field of the frame; find rows where another field has its name.
+
+        Returns:
+            With the option `collisions: hash`, which rows have both; else None.
+        """
+        seen = self._fields.setdefault(id(frame), {}).setdefault(name.folded, [])
+        both = None
+        for first, other in seen:
+            if self._options.collisions == "hash":
+                both = [a is not None and b is not None for a, b in zip(other, column, strict=True)]
+                both = both if any(both) else None
+            else:
+                self._reject_collisions(frame, first, other, column)
+        seen.append((name.full, column))
+        return both
+
+    def _split_collision(
+        self,
+        frame: Frame,
+        name: FieldName,
+        type_: ColumnType,
+        column: ColumnValues,
+        both: list[bool],
+    ) -> None:
+        other = self._namer.name_collision(name)
+        apart = [v if b else None for v, b in zip(column, both, strict=True)]
+        frame.add_column(other.folded, other.full, type_, apart)
+        alone = [None if b else v for v, b in zip(column, both, strict=True)]
+        frame.add_column(name.folded, name.full, type_, alone)
+
+    def _flatten_arrays(
+        self, frame: Frame, name: FieldName, column: ColumnValues, typing: TypeRules, depth: int
+    ) -> None:
+        """Arrays of one field, and None, as rows of a subtable (loading.md 7.3, 7.4)."""
+        self._register_field(frame, name, column)
+        path = (*frame.path, name.full)
+        refused = (
+            self._namer.name_subtable(self._context.table_name, path)[1]
+            or self._find_source_key_problem()
+        )
+        if refused:
+            self._omit_field(frame, name, [value or None for value in column], refused)
+            return
+        rows: Sequence[int] = range(frame.size)
+        if None in column:
+            rows = [row for row, value in enumerate(column) if value is not None]
+            column = [value for value in column if value is not None]
+        lengths = list(map(len, column))
+        elements = list(chain.from_iterable(column))
+        parents = list(chain.from_iterable(map(repeat, rows, lengths)))
+        level = list(chain.from_iterable(map(range, lengths)))
+        if None in elements:
+            present = [element is not None for element in elements]
+            elements = list(compress(elements, present))
+            parents = list(compress(parents, present))
+            level = list(compress(level, present))
+        if not elements:
+            return
+        child = Frame(
+            path,
+            name.literal,
+            len(elements),
+            list(map(frame.root_rows.__getitem__, parents)) if frame.path else parents,
+            (*(list(map(each.__getitem__, parents)) for each in frame.levels), level),
+        )
+        folded = tuple(map(self.profile.fold, path))
+        self._children.setdefault(folded, []).append(child)
+        items = self._context.default_rules if typing.elements is None else typing.elements()
+        if typing.first_elements:
+            for number, each in enumerate(typing.first_elements):
+                part = [v if at == number else None for v, at in zip(elements, level, strict=True)]
+                self._tasks.append((child, _ELEMENT, part, each(), depth, False))
+            known = len(typing.first_elements)
+            elements = [v if at >= known else None for v, at in zip(elements, level, strict=True)]
+        self._tasks.append((child, _ELEMENT, elements, items, depth, False))
+
+    def _find_source_key_problem(self) -> str | None:
+        keys = self._context.keys or {names.GENERATED_KEY}
+        for key in sorted(keys):
+            reason = self._namer.name_source_key(
+                key if key == names.GENERATED_KEY else self._namer.make_canonical(key)
+            )[1]
+            if reason:
+                return reason
+        return None
+
+
+_ELEMENT = FieldName(names.VALUE, names.VALUE, names.VALUE)
+"""The elements of an array: `value` as a column, no part of a name for their fields."""
+
+_INTEGER_CONVERTERS: dict[
+    ColumnType, Callable[[ColumnValues, convert.ConversionSink], ColumnValues]
+] = {
+    ColumnType.BIGINT: convert.convert_integers,
+    ColumnType.DOUBLE: convert.convert_numbers_to_doubles,
+    ColumnType.DECIMAL: convert.convert_to_decimals,
+}
+
+
+def _is_present(value: object) -> bool:
+    return value is not None
+
+
+def _find_first_reason(setting: FlattenContext, record: dict[str, Any]) -> str:
+    return Flattener(setting, [record]).flatten().rejected[0]
+
+
+def _transpose(column: ColumnValues) -> tuple[list[str], list[ColumnValues]]:
+    """Keys in order of appearance, and for each its values, None where it is missing."""
+    first = next(value for value in column if value is not None)
+    keys = list(first)
+    if None in column:
+        gap = dict.fromkeys(keys)
+        column = [gap if value is None else value for value in column]
+    # Objects as long as the first that have its keys have no other.
+    if set(map(len, column)) == {len(keys)}:
+        try:
+            return keys, [list(map(itemgetter(key), column)) for key in keys]
+        except KeyError:
+            pass
+    keys = list(dict.fromkeys(chain.from_iterable(dict.fromkeys(map(tuple, column)))))
+    if len(keys) * len(column) > CELLS_MAX and len(column) > 1:
+        raise SparseRecordsError
+    return keys, [[value.get(key) for value in column] for key in keys]
+
+
+def _rules_for_key(shape: ObjectRules, key: str, plain: TypeRules) -> TypeRules:
+    found = shape.properties.get(key)
+    if found is not None:
+        return found
+    for pattern, typing in shape.patterns:
+        if re.search(pattern, key):
+            return typing
+    return plain if shape.others is None else shape.others
+
+
+def _split_by_alternative(
+    column: ColumnValues, shapes: Sequence[ObjectRules]
+) -> Iterator[tuple[ObjectRules, ColumnValues]]:
+    chosen = [None if value is None else choose_alternative(value, shapes) for value in column]
+    for number, shape in enumerate(shapes):
+        part = [value if at == number else None for value, at in zip(column, chosen, strict=True)]
+        if any(map(_is_present, part)):
+            yield shape, part

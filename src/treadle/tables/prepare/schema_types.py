@@ -1,0 +1,296 @@
+"""JSON schema of a batch to the typing of its fields (loading.md 3.1).
+
+The batch was validated against the schema before it was accepted; here the schema only says what
+becomes of a value. Insides are compiled when a value asks for them, so a schema that refers to
+itself costs what its data needs.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+import msgspec
+
+from treadle.tables.model import ColumnType
+from treadle.tables.prepare.type_rules import VALUE_RULES, ObjectRules, TypeRules
+
+JsonSchema = Mapping[str, Any]
+
+
+class CompiledSchema(NamedTuple):
+    """A schema, ready for use.
+
+    Attributes:
+        typing: of a record.
+        exact: some number becomes a decimal, so numbers are to be decoded exactly.
+    """
+
+    rules: TypeRules
+    exact: bool
+
+
+@lru_cache(maxsize=256)
+def compile_schema(schema: bytes) -> CompiledSchema:
+    """Compile a JSON schema text; the last ones are remembered."""
+    exact = b"multipleOf" in schema or b"singer.decimal" in schema
+    try:
+        document = msgspec.json.decode(schema) if schema else {}
+    except msgspec.DecodeError:  # only with numbers or escapes that say nothing about types
+        document = {}
+    return CompiledSchema(_SchemaCompiler(document).compile_rules(document), exact)
+
+
+class _PropertyRules(Mapping[str, TypeRules]):
+    """Typings of properties, compiled at first use."""
+
+    def __init__(self, schemas: Mapping[str, Any], compile_: Callable[[Any], TypeRules]) -> None:
+        self._schemas = schemas
+        self._compile = compile_
+        self._known: dict[str, TypeRules] = {}
+
+    def __getitem__(self, key: str) -> TypeRules:
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = self._compile(self._schemas[key])
+        return known
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._schemas)
+
+    def __len__(self) -> int:
+        return len(self._schemas)
+
+
+class _SchemaCompiler:
+    def __init__(self, document: object) -> None:
+        self._document = document
+
+    def compile_rules(self, schema: object) -> TypeRules:
+        """The typing of values a schema describes."""
+        simples = list(self._expand_alternatives(schema, frozenset()))
+        return TypeRules(
+            integer=_choose_integer_type(simples),
+            number=(number := _choose_number_type(simples)),
+            decimal=number,
+            texts=_choose_text_types(simples),
+            listed_texts=_collect_listed_texts(simples),
+            objects=self._make_object_rules(simples),
+            elements=self._make_element_rules(simples),
+            first_elements=self._make_tuple_rules(simples),
+            classes=_allowed_classes(simples),
+        )
+
+    # --- alternatives without $ref, allOf, anyOf, oneOf ---
+
+    def _expand_alternatives(self, schema: object, seen: frozenset[str]) -> Iterator[JsonSchema]:
+        if not isinstance(schema, dict):
+            yield {}
+            return
+        reference = schema.get("$ref")
+        if isinstance(reference, str):
+            target = None if reference in seen else self._resolve_reference(reference)
+            yield from self._expand_alternatives(target, seen | {reference})
+            return
+        base = {k: v for k, v in schema.items() if k not in ("allOf", "anyOf", "oneOf")}
+        found: list[JsonSchema] = [base]
+        for part in _as_list(schema.get("allOf")):
+            found = [_intersect(a, b) for a in found for b in self._expand_alternatives(part, seen)]
+        for union in ("anyOf", "oneOf"):
+            choices = [
+                s
+                for part in _as_list(schema.get(union))
+                for s in self._expand_alternatives(part, seen)
+            ]
+            if choices:
+                found = [_intersect(a, b) for a in found for b in choices]
+        yield from found
+
+    def _resolve_reference(self, reference: str) -> object:
+        if not reference.startswith("#"):
+            return None
+        at: Any = self._document
+        for part in unquote(reference[1:]).split("/")[1:]:
+            name = part.replace("~1", "/").replace("~0", "~")
+            if isinstance(at, dict):
+                at = at.get(name)
+            elif isinstance(at, list) and name.isdigit() and int(name) < len(at):
+                at = at[int(name)]
+            else:
+                return None
+        return at
+
+    # --- insides ---
+
+    def _make_object_rules(self, simples: Sequence[JsonSchema]) -> tuple[ObjectRules, ...]:
+        shapes = []
+        for simple in simples:
+            types = _declared_types(simple)
+            if types is not None and "object" not in types:
+                continue
+            properties = simple.get("properties")
+            patterns = simple.get("patternProperties")
+            others = simple.get("additionalProperties")
+            shapes.append(
+                ObjectRules(
+                    _PropertyRules(
+                        properties if isinstance(properties, dict) else {}, self.compile_rules
+                    ),
+                    tuple(
+                        (pattern, self.compile_rules(inner))
+                        for pattern, inner in (
+                            patterns.items() if isinstance(patterns, dict) else ()
+                        )
+                    ),
+                    self.compile_rules(others) if isinstance(others, dict) and others else None,
+                    frozenset(k for k in _as_list(simple.get("required")) if isinstance(k, str)),
+                )
+            )
+        described = [s for s in shapes if s.properties or s.patterns or s.others]
+        return tuple(shapes) if len(described) > 1 else tuple(described)
+
+    def _make_element_rules(self, simples: Sequence[JsonSchema]) -> Callable[[], TypeRules] | None:
+        found: list[object] = []
+        for simple in simples:
+            types = _declared_types(simple)
+            if types is not None and "array" not in types:
+                continue
+            items = simple.get("items")
+            if isinstance(items, list):
+                items = simple.get("additionalItems")
+            if isinstance(items, dict):
+                found.append(items)
+        if not found:
+            return None
+        schema = found[0] if len(found) == 1 else {"anyOf": found}
+        return cache(lambda: self.compile_rules(schema))
+
+    def _make_tuple_rules(
+        self, simples: Sequence[JsonSchema]
+    ) -> tuple[Callable[[], TypeRules], ...]:
+        for simple in simples:
+            items = simple.get("items")
+            if isinstance(items, list):
+                return tuple(
+                    cache(lambda schema=schema: self.compile_rules(schema)) for schema in items
+                )
+        return ()
+
+
+def _as_list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _declared_types(simple: JsonSchema) -> frozenset[str] | None:
+    type_ = simple.get("type")
+    if isinstance(type_, str):
+        return frozenset({type_})
+    if isinstance(type_, list):
+        return frozenset(t for t in type_ if isinstance(t, str))
+    return None
+
+
+def _intersect(first: JsonSchema, second: JsonSchema) -> JsonSchema:
+    """What two schemas together say, where both apply."""
+    merged = {**first, **second}
+    one, other = _declared_types(first), _declared_types(second)
+    if one is not None and other is not None:
+        common = one & other
+        if "integer" in one | other and "number" in one | other:
+            common |= {"integer"}
+        merged["type"] = sorted(common or one)
+    for key in ("properties", "patternProperties"):
+        a, b = first.get(key), second.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            merged[key] = {
+                **a,
+                **{k: {"allOf": [a[k], v]} if k in a else v for k, v in b.items()},
+            }
+    merged["required"] = _as_list(first.get("required")) + _as_list(second.get("required"))
+    return merged
+
+
+def _allowed_classes(simples: Sequence[JsonSchema]) -> frozenset[str]:
+    classes: set[str] = set()
+    for simple in simples:
+        types = _declared_types(simple)
+        if types is None:
+            return frozenset()
+        classes |= types
+    return frozenset(classes)
+
+
+def _is_decimal(simple: JsonSchema) -> bool:
+    return "multipleOf" in simple or simple.get("format") == "singer.decimal"
+
+
+def _listed_values(simple: JsonSchema) -> list[Any] | None:
+    """The values a schema lists one by one."""
+    if isinstance(simple.get("enum"), list):
+        return list(simple["enum"])
+    return [simple["const"]] if "const" in simple else None
+
+
+def _choose_integer_type(simples: Sequence[JsonSchema]) -> ColumnType:
+    for simple in simples:
+        types = _declared_types(simple)
+        if types is None:
+            listed = _listed_values(simple)
+            if listed is None or any(type(value) is int for value in listed):
+                return ColumnType.BIGINT
+        elif "number" in types:
+            return ColumnType.DECIMAL if _is_decimal(simple) else ColumnType.DOUBLE
+        elif "integer" in types:
+            return ColumnType.BIGINT
+    return VALUE_RULES.integer
+
+
+def _choose_number_type(simples: Sequence[JsonSchema]) -> ColumnType:
+    for simple in simples:
+        types = _declared_types(simple)
+        if types is None:
+            listed = _listed_values(simple)
+            if listed is None or any(type(value) is float for value in listed):
+                return ColumnType.DOUBLE
+        elif "number" in types:
+            return ColumnType.DECIMAL if _is_decimal(simple) else ColumnType.DOUBLE
+    if any("integer" in (_declared_types(simple) or ()) for simple in simples):
+        return ColumnType.BIGINT
+    return VALUE_RULES.number
+
+
+def _choose_text_types(simples: Sequence[JsonSchema]) -> tuple[ColumnType, ...]:
+    found: list[ColumnType] = []
+    for simple in simples:
+        types = _declared_types(simple)
+        if types is None:
+            if _listed_values(simple) is None:
+                found.append(ColumnType.TEXT)
+        elif "string" in types:
+            formats = {
+                "date-time": ColumnType.TIMESTAMP,
+                "singer.decimal": ColumnType.DECIMAL,
+            }
+            format_ = simple.get("format")
+            found.append(
+                formats.get(format_, ColumnType.TEXT)
+                if isinstance(format_, str)
+                else ColumnType.TEXT
+            )
+        if ColumnType.TEXT in found:
+            break
+    return tuple(dict.fromkeys(found)) or VALUE_RULES.texts
+
+
+def _collect_listed_texts(simples: Sequence[JsonSchema]) -> frozenset[str]:
+    """Texts listed by an alternative without a type that stands before one with a format."""
+    if len(simples) < 2:
+        return frozenset()
+    found: set[str] = set()
+    for simple in simples:
+        types = _declared_types(simple)
+        if types is None:
+            found |= {value for value in _listed_values(simple) or () if isinstance(value, str)}
+        elif "string" in types:
+            break
+    return frozenset(found)

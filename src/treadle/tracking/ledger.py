@@ -1,0 +1,128 @@
+"""The ledger: what became of every record that was accepted, by source, table and hour.
+
+accepted = loaded + superseded + rejected + waiting. It reaches back as far as the log is kept.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from treadle.log.protocol import HourlyRecords
+from treadle.store.model import EntryOutcome, TableLoadStatus
+
+HOUR_US = 3_600_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLine:
+    """One hour of one table, by the time of acceptance.
+
+    Attributes:
+        hour: its beginning, microseconds since 1970, UTC.
+        accepted: records that were acknowledged.
+        loaded: those that are rows, or were until the client changed them.
+        superseded: those that lost against a higher sequence or a newer table version.
+        rejected: those in `_sdc_rejected`, and those of damaged entries.
+        waiting: those that are not loaded yet.
+    """
+
+    source_id: int
+    table_name: str
+    hour: int
+    accepted: int
+    loaded: int
+    superseded: int
+    rejected: int
+    waiting: int
+
+
+class AcceptedCounts(Protocol):
+    """The part of the log that the ledger asks."""
+
+    def list_tables(self) -> list[tuple[int, str]]:
+        """Every table that ever had an entry: (source id, name)."""
+
+    def count_by_hour(self, source_id: int, table_name: str, loaded: int) -> list[HourlyRecords]:
+        """Records of each hour."""
+
+    def get_received_times(self, positions: Sequence[int]) -> dict[int, int]:
+        """When entries were accepted."""
+
+
+class Fates(Protocol):
+    """The part of the store that the ledger asks."""
+
+    def table_statuses(self, source_id: int | None = None) -> list[TableLoadStatus]:
+        """How loading stands."""
+
+    def outcomes_of(self, source_id: int, table_name: str) -> list[EntryOutcome]:
+        """What became of entries that did not load as they were."""
+
+
+def compute_ledger(
+    store: Fates, log: AcceptedCounts, source_ids: Iterable[int] | None = None
+) -> list[LedgerLine]:
+    """All lines, by source, table and hour.
+
+    Args:
+        store: knows loads; asked before the log, so that nothing counts as loaded too early.
+        log: knows what was accepted.
+        source_ids: only these; None for all.
+    """
+    wanted = None if source_ids is None else set(source_ids)
+    statuses = {(s.source_id, s.table_name): s.loaded for s in store.table_statuses()}
+    lines: list[LedgerLine] = []
+    for source_id, name in sorted(log.list_tables()):
+        if wanted is not None and source_id not in wanted:
+            continue
+        loaded = statuses.get((source_id, name), 0)
+        outcomes = store.outcomes_of(source_id, name)
+        hours = log.count_by_hour(source_id, name, loaded)
+        times = log.get_received_times([outcome.position for outcome in outcomes])
+        lines += _of_table(source_id, name, hours, outcomes, times)
+    return lines
+
+
+def _of_table(
+    source_id: int,
+    name: str,
+    hours: Sequence[HourlyRecords],
+    outcomes: Sequence[EntryOutcome],
+    times: Mapping[int, int],
+) -> list[LedgerLine]:
+    superseded: dict[int, int] = defaultdict(int)
+    rejected: dict[int, int] = defaultdict(int)
+    for outcome in outcomes:
+        if outcome.position in times:  # others are no longer kept
+            hour = times[outcome.position] // HOUR_US
+            superseded[hour] += outcome.superseded
+            rejected[hour] += len(outcome.rejected)
+    return [
+        LedgerLine(
+            source_id,
+            name,
+            one.hour * HOUR_US,
+            one.records,
+            one.records - one.waiting - superseded[one.hour] - rejected[one.hour],
+            superseded[one.hour],
+            rejected[one.hour],
+            one.waiting,
+        )
+        for one in hours
+    ]
+
+
+def sum_lines(lines: Iterable[LedgerLine]) -> LedgerLine:
+    """The sums of all lines, under no table."""
+    sums = LedgerLine(0, "", 0, 0, 0, 0, 0, 0)
+    for line in lines:
+        sums = replace(
+            sums,
+            accepted=sums.accepted + line.accepted,
+            loaded=sums.loaded + line.loaded,
+            superseded=sums.superseded + line.superseded,
+            rejected=sums.rejected + line.rejected,
+            waiting=sums.waiting + line.waiting,
+        )
+    return sums

@@ -1,0 +1,143 @@
+"""How far loading is, for those who wait for it."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+from treadle.log.protocol import DamagedEntry, LogEntry, LogReader
+from treadle.store.model import EntryOutcome, LoadReport, TableLoadStatus
+
+POLL_SECONDS = 0.1
+"""How often the store is asked while somebody waits, for each source that is waited for."""
+
+TablePosition = tuple[str, int]
+"""A table as sent, and a position in the log."""
+
+T = TypeVar("T")
+
+
+class Loads(Protocol):
+    """The part of the store that is about loading."""
+
+    def table_statuses(self, source_id: int | None = None) -> list[TableLoadStatus]:
+        """How loading of each table stands."""
+
+    def outcomes(self, positions: list[int]) -> list[EntryOutcome]:
+        """What became of entries other than plainly loaded."""
+
+    def load_of(self, source_id: int, table_name: str, position: int) -> LoadReport | None:
+        """The committed load that took an entry."""
+
+
+class LoadProgress:
+    """Answers from the log and the store, in a thread of its own."""
+
+    def __init__(
+        self,
+        store: Loads,
+        open_reader: Callable[[], LogReader],
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nothing is opened before it is needed.
+
+        Args:
+            store: knows loads and outcomes.
+            open_reader: opens the log; called in the thread that reads.
+            monotonic: seconds.
+        """
+        self._store = store
+        self._open_reader = open_reader
+        self._reader: LogReader | None = None
+        self._monotonic = monotonic
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="progress")
+        self._asking: dict[int, asyncio.Task[dict[str, TableLoadStatus]]] = {}
+
+    async def aclose(self) -> None:
+        """Close the log."""
+        await self.run_in_thread(self._close)
+        self._thread.shutdown()
+
+    def _close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+
+    async def run_in_thread(self, do: Callable[[], T]) -> T:
+        """Run something in the thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, do)
+
+    async def read_entries(self, first: int, count: int) -> list[LogEntry | DamagedEntry]:
+        """The entries of a request that are still kept."""
+        return await self.run_in_thread(lambda: self._opened().find_entries(first, count))
+
+    def find_keys(self, names: Sequence[bytes]) -> dict[bytes, int]:
+        """Where requests of some names are in the log; for use inside `run_in_thread`."""
+        return self._opened().find_keys(names)
+
+    def _opened(self) -> LogReader:
+        if self._reader is None:
+            self._reader = self._open_reader()
+        return self._reader
+
+    def list_outcomes(self, positions: list[int]) -> list[EntryOutcome]:
+        """What became of entries other than plainly loaded; for use inside `run_in_thread`."""
+        return self._store.outcomes(positions)
+
+    def find_covering_load(
+        self, source_id: int, table_name: str, position: int
+    ) -> LoadReport | None:
+        """The committed load that took an entry; for use inside `run_in_thread`."""
+        return self._store.load_of(source_id, table_name, position)
+
+    async def get_statuses(self, source_id: int) -> dict[str, TableLoadStatus]:
+        """How the tables of a source stand, by name; asked once for all who ask at this moment."""
+        task = self._asking.get(source_id)
+        if task is None:
+
+            def look() -> dict[str, TableLoadStatus]:
+                found = self._store.table_statuses(source_id)
+                return {status.table_name: status for status in found}
+
+            task = asyncio.create_task(self.run_in_thread(look))
+            self._asking[source_id] = task
+            task.add_done_callback(lambda _: self._asking.pop(source_id))
+        return await asyncio.shield(task)
+
+    async def wait_until_loaded(
+        self, source_id: int, places: Iterable[TablePosition], seconds: float
+    ) -> bool:
+        """Wait until all places are loaded, or stand before something somebody must act on.
+
+        Returns:
+            Whether all are loaded.
+        """
+        deadline = self._monotonic() + seconds
+        waiting = dict[str, int]()
+        for table_name, position in places:
+            waiting[table_name] = max(position, waiting.get(table_name, 0))
+        while True:
+            statuses = await self.get_statuses(source_id)
+            waiting = select_waiting(waiting, statuses)
+            going_on = [name for name in waiting if not is_stopped(statuses.get(name))]
+            if not going_on or self._monotonic() >= deadline:
+                return not waiting
+            # All who wait look at the same moments, so that one question answers them.
+            await asyncio.sleep(POLL_SECONDS - self._monotonic() % POLL_SECONDS)
+
+
+def select_waiting(
+    waiting: Mapping[str, int], statuses: Mapping[str, TableLoadStatus]
+) -> dict[str, int]:
+    """Tables whose loads have not come to the position waited for."""
+    return {
+        name: position
+        for name, position in waiting.items()
+        if name not in statuses or statuses[name].loaded < position
+    }
+
+
+def is_stopped(status: TableLoadStatus | None) -> bool:
+    """Whether the table waits for somebody to act."""
+    return status is not None and status.stopped

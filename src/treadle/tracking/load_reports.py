@@ -1,0 +1,48 @@
+"""A load report as JSON, for those who ask how loading went (loading.md 11.2)."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from treadle.store.model import LoadReport
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def render_load_report(load: LoadReport) -> dict[str, Any]:
+    """The report of one load or failed try.
+
+    Columns of subtables are named with their table, `orders__lines.price__do`. Of a failed try
+    nothing was loaded, and its records wait.
+    """
+    details = load.details
+    root = next((name for _, name in details.get("relations", [])), load.table_name)
+
+    def named(relation: str, column: str) -> str:
+        return column if relation == root else f"{relation}.{column}"
+
+    return {
+        "load_id": load.id,
+        "source_id": load.source_id,
+        "table": load.table_name,
+        "started_at": _instant(load.started_at),
+        "finished_at": _instant(load.finished_at),
+        "rows_received": load.rows_received,
+        "rows_loaded": load.rows_loaded,
+        "rows_discarded": load.rows_discarded,
+        "rows_rejected": load.rows_rejected,
+        "tables": load.tables,
+        "fields_left_out": details.get("fields_left_out", []),
+        "columns_added": [named(*added) for added in details.get("columns_added", [])],
+        "columns_renamed": [
+            [named(relation, old), named(relation, new)]
+            for relation, old, new in details.get("columns_renamed", [])
+        ],
+        "nul_characters_removed": details.get("nul_characters_removed", 0),
+        "table_version": details.get("table_version", 0),
+        "error": load.error,
+    }
+
+
+def _instant(at: int) -> str:
+    moment = _EPOCH + timedelta(microseconds=at)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

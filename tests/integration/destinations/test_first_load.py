@@ -1,0 +1,183 @@
+"""The first load of a table, which is carried out in fewer steps, and what may be in its way."""
+
+import logging
+import select
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Literal
+
+import psycopg
+import pytest
+from psycopg import sql
+from tests.integration.destinations.builders import (
+    ITEMS,
+    LOG,
+    ORDERS,
+    Loads,
+    items,
+    table,
+    upsert,
+)
+
+from treadle.destinations.layout import tombstones_name
+from treadle.destinations.postgres import first as module
+from treadle.destinations.postgres.changes import create
+from treadle.destinations.protocol import (
+    CommittedOffset,
+    FencedError,
+    LoadResult,
+    PlanOutdatedError,
+    Session,
+)
+from treadle.destinations.registry import make_destination
+from treadle.tables.model import CreateRelation, LoadPlan, Rejection, Relation
+
+BOTH = (CreateRelation(ORDERS), CreateRelation(ITEMS))
+
+
+def first(loads: Loads) -> LoadPlan:
+    """Two orders, one with two items, and a rejected record."""
+    write = upsert([(1, 1, "x"), (2, 1, "y")], children=[items([(1, 0, 1, "a"), (1, 1, 1, "b")])])
+    rejected = Rejection("{}", "why not", "orders", 0, 0)
+    return loads.plan(table(ORDERS, ITEMS), write, changes=BOTH, rejections=[rejected], report="r")
+
+
+def test_a_first_load_leaves_what_every_load_does(session: Session, loads: Loads) -> None:
+    result = loads.run(first(loads))
+    assert result == LoadResult({"orders": 2, "orders__items": 2}, {})
+    assert session.committed(LOG) == {(7, "orders"): CommittedOffset(0, "r", result)}
+    state = session.state("web", "orders")
+    assert state.revision == 1
+    assert state.table == table(ORDERS, ITEMS, batched_at=loads.batched_at)
+    assert set(state.physical) == {"orders", "orders__items"}
+    assert loads.orders() == [(1, "x", 1), (2, "y", 1)]
+    assert loads.items() == [(1, 0, 1, "a"), (1, 1, 1, "b")]
+    assert loads.read("SELECT reason FROM web._sdc_rejected") == [("why not",)]
+    loads.load(table(ORDERS, ITEMS), upsert([(1, 2, "z")]))
+    assert loads.orders() == [(1, "z", 2), (2, "y", 1)]
+
+
+def test_a_table_that_appeared_meanwhile_is_found(session: Session, loads: Loads) -> None:
+    plan = first(loads)
+    loads.read("CREATE TABLE web.orders__items (a BIGINT)")
+    with pytest.raises(PlanOutdatedError):
+        session.load(plan)
+    assert set(session.state("web", "orders").physical) == set()
+    assert session.committed(LOG) == {}
+    loads.read("DROP TABLE web.orders__items")
+    loads.run(plan)
+    assert len(loads.items()) == 2
+
+
+def test_an_entry_of_another_log_is_found(session: Session, loads: Loads) -> None:
+    plan = first(loads)
+    Loads(session, log_id="another").create(ORDERS)
+    with pytest.raises(PlanOutdatedError, match="planned from revision 0, the destination holds 1"):
+        session.load(plan)
+    assert session.committed(LOG) == {}
+    assert loads.orders() == []
+
+
+def test_a_loader_that_was_overtaken_is_told_so(session: Session, loads: Loads) -> None:
+    loads.fence = 3
+    plan = first(loads)
+    loads.run(plan)
+    plan.offset = replace(plan.offset, fence=2)
+    with pytest.raises(FencedError, match="lease 2 was overtaken by lease 3"):
+        session.load(plan)
+    assert len(loads.orders()) == 2
+
+
+def test_keys_that_were_deleted_from_an_older_table_are_forgotten(
+    session: Session, loads: Loads
+) -> None:
+    name = tombstones_name("web", "orders")
+    loads.read(f"CREATE TABLE _treadle.{name} (id BIGINT PRIMARY KEY, _sdc_sequence BIGINT)")
+    loads.run(first(loads))
+    assert name not in session.relations("_treadle")
+    assert len(loads.orders()) == 2
+
+
+def test_rows_that_a_trigger_keeps_out_are_not_counted(postgres_database: str) -> None:
+    """Tools that audit a database give each new table a trigger."""
+    with make_destination(postgres_database).open() as session:
+        session.prepare("web")
+        with psycopg.connect(postgres_database, autocommit=True) as operator:
+            operator.execute(
+                """
+                CREATE FUNCTION web.keep_out() RETURNS trigger LANGUAGE plpgsql AS
+                  $$ BEGIN RETURN CASE WHEN NEW.id = 1 THEN NULL ELSE NEW END; END $$;
+                CREATE FUNCTION web.watch() RETURNS event_trigger LANGUAGE plpgsql AS
+                  $$ BEGIN
+                    IF to_regclass('web.orders') IS NOT NULL THEN
+                      CREATE OR REPLACE TRIGGER keep_out BEFORE INSERT ON web.orders
+                        FOR EACH ROW EXECUTE FUNCTION web.keep_out();
+                    END IF;
+                  END $$;
+                CREATE EVENT TRIGGER watch ON ddl_command_end WHEN TAG IN ('CREATE TABLE')
+                  EXECUTE FUNCTION web.watch()
+                """
+            )
+        loads = Loads(session)
+        result = loads.run(first(loads))
+        assert result.rows["orders"] == 1
+        assert session.committed(LOG)[7, "orders"] == CommittedOffset(0, "r", result)
+        assert loads.orders() == [(2, "y", 1)]
+
+
+def test_a_refusal_that_comes_while_the_rest_is_sent_is_told_once(
+    postgres_database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The driver logs, with host and user, that what follows a refused statement was skipped."""
+    with (
+        psycopg.connect(postgres_database, autocommit=True) as connection,
+        make_destination(postgres_database).open() as session,
+        caplog.at_level(logging.WARNING),
+    ):
+        session.prepare("web")
+        plan = first(Loads(session))
+
+        def late(schema: str, relation: Relation) -> sql.Composed:
+            select.select([connection], [], [], 60)  # until the refusal is there
+            return create(schema, relation)
+
+        monkeypatch.setattr(module, "create", late)
+        connection.execute("ALTER TABLE _treadle.positions ADD CHECK (position > 3)")
+        with pytest.raises(psycopg.errors.CheckViolation):
+            module.begin(connection, plan, LoadResult({}, {}))
+        connection.execute("ROLLBACK")
+        assert connection.info.transaction_status is psycopg.pq.TransactionStatus.IDLE
+    assert [record.getMessage() for record in caplog.records if record.name == "psycopg"] == []
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+def test_of_two_loaders_that_begin_a_table_at_once_one_does(
+    postgres_database: str, end: Literal["COMMIT", "ROLLBACK"]
+) -> None:
+    """One that was thought dead, and its successor: the second waits for what becomes of the first.
+
+    Where the first commits, the second is told that its plan does not follow; where not, it loads.
+    """
+    with (
+        make_destination(postgres_database).open() as session,
+        psycopg.connect(postgres_database, autocommit=True) as connection,
+        psycopg.connect(postgres_database, autocommit=True) as watching,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        session.prepare("web")
+        plan = first(Loads(session))
+        assert module.begin(connection, plan, LoadResult({"orders": 0}, {}))
+        second = first(Loads(session, fence=2))
+        doing = pool.submit(session.load, second)
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        while watching.execute(waits).fetchone() != (1,) and not doing.done():
+            pass
+        assert not doing.done()
+        connection.execute(end)
+        if end == "COMMIT":
+            with pytest.raises(PlanOutdatedError, match="follows position -1 and ends at 0"):
+                doing.result()
+            assert session.committed(LOG)[7, "orders"].result.rows == {"orders": 0}
+        else:
+            assert doing.result().rows["orders"] == 2
+        assert len(Loads(session).orders()) == (0 if end == "COMMIT" else 2)

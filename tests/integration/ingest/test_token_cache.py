@@ -1,0 +1,257 @@
+"""The directory against a real store that other processes change."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from tests.servers.ingest import CLIENT
+
+from treadle.errors import RetriableError
+from treadle.ingest import token_cache as directories
+from treadle.ingest.token_cache import TokenCache
+from treadle.store.model import TokenOwner
+from treadle.store.secrets import SecretCipher
+from treadle.store.store import Store
+
+
+class Counted(Store):
+    """The real store, counting what it is asked and failing when told to."""
+
+    lookups = 0
+    first_uses = 0
+    down = False
+
+    def pusher(self, sha256: bytes) -> TokenOwner | None:
+        self.lookups += 1
+        if self.down:
+            raise RetriableError("the store is away")
+        return super().pusher(sha256)
+
+    def record_first_use(self, token_id: int, at: int) -> bool:
+        self.first_uses += 1
+        time.sleep(0.02)
+        if self.down:
+            raise RetriableError("the store is away")
+        return super().record_first_use(token_id, at)
+
+    def record_uses(self, uses: object) -> None:
+        if self.down:
+            raise RetriableError("the store is away")
+        super().record_uses(uses)  # type: ignore[arg-type]  # passed on as it is
+
+
+class World:
+    """One store, seen by this process and changed by another."""
+
+    def __init__(self, folder: Path) -> None:
+        url = f"sqlite:///{folder / 'store.sqlite'}"
+        self.elsewhere = Store.open(url, SecretCipher(bytes(32)))
+        self.store = Counted.open(url, SecretCipher(bytes(32)))
+        self.elsewhere.create_account("ours", client_id=CLIENT)
+        self.source = self.elsewhere.create_source(
+            CLIENT, type="import_api", display_name="a", name="a", bootstrap_token=True
+        )
+        (self.bootstrap,) = self.elsewhere.tokens(self.source.id)
+
+    @property
+    def token(self) -> str:
+        assert self.bootstrap.secret is not None
+        return self.bootstrap.secret
+
+    def new_token(self) -> str:
+        secret = self.elsewhere.create_token(CLIENT, self.source.id).secret
+        assert secret is not None
+        return secret
+
+    def uses(self) -> tuple[int, int | None, int | None]:
+        (token, *_) = self.elsewhere.tokens(self.source.id)
+        return token.uses, token.first_used_at, token.last_used_at
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.store.close()
+    world.elsewhere.close()
+
+
+@asynccontextmanager
+async def following(world: World, **settings: float) -> AsyncIterator[TokenCache]:
+    directory = TokenCache(world.store, lambda: 1000, **settings)
+    await directory.start()
+    try:
+        yield directory
+    finally:
+        await directory.aclose()
+
+
+def run(
+    world: World, test: Callable[[TokenCache], Coroutine[object, object, None]], **settings: float
+) -> None:
+    async def main() -> None:
+        async with following(world, **settings) as directory:
+            await test(directory)
+
+    asyncio.run(main())
+
+
+async def soon(check: Callable[[], Awaitable[bool]]) -> None:
+    """Another process is looked at twice a second; a busy machine may take its time."""
+    async with asyncio.timeout(60.0):
+        while not await check():  # noqa: ASYNC110 - other processes set no event
+            await asyncio.sleep(0.01)
+
+
+def test_known_tokens_need_no_look_up(world: World) -> None:
+    async def test(directory: TokenCache) -> None:
+        found = await directory.find_owner(world.token)
+        assert found is not None
+        assert (found.account_id, found.source_id, found.active) == (CLIENT, world.source.id, True)
+        assert await directory.find_owner(None) is None
+        assert world.store.lookups == 0
+
+    run(world, test)
+
+
+def test_a_new_token_works_at_once(world: World) -> None:
+    async def test(directory: TokenCache) -> None:
+        assert await directory.find_owner(world.new_token()) is not None
+
+    run(world, test, poll_seconds=60.0)
+
+
+def test_a_wrong_token_is_looked_up_once(world: World) -> None:
+    async def test(directory: TokenCache) -> None:
+        for _ in range(5):
+            assert await directory.find_owner("nobody's") is None
+        assert world.store.lookups == 1
+
+    run(world, test, poll_seconds=60.0)
+
+
+def test_wrong_tokens_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directories, "STRANGERS_MAX", 2)
+
+    async def test(directory: TokenCache) -> None:
+        for token in ("a", "b", "c"):
+            await directory.find_owner(token)
+        await directory.find_owner("c")
+        assert world.store.lookups == 3
+        await directory.find_owner("a")
+        assert world.store.lookups == 4
+
+    run(world, test, poll_seconds=60.0)
+
+
+def test_revoked_elsewhere(world: World) -> None:
+    async def test(directory: TokenCache) -> None:
+        assert await directory.find_owner(world.token) is not None
+        world.elsewhere.revoke_token(CLIENT, world.source.id, world.bootstrap.id)
+
+        async def gone() -> bool:
+            return await directory.find_owner(world.token) is None
+
+        await soon(gone)
+
+    run(world, test)
+
+
+def test_paused_and_resumed_elsewhere(world: World) -> None:
+    async def test(directory: TokenCache) -> None:
+        for paused_at, active in ((1, False), (None, True)):
+            world.elsewhere.update_source(CLIENT, world.source.id, paused_at=paused_at)
+
+            async def changed(active: bool = active) -> bool:
+                found = await directory.find_owner(world.token)
+                return found is not None and found.active is active
+
+            await soon(changed)
+
+    run(world, test)
+
+
+def test_forget_works_before_the_next_poll(world: World) -> None:
+    async def test(directory: TokenCache) -> None:
+        assert await directory.find_owner(world.token) is not None
+        world.elsewhere.revoke_token(CLIENT, world.source.id, world.bootstrap.id)
+        directory.invalidate()
+        assert await directory.find_owner(world.token) is None
+
+    run(world, test, poll_seconds=60.0)
+
+
+def test_first_use_is_in_the_store_at_once_and_once(world: World) -> None:
+    async def test(directory: TokenCache) -> None:
+        found = await directory.find_owner(world.token)
+        assert found is not None
+        assert found.unused
+        assert world.uses() == (0, None, None)
+        said = await asyncio.gather(*[directory.record_use(found) for _ in range(5)])
+        assert said == [True] * 5
+        assert world.uses()[1] == 1000
+        assert await directory.record_use(found)
+        assert world.store.first_uses == 1
+
+    run(world, test, poll_seconds=60.0, flush_seconds=60.0)
+    assert world.uses() == (6, 1000, 1000)
+
+
+def test_uses_are_written_from_time_to_time(world: World) -> None:
+    async def test(directory: TokenCache) -> None:
+        found = await directory.find_owner(world.token)
+        assert found is not None
+        await directory.record_use(found)
+
+        async def written() -> bool:
+            return world.uses()[0] == 1
+
+        await soon(written)
+
+    run(world, test, flush_seconds=0.05)
+
+
+def test_a_token_replaced_before_its_first_use_is_refused(world: World) -> None:
+    async def test(directory: TokenCache) -> None:
+        found = await directory.find_owner(world.token)
+        assert found is not None
+        world.new_token()
+        world.new_token()  # takes the place of the bootstrap token
+        assert await directory.record_use(found) is False
+        assert await directory.find_owner(world.token) is None
+
+    run(world, test, poll_seconds=60.0)
+
+
+def test_known_tokens_stay_good_while_the_store_is_away(world: World) -> None:
+    async def test(directory: TokenCache) -> None:
+        found = await directory.find_owner(world.token)
+        assert found is not None
+        world.store.down = True
+        assert await directory.find_owner(world.token) == found
+        with pytest.raises(RetriableError):
+            await directory.find_owner("unheard of")
+        with pytest.raises(RetriableError):
+            await directory.record_use(found)
+        world.store.down = False
+        assert await directory.record_use(found)
+
+    run(world, test, poll_seconds=60.0)
+
+
+def test_uses_survive_a_store_that_is_away(world: World) -> None:
+    async def test(directory: TokenCache) -> None:
+        found = await directory.find_owner(world.token)
+        assert found is not None
+        await directory.record_use(found)
+        world.store.down = True
+        with pytest.raises(RetriableError):
+            await directory.flush_uses()
+        await directory.record_use(found)
+        world.store.down = False
+
+    run(world, test, poll_seconds=60.0, flush_seconds=60.0)
+    assert world.uses()[0] == 2

@@ -1,0 +1,108 @@
+"""The supervisor over real child processes: small scripts that say what they see."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+CHILD = """
+import os, pathlib, signal, sys
+name, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+def note(what):
+    with (folder / "events").open("a") as file:
+        file.write(f"{name} {what} {os.getpid()}\\n")
+def end(*_):
+    note("asked-to-stop")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+note("got " + sys.stdin.readline().strip())
+os.write(1, b"ready\\n")  # in one piece: the supervisor may be killed once it has read "ready"
+sys.stdin.read()
+note("lost-supervisor")
+"""
+
+PARENT = """
+import logging, sys
+from treadle.server.supervisor import Job, Supervisor
+folder = sys.argv[1]
+logging.basicConfig(level=logging.INFO)
+def job(name, stops):
+    return Job(name, (folder + "/child.py", name, folder), b"orders", (), stops, "its work")
+jobs = [job("worker", 0), job("loader", 1)]
+code = Supervisor(jobs, lambda: print("all ready", flush=True)).run()
+sys.exit(code)
+"""
+
+
+def events(folder: Path) -> list[list[str]]:
+    file = folder / "events"
+    return [line.split() for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def wait(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> subprocess.Popen[str]:
+    (tmp_path / "child.py").write_text(CHILD)
+    process = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "all ready\n"
+    return process
+
+
+def test_children_get_their_orders_and_stop_in_order(
+    parent: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    assert {tuple(event[:3]) for event in events(tmp_path)} == {
+        ("worker", "got", "orders"),
+        ("loader", "got", "orders"),
+    }
+    parent.send_signal(signal.SIGTERM)
+    _, said = parent.communicate(timeout=120)
+    assert parent.returncode == 0
+    assert [event[:2] for event in events(tmp_path)[2:]] == [
+        ["worker", "asked-to-stop"],
+        ["loader", "asked-to-stop"],
+    ]
+    lines = [line.rpartition(":treadle.server.supervisor:")[2] for line in said.splitlines()]
+    assert lines[-4:] == [
+        "stopping",
+        "waiting for worker: its work",
+        "waiting for loader: its work",
+        "stopped",
+    ]
+
+
+def test_a_child_that_dies_is_started_again(parent: subprocess.Popen[str], tmp_path: Path) -> None:
+    victim = next(int(event[3]) for event in events(tmp_path) if event[0] == "worker")
+    os.kill(victim, signal.SIGKILL)
+    wait(lambda: len(events(tmp_path)) == 3)
+    assert events(tmp_path)[2][:2] == ["worker", "got"]
+    parent.send_signal(signal.SIGTERM)
+    _, said = parent.communicate(timeout=120)
+    assert f"worker (process {victim}) died" in said
+    assert "killed by SIGKILL" in said
+
+
+def test_children_stop_when_the_supervisor_is_killed(
+    parent: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    parent.kill()
+    parent.wait()
+    wait(lambda: len(events(tmp_path)) == 4)
+    assert {event[1] for event in events(tmp_path)[2:]} == {"lost-supervisor"}

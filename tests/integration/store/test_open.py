@@ -1,0 +1,207 @@
+import multiprocessing
+import sqlite3
+import stat
+from collections.abc import Callable
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+
+import treadle.store
+from treadle.errors import OperatorError, RetriableError
+from treadle.store.database import create_store_engine
+from treadle.store.migration import HEAD_REVISION
+from treadle.store.schema import metadata
+from treadle.store.secrets import SecretCipher
+from treadle.store.store import Store
+
+OpenStore = Callable[[], Store]
+
+KEY = bytes(32)
+
+
+def test_the_migrated_schema_is_the_one_in_use(store_url: str) -> None:
+    Store.open(store_url, SecretCipher(KEY)).close()
+    engine = create_store_engine(store_url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+        assert context.get_current_revision() == HEAD_REVISION
+    engine.dispose()
+
+
+def test_the_head_is_the_newest_migration() -> None:
+    folder = Path(str(treadle.store.__file__)).parent / "migrations"
+    assert ScriptDirectory(str(folder)).get_current_head() == HEAD_REVISION
+
+
+def test_an_installation_keeps_its_id(open_store: OpenStore) -> None:
+    first, second = open_store(), open_store()
+    assert len(first.installation_id) == 36
+    assert second.installation_id == first.installation_id
+    assert second.revision() == first.revision()
+
+
+def test_another_key_is_refused_at_open(store_url: str) -> None:
+    Store.open(store_url, SecretCipher(KEY)).close()
+    with pytest.raises(OperatorError, match="bring back the old key file"):
+        Store.open(store_url, SecretCipher(b"x" * 32))
+    Store.open(store_url, SecretCipher(KEY)).close()
+
+
+def test_a_store_of_a_newer_treadle_is_refused(store_url: str) -> None:
+    Store.open(store_url, SecretCipher(KEY)).close()
+    engine = create_store_engine(store_url)
+    with engine.connect() as connection, connection.begin():
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(OperatorError, match=r"made by a newer treadle \(its schema is 9999"):
+        Store.open(store_url, SecretCipher(KEY))
+
+
+def _open(url: str, start: Barrier, answers: Any) -> None:
+    start.wait()
+    store = Store.open(url, SecretCipher(KEY))
+    account, _ = store.create_account("one of several")
+    answers.put((store.installation_id, account.id))
+    store.close()
+
+
+def test_processes_that_start_together_find_one_store(store_url: str) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    start, answers = spawn.Barrier(3), spawn.Queue()
+    processes = [spawn.Process(target=_open, args=(store_url, start, answers)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    found = [answers.get(timeout=180) for _ in processes]
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert len({installation for installation, _ in found}) == 1
+    assert sorted(account for _, account in found) == [1, 2, 3]
+
+
+def test_no_secret_is_kept_in_clear(store_url: str, open_store: OpenStore, tmp_path: Path) -> None:
+    store = open_store()
+    account, account_token = store.create_account("a")
+    source = store.create_source(
+        account.id, type="import_api", display_name="x", name="x", bootstrap_token=True
+    )
+    tokens = [store.create_token(account.id, source.id).secret]
+    tokens += [token.secret for token in store.tokens(source.id)]
+    store.set_default_destination(account.id, "postgres", "postgresql://u:pa55word@h/d", "h d")
+    store.close()
+    kept = b""
+    if store_url.startswith("sqlite"):
+        kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    else:
+        engine = create_store_engine(store_url)
+        with engine.connect() as connection:
+            for table in metadata.tables:
+                rows = connection.execute(text(f'SELECT t::text FROM "{table}" AS t'))
+                kept += "\n".join(row[0] for row in rows).encode()
+        engine.dispose()
+    assert b"import_api" in kept
+    for secret in [account_token, *tokens, "pa55word"]:
+        assert secret is not None
+        for form in (secret.encode(), secret.encode().hex().encode()):
+            assert form not in kept
+
+
+def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path}/store.db", SecretCipher(KEY))
+    store.create_account("a")
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes.keys() == {"store.db", "store.db-wal", "store.db-shm"}
+    assert set(modes.values()) == {0o600}
+    store.close()
+
+
+def test_sqlite_is_set_up_for_several_processes(tmp_path: Path) -> None:
+    engine = create_store_engine(f"sqlite:///{tmp_path}/store.db")
+    with engine.connect() as connection:
+        found = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    engine.dispose()
+    assert found == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "busy_timeout": 30_000,
+    }
+
+
+@pytest.mark.parametrize(
+    "url", ["", "store.db", "mysql://h/d", "oracle+nothing://", "sqlite://", "sqlite:///:memory:"]
+)
+def test_a_url_that_names_no_store_is_refused(url: str) -> None:
+    with pytest.raises(OperatorError, match="expected sqlite:///path"):
+        Store.open(url, SecretCipher(KEY))
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match=r"nowhere/store\.db cannot be made"):
+        Store.open(f"sqlite:///{tmp_path}/nowhere/store.db", SecretCipher(KEY))
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "store.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(OperatorError, match="check its file"):
+        Store.open(f"sqlite:///{tmp_path}/store.db", SecretCipher(KEY))
+
+
+def test_a_store_that_is_locked_too_long_is_not_available(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("treadle.store.database.BUSY_TIMEOUT_MS", 100)
+    store = Store.open(f"sqlite:///{tmp_path}/store.db", SecretCipher(KEY))
+    other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(RetriableError, match="database is locked"):
+        store.create_account("a")
+    assert store.accounts() == []  # readers go on
+    other.execute("ROLLBACK")
+    other.close()
+    store.create_account("a")
+    store.close()
+
+
+def test_a_server_that_does_not_answer_is_not_available(postgres_database: str) -> None:
+    gone = (
+        create_store_engine(postgres_database).url.set(port=1).render_as_string(hide_password=False)
+    )
+    with pytest.raises(RetriableError, match="not available") as caught:
+        Store.open(gone.replace("@", ":pa55word@", 1), SecretCipher(KEY))
+    assert "pa55word" not in str(caught.value)
+
+
+def test_a_missing_database_is_the_operators_to_make(postgres_database: str) -> None:
+    gone = create_store_engine(postgres_database).url.set(database="nowhere")
+    with pytest.raises((OperatorError, RetriableError), match="nowhere"):
+        Store.open(gone.render_as_string(hide_password=False), SecretCipher(KEY))
+
+
+def test_a_user_without_rights_is_told(postgres_database: str) -> None:
+    Store.open(postgres_database, SecretCipher(KEY)).close()
+    engine = create_store_engine(postgres_database)
+    with engine.connect() as connection, connection.begin():
+        connection.execute(text("CREATE ROLE weak LOGIN PASSWORD 'pa55word'"))
+        connection.execute(text("GRANT SELECT ON alembic_version TO weak"))
+    weak = engine.url.set(username="weak", password="pa55word").render_as_string(
+        hide_password=False
+    )
+    try:
+        with pytest.raises(OperatorError, match="rights of its database user"):
+            Store.open(weak, SecretCipher(KEY))
+    finally:
+        with engine.connect() as connection, connection.begin():
+            connection.execute(text("DROP OWNED BY weak"))
+            connection.execute(text("DROP ROLE weak"))
+        engine.dispose()

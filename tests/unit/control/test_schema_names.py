@@ -1,0 +1,56 @@
+"""Display names become schema names (connect-api.md 4.1)."""
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from treadle.control.schema_names import derive_schema_name, is_schema_name
+
+ALPHABET = set(string.ascii_lowercase + string.digits + "_$")
+
+
+@pytest.mark.parametrize(
+    ("display_name", "name", "is_legal"),
+    [
+        ("Import API", "import_api", True),
+        ("Import API tokens example", "import_api_tokens_example", True),
+        ("Customer Records", "customer_records", True),
+        ("Recurly Stitch", "recurly_stitch", True),
+        ("Sales (EU) v1.2", "sales_eu_v12", True),
+        ("DISPLAY_NAME!!!", "display_name", True),
+        ("####", "", False),
+        ("2019 orders", "2019_orders", False),
+        ("a" * 60, "a" * 60, False),
+        ("import api", "import_api", True),
+        ("  Ta\tb-c ", "ta_b_c", True),
+        ("cash$", "cash$", True),
+        ("$cash", "$cash", False),
+        ("_private", "_private", True),
+        ("日本 Orders", "_orders", True),
+        ("\N{KELVIN SIGN}\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}x", "x", True),
+        ("a\nb\u00a0c", "abc", True),
+        ("   ", "", False),
+        ("a" * 49, "a" * 49, True),
+        ("a" * 50, "a" * 50, False),
+    ],
+)
+def test_a_name_is_derived_by_the_documented_steps(
+    display_name: str, name: str, is_legal: bool
+) -> None:
+    assert derive_schema_name(display_name) == name
+    assert is_schema_name(name) is is_legal
+
+
+@given(st.text())
+def test_a_derived_name_holds_only_what_names_may_hold_and_derives_to_itself(text: str) -> None:
+    name = derive_schema_name(text)
+    assert set(name) <= ALPHABET
+    assert derive_schema_name(name) == name
+
+
+@given(st.text(alphabet=sorted(ALPHABET | {"A", "-", " ", "\n", "é"}), max_size=60))
+def test_a_name_is_legal_by_its_length_its_characters_and_its_first_one(text: str) -> None:
+    expected = 0 < len(text) < 50 and set(text) <= ALPHABET and text[0] not in "0123456789$"
+    assert is_schema_name(text) is expected

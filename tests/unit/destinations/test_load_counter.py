@@ -1,0 +1,96 @@
+"""What a load has written so far."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from treadle.destinations.load_counter import LoadCounter, foreseen
+from treadle.destinations.protocol import LoadResult
+from treadle.tables.model import (
+    Column,
+    ColumnType,
+    CreateRelation,
+    LoadPlan,
+    OffsetCommit,
+    Relation,
+    RelationRows,
+    RenameColumn,
+    Table,
+    TableWrite,
+)
+
+ID = Column("id", "id", ColumnType.BIGINT)
+LIVE = Relation((), "t", (ID,), ("id",), "t")
+CHILD = Relation(("x",), "t__x", (ID,), (), "x")
+STAGED = Relation((), "stage_1", (ID,), ("id",), "t")
+
+
+def write(*relations: Relation, private: bool = False) -> TableWrite:
+    root, *children = (RelationRows(relation, {"id": [1]}) for relation in relations)
+    return TableWrite(private, "upsert", root, tuple(children))
+
+
+def test_writes_are_counted_under_the_live_names() -> None:
+    after = Table("s", "t", (ID,), False, False, 0, (LIVE, CHILD))
+    changes = (CreateRelation(LIVE), CreateRelation(CHILD))
+    writes = (write(LIVE), write(STAGED, private=True), write(LIVE, CHILD))
+    mark = OffsetCommit("log", 1, "t", -1, 5)
+    plan = LoadPlan("s", "t", mark, 0, changes, writes, (), 0, 0, after)
+    progress = LoadCounter(plan)
+    empty = []
+    for number, each in progress.writes():
+        empty.append([progress.is_empty(relation) for relation in (LIVE, CHILD, STAGED)])
+        progress.count(each.root.relation, number + 1)
+        for child in each.children:
+            progress.count(child.relation, 10)
+        progress.supersede([(0, 2), (number, 1)])
+    # Only what was made in this load and not yet written is empty for certain.
+    assert empty == [[True, True, False], [False, False, False], [False, True, False]]
+    assert progress.result == LoadResult({"t": 6, "t__x": 10}, {0: 7, 1: 1, 2: 1})
+
+
+AFTER = Table("s", "t", (ID,), False, False, 0, (LIVE, CHILD))
+FIRST = LoadPlan(
+    "s",
+    "t",
+    OffsetCommit("log", 1, "t", -1, 5),
+    0,
+    (CreateRelation(LIVE), CreateRelation(CHILD)),
+    (write(LIVE, CHILD),),
+    (),
+    0,
+    0,
+    AFTER,
+)
+
+
+def test_the_result_of_a_first_load_is_foreseen() -> None:
+    assert foreseen(FIRST) == LoadResult({"t": 1, "t__x": 1}, {})
+    nothing = TableWrite(False, "upsert", RelationRows(LIVE, {}), (RelationRows(CHILD, {}),))
+    assert foreseen(replace(FIRST, writes=(nothing,))) == LoadResult({}, {})
+    append = replace(FIRST.writes[0], mode="append")
+    assert foreseen(replace(FIRST, writes=(append,))) == LoadResult({"t": 1, "t__x": 1}, {})
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"offset": OffsetCommit("log", 1, "t", 3, 5)},
+        {"offset": OffsetCommit("log", 1, "t", -1, -1)},
+        {"offset": OffsetCommit("log", 1, "t", -1, 5, fence=-1)},
+        {"offset": OffsetCommit("log", 1, "t", -1, 5, replaces_rows=True)},
+        {"revision": 1},
+        {"table_after": None},
+        {"table_after": replace(AFTER, tombstones=True)},
+        {"changes": FIRST.changes[:1]},
+        {"changes": (*FIRST.changes, CreateRelation(STAGED, private=True))},
+        {"changes": (*FIRST.changes, RenameColumn("t", "a", "b"))},
+        {"writes": (write(LIVE), write(LIVE))},
+        {"writes": (write(STAGED, private=True),)},
+        {"writes": (replace(write(LIVE), deletes=RelationRows(LIVE, {"id": [1]})),)},
+    ],
+    ids=str,
+)
+def test_what_is_more_than_a_first_load_is_not_foreseen(other: dict[str, Any]) -> None:
+    assert foreseen(replace(FIRST, **other)) is None

@@ -1,0 +1,549 @@
+"""Heads that are remembered, and connections that take requests the short way."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
+
+from treadle.errors import RetriableError
+from treadle.ingest.body_memory import BodyMemoryBudget
+from treadle.ingest.fastpath import body_buffer
+from treadle.ingest.fastpath.connection import (
+    HEAD_BYTES_MAX,
+    HEADS_LEARNED_MAX,
+    FastPathProtocol,
+    HeadTemplate,
+)
+from treadle.ingest.fastpath.handler import FAST_PATH_STATE, RequestHead, ResponseSink, read_head
+
+HEAD = b"POST /v2/import/push HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+TURNS = 50
+ROOM = 100_000
+TOKEN = b"Authorization: Bearer at_1\r\n"
+
+
+def request(body: bytes, head: bytes = HEAD + TOKEN, name: bytes = b"Content-Length") -> bytes:
+    return head + name + b": %d\r\n\r\n" % len(body) + body
+
+
+# --- heads ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"x" * 1000, b"\r\n\r\n", b"content-length: 7\r\n\r\n"]
+)
+@pytest.mark.parametrize("name", [b"Content-Length", b"content-length", b"CONTENT-LENGTH"])
+def test_a_head_finds_the_body_of_a_request_like_it(body: bytes, name: bytes) -> None:
+    head = HeadTemplate.from_request(request(b"[1]", name=name))
+    assert head is not None
+    received = request(body, name=name)
+    assert head.locate_body(received) == (len(received) - len(body), len(received))
+
+
+def test_a_head_finds_where_a_body_ends_that_is_not_all_there_or_not_all() -> None:
+    head = HeadTemplate.from_request(request(b"[1, 2]"))
+    assert head is not None
+    whole = request(b"[1]")
+    for received in (whole, whole[:-1], whole[:-3], whole + b"P", whole * 2):
+        assert head.locate_body(received) == (len(whole) - 3, len(whole))
+
+
+@pytest.mark.parametrize(
+    "received",
+    [
+        b"",
+        b"\r\n",
+        request(b"[1]")[:-4],  # not all of the head
+        request(b"[1]", HEAD),  # no token
+        request(b"[1]", HEAD + TOKEN.replace(b"1", b"2")),
+        request(b"[1]", HEAD + TOKEN + b"Prefer: wait=1\r\n"),
+        request(b"[1]", name=b"content-length"),
+        request(b"[1]").replace(b": 3", b": "),
+        request(b"[1]").replace(b": 3", b": +3"),
+        request(b"[1]").replace(b": 3", b": 3 "),
+        request(b"[1]").replace(b": 3", b": 3, 3"),
+        request(b"[1]").replace(b": 3", b": 0000000003"),
+        request(b"[1]").replace(b": 3", b": \xb2"),  # a digit of Latin-1
+        request(b"[1]").replace(b": 3\r\n", b": 3\n"),
+        request(b"[1]").replace(b": 3\r\n", b": 3\r\nExpect: 100-continue\r\n"),
+        request(b"[1]").partition(b"3")[0],
+    ],
+)
+def test_a_head_knows_only_what_is_like_it(received: bytes) -> None:
+    head = HeadTemplate.from_request(request(b"[1, 2]"))
+    assert head is not None
+    assert head.locate_body(request(b"[1]")) is not None
+    assert head.locate_body(received) is None
+
+
+@pytest.mark.parametrize(
+    "received",
+    [
+        b"",
+        HEAD,
+        HEAD + b"\r\n",
+        request(b"[1]")[:-4],
+        request(b"[1]") + b" ",
+        request(b"[1]", HEAD + b"X: " + b"x" * HEAD_BYTES_MAX + b"\r\n"),
+        request(b"[1]", HEAD + b"Content-Length: 3\r\n"),
+        HEAD.replace(b"\r\n", b"\n") + b"Content-Length: 3\n\n[1]",
+    ],
+)
+def test_only_heads_with_one_length_and_nothing_after_the_body_are_remembered(
+    received: bytes,
+) -> None:
+    assert HeadTemplate.from_request(received) is None
+
+
+@pytest.mark.parametrize("there", [0, 1, 3])
+def test_a_head_is_remembered_before_its_body_is_all_there(there: int) -> None:
+    whole = request(b"[1]")
+    assert HeadTemplate.from_request(whole[: len(whole) - 3 + there]) == HeadTemplate.from_request(
+        whole
+    )
+
+
+JSON = (b"content-type", b"application/json")
+BEARER = (b"authorization", b"Bearer at_1")
+
+
+@pytest.mark.parametrize("path", ["/v2/import/push", "/v2/import/batch"])
+def test_what_a_plain_head_says(path: str) -> None:
+    found = read_head(b"POST", path.encode(), [JSON, (b"accept", b"*/*"), BEARER])
+    assert found is not None
+    assert found.path == path
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "headers"),
+    [
+        (b"PUT", b"/v2/import/push", [JSON, BEARER]),
+        (b"POST", b"/v2/import/validate", [JSON, BEARER]),
+        (b"POST", b"/v2/import/push?dry_run=1", [JSON, BEARER]),
+        (b"POST", b"/v2/import/push", [JSON]),
+        (b"POST", b"/v2/import/push", [BEARER]),
+        (b"POST", b"/v2/import/push", [JSON, BEARER, (b"content-type", b"text/csv")]),
+        (b"POST", b"/v2/import/push", [BEARER, (b"content-type", b"application/transit+json")]),
+        *(
+            (b"POST", b"/v2/import/push", [JSON, BEARER, (name, b"x")])
+            for name in (b"content-encoding", b"expect", b"idempotency-key", b"prefer")
+        ),
+        *(
+            (b"POST", b"/v2/import/push", [JSON, BEARER, (name, b"x")])
+            for name in (b"transfer-encoding", b"upgrade")
+        ),
+    ],
+)
+def test_heads_that_go_the_long_way(
+    method: bytes, target: bytes, headers: list[tuple[bytes, bytes]]
+) -> None:
+    assert read_head(method, target, headers) is None
+
+
+# --- connections ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may let pieces wait for a while."""
+    monkeypatch.setattr(body_buffer, "ARRIVAL_SECONDS", 3600)
+
+
+class Wire(asyncio.Transport):
+    """What a connection writes, and what it does."""
+
+    def __init__(self) -> None:
+        super().__init__({"sockname": ("127.0.0.1", 1), "peername": ("127.0.0.1", 2)})
+        self.sent = b""
+        self.closed = False
+        self.paused = False
+
+    def write(self, data: Any) -> None:
+        self.sent += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+
+class Taker:
+    """Takes every request, or none, and answers when the test says so.
+
+    Attributes:
+        patient: waits for a body that comes in pieces.
+        memory: counts what is there of it.
+    """
+
+    def __init__(self) -> None:
+        self.willing = True
+        self.patient = True
+        self.memory = BodyMemoryBudget(ROOM)
+        self.bodies: list[bytes] = []
+        self.repliers: list[ResponseSink] = []
+
+    def can_take(self, head: RequestHead, size: int) -> bool:
+        return self.patient
+
+    def take(self, head: RequestHead, body: bytes, replier: ResponseSink) -> bool:
+        if self.willing:
+            self.bodies.append(body)
+            self.repliers.append(replier)
+        return self.willing
+
+    def reply(self) -> None:
+        self.repliers.pop(0).reply(Response(b"short", 201, {"x": "y"}))
+
+
+class Rig:
+    """A connection that has answered one request the long way."""
+
+    def __init__(self) -> None:
+        self.wire = Wire()
+        self.taker = Taker()
+        self.long: list[bytes] = []
+        config = uvicorn.Config(self.app, interface="asgi3", log_config=None, server_header=False)
+        config.load()
+        self.state = ServerState()
+        self.state.default_headers = [(b"date", b"now")]
+        loop = asyncio.get_running_loop()
+        self.connection = FastPathProtocol(config, self.state, {FAST_PATH_STATE: self.taker}, loop)
+        self.connection.connection_made(self.wire)
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message["body"], message["more_body"]
+        self.long.append(body)
+        await Response(b"long", 201, {"x": "y"})(scope, receive, send)
+
+    async def settle(self) -> None:
+        """Let what can go on go on; nothing here waits for anything but its turn."""
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+
+    async def feed(self, data: bytes) -> bytes:
+        """What the connection sends upon this."""
+        before = len(self.wire.sent)
+        self.connection.data_received(data)
+        await self.settle()
+        return self.wire.sent[before:]
+
+
+def run(test: Callable[[Rig], Any], *, warm: bool = True) -> None:
+    async def running() -> None:
+        rig = Rig()
+        if warm:
+            assert b"long" in await rig.feed(request(b"[0]"))
+        await test(rig)
+
+    asyncio.run(running())
+
+
+def test_the_answer_is_to_the_byte_that_of_the_long_way() -> None:
+    async def test(rig: Rig) -> None:
+        rig.taker.willing = False
+        slow = await rig.feed(request(b"[1]"))
+        rig.taker.willing = True
+        assert await rig.feed(request(b"[12]")) == b""
+        before = len(rig.wire.sent)
+        rig.taker.reply()
+        fast = rig.wire.sent[before:]
+        expected = slow.replace(b"content-length: 4", b"content-length: 5")
+        assert fast == expected.replace(b"long", b"short")
+        assert rig.taker.bodies == [b"[12]"]
+        assert rig.long == [b"[0]", b"[1]"]
+        assert rig.state.total_requests == 3
+
+    run(test)
+
+
+def test_a_head_that_does_not_come_at_once_goes_the_long_way() -> None:
+    async def test(rig: Rig) -> None:
+        whole = request(b"[1]")
+        for cut in (1, 40, len(whole) - 4):
+            assert await rig.feed(whole[:cut]) == b""
+            assert b"long" in await rig.feed(whole[cut:])
+        assert rig.long == [b"[0]", *[b"[1]"] * 3]
+        await rig.feed(whole)
+        assert rig.taker.bodies == [b"[1]"]
+
+    run(test)
+
+
+@pytest.mark.parametrize("size", [1, 3, 30_000])
+def test_a_body_that_comes_in_pieces_is_put_together(size: int) -> None:
+    body = b"[" + b"1," * 45_000 + b"1]"
+
+    async def test(rig: Rig) -> None:
+        for sent in (b"[1, 2, 3]", b"[1, 2, 3]", *([body] if size > 3 else [])):
+            whole = request(sent)
+            begin = len(whole) - len(sent)
+            await rig.feed(whole[:begin])
+            for start in range(begin, len(whole), size):
+                await rig.feed(whole[start : start + size])
+            assert rig.taker.bodies[-1] == sent
+            rig.taker.memory.reserve(ROOM)  # nothing of it counts any more
+            rig.taker.memory.release(ROOM)
+            rig.taker.reply()
+        assert rig.long == [b"[0]"]
+
+    run(test)
+
+
+def test_a_head_is_learned_from_a_request_that_comes_in_pieces() -> None:
+    async def test(rig: Rig) -> None:
+        whole = request(b"[1]")
+        await rig.feed(whole[:-2])
+        assert b"long" in await rig.feed(whole[-2:])
+        await rig.feed(whole[:-1])
+        await rig.feed(whole[-1:])
+        assert rig.taker.bodies == rig.long == [b"[1]"]
+
+    run(test, warm=False)
+
+
+def test_nobody_waits_for_what_is_not_expected() -> None:
+    async def test(rig: Rig) -> None:
+        rig.taker.patient = False
+        whole = request(b"[1]")
+        await rig.feed(whole[:-1])
+        assert b"long" in await rig.feed(whole[-1:])
+        assert rig.taker.bodies == []
+
+    run(test)
+
+
+def test_what_is_not_taken_after_all_goes_the_long_way_as_a_whole() -> None:
+    async def test(rig: Rig) -> None:
+        rig.taker.willing = False
+        whole = request(b"[1]")
+        await rig.feed(whole[:-2])
+        assert b"long" in await rig.feed(whole[-2:])
+        rig.taker.willing = True
+        await rig.feed(whole)
+        assert rig.long == [b"[0]", b"[1]"]
+        assert rig.taker.bodies == [b"[1]"]
+
+    run(test)
+
+
+def test_another_request_behind_the_last_piece_goes_the_long_way_with_it() -> None:
+    async def test(rig: Rig) -> None:
+        whole = request(b"[1]")
+        await rig.feed(whole[:-2])
+        assert b"long" in await rig.feed(whole[-2:] + request(b"[2]"))
+        assert rig.long == [b"[0]", b"[1]", b"[2]"]
+        assert rig.taker.bodies == []
+
+    run(test)
+
+
+def test_a_body_that_takes_long_goes_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body_buffer, "ARRIVAL_SECONDS", 0)
+
+    async def test(rig: Rig) -> None:
+        whole = request(b"[123]")
+        await rig.feed(whole[:-4])
+        await rig.feed(whole[-4:-2])
+        assert b"long" in await rig.feed(whole[-2:])
+        assert rig.long == [b"[0]", b"[123]"]
+        assert rig.taker.bodies == []
+
+    run(test)
+
+
+def test_a_body_for_which_there_is_no_room_goes_the_long_way() -> None:
+    async def test(rig: Rig) -> None:
+        rig.taker.memory.reserve(ROOM // 2)
+        body = b" " * (ROOM - 10_000)
+        whole = request(body)
+        await rig.feed(whole[: -ROOM // 2])
+        await rig.feed(whole[-ROOM // 2 : -1])
+        rig.taker.memory.reserve(ROOM // 2)  # what was there counts no more
+        assert b"long" in await rig.feed(whole[-1:])
+        assert rig.long == [b"[0]", body]
+
+    run(test)
+
+
+def test_who_goes_away_in_the_middle_holds_nothing() -> None:
+    async def test(rig: Rig) -> None:
+        whole = request(b" " * (ROOM - 1))
+        await rig.feed(whole[:-1])
+        with pytest.raises(RetriableError):
+            rig.taker.memory.reserve(ROOM // 2)
+        rig.connection.connection_lost(None)
+        rig.taker.memory.reserve(ROOM)
+        assert rig.taker.bodies == []
+
+    run(test)
+
+
+def test_a_server_that_stops_answers_what_is_still_arriving() -> None:
+    async def test(rig: Rig) -> None:
+        whole = request(b"[1]")
+        await rig.feed(whole[:-1])
+        rig.connection.shutdown()
+        assert not rig.wire.closed
+        answer = await rig.feed(whole[-1:])
+        assert b"connection: close" in answer
+        assert answer.endswith(b"long")
+        assert rig.wire.closed
+
+    run(test)
+
+
+def test_a_connection_is_not_idle_while_a_body_arrives() -> None:
+    async def test(rig: Rig) -> None:
+        rig.connection.timeout_keep_alive = 1000
+        await rig.feed(request(b"[1]")[:-1])
+        rig.connection._answered_at -= 2000
+        rig.connection.timeout_keep_alive_handler()
+        assert not rig.wire.closed
+        rig.connection.connection_lost(None)
+
+    run(test)
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_the_end_of_one_request_is_not_taken_for_another(*, patient: bool) -> None:
+    async def test(rig: Rig) -> None:
+        rig.taker.patient = patient
+        inner = request(b"[1]")  # a body that looks like a request
+        outer = request(inner)
+        await rig.feed(outer[: -len(inner)])
+        await rig.feed(inner)
+        assert rig.taker.bodies == ([inner] if patient else [])
+        assert rig.long == ([b"[0]"] if patient else [b"[0]", inner])
+
+    run(test)
+
+
+def test_requests_that_come_before_the_answer_wait_for_it() -> None:
+    async def test(rig: Rig) -> None:
+        await rig.feed(request(b"[1]"))
+        later = request(b"[2]")
+        await rig.feed(later[:30])
+        assert rig.wire.paused
+        await rig.feed(later[30:])
+        assert rig.taker.bodies == [b"[1]"]
+        rig.taker.reply()
+        await rig.settle()
+        assert not rig.wire.paused
+        assert rig.taker.bodies == [b"[1]", b"[2]"]
+        await rig.feed(request(b"[3]") + request(b"[4]"))
+        rig.taker.reply()
+        await rig.settle()
+        assert rig.long == [b"[0]", b"[3]", b"[4]"]
+        assert rig.wire.sent.count(b"HTTP/1.1 201 Created") == 5
+        assert rig.wire.sent.index(b"short") < rig.wire.sent.rindex(b"long")
+
+    run(test)
+
+
+def test_a_request_after_one_that_is_still_under_way_goes_the_long_way() -> None:
+    async def test(rig: Rig) -> None:
+        rig.taker.willing = False
+        rig.connection.data_received(request(b"[1]"))
+        rig.taker.willing = True
+        rig.connection.data_received(request(b"[2]"))
+        await rig.settle()
+        assert rig.long == [b"[0]", b"[1]", b"[2]"]
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        HEAD.replace(b"1.1", b"1.0") + TOKEN,
+        HEAD + TOKEN + b"Connection: close\r\n",
+        HEAD + TOKEN + b"Expect: 100-continue\r\n",
+        HEAD,
+    ],
+)
+def test_heads_that_are_not_remembered(head: bytes) -> None:
+    async def test(rig: Rig) -> None:
+        assert b"long" in await rig.feed(request(b"[1]", head))
+        if not rig.wire.closed:
+            assert b"long" in await rig.feed(request(b"[2]", head))
+        assert rig.taker.bodies == []
+
+    run(test, warm=False)
+
+
+def test_a_connection_stops_to_learn_heads_that_all_differ() -> None:
+    async def test(rig: Rig) -> None:
+        for number in range(HEADS_LEARNED_MAX + 5):
+            head = HEAD + TOKEN + b"Trace: %d\r\n" % number
+            assert b"long" in await rig.feed(request(b"[1]", head))
+        assert b"long" in await rig.feed(request(b"[1]", head))
+        last = HEAD + TOKEN + b"Trace: %d\r\n" % (HEADS_LEARNED_MAX - 1)
+        await rig.feed(request(b"[2]", last))
+        assert rig.taker.bodies == [b"[2]"]
+
+    run(test, warm=False)
+
+
+def test_a_server_that_stops_lets_the_answer_out() -> None:
+    async def test(rig: Rig) -> None:
+        await rig.feed(request(b"[1]"))
+        rig.connection.shutdown()
+        assert not rig.wire.closed
+        rig.taker.reply()
+        assert rig.wire.sent.endswith(b"\r\nconnection: close\r\n\r\nshort")
+        assert rig.wire.closed
+
+    run(test)
+
+
+def test_a_server_that_stops_closes_a_connection_without_a_request() -> None:
+    async def test(rig: Rig) -> None:
+        await rig.feed(request(b"[1]"))
+        rig.taker.reply()
+        rig.connection.shutdown()
+        assert rig.wire.closed
+
+    run(test)
+
+
+def test_nothing_is_written_to_who_is_gone() -> None:
+    async def test(rig: Rig) -> None:
+        await rig.feed(request(b"[1]"))
+        before = rig.wire.sent
+        rig.connection.connection_lost(None)
+        rig.taker.reply()
+        assert rig.wire.sent == before
+
+    run(test)
+
+
+def test_a_connection_without_requests_is_closed_after_a_while() -> None:
+    async def test(rig: Rig) -> None:
+        connection = rig.connection
+        connection.timeout_keep_alive = 1000
+        await rig.feed(request(b"[1]"))
+        connection.timeout_keep_alive_handler()  # waits for an answer
+        rig.taker.reply()
+        connection.timeout_keep_alive_handler()  # was just answered
+        assert not rig.wire.closed
+        connection.timeout_keep_alive = 0
+        connection.timeout_keep_alive_handler()
+        assert rig.wire.closed
+        connection.connection_lost(None)
+
+    run(test)

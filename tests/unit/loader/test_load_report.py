@@ -1,0 +1,88 @@
+from treadle.destinations.protocol import LoadResult
+from treadle.loader.chunk import EntryChunk, build_chunk
+from treadle.loader.load_report import (
+    build_failure_report,
+    complete_report,
+    decode_planned_report,
+    plan_report,
+)
+from treadle.log.protocol import DamagedEntry, LogEntry
+from treadle.tables.model import LoadPlan, OffsetCommit, Rejection
+
+KEY = (7, "orders")
+
+
+def entry(position: int, records: int = 10) -> LogEntry:
+    return LogEntry(position, *KEY, received_at=0, records=records, payload=b"")
+
+
+def plan(**changes: object) -> LoadPlan:
+    base = LoadPlan(
+        schema="s",
+        table_name="orders",
+        offset=OffsetCommit("log", *KEY, -1, 9),
+        revision=0,
+        changes=(),
+        writes=(),
+        rejections=(),
+        rejected_at=5,
+        batched_at=5,
+        table_after=None,
+    )
+    for name, value in changes.items():
+        setattr(base, name, value)
+    return base
+
+
+CHUNK = EntryChunk(
+    KEY, -1, (entry(3), entry(5)), (DamagedEntry(9, *KEY, 0, 2, "its checksum differs"),)
+)
+
+
+def test_a_chunk_spans_sound_and_damaged_entries() -> None:
+    assert (CHUNK.first, CHUNK.last, CHUNK.records) == (3, 9, 22)
+    assert build_chunk(KEY, -1, []) is None
+    assert build_chunk(KEY, -1, [*CHUNK.entries, *CHUNK.damaged]) == CHUNK
+
+
+def test_every_record_is_loaded_superseded_or_rejected() -> None:
+    planned = plan(
+        rejections=(
+            Rejection("{}", "Field collision on id", "orders", entry=1, index=4),
+            Rejection("{}", "Column name x is too long for DuckDB", "orders", entry=-1, index=-1),
+        ),
+        duplicates={0: 2},
+        ignored={1: 1},
+    )
+    noted = plan_report(CHUNK, planned, "load", started_at=1)
+    result = LoadResult(rows={"orders": 15}, superseded={0: 3})
+    load, outcomes = complete_report(noted, result, 8, lambda: [3, 5])
+
+    assert [(o.position, o.superseded, o.rejected) for o in outcomes] == [
+        (3, 5, ()),
+        (5, 1, ((4, "Field collision on id"),)),
+        (9, 0, ((0, "its checksum differs"), (1, "its checksum differs"))),
+    ]
+    assert (load.rows_received, load.rows_discarded, load.rows_rejected) == (22, 6, 3)
+    assert load.rows_loaded == 22 - 6 - 3
+    assert (load.first, load.last, load.started_at, load.finished_at) == (3, 9, 1, 8)
+    assert load.error is None
+
+
+def test_a_memo_survives_being_kept_as_text() -> None:
+    noted = plan_report(CHUNK, plan(duplicates={0: 2}), "load", started_at=1)
+    assert decode_planned_report(noted.encode()) == noted
+
+
+def test_positions_are_asked_for_only_when_rows_were_superseded() -> None:
+    def never() -> list[int]:
+        raise AssertionError("nothing was superseded")
+
+    noted = plan_report(CHUNK, plan(duplicates={0: 2}), "load", started_at=1)
+    _, outcomes = complete_report(noted, LoadResult({}, {}), 8, never)
+    assert [outcome.position for outcome in outcomes] == [3, 9]
+
+
+def test_a_failed_try_loads_nothing_and_says_why() -> None:
+    load = build_failure_report(CHUNK, "permission denied", "load", 1, 2)
+    assert (load.error, load.rows_received, load.rows_loaded) == ("permission denied", 22, 0)

@@ -1,0 +1,170 @@
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from treadle.loader.schedule import (
+    FlushPolicy,
+    RetryBackoff,
+    RetrySchedule,
+    RoundProgress,
+    exclude_claimed,
+    group_by_destination,
+    select_backlogs,
+)
+from treadle.log.protocol import TableBacklog
+
+SECOND = 1_000_000
+
+
+def backlog(
+    table: str = "t", *, source: int = 1, records: int = 1, size: int = 100, oldest: int = 0
+) -> TableBacklog:
+    return TableBacklog(source, table, last=1, entries=1, records=records, size=size, oldest=oldest)
+
+
+def test_an_open_load_closes_by_age_by_records_or_by_size() -> None:
+    trigger = FlushPolicy(age_us=SECOND, records=10, size=1000)
+    assert not trigger.closes_load(backlog(), now=SECOND - 1)
+    assert trigger.closes_load(backlog(), now=SECOND)
+    assert not trigger.closes_load(backlog(records=9), now=0)
+    assert trigger.closes_load(backlog(records=10), now=0)
+    assert not trigger.closes_load(backlog(size=999), now=0)
+    assert trigger.closes_load(backlog(size=1000), now=0)
+
+
+def test_the_table_that_waits_longest_comes_first() -> None:
+    young, old = backlog("young", oldest=5), backlog("old", oldest=3)
+    assert select_backlogs([young, old], 2 * SECOND, FlushPolicy(), RetrySchedule()) == [old, young]
+
+
+def test_much_is_loaded_early_when_the_table_had_no_load_for_an_age() -> None:
+    trigger = FlushPolicy(age_us=SECOND, records=80, size=8000)
+    much, large, little = backlog("a", records=10), backlog("b", size=1000), backlog("c", records=9)
+    young = 10 * SECOND
+    waiting = [replace(one, oldest=young) for one in (much, large, little)]
+    assert select_backlogs(waiting, young, trigger, RetrySchedule()) == waiting[:2]
+    ended = {(1, "a"): young - SECOND + 1, (1, "b"): young - SECOND}
+    assert select_backlogs(waiting, young, trigger, RetrySchedule(), ended=ended) == waiting[1:2]
+
+
+def test_much_is_loaded_further_while_the_table_is_being_loaded() -> None:
+    trigger = FlushPolicy(age_us=SECOND, records=80, size=8000)
+    much, little = backlog("a", records=10), backlog("b", records=9)
+    ended = {(1, "a"): 0, (1, "b"): 0}
+    assert select_backlogs([much, little], 0, trigger, RetrySchedule(), ended=ended) == []
+    going = {(1, "a"): RoundProgress(), (1, "b"): RoundProgress()}
+    assert select_backlogs(
+        [much, little], 0, trigger, RetrySchedule(), ended=ended, going=going
+    ) == [much]
+    failures = RetrySchedule()
+    failures.add_failure((1, "a"), 0)
+    assert select_backlogs([much], 0, trigger, failures, ended=ended, going=going) == []
+
+
+def test_little_in_each_of_many_tables_is_much() -> None:
+    trigger = FlushPolicy(age_us=SECOND, records=80, size=8000)
+    many = [backlog(name, records=2) for name in "abcde"]
+    assert select_backlogs(many[:4], 0, trigger, RetrySchedule()) == []
+    assert select_backlogs(many, 0, trigger, RetrySchedule()) == many
+    large = [backlog(name, size=200) for name in "abcde"]
+    assert select_backlogs(large, 0, trigger, RetrySchedule()) == large
+
+
+def test_a_table_that_had_a_load_does_not_follow_others_at_once() -> None:
+    trigger = FlushPolicy(age_us=SECOND, records=80, size=8000)
+    many = [backlog(name, records=5, oldest=SECOND) for name in "abc"]
+    ended = {(1, "c"): 1}
+    assert select_backlogs(many, SECOND, trigger, RetrySchedule(), ended=ended) == many[:2]
+    assert select_backlogs(many[1:], SECOND, trigger, RetrySchedule(), ended=ended) == []
+    failures = RetrySchedule()
+    failures.add_failure((1, "a"), SECOND)
+    assert select_backlogs(many, SECOND, trigger, failures, ended=ended) == []
+
+
+def test_a_table_with_much_makes_nothing_of_others_due() -> None:
+    trigger = FlushPolicy(age_us=SECOND, records=80, size=8000)
+    much, little = backlog("a", records=79), backlog("b", records=9)
+    assert select_backlogs([much, little], 0, trigger, RetrySchedule()) == [much]
+    taken = RoundProgress()
+    taken.add_chunk(1, 0, 79, 790)
+    assert select_backlogs([little], 0, trigger, RetrySchedule(), going={(1, "a"): taken}) == []
+
+
+def test_what_comes_after_many_small_tables_is_loaded_with_them() -> None:
+    trigger = FlushPolicy(age_us=SECOND, records=80, size=8000)
+    taken = RoundProgress()
+    taken.add_chunk(1, 0, 5, 50)
+    going = {(1, "a"): taken, (1, "b"): taken}
+    late = backlog("c", records=1)
+    assert select_backlogs([late], 0, trigger, RetrySchedule(), going=going) == [late]
+    more = backlog("a", records=9)
+    assert select_backlogs([more], 0, trigger, RetrySchedule(), going=going) == []
+
+
+def test_a_steady_stream_is_loaded_once_an_age() -> None:
+    """50,000 records a second: an eighth of a full load is there long before the age is."""
+    trigger = FlushPolicy()
+    ended: dict[tuple[int, str], int] = {}
+    loads = []
+    loaded = 0
+    for now in range(0, 10 * SECOND, 10_000):
+        waits = now // 20 - loaded
+        oldest = loaded * 20
+        if waits and select_backlogs(
+            [backlog(records=waits, oldest=oldest)], now, trigger, RetrySchedule(), ended=ended
+        ):
+            loads.append(waits)
+            loaded += waits
+            ended[1, "t"] = now + 100_000
+    assert loads[0] == 12_500
+    assert set(loads[1:]) == {50_000}
+
+
+def test_what_was_taken_of_a_table_is_not_what_waits() -> None:
+    seen = replace(backlog(records=100, size=1000, oldest=1), last=9, loaded=2)
+    taken = RoundProgress()
+    assert taken.subtract_from(seen) == seen
+    taken.add_chunk(5, 50, 30, 300)
+    taken.add_chunk(7, 70, 40, 400)
+    assert taken.subtract_from(seen) == replace(seen, records=30, size=300, oldest=70)
+    # The log was told of the first part, and counts it no more.
+    told = replace(seen, records=70, size=700, oldest=6, loaded=5)
+    assert taken.subtract_from(told) == replace(told, records=30, size=300, oldest=70)
+    assert taken.subtract_from(replace(told, loaded=7, records=30)) == replace(
+        told, loaded=7, records=30, oldest=70
+    )
+    taken.add_chunk(9, 90, 30, 300)
+    assert taken.subtract_from(seen) is None
+
+
+def test_a_table_that_failed_waits_and_the_others_do_not() -> None:
+    failures = RetrySchedule(RetryBackoff(first_us=SECOND, max_us=60 * SECOND))
+    now = 10 * SECOND
+    assert failures.add_failure((1, "bad"), now) == SECOND
+    both = [backlog("bad"), backlog("good")]
+    assert select_backlogs(both, now, FlushPolicy(), failures) == [backlog("good")]
+    assert select_backlogs(both, now + SECOND, FlushPolicy(), failures) == both
+    assert failures.add_failure((1, "bad"), now + SECOND) == 2 * SECOND
+    failures.clear_failures((1, "bad"))
+    assert failures.may_retry((1, "bad"), now)
+
+
+@given(st.integers(min_value=1, max_value=10_000))
+def test_pauses_grow_up_to_a_bound_and_never_end(count: int) -> None:
+    backoff = RetryBackoff()
+    assert backoff.first_us <= backoff.pause(count) <= backoff.max_us
+    assert backoff.pause(count) <= backoff.pause(count + 1)
+
+
+def test_backlogs_are_grouped_by_where_their_source_loads() -> None:
+    one, two, homeless = backlog(source=1), backlog(source=2), backlog(source=3)
+    assert group_by_destination([one, two, homeless], {1: 7, 2: 8}) == {7: [one], 8: [two]}
+
+
+def test_what_another_may_still_commit_is_not_offered() -> None:
+    both = [backlog("busy"), backlog("free")]
+    assert exclude_claimed(both, set(), {1}) == both
+    assert exclude_claimed(both, {(1, "busy")}, {1}) == both[1:]
+    assert exclude_claimed(both, {(2, "busy"), (7, "free")}, {1}) == both
+    assert exclude_claimed(both, {(9, "")}, {1}) is None
