@@ -6,16 +6,19 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 TESTS_AT_ONCE ?= 3
 FUZZ_RUNS ?= 20000
 
-.PHONY: run test quick lint types docs fuzz lock clean bench bench-full
+.PHONY: run test release-test quick lint types docs fuzz lock clean bench bench-full
 
 run: $(VENV)/run.stamp ## Install into $(VENV) and start the server on the embedded defaults
 	$(BIN)/treadle serve $(ARGS)
 
-test: $(VENV)/test.stamp ## Install what the tests need and pass the whole suite
-	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist loadgroup $(ARGS)
+test: $(VENV)/test.stamp ## Install what the tests need and pass the suite
+	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist loadgroup -m 'not release' $(ARGS)
 
-quick: $(VENV)/test.stamp ## The pure tests only
-	$(BIN)/python -m pytest tests/unit -m 'not slow' $(ARGS)
+release-test: $(VENV)/test.stamp ## What a release passes beyond test: outages, full disks, more kills, a soak
+	$(BIN)/python -m pytest -m release $(ARGS)
+
+quick: $(VENV)/test.stamp ## The pure tests only, property tests with a tenth of their examples
+	$(BIN)/python -m pytest --numprocesses 2 --hypothesis-profile quick tests/unit -m 'not slow' $(ARGS)
 
 lint: $(VENV)/lint.stamp ## Style of source and tests
 	$(BIN)/ruff check .

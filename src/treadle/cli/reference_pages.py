@@ -10,6 +10,7 @@ from pathlib import Path
 from treadle.cli.command import CliCommand
 from treadle.cli.main import COMMANDS, GROUPS, build_parser, make_sentence
 from treadle.config import FILE_NAME, FILE_SETTING, PUSH_SETTINGS, SETTINGS, SettingDefinition
+from treadle.maintenance.doctor.checks import CHECKS
 
 MADE_NOTE = (
     "<!-- Made by `python -m treadle.cli.reference_pages docs/reference`; "
@@ -130,6 +131,12 @@ def write_command_line_page() -> str:
         "With `--wait` it ends when every record of this run is in its table, however long that",
         "takes, and prints how many were loaded, superseded and rejected. Where some were",
         "rejected, or the table is stopped, it does not end with 0.",
+        "",
+        "## What `treadle doctor` looks at",
+        "",
+        "| subject | question |",
+        "|---|---|",
+        *(f"| {check.name} | {check.question} |" for check in CHECKS),
         "",
     ]
     return "\n".join(lines)

@@ -1,1 +1,1 @@
-"""Maintenance."""
+"""What an operator runs beside a server: doctor, audit and rebuild."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 from tests.unit.tables.test_arrow_column import VALUES
 
 from treadle.destinations.postgres import copy_format
@@ -67,7 +68,7 @@ COLUMN = st.sampled_from(list(VALUES)).flatmap(
 
 
 @given(drawn=st.lists(COLUMN, min_size=1, max_size=6), size=MANY)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_a_stream_holds_the_rows(
     drawn: list[tuple[ColumnType, list[Any], bool, bool]], size: int
 ) -> None:

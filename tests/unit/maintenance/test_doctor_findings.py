@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pytest
 
 from treadle.config import Config
-from treadle.maintenance.doctor import findings as judge
+from treadle.maintenance.doctor import findings
 from treadle.maintenance.doctor.findings import (
     DiskMeasurement,
     DiskMount,
@@ -51,12 +51,12 @@ def said(findings: Iterable[Finding], level: str) -> str:
     ],
 )
 def test_a_folder_is_on_the_nearest_mount(path: str, kind: str) -> None:
-    assert judge.find_mount(path, MOUNTS).kind == kind
+    assert findings.find_mount(path, MOUNTS).kind == kind
 
 
 def test_where_the_system_does_not_say_nothing_is_said() -> None:
-    assert judge.find_mount("/data", "") == DiskMount("")
-    assert levels(judge.judge_disk(DiskMeasurement(DiskMount(""), (), 10**12, 0), Config())) == [
+    assert findings.find_mount("/data", "") == DiskMount("")
+    assert levels(findings.judge_disk(DiskMeasurement(DiskMount(""), (), 10**12, 0), Config())) == [
         "good"
     ]
 
@@ -73,7 +73,7 @@ def test_where_the_system_does_not_say_nothing_is_said() -> None:
 )
 def test_where_the_data_folder_is(kind: str, level: str) -> None:
     first = next(
-        iter(judge.judge_disk(DiskMeasurement(DiskMount(kind), (500.0,), 10**12, 0), Config()))
+        iter(findings.judge_disk(DiskMeasurement(DiskMount(kind), (500.0,), 10**12, 0), Config()))
     )
     assert first.level == level
     assert kind in first.found
@@ -81,9 +81,9 @@ def test_where_the_data_folder_is(kind: str, level: str) -> None:
 
 
 def test_a_mount_that_ignores_fsync_is_bad() -> None:
-    mount = judge.find_mount("/srv/big disk/data", MOUNTS)
+    mount = findings.find_mount("/srv/big disk/data", MOUNTS)
     assert "nobarrier" in said(
-        judge.judge_disk(DiskMeasurement(mount, (500.0,), 10**12, 0), Config()), "bad"
+        findings.judge_disk(DiskMeasurement(mount, (500.0,), 10**12, 0), Config()), "bad"
     )
 
 
@@ -93,7 +93,7 @@ def test_a_mount_that_ignores_fsync_is_bad() -> None:
 )
 def test_how_long_an_fsync_takes(microseconds: float, level: str) -> None:
     disk = DiskMeasurement(DiskMount("ext4"), (microseconds,) * 9 + (microseconds * 10,), 10**12, 0)
-    assert levels(judge.judge_disk(disk, Config()))[1] == level
+    assert levels(findings.judge_disk(disk, Config()))[1] == level
 
 
 @pytest.mark.parametrize(
@@ -108,17 +108,18 @@ def test_how_long_an_fsync_takes(microseconds: float, level: str) -> None:
 def test_is_there_room(free: int, used: int, expected: list[str]) -> None:
     config = Config(disk_reserve_bytes=100, log_bytes=10**6, load_bytes=10**6)
     assert (
-        levels(judge.judge_disk(DiskMeasurement(DiskMount(""), (), free, used), config)) == expected
+        levels(findings.judge_disk(DiskMeasurement(DiskMount(""), (), free, used), config))
+        == expected
     )
 
 
 def test_the_clock() -> None:
-    assert judge.judge_clock(NOW, None).level == "good"
-    assert judge.judge_clock(NOW, NOW + 59_000_000).level == "good"
-    assert judge.judge_clock(NOW, NOW + 61_000_000).level == "bad"
-    assert judge.judge_clock(1_000_000, None).level == "bad"
-    assert judge.judge_destination_clock("there", NOW, NOW - 59_000_000) is None
-    off = judge.judge_destination_clock("there", NOW, NOW - 90_000_000)
+    assert findings.judge_clock(NOW, None).level == "good"
+    assert findings.judge_clock(NOW, NOW + 59_000_000).level == "good"
+    assert findings.judge_clock(NOW, NOW + 61_000_000).level == "bad"
+    assert findings.judge_clock(1_000_000, None).level == "bad"
+    assert findings.judge_destination_clock("there", NOW, NOW - 59_000_000) is None
+    off = findings.judge_destination_clock("there", NOW, NOW - 90_000_000)
     assert off is not None
     assert "-90 s" in off.found
 
@@ -126,15 +127,17 @@ def test_the_clock() -> None:
 def test_files_are_private_as_far_as_their_folder_is() -> None:
     folder = FileRights("The data folder", "/data", 0o700, True, True, folder=True)
     open_ = FileRights("The log", "/data/log", 0o644, True, True)
-    assert levels(judge.judge_files([folder, open_])) == ["good"]
-    assert levels(judge.judge_files([dataclasses.replace(folder, mode=0o755), open_])) == ["odd"]
-    assert levels(judge.judge_files([folder, dataclasses.replace(open_, usable=False)])) == ["bad"]
-    assert levels(judge.judge_files([folder, dataclasses.replace(open_, own=False)])) == ["odd"]
-    assert levels(judge.judge_files([])) == []
+    assert levels(findings.judge_files([folder, open_])) == ["good"]
+    assert levels(findings.judge_files([dataclasses.replace(folder, mode=0o755), open_])) == ["odd"]
+    assert levels(findings.judge_files([folder, dataclasses.replace(open_, usable=False)])) == [
+        "bad"
+    ]
+    assert levels(findings.judge_files([folder, dataclasses.replace(open_, own=False)])) == ["odd"]
+    assert levels(findings.judge_files([])) == []
 
 
 def test_the_defaults_hold_no_surprise() -> None:
-    assert levels(judge.judge_settings(Config(), MACHINE)) == ["good"]
+    assert levels(findings.judge_settings(Config(), MACHINE)) == ["good"]
 
 
 @pytest.mark.parametrize(
@@ -152,42 +155,42 @@ def test_the_defaults_hold_no_surprise() -> None:
     ],
 )
 def test_odd_settings_are_named(config: Config, machine: MachineFacts, word: str) -> None:
-    found = list(judge.judge_settings(config, machine))
+    found = list(findings.judge_settings(config, machine))
     assert levels(found) == ["odd"]
     assert word in said(found, "odd")
 
 
 def test_a_settings_file_without_a_secret_may_be_read() -> None:
     config = Config(destination="postgresql://u@h/d")
-    assert levels(judge.judge_settings(config, MachineFacts(4, 0o644))) == ["good"]
+    assert levels(findings.judge_settings(config, MachineFacts(4, 0o644))) == ["good"]
 
 
 @pytest.mark.parametrize(
     ("found", "level"),
     [
-        (judge.KeyMeasurement("key file", exists=False), "good"),
-        (judge.KeyMeasurement("key file", exists=False, fits_store=False), "bad"),
-        (judge.KeyMeasurement("key file", exists=True, fault="It is open to others."), "bad"),
-        (judge.KeyMeasurement("key file", exists=True, fits_store=False), "bad"),
-        (judge.KeyMeasurement("key file", exists=True, fits_store=True), "good"),
+        (findings.KeyMeasurement("key file", exists=False), "good"),
+        (findings.KeyMeasurement("key file", exists=False, fits_store=False), "bad"),
+        (findings.KeyMeasurement("key file", exists=True, fault="It is open to others."), "bad"),
+        (findings.KeyMeasurement("key file", exists=True, fits_store=False), "bad"),
+        (findings.KeyMeasurement("key file", exists=True, fits_store=True), "good"),
     ],
 )
-def test_the_key(found: judge.KeyMeasurement, level: str) -> None:
-    assert judge.judge_key(found).level == level
+def test_the_key(found: findings.KeyMeasurement, level: str) -> None:
+    assert findings.judge_key(found).level == level
 
 
 @pytest.mark.parametrize(
     ("found", "level"),
     [
-        (judge.StoreMeasurement(exists=False), "good"),
-        (judge.StoreMeasurement(True, None, "0002", "0002"), "good"),
-        (judge.StoreMeasurement(True, None, "0001", "0002"), "good"),
-        (judge.StoreMeasurement(True, None, "0003", "0002", newer=True), "bad"),
-        (judge.StoreMeasurement(True, "row 3 missing"), "bad"),
+        (findings.StoreMeasurement(exists=False), "good"),
+        (findings.StoreMeasurement(True, None, "0002", "0002"), "good"),
+        (findings.StoreMeasurement(True, None, "0001", "0002"), "good"),
+        (findings.StoreMeasurement(True, None, "0003", "0002", newer=True), "bad"),
+        (findings.StoreMeasurement(True, "row 3 missing"), "bad"),
     ],
 )
-def test_the_store(found: judge.StoreMeasurement, level: str) -> None:
-    assert judge.judge_store(found).level == level
+def test_the_store(found: findings.StoreMeasurement, level: str) -> None:
+    assert findings.judge_store(found).level == level
 
 
 @pytest.mark.parametrize(
@@ -203,36 +206,50 @@ def test_the_store(found: judge.StoreMeasurement, level: str) -> None:
     ],
 )
 def test_the_log(found: LogMeasurement, expected: list[str]) -> None:
-    assert levels(judge.judge_log(found, NOW)) == expected
+    assert levels(findings.judge_log(found, NOW)) == expected
 
 
 def test_destinations_and_tables() -> None:
-    good = judge.judge_destination(judge.RehearsalResult("postgresql://h/d", ("web",), 3.0))
+    good = findings.judge_destination(findings.RehearsalResult("postgresql://h/d", ("web",), 3.0))
     assert (good.level, "web" in good.found) == ("good", True)
-    assert judge.judge_destination(judge.RehearsalResult("d", (), missing=True)).level == "good"
-    refused = judge.judge_destination(judge.RehearsalResult("d", (), fault="permission denied"))
-    away = judge.judge_destination(judge.RehearsalResult("d", (), fault="refused", may_pass=True))
+    assert (
+        findings.judge_destination(findings.RehearsalResult("d", (), missing=True)).level == "good"
+    )
+    refused = findings.judge_destination(
+        findings.RehearsalResult("d", (), fault="permission denied")
+    )
+    away = findings.judge_destination(
+        findings.RehearsalResult("d", (), fault="refused", may_pass=True)
+    )
     assert (refused.level, away.level) == ("bad", "bad")
     assert "by itself" in away.meaning
-    asked = judge.judge_destination(
-        judge.RehearsalResult("d", (), fault="Is it running?", may_pass=True)
+    asked = findings.judge_destination(
+        findings.RehearsalResult("d", (), fault="Is it running?", may_pass=True)
     )
     assert (away.found, asked.found) == (
         "d cannot be used now: refused.",
         "d cannot be used now: Is it running?",
     )
-    assert judge.judge_table(judge.FailedTable("web", "orders", "no", stopped=True)).level == "bad"
+    assert (
+        findings.judge_table(findings.FailedTable("web", "orders", "no", stopped=True)).level
+        == "bad"
+    )
     for error, way_out in ((KEYS_DIFFER, "key_change=append"), (KEY_TYPE_DIFFERS, "Drop the")):
         assert (
             way_out
-            in judge.judge_table(judge.FailedTable("web", "orders", error, stopped=True)).remedy
+            in findings.judge_table(
+                findings.FailedTable("web", "orders", error, stopped=True)
+            ).remedy
         )
-    assert judge.judge_table(judge.FailedTable("web", "orders", "no", stopped=False)).level == "odd"
+    assert (
+        findings.judge_table(findings.FailedTable("web", "orders", "no", stopped=False)).level
+        == "odd"
+    )
 
 
 def test_one_bad_finding_is_enough() -> None:
     good, odd, bad = (Finding("disk", level, "x") for level in ("good", "odd", "bad"))
-    assert judge.is_healthy([good, odd])
-    assert not judge.is_healthy([good, bad, odd])
-    assert judge.judge_open_files(1024).level == "good"
-    assert judge.judge_open_files(1023).level == "odd"
+    assert findings.is_healthy([good, odd])
+    assert not findings.is_healthy([good, bad, odd])
+    assert findings.judge_open_files(1024).level == "good"
+    assert findings.judge_open_files(1023).level == "odd"

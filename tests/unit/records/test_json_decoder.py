@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from treadle.errors import RequestRefusedError
 from treadle.records import json_decoder
@@ -23,7 +24,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(values, st.booleans(), st.sampled_from([b"", json_decoder.BOM]))
 def test_decodes_what_json_allows(value: Any, ascii_only: bool, mark: bytes) -> None:
     text = mark + stdlib.dumps(value, ensure_ascii=ascii_only).encode()
@@ -36,7 +37,7 @@ pieces = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.lists(pieces, max_size=8))
 def test_repair_replaces_unpaired_surrogates_in_their_places(found: list[str]) -> None:
     text = f'"{"".join(found)}"'.encode()
@@ -54,7 +55,7 @@ def nesting(value: Any) -> int:
     return 1 + max(map(nesting, inner), default=0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(values)
 def test_depth(value: Any) -> None:
     assert json_decoder.measure_depth(stdlib.dumps(value).encode()) == nesting(value)
@@ -70,7 +71,7 @@ def test_a_body_is_too_deep_from_one_level_above_the_limit(levels: int, too_deep
     assert json_decoder.is_body_too_deep(b"[" * levels + b"]" * levels) is too_deep
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.integers(0, 9_000), st.integers(0, 3))
 def test_long_integers_do_not_hide(start: int, extra: int) -> None:
     text = b"x" * start + b"7" * (INTEGER_CHARACTERS_MAX + extra) + b"x" * 5
@@ -148,7 +149,7 @@ def test_exact_numbers() -> None:
     assert json_decoder.decode_json(b"1e-99999999999999999999") == 0.0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(values)
 def test_data_points(value: Any) -> None:
     def leaves(inner: Any) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from treadle.errors import RequestRefusedError
 from treadle.records import push as room
@@ -429,7 +430,7 @@ def outcome(push: room.PushBody) -> Any:
         return refused.status, refused.body
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.lists(records | good, min_size=1, max_size=4) | st.lists(good, min_size=1, max_size=6))
 def test_the_quick_way_and_the_general_way_agree(sent: list[Any]) -> None:
     text = body(*sent)
@@ -438,7 +439,7 @@ def test_the_quick_way_and_the_general_way_agree(sent: list[Any]) -> None:
     assert outcome(pushed) == outcome(general)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(good, min_size=1, max_size=6))
 def test_every_record_comes_out_once_with_its_sequence(sent: list[dict[str, Any]]) -> None:
     batches = accept(body(*sent))

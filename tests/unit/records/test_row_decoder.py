@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from treadle.errors import RequestRefusedError
 from treadle.records import json_decoder, row_decoder
@@ -40,7 +41,7 @@ def texts(draw: st.DrawFn) -> bytes:
 
 
 @given(data=texts(), keys=st.lists(st.sampled_from(KEYS), unique=True), exact=st.booleans())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 def test_rows_are_the_records(data: bytes, keys: list[str], exact: bool) -> None:
     shape = row_decoder.get_row_decoder(keys, exact=exact)
     if shape is None:

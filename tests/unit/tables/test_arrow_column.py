@@ -9,6 +9,7 @@ from unittest.mock import patch
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 from tests.unit.tables.executor import batch
 from tests.unit.tables.test_flatten_properties import RECORDS
 
@@ -169,7 +170,7 @@ FLAT = st.fixed_dictionaries(
     ],
     options=TableOptions(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_the_quick_ways_change_nothing(
     profile: DestinationProfile,
     schema: Mapping[str, Any] | None,

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 from tests.unit.tables.executor import batch
 
 from treadle.tables.model import ColumnType, TableOptions
@@ -139,7 +140,7 @@ RECORDS = st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=4)
 
 @pytest.mark.parametrize("profile", [POSTGRES, DUCKDB], ids=["pg", "duckdb"])
 @given(records=st.lists(RECORDS, min_size=1, max_size=6), repeat=st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_columns_hold_what_the_records_hold(
     profile: DestinationProfile, records: list[dict[str, Any]], repeat: bool
 ) -> None:
@@ -159,7 +160,7 @@ def test_columns_hold_what_the_records_hold(
 
 
 @given(records=st.lists(RECORDS, min_size=1, max_size=5), cut=st.integers(0, 5))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_batch_boundaries_never_show(records: list[dict[str, Any]], cut: int) -> None:
     rows = [(number, {"id": number, **record}) for number, record in enumerate(records)]
     whole = prepare_load(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 from tests.unit.tables.executor import Executor, batch
 
 from treadle.tables import table_codec
@@ -55,7 +56,7 @@ MESSAGES = st.lists(
 
 @PROFILES
 @given(messages=MESSAGES, data=st.data())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 def test_any_order_and_repetition_gives_the_same_rows(
     profile: DestinationProfile, messages: list[tuple[int, dict[str, Any]]], data: st.DataObject
 ) -> None:

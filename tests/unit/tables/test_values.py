@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from treadle.errors import InternalError
 from treadle.tables.model import TableOptions
@@ -90,7 +91,7 @@ FORMS = st.from_regex(
 
 
 @given(FORMS | st.text("0123456789-:.TZ+ ", min_size=19, max_size=28))
-@settings(max_examples=2_000)
+@settings(max_examples=examples(2_000))
 def test_what_a_column_takes_is_a_date_time_of_ours(text: str) -> None:
     column = timestamp_text.parse_timestamp_column([text, None, "2024-01-01T00:00:00Z"])
     if column is not None:

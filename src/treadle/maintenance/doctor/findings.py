@@ -294,7 +294,7 @@ class FileRights:
         name: as it is called in the documentation.
         mode: its permission bits.
         usable: this user may read and write it.
-        mine: it belongs to the user this runs as.
+        own: it belongs to the user this runs as.
         folder: it is the one that the others are in.
     """
 
@@ -444,9 +444,9 @@ class KeyMeasurement:
 
     Attributes:
         place: where it is taken from: a variable or a file.
-        there: it is there.
+        exists: it is there.
         fault: why it cannot be used; None when it can, or is missing.
-        right: the store was made with it; None where there is no store to compare with.
+        fits_store: the store was made with it; None where there is no store to compare with.
     """
 
     place: str

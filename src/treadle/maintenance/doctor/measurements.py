@@ -1,4 +1,4 @@
-"""Measures what `judge` judges. Changes nothing that is there, and makes nothing that stays."""
+"""Measures what `findings` judges. Changes nothing that is there, and leaves nothing behind."""
 
 import contextlib
 import os
@@ -12,21 +12,26 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from treadle.clock import read_clock
 from treadle.config import FILE_NAME, Config
 from treadle.destinations.forecast import forecast_load
 from treadle.destinations.protocol import Destination, Session
-from treadle.destinations.registry import make_destination
 from treadle.destinations.retry import open_with_retry
 from treadle.errors import RetriableError, TreadleError
 from treadle.log.protocol import LogReader
-from treadle.maintenance.doctor import findings
-from treadle.maintenance.doctor.findings import Finding
+from treadle.maintenance.doctor.findings import (
+    DiskMeasurement,
+    FileRights,
+    KeyMeasurement,
+    LogMeasurement,
+    MachineFacts,
+    RehearsalResult,
+    StoreMeasurement,
+    find_mount,
+)
 from treadle.records.message_batch import MessageBatch
 from treadle.store import migration
 from treadle.store.model import Source
 from treadle.store.secrets import KEY_VARIABLE, load_cipher
-from treadle.store.store import Store
 
 FSYNC_COUNT: Final = 25
 FSYNC_BYTES: Final = 4096
@@ -36,14 +41,14 @@ SCHEMAS_MAX: Final = 20
 REHEARSAL_TABLE: Final = "treadle_doctor"
 
 
-def measure_disk(config: Config) -> findings.DiskMeasurement:
+def measure_disk(config: Config) -> DiskMeasurement:
     """The disk of the data folder, or of where it will be made."""
     folder = find_existing(config.data)
     found = os.statvfs(folder)
     mounts = MOUNTS_FILE.read_text() if MOUNTS_FILE.exists() else ""
     used = config.log_path.stat().st_size if config.log_path.exists() else 0
-    return findings.DiskMeasurement(
-        findings.find_mount(str(folder.resolve()), mounts),
+    return DiskMeasurement(
+        find_mount(str(folder.resolve()), mounts),
         tuple(time_fsyncs(folder)),
         found.f_bavail * found.f_frsize,
         used,
@@ -66,7 +71,7 @@ def time_fsyncs(folder: Path) -> Iterator[float]:
             yield (time.perf_counter() - began) * 1e6
 
 
-def measure_files(config: Config) -> list[findings.FileRights]:
+def measure_files(config: Config) -> list[FileRights]:
     """Treadle's files that are there."""
     named = {
         "The data folder": config.data,
@@ -75,7 +80,7 @@ def measure_files(config: Config) -> list[findings.FileRights]:
         "The warehouse": config.warehouse_path,
     }
     return [
-        findings.FileRights(
+        FileRights(
             name,
             str(path),
             path.stat().st_mode & 0o777,
@@ -88,11 +93,11 @@ def measure_files(config: Config) -> list[findings.FileRights]:
     ]
 
 
-def measure_machine(config: Config) -> findings.MachineFacts:
+def measure_machine(config: Config) -> MachineFacts:
     """What the settings are compared with."""
     file = config.data / FILE_NAME
     mode = file.stat().st_mode & 0o777 if file.exists() else None
-    return findings.MachineFacts(len(os.sched_getaffinity(0)), mode)
+    return MachineFacts(len(os.sched_getaffinity(0)), mode)
 
 
 def read_open_files_limit() -> int:
@@ -101,16 +106,16 @@ def read_open_files_limit() -> int:
     return soft
 
 
-def measure_store(config: Config) -> tuple[findings.StoreMeasurement, str | None, int | None]:
+def measure_store(config: Config) -> tuple[StoreMeasurement, str | None, int | None]:
     """The store, its key's check value, and the latest time noted in it."""
     if not config.store_path.exists():
-        return findings.StoreMeasurement(exists=False), None, None
+        return StoreMeasurement(exists=False), None, None
     check, newest, form = None, None, None
     try:
         with closing(_open_read_only(config.store_path)) as connection:
             (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if said != "ok":
-                return findings.StoreMeasurement(exists=True, damage=str(said)), None, None
+                return StoreMeasurement(exists=True, damage=str(said)), None, None
             (form,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
             (check,) = connection.execute("SELECT key_check FROM meta").fetchone()
             (newest,) = connection.execute(
@@ -119,46 +124,38 @@ def measure_store(config: Config) -> tuple[findings.StoreMeasurement, str | None
                 " (SELECT coalesce(max(created_at), 0) FROM accounts))"
             ).fetchone()
     except (sqlite3.Error, TypeError) as error:
-        return findings.StoreMeasurement(exists=True, damage=str(error)), None, None
+        return StoreMeasurement(exists=True, damage=str(error)), None, None
     newer = form is not None and form > migration.HEAD_REVISION  # they are numbered 0001, 0002, ...
-    return (
-        findings.StoreMeasurement(True, None, form, migration.HEAD_REVISION, newer),
-        check,
-        newest,
-    )
+    return StoreMeasurement(True, None, form, migration.HEAD_REVISION, newer), check, newest
 
 
 def _open_read_only(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=10)
 
 
-def measure_key(config: Config, check: str | None) -> findings.KeyMeasurement:
+def measure_key(config: Config, check: str | None) -> KeyMeasurement:
     """The key, compared with what the store remembers of it; never made."""
     given = bool(config.secret_key and config.secret_key.strip())
     place = f"environment variable {KEY_VARIABLE}" if given else "key file"
     if not given and not config.key_path.exists():
-        return findings.KeyMeasurement(
-            place, exists=False, fits_store=None if check is None else False
-        )
+        return KeyMeasurement(place, exists=False, fits_store=None if check is None else False)
     try:
         cipher = load_cipher(config.key_path, config.secret_key)
     except TreadleError as error:
-        return findings.KeyMeasurement(place, exists=True, fault=_make_sentence(str(error)))
-    return findings.KeyMeasurement(
-        place, True, None, None if check is None else cipher.is_key_of(check)
-    )
+        return KeyMeasurement(place, exists=True, fault=_make_sentence(str(error)))
+    return KeyMeasurement(place, True, None, None if check is None else cipher.is_key_of(check))
 
 
 def rehearse_load(
     config: Config, destination: Destination, sources: list[Source], now: int
-) -> tuple[findings.RehearsalResult, int | None]:
+) -> tuple[RehearsalResult, int | None]:
     """What a destination says to a load that is undone, and what its clock says."""
     name = destination.identity
     if destination.kind == "duckdb":
         path = Path(name.removeprefix("duckdb://"))
         if not path.exists():
             fault = _explain_unmakeable(path.parent, config.data)
-            return findings.RehearsalResult(name, (), fault=fault, missing=fault is None), None
+            return RehearsalResult(name, (), fault=fault, missing=fault is None), None
     schemas = [source.name for source in sources][:SCHEMAS_MAX] or [REHEARSAL_TABLE]
     began = time.monotonic()
     try:
@@ -176,13 +173,11 @@ def rehearse_load(
                     rehearse=True,
                 )
                 if found.stopped is not None:
-                    return findings.RehearsalResult(
-                        name, (schema,), took, _make_clause(found.stopped)
-                    ), there
+                    return RehearsalResult(name, (schema,), took, make_clause(found.stopped)), there
     except TreadleError as error:
         passing = isinstance(error, RetriableError)
-        return findings.RehearsalResult(name, (), 0.0, _make_clause(str(error)), passing), None
-    return findings.RehearsalResult(name, tuple(schemas), took), there
+        return RehearsalResult(name, (), 0.0, make_clause(str(error)), passing), None
+    return RehearsalResult(name, tuple(schemas), took), there
 
 
 def _explain_unmakeable(folder: Path, data: Path) -> str | None:
@@ -208,15 +203,13 @@ def _make_batch() -> MessageBatch:
     )
 
 
-def measure_log(
-    reader: LogReader, store_log_id: str | None, *, whole: bool
-) -> findings.LogMeasurement:
+def measure_log(reader: LogReader, store_log_id: str | None, *, whole: bool) -> LogMeasurement:
     """The log, and with `whole` every entry of it."""
     from treadle.log.verification import verify_log
 
     backlog = reader.list_backlogs()
     verdict = verify_log(reader) if whole else None
-    return findings.LogMeasurement(
+    return LogMeasurement(
         exists=True,
         known=None if not store_log_id else reader.log_id == store_log_id,
         sound=None if verdict is None else verdict.sound_entries,
@@ -226,57 +219,11 @@ def measure_log(
     )
 
 
-def examine_destinations(config: Config, store: Store, now: int) -> Iterator[Finding]:
-    """Every destination, and tables whose last load failed."""
-    sources = [source for source in store.sources() if source.deleted_at is None]
-    of_source = store.destination_ids()
-    rows = [row for row in store.destinations() if row.deleted_at is None]
-    defaults = {account.destination_id for account in store.accounts()}
-    used = defaults | set(of_source.values())
-    for row in rows:
-        if row.id not in used:
-            continue
-        its = [source for source in sources if of_source.get(source.id) == row.id]
-        # A start takes the URL of the settings for the default destination.
-        url = config.destination if config.destination and row.id in defaults else row.url
-        yield from _examine_destination(config, url, its, now)
-    names = {source.id: source.name for source in sources}
-    for status in store.table_statuses():
-        if status.error is not None and status.source_id in names:
-            yield findings.judge_table(
-                findings.FailedTable(
-                    names[status.source_id], status.table_name, status.error, status.stopped
-                )
-            )
-
-
-def examine_configured_destination(config: Config, now: int) -> Iterator[Finding]:
-    """The destination of the settings, where there is no store yet."""
-    yield from _examine_destination(config, config.destination_url, [], now)
-
-
-def _examine_destination(
-    config: Config, url: str, sources: list[Source], now: int
-) -> Iterator[Finding]:
-    try:
-        destination = make_destination(url)
-    except TreadleError as error:
-        yield findings.judge_destination(
-            findings.RehearsalResult("The destination", (), 0.0, _make_clause(str(error)))
-        )
-        return
-    found, there = rehearse_load(config, destination, sources, now)
-    yield findings.judge_destination(found)
-    if there is not None:
-        off = findings.judge_destination_clock(destination.identity, read_clock(), there)
-        if off is not None:
-            yield off
-
-
-def _make_clause(text: str) -> str:
+def make_clause(text: str) -> str:
+    """Return a text as a part of a sentence: on one line, without a full stop."""
     return " ".join(text.split()).rstrip(".")
 
 
 def _make_sentence(text: str) -> str:
-    text = _make_clause(text)
+    text = make_clause(text)
     return f"{text[0].upper()}{text[1:]}."

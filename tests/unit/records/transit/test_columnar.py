@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from treadle.errors import RequestRefusedError
 from treadle.records import partial_decode, push
@@ -65,7 +66,7 @@ def outcome(work: Any, *arguments: Any) -> str:
         return repr((refused.status, refused.body))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(bodies())
 def test_together_is_as_singly(body: bytes) -> None:
     assert outcome(reader.decode_transit, body) == outcome(reader.decode_exactly, body)
@@ -96,7 +97,7 @@ envelopes = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.lists(envelopes, min_size=1, max_size=3), st.lists(st.integers(0, 2), max_size=5))
 def test_the_quick_check_is_as_the_general_one(
     kinds: list[dict[str, Any]], more: list[int]
@@ -161,7 +162,7 @@ def in_parts(body: bytes) -> str:
         return judged(body)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(envelopes, min_size=1, max_size=3), st.lists(st.integers(0, 2), max_size=5))
 def test_large_bodies_are_as_small_ones(kinds: list[dict[str, Any]], more: list[int]) -> None:
     records = kinds + [kinds[index % len(kinds)] for index in more]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from treadle.errors import RequestRefusedError
 from treadle.records import push
@@ -410,7 +411,7 @@ rows = st.dictionaries(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(rows, min_size=1, max_size=5))
 def test_what_is_written_is_read(sent: list[dict[str, Any]]) -> None:
     [batch] = accept(write([rec_of(data) for data in sent]))

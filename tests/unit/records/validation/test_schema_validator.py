@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from treadle.records.json_decoder import HugeNumber
 from treadle.records.validation import java_format
@@ -185,7 +186,7 @@ def keywords(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 schemas: st.SearchStrategy[Any] = st.recursive(st.just({}), keywords, max_leaves=6)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @example({"definitions": {"a": {}}, "enum": [1]}, [1.0])
 @example({"definitions": {"a": {}}, "not": {"enum": [1]}}, [1])
 @given(

@@ -1,0 +1,253 @@
+"""The checks of `treadle doctor`, in the order in which one thing rests on another.
+
+To add one: a value and its rule in `findings`, how it is measured in `measurements`, a function
+that puts the two together here, and a row in `CHECKS`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from treadle.clock import read_clock
+from treadle.config import Config
+from treadle.data_lock import is_lock_taken
+from treadle.destinations.registry import make_destination
+from treadle.errors import TreadleError
+from treadle.log.protocol import LogReader
+from treadle.log.sqlite.recovery.salvage import KnownLog, find_damage
+from treadle.maintenance.doctor import findings, measurements
+from treadle.maintenance.doctor.findings import Finding
+from treadle.store.model import Source
+from treadle.store.secrets import load_cipher
+from treadle.store.store import Store
+
+
+@dataclass
+class Examination:
+    """What the checks of one run look at, and what one of them finds for the next.
+
+    Attributes:
+        config: of the server, whether it runs or not.
+        open_reader: opens its log; called where there is one.
+        whole: read every entry of the log.
+        now: microseconds since 1970.
+    """
+
+    config: Config
+    open_reader: Callable[[], LogReader]
+    whole: bool
+    now: int
+
+    @cached_property
+    def store_file(self) -> tuple[findings.StoreMeasurement, str | None, int | None]:
+        """The store's file, the check value of its key, and the latest time noted in it."""
+        return measurements.measure_store(self.config)
+
+    @cached_property
+    def key(self) -> Finding:
+        """What is to be said of the key."""
+        return findings.judge_key(measurements.measure_key(self.config, self.store_file[1]))
+
+    @cached_property
+    def store(self) -> Store | None:
+        """The store, open; None where a server could not open it as it is."""
+        file = self.store_file[0]
+        sound = file.exists and file.damage is None and file.form == file.known
+        if not sound or self.key.level != "good":
+            return None
+        cipher = load_cipher(self.config.key_path, self.config.secret_key)
+        return Store.open(self.config.store_url, cipher)
+
+    def close(self) -> None:
+        """Close the store, where a check opened it."""
+        store: Store | None = vars(self).get("store")
+        if store is not None:
+            store.close()
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorCheck:
+    """One check.
+
+    Attributes:
+        name: of what is looked at.
+        question: that it answers.
+        run: measures and judges.
+    """
+
+    name: str
+    question: str
+    run: Callable[[Examination], Iterable[Finding]]
+
+
+def examine(
+    config: Config, open_reader: Callable[[], LogReader], *, whole: bool = True
+) -> Iterator[Finding]:
+    """Run every check; a finding is given as soon as it is known.
+
+    Args:
+        config: of the server, whether it runs or not.
+        open_reader: opens its log; called where there is one.
+        whole: read every entry of the log.
+    """
+    with closing(Examination(config, open_reader, whole, read_clock())) as examination:
+        for check in CHECKS:
+            yield from check.run(examination)
+
+
+def check_server(examination: Examination) -> Iterator[Finding]:
+    """Say whether a server runs."""
+    config = examination.config
+    try:
+        taken = is_lock_taken(config.lock_path)
+    except OSError as error:
+        yield Finding(
+            "server",
+            "odd",
+            f"Whether a server runs on {config.data} cannot be seen: {error.strerror}.",
+            "This user may not open the lock file.",
+            "Run this as the user that treadle runs as.",
+        )
+        return
+    says = "A server runs" if taken else "No server runs"
+    yield Finding("server", "good", f"{says} on {config.data}.")
+
+
+def check_disk(examination: Examination) -> Iterable[Finding]:
+    """Look at the disk of the data folder."""
+    config = examination.config
+    return findings.judge_disk(measurements.measure_disk(config), config)
+
+
+def check_files(examination: Examination) -> Iterable[Finding]:
+    """Look at the rights of treadle's files."""
+    return findings.judge_files(measurements.measure_files(examination.config))
+
+
+def check_open_files(examination: Examination) -> Iterable[Finding]:
+    """Look at the limit of open files."""
+    return [findings.judge_open_files(measurements.read_open_files_limit())]
+
+
+def check_settings(examination: Examination) -> Iterable[Finding]:
+    """Look at the settings."""
+    config = examination.config
+    return findings.judge_settings(config, measurements.measure_machine(config))
+
+
+def check_clock(examination: Examination) -> Iterable[Finding]:
+    """Compare the clock with what the store noted."""
+    return [findings.judge_clock(examination.now, examination.store_file[2])]
+
+
+def check_store(examination: Examination) -> Iterable[Finding]:
+    """Look at the store's file."""
+    return [findings.judge_store(examination.store_file[0])]
+
+
+def check_key(examination: Examination) -> Iterable[Finding]:
+    """Compare the key with what the store remembers of it."""
+    return [examination.key]
+
+
+def check_log(examination: Examination) -> Iterator[Finding]:
+    """Look at the log's structure and, when asked to, at every entry."""
+    store, path, now = examination.store, examination.config.log_path, examination.now
+    log_id = None if store is None else store.log_id()
+    if not (path.exists() and path.stat().st_size):
+        missing = findings.LogMeasurement(exists=False, known=False if log_id else None)
+        yield from findings.judge_log(missing, now)
+        return
+    try:
+        found = find_damage(path, KnownLog())
+        if found is not None:
+            damaged = findings.LogMeasurement(exists=True, trouble=found)
+            yield from findings.judge_log(damaged, now)
+            return
+        with closing(examination.open_reader()) as reader:
+            measured = measurements.measure_log(reader, log_id, whole=examination.whole)
+            yield from findings.judge_log(measured, now)
+    except TreadleError as error:
+        yield Finding(
+            "log",
+            "bad",
+            f"The log cannot be read: {error}.",
+            "A server cannot accept records.",
+            "Do what the message says.",
+        )
+
+
+def check_destinations(examination: Examination) -> Iterator[Finding]:
+    """Rehearse a load in every destination; in that of the settings where there is no store yet."""
+    config, store = examination.config, examination.store
+    if store is None:
+        if not examination.store_file[0].exists:
+            yield from _check_destination(examination, config.destination_url, [])
+        return
+    sources = [source for source in store.sources() if source.deleted_at is None]
+    of_source = store.destination_ids()
+    rows = [row for row in store.destinations() if row.deleted_at is None]
+    defaults = {account.destination_id for account in store.accounts()}
+    used = defaults | set(of_source.values())
+    for row in rows:
+        if row.id not in used:
+            continue
+        its = [source for source in sources if of_source.get(source.id) == row.id]
+        # A start takes the URL of the settings for the default destination.
+        url = config.destination if config.destination and row.id in defaults else row.url
+        yield from _check_destination(examination, url, its)
+
+
+def _check_destination(
+    examination: Examination, url: str, sources: list[Source]
+) -> Iterator[Finding]:
+    try:
+        destination = make_destination(url)
+    except TreadleError as error:
+        fault = measurements.make_clause(str(error))
+        yield findings.judge_destination(
+            findings.RehearsalResult("The destination", (), fault=fault)
+        )
+        return
+    found, there = measurements.rehearse_load(
+        examination.config, destination, sources, examination.now
+    )
+    yield findings.judge_destination(found)
+    if there is not None:
+        off = findings.judge_destination_clock(destination.identity, read_clock(), there)
+        if off is not None:
+            yield off
+
+
+def check_tables(examination: Examination) -> Iterator[Finding]:
+    """Name the tables whose last load failed."""
+    store = examination.store
+    if store is None:
+        return
+    names = {source.id: source.name for source in store.sources() if source.deleted_at is None}
+    for status in store.table_statuses():
+        if status.error is not None and status.source_id in names:
+            yield findings.judge_table(
+                findings.FailedTable(
+                    names[status.source_id], status.table_name, status.error, status.stopped
+                )
+            )
+
+
+CHECKS: Final = (
+    DoctorCheck("server", "Does a server run on the data folder?", check_server),
+    DoctorCheck("disk", "Is what is acknowledged safe, and is there room?", check_disk),
+    DoctorCheck("files", "May treadle use its files, and nobody else?", check_files),
+    DoctorCheck("system", "May enough files be open at once?", check_open_files),
+    DoctorCheck("settings", "Is a setting allowed that is seldom meant?", check_settings),
+    DoctorCheck("clock", "Was the clock set back?", check_clock),
+    DoctorCheck("store", "Can the store be used?", check_store),
+    DoctorCheck("key", "Is the key there, private, and the store's?", check_key),
+    DoctorCheck("log", "Is what was accepted there and readable, and does it move?", check_log),
+    DoctorCheck(
+        "destination", "Can it be reached, and may treadle do what a load does?", check_destinations
+    ),
+    DoctorCheck("table", "Which tables do not load, and why?", check_tables),
+)
