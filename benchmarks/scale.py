@@ -170,19 +170,19 @@ def tokens(steps: tuple[int, ...] = (1, 100, 10_000)) -> dict[str, dict[str, flo
     found: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="treadle-bench-") as folder:
         store = Store.open(f"sqlite:///{folder}/store.sqlite", SecretCipher(bytes(32)))
-        account, _ = store.create_account("bench")
+        account, _ = store.accounts.create_account("bench")
         secrets: list[str] = []
         for step in steps:
             while len(secrets) < step:
                 number = len(secrets)
-                source = store.create_source(
+                source = store.sources.create_source(
                     account.id,
                     type="import_api",
                     display_name=f"Source {number}",
                     name=f"source_{number}",
                     bootstrap_token=False,
                 )
-                secrets.append(str(store.create_token(account.id, source.id).secret))
+                secrets.append(str(store.tokens.create_token(account.id, source.id).secret))
             found[f"{step:,} tokens"] = asyncio.run(_known(store, secrets))
         store.close()
     return found
@@ -198,7 +198,10 @@ async def _known(store: Store, secrets: list[str]) -> dict[str, float]:
             raise AssertionError("a token is not known")
     looking = (time.process_time() - began) / len(asked) * 1e6
     await directory.aclose()
-    return {"look-up": looking, "reading all, a token": _microseconds(store.pushers) / len(secrets)}
+    return {
+        "look-up": looking,
+        "reading all, a token": _microseconds(store.tokens.list_owners) / len(secrets),
+    }
 
 
 def _microseconds(work: Callable[[], Any]) -> float:

@@ -120,8 +120,8 @@ def _load(
 ) -> None:
     destination = make_destination(url)
     store = Store.open(f"sqlite:///{path / 'store.sqlite'}", SecretCipher(bytes(32)))
-    account = store.create_account("ours", client_id=CLIENT_ID)
-    source = store.create_source(
+    account = store.accounts.create_account("ours", client_id=CLIENT_ID)
+    source = store.sources.create_source(
         account[0].id, type="import_api", display_name="bench", name="bench", bootstrap_token=False
     )
     with costs.stage("log open and count"):
@@ -171,7 +171,7 @@ def _load(
                     load, outcomes = complete_report(
                         plan_report(chunk, plan, str(uuid.uuid4()), 0), result, 0, list
                     )
-                    store.record_load(load, outcomes)
+                    store.loads.record_load(load, outcomes)
                 begin = after = chunk.last
     reader.close()
     store.close()

@@ -208,14 +208,18 @@ def test_b07_a_load_cut_short_before_its_success_is_recorded(
         raise RetriableError("the process is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(source.rig.loader.store, "record_load", dead)
+        patch.setattr(source.rig.loader.store.loads, "record_loads", dead)
         source.load()
         source.load()
     source.load()
     assert source.rows("t", "id", "_sdc_sequence") == [(key, 40 + key) for key in range(10)]
     assert keyless.rows("t", "m") == [(number,) for number in range(50)]
     for each, lost in ((source, 40), (keyless, 0)):
-        loads = [load for load in source.rig.store.loads(source_id=each.id) if load.error is None]
+        loads = [
+            load
+            for load in source.rig.store.loads.list_loads(source_id=each.id)
+            if load.error is None
+        ]
         assert [(load.rows_received, load.rows_discarded) for load in loads] == [(50, lost)]
 
 
@@ -264,12 +268,12 @@ def test_b10_a_destination_that_is_away_for_two_loads(
         for number in (2, 3):
             source.push([(number, {"id": number})])
             source.load()
-        [row] = rig.store.destinations()
+        [row] = rig.store.destinations.list_destinations()
         assert row.trouble is not None
         server.start()
         source.load()
         assert source.rows("t", "id") == [(1,), (2,), (3,)]
-        [row] = rig.store.destinations()
+        [row] = rig.store.destinations.list_destinations()
         assert row.trouble is None
 
 
@@ -282,7 +286,7 @@ def test_b10_a_duckdb_file_that_somebody_holds(tmp_path: Path) -> None:
             for number in (2, 3):
                 source.push([(number, {"id": number})])
                 source.load()
-            [row] = rig.store.destinations()
+            [row] = rig.store.destinations.list_destinations()
             assert row.trouble is not None
         source.load()
         assert source.rows("t", "id") == [(1,), (2,), (3,)]

@@ -45,6 +45,7 @@ from treadle.log.protocol import NewEntry
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 from treadle.log.sqlite.log_file import open_sqlite as connect_soundly
 from treadle.records.message_batch import MessageBatch, encode_batch
+from treadle.store.database import StoreRepository
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
 
@@ -107,6 +108,14 @@ class Watched:
 
     def __exit__(self, *exc: object) -> None:
         self._inner.__exit__(*exc)
+
+
+class WatchedStore(Watched):
+    """A store, and its repositories, whose calls go through a fault."""
+
+    def __getattr__(self, name: str) -> Any:
+        found = super().__getattr__(name)
+        return Watched(found, self._fault) if isinstance(found, StoreRepository) else found
 
 
 class WatchedDestination(Watched):
@@ -190,10 +199,10 @@ class Scene:
         shutil.copy(self.store, self.path / "store.sqlite")
         store = Store.open(f"sqlite:///{self.path / 'store.sqlite'}", SecretCipher(bytes(32)))
         try:
-            [account] = store.accounts()
-            [source] = store.sources()
+            [account] = store.accounts.list_accounts()
+            [source] = store.sources.list_sources()
             kind = self.url.split(":")[0].replace("postgresql", "postgres")
-            store.set_default_destination(
+            store.destinations.set_default_destination(
                 account.id, kind, self.url, make_destination(self.url).identity
             )
             found = self._walk(store, source.id)
@@ -205,7 +214,7 @@ class Scene:
         found: list[str] = []
         numbers = itertools.count()
         loader = LoaderSupervisor(
-            store=cast(Store, Watched(store, self.notes)),
+            store=cast(Store, WatchedStore(store, self.notes)),
             open_reader=lambda: SqliteReader(
                 self.path / "log.sqlite", connect=watched_disk(self.disk)
             ),
@@ -229,7 +238,7 @@ class Scene:
         waiting = reader.list_backlogs()
         reader.close()
         # The last marks are hints and may be missing: the store has the truth about loads.
-        noted = {status.table_name: status.loaded for status in store.table_statuses()}
+        noted = {status.table_name: status.loaded for status in store.tables.list_statuses()}
         found += [
             f"{one.entries} entries of {one.table_name} wait for ever"
             for one in waiting
@@ -237,10 +246,10 @@ class Scene:
         ]
         found += [
             f"{status.table_name} shows an error after all went well: {status.error}"
-            for status in store.table_statuses()
+            for status in store.tables.list_statuses()
             if status.error is not None
         ]
-        loads = [load for load in store.loads(limit=1000) if load.error is None]
+        loads = [load for load in store.loads.list_loads(limit=1000) if load.error is None]
         reported = sum(load.rows_received for load in loads)
         if reported != 5 * len(self.accepted):
             found.append(f"{reported} records are reported, of {5 * len(self.accepted)} accepted")
@@ -250,7 +259,7 @@ class Scene:
         reader = SqliteReader(self.path / "log.sqlite", connect=connect_soundly)
         last = {one.table_name: one.last for one in reader.list_backlogs()}
         reader.close()
-        statuses = {status.table_name: status for status in store.table_statuses()}
+        statuses = {status.table_name: status for status in store.tables.list_statuses()}
         return all(
             name in statuses and statuses[name].loaded >= position and not statuses[name].error
             for name, position in last.items()
@@ -396,8 +405,8 @@ def run(arguments: argparse.Namespace, tally: Tally) -> None:
 def made(path: Path) -> Path:
     """A store with an account and a source."""
     store = Store.open(f"sqlite:///{path}", SecretCipher(bytes(32)))
-    account, _ = store.create_account("a")
-    store.create_source(
+    account, _ = store.accounts.create_account("a")
+    store.sources.create_source(
         account.id, type="import_api", display_name="web", name="web", bootstrap_token=False
     )
     store.close()

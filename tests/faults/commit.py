@@ -42,8 +42,8 @@ def cuts(path: Path, url: str, count: int, seed: int, tally: Tally) -> None:
     store = Store.open(f"sqlite:///{path / 'store.sqlite'}", SecretCipher(bytes(32)))
     with before("127.0.0.1", port) as proxy:
         through = url.replace(f":{port}/", f":{proxy.port}/")
-        [account], [source] = store.accounts(), store.sources()
-        store.set_default_destination(
+        [account], [source] = store.accounts.list_accounts(), store.sources.list_sources()
+        store.destinations.set_default_destination(
             account.id, "postgres", through, make_destination(through).identity
         )
         numbers = itertools.count()
@@ -66,7 +66,9 @@ def cuts(path: Path, url: str, count: int, seed: int, tally: Tally) -> None:
             tally.add(**{f"cut {cut}": 1, "first loads": int(table not in TABLES)})
         loader.close()
         tally.note("at the end", every(url, range(seed, seed + count)))
-        reported = sum(load.rows_received for load in store.loads(limit=10**6) if not load.error)
+        reported = sum(
+            load.rows_received for load in store.loads.list_loads(limit=10**6) if not load.error
+        )
         tally.note("reports", [] if reported == 5 * count else [f"{reported} records reported"])
     store.close()
 

@@ -144,15 +144,15 @@ class Scene:
     def __post_init__(self) -> None:
         made(self.path / "store.sqlite")
         self.store = Store.open(f"sqlite:///{self.path / 'store.sqlite'}", SecretCipher(bytes(32)))
-        [first], [source] = self.store.accounts(), self.store.sources()
-        second, _ = self.store.create_account("b")
+        [first], [source] = self.store.accounts.list_accounts(), self.store.sources.list_sources()
+        second, _ = self.store.accounts.create_account("b")
         for account, url in ((first, self.url), (second, self.well)):
             kind = url.split(":")[0].replace("postgresql", "postgres")
-            self.store.set_default_destination(
+            self.store.destinations.set_default_destination(
                 account.id, kind, url, make_destination(url).identity
             )
         # Two sources have one name only where they load into different places.
-        other = self.store.create_source(
+        other = self.store.sources.create_source(
             second.id, type="import_api", display_name="web", name="web", bootstrap_token=False
         )
         self.sources = [source.id, other.id]
@@ -233,11 +233,14 @@ class Scene:
 
     def trouble(self, text: str) -> bool:
         """Whether the operator is told of a destination in such words."""
-        return any(row.trouble and text in row.trouble for row in self.store.destinations())
+        return any(
+            row.trouble and text in row.trouble
+            for row in self.store.destinations.list_destinations()
+        )
 
     def loaded(self, source_id: int) -> bool:
         """Whether everything of a source is."""
-        there = {s.table_name: s.loaded for s in self.store.table_statuses(source_id)}
+        there = {s.table_name: s.loaded for s in self.store.tables.list_statuses(source_id)}
         return all(
             there.get(table, 0) >= last
             for (source, table), last in self.last.items()

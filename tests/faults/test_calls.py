@@ -31,7 +31,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     ("make", "name", "at"),
     [
         # The loader took the store's revision for known though it had not read what changed.
-        (lambda: RetriableError("locked (injected)"), "destinations", 1),
+        (lambda: RetriableError("locked (injected)"), "list_destinations", 1),
         (lambda: RetriableError("locked (injected)"), "record_loads", 2),
         # The load was committed; the loader planned the next one from the old position for ever.
         (lambda: OperatorError("read-only (injected)"), "record_loads", 2),
@@ -89,8 +89,8 @@ def test_a_store_that_cannot_note_the_trouble_of_a_destination_ends_no_thread(
     tmp_path: Path, url: str, store: Path
 ) -> None:
     call = Fault(1, lambda: DestinationUnavailableError("gone (injected)"), only=("open",))
-    note = Fault(1, lambda: RetriableError("disk full (injected)"), only=("destination_trouble",))
+    note = Fault(1, lambda: RetriableError("disk full (injected)"), only=("set_trouble",))
     scene = Scene(tmp_path, url, store, never(), call, note)
     assert scene.run() == []
-    assert (call.called, note.called) == ("open", "destination_trouble")
+    assert (call.called, note.called) == ("open", "set_trouble")
     assert not any("disk full" in said for said in scene.said)

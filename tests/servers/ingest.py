@@ -49,29 +49,29 @@ class ImportServer:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.store = Store.open(f"sqlite:///{folder / 'store.sqlite'}", SecretCipher(bytes(32)))
-        self.store.create_account("ours", client_id=CLIENT)
-        self.store.create_account("theirs", client_id=OTHER_CLIENT)
+        self.store.accounts.create_account("ours", client_id=CLIENT)
+        self.store.accounts.create_account("theirs", client_id=OTHER_CLIENT)
         self.source_id, self.token = self.make_source("active")
         self.paused_id, self.paused_token = self.make_source("paused")
-        self.store.update_source(CLIENT, self.paused_id, paused_at=1)
+        self.store.sources.update_source(CLIENT, self.paused_id, paused_at=1)
         deleted_id, self.deleted_token = self.make_source("deleted")
-        self.store.delete_source(CLIENT, deleted_id)
+        self.store.sources.delete_source(CLIENT, deleted_id)
         self.revoked_token = self.make_revoked()
         _, self.other_token = self.make_source("foreign", OTHER_CLIENT)
         self.ingest: IngestService
         self.port = 0
 
     def make_source(self, name: str, client: int = CLIENT) -> tuple[int, str]:
-        source = self.store.create_source(
+        source = self.store.sources.create_source(
             client, type="import_api", display_name=name, name=name, bootstrap_token=False
         )
-        secret = self.store.create_token(client, source.id).secret
+        secret = self.store.tokens.create_token(client, source.id).secret
         assert secret is not None
         return source.id, secret
 
     def make_revoked(self) -> str:
-        token = self.store.create_token(CLIENT, self.source_id)
-        self.store.revoke_token(CLIENT, self.source_id, token.id)
+        token = self.store.tokens.create_token(CLIENT, self.source_id)
+        self.store.tokens.revoke_token(CLIENT, self.source_id, token.id)
         assert token.secret is not None
         return token.secret
 

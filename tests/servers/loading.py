@@ -23,7 +23,9 @@ class Warehouse(ImportServer):
         self.file = folder / "warehouse.duckdb"
         url = f"duckdb:///{self.file}"
         destination = make_destination(url)
-        self.store.set_default_destination(CLIENT, destination.kind, url, destination.identity)
+        self.store.destinations.set_default_destination(
+            CLIENT, destination.kind, url, destination.identity
+        )
         self.loader = LoaderSupervisor(
             store=self.store,
             open_reader=lambda: SqliteReader(folder / "log.sqlite"),

@@ -23,7 +23,7 @@ def create_account(config: Config, arguments: Arguments) -> int:
     """Make an account with its first token."""
     client_id = None if arguments.client_id is None else _parse_client_id(arguments.client_id)
     with open_existing_store(config, make=True) as store:
-        account, token = store.create_account(arguments.name, client_id=client_id)
+        account, token = store.accounts.create_account(arguments.name, client_id=client_id)
     if arguments.json:
         print_json({"stitch_client_id": account.id, "access_token": token})
     else:
@@ -39,7 +39,9 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
 def list_accounts(config: Config, arguments: Arguments) -> int:
     """List the accounts."""
     with open_existing_store(config) as store:
-        rows = [(a.id, a.name, to_whole_second(a.created_at)) for a in store.accounts()]
+        rows = [
+            (a.id, a.name, to_whole_second(a.created_at)) for a in store.accounts.list_accounts()
+        ]
     columns = ("stitch_client_id", "name", "created_at")
     if arguments.json:
         print_json([dict(zip(columns, map(to_json_value, row), strict=True)) for row in rows])
@@ -58,7 +60,7 @@ def create_account_token(config: Config, arguments: Arguments) -> int:
     """Make a further token for the control API."""
     with open_existing_store(config) as store:
         account = find_account(store, arguments.account)
-        token = store.create_account_token(account.id, arguments.description)
+        token = store.accounts.create_token(account.id, arguments.description)
     if arguments.json:
         print_json({"stitch_client_id": account.id, "access_token": token})
     else:

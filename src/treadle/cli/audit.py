@@ -47,7 +47,9 @@ def run_audit(config: Config, arguments: Arguments) -> int:
         if arguments.source is not None:
             sources = [find_source(store, None, arguments.source)]
         else:
-            sources = [source for source in store.sources() if source.deleted_at is None]
+            sources = [
+                source for source in store.sources.list_sources() if source.deleted_at is None
+            ]
         lines = compute_ledger(store, reader, [source.id for source in sources])
         for found in gather_evidence(
             store,

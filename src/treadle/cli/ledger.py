@@ -34,7 +34,7 @@ def print_ledger(config: Config, arguments: Arguments) -> int:
         chosen = None
         if arguments.source is not None:
             chosen = [find_source(store, None, arguments.source).id]
-        names = {source.id: source.name for source in store.sources()}
+        names = {source.id: source.name for source in store.sources.list_sources()}
         reader = SqliteReader(config.log_path)
         try:
             lines = compute_ledger(store, reader, chosen)

@@ -31,11 +31,11 @@ def print_loads(config: Config, arguments: Arguments) -> int:
         raise OperatorError(f"--limit is to be a whole number above 0, not {arguments.limit!r}.")
     with open_existing_store(config) as store:
         source = find_source(store, None, arguments.source) if arguments.source else None
-        names = {each.id: each.name for each in store.sources()}
+        names = {each.id: each.name for each in store.sources.list_sources()}
 
         def every() -> Iterator[LoadReport]:
             before = None
-            while page := store.loads(
+            while page := store.loads.list_loads(
                 source_id=source.id if source else None,
                 table_name=arguments.table,
                 limit=PAGE,

@@ -189,7 +189,7 @@ def salvage_log(config: Config, arguments: Arguments) -> int:
     lock = take_lock(config.lock_path, 0.0)
     try:
         # Without a store nobody remembers the log, and its own notes are all there is.
-        known = read_known_log(config) if config.store_path.exists() else repair.KnownLog()
+        known = read_known_log(config) if config.has_store() else repair.KnownLog()
         why = repair.find_damage(config.log_path, known, whole=True)
         if why is None and not arguments.anyway:
             print("The log's structure is sound; nothing was done. `treadle log verify` reads it.")
@@ -226,7 +226,7 @@ def _read_source_names(config: Config) -> dict[int, str]:
     """Names of sources; none where the store cannot be used, which is when a log is looked into."""
     try:
         with open_existing_store(config) as store:
-            return {source.id: source.name for source in store.sources()}
+            return {source.id: source.name for source in store.sources.list_sources()}
     except TreadleError:
         return {}
 

@@ -38,7 +38,7 @@ def run(config: Config, arguments: Arguments) -> int:
         source = find_source(store, account, arguments.source)
         if wanted:
             patch = make_options_patch(arguments.table, wanted)
-            changed = store.update_source(source.account_id, source.id, settings=patch)
+            changed = store.sources.update_source(source.account_id, source.id, settings=patch)
             if changed is None:  # somebody else deleted it just now
                 raise OperatorError(f"The source {source.name} was deleted.")
             source = changed

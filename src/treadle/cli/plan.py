@@ -57,10 +57,10 @@ def run_plan(config: Config, arguments: Arguments) -> int:
 
     with open_existing_store(config) as store:
         if arguments.source is None:
-            source = find_only_source(store.sources())
+            source = find_only_source(store.sources.list_sources())
         else:
             source = find_source(store, None, arguments.source)
-        row = store.destination_of(source.id)
+        row = store.destinations.find_destination_of_source(source.id)
     here = config.destination_url if row is None else row.url
     destination = make_destination(config.destination or here)
     form = PushTemplate(source.account_id, arguments.table, tuple(arguments.key))

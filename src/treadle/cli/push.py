@@ -161,10 +161,10 @@ def find_target(config: Config, push: PushConfig) -> PushTarget:
         )
     with open_existing_store(config) as store:
         if push.source is None:
-            source = find_only_source(store.sources())
+            source = find_only_source(store.sources.list_sources())
         else:
             source = find_source(store, None, push.source)
-        kept = [token for token in store.tokens(source.id) if token.secret is not None]
+        kept = [token for token in store.tokens.list_tokens(source.id) if token.secret is not None]
     if not kept or kept[-1].secret is None:
         raise OperatorError(
             f"No token of the source {source.name} is kept here; make one with "
@@ -202,9 +202,9 @@ def _find_client_id(config: Config, push: PushConfig) -> int:
     """The client a given token belongs to."""
     if push.client_id is not None:
         return push.client_id
-    if push.token is not None and config.store_path.exists():
+    if push.token is not None and config.has_store():
         with open_existing_store(config) as store:
-            pusher = store.pusher(_digest_token(push.token))
+            pusher = store.tokens.find_owner(_digest_token(push.token))
         if pusher is not None:
             return pusher.account_id
     raise OperatorError("Say with --client-id which client the token belongs to.")

@@ -50,11 +50,11 @@ def run_query(config: Config, arguments: Arguments) -> int:
 
 def find_destination_url(config: Config) -> str:
     """Where rows go: as the settings say, or as the store remembers when they do not."""
-    if config.destination is None and config.store_path.exists():
+    if config.destination is None and config.has_store():
         with open_existing_store(config) as store:
-            accounts = store.accounts()
+            accounts = store.accounts.list_accounts()
             defaults = {account.destination_id for account in accounts}
-            urls = {d.url for d in store.destinations() if d.id in defaults}
+            urls = {d.url for d in store.destinations.list_destinations() if d.id in defaults}
         if len(urls) == 1:
             return urls.pop()
     return config.destination_url
@@ -65,7 +65,7 @@ def count_waiting(config: Config) -> int:
     from treadle.log.sqlite.log import SqliteReader
     from treadle.tracking.ledger import compute_ledger
 
-    if not config.store_path.exists() or not config.log_path.exists():
+    if not config.has_store() or not config.log_path.exists():
         return 0
     with open_existing_store(config) as store, closing(SqliteReader(config.log_path)) as reader:
         return sum(line.waiting for line in compute_ledger(store, reader, None))

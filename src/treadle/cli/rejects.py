@@ -72,11 +72,11 @@ def list_rejects(config: Config, arguments: Arguments) -> int:
     if not (arguments.limit.isascii() and arguments.limit.isdigit() and int(arguments.limit)):
         raise OperatorError(f"--limit is to be a whole number above 0, not {arguments.limit!r}.")
     with open_existing_store(config) as store, _open_reader(config) as reader:
-        names = {each.id: each.name for each in store.sources()}
+        names = {each.id: each.name for each in store.sources.list_sources()}
         found = (
             (reject, receipt)
             for reject, receipt in _with_receipts(
-                store, reader, list_rejects(store, _make_filter(store, arguments))
+                store, reader, list_rejects(store.outcomes, _make_filter(store, arguments))
             )
             if receipt is None or not arguments.open
         )
@@ -118,7 +118,7 @@ def _receipts(
     known: dict[str, str] = {}
     for source_id in {reject.source_id for reject in found}:
         names = [reject.id for reject in found if reject.source_id == source_id]
-        known |= find_resent_receipts(reader, receipts, source_id, names)
+        known |= find_resent_receipts(reader.find_keys, receipts, source_id, names)
     return known
 
 
@@ -138,11 +138,11 @@ def show_reject(config: Config, arguments: Arguments) -> int:
     from treadle.tracking.rejects import get_reject, read_batch
 
     with open_existing_store(config) as store, _open_reader(config) as reader:
-        reject = get_reject(store, arguments.id)
+        reject = get_reject(store.outcomes, arguments.id)
         entries = reader.find_entries(reject.position, 1)
         batch = read_batch(reject, entries)
         resent = _receipts(store, reader, [reject]).get(reject.id)
-        source = store.source(None, reject.source_id)
+        source = store.sources.get_source(None, reject.source_id)
     version = batch.versions
     told: dict[str, Any] = {
         "id": reject.id,
@@ -214,9 +214,9 @@ def resend_rejects(config: Config, arguments: Arguments) -> int:
         _keep_server_from_starting(config.lock_path),
     ):
         if arguments.ids:
-            chosen = list(dict.fromkeys(get_reject(store, name) for name in arguments.ids))
+            chosen = list(dict.fromkeys(get_reject(store.outcomes, name) for name in arguments.ids))
         else:
-            chosen = list(list_rejects(store, _make_filter(store, arguments)))
+            chosen = list(list_rejects(store.outcomes, _make_filter(store, arguments)))
         if arguments.record is not None and len(chosen) != 1:
             raise OperatorError(f"--record replaces one record, and {len(chosen)} are meant.")
         _check_sources(store, chosen)
@@ -245,11 +245,9 @@ async def _resend_chosen(
 ) -> "Mapping[RejectedRecord, Any]":
     from treadle.log.sqlite.log import SqliteAppender, SqliteReader
     from treadle.server.factories import make_log_quota
-    from treadle.server.startup import carry_requests
     from treadle.tracking.load_progress import LoadProgress
     from treadle.tracking.rejects import RejectResender
 
-    carry_requests(config)
     log = SqliteAppender(config.log_path, room=make_log_quota(config))
     progress = LoadProgress(store, lambda: SqliteReader(config.log_path))
     try:
@@ -292,7 +290,7 @@ def _check_sources(store: "Store", chosen: "Sequence[RejectedRecord]") -> None:
         OperatorFault: it is paused or deleted.
     """
     for source_id in dict.fromkeys(reject.source_id for reject in chosen):
-        source = store.source(None, source_id)
+        source = store.sources.get_source(None, source_id)
         if source is None or source.deleted_at is not None:
             raise OperatorError(f"The source {source_id} was deleted; it takes no records.")
         if not source.active:

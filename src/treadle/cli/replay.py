@@ -62,7 +62,7 @@ def run_replay(config: Config, arguments: Arguments) -> int:
         closing(SqliteReader(config.log_path)) as reader,
     ):
         source = find_source(store, None, arguments.source)
-        row = store.destination_of(source.id)
+        row = store.destinations.find_destination_of_source(source.id)
         if (source.id, arguments.table) not in reader.list_tables():
             known = sorted(
                 name for source_id, name in reader.list_tables() if source_id == source.id
@@ -78,7 +78,7 @@ def run_replay(config: Config, arguments: Arguments) -> int:
             source=source,
             table_name=arguments.table,
             schema=choose_schema(
-                source.name, arguments.into, {each.name for each in store.sources()}
+                source.name, arguments.into, {each.name for each in store.sources.list_sources()}
             ),
             window=window,
             trigger=FlushPolicy(records=config.load_rows, size=config.load_bytes),

@@ -37,7 +37,7 @@ def create_source(config: Config, arguments: Arguments) -> int:
     with open_existing_store(config) as store:
         account = find_account(store, arguments.account)
         try:
-            source = store.create_source(
+            source = store.sources.create_source(
                 account.id,
                 type="import_api",
                 display_name=arguments.display_name,
@@ -52,7 +52,7 @@ def create_source(config: Config, arguments: Arguments) -> int:
                 f"There is a source{whose} with the name {name!r} already; "
                 "give another one with --name."
             ) from None
-        token = store.create_token(account.id, source.id)
+        token = store.tokens.create_token(account.id, source.id)
     if arguments.json:
         made_ = {"source_id": source.id, "name": source.name, "display_name": source.display_name}
         print_json(
@@ -78,7 +78,7 @@ def list_sources(config: Config, arguments: Arguments) -> int:
     """List the sources."""
     with open_existing_store(config) as store:
         account = find_account(store, arguments.account) if arguments.account else None
-        sources = store.sources(account.id if account else None)
+        sources = store.sources.list_sources(account.id if account else None)
     rows = [
         (
             s.id,
@@ -118,7 +118,7 @@ def _set_pause(config: Config, arguments: Arguments, paused_at: int | None) -> i
     with open_existing_store(config) as store:
         account = find_account(store, arguments.account) if arguments.account else None
         source = find_source(store, account, arguments.source)
-        changed = store.update_source(source.account_id, source.id, paused_at=paused_at)
+        changed = store.sources.update_source(source.account_id, source.id, paused_at=paused_at)
     if changed is None:  # somebody else deleted it just now
         raise OperatorError(f"The source {source.name} was deleted.")
     print(f"Source {changed.name} ({changed.id}) is {describe_state(changed)}.")
@@ -137,7 +137,7 @@ def delete_source(config: Config, arguments: Arguments) -> int:
         source = find_source(store, account, arguments.source)
         if not arguments.yes and not _confirm_deletion(source):
             return 0
-        if store.delete_source(source.account_id, source.id) is None:
+        if store.sources.delete_source(source.account_id, source.id) is None:
             raise OperatorError(f"The source {source.name} was deleted already.")
     print(f"Deleted source {source.name} ({source.id}); its tables stay.")
     return 0

@@ -30,7 +30,7 @@ def open_existing_store(config: Config, *, make: bool = False) -> Iterator["Stor
 
     if make:
         config.make_data_folder()
-    elif not config.store_path.exists():
+    elif not config.has_store():
         raise OperatorError(
             f"There is no treadle data in {config.data}; name its folder with --data, "
             "or begin with `treadle account create`."
@@ -48,7 +48,7 @@ def find_account(store: "Store", wanted: str | None) -> Account:
     Raises:
         OperatorFault: no such account, or several to choose from.
     """
-    accounts = store.accounts()
+    accounts = store.accounts.list_accounts()
     if not accounts:
         raise OperatorError("There is no account yet; make one with `treadle account create`.")
     chosen = [a for a in accounts if wanted is None or wanted in (str(a.id), a.name)]
@@ -66,7 +66,11 @@ def find_source(store: "Store", account: Account | None, wanted: str) -> Source:
     Raises:
         OperatorFault: no such source, or one in several accounts.
     """
-    sources = [s for s in store.sources(account.id if account else None) if s.deleted_at is None]
+    sources = [
+        s
+        for s in store.sources.list_sources(account.id if account else None)
+        if s.deleted_at is None
+    ]
     chosen = [s for s in sources if wanted in (str(s.id), s.name)]
     if len(chosen) == 1:
         return chosen[0]

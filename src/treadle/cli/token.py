@@ -43,7 +43,7 @@ def list_tokens(config: Config, arguments: Arguments) -> int:
                 to_whole_second(t.last_used_at),
                 t.uses,
             )
-            for t in store.tokens(source.id)
+            for t in store.tokens.list_tokens(source.id)
         ]
     if arguments.json:
         print_json([dict(zip(COLUMNS, map(to_json_value, row), strict=True)) for row in rows])
@@ -58,7 +58,7 @@ def create_token(config: Config, arguments: Arguments) -> int:
         account = find_account(store, arguments.account) if arguments.account else None
         source = find_source(store, account, arguments.source)
         with _explain_token_limit(store, source):
-            token = store.create_token(source.account_id, source.id)
+            token = store.tokens.create_token(source.account_id, source.id)
     if arguments.json:
         made = {"token_id": token.id, "access_token": token.secret}
         print_json({"stitch_client_id": source.account_id, "source_id": source.id} | made)
@@ -79,8 +79,8 @@ def revoke_token(config: Config, arguments: Arguments) -> int:
     with open_existing_store(config) as store:
         account = find_account(store, arguments.account) if arguments.account else None
         source = find_source(store, account, arguments.source)
-        active = [t for t in store.tokens(source.id) if str(t.id) == arguments.token_id]
-        if not active or not store.revoke_token(source.account_id, source.id, active[0].id):
+        active = [t for t in store.tokens.list_tokens(source.id) if str(t.id) == arguments.token_id]
+        if not active or not store.tokens.revoke_token(source.account_id, source.id, active[0].id):
             raise OperatorError(
                 f"The source {source.name} has no active token {arguments.token_id}; "
                 f"`treadle token list {source.name}` shows what it has."
@@ -104,7 +104,7 @@ def import_token(config: Config, arguments: Arguments) -> int:
         account = find_account(store, arguments.account) if arguments.account else None
         source = find_source(store, account, arguments.source)
         with _explain_token_limit(store, source):
-            token = store.import_token(source.id, secret)
+            token = store.tokens.adopt_token(source.id, secret)
     print(f"Imported token {token.id} into {source.name}.")
     return 0
 
@@ -117,7 +117,7 @@ def _explain_token_limit(store: "Store", source: Source) -> Iterator[None]:
     try:
         yield
     except TokenLimitError as error:
-        active = " and ".join(str(token.id) for token in store.tokens(source.id))
+        active = " and ".join(str(token.id) for token in store.tokens.list_tokens(source.id))
         raise OperatorError(
             f"The source {source.name} has {error.limit} active tokens ({active}), the most it may "
             f"have; revoke one first: `treadle token revoke {source.name} TOKEN_ID`."

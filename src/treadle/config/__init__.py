@@ -194,8 +194,12 @@ class Config(CheckedSettings):
 
     @property
     def store_url(self) -> str:
-        """SQLAlchemy URL of the store."""
+        """URL of the store, for `Store.open`; what it looks like is nobody else's business."""
         return f"sqlite:///{self.store_path}"
+
+    def has_store(self) -> bool:
+        """Return whether a store was made at `store_url`."""
+        return self.store_path.exists()
 
     @property
     def store_path(self) -> Path:

@@ -49,7 +49,7 @@ def read_ledger(
     store: Store, open_reader: Callable[[], LogReader], account_id: int, source: str | None
 ) -> object:
     """The answer's value; Refused for a source that is no id."""
-    wanted = {one.id for one in store.sources(account_id)}
+    wanted = {one.id for one in store.sources.list_sources(account_id)}
     if source is not None:
         chosen = parse_id(source)
         if chosen is None:

@@ -70,11 +70,11 @@ def list_reports(
     Raises:
         Refused: 401 for no valid token, 400 for a parameter that is wrong.
     """
-    account = None if token is None else store.account_by_token(token)
+    account = None if token is None else store.accounts.find_account_by_token(token)
     source_id = None
     if account is None:
         digest = hashlib.sha256((token or "").encode("utf-8", "surrogateescape")).digest()
-        pusher = None if token is None else store.pusher(digest)
+        pusher = None if token is None else store.tokens.find_owner(digest)
         if pusher is None:
             raise errors.not_authorized()
         account_id, source_id = pusher.account_id, pusher.source_id
@@ -90,7 +90,7 @@ def list_reports(
     count = REPORTS_DEFAULT if limit is None else parse_id(limit)
     if count is None or count > REPORTS_MAX:
         raise invalid_parameter("limit", f"a number from 1 to {REPORTS_MAX}")
-    found = store.loads(
+    found = store.loads.list_loads(
         account_id=account_id,
         source_id=source_id,
         table_name=table,

@@ -66,7 +66,7 @@ class ConnectOperations:
 
     def authenticate(self, token: str | None) -> Account:
         """The account of an account token; Import API tokens are unknown here."""
-        account = None if token is None else self._store.account_by_token(token)
+        account = None if token is None else self._store.accounts.find_account_by_token(token)
         if account is None:
             raise errors.not_authorized()
         return account
@@ -87,9 +87,9 @@ class ConnectOperations:
 
     def list_sources(self, account: Account) -> object:
         """`GET /v4/sources`: all of the account, deleted ones too, by id."""
-        rows = self._store.sources(account.id)
+        rows = self._store.sources.list_sources(account.id)
         shown = [row.id for row in rows] if self._settings.shows_tokens else []
-        tokens = self._store.tokens_of(shown)
+        tokens = self._store.tokens.list_tokens_by_source(shown)
         return [
             responses.render_source(self._settings, row, tokens.get(row.id, [])) for row in rows
         ]
@@ -108,7 +108,7 @@ class ConnectOperations:
             raise self._make_properties_error(account, asked)
         _check_id_range(asked.destination_id)
         try:
-            row = self._store.create_source(
+            row = self._store.sources.create_source(
                 account.id,
                 type=asked.type,
                 display_name=asked.display_name,
@@ -125,7 +125,7 @@ class ConnectOperations:
 
     def _make_properties_error(self, account: Account, asked: SourceCreation) -> Exception:
         """Why a creation with properties fails: a name in use is said first (2.5, check order)."""
-        for row in self._store.sources(account.id):
+        for row in self._store.sources.list_sources(account.id):
             if row.name == asked.name and row.deleted_at is None:
                 return asked.make_name_taken_error()
         card = responses.render_report_card(self._settings, configured=False)
@@ -144,7 +144,7 @@ class ConnectOperations:
         if not changes:
             return self._render_source(row)
         try:
-            changed = self._store.update_source(account.id, row.id, **changes)
+            changed = self._store.sources.update_source(account.id, row.id, **changes)
         except NameTakenError as error:  # in another destination the name is another account's
             raise errors.name_taken(row.name) from error
         except NotFoundError as error:
@@ -157,7 +157,7 @@ class ConnectOperations:
     def delete_source(self, account: Account, source_id: str) -> object:
         """`DELETE /v4/sources/{source_id}`: the source stays readable, its data stays."""
         row = self._require_active_source(account, source_id)
-        deleted = self._store.delete_source(account.id, row.id)
+        deleted = self._store.sources.delete_source(account.id, row.id)
         if deleted is None:
             raise errors.source_not_found(source_id)
         logger.info("account %d deleted source %d", account.id, row.id)
@@ -169,21 +169,21 @@ class ConnectOperations:
         """`POST /v4/sources/{source_id}/tokens`."""
         row = _require_import_source(self._require_active_source(account, source_id))
         try:
-            token = self._store.create_token(account.id, row.id)
+            token = self._store.tokens.create_token(account.id, row.id)
         except NotFoundError as error:
             raise errors.source_not_found(source_id) from error
         except TokenLimitError as error:
             raise errors.token_limit_reached(row.id, error.limit) from error
         logger.info("account %d made token %d of source %d", account.id, token.id, row.id)
-        changed = self._store.source(account.id, row.id) or row
+        changed = self._store.sources.get_source(account.id, row.id) or row
         return responses.render_new_token(
-            self._settings, token, changed, self._store.tokens(row.id)
+            self._settings, token, changed, self._store.tokens.list_tokens(row.id)
         )
 
     def list_tokens(self, account: Account, source_id: str) -> object:
         """`GET /v4/sources/{source_id}/tokens`: ids of the active ones, never their values."""
         row = _require_import_source(self._require_active_source(account, source_id, status=404))
-        return responses.render_token_list(self._settings, self._store.tokens(row.id))
+        return responses.render_token_list(self._settings, self._store.tokens.list_tokens(row.id))
 
     def revoke_token(self, account: Account, source_id: str, token_id: str) -> object:
         """`DELETE /v4/sources/{source_id}/tokens/{token_id}`."""
@@ -192,7 +192,7 @@ class ConnectOperations:
         if number is None:
             raise errors.token_not_found(token_id)
         try:
-            changed = self._store.revoke_token(account.id, row.id, number)
+            changed = self._store.tokens.revoke_token(account.id, row.id, number)
         except NotFoundError as error:
             raise errors.source_not_found(source_id) from error
         if changed is None:
@@ -205,12 +205,12 @@ class ConnectOperations:
     def list_loads(self, account: Account, client_id: str, page: str | None) -> object:
         """`GET /v4/{client_id}/loads`: the last load of each table, for 60 days."""
         self._require_own_account(account, client_id)
-        names = {row.id: row.name for row in self._store.sources(account.id)}
+        names = {row.id: row.name for row in self._store.sources.list_sources(account.id)}
         since = self._clock() - LOADS_KEPT_US
         rows = sorted(
             (
                 (status.table_name, names[status.source_id], status)
-                for status in self._store.table_statuses()
+                for status in self._store.tables.list_statuses()
                 if status.source_id in names and _get_last_try(status) >= since
             ),
             key=lambda row: row[:2],
@@ -277,7 +277,7 @@ class ConnectOperations:
     def _find_source(self, account: Account, source_id: str) -> Source | None:
         """A source of the account, deleted ones too."""
         number = parse_id(source_id)
-        return None if number is None else self._store.source(account.id, number)
+        return None if number is None else self._store.sources.get_source(account.id, number)
 
     def _require_active_source(
         self, account: Account, source_id: str, *, status: int = 400
@@ -294,7 +294,7 @@ class ConnectOperations:
         return row
 
     def _render_source(self, row: Source) -> object:
-        tokens = self._store.tokens(row.id) if self._settings.shows_tokens else []
+        tokens = self._store.tokens.list_tokens(row.id) if self._settings.shows_tokens else []
         return responses.render_source(self._settings, row, tokens)
 
     @staticmethod

@@ -66,7 +66,7 @@ class IngestService:
             count: told path and status of each answer that `fast_path` gives.
         """
         self.token_cache = TokenCache(store, clock)
-        health = IngestHealth(store, version=version, revision=revision)
+        health = IngestHealth(store.destinations, version=version, revision=revision)
         receipts = ReceiptCodec(store.installation_id, log.log_id)
         self._progress = None if open_reader is None else LoadProgress(store, open_reader)
         acceptor = BatchAcceptor(log, health, clock, receipts, self._progress)
@@ -76,7 +76,7 @@ class IngestService:
         push = PushEndpoint(self.token_cache, acceptor, self._large, room, self._dry_run)
         batch = BatchEndpoint(self.token_cache, acceptor, self._large, room, self._dry_run)
         hooks = webhook_endpoint.WebhookEndpoint(
-            self.token_cache, store, acceptor, self._large, room, clock
+            self.token_cache, store.sources, acceptor, self._large, room, clock
         )
         tables = records_endpoint.RecordsEndpoint(
             self.token_cache, acceptor, self._large, room, clock

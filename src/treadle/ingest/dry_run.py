@@ -7,7 +7,7 @@ help against the tables as they are at the moment.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.responses import Response
@@ -20,7 +20,8 @@ from treadle.destinations.retry import open_with_retry
 from treadle.errors import RequestRefusedError, RetriableError
 from treadle.http.body_reader import JsonResponse
 from treadle.records.message_batch import MessageBatch
-from treadle.store.model import ConfiguredDestination, Source, TokenOwner
+from treadle.store.model import Source, TokenOwner
+from treadle.store.store import Store
 
 TABLES_MAX = 100
 """Tables of one request that are planned: each asks the destination anew."""
@@ -29,16 +30,6 @@ DRY_RUN_PARAMETER = "dry_run"
 DRY_RUN_VALUES: Mapping[str, bool] = {"1": True, "true": True, "0": False, "false": False}
 INVALID_DRY_RUN = {"message": "dry_run is 1 or 0"}
 TOO_MANY_TABLES = {"message": f"A dry run takes {TABLES_MAX} tables at most"}
-
-
-class Places(Protocol):
-    """The part of the store that says where a source loads, and how."""
-
-    def source(self, account_id: int | None, source_id: int) -> Source | None:
-        """A source."""
-
-    def destination_of(self, source_id: int) -> ConfiguredDestination | None:
-        """Where a source loads."""
 
 
 def is_dry_run(scope: Scope) -> bool:
@@ -62,7 +53,7 @@ class DryRunPlanner:
 
     def __init__(
         self,
-        store: Places,
+        store: Store,
         clock: Callable[[], int],
         *,
         open_destination: Callable[[str], Destination] = make_destination,
@@ -107,8 +98,8 @@ class DryRunPlanner:
     def _plan_tables(
         self, pusher: TokenOwner, tables: Sequence[Sequence[MessageBatch]]
     ) -> list[LoadForecast]:
-        source = self._store.source(pusher.account_id, pusher.source_id)
-        row = self._store.destination_of(pusher.source_id)
+        source = self._store.sources.get_source(pusher.account_id, pusher.source_id)
+        row = self._store.destinations.find_destination_of_source(pusher.source_id)
         if source is None or row is None:
             raise RetriableError("the source was deleted, or has no destination")
         destination = self._open_destination(row.url)

@@ -4,13 +4,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from treadle.errors import TreadleError
 from treadle.http.body_reader import JsonResponse
+from treadle.store.destinations import DestinationRepository
 from treadle.store.model import ConfiguredDestination
 
 STATUS_NAME = "pipeline.gate"
@@ -24,19 +24,12 @@ FAILURE_SECONDS = 10.0
 logger = logging.getLogger(__name__)
 
 
-class Destinations(Protocol):
-    """The part of the store that is about destinations."""
-
-    def destinations(self) -> Sequence[ConfiguredDestination]:
-        """All destinations."""
-
-
 class IngestHealth:
     """Knows whether the log takes data, and which destinations are in trouble."""
 
     def __init__(
         self,
-        store: Destinations,
+        destinations: DestinationRepository,
         *,
         version: str,
         revision: str,
@@ -45,12 +38,12 @@ class IngestHealth:
         """Nothing is asked before the first request.
 
         Args:
-            store: knows destinations in trouble.
+            destinations: knows destinations in trouble.
             version: of treadle.
             revision: of treadle's source.
             monotonic: seconds.
         """
-        self._store = store
+        self._destinations = destinations
         self._version = version
         self._revision = revision
         self._monotonic = monotonic
@@ -90,7 +83,7 @@ class IngestHealth:
         if self._monotonic() - self._failed_at >= FAILURE_SECONDS:
             self.record_success()
         try:
-            destinations = await asyncio.to_thread(self._store.destinations)
+            destinations = await asyncio.to_thread(self._destinations.list_destinations)
         except TreadleError as error:
             logger.warning("The state of destinations cannot be read: %s", error)
             self._trouble = "The state of destinations cannot be read; data is accepted."

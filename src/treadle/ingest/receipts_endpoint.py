@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,7 +14,8 @@ from treadle.http.body_reader import JsonResponse, read_bearer_token, select_hea
 from treadle.ingest.endpoint import NOT_AUTHORIZED, NOT_FOUND
 from treadle.ingest.token_cache import TokenCache
 from treadle.log.protocol import DamagedEntry, LogEntry
-from treadle.store.model import Account, EntryOutcome, LoadReport, Source, TableLoadStatus
+from treadle.store.model import EntryOutcome, LoadReport, TableLoadStatus
+from treadle.store.store import Store
 from treadle.tracking.load_progress import LoadProgress, is_stopped
 from treadle.tracking.receipts import Receipt, ReceiptCodec
 from treadle.tracking.rejects import find_resent_receipts, format_reject_id
@@ -30,21 +31,11 @@ INVALID_WAIT = {"message": f"wait is a number of seconds from 0 to {WAIT_SECONDS
 UNIX = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Owners(Protocol):
-    """The part of the store that says whose a source is."""
-
-    def account_by_token(self, token: str) -> Account | None:
-        """Whose Connect API token this is."""
-
-    def source(self, account_id: int | None, source_id: int) -> Source | None:
-        """A source of an account."""
-
-
 class ReceiptsEndpoint:
     """Tells owners of receipts what became of their requests."""
 
     def __init__(
-        self, directory: TokenCache, store: Owners, receipts: ReceiptCodec, progress: LoadProgress
+        self, directory: TokenCache, store: Store, receipts: ReceiptCodec, progress: LoadProgress
     ) -> None:
         """Serve receipts.
 
@@ -91,11 +82,13 @@ class ReceiptsEndpoint:
             if receipt is None or pusher.source_id != receipt.source_id:
                 raise RequestRefusedError(404, NOT_FOUND)
             return receipt
-        account = await asyncio.to_thread(self._store.account_by_token, token)
+        account = await asyncio.to_thread(self._store.accounts.find_account_by_token, token)
         if account is None:
             raise RequestRefusedError(401, NOT_AUTHORIZED)
         if receipt is not None:
-            source = await asyncio.to_thread(self._store.source, account.id, receipt.source_id)
+            source = await asyncio.to_thread(
+                self._store.sources.get_source, account.id, receipt.source_id
+            )
             if source is not None:
                 return receipt
         raise RequestRefusedError(404, NOT_FOUND)
@@ -121,7 +114,7 @@ class ReceiptsEndpoint:
             for index, _ in each.rejected
         ]
         resent = (
-            find_resent_receipts(self._progress, self._receipts, receipt.source_id, names)
+            find_resent_receipts(self._progress.find_keys, self._receipts, receipt.source_id, names)
             if names
             else {}
         )

@@ -12,10 +12,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from treadle.store.model import TokenOwner
 from treadle.store.secrets import hash_token
+from treadle.store.store import Store
 
 POLL_SECONDS = 0.25
 """How often the store is asked for changes: a revoked token stops within a second everywhere."""
@@ -32,31 +33,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Tokens(Protocol):
-    """The part of the store that is about import tokens."""
-
-    def revision(self) -> int:
-        """Grows with every change that a pusher can notice."""
-
-    def pusher(self, sha256: bytes) -> TokenOwner | None:
-        """Whom a token belongs to; None when it is unknown or revoked."""
-
-    def pushers(self) -> dict[bytes, TokenOwner]:
-        """Whom all unrevoked tokens belong to."""
-
-    def record_first_use(self, token_id: int, at: int) -> bool:
-        """Note that a token authenticated its first push; False when it is revoked by now."""
-
-    def record_uses(self, uses: dict[int, tuple[int, int]]) -> None:
-        """Add to the uses of tokens: token id -> (how many, last one when)."""
-
-
 class TokenCache:
     """Whom tokens belong to. Used by one event loop; `invalidate` may be called from any thread."""
 
     def __init__(
         self,
-        store: Tokens,
+        store: Store,
         clock: Callable[[], int],
         *,
         poll_seconds: float = POLL_SECONDS,
@@ -122,7 +104,7 @@ class TokenCache:
         if known is not None or sha256 in self._unknown_tokens:
             return known
         generation = self._generation
-        found = await self._run(self._store.pusher, sha256)
+        found = await self._run(self._store.tokens.find_owner, sha256)
         if generation == self._generation:
             if found is not None:
                 self._owners[sha256] = found
@@ -175,7 +157,7 @@ class TokenCache:
 
     async def _record_first_use(self, token: int, now: int) -> bool:
         try:
-            valid = await self._run(self._store.record_first_use, token, now)
+            valid = await self._run(self._store.tokens.record_first_use, token, now)
         finally:
             del self._first_use_tasks[token]
         if valid:
@@ -218,10 +200,10 @@ class TokenCache:
         """
         generation = self._generation
         # The revision first: what it counts is then surely among the tokens read after it.
-        revision = await self._run(self._store.revision)
+        revision = await self._run(self._store.get_revision)
         if revision == self._revision and generation == self._generation:
             return
-        known = await self._run(self._store.pushers)
+        known = await self._run(self._store.tokens.list_owners)
         if generation == self._generation:
             self._generation += 1
             self._owners = known
@@ -239,7 +221,7 @@ class TokenCache:
         if not uses:
             return
         try:
-            await self._run(self._store.record_uses, uses)
+            await self._run(self._store.tokens.record_uses, uses)
         except BaseException:
             for token, (count, at) in uses.items():
                 more, later = self._uses.get(token, (0, 0))

@@ -10,7 +10,7 @@ new row, as documented.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -28,6 +28,7 @@ from treadle.records.data_points import has_too_many_points
 from treadle.records.field_check import TOO_MANY_POINTS
 from treadle.records.message_batch import MessageBatch
 from treadle.store.model import TokenOwner
+from treadle.store.sources import SourceRepository
 
 WEBHOOK_PATH = "/v1/clients/{client_id}/token/{token}"
 CORS_HEADERS = {
@@ -46,20 +47,13 @@ class WebhookSettings(msgspec.Struct, frozen=True):
     upsert: bool = False
 
 
-class Settings(Protocol):
-    """The part of the store that keeps settings."""
-
-    def settings(self, source_id: int) -> dict[str, Any]:
-        """The settings of a source."""
-
-
 class WebhookEndpoint:
     """Takes what senders post to a source's webhook URL."""
 
     def __init__(
         self,
         directory: TokenCache,
-        store: Settings,
+        sources: SourceRepository,
         acceptor: BatchAcceptor,
         large: BodyExecutor,
         room: BodyMemoryBudget,
@@ -69,14 +63,14 @@ class WebhookEndpoint:
 
         Args:
             directory: who may push.
-            store: knows the settings of sources.
+            sources: knows the settings of sources.
             acceptor: makes batches durable.
             large: works on large bodies.
             room: reads bodies.
             clock: microseconds since 1970, UTC.
         """
         self._token_cache = directory
-        self._store = store
+        self._sources = sources
         self._acceptor = acceptor
         self._executor = large
         self._memory = room
@@ -115,7 +109,7 @@ class WebhookEndpoint:
         )  # its path holds the token
 
     async def _read_settings(self, pusher: TokenOwner) -> WebhookSettings:
-        settings = await self._token_cache.get_cached(pusher.source_id, self._store.settings)
+        settings = await self._token_cache.get_cached(pusher.source_id, self._sources.get_settings)
         return parse_webhook_settings(settings)
 
 

@@ -42,7 +42,7 @@ class DestinationLease:
         """
         now = self.clock()
         if not self._fence or now >= self._renew_at:
-            found = self.store.lease(
+            found = self.store.leases.take_lease(
                 self.destination_id, self.place, self.holder, LEASE_DURATION_US
             )
             if found is None:

@@ -145,12 +145,16 @@ class LoaderSupervisor:
 
     def _refresh(self, *, start: bool = True) -> None:
         """Follow changes of sources and destinations."""
-        revision = self.store.revision()
+        revision = self.store.get_revision()
         if revision == self._revision:
             return
-        urls = {row.id: row.url for row in self.store.destinations() if row.deleted_at is None}
-        sources = self.store.sources()
-        self._destination_of = dict(self.store.destination_ids())
+        urls = {
+            row.id: row.url
+            for row in self.store.destinations.list_destinations()
+            if row.deleted_at is None
+        }
+        sources = self.store.sources.list_sources()
+        self._destination_of = dict(self.store.destinations.list_ids_by_source())
         for row_id, (url, thread) in list(self._threads.items()):
             if urls.get(row_id) != url:
                 del self._threads[row_id]
@@ -239,9 +243,11 @@ class LoaderSupervisor:
             retention_us = 0  # accepting records matters more than keeping loaded ones
         else:
             self._trimmed_at = now
-        for source_id, table_name, position in self.store.loaded_before(now - retention_us):
+        for source_id, table_name, position in self.store.loads.list_loaded_before(
+            now - retention_us
+        ):
             gone = reader.trim(source_id, table_name, position)
             if gone:
                 logger.info("trimmed %d entries of %r of source %d", gone, table_name, source_id)
-        self.store.delete_loads_before(now - max(self.retention_us, REPORT_RETENTION_US))
+        self.store.loads.delete_loads_before(now - max(self.retention_us, REPORT_RETENTION_US))
         reader.forget_keys(now - max(self.retention_us, KEY_RETENTION_US))

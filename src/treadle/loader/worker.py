@@ -396,7 +396,7 @@ class DestinationLoader(threading.Thread):
         with self._telling:
             was = self._in_trouble
             if was is not False and not self._left:
-                self._outside.store.destination_trouble(self._row_id, None)
+                self._outside.store.destinations.set_trouble(self._row_id, None)
                 self._in_trouble = False
         if was:
             logger.info("%s is back", self.identity)
@@ -481,7 +481,7 @@ class DestinationLoader(threading.Thread):
         """Note loads that were committed but not recorded, and tell the log where tables stand."""
         noted = {
             (status.source_id, status.table_name): status.loaded
-            for status in self._outside.store.table_statuses()
+            for status in self._outside.store.tables.list_statuses()
         }
         for key, held in found.items():
             if held.position > noted.get(key, -1) and held.report:
@@ -490,7 +490,7 @@ class DestinationLoader(threading.Thread):
                 load, outcomes = complete_report(
                     kept, held.result, self._outside.clock(), partial(self._positions, kept)
                 )
-                self._outside.store.record_load(load, outcomes)
+                self._outside.store.loads.record_load(load, outcomes)
                 logger.info("noted the load of %s that was cut short", _name(key))
             # Where a table stands is said by the destination that its source loads into now, and
             # where that begins by what the former one did last.
@@ -668,7 +668,7 @@ class DestinationLoader(threading.Thread):
         if not notes:
             return
         try:
-            self._outside.store.record_loads([(note.load, note.outcomes) for note in notes])
+            self._outside.store.loads.record_loads([(note.load, note.outcomes) for note in notes])
             failpoint.reach("loader.after-record")
         except BaseException:
             # They wait on, and are noted before anything else is loaded. The destination has them
@@ -720,7 +720,7 @@ class DestinationLoader(threading.Thread):
         now = self._outside.clock()
         pause = self._failures.add_failure(chunk.key, now)
         load = build_failure_report(chunk, str(error), self._outside.new_id(), now, now)
-        self._outside.store.record_failure(load, stopped=isinstance(error, TableStoppedError))
+        self._outside.store.loads.record_failure(load, stopped=isinstance(error, TableStoppedError))
         logger.error(
             "%s cannot be loaded, its records wait: %s; tried again in %.0f s",
             _name(chunk.key),
@@ -744,7 +744,7 @@ class DestinationLoader(threading.Thread):
             return
         self._in_trouble = True
         try:
-            self._outside.store.destination_trouble(self._row_id, why)
+            self._outside.store.destinations.set_trouble(self._row_id, why)
         except Exception as error:  # noqa: BLE001 - a full disk may hold both; loading has to go on
             logger.warning("the store cannot note it now: %s", error)
 

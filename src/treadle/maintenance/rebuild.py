@@ -340,7 +340,9 @@ class TableRebuild:
     def _find_rejected(self, entries: Sequence[LogEntry]) -> dict[RecordRef, str]:
         """Records that were rejected when they were loaded."""
         places = {entry.position: index for index, entry in enumerate(entries)}
-        found = self.store.rejected({entry.position: entry.records for entry in entries})
+        found = self.store.outcomes.find_rejected_records(
+            {entry.position: entry.records for entry in entries}
+        )
         return {
             RecordRef(places[position], index): reason
             for (position, index), reason in found.items()
@@ -417,7 +419,9 @@ class TableRebuild:
                     plan.rejections = tuple(self.progress.rejections)
                     # Noted first: a crash in between must not have an audit compare the loads of
                     # before with rows of now. The other way round, it only has less to compare.
-                    self.store.record_rebuilt(self.source.id, self.table_name, plan.batched_at)
+                    self.store.tables.record_rebuilt(
+                        self.source.id, self.table_name, plan.batched_at
+                    )
                     try:
                         session.load(plan)
                     except PlanOutdatedError:
@@ -451,7 +455,7 @@ class TableRebuild:
         """What the store knows of the table."""
         found = (
             status
-            for status in self.store.table_statuses(self.source.id)
+            for status in self.store.tables.list_statuses(self.source.id)
             if status.table_name == self.table_name
         )
         return next(found, None)

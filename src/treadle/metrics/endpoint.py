@@ -4,7 +4,7 @@ import asyncio
 import hmac
 import time
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -19,7 +19,8 @@ from treadle.metrics.families import (
     TableSnapshot,
     render_metrics,
 )
-from treadle.store.model import ConfiguredDestination, Source, TableTotals
+from treadle.store.model import TableTotals
+from treadle.store.store import Store
 
 FRESH_SECONDS: Final = 1.0
 """How long an answer is good: monitors may ask as often as they like."""
@@ -36,25 +37,12 @@ WRONG_TOKEN: Final = "This is not the token that metrics_token names.\n"  # noqa
 UNREADABLE: Final = "What is to be told cannot be read now. Try again later.\n"
 
 
-class Known(Protocol):
-    """The part of the store that is asked."""
-
-    def sources(self) -> list[Source]:
-        """All sources."""
-
-    def destinations(self) -> list[ConfiguredDestination]:
-        """All destinations."""
-
-    def tallies(self) -> list[TableTotals]:
-        """What became of the records of each table."""
-
-
 class MetricsEndpoint:
     """Answers for one worker; what it tells is shared by all of them."""
 
     def __init__(
         self,
-        store: Known,
+        store: Store,
         open_reader: Callable[[], LogReader],
         counts: Callable[[], Mapping[str, int]],
         *,
@@ -129,8 +117,8 @@ class MetricsEndpoint:
         # The log before the store: marks of the log say less than the store, never more. So what a
         # load takes between the two questions is counted as waiting no more.
         backlog = {(one.source_id, one.table_name): one for one in reader.list_backlogs()}
-        tallies = {(one.source_id, one.table_name): one for one in self._store.tallies()}
-        names = {s.id: s.name for s in self._store.sources() if s.deleted_at is None}
+        tallies = {(one.source_id, one.table_name): one for one in self._store.tables.list_totals()}
+        names = {s.id: s.name for s in self._store.sources.list_sources() if s.deleted_at is None}
         tables: list[TableSnapshot] = []
         for key in backlog.keys() | tallies.keys():
             source_id, table_name = key
@@ -169,7 +157,7 @@ class MetricsEndpoint:
             tables=tables,
             destinations=[
                 DestinationSnapshot(row.id, row.type, row.name, row.trouble is None)
-                for row in self._store.destinations()
+                for row in self._store.destinations.list_destinations()
                 if row.deleted_at is None
             ],
             log_used=space.used_bytes,

@@ -16,7 +16,7 @@ from treadle.guide import write_guide
 from treadle.logging_setup import set_up_logging
 from treadle.server.child_channel import encode_orders
 from treadle.server.factories import LISTEN_BACKLOG
-from treadle.server.startup import FirstAccount, carry_requests, repair_log_at_start, set_up_store
+from treadle.server.startup import FirstAccount, repair_log_at_start, set_up_store
 from treadle.server.supervisor import ChildSpec, ProcessSupervisor
 
 WORKER_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(1024 * 1024)}
@@ -54,7 +54,6 @@ def run_server(config: Config) -> int:
     try:
         newcomer = set_up_store(config)
         repair_log_at_start(config)
-        carry_requests(config)
         supervisor = ProcessSupervisor(
             _list_child_specs(config, listening.fileno(), lock),
             lambda: _print_announcement(config, port, newcomer),

@@ -1,4 +1,4 @@
-"""What is done before a server's processes start: the first account, a mended log, old notes."""
+"""What is done before a server's processes start: the first account, a mended log."""
 
 import contextlib
 import logging
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from treadle.config import Config, mask_password
 from treadle.destinations.registry import make_destination
 from treadle.errors import OperatorError
-from treadle.log.carry import Carried, carry
 from treadle.log.sqlite.recovery.salvage import KnownLog, repair_log
 from treadle.server.factories import open_store
 from treadle.store.model import Account
@@ -15,8 +14,6 @@ from treadle.store.model import Account
 logger = logging.getLogger("treadle.server")
 
 FIRST_ACCOUNT_NAME = "default"
-CARRIED_AT_ONCE = 10_000
-"""Requests with a key, of about 100 bytes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +29,14 @@ def set_up_store(config: Config) -> FirstAccount | None:
     destination = make_destination(config.destination_url)
     with contextlib.closing(open_store(config)) as store:
         newcomer = None
-        if not store.accounts():
-            account, token = store.create_account(FIRST_ACCOUNT_NAME)
+        if not store.accounts.list_accounts():
+            account, token = store.accounts.create_account(FIRST_ACCOUNT_NAME)
             newcomer = FirstAccount(account, token)
-        defaults = {account.destination_id for account in store.accounts()}
+        defaults = {account.destination_id for account in store.accounts.list_accounts()}
         former = {
-            _identify_destination(row.url) for row in store.destinations() if row.id in defaults
+            _identify_destination(row.url)
+            for row in store.destinations.list_destinations()
+            if row.id in defaults
         }
         for place in sorted(former - {destination.identity}):
             logger.warning(
@@ -46,8 +45,8 @@ def set_up_store(config: Config) -> FirstAccount | None:
                 destination.identity,
                 place,
             )
-        for account in store.accounts():
-            store.set_default_destination(
+        for account in store.accounts.list_accounts():
+            store.destinations.set_default_destination(
                 account.id, destination.kind, config.destination_url, destination.identity
             )
         return newcomer
@@ -79,25 +78,5 @@ def repair_log_at_start(config: Config) -> None:
 def read_known_log(config: Config) -> KnownLog:
     """What the store remembers of the log."""
     with contextlib.closing(open_store(config)) as store:
-        loaded = {(s.source_id, s.table_name): s.loaded for s in store.table_statuses()}
-        return KnownLog(store.log_id(), loaded)
-
-
-def carry_requests(config: Config) -> None:
-    """Move what an earlier treadle noted of requests with a key from the store into the log.
-
-    A crash in the midst of it repeats it: they are in the log before they leave the store.
-    """
-    count = 0
-    with contextlib.closing(open_store(config)) as store:
-        while found := store.remembered(CARRIED_AT_ONCE):
-            done = [
-                Carried(one.name, one.digest, one.first, one.at)
-                for one in found
-                if one.first is not None
-            ]
-            carry(config.log_path, done)
-            store.forget_up_to(found[-1].name)
-            count += len(done)
-    if count:
-        logger.info("the log knows %d requests with a key that the store knew until now", count)
+        loaded = {(s.source_id, s.table_name): s.loaded for s in store.tables.list_statuses()}
+        return KnownLog(store.get_log_id(), loaded)

@@ -4,7 +4,6 @@ Several processes use one store at once. On SQLite a transaction that writes beg
 IMMEDIATE: it waits for its turn before it reads anything, so it never has to give up half way.
 """
 
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.schema import Table
 
 from treadle.errors import InternalError, OperatorError, RetriableError
+from treadle.files import make_private_file, sync_folder
 from treadle.store.schema import meta
 from treadle.store.secrets import SecretCipher
 
@@ -109,6 +109,21 @@ class StoreDatabase:
         return StoreTransaction(connection, self._clock(), self._cipher, self._mint)
 
 
+class StoreRepository:
+    """Everything the store knows of one noun.
+
+    Methods block, may be called from any thread, and are each one transaction. Times are
+    microseconds since 1970, UTC. Every look-up that takes an account finds only what is that
+    account's (connect-api.md 4.5).
+
+    Any method raises `RetriableError` when the database is not available now, and `OperatorError`
+    when it refuses its user or its file cannot be used.
+    """
+
+    def __init__(self, database: StoreDatabase) -> None:
+        self._database = database
+
+
 @contextmanager
 def begin_write(engine: Engine) -> Iterator[Connection]:
     """A connection inside a transaction that writes."""
@@ -191,20 +206,13 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 def _make_private_file(path: Path) -> None:
     """Make the file where missing, for treadle's user alone; SQLite's side files inherit that."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return
+        if make_private_file(path):
+            sync_folder(path.parent)  # or a power cut could take the new file's name away again
     except OSError as error:
         raise OperatorError(
             f"the store {path} cannot be made ({error.strerror}): make its folder, writable for "
             f"the user treadle runs as"
         ) from error
-    os.close(descriptor)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)  # or a power cut could take the new file's name away again
-    finally:
-        os.close(folder)
 
 
 # SQLSTATEs that mean somebody has to act: 28 who may log in, 3D no such database, 42501 missing

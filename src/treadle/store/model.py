@@ -211,20 +211,3 @@ class TableTotals:
     failures: int
     error: bool
     stopped: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """A request with an idempotency key, as an earlier treadle noted it.
-
-    Attributes:
-        name: of the request, as the log calls it.
-        digest: of what was asked, to tell a repetition from another request.
-        first: position of its first entry; None where only the beginning was noted.
-        at: when, microseconds since 1970.
-    """
-
-    name: bytes
-    digest: bytes
-    first: int | None
-    at: int

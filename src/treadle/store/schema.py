@@ -24,6 +24,8 @@ from sqlalchemy import (
     text,
 )
 
+from treadle.text import NulEscape
+
 metadata: Final = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_name)s",
@@ -36,7 +38,7 @@ metadata: Final = MetaData(
 # SQLite numbers rows only in columns of the type INTEGER, which has 64 bits there.
 Id: Final = BigInteger().with_variant(Integer(), "sqlite")
 
-_ESCAPE: Final = "\x1a"
+_nul_escape: Final = NulEscape("\x1a", "1")
 
 
 class ClientText(TypeDecorator[str]):
@@ -55,15 +57,11 @@ class ClientText(TypeDecorator[str]):
             return None
         if not value.isascii():
             value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        if "\0" in value or _ESCAPE in value:
-            value = value.replace(_ESCAPE, _ESCAPE + "1").replace("\0", _ESCAPE + "0")
-        return value
+        return _nul_escape.escape(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
         """From the database."""
-        if value is None or _ESCAPE not in value:
-            return value
-        return value.replace(_ESCAPE + "0", "\0").replace(_ESCAPE + "1", _ESCAPE)
+        return None if value is None else _nul_escape.unescape(value)
 
 
 def _time(name: str, *, nullable: bool = False) -> Column[Any]:
@@ -249,15 +247,4 @@ leases: Final = Table(
     Column("holder", String(64), nullable=False),
     Column("fence", BigInteger, nullable=False),
     Column("until", BigInteger, nullable=False),
-)
-
-# Of an earlier treadle, which noted here what the log notes now: carried over at the start, then
-# empty (`idempotency`). `name` is the SHA-256 of scope and key.
-idempotency_keys: Final = Table(
-    "idempotency_keys",
-    metadata,
-    Column("name", LargeBinary(32), primary_key=True),
-    Column("digest", LargeBinary, nullable=False),
-    Column("answer", LargeBinary, nullable=False),
-    Column("at", BigInteger, nullable=False, index=True),
 )

@@ -6,7 +6,6 @@ another row does not open.
 """
 
 import errno
-import hashlib
 import hmac
 import os
 import re
@@ -19,6 +18,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from treadle.errors import OperatorError
+from treadle.files import sync_folder
+from treadle.text import digest_text
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12  # what NIST SP 800-38D recommends for GCM
@@ -88,7 +89,7 @@ def hash_token(token: str) -> bytes:
 
     A token has 256 random bits, so a plain hash hides it; no slow one is needed.
     """
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+    return digest_text(token)
 
 
 def mint_token(prefix: str) -> str:
@@ -168,11 +169,7 @@ def _make(path: Path) -> None:
                 return
         finally:
             draft.unlink()
-        folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     except OSError as error:
         what = "its folder is missing" if error.errno == errno.ENOENT else error.strerror
         raise OperatorError(

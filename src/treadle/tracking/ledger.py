@@ -6,10 +6,10 @@ accepted = loaded + superseded + rejected + waiting. It reaches back as far as t
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
-from treadle.log.protocol import HourlyRecords
-from treadle.store.model import EntryOutcome, TableLoadStatus
+from treadle.log.protocol import HourlyRecords, LogReader
+from treadle.store.model import EntryOutcome
+from treadle.store.store import Store
 
 HOUR_US = 3_600_000_000
 
@@ -37,31 +37,8 @@ class LedgerLine:
     waiting: int
 
 
-class AcceptedCounts(Protocol):
-    """The part of the log that the ledger asks."""
-
-    def list_tables(self) -> list[tuple[int, str]]:
-        """Every table that ever had an entry: (source id, name)."""
-
-    def count_by_hour(self, source_id: int, table_name: str, loaded: int) -> list[HourlyRecords]:
-        """Records of each hour."""
-
-    def get_received_times(self, positions: Sequence[int]) -> dict[int, int]:
-        """When entries were accepted."""
-
-
-class Fates(Protocol):
-    """The part of the store that the ledger asks."""
-
-    def table_statuses(self, source_id: int | None = None) -> list[TableLoadStatus]:
-        """How loading stands."""
-
-    def outcomes_of(self, source_id: int, table_name: str) -> list[EntryOutcome]:
-        """What became of entries that did not load as they were."""
-
-
 def compute_ledger(
-    store: Fates, log: AcceptedCounts, source_ids: Iterable[int] | None = None
+    store: Store, log: LogReader, source_ids: Iterable[int] | None = None
 ) -> list[LedgerLine]:
     """All lines, by source, table and hour.
 
@@ -71,13 +48,13 @@ def compute_ledger(
         source_ids: only these; None for all.
     """
     wanted = None if source_ids is None else set(source_ids)
-    statuses = {(s.source_id, s.table_name): s.loaded for s in store.table_statuses()}
+    statuses = {(s.source_id, s.table_name): s.loaded for s in store.tables.list_statuses()}
     lines: list[LedgerLine] = []
     for source_id, name in sorted(log.list_tables()):
         if wanted is not None and source_id not in wanted:
             continue
         loaded = statuses.get((source_id, name), 0)
-        outcomes = store.outcomes_of(source_id, name)
+        outcomes = store.outcomes.list_outcomes_of_table(source_id, name)
         hours = log.count_by_hour(source_id, name, loaded)
         times = log.get_received_times([outcome.position for outcome in outcomes])
         lines += _of_table(source_id, name, hours, outcomes, times)

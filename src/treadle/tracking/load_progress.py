@@ -4,10 +4,11 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from treadle.log.protocol import DamagedEntry, LogEntry, LogReader
 from treadle.store.model import EntryOutcome, LoadReport, TableLoadStatus
+from treadle.store.store import Store
 
 POLL_SECONDS = 0.1
 """How often the store is asked while somebody waits, for each source that is waited for."""
@@ -18,25 +19,12 @@ TablePosition = tuple[str, int]
 T = TypeVar("T")
 
 
-class Loads(Protocol):
-    """The part of the store that is about loading."""
-
-    def table_statuses(self, source_id: int | None = None) -> list[TableLoadStatus]:
-        """How loading of each table stands."""
-
-    def outcomes(self, positions: list[int]) -> list[EntryOutcome]:
-        """What became of entries other than plainly loaded."""
-
-    def load_of(self, source_id: int, table_name: str, position: int) -> LoadReport | None:
-        """The committed load that took an entry."""
-
-
 class LoadProgress:
     """Answers from the log and the store, in a thread of its own."""
 
     def __init__(
         self,
-        store: Loads,
+        store: Store,
         open_reader: Callable[[], LogReader],
         *,
         monotonic: Callable[[], float] = time.monotonic,
@@ -83,13 +71,13 @@ class LoadProgress:
 
     def list_outcomes(self, positions: list[int]) -> list[EntryOutcome]:
         """What became of entries other than plainly loaded; for use inside `run_in_thread`."""
-        return self._store.outcomes(positions)
+        return self._store.outcomes.list_outcomes(positions)
 
     def find_covering_load(
         self, source_id: int, table_name: str, position: int
     ) -> LoadReport | None:
         """The committed load that took an entry; for use inside `run_in_thread`."""
-        return self._store.load_of(source_id, table_name, position)
+        return self._store.loads.find_covering_load(source_id, table_name, position)
 
     async def get_statuses(self, source_id: int) -> dict[str, TableLoadStatus]:
         """How the tables of a source stand, by name; asked once for all who ask at this moment."""
@@ -97,7 +85,7 @@ class LoadProgress:
         if task is None:
 
             def look() -> dict[str, TableLoadStatus]:
-                found = self._store.table_statuses(source_id)
+                found = self._store.tables.list_statuses(source_id)
                 return {status.table_name: status for status in found}
 
             task = asyncio.create_task(self.run_in_thread(look))

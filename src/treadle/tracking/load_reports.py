@@ -1,11 +1,9 @@
 """A load report as JSON, for those who ask how loading went (loading.md 11.2)."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 from treadle.store.model import LoadReport
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+from treadle.timestamps import format_microseconds
 
 
 def render_load_report(load: LoadReport) -> dict[str, Any]:
@@ -24,8 +22,8 @@ def render_load_report(load: LoadReport) -> dict[str, Any]:
         "load_id": load.id,
         "source_id": load.source_id,
         "table": load.table_name,
-        "started_at": _instant(load.started_at),
-        "finished_at": _instant(load.finished_at),
+        "started_at": format_microseconds(load.started_at),
+        "finished_at": format_microseconds(load.finished_at),
         "rows_received": load.rows_received,
         "rows_loaded": load.rows_loaded,
         "rows_discarded": load.rows_discarded,
@@ -41,8 +39,3 @@ def render_load_report(load: LoadReport) -> dict[str, Any]:
         "table_version": details.get("table_version", 0),
         "error": load.error,
     }
-
-
-def _instant(at: int) -> str:
-    moment = _EPOCH + timedelta(microseconds=at)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

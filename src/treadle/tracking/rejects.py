@@ -9,13 +9,13 @@ the key names it had. A note under its name keeps it from being sent twice, also
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from treadle.errors import OperatorError, RetriableError
 from treadle.log.protocol import DamagedEntry, IdempotencyKey, LogAppender, LogEntry, NewEntry
 from treadle.records.edit import RecordEdit, apply_edit
 from treadle.records.message_batch import MessageBatch, decode_batch, encode_batch
-from treadle.store.model import EntryOutcome
+from treadle.store.outcomes import OutcomeRepository
 from treadle.tracking.idempotency import derive_key_name as name_in_log
 from treadle.tracking.load_progress import LoadProgress
 from treadle.tracking.receipts import Receipt, ReceiptCodec
@@ -76,27 +76,6 @@ class RejectFilter:
         )
 
 
-class Outcomes(Protocol):
-    """The part of the store that knows what was rejected."""
-
-    def rejecting(
-        self,
-        *,
-        source_id: int | None = None,
-        table_name: str | None = None,
-        before: int | None = None,
-        limit: int = 100,
-    ) -> list[tuple[EntryOutcome, int]]:
-        """Outcomes with rejected records, newest first, and when they were rejected."""
-
-
-class Requests(Protocol):
-    """The part of the log that knows what was stored under a name."""
-
-    def find_keys(self, names: Sequence[bytes]) -> dict[bytes, int]:
-        """Name -> position of the first entry."""
-
-
 def format_reject_id(position: int, index: int) -> str:
     """How the record of a log entry is called once it was rejected."""
     return f"{position}.{index}"
@@ -118,18 +97,18 @@ def parse_reject_id(name: str) -> tuple[int, int]:
 
 
 def list_rejects(
-    store: Outcomes, wanted: RejectFilter, first: int | None = None
+    outcomes: OutcomeRepository, wanted: RejectFilter, first: int | None = None
 ) -> Iterator[RejectedRecord]:
     """Rejected records, the newest first.
 
     Args:
-        store: knows them.
+        outcomes: know them.
         wanted: which.
         first: begin at this position and go down.
     """
     before = None if first is None else first + 1
     while True:
-        page = store.rejecting(
+        page = outcomes.list_rejections(
             source_id=wanted.source_id,
             table_name=wanted.table_name,
             before=before,
@@ -147,14 +126,14 @@ def list_rejects(
             return
 
 
-def get_reject(store: Outcomes, name: str) -> RejectedRecord:
+def get_reject(outcomes: OutcomeRepository, name: str) -> RejectedRecord:
     """The reject of a name.
 
     Raises:
         OperatorFault: there is none.
     """
     position, index = parse_reject_id(name)
-    for outcome, at in store.rejecting(before=position + 1, limit=1):
+    for outcome, at in outcomes.list_rejections(before=position + 1, limit=1):
         for number, reason in outcome.rejected:
             if (outcome.position, number) == (position, index):
                 return RejectedRecord(
@@ -164,13 +143,23 @@ def get_reject(store: Outcomes, name: str) -> RejectedRecord:
 
 
 def find_resent_receipts(
-    log: Requests, receipts: ReceiptCodec, source_id: int, names: Sequence[str]
+    stored: Callable[[Sequence[bytes]], Mapping[bytes, int]],
+    receipts: ReceiptCodec,
+    source_id: int,
+    names: Sequence[str],
 ) -> dict[str, str]:
-    """Those rejects of a source that were sent again: their names -> the receipts of that."""
+    """Those rejects of a source that were sent again: their names -> the receipts of that.
+
+    Args:
+        stored: where requests of some names are in the log (`log.protocol.Reader.stored`).
+        receipts: writes receipts.
+        source_id: whose rejects.
+        names: of rejects.
+    """
     keys = {_key(receipts.log_id, source_id, name): name for name in names}
     return {
         keys[key]: receipts.encode(Receipt(source_id, first, 1))
-        for key, first in log.find_keys(list(keys)).items()
+        for key, first in stored(list(keys)).items()
     }
 
 

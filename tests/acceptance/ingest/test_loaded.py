@@ -68,7 +68,7 @@ def test_197_198_202_webhooks(warehouse: Warehouse) -> None:
     assert len(set(keys)) == 3
 
     settings = {"webhook": {"key": ["id"], "table": "keyed"}}
-    warehouse.store.update_source(CLIENT, warehouse.source_id, settings=settings)
+    warehouse.store.sources.update_source(CLIENT, warehouse.source_id, settings=settings)
     warehouse.ingest.token_cache.invalidate()
     send([{"id": None}, {"id": 3}])
     warehouse.load()

@@ -89,7 +89,7 @@ def _world(api: Api) -> World:
     source = api.create("Import API")
     deleted = api.create("Gone")
     foreign = _token_of(api, api.create("Other"))
-    webhook = api.store.create_source(
+    webhook = api.store.sources.create_source(
         api.account.id, type="webhook.x", display_name="X", name="x", bootstrap_token=False
     )
     api.delete(f"/v4/sources/{deleted['id']}")
@@ -445,8 +445,8 @@ def test_a_token_is_looked_up_and_never_judged_by_its_prefix(api: Api) -> None:
 
 
 def test_a_disabled_token_opens_nothing(api: Api) -> None:
-    further = api.store.create_account_token(api.account.id, "laptop")
+    further = api.store.accounts.create_token(api.account.id, "laptop")
     assert api.get("/v4/sources", token=further).status == 200
-    listed = api.store.account_tokens(api.account.id)
-    api.store.disable_account_token(api.account.id, listed[-1].id)
+    listed = api.store.accounts.list_tokens(api.account.id)
+    api.store.accounts.disable_token(api.account.id, listed[-1].id)
     assert api.get("/v4/sources", token=further).status == 401

@@ -43,8 +43,8 @@ def test_91_validate_while_push_answers_503(closed: ImportServer) -> None:
 def test_195_a_revoked_token_pushes_no_more(server: ImportServer) -> None:
     source_id, token = server.make_source("to be revoked")
     compare(server.post("/v2/import/push", [rec()], token=token), 201, OK)
-    (kept,) = server.store.tokens(source_id)
-    server.store.revoke_token(None, source_id, kept.id)
+    (kept,) = server.store.tokens.list_tokens(source_id)
+    server.store.tokens.revoke_token(None, source_id, kept.id)
     server.ingest.token_cache.invalidate()
     compare(server.post("/v2/import/push", [rec()], token=token), 401, NOT_AUTHENTICATED)
     assert len(server.batches(source_id)) == 1

@@ -294,8 +294,8 @@ def test_193_what_cannot_be_processed_now_arrives_later(
 
 def test_195_what_a_revoked_token_pushed_is_loaded(warehouse: Warehouse, source: Source) -> None:
     source.push(rec())
-    (kept,) = warehouse.store.tokens(source.id)
-    warehouse.store.revoke_token(None, source.id, kept.id)
+    (kept,) = warehouse.store.tokens.list_tokens(source.id)
+    warehouse.store.tokens.revoke_token(None, source.id, kept.id)
     warehouse.ingest.token_cache.invalidate()
     compare(source.send("/v2/import/push", [rec()]), 401, NOT_AUTHENTICATED)
     warehouse.load()
@@ -335,7 +335,7 @@ def test_198_an_array_is_a_row_for_each_element(source: Source) -> None:
 
 
 def test_202_a_record_without_its_key_is_not_stored(warehouse: Warehouse, source: Source) -> None:
-    warehouse.store.update_source(CLIENT, source.id, settings={"webhook": {"key": ["id"]}})
+    warehouse.store.sources.update_source(CLIENT, source.id, settings={"webhook": {"key": ["id"]}})
     warehouse.ingest.token_cache.invalidate()
     hook(source, [{"id": None}, {"id": 3}])
     assert source.rows("id", "data") == [(3,)]

@@ -19,7 +19,9 @@ class Hook:
         self.server = server
         self.source_id, self.token = server.make_source(name)
         if settings:
-            server.store.update_source(CLIENT, self.source_id, settings={"webhook": settings})
+            server.store.sources.update_source(
+                CLIENT, self.source_id, settings={"webhook": settings}
+            )
             server.ingest.token_cache.invalidate()
 
     def path(self, client: Any = CLIENT, token: str | None = None) -> str:
@@ -116,7 +118,7 @@ def test_settings_that_make_no_sense_count_as_not_set(server: ImportServer) -> N
 
 def test_203_paused(server: ImportServer) -> None:
     hook = Hook(server, "203")
-    server.store.update_source(CLIENT, hook.source_id, paused_at=1)
+    server.store.sources.update_source(CLIENT, hook.source_id, paused_at=1)
     server.ingest.token_cache.invalidate()
     compare(hook.post(b'{"id":1}'), 401, NOT_ACTIVE)
     assert hook.rows() == []

@@ -123,12 +123,14 @@ def run(rig: Rig, case: Mapping[str, Any]) -> list[str]:
         return _run(rig, case, source_id, schema, token)
     finally:
         # What waits for a stopped table would be tried again in every later case.
-        rig.store.delete_source(rig.client_id, source_id)
+        rig.store.sources.delete_source(rig.client_id, source_id)
 
 
 def _run(rig: Rig, case: Mapping[str, Any], source_id: int, schema: str, token: str) -> list[str]:
     if case.get("options"):
-        rig.store.update_source(rig.client_id, source_id, settings={"options": case["options"]})
+        rig.store.sources.update_source(
+            rig.client_id, source_id, settings={"options": case["options"]}
+        )
     warehouse = rig.warehouse(schema)
     expected = expected_for(case, warehouse.name)
     said: list[str] = []
@@ -208,7 +210,7 @@ def _error_of_step(rig: Rig, source_id: int, number: int, expected: Mapping[str,
     wanted = expected.get("errors_after", {}).get(str(number))
     if wanted is None:
         return []
-    errors = [status.error or "" for status in rig.store.table_statuses(source_id)]
+    errors = [status.error or "" for status in rig.store.tables.list_statuses(source_id)]
     return [
         f"after step {number}: no error contains {text!r}; errors are {errors}"
         for text in wanted
@@ -217,7 +219,7 @@ def _error_of_step(rig: Rig, source_id: int, number: int, expected: Mapping[str,
 
 
 def _stopped(rig: Rig, source_id: int, expected: Mapping[str, Any]) -> list[str]:
-    statuses = rig.store.table_statuses(source_id)
+    statuses = rig.store.tables.list_statuses(source_id)
     stopped = sorted(status.table_name for status in statuses if status.error is not None)
     said = []
     if stopped != sorted(expected.get("stopped", [])):
@@ -231,11 +233,11 @@ def _stopped(rig: Rig, source_id: int, expected: Mapping[str, Any]) -> list[str]
 def _webhooks(rig: Rig, source_id: int, expected: list[dict[str, Any]]) -> list[str]:
     from treadle.loader.post_load_hook import build_hook_body
 
-    source = rig.store.source(None, source_id)
+    source = rig.store.sources.get_source(None, source_id)
     assert source is not None
     made = [
         build_hook_body(load, source.name)
-        for load in reversed(rig.store.loads(source_id=source_id))
+        for load in reversed(rig.store.loads.list_loads(source_id=source_id))
         if load.error is None
     ]
     if len(made) == len(expected) and all(map(_covers, made, expected)):

@@ -30,8 +30,10 @@ class Shop:
         self.source_id: int = treadle("source create Web --json").json["source_id"]
         kind = "duckdb" if url is None else "postgres"
         self.store = open_store(self.config)
-        [account] = self.store.accounts()
-        self.store.set_default_destination(account.id, kind, self.config.destination_url, "here")
+        [account] = self.store.accounts.list_accounts()
+        self.store.destinations.set_default_destination(
+            account.id, kind, self.config.destination_url, "here"
+        )
         self.loader = make_loader(self.config, self.store)
 
     def close(self) -> None:

@@ -40,7 +40,7 @@ def test_accounts_and_their_tokens(store: Store, treadle: Treadle) -> None:
     lines = dict(line.split(": ") for line in done.out.splitlines())
     assert lines["stitch_client_id"] == "116078"
     token = lines["access_token"].removesuffix("  (shown this once)")
-    account = store.account_by_token(token)
+    account = store.accounts.find_account_by_token(token)
     assert account is not None
     assert (account.id, account.name) == (116078, "Two")
 
@@ -49,7 +49,7 @@ def test_accounts_and_their_tokens(store: Store, treadle: Treadle) -> None:
     assert "116078" in treadle("account list").out
 
     second = treadle("account token create --account 116078 --description CI --json").json
-    account = store.account_by_token(second["access_token"])
+    account = store.accounts.find_account_by_token(second["access_token"])
     assert account is not None
     assert account.id == second["stitch_client_id"] == 116078
 
@@ -100,11 +100,11 @@ def test_the_key_may_come_from_the_environment(
 def test_a_source_is_made_with_a_token_that_pushes(store: Store, treadle: Treadle) -> None:
     made = treadle("source create --json", "Import API").json
     assert (made["name"], made["display_name"]) == ("import_api", "Import API")
-    pusher = store.pusher(sha256(made["access_token"]))
+    pusher = store.tokens.find_owner(sha256(made["access_token"]))
     assert pusher is not None
     assert (pusher.source_id, pusher.account_id, pusher.active) == (made["source_id"], 1, True)
     # Asked for, so it does not give way to later ones as a token made unasked would.
-    (token,) = store.tokens(made["source_id"])
+    (token,) = store.tokens.list_tokens(made["source_id"])
     assert (token.id, token.bootstrap) == (made["token_id"], False)
     shown = treadle("source create Orders").out.splitlines()
     assert [line.split(": ")[0] for line in shown] == [
@@ -132,7 +132,7 @@ def test_a_source_that_cannot_be_made(
     done = treadle("source create", *words)
     assert done.code == 2
     assert said in done.err
-    assert len(store.sources()) == 1
+    assert len(store.sources.list_sources()) == 1
 
 
 def test_pause_unpause_delete(store: Store, treadle: Treadle) -> None:
@@ -141,7 +141,7 @@ def test_pause_unpause_delete(store: Store, treadle: Treadle) -> None:
 
     def state() -> str:
         (row,) = treadle("source list --deleted --json").json
-        pusher = store.pusher(sha256(made["access_token"]))
+        pusher = store.tokens.find_owner(sha256(made["access_token"]))
         assert pusher is not None
         assert pusher.active == (row["state"] == "active")
         return str(row["state"])
@@ -169,10 +169,10 @@ def test_deleting_asks_first(
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda _: "n")
     assert treadle("source delete orders").out == ""
-    assert store.sources()[0].deleted_at is None
+    assert store.sources.list_sources()[0].deleted_at is None
     monkeypatch.setattr("builtins.input", lambda _: "y")
     assert treadle("source delete orders").out.startswith("Deleted source orders")
-    assert store.sources()[0].deleted_at is not None
+    assert store.sources.list_sources()[0].deleted_at is not None
 
 
 def test_accounts_share_no_schema(store: Store, treadle: Treadle) -> None:
@@ -186,8 +186,10 @@ def test_accounts_share_no_schema(store: Store, treadle: Treadle) -> None:
 
 def test_a_source_is_named_within_its_account(store: Store, treadle: Treadle) -> None:
     treadle("account create --name Two")
-    for account, place in zip(store.accounts(), "ab", strict=True):
-        store.set_default_destination(account.id, "duckdb", f"duckdb:///{place}", place)
+    for account, place in zip(store.accounts.list_accounts(), "ab", strict=True):
+        store.destinations.set_default_destination(
+            account.id, "duckdb", f"duckdb:///{place}", place
+        )
     ids = [
         treadle(f"source create Orders --json --account {account}").json["source_id"]
         for account in ("One", "2")
@@ -196,7 +198,7 @@ def test_a_source_is_named_within_its_account(store: Store, treadle: Treadle) ->
     assert done.code == 2
     assert f"give an id: {ids[0]} (account 1), {ids[1]} (account 2)." in done.err
     assert treadle("source pause orders --account Two").code == 0
-    assert [source.active for source in store.sources()] == [True, False]
+    assert [source.active for source in store.sources.list_sources()] == [True, False]
     assert "say which with --account: 1 (One), 2 (Two)." in treadle("source create x").err
     (row,) = treadle("source list --json --account 2").json
     assert row["id"] == ids[1]
@@ -205,7 +207,7 @@ def test_a_source_is_named_within_its_account(store: Store, treadle: Treadle) ->
 def test_tokens(store: Store, treadle: Treadle, monkeypatch: pytest.MonkeyPatch) -> None:
     first = treadle("source create Orders --json").json["token_id"]
     made = treadle("token create orders --json").json
-    pusher = store.pusher(sha256(made["access_token"]))
+    pusher = store.tokens.find_owner(sha256(made["access_token"]))
     assert pusher is not None
     assert pusher.token_id == made["token_id"]
     assert [row["token_id"] for row in treadle("token list orders --json").json] == [
@@ -229,7 +231,7 @@ def test_tokens(store: Store, treadle: Treadle, monkeypatch: pytest.MonkeyPatch)
     done = treadle("token import orders")
     assert done.code == 0
     assert old not in done.out
-    pusher = store.pusher(sha256(old))
+    pusher = store.tokens.find_owner(sha256(old))
     assert pusher is not None
     assert pusher.source_id == made["source_id"]
 
@@ -243,4 +245,4 @@ def test_a_token_that_is_none_is_not_imported(
     done = treadle("token import orders")
     assert done.code == 2
     assert "is to be one line without blanks" in done.err
-    assert len(store.tokens(store.sources()[0].id)) == 1
+    assert len(store.tokens.list_tokens(store.sources.list_sources()[0].id)) == 1

@@ -111,9 +111,9 @@ def test_a_destination_that_is_away_is_not_compared(data: Path, treadle: Treadle
 def test_sources_of_one_name_are_told_apart(data: Path, treadle: Treadle, tmp_path: Path) -> None:
     shop = Shop(data, treadle, None)
     shop.push("orders", [{"id": 1}, {"id": 2}], first=1, keys=("id",))
-    other, _ = shop.store.create_account("other")
+    other, _ = shop.store.accounts.create_account("other")
     place = f"duckdb://{tmp_path / 'elsewhere.duckdb'}"
-    shop.store.set_default_destination(other.id, "duckdb", place, "elsewhere")
+    shop.store.destinations.set_default_destination(other.id, "duckdb", place, "elsewhere")
     assert treadle(f"source create Web --account {other.id}").code == 0
     shop.accept("orders", [{"id": 3}], first=5, keys=("id",))
     [line] = treadle("log stats --json").json

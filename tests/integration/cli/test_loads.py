@@ -24,9 +24,9 @@ def test_loads_are_listed_and_filtered(data: Path, treadle: Treadle) -> None:
     with closing(
         Store.open(f"sqlite:///{data}/store.sqlite", load_cipher(data / "secret.key"))
     ) as store:
-        store.record_load(load(one, "orders", 1, None), [])
-        store.record_load(load(two, "customers", 2, None), [])
-        store.record_failure(load(one, "orders", 3, "no such right"), stopped=True)
+        store.loads.record_load(load(one, "orders", 1, None), [])
+        store.loads.record_load(load(two, "customers", 2, None), [])
+        store.loads.record_failure(load(one, "orders", 3, "no such right"), stopped=True)
 
     found = treadle("loads --json").json
     assert [each["table"] for each in found] == ["orders", "customers", "orders"]

@@ -21,10 +21,12 @@ def store(data: Path, treadle: Treadle) -> Iterator[Store]:
 
 
 def test_options_are_set_printed_and_taken_back(store: Store, treadle: Treadle) -> None:
-    source = store.sources()[0].id
+    source = store.sources.list_sources()[0].id
     found = treadle("source options web stale_children=keep hard_delete=true --json").json
     assert (found["stale_children"], found["hard_delete"]) == ("keep", True)
-    assert store.settings(source) == {"options": {"stale_children": "keep", "hard_delete": True}}
+    assert store.sources.get_settings(source) == {
+        "options": {"stale_children": "keep", "hard_delete": True}
+    }
 
     found = treadle("source options web --table t contract.columns=freeze --json").json
     assert found["contract.columns"] == "freeze"
@@ -37,7 +39,7 @@ def test_options_are_set_printed_and_taken_back(store: Store, treadle: Treadle) 
     assert rows["max_nesting"][1:3] == ["none", "none,"]
 
     assert treadle("source options web hard_delete= stale_children=").code == 0
-    assert store.settings(source) == {
+    assert store.sources.get_settings(source) == {
         "options": {},
         "tables": {"t": {"contract.columns": "freeze"}},
     }
@@ -45,7 +47,9 @@ def test_options_are_set_printed_and_taken_back(store: Store, treadle: Treadle) 
 
 def test_a_table_may_be_named_like_anything(store: Store, treadle: Treadle) -> None:
     assert treadle("source options web --table", "a b.c", "nested=json").code == 0
-    assert store.settings(store.sources()[0].id) == {"tables": {"a b.c": {"nested": "json"}}}
+    assert store.sources.get_settings(store.sources.list_sources()[0].id) == {
+        "tables": {"a b.c": {"nested": "json"}}
+    }
 
 
 @pytest.mark.parametrize(
@@ -64,11 +68,13 @@ def test_what_is_no_option_changes_nothing(
     done = treadle(f"source options web nested=json {words}")
     assert (done.code, done.out) == (2, "")
     assert said in done.err
-    assert store.settings(store.sources()[0].id) == {}
+    assert store.sources.get_settings(store.sources.list_sources()[0].id) == {}
 
 
 def test_a_setting_that_is_none_is_named_when_it_is_printed(store: Store, treadle: Treadle) -> None:
-    store.update_source(None, store.sources()[0].id, settings={"options": {"nested": "jsn"}})
+    store.sources.update_source(
+        None, store.sources.list_sources()[0].id, settings={"options": {"nested": "jsn"}}
+    )
     done = treadle("source options web")
     assert done.code == 2
     assert "The option nested cannot be jsn" in done.err

@@ -77,7 +77,9 @@ def test_another_destination_is_asked_when_it_is_named(
 ) -> None:
     config = Config(data=folder)
     with closing(Store.open(config.store_url, load_cipher(config.key_path))) as store:
-        store.set_default_destination(1, "duckdb", f"duckdb://{folder / 'first.duckdb'}", "first")
+        store.destinations.set_default_destination(
+            1, "duckdb", f"duckdb://{folder / 'first.duckdb'}", "first"
+        )
     line = f"plan {file} --table t --key id"
     assert 'CREATE TABLE "first"."web"."t" (' in treadle(line).out
     other = f"duckdb://{folder / 'second.duckdb'}"

@@ -163,7 +163,7 @@ def test_the_destination_the_server_was_started_with_is_remembered(
     treadle("account create")
     config = Config(data=data)
     with closing(Store.open(config.store_url, load_cipher(config.key_path))) as store:
-        store.set_default_destination(1, "duckdb", f"duckdb://{path}", "other")
+        store.destinations.set_default_destination(1, "duckdb", f"duckdb://{path}", "other")
     assert treadle("query --json", "SELECT x FROM other").json == [{"x": 7}]
 
 

@@ -42,7 +42,9 @@ def rejected(data: Path, treadle: Treadle) -> Path:
         for place in (1, 2):
             at = AT + place * 86_400_000_000
             report = load(source, "t", place, at, rows_loaded=0, rows_rejected=1, tables={})
-            store.record_load(report, [EntryOutcome(place, source, "t", 0, ((0, COLLISION),))])
+            store.loads.record_load(
+                report, [EntryOutcome(place, source, "t", 0, ((0, COLLISION),))]
+            )
     reader.close()
     return data
 

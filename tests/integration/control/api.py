@@ -62,7 +62,7 @@ class Api:
         )
         self.app = self.server(self.settings)
         self.document = Document(self.app.openapi())
-        self.account, self.token = self.store.create_account("first")
+        self.account, self.token = self.store.accounts.create_account("first")
 
     def _clock(self) -> int:
         self.now += 1_000_000
@@ -84,7 +84,7 @@ class Api:
 
     def another_account(self) -> tuple[Account, str]:
         """A second account and its token."""
-        return self.store.create_account("second")
+        return self.store.accounts.create_account("second")
 
     def call(
         self,
@@ -147,13 +147,13 @@ class Api:
 
     def use(self, secret: str) -> None:
         """Let a token authenticate a push, as the ingest room records it."""
-        pusher = self.store.pusher(_sha256(secret))
+        pusher = self.store.tokens.find_owner(_sha256(secret))
         assert pusher is not None
-        assert self.store.record_first_use(pusher.token_id, self.now)
+        assert self.store.tokens.record_first_use(pusher.token_id, self.now)
 
     def pushes(self, secret: str) -> bool | None:
         """Whether a token may push: None when it is unknown or revoked."""
-        pusher = self.store.pusher(_sha256(secret))
+        pusher = self.store.tokens.find_owner(_sha256(secret))
         return None if pusher is None else pusher.active
 
 

@@ -21,9 +21,9 @@ def test_the_ledger_of_an_account(stage: Stage, tmp_path: Path) -> None:
     loader = stage.loader("a")
     loader.load_once()
     asyncio.run(stage.append(2))
-    [account] = stage.store.accounts()
-    token = stage.store.create_account_token(account.id)
-    _, other = stage.store.create_account("other")
+    [account] = stage.store.accounts.list_accounts()
+    token = stage.store.accounts.create_token(account.id)
+    _, other = stage.store.accounts.create_account("other")
     app = create_control_app(
         stage.store,
         ConnectApiSettings("seed", "objects"),

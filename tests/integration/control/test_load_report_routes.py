@@ -39,9 +39,9 @@ def filled(api: Api) -> tuple[int, int, list[LoadReport]]:
     at = 1_559_347_200_000_000
     made = [load(one, "orders", at, 1), load(two, "orders", at, 2), load(one, "customers", at, 3)]
     for each in made:
-        api.store.record_load(each, [])
+        api.store.loads.record_load(each, [])
     failed = load(one, "orders", at, 4, "permission denied")
-    api.store.record_failure(failed, stopped=True)
+    api.store.loads.record_failure(failed, stopped=True)
     return one, two, [*made, failed]
 
 
@@ -91,7 +91,7 @@ def test_loads_are_newest_first_in_pages_and_filtered(api: Api) -> None:
 
 def test_an_import_token_sees_the_loads_of_its_source(api: Api) -> None:
     one, two, made = filled(api)
-    token = api.store.create_token(None, two).secret
+    token = api.store.tokens.create_token(None, two).secret
     headers = {"Authorization": f"Bearer {token}"}
     assert ids(api.get("/v1/loads", headers=headers)) == [made[1].id]
     assert ids(api.get(f"/v1/loads?source={one}", headers=headers)) == []
@@ -99,7 +99,7 @@ def test_an_import_token_sees_the_loads_of_its_source(api: Api) -> None:
 
 def test_another_account_s_loads_are_unknown(api: Api) -> None:
     one, _, _ = filled(api)
-    _, token = api.store.create_account("second")
+    _, token = api.store.accounts.create_account("second")
     headers = {"Authorization": f"Bearer {token}"}
     assert ids(api.get(f"/v1/loads?source={one}", headers=headers)) == []
     assert api.get("/v1/loads", headers={"Authorization": "Bearer x"}).pair == (

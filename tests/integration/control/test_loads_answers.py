@@ -14,8 +14,8 @@ def test_each_table_appears_once_by_name_then_source(api: Api) -> None:
     for number, (source_id, table) in enumerate(
         [(beta, "orders"), (alpha, "orders"), (beta, "customers"), (beta, "Zebras")]
     ):
-        api.store.record_load(load(source_id, table, number + 1, at), [])
-    api.store.record_load(load(beta, "orders", 9, at + 60_000_000), [])
+        api.store.loads.record_load(load(source_id, table, number + 1, at), [])
+    api.store.loads.record_load(load(beta, "orders", 9, at + 60_000_000), [])
     answer = api.get(f"/v4/{api.account.id}/loads")
     assert answer.status == 200
     rows = [(row["stream_name"], row["source_name"]) for row in answer.body["data"]]
@@ -39,12 +39,14 @@ def test_each_table_appears_once_by_name_then_source(api: Api) -> None:
 def test_a_table_in_trouble_says_why_until_it_is_loaded(api: Api) -> None:
     source_id, at = api.create()["id"], api.now
     path = f"/v4/{api.account.id}/loads"
-    api.store.record_load(load(source_id, "orders", 1, at), [])
-    api.store.record_failure(load(source_id, "orders", 2, at + 1, error=TROUBLE), stopped=False)
+    api.store.loads.record_load(load(source_id, "orders", 1, at), [])
+    api.store.loads.record_failure(
+        load(source_id, "orders", 2, at + 1, error=TROUBLE), stopped=False
+    )
     (row,) = api.get(path).body["data"]
     assert row["last_batch_loaded_at"] is None
     assert row["error_state"]["notification_data"]["warehouse_message"] == TROUBLE
-    api.store.record_load(load(source_id, "orders", 2, at + DAY), [])
+    api.store.loads.record_load(load(source_id, "orders", 2, at + DAY), [])
     (row,) = api.get(path).body["data"]
     assert row["last_batch_loaded_at"] is not None
     assert row["error_state"] is None
@@ -52,9 +54,9 @@ def test_a_table_in_trouble_says_why_until_it_is_loaded(api: Api) -> None:
 
 def test_what_was_not_tried_for_sixty_days_is_left_out(api: Api) -> None:
     source_id, at = api.create()["id"], api.now
-    api.store.record_load(load(source_id, "done", 1, at), [])
-    api.store.record_failure(load(source_id, "stopped", 1, at, error=TROUBLE), stopped=True)
-    api.store.record_failure(load(source_id, "tried", 1, at, error=TROUBLE), stopped=False)
+    api.store.loads.record_load(load(source_id, "done", 1, at), [])
+    api.store.loads.record_failure(load(source_id, "stopped", 1, at, error=TROUBLE), stopped=True)
+    api.store.loads.record_failure(load(source_id, "tried", 1, at, error=TROUBLE), stopped=False)
 
     def shown() -> list[str]:
         data = api.get(f"/v4/{api.account.id}/loads").body["data"]
@@ -69,8 +71,8 @@ def test_what_was_not_tried_for_sixty_days_is_left_out(api: Api) -> None:
 def test_tables_of_deleted_sources_and_no_others_accounts_appear(api: Api) -> None:
     other, token = api.another_account()
     mine, theirs = api.create("Mine")["id"], api.create("Theirs", token=token)["id"]
-    api.store.record_load(load(mine, "a", 1, api.now), [])
-    api.store.record_load(load(theirs, "b", 1, api.now), [])
+    api.store.loads.record_load(load(mine, "a", 1, api.now), [])
+    api.store.loads.record_load(load(theirs, "b", 1, api.now), [])
     api.delete(f"/v4/sources/{mine}")
     own = api.get(f"/v4/{api.account.id}/loads").body
     assert [row["stream_name"] for row in own["data"]] == ["a"]
@@ -88,7 +90,7 @@ def test_another_accounts_number_is_not_authorized(api: Api, kind: str) -> None:
 def test_loads_come_in_pages_of_a_hundred(api: Api) -> None:
     source_id = api.create()["id"]
     for number in range(101):
-        api.store.record_load(load(source_id, f"t{number:03}", number + 1, api.now), [])
+        api.store.loads.record_load(load(source_id, f"t{number:03}", number + 1, api.now), [])
     path = f"/v4/{api.account.id}/loads"
     first, second = api.get(path).body, api.get(f"{path}?page=2").body
     assert (len(first["data"]), len(second["data"])) == (100, 1)

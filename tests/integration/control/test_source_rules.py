@@ -148,7 +148,9 @@ def test_accounts_do_not_see_each_other(api: Api) -> None:
 def test_two_accounts_share_no_schema_of_one_database(api: Api) -> None:
     other, token = api.another_account()
     for account in (api.account, other):
-        api.store.set_default_destination(account.id, "duckdb", "duckdb:///a", "duckdb:/a")
+        api.store.destinations.set_default_destination(
+            account.id, "duckdb", "duckdb:///a", "duckdb:/a"
+        )
     mine = api.create("Orders")
     assert api.post("/v4/sources", _creation("Orders"), token=token).pair == _taken(
         "Orders", "orders"
@@ -159,15 +161,17 @@ def test_two_accounts_share_no_schema_of_one_database(api: Api) -> None:
 
 
 def test_a_destination_is_kept_and_not_shown(api: Api) -> None:
-    row = api.store.set_default_destination(api.account.id, "duckdb", "duckdb:///a", "duckdb:/a")
+    row = api.store.destinations.set_default_destination(
+        api.account.id, "duckdb", "duckdb:///a", "duckdb:/a"
+    )
     made = api.post("/v4/sources", _creation("A", destination_id=row.id)).body
     assert "destination_id" not in made
-    kept = api.store.source(api.account.id, made["id"])
+    kept = api.store.sources.get_source(api.account.id, made["id"])
     assert kept is not None
     assert kept.destination_id == row.id
     cleared = api.put(f"/v4/sources/{made['id']}", {"destination_id": None})
     assert cleared.status == 200
-    kept = api.store.source(api.account.id, made["id"])
+    kept = api.store.sources.get_source(api.account.id, made["id"])
     assert kept is not None
     assert kept.destination_id is None
 
@@ -184,9 +188,11 @@ def test_an_unknown_destination_is_refused(api: Api, destination_id: int) -> Non
 
 def test_a_destination_where_the_name_is_taken_is_refused(api: Api) -> None:
     other, token = api.another_account()
-    api.store.set_default_destination(other.id, "duckdb", "duckdb:///a", "duckdb:/a")
+    api.store.destinations.set_default_destination(other.id, "duckdb", "duckdb:///a", "duckdb:/a")
     api.create("Orders", token=token)
-    api.store.set_default_destination(api.account.id, "duckdb", "duckdb:///b", "duckdb:/b")
+    api.store.destinations.set_default_destination(
+        api.account.id, "duckdb", "duckdb:///b", "duckdb:/b"
+    )
     mine = api.create("Orders")
     # The account's second destination, in the other one's database.
     with closing(sqlite3.connect(api.path)) as store, store:

@@ -88,7 +88,7 @@ def test_a_token_is_revoked_once_and_only_at_its_source(api: Api) -> None:
 
 
 def test_only_import_api_sources_have_tokens(api: Api) -> None:
-    row = api.store.create_source(
+    row = api.store.sources.create_source(
         api.account.id,
         type="webhook.shop",
         display_name="Shop",

@@ -181,11 +181,11 @@ def test_what_is_unusual_is_kept_the_same(server: ImportServer, body: Any) -> No
 
 
 def test_a_token_that_is_revoked_is_refused(server: ImportServer, taken: list[bool]) -> None:
-    token = server.store.create_token(4321, server.source_id)
+    token = server.store.tokens.create_token(4321, server.source_id)
     with Wire(server, PUSH, token.secret) as wire:
         for _ in range(2):
             assert b"201 Created" in wire.ask([REC])
-        server.store.revoke_token(4321, server.source_id, token.id)
+        server.store.tokens.revoke_token(4321, server.source_id, token.id)
         server.ingest.token_cache.invalidate()
         assert b"401 Unauthorized" in wire.ask([REC])
     assert taken == [True, False]
@@ -204,7 +204,7 @@ def test_uses_are_counted_on_both_ways(server: ImportServer) -> None:
         for _ in range(4):
             wire.ask([REC])
     asyncio.run(server.ingest.token_cache.flush_uses())
-    [token] = server.store.tokens(server.source_id)
+    [token] = server.store.tokens.list_tokens(server.source_id)
     assert token.uses == 4
 
 

@@ -415,7 +415,7 @@ def test_who_goes_away_before_the_end(server: ImportServer, log: Log) -> None:
 def test_a_token_that_is_revoked_before_the_end(
     server: ImportServer, log: Log, body: bytes
 ) -> None:
-    token = server.store.create_token(CLIENT, server.source_id)
+    token = server.store.tokens.create_token(CLIENT, server.source_id)
     assert token.secret is not None
     head = head_of(server).replace(server.token.encode(), token.secret.encode())
     whole = request(head, body)
@@ -426,7 +426,7 @@ def test_a_token_that_is_revoked_before_the_end(
         wire.send(whole[:-20])
         if body is LARGE:  # a part of it has arrived
             eventually(holds(server, len(body) - 20))
-        server.store.revoke_token(CLIENT, server.source_id, token.id)
+        server.store.tokens.revoke_token(CLIENT, server.source_id, token.id)
         server.ingest.token_cache.invalidate()
         answer = wire.ask(whole[-20:])
     with Wire(server) as fresh:

@@ -29,13 +29,15 @@ def said(response: Response) -> tuple[int, bytes]:
 def test_status_names_a_destination_in_trouble_and_stays_ok(tmp_path: Path) -> None:
     server = ImportServer(tmp_path)
     store, clock = server.store, Clock()
-    row = store.set_default_destination(CLIENT, "postgres", "postgresql://u:secret@h/db", "h/db")
-    health = IngestHealth(store, version="1", revision="r", monotonic=clock)
+    row = store.destinations.set_default_destination(
+        CLIENT, "postgres", "postgresql://u:secret@h/db", "h/db"
+    )
+    health = IngestHealth(store.destinations, version="1", revision="r", monotonic=clock)
 
     async def test() -> None:
         fine = b'{"name":"pipeline.gate","version":"1","revision":"r","status":"OK","reason":null}'
         assert said(await health.get_status(REQUEST)) == (200, fine)
-        store.destination_trouble(row.id, "no route to host h, password secret")
+        store.destinations.set_trouble(row.id, "no route to host h, password secret")
         assert said(await health.get_status(REQUEST)) == (200, fine)
         clock.now += FRESH_SECONDS
         status, body = said(await health.get_status(REQUEST))
@@ -43,7 +45,7 @@ def test_status_names_a_destination_in_trouble_and_stays_ok(tmp_path: Path) -> N
         assert b'"status":"OK"' in body
         assert row.name.encode() in body
         assert b"secret" not in body
-        store.destination_trouble(row.id, None)
+        store.destinations.set_trouble(row.id, None)
         clock.now += FRESH_SECONDS
         assert said(await health.get_status(REQUEST)) == (200, fine)
 
@@ -54,7 +56,7 @@ def test_status_names_a_destination_in_trouble_and_stays_ok(tmp_path: Path) -> N
 def test_a_failed_append_is_an_error_until_one_succeeds_or_none_is_tried(tmp_path: Path) -> None:
     server = ImportServer(tmp_path)
     clock = Clock()
-    health = IngestHealth(server.store, version="1", revision="r", monotonic=clock)
+    health = IngestHealth(server.store.destinations, version="1", revision="r", monotonic=clock)
 
     async def status() -> int:
         clock.now += FRESH_SECONDS

@@ -55,9 +55,9 @@ class Site(ImportServer):
             error=error,
         )
         if error is None:
-            self.store.record_load(load, [] if outcome is None else [outcome])
+            self.store.loads.record_load(load, [] if outcome is None else [outcome])
         else:
-            self.store.record_failure(load, stopped=True)
+            self.store.loads.record_failure(load, stopped=True)
         return load
 
 
@@ -150,8 +150,8 @@ def test_a_wait_that_is_none(site: Site, wait: str) -> None:
 
 def test_who_may_follow(site: Site) -> None:
     receipt = site.receipt(rec())
-    ours = site.store.create_account_token(CLIENT)
-    theirs = site.store.create_account_token(OTHER_CLIENT)
+    ours = site.store.accounts.create_token(CLIENT)
+    theirs = site.store.accounts.create_token(OTHER_CLIENT)
     _, sibling = site.make_source("sibling")
     compare(site.follow(receipt, ours), 200, lambda body: body["id"] == receipt)
     for token in (theirs, site.other_token, sibling):

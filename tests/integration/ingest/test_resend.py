@@ -79,7 +79,7 @@ def resend(
 
 
 def rejected(house: Warehouse) -> list[RejectedRecord]:
-    return list(list_rejects(house.store, RejectFilter()))
+    return list(list_rejects(house.store.outcomes, RejectFilter()))
 
 
 def receipts(house: Warehouse) -> ReceiptCodec:
@@ -95,7 +95,7 @@ def again(house: Warehouse, *names: str) -> dict[str, str]:
     known = receipts(house)
     reader = SqliteReader(house.folder / "log.sqlite")
     try:
-        return find_resent_receipts(reader, known, house.source_id, names)
+        return find_resent_receipts(reader.find_keys, known, house.source_id, names)
     finally:
         reader.close()
 

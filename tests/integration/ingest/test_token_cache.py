@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,20 +15,21 @@ from treadle.ingest.token_cache import TokenCache
 from treadle.store.model import TokenOwner
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
+from treadle.store.tokens import TokenRepository
 
 
-class Counted(Store):
-    """The real store, counting what it is asked and failing when told to."""
+class Counted(TokenRepository):
+    """The real tokens, counting what they are asked and failing when told to."""
 
     lookups = 0
     first_uses = 0
     down = False
 
-    def pusher(self, sha256: bytes) -> TokenOwner | None:
+    def find_owner(self, sha256: bytes) -> TokenOwner | None:
         self.lookups += 1
         if self.down:
             raise RetriableError("the store is away")
-        return super().pusher(sha256)
+        return super().find_owner(sha256)
 
     def record_first_use(self, token_id: int, at: int) -> bool:
         self.first_uses += 1
@@ -37,10 +38,10 @@ class Counted(Store):
             raise RetriableError("the store is away")
         return super().record_first_use(token_id, at)
 
-    def record_uses(self, uses: object) -> None:
+    def record_uses(self, uses: Mapping[int, tuple[int, int]]) -> None:
         if self.down:
             raise RetriableError("the store is away")
-        super().record_uses(uses)  # type: ignore[arg-type]  # passed on as it is
+        super().record_uses(uses)
 
 
 class World:
@@ -49,12 +50,13 @@ class World:
     def __init__(self, folder: Path) -> None:
         url = f"sqlite:///{folder / 'store.sqlite'}"
         self.elsewhere = Store.open(url, SecretCipher(bytes(32)))
-        self.store = Counted.open(url, SecretCipher(bytes(32)))
-        self.elsewhere.create_account("ours", client_id=CLIENT)
-        self.source = self.elsewhere.create_source(
+        self.store = Store.open(url, SecretCipher(bytes(32)))
+        self.store.tokens = self.tokens = Counted(self.store._database)
+        self.elsewhere.accounts.create_account("ours", client_id=CLIENT)
+        self.source = self.elsewhere.sources.create_source(
             CLIENT, type="import_api", display_name="a", name="a", bootstrap_token=True
         )
-        (self.bootstrap,) = self.elsewhere.tokens(self.source.id)
+        (self.bootstrap,) = self.elsewhere.tokens.list_tokens(self.source.id)
 
     @property
     def token(self) -> str:
@@ -62,12 +64,12 @@ class World:
         return self.bootstrap.secret
 
     def new_token(self) -> str:
-        secret = self.elsewhere.create_token(CLIENT, self.source.id).secret
+        secret = self.elsewhere.tokens.create_token(CLIENT, self.source.id).secret
         assert secret is not None
         return secret
 
     def uses(self) -> tuple[int, int | None, int | None]:
-        (token, *_) = self.elsewhere.tokens(self.source.id)
+        (token, *_) = self.elsewhere.tokens.list_tokens(self.source.id)
         return token.uses, token.first_used_at, token.last_used_at
 
 
@@ -112,7 +114,7 @@ def test_known_tokens_need_no_look_up(world: World) -> None:
         assert found is not None
         assert (found.account_id, found.source_id, found.active) == (CLIENT, world.source.id, True)
         assert await directory.find_owner(None) is None
-        assert world.store.lookups == 0
+        assert world.tokens.lookups == 0
 
     run(world, test)
 
@@ -128,7 +130,7 @@ def test_a_wrong_token_is_looked_up_once(world: World) -> None:
     async def test(directory: TokenCache) -> None:
         for _ in range(5):
             assert await directory.find_owner("nobody's") is None
-        assert world.store.lookups == 1
+        assert world.tokens.lookups == 1
 
     run(world, test, poll_seconds=60.0)
 
@@ -140,9 +142,9 @@ def test_wrong_tokens_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch)
         for token in ("a", "b", "c"):
             await directory.find_owner(token)
         await directory.find_owner("c")
-        assert world.store.lookups == 3
+        assert world.tokens.lookups == 3
         await directory.find_owner("a")
-        assert world.store.lookups == 4
+        assert world.tokens.lookups == 4
 
     run(world, test, poll_seconds=60.0)
 
@@ -150,7 +152,7 @@ def test_wrong_tokens_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch)
 def test_revoked_elsewhere(world: World) -> None:
     async def test(directory: TokenCache) -> None:
         assert await directory.find_owner(world.token) is not None
-        world.elsewhere.revoke_token(CLIENT, world.source.id, world.bootstrap.id)
+        world.elsewhere.tokens.revoke_token(CLIENT, world.source.id, world.bootstrap.id)
 
         async def gone() -> bool:
             return await directory.find_owner(world.token) is None
@@ -163,7 +165,7 @@ def test_revoked_elsewhere(world: World) -> None:
 def test_paused_and_resumed_elsewhere(world: World) -> None:
     async def test(directory: TokenCache) -> None:
         for paused_at, active in ((1, False), (None, True)):
-            world.elsewhere.update_source(CLIENT, world.source.id, paused_at=paused_at)
+            world.elsewhere.sources.update_source(CLIENT, world.source.id, paused_at=paused_at)
 
             async def changed(active: bool = active) -> bool:
                 found = await directory.find_owner(world.token)
@@ -177,7 +179,7 @@ def test_paused_and_resumed_elsewhere(world: World) -> None:
 def test_forget_works_before_the_next_poll(world: World) -> None:
     async def test(directory: TokenCache) -> None:
         assert await directory.find_owner(world.token) is not None
-        world.elsewhere.revoke_token(CLIENT, world.source.id, world.bootstrap.id)
+        world.elsewhere.tokens.revoke_token(CLIENT, world.source.id, world.bootstrap.id)
         directory.invalidate()
         assert await directory.find_owner(world.token) is None
 
@@ -194,7 +196,7 @@ def test_first_use_is_in_the_store_at_once_and_once(world: World) -> None:
         assert said == [True] * 5
         assert world.uses()[1] == 1000
         assert await directory.record_use(found)
-        assert world.store.first_uses == 1
+        assert world.tokens.first_uses == 1
 
     run(world, test, poll_seconds=60.0, flush_seconds=60.0)
     assert world.uses() == (6, 1000, 1000)
@@ -230,13 +232,13 @@ def test_known_tokens_stay_good_while_the_store_is_away(world: World) -> None:
     async def test(directory: TokenCache) -> None:
         found = await directory.find_owner(world.token)
         assert found is not None
-        world.store.down = True
+        world.tokens.down = True
         assert await directory.find_owner(world.token) == found
         with pytest.raises(RetriableError):
             await directory.find_owner("unheard of")
         with pytest.raises(RetriableError):
             await directory.record_use(found)
-        world.store.down = False
+        world.tokens.down = False
         assert await directory.record_use(found)
 
     run(world, test, poll_seconds=60.0)
@@ -247,11 +249,11 @@ def test_uses_survive_a_store_that_is_away(world: World) -> None:
         found = await directory.find_owner(world.token)
         assert found is not None
         await directory.record_use(found)
-        world.store.down = True
+        world.tokens.down = True
         with pytest.raises(RetriableError):
             await directory.flush_uses()
         await directory.record_use(found)
-        world.store.down = False
+        world.tokens.down = False
 
     run(world, test, poll_seconds=60.0, flush_seconds=60.0)
     assert world.uses()[0] == 2

@@ -46,9 +46,9 @@ class Stage:
         self.store = Store.open(
             f"sqlite:///{self.folder / 'store.sqlite'}", SecretCipher(bytes(32)), clock=self.clock
         )
-        [account], [source] = self.store.accounts(), self.store.sources()
+        [account], [source] = self.store.accounts.list_accounts(), self.store.sources.list_sources()
         kind = "postgres" if self.url.startswith("postgres") else "duckdb"
-        self.store.set_default_destination(
+        self.store.destinations.set_default_destination(
             account.id, kind, self.url, make_destination(self.url).identity
         )
         self.source_id = source.id
@@ -103,7 +103,7 @@ def run(coroutine: Any) -> None:
 
 
 def trouble(stage: Stage) -> str | None:
-    return stage.store.destinations()[0].trouble
+    return stage.store.destinations.list_destinations()[0].trouble
 
 
 def test_a_second_loader_waits_until_the_first_says_nothing_for_a_while(stage: Stage) -> None:
@@ -161,11 +161,11 @@ def test_a_loader_that_was_overtaken_in_its_sleep_commits_nothing(stage: Stage) 
 
 def test_fences_grow_with_each_holder(stage: Stage) -> None:
     store, clock = stage.store, stage.clock
-    assert store.lease(7, "a", "one", 100) == 1
-    assert store.lease(7, "a", "one", 100) == 1
-    assert store.lease(7, "b", "two", 100) is None
-    assert store.lease(7, "a", "three", 100) == 2
+    assert store.leases.take_lease(7, "a", "one", 100) == 1
+    assert store.leases.take_lease(7, "a", "one", 100) == 1
+    assert store.leases.take_lease(7, "b", "two", 100) is None
+    assert store.leases.take_lease(7, "a", "three", 100) == 2
     clock.now += 101
-    assert store.lease(7, "b", "two", 100) == 3
-    assert store.lease(7, "a", "three", 100) is None
-    assert store.lease(8, "a", "three", 100) == 1
+    assert store.leases.take_lease(7, "b", "two", 100) == 3
+    assert store.leases.take_lease(7, "a", "three", 100) is None
+    assert store.leases.take_lease(8, "a", "three", 100) == 1

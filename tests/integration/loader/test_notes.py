@@ -73,7 +73,7 @@ class Scene:
 
     def __post_init__(self) -> None:
         url = f"duckdb://{self.path / 'warehouse.duckdb'}"
-        self.store.set_default_destination(
+        self.store.destinations.set_default_destination(
             self.account_id, "duckdb", url, make_destination(url).identity
         )
         self.start()
@@ -90,7 +90,10 @@ class Scene:
                     error, scene.dies = scene.dies, None
                     raise error
                 scene.groups.append([load.table_name for load, _ in found])
-                scene.store.record_loads(found)
+                scene.store.loads.record_loads(found)
+
+        class NotingStore(Watched):
+            loads = Noting(self.store.loads, never())
 
         class Slow(Watched):
             def load(self, plan: LoadPlan, **options: Any) -> LoadResult:
@@ -109,7 +112,7 @@ class Scene:
 
         numbers = itertools.count()
         self.loader = LoaderSupervisor(
-            store=cast(Store, Noting(self.store, never())),
+            store=cast(Store, NotingStore(self.store, never())),
             open_reader=lambda: SqliteReader(self.path / "log.sqlite"),
             open_destination=lambda url: cast(Destination, Slowly(make_destination(url), never())),
             flush_policy=FlushPolicy(age_us=0, records=RECORDS),
@@ -142,7 +145,9 @@ class Scene:
 
     def noted(self) -> dict[str, int]:
         """Records of each table that are reported as loaded, once for each report."""
-        return {one.table_name: one.received for one in self.store.tallies() if one.loads}
+        return {
+            one.table_name: one.received for one in self.store.tables.list_totals() if one.loads
+        }
 
     def rows(self, table: str) -> int:
         with make_destination(f"duckdb://{self.path / 'warehouse.duckdb'}").open(
@@ -157,7 +162,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     store = Store.open(f"sqlite:///{made(tmp_path / 'store.sqlite')}", SecretCipher(bytes(32)))
     with ExitStack() as stack:
         stack.callback(store.close)
-        [account], [source] = store.accounts(), store.sources()
+        [account], [source] = store.accounts.list_accounts(), store.sources.list_sources()
         yield Scene(tmp_path, store, source.id, account.id, stack)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from tests.faults.calls import Fault, Watched, WatchedDestination, batch, made
+from tests.faults.calls import Fault, WatchedDestination, WatchedStore, batch, made
 from tests.faults.hang import Stall, compare, stall
 from tests.servers.treadle import eventually
 
@@ -55,15 +55,15 @@ class Stage:
         self.store = Store.open(
             f"sqlite:///{self.folder / 'store.sqlite'}", SecretCipher(bytes(32))
         )
-        [first], [source] = self.store.accounts(), self.store.sources()
-        second, _ = self.store.create_account("b")
+        [first], [source] = self.store.accounts.list_accounts(), self.store.sources.list_sources()
+        second, _ = self.store.accounts.create_account("b")
         self.accounts = [first.id, second.id]
         self.sources = [source.id, self.another(second.id, "other")]
         self.go_to(first.id, self.url)
         self.go_to(second.id, self.place("well"))
 
     def another(self, account_id: int, name: str) -> int:
-        return self.store.create_source(
+        return self.store.sources.create_source(
             account_id, type="import_api", display_name=name, name=name, bootstrap_token=False
         ).id
 
@@ -72,7 +72,9 @@ class Stage:
 
     def go_to(self, account_id: int, url: str) -> None:
         kind = url.split(":")[0].replace("postgresql", "postgres")
-        self.store.set_default_destination(account_id, kind, url, make_destination(url).identity)
+        self.store.destinations.set_default_destination(
+            account_id, kind, url, make_destination(url).identity
+        )
 
     def accept(self, entries: Entries) -> None:
         async def append() -> None:
@@ -172,12 +174,14 @@ def test_a_destination_is_replaced_while_it_hangs(stage: Stage, ending: str) -> 
         eventually(lambda: stage.entries(new, "web", "orders") == orders)
         eventually(lambda: stage.closed == 1)
         # What the former thread met is not said of the place that took over.
-        eventually(lambda: not any(row.trouble for row in stage.store.destinations()))
+        eventually(
+            lambda: not any(row.trouble for row in stage.store.destinations.list_destinations())
+        )
     assert stage.opened == stage.closed == 4  # of the main loop, and three threads
     assert stage.entries(stage.url, "web", "orders") == (
         [] if ending == "failed before" else [0] * 5
     )
-    loads = stage.store.loads(limit=1000)
+    loads = stage.store.loads.list_loads(limit=1000)
     assert [load.error for load in loads if load.error is not None] == []
     assert sum(load.rows_received for load in loads) == 6 * 5
     with closing(SqliteReader(stage.folder / "log.sqlite")) as reader:
@@ -227,7 +231,7 @@ class Refusing(Fault):
                 self.looks = 0
             if self.looks < LOOKS:
                 raise self.make()
-        if name == "revision" and self.looks >= 0:
+        if name == "get_revision" and self.looks >= 0:
             self.looks += 1
         return call()
 
@@ -252,14 +256,14 @@ def test_what_was_loaded_and_not_noted_is_not_loaded_at_the_next_place(
         change=lambda: stage.go_to(stage.accounts[0], new),
     )
     stage.accept([(first, "events", 1)])
-    with stage.running(stage.loader(store=cast(Store, Watched(stage.store, refusing)))):
+    with stage.running(stage.loader(store=cast(Store, WatchedStore(stage.store, refusing)))):
         eventually(lambda: refusing.looks >= LOOKS, 300)
         stage.accept([(first, "events", 2)])
         eventually(lambda: 2 in stage.entries(new, "web", "events"), 300)
     assert stage.entries(new, "web", "events") == [2] * 5
     there = [*before, *[1] * 5]
     assert stage.entries(stage.url, "web", "events") == there
-    loads = stage.store.loads(limit=1000)
+    loads = stage.store.loads.list_loads(limit=1000)
     assert sum(load.rows_received for load in loads) == len(there) + 5
     with closing(SqliteReader(stage.folder / "log.sqlite")) as reader:
         assert reader.list_backlogs() == []
@@ -283,7 +287,7 @@ def test_the_end_does_not_wait_for_ever(stage: Stage, caplog: pytest.LogCaptureF
     loader.load_once()
     loader.close()
     assert list(compare(stage.url, 1)) == []
-    assert sum(load.rows_received for load in stage.store.loads(limit=1000)) == 2 * 5
+    assert sum(load.rows_received for load in stage.store.loads.list_loads(limit=1000)) == 2 * 5
 
 
 def test_trouble_that_another_loader_noted_ends_with_the_first_load(stage: Stage) -> None:
@@ -294,9 +298,9 @@ def test_trouble_that_another_loader_noted_ends_with_the_first_load(stage: Stage
     before = stage.loader()
     before.load_once()
     before.close()
-    assert "gone (injected)" in str(stage.store.destinations()[0].trouble)
+    assert "gone (injected)" in str(stage.store.destinations.list_destinations()[0].trouble)
     after = stage.loader()
     after.load_once()
     after.close()
-    assert stage.store.destinations()[0].trouble is None
+    assert stage.store.destinations.list_destinations()[0].trouble is None
     assert stage.entries(stage.url, "web", "orders") == [0] * 5

@@ -57,11 +57,11 @@ class Place:
         made(folder / "store.sqlite")
         self.folder = folder
         self.store = Store.open(f"sqlite:///{folder / 'store.sqlite'}", SecretCipher(bytes(32)))
-        [account], [source] = self.store.accounts(), self.store.sources()
+        [account], [source] = self.store.accounts.list_accounts(), self.store.sources.list_sources()
         self.source = source.id
         self.url = url or f"duckdb://{folder / 'there.duckdb'}"
         destination = make_destination(self.url)
-        self.store.set_default_destination(
+        self.store.destinations.set_default_destination(
             account.id, destination.kind, self.url, destination.identity
         )
         self.calls = Recorded(1, lambda: DestinationUnavailableError("gone"), only=("load",))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from tests.faults.damage import append, sample
+from treadle.log.carry import Carried, carry
 
 from treadle.errors import OperatorError
-from treadle.log.carry import Carried, carry
 from treadle.log.protocol import AppendResult, DamagedEntry, IdempotencyKey, LogEntry, NewEntry
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 from treadle.log.sqlite.recovery.pages import read_wal

@@ -40,17 +40,19 @@ class Site:
         self.log_path = folder / "log.sqlite"
         self.ticks = itertools.count(1_700_000_000_000_000, 1_000)
         self.store = Store.open(f"sqlite:///{folder / 'store.sqlite'}", SecretCipher(bytes(32)))
-        account, _ = self.store.create_account("a")
+        account, _ = self.store.accounts.create_account("a")
         self.use(url)
-        source = self.store.create_source(
+        source = self.store.sources.create_source(
             account.id, type="import_api", display_name="shop", name="shop", bootstrap_token=False
         )
         self.account_id, self.source_id = account.id, source.id
 
     def use(self, url: str) -> None:
-        [account] = self.store.accounts()
+        [account] = self.store.accounts.list_accounts()
         kind = "postgres" if url.startswith("postgres") else "duckdb"
-        self.store.set_default_destination(account.id, kind, url, make_destination(url).identity)
+        self.store.destinations.set_default_destination(
+            account.id, kind, url, make_destination(url).identity
+        )
         self.url = url
 
     def clock(self) -> int:
@@ -58,7 +60,7 @@ class Site:
 
     def options(self, **options: Any) -> None:
         settings = make_options_patch(None, options)
-        self.store.update_source(self.account_id, self.source_id, settings=settings)
+        self.store.sources.update_source(self.account_id, self.source_id, settings=settings)
 
     # --- pushing and loading ---
 
@@ -133,7 +135,7 @@ class Site:
         loader = self.loader(before_load)
         loader.load_once()
         loader.close()
-        failed = [load.error for load in self.store.loads() if load.error is not None]
+        failed = [load.error for load in self.store.loads.list_loads() if load.error is not None]
         assert not failed, failed
 
     # --- looking ---
@@ -147,7 +149,7 @@ class Site:
     ) -> TableRebuild:
         reader = SqliteReader(self.log_path)
         self.readers.append(reader)
-        source = self.store.source(None, self.source_id)
+        source = self.store.sources.get_source(None, self.source_id)
         assert source is not None
         return TableRebuild(
             store=self.store,

@@ -133,7 +133,7 @@ def test_a_store_that_is_away_is_answered_503(
     def away() -> None:
         raise RetriableError("the store is locked")
 
-    monkeypatch.setattr(stage.store, "tallies", away)
+    monkeypatch.setattr(stage.store.tables, "list_totals", away)
     answer = asked.get()
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
     assert "the store is locked" in answer.text

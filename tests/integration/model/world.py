@@ -21,6 +21,7 @@ from treadle.log.quota import LogSpace
 from treadle.records import batch as batches
 from treadle.records import push as pushes
 from treadle.records.message_batch import MessageBatch, decode_batch, encode_batch
+from treadle.store.loads import LoadRepository
 from treadle.store.model import EntryOutcome, LoadReport
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
@@ -30,8 +31,8 @@ from treadle.tables.prepare.prepare import LogBatch, prepare_load
 CLIENT = 1
 
 
-class DyingStore(Store):
-    """A store whose process dies before a load is recorded, when told to."""
+class DyingLoads(LoadRepository):
+    """Loads of a store whose process dies before a load is recorded, when told to."""
 
     dies = False
 
@@ -124,12 +125,11 @@ class World:
         self.url = url or f"duckdb://{self.path}"
         self.destination = make_destination(self.url)
         self.dialect = DUCKDB if url is None else PG
-        self.store = DyingStore.open(
-            f"sqlite:///{folder / 'store.sqlite'}", SecretCipher(bytes(32))
-        )
-        if not self.store.accounts():
-            self.store.create_account("one", client_id=CLIENT)
-        self.store.set_default_destination(
+        self.store = Store.open(f"sqlite:///{folder / 'store.sqlite'}", SecretCipher(bytes(32)))
+        self.store.loads = self.loads = DyingLoads(self.store._database)
+        if not self.store.accounts.list_accounts():
+            self.store.accounts.create_account("one", client_id=CLIENT)
+        self.store.destinations.set_default_destination(
             CLIENT, self.destination.kind, self.url, self.destination.identity
         )
         self.now = 1_700_000_000_000_000
@@ -151,7 +151,7 @@ class Run:
     def __init__(self, world: World) -> None:
         self.world = world
         name = f"run_{uuid.uuid4().hex[:12]}"
-        self.source = world.store.create_source(
+        self.source = world.store.sources.create_source(
             CLIENT, type="import_api", display_name=name, name=name, bootstrap_token=False
         )
         self.log = MemoryLog(str(uuid.uuid4()))
@@ -225,14 +225,14 @@ class Run:
         if at_once != self.bundle_max:
             self.bundle_max = at_once
             self.restart()
-        self.world.store.dies = dies and bool(self.waiting)
+        self.world.loads.dies = dies and bool(self.waiting)
         self.loader.load_once()
-        self.world.store.dies = False
+        self.world.loads.dies = False
         if dies:
             if restarts:
                 self.restart()
             self.loader.load_once()
-        for status in self.world.store.table_statuses(self.source.id):
+        for status in self.world.store.tables.list_statuses(self.source.id):
             assert status.error is None, f"{status.table_name}: {status.error}"
         assert not self.log.list_backlogs(), "something still waits"
         for table, entries in self.waiting.items():
@@ -271,7 +271,7 @@ class Run:
 
     def close(self) -> None:
         self.loader.close()
-        self.world.store.delete_source(None, self.source.id)
+        self.world.store.sources.delete_source(None, self.source.id)
         if self.world.dialect is PG:
             with suppress(Exception):
                 self.warehouse().run(f'DROP SCHEMA "{self.source.name}" CASCADE')

@@ -155,7 +155,7 @@ def structure(tables: dict[str, Found]) -> dict[str, Any]:
 def with_history(rig: Rig, name: str, history: Any, options: Any) -> tuple[int, str, Warehouse]:
     source_id, schema, token = rig.source(name)
     if options:
-        rig.store.update_source(None, source_id, settings={"options": options})
+        rig.store.sources.update_source(None, source_id, settings={"options": options})
     for request in history:
         assert send(rig, token, request).is_success
         rig.loader.load_once()
@@ -171,15 +171,15 @@ def test_a_load_does_what_was_forecast(rig: Rig, case: str) -> None:
     assert answer.status_code == 200, answer.text
     assert answer.json()["dry_run"] is True
     [found] = answer.json()["tables"]
-    loads = len(rig.store.loads(source_id=source))
+    loads = len(rig.store.loads.list_loads(source_id=source))
     rig.loader.load_once()
-    assert len(rig.store.loads(source_id=source)) == loads, "something was kept"
+    assert len(rig.store.loads.list_loads(source_id=source)) == loads, "something was kept"
     assert warehouse.tables() == before
 
     twin, twin_token, loaded = with_history(rig, f"{case} loaded", history, options)
     assert send(rig, twin_token, request).is_success
     rig.loader.load_once()
-    [load] = rig.store.loads(source_id=twin, limit=1)
+    [load] = rig.store.loads.list_loads(source_id=twin, limit=1)
     if found["error"] is not None:
         assert load.error == found["error"]
         assert loaded.tables().keys() - {"_sdc_rejected"} == before.keys() - {"_sdc_rejected"}
@@ -189,7 +189,7 @@ def test_a_load_does_what_was_forecast(rig: Rig, case: str) -> None:
     for key in SAME:
         assert found[key] == told[key], key
     assert found["new_version"] == load.details["new_version"]
-    outcomes = rig.store.outcomes(range(load.first, load.last + 1))
+    outcomes = rig.store.outcomes.list_outcomes(range(load.first, load.last + 1))
     assert found["rejected"] == [
         {"record": index, "reason": reason}
         for outcome in outcomes
@@ -205,7 +205,7 @@ def test_a_dry_run_is_asked_for_with_1(rig: Rig, query: str) -> None:
     source, _, token = rig.source(f"asked {query}")
     assert send(rig, token, ONE, query).status_code == 400
     rig.loader.load_once()
-    assert rig.store.loads(source_id=source) == []
+    assert rig.store.loads.list_loads(source_id=source) == []
 
 
 @pytest.mark.parametrize("query", ["?dry_run=0", "?dry_run=false", "?other=1"])

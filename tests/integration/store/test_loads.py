@@ -2,15 +2,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-import msgspec
 import pytest
-from sqlalchemy import text
 from tests.loads import load as plain
 
-from treadle.store.database import begin_write, create_store_engine
-from treadle.store.migration import migrate_schema
-from treadle.store.model import EntryOutcome, LoadReport, Remembered, TableLoadStatus, TableTotals
-from treadle.store.schema import idempotency_keys
+from treadle.store.model import EntryOutcome, LoadReport, TableLoadStatus, TableTotals
 from treadle.store.store import Store
 
 OpenStore = Callable[[], Store]
@@ -28,8 +23,10 @@ ODD_NAMES = (
 
 
 def make_source(store: Store, name: str = "shop") -> int:
-    account = next(iter(store.accounts()), None) or store.create_account("a")[0]
-    source = store.create_source(
+    account = (
+        next(iter(store.accounts.list_accounts()), None) or store.accounts.create_account("a")[0]
+    )
+    source = store.sources.create_source(
         account.id, type="import_api", display_name=name, name=name, bootstrap_token=False
     )
     return source.id
@@ -65,36 +62,36 @@ def test_a_load_is_kept_as_it_was_reported(store: Store) -> None:
     for number, name in enumerate(ODD_NAMES, start=1):
         report = load(source, number * 10, number * 10 + 5, table=name)
         found = [outcome(source, number * 10 + n, name) for n in (3, 0)]
-        store.record_load(report, found)
-        assert store.loads(table_name=name) == [report]
-        assert store.load_of(source, name, number * 10 + 1) == report
-        assert store.outcomes([number * 10, number * 10 + 3]) == found[::-1]
-    assert {status.table_name for status in store.table_statuses(source)} == set(ODD_NAMES)
-    assert len(store.loads()) == len(ODD_NAMES)
+        store.loads.record_load(report, found)
+        assert store.loads.list_loads(table_name=name) == [report]
+        assert store.loads.find_covering_load(source, name, number * 10 + 1) == report
+        assert store.outcomes.list_outcomes([number * 10, number * 10 + 3]) == found[::-1]
+    assert {status.table_name for status in store.tables.list_statuses(source)} == set(ODD_NAMES)
+    assert len(store.loads.list_loads()) == len(ODD_NAMES)
 
 
 def test_a_load_reported_again_stands_as_it_was(store: Store) -> None:
     source = make_source(store)
     report = load(source, 1, 5)
-    store.record_load(report, [outcome(source, 2)])
-    store.record_load(report, [outcome(source, 2)])
+    store.loads.record_load(report, [outcome(source, 2)])
+    store.loads.record_load(report, [outcome(source, 2)])
     again = replace(report, id="another", rows_loaded=0, finished_at=999)
-    store.record_load(again, [outcome(source, 3)])
-    assert store.loads() == [report]
-    assert store.outcomes([1, 2, 3]) == [outcome(source, 2)]
+    store.loads.record_load(again, [outcome(source, 3)])
+    assert store.loads.list_loads() == [report]
+    assert store.outcomes.list_outcomes([1, 2, 3]) == [outcome(source, 2)]
     # Only of records that the entry has.
-    assert store.rejected({1: 9, 2: 7}) == {(2, 0): "no \0 key"}
-    assert store.rejected({2: 8}) == {(2, 0): "no \0 key", (2, 7): "too big"}
+    assert store.outcomes.find_rejected_records({1: 9, 2: 7}) == {(2, 0): "no \0 key"}
+    assert store.outcomes.find_rejected_records({2: 8}) == {(2, 0): "no \0 key", (2, 7): "too big"}
 
 
 def test_loads_of_many_tables_are_kept_as_if_one_by_one(store: Store) -> None:
     one, two = make_source(store, "one"), make_source(store, "two")
     before = load(two, 1, 5, table="b")
-    store.record_load(before, [])
-    store.record_failure(load(one, 6, 9, table="c", error="no rights"), stopped=True)
+    store.loads.record_load(before, [])
+    store.loads.record_failure(load(one, 6, 9, table="c", error="no rights"), stopped=True)
     reports = [load(one, 10, 11, table=name) for name in ODD_NAMES]
     reports += [load(two, 6, 8, table="b"), load(one, 6, 7, table="c")]
-    store.record_loads(
+    store.loads.record_loads(
         [
             (replace(before, id="again", rows_loaded=0), [outcome(two, 3, "b")]),
             *((report, [outcome(one, 10, report.table_name)]) for report in reports[:1]),
@@ -102,20 +99,22 @@ def test_loads_of_many_tables_are_kept_as_if_one_by_one(store: Store) -> None:
             (reports[-1], [outcome(one, 7, "c")]),
         ]
     )
-    store.record_loads([])
-    store.record_loads([(reports[-2], [])])
-    assert {report.id for report in store.loads()} == {
+    store.loads.record_loads([])
+    store.loads.record_loads([(reports[-2], [])])
+    assert {report.id for report in store.loads.list_loads()} == {
         *(report.id for report in (before, *reports)),
         load(one, 6, 9, table="c", error="no rights").id,
     }
-    assert [(each.position, each.table_name) for each in store.outcomes([3, 7, 10])] == [
+    assert [
+        (each.position, each.table_name) for each in store.outcomes.list_outcomes([3, 7, 10])
+    ] == [
         (7, "c"),
         (10, ODD_NAMES[0]),
     ]
-    standing = {(each.source_id, each.table_name): each for each in store.table_statuses()}
+    standing = {(each.source_id, each.table_name): each for each in store.tables.list_statuses()}
     assert standing[two, "b"] == TableLoadStatus(two, "b", 8, 85, None, None, False, began=1)
     assert standing[one, "c"] == TableLoadStatus(one, "c", 7, 75, None, None, False, began=6)
-    counts = {(each.source_id, each.table_name): each for each in store.tallies()}
+    counts = {(each.source_id, each.table_name): each for each in store.tables.list_totals()}
     assert (counts[two, "b"].loads, counts[two, "b"].loaded) == (2, 14)
     assert (counts[one, "c"].loads, counts[one, "c"].failures) == (1, 1)
     assert all(counts[one, name].received == 10 for name in ODD_NAMES)
@@ -125,78 +124,80 @@ def test_two_loads_of_one_table_are_not_kept_at_once(store: Store) -> None:
     source = make_source(store)
     other = load(source, 1, 2, table="items")
     with pytest.raises(ValueError, match="one load at a time"):
-        store.record_loads([(other, []), (load(source, 1, 5), []), (load(source, 6, 9), [])])
-    assert store.loads() == []
+        store.loads.record_loads([(other, []), (load(source, 1, 5), []), (load(source, 6, 9), [])])
+    assert store.loads.list_loads() == []
 
 
 def test_loads_are_listed_newest_first_in_pages(store: Store) -> None:
     one, two = make_source(store, "one"), make_source(store, "two")
     reports = [load(source, n, n, table=t) for n in (1, 2) for source in (one, two) for t in "ab"]
     for report in reports:
-        store.record_load(report, [])
+        store.loads.record_load(report, [])
     reports.reverse()
-    assert store.loads() == reports
-    assert store.loads(limit=3) == reports[:3]
-    assert store.loads(limit=3, before=reports[2].id) == reports[3:6]
-    assert store.loads(before=reports[-1].id) == []
-    assert store.loads(source_id=one) == [r for r in reports if r.source_id == one]
-    assert store.loads(source_id=one, table_name="a") == [
+    assert store.loads.list_loads() == reports
+    assert store.loads.list_loads(limit=3) == reports[:3]
+    assert store.loads.list_loads(limit=3, before=reports[2].id) == reports[3:6]
+    assert store.loads.list_loads(before=reports[-1].id) == []
+    assert store.loads.list_loads(source_id=one) == [r for r in reports if r.source_id == one]
+    assert store.loads.list_loads(source_id=one, table_name="a") == [
         r for r in reports if (r.source_id, r.table_name) == (one, "a")
     ]
-    account = store.accounts()[0].id
-    assert store.loads(account_id=account) == reports
-    assert store.loads(account_id=account + 1) == []
+    account = store.accounts.list_accounts()[0].id
+    assert store.loads.list_loads(account_id=account) == reports
+    assert store.loads.list_loads(account_id=account + 1) == []
 
 
 def test_the_status_of_a_table_follows_its_loads(store: Store) -> None:
     source = make_source(store)
-    assert store.table_statuses() == []
-    store.record_load(load(source, 1, 5), [])
+    assert store.tables.list_statuses() == []
+    store.loads.record_load(load(source, 1, 5), [])
     at_five = TableLoadStatus(source, "orders", 5, 55, None, None, False, began=1)
-    assert store.table_statuses() == [at_five]
+    assert store.tables.list_statuses() == [at_five]
     failed = load(source, 6, 7, error="no rights")
-    store.record_failure(failed, stopped=False)
-    store.record_failure(replace(failed, id="later", finished_at=90, error="none"), stopped=True)
-    assert store.table_statuses(source) == [
+    store.loads.record_failure(failed, stopped=False)
+    store.loads.record_failure(
+        replace(failed, id="later", finished_at=90, error="none"), stopped=True
+    )
+    assert store.tables.list_statuses(source) == [
         replace(at_five, error="none", error_since=75, stopped=True)
     ]
-    store.record_load(load(source, 6, 7), [])
-    assert store.table_statuses(source) == [replace(at_five, loaded=7, loaded_at=75)]
-    assert store.table_statuses(source + 1) == []
+    store.loads.record_load(load(source, 6, 7), [])
+    assert store.tables.list_statuses(source) == [replace(at_five, loaded=7, loaded_at=75)]
+    assert store.tables.list_statuses(source + 1) == []
 
 
 def test_of_tries_from_one_position_the_last_is_kept(store: Store) -> None:
     source = make_source(store)
     for number in range(5):
         failed = load(source, 1, 3 + number, error=f"try {number}")
-        store.record_failure(failed, stopped=False)
-    assert store.loads() == [failed]
-    assert store.load_of(source, "orders", 1) is None
-    assert store.loaded_before(10**9) == []
+        store.loads.record_failure(failed, stopped=False)
+    assert store.loads.list_loads() == [failed]
+    assert store.loads.find_covering_load(source, "orders", 1) is None
+    assert store.loads.list_loaded_before(10**9) == []
     other = load(source, 4, 9, error="elsewhere")
-    store.record_failure(other, stopped=False)
+    store.loads.record_failure(other, stopped=False)
     done = load(source, 1, 7)
-    store.record_load(done, [])
-    assert store.loads() == [done, other, failed]
+    store.loads.record_load(done, [])
+    assert store.loads.list_loads() == [done, other, failed]
 
 
 def test_a_late_report_of_an_earlier_load_does_not_move_a_table_back(store: Store) -> None:
     source = make_source(store)
-    store.record_load(load(source, 6, 9), [])
-    store.record_load(load(source, 1, 5), [])
-    assert [(status.began, status.loaded) for status in store.table_statuses()] == [(1, 9)]
+    store.loads.record_load(load(source, 6, 9), [])
+    store.loads.record_load(load(source, 1, 5), [])
+    assert [(status.began, status.loaded) for status in store.tables.list_statuses()] == [(1, 9)]
 
 
 def test_a_late_report_says_nothing_of_what_came_up_after_the_load(store: Store) -> None:
     source_id = make_source(store)
     for late in (load(source_id, 11, 20), load(source_id, 1, 10)):
-        store.record_load(load(source_id, 11, 20), [])
-        store.record_failure(load(source_id, 21, 30, error="no space"), stopped=True)
-        [before] = store.table_statuses(source_id)
-        store.record_load(late, [])
-        assert store.table_statuses(source_id) == [replace(before, began=late.first)]
-    store.record_load(load(source_id, 21, 30), [])
-    [status] = store.table_statuses(source_id)
+        store.loads.record_load(load(source_id, 11, 20), [])
+        store.loads.record_failure(load(source_id, 21, 30, error="no space"), stopped=True)
+        [before] = store.tables.list_statuses(source_id)
+        store.loads.record_load(late, [])
+        assert store.tables.list_statuses(source_id) == [replace(before, began=late.first)]
+    store.loads.record_load(load(source_id, 21, 30), [])
+    [status] = store.tables.list_statuses(source_id)
     assert (status.loaded, status.error, status.stopped) == (30, None, False)
 
 
@@ -204,19 +205,19 @@ def test_the_load_of_a_position(store: Store) -> None:
     source, other = make_source(store, "one"), make_source(store, "two")
     first, second = load(source, 1, 5), load(source, 8, 9)
     for report in (first, second, load(source, 6, 7, table="items"), load(other, 1, 100)):
-        store.record_load(report, [])
+        store.loads.record_load(report, [])
     expected = {0: None, 1: first, 5: first, 6: None, 7: None, 8: second, 9: second, 10: None}
-    assert {n: store.load_of(source, "orders", n) for n in expected} == expected
+    assert {n: store.loads.find_covering_load(source, "orders", n) for n in expected} == expected
 
 
 def test_what_may_be_trimmed(store: Store) -> None:
     one, two = make_source(store, "one"), make_source(store, "two")
     for report in (load(one, 1, 5), load(one, 6, 9), load(two, 2, 3, table="a\0"), load(two, 8, 8)):
-        store.record_load(report, [])
-    assert store.loaded_before(0) == []
-    assert store.loaded_before(35) == [(two, "a\0", 3)]
-    assert store.loaded_before(55) == [(one, "orders", 5), (two, "a\0", 3)]
-    assert sorted(store.loaded_before(95)) == [
+        store.loads.record_load(report, [])
+    assert store.loads.list_loaded_before(0) == []
+    assert store.loads.list_loaded_before(35) == [(two, "a\0", 3)]
+    assert store.loads.list_loaded_before(55) == [(one, "orders", 5), (two, "a\0", 3)]
+    assert sorted(store.loads.list_loaded_before(95)) == [
         (one, "orders", 9),
         (two, "a\0", 3),
         (two, "orders", 8),
@@ -227,105 +228,82 @@ def test_old_loads_are_forgotten_but_the_newest_of_each_table(store: Store) -> N
     source = make_source(store)
     kept = load(source, 4, 6)
     for report in (load(source, 1, 3), kept, load(source, 11, 12, table="items")):
-        store.record_load(report, [outcome(source, report.first, report.table_name)])
-    store.record_failure(load(source, 7, 8, error="down"), stopped=False)
-    assert store.delete_loads_before(30) == 0
-    assert store.delete_loads_before(36) == 1
-    assert store.delete_loads_before(10**9) == 1
-    assert [report.last for report in store.loads()] == [12, 6]
-    assert [o.position for o in store.outcomes(range(20))] == [4, 11]
+        store.loads.record_load(report, [outcome(source, report.first, report.table_name)])
+    store.loads.record_failure(load(source, 7, 8, error="down"), stopped=False)
+    assert store.loads.delete_loads_before(30) == 0
+    assert store.loads.delete_loads_before(36) == 1
+    assert store.loads.delete_loads_before(10**9) == 1
+    assert [report.last for report in store.loads.list_loads()] == [12, 6]
+    assert [o.position for o in store.outcomes.list_outcomes(range(20))] == [4, 11]
 
 
 def test_many_outcomes_at_once(store: Store) -> None:
     source = make_source(store)
-    store.record_load(load(source, 1, 25_000), [outcome(source, n) for n in range(1, 25_001, 5)])
-    found = store.outcomes(range(1, 25_001))
+    store.loads.record_load(
+        load(source, 1, 25_000), [outcome(source, n) for n in range(1, 25_001, 5)]
+    )
+    found = store.outcomes.list_outcomes(range(1, 25_001))
     assert [o.position for o in found] == list(range(1, 25_001, 5))
-    assert store.outcomes([]) == []
+    assert store.outcomes.list_outcomes([]) == []
 
 
 def test_positions_of_an_earlier_log_count_for_nothing(store: Store) -> None:
     source = make_source(store)
     old = load(source, 1, 50)
-    store.record_load(old, [outcome(source, 3)])
+    store.loads.record_load(old, [outcome(source, 3)])
     store.use_log("first")  # names the log there was
-    assert store.load_of(source, "orders", 3) == old
+    assert store.loads.find_covering_load(source, "orders", 3) == old
     store.use_log("second")
-    assert store.load_of(source, "orders", 3) is None
-    assert store.outcomes([3]) == []
-    assert store.loaded_before(10**9) == []
-    assert [status.loaded for status in store.table_statuses()] == [0]
+    assert store.loads.find_covering_load(source, "orders", 3) is None
+    assert store.outcomes.list_outcomes([3]) == []
+    assert store.loads.list_loaded_before(10**9) == []
+    assert [status.loaded for status in store.tables.list_statuses()] == [0]
     new = replace(load(source, 1, 50), id="new")
-    store.record_load(new, [outcome(source, 4)])
-    assert store.load_of(source, "orders", 3) == new
-    assert [o.position for o in store.outcomes(range(10))] == [4]
-    assert [status.loaded for status in store.table_statuses()] == [50]
-    assert store.loads() == [new, old]
+    store.loads.record_load(new, [outcome(source, 4)])
+    assert store.loads.find_covering_load(source, "orders", 3) == new
+    assert [o.position for o in store.outcomes.list_outcomes(range(10))] == [4]
+    assert [status.loaded for status in store.tables.list_statuses()] == [50]
+    assert store.loads.list_loads() == [new, old]
 
 
 def test_loads_do_not_move_the_revision(store: Store) -> None:
     source = make_source(store)
-    revision = store.revision()
-    store.record_load(load(source, 1, 2), [outcome(source, 1)])
-    store.record_failure(load(source, 3, 3, error="x"), stopped=True)
-    store.record_uses({1: (1, 1)})
-    assert store.revision() == revision
+    revision = store.get_revision()
+    store.loads.record_load(load(source, 1, 2), [outcome(source, 1)])
+    store.loads.record_failure(load(source, 3, 3, error="x"), stopped=True)
+    store.tokens.record_uses({1: (1, 1)})
+    assert store.get_revision() == revision
 
 
 def test_every_change_of_who_may_push_moves_the_revision(store: Store) -> None:
-    seen = [store.revision()]
+    seen = [store.get_revision()]
 
     def moved() -> bool:
-        seen.append(store.revision())
+        seen.append(store.get_revision())
         return seen[-1] > seen[-2]
 
-    account, _ = store.create_account("a")
+    account, _ = store.accounts.create_account("a")
     assert moved()
-    source = store.create_source(
+    source = store.sources.create_source(
         account.id, type="import_api", display_name="x", name="x", bootstrap_token=True
     )
     assert moved()
-    token = store.create_token(account.id, source.id)
+    token = store.tokens.create_token(account.id, source.id)
     assert moved()
-    store.record_first_use(token.id, 1)
+    store.tokens.record_first_use(token.id, 1)
     assert moved()
-    store.record_first_use(token.id, 2)
+    store.tokens.record_first_use(token.id, 2)
     assert not moved()
-    store.update_source(account.id, source.id, paused_at=1)
+    store.sources.update_source(account.id, source.id, paused_at=1)
     assert moved()
-    store.revoke_token(account.id, source.id, token.id)
+    store.tokens.revoke_token(account.id, source.id, token.id)
     assert moved()
-    store.import_token(source.id, "at_x")
+    store.tokens.adopt_token(source.id, "at_x")
     assert moved()
-    store.set_default_destination(account.id, "duckdb", "duckdb:///x", "x")
+    store.destinations.set_default_destination(account.id, "duckdb", "duckdb:///x", "x")
     assert moved()
-    store.delete_source(account.id, source.id)
+    store.sources.delete_source(account.id, source.id)
     assert moved()
-
-
-def test_requests_with_a_key_that_an_earlier_treadle_noted_are_told_in_parts(
-    store: Store, store_url: str
-) -> None:
-    assert store.remembered(10) == []
-    done, begun = (
-        msgspec.msgpack.encode({"first": 7}),
-        msgspec.msgpack.encode({"at": 5, "above": 6}),
-    )
-    engine = create_store_engine(store_url)
-    with begin_write(engine) as connection:
-        for name, answer in ((b"\xff", done), (b"a", begun), (b"b", done)):
-            connection.execute(
-                idempotency_keys.insert().values(
-                    name=name * 32, digest=b"d" * 32, answer=answer, at=10
-                )
-            )
-    engine.dispose()
-    first = [Remembered(b"a" * 32, b"d" * 32, None, 10), Remembered(b"b" * 32, b"d" * 32, 7, 10)]
-    assert store.remembered(2) == first
-    store.forget_up_to(b"b" * 32)
-    assert store.remembered(2) == [Remembered(b"\xff" * 32, b"d" * 32, 7, 10)]
-    store.forget_up_to(b"\xff" * 32)
-    assert store.remembered(2) == []
 
 
 @pytest.mark.parametrize("tables", [1, 8])
@@ -336,7 +314,7 @@ def test_loads_of_several_processes_at_once(open_store: OpenStore, tables: int) 
     def run(store: Store, share: int) -> None:
         for n in range(10):
             last = n * 4 + share + 1
-            store.record_load(load(source, last, last, table=f"t{last % tables}"), [])
+            store.loads.record_load(load(source, last, last, table=f"t{last % tables}"), [])
 
     threads = [
         threading.Thread(target=run, args=pair) for pair in zip(stores, range(4), strict=True)
@@ -345,84 +323,70 @@ def test_loads_of_several_processes_at_once(open_store: OpenStore, tables: int) 
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(report.last for report in stores[0].loads()) == list(range(1, 41))
-    assert max(status.loaded for status in stores[0].table_statuses()) == 40
-    assert len(stores[0].table_statuses()) == tables
+    assert sorted(report.last for report in stores[0].loads.list_loads()) == list(range(1, 41))
+    assert max(status.loaded for status in stores[0].tables.list_statuses()) == 40
+    assert len(stores[0].tables.list_statuses()) == tables
 
 
 def test_entries_with_rejected_records_are_found_newest_first(store: Store) -> None:
     one, two = make_source(store), make_source(store, "other")
     superseded = EntryOutcome(3, one, "orders", 2, ())
-    store.record_load(load(one, 1, 5), [outcome(one, 2), superseded])
-    store.record_load(load(one, 6, 9), [outcome(one, 7)])
-    store.record_load(load(two, 10, 12, table="people"), [outcome(two, 11, "people")])
-    store.record_failure(load(one, 13, 20, error="down"), stopped=False)
+    store.loads.record_load(load(one, 1, 5), [outcome(one, 2), superseded])
+    store.loads.record_load(load(one, 6, 9), [outcome(one, 7)])
+    store.loads.record_load(load(two, 10, 12, table="people"), [outcome(two, 11, "people")])
+    store.loads.record_failure(load(one, 13, 20, error="down"), stopped=False)
     expected = [
         (outcome(two, 11, "people"), 120),
         (outcome(one, 7), 90),
         (outcome(one, 2), 50),
     ]
-    assert store.rejecting() == expected
-    assert store.rejecting(limit=2) == expected[:2]
-    assert store.rejecting(before=11) == expected[1:]
-    assert store.rejecting(source_id=two) == expected[:1]
-    assert store.rejecting(table_name="orders") == expected[1:]
-    assert store.rejecting(source_id=two, table_name="orders") == []
+    assert store.outcomes.list_rejections() == expected
+    assert store.outcomes.list_rejections(limit=2) == expected[:2]
+    assert store.outcomes.list_rejections(before=11) == expected[1:]
+    assert store.outcomes.list_rejections(source_id=two) == expected[:1]
+    assert store.outcomes.list_rejections(table_name="orders") == expected[1:]
+    assert store.outcomes.list_rejections(source_id=two, table_name="orders") == []
 
 
 def test_what_became_of_records_is_counted_for_ever(store: Store, open_store: OpenStore) -> None:
     source = make_source(store)
-    assert store.tallies() == []
+    assert store.tables.list_totals() == []
     store.use_log("one")
-    store.record_load(load(source, 1, 5), [outcome(source, 3)])
-    store.record_load(load(source, 1, 5), [])  # told again after a crash
+    store.loads.record_load(load(source, 1, 5), [outcome(source, 3)])
+    store.loads.record_load(load(source, 1, 5), [])  # told again after a crash
     damaged = load(source, 6, 9)
-    store.record_load(replace(damaged, details={"damaged_entries": 2}), [])
-    store.record_failure(load(source, 10, 11, error="no"), stopped=False)
-    store.record_failure(load(source, 10, 12, error="no"), stopped=True)
+    store.loads.record_load(replace(damaged, details={"damaged_entries": 2}), [])
+    store.loads.record_failure(load(source, 10, 11, error="no"), stopped=False)
+    store.loads.record_failure(load(source, 10, 12, error="no"), stopped=True)
     counts = (20, 14, 4, 2, 2, 2, 2)
-    assert store.tallies() == [TableTotals(source, "orders", 9, *counts, error=True, stopped=True)]
-    store.delete_loads_before(10**18)
+    assert store.tables.list_totals() == [
+        TableTotals(source, "orders", 9, *counts, error=True, stopped=True)
+    ]
+    store.loads.delete_loads_before(10**18)
     store.use_log("two")
-    assert store.tallies() == [TableTotals(source, "orders", 0, *counts, error=True, stopped=True)]
-
-
-def test_counts_begin_with_what_the_reports_add_up_to(store: Store, store_url: str) -> None:
-    source = make_source(store)
-    store.record_load(load(source, 1, 5), [])
-    store.record_load(load(source, 6, 9), [])
-    before = store.tallies()
-    engine = create_store_engine(store_url)
-    with begin_write(engine) as connection:
-        for name in ("received", "written", "discarded", "rejected", "damaged", "loads"):
-            connection.execute(text(f"ALTER TABLE tables DROP COLUMN {name}"))
-        for name in ("failures", "began", "rebuilt_at"):
-            connection.execute(text(f"ALTER TABLE tables DROP COLUMN {name}"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
-    migrate_schema(engine)
-    engine.dispose()
-    assert store.tallies() == before
-    assert before[0].received == 20
+    assert store.tables.list_totals() == [
+        TableTotals(source, "orders", 0, *counts, error=True, stopped=True)
+    ]
 
 
 def test_where_a_table_begins_and_when_it_was_rebuilt(store: Store) -> None:
     source = make_source(store)
 
     def status() -> TableLoadStatus:
-        [found] = store.table_statuses()
+        [found] = store.tables.list_statuses()
         return found
 
     store.use_log("log one")
-    store.record_failure(load(source, 3, 4, error="down"), stopped=False)
+    store.loads.record_failure(load(source, 3, 4, error="down"), stopped=False)
     assert status().began is None
-    store.record_load(load(source, 3, 5), [])
-    store.record_load(load(source, 6, 9), [])
+    store.loads.record_load(load(source, 3, 5), [])
+    store.loads.record_load(load(source, 6, 9), [])
     assert (status().began, status().rebuilt_at) == (3, None)
-    store.record_rebuilt(source, "orders", 77)
+    store.tables.record_rebuilt(source, "orders", 77)
     assert (status().began, status().rebuilt_at) == (3, 77)
     # Its beginning is in a log that is gone.
     store.use_log("log two")
     assert status().began is None
-    store.record_load(load(source, 1, 2), [])
-    store.record_load(load(source, 3, 4), [])
+    store.loads.record_load(load(source, 1, 2), [])
+    store.loads.record_load(load(source, 3, 4), [])
     assert (status().began, status().loaded) == (None, 4)

@@ -44,7 +44,7 @@ def test_an_installation_keeps_its_id(open_store: OpenStore) -> None:
     first, second = open_store(), open_store()
     assert len(first.installation_id) == 36
     assert second.installation_id == first.installation_id
-    assert second.revision() == first.revision()
+    assert second.get_revision() == first.get_revision()
 
 
 def test_another_key_is_refused_at_open(store_url: str) -> None:
@@ -67,7 +67,7 @@ def test_a_store_of_a_newer_treadle_is_refused(store_url: str) -> None:
 def _open(url: str, start: Barrier, answers: Any) -> None:
     start.wait()
     store = Store.open(url, SecretCipher(KEY))
-    account, _ = store.create_account("one of several")
+    account, _ = store.accounts.create_account("one of several")
     answers.put((store.installation_id, account.id))
     store.close()
 
@@ -88,13 +88,15 @@ def test_processes_that_start_together_find_one_store(store_url: str) -> None:
 
 def test_no_secret_is_kept_in_clear(store_url: str, open_store: OpenStore, tmp_path: Path) -> None:
     store = open_store()
-    account, account_token = store.create_account("a")
-    source = store.create_source(
+    account, account_token = store.accounts.create_account("a")
+    source = store.sources.create_source(
         account.id, type="import_api", display_name="x", name="x", bootstrap_token=True
     )
-    tokens = [store.create_token(account.id, source.id).secret]
-    tokens += [token.secret for token in store.tokens(source.id)]
-    store.set_default_destination(account.id, "postgres", "postgresql://u:pa55word@h/d", "h d")
+    tokens = [store.tokens.create_token(account.id, source.id).secret]
+    tokens += [token.secret for token in store.tokens.list_tokens(source.id)]
+    store.destinations.set_default_destination(
+        account.id, "postgres", "postgresql://u:pa55word@h/d", "h d"
+    )
     store.close()
     kept = b""
     if store_url.startswith("sqlite"):
@@ -115,7 +117,7 @@ def test_no_secret_is_kept_in_clear(store_url: str, open_store: OpenStore, tmp_p
 
 def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     store = Store.open(f"sqlite:///{tmp_path}/store.db", SecretCipher(KEY))
-    store.create_account("a")
+    store.accounts.create_account("a")
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     assert modes.keys() == {"store.db", "store.db-wal", "store.db-shm"}
     assert set(modes.values()) == {0o600}
@@ -165,11 +167,11 @@ def test_a_store_that_is_locked_too_long_is_not_available(
     other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(RetriableError, match="database is locked"):
-        store.create_account("a")
-    assert store.accounts() == []  # readers go on
+        store.accounts.create_account("a")
+    assert store.accounts.list_accounts() == []  # readers go on
     other.execute("ROLLBACK")
     other.close()
-    store.create_account("a")
+    store.accounts.create_account("a")
     store.close()
 
 

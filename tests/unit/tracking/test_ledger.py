@@ -1,9 +1,12 @@
 """The ledger's arithmetic, over a log and a store that hold a little."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import cast
 
-from treadle.log.protocol import HourlyRecords
+from treadle.log.protocol import HourlyRecords, LogReader
 from treadle.store.model import EntryOutcome, TableLoadStatus
+from treadle.store.store import Store
 from treadle.tracking.ledger import HOUR_US, LedgerLine, compute_ledger, sum_lines
 
 
@@ -22,11 +25,13 @@ class Log:
         return {position: kept[position] for position in positions if position in kept}
 
 
-class Store:
-    def table_statuses(self, source_id: int | None = None) -> list[TableLoadStatus]:
+class Statuses:
+    def list_statuses(self, source_id: int | None = None) -> list[TableLoadStatus]:
         return [TableLoadStatus(2, "orders", 20, 1, None, None, False)]
 
-    def outcomes_of(self, source_id: int, table_name: str) -> list[EntryOutcome]:
+
+class Outcomes:
+    def list_outcomes_of_table(self, source_id: int, table_name: str) -> list[EntryOutcome]:
         if table_name != "orders":
             return []
         return [
@@ -36,8 +41,12 @@ class Store:
         ]
 
 
+STORE = cast(Store, SimpleNamespace(tables=Statuses(), outcomes=Outcomes()))
+LOG = cast(LogReader, Log())
+
+
 def test_every_accepted_record_is_counted_once() -> None:
-    lines = compute_ledger(Store(), Log())
+    lines = compute_ledger(STORE, LOG)
     assert lines == [
         LedgerLine(1, "events", 5 * HOUR_US, 100, 100, 0, 0, 0),
         LedgerLine(1, "events", 6 * HOUR_US, 30, 20, 0, 0, 10),
@@ -47,4 +56,4 @@ def test_every_accepted_record_is_counted_once() -> None:
     for line in (*lines, sum_lines(lines)):
         assert line.accepted == line.loaded + line.superseded + line.rejected + line.waiting
     assert sum_lines(lines).accepted == 260
-    assert compute_ledger(Store(), Log(), [2]) == lines[2:]
+    assert compute_ledger(STORE, LOG, [2]) == lines[2:]

@@ -8,6 +8,7 @@ from treadle.errors import OperatorError
 from treadle.log.protocol import DamagedEntry, LogEntry
 from treadle.records.message_batch import MessageBatch, encode_batch
 from treadle.store.model import EntryOutcome
+from treadle.store.outcomes import OutcomeRepository
 from treadle.tracking.idempotency import derive_key_name
 from treadle.tracking.receipts import Receipt, ReceiptCodec
 from treadle.tracking.rejects import (
@@ -23,13 +24,13 @@ from treadle.tracking.rejects import (
 COLLISION, RANGE = "Field collision on id", "integer out of range for PostgreSQL on 9"
 
 
-class Kept:
+class Kept(OutcomeRepository):
     """Outcomes as the store keeps them."""
 
     def __init__(self, *outcomes: EntryOutcome) -> None:
         self._outcomes = sorted(outcomes, key=lambda outcome: -outcome.position)
 
-    def rejecting(
+    def list_rejections(
         self,
         *,
         source_id: int | None = None,
@@ -105,21 +106,15 @@ def test_what_the_log_holds_of_it() -> None:
         read_batch(reject, [])
 
 
-class Stored:
-    """Requests of some names, as the log knows them."""
-
-    def __init__(self, names: dict[bytes, int]) -> None:
-        self._names = names
-
-    def find_keys(self, names: Sequence[bytes]) -> dict[bytes, int]:
-        return {name: self._names[name] for name in names if name in self._names}
-
-
 def test_what_was_sent_again_is_known_by_log_source_and_place() -> None:
     receipts = ReceiptCodec("0" * 36, "a log")
-    log = Stored({derive_key_name("resend", 1, "a log 4.0"): 30})
-    assert find_resent_receipts(log, receipts, 1, ["4.0", "4.7"]) == {
+    known = {derive_key_name("resend", 1, "a log 4.0"): 30}
+
+    def stored(names: Sequence[bytes]) -> dict[bytes, int]:
+        return {name: known[name] for name in names if name in known}
+
+    assert find_resent_receipts(stored, receipts, 1, ["4.0", "4.7"]) == {
         "4.0": receipts.encode(Receipt(1, 30, 1))
     }
-    assert find_resent_receipts(log, receipts, 2, ["4.0"]) == {}
-    assert find_resent_receipts(log, ReceiptCodec("0" * 36, "another log"), 1, ["4.0"]) == {}
+    assert find_resent_receipts(stored, receipts, 2, ["4.0"]) == {}
+    assert find_resent_receipts(stored, ReceiptCodec("0" * 36, "another log"), 1, ["4.0"]) == {}

@@ -66,7 +66,7 @@ def gather_evidence(
         now: microseconds since 1970.
     """
     for source in sources:
-        row = store.destination_of(source.id)
+        row = store.destinations.find_destination_of_source(source.id)
         if row is None:
             continue
         destination = open_destination(row.url)
@@ -84,9 +84,11 @@ def _collect_loads(
 ) -> dict[str, _TableLoads]:
     """Root relation -> its loads, since the destination is what it is."""
     found: dict[str, _TableLoads] = defaultdict(_TableLoads)
-    rebuilt = {each.table_name: each.rebuilt_at or 0 for each in store.table_statuses(source.id)}
+    rebuilt = {
+        each.table_name: each.rebuilt_at or 0 for each in store.tables.list_statuses(source.id)
+    }
     before: str | None = None
-    while page := store.loads(source_id=source.id, limit=LOADS_PAGE, before=before):
+    while page := store.loads.list_loads(source_id=source.id, limit=LOADS_PAGE, before=before):
         before = page[-1].id
         for load in page:
             root = _find_root(load)
@@ -168,7 +170,7 @@ def _look_up_records(
     now: int,
 ) -> None:
     """Look up every record that the log still has of the loads."""
-    statuses = {one.table_name: one.loaded for one in store.table_statuses(source.id)}
+    statuses = {one.table_name: one.loaded for one in store.tables.list_statuses(source.id)}
     loaded = statuses.get(name, 0)
     after = first - 1
     while items := reader.read(source.id, name, after, PART_RECORDS_MAX, PART_BYTES_MAX):
@@ -190,7 +192,9 @@ def _look_up_records(
 
 def _find_rejected(store: Store, entries: Sequence[LogEntry]) -> dict[RecordRef, str]:
     places = {entry.position: index for index, entry in enumerate(entries)}
-    found = store.rejected({entry.position: entry.records for entry in entries})
+    found = store.outcomes.find_rejected_records(
+        {entry.position: entry.records for entry in entries}
+    )
     return {
         RecordRef(places[position], index): reason for (position, index), reason in found.items()
     }

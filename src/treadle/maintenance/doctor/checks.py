@@ -155,7 +155,7 @@ def check_key(examination: Examination) -> Iterable[Finding]:
 def check_log(examination: Examination) -> Iterator[Finding]:
     """Look at the log's structure and, when asked to, at every entry."""
     store, path, now = examination.store, examination.config.log_path, examination.now
-    log_id = None if store is None else store.log_id()
+    log_id = None if store is None else store.get_log_id()
     if not (path.exists() and path.stat().st_size):
         missing = findings.LogMeasurement(exists=False, known=False if log_id else None)
         yield from findings.judge_log(missing, now)
@@ -186,10 +186,10 @@ def check_destinations(examination: Examination) -> Iterator[Finding]:
         if not examination.store_file[0].exists:
             yield from _check_destination(examination, config.destination_url, [])
         return
-    sources = [source for source in store.sources() if source.deleted_at is None]
-    of_source = store.destination_ids()
-    rows = [row for row in store.destinations() if row.deleted_at is None]
-    defaults = {account.destination_id for account in store.accounts()}
+    sources = [source for source in store.sources.list_sources() if source.deleted_at is None]
+    of_source = store.destinations.list_ids_by_source()
+    rows = [row for row in store.destinations.list_destinations() if row.deleted_at is None]
+    defaults = {account.destination_id for account in store.accounts.list_accounts()}
     used = defaults | set(of_source.values())
     for row in rows:
         if row.id not in used:
@@ -226,8 +226,12 @@ def check_tables(examination: Examination) -> Iterator[Finding]:
     store = examination.store
     if store is None:
         return
-    names = {source.id: source.name for source in store.sources() if source.deleted_at is None}
-    for status in store.table_statuses():
+    names = {
+        source.id: source.name
+        for source in store.sources.list_sources()
+        if source.deleted_at is None
+    }
+    for status in store.tables.list_statuses():
         if status.error is not None and status.source_id in names:
             yield findings.judge_table(
                 findings.FailedTable(

@@ -108,7 +108,7 @@ def read_open_files_limit() -> int:
 
 def measure_store(config: Config) -> tuple[StoreMeasurement, str | None, int | None]:
     """The store, its key's check value, and the latest time noted in it."""
-    if not config.store_path.exists():
+    if not config.has_store():
         return StoreMeasurement(exists=False), None, None
     check, newest, form = None, None, None
     try:

@@ -1,12 +1,17 @@
-"""The first form of the store."""
+"""The first form of the store.
+
+Its number continues those of the development before the first release.
+"""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001"
+revision = "0004"
 down_revision = None
 branch_labels = None
 depends_on = None
+
+COUNTS = ("received", "written", "discarded", "rejected", "damaged", "loads", "failures")
 
 _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
@@ -28,15 +33,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_connections"),
         sqlite_autoincrement=True,
     )
-    op.create_table(
-        "idempotency_keys",
-        sa.Column("name", sa.LargeBinary(length=32), nullable=False),
-        sa.Column("digest", sa.LargeBinary(), nullable=False),
-        sa.Column("answer", sa.LargeBinary(), nullable=False),
-        sa.Column("at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("name", name="pk_idempotency_keys"),
-    )
-    op.create_index("ix_idempotency_keys_at", "idempotency_keys", ["at"], unique=False)
     op.create_table(
         "meta",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
@@ -123,6 +119,9 @@ def upgrade() -> None:
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("error_since", sa.BigInteger(), nullable=True),
         sa.Column("stopped", sa.Boolean(), nullable=False),
+        *(sa.Column(name, sa.BigInteger(), server_default="0", nullable=False) for name in COUNTS),
+        sa.Column("began", sa.BigInteger(), nullable=True),
+        sa.Column("rebuilt_at", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["source_id"], ["sources.id"], name="fk_tables_source_id"),
         sa.PrimaryKeyConstraint("id", name="pk_tables"),
         sqlite_autoincrement=True,
@@ -188,10 +187,20 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["table_id"], ["tables.id"], name="fk_outcomes_table_id"),
         sa.PrimaryKeyConstraint("log_id", "position", name="pk_outcomes"),
     )
+    op.create_table(
+        "leases",
+        sa.Column("destination_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("place", sa.Text(), nullable=False),
+        sa.Column("holder", sa.String(length=64), nullable=False),
+        sa.Column("fence", sa.BigInteger(), nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("destination_id", name="pk_leases"),
+    )
 
 
 def downgrade() -> None:
     """Remove all tables."""
+    op.drop_table("leases")
     op.drop_table("outcomes")
     op.drop_table("loads")
     op.drop_table("tokens")
@@ -200,6 +209,5 @@ def downgrade() -> None:
     op.drop_table("destinations")
     op.drop_table("account_tokens")
     op.drop_table("meta")
-    op.drop_table("idempotency_keys")
     op.drop_table("connections")
     op.drop_table("accounts")

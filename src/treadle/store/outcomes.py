@@ -1,0 +1,118 @@
+"""What became of accepted entries other than plainly loaded."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Row, Text, cast, func, select
+
+from treadle.store.database import StoreRepository
+from treadle.store.model import EntryOutcome
+from treadle.store.schema import loads, outcomes, tables
+from treadle.store.tables import present_log
+from treadle.text import digest_text
+
+# Well below the 32,766 parameters SQLite takes and the 65,535 PostgreSQL takes in one statement.
+POSITIONS_PER_STATEMENT: Final = 10_000
+
+_outcomes = (
+    select(outcomes, tables.c.source_id, tables.c.name.label("table_name"))
+    .join(tables, tables.c.id == outcomes.c.table_id)
+    .where(outcomes.c.log_id == present_log)
+)
+
+# The load that took an entry is the first of its table that ends at or after it.
+_began = (
+    select(loads.c.started_at)
+    .where(
+        loads.c.table_id == outcomes.c.table_id,
+        loads.c.log_id == outcomes.c.log_id,
+        loads.c.error.is_(None),
+        loads.c.last >= outcomes.c.position,
+    )
+    .order_by(loads.c.last)
+    .limit(1)
+    .scalar_subquery()
+)
+
+
+class OutcomeRepository(StoreRepository):
+    """What became of accepted entries other than plainly loaded."""
+
+    def list_outcomes(self, positions: Sequence[int]) -> list[EntryOutcome]:
+        """Outcomes of entries, ascending position; entries wholly loaded or waiting have none."""
+        found: list[EntryOutcome] = []
+        wanted = sorted(set(positions))
+        with self._database.read() as tx:
+            for start in range(0, len(wanted), POSITIONS_PER_STATEMENT):
+                some = wanted[start : start + POSITIONS_PER_STATEMENT]
+                rows = tx.connection.execute(
+                    _outcomes.where(outcomes.c.position.in_(some)).order_by(outcomes.c.position)
+                )
+                found += [_outcome(row) for row in rows]
+        return found
+
+    def list_outcomes_of_table(self, source_id: int, table_name: str) -> list[EntryOutcome]:
+        """Outcomes of all entries of one table, ascending position."""
+        with self._database.read() as tx:
+            rows = tx.connection.execute(
+                _outcomes.where(
+                    tables.c.source_id == source_id, tables.c.name_sha256 == digest_text(table_name)
+                ).order_by(outcomes.c.position)
+            )
+            return [_outcome(row) for row in rows]
+
+    def list_rejections(
+        self,
+        *,
+        source_id: int | None = None,
+        table_name: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[tuple[EntryOutcome, int]]:
+        """Outcomes of entries with rejected records, newest first, and when they were rejected.
+
+        The time is `_sdc_rejected_at` of their rows; 0 where the load is no longer known.
+
+        Args:
+            source_id: only this source's.
+            table_name: only of tables of this name, as sent.
+            before: only of entries below this position, to go on where a page ended.
+            limit: how many entries at most.
+        """
+        query = (
+            _outcomes.add_columns(func.coalesce(_began, 0).label("began"))
+            .where(cast(outcomes.c.rejected, Text) != "[]")
+            .order_by(outcomes.c.position.desc())
+            .limit(limit)
+        )
+        if source_id is not None:
+            query = query.where(tables.c.source_id == source_id)
+        if table_name is not None:
+            query = query.where(tables.c.name_sha256 == digest_text(table_name))
+        if before is not None:
+            query = query.where(outcomes.c.position < before)
+        with self._database.read() as tx:
+            return [(_outcome(row), row.began) for row in tx.connection.execute(query)]
+
+    def find_rejected_records(self, entries: Mapping[int, int]) -> dict[tuple[int, int], str]:
+        """Records of entries that were rejected: (position, index in the entry) -> reason.
+
+        Args:
+            entries: position -> how many records the entry has.
+        """
+        return {
+            (outcome.position, index): reason
+            for outcome in self.list_outcomes(list(entries))
+            for index, reason in outcome.rejected
+            if index < entries[outcome.position]
+        }
+
+
+def _outcome(row: Row[Any]) -> EntryOutcome:
+    return EntryOutcome(
+        position=row.position,
+        source_id=row.source_id,
+        table_name=row.table_name,
+        superseded=row.superseded,
+        rejected=tuple((index, reason) for index, reason in row.rejected),
+    )

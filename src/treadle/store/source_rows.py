@@ -1,0 +1,71 @@
+"""Rows of the table of sources, as the repositories of sources and of tokens use them."""
+
+from typing import Any
+
+from sqlalchemy import Row, select, update
+
+from treadle.store.database import StoreTransaction
+from treadle.store.errors import NotFoundError
+from treadle.store.model import Source
+from treadle.store.schema import sources
+
+
+def find_source(tx: StoreTransaction, account_id: int | None, source_id: int) -> Source | None:
+    """One source, deleted or not, inside the account when one is given."""
+    query = select(sources).where(sources.c.id == source_id)
+    if account_id is not None:
+        query = query.where(sources.c.account_id == account_id)
+    row = tx.connection.execute(query).one_or_none()
+    return None if row is None else read_source(row)
+
+
+def find_undeleted_source(
+    tx: StoreTransaction, account_id: int | None, source_id: int
+) -> Source | None:
+    """One source that is not deleted."""
+    source = find_source(tx, account_id, source_id)
+    return None if source is None or source.deleted_at is not None else source
+
+
+def require_source(tx: StoreTransaction, account_id: int | None, source_id: int) -> Source:
+    """One source that is not deleted.
+
+    Raises:
+        NotFound: the source is unknown or deleted.
+    """
+    source = find_undeleted_source(tx, account_id, source_id)
+    if source is None:
+        raise NotFoundError(f"source not found ({source_id})")
+    return source
+
+
+def change_source(tx: StoreTransaction, source: Source, **values: Any) -> Source:
+    """Change columns of a source; `updated_at` moves also where none is given, never back.
+
+    A change of its tokens moves `updated_at` too (connect-api.md 3.1).
+    """
+    row = tx.connection.execute(
+        update(sources)
+        .where(sources.c.id == source.id)
+        .values(updated_at=max(tx.now, source.updated_at), **values)
+        .returning(sources)
+    ).one()
+    return read_source(row)
+
+
+def read_source(row: Row[Any]) -> Source:
+    """The source of a row."""
+    return Source(
+        id=row.id,
+        account_id=row.account_id,
+        type=row.type,
+        display_name=row.display_name,
+        name=row.name,
+        destination_id=row.destination_id,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        paused_at=row.paused_at,
+        system_paused_at=row.system_paused_at,
+        deleted_at=row.deleted_at,
+        settings=row.settings,
+    )

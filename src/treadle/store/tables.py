@@ -1,0 +1,136 @@
+"""How loading of each table stands, and what became of its records since the store was made.
+
+Positions are those of one log. When the log is replaced by a new one its positions begin anew, so
+every statement here and in `loads` and `outcomes` speaks of the log the store knows as the present
+one (`Store.use_log`); what earlier logs left stays as history.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Row, bindparam, select, update
+
+from treadle.store.database import StoreRepository, StoreTransaction
+from treadle.store.model import TableLoadStatus, TableTotals
+from treadle.store.schema import meta, tables
+from treadle.text import digest_text
+
+present_log = select(meta.c.log_id).scalar_subquery()
+
+_standing = select(tables, (tables.c.log_id == present_log).label("present"))
+
+# Made once: to put together a statement takes as long as SQLite does to carry it out.
+_NAMED_TABLES: Final = (
+    select(tables)
+    .where(
+        tables.c.source_id == bindparam("at_source_id"),
+        tables.c.name_sha256.in_(bindparam("at_names", expanding=True)),
+    )
+    # Everyone locks in one order. SQLite has no such clause and no need of it: one writer at a time
+    .order_by(tables.c.id)
+    .with_for_update()
+)
+
+
+class TableRepository(StoreRepository):
+    """How loading of each table stands."""
+
+    def list_statuses(self, source_id: int | None = None) -> list[TableLoadStatus]:
+        """How loading of each table stands, by source and name; tables never tried are left out."""
+        query = _standing
+        if source_id is not None:
+            query = query.where(tables.c.source_id == source_id)
+        with self._database.read() as tx:
+            found = [
+                TableLoadStatus(
+                    source_id=row.source_id,
+                    table_name=row.name,
+                    loaded=row.loaded if row.present else 0,
+                    loaded_at=row.loaded_at,
+                    error=row.error,
+                    error_since=row.error_since,
+                    stopped=row.stopped,
+                    began=row.began if row.present else None,
+                    rebuilt_at=row.rebuilt_at,
+                )
+                for row in tx.connection.execute(query)
+            ]
+        # Sorted here: the two databases do not agree on the order of texts.
+        return sorted(found, key=lambda status: (status.source_id, status.table_name))
+
+    def list_totals(self) -> list[TableTotals]:
+        """What became of the records of each table since the store was made."""
+        with self._database.read() as tx:
+            return [
+                TableTotals(
+                    source_id=row.source_id,
+                    table_name=row.name,
+                    position=row.loaded if row.present else 0,
+                    received=row.received,
+                    loaded=row.written,
+                    superseded=row.discarded,
+                    rejected=row.rejected,
+                    damaged=row.damaged,
+                    loads=row.loads,
+                    failures=row.failures,
+                    error=row.error is not None,
+                    stopped=row.stopped,
+                )
+                for row in tx.connection.execute(_standing)
+            ]
+
+    def record_rebuilt(self, source_id: int, table_name: str, at: int) -> None:
+        """Note that a table's rows are replaced by what the log holds.
+
+        Loads before say nothing of the rows that are there, nor of their `_sdc_batched_at`.
+        """
+        with self._database.write() as tx:
+            tx.connection.execute(
+                update(tables)
+                .where(
+                    tables.c.source_id == source_id, tables.c.name_sha256 == digest_text(table_name)
+                )
+                .values(rebuilt_at=at)
+            )
+
+
+def lock_tables(
+    tx: StoreTransaction, names: Sequence[tuple[int, str]], log_id: str
+) -> dict[tuple[int, bytes], Row[Any]]:
+    """(source, SHA-256 of the name) -> row, made when missing; locked until the end."""
+    wanted = {(source_id, digest_text(name)): name for source_id, name in names}
+    found = _find_locked(tx, wanted)
+    missing = sorted(wanted.keys() - found.keys())
+    if missing:
+        tx.connection.execute(
+            tx.insert(tables).on_conflict_do_nothing(),
+            [
+                {
+                    "source_id": source_id,
+                    "name": wanted[source_id, key],
+                    "name_sha256": key,
+                    "log_id": log_id,
+                    "loaded": 0,
+                    "stopped": False,
+                }
+                for source_id, key in missing
+            ],
+        )
+        found |= _find_locked(tx, missing)
+    return found
+
+
+def _find_locked(
+    tx: StoreTransaction, wanted: Iterable[tuple[int, bytes]]
+) -> dict[tuple[int, bytes], Row[Any]]:
+    keys: dict[int, list[bytes]] = defaultdict(list)
+    for source_id, key in sorted(wanted):
+        keys[source_id].append(key)
+    return {
+        (row.source_id, row.name_sha256): row
+        for source_id, names in keys.items()
+        for row in tx.connection.execute(
+            _NAMED_TABLES, {"at_source_id": source_id, "at_names": names}
+        )
+    }
