@@ -16,7 +16,6 @@ from treadle.data_lock import is_lock_taken
 from treadle.destinations.registry import make_destination
 from treadle.errors import TreadleError
 from treadle.log.protocol import LogReader
-from treadle.log.sqlite.recovery.salvage import KnownLog, find_damage
 from treadle.maintenance.doctor import findings, measurements
 from treadle.maintenance.doctor.findings import Finding
 from treadle.store.model import Source
@@ -31,12 +30,14 @@ class Examination:
     Attributes:
         config: of the server, whether it runs or not.
         open_reader: opens its log; called where there is one.
+        find_log_damage: says what is wrong with the log's structure; None for nothing.
         whole: read every entry of the log.
         now: microseconds since 1970.
     """
 
     config: Config
     open_reader: Callable[[], LogReader]
+    find_log_damage: Callable[[], str | None]
     whole: bool
     now: int
 
@@ -83,16 +84,23 @@ class DoctorCheck:
 
 
 def examine(
-    config: Config, open_reader: Callable[[], LogReader], *, whole: bool = True
+    config: Config,
+    open_reader: Callable[[], LogReader],
+    find_log_damage: Callable[[], str | None],
+    *,
+    whole: bool = True,
 ) -> Iterator[Finding]:
     """Run every check; a finding is given as soon as it is known.
 
     Args:
         config: of the server, whether it runs or not.
         open_reader: opens its log; called where there is one.
+        find_log_damage: says what is wrong with the log's structure; None for nothing.
         whole: read every entry of the log.
     """
-    with closing(Examination(config, open_reader, whole, read_clock())) as examination:
+    with closing(
+        Examination(config, open_reader, find_log_damage, whole, read_clock())
+    ) as examination:
         for check in CHECKS:
             yield from check.run(examination)
 
@@ -161,7 +169,7 @@ def check_log(examination: Examination) -> Iterator[Finding]:
         yield from findings.judge_log(missing, now)
         return
     try:
-        found = find_damage(path, KnownLog())
+        found = examination.find_log_damage()
         if found is not None:
             damaged = findings.LogMeasurement(exists=True, trouble=found)
             yield from findings.judge_log(damaged, now)
