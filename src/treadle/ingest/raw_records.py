@@ -1,7 +1,7 @@
 """Bare records: JSON objects with nothing around them, as webhooks and pipelines send them."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -90,16 +90,4 @@ def build_batch(
         extracted=None,
         activations=[],
         data=join_json_array([record.text for record in records]),
-    )
-
-
-def refuse_records(reasons: list[dict[str, list[str]]]) -> NoReturn:
-    """Refuse records for what is wrong with their fields (import-api.md 7.3)."""
-    raise RequestRefusedError(
-        422,
-        {
-            "status": "ERROR",
-            "error": "Request cannot be processed; see errors.",
-            "errors": [{"reason": reason} for reason in reasons],
-        },
     )

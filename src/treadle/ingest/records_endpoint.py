@@ -20,9 +20,9 @@ from treadle.ingest.acceptance import BatchAcceptor, EncodedBatch, ReceivedReque
 from treadle.ingest.body_executor import BodyExecutor
 from treadle.ingest.body_memory import BodyMemoryBudget
 from treadle.ingest.endpoint import NOT_ACTIVE, NOT_AUTHORIZED
-from treadle.ingest.raw_records import RawRecord, build_batch, parse_records, refuse_records
+from treadle.ingest.raw_records import RawRecord, build_batch, parse_records
 from treadle.ingest.token_cache import TokenCache
-from treadle.records.field_check import UPSERT, find_field_errors
+from treadle.records.field_check import UPSERT, find_field_errors, refuse_records
 from treadle.records.message_batch import MessageBatch
 from treadle.store.model import TokenOwner
 

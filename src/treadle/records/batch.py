@@ -1,8 +1,8 @@
 """The body of /v2/import/batch: one table, a JSON schema, messages (import-api.md 9, 10).
 
-`decode` parses and checks the envelope, `check` the schema and the records. As with a push, typed
-decoding leaves the records unread where nothing is wrong with the envelope, and what it refuses is
-looked at again in the general way, which finds the documented words.
+A fast reader takes bodies in which surely nothing is wrong, by typed decoding that leaves the
+records unread. What it declines is for the exact reader, which finds the documented words: `decode`
+parses and checks the envelope, `check` the schema and the records.
 """
 
 from collections.abc import Iterator
@@ -10,10 +10,12 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 
+from treadle.errors import RequestRefusedError
 from treadle.records import batch_envelope, json_decoder
 from treadle.records.batch_builder import join_json_array
-from treadle.records.batch_envelope import ACTIVATE_VERSION, UPSERT
+from treadle.records.batch_envelope import ACTIVATE_VERSION
 from treadle.records.data_points import has_too_many_points, may_exceed_data_points
+from treadle.records.field_check import UPSERT
 from treadle.records.key_check import have_all_keys
 from treadle.records.limits import (
     DATA_POINTS_MAX,
@@ -30,6 +32,8 @@ from treadle.records.validation.schema_validator import make_schema_refusal as s
 
 _Sequence = Annotated[int, msgspec.Meta(ge=SEQUENCE_MIN, le=SEQUENCE_MAX)]
 _NO_DATA = msgspec.Raw(b"")
+_RECORD_DEPTH_MAX = DEPTH_MAX - 3
+"""Levels left for a record inside the body, its messages and its message."""
 
 
 class _BatchMessage(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -71,72 +75,99 @@ Envelope = _BatchEnvelope[_BatchMessage]
 
 _decode_messages = msgspec.json.Decoder(Envelope).decode
 _decode_upserts = msgspec.json.Decoder(_BatchEnvelope[_BatchUpsert]).decode
-_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_decode_slices = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def read_body(body: bytes) -> list[MessageBatch]:
-    """What a body says: `decode` and `check`, in less time where everything is in order.
+    """What a body says: the fast reader decides, or `decode` and `check` do where it declines.
 
     Raises:
         Refused: see `decode` and `check`.
     """
-    found = read_fast(body)
-    return check_body(decode_body(body)) if found is None else found
+    found = _accept_fast(body)
+    return check_body(decode_body(body)) if found is None else [found]
 
 
 def read_fast(body: bytes) -> list[MessageBatch] | None:
-    """The batch of a body that surely is in order; None where a closer look is needed.
+    """The batch of a body that surely is in order and has no activation; None for any other."""
+    found = _accept_fast(body)
+    return None if found is None or found.activations else [found]
+
+
+def _accept_fast(body: bytes) -> MessageBatch | None:
+    """The batch of a body that surely is in order; None where the exact reader has to decide.
 
     Nothing is asked of a message by itself: its parts become columns, and that its data is an
     object with the right values is for the schema's decoder to say.
     """
     extracted = None
+    activations: list[tuple[int, int]] = []
     try:
         body.isascii() or str(body, "utf-8")
         try:
             sent: Envelope | _BatchEnvelope[_BatchUpsert] = _decode_upserts(body)
+            upserts: list[_BatchMessage] | list[_BatchUpsert] = sent.messages
         except msgspec.ValidationError:
             # Here and there a time or an activation: the first message tells in most bodies.
             sent = mixed = _decode_messages(body)
-            if not all(message.action == UPSERT for message in mixed.messages):
+            upserts = timed = [message for message in mixed.messages if message.action == UPSERT]
+            if not all(message.data for message in timed):
                 return None
-            times = [message.time_extracted or message.vintage for message in mixed.messages]
-            extracted = [time or None for time in times] if any(times) else None
+            if len(timed) < len(mixed.messages):
+                if not all(map(_is_bare, mixed.messages)):
+                    return None
+                activations = list(_locate_activations(mixed))
+            extracted = _extracted(timed)
         if not (_is_common_envelope(sent) and not json_decoder.may_hide_long_integer(body)):
             return None
-        records = [message.data for message in sent.messages]
-        lengths = list(map(len, records))
-        longest = max(lengths)
-        if longest > 2 * DATA_POINTS_MAX or not min(lengths):
-            return None
+        records = [message.data for message in upserts]
+        longest = max(map(len, records)) if records else 0
         # A level takes a bracket to open and one to close. To count them takes longer than all that
-        # is done here besides decoding, so short records are let through first. Two brackets of
-        # each message are its own and its data's.
-        if longest > 2 * (DEPTH_MAX - 3) and (
-            body.count(b"{") + body.count(b"[") - 2 * len(records) >= DEPTH_MAX - 3
+        # is done here besides decoding, so short records are let through first.
+        if longest > 2 * _RECORD_DEPTH_MAX and any(
+            json_decoder.is_too_deep(bytes(record), _RECORD_DEPTH_MAX) for record in records
         ):
             return None
         data = join_json_array(records)
+        key_names = sent.key_names or ()
         schema = bytes(sent.schema)
-        if not get_validator(schema).decodes_all(sent.key_names or (), data):
+        conforming = get_validator(schema)
+        if not (
+            conforming.decodes_all(key_names, data)
+            or _all_conform(conforming, key_names, records, data)
+        ):
             return None
-    except (*json_decoder.SYNTAX_ERRORS, SchemaError):
+        if longest > 2 * DATA_POINTS_MAX and any(map(has_too_many_points, records)):
+            return None
+    except (*json_decoder.SYNTAX_ERRORS, SchemaError, RequestRefusedError):
         return None
-    return [
-        MessageBatch(
-            table_name=sent.table_name,
-            key_names=sent.key_names or (),
-            form="schema",
-            schema=schema,
-            bookmark_names=sent.bookmark_names,
-            sequences=[message.sequence for message in sent.messages],
-            versions=sent.table_version,
-            extracted=extracted,
-            activations=[],
-            data=data,
-        )
-    ]
+    return MessageBatch(
+        table_name=sent.table_name,
+        key_names=key_names,
+        form="schema",
+        schema=schema,
+        bookmark_names=sent.bookmark_names,
+        sequences=[message.sequence for message in upserts],
+        versions=sent.table_version,
+        extracted=extracted,
+        activations=activations,
+        data=data,
+    )
+
+
+def _is_common_envelope(sent: Envelope | _BatchEnvelope[_BatchUpsert]) -> bool:
+    """Whether what typed decoding has not read of an envelope can only be what it should be."""
+    return (
+        bool(sent.table_name.strip())
+        and bytes(sent.schema).startswith(b"{")
+        and not json_decoder.is_too_deep(bytes(sent.schema), DEPTH_MAX - 1)
+    )
+
+
+def _is_bare(message: _BatchMessage) -> bool:
+    """Whether a message is an upsert, or an activation that has nothing of one."""
+    return message.action == UPSERT or (
+        not message.data and message.time_extracted is message.vintage is msgspec.UNSET
+    )
 
 
 def decode_body(body: bytes) -> Envelope:
@@ -148,67 +179,21 @@ def decode_body(body: bytes) -> Envelope:
     Raises:
         Refused: 400, not parsable or not the documented envelope.
     """
-    try:
-        body.isascii() or str(body, "utf-8")
-        quick = _decode_messages(body)
-    except json_decoder.SYNTAX_ERRORS:
-        return decode_body_exactly(body)
-    return quick if _is_common_body(body, quick) else decode_body_exactly(body)
-
-
-def _is_common_body(body: bytes, quick: Envelope) -> bool:
-    """Whether what typed decoding has not read can only be what it should be."""
-    return (
-        _is_common_envelope(quick)
-        and (
-            _are_all_plain_upserts(body, quick.messages)
-            or all(map(_is_common_message, quick.messages))
-        )
-        and not json_decoder.may_hide_long_integer(body)
-    )
-
-
-def _is_common_envelope(quick: Envelope | _BatchEnvelope[_BatchUpsert]) -> bool:
-    return (
-        bool(quick.table_name.strip())
-        and bytes(quick.schema).startswith(b"{")
-        and not json_decoder.is_too_deep(bytes(quick.schema), DEPTH_MAX - 1)
-    )
-
-
-def _are_all_plain_upserts(body: bytes, messages: list[_BatchMessage]) -> bool:
-    """Whether all are upserts of objects and the body has too few brackets for a deep one."""
-    # Two brackets of each message are its own and its data's.
-    brackets = body.count(b"{") + body.count(b"[") - 2 * len(messages)
-    return brackets < DEPTH_MAX - 3 and all(
-        message.action == UPSERT and bytes(message.data)[:1] == b"{" for message in messages
-    )
-
-
-def _is_common_message(message: _BatchMessage) -> bool:
-    data = memoryview(message.data)
-    if message.action == ACTIVATE_VERSION:
-        return not data and message.time_extracted is message.vintage is msgspec.UNSET
-    return bytes(data[:1]) == b"{" and (
-        len(data) <= 2 * (DEPTH_MAX - 3) or not json_decoder.is_too_deep(bytes(data), DEPTH_MAX - 3)
-    )
-
-
-def decode_body_exactly(body: bytes) -> Envelope:
-    """What `decode` does, without the typed look that is quicker for bodies in order."""
     body = json_decoder.strip_byte_order_mark(body)
     value = json_decoder.decode_json(body)
     if json_decoder.is_body_too_deep(body):
         json_decoder.refuse_malformed(RecursionError())
     batch_envelope.check_envelope(value)
     repaired = json_decoder.repair_json(body)
-    members = _decode_members(repaired)
+    members = json_decoder.decode_members(repaired)
     messages = []
     end = 0
-    for message, piece in zip(value["messages"], _decode_slices(members["messages"]), strict=True):
+    for message, piece in zip(
+        value["messages"], json_decoder.decode_slices(members["messages"]), strict=True
+    ):
         data = _NO_DATA
         if "data" in message:
-            text = bytes(_decode_members(piece)["data"])
+            text = bytes(json_decoder.decode_members(piece)["data"])
             # What was sent stands at the same place before the repair.
             start = max(repaired.find(text, end), 0)
             end = start + len(text)
@@ -249,22 +234,23 @@ def check_body(sent: Envelope) -> list[MessageBatch]:
     schema = bytes(sent.schema)
     key_names = sent.key_names or ()
     upserts = [message for message in sent.messages if message.action == UPSERT]
-    data = join_json_array([message.data for message in upserts])
+    records = [message.data for message in upserts]
+    data = join_json_array(records)
     try:
         conforming = get_validator(schema)
-        if not conforming.decodes_all(key_names, data) and not (
-            _all_conform(conforming, upserts) and have_all_keys(key_names, data)
+        if not (
+            conforming.decodes_all(key_names, data)
+            or _all_conform(conforming, key_names, records, data)
         ):
             _refuse_first_failure(conforming, key_names, sent)
     except SchemaError as error:
         raise schema_refusal(error) from error
-    if may_exceed_data_points(message.data for message in sent.messages):
+    if may_exceed_data_points(records):
         for index, message in enumerate(sent.messages):
             if has_too_many_points(message.data):
                 raise batch_envelope.make_refusal(
                     f"Record {index} cannot contain more than {DATA_POINTS_MAX} data points"
                 )
-    extracted = [message.time_extracted or message.vintage or None for message in upserts]
     return [
         MessageBatch(
             table_name=sent.table_name,
@@ -274,29 +260,43 @@ def check_body(sent: Envelope) -> list[MessageBatch]:
             bookmark_names=sent.bookmark_names,
             sequences=[message.sequence for message in upserts],
             versions=sent.table_version,
-            extracted=extracted if any(extracted) else None,
+            extracted=_extracted(upserts),
             activations=list(_locate_activations(sent)),
             data=data,
         )
     ]
 
 
-def _all_conform(conforming: SchemaValidator, upserts: list[_BatchMessage]) -> bool:
-    """Whether all records surely conform; a part of them is decoded at a time."""
+def _all_conform(
+    conforming: SchemaValidator, key_names: tuple[str, ...], records: list[msgspec.Raw], data: bytes
+) -> bool:
+    """Whether all records conform to the schema, by the fast validator, and have their keys.
+
+    Args:
+        conforming: the loaded schema.
+        key_names: as sent.
+        records: JSON texts of objects.
+        data: the same as one array.
+    """
     if conforming.all_valid_fast is None:
         return False
-    try:
-        pieces = split_into_arrays([message.data for message in upserts], kind="json")
-        return all(conforming.all_valid_fast(json_decoder.decode_fast(piece)) for piece in pieces)
+    try:  # a part of them is decoded at a time
+        pieces = map(json_decoder.decode_fast, split_into_arrays(records, kind="json"))
+        return all(map(conforming.all_valid_fast, pieces)) and have_all_keys(key_names, data)
     except (*json_decoder.SYNTAX_ERRORS, ValueError):
         return False
+
+
+def _extracted(upserts: list[_BatchMessage]) -> list[str | None] | None:
+    times = [message.time_extracted or message.vintage or None for message in upserts]
+    return times if any(times) else None
 
 
 def _refuse_first_failure(
     conforming: SchemaValidator, key_names: tuple[str, ...], sent: Envelope
 ) -> None:
     """Refuse the first record that does not conform or lacks a key; nothing when there is none."""
-    conforming.budget.begin_request(sum(len(memoryview(message.data)) for message in sent.messages))
+    conforming.budget.begin_request(sum(len(message.data) for message in sent.messages))
     for index, message in enumerate(sent.messages):
         if message.action != UPSERT:
             continue

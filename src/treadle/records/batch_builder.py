@@ -85,6 +85,37 @@ class BatchBuilder:
         return batch
 
 
+def build_batches(
+    table_names: Sequence[str],
+    key_names: Sequence[tuple[str, ...]],
+    sequences: list[int],
+    versions: Sequence[int],
+    payloads: list[Any],
+    form: ValueForm,
+    join: Callable[[list[Any]], bytes],
+) -> list[MessageBatch]:
+    """The batches of upsert messages, given as columns; at least one."""
+    if len(set(table_names)) > 1 or len(set(key_names)) > 1:
+        gatherer = BatchBuilder()
+        for message in zip(table_names, key_names, sequences, versions, payloads, strict=True):
+            gatherer.add_record(*message)
+        return gatherer.build(form, join)
+    return [
+        MessageBatch(
+            table_name=table_names[0],
+            key_names=key_names[0],
+            form=form,
+            schema=b"",
+            bookmark_names=(),
+            sequences=sequences,
+            versions=fold_versions(versions),
+            extracted=None,
+            activations=[],
+            data=join(payloads),
+        )
+    ]
+
+
 def fold_versions(versions: Sequence[int]) -> int | list[int]:
     """Table versions as a batch keeps them: one number when all are the same."""
     if not versions:

@@ -3,11 +3,11 @@
 from typing import Any
 
 from treadle.errors import RequestRefusedError
+from treadle.records.field_check import UPSERT
 from treadle.records.limits import RECORDS_MAX, SEQUENCE_MAX, SEQUENCE_MIN
 from treadle.records.validation import java_format
 from treadle.records.validation.schema_loader import load_schema
 
-UPSERT = "upsert"
 ACTIVATE_VERSION = "activate_version"
 
 _TEXT = {"type": "string"}

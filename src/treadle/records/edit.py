@@ -21,7 +21,6 @@ _CLIENT_ID = 1
 """Stands for the account, which is not in question."""
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
-_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +128,7 @@ def _edit_text(batch: MessageBatch, index: int, edit: RecordEdit) -> bytes:
         text = edit.record.removeprefix(json_decoder.BOM).strip()
     if not edit.put and not edit.drop:
         return text
-    members = dict(_decode_members(json_decoder.repair_json(text)))
+    members = dict(json_decoder.decode_members(json_decoder.repair_json(text)))
     for name in edit.drop:
         members.pop(name, None)
     for name, value in edit.put.items():

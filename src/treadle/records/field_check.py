@@ -1,9 +1,11 @@
 """What a record of a push must look like: its fields, one by one (import-api.md 7.3)."""
 
+from collections.abc import Sequence
 from itertools import chain
 from types import NoneType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
+from treadle.errors import RequestRefusedError
 from treadle.records.data_points import count_data_points
 from treadle.records.limits import DATA_POINTS_MAX, KEY_CHARACTERS_MAX, SEQUENCE_MAX, SEQUENCE_MIN
 
@@ -71,6 +73,18 @@ def find_field_errors(record: dict[str, Any], size: int) -> dict[str, list[str]]
     return found
 
 
+def refuse_records(reasons: Sequence[Any]) -> NoReturn:
+    """Refuse records, with a reason for each that is wrong (import-api.md 7.3)."""
+    raise RequestRefusedError(
+        422,
+        {
+            "status": "ERROR",
+            "error": "Request cannot be processed; see errors.",
+            "errors": [{"reason": reason} for reason in reasons],
+        },
+    )
+
+
 _COMMON_FIELDS = frozenset(("client_id", "table_name", "sequence", "action", "key_names", "data"))
 
 
@@ -100,8 +114,8 @@ class FieldColumns(NamedTuple):
     """Fields of the records of a push, each a list with one value per record."""
 
     table_names: list[str]
-    sequences: list[int]
     key_names: list[tuple[str, ...]]
+    sequences: list[int]
     versions: list[int]
     data: list[dict[str, Any]]
 
@@ -152,7 +166,7 @@ def read_common_fields(records: list[Any], account_id: int) -> FieldColumns | No
     key_names = list(map(tuple, names))
     if not _have_key_values(data, key_names):
         return None
-    return FieldColumns(tables, sequences, key_names, versions, data)
+    return FieldColumns(tables, key_names, sequences, versions, data)
 
 
 def _all_of_type(values: list[Any], kind: type) -> bool:

@@ -72,25 +72,22 @@ def _parse_exact(literal: str) -> Decimal:
         return Decimal(0)
 
 
-def make_decoders(type_: Any) -> tuple[Callable[[bytes], Any], Callable[[bytes], Any]]:
-    """Two decoders into a msgspec type: (first look, second look that allows `HugeNumber`)."""
-    return (
-        msgspec.json.Decoder(type_).decode,
-        msgspec.json.Decoder(type_, float_hook=_parse_double).decode,
-    )
-
-
 def make_decoder(type_: Any, *, exact: bool) -> Callable[[bytes], Any]:
     """The first look of `decode_json` into a msgspec type; refuses what needs the second."""
     return msgspec.json.Decoder(type_, float_hook=_parse_exact if exact else None).decode
 
 
-_decode_strict, _decode_with_huge = make_decoders(Any)
-
-decode_fast: Callable[[bytes], Any] = _decode_strict
+decode_fast: Callable[[bytes], Any] = msgspec.json.Decoder().decode
 """The first look alone: no `HugeNumber`, one of `SYNTAX_ERRORS` where `decode_json` looks again."""
 
+_decode_with_huge = msgspec.json.Decoder(float_hook=_parse_double).decode
 _decode_exact = msgspec.json.Decoder(float_hook=_parse_exact).decode
+
+decode_slices = msgspec.json.Decoder(list[msgspec.Raw]).decode
+"""The elements of an array as texts."""
+
+decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+"""The values of an object as texts, by their keys."""
 
 
 def decode_json(text: bytes, *, exact: bool = False, kind: str = "json") -> Any:
@@ -107,7 +104,7 @@ def decode_json(text: bytes, *, exact: bool = False, kind: str = "json") -> Any:
     Raises:
         Refused: 400, the text is not JSON (import-api.md 17.2).
     """
-    first, second = (_decode_exact, _decode_exact) if exact else (_decode_strict, _decode_with_huge)
+    first, second = (_decode_exact, _decode_exact) if exact else (decode_fast, _decode_with_huge)
     try:
         return first(text)
     except SYNTAX_ERRORS:
@@ -202,19 +199,16 @@ def is_too_deep(text: bytes, levels: int = DEPTH_MAX) -> bool:
     )
 
 
-_decode_slices = msgspec.json.Decoder(list[msgspec.Raw]).decode
-
-
 def is_body_too_deep(body: bytes) -> bool:
     """`is_too_deep` for a whole body; quick where it is an array of short elements."""
     try:
-        elements = _decode_slices(body)
+        elements = decode_slices(body)
     except SYNTAX_ERRORS:
         return is_too_deep(body)
     return any(
         is_too_deep(bytes(element), DEPTH_MAX - 1)
         for element in elements
-        if len(memoryview(element)) > 2 * (DEPTH_MAX - 1)
+        if len(element) > 2 * (DEPTH_MAX - 1)
     )
 
 

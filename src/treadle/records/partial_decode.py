@@ -46,6 +46,28 @@ def slice_elements(body: bytes) -> list[msgspec.Raw]:
     return found
 
 
+def slice_body(body: bytes, *, kind: str) -> list[msgspec.Raw] | None:
+    """The same as `slice_elements` of a body that may need a repair; None for what is no array.
+
+    Args:
+        body: as received.
+        kind: "json" or "transit", for the refusal.
+
+    Raises:
+        Refused: 400, an array that is no JSON.
+    """
+    if body.removeprefix(json_decoder.BOM).lstrip()[:1] != b"[":
+        return None
+    try:
+        return slice_elements(body)
+    except json_decoder.SYNTAX_ERRORS:
+        pass
+    try:
+        return slice_elements(json_decoder.repair_json(body))
+    except json_decoder.SYNTAX_ERRORS as error:
+        json_decoder.refuse_malformed(error, kind=kind)
+
+
 def split_into_arrays(elements: Sequence[msgspec.Raw], *, kind: str) -> Iterator[bytes]:
     """The elements as JSON arrays, each to be decoded at once.
 
@@ -59,7 +81,7 @@ def split_into_arrays(elements: Sequence[msgspec.Raw], *, kind: str) -> Iterator
     part: list[msgspec.Raw] = []
     size = 0
     for element in elements:
-        length = len(memoryview(element))
+        length = len(element)
         if part and size + length > _PART_BYTES:
             yield join_json_array(part)
             part, size = [], 0

@@ -8,15 +8,24 @@ make the same batches.
 
 from collections.abc import Iterable, Iterator
 from itertools import starmap
-from typing import Annotated, Any, Literal, NamedTuple, NoReturn
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
 from treadle.errors import RequestRefusedError
 from treadle.records import json_decoder
-from treadle.records.batch_builder import BatchBuilder, fold_versions, join_json_array
-from treadle.records.data_points import count_data_points, has_too_many_points
-from treadle.records.field_check import SWITCH_VIEW, find_field_errors, read_common_fields
+from treadle.records.batch_builder import BatchBuilder, build_batches, join_json_array
+from treadle.records.data_points import (
+    count_data_points,
+    has_too_many_points,
+    may_exceed_data_points,
+)
+from treadle.records.field_check import (
+    SWITCH_VIEW,
+    find_field_errors,
+    read_common_fields,
+    refuse_records,
+)
 from treadle.records.key_check import have_all_keys
 from treadle.records.limits import (
     DATA_POINTS_MAX,
@@ -31,7 +40,7 @@ from treadle.records.message_batch import MessageBatch
 from treadle.records.partial_decode import (
     LARGE_BODY_BYTES,
     check_value_count,
-    slice_elements,
+    slice_body,
     split_into_arrays,
 )
 from treadle.records.transit import encoding
@@ -94,17 +103,24 @@ class _PushUpsert(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 class _CheckedRecord(NamedTuple):
-    """A record that was looked at: what decides about it, and what is kept of it."""
+    """A record that was looked at: what decides about it, and what is kept of it.
+
+    Attributes:
+        client: the account that it names.
+        reasons: what is wrong with it; then nothing else is kept.
+        key_names: None for an activation.
+    """
 
     client: Any
     reasons: Any
-    record: dict[str, Any]
-    payload: bytes
+    table_name: str = ""
+    key_names: tuple[str, ...] | None = None
+    sequence: int = 0
+    version: int = 0
+    payload: bytes = b""
 
 
 _decode_upserts = msgspec.json.Decoder(list[_PushUpsert]).decode
-_decode_slices = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 # --- before the token is known (7.2 steps 4-6) ----------------------------------------------------
@@ -128,17 +144,22 @@ def decode_body(body: bytes, *, transit: bool) -> PushBody:
         records = transit_.decode_transit(body)
         _check_count(records)
         return PushBody(records=records)
+    upserts = _read_upserts(body)
+    if upserts is not None and not _may_exceed_limits(body, upserts):
+        return PushBody(body=body, upserts=upserts)
+    body = json_decoder.strip_byte_order_mark(body)
+    _check_count(_parse_json(body))
+    return PushBody(body=body)
+
+
+def _read_upserts(body: bytes) -> list[_PushUpsert] | None:
+    """The records of a JSON body by the fast reader; None where the exact one has to decide."""
     try:
         body.isascii() or str(body, "utf-8")
         upserts = _decode_upserts(body)
     except json_decoder.SYNTAX_ERRORS:
-        upserts = None
-    if upserts is not None and not _may_exceed_limits(body, upserts):
-        _check_count(upserts)
-        return PushBody(body=body, upserts=upserts)
-    body = json_decoder.strip_byte_order_mark(body)
-    _check_count(_parse_json(body))
-    return PushBody(body=body, upserts=upserts)
+        return None
+    return upserts if 0 < len(upserts) <= RECORDS_MAX else None
 
 
 def _decode_large_transit(body: bytes) -> PushBody | None:
@@ -146,15 +167,9 @@ def _decode_large_transit(body: bytes) -> PushBody | None:
 
     None when it is no array of records.
     """
-    try:
-        found = slice_elements(body)
-    except json_decoder.SYNTAX_ERRORS:
-        try:
-            found = slice_elements(json_decoder.repair_json(body))
-        except json_decoder.SYNTAX_ERRORS as error:
-            if body.removeprefix(json_decoder.BOM).lstrip()[:1] == b"[":
-                json_decoder.refuse_malformed(error, kind="transit")
-            return None
+    found = slice_body(body, kind="transit")
+    if found is None:
+        return None
     head = bytes(memoryview(found[0])[:2]) if found else b""
     if head in (b"", b'"~', b'"^', b'"\\'):  # it may be a tag
         return None
@@ -163,51 +178,34 @@ def _decode_large_transit(body: bytes) -> PushBody | None:
     for records in transit_.decode_elements(found, codes=transit_.may_have_cache_codes(body)):
         while records:
             some, records = records[:_RECORDS_AT_ONCE], records[_RECORDS_AT_ONCE:]
-            seen += _check_records(some)
+            seen += map(_check_record, some, map(_encode_data, some))
     return PushBody(records=[], seen=seen)
 
 
 _RECORDS_AT_ONCE = 256
 
 
-def _check_copy(record: Any) -> "_CheckedRecord":
-    return _check_record(dict(record) if type(record) is dict else record, _encode_data(record))
-
-
-def _check_records(records: list[Any]) -> Iterator["_CheckedRecord"]:
-    return map(_check_record, records, map(_encode_data, records))
-
-
 def _may_exceed_limits(body: bytes, upserts: list[_PushUpsert]) -> bool:
     """Whether unread data may be deeper or hold longer integers than decoding allows."""
-    return json_decoder.may_hide_long_integer(body) or any(
-        json_decoder.is_too_deep(bytes(upsert.data), DEPTH_MAX - 2)
-        for upsert in upserts
-        if len(memoryview(upsert.data)) > 2 * (DEPTH_MAX - 2)
+    return json_decoder.may_hide_long_integer(body) or (
+        max([len(upsert.data) for upsert in upserts]) > 2 * (DEPTH_MAX - 2)
+        and any(json_decoder.is_too_deep(bytes(upsert.data), DEPTH_MAX - 2) for upsert in upserts)
     )
 
 
 def _parse_json(body: bytes) -> Any:
-    if len(body) > LARGE_BODY_BYTES and body.lstrip()[:1] == b"[":
-        return _parse_large_json(body)
-    value = json_decoder.decode_json(body)
+    """The value of a JSON body; of a large array the texts of its elements."""
+    elements = slice_body(body, kind="json") if len(body) > LARGE_BODY_BYTES else None
+    if elements is None:
+        value = json_decoder.decode_json(body)
+    else:
+        value = elements
+        _check_count(elements)
+        for part in split_into_arrays(elements, kind="json"):
+            json_decoder.decode_json(part)  # and forgotten
     if json_decoder.is_body_too_deep(body):
         json_decoder.refuse_malformed(RecursionError())
     return value
-
-
-def _parse_large_json(body: bytes) -> Any:
-    """The elements of a large array as text, after each was decoded and forgotten."""
-    try:
-        found = slice_elements(json_decoder.repair_json(body))
-    except json_decoder.SYNTAX_ERRORS as error:
-        json_decoder.refuse_malformed(error)
-    _check_count(found)
-    for part in split_into_arrays(found, kind="json"):
-        json_decoder.decode_json(part)
-    if json_decoder.is_body_too_deep(body):
-        json_decoder.refuse_malformed(RecursionError())
-    return found
 
 
 def _check_count(records: Any) -> None:
@@ -233,15 +231,12 @@ def check_body(push: PushBody, account_id: int) -> list[MessageBatch]:
     Raises:
         Refused: 401, 403 or 422 with the documented bodies; nothing of the push is kept then.
     """
+    batches = None
     if push.upserts is not None:
         batches = _check_upserts(push.upserts, account_id)
-        if batches is not None:
-            return batches
-    if push.transit and push.checked is None:
+    elif push.transit and push.checked is None:
         batches = _check_columns(push.records, account_id)
-        if batches is not None:
-            return batches
-    return check_body_exactly(push, account_id)
+    return check_body_exactly(push, account_id) if batches is None else batches
 
 
 def read_fast(body: bytes, account_id: int) -> list[MessageBatch] | None:
@@ -251,16 +246,12 @@ def read_fast(body: bytes, account_id: int) -> list[MessageBatch] | None:
         body: as received, inflated.
         account_id: the client that owns the token.
     """
-    try:
-        body.isascii() or str(body, "utf-8")
-        upserts = _decode_upserts(body)
-    except json_decoder.SYNTAX_ERRORS:
+    upserts = _read_upserts(body)
+    if upserts is None:
         return None
     if len(upserts) == 1 and len(body) <= INTEGER_CHARACTERS_MAX:
         return _check_single_upsert(upserts[0], account_id)
-    if not 0 < len(upserts) <= RECORDS_MAX or _may_exceed_limits(body, upserts):
-        return None
-    return _check_upserts(upserts, account_id)
+    return None if _may_exceed_limits(body, upserts) else _check_upserts(upserts, account_id)
 
 
 def _check_single_upsert(upsert: _PushUpsert, account_id: int) -> list[MessageBatch] | None:
@@ -294,7 +285,9 @@ def _check_single_upsert(upsert: _PushUpsert, account_id: int) -> list[MessageBa
 def check_body_exactly(push: PushBody, account_id: int) -> list[MessageBatch]:
     """What `check_body` does, without the looks that are quicker for sound records."""
     if push.transit:
-        seen = push.checked if push.checked is not None else map(_check_copy, push.records)
+        seen: Iterable[_CheckedRecord] | None = push.checked
+        if seen is None:
+            seen = map(_check_record, push.records, map(_encode_data, push.records))
         return _build_or_refuse(seen, account_id).build("transit", encoding.join_records)
     return _build_or_refuse(
         starmap(_check_record, _read_json_records(push.body)), account_id
@@ -306,39 +299,21 @@ def _check_upserts(upserts: list[_PushUpsert], account_id: int) -> list[MessageB
     clients = {upsert.client_id for upsert in upserts}
     if clients != {account_id} and clients != {str(account_id)}:
         return None
-    first = upserts[0]
-    tables = {upsert.table_name for upsert in upserts}
-    if not all(map(str.strip, tables)):
+    table_names = [upsert.table_name for upsert in upserts]
+    if not all(map(str.strip, set(table_names))):
         return None
-    if len(tables) == 1 and len({upsert.key_names for upsert in upserts}) == 1:
-        data = join_json_array([upsert.data for upsert in upserts])
-        batches = [
-            MessageBatch(
-                table_name=first.table_name,
-                key_names=first.key_names,
-                form="json",
-                schema=b"",
-                bookmark_names=(),
-                sequences=[upsert.sequence for upsert in upserts],
-                versions=fold_versions([upsert.table_version or 0 for upsert in upserts]),
-                extracted=None,
-                activations=[],
-                data=data,
-            )
-        ]
-    else:
-        gatherer = BatchBuilder()
-        for upsert in upserts:
-            gatherer.add_record(
-                upsert.table_name,
-                upsert.key_names,
-                upsert.sequence,
-                upsert.table_version or 0,
-                upsert.data,
-            )
-        batches = gatherer.build("json", join_json_array)
-    if any(has_too_many_points(upsert.data) for upsert in upserts):
+    records = [upsert.data for upsert in upserts]
+    if may_exceed_data_points(records) and any(map(has_too_many_points, records)):
         return None
+    batches = build_batches(
+        table_names,
+        [upsert.key_names for upsert in upserts],
+        [upsert.sequence for upsert in upserts],
+        [upsert.table_version or 0 for upsert in upserts],
+        records,
+        "json",
+        join_json_array,
+    )
     return batches if _have_key_values(batches) else None
 
 
@@ -361,38 +336,12 @@ def _check_columns(records: list[Any], account_id: int) -> list[MessageBatch] | 
         return None
     if fields is None:
         return None
-    data = encoding.encode_records(fields.data)
-    parts = encoding.split_records(data)
-    if max(len(memoryview(part)) for part in parts) > DATA_POINTS_MAX and any(
+    parts = encoding.split_records(encoding.encode_records(fields.data))
+    if max(map(len, parts)) > DATA_POINTS_MAX and any(
         count_data_points(record) > DATA_POINTS_MAX for record in fields.data
     ):
         return None
-    if len(set(fields.table_names)) == 1 and len(set(fields.key_names)) == 1:
-        return [
-            MessageBatch(
-                table_name=fields.table_names[0],
-                key_names=fields.key_names[0],
-                form="transit",
-                schema=b"",
-                bookmark_names=(),
-                sequences=fields.sequences,
-                versions=fold_versions(fields.versions),
-                extracted=None,
-                activations=[],
-                data=data,
-            )
-        ]
-    gatherer = BatchBuilder()
-    for message in zip(
-        fields.table_names,
-        fields.key_names,
-        fields.sequences,
-        fields.versions,
-        parts,
-        strict=True,
-    ):
-        gatherer.add_record(*message)
-    return gatherer.build("transit", encoding.join_records)
+    return build_batches(*fields[:4], parts, "transit", encoding.join_records)
 
 
 # --- the general way ------------------------------------------------------------------------------
@@ -401,15 +350,19 @@ def _check_columns(records: list[Any], account_id: int) -> list[MessageBatch] | 
 def _check_record(record: Any, payload: bytes) -> _CheckedRecord:
     """Look at a record, given with what goes into a batch's data."""
     if type(record) is not dict:
-        return _CheckedRecord(None, NOT_A_RECORD, {}, b"")
+        return _CheckedRecord(None, NOT_A_RECORD)
     client = _normalize_client_id(record.get("client_id"))
     reasons = find_field_errors(record, len(payload))
-    record.pop("data", None)
-    # Of a refused record nothing more is needed.
-    return (
-        _CheckedRecord(client, reasons, {}, b"")
-        if reasons
-        else _CheckedRecord(client, None, record, payload)
+    if reasons:
+        return _CheckedRecord(client, reasons)
+    return _CheckedRecord(
+        client,
+        None,
+        record["table_name"],
+        None if record["action"] == SWITCH_VIEW else tuple(record["key_names"]),
+        record["sequence"],
+        record.get("table_version") or 0,
+        payload,
     )
 
 
@@ -418,7 +371,7 @@ def _build_or_refuse(records: Iterable[_CheckedRecord], account_id: int) -> Batc
     gatherer = BatchBuilder()
     reasons: list[Any] = []
     identified = mixed = False
-    for client, wrong, record, payload in records:
+    for client, wrong, table_name, key_names, sequence, version, payload in records:
         if wrong is NOT_A_RECORD:
             reasons.append(wrong)
             continue
@@ -431,32 +384,15 @@ def _build_or_refuse(records: Iterable[_CheckedRecord], account_id: int) -> Batc
         mixed = mixed or client != account_id
         if wrong:
             reasons.append(wrong)
-        elif record["action"] == SWITCH_VIEW:
-            gatherer.add_activation(record["table_name"], record["table_version"])
+        elif key_names is None:
+            gatherer.add_activation(table_name, version)
         else:
-            gatherer.add_record(
-                record["table_name"],
-                tuple(record["key_names"]),
-                record["sequence"],
-                record.get("table_version") or 0,
-                payload,
-            )
+            gatherer.add_record(table_name, key_names, sequence, version, payload)
     if mixed:
         reasons = [MIXED_CLIENTS.format(account_id)]
     if reasons:
-        _refuse_records(reasons)
+        refuse_records(reasons)
     return gatherer
-
-
-def _refuse_records(reasons: list[Any]) -> NoReturn:
-    raise RequestRefusedError(
-        422,
-        {
-            "status": "ERROR",
-            "error": "Request cannot be processed; see errors.",
-            "errors": [{"reason": reason} for reason in reasons],
-        },
-    )
 
 
 def _normalize_client_id(value: Any) -> int | str | None:
@@ -477,7 +413,7 @@ def _read_json_records(body: bytes) -> Iterator[tuple[Any, bytes]]:
     """Each value of a JSON array with the text of its `data`, as sent; empty where it has none."""
     repaired = json_decoder.repair_json(body)
     end = body.index(b"[") + 1
-    for piece in _decode_slices(repaired):
+    for piece in json_decoder.decode_slices(repaired):
         text = bytes(piece)
         # Elements are sent in this order with nothing but commas and blanks between them.
         start = repaired.index(text, end)
@@ -497,7 +433,7 @@ def _find_data_as_sent(repaired: bytes, sent: bytes) -> bytes:
         repaired: the record's text as `json.repair` gives it.
         sent: the same bytes before, of the same length.
     """
-    data = bytes(_decode_members(repaired)["data"])
+    data = bytes(json_decoder.decode_members(repaired)["data"])
     if repaired == sent:
         return data
     start = repaired.rindex(data)

@@ -9,8 +9,6 @@ from treadle.records import json_decoder
 from treadle.records.message_batch import MessageBatch
 from treadle.records.transit import encoding
 
-_decode_slices = msgspec.json.Decoder(list[msgspec.Raw]).decode
-
 
 def read_records(batch: MessageBatch, *, exact: bool = False) -> list[dict[str, Any]]:
     """Decode the records of a batch, in order.
@@ -39,7 +37,7 @@ def extract_texts(batch: MessageBatch, indexes: Iterable[int]) -> list[str]:
     if batch.form == "transit":
         return encoding.render_texts(batch.data, indexes)
     try:
-        slices = _decode_slices(batch.data)
+        slices = json_decoder.decode_slices(batch.data)
         return [str(bytes(slices[index]), "utf-8") for index in indexes]
     except msgspec.DecodeError:
         return _extract_texts_with_lone_surrogates(batch.data, list(indexes))
@@ -48,9 +46,9 @@ def extract_texts(batch: MessageBatch, indexes: Iterable[int]) -> list[str]:
 def _extract_texts_with_lone_surrogates(data: bytes, indexes: list[int]) -> list[str]:
     sent = []
     end = 0
-    for piece in _decode_slices(json_decoder.repair_json(data)):
+    for piece in json_decoder.decode_slices(json_decoder.repair_json(data)):
         # Elements stand one after the other with one comma between them (`gather.array`).
         start = end + 1
-        end = start + len(memoryview(piece))
+        end = start + len(piece)
         sent.append(data[start:end])
     return [str(sent[index], "utf-8") for index in indexes]

@@ -11,16 +11,16 @@ infinity its floats. The rest are extensions, each with a text:
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from treadle.records.json_decoder import HugeNumber
+from treadle.timestamps import to_datetime
 
 _DECIMAL_CODE, _INTEGER_CODE, _INSTANT_CODE, _HUGE_CODE = 1, 2, 3, 4
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ExactDecimal(Decimal):
@@ -66,7 +66,7 @@ class DistantInstant:
 def make_instant(microseconds: int, literal: str) -> datetime | DistantInstant:
     """A point in time as `datetime` in UTC where that can hold it, else as `DistantInstant`."""
     try:
-        return EPOCH + timedelta(0, 0, microseconds)
+        return to_datetime(microseconds)
     except OverflowError:
         return DistantInstant(microseconds, literal)
 

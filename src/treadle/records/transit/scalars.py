@@ -3,20 +3,15 @@
 import math
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import InvalidOperation
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from treadle.records.json_decoder import HugeNumber
 from treadle.records.limits import INTEGER_CHARACTERS_MAX
-from treadle.records.transit.encoding import (
-    EPOCH,
-    DistantInstant,
-    ExactDecimal,
-    WideInteger,
-    make_instant,
-)
+from treadle.records.transit.encoding import DistantInstant, ExactDecimal, WideInteger, make_instant
+from treadle.timestamps import EPOCH, EPOCH_DAY
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -121,11 +116,7 @@ def _count_days(year: int, month: int, day: int) -> int:
     cycles = 0
     if year < 1:
         year, cycles = year + 400, -1
-    since_1970 = datetime(year, month, day, tzinfo=UTC).toordinal() - _ORDINAL_1970
-    return since_1970 + cycles * 146_097
-
-
-_ORDINAL_1970 = datetime(1970, 1, 1, tzinfo=UTC).toordinal()
+    return date(year, month, day).toordinal() - EPOCH_DAY + cycles * 146_097
 
 
 def parse_uuid(text: str) -> str:
@@ -224,6 +215,6 @@ COLUMN_PARSERS: dict[str, ColumnParser] = {
     "~f": _make_column_parser("f", r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?", ExactDecimal),
     "~m": _make_column_parser("m", "-?[0-9]{1,13}", _add_to_epoch),
     "~t": _make_column_parser("t", _COMMON_TIME.pattern, datetime.fromisoformat),
-    "~u": _make_column_parser("u", "[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", str),
+    "~u": _make_column_parser("u", _UUID.pattern, str),
 }
 """By tag; the values are those of `SCALAR_PARSERS`, found for many texts at once."""

@@ -33,12 +33,6 @@ _OBJECT_KEYWORDS = (
 _NUMBER_KEYWORDS = ("minimum", "maximum", "minimumExclusive", "maximumExclusive", "multipleOf")
 _STRING_KEYWORDS = ("minLength", "maxLength", "pattern", "format")
 
-_JAVA_TYPES: dict[str, tuple[type, ...]] = {
-    "Boolean": (bool,),
-    "Integer": (int,),
-    "String": (str,),
-}
-
 
 class SchemaError(Exception):
     """A schema that cannot be used; `str(error)` follows "Invalid JSON schema: "."""
