@@ -1,1 +1,1 @@
-"""What a client said: decoding and checking of bodies, limits, the messages themselves."""
+"""Request bodies: decoding, validation, limits, and the batches of messages that they become."""

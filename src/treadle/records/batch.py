@@ -1,8 +1,9 @@
-"""The body of /v2/import/batch: one table, a JSON schema, messages (import-api.md 9, 10).
+"""Readers of /v2/import/batch bodies: one table, a JSON schema, messages (import-api.md 9, 10).
 
-A fast reader takes bodies in which surely nothing is wrong, by typed decoding that leaves the
-records unread. What it declines is for the exact reader, which finds the documented words: `decode`
-parses and checks the envelope, `check` the schema and the records.
+There are two readers. The fast one decodes into structs that leave the records unread; it accepts
+bodies in which nothing is wrong and declines all others. The exact one decides about those and
+finds the documented texts for what is wrong: `decode_body` parses a body and checks its envelope,
+`check_body` checks the schema and the records.
 """
 
 from collections.abc import Iterator
@@ -27,13 +28,16 @@ from treadle.records.limits import (
 from treadle.records.message_batch import MessageBatch
 from treadle.records.partial_decode import split_into_arrays
 from treadle.records.validation.schema_loader import SchemaError
-from treadle.records.validation.schema_validator import SchemaValidator, get_validator
-from treadle.records.validation.schema_validator import make_schema_refusal as schema_refusal
+from treadle.records.validation.schema_validator import (
+    SchemaValidator,
+    get_validator,
+    make_schema_refusal,
+)
 
 _Sequence = Annotated[int, msgspec.Meta(ge=SEQUENCE_MIN, le=SEQUENCE_MAX)]
 _NO_DATA = msgspec.Raw(b"")
 _RECORD_DEPTH_MAX = DEPTH_MAX - 3
-"""Levels left for a record inside the body, its messages and its message."""
+"""Levels that are left for a record, inside the body, its array of messages and its message."""
 
 
 class _BatchMessage(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -56,7 +60,7 @@ _M = TypeVar("_M", _BatchMessage, _BatchUpsert)
 
 
 class _BatchEnvelope(msgspec.Struct, Generic[_M], forbid_unknown_fields=True, gc=False):
-    """A body whose envelope is in order.
+    """A body whose envelope is valid.
 
     Attributes:
         schema: JSON text of the schema, an object.
@@ -78,36 +82,38 @@ _decode_upserts = msgspec.json.Decoder(_BatchEnvelope[_BatchUpsert]).decode
 
 
 def read_body(body: bytes) -> list[MessageBatch]:
-    """What a body says: the fast reader decides, or `decode` and `check` do where it declines.
+    """Read a body with the fast reader, or with the exact one if that declines.
 
     Raises:
-        Refused: see `decode` and `check`.
+        RequestRefusedError: see `decode_body` and `check_body`.
     """
-    found = _accept_fast(body)
-    return check_body(decode_body(body)) if found is None else [found]
+    accepted = _accept_fast(body)
+    return check_body(decode_body(body)) if accepted is None else [accepted]
 
 
 def read_fast(body: bytes) -> list[MessageBatch] | None:
-    """The batch of a body that surely is in order and has no activation; None for any other."""
-    found = _accept_fast(body)
-    return None if found is None or found.activations else [found]
+    """Read a body with the fast reader; None if it declines, and for a body with an activation."""
+    accepted = _accept_fast(body)
+    return None if accepted is None or accepted.activations else [accepted]
 
 
 def _accept_fast(body: bytes) -> MessageBatch | None:
-    """The batch of a body that surely is in order; None where the exact reader has to decide.
+    """Return the batch of a body that surely is valid; None if the exact reader has to decide.
 
-    Nothing is asked of a message by itself: its parts become columns, and that its data is an
-    object with the right values is for the schema's decoder to say.
+    No message is looked at by itself: the messages become columns, and the decoder of the schema
+    tells whether their data are objects with valid values.
     """
     extracted = None
     activations: list[tuple[int, int]] = []
     try:
+        # The decoder leaves strings in unread data unchecked; a body must be UTF-8 as a whole.
         body.isascii() or str(body, "utf-8")
         try:
             sent: Envelope | _BatchEnvelope[_BatchUpsert] = _decode_upserts(body)
             upserts: list[_BatchMessage] | list[_BatchUpsert] = sent.messages
         except msgspec.ValidationError:
-            # Here and there a time or an activation: the first message tells in most bodies.
+            # A body with times has one in its first message, as a rule, so that the first attempt
+            # ended there and cost little. An activation comes last and costs a second decoding.
             sent = mixed = _decode_messages(body)
             upserts = timed = [message for message in mixed.messages if message.action == UPSERT]
             if not all(message.data for message in timed):
@@ -116,13 +122,13 @@ def _accept_fast(body: bytes) -> MessageBatch | None:
                 if not all(map(_is_bare, mixed.messages)):
                     return None
                 activations = list(_locate_activations(mixed))
-            extracted = _extracted(timed)
+            extracted = _collect_times(timed)
         if not (_is_common_envelope(sent) and not json_decoder.may_hide_long_integer(body)):
             return None
         records = [message.data for message in upserts]
         longest = max(map(len, records)) if records else 0
-        # A level takes a bracket to open and one to close. To count them takes longer than all that
-        # is done here besides decoding, so short records are let through first.
+        # A level takes a bracket to open and one to close. Counting them takes longer than all the
+        # rest besides decoding, so short records are not counted.
         if longest > 2 * _RECORD_DEPTH_MAX and any(
             json_decoder.is_too_deep(bytes(record), _RECORD_DEPTH_MAX) for record in records
         ):
@@ -130,10 +136,10 @@ def _accept_fast(body: bytes) -> MessageBatch | None:
         data = join_json_array(records)
         key_names = sent.key_names or ()
         schema = bytes(sent.schema)
-        conforming = get_validator(schema)
+        validator = get_validator(schema)
         if not (
-            conforming.decodes_all(key_names, data)
-            or _all_conform(conforming, key_names, records, data)
+            validator.decodes_all(key_names, data)
+            or _all_conform(validator, key_names, records, data)
         ):
             return None
         if longest > 2 * DATA_POINTS_MAX and any(map(has_too_many_points, records)):
@@ -155,7 +161,7 @@ def _accept_fast(body: bytes) -> MessageBatch | None:
 
 
 def _is_common_envelope(sent: Envelope | _BatchEnvelope[_BatchUpsert]) -> bool:
-    """Whether what typed decoding has not read of an envelope can only be what it should be."""
+    """Return whether the unread parts of an envelope can only be valid."""
     return (
         bool(sent.table_name.strip())
         and bytes(sent.schema).startswith(b"{")
@@ -164,7 +170,7 @@ def _is_common_envelope(sent: Envelope | _BatchEnvelope[_BatchUpsert]) -> bool:
 
 
 def _is_bare(message: _BatchMessage) -> bool:
-    """Whether a message is an upsert, or an activation that has nothing of one."""
+    """Return whether a message is an upsert, or an activation without anything of an upsert."""
     return message.action == UPSERT or (
         not message.data and message.time_extracted is message.vintage is msgspec.UNSET
     )
@@ -174,10 +180,10 @@ def decode_body(body: bytes) -> Envelope:
     """Parse a body and check all but the schema and the records (import-api.md 9.2 steps 5-7).
 
     Args:
-        body: as received, inflated.
+        body: as received, decompressed.
 
     Raises:
-        Refused: 400, not parsable or not the documented envelope.
+        RequestRefusedError: 400, not parsable or not the documented envelope.
     """
     body = json_decoder.strip_byte_order_mark(body)
     value = json_decoder.decode_json(body)
@@ -194,7 +200,7 @@ def decode_body(body: bytes) -> Envelope:
         data = _NO_DATA
         if "data" in message:
             text = bytes(json_decoder.decode_members(piece)["data"])
-            # What was sent stands at the same place before the repair.
+            # A repair keeps every position, so that what was sent stands at the same one.
             start = max(repaired.find(text, end), 0)
             end = start + len(text)
             data = msgspec.Raw(body[start:end] if repaired != body else text)
@@ -220,16 +226,16 @@ def _make_message(message: dict[str, Any], data: msgspec.Raw) -> _BatchMessage:
 
 
 def check_body(sent: Envelope) -> list[MessageBatch]:
-    """Check the schema and the records against it and the key names (9.2 steps 8-10).
+    """Check the schema, and the records by it and by the key names (import-api.md 9.2 steps 8-10).
 
     Args:
-        sent: from `decode`.
+        sent: from `decode_body`.
 
     Returns:
         One batch of form "schema".
 
     Raises:
-        Refused: 400 with the text for the first bad record; nothing is kept then.
+        RequestRefusedError: 400 with the text for the first bad record; nothing is stored then.
     """
     schema = bytes(sent.schema)
     key_names = sent.key_names or ()
@@ -237,14 +243,14 @@ def check_body(sent: Envelope) -> list[MessageBatch]:
     records = [message.data for message in upserts]
     data = join_json_array(records)
     try:
-        conforming = get_validator(schema)
+        validator = get_validator(schema)
         if not (
-            conforming.decodes_all(key_names, data)
-            or _all_conform(conforming, key_names, records, data)
+            validator.decodes_all(key_names, data)
+            or _all_conform(validator, key_names, records, data)
         ):
-            _refuse_first_failure(conforming, key_names, sent)
+            _refuse_first_failure(validator, key_names, sent)
     except SchemaError as error:
-        raise schema_refusal(error) from error
+        raise make_schema_refusal(error) from error
     if may_exceed_data_points(records):
         for index, message in enumerate(sent.messages):
             if has_too_many_points(message.data):
@@ -260,7 +266,7 @@ def check_body(sent: Envelope) -> list[MessageBatch]:
             bookmark_names=sent.bookmark_names,
             sequences=[message.sequence for message in upserts],
             versions=sent.table_version,
-            extracted=_extracted(upserts),
+            extracted=_collect_times(upserts),
             activations=list(_locate_activations(sent)),
             data=data,
         )
@@ -268,40 +274,40 @@ def check_body(sent: Envelope) -> list[MessageBatch]:
 
 
 def _all_conform(
-    conforming: SchemaValidator, key_names: tuple[str, ...], records: list[msgspec.Raw], data: bytes
+    validator: SchemaValidator, key_names: tuple[str, ...], records: list[msgspec.Raw], data: bytes
 ) -> bool:
-    """Whether all records conform to the schema, by the fast validator, and have their keys.
+    """Return whether all records conform to the schema, by the fast validator, and have their keys.
 
     Args:
-        conforming: the loaded schema.
+        validator: of the schema.
         key_names: as sent.
         records: JSON texts of objects.
         data: the same as one array.
     """
-    if conforming.all_valid_fast is None:
+    if validator.all_valid_fast is None:
         return False
-    try:  # a part of them is decoded at a time
+    try:  # in parts, so that few decoded records are in memory
         pieces = map(json_decoder.decode_fast, split_into_arrays(records, kind="json"))
-        return all(map(conforming.all_valid_fast, pieces)) and have_all_keys(key_names, data)
+        return all(map(validator.all_valid_fast, pieces)) and have_all_keys(key_names, data)
     except (*json_decoder.SYNTAX_ERRORS, ValueError):
         return False
 
 
-def _extracted(upserts: list[_BatchMessage]) -> list[str | None] | None:
+def _collect_times(upserts: list[_BatchMessage]) -> list[str | None] | None:
     times = [message.time_extracted or message.vintage or None for message in upserts]
     return times if any(times) else None
 
 
 def _refuse_first_failure(
-    conforming: SchemaValidator, key_names: tuple[str, ...], sent: Envelope
+    validator: SchemaValidator, key_names: tuple[str, ...], sent: Envelope
 ) -> None:
-    """Refuse the first record that does not conform or lacks a key; nothing when there is none."""
-    conforming.budget.begin_request(sum(len(message.data) for message in sent.messages))
+    """Refuse the first record that does not conform or lacks a key; do nothing if there is none."""
+    validator.budget.begin_request(sum(len(message.data) for message in sent.messages))
     for index, message in enumerate(sent.messages):
         if message.action != UPSERT:
             continue
         record = json_decoder.decode_json(bytes(message.data))
-        lines = conforming.explain_failure(record)
+        lines = validator.explain_failure(record)
         if lines is not None:
             raise batch_envelope.make_refusal(f"Record {index} did not conform to schema:\n{lines}")
         for name in key_names:

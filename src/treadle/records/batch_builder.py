@@ -1,4 +1,4 @@
-"""Messages of a push, of many tables, to one `MessageBatch` per table and key names."""
+"""Grouping of the messages of a push, which may belong to many tables, into batches."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,11 +21,11 @@ class _OpenBatch:
 
 
 class BatchBuilder:
-    """Sorts messages, given in request order, into batches.
+    """Groups messages, given in request order, into batches: one per table and key names.
 
-    A table's batch ends when its key names change, so the order inside a table holds from batch to
-    batch. An activation belongs to the table's batch of that moment; one that comes before any
-    record waits for the first, and stands in a batch without records when there is none.
+    A table's batch ends when its key names change, so that the order inside a table holds across
+    batches. An activation belongs to the batch that its table has at that moment. One that comes
+    before any record waits for the first record, and gets a batch without records if there is none.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class BatchBuilder:
         version: int,
         payload: Any,
     ) -> None:
-        """Take an upsert message; `payload` is what `build` joins to the batch's data."""
+        """Add an upsert message; `build` joins the payloads into the batch's data."""
         batch = self._open_batches.get(table_name)
         if batch is None or batch.key_names != key_names:
             batch = self._start_batch(table_name, key_names)
@@ -50,7 +50,7 @@ class BatchBuilder:
         batch.payloads.append(payload)
 
     def add_activation(self, table_name: str, version: int) -> None:
-        """Take a message that makes a table version the current one (import-api.md 13)."""
+        """Add a message that makes a table version the current one (import-api.md 13)."""
         batch = self._open_batches.get(table_name)
         if batch is None:
             self._early_activations.setdefault(table_name, []).append((0, version))
@@ -58,7 +58,12 @@ class BatchBuilder:
             batch.activations.append((len(batch.sequences), version))
 
     def build(self, form: ValueForm, join: Callable[[list[Any]], bytes]) -> list[MessageBatch]:
-        """What was taken, in the order in which the batches began."""
+        """Return the batches in the order in which they began.
+
+        Args:
+            form: the rule that gives values their types.
+            join: makes a batch's data of the payloads of its records.
+        """
         for table_name in list(self._early_activations):
             self._start_batch(table_name, ())
         return [
@@ -94,12 +99,12 @@ def build_batches(
     form: ValueForm,
     join: Callable[[list[Any]], bytes],
 ) -> list[MessageBatch]:
-    """The batches of upsert messages, given as columns; at least one."""
+    """Return the batches of upsert messages that are given as columns of at least one row."""
     if len(set(table_names)) > 1 or len(set(key_names)) > 1:
-        gatherer = BatchBuilder()
+        builder = BatchBuilder()
         for message in zip(table_names, key_names, sequences, versions, payloads, strict=True):
-            gatherer.add_record(*message)
-        return gatherer.build(form, join)
+            builder.add_record(*message)
+        return builder.build(form, join)
     return [
         MessageBatch(
             table_name=table_names[0],
@@ -117,7 +122,7 @@ def build_batches(
 
 
 def fold_versions(versions: Sequence[int]) -> int | list[int]:
-    """Table versions as a batch keeps them: one number when all are the same."""
+    """Return table versions as a batch stores them: one number when all are the same."""
     if not versions:
         return 0
     first = versions[0]
@@ -125,5 +130,5 @@ def fold_versions(versions: Sequence[int]) -> int | list[int]:
 
 
 def join_json_array(slices: list[Any]) -> bytes:
-    """Slices of JSON text as one JSON array text."""
+    """Join JSON texts into the text of one array."""
     return b"[" + b",".join(slices) + b"]"

@@ -1,4 +1,4 @@
-"""What a body of /v2/import/batch must look like around its records (import-api.md 9.1, 10.6)."""
+"""Validation of a /v2/import/batch body, except its records (import-api.md 9.1, 10.6)."""
 
 from typing import Any
 
@@ -55,18 +55,18 @@ _ENVELOPE_NODE = load_schema(
 
 
 def make_refusal(text: str) -> RequestRefusedError:
-    """The answer to a body that is refused with a text."""
+    """Make the answer of status 400 with an error text."""
     return RequestRefusedError(400, {"error": text})
 
 
 def check_envelope(body: Any) -> None:
-    """Check everything but what the schema and the key names say about records.
+    """Check all of a body but what its schema and key names require of records.
 
     Args:
         body: the decoded body.
 
     Raises:
-        Refused: 400 with the text of the original.
+        RequestRefusedError: 400 with the text of the original service.
     """
     # Clients send null for no key names; to the original's schema that would be wrong.
     checked = body

@@ -11,7 +11,7 @@ from treadle.records.partial_decode import has_too_many_values
 
 
 def count_data_points(value: Any) -> int:
-    """How many scalar leaf values, null included, arrays and objects hold at any depth."""
+    """Count the scalar leaf values, null included, in arrays and objects at any depth."""
     found = 0
     waiting = [value]
     while waiting:
@@ -26,16 +26,16 @@ def count_data_points(value: Any) -> int:
 
 
 def may_exceed_data_points(records: Iterable[msgspec.Raw]) -> bool:
-    """Whether a text is long enough to hold more data points than allowed; quick for many."""
+    """Return whether any text is long enough for more data points than allowed; fast for many."""
     return max(map(len, records), default=0) > 2 * DATA_POINTS_MAX
 
 
 def has_too_many_points(record: bytes | msgspec.Raw) -> bool:
-    """Whether the valid JSON text of a record holds more data points than allowed.
+    """Return whether the valid JSON text of a record holds more data points than allowed.
 
-    Decodes only a text that has commas enough: a container of n elements has n - 1 of them, so a
-    whole record has one less than it has leaves. A text with a million values, arrays and objects
-    is not decoded: if it has fewer leaves, it is nothing but a way to fill memory.
+    Only a text with enough commas is decoded: a container of n elements has n - 1 of them, so that
+    a whole record has one less than it has leaves. A text with a million values, arrays and objects
+    is not decoded. If it has fewer leaves, its only purpose is to fill memory.
     """
     if len(record) <= 2 * DATA_POINTS_MAX:
         return False

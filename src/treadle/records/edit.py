@@ -1,7 +1,7 @@
-"""A record of a batch as a batch of its own, as it was or with some of it changed.
+"""Editing of a stored record: it becomes a batch of its own, as it was or with changes.
 
-What comes out passed the checks that the request it came with had to pass (import-api.md 7.3, 9.2),
-because it is made into such a request and read again. What is not changed stays byte for byte.
+The result has passed the checks of the import endpoints (import-api.md 7.3, 9.2), because the
+record is made into a request and read again. What is not changed stays the same byte for byte.
 """
 
 from collections.abc import Mapping
@@ -18,19 +18,19 @@ from treadle.records.message_batch import MessageBatch
 from treadle.records.transit import encoding
 
 _CLIENT_ID = 1
-"""Stands for the account, which is not in question."""
+"""A placeholder: the account is not in question here."""
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 @dataclass(frozen=True, slots=True)
 class RecordEdit:
-    """What to change of a record.
+    """Changes of one record.
 
     Attributes:
-        record: JSON text of an object that takes its place; None to keep it.
+        record: JSON text of an object that replaces it; None to keep it.
         put: field -> JSON text of its new value.
-        drop: fields to leave out.
+        drop: fields to remove.
     """
 
     record: bytes | None = None
@@ -38,12 +38,12 @@ class RecordEdit:
     drop: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
-        """Whether anything changes."""
+        """Return whether anything changes."""
         return self.record is not None or bool(self.put) or bool(self.drop)
 
 
 def apply_edit(batch: MessageBatch, index: int, edit: RecordEdit = RecordEdit()) -> MessageBatch:
-    """One record of a batch, with its sequence, table version and key names, edited.
+    """Make a batch of one record, edited, with its sequence, table version and key names.
 
     Args:
         batch: what was accepted.
@@ -51,7 +51,7 @@ def apply_edit(batch: MessageBatch, index: int, edit: RecordEdit = RecordEdit())
         edit: what to change.
 
     Raises:
-        OperatorFault: the record with that change would not be accepted; says why.
+        OperatorError: the record with that change would not be accepted; says why.
     """
     try:
         if batch.form == "transit":
@@ -89,7 +89,7 @@ def _edit_schema(batch: MessageBatch, index: int, edit: RecordEdit) -> MessageBa
 
 
 def _edit_transit(batch: MessageBatch, index: int, edit: RecordEdit) -> MessageBatch:
-    """Values that are not changed keep the types that JSON has not."""
+    """Edit a Transit record. Values without a change keep types that JSON does not have."""
     if edit.record is not None:
         record = _decode_object(edit.record)
     else:
@@ -120,7 +120,7 @@ def _get_version(batch: MessageBatch, index: int) -> int:
 
 
 def _edit_text(batch: MessageBatch, index: int, edit: RecordEdit) -> bytes:
-    """The record's JSON text after the edit."""
+    """Return the record's JSON text after the edit."""
     if edit.record is None:
         text = record_reader.extract_texts(batch, [index])[0].encode()
     else:
@@ -155,7 +155,7 @@ def _encode_body(value: object) -> bytes:
 
 
 def _summarize_refusal(refused: RequestRefusedError) -> str:
-    """What an answer says, on one line."""
+    """Write the reason of a refusal on one line."""
     body = refused.body
     if isinstance(body, dict):
         kept = {name: body[name] for name in ("error", "errors", "message") if body.get(name)}

@@ -1,4 +1,4 @@
-"""What a record of a push must look like: its fields, one by one (import-api.md 7.3)."""
+"""Validation of the fields of a push record (import-api.md 7.3)."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -39,13 +39,14 @@ UNKNOWN_KEY = "unknown key"
 
 
 def find_field_errors(record: dict[str, Any], size: int) -> dict[str, list[str]]:
-    """What is wrong with a record: field -> messages in alphabetical order; empty when nothing.
+    """Return what is wrong with a record: field -> messages in alphabetical order; empty for none.
 
-    `client_id` is not looked at: it belongs to the request (import-api.md 7.2 steps 8, 9).
+    `client_id` is not checked here: it belongs to the request (import-api.md 7.2 steps 8, 9).
 
     Args:
         record: decoded.
-        size: bytes of its data in the batch; no data point takes less than one.
+        size: bytes of its data in the batch. A data point takes at least one, so that only a long
+            record needs to be counted.
     """
     if _is_common_upsert(record, size):
         return {}
@@ -74,7 +75,11 @@ def find_field_errors(record: dict[str, Any], size: int) -> dict[str, list[str]]
 
 
 def refuse_records(reasons: Sequence[Any]) -> NoReturn:
-    """Refuse records, with a reason for each that is wrong (import-api.md 7.3)."""
+    """Refuse records, with a reason for each that is wrong (import-api.md 7.3).
+
+    Raises:
+        RequestRefusedError: 422, always.
+    """
     raise RequestRefusedError(
         422,
         {
@@ -89,7 +94,7 @@ _COMMON_FIELDS = frozenset(("client_id", "table_name", "sequence", "action", "ke
 
 
 def _is_common_upsert(record: dict[str, Any], size: int) -> bool:
-    """Whether a record is what nearly all are, without anything wrong; False when unsure."""
+    """Return whether a record is an ordinary upsert without faults; False when unsure."""
     if record.keys() != _COMMON_FIELDS or size > DATA_POINTS_MAX or record["action"] != UPSERT:
         return False
     table_name, sequence, data = record["table_name"], record["sequence"], record["data"]
@@ -111,7 +116,7 @@ def _is_common_upsert(record: dict[str, Any], size: int) -> bool:
 
 
 class FieldColumns(NamedTuple):
-    """Fields of the records of a push, each a list with one value per record."""
+    """Fields of the records of a push as columns: lists with one value per record."""
 
     table_names: list[str]
     key_names: list[tuple[str, ...]]
@@ -121,9 +126,10 @@ class FieldColumns(NamedTuple):
 
 
 def read_common_fields(records: list[Any], account_id: int) -> FieldColumns | None:
-    """The fields of records that are upserts without anything wrong but the number of data points.
+    """Return the fields of records that are all upserts; None when any of them may be wrong.
 
-    Says so of all records at once, a field at a time; None when unsure.
+    All records are checked together, one field at a time, which is several times faster than one
+    record at a time. Data points are not counted here.
 
     Args:
         records: decoded, at least one.
@@ -131,7 +137,7 @@ def read_common_fields(records: list[Any], account_id: int) -> FieldColumns | No
 
     Raises:
         KeyError: a field is missing.
-        TypeError: something is no object.
+        TypeError: a record is not an object.
     """
     if set(map(type, records)) != {dict}:
         return None

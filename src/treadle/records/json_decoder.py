@@ -1,9 +1,9 @@
-"""JSON text to Python values: everything RFC 8259 allows, nothing else, integers exact.
+"""Decoding of JSON text: everything that RFC 8259 allows, nothing else, integers exact.
 
-The first look is msgspec's. It refuses three things that the specifications accept, so a text it
-refuses gets a second look with those allowed: escapes of unpaired surrogates (they become U+FFFD,
-loading.md 3.3), a byte order mark (skipped, import-api.md 11) and numbers too large for a double
-(`HugeNumber`, loading.md L26).
+msgspec decodes a text first. It refuses three things that the specifications accept, so a text
+that it refuses is decoded again with those allowed: escapes of unpaired surrogates (they become
+U+FFFD, loading.md 3.3), a byte order mark (skipped, import-api.md 11) and numbers too large for a
+double (`HugeNumber`, loading.md L26).
 """
 
 import math
@@ -30,8 +30,8 @@ _EXPONENT_MAX = 999_999  # that of decimal.DefaultContext
 class HugeNumber(Decimal):
     """A number literal beyond the range of a double, such as `1e400`.
 
-    As a Decimal it is exact, unless it has more than a million digits before the point; then it is
-    a number with a million, so that arithmetic in the default context does not overflow.
+    It is exact as a Decimal, unless it has more than a million digits before the point. Then it is
+    a number with a million of them, so that arithmetic in the default context does not overflow.
 
     Attributes:
         literal: the number as sent, for the reason of a rejection (loading.md 3.3).
@@ -41,7 +41,7 @@ class HugeNumber(Decimal):
     literal: str
 
     def __new__(cls, literal: str) -> "HugeNumber":
-        """The number that a JSON number literal stands for."""
+        """Make the number of a JSON number literal."""
         try:
             self = super().__new__(cls, literal)
             fits = self.adjusted() <= _EXPONENT_MAX
@@ -73,25 +73,26 @@ def _parse_exact(literal: str) -> Decimal:
 
 
 def make_decoder(type_: Any, *, exact: bool) -> Callable[[bytes], Any]:
-    """The first look of `decode_json` into a msgspec type; refuses what needs the second."""
+    """Make a decoder into a msgspec type; it refuses what `decode_json` would decode again."""
     return msgspec.json.Decoder(type_, float_hook=_parse_exact if exact else None).decode
 
 
 decode_fast: Callable[[bytes], Any] = msgspec.json.Decoder().decode
-"""The first look alone: no `HugeNumber`, one of `SYNTAX_ERRORS` where `decode_json` looks again."""
+"""Decode once: there is no `HugeNumber`, and one of `SYNTAX_ERRORS` is raised where `decode_json`
+would decode again."""
 
 _decode_with_huge = msgspec.json.Decoder(float_hook=_parse_double).decode
 _decode_exact = msgspec.json.Decoder(float_hook=_parse_exact).decode
 
 decode_slices = msgspec.json.Decoder(list[msgspec.Raw]).decode
-"""The elements of an array as texts."""
+"""Decode an array into the texts of its elements."""
 
 decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-"""The values of an object as texts, by their keys."""
+"""Decode an object into the texts of its values, by key."""
 
 
 def decode_json(text: bytes, *, exact: bool = False, kind: str = "json") -> Any:
-    """The value a JSON text stands for.
+    """Decode a JSON text.
 
     Integers are exact; the last of duplicate keys wins. A number with a fraction or an exponent is
     a float, or `HugeNumber` where a double cannot hold it.
@@ -102,7 +103,7 @@ def decode_json(text: bytes, *, exact: bool = False, kind: str = "json") -> Any:
         kind: "json" or "transit", for the refusal.
 
     Raises:
-        Refused: 400, the text is not JSON (import-api.md 17.2).
+        RequestRefusedError: 400, the text is not JSON (import-api.md 17.2).
     """
     first, second = (_decode_exact, _decode_exact) if exact else (decode_fast, _decode_with_huge)
     try:
@@ -116,13 +117,13 @@ def decode_json(text: bytes, *, exact: bool = False, kind: str = "json") -> Any:
 
 
 def strip_byte_order_mark(body: bytes) -> bytes:
-    """A body without a byte order mark, for those who go on to look for places in it.
+    """Remove the byte order mark from a body in which positions are looked up later.
 
-    `repair_json` takes a mark away, too: of two, one would be taken here and one there, and what
-    was found at a place of the repaired text would stand at another place of the body.
+    `repair_json` removes a mark, too. Of two marks, one would go here and one there, and a position
+    in the repaired text would be another one in the body.
 
     Raises:
-        Refused: 400, a second mark, which is no JSON.
+        RequestRefusedError: 400, there is a second mark, which is not JSON.
     """
     text = body.removeprefix(BOM)
     if text.startswith(BOM):
@@ -140,9 +141,9 @@ _ESCAPES = re.compile(
 
 
 def repair_json(text: bytes) -> bytes:
-    """The text without a byte order mark, escapes of unpaired surrogates replaced by U+FFFD's.
+    """Remove the byte order mark and replace escapes of unpaired surrogates by those of U+FFFD.
 
-    Apart from the mark every byte keeps its place.
+    Apart from the mark, every byte keeps its position.
     """
     text = text.removeprefix(BOM)
     if b"\\u" not in text:
@@ -156,6 +157,9 @@ def refuse_malformed(error: Exception | str, *, kind: str = "json") -> NoReturn:
     Args:
         error: the parser's words.
         kind: "json" or "transit".
+
+    Raises:
+        RequestRefusedError: 400, always.
     """
     if isinstance(error, RecursionError):
         error = f"nested deeper than {DEPTH_MAX} levels"
@@ -174,13 +178,13 @@ def refuse_malformed(error: Exception | str, *, kind: str = "json") -> NoReturn:
 
 _NOT_BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[^\[\]{}"]++', re.DOTALL)
 PIECES = re.compile(rb'(?:[^"]{1,512}+|"(?:[^"\\]++|\\.)*+"){1,512}+', re.DOTALL)
-"""Whole strings and what is between them, some at a time: taking something out of a text makes an
-object for each place."""
+"""Matches whole strings and the text between them, a limited number at a time: to remove something
+from a text makes an object for each place."""
 _STEPS = {91: 1, 93: -1, 123: 1, 125: -1}
 
 
 def measure_depth(text: bytes) -> int:
-    """How deep arrays and objects are nested in a valid JSON text: 0 for a scalar, 1 for `[]`."""
+    """Return the nesting depth of a valid JSON text: 0 for a scalar, 1 for `[]`."""
     level = deepest = 0
     for piece in PIECES.finditer(text):
         brackets = _NOT_BRACKETS.sub(b"", piece[0])
@@ -191,7 +195,7 @@ def measure_depth(text: bytes) -> int:
 
 
 def is_too_deep(text: bytes, levels: int = DEPTH_MAX) -> bool:
-    """Whether a valid JSON text is nested deeper than so many levels; quick for short ones."""
+    """Return whether a valid JSON text is nested deeper than so many levels; fast if short."""
     return (
         len(text) > 2 * levels
         and text.count(b"[") + text.count(b"{") > levels
@@ -200,7 +204,7 @@ def is_too_deep(text: bytes, levels: int = DEPTH_MAX) -> bool:
 
 
 def is_body_too_deep(body: bytes) -> bool:
-    """`is_too_deep` for a whole body; quick where it is an array of short elements."""
+    """Return whether a body is nested too deep; fast for an array of short elements."""
     try:
         elements = decode_slices(body)
     except SYNTAX_ERRORS:
@@ -217,9 +221,9 @@ _STRIDE = INTEGER_CHARACTERS_MAX - _PROBE - 1
 
 
 def may_hide_long_integer(text: bytes) -> bool:
-    """Whether a run of digits longer than an integer may have can be somewhere in the text.
+    """Return whether the text may hold a run of digits longer than an integer may be.
 
-    Looks at a few bytes in each stretch of the length in question, which such a run would cover.
+    A few bytes in each stretch of that length are looked at: such a run would cover some of them.
     """
     if len(text) <= INTEGER_CHARACTERS_MAX:
         return False

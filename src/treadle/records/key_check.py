@@ -1,4 +1,4 @@
-"""A quick look whether all records of a batch have their key fields."""
+"""Fast check that all records of a batch have their key fields."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -15,15 +15,15 @@ _KEY_NAMES_MAX = 16
 def have_all_keys(
     key_names: tuple[str, ...], data: bytes, *, characters_max: int | None = None
 ) -> bool:
-    """Whether all records are objects that have a value other than null for each key name.
+    """Return whether all records are objects that have a value other than null for each key name.
 
     Args:
         key_names: as sent.
         data: a valid JSON array text of records.
-        characters_max: how long a string value may be; None for any length.
+        characters_max: longest string value that is allowed; None for any length.
 
     Returns:
-        True when it is so. False when it is not, and when only the general way can say.
+        False also when only the exact reader can tell.
     """
     # Decoders are made and kept for sensible key names only, so that nobody can fill the memory.
     if len(key_names) > _KEY_NAMES_MAX or sum(map(len, key_names)) > KEY_CHARACTERS_MAX:
@@ -42,10 +42,10 @@ def have_all_keys(
 def _make_key_decoder(
     key_names: tuple[str, ...], characters_max: int | None
 ) -> Callable[[bytes], object] | None:
-    """A decoder of an array of objects that have these keys; it fails on any that has not.
+    """Make a decoder of an array of objects that have these keys; it fails on any that has not.
 
-    None for names that a struct cannot have: with quotes, backslashes, control characters, or
-    surrogates without their other half.
+    Return None for names that a struct cannot have: with quotes, backslashes, control characters,
+    or surrogates without their other half.
     """
     text = Annotated[str, msgspec.Meta(max_length=characters_max)]
     value = text | int | float | bool | list[Any] | dict[str, Any]

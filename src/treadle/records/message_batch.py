@@ -1,8 +1,7 @@
-"""What a client said, as a value: the messages of one request for one table.
+"""Batches of messages: what the import endpoints make of a request, and what the log stores.
 
-A `MessageBatch` is what the import endpoints make of a request and what the log keeps. It is
-columnar: the records stay one JSON text, so that accepting them never re-encodes them and the
-loader decodes them in one call.
+A batch is columnar. Its records stay one JSON text, so that accepting them never encodes them
+again and the loader decodes them in one call.
 """
 
 from typing import Literal
@@ -10,7 +9,7 @@ from typing import Literal
 import msgspec
 
 ValueForm = Literal["json", "schema", "transit"]
-"""How values get their types (loading.md 3.1): by JSON form, by JSON schema, by Transit tag."""
+"""The rule that gives values their types (loading.md 3.1): JSON form, JSON schema, Transit tag."""
 
 
 class MessageBatch(msgspec.Struct, frozen=True, array_like=True):
@@ -18,20 +17,20 @@ class MessageBatch(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         table_name: as sent.
-        key_names: as sent; empty for an append-only table (loading.md 2.5), and meaningless when
+        key_names: as sent; empty for an append-only table (loading.md 2.5). They mean nothing when
             the batch holds activations and no record.
-        form: how values get their types.
+        form: the rule that gives values their types.
         schema: JSON text of the request's JSON schema; empty unless `form` is "schema".
         bookmark_names: as sent on /v2/import/batch; empty otherwise.
         sequences: one per record.
         versions: the table version of each record, 0 when none was given (import-api.md 13);
-            a single number when all records carry the same.
+            a single number when all records have the same.
         extracted: `time_extracted` of each record as sent (RFC 3339) or None; None when no record
-            carries one.
+            has one.
         activations: (number of records before it, version) for each activate_version or
             switch_view message, in order.
         data: the records. A JSON array text of objects, each exactly as sent; for "transit" the
-            bytes that `records.typed` writes and reads. Empty arrays when there is no record.
+            bytes that `transit.encoding` writes and reads. An empty array when there is no record.
     """
 
     table_name: str
@@ -46,7 +45,7 @@ class MessageBatch(msgspec.Struct, frozen=True, array_like=True):
     data: bytes
 
     def __len__(self) -> int:
-        """How many records the batch holds; activations do not count."""
+        """Return the number of records; activations do not count."""
         return len(self.sequences)
 
 
@@ -55,14 +54,14 @@ _decoder = msgspec.msgpack.Decoder(MessageBatch)
 
 
 def encode_batch(batch: MessageBatch) -> bytes:
-    """The bytes the log keeps for a batch."""
+    """Encode a batch as the bytes that the log stores."""
     return _encoder.encode(batch)
 
 
 def decode_batch(payload: bytes) -> MessageBatch:
-    """The batch that `encode_batch` wrote.
+    """Decode the bytes that `encode_batch` wrote.
 
     Raises:
-        msgspec.MsgspecError: the bytes are not a packed batch.
+        msgspec.MsgspecError: the bytes are not an encoded batch.
     """
     return _decoder.decode(payload)

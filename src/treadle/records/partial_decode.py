@@ -1,8 +1,8 @@
-"""The elements of a large array, without the values: what a hostile body could fill memory with.
+"""Decoding of large arrays in parts, so that a hostile body cannot fill memory.
 
-Twenty megabytes of `[],[],[]` are seven million lists of together half a gigabyte, and the body is
-refused for their number. So elements stay text, no more of them are kept than are asked for, and a
-part of them is decoded at a time.
+Twenty megabytes of `[],[],[]` would become seven million lists, half a gigabyte together, only to
+be refused for their number. So elements stay text, no more of them are kept than a request may
+have, and one part of them is decoded at a time.
 """
 
 import re
@@ -33,10 +33,10 @@ def _make_slice_decoder() -> Callable[[bytes], Any]:
 
 
 def slice_elements(body: bytes) -> list[msgspec.Raw]:
-    """The elements of an array, of too many the first 20,001.
+    """Return the texts of an array's elements; if there are too many, the first 20,001.
 
     Raises:
-        msgspec.DecodeError: the body is no JSON array.
+        msgspec.DecodeError: the body is not a JSON array.
     """
     found: list[msgspec.Raw] = []
     for element in msgspec.structs.astuple(_make_slice_decoder()(body)):
@@ -47,14 +47,14 @@ def slice_elements(body: bytes) -> list[msgspec.Raw]:
 
 
 def slice_body(body: bytes, *, kind: str) -> list[msgspec.Raw] | None:
-    """The same as `slice_elements` of a body that may need a repair; None for what is no array.
+    """Return the texts of the elements of a body, which may need a repair; None if it is no array.
 
     Args:
         body: as received.
         kind: "json" or "transit", for the refusal.
 
     Raises:
-        Refused: 400, an array that is no JSON.
+        RequestRefusedError: 400, an array that is not JSON.
     """
     if body.removeprefix(json_decoder.BOM).lstrip()[:1] != b"[":
         return None
@@ -69,14 +69,14 @@ def slice_body(body: bytes, *, kind: str) -> list[msgspec.Raw] | None:
 
 
 def split_into_arrays(elements: Sequence[msgspec.Raw], *, kind: str) -> Iterator[bytes]:
-    """The elements as JSON arrays, each to be decoded at once.
+    """Yield the elements as JSON arrays that are small enough to decode.
 
     Args:
         elements: JSON texts.
         kind: "json" or "transit", for the refusal.
 
     Raises:
-        Refused: 400, an element holds more values than one may.
+        RequestRefusedError: 400, an element holds more values than allowed.
     """
     part: list[msgspec.Raw] = []
     size = 0
@@ -94,10 +94,10 @@ def split_into_arrays(elements: Sequence[msgspec.Raw], *, kind: str) -> Iterator
 
 
 def check_value_count(text: bytes, kind: str) -> None:
-    """Refuse a record that holds more values, arrays and objects than one may.
+    """Refuse a record that holds more values, arrays and objects than allowed.
 
     Raises:
-        Refused: 400.
+        RequestRefusedError: 400.
     """
     if has_too_many_values(text):
         json_decoder.refuse_malformed(
@@ -106,7 +106,7 @@ def check_value_count(text: bytes, kind: str) -> None:
 
 
 def has_too_many_values(text: bytes) -> bool:
-    """Whether a JSON text holds more values, arrays and objects than one record may."""
+    """Return whether a JSON text holds more values, arrays and objects than one record may."""
     if len(text) <= 2 * VALUES_MAX or _count_values(text) <= VALUES_MAX:
         return False
     found = 0

@@ -1,4 +1,4 @@
-"""The records of a batch as Python values, for the loader."""
+"""Decoding of a batch's records into Python values, for the loader."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,10 +13,10 @@ from treadle.records.transit import encoding
 def read_records(batch: MessageBatch, *, exact: bool = False) -> list[dict[str, Any]]:
     """Decode the records of a batch, in order.
 
-    Values by type: dict, list, str, int of any size, bool, None, and for numbers with a fraction
-    or an exponent float, or `json.Huge` (a Decimal with its literal) where a double cannot hold
-    the number. In a Transit batch also `datetime.datetime` in UTC, `typed.Instant` outside the
-    years 1 to 9999, `Decimal` for decimals, and the floats NaN and infinity.
+    The values are dict, list, str, int of any size, bool and None. A number with a fraction or an
+    exponent is a float, or `HugeNumber` (a Decimal with its literal) where a double cannot hold it.
+    A Transit batch also has `datetime.datetime` in UTC, `DistantInstant` outside the years 1 to
+    9999, `Decimal` for decimals, and the floats NaN and infinity.
 
     Args:
         batch: what was accepted.
@@ -28,7 +28,7 @@ def read_records(batch: MessageBatch, *, exact: bool = False) -> list[dict[str, 
 
 
 def extract_texts(batch: MessageBatch, indexes: Iterable[int]) -> list[str]:
-    """JSON texts of single records, as sent; for a Transit batch as JSON says the same.
+    """Return the JSON texts of single records as sent; for a Transit batch, equivalent JSON.
 
     Args:
         batch: what was accepted.
@@ -47,7 +47,7 @@ def _extract_texts_with_lone_surrogates(data: bytes, indexes: list[int]) -> list
     sent = []
     end = 0
     for piece in json_decoder.decode_slices(json_decoder.repair_json(data)):
-        # Elements stand one after the other with one comma between them (`gather.array`).
+        # Elements stand one after the other with one comma between them (`join_json_array`).
         start = end + 1
         end = start + len(piece)
         sent.append(data[start:end])

@@ -1,8 +1,8 @@
-"""Records that have one shape, decoded without a dictionary for each: in half the time.
+"""Decoding of records with the same keys into rows: twice as fast as a dictionary for each.
 
-A shape is a list of keys. Its decoder takes an array of objects that have no other keys, and gives
-rows: objects with one attribute for each key, None where the key is missing, as it is for null.
-Everything else about a value is as `json.decode` gives it.
+A row decoder has a list of keys. It takes an array of objects that have no other keys, and gives
+rows: objects with one attribute per key, None where the key is missing, as for null. Everything
+else about a value is as `json_decoder.decode_json` gives it.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,20 +17,20 @@ from treadle.records import json_decoder
 from treadle.records.message_batch import MessageBatch
 
 KEYS_MAX: Final = 256
-"""Keys of a shape: each costs the decoder about a hundred bytes."""
+"""Most keys of a decoder: each costs it about a hundred bytes."""
 _CHARACTERS_MAX: Final = 16_384
-"""Length of the keys together; decoders are kept, and what is sent must not fill memory."""
+"""Greatest length of all keys together: decoders are kept, and a client must not fill memory."""
 _DECODERS_KEPT: Final = 256
 
 SPARSE_FACTOR: Final = 4
-"""A record has on average at least one of so many keys of its shape."""
+"""A decoder pays if a record has on average at least one in so many of its keys."""
 
 RECORDS_MIN: Final = 32
-"""Fewer records of an entry are read as dictionaries: the rows of a slice stay of one kind."""
+"""A batch with fewer records is read as dictionaries: the rows of a slice stay of one kind."""
 
 
 class RowDecoder:
-    """Objects with some of these keys and no other."""
+    """Decodes objects that have some of its keys and no other."""
 
     __slots__ = ("_decode", "keys")
 
@@ -39,23 +39,23 @@ class RowDecoder:
         self._decode = read
 
     def decode_rows(self, data: bytes) -> list[Any] | None:
-        """The rows of a JSON array text, or None when it holds anything else than such objects."""
+        """Return the rows of a JSON array text, or None if it holds anything but such objects."""
         try:
             return self._decode(data)
         except json_decoder.SYNTAX_ERRORS:
             return None
 
     def transpose_rows(self, rows: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """The values of each key; there is at least one row."""
+        """Return the values of each key; there must be at least one row."""
         return list(zip(*map(astuple, rows), strict=True))
 
 
 def get_row_decoder(keys: Sequence[str], *, exact: bool) -> RowDecoder | None:
-    """The shape with these keys; None when they are too many or no struct can have them.
+    """Return the decoder with these keys; None if they are too many or no struct can have them.
 
     Args:
         keys: each once.
-        exact: see `reading.read`.
+        exact: see `record_reader.read_records`.
     """
     if not keys or len(keys) > KEYS_MAX or sum(map(len, keys)) > _CHARACTERS_MAX:
         return None
@@ -84,14 +84,14 @@ def _make_attribute_names(keys: Sequence[str]) -> list[str]:
 
 
 class ShapePredictor:
-    """The shape that an entry's records may have, going by those of earlier entries."""
+    """Predicts the keys of a batch's records from those of earlier batches."""
 
     def __init__(self, *, exact: bool, allowed: Callable[[Sequence[str]], bool]) -> None:
-        """Know nothing.
+        """Begin without any keys.
 
         Args:
-            exact: see `reading.read`.
-            allowed: whether records with these keys may be read so.
+            exact: see `record_reader.read_records`.
+            allowed: tells whether records with these keys may be read as rows.
         """
         self._exact = exact
         self._allowed = allowed
@@ -101,7 +101,7 @@ class ShapePredictor:
         self._miss_count = self._hit_count = 0
 
     def decode_rows(self, batch: MessageBatch) -> tuple[RowDecoder, list[Any]] | None:
-        """The batch's shape and rows; None when it has to be read as dictionaries."""
+        """Return the batch's decoder and rows; None if it has to be read as dictionaries."""
         if self._decoder is None or len(batch) < RECORDS_MIN:
             return None
         found = self._decoder.decode_rows(batch.data)
@@ -112,7 +112,7 @@ class ShapePredictor:
         return self._decoder, found
 
     def learn_keys(self, records: Sequence[dict[str, Any]]) -> None:
-        """Note the keys of records that were read as dictionaries."""
+        """Learn the keys of records that were read as dictionaries."""
         if self._miss_count > 4 + self._hit_count:
             self._decoder = None
             return

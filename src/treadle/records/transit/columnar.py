@@ -1,12 +1,12 @@
-"""Transit maps that are alike, read together: all values of a key in a few calls.
+"""Reading of Transit maps with the same keys together: all values of a key in a few calls.
 
-A body repeats records of few shapes, and of most keys no value needs any reading: numbers, and
-strings that begin with neither "~" nor "^". Looking at a key's values as one column finds that out
-several times faster than looking at each.
+A body repeats records with few sets of keys. Most values need no interpretation: numbers, and
+strings that begin with neither "~" nor "^". To look at the values of a key as one column finds
+that out several times faster than to look at each.
 
-Nothing here changes the values it is given, nor the cache of the body, so the order in which
-values are read makes no difference. Whatever would change the cache, and whatever is unusual or
-malformed, is left to the reader of single values: `NotColumnarError` says so.
+Nothing here changes the given values or the cache of the body, so that the order in which values
+are read makes no difference. Whatever would change the cache, and whatever is unusual or malformed,
+is left to the reader of single values by a `NotColumnarError`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,27 +19,27 @@ from treadle.records.transit.scalars import COLUMN_PARSERS, MalformedTransitErro
 
 _MAP_MARK = "^ "
 _PLAIN_TYPES = frozenset((int, float, bool, NoneType, HugeNumber))
-"""Types of JSON values that are what they stand for."""
+"""Types of JSON values that stand for themselves."""
 
 _MAPS_PER_SHAPE_MIN = 8
-"""Maps of which one may have a shape of its own; below that, columns are too short to pay."""
+"""So many maps, on average, must share their keys; columns of fewer values are too short to pay."""
 
 _DEPTH_MAX = 32
 """Deepest nesting that is read together."""
 
 
 class NotColumnarError(Exception):
-    """Values that are to be read one by one."""
+    """The values have to be read one by one."""
 
 
 class ColumnReader:
-    """Reads records that are alike.
+    """Reads records that have the same keys.
 
     Args:
-        interpret: what a string that begins with "~" or "^" stands for; raises
-        `MalformedTransitError`.
+        interpret: interprets a string that begins with "~" or "^"; raises
+            `MalformedTransitError`.
         key: the same for a string that is a key.
-        codes: the body uses the cache, so its changes matter.
+        codes: the body uses the cache, so that changes of it matter.
     """
 
     __slots__ = ("_depth", "_interpret_key", "_interpret_text", "_readers", "_uses_cache")
@@ -57,10 +57,10 @@ class ColumnReader:
         )
 
     def read_values(self, values: Sequence[Any]) -> Sequence[Any]:
-        """What values stand for, in order.
+        """Interpret values, in order.
 
         Raises:
-            Unlike: they are to be read one by one.
+            NotColumnarError: they have to be read one by one.
         """
         self._depth = 0
         try:
@@ -148,11 +148,11 @@ class ColumnReader:
         shapes: list[tuple[Any, ...]],
         parts: Callable[[Any], Iterable[Any]],
     ) -> list[Any]:
-        """Maps as dictionaries.
+        """Read maps as dictionaries.
 
         Args:
             maps: as sent.
-            shapes: keys of each.
+            shapes: the keys of each.
             parts: gives the values of a map.
         """
         groups: dict[tuple[Any, ...], list[int]] = {}
@@ -190,7 +190,7 @@ class ColumnReader:
 
 
 def _parse_common(joined: str, texts: Sequence[str]) -> list[Any] | None:
-    """Values of texts that all have one tag, if they are as texts with that tag usually are."""
+    """Parse texts that all have one tag, if all have that tag's common format; else None."""
     usual = COLUMN_PARSERS.get(joined[:2])
     if usual is None or not usual.matches_all(joined + "\0"):
         return None

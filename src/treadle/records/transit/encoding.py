@@ -1,7 +1,7 @@
-"""Records with types that JSON has not, as bytes for the log: what Transit bodies become.
+"""Encoding of Transit records, whose values have types that JSON does not have, for the log.
 
-A MessagePack array of maps. What MessagePack has is itself: instants are its timestamps, NaN and
-infinity its floats. The rest are extensions, each with a text:
+The encoding is a MessagePack array of maps. Instants are MessagePack timestamps, NaN and infinity
+are its floats. The other types are extensions with a text:
 
     1  decimal, the number's literal
     2  integer outside 64 bits, its digits
@@ -24,13 +24,13 @@ _DECIMAL_CODE, _INTEGER_CODE, _INSTANT_CODE, _HUGE_CODE = 1, 2, 3, 4
 
 
 class ExactDecimal(Decimal):
-    """A decimal on its way into a batch; comes out as Decimal."""
+    """A decimal to be encoded; it is decoded as Decimal."""
 
     __slots__ = ()
 
 
 class WideInteger(int):
-    """An integer outside 64 bits on its way into a batch; comes out as int."""
+    """An integer outside 64 bits to be encoded; it is decoded as int."""
 
     __slots__ = ()
 
@@ -64,7 +64,7 @@ class DistantInstant:
 
 
 def make_instant(microseconds: int, literal: str) -> datetime | DistantInstant:
-    """A point in time as `datetime` in UTC where that can hold it, else as `DistantInstant`."""
+    """Return a point in time as `datetime` in UTC, or `DistantInstant` if that cannot hold it."""
     try:
         return to_datetime(microseconds)
     except OverflowError:
@@ -106,7 +106,7 @@ _decode_record = msgspec.msgpack.Decoder(ext_hook=_decode_extension).decode
 
 
 def encode_record(record: Any) -> bytes:
-    """The bytes for one record made of what `transit.decode` gives."""
+    """Encode one record as `decode_transit` gives it."""
     try:
         return _encode(record)
     except OverflowError:  # a plain integer outside 64 bits, which JSON numbers may be
@@ -114,7 +114,7 @@ def encode_record(record: Any) -> bytes:
 
 
 def encode_records(records: Sequence[Any]) -> bytes:
-    """A batch's data: what `join_records` makes of all records encoded."""
+    """Encode records as a batch's data: the same as `join_records` of all records encoded."""
     try:
         return _encode(records)
     except OverflowError:
@@ -122,7 +122,7 @@ def encode_records(records: Sequence[Any]) -> bytes:
 
 
 def join_records(records: Sequence[bytes | msgspec.Raw]) -> bytes:
-    """A batch's data: encoded records as one array."""
+    """Join encoded records into a batch's data: one array."""
     count = len(records)
     if count < 16:
         head = bytes((0x90 | count,))
@@ -134,7 +134,7 @@ def join_records(records: Sequence[bytes | msgspec.Raw]) -> bytes:
 
 
 def split_records(data: bytes) -> list[msgspec.Raw]:
-    """The encoded records of a batch's data."""
+    """Split a batch's data into encoded records."""
     return _decode_slices(data)
 
 
@@ -147,12 +147,12 @@ def _widen_integers(value: Any) -> Any:
 
 
 def decode_records(data: bytes) -> list[dict[str, Any]]:
-    """The records of a batch's data."""
+    """Decode the records of a batch's data."""
     return _decode(data)
 
 
 def make_encodable(value: Any) -> Any:
-    """A value of a decoded record as what `encode_record` takes."""
+    """Return a value of a decoded record as `encode_record` takes it."""
     if type(value) is dict:
         return {name: make_encodable(inner) for name, inner in value.items()}
     if type(value) is list:
@@ -161,7 +161,7 @@ def make_encodable(value: Any) -> Any:
 
 
 def render_texts(data: bytes, indexes: Iterable[int]) -> list[str]:
-    """JSON texts of single records: instants as RFC 3339 in UTC, NaN and infinity as strings."""
+    """Return JSON texts of single records: instants in RFC 3339, NaN and infinity as strings."""
     parts = _decode_slices(data)
     return [
         str(_encode_json(_render_non_finite(_decode_record(parts[index]))), "utf-8")
@@ -176,7 +176,7 @@ def _render_value(value: object) -> object:
 
 
 def _normalize_literal(literal: str) -> str:
-    """A number literal as JSON has it: in Transit a plus and further zeros may stand in front."""
+    """Return a number literal as JSON has it: Transit allows a plus and leading zeros."""
     sign = literal[:1] if literal[:1] == "-" else ""
     digits = literal.lstrip("+-").lstrip("0")
     return f"{sign}{digits}" if digits[:1].isdigit() else f"{sign}0{digits}"
@@ -186,7 +186,7 @@ _encode_json = msgspec.json.Encoder(decimal_format="number", enc_hook=_render_va
 
 
 def _render_non_finite(value: Any) -> Any:
-    """The value with NaN and infinity replaced by strings, since JSON has no number for them."""
+    """Replace NaN and infinity by strings, since JSON has no number for them."""
     if type(value) is dict:
         return {name: _render_non_finite(inner) for name, inner in value.items()}
     if type(value) is list:

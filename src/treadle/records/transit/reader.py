@@ -1,9 +1,9 @@
-"""Transit to Python values: JSON with and without caching, and JSON-Verbose (import-api.md 12).
+"""Decoding of Transit: JSON with and without caching, and JSON-Verbose (import-api.md 12).
 
-Over decoded JSON, in document order, with one cache for a body. The usual body repeats records of
-one shape, whose keys are codes of cached names: records are read together as long as they leave
-the cache alone (`alike`), the others one by one. In these a list of keys that are codes is looked
-up once and then known.
+The reader works on decoded JSON, in document order, with one cache for a body. A common body
+repeats records with the same keys, which are codes of cached names. Records are read together, a
+column at a time, as long as they leave the cache alone (`columnar`), and the others one by one. A
+list of keys that are codes is looked up once and remembered.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,23 +25,23 @@ from treadle.records.transit.scalars import (
 P = ParamSpec("P")
 
 _CODE_CHARACTERS = 44
-"""Characters a cache code is written with, from "0"."""
+"""Number of characters that a cache code is written with, from "0"."""
 
 _CACHE_SIZE = _CODE_CHARACTERS * _CODE_CHARACTERS
-"""Entries after which the cache begins anew."""
+"""Number of entries after which the cache begins anew."""
 
 _MAP_MARK = "^ "
 _MARKS = frozenset("~^")
 
 
 def decode_transit(body: bytes) -> Any:
-    """The value of a Transit body.
+    """Decode a Transit body.
 
-    Values are dict with string keys, list, str, int, float, bool, None, `datetime` in UTC, and of
-    `typed` Exact, Wide, Instant, and `json.Huge`.
+    Values are dict with string keys, list, str, int, float, bool, None, `datetime` in UTC,
+    `ExactDecimal`, `WideInteger` and `DistantInstant` of `encoding`, and `HugeNumber`.
 
     Raises:
-        Refused: 400, the body is no Transit (import-api.md 17.2).
+        RequestRefusedError: 400, the body is not Transit (import-api.md 17.2).
     """
     value = json_decoder.decode_json(body, kind="transit")
     codes = may_have_cache_codes(body)
@@ -53,14 +53,14 @@ def decode_transit(body: bytes) -> Any:
 
 
 def decode_elements(elements: Sequence[msgspec.Raw], *, codes: bool) -> Iterator[list[Any]]:
-    """What the elements of an array stand for, some at a time, so that few are in memory.
+    """Yield the values of an array's elements, some at a time, so that few are in memory.
 
     Args:
-        elements: their texts; the first is no tag.
+        elements: their texts; the first is not a tag.
         codes: whether any string begins with "^".
 
     Raises:
-        Refused: as `decode`.
+        RequestRefusedError: as `decode_transit`.
     """
     body = _BodyReader(codes=codes)
     for part in split_into_arrays(elements, kind="transit"):
@@ -70,12 +70,12 @@ def decode_elements(elements: Sequence[msgspec.Raw], *, codes: bool) -> Iterator
 
 
 def may_have_cache_codes(body: bytes) -> bool:
-    """Whether any string may begin with "^"; as an escape it may, too."""
+    """Return whether any string may begin with "^", also as an escape."""
     return b'"^' in body or b'"\\u00' in body
 
 
 def decode_exactly(body: bytes) -> Any:
-    """What `decode` does, reading every value by itself."""
+    """Do the same as `decode_transit`, but read every value by itself."""
     return _read_or_refuse(
         _ValueReader().read_value, json_decoder.decode_json(body, kind="transit")
     )
@@ -93,7 +93,7 @@ _CHUNK_MAX = 2048
 
 
 class _BodyReader:
-    """Reads the values of one body, records together where they are alike."""
+    """Reads the values of one body; reads records together where they have the same keys."""
 
     def __init__(self, *, codes: bool) -> None:
         self._values = _ValueReader()
@@ -104,18 +104,18 @@ class _BodyReader:
         self._chunk_size = 1 if codes else _CHUNK_MIN
 
     def read_value(self, value: Any, text: bytes) -> Any:
-        """What a value stands for.
+        """Interpret a decoded value.
 
         Args:
             value: decoded JSON: the body, or an array of some of its elements.
-            text: the same as text.
+            text: its text.
         """
         if type(value) is list and value and type(value[0]) in (list, dict):
             return self.read_elements(value, text)
         return self._check_written_size(self._values.read_value(value), text)
 
     def read_elements(self, values: list[Any], text: bytes) -> list[Any]:
-        """What elements of an array stand for; as `read_value`, but the first one is no tag."""
+        """Interpret the elements of an array, of which the first is not a tag."""
         read = self._read_chunks(values)
         self._check_written_size(read, text)
         return read
@@ -147,7 +147,7 @@ class _BodyReader:
 
 
 def _count_written_characters(value: Any) -> int:
-    """Characters of all strings in a value; stops at what is too many."""
+    """Count the characters of all strings in a value; stop above the limit."""
     found = 0
     waiting = [value]
     while waiting and found <= WRITTEN_CHARACTERS_MAX:
@@ -163,19 +163,19 @@ def _count_written_characters(value: Any) -> int:
 
 
 class _TagName(str):
-    """The name of a tag, as the first element of an array or the only key of an object says it."""
+    """The name of a tag: the first element of an array, or the only key of an object."""
 
     __slots__ = ()
 
 
 class _ValueReader:
-    """Reads one body.
+    """Reads the values of one body, one by one.
 
     Attributes:
         cache: strings as sent, by index.
-        count: index of the next.
-        depth: how many arrays and objects are around the value that is read.
-        shapes: keys of maps as sent -> names, for keys that put nothing into the cache.
+        next_index: index of the next entry.
+        depth: number of arrays and objects around the current value.
+        known_keys: keys of maps as sent -> names, for keys that put nothing into the cache.
     """
 
     __slots__ = ("cache", "depth", "known_keys", "next_index")
@@ -187,7 +187,7 @@ class _ValueReader:
         self.known_keys: dict[tuple[Any, ...], list[str]] = {}
 
     def read_value(self, value: Any) -> Any:
-        """What a value stands for; lists may change in place."""
+        """Interpret a value; lists may be changed in place."""
         kind = type(value)
         if kind is str:
             return self.interpret_text(value) if value[:1] in _MARKS else value
@@ -198,7 +198,7 @@ class _ValueReader:
         return value
 
     def _read_all(self, values: list[Any]) -> None:
-        """Read values in their places; `read` in line, for most need nothing."""
+        """Interpret values in their places; repeats `read_value`, for most values need nothing."""
         for index, value in enumerate(values):
             kind = type(value)
             if kind is str:
@@ -270,7 +270,7 @@ class _ValueReader:
         return made
 
     def interpret_key(self, text: str) -> Any:
-        """What a string that is a key stands for, before it becomes a name."""
+        """Interpret a string that is a key, before it becomes a name."""
         return self._interpret(text, is_key=True)
 
     def _read_key(self, key: Any) -> str:
@@ -294,7 +294,7 @@ class _ValueReader:
         return made
 
     def interpret_text(self, text: str) -> Any:
-        """What a string that begins with a mark stands for."""
+        """Interpret a string that begins with a mark."""
         scalar = SCALAR_PARSERS.get(text[1:2]) if text[0] == "~" else None
         if scalar is not None:
             return scalar(text[2:])
@@ -304,7 +304,7 @@ class _ValueReader:
         return value
 
     def _interpret(self, text: str, *, is_key: bool) -> Any:
-        """What a string stands for: a value, or a tag's name as `_TagName`."""
+        """Interpret a string: its value, or a tag's name as `_TagName`."""
         if text[:1] == "^" and text != _MAP_MARK:
             text = self._look_up_code(text)
         elif len(text) >= 4 and (is_key or (text[0] == "~" and text[1] in ":$#")):
@@ -341,7 +341,7 @@ class _ValueReader:
 
 
 def _interpret_tagged(tag: str, value: Any) -> Any:
-    """A value of a tag with more than a text behind it; of an unknown tag the value itself."""
+    """Interpret a tag with a value that is not just text; an unknown tag gives the value itself."""
     if tag in ("set", "list"):
         if type(value) is not list:
             raise MalformedTransitError(f"tag {tag} without an array")

@@ -1,4 +1,4 @@
-"""Transit's scalar tags: the text behind a tag to a value (import-api.md 12.3)."""
+"""Parsers of Transit's scalar tags: the text behind a tag to a value (import-api.md 12.3)."""
 
 import math
 import re
@@ -25,15 +25,15 @@ _TIME = re.compile(
 _COMMON_TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{3}(?:[0-9]{3})?)?Z"
 )
-"""As writers write it; `datetime` reads this quicker than the pattern above takes it apart."""
+"""The format that writers use; `datetime` reads it faster than the pattern above splits it."""
 
 
 class MalformedTransitError(ValueError):
-    """A body that is no Transit; the text says what was found."""
+    """A body is not Transit; the text says what was found."""
 
 
 def parse_integer(text: str) -> int:
-    """`~i`, `~n`: an integer of any size up to the limit."""
+    """Parse `~i`, `~n`: an integer of any size up to the limit."""
     digits = text.isascii() and text.isdigit()  # nearly all, and quicker than a pattern
     if not (digits or _INTEGER.fullmatch(text)) or len(text) > INTEGER_CHARACTERS_MAX:
         raise MalformedTransitError(f"not an integer: {text[:40]}")
@@ -42,7 +42,7 @@ def parse_integer(text: str) -> int:
 
 
 def parse_double(text: str) -> float | HugeNumber:
-    """`~d`: a double."""
+    """Parse `~d`: a double."""
     if not _NUMBER.fullmatch(text):
         raise MalformedTransitError(f"not a double: {text[:40]}")
     value = float(text)
@@ -50,7 +50,7 @@ def parse_double(text: str) -> float | HugeNumber:
 
 
 def parse_decimal(text: str) -> ExactDecimal | HugeNumber:
-    """`~f`: an exact decimal."""
+    """Parse `~f`: an exact decimal."""
     if not _NUMBER.fullmatch(text):
         raise MalformedTransitError(f"not a decimal: {text[:40]}")
     try:
@@ -65,7 +65,7 @@ _SPECIAL = {"NaN": math.nan, "INF": math.inf, "-INF": -math.inf}
 
 
 def parse_special(text: str) -> float:
-    """`~z`: NaN and the infinities."""
+    """Parse `~z`: NaN and the infinities."""
     value = _SPECIAL.get(text)
     if value is None:
         raise MalformedTransitError(f"not a special number: {text[:40]}")
@@ -73,12 +73,12 @@ def parse_special(text: str) -> float:
 
 
 def parse_milliseconds(text: str) -> datetime | DistantInstant:
-    """`~m`: milliseconds since 1970 UTC."""
+    """Parse `~m`: milliseconds since 1970 UTC."""
     return make_instant(1000 * parse_integer(text), text)
 
 
 def parse_time(text: str) -> datetime | DistantInstant:
-    """`~t`: a date and time; no offset is UTC, second 60 and hour 24 roll over."""
+    """Parse `~t`: a date and time. Without an offset it is UTC; second 60 and hour 24 roll over."""
     if _COMMON_TIME.fullmatch(text):
         try:
             return datetime.fromisoformat(text)
@@ -112,7 +112,7 @@ def _count_month_days(year: int, month: int) -> int:
 
 
 def _count_days(year: int, month: int, day: int) -> int:
-    """Days since 1970-01-01 in the proleptic Gregorian calendar, which here has a year 0."""
+    """Count the days since 1970-01-01 in the proleptic Gregorian calendar, here with a year 0."""
     cycles = 0
     if year < 1:
         year, cycles = year + 400, -1
@@ -120,7 +120,7 @@ def _count_days(year: int, month: int, day: int) -> int:
 
 
 def parse_uuid(text: str) -> str:
-    """`~u`: a UUID in lower case."""
+    """Parse `~u`: a UUID, in lower case."""
     lower = text.lower()
     if not _UUID.fullmatch(lower):
         raise MalformedTransitError(f"not a UUID: {text[:40]}")
@@ -128,19 +128,19 @@ def parse_uuid(text: str) -> str:
 
 
 def make_uuid(high: int, low: int) -> str:
-    """`["~#u",[hi,lo]]`: a UUID of two signed 64-bit halves."""
+    """Make the UUID of two signed 64-bit halves: `["~#u",[hi,lo]]`."""
     return str(UUID(int=(high % 2**64) << 64 | low % 2**64))
 
 
 def parse_boolean(text: str) -> bool:
-    """`~?`: a boolean where JSON has none, as a key."""
+    """Parse `~?`: a boolean where JSON has none, as a key."""
     if text not in ("t", "f"):
         raise MalformedTransitError(f"not a boolean: {text[:40]}")
     return text == "t"
 
 
 def parse_null(text: str) -> None:
-    """`~_`: null where JSON has none, as a key."""
+    """Parse `~_`: null where JSON has none, as a key."""
     if text:
         raise MalformedTransitError(f"not a null: {text[:40]}")
 
@@ -157,15 +157,15 @@ SCALAR_PARSERS: dict[str, Callable[[str], Any]] = {
     "?": parse_boolean,
     "_": parse_null,
 }
-"""Tags whose value is not the text itself; keyword, symbol, URI, character, bytes and application
-types are their texts."""
+"""Parsers by tag, for tags whose value is not the text itself. Keyword, symbol, URI, character,
+bytes and application types are their texts."""
 
 
 def make_key_name(value: Any) -> str:
-    """A scalar as a key of a JSON object.
+    """Return a scalar as a key of a JSON object.
 
     Raises:
-        Malformed: an array or an object.
+        MalformedTransitError: it is an array or an object.
     """
     if type(value) is str:
         return value
@@ -189,11 +189,11 @@ def make_key_name(value: Any) -> str:
 
 
 class ColumnParser(NamedTuple):
-    """How the texts of a tag are when they are as nearly all are.
+    """Parser of a tag's texts in the format that nearly all have.
 
     Attributes:
-        matches: whether texts, each with its tag and followed by a NUL, are so.
-        value: the value of one without its tag; a ValueError says that it is not so after all.
+        matches_all: whether texts, each with its tag and followed by a NUL, have the format.
+        parse: parses one text without its tag; a ValueError means that it has not the format.
     """
 
     matches_all: Callable[[str], object]
@@ -217,4 +217,4 @@ COLUMN_PARSERS: dict[str, ColumnParser] = {
     "~t": _make_column_parser("t", _COMMON_TIME.pattern, datetime.fromisoformat),
     "~u": _make_column_parser("u", _UUID.pattern, str),
 }
-"""By tag; the values are those of `SCALAR_PARSERS`, found for many texts at once."""
+"""Parsers of many texts at once, by tag; they give the values of `SCALAR_PARSERS`."""

@@ -19,7 +19,7 @@ class NotNode(SameValueNode):
     source: Any
 
     def check(self, value: Any) -> ValidationFailure | None:
-        """A value that the inner schema takes is wrong."""
+        """Find a value wrong that the inner schema accepts."""
         if self.node.check(value) is not None:
             return None
         return ValidationFailure(
@@ -27,17 +27,17 @@ class NotNode(SameValueNode):
         )
 
     def to_draft4(self, into: Draft4Builder) -> Schema:
-        """The same."""
+        """Translate the keyword."""
         return {"not": self.node.to_draft4(into)}
 
     def same_value_nodes(self) -> Sequence[SchemaNode]:
-        """The inner schema."""
+        """Return the inner node."""
         return (self.node,)
 
 
 @dataclass(slots=True)
 class CombinedNode(SameValueNode):
-    """Several schemas of which all, any or exactly one must take the value.
+    """Several schemas, of which all, any or exactly one must accept the value.
 
     Attributes:
         kind: "allOf", "anyOf" (also a list of types) or "oneOf".
@@ -47,7 +47,7 @@ class CombinedNode(SameValueNode):
     nodes: list[SchemaNode]
 
     def check(self, value: Any) -> ValidationFailure | None:
-        """Too few or too many schemas that take the value; causes in schema order."""
+        """Count the schemas that accept the value; a failure has its causes in schema order."""
         found = [failure for node in self.nodes if (failure := node.check(value)) is not None]
         total = len(self.nodes)
         matching = total - len(found)
@@ -61,11 +61,11 @@ class CombinedNode(SameValueNode):
         return None
 
     def to_draft4(self, into: Draft4Builder) -> Schema:
-        """The same."""
+        """Translate the keyword."""
         return {self.kind: [node.to_draft4(into) for node in self.nodes]}
 
     def same_value_nodes(self) -> Sequence[SchemaNode]:
-        """All of them."""
+        """Return all inner nodes."""
         return self.nodes
 
 
@@ -73,23 +73,23 @@ class ReferenceNode(SameValueNode):
     """`$ref`.
 
     Attributes:
-        target: put in when that is loaded, since it may hold the reference.
-        effort: counts the steps through all references of the schema.
+        target: set after it is loaded, since it may contain the reference.
+        budget: counts the steps through all references of the schema.
     """
 
-    def __init__(self, effort: ReferenceBudget) -> None:
+    def __init__(self, budget: ReferenceBudget) -> None:
         self.target: SchemaNode = EmptyNode()
-        self.budget = effort
+        self.budget = budget
 
     def check(self, value: Any) -> ValidationFailure | None:
-        """What the target says."""
+        """Check the value by the target."""
         self.budget.spend_step()
         return self.target.check(value)
 
     def to_draft4(self, into: Draft4Builder) -> Schema:
-        """A reference too."""
+        """Return a reference to the target's schema."""
         return into.add_reference(self.target)
 
     def same_value_nodes(self) -> Sequence[SchemaNode]:
-        """The target."""
+        """Return the target."""
         return (self.target,)

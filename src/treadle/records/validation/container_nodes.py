@@ -22,10 +22,10 @@ class ArrayNode(LeafNode):
     """Arrays.
 
     Attributes:
-        typed: other types are wrong; else they pass.
-        items: what every element must be.
-        tuple: what each of the first elements must be.
-        further: whether there may be elements behind those of `tuple`, or what they must be.
+        typed: other types are wrong; otherwise they pass.
+        items: the node of every element.
+        tuple: the nodes of the first elements.
+        additional: whether there may be elements behind those of `tuple`, or their node.
     """
 
     typed: bool
@@ -37,7 +37,7 @@ class ArrayNode(LeafNode):
     additional: "bool | SchemaNode" = True
 
     def check(self, value: Any) -> ValidationFailure | None:
-        """Count, uniqueness, elements, in this order."""
+        """Check count, uniqueness and elements, in this order."""
         if type(value) is not list:
             return make_type_failure("JSONArray", value) if self.typed else None
         found = []
@@ -62,7 +62,7 @@ class ArrayNode(LeafNode):
         return combine_failures(found)
 
     def part_nodes(self) -> Sequence[SchemaNode]:
-        """What elements must be."""
+        """Return the nodes of elements."""
         nodes = [] if self.items is None else [self.items]
         nodes.extend(self.tuple or ())
         return nodes if isinstance(self.additional, bool) else [*nodes, self.additional]
@@ -75,7 +75,7 @@ class ArrayNode(LeafNode):
         return None if isinstance(self.additional, bool) else self.additional
 
     def to_draft4(self, into: Draft4Builder) -> Schema:
-        """Keyword by keyword."""
+        """Translate keyword by keyword."""
         if self.unique:  # 1 and 1.0 are different here and equal there
             return into.mark_inexact()
         schema: Schema = {"type": "array"} if self.typed else {}
@@ -99,12 +99,12 @@ class ObjectNode:
     """Objects.
 
     Attributes:
-        typed: other types are wrong; else they pass.
-        properties: in the order in which Java's HashMap gives them.
-        further: whether there may be other keys, or what their values must be.
-        patterns: what values must be whose keys match.
+        typed: other types are wrong; otherwise they pass.
+        properties: in the order of Java's HashMap.
+        additional: whether there may be other keys, or the node of their values.
+        patterns: pattern of keys and the node of their values.
         key_dependencies: keys that must be there when a key is.
-        schema_dependencies: what the whole object must be when a key is there.
+        schema_dependencies: the node of the whole object when a key is there.
     """
 
     typed: bool
@@ -118,7 +118,7 @@ class ObjectNode:
     schema_dependencies: dict[str, SchemaNode] = field(default_factory=dict)
 
     def check(self, value: Any) -> ValidationFailure | None:
-        """Properties, required, other keys, size, dependencies, patterns, in this order."""
+        """Check properties, required, other keys, size, dependencies, patterns, in this order."""
         if type(value) is not dict:
             return make_type_failure("JSONObject", value) if self.typed else None
         found: list[ValidationFailure] = []
@@ -173,7 +173,7 @@ class ObjectNode:
                     _add_failure(found, further.check(value[name]), name)
 
     def to_draft4(self, into: Draft4Builder) -> Schema:
-        """Keyword by keyword."""
+        """Translate keyword by keyword."""
         schema: Schema = {"type": "object"} if self.typed else {}
         if self.properties:
             schema["properties"] = {
@@ -206,11 +206,11 @@ class ObjectNode:
         return schema
 
     def same_value_nodes(self) -> Sequence[SchemaNode]:
-        """Schemas of dependencies."""
+        """Return the nodes of dependencies."""
         return [*self.schema_dependencies.values()]
 
     def part_nodes(self) -> Sequence[SchemaNode]:
-        """What values must be."""
+        """Return the nodes of values."""
         nodes = [*self.properties.values(), *(node for _, node in self.patterns)]
         return nodes if isinstance(self.additional, bool) else [*nodes, self.additional]
 

@@ -1,10 +1,10 @@
-"""The tree of what is wrong with a value, and how it is printed (import-api.md 10.2, 10.3)."""
+"""The tree of what is wrong with a value, and its text (import-api.md 10.2, 10.3)."""
 
 from collections.abc import Iterator, Sequence
 
 
 class ValidationFailure:
-    """One node: where, what, and why.
+    """One node of the tree: where, what, and why.
 
     Attributes:
         pointer: `#` or `#/name/0`, from the value that was checked.
@@ -20,7 +20,7 @@ class ValidationFailure:
         self.causes = causes
 
     def move_inside(self, name: str) -> "ValidationFailure":
-        """This failure as seen from the container that holds the value under a name."""
+        """Extend the pointer, as seen from the container that holds the value under a name."""
         escaped = name.replace("~", "~0").replace("/", "~1")
         self.pointer = f"#/{escaped}{self.pointer[1:]}"
         # The original escapes the escaped name once more for every step down the tree.
@@ -29,18 +29,18 @@ class ValidationFailure:
         return self
 
     def count_leaves(self) -> int:
-        """How many failures without causes the tree has."""
+        """Count the failures without causes."""
         return sum(cause.count_leaves() for cause in self.causes) or 1
 
     def format_lines(self) -> Iterator[str]:
-        """Every node, parents before their causes, each line with its end."""
+        """Yield a line for every node, parents before their causes, each with its line break."""
         yield f"{self.pointer}: {self.text}\n"
         for cause in self.causes:
             yield from cause.format_lines()
 
 
 def combine_failures(failures: list[ValidationFailure]) -> ValidationFailure | None:
-    """Failures of one object or array as one: none, the only one, or a node above them."""
+    """Combine the failures of one object or array: none, the only one, or a node above them."""
     if len(failures) <= 1:
         return failures[0] if failures else None
     count = sum(failure.count_leaves() for failure in failures)

@@ -1,6 +1,6 @@
-"""String formats that are checked, and the fast validator's words for them (import-api.md 10.4).
+"""Checked string formats, and their schemas for the fast validator (import-api.md 10.4).
 
-Everything here is asked of the fast validator, so that it and the nodes cannot disagree.
+The fast validator checks all of them, also for the nodes, so that the two cannot disagree.
 """
 
 from collections.abc import Callable
@@ -18,12 +18,15 @@ _TIME = r"(?:(?:[01]\d|2[0-3]):[0-5]\d:(?:[0-5]\d|60)(?:\.\d+)?|24:00:00(?:\.0+)
 _ZONE = r"(?:[Zz]|[+-](?:[01]\d|2[0-3]):?[0-5]\d)?"
 
 DATE_TIME = f"^{_DATE}[Tt ]{_TIME}{_ZONE}$"
-"""Every text that loading takes (loading.md 3.4, L19), which is more than the original's: that one
-wants `T`, a zone and at most nine digits of a fraction, and yet has `+0000` in its own example."""
+"""Matches every text that loading accepts (loading.md 3.4, L19).
+
+The original accepts less: it wants `T`, a zone and at most nine digits of a fraction, and yet has
+`+0000` in its own example.
+"""
 
 _URI_PART = r"(?:[^\x00-\x20\x7f\"<>\\^`{|}%#]|%[0-9a-fA-F]{2})*"
 _URI = f"^{_URI_PART}(?:#{_URI_PART})?$"
-"""Relative references count, as in Java."""
+"""Matches relative references, too, as in Java."""
 
 _EMAIL = r"^[^\s@]{1,64}@(?:\[[0-9a-fA-F.:]+\]|[^\s@.]+(?:\.[^\s@.]+)+)$"
 
@@ -36,8 +39,8 @@ class StringFormat(NamedTuple):
     """A checked format.
 
     Attributes:
-        schema: what the fast validator is asked.
-        noun: what a text that fails is not, for the error text.
+        schema: the format for the fast validator.
+        noun: the format's name in the error text.
     """
 
     schema: dict[str, str]
@@ -59,16 +62,16 @@ FORMATS = {
 
 @lru_cache(maxsize=256)
 def get_format_test(name: str) -> Callable[[Any], bool]:
-    """Whether a string is of a format of `FORMATS`."""
+    """Return the test of a format in `FORMATS`."""
     schema = FORMATS[name].schema
     return jsonschema_rs.Draft4Validator(schema, validate_formats=True).is_valid
 
 
 @lru_cache(maxsize=128)
 def get_pattern_test(pattern: str) -> Callable[[Any], bool]:
-    """Whether a string matches a regular expression somewhere.
+    """Return the test whether a string matches a regular expression somewhere.
 
-    The engine gives up on expressions that would take for ever, so no schema can hold a process.
+    The engine gives up on expressions that would take for ever, so no schema can block a process.
 
     Raises:
         ValueError: it is no regular expression that JSON schema knows (ECMA 262).

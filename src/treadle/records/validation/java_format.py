@@ -1,4 +1,4 @@
-"""How Java names and prints JSON values and orders names, as far as error texts show it."""
+"""Names, texts and order of JSON values in Java, as far as error texts show them."""
 
 import math
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ _encode_json = msgspec.json.Encoder(enc_hook=_encode_literal).encode
 
 
 def get_type_name(value: Any) -> str:
-    """The simple name of a JSON value's Java class (import-api.md 10.4)."""
+    """Return the simple name of a JSON value's Java class (import-api.md 10.4)."""
     if value is None:
         return "Null"
     if type(value) is bool:
@@ -35,7 +35,7 @@ def get_type_name(value: Any) -> str:
 
 
 def format_double(value: float | Decimal) -> str:
-    """A number as `Double.toString` prints it: `1.0`, `1.0E-5`, `1.2345678E7`."""
+    """Format a number like `Double.toString`: `1.0`, `1.0E-5`, `1.2345678E7`."""
     if isinstance(value, HugeNumber):
         return value.literal
     try:
@@ -56,12 +56,12 @@ def format_double(value: float | Decimal) -> str:
 
 
 def format_number(value: float | Decimal) -> str:
-    """A number as Java's `toString` prints it, integers as integers."""
+    """Format a number like Java's `toString`, integers as integers."""
     return str(value) if type(value) is int else format_double(value)
 
 
 def format_value(value: Any) -> str:
-    """A value as it is printed into a text: strings bare, numbers as Java's, the rest as JSON."""
+    """Format a value for a text: strings bare, numbers like Java's, the rest as JSON."""
     if type(value) is str:
         return value
     if type(value) is int or isinstance(value, float | Decimal):
@@ -70,7 +70,7 @@ def format_value(value: Any) -> str:
 
 
 def sort_by_hash(names: Iterable[str]) -> list[str]:
-    """Names in the order in which a Java HashMap gives them (import-api.md 10.6)."""
+    """Sort names in the order of a Java HashMap (import-api.md 10.6)."""
     names = list(names)
     size = 16
     while len(names) > size * 3 // 4:

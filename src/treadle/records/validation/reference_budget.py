@@ -1,25 +1,26 @@
-"""How much work a schema may make of a value.
+"""Limit of the work that a schema's references may cause.
 
-References let a small schema ask the same value again and again: thirty definitions that each name
-the next one twice ask it a thousand million times. So a schema that unrolls to too much is never
-given to the fast validator, which cannot be stopped, and its nodes count their steps.
+References let a small schema check the same value again and again: thirty definitions that each
+name the next one twice check it a thousand million times. So a schema that unrolls to too many
+nodes is never given to the fast validator, which cannot be stopped, and its nodes count their
+steps.
 """
 
 from math import inf
 
 UNROLLED_MAX = 100_000
-"""Most nodes a schema may have, with a copy for every reference, to be worth the fast validator."""
+"""Most nodes, with a copy for every reference, of a schema that the fast validator may get."""
 
 _STEPS_PER_REQUEST = 100_000
 _STEPS_PER_BYTE = 4
 
 
 class BudgetExceededError(Exception):
-    """The steps are used up."""
+    """All steps are used."""
 
 
 class ReferenceBudget:
-    """Steps through references that the records of one request may take."""
+    """The steps through references that the records of one request may take."""
 
     __slots__ = ("steps_left",)
 
@@ -34,7 +35,7 @@ class ReferenceBudget:
         """Take one step.
 
         Raises:
-            Exhausted: it was one too many.
+            BudgetExceededError: no step was left.
         """
         self.steps_left -= 1
         if self.steps_left < 0:

@@ -17,10 +17,10 @@ from treadle.records.validation.schema_node import (
 
 
 class EmptyNode(LeafNode):
-    """An empty schema, or one that holds no keyword that is known."""
+    """An empty schema, or one without any known keyword."""
 
     def check(self, value: Any) -> ValidationFailure | None:
-        """Nothing is wrong."""
+        """Find nothing wrong."""
         return None
 
     def to_draft4(self, into: Draft4Builder) -> Schema:
@@ -32,13 +32,13 @@ class NullNode(LeafNode):
     """`type: null`."""
 
     def check(self, value: Any) -> ValidationFailure | None:
-        """Anything but null is wrong; the text lacks the word "type"."""
+        """Find anything but null wrong; the text lacks the word "type", as in the original."""
         if value is None:
             return None
         return ValidationFailure(f"expected: null, found: {java_format.get_type_name(value)}")
 
     def to_draft4(self, into: Draft4Builder) -> Schema:
-        """Its type."""
+        """Return the type."""
         return {"type": "null"}
 
 
@@ -46,11 +46,11 @@ class BooleanNode(LeafNode):
     """`type: boolean`."""
 
     def check(self, value: Any) -> ValidationFailure | None:
-        """Anything but true and false is wrong."""
+        """Find anything but true and false wrong."""
         return None if type(value) is bool else make_type_failure("Boolean", value)
 
     def to_draft4(self, into: Draft4Builder) -> Schema:
-        """Its type."""
+        """Return the type."""
         return {"type": "boolean"}
 
 
@@ -59,7 +59,7 @@ class StringNode(LeafNode):
     """Strings.
 
     Attributes:
-        typed: other types are wrong; else they pass.
+        typed: other types are wrong; otherwise they pass.
     """
 
     typed: bool
@@ -69,7 +69,7 @@ class StringNode(LeafNode):
     format: str | None = None
 
     def check(self, value: Any) -> ValidationFailure | None:
-        """Length, pattern and format, in this order."""
+        """Check length, pattern and format, in this order."""
         if type(value) is not str:
             return make_type_failure("String", value) if self.typed else None
         found = []
@@ -91,7 +91,7 @@ class StringNode(LeafNode):
         return combine_failures(found)
 
     def to_draft4(self, into: Draft4Builder) -> Schema:
-        """Keyword by keyword."""
+        """Translate keyword by keyword."""
         schema: Schema = {"type": "string"} if self.typed else {}
         if self.length_min is not None:
             schema["minLength"] = self.length_min
@@ -117,7 +117,7 @@ class NumberNode(LeafNode):
     """Numbers.
 
     Attributes:
-        typed: other types are wrong; else they pass.
+        typed: other types are wrong; otherwise they pass.
         integer: a literal with a fraction or an exponent is wrong, `1.0` too.
     """
 
@@ -130,7 +130,7 @@ class NumberNode(LeafNode):
     multiple_of: float | None = None
 
     def check(self, value: Any) -> ValidationFailure | None:
-        """The first of: type, minimum, maximum, multipleOf."""
+        """Return the first failure of: type, minimum, maximum, multipleOf."""
         name = java_format.get_type_name(value)
         if name not in ("Integer", "Long", "BigInteger", "Double"):
             return make_type_failure("Number", value) if self.typed else None
@@ -166,7 +166,7 @@ class NumberNode(LeafNode):
         return _REMAINDER.remainder(number, _to_decimal(multiple)).is_zero()
 
     def to_draft4(self, into: Draft4Builder) -> Schema:
-        """Keyword by keyword."""
+        """Translate keyword by keyword."""
         schema: Schema = {}
         if self.typed:
             schema["type"] = "integer" if self.integer else "number"
@@ -192,13 +192,13 @@ class EnumNode(LeafNode):
         self._identities = {make_identity(value) for value in self.values}
 
     def check(self, value: Any) -> ValidationFailure | None:
-        """A value that is not in the list is wrong."""
+        """Find a value wrong that is not in the list."""
         if make_identity(value) in self._identities:
             return None
         return ValidationFailure(f"{java_format.format_value(value)} is not a valid enum value")
 
     def to_draft4(self, into: Draft4Builder) -> Schema:
-        """Strings, null, booleans and integers; numbers inside containers cannot be told."""
+        """Translate strings, null, booleans and integers; numbers in containers are inexact."""
         integers = [value for value in self.values if type(value) is int]
         simple = [value for value in self.values if value is None or type(value) in (str, bool)]
         if len(integers) + len(simple) < len(self.values):

@@ -1,4 +1,4 @@
-"""A JSON schema to nodes, with the words of import-api.md 10.5 for one that cannot be used."""
+"""Loading of a JSON schema into nodes; the texts of import-api.md 10.5 for one that is unusable."""
 
 from typing import Any
 from urllib.parse import unquote
@@ -35,20 +35,20 @@ _STRING_KEYWORDS = ("minLength", "maxLength", "pattern", "format")
 
 
 class SchemaError(Exception):
-    """A schema that cannot be used; `str(error)` follows "Invalid JSON schema: "."""
+    """A schema cannot be used; `str(error)` follows "Invalid JSON schema: "."""
 
 
-def load_schema(schema: dict[str, Any], effort: ReferenceBudget | None = None) -> SchemaNode:
-    """The node that stands for a schema.
+def load_schema(schema: dict[str, Any], budget: ReferenceBudget | None = None) -> SchemaNode:
+    """Load a schema into its node.
 
     Args:
         schema: decoded.
-        effort: counts the steps through its references.
+        budget: counts the steps through its references.
 
     Raises:
         SchemaError: it cannot be used.
     """
-    loader = _SchemaLoader(schema, effort or ReferenceBudget())
+    loader = _SchemaLoader(schema, budget or ReferenceBudget())
     try:
         node = loader.load_node(schema)
         loader.check_reference_ends()
@@ -58,9 +58,9 @@ def load_schema(schema: dict[str, Any], effort: ReferenceBudget | None = None) -
 
 
 class _SchemaLoader:
-    def __init__(self, root: dict[str, Any], effort: ReferenceBudget) -> None:
+    def __init__(self, root: dict[str, Any], budget: ReferenceBudget) -> None:
         self._root = root
-        self._budget = effort
+        self._budget = budget
         self._references: dict[str, ReferenceNode] = {}
 
     def load_node(self, schema: dict[str, Any]) -> SchemaNode:
@@ -294,7 +294,7 @@ def _load_string(schema: dict[str, Any], *, typed: bool) -> SchemaNode:
 
 
 def _get_keyword(schema: dict[str, Any], key: str, expected: str) -> Any:
-    """The value of a keyword that must be of a Java type; None where it is absent."""
+    """Return the value of a keyword that must have a Java type; None if it is absent."""
     if key not in schema:
         return None
     value = schema[key]

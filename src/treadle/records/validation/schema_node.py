@@ -1,8 +1,8 @@
-"""What a loaded schema is made of: nodes that explain a value.
+"""The nodes of a loaded schema, which explain what is wrong with a value.
 
-`check` gives a Failure or None. `to_draft4` gives a draft 4 schema that says the same to the fast
-validator, which knows nothing of nodes; where it could say yes to what `check` refuses, the node
-calls `Draft4Builder.mark_inexact` instead.
+`check` returns a failure or None. `to_draft4` returns a draft 4 schema for the fast validator,
+which knows nothing of nodes. That schema must refuse whatever `check` refuses; a node that cannot
+express itself so calls `Draft4Builder.mark_inexact` instead.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ Schema = dict[str, Any]
 
 
 class Draft4Builder:
-    """Collects what goes into one schema for the fast validator.
+    """Collects the parts of one schema for the fast validator.
 
     Attributes:
-        sure: whether the fast validator's yes can be trusted.
+        is_exact: whether an acceptance by the fast validator can be trusted.
         definitions: schemas of references, by number.
     """
 
@@ -29,12 +29,12 @@ class Draft4Builder:
         self._numbers: dict[int, str] = {}
 
     def mark_inexact(self) -> Schema:
-        """The fast validator cannot say this."""
+        """Note that the fast validator cannot check this; return a placeholder."""
         self.is_exact = False
         return {}
 
     def add_reference(self, target: "SchemaNode") -> Schema:
-        """A reference to a node's schema, which may hold itself."""
+        """Return a reference to a node's schema, which may contain itself."""
         number = self._numbers.get(id(target))
         if number is None:
             number = self._numbers[id(target)] = str(len(self._numbers))
@@ -46,19 +46,19 @@ class SchemaNode(Protocol):
     """A part of a loaded schema."""
 
     def check(self, value: Any) -> ValidationFailure | None:
-        """What is wrong with a value."""
+        """Return what is wrong with a value; None if nothing is."""
         ...
 
     def to_draft4(self, into: Draft4Builder) -> Schema:
-        """The same for the fast validator."""
+        """Return the same schema for the fast validator."""
         ...
 
     def same_value_nodes(self) -> Sequence["SchemaNode"]:
-        """Inner nodes that look at the same value."""
+        """Return the inner nodes that check the same value."""
         ...
 
     def part_nodes(self) -> Sequence["SchemaNode"]:
-        """Inner nodes that look at a part of the value."""
+        """Return the inner nodes that check a part of the value."""
         ...
 
 
@@ -66,24 +66,24 @@ class LeafNode:
     """A node without inner nodes."""
 
     def same_value_nodes(self) -> Sequence[SchemaNode]:
-        """None."""
+        """Return no nodes."""
         return ()
 
     def part_nodes(self) -> Sequence[SchemaNode]:
-        """None."""
+        """Return no nodes."""
         return ()
 
 
 class SameValueNode:
-    """A node whose inner nodes all look at the same value."""
+    """A node whose inner nodes all check the same value."""
 
     def part_nodes(self) -> Sequence[SchemaNode]:
-        """None."""
+        """Return no nodes."""
         return ()
 
 
 def count_unrolled_nodes(node: SchemaNode) -> float:
-    """How many nodes a schema has with a copy for every reference; infinite if it holds itself."""
+    """Count a schema's nodes, with a copy for every reference; infinite if it contains itself."""
     return _count_unrolled(node, {})
 
 
@@ -97,14 +97,14 @@ def _count_unrolled(node: SchemaNode, sizes: dict[int, float]) -> float:
 
 
 def make_type_failure(expected: str, value: Any) -> ValidationFailure:
-    """The failure of a value of another type than expected."""
+    """Make the failure of a value that has another type than expected."""
     return ValidationFailure(
         f"expected type: {expected}, found: {java_format.get_type_name(value)}"
     )
 
 
 def make_identity(value: Any) -> Any:
-    """A hashable that is equal for values Java finds deeply equal: 1 is neither 1.0 nor true."""
+    """Return a hashable, equal for values that Java finds deeply equal: 1 is not 1.0 or true."""
     if type(value) is dict:
         return dict, frozenset((name, make_identity(inner)) for name, inner in value.items())
     if type(value) is list:

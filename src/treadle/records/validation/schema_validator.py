@@ -1,4 +1,4 @@
-"""Whether records conform to a schema, asked of the fast validator before the nodes."""
+"""Validation of records by a schema: the fast ways first, then the nodes."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -20,8 +20,7 @@ from treadle.records.validation.typed_decoder import make_typed_decoder
 _VALIDATORS_KEPT = 256
 _KEY_LISTS_KEPT = 4
 _KEPT_SCHEMA_BYTES_MAX = 65_536
-"""Schemas larger than this are compiled for each request, so the cache stays within 16 MB of
-schema text."""
+"""Larger schemas are loaded for each request: the cache stays below 16 MB of schema text."""
 
 
 class SchemaValidator:
@@ -29,9 +28,9 @@ class SchemaValidator:
 
     Attributes:
         node: explains what is wrong with a record.
-        quick: whether a list of records conforms, never yes for what `node` refuses; None when the
-            fast validator cannot say.
-        effort: counts the steps through references.
+        all_valid_fast: tells whether a list of records conforms by the fast validator, which never
+            accepts what `node` refuses; None if that validator cannot tell.
+        budget: counts the steps through references.
     """
 
     __slots__ = ("_typed_decoders", "all_valid_fast", "budget", "node")
@@ -48,7 +47,7 @@ class SchemaValidator:
         self._typed_decoders: dict[tuple[str, ...], Callable[[bytes], object] | None] = {}
 
     def decodes_all(self, key_names: tuple[str, ...], data: bytes) -> bool:
-        """Whether all records surely conform and have their keys; the quickest look there is.
+        """Return whether the typed decoder accepts all records, so that they conform and have keys.
 
         Args:
             key_names: as sent.
@@ -68,7 +67,7 @@ class SchemaValidator:
         return True
 
     def explain_failure(self, record: Any) -> str | None:
-        """The lines of what is wrong with a record, None when nothing is.
+        """Return the lines of what is wrong with a record; None if nothing is.
 
         Raises:
             SchemaError: the schema makes too much work of the record.
@@ -83,7 +82,7 @@ class SchemaValidator:
 
 
 def get_validator(schema: bytes) -> SchemaValidator:
-    """The loaded form of a schema text; the latest are kept.
+    """Return the validator of a schema text; the latest are kept.
 
     Raises:
         SchemaError: it cannot be used.
@@ -103,12 +102,16 @@ _get_kept_validator = lru_cache(maxsize=_VALIDATORS_KEPT)(_make_validator)
 
 
 def _make_fast_check(node: SchemaNode) -> Callable[[list[Any]], bool] | None:
-    plain = Draft4Builder()
+    builder = Draft4Builder()
     try:
         if count_unrolled_nodes(node) > UNROLLED_MAX:
             return None
-        schema = {"type": "array", "items": node.to_draft4(plain), "definitions": plain.definitions}
-        if not plain.is_exact:
+        schema = {
+            "type": "array",
+            "items": node.to_draft4(builder),
+            "definitions": builder.definitions,
+        }
+        if not builder.is_exact:
             return None
         return jsonschema_rs.Draft4Validator(schema, validate_formats=True).is_valid
     except (
@@ -123,5 +126,5 @@ def _make_fast_check(node: SchemaNode) -> Callable[[list[Any]], bool] | None:
 
 
 def make_schema_refusal(error: SchemaError) -> RequestRefusedError:
-    """The answer to a request whose schema cannot be used (import-api.md 10.5)."""
+    """Make the answer to a request whose schema cannot be used (import-api.md 10.5)."""
     return RequestRefusedError(400, {"error": f"Invalid JSON schema: {error}"})

@@ -1,7 +1,7 @@
-"""Records checked while they are parsed: a schema as a typed decoder, where it can be said as one.
+"""Validation of records while they are decoded: a schema as a msgspec type, where that is possible.
 
-The decoder's yes is always right: each of its types takes no more than the node it stands for. Its
-no means nothing; whoever gets it asks the fast validator and the nodes.
+If the decoder accepts records, they conform: each of its types takes no more than its node does.
+If it fails, that means nothing: the fast validator and the nodes decide.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ from treadle.records.validation.scalar_nodes import (
 from treadle.records.validation.schema_node import SchemaNode
 
 FIELDS_MAX = 256
-"""Properties of a schema, at any depth, up to which it gets a decoder: each costs about 1 KB."""
+"""Most properties of a schema, at any depth, for which a decoder is made: each costs about 1 KB."""
 
 _NOT_NULL = str | int | float | bool | list[Any] | dict[str, Any]
 
@@ -36,14 +36,14 @@ class UntypableSchemaError(Exception):
 def make_typed_decoder(
     node: SchemaNode, key_names: Sequence[str]
 ) -> Callable[[bytes], object] | None:
-    """What decodes an array of records and fails unless each conforms and has all its keys.
+    """Make a decoder of an array of records that fails unless each conforms and has all its keys.
 
     Args:
         node: the loaded schema.
         key_names: as sent; each must be there with a value other than null.
 
     Returns:
-        None when the schema cannot be said as a type.
+        None if no type expresses the schema.
     """
     if not isinstance(node, ObjectNode):
         return None
@@ -55,7 +55,7 @@ def make_typed_decoder(
 
 
 class _TypeBuilder:
-    """Types of the nodes of one schema."""
+    """Builds the types of the nodes of one schema."""
 
     def __init__(self) -> None:
         self._field_count = 0
