@@ -1,4 +1,4 @@
-"""The lock of a data folder: one server, or one repair, at a time."""
+"""The lock of a data folder, for one server or one repair at a time."""
 
 import contextlib
 import fcntl
@@ -13,7 +13,7 @@ from treadle.files import open_private_file
 logger = logging.getLogger(__name__)
 
 LOCK_WAIT_SECONDS = 5.0
-"""How long to wait for a server that runs, or stops just now, to let go of the data folder."""
+"""How long to wait for the lock while a server has it, which may be stopping."""
 
 ORPHAN_WAIT_SECONDS = 150.0
 """How long to wait for the children of a killed server, which end by themselves: longer than the
@@ -23,20 +23,20 @@ supervisor gives them when it stops them (`treadle.server.supervisor`)."""
 def take_lock(path: Path, seconds: float = LOCK_WAIT_SECONDS, *, taken: str | None = None) -> int:
     """Lock a data folder for this process and the children that inherit the descriptor.
 
-    The lock belongs to the open file: it is free once the last of them has gone, so a new server
-    never works beside a child of a killed one.
+    The lock belongs to the open file. It is released when the last of these processes has ended, so
+    that a new server never works beside a child of a killed one.
 
     Args:
-        path: the lock file, made where missing. It names the process that took the lock.
-        seconds: how long to wait for it; when that process is gone and its children have the lock
-            still, ORPHANS_SECONDS_MAX. 0 waits for nobody.
-        taken: what to say when another one has it; None where that is a server.
+        path: the lock file, made if it is missing. It names the process that took the lock.
+        seconds: how long to wait for the lock. If that process is gone and its children still have
+            the lock, ORPHAN_WAIT_SECONDS. 0 does not wait.
+        taken: the error text if another process has the lock; None if that can only be a server.
 
     Returns:
-        The descriptor; closing it gives the lock back.
+        The descriptor; to close it releases the lock.
 
     Raises:
-        OperatorFault: another one has it, or the file cannot be opened.
+        OperatorError: another process has the lock, or the file cannot be opened.
     """
     try:
         descriptor = open_private_file(path)
@@ -74,20 +74,20 @@ def take_lock(path: Path, seconds: float = LOCK_WAIT_SECONDS, *, taken: str | No
                 )
             time.sleep(0.1)
         else:
-            with contextlib.suppress(OSError):  # a full disk does not keep a server from starting
+            with contextlib.suppress(OSError):  # a server starts on a full disk, too
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
             return descriptor
 
 
 def _read_holder(descriptor: int) -> int | None:
-    """The process that took the lock, as the file says; None when it does not."""
+    """Return the process that took the lock, as the file says; None if it says nothing."""
     text = os.pread(descriptor, 20, 0).strip()
     return int(text) if text.isdigit() else None
 
 
 def _is_running(process: int | None) -> bool:
-    """Whether a process is there, of any user; taken for granted when nobody knows which."""
+    """Return whether a process of any user runs; true if it is not known which."""
     if process is None:
         return True
     try:
@@ -100,10 +100,10 @@ def _is_running(process: int | None) -> bool:
 
 
 def is_lock_taken(path: Path) -> bool:
-    """Whether a server runs on the folder; never makes the file.
+    """Return whether a server runs on the data folder. Does not make the file.
 
     Raises:
-        OSError: the file is there and cannot be opened.
+        OSError: the file exists and cannot be opened.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)

@@ -1,23 +1,23 @@
-"""What can go wrong, by whose fault it is.
+"""The errors of treadle, ordered by who has to act.
 
 TreadleError
- ├── Refused          the sender's fault: the request is answered with a documented body
- ├── OperatorFault    the operator's fault: settings, permissions, files; says what to do
- │    └── TableStopped    one table cannot go on until somebody acts; its data waits
- ├── TryLater         nobody's fault now: may pass by itself, so it is tried again
- └── Defect           ours: a promise inside treadle was broken
+ ├── RequestRefusedError    the sender: the request is answered with a documented body
+ ├── OperatorError          the operator: settings, permissions, files; the text says what to do
+ │    └── TableStoppedError     the operator, for one table; its records wait
+ ├── RetriableError         nobody now: it may pass by itself, so it is tried again
+ └── InternalError          we: a promise inside treadle was broken
 
-Rooms subclass these where a caller must tell cases apart. Driver errors are translated at the
-border of the room that uses the driver, with the cause kept (`raise ... from error`).
+A room subclasses these where a caller has to tell cases apart. A driver's errors are translated in
+the room that uses the driver, with the cause kept (`raise ... from error`).
 """
 
 
 class TreadleError(Exception):
-    """Anything treadle raises on purpose. `str(error)` is one sentence a person can act on."""
+    """The base class of all errors of treadle. `str(error)` is a sentence a person can act on."""
 
 
 class RequestRefusedError(TreadleError):
-    """A request that is answered with an error; nothing of it is kept.
+    """A request is refused: it is answered with an error, and nothing of it is kept.
 
     Attributes:
         status: HTTP status code.
@@ -35,7 +35,7 @@ class RequestRefusedError(TreadleError):
 
 
 class OperatorError(TreadleError):
-    """Settings, permissions or files are not as they must be; the text says what to do."""
+    """Settings, permissions or files are not as they must be. The text says what to do."""
 
 
 class TableStoppedError(OperatorError):
@@ -46,7 +46,7 @@ class TableStoppedError(OperatorError):
 
 
 class RetriableError(TreadleError):
-    """Something outside is not available now: a destination, a lock, room on the disk."""
+    """Something outside treadle is not available now: a destination, a lock, space on the disk."""
 
 
 class InternalError(TreadleError):

@@ -1,11 +1,11 @@
-"""Crash points: named places at which a process under test kills itself.
+"""Failpoints: named places at which a process under test kills itself.
 
-Nothing in treadle arms a point: no setting, flag or variable names one. A test starts the server
-through a program of its own that calls `arm` in the supervisor; the order then travels to the
-children with their other orders (`treadle.server`). Unarmed, `reach` is an empty function.
+Nothing in treadle arms a failpoint: no setting, flag or variable names one. A test starts the
+server through a program of its own that calls `arm` in the supervisor. The children get the order
+with their settings (`treadle.server.child_channel`). Unarmed, `reach` is an empty function.
 
 The plan is a file. The process that removes it dies, so it happens once: a restarted process goes
-on, and several that pass the same place do not all die.
+on, and of several processes that reach the same failpoint only one dies.
 """
 
 import os
@@ -36,16 +36,16 @@ FAILPOINTS: Final = (
     "destination.before-commit",
     "destination.after-commit",
 )
-"""Every place there is, in the order in which a record passes them."""
+"""Every failpoint, in the order in which a record passes them."""
 
 
 class FailpointPlan(msgspec.Struct, frozen=True):
-    """Where to die.
+    """The failpoint at which a process dies.
 
     Attributes:
         point: one of `FAILPOINTS`.
-        passes: die at this pass of a process, counted from 1.
-        whole: take the whole process group along.
+        passes: die when a process reaches it for this time, counted from 1.
+        whole: kill the whole process group.
     """
 
     point: str
@@ -54,7 +54,7 @@ class FailpointPlan(msgspec.Struct, frozen=True):
 
 
 def _do_nothing(name: str) -> None:
-    """What a point does in every server that people use."""
+    """Do nothing, as in every server outside tests."""
 
 
 reach: Callable[[str], None] = _do_nothing
@@ -64,10 +64,10 @@ _armed_file: str | None = None
 
 
 def arm(file: str | None) -> None:
-    """Let this process die as the plan in a file says, while there is that file.
+    """Let this process die as the plan in a file says, as long as the file exists.
 
     Args:
-        file: path; it holds a `FailpointPlan` as JSON. None lets the process live.
+        file: path of a `FailpointPlan` as JSON. None disarms.
     """
     global _armed_file, reach
     _armed_file = file
@@ -75,7 +75,7 @@ def arm(file: str | None) -> None:
 
 
 def get_armed_file() -> str | None:
-    """The file of this process, to be handed to its children."""
+    """Return the plan's file, for the children of this process."""
     return _armed_file
 
 

@@ -1,4 +1,4 @@
-"""The six-call guide as shell lines: what `treadle serve` prints once and what README shows."""
+"""The guide of six calls as shell lines, which `treadle serve` prints once and README shows."""
 
 from string import Template
 
@@ -41,13 +41,13 @@ curl -s -w '\n' "$$API/v2/import/push" -H "Authorization: Bearer $$SECOND" -H "$
 def write_guide(
     base_url: str, account_token: str, client_id: int, query: str = "treadle query"
 ) -> str:
-    """The guide (connect-api.md 0) for one server and account, to paste into a POSIX shell.
+    """Return the guide (connect-api.md 0) for one server and account, as lines for a POSIX shell.
 
     Args:
-        base_url: where the server listens, without a slash at the end.
-        account_token: an `ac_` token, or what stands for one.
+        base_url: of the server, without a slash at the end.
+        account_token: an `ac_` token, or a placeholder.
         client_id: the account's `stitch_client_id`.
-        query: the command that shows rows, with `--data` when it is not the default.
+        query: the command that shows rows, with `--data` if the data folder is not the default.
     """
     return GUIDE.substitute(
         base_url=base_url,

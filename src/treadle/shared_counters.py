@@ -1,8 +1,8 @@
-"""Counts that several processes keep and any of them can read.
+"""Counters that several processes increment and any of them can sum.
 
-Each process has a file of its own in one folder, mapped into memory: eight bytes a count, which
-only that process changes. What a process counted outlives it, so that sums only grow. Nothing is
-fsynced: after a power cut counts may be a little older, which a monitor takes for a restart.
+Each process has a file of its own in one folder, mapped into memory: eight bytes for a counter,
+which only that process changes. The file outlives the process, so that sums only grow. Nothing is
+fsynced: after a power cut the counters may be a little older, which a monitor takes for a restart.
 """
 
 import mmap
@@ -18,13 +18,13 @@ _WIDTH: Final = 8
 
 
 class SharedCounters:
-    """The counts of this process.
+    """The counters of this process.
 
     Args:
-        folder: of all processes, made where missing.
+        folder: for the files of all processes; made if it is missing.
         process: its name, the same after a restart: "worker 1".
-        names: of the counts. A file with other names is another file, so that a new release never
-            takes one count for another.
+        names: of the counters. Other names make another file, so that a new release never takes
+            one counter for another.
     """
 
     def __init__(self, folder: Path, process: str, names: Sequence[str]) -> None:
@@ -40,17 +40,17 @@ class SharedCounters:
         self._counts = memoryview(self._map).cast("Q")
 
     def add(self, name: str, count: int = 1) -> None:
-        """Count; from one thread at a time."""
+        """Add to a counter. Only one thread may call it at a time."""
         self._counts[self._slots[name]] += count
 
     def close(self) -> None:
-        """Let go of the file, which stays."""
+        """Close the file, which stays."""
         self._counts.release()
         self._map.close()
 
 
 def sum_counters(folder: Path, names: Sequence[str]) -> Mapping[str, int]:
-    """What all processes counted together, also those that are gone."""
+    """Return the sum of each counter over all processes, also those that ended."""
     totals = dict.fromkeys(names, 0)
     for path in folder.glob(f"*.{_hash_names(names)}"):
         counts = memoryview(path.read_bytes()[: _WIDTH * len(names)])

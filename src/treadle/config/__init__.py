@@ -1,15 +1,15 @@
-"""Settings: read once, checked once, and a value after that.
+"""The settings of treadle. They are read once, checked once, and are a value after that.
 
 Each field of `Config` is one setting and says everything about it: name, type, default, bounds and
-help. From these fields come the flags, the environment variables, the keys of the file and the
-reference page, so that none of them can know a setting the others do not.
+help. The flags, the environment variables, the keys of the settings file and the reference page are
+made from these fields, so that each of them has every setting.
 
-A setting is taken from the first place that has it:
+The value of a setting comes from the first of these places that has one:
 
 1. a flag, `--load-rows 5000`
 2. the environment, `TREADLE_LOAD_ROWS=5000` (a variable that is set but empty counts as not set)
 3. a file in TOML, `load_rows = 5000`: the one named by `--config` or `TREADLE_CONFIG`, otherwise
-   `treadle.toml` in the data directory, if it is there
+   `treadle.toml` in the data folder, if it exists
 4. the default
 """
 
@@ -63,9 +63,10 @@ __all__ = [
 
 @dataclass(frozen=True, repr=False)
 class Config(CheckedSettings):
-    """How treadle is to run. Made with `Config.read`, or directly in a test.
+    """The settings of one run of treadle: of the server, or of a command beside it.
 
-    A value that is none for its setting raises OperatorFault, whichever way the object is made.
+    `Config.read` makes it; a test may make it directly. A value that is not valid for its setting
+    raises OperatorError either way.
     """
 
     data: Path = define_setting(  # noqa: RUF009 - a field, one for each class
@@ -168,7 +169,7 @@ class Config(CheckedSettings):
         flags: Mapping[str, str | None] | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> Self:
-        """Find every setting in the first place that has it, and check all of them.
+        """Take every setting from the first place that has it, and check all of them.
 
         Args:
             flags: setting name -> text given with its flag, and `config` -> the file's path; a
@@ -176,7 +177,7 @@ class Config(CheckedSettings):
             environ: the environment; that of this process when None.
 
         Raises:
-            OperatorFault: a name that is none, a value that is none, or a file that cannot be
+            OperatorError: an unknown name, a value that is not valid, or a file that cannot be
                 read. The text says where.
         """
         given = {name: text for name, text in (flags or {}).items() if text is not None}
@@ -189,12 +190,12 @@ class Config(CheckedSettings):
 
     @property
     def destination_url(self) -> str:
-        """Where rows go; may hold a password."""
+        """The URL that rows are loaded into. It may contain a password."""
         return self.destination or "duckdb://" + quote(str(self.warehouse_path))
 
     @property
     def store_url(self) -> str:
-        """URL of the store, for `Store.open`; what it looks like is nobody else's business."""
+        """The SQLAlchemy URL of the store."""
         return f"sqlite:///{self.store_path}"
 
     def has_store(self) -> bool:
@@ -203,50 +204,50 @@ class Config(CheckedSettings):
 
     @property
     def store_path(self) -> Path:
-        """File of the store."""
+        """The file of the store."""
         return self.data / "store.sqlite"
 
     @property
     def log_path(self) -> Path:
-        """File of the log."""
+        """The file of the log."""
         return self.data / "log.sqlite"
 
     @property
     def key_path(self) -> Path:
-        """File with the key that secrets are encrypted with; not used with `secret_key`."""
+        """The file with the key that secrets are encrypted with. Not used with `secret_key`."""
         return self.data / "secret.key"
 
     @property
     def warehouse_path(self) -> Path:
-        """File that rows go to when no destination is set."""
+        """The DuckDB file that rows are loaded into when no destination is set."""
         return self.data / "warehouse.duckdb"
 
     @property
     def lock_path(self) -> Path:
-        """File a running server holds locked, so that no second one uses the same folder."""
+        """The file that a running server keeps locked, so that no second one uses the folder."""
         return self.data / "treadle.lock"
 
     @property
     def counters_path(self) -> Path:
-        """Folder with what each process counted."""
+        """The folder with the counters of all processes."""
         return self.data / "counters"
 
     @property
     def push_path(self) -> Path:
-        """Folder where `treadle push` remembers how far it came."""
+        """The folder where `treadle push` remembers its progress."""
         return self.data / "push"
 
     @property
     def url(self) -> str:
-        """Where a client on this machine reaches the server."""
+        """The URL at which a client on this machine reaches the server."""
         here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
         return f"http://[{here}]:{self.port}" if ":" in here else f"http://{here}:{self.port}"
 
     def make_data_folder(self) -> None:
-        """Make the data folder where it is missing, readable by its owner only.
+        """Make the data folder if it is missing, readable by its owner only.
 
         Raises:
-            OperatorFault: it cannot be made, or cannot be written to.
+            OperatorError: it cannot be made, or cannot be written to.
         """
         try:
             self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -264,7 +265,7 @@ class Config(CheckedSettings):
 
 @dataclass(frozen=True, repr=False)
 class PushConfig(CheckedSettings):
-    """How `treadle push` is to send: flags and environment only."""
+    """The settings of `treadle push`, which come from flags and the environment only."""
 
     prefix: ClassVar[str] = PREFIX + "PUSH_"
 
@@ -310,7 +311,7 @@ class PushConfig(CheckedSettings):
         flags: Mapping[str, str | None] | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> Self:
-        """As `Config.read`, without a file."""
+        """Read the settings as `Config.read` does, without a file."""
         given = {name: text for name, text in (flags or {}).items() if text is not None}
         variables = select_variables(
             os.environ if environ is None else environ, (FILE_SETTING, *SETTINGS, *PUSH_SETTINGS)

@@ -1,4 +1,7 @@
-"""Kinds of value a setting may have: how text becomes one, and how a wrong one is told."""
+"""The kinds of value that a setting may have.
+
+A kind turns text into a value, checks a value, and describes both in error texts.
+"""
 
 import difflib
 import math
@@ -10,25 +13,25 @@ from typing import Protocol
 
 
 class ValueKind(Protocol):
-    """What values a setting takes."""
+    """The values that a setting takes."""
 
     @property
     def expected(self) -> str:
-        """What a value is to be, as the end of a sentence: "a whole number from 1 to 64"."""
+        """The end of a sentence that says what is valid: "a whole number from 1 to 64"."""
 
     def parse(self, text: str) -> object:
-        """The value of a flag or a variable; ValueError when it is none."""
+        """Return the value of a flag or a variable. ValueError if the text is not valid."""
 
     def check(self, value: object) -> object:
-        """The value of the file or of a caller, made exact; ValueError when it is none."""
+        """Return a value of the file or of a caller in its exact type. ValueError if not valid."""
 
     def show(self, value: object) -> str:
-        """A wrong value, as it may be shown."""
+        """Return a wrong value as an error text may show it."""
 
 
 @dataclass(frozen=True, slots=True)
 class NumberKind:
-    """A whole number or, with `whole` false, any finite one."""
+    """A whole number within bounds or, with `whole` false, any finite number."""
 
     minimum: int
     maximum: int
@@ -43,11 +46,11 @@ class NumberKind:
         return f"{noun}{of} from {self.minimum} to {self.maximum}"
 
     def parse(self, text: str) -> object:
-        """Python's own notation, so `100_000` is a number."""
+        """Read a number in Python's notation, so that `100_000` is one."""
         return self.check(int(text) if self.whole else float(text))
 
     def check(self, value: object) -> object:
-        """Refuses true and false, which Python counts among the integers."""
+        """Check the bounds. Refuse true and false, which Python counts among the integers."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(value)  # noqa: TRY004 - one error for all that is no value
         if self.whole and not isinstance(value, int):
@@ -57,7 +60,7 @@ class NumberKind:
         return value if self.whole else float(value)
 
     def show(self, value: object) -> str:
-        """The value itself."""
+        """Return the value itself."""
         return repr(value)
 
 
@@ -73,34 +76,34 @@ class ChoiceKind:
         return " or ".join([", ".join(self.words[:-1]), self.words[-1]])
 
     def parse(self, text: str) -> object:
-        """Exactly one of the words."""
+        """Accept exactly one of the words."""
         return self.check(text)
 
     def check(self, value: object) -> object:
-        """Exactly one of the words."""
+        """Accept exactly one of the words."""
         if value not in self.words:
             raise ValueError(value)
         return value
 
     def show(self, value: object) -> str:
-        """The value itself, with the nearest word."""
+        """Return the value itself and the nearest of the words."""
         return repr(value) + suggest_nearest(str(value), self.words, "")
 
 
 @dataclass(frozen=True, slots=True)
 class TextKind:
-    """Text that is not blank and, with a `pattern`, is all of it."""
+    """A text that is not blank and matches a pattern as a whole."""
 
     expected: str
     hidden: bool = False
     pattern: str = ".*"
 
     def parse(self, text: str) -> object:
-        """The text as it is."""
+        """Return the text as it is."""
         return self.check(text)
 
     def check(self, value: object) -> object:
-        """The text as it is."""
+        """Return the text as it is."""
         if not isinstance(value, str) or not value.strip() or "\0" in value:
             raise ValueError(value)
         if not re.fullmatch(self.pattern, value, re.DOTALL):
@@ -108,7 +111,7 @@ class TextKind:
         return value
 
     def show(self, value: object) -> str:
-        """The value itself, unless it is a secret."""
+        """Return the value itself, unless it is a secret."""
         return "what is there (it is a secret and not shown)" if self.hidden else repr(value)
 
 
@@ -119,11 +122,11 @@ class FolderKind:
     expected: str = "the path of a folder, without ? and #"
 
     def parse(self, text: str) -> object:
-        """`~` is the home folder."""
+        """Read a path; `~` is the home folder."""
         return self.check(Path(text).expanduser() if text.strip() else text)
 
     def check(self, value: object) -> object:
-        """The path made absolute, so that it names the same folder for every process.
+        """Return an absolute path, which names the same folder for every process.
 
         The folder's path becomes part of database URLs, where `?` and `#` end a path.
         """
@@ -134,30 +137,30 @@ class FolderKind:
         return value.absolute()
 
     def show(self, value: object) -> str:
-        """The path as it was given."""
+        """Return the path as it was given."""
         return repr(str(value))
 
 
 @dataclass(frozen=True, slots=True)
 class UrlKind:
-    """A URL, perhaps with a password in it; of any scheme when `schemes` is empty."""
+    """A URL, of any scheme when `schemes` is empty. It may contain a password."""
 
     expected: str
     schemes: tuple[str, ...] = ()
 
     def parse(self, text: str) -> object:
-        """The URL as it is."""
+        """Return the URL as it is."""
         return self.check(text)
 
     def check(self, value: object) -> object:
-        """Only that it begins as a URL does; what follows is for whoever opens it."""
+        """Check the beginning of the URL only; the rest is checked by whoever opens it."""
         begin = re.match(r"([a-z][a-z0-9+.-]*)://.", value) if isinstance(value, str) else None
         if begin is None or (self.schemes and begin[1] not in self.schemes):
             raise ValueError(value)
         return value
 
     def show(self, value: object) -> str:
-        """The URL without its password."""
+        """Return the URL, unless it may contain a password."""
         text = str(value)
         if "@" in text or "=" in text:
             return "what is there (it may hold a password and is not shown)"
@@ -165,10 +168,10 @@ class UrlKind:
 
 
 def mask_password(url: str) -> str:
-    """The URL with every password in it replaced by `***`; safe to log.
+    """Return a URL with `***` in place of every password, safe to log.
 
-    Passwords may hold any character here, also those that should have been escaped: better to hide
-    a little more than the password than a little less.
+    A password may contain any character, also one that should have been escaped. So a little more
+    than the password may be hidden, but never a little less.
     """
     shown = re.sub(r"^([^:]*://[^:@/]*):.*@", r"\1:***@", url, flags=re.DOTALL)
     return re.sub(
@@ -177,6 +180,6 @@ def mask_password(url: str) -> str:
 
 
 def suggest_nearest(word: str, known: Iterable[str], otherwise: str = ".") -> str:
-    """The end of a sentence: names the nearest known word where one is near."""
+    """Return the end of a sentence that names the nearest known word, if one is near."""
     nearest = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {nearest[0]}?" if nearest else otherwise

@@ -1,4 +1,4 @@
-"""Where the values of settings are read from: flags, the environment, a file."""
+"""Reads the values of settings from flags, the environment and the settings file."""
 
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -21,17 +21,21 @@ FILE_SETTING = SettingDefinition(
     flag=True,
     file=False,
 )
-"""The setting that says which file the others are read from."""
+"""The setting that names the file for the others."""
 
 
 def select_variables(
     environ: Mapping[str, str], settings: Iterable[SettingDefinition]
 ) -> dict[str, str]:
-    """The variables that are treadle's and not empty; OperatorFault for one that sets nothing."""
+    """Return treadle's environment variables that are not empty.
+
+    Raises:
+        OperatorError: one of them belongs to no setting.
+    """
     known = [variable for setting in settings for variable in setting.variables]
     found = {name: text for name, text in environ.items() if name.startswith(PREFIX)}
     for name in sorted(found.keys() - set(known)):
-        # Compared without the prefix, which would make all of them alike.
+        # Compared without the prefix, with which all of them are near to each other.
         names = [variable.removeprefix(PREFIX) for variable in known]
         near = suggest_nearest(name.removeprefix(PREFIX), names).replace("mean ", f"mean {PREFIX}")
         raise OperatorError(f"The environment variable {name} sets nothing{near}")
@@ -41,7 +45,11 @@ def select_variables(
 def parse_texts(
     settings: Iterable[SettingDefinition], flags: Mapping[str, str], variables: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Setting name -> value, for settings that a flag or a variable has."""
+    """Return setting name -> value for the settings that a flag or a variable sets.
+
+    Raises:
+        OperatorError: a value is not valid.
+    """
     values: dict[str, Any] = {}
     for setting in settings:
         places = [(option_of(name), flags[name]) for name in setting.names if name in flags] + [
@@ -62,7 +70,11 @@ def parse_texts(
 def read_settings_file(
     settings: tuple[SettingDefinition, ...], flags: Mapping[str, str], variables: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Setting name -> value, for settings that the file has."""
+    """Return setting name -> value for the settings that the file sets.
+
+    Raises:
+        OperatorError: the file cannot be read, or one of its keys or values is not valid.
+    """
     named = flags.get(FILE_SETTING.name) or variables.get(FILE_SETTING.variable)
     if named is not None:
         path = Path(named).expanduser()
@@ -79,7 +91,7 @@ def read_settings_file(
     except OSError as error:
         raise OperatorError(f"Cannot read the settings file {path}: {error.strerror}.") from error
     except ValueError as error:
-        # Not the parser's cause: its text may quote a line that holds a secret.
+        # Without the parser's exception as the cause: it may quote a line that contains a secret.
         raise OperatorError(f"The settings file {path} is not TOML: {error}.") from None
     known = {name: setting for setting in settings if setting.file for name in setting.names}
     values: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What a setting is, and objects whose fields are settings."""
+"""The definition of a setting, and classes whose fields are settings."""
 
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
@@ -12,17 +12,16 @@ PREFIX = "TREADLE_"
 
 @dataclass(frozen=True, slots=True)
 class SettingDefinition:
-    """Everything about one setting.
+    """One setting: its name, its kind, its default and the places that may set it.
 
     Attributes:
-        name: as in the file, `load_rows`.
-        prefix: of its environment variable.
+        name: its key in the settings file, `load_rows`.
+        prefix: the beginning of its environment variable.
         help: one line, without a full stop.
-        shown_default: how the default reads in the help, where it is not a plain value.
-        flag: whether there is a flag. A secret has none: other users of a machine can read flags.
-        file: whether the file may have it.
-        former_name: under which it is found as well, so that what was set with an earlier release
-            goes on working; None for none.
+        shown_default: the default as the help shows it.
+        flag: it has a flag. A secret has none: other users of a machine can read flags.
+        file: the settings file may set it.
+        former_name: an earlier name, under which the setting still works; None for none.
     """
 
     name: str
@@ -37,32 +36,32 @@ class SettingDefinition:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every name it goes by, the present one first."""
+        """The name and the former name, if there is one."""
         return (self.name,) if self.former_name is None else (self.name, self.former_name)
 
     @property
     def option(self) -> str:
-        """Its flag, `--load-rows`."""
+        """The flag, `--load-rows`."""
         return option_of(self.name)
 
     @property
     def variable(self) -> str:
-        """Its environment variable, `TREADLE_LOAD_ROWS`."""
+        """The environment variable, `TREADLE_LOAD_ROWS`."""
         return self.variables[0]
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """The environment variables of all its names."""
+        """The environment variables of all names."""
         return tuple(self.prefix + name.upper() for name in self.names)
 
     def make_error(self, place: str, value: object) -> OperatorError:
-        """What to say when `value`, found in `place`, is none for this setting."""
+        """Make the error for a value that is not valid; `place` says where it was found."""
         text = f"{place} is to be {self.kind.expected}, not {self.kind.show(value)}"
         return OperatorError(text if text.endswith("?") else text + ".")
 
 
 def option_of(name: str) -> str:
-    """The flag of a name, `--load-rows`."""
+    """Return the flag of a name, `--load-rows`."""
     return "--" + name.replace("_", "-")
 
 
@@ -76,13 +75,13 @@ def define_setting(
     file: bool = True,
     former_name: str | None = None,
 ) -> Any:
-    """A field of `Config` with what `SettingDefinition` needs to know."""
+    """Make a field of `Config` that carries what `SettingDefinition` needs."""
     about = {"kind": kind, "help": help_, "shown": shown, "flag": flag, "file": file}
     return field(default=default, metadata=about | {"former_name": former_name})
 
 
 def list_settings(cls: type["CheckedSettings"]) -> tuple[SettingDefinition, ...]:
-    """The settings of a class, in the order of its fields."""
+    """Return the settings of a class, in the order of its fields."""
     return tuple(_make_definition(f, cls.prefix) for f in fields(cls))
 
 
@@ -109,7 +108,7 @@ def _format_default(default: object) -> str:
 
 @dataclass(frozen=True, repr=False)
 class CheckedSettings:
-    """Fields made by `define_setting`, checked when an object is made."""
+    """Base class of settings: fields made by `define_setting`, checked when an object is made."""
 
     prefix: ClassVar[str] = PREFIX
 

@@ -1,1 +1,1 @@
-"""What an operator runs beside a server: doctor, audit and rebuild."""
+"""The work of `treadle doctor`, `treadle audit` and `treadle replay`, beside a server or alone."""

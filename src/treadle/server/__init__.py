@@ -1,7 +1,7 @@
-"""Builds the rooms from settings, starts and stops them. The only place that names back-ends.
+"""Builds every part of treadle from the settings, starts and stops it.
 
-`serve` is the supervisor: it takes the data directory, prepares the store, listens, and runs one
-process per role (`treadle.server.supervisor`). Each child is `python -m treadle.server ROLE`.
-What a role does is a module of its own, `work` and `load`, which the other processes do not
-import: imports are most of a start, and a quarter of what the loader held.
+`main_process` is `treadle serve`: it locks the data folder, prepares store and log, listens, and
+has `supervisor` run one process for each role. A child is `python -m treadle.server ROLE`. Each
+role is a module of its own, `worker_process` and `loader_process`, which the other processes do not
+import: imports take most of the time of a start, and took a quarter of the loader's memory.
 """

@@ -1,4 +1,8 @@
-"""What a supervisor and its children say to each other: orders down, "ready" up, and the end."""
+"""The channel between the supervisor and its children.
+
+The supervisor writes the settings to a child's standard input. The child writes "ready" to its
+standard output. The end of its standard input tells the child that the supervisor is gone.
+"""
 
 import contextlib
 import logging
@@ -20,10 +24,12 @@ logger = logging.getLogger("treadle.server")
 
 
 def encode_orders(config: Config) -> bytes:
-    """Settings for a child, on one line; through a pipe, where other users cannot read them.
+    """Encode the settings for a child.
+
+    They go through a pipe, which other users of the machine cannot read.
 
     Returns:
-        JSON; the line break that ends it is the supervisor's.
+        JSON on one line, without the line break at its end.
     """
     values = {f.name: getattr(config, f.name) for f in fields(config)}
     return msgspec.json.encode(
@@ -32,10 +38,10 @@ def encode_orders(config: Config) -> bytes:
 
 
 def read_orders() -> Config:
-    """The settings that `encode_orders` wrote, from standard input.
+    """Read from standard input the settings that `encode_orders` encoded.
 
     Raises:
-        OperatorFault: nobody gives orders there.
+        OperatorError: standard input ended without them.
     """
     values: dict[str, Any] = msgspec.json.decode(_read_line())
     failpoint.arm(values.pop("crash"))
@@ -43,7 +49,7 @@ def read_orders() -> Config:
 
 
 def _read_line() -> bytes:
-    """The line with the orders, read without a buffer: a thread waits on the rest (see below)."""
+    """Read one line without a buffer, which would take what `call_when_orphaned` waits for."""
     line = b""
     while not line.endswith(b"\n"):
         piece = os.read(sys.stdin.fileno(), 1 << 16)
@@ -54,16 +60,17 @@ def _read_line() -> bytes:
 
 
 def report_ready() -> None:
-    """Tell the supervisor that the role is taken."""
-    with contextlib.suppress(BrokenPipeError):  # the supervisor is gone, and the end is near
+    """Tell the supervisor that this process does its work."""
+    # When the supervisor is gone, `call_when_orphaned` ends this process.
+    with contextlib.suppress(BrokenPipeError):
         os.write(sys.stdout.fileno(), b"ready\n")
 
 
 def call_when_orphaned(stop: Callable[[], None]) -> None:
-    """Have `stop` called, by a thread of its own, once standard input ends."""
+    """Start a thread that calls `stop` when the supervisor is gone."""
 
     def watch() -> None:
-        # Not through sys.stdin: its lock would be held while the interpreter ends.
+        # Not through sys.stdin, whose lock this thread would hold when the interpreter ends.
         while os.read(sys.stdin.fileno(), 1 << 16):
             pass
         logger.error("the supervisor is gone; stopping")

@@ -1,4 +1,4 @@
-"""A child of `treadle serve`: takes its orders and does what its role is."""
+"""A child process of `treadle serve`: reads its settings and runs its role."""
 
 import logging
 import signal
@@ -13,13 +13,14 @@ logger = logging.getLogger("treadle.server")
 
 def run_child() -> int:
     """Run the role named on the command line with the orders on standard input."""
-    # Ctrl-C reaches every process of the terminal; the supervisor alone acts on it.
+    # Ctrl-C reaches every process of the terminal. Only the supervisor acts on it, or children
+    # would stop in no order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     role, name, *descriptors = sys.argv[1:]
     config = read_orders()
     set_up_logging(config, role)
     try:
-        # Each role brings in only what it needs: imports are most of a start.
+        # Imports take most of the time of a start, so each role imports only what it needs.
         if role == "worker":
             from treadle.server.worker_process import run_worker
 

@@ -1,4 +1,4 @@
-"""The role of the loader: accepted records become rows."""
+"""The loader process: loads accepted records into the destinations."""
 
 import signal
 import socket
@@ -17,7 +17,7 @@ from treadle.store.store import Store
 
 
 def make_loader(config: Config, store: Store) -> LoaderSupervisor:
-    """The loader of these settings."""
+    """Make the loader."""
     return LoaderSupervisor(
         store=store,
         open_reader=lambda: SqliteReader(config.log_path),
@@ -31,13 +31,14 @@ def make_loader(config: Config, store: Store) -> LoaderSupervisor:
         clock=clock.read_clock,
         new_id=lambda: str(uuid.uuid4()),
         log_quota=make_log_quota(config),
-        # Of loaders of one data folder only one can run: the folder is locked.
+        # A loader of the same data folder takes over the lease of an earlier one at once. Two can
+        # never run together, because the data folder is locked.
         place=f"{socket.gethostname()}:{config.data}",
     )
 
 
 def run_loader(config: Config) -> None:
-    """Load what was accepted until asked to stop."""
+    """Load accepted records until SIGTERM, or until the supervisor is gone."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     call_when_orphaned(stop.set)

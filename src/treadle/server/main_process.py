@@ -1,4 +1,4 @@
-"""`treadle serve`: the supervisor, and what it says when its children are ready."""
+"""The process of `treadle serve`: prepares the data folder, listens, supervises its children."""
 
 import os
 import shlex
@@ -20,21 +20,21 @@ from treadle.server.startup import FirstAccount, repair_log_at_start, set_up_sto
 from treadle.server.supervisor import ChildSpec, ProcessSupervisor
 
 WORKER_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(1024 * 1024)}
-"""For glibc: the memory of a large body goes back to the system when the body is done with. Left to
-itself it keeps what it was asked for once, in pieces that fit nothing else: eight bodies of 20 MB
-at once took up to 437 MB instead of 371."""
+"""For glibc: gives the memory of a large body back to the system when it is released. By default
+glibc keeps it, in pieces that fit nothing else: eight bodies of 20 MB at once took up to 437 MB
+instead of 371."""
 LOADER_ENVIRONMENT = {
     "DUCKDB_JE_MALLOC_CONF": "dirty_decay_ms:200,muzzy_decay_ms:0",
     "MALLOC_MMAP_THRESHOLD_": str(4 * 1024 * 1024),
     "MALLOC_TRIM_THRESHOLD_": str(32 * 1024 * 1024),
     "MALLOC_ARENA_MAX": "2",
 }
-"""For DuckDB's allocator and glibc: what a load freed goes back to the system before the next one
-takes as much. Left to themselves they keep some hundred megabytes after bodies of 20 MB; told to
-keep nothing at all they cost a seventh of the speed. glibc also gives threads heaps of their own,
-and with 10,000 tables what DuckDB knows of them lay in several: 533 MB, and 497 with two heaps."""
+"""For DuckDB's allocator and glibc: give the memory of a load back to the system before the next
+load needs as much. By default they keep some hundred megabytes after bodies of 20 MB. To keep
+nothing at all costs a seventh of the speed. glibc also gives threads heaps of their own, and with
+10,000 tables DuckDB's catalogue was spread over several: 533 MB, and 497 MB with two heaps."""
 CHILD_MODULE = "treadle.server"
-"""The module that a child runs: `treadle.server.__main__`, or what a test puts around it."""
+"""The module that a child runs. A test may put another one here."""
 
 
 def run_server(config: Config) -> int:
@@ -44,7 +44,7 @@ def run_server(config: Config) -> int:
         The exit code: 0 after a clean stop.
 
     Raises:
-        OperatorFault: the data directory, the port, the key file or a setting cannot be used.
+        OperatorError: the data folder, the port, the key file or a setting cannot be used.
     """
     set_up_logging(config)
     config.make_data_folder()
@@ -100,7 +100,7 @@ def _list_child_specs(config: Config, listening: int, lock: int) -> list[ChildSp
 
 
 def _print_announcement(config: Config, port: int, newcomer: FirstAccount | None) -> None:
-    """Say that the server is there; the first time also everything a newcomer needs."""
+    """Print the server's address and, for a new data folder, the first account and the guide."""
     url = config.url.removesuffix(f":{config.port}") + f":{port}"
     lines = [f"treadle listens at {url}"]
     if newcomer is not None:
@@ -117,13 +117,13 @@ def _print_announcement(config: Config, port: int, newcomer: FirstAccount | None
             "",
             write_guide(url, newcomer.token, newcomer.account.id, _spell_query_command(config)),
         ]
-    # In one piece, which `print` does not promise: whoever reads it knows when it is complete.
+    # In one write, which `print` does not promise, so that a program that reads it gets all of it.
     sys.stdout.write("\n".join([*lines, ""]))
     sys.stdout.flush()
 
 
 def _spell_query_command(config: Config) -> str:
-    """`treadle query`: by its name when the shell finds it, else by its path."""
+    """Return `treadle query` as it can be typed: by its path where the shell does not find it."""
     beside = Path(sys.executable).parent / "treadle"
     known = shutil.which("treadle") is not None or not beside.exists()
     command = ("treadle" if known else shlex.quote(_shorten_path(beside))) + " query"

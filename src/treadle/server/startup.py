@@ -1,4 +1,4 @@
-"""What is done before a server's processes start: the first account, a mended log."""
+"""Prepares the data folder before the server's processes start: the first account, a sound log."""
 
 import contextlib
 import logging
@@ -18,14 +18,14 @@ FIRST_ACCOUNT_NAME = "default"
 
 @dataclass(frozen=True, slots=True)
 class FirstAccount:
-    """The account that was made with a new store, and its token, which is not kept."""
+    """The account that was made with a new store, and its token, which is shown only once."""
 
     account: Account
     token: str
 
 
 def set_up_store(config: Config) -> FirstAccount | None:
-    """Make the store where there is none; returns the first account when it was made now."""
+    """Make the store if there is none; return the first account if it was made now."""
     destination = make_destination(config.destination_url)
     with contextlib.closing(open_store(config)) as store:
         newcomer = None
@@ -53,7 +53,7 @@ def set_up_store(config: Config) -> FirstAccount | None:
 
 
 def _identify_destination(url: str) -> str:
-    """Where a URL leads, without secrets, also when its driver is not installed any more."""
+    """Return the name of a URL's database without secrets, also if its driver is not installed."""
     try:
         return make_destination(url).identity
     except OperatorError:
@@ -61,7 +61,7 @@ def _identify_destination(url: str) -> str:
 
 
 def repair_log_at_start(config: Config) -> None:
-    """Replace a log that is damaged by what can be read of it; before anybody opens it."""
+    """Replace a damaged log by what can be read of it, before any process opens it."""
     known = read_known_log(config)
     path = config.log_path
     if known.log_id is not None and not (path.exists() and path.stat().st_size):
@@ -76,7 +76,7 @@ def repair_log_at_start(config: Config) -> None:
 
 
 def read_known_log(config: Config) -> KnownLog:
-    """What the store remembers of the log."""
+    """Return what the store knows of the log: its id, and the loaded position of each table."""
     with contextlib.closing(open_store(config)) as store:
         loaded = {(s.source_id, s.table_name): s.loaded for s in store.tables.list_statuses()}
         return KnownLog(store.get_log_id(), loaded)

@@ -1,8 +1,8 @@
-"""Keeps child processes running: starts them, restarts one that dies, stops them in order.
+"""Keeps child processes running: starts them, restarts one that died, stops them in order.
 
-It knows nothing of what the children do. A child reads one line from its standard input (its
-orders); the end of that input means that the supervisor is gone and the child has to stop. It
-writes the line `ready` to its standard output once it does its work.
+The supervisor does not know what its children do. It writes one line, the orders, to the standard
+input of each child. The end of that input tells the child that the supervisor is gone and that it
+must stop. A child writes the line `ready` to its standard output when it does its work.
 """
 
 import contextlib
@@ -17,15 +17,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
-logger = logging.getLogger("treadle.supervise")
+logger = logging.getLogger(__name__)
 
 RESTART_PAUSE_MIN_SECONDS = 0.2
 RESTART_PAUSE_MAX_SECONDS = 10.0
 STEADY_SECONDS = 30.0
-"""A child that ran this long has earned a restart without a pause."""
+"""A child that ran this long is restarted after the shortest pause, as after its first death."""
 DRAIN_REPORT_SECONDS = 5.0
 DRAIN_MAX_SECONDS = 120.0
-"""A child that does not end by then is killed; what it had promised is safe in the log."""
+"""A child that does not end in this time is killed. What it acknowledged is safe in the log."""
 POLL_SECONDS = 0.2
 
 
@@ -34,12 +34,12 @@ class ChildSpec:
     """One child process.
 
     Attributes:
-        name: for log lines, for example "loader".
-        arguments: after the interpreter.
-        orders: the line written to its standard input.
-        inherit: file descriptors it keeps.
-        stops: order of stopping; children of one number stop together, lower numbers first.
-        waits_for: what it finishes when asked to stop, for the operator.
+        name: its name in log lines, for example "loader".
+        arguments: of the Python interpreter.
+        orders: the line for its standard input.
+        inherited_descriptors: the file descriptors that it keeps.
+        stop_order: children with a lower number stop first, those with the same number together.
+        waits_for: what it still finishes when it is asked to stop; for log lines.
         environment: further variables of its environment.
     """
 
@@ -62,7 +62,12 @@ class _RunningChild:
 
 @dataclass(slots=True)
 class ProcessSupervisor:
-    """Runs jobs until a signal asks it to stop, or every child of a job fails to start."""
+    """Runs one child for each spec until a signal asks it to stop.
+
+    Attributes:
+        specs: of the children.
+        on_ready: called once, when all children are ready for the first time.
+    """
 
     specs: Sequence[ChildSpec]
     on_ready: Callable[[], None]
@@ -74,7 +79,7 @@ class ProcessSupervisor:
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
 
     def run(self) -> int:
-        """Supervise until SIGTERM or SIGINT; returns the exit code, 0 after a clean stop."""
+        """Supervise until SIGTERM or SIGINT; return the exit code, 0 after a clean stop."""
         before = {
             number: signal.signal(number, self._request_stop)
             for number in (signal.SIGTERM, signal.SIGINT)
@@ -165,7 +170,7 @@ class ProcessSupervisor:
             child.process.stdin.close()
 
     def _stop_children(self) -> int:
-        """Stop the children, lower `stop_order` first; says what it waits for."""
+        """Stop the children, those with a lower `stop_order` first, and log what is waited for."""
         logger.info("stopping")
         clean = True
         for stage in sorted({job.stop_order for job in self.specs}):
@@ -208,7 +213,7 @@ class ProcessSupervisor:
 
 
 def _describe_exit(code: int) -> str:
-    """How a process ended, in words."""
+    """Describe how a process ended."""
     if code >= 0:
         return f"exit code {code}"
     return f"killed by {signal.Signals(-code).name}"

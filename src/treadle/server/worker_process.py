@@ -1,4 +1,4 @@
-"""The role of a worker: the Import API and the Connect API, answered on one socket."""
+"""A worker process: answers the Import API and the Connect API on one socket."""
 
 import contextlib
 import gc
@@ -34,17 +34,18 @@ from treadle.shared_counters import SharedCounters, sum_counters
 from treadle.store.store import Store
 
 GC_THRESHOLDS = 10_000, 20, 20
-"""When a worker looks for garbage in cycles, as `gc.set_threshold` takes it. Decoding a body makes
-lists and dictionaries by the hundred thousand and no cycle, and at Python's own 700 the search took
-a third of a Transit body's time. Much rarer would hold on to what a refusal leaves behind."""
+"""How often a worker searches for garbage, for `gc.set_threshold`. To decode a body makes lists and
+dictionaries by the hundred thousand and no cycle among them. At Python's default of 700 the search
+took a third of the time of a Transit body. If it ran much less often, the memory of refused bodies
+would stay too long."""
 
 KEEP_ALIVE_SECONDS = 75
-"""Clients drop idle connections by themselves after 15 s or more, and do not retry a POST on one
-that the server closed under them (import-api.md 4)."""
+"""Clients close idle connections after 15 s or more. They do not retry a POST on a connection that
+the server closed at the same moment, so the server waits longer (import-api.md 4)."""
 
 
 def run_worker(config: Config, name: str, descriptor: int) -> None:
-    """Answer requests until asked to stop: the Import API and the control API on one socket."""
+    """Answer requests until SIGTERM, or until the supervisor is gone."""
     store = open_store(config)
     with socket.socket(fileno=descriptor) as listening:
         server = uvicorn.Server(
@@ -72,15 +73,15 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
 def make_worker_app(
     config: Config, store: Store, ready: Callable[[], None], name: str = "worker 1"
 ) -> ASGIApp:
-    """Everything one worker answers; calls `ready` once it does.
+    """Make the ASGI application of one worker.
 
     Args:
-        config: of the server.
-        store: opened.
-        ready: called once.
+        config: the settings.
+        store: open; the caller closes it.
+        ready: called once, when the application answers.
         name: of this worker among the others.
     """
-    # The listening socket is shared and its number says nothing: a worker is known by its name.
+    # By the worker's name and not by a process id, so that a restarted worker counts on.
     board = SharedCounters(config.counters_path, name, COUNTER_NAMES)
     log = SqliteAppender(
         config.log_path, room=make_log_quota(config), failed=lambda: board.add(APPEND_FAILURES)
@@ -125,13 +126,13 @@ def make_worker_app(
         routes=[*ingest.routes, Route("/metrics", metrics.get, methods=["GET"])], lifespan=lifespan
     )
     app.router.redirect_slashes = False
-    app.router.default = control  # mounted it would miss paths with a line break
+    app.router.default = control  # mounted, it would not get paths that contain a line break
     return RequestCounter(FrontRouter(ingest, app), board.add)
 
 
 def _freeze_and_report_ready() -> None:
-    # What was made up to here, more than 100,000 objects, stays until the end. To look at it again
-    # in collections took a seventh of a worker's time and kept requests waiting meanwhile.
+    # The objects made so far, more than 100,000, stay until the end. To search through them in
+    # every collection took a seventh of a worker's time, and requests waited meanwhile.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

@@ -1,12 +1,12 @@
-"""Where a table and what is known of its loads part. Pure: counts in, differences out.
+"""Compares a table with what is known of its loads. Pure: counts in, differences out.
 
-Two things are known of what was loaded. The store has the report of every load, with the number of
-rows it wrote and the `_sdc_batched_at` that these rows carry. The log has the records themselves,
-for as long as they are kept, so that their keys can be looked up.
+The store has the report of every load, with the number of rows that it wrote and their
+`_sdc_batched_at`. The log has the records themselves, as long as they are kept, so that their keys
+can be looked up.
 
-- Rows of a table without a key never replace each other, so each load's rows are all there.
-- Of a table with a key a later load may have replaced any row, so of each load at most as many are
-  there as it wrote; but each key of the log is there, with its sequence or a greater one.
+- In a table without a key, rows never replace each other. All rows of each load must be there.
+- In a table with a key, a later load may have replaced any row. Of each load, at most as many rows
+  are there as it wrote. But each key in the log must be there, with its sequence or a greater one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,10 +20,10 @@ EXAMPLES_MAX: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class RecordPlace:
-    """A record of the log: where it is, and its key.
+    """The position and the key of a record in the log.
 
     Attributes:
-        key: its key's values in the destination, by column.
+        key: column in the destination -> value.
     """
 
     position: int
@@ -32,18 +32,19 @@ class RecordPlace:
 
 @dataclass(slots=True)
 class TableEvidence:
-    """What was found of one table.
+    """The counts and keys that were gathered for one table.
 
     Attributes:
-        names: under which clients send it.
-        replaces: rows replace each other: by a key, a version, or a delete.
-        there: the table exists.
-        rows: how many it has; `duplicates`: of them beyond the first of their key.
+        names: under which clients send the table.
+        replaces: rows replace each other, by a key, a table version or a delete.
+        exists: the table exists in the destination.
+        rows: in the table. `duplicates`: rows with the key of another row, without the first.
         loads: `_sdc_batched_at` -> rows that the load's report counts.
         batches: `_sdc_batched_at` -> rows in the table, none older than the oldest of `loads`.
-        compared: records of the log whose key was looked up.
-        missing, outdated: of those, the ones without a row, and with a row of a lower sequence.
-        skipped: why it cannot be compared; None when it was.
+        compared: number of records of the log whose key was looked up.
+        missing: of these, the records without a row.
+        outdated: of these, the records whose row has a lower sequence.
+        skipped: why the table could not be compared; None if it was.
     """
 
     source: str
@@ -64,11 +65,11 @@ class TableEvidence:
 
 @dataclass(frozen=True, slots=True)
 class TableDifference:
-    """One way in which a table parts from what was loaded.
+    """One way in which a table differs from what was loaded.
 
     Attributes:
-        count: rows.
-        text: a sentence for the operator.
+        count: of rows or records.
+        text: for the operator, the rest of a sentence.
     """
 
     kind: DifferenceKind
@@ -77,7 +78,7 @@ class TableDifference:
 
 
 def find_differences(found: TableEvidence) -> list[TableDifference]:
-    """How a table differs; empty when it does not, or cannot be compared."""
+    """Return how a table differs from its loads; nothing if it could not be compared."""
     if found.skipped is not None:
         return []
     if not found.exists:

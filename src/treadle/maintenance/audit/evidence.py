@@ -1,8 +1,8 @@
-"""Gathers what `judge` compares: loads of the store, keys of the log, counts of the destination.
+"""Gathers what an audit compares: loads of the store, keys of the log, counts of the destination.
 
-The records of the log are planned once more, as a load would, and instead of being written their
-keys are looked up. So names, types, versions and generated keys are what they were. A database
-that lets one process in at a time is let go of after each part, for the loader.
+The records of the log are planned once more, as for a load, but their keys are looked up instead of
+written. So names, types, table versions and generated keys are the same as in the load. A database
+that only one process can open is closed after each part, so that the loader can go on.
 """
 
 from collections import defaultdict
@@ -27,16 +27,16 @@ from treadle.tables.prepare.prepare import LogBatch, PreparedLoad, RecordRef, pr
 
 PART_RECORDS_MAX: Final = 50_000
 PART_BYTES_MAX: Final = 20_000_000
-"""Of one part of the log."""
+"""At most so much is looked up at once, before the database is closed for the loader."""
 LOADS_PAGE: Final = 1000
 
 
 @dataclass(slots=True)
 class _TableLoads:
-    """Loads of one table of a destination, whatever names it was sent under.
+    """The loads of one table of a destination, under all names that clients send it as.
 
     Attributes:
-        first: name as sent -> the first position of its loads.
+        first: name as sent -> the first position in its loads.
         counts: `_sdc_batched_at` -> (rows by relation, rows loaded).
     """
 
@@ -54,15 +54,15 @@ def gather_evidence(
     keys: bool = True,
     now: int,
 ) -> Iterator[TableEvidence]:
-    """What is found of every table that was loaded, by source and table.
+    """Gather the evidence of every table that was loaded, ordered by source and table.
 
     Args:
-        store: knows the loads.
+        store: has the reports of loads.
         reader: of the log.
-        open_destination: the destination of a URL.
-        sources: which to look at.
-        table: only this one, as sent.
-        keys: look up the records of the log.
+        open_destination: makes the destination of a URL.
+        sources: whose tables to compare.
+        table: only this one, named as clients send it; None for all.
+        keys: look up the keys of the records in the log.
         now: microseconds since 1970.
     """
     for source in sources:
@@ -82,7 +82,7 @@ def gather_evidence(
 def _collect_loads(
     store: Store, source: Source, row: ConfiguredDestination, table: str | None
 ) -> dict[str, _TableLoads]:
-    """Root relation -> its loads, since the destination is what it is."""
+    """Return root relation -> its loads into the present destination."""
     found: dict[str, _TableLoads] = defaultdict(_TableLoads)
     rebuilt = {
         each.table_name: each.rebuilt_at or 0 for each in store.tables.list_statuses(source.id)
@@ -96,14 +96,14 @@ def _collect_loads(
                 continue
             its = found[root]
             its.first[load.table_name] = min(load.first, its.first.get(load.table_name, load.first))
-            # Once all rows were built again, how many a load wrote says nothing of those there are.
+            # After all rows were rebuilt, the counts of earlier loads say nothing about them.
             if load.finished_at >= rebuilt.get(load.table_name, 0):
                 its.counts[load.details["batched_at"]] = (load.tables, load.rows_loaded)
     return {root: its for root, its in found.items() if table is None or table in its.first}
 
 
 def _find_root(load: LoadReport) -> str | None:
-    """The table a load went to, as the destination calls it; None where it made none."""
+    """Return the table that a load wrote to, as named in the destination; None if it made none."""
     names = [name for _, name in load.details.get("relations", [])]
     return names[0] if names and "batched_at" in load.details else None
 
@@ -142,7 +142,8 @@ def _gather_table(
         counts = session.counts(source.name, root, min(loads.counts, default=now))
     found.rows = counts.rows
     found.duplicates = 0 if table.append else counts.duplicates
-    # Loads committed since the reports were read are no surprise, nor rows of a user's own.
+    # Rows of newer loads were committed after the reports were read. Rows without a time are
+    # a user's own.
     newest = max(loads.counts, default=0)
     found.batches = {
         at: count for at, count in counts.batches.items() if at is not None and at <= newest
@@ -153,7 +154,7 @@ def _gather_table(
 
 
 def _may_replace_rows(table: Table) -> bool:
-    """Whether rows of a load may be gone for good reasons."""
+    """Return whether rows of a load may rightly be gone: replaced, deleted or outdated."""
     return not (table.keyless or table.append) or bool(
         table.version or table.stages or table.tombstones
     )
@@ -169,7 +170,7 @@ def _look_up_records(
     first: int,
     now: int,
 ) -> None:
-    """Look up every record that the log still has of the loads."""
+    """Look up the key of every loaded record that the log still has."""
     statuses = {one.table_name: one.loaded for one in store.tables.list_statuses(source.id)}
     loaded = statuses.get(name, 0)
     after = first - 1
@@ -215,7 +216,7 @@ def _compare_entries(
     except TableStoppedError as stopped:
         raise TableStoppedError(f"its records cannot be planned again: {stopped}") from stopped
     if plan.new_version:
-        return  # of a version that was not activated when this part of the log was read
+        return  # this part of the log begins a table version that was not activated in it
     state = session.state(source.name, found.table)
     if state.table is None or not state.table.relations:
         return
@@ -247,7 +248,7 @@ def _compare_write(
         grave = replace(
             root, name=tombstones_name(prepared.schema, prepared.profile.fold(root.name))
         )
-        with suppress(TreadleError):  # where nothing was ever deleted there is no such table
+        with suppress(TreadleError):  # the table of tombstones exists only after a first delete
             buried = session.sequences(prepared.schema, grave, columns, True)
     found.compared += len(there)
     for row, (sequence, held) in enumerate(zip(sequences, there, strict=True)):
@@ -263,7 +264,7 @@ def _compare_write(
 
 
 def _find_current_column(write: TableWrite, root: Relation, name: str) -> str:
-    """The column of a planned write that holds a key column of the table as it is now."""
+    """Return the column of a planned write for a key column of the table as it is now."""
     fields = {column.name: column.field for column in root.columns}
     names = {column.field: column.name for column in write.root.relation.columns}
     return names[fields[name]]

@@ -1,5 +1,5 @@
-"""`treadle doctor`: what is wrong around treadle, and what to do about it.
+"""`treadle doctor`: finds what is wrong around treadle, and says what to do.
 
 `checks` is the table of all checks. `measurements` asks the system, the store, the log and the
-destinations; `findings` says of measured values what they mean and asks nothing.
+destinations. `findings` judges the measured values and asks nothing.
 """

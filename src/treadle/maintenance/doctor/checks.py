@@ -1,7 +1,7 @@
-"""The checks of `treadle doctor`, in the order in which one thing rests on another.
+"""The table of checks of `treadle doctor`, each after the checks that it depends on.
 
-To add one: a value and its rule in `findings`, how it is measured in `measurements`, a function
-that puts the two together here, and a row in `CHECKS`.
+To add a check, write a value and its rule in `findings`, its measurement in `measurements`, a
+function that puts the two together here, and a row in `CHECKS`.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -25,11 +25,11 @@ from treadle.store.store import Store
 
 @dataclass
 class Examination:
-    """What the checks of one run look at, and what one of them finds for the next.
+    """One run of the checks: what they examine, and what several of them need.
 
     Attributes:
-        config: of the server, whether it runs or not.
-        open_reader: opens its log; called where there is one.
+        config: the settings of the server, which may run or not.
+        open_reader: opens the log; called only if it exists.
         find_log_damage: says what is wrong with the log's structure; None for nothing.
         whole: read every entry of the log.
         now: microseconds since 1970.
@@ -43,17 +43,17 @@ class Examination:
 
     @cached_property
     def store_file(self) -> tuple[findings.StoreMeasurement, str | None, int | None]:
-        """The store's file, the check value of its key, and the latest time noted in it."""
+        """The store's file, the check value of its key, and the latest time that it contains."""
         return measurements.measure_store(self.config)
 
     @cached_property
     def key(self) -> Finding:
-        """What is to be said of the key."""
+        """The finding about the key."""
         return findings.judge_key(measurements.measure_key(self.config, self.store_file[1]))
 
     @cached_property
     def store(self) -> Store | None:
-        """The store, open; None where a server could not open it as it is."""
+        """The open store; None if it cannot be opened without repair or migration."""
         file = self.store_file[0]
         sound = file.exists and file.damage is None and file.form == file.known
         if not sound or self.key.level != "good":
@@ -62,7 +62,7 @@ class Examination:
         return Store.open(self.config.store_url, cipher)
 
     def close(self) -> None:
-        """Close the store, where a check opened it."""
+        """Close the store if a check opened it."""
         store: Store | None = vars(self).get("store")
         if store is not None:
             store.close()
@@ -73,7 +73,7 @@ class DoctorCheck:
     """One check.
 
     Attributes:
-        name: of what is looked at.
+        name: the subject of its findings.
         question: that it answers.
         run: measures and judges.
     """
@@ -90,11 +90,11 @@ def examine(
     *,
     whole: bool = True,
 ) -> Iterator[Finding]:
-    """Run every check; a finding is given as soon as it is known.
+    """Run every check, and yield each finding as soon as it is known.
 
     Args:
-        config: of the server, whether it runs or not.
-        open_reader: opens its log; called where there is one.
+        config: the settings of the server, which may run or not.
+        open_reader: opens the log; called only if it exists.
         find_log_damage: says what is wrong with the log's structure; None for nothing.
         whole: read every entry of the log.
     """
@@ -106,7 +106,7 @@ def examine(
 
 
 def check_server(examination: Examination) -> Iterator[Finding]:
-    """Say whether a server runs."""
+    """Find out whether a server runs."""
     config = examination.config
     try:
         taken = is_lock_taken(config.lock_path)
@@ -124,44 +124,44 @@ def check_server(examination: Examination) -> Iterator[Finding]:
 
 
 def check_disk(examination: Examination) -> Iterable[Finding]:
-    """Look at the disk of the data folder."""
+    """Examine the disk of the data folder."""
     config = examination.config
     return findings.judge_disk(measurements.measure_disk(config), config)
 
 
 def check_files(examination: Examination) -> Iterable[Finding]:
-    """Look at the rights of treadle's files."""
+    """Examine the permissions of treadle's files."""
     return findings.judge_files(measurements.measure_files(examination.config))
 
 
 def check_open_files(examination: Examination) -> Iterable[Finding]:
-    """Look at the limit of open files."""
+    """Examine the limit of open files."""
     return [findings.judge_open_files(measurements.read_open_files_limit())]
 
 
 def check_settings(examination: Examination) -> Iterable[Finding]:
-    """Look at the settings."""
+    """Examine the settings."""
     config = examination.config
     return findings.judge_settings(config, measurements.measure_machine(config))
 
 
 def check_clock(examination: Examination) -> Iterable[Finding]:
-    """Compare the clock with what the store noted."""
+    """Compare the clock with the times in the store."""
     return [findings.judge_clock(examination.now, examination.store_file[2])]
 
 
 def check_store(examination: Examination) -> Iterable[Finding]:
-    """Look at the store's file."""
+    """Examine the store's file."""
     return [findings.judge_store(examination.store_file[0])]
 
 
 def check_key(examination: Examination) -> Iterable[Finding]:
-    """Compare the key with what the store remembers of it."""
+    """Examine the key, and compare it with the store."""
     return [examination.key]
 
 
 def check_log(examination: Examination) -> Iterator[Finding]:
-    """Look at the log's structure and, when asked to, at every entry."""
+    """Examine the log's structure and, with `whole`, every entry."""
     store, path, now = examination.store, examination.config.log_path, examination.now
     log_id = None if store is None else store.get_log_id()
     if not (path.exists() and path.stat().st_size):
@@ -188,7 +188,7 @@ def check_log(examination: Examination) -> Iterator[Finding]:
 
 
 def check_destinations(examination: Examination) -> Iterator[Finding]:
-    """Rehearse a load in every destination; in that of the settings where there is no store yet."""
+    """Rehearse a load in every destination, or in the one of the settings without a store."""
     config, store = examination.config, examination.store
     if store is None:
         if not examination.store_file[0].exists:
@@ -203,7 +203,7 @@ def check_destinations(examination: Examination) -> Iterator[Finding]:
         if row.id not in used:
             continue
         its = [source for source in sources if of_source.get(source.id) == row.id]
-        # A start takes the URL of the settings for the default destination.
+        # At its start the server takes the default destination from the settings.
         url = config.destination if config.destination and row.id in defaults else row.url
         yield from _check_destination(examination, url, its)
 
@@ -230,7 +230,7 @@ def _check_destination(
 
 
 def check_tables(examination: Examination) -> Iterator[Finding]:
-    """Name the tables whose last load failed."""
+    """Find the tables whose last load failed."""
     store = examination.store
     if store is None:
         return

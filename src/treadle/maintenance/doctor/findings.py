@@ -1,4 +1,4 @@
-"""What measured values mean, and what to do about them. Nothing here asks the system anything."""
+"""Judges measured values: what they mean, and what to do. Nothing here asks the system anything."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from treadle.config import Config, mask_password
 from treadle.tables.plan.keys import KEY_TYPE_DIFFERS, KEYS_DIFFER
 
 Level = Literal["good", "odd", "bad"]
-"""Nothing to do; worth a thought; records are refused, wait, or are at risk."""
+"""good: nothing to do. odd: worth a thought. bad: records are refused, wait, or are at risk."""
 
 MEMORY_FILE_SYSTEMS: Final = frozenset({"tmpfs", "ramfs", "rootfs"})
 NETWORK_FILE_SYSTEMS: Final = frozenset(
@@ -19,27 +19,27 @@ NETWORK_FILE_SYSTEMS: Final = frozenset(
 LAYERED_FILE_SYSTEMS: Final = frozenset({"overlay", "aufs"})
 
 FSYNC_MIN_US: Final = 8.0
-"""Faster than any medium that keeps what it was given; the best drives take about 20."""
+"""Below this no disk has written anything; the fastest drives take about 20."""
 FSYNC_ODD_US: Final = 50_000.0
-"""Every request waits for one fsync; requests that wait together share it."""
+"""A request waits for one fsync, which it shares with the requests that wait together with it."""
 FSYNC_BAD_US: Final = 1_000_000.0
 
 CLOCK_SKEW_MAX_US: Final = 60_000_000
 WAITING_AGE_MAX_US: Final = 3_600_000_000
 OPEN_FILES_MIN: Final = 1024
-"""Each connection of a client is one, and so is each file."""
+"""Each connection of a client takes one, and so does each file."""
 CLOCK_EARLIEST_US: Final = 1_735_689_600_000_000  # 2025: before treadle was written
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at, what was found, and what to do.
+    """One result of a check.
 
     Attributes:
         subject: disk, clock, settings, ...
         found: what was measured, one sentence.
-        meaning: what follows from it; empty when all is well.
-        remedy: what to do; empty when nothing is to be done.
+        meaning: what follows from it; empty if all is well.
+        remedy: what to do; empty if there is nothing to do.
     """
 
     subject: str
@@ -50,12 +50,12 @@ class Finding:
 
 
 def end_sentence(text: str) -> str:
-    """A text, often a database's, as a sentence: with a full stop, unless it has an end."""
+    """Return a text, often a database's, with a full stop at its end if it has none."""
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def is_healthy(findings: Sequence[Finding]) -> bool:
-    """Whether none of them is bad."""
+    """Return whether none of the findings is bad."""
     return all(finding.level != "bad" for finding in findings)
 
 
@@ -64,11 +64,11 @@ def is_healthy(findings: Sequence[Finding]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class DiskMount:
-    """Where a folder is.
+    """The file system that a folder is on.
 
     Attributes:
-        kind: the file system's name, "ext4"; empty where the system does not say.
-        options: how it is mounted.
+        kind: its name, "ext4"; empty if the system does not say.
+        options: of the mount.
     """
 
     kind: str
@@ -76,7 +76,7 @@ class DiskMount:
 
 
 def find_mount(path: str, mounts: str) -> DiskMount:
-    """The mount that a path is on.
+    """Return the mount that a path is on.
 
     Args:
         path: absolute, links resolved.
@@ -88,9 +88,9 @@ def find_mount(path: str, mounts: str) -> DiskMount:
         words, further = before.split(), after.split()
         if len(words) < 6 or len(further) < 2:
             continue
-        place = words[4].encode().decode("unicode_escape")  # blanks are written \040
+        place = words[4].encode().decode("unicode_escape")  # a blank is written as \040
         inside = path == place or path.startswith(place.rstrip("/") + "/")
-        if inside and len(place) >= len(best):  # of two on one place the later one is seen
+        if inside and len(place) >= len(best):  # a later mount hides an earlier one
             options = {*words[5].split(","), *(further[2].split(",") if further[2:] else ())}
             best, found = place, DiskMount(further[0], tuple(sorted(options)))
     return found
@@ -101,7 +101,7 @@ class DiskMeasurement:
     """The disk of the data folder.
 
     Attributes:
-        fsyncs_us: how long each of some small writes with an fsync took, microseconds.
+        fsyncs_us: the times of some small writes with an fsync, microseconds.
         free: bytes that this user may still write.
         used: bytes that the log holds.
     """
@@ -113,7 +113,7 @@ class DiskMeasurement:
 
 
 def judge_disk(found: DiskMeasurement, config: Config) -> Iterator[Finding]:
-    """Is what was acknowledged safe there, fast enough, and is there room."""
+    """Judge whether acknowledged records are safe there, and whether there is enough space."""
     kind = found.mount.kind
     if kind in MEMORY_FILE_SYSTEMS:
         yield Finding(
@@ -233,11 +233,11 @@ def _format_milliseconds(microseconds: float) -> str:
 
 
 def judge_clock(now: int, newest: int | None) -> Finding:
-    """Is the clock where it can be.
+    """Judge whether the clock is wrong or was set back.
 
     Args:
         now: microseconds since 1970.
-        newest: the latest time that was noted in the store; None for none.
+        newest: the latest time in the store; None for none.
     """
     if now < CLOCK_EARLIEST_US:
         return Finding(
@@ -260,7 +260,7 @@ def judge_clock(now: int, newest: int | None) -> Finding:
 
 
 def judge_destination_clock(name: str, now: int, there: int) -> Finding | None:
-    """Is a destination's clock like ours; None when it is."""
+    """Judge whether a destination's clock differs from ours; None if it does not."""
     if abs(there - now) <= CLOCK_SKEW_MAX_US:
         return None
     return Finding(
@@ -273,7 +273,7 @@ def judge_destination_clock(name: str, now: int, there: int) -> Finding | None:
 
 
 def judge_open_files(limit: int) -> Finding:
-    """May enough files be open at once."""
+    """Judge whether enough files may be open at once."""
     said = f"A process may have {limit} files open."
     if limit < OPEN_FILES_MIN:
         return Finding(
@@ -288,14 +288,14 @@ def judge_open_files(limit: int) -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class FileRights:
-    """A file or folder of treadle's.
+    """The permissions of a file or folder of treadle.
 
     Attributes:
-        name: as it is called in the documentation.
+        name: its name in the documentation.
         mode: its permission bits.
         usable: this user may read and write it.
-        own: it belongs to the user this runs as.
-        folder: it is the one that the others are in.
+        own: it belongs to this user.
+        folder: it is the data folder, which contains the others.
     """
 
     name: str
@@ -307,7 +307,7 @@ class FileRights:
 
 
 def judge_files(found: Sequence[FileRights]) -> Iterator[Finding]:
-    """May treadle use its files, and nobody else."""
+    """Judge whether treadle, and only treadle, may use its files."""
     shut = any(one.folder and not one.mode & 0o077 for one in found)
     troubled = False
     for one in found:
@@ -343,11 +343,11 @@ def judge_files(found: Sequence[FileRights]) -> Iterator[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
-    """What settings are compared with.
+    """Facts about the machine that settings are compared with.
 
     Attributes:
-        cores: processors this process may use.
-        settings_file_mode: permission bits of the settings file; None where there is none.
+        cores: processors that this process may use.
+        settings_file_mode: permission bits of the settings file; None if it does not exist.
     """
 
     cores: int
@@ -355,7 +355,7 @@ class MachineFacts:
 
 
 def judge_settings(config: Config, machine: MachineFacts) -> Iterator[Finding]:
-    """Settings that are allowed, and seldom meant. Unknown ones end every command before this."""
+    """Find settings that are valid but seldom intended. Invalid ones end every command earlier."""
     found = list(_find_odd_settings(config, machine))
     yield from found
     if not found:
@@ -440,13 +440,13 @@ def _has_secrets(config: Config) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class KeyMeasurement:
-    """The key of the installation.
+    """The key that secrets in the store are encrypted with.
 
     Attributes:
-        place: where it is taken from: a variable or a file.
-        exists: it is there.
-        fault: why it cannot be used; None when it can, or is missing.
-        fits_store: the store was made with it; None where there is no store to compare with.
+        place: an environment variable or a file.
+        exists: there is a key in that place.
+        fault: why it cannot be used; None if it can, or is missing.
+        fits_store: the store was made with it; None without a store to compare with.
     """
 
     place: str
@@ -456,7 +456,7 @@ class KeyMeasurement:
 
 
 def judge_key(found: KeyMeasurement) -> Finding:
-    """Is the key there, private, and the one the store's secrets were sealed with."""
+    """Judge whether the key exists, is private, and is the one that the store was made with."""
     if not found.exists:
         if found.fits_store is None:
             return Finding(
@@ -485,11 +485,12 @@ def judge_key(found: KeyMeasurement) -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class StoreMeasurement:
-    """The store, as SQLite sees it.
+    """The store's file, as SQLite sees it.
 
     Attributes:
-        damage: what its own check says; None for nothing.
-        form: of its schema. `known`: the one this treadle uses. `newer`: it is none of the older.
+        damage: found by SQLite's own check; None for none.
+        form: the revision of its schema. `known`: the revision that this treadle uses. `newer`: it
+            is later than that.
     """
 
     exists: bool
@@ -500,7 +501,7 @@ class StoreMeasurement:
 
 
 def judge_store(found: StoreMeasurement) -> Finding:
-    """Can the store be used."""
+    """Judge whether the store can be used."""
     if not found.exists:
         return Finding("store", "good", "There is no store yet; the first start makes one.")
     if found.damage is not None:
@@ -534,9 +535,9 @@ class LogMeasurement:
 
     Attributes:
         trouble: what is wrong with its structure; None for nothing.
-        known: its name is the one the store knows; None where the store knows none.
-        damaged, sound: entries; None when they were not read.
-        waiting: records that wait. `oldest`: acceptance of the oldest, microseconds since 1970.
+        known: its id is the one in the store; None if the store has none.
+        damaged, sound: numbers of entries; None if they were not read.
+        waiting: records that wait. `oldest`: when the oldest was accepted, microseconds since 1970.
     """
 
     exists: bool
@@ -549,7 +550,7 @@ class LogMeasurement:
 
 
 def judge_log(found: LogMeasurement, now: int) -> Iterator[Finding]:
-    """Is everything that was accepted there and readable, and does it move."""
+    """Judge whether all that was accepted can be read, and whether loading goes on."""
     if not found.exists:
         if found.known is None:
             yield Finding("log", "good", "There is no log yet; the first start makes one.")
@@ -608,14 +609,14 @@ def judge_log(found: LogMeasurement, now: int) -> Iterator[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class RehearsalResult:
-    """What a destination said to a rehearsal of a load.
+    """The result of a load that was carried out in a destination and undone.
 
     Attributes:
         name: of the database, without its password.
         schemas: in which a table was made, filled and undone.
-        milliseconds: to connect.
-        fault: why it could not be done. `may_pass`: that may pass by itself.
-        missing: it is a file that the first load makes.
+        milliseconds: that it took to connect.
+        fault: why the load failed; None if it did not. `may_pass`: it may pass by itself.
+        missing: the database is a file that the first load makes.
     """
 
     name: str
@@ -627,7 +628,7 @@ class RehearsalResult:
 
 
 def judge_destination(found: RehearsalResult) -> Finding:
-    """Can it be reached, and may treadle do there what a load does."""
+    """Judge whether a destination can be reached, and whether treadle may load into it."""
     if found.missing:
         return Finding("destination", "good", f"{found.name} is made by the first load.")
     if found.fault is None:
@@ -665,7 +666,7 @@ class FailedTable:
 
 
 def _suggest_remedy(error: str) -> str:
-    """What to do about a stopped table; the texts about keys, which others define, do not say."""
+    """Return what to do about a stopped table. Errors about keys do not say it themselves."""
     if error.startswith(KEYS_DIFFER):
         return (
             "Records came with other key names than the table's. Append them with `treadle source "
@@ -681,7 +682,7 @@ def _suggest_remedy(error: str) -> str:
 
 
 def judge_table(found: FailedTable) -> Finding:
-    """Why a table does not load."""
+    """Judge a table whose last load failed."""
     return Finding(
         "table",
         "bad" if found.stopped else "odd",

@@ -1,4 +1,4 @@
-"""Measures what `findings` judges. Changes nothing that is there, and leaves nothing behind."""
+"""Measures what `findings` judges. It changes nothing and leaves nothing behind."""
 
 import contextlib
 import os
@@ -37,12 +37,13 @@ FSYNC_COUNT: Final = 25
 FSYNC_BYTES: Final = 4096
 MOUNTS_FILE: Final = Path("/proc/self/mountinfo")
 SCHEMAS_MAX: Final = 20
-"""Schemas in which a load is rehearsed: each holds its destination for some milliseconds."""
+"""The most schemas in which a load is rehearsed. Each locks the destination for some
+milliseconds."""
 REHEARSAL_TABLE: Final = "treadle_doctor"
 
 
 def measure_disk(config: Config) -> DiskMeasurement:
-    """The disk of the data folder, or of where it will be made."""
+    """Measure the disk of the data folder, or of the place where it will be made."""
     folder = find_existing(config.data)
     found = os.statvfs(folder)
     mounts = MOUNTS_FILE.read_text() if MOUNTS_FILE.exists() else ""
@@ -56,12 +57,12 @@ def measure_disk(config: Config) -> DiskMeasurement:
 
 
 def find_existing(path: Path) -> Path:
-    """The path, or the nearest folder above it that is there."""
+    """Return the path, or the nearest folder above it that exists."""
     return next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
 
 
 def time_fsyncs(folder: Path) -> Iterator[float]:
-    """How long small writes with an fsync take there, microseconds; none where none is allowed."""
+    """Yield the times of small writes with an fsync, microseconds; none without permission."""
     with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=folder) as file:
         for _ in range(FSYNC_COUNT):
             file.write(bytes(FSYNC_BYTES))
@@ -72,7 +73,7 @@ def time_fsyncs(folder: Path) -> Iterator[float]:
 
 
 def measure_files(config: Config) -> list[FileRights]:
-    """Treadle's files that are there."""
+    """Return the permissions of treadle's files that exist."""
     named = {
         "The data folder": config.data,
         "The store": config.store_path,
@@ -94,20 +95,20 @@ def measure_files(config: Config) -> list[FileRights]:
 
 
 def measure_machine(config: Config) -> MachineFacts:
-    """What the settings are compared with."""
+    """Return what the settings are compared with."""
     file = config.data / FILE_NAME
     mode = file.stat().st_mode & 0o777 if file.exists() else None
     return MachineFacts(len(os.sched_getaffinity(0)), mode)
 
 
 def read_open_files_limit() -> int:
-    """How many files a process may have open."""
+    """Return how many files a process may have open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return soft
 
 
 def measure_store(config: Config) -> tuple[StoreMeasurement, str | None, int | None]:
-    """The store, its key's check value, and the latest time noted in it."""
+    """Return the store's file, the check value of its key, and the latest time that it contains."""
     if not config.has_store():
         return StoreMeasurement(exists=False), None, None
     check, newest, form = None, None, None
@@ -125,7 +126,7 @@ def measure_store(config: Config) -> tuple[StoreMeasurement, str | None, int | N
             ).fetchone()
     except (sqlite3.Error, TypeError) as error:
         return StoreMeasurement(exists=True, damage=str(error)), None, None
-    newer = form is not None and form > migration.HEAD_REVISION  # they are numbered 0001, 0002, ...
+    newer = form is not None and form > migration.HEAD_REVISION  # revisions are 0001, 0002, ...
     return StoreMeasurement(True, None, form, migration.HEAD_REVISION, newer), check, newest
 
 
@@ -134,7 +135,7 @@ def _open_read_only(path: Path) -> sqlite3.Connection:
 
 
 def measure_key(config: Config, check: str | None) -> KeyMeasurement:
-    """The key, compared with what the store remembers of it; never made."""
+    """Return the key, compared with its check value in the store. Does not make a key."""
     given = bool(config.secret_key and config.secret_key.strip())
     place = f"environment variable {KEY_VARIABLE}" if given else "key file"
     if not given and not config.key_path.exists():
@@ -149,7 +150,7 @@ def measure_key(config: Config, check: str | None) -> KeyMeasurement:
 def rehearse_load(
     config: Config, destination: Destination, sources: list[Source], now: int
 ) -> tuple[RehearsalResult, int | None]:
-    """What a destination says to a load that is undone, and what its clock says."""
+    """Carry out a load in each schema and undo it; return the result and the destination's time."""
     name = destination.identity
     if destination.kind == "duckdb":
         path = Path(name.removeprefix("duckdb://"))
@@ -181,14 +182,14 @@ def rehearse_load(
 
 
 def _explain_unmakeable(folder: Path, data: Path) -> str | None:
-    """Why a file cannot be made in a folder; the data folder itself is made by a start."""
+    """Return why a file cannot be made in a folder. The server's start makes the data folder."""
     if not folder.exists() and folder != data.resolve():
         return f"there is no folder {folder}"
     return None if os.access(find_existing(folder), os.W_OK) else f"{folder} cannot be written to"
 
 
 def _read_clock_there(destination: Destination, session: Session) -> int | None:
-    """Microseconds since 1970 there; None where it runs on this machine, or does not say."""
+    """Return the time of a destination, microseconds since 1970; None for a file."""
     if destination.kind != "postgres":
         return None
     [(seconds,)] = session.query(
@@ -204,7 +205,7 @@ def _make_batch() -> MessageBatch:
 
 
 def measure_log(reader: LogReader, store_log_id: str | None, *, whole: bool) -> LogMeasurement:
-    """The log, and with `whole` every entry of it."""
+    """Measure the log and, with `whole`, read every entry."""
     from treadle.log.verification import verify_log
 
     backlog = reader.list_backlogs()
