@@ -37,7 +37,8 @@ _ENVELOPE_NODE = load_schema(
         "required": ["table_name", "schema", "messages"],
         "additionalProperties": False,
         "properties": {
-            # A table needs a name (loading.md 6.5); the original's own text for this is not known.
+            # A table needs a name (loading.md 6.5). The text of the original service for a missing
+            # one is not known.
             "table_name": {"type": "string", "pattern": r"\S"},
             "table_version": {"type": "integer", "minimum": 0, "maximum": SEQUENCE_MAX},
             "schema": {"type": "object"},
@@ -68,7 +69,7 @@ def check_envelope(body: Any) -> None:
     Raises:
         RequestRefusedError: 400 with the text of the original service.
     """
-    # Clients send null for no key names; to the original's schema that would be wrong.
+    # Some clients send null instead of no key names, which the original's schema would refuse.
     checked = body
     if type(body) is dict and "key_names" in body and body["key_names"] is None:
         checked = {name: value for name, value in body.items() if name != "key_names"}

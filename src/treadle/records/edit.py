@@ -132,7 +132,7 @@ def _edit_text(batch: MessageBatch, index: int, edit: RecordEdit) -> bytes:
     for name in edit.drop:
         members.pop(name, None)
     for name, value in edit.put.items():
-        json_decoder.decode_json(value)  # or it is no value
+        json_decoder.decode_json(value)  # refuses what is not JSON
         members[name] = msgspec.Raw(value)
     pairs = (_encode(name) + b":" + bytes(value) for name, value in members.items())
     return b"{" + b",".join(pairs) + b"}"

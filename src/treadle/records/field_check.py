@@ -141,7 +141,7 @@ def read_common_fields(records: list[Any], account_id: int) -> FieldColumns | No
     """
     if set(map(type, records)) != {dict}:
         return None
-    # With six fields they are those that are asked for below.
+    # Records of six fields have exactly those that are read below, or a KeyError tells otherwise.
     if set(map(len, records)) != {6} and not KNOWN_FIELDS.issuperset(chain.from_iterable(records)):
         return None
     clients = [record["client_id"] for record in records]
@@ -150,7 +150,7 @@ def read_common_fields(records: list[Any], account_id: int) -> FieldColumns | No
     names = [record["key_names"] for record in records]
     data = [record["data"] for record in records]
     versions = [record.get("table_version") or 0 for record in records]
-    # Types are compared first: to Python, True and a decimal 1 are equal to 1.
+    # Types are compared first, because True and the decimal 1 are equal to 1 in Python.
     if not (
         (
             (_all_of_type(clients, int) and set(clients) == {account_id})
@@ -216,7 +216,7 @@ def _check_action(value: Any) -> list[str]:
 
 
 def _is_number(value: Any) -> bool:
-    # A Decimal has no base class in common with int and float, but all have a conversion to float.
+    # Decimal, int and float have no common base class, but all of them convert to float.
     return type(value) is not bool and hasattr(value, "__float__")
 
 

@@ -63,7 +63,7 @@ def _parse_double(literal: str) -> float | HugeNumber:
 
 
 def _parse_exact(literal: str) -> Decimal:
-    # A literal that can be beyond a double is long or has an exponent; most are neither.
+    # Only a long literal or one with an exponent can be beyond a double, so most are not tested.
     if (len(literal) > 300 or "e" in literal or "E" in literal) and math.isinf(float(literal)):
         return HugeNumber(literal)
     try:
@@ -131,8 +131,8 @@ def strip_byte_order_mark(body: bytes) -> bytes:
     return text
 
 
-# A pair is one match, so that what else matches a surrogate is unpaired; an escaped backslash is
-# one match, so that what follows it is no escape.
+# A pair is one match, so that any other match of a surrogate is unpaired. An escaped backslash is
+# one match, so that the text behind it is not taken for an escape.
 _ESCAPES = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     rb"|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",

@@ -25,7 +25,8 @@ def have_all_keys(
     Returns:
         False also when only the exact reader can tell.
     """
-    # Decoders are made and kept for sensible key names only, so that nobody can fill the memory.
+    # Decoders are kept, so they are made for sensible key names only: a client must not be able to
+    # fill memory with them.
     if len(key_names) > _KEY_NAMES_MAX or sum(map(len, key_names)) > KEY_CHARACTERS_MAX:
         return False
     decode = _make_key_decoder(key_names, characters_max)

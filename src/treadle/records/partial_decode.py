@@ -26,7 +26,8 @@ _STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 @cache
 def _make_slice_decoder() -> Callable[[bytes], Any]:
-    # Decoding an array into a struct skips what is beyond the struct's fields.
+    # An array that is decoded into a struct may be longer than the struct: the decoder skips the
+    # rest, so that a body of seven million elements makes only as many objects as are needed.
     fields = [(f"element{number}", msgspec.Raw, _NO_ELEMENT) for number in range(RECORDS_MAX + 1)]
     kind = msgspec.defstruct("First", fields, array_like=True, gc=False)
     return msgspec.json.Decoder(kind).decode
@@ -85,7 +86,7 @@ def split_into_arrays(elements: Sequence[msgspec.Raw], *, kind: str) -> Iterator
         if part and size + length > _PART_BYTES:
             yield join_json_array(part)
             part, size = [], 0
-        if length > 2 * VALUES_MAX:  # else it cannot hold so many
+        if length > 2 * VALUES_MAX:  # a shorter text cannot hold so many
             check_value_count(bytes(element), kind)
         part.append(element)
         size += length

@@ -23,6 +23,8 @@ from treadle.timestamps import to_datetime
 _DECIMAL_CODE, _INTEGER_CODE, _INSTANT_CODE, _HUGE_CODE = 1, 2, 3, 4
 
 
+# The encoder writes a plain Decimal as a text and refuses an integer outside 64 bits before it asks
+# a hook. Types of our own reach the hook.
 class ExactDecimal(Decimal):
     """A decimal to be encoded; it is decoded as Decimal."""
 
@@ -60,7 +62,7 @@ class DistantInstant:
         return hash((self.microseconds, self.literal))
 
     def __repr__(self) -> str:
-        return f"Instant({self.microseconds}, {self.literal!r})"
+        return f"DistantInstant({self.microseconds}, {self.literal!r})"
 
 
 def make_instant(microseconds: int, literal: str) -> datetime | DistantInstant:

@@ -88,6 +88,8 @@ def _read_or_refuse(read: Callable[P, Any], *arguments: P.args, **more: P.kwargs
         json_decoder.refuse_malformed(error, kind="transit")
 
 
+# Records are read together in chunks. A chunk that cannot be read so is read one by one, so chunks
+# begin small and double while they succeed.
 _CHUNK_MIN = 32
 _CHUNK_MAX = 2048
 
@@ -100,7 +102,7 @@ class _BodyReader:
         self._columns = ColumnReader(
             self._values.interpret_text, self._values.interpret_key, codes=codes
         )
-        # The first record brings the names that are cached.
+        # The first record brings the names that are cached, so it is read by itself.
         self._chunk_size = 1 if codes else _CHUNK_MIN
 
     def read_value(self, value: Any, text: bytes) -> Any:
@@ -256,15 +258,16 @@ class _ValueReader:
             known = known and type(key) is str and (len(key) < 4)
             kind = type(value)
             if kind is list or kind is dict:
-                # Not by `read`: every call counts where bodies may be nested 256 levels deep.
+                # Not by `read_value`: with bodies of 256 levels, a further call per level would
+                # come near the interpreter's recursion limit.
                 self.depth += 1
                 value = self._read_array(value) if kind is list else self._read_object(value)
                 self.depth -= 1
             elif kind is str and value[:1] in _MARKS:
                 value = self.interpret_text(value)
             made[key_name] = value
-        # Keys of up to three characters are codes, or too short for the cache: a second look
-        # would find the same names, until the cache begins anew and the shapes are forgotten.
+        # Keys of up to three characters are codes, or too short for the cache: they stand for the
+        # same names until the cache begins anew, which also forgets what is known here.
         if known:
             shapes[tuple(keys)] = names
         return made

@@ -16,7 +16,7 @@ from treadle.timestamps import EPOCH, EPOCH_DAY
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
-# loading.md 3.4 takes more than RFC 3339; what the loader takes in a text, a tag may hold.
+# The loader accepts more than RFC 3339 in a text (loading.md 3.4), so a tag may hold it, too.
 _TIME = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
     r"(?:[Zz]|([+-])([0-9]{2}):?([0-9]{2}))?"
@@ -34,7 +34,7 @@ class MalformedTransitError(ValueError):
 
 def parse_integer(text: str) -> int:
     """Parse `~i`, `~n`: an integer of any size up to the limit."""
-    digits = text.isascii() and text.isdigit()  # nearly all, and quicker than a pattern
+    digits = text.isascii() and text.isdigit()  # nearly all, and faster than a pattern
     if not (digits or _INTEGER.fullmatch(text)) or len(text) > INTEGER_CHARACTERS_MAX:
         raise MalformedTransitError(f"not an integer: {text[:40]}")
     value = int(text)
@@ -100,7 +100,7 @@ def parse_time(text: str) -> datetime | DistantInstant:
     if found[8]:
         offset = 3600 * int(found[9]) + 60 * int(found[10])
         seconds -= offset if found[8] == "+" else -offset
-    # Half up to microseconds (loading.md 3.3).
+    # Round half up to microseconds (loading.md 3.3).
     fraction = (found[7] or "0")[:7].ljust(7, "0")
     return make_instant(1_000_000 * seconds + (int(fraction) + 5) // 10, text)
 

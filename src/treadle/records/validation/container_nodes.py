@@ -76,7 +76,7 @@ class ArrayNode(LeafNode):
 
     def to_draft4(self, into: Draft4Builder) -> Schema:
         """Translate keyword by keyword."""
-        if self.unique:  # 1 and 1.0 are different here and equal there
+        if self.unique:  # 1 and 1.0 are different to Java and equal to the fast validator
             return into.mark_inexact()
         schema: Schema = {"type": "array"} if self.typed else {}
         if self.count_min is not None:

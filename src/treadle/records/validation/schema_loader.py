@@ -303,7 +303,7 @@ def _get_keyword(schema: dict[str, Any], key: str, expected: str) -> Any:
     if expected == "Number" and found in ("Integer", "Long", "BigInteger", "Double"):
         return value
     if kind != expected:
-        # The blanks are the original's.
+        # The original has these blanks, too.
         raise SchemaError(f"key {key} : expected type: {expected} , found : {found}")
     return value
 

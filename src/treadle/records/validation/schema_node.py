@@ -90,7 +90,7 @@ def count_unrolled_nodes(node: SchemaNode) -> float:
 def _count_unrolled(node: SchemaNode, sizes: dict[int, float]) -> float:
     known = sizes.get(id(node))
     if known is None:
-        sizes[id(node)] = inf  # met again before it is counted: it holds itself
+        sizes[id(node)] = inf  # if it is met again before it is counted, it contains itself
         inner = [*node.same_value_nodes(), *node.part_nodes()]
         known = sizes[id(node)] = 1 + sum(_count_unrolled(one, sizes) for one in inner)
     return known

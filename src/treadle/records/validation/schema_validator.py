@@ -87,11 +87,8 @@ def get_validator(schema: bytes) -> SchemaValidator:
     Raises:
         SchemaError: it cannot be used.
     """
-    return (
-        _get_kept_validator(schema)
-        if len(schema) <= _KEPT_SCHEMA_BYTES_MAX
-        else _make_validator(schema)
-    )
+    kept = len(schema) <= _KEPT_SCHEMA_BYTES_MAX
+    return _get_kept_validator(schema) if kept else _make_validator(schema)
 
 
 def _make_validator(schema: bytes) -> SchemaValidator:
@@ -121,7 +118,8 @@ def _make_fast_check(node: SchemaNode) -> Callable[[list[Any]], bool] | None:
         TypeError,
         RecursionError,
     ):
-        # What the nodes know and it does not: a negative minLength, an empty anyOf.
+        # The fast validator refuses schemas that the nodes, like the original, accept: a negative
+        # minLength, an empty anyOf.
         return None
 
 

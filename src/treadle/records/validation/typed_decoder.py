@@ -67,6 +67,7 @@ class _TypeBuilder:
         if node.key_dependencies or node.schema_dependencies:
             raise UntypableSchemaError
         wanted = dict.fromkeys([*node.properties, *node.required, *keys])
+        # Keys that are only required get a field, too: a struct fails if a field is missing.
         self._field_count += len(wanted)
         if self._field_count > FIELDS_MAX:
             raise UntypableSchemaError
