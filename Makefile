@@ -31,9 +31,9 @@ docs: $(VENV)/test.stamp ## What README and the reference pages show, run and co
 	$(BIN)/python -m pytest tests/acceptance/test_readme.py tests/unit/cli/test_reference.py $(ARGS)
 
 fuzz: $(VENV)/fuzz.stamp ## The decoders with some thousand inputs made up from what they reach, the same in every run
-	PYTHONHASHSEED=0 $(BIN)/python tests/fuzz/push.py --runs $(FUZZ_RUNS) --seed 1 --seconds 600
-	PYTHONHASHSEED=0 $(BIN)/python tests/fuzz/batch.py --runs $(FUZZ_RUNS) --seed 1 --seconds 600
-	PYTHONHASHSEED=0 $(BIN)/python tests/fuzz/transit.py --runs $(FUZZ_RUNS) --seed 1 --seconds 600
+	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz.decoder_fuzzer push --runs $(FUZZ_RUNS) --seed 1 --seconds 600
+	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz.decoder_fuzzer batch --runs $(FUZZ_RUNS) --seed 1 --seconds 600
+	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz.decoder_fuzzer transit --runs $(FUZZ_RUNS) --seed 1 --seconds 600
 
 bench: $(VENV)/test.stamp ## Measure treadle, other loaders and the limits, short form
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -1,7 +1,7 @@
 """A short run of the requests that are made up from the OpenAPI document."""
 
 import pytest
-from tests.fuzz.api import SURFACES, fuzz
+from tests.fuzz.request_fuzzer import SURFACES, fuzz
 
 SEED = 1
 AT_A_TIME = 4

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.decoder_targets import TARGETS
 
 CORPUS = Path(__file__).parents[2] / "fuzz" / "corpus"
 INPUTS = sorted(path for name in TARGETS for path in (CORPUS / name).iterdir())

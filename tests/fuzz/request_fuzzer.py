@@ -1,4 +1,4 @@
-"""Requests made up from the OpenAPI document: `python -m tests.fuzz.api --seconds N`.
+"""Requests made up from the OpenAPI document: `python -m tests.fuzz.request_fuzzer --seconds N`.
 
 Serves treadle with both surfaces of the control API and sends what schemathesis makes of the
 document: requests as described and requests that are not. Nothing but documented answers may come
@@ -293,7 +293,9 @@ def fuzz(
 
 def main() -> int:
     """Fuzz both surfaces, half of the time each; returns 1 when something is wrong."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.api", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.fuzz.request_fuzzer", description=__doc__
+    )
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=random.getrandbits(32))
     arguments = parser.parse_args()

@@ -1,7 +1,7 @@
-"""Runs a target with bytes that libFuzzer makes up, guided by what they reach.
+"""Fuzzes a decoder of bodies: `python -m tests.fuzz.decoder_fuzzer push --seconds N`.
 
-Needs atheris. The corpus in git is where it starts; what it finds on the way is left in a folder
-of its own, to be looked through and taken over by hand.
+libFuzzer makes up the bytes, guided by the code that they reach; needs atheris. It begins with the
+corpus in git. New inputs go to a folder of their own, to be looked through and added by hand.
 """
 
 import argparse
@@ -12,18 +12,22 @@ from pathlib import Path
 
 CORPUS = Path(__file__).parent / "corpus"
 UNTIMED = ["-reload=0", "-entropic=0"]
-"""What libFuzzer does as the clock says, left out: a seed makes the same inputs every time, as long
-as PYTHONHASHSEED is the same, too."""
+"""Turns off what libFuzzer does by the clock: with one PYTHONHASHSEED, a seed always makes the same
+inputs."""
 
 
-def main(name: str) -> None:
-    """Run one target of `targets.TARGETS` until the time is over or something is wrong."""
-    parser = argparse.ArgumentParser(description=f"Fuzz the target {name}.")
+def main() -> None:
+    """Run one target of `decoder_targets.TARGETS` until the time is over or a check fails."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.fuzz.decoder_fuzzer", description="Fuzz a decoder of bodies."
+    )
+    parser.add_argument("target", choices=("push", "batch", "transit"), help="which bodies")
     parser.add_argument("--seconds", type=int, default=60, help="when to stop")
     parser.add_argument("--runs", type=int, default=-1, help="stop after so many inputs")
     parser.add_argument("--seed", type=int, default=0, help="for the same inputs; 0: others")
     parser.add_argument("--found", type=Path, help="folder for new inputs; default: a new one")
     options = parser.parse_args()
+    name = options.target
     found = options.found or Path(tempfile.mkdtemp(prefix=f"fuzz-{name}-"))
     found.mkdir(parents=True, exist_ok=True)
     try:
@@ -32,11 +36,11 @@ def main(name: str) -> None:
     except ImportError:
         sys.exit("The fuzz targets need atheris, which is made for Linux: pip install '.[fuzz]'")
     with atheris.instrument_imports(include=["treadle.records"]):
-        from tests.fuzz.targets import TARGETS
+        from tests.fuzz.decoder_targets import TARGETS
     arguments = [
         sys.argv[0],
         str(found),
-        # Named one by one: a folder lists them in an order of its own on every machine.
+        # Named one by one, because a folder lists them in another order on every machine.
         f"-seed_inputs={','.join(sorted(map(str, (CORPUS / name).iterdir())))}",
         f"-max_total_time={options.seconds}",
         f"-runs={options.runs}",
@@ -51,3 +55,7 @@ def main(name: str) -> None:
         arguments += UNTIMED
     atheris.Setup(arguments, TARGETS[name])
     atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

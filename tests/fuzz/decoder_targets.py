@@ -1,6 +1,6 @@
-"""What must hold for any bytes: bodies are accepted or refused, nothing else, and both ways agree.
+"""Targets of the decoder fuzzer: any body is accepted or refused, and both readers agree on it.
 
-Each target takes bytes and raises AssertionError, or whatever escaped, when something is wrong.
+A target takes bytes. It raises AssertionError, or whatever escaped, when something is wrong.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ CLIENT_ID = 4321
 
 
 def _run_decoder(work: Any, *arguments: Any) -> Any:
-    """The batches, or the answer; an answer must be one that can be sent."""
+    """Return the batches, or the answer, which must be one that can be sent."""
     try:
         return work(*arguments)
     except RequestRefusedError as refused:
@@ -27,7 +27,7 @@ def _run_decoder(work: Any, *arguments: Any) -> Any:
 
 
 def _assert_readable(batches: list[message_batch.MessageBatch]) -> None:
-    """What was accepted can be kept, read and quoted."""
+    """Check that accepted batches can be stored, read and quoted."""
     for one in batches:
         assert message_batch.decode_batch(message_batch.encode_batch(one)) == one
         for exact in (False, True):
@@ -40,7 +40,7 @@ def _assert_readable(batches: list[message_batch.MessageBatch]) -> None:
 
 
 def fuzz_push_json(data: bytes) -> None:
-    """A JSON body of /v2/import/push."""
+    """Read a JSON body of /v2/import/push in every way."""
     pushed = _run_decoder(lambda: push.decode_body(data, transit=False))
     quick = push.read_fast(data, CLIENT_ID)
     if isinstance(pushed, tuple):
@@ -55,7 +55,7 @@ def fuzz_push_json(data: bytes) -> None:
 
 
 def fuzz_push_transit(data: bytes) -> None:
-    """A Transit body of /v2/import/push."""
+    """Read a Transit body of /v2/import/push in every way."""
     value = _run_decoder(reader.decode_transit, data)
     singly = _run_decoder(reader.decode_exactly, data)
     assert repr(value) == repr(singly)  # NaN is not equal to itself
@@ -70,7 +70,7 @@ def fuzz_push_transit(data: bytes) -> None:
 
 
 def fuzz_batch_json(data: bytes) -> None:
-    """A body of /v2/import/batch."""
+    """Read a body of /v2/import/batch in every way."""
     outcome = _run_decoder(batch.read_body, data)
     general = _run_decoder(lambda: batch.check_body(batch.decode_body(data)))
     assert outcome == general
