@@ -21,7 +21,7 @@ from treadle.records.limits import DEPTH_MAX, INTEGER_CHARACTERS_MAX
 BOM = b"\xef\xbb\xbf"
 
 SYNTAX_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What a msgspec decoder raises on text that is not the JSON it expects."""
+"""Exceptions that a msgspec decoder raises on text that is not the JSON it expects."""
 
 
 _EXPONENT_MAX = 999_999  # that of decimal.DefaultContext

@@ -8,11 +8,11 @@ from treadle.records.validation import java_format
 from treadle.records.validation.failure import ValidationFailure
 from treadle.records.validation.reference_budget import ReferenceBudget
 from treadle.records.validation.scalar_nodes import EmptyNode
-from treadle.records.validation.schema_node import Draft4Builder, SameValueNode, Schema, SchemaNode
+from treadle.records.validation.schema_node import Draft4Builder, Schema, SchemaNode
 
 
 @dataclass(slots=True)
-class NotNode(SameValueNode):
+class NotNode(SchemaNode):
     """`not`."""
 
     node: SchemaNode
@@ -36,7 +36,7 @@ class NotNode(SameValueNode):
 
 
 @dataclass(slots=True)
-class CombinedNode(SameValueNode):
+class CombinedNode(SchemaNode):
     """Several schemas, of which all, any or exactly one must accept the value.
 
     Attributes:
@@ -69,7 +69,7 @@ class CombinedNode(SameValueNode):
         return self.nodes
 
 
-class ReferenceNode(SameValueNode):
+class ReferenceNode(SchemaNode):
     """`$ref`.
 
     Attributes:

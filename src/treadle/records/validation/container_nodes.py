@@ -9,7 +9,6 @@ from treadle.records.validation.failure import ValidationFailure, combine_failur
 from treadle.records.validation.formats import get_pattern_test
 from treadle.records.validation.schema_node import (
     Draft4Builder,
-    LeafNode,
     Schema,
     SchemaNode,
     make_identity,
@@ -18,7 +17,7 @@ from treadle.records.validation.schema_node import (
 
 
 @dataclass(slots=True)
-class ArrayNode(LeafNode):
+class ArrayNode(SchemaNode):
     """Arrays.
 
     Attributes:
@@ -95,7 +94,7 @@ class ArrayNode(LeafNode):
 
 
 @dataclass(slots=True)
-class ObjectNode:
+class ObjectNode(SchemaNode):
     """Objects.
 
     Attributes:

@@ -9,14 +9,14 @@ from treadle.records.validation.failure import ValidationFailure, combine_failur
 from treadle.records.validation.formats import FORMATS, get_format_test, get_pattern_test
 from treadle.records.validation.schema_node import (
     Draft4Builder,
-    LeafNode,
     Schema,
+    SchemaNode,
     make_identity,
     make_type_failure,
 )
 
 
-class EmptyNode(LeafNode):
+class EmptyNode(SchemaNode):
     """An empty schema, or one without any known keyword."""
 
     def check(self, value: Any) -> ValidationFailure | None:
@@ -28,7 +28,7 @@ class EmptyNode(LeafNode):
         return {}
 
 
-class NullNode(LeafNode):
+class NullNode(SchemaNode):
     """`type: null`."""
 
     def check(self, value: Any) -> ValidationFailure | None:
@@ -42,7 +42,7 @@ class NullNode(LeafNode):
         return {"type": "null"}
 
 
-class BooleanNode(LeafNode):
+class BooleanNode(SchemaNode):
     """`type: boolean`."""
 
     def check(self, value: Any) -> ValidationFailure | None:
@@ -55,7 +55,7 @@ class BooleanNode(LeafNode):
 
 
 @dataclass(slots=True)
-class StringNode(LeafNode):
+class StringNode(SchemaNode):
     """Strings.
 
     Attributes:
@@ -113,7 +113,7 @@ _REMAINDER = Context(prec=10_000, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
 
 @dataclass(slots=True)
-class NumberNode(LeafNode):
+class NumberNode(SchemaNode):
     """Numbers.
 
     Attributes:
@@ -182,7 +182,7 @@ class NumberNode(LeafNode):
 
 
 @dataclass(slots=True)
-class EnumNode(LeafNode):
+class EnumNode(SchemaNode):
     """`enum`; a `type` beside it counts for nothing."""
 
     values: list[Any]

@@ -5,9 +5,10 @@ which knows nothing of nodes. That schema must refuse whatever `check` refuses; 
 express itself so calls `Draft4Builder.mark_inexact` instead.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from math import inf
-from typing import Any, Protocol
+from typing import Any
 
 from treadle.records.validation import java_format
 from treadle.records.validation.failure import ValidationFailure
@@ -42,43 +43,25 @@ class Draft4Builder:
         return {"$ref": f"#/definitions/{number}"}
 
 
-class SchemaNode(Protocol):
+class SchemaNode(ABC):
     """A part of a loaded schema."""
 
+    __slots__ = ()
+
+    @abstractmethod
     def check(self, value: Any) -> ValidationFailure | None:
         """Return what is wrong with a value; None if nothing is."""
-        ...
 
+    @abstractmethod
     def to_draft4(self, into: Draft4Builder) -> Schema:
         """Return the same schema for the fast validator."""
-        ...
 
     def same_value_nodes(self) -> Sequence["SchemaNode"]:
         """Return the inner nodes that check the same value."""
-        ...
+        return ()
 
     def part_nodes(self) -> Sequence["SchemaNode"]:
         """Return the inner nodes that check a part of the value."""
-        ...
-
-
-class LeafNode:
-    """A node without inner nodes."""
-
-    def same_value_nodes(self) -> Sequence[SchemaNode]:
-        """Return no nodes."""
-        return ()
-
-    def part_nodes(self) -> Sequence[SchemaNode]:
-        """Return no nodes."""
-        return ()
-
-
-class SameValueNode:
-    """A node whose inner nodes all check the same value."""
-
-    def part_nodes(self) -> Sequence[SchemaNode]:
-        """Return no nodes."""
         return ()
 
 
