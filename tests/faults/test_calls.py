@@ -59,7 +59,7 @@ def test_a_call_of_the_store_fails_once(
         (lambda: CommitUnknownError("cut (injected)"), "load", True),
         (lambda: CommitUnknownError("cut (injected)"), "load", False),
         (lambda: PlanOutdatedError("changed (injected)"), "load", False),
-        (lambda: DestinationUnavailableError("gone (injected)"), "held", False),
+        (lambda: DestinationUnavailableError("gone (injected)"), "committed", False),
         (lambda: DestinationUnavailableError("gone (injected)"), "open", False),
     ],
 )
@@ -71,7 +71,7 @@ def test_a_call_of_the_destination_fails_once(
     name: str,
     after: bool,
 ) -> None:
-    fault = Fault(1 if name == "held" else 2, make, after, (name,))
+    fault = Fault(1 if name == "committed" else 2, make, after, (name,))
     assert Scene(tmp_path, url, store, never(), fault, never()).run() == []
     assert fault.called == name
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from treadle.destinations.layout import find_empty_relations, map_report_names
 from treadle.destinations.protocol import LoadResult
-from treadle.tables.model import CreateRelation, LoadPlan, Relation, TableWrite
+from treadle.tables.model import LoadPlan, Relation, TableWrite
 
 
 class LoadCounter:
@@ -46,28 +46,3 @@ class LoadCounter:
     def result(self) -> LoadResult:
         """What was written."""
         return LoadResult(self._rows, self._superseded)
-
-
-def foreseen(plan: LoadPlan) -> LoadResult | None:
-    """What the first load of a table will do; None of a plan that does more than a first load.
-
-    Where nothing is held of a table, and every row goes into a relation that the load itself makes,
-    no row meets another one.
-    """
-    mark = plan.offset
-    new = mark.previous_position == -1 < mark.position and plan.revision == 0 and mark.fence >= 0
-    if not new or mark.replaces_rows or plan.table_after is None or plan.table_after.tombstones:
-        return None
-    if any(not isinstance(change, CreateRelation) or change.private for change in plan.changes):
-        return None
-    made = [change.relation for change in plan.changes if isinstance(change, CreateRelation)]
-    progress = LoadCounter(plan)
-    for _, write in progress.writes():
-        if write.private or write.deletes is not None:
-            return None
-        for rows in (write.root, *write.children):
-            if len(rows) and not (progress.is_empty(rows.relation) and rows.relation in made):
-                return None
-            if len(rows):
-                progress.count(rows.relation, len(rows))
-    return progress.result

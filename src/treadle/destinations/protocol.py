@@ -2,10 +2,14 @@
 
 The promise, in prose:
 
-- `load` carries a plan out in one transaction: schema changes, rows, `_sdc_rejected` rows, the
-  catalogue entry and the mark. When it returns, all of it is committed; when it raises, none of it
-  is, except `CommitUnknownError`, after which the caller asks `committed` again before it does
-  anything.
+- `load` carries a plan out: schema changes, rows, `_sdc_rejected` rows, the catalogue entry and the
+  mark. When it returns, all of it is committed; when it raises, no row, rejection or mark of it is,
+  except `CommitUnknownError`, after which the caller asks `committed` before it does anything else.
+- A load has two steps. `change` makes the schema changes; `write` writes the rest, in one
+  transaction. With `Capabilities.transactional_ddl` both are in that transaction, so a load that
+  raises has changed no schema either. Without it a schema change is committed when it is made:
+  it may then be there though the load failed, so `change` only adds and renames, can be repeated,
+  and notes in the catalogue what is pending, which `state` completes.
 - A plan whose mark the destination already holds, or whose revision is not the present one, is
   refused with `PlanOutdatedError` and changes nothing. So a load may be repeated after any failure.
 - A mark with a lower fence than the one held is refused with `FencedError`.
@@ -16,8 +20,10 @@ The promise, in prose:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, Self
 
+from treadle.destinations.capabilities import Capabilities
 from treadle.errors import OperatorError, RetriableError, TreadleError
 from treadle.tables.model import LoadPlan, Relation, TableState
 from treadle.tables.profile import DestinationProfile
@@ -144,8 +150,8 @@ class QueryResult:
     rows: list[tuple[Any, ...]]
 
 
-class Session(Protocol):
-    """One connection."""
+class LoadSession(Protocol):
+    """One connection, as far as loading needs it."""
 
     def __enter__(self) -> Self:
         """Return itself; leaving the block closes it."""
@@ -163,15 +169,6 @@ class Session(Protocol):
         the load did finds it here.
         """
 
-    def list_log_ids(self, prefix: str) -> list[str]:
-        """The logs of which it holds a mark, of those whose names begin so."""
-
-    def relations(self, schema: str) -> list[str]:
-        """The tables, views and sequences in a schema, by name; none where it is missing.
-
-        Left out is a `_sdc_rejected` as `prepare` makes it, with no rows in it.
-        """
-
     def state(self, schema: str, table: str) -> TableState:
         """What is there for a canonical table name."""
 
@@ -187,6 +184,44 @@ class Session(Protocol):
             private: the relation is a stage.
         """
 
+    def load(self, plan: LoadPlan, *, rehearse: bool = False) -> LoadResult:
+        """Carry a plan out by `change` and `write`; with `rehearse`, undo everything at the end.
+
+        A rehearsal also makes, and undoes, what `prepare` would.
+
+        Raises:
+            RowRefused: the engine refused a row; nothing was changed.
+            PlanOutdated, Fenced, Unavailable, CommitUnknown, Forbidden: see the classes.
+        """
+
+    def change(self, plan: LoadPlan) -> None:
+        """Check that a plan follows what is there, and make its schema changes.
+
+        A step of `load`, which begins what has to be undone when a step fails.
+
+        Raises:
+            PlanOutdated, Fenced: it does not follow.
+        """
+
+    def write(self, plan: LoadPlan) -> LoadResult:
+        """Write a plan's rows, rejections, catalogue entry and mark; the other step of `load`."""
+
+    def close(self) -> None:
+        """Close."""
+
+
+class Inspection(Protocol):
+    """What a person asks of a destination that answers SQL (`Capabilities.sql_query`)."""
+
+    def relations(self, schema: str) -> list[str]:
+        """The tables, views and sequences in a schema, by name; none where it is missing.
+
+        Left out is a `_sdc_rejected` as `prepare` makes it, with no rows in it.
+        """
+
+    def list_log_ids(self, prefix: str) -> list[str]:
+        """The logs of which it holds a mark, of those whose names begin so."""
+
     def counts(self, schema: str, relation: Relation, since: int) -> RowCounts:
         """Count the rows of a live root relation that is there.
 
@@ -197,27 +232,9 @@ class Session(Protocol):
         """
 
     def compare(self, schema: str, other: str, pair: RelationPair) -> RowDiff:
-        """Compare the rows of a relation with those of its like in another schema."""
+        """Compare the rows of a relation with those of its like in another schema.
 
-    def remove(self, schema: str, table: str, log_id: str) -> None:
-        """Drop a table with all that is kept of it, whatever of that there is.
-
-        Its rows of `_sdc_rejected` go too, and the schema when nothing else is in it.
-
-        Args:
-            schema: where it is; of no source.
-            table: its canonical name.
-            log_id: of the marks it was loaded with, all of which are forgotten.
-        """
-
-    def load(self, plan: LoadPlan, *, rehearse: bool = False) -> LoadResult:
-        """Carry a plan out; with `rehearse`, roll back at the end instead of committing.
-
-        A rehearsal also makes, and undoes, what `prepare` would.
-
-        Raises:
-            RowRefused: the engine refused a row; nothing was changed.
-            PlanOutdated, Fenced, Unavailable, CommitUnknown, Forbidden: see the classes.
+        For those with `Capabilities.row_compare`.
         """
 
     def ddl(self, plan: LoadPlan) -> list[str]:
@@ -236,8 +253,30 @@ class Session(Protocol):
             Unavailable: see there.
         """
 
-    def close(self) -> None:
-        """Close."""
+    def clock(self) -> int | None:
+        """The server's time, microseconds since 1970; None where it runs on this machine."""
+
+
+class Rebuild(Protocol):
+    """What building a table anew asks of a destination.
+
+    A table that was built beside another takes its place by a plan whose mark says `swap`.
+    """
+
+    def remove(self, schema: str, table: str, log_id: str) -> None:
+        """Drop a table with all that is kept of it, whatever of that there is.
+
+        Its rows of `_sdc_rejected` go too, and the schema when nothing else is in it.
+
+        Args:
+            schema: where it is; of no source.
+            table: its canonical name.
+            log_id: of the marks it was loaded with, all of which are forgotten.
+        """
+
+
+class Session(LoadSession, Inspection, Rebuild, Protocol):
+    """One connection with all that it can do; `Capabilities` says which parts of it there are."""
 
 
 class Destination(Protocol):
@@ -256,8 +295,12 @@ class Destination(Protocol):
         """The same text for the same database, whatever the credentials; no secret in it."""
 
     @property
-    def exclusive(self) -> bool:
-        """Whether nobody else can open it while a session is open: others need pauses between."""
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+
+    @property
+    def file(self) -> Path | None:
+        """The file that the first load makes; None where a server has to be there."""
 
     def open(self, *, read_only: bool = False) -> Session:
         """Connect.

@@ -262,7 +262,11 @@ class DestinationLoader(threading.Thread):
                         continue
                     self._tried(chosen, ahead)
                     took = self._outside.clock() - now
-                    if took >= ROUND_US_MAX and self._opened and self._destination.exclusive:
+                    if (
+                        took >= ROUND_US_MAX
+                        and self._opened
+                        and self._destination.capabilities.exclusive
+                    ):
                         self._stop_asked.wait(BREATH_SECONDS)
                 self._note_if_possible()
         finally:

@@ -9,8 +9,8 @@ import duckdb
 import pytest
 from tests.integration.destinations.builders import LOG, ORDERS, Loads, table, upsert
 
-from treadle.destinations.duckdb import destination as module
-from treadle.destinations.duckdb.destination import LITTLE_ROWS_MAX, DuckDBDestination
+from treadle.destinations.duckdb import session as module
+from treadle.destinations.duckdb.destination import DuckDBDestination
 from treadle.destinations.duckdb.memory import (
     LIMIT_BYTES,
     LIMIT_BYTES_MAX,
@@ -22,6 +22,7 @@ from treadle.destinations.duckdb.memory import (
     logged,
     release_memory,
 )
+from treadle.destinations.duckdb.session import LITTLE_ROWS_MAX
 from treadle.destinations.protocol import Session
 from treadle.errors import RetriableError
 from treadle.tables.model import CreateRelation

@@ -1,14 +1,11 @@
-"""The first load of a table, which is carried out in fewer steps, and what may be in its way."""
+"""The first load of a table, and what may be in its way."""
 
-import logging
-import select
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal
 
 import psycopg
 import pytest
-from psycopg import sql
 from tests.integration.destinations.builders import (
     ITEMS,
     LOG,
@@ -19,9 +16,7 @@ from tests.integration.destinations.builders import (
     upsert,
 )
 
-from treadle.destinations.layout import tombstones_name
-from treadle.destinations.postgres import first as module
-from treadle.destinations.postgres.changes import create
+from treadle.destinations.layout import digest_name, encode_result, tombstones_name
 from treadle.destinations.protocol import (
     CommittedOffset,
     FencedError,
@@ -30,7 +25,7 @@ from treadle.destinations.protocol import (
     Session,
 )
 from treadle.destinations.registry import make_destination
-from treadle.tables.model import CreateRelation, LoadPlan, Rejection, Relation
+from treadle.tables.model import CreateRelation, LoadPlan, Rejection
 
 BOTH = (CreateRelation(ORDERS), CreateRelation(ITEMS))
 
@@ -125,31 +120,6 @@ def test_rows_that_a_trigger_keeps_out_are_not_counted(postgres_database: str) -
         assert loads.orders() == [(2, "y", 1)]
 
 
-def test_a_refusal_that_comes_while_the_rest_is_sent_is_told_once(
-    postgres_database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The driver logs, with host and user, that what follows a refused statement was skipped."""
-    with (
-        psycopg.connect(postgres_database, autocommit=True) as connection,
-        make_destination(postgres_database).open() as session,
-        caplog.at_level(logging.WARNING),
-    ):
-        session.prepare("web")
-        plan = first(Loads(session))
-
-        def late(schema: str, relation: Relation) -> sql.Composed:
-            select.select([connection], [], [], 60)  # until the refusal is there
-            return create(schema, relation)
-
-        monkeypatch.setattr(module, "create", late)
-        connection.execute("ALTER TABLE _treadle.positions ADD CHECK (position > 3)")
-        with pytest.raises(psycopg.errors.CheckViolation):
-            module.begin(connection, plan, LoadResult({}, {}))
-        connection.execute("ROLLBACK")
-        assert connection.info.transaction_status is psycopg.pq.TransactionStatus.IDLE
-    assert [record.getMessage() for record in caplog.records if record.name == "psycopg"] == []
-
-
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
 def test_of_two_loaders_that_begin_a_table_at_once_one_does(
     postgres_database: str, end: Literal["COMMIT", "ROLLBACK"]
@@ -165,8 +135,12 @@ def test_of_two_loaders_that_begin_a_table_at_once_one_does(
         ThreadPoolExecutor(1) as pool,
     ):
         session.prepare("web")
-        plan = first(Loads(session))
-        assert module.begin(connection, plan, LoadResult({"orders": 0}, {}))
+        connection.execute("BEGIN")
+        connection.execute("CREATE TABLE web.orders (id bigint, a text, _sdc_sequence bigint)")
+        connection.execute(
+            "INSERT INTO _treadle.positions VALUES (%s, 7, %s, 'orders', 0, 1, '', %s)",
+            [LOG, digest_name("orders"), encode_result({"orders": 0}, {})],
+        )
         second = first(Loads(session, fence=2))
         doing = pool.submit(session.load, second)
         waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle.destinations.duckdb.destination import instant
+from treadle.destinations.duckdb.connection import instant
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -1,11 +1,6 @@
 """What a load has written so far."""
 
-from dataclasses import replace
-from typing import Any
-
-import pytest
-
-from treadle.destinations.load_counter import LoadCounter, foreseen
+from treadle.destinations.load_counter import LoadCounter
 from treadle.destinations.protocol import LoadResult
 from treadle.tables.model import (
     Column,
@@ -15,7 +10,6 @@ from treadle.tables.model import (
     OffsetCommit,
     Relation,
     RelationRows,
-    RenameColumn,
     Table,
     TableWrite,
 )
@@ -48,49 +42,3 @@ def test_writes_are_counted_under_the_live_names() -> None:
     # Only what was made in this load and not yet written is empty for certain.
     assert empty == [[True, True, False], [False, False, False], [False, True, False]]
     assert progress.result == LoadResult({"t": 6, "t__x": 10}, {0: 7, 1: 1, 2: 1})
-
-
-AFTER = Table("s", "t", (ID,), False, False, 0, (LIVE, CHILD))
-FIRST = LoadPlan(
-    "s",
-    "t",
-    OffsetCommit("log", 1, "t", -1, 5),
-    0,
-    (CreateRelation(LIVE), CreateRelation(CHILD)),
-    (write(LIVE, CHILD),),
-    (),
-    0,
-    0,
-    AFTER,
-)
-
-
-def test_the_result_of_a_first_load_is_foreseen() -> None:
-    assert foreseen(FIRST) == LoadResult({"t": 1, "t__x": 1}, {})
-    nothing = TableWrite(False, "upsert", RelationRows(LIVE, {}), (RelationRows(CHILD, {}),))
-    assert foreseen(replace(FIRST, writes=(nothing,))) == LoadResult({}, {})
-    append = replace(FIRST.writes[0], mode="append")
-    assert foreseen(replace(FIRST, writes=(append,))) == LoadResult({"t": 1, "t__x": 1}, {})
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"offset": OffsetCommit("log", 1, "t", 3, 5)},
-        {"offset": OffsetCommit("log", 1, "t", -1, -1)},
-        {"offset": OffsetCommit("log", 1, "t", -1, 5, fence=-1)},
-        {"offset": OffsetCommit("log", 1, "t", -1, 5, replaces_rows=True)},
-        {"revision": 1},
-        {"table_after": None},
-        {"table_after": replace(AFTER, tombstones=True)},
-        {"changes": FIRST.changes[:1]},
-        {"changes": (*FIRST.changes, CreateRelation(STAGED, private=True))},
-        {"changes": (*FIRST.changes, RenameColumn("t", "a", "b"))},
-        {"writes": (write(LIVE), write(LIVE))},
-        {"writes": (write(STAGED, private=True),)},
-        {"writes": (replace(write(LIVE), deletes=RelationRows(LIVE, {"id": [1]})),)},
-    ],
-    ids=str,
-)
-def test_what_is_more_than_a_first_load_is_not_foreseen(other: dict[str, Any]) -> None:
-    assert foreseen(replace(FIRST, **other)) is None

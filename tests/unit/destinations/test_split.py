@@ -1,6 +1,6 @@
 """Rows beyond the greatest key of a table, told from the others."""
 
-from treadle.destinations.postgres.load import split
+from treadle.destinations.postgres.writer import split
 from treadle.tables.model import Column, ColumnType, Relation, RelationRows
 from treadle.tables.prepare.arrow_column import to_arrow_if_long
 

@@ -1,4 +1,4 @@
-"""DuckDB as a destination: `destination` holds the file, `load` carries plans out."""
+"""DuckDB as a destination: a dialect of `destinations.sql`, and rows sent as Arrow tables."""
 
 from treadle.destinations.duckdb.destination import DuckDBDestination
 

@@ -20,7 +20,7 @@ from typing import Final
 
 import duckdb
 
-from treadle.destinations.duckdb.quoting import Quoted, compose, name
+from treadle.destinations.sql.text import Quoted, compose
 
 GROUP_ROWS: Final = 30_720
 
@@ -75,7 +75,7 @@ def use(connection: duckdb.DuckDBPyConnection, called: str) -> None:
     With its schema: there are schemas that are called like a file can be (`information_schema`),
     and USE takes those for meant.
     """
-    connection.execute(compose("USE {called}", called=name(called, "main")))
+    connection.execute(compose("USE {called}", called=Quoted(str(duckdb.col(called, "main")))))
 
 
 def _attach(
@@ -89,7 +89,7 @@ def _attach(
         # look for an extension that reads it.
         statement = compose(
             "ATTACH ? AS {called} (TYPE duckdb, ROW_GROUP_SIZE {rows} {mode})",
-            called=name(called),
+            called=Quoted(str(duckdb.col(called))),
             rows=Quoted(f"{GROUP_ROWS:d}"),
             mode=Quoted(", READ_ONLY" if read_only else ""),
         )

@@ -1,6 +1,8 @@
 """What an error of DuckDB means to a loader (loading.md 10.2, 10.3)."""
 
 import re
+from collections.abc import Sequence
+from typing import Final
 
 import duckdb
 
@@ -20,13 +22,13 @@ _NOT_A_DATABASE = "not a valid DuckDB database file"
 _NO_MEMORY = ("Out of Memory Error", "could not allocate", "failed to allocate", "failed to pin")
 
 
-def message(error: duckdb.Error) -> str:
-    """The first paragraph of DuckDB's message, on one line."""
+def message(error: Exception) -> str:
+    """Return the first paragraph of DuckDB's message, on one line."""
     return " ".join(str(error).split("\n\n")[0].split())
 
 
-def is_missing(error: duckdb.Error) -> bool:
-    """Whether a statement failed because a table or schema is not there."""
+def is_missing(error: Exception) -> bool:
+    """Return whether a statement failed because a table or schema is not there."""
     text = message(error)
     return (
         isinstance(error, duckdb.CatalogException)
@@ -65,29 +67,44 @@ def out_of_memory(error: BaseException | None) -> bool:
     return isinstance(error, duckdb.Error) and any(mark in str(error) for mark in _NO_MEMORY)
 
 
-def translate(error: duckdb.Error) -> TreadleError:
-    """What an error of a statement means."""
+_MEANINGS: Final[Sequence[tuple[tuple[type[duckdb.Error], ...], type[TreadleError], str]]] = (
+    ((duckdb.ConstraintException,), RowRefusedError, "{text}"),
+    (
+        (duckdb.TransactionException,),
+        PlanOutdatedError,
+        "somebody else writes to the DuckDB file: {text}",
+    ),
+    ((duckdb.PermissionException,), AccessDeniedError, "{text}"),
+    (
+        (
+            duckdb.OperationalError,
+            duckdb.InterruptException,
+            duckdb.FatalException,
+            duckdb.InternalError,
+        ),
+        DestinationUnavailableError,
+        "DuckDB cannot take the load now: {text}",
+    ),
+    ((duckdb.DataError, duckdb.InvalidInputException), RowRefusedError, "{text}"),
+    (
+        (duckdb.CatalogException, duckdb.BinderException),
+        PlanOutdatedError,
+        "the table is not as it was planned: {text}",
+    ),
+    ((duckdb.Error,), TableStoppedError, "DuckDB refused the load: {text}"),
+)
+"""Kinds of errors -> what they mean; the first one that fits counts."""
+
+
+def translate(error: Exception) -> TreadleError:
+    """Return what an error of a statement means."""
     text = message(error)
-    match error:
-        case duckdb.ConstraintException():
-            # Every row would be refused, so no row is to blame (loading.md 5.2).
-            if text.startswith("Constraint Error: NOT NULL"):
-                return TableStoppedError(f"DuckDB refused the load: {text}")
-            return RowRefusedError(text)
-        case duckdb.TransactionException():
-            return PlanOutdatedError(f"somebody else writes to the DuckDB file: {text}")
-        case duckdb.PermissionException():
-            return AccessDeniedError(text)
-        case (
-            duckdb.OperationalError()
-            | duckdb.InterruptException()
-            | duckdb.FatalException()
-            | duckdb.InternalError()
-        ):
-            return DestinationUnavailableError(f"DuckDB cannot take the load now: {text}")
-        case duckdb.DataError() | duckdb.InvalidInputException():
-            return RowRefusedError(text)
-        case duckdb.CatalogException() | duckdb.BinderException():
-            return PlanOutdatedError(f"the table is not as it was planned: {text}")
-        case _:
-            return TableStoppedError(f"DuckDB refused the load: {text}")
+    if not isinstance(error, duckdb.Error):
+        return RowRefusedError(f"DuckDB cannot store a value: {error}")
+    if text.startswith("Constraint Error: NOT NULL"):
+        # Every row would be refused, so no row is to blame (loading.md 5.2).
+        return TableStoppedError(f"DuckDB refused the load: {text}")
+    kind, meaning = next(
+        (kind, meaning) for kinds, kind, meaning in _MEANINGS if isinstance(error, kinds)
+    )
+    return kind(meaning.format(text=text))

@@ -1,4 +1,4 @@
-"""PostgreSQL as a destination: `destination` holds the connection, `load` carries plans out."""
+"""PostgreSQL as a destination: a dialect of `destinations.sql`, and COPY in its binary form."""
 
 from treadle.destinations.postgres.destination import PostgresDestination
 

@@ -47,7 +47,7 @@ Columns = Sequence[tuple[ColumnType, Sequence[Any]]]
 
 
 def order_fields(types: Sequence[ColumnType]) -> list[int]:
-    """Positions of columns in the order in which `encode_rows` gives them: eight bytes first."""
+    """Return positions of columns in the order that `encode_rows` takes: eight-byte ones first."""
     return sorted(range(len(types)), key=lambda at: types[at] not in _FIXED)
 
 

@@ -4,6 +4,8 @@ The server's own message is kept: operators search for it.
 """
 
 import re
+from collections.abc import Sequence
+from typing import Final
 
 import psycopg
 from psycopg import sql
@@ -22,32 +24,43 @@ ROW_TOO_BIG = "row is too big for PostgreSQL"
 TOO_MANY_COLUMNS = "ERROR: too many columns"
 """Reason when dropped columns count towards 1,600, which no plan can know (loading.md 5.3)."""
 
-_FORBIDDEN = ("28", "3D000", "42501")
-"""Credentials, no such database, a missing right."""
-
-_UNAVAILABLE = (
-    "08",  # connection lost
-    "25006",  # a standby
-    "40",  # deadlock, serialisation
-    "53",  # disk full, memory, too many connections
-    "55P03",  # lock not available
-    "57",  # shut down, starting up, cancelled by a timeout
-    "58",  # the server's own disk or files
-    "F0",  # its configuration
-    "XX",  # its own defect
-)
-_OUTDATED = ("3F000", "42P01", "42P07", "42P10", "42701", "42703", "42704", "42710")
-"""A relation, column, constraint or schema is not as the plan saw it."""
-
-MISSING = ("3F000", "42P01")
+_MISSING = ("3F000", "42P01")
 """No such schema, no such table."""
 
-_REFUSED = ("21", "22", "23", "44", "P0")
-"""A value or a row, by a type, a constraint or a trigger of the user."""
-
-_NOT_NULL = "23502"
-_TOO_MANY_COLUMNS = "54011"
-_TOO_BIG = "54"
+_MEANINGS: Final[Sequence[tuple[tuple[str, ...], type[TreadleError], str]]] = (
+    # credentials, no such database, a missing right
+    (("28", "3D000", "42501"), AccessDeniedError, "{text}"),
+    (
+        (
+            "08",  # connection lost
+            "25006",  # a standby
+            "40",  # deadlock, serialisation
+            "53",  # disk full, memory, too many connections
+            "55P03",  # lock not available
+            "57",  # shut down, starting up, cancelled by a timeout
+            "58",  # the server's own disk or files
+            "F0",  # its configuration
+            "XX",  # its own defect
+        ),
+        DestinationUnavailableError,
+        "PostgreSQL cannot take the load now: {text}",
+    ),
+    # a relation, column, constraint or schema is not as the plan saw it
+    (
+        ("3F000", "42P01", "42P07", "42P10", "42701", "42703", "42704", "42710"),
+        PlanOutdatedError,
+        "the table is not as it was planned: {text}",
+    ),
+    (("54011",), RowRefusedError, TOO_MANY_COLUMNS),
+    (("54",), RowRefusedError, ROW_TOO_BIG),
+    # NULL in a column of the user's: every row would be refused, so no row is to blame
+    # (loading.md 5.2)
+    (("23502",), TableStoppedError, "PostgreSQL refused the load: {text}"),
+    # a value or a row, by a type, a constraint or a trigger of the user
+    (("21", "22", "23", "44", "P0"), RowRefusedError, "{text}"),
+    (("",), TableStoppedError, "PostgreSQL refused the load: {text}"),
+)
+"""Beginnings of SQLSTATEs -> what they mean; the first one that fits counts."""
 
 _DENIED = re.compile(
     r"(?:permission denied for|must be owner of) (?P<kind>database|schema|table) (?P<name>.+)$"
@@ -71,12 +84,16 @@ _FORBIDDEN_AT_LOGIN = (
 """Login errors carry no SQLSTATE in libpq, so their text has to tell."""
 
 
-def server_message(error: psycopg.Error) -> str:
-    """The server's message as `ERROR: text`, or the driver's on one line."""
-    primary = error.diag.message_primary
-    if primary:
-        return f"{error.diag.severity or 'ERROR'}: {primary}"
+def server_message(error: Exception) -> str:
+    """Return the server's message as `ERROR: text`, or the driver's on one line."""
+    if isinstance(error, psycopg.Error) and error.diag.message_primary:
+        return f"{error.diag.severity or 'ERROR'}: {error.diag.message_primary}"
     return " ".join(str(error).split())
+
+
+def is_missing(error: Exception) -> bool:
+    """Return whether a statement failed because a table or schema is not there."""
+    return isinstance(error, psycopg.Error) and error.sqlstate in _MISSING
 
 
 def at_login(error: psycopg.Error) -> TreadleError:
@@ -100,26 +117,18 @@ def missing_right(text: str) -> str:
     return f"let its owner run: {statement}"
 
 
-def translate(error: psycopg.Error) -> TreadleError:
-    """What an error of a statement means."""
+def translate(error: Exception) -> TreadleError:
+    """Return what an error of a statement means."""
     text = server_message(error)
-    state = error.sqlstate
+    if isinstance(error, UnicodeEncodeError):
+        return RowRefusedError(f"text that is not Unicode: {error.reason}")
+    state = error.sqlstate if isinstance(error, psycopg.Error) else None
     if state is None:
         if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
             return DestinationUnavailableError(f"the connection to PostgreSQL broke: {text}")
         return RowRefusedError(text)  # the driver cannot write a value
-    if state.startswith(_FORBIDDEN):
-        remedy = missing_right(text)
-        return AccessDeniedError(f"{text}; {remedy}" if remedy else text)
-    if state.startswith(_UNAVAILABLE):
-        return DestinationUnavailableError(f"PostgreSQL cannot take the load now: {text}")
-    if state in _OUTDATED:
-        return PlanOutdatedError(f"the table is not as it was planned: {text}")
-    if state == _TOO_MANY_COLUMNS:
-        return RowRefusedError(TOO_MANY_COLUMNS)
-    if state.startswith(_TOO_BIG):
-        return RowRefusedError(ROW_TOO_BIG)
-    # Every row would be refused, so no row is to blame (loading.md 5.2).
-    if state != _NOT_NULL and state.startswith(_REFUSED):
-        return RowRefusedError(text)
-    return TableStoppedError(f"PostgreSQL refused the load: {text}")
+    kind, meaning = next(
+        (kind, meaning) for codes, kind, meaning in _MEANINGS if state.startswith(codes)
+    )
+    remedy = missing_right(text) if kind is AccessDeniedError else ""
+    return kind(meaning.format(text=f"{text}; {remedy}" if remedy else text))

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from treadle.config import FILE_NAME, Config
 from treadle.destinations.forecast import forecast_load
-from treadle.destinations.protocol import Destination, Session
+from treadle.destinations.protocol import Destination
 from treadle.destinations.retry import open_with_retry
 from treadle.errors import RetriableError, TreadleError
 from treadle.log.protocol import LogReader
@@ -152,17 +152,15 @@ def rehearse_load(
 ) -> tuple[RehearsalResult, int | None]:
     """Carry out a load in each schema and undo it; return the result and the destination's time."""
     name = destination.identity
-    if destination.kind == "duckdb":
-        path = Path(name.removeprefix("duckdb://"))
-        if not path.exists():
-            fault = _explain_unmakeable(path.parent, config.data)
-            return RehearsalResult(name, (), fault=fault, missing=fault is None), None
+    if destination.file is not None and not destination.file.exists():
+        fault = _explain_unmakeable(destination.file.parent, config.data)
+        return RehearsalResult(name, (), fault=fault, missing=fault is None), None
     schemas = [source.name for source in sources][:SCHEMAS_MAX] or [REHEARSAL_TABLE]
     began = time.monotonic()
     try:
         with open_with_retry(destination.open) as session:
             took = (time.monotonic() - began) * 1000
-            there = _read_clock_there(destination, session)
+            there = session.clock()
             for schema in schemas:
                 found = forecast_load(
                     session,
@@ -186,16 +184,6 @@ def _explain_unmakeable(folder: Path, data: Path) -> str | None:
     if not folder.exists() and folder != data.resolve():
         return f"there is no folder {folder}"
     return None if os.access(find_existing(folder), os.W_OK) else f"{folder} cannot be written to"
-
-
-def _read_clock_there(destination: Destination, session: Session) -> int | None:
-    """Return the time of a destination, microseconds since 1970; None for a file."""
-    if destination.kind != "postgres":
-        return None
-    [(seconds,)] = session.query(
-        "select extract(epoch from clock_timestamp())::double precision"
-    ).rows
-    return int(seconds * 1_000_000)
 
 
 def _make_batch() -> MessageBatch:

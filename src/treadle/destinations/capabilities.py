@@ -1,0 +1,25 @@
+"""What a kind of destination can do, so that callers choose by that and never by its name."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a destination can do.
+
+    Attributes:
+        transactional_ddl: a schema change is undone when its transaction is. Where it is not, a
+            load that fails may leave columns and tables that its plan makes.
+        multi_table_transaction: one transaction may write to several tables, so that no reader
+            sees subtables without their parents.
+        exclusive: nobody else can open the destination while a session is open, so whoever loads
+            has to make pauses.
+        sql_query: it answers SQL of the operator's (`Inspection.query`).
+        row_compare: it compares the rows of two relations (`Inspection.compare`).
+    """
+
+    transactional_ddl: bool = True
+    multi_table_transaction: bool = True
+    exclusive: bool = False
+    sql_query: bool = True
+    row_compare: bool = True

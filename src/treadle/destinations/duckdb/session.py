@@ -1,0 +1,155 @@
+"""A session on a DuckDB file: loads in turn, and checkpoints between them."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import duckdb
+
+from treadle.destinations.duckdb.connection import DuckDBConnection
+from treadle.destinations.duckdb.dialect import DuckDBSchemaStatements
+from treadle.destinations.duckdb.errors import out_of_memory, translate
+from treadle.destinations.duckdb.memory import (
+    LIMIT_BYTES,
+    LOGGED_BYTES_MAX,
+    Gathered,
+    checkpoint,
+    higher,
+    logged,
+    release_memory,
+)
+from treadle.destinations.protocol import DestinationUnavailableError
+from treadle.destinations.sql.session import SqlSession
+from treadle.errors import TreadleError
+from treadle.tables.model import CreateRelation, LoadPlan
+
+TURN_SECONDS_MAX: Final = 15.0
+"""How long a load waits for another load into the same file."""
+
+LITTLE_ROWS_MAX: Final = 1000
+"""Rows up to which the first load of a table is a small one."""
+
+
+class DuckDBSession(SqlSession):
+    """One connection at a time; see `Session`.
+
+    Args:
+        connect: opens the file.
+        turn: held by who writes to the file in this process.
+        gathered: what it gathers in memory.
+        read_only: whether the operator's statements may only read.
+        path: of the file that it makes checkpoints of; None for none.
+    """
+
+    schema_statements = DuckDBSchemaStatements
+    _connection: DuckDBConnection
+
+    def __init__(
+        self,
+        connect: Callable[[], duckdb.DuckDBPyConnection],
+        turn: threading.Lock,
+        gathered: Gathered,
+        *,
+        read_only: bool,
+        path: Path | None,
+    ) -> None:
+        super().__init__(DuckDBConnection(connect(), read_only=read_only))
+        self._connect = connect
+        self._turn = turn
+        self._gathered = gathered
+        self._read_only = read_only
+        self._path = path
+        self._limit: int | None = LIMIT_BYTES
+
+    def close(self) -> None:
+        """Close the connection; the last one in a process lets go of the file."""
+        try:
+            # What cannot be written into the file now stays in its write-ahead log.
+            with suppress(duckdb.Error, TreadleError, OSError):
+                self._connection.use_one_thread(False)
+                self._write_down()
+        finally:
+            super().close()
+
+    # --- helpers ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        if not self._turn.acquire(timeout=TURN_SECONDS_MAX):
+            raise DestinationUnavailableError(
+                "another load into the same DuckDB file is still running"
+            )
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    @contextmanager
+    def _loading(self, plan: LoadPlan, *, rehearse: bool) -> Iterator[None]:
+        with self._in_turn():
+            self._make_room(adds_little=not rehearse and adds_little(plan))
+            try:
+                yield
+            except TreadleError as error:
+                if out_of_memory(error.__cause__):
+                    with suppress(duckdb.Error):
+                        # Its indexes may be wrong now: they are made anew from the write-ahead log.
+                        self._connection.driver.execute("PRAGMA disable_checkpoint_on_shutdown")
+                        self._path = None
+                raise
+
+    def _make_room(self, *, adds_little: bool) -> None:
+        """Make a checkpoint when it is time, and have DuckDB let go of what it gathered.
+
+        Nothing is under way, so nothing is lost.
+        """
+        try:
+            if self._path is not None:
+                driver = self._connection.driver
+                size = logged(self._path)
+                much = self._gathered.is_much(driver, size, adds_little=adds_little)
+                if much or size >= LOGGED_BYTES_MAX:
+                    self._checkpoint()
+                if much and not release_memory(self._connection.driver, self._gathered.kept):
+                    self._reopen()
+            self._connection.use_one_thread(adds_little)
+        except duckdb.Error as error:
+            raise translate(error) from error
+
+    def _write_down(self) -> None:
+        """Make a checkpoint at the end, when nobody else of this process writes."""
+        if self._path and logged(self._path) and self._turn.acquire(timeout=TURN_SECONDS_MAX):
+            try:
+                self._checkpoint()
+            finally:
+                self._turn.release()
+
+    def _checkpoint(self) -> None:
+        """Make one; where it meets its limit the file is opened anew and it gets more."""
+        while True:
+            try:
+                checkpoint(self._connection.driver, self._limit)
+            except duckdb.Error as error:
+                if self._limit is None or not out_of_memory(error):
+                    raise
+                self._limit = higher(self._limit)
+                self._reopen()
+            else:
+                return
+
+    def _reopen(self) -> None:
+        with suppress(duckdb.Error):  # after a fatal error it takes no statement
+            self._connection.use_one_thread(False)  # other sessions may share the instance
+        self._connection.close()
+        self._connection = DuckDBConnection(self._connect(), read_only=self._read_only)
+
+
+def adds_little(plan: LoadPlan) -> bool:
+    """Return whether a plan makes a table and gives it few rows, so that it reads none."""
+    only_makes = all(isinstance(change, CreateRelation) for change in plan.changes)
+    if plan.table_after is None or plan.revision or not plan.changes or not only_makes:
+        return False
+    rows = (part for write in plan.writes for part in (write.root, *write.children))
+    return sum(map(len, rows)) <= LITTLE_ROWS_MAX

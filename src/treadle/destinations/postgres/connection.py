@@ -1,0 +1,143 @@
+"""A connection to PostgreSQL by psycopg 3, with rows sent by COPY."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import psycopg
+from psycopg.abc import Buffer
+from psycopg.types.datetime import TimestamptzLoader
+
+from treadle.destinations.layout import partition_columns
+from treadle.destinations.postgres import copy_format
+from treadle.destinations.postgres.dialect import PostgresDialect
+from treadle.destinations.postgres.errors import is_missing, server_message, translate
+from treadle.destinations.protocol import CommitUnknownError, QueryResult
+from treadle.destinations.sql.connection import Connection, Field
+from treadle.destinations.sql.text import Quoted, compose, join
+from treadle.errors import TreadleError
+from treadle.tables.model import ColumnType, RelationRows
+
+_COPIED_AS: Final = {
+    ColumnType.BIGINT: "int8",
+    ColumnType.BOOLEAN: "bool",
+    ColumnType.DECIMAL: "numeric",
+    ColumnType.DOUBLE: "float8",
+    ColumnType.JSON: "bytea",
+    ColumnType.TEXT: "text",
+    ColumnType.TIMESTAMP: "int8",
+}
+
+_MICROSECONDS_TO_2000: Final = 946_684_800_000_000
+
+
+class _AnyYear(TimestamptzLoader):
+    """Timestamps as datetimes; those outside the years 1 to 9999 as the server's text."""
+
+    def load(self, data: Buffer) -> Any:
+        try:
+            return super().load(data)
+        except psycopg.DataError:
+            return bytes(data).decode()
+
+
+class PostgresConnection(Connection):
+    """One connection.
+
+    Args:
+        driver: in autocommit mode, with the cursor that takes `$1` for a value.
+    """
+
+    driver: psycopg.Connection[tuple[Any, ...]]
+    errors = (psycopg.Error, UnicodeEncodeError)
+    translate = staticmethod(translate)
+    is_missing = staticmethod(is_missing)
+    message = staticmethod(server_message)
+
+    def __init__(self, driver: psycopg.Connection[tuple[Any, ...]]) -> None:
+        self.dialect = PostgresDialect()
+        self.driver = driver
+
+    def run(self, statement: Quoted, *values: object) -> int:
+        """Execute a statement; returns how many rows it wrote."""
+        return self.driver.execute(statement.encode(), values or None).rowcount
+
+    def rows(self, statement: Quoted, *values: object) -> list[tuple[Any, ...]]:
+        """Execute a statement and fetch all rows."""
+        return self.driver.execute(statement.encode(), values or None).fetchall()
+
+    def query(self, statement: str) -> QueryResult:
+        """Run one statement of the operator's."""
+        cursor = self.driver.cursor()
+        cursor.adapters.register_loader("timestamptz", _AnyYear)
+        # A pipeline speaks the extended protocol, which refuses several statements in one text.
+        with self.driver.pipeline():
+            cursor.execute(statement.encode())
+        columns = tuple(column.name for column in cursor.description or ())
+        return QueryResult(columns, cursor.fetchall() if cursor.description else [])
+
+    def translate_commit(self, error: Exception) -> TreadleError:
+        """Return what an error of COMMIT means."""
+        if self.driver.broken or self.driver.closed:
+            return CommitUnknownError(
+                f"the connection to PostgreSQL broke during COMMIT: {self.message(error)}"
+            )
+        return self.translate(error)
+
+    # --- rows -------------------------------------------------------------------------------------
+
+    def send(self, title: str, fields: Sequence[Field]) -> Quoted:
+        """Copy values into a new temporary table that goes with the transaction."""
+        place = self.dialect.quote("pg_temp", title)
+        types = self.dialect.types
+        self.run(
+            compose(
+                "CREATE TEMPORARY TABLE {place} ({columns}) ON COMMIT DROP",
+                place=place,
+                columns=join(
+                    ", ",
+                    (
+                        compose("{name} {type}", name=name, type=types[type_])
+                        for name, type_, _ in fields
+                    ),
+                ),
+            )
+        )
+        self._copy(place, fields)
+        return place
+
+    def insert(self, target: Quoted, rows: RelationRows) -> int:
+        """Copy rows into a relation; returns how many there were."""
+        quote = self.dialect.quote
+        given, _ = partition_columns(rows)
+        return self._copy(
+            target, [(quote(each.name), each.type, rows.columns[each.name]) for each in given]
+        )
+
+    def _copy(self, target: Quoted, fields: Sequence[Field]) -> int:
+        order = copy_format.order_fields([type_ for _, type_, _ in fields])
+        sent = [(fields[at][1], fields[at][2]) for at in order]
+        statement = compose(
+            "COPY {target} ({names}) FROM STDIN (FORMAT binary)",
+            target=target,
+            names=join(", ", (fields[at][0] for at in order)),
+        )
+        cursor = self.driver.cursor()
+        stream = copy_format.encode_rows(sent)
+        with cursor.copy(statement.encode()) as copy:
+            if stream is not None:
+                for piece in stream:
+                    copy.write(piece)
+            else:
+                copy.set_types([_COPIED_AS[type_] for type_, _ in sent])
+                write = copy.write_row
+                for row in zip(*(_wire_values(*each) for each in sent), strict=True):
+                    write(row)
+        return cursor.rowcount
+
+
+def _wire_values(type_: ColumnType, values: Sequence[Any]) -> Sequence[Any]:
+    if type_ is ColumnType.TIMESTAMP:
+        return [None if at is None else at - _MICROSECONDS_TO_2000 for at in values]
+    if type_ is ColumnType.JSON:
+        return [None if text is None else b"\x01" + text.encode() for text in values]
+    return values

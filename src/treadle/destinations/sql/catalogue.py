@@ -1,0 +1,278 @@
+"""What treadle keeps beside the rows: offsets, catalogue entries and rejections (loading.md 8.1).
+
+All of it is written in the transaction of the load, so it says what the tables hold.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from treadle.destinations.layout import (
+    PRIVATE_SCHEMA,
+    REJECTED,
+    REJECTED_COLUMNS,
+    catalogue_name,
+    check_offset,
+    check_revision,
+    decode_result,
+    digest_name,
+    escape_name,
+    moves_offset,
+    unescape_name,
+)
+from treadle.destinations.protocol import CommittedOffset
+from treadle.destinations.sql.connection import Connection
+from treadle.destinations.sql.dialect import Dialect
+from treadle.destinations.sql.schema_changes import create_relation
+from treadle.destinations.sql.text import Quoted, compose
+from treadle.tables import table_codec
+from treadle.tables.model import (
+    Column,
+    ColumnType,
+    LoadPlan,
+    Rejection,
+    Relation,
+    RelationRows,
+    Table,
+)
+from treadle.text import make_storable
+
+
+def _own(name: str, key: tuple[str, ...], columns: Mapping[str, ColumnType]) -> Relation:
+    made = [
+        Column(column, column, type_, nullable=column == "document")
+        for column, type_ in columns.items()
+    ]
+    return Relation((), name, tuple(made), key, name)
+
+
+OFFSETS: Final = _own(
+    "positions",
+    ("log_id", "source_id", "table_key"),
+    {
+        "log_id": ColumnType.TEXT,
+        "source_id": ColumnType.BIGINT,
+        "table_key": ColumnType.TEXT,
+        "table_name": ColumnType.TEXT,
+        "position": ColumnType.BIGINT,
+        "fence": ColumnType.BIGINT,
+        "report": ColumnType.TEXT,
+        "result": ColumnType.TEXT,
+    },
+)
+"""How far each table's log entries are loaded; `table_key` is the digest of the name as sent."""
+
+ENTRIES: Final = _own(
+    "catalogue",
+    ("schema_name", "table_key"),
+    {
+        "schema_name": ColumnType.TEXT,
+        "table_key": ColumnType.TEXT,
+        "table_name": ColumnType.TEXT,
+        "revision": ColumnType.BIGINT,
+        "document": ColumnType.TEXT,
+    },
+)
+"""What treadle made; `table_key` is the digest of the folded canonical table name."""
+
+REJECTIONS: Final = Relation((), REJECTED, REJECTED_COLUMNS, (), REJECTED)
+"""Rejected records, in the schema of each source."""
+
+
+# --- making them ----------------------------------------------------------------------------------
+
+
+def prepare_schema(connection: Connection, schema: str) -> Iterator[Quoted]:
+    """Give the statements that make what is missing of a source's schema and of treadle's own."""
+    for place, relations in ((PRIVATE_SCHEMA, (OFFSETS, ENTRIES)), (schema, (REJECTIONS,))):
+        missing = [each for each in relations if not connection.holds_table(place, each.name)]
+        if not missing:
+            continue
+        if not holds_schema(connection, place):
+            yield compose(
+                "CREATE SCHEMA IF NOT EXISTS {schema}", schema=connection.dialect.schema(place)
+            )
+        for relation in missing:
+            yield create_relation(connection.dialect, place, relation, if_missing=True)
+
+
+def make_schema(connection: Connection, schema: str) -> None:
+    """Make what is missing of a source's schema and of treadle's own."""
+    for statement in list(prepare_schema(connection, schema)):
+        connection.run(statement)
+
+
+def holds_schema(connection: Connection, schema: str) -> bool:
+    """Return whether there is such a schema."""
+    return bool(connection.rows(connection.dialect.find_schema, schema))
+
+
+# --- offsets and entries --------------------------------------------------------------------------
+
+
+def table_key(dialect: Dialect, table: str) -> str:
+    """Return the key of a table's catalogue entry: names that are equal there have one."""
+    return digest_name(dialect.profile.fold(table))
+
+
+def read_offsets(connection: Connection, log_id: str) -> Mapping[tuple[int, str], CommittedOffset]:
+    """Return (source id, table name as sent) -> the last load of it, for one log."""
+    rows = _rows(
+        connection,
+        compose(
+            "SELECT source_id, table_name, position, report, result FROM {offsets}"
+            " WHERE log_id = $1",
+            offsets=connection.dialect.own(OFFSETS.name),
+        ),
+        log_id,
+    )
+    return {
+        (source, unescape_name(table)): CommittedOffset(
+            position, unescape_name(report), decode_result(result)
+        )
+        for source, table, position, report, result in rows
+    }
+
+
+def read_log_ids(connection: Connection, prefix: str) -> list[str]:
+    """Return the logs that there are offsets of and whose names begin with a prefix."""
+    rows = _rows(
+        connection,
+        compose(
+            "SELECT DISTINCT log_id FROM {offsets}", offsets=connection.dialect.own(OFFSETS.name)
+        ),
+    )
+    return sorted(log_id for (log_id,) in rows if log_id.startswith(prefix))
+
+
+def read_entry(connection: Connection, schema: str, table: str) -> tuple[int, Table | None]:
+    """Return a table's catalogue entry with its revision; 0 and None where there is none."""
+    rows = _rows(
+        connection,
+        compose(
+            "SELECT revision, document FROM {entries} WHERE schema_name = $1 AND table_key = $2",
+            entries=connection.dialect.own(ENTRIES.name),
+        ),
+        schema,
+        table_key(connection.dialect, table),
+    )
+    revision, document = rows[0] if rows else (0, None)
+    return revision, table_codec.decode_table(document) if document else None
+
+
+def _rows(connection: Connection, statement: Quoted, *values: object) -> list[tuple[Any, ...]]:
+    """Return the rows of a table of treadle's own; none where no session has made it."""
+    try:
+        return connection.rows(statement, *values)
+    except connection.errors as error:
+        if connection.is_missing(error):
+            return []
+        raise
+
+
+def claim(connection: Connection, plan: LoadPlan) -> None:
+    """Take hold of the table's offset and catalogue entry, and check that the plan follows them.
+
+    Raises:
+        PlanOutdated, Fenced: it does not.
+    """
+    dialect, mark = connection.dialect, plan.offset
+    values: list[object] = [mark.log_id, mark.source_id, digest_name(mark.table_name)]
+    if dialect.claims_rows:
+        values.append(escape_name(mark.table_name))
+    held = connection.rows(
+        compose(dialect.claim_offset, offsets=dialect.own(OFFSETS.name)), *values
+    )
+    check_offset(mark, *(held[0] if held else (-1, 0)))
+    name = catalogue_name(plan)
+    values = [plan.schema, table_key(dialect, name)]
+    claims = dialect.claim_entry
+    if plan.table_after is None:  # an entry that is not there is not to be made
+        claims = Dialect.claim_entry
+    elif dialect.claims_rows:
+        values.append(escape_name(name))
+    known = connection.rows(compose(claims, entries=dialect.own(ENTRIES.name)), *values)
+    check_revision(plan, known[0][0] if known else 0)
+
+
+def finish(connection: Connection, plan: LoadPlan, result: str) -> None:
+    """Write the catalogue entry and the offset. Whether they are there is known since `claim`."""
+    dialect, mark = connection.dialect, plan.offset
+    if plan.table_after is not None:
+        entry = (plan.revision + 1, table_codec.encode_table(plan.table_after))
+        place = (plan.schema, table_key(dialect, plan.table_after.name))
+        entries = dialect.own(ENTRIES.name)
+        if plan.revision or dialect.claims_rows:
+            connection.run(
+                compose(
+                    "UPDATE {entries} SET revision = $3, document = $4"
+                    " WHERE schema_name = $1 AND table_key = $2",
+                    entries=entries,
+                ),
+                *place,
+                *entry,
+            )
+        else:
+            connection.run(
+                compose("INSERT INTO {entries} VALUES ($1, $2, $3, $4, $5)", entries=entries),
+                *place,
+                escape_name(plan.table_after.name),
+                *entry,
+            )
+    if not moves_offset(mark):
+        return
+    row = (mark.log_id, mark.source_id, digest_name(mark.table_name))
+    held = (mark.position, mark.fence, escape_name(mark.report), result)
+    offsets = dialect.own(OFFSETS.name)
+    if mark.previous_position >= 0 or dialect.claims_rows:
+        connection.run(
+            compose(
+                "UPDATE {offsets} SET position = $4, fence = $5, report = $6, result = $7"
+                " WHERE log_id = $1 AND source_id = $2 AND table_key = $3",
+                offsets=offsets,
+            ),
+            *row,
+            *held,
+        )
+    else:
+        connection.run(
+            compose(
+                "INSERT INTO {offsets} VALUES ($1, $2, $3, $4, $5, $6, $7, $8)", offsets=offsets
+            ),
+            *row,
+            escape_name(mark.table_name),
+            *held,
+        )
+
+
+def forget(connection: Connection, schema: str, table: str, log_id: str) -> None:
+    """Delete a table's catalogue entry, and all offsets of a log."""
+    dialect = connection.dialect
+    connection.run(
+        compose(
+            "DELETE FROM {entries} WHERE schema_name = $1 AND table_key = $2",
+            entries=dialect.own(ENTRIES.name),
+        ),
+        schema,
+        table_key(dialect, table),
+    )
+    connection.run(
+        compose("DELETE FROM {offsets} WHERE log_id = $1", offsets=dialect.own(OFFSETS.name)),
+        log_id,
+    )
+
+
+# --- rejections -----------------------------------------------------------------------------------
+
+
+def reject(
+    connection: Connection, schema: str, rejections: Sequence[Rejection], rejected_at: int
+) -> None:
+    """Write rows of `_sdc_rejected`, which is made again where the user dropped it."""
+    connection.run(create_relation(connection.dialect, schema, REJECTIONS, if_missing=True))
+    columns: dict[str, Sequence[Any]] = {
+        "record": [make_storable(each.record) for each in rejections],
+        "reason": [make_storable(each.reason) for each in rejections],
+        "table_name": [make_storable(each.table_name) for each in rejections],
+        "_sdc_rejected_at": [rejected_at] * len(rejections),
+    }
+    connection.insert(connection.dialect.place(schema, REJECTED), RelationRows(REJECTIONS, columns))

@@ -1,0 +1,132 @@
+"""One connection to a SQL database, as sessions and writers use it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from treadle.destinations.layout import PRIVATE_SCHEMA, partition_columns
+from treadle.destinations.protocol import QueryResult
+from treadle.destinations.sql.dialect import Dialect
+from treadle.destinations.sql.text import Quoted, compose, number_values
+from treadle.destinations.sql.upsert import StagedRows, Upsert, insert_or_update
+from treadle.errors import TreadleError
+from treadle.tables.model import ColumnType, PhysicalRelation, RelationRows
+
+Field = tuple[Quoted, ColumnType, Sequence[Any]]
+"""Column of a staged table: name, type, values."""
+
+
+class Connection(ABC):
+    """Runs statements, in autocommit mode outside of `begin` and its end.
+
+    Attributes:
+        dialect: how statements are spelled.
+        driver: the driver's connection.
+        errors: what the driver raises when a statement or a value is refused.
+    """
+
+    dialect: Dialect
+    driver: Any
+    errors: ClassVar[tuple[type[Exception], ...]]
+
+    # --- statements -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def run(self, statement: Quoted, *values: object) -> int:
+        """Execute a statement; returns how many rows it wrote."""
+
+    @abstractmethod
+    def rows(self, statement: Quoted, *values: object) -> list[tuple[Any, ...]]:
+        """Execute a statement and fetch all rows."""
+
+    @abstractmethod
+    def query(self, statement: str) -> QueryResult:
+        """Run one statement of the operator's."""
+
+    def begin(self, purpose: str = "load") -> None:
+        """Begin a transaction; for the purposes see `Dialect.begin`."""
+        self.run(self.dialect.begin[purpose])
+
+    def commit(self) -> None:
+        """Commit the transaction."""
+        self.run(Quoted("COMMIT"))
+
+    def rollback(self) -> None:
+        """Undo the transaction."""
+        self.run(Quoted("ROLLBACK"))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.driver.close()
+
+    # --- rows -------------------------------------------------------------------------------------
+
+    def stage(self, rows: RelationRows, title: str) -> StagedRows:
+        """Send rows to a table of this transaction that is called `title`."""
+        given, _ = partition_columns(rows)
+        # No name of a client takes part until it is quoted as a target.
+        columns = {column.name: Quoted(f"c{number:d}") for number, column in enumerate(given)}
+        fields = [(columns[each.name], each.type, rows.columns[each.name]) for each in given]
+        entries = len(rows.entries) == len(rows)
+        if entries:
+            fields.append((Quoted("entry"), ColumnType.BIGINT, rows.entries))
+        return StagedRows(self.send(title, fields), columns, entries)
+
+    @abstractmethod
+    def send(self, title: str, fields: Sequence[Field]) -> Quoted:
+        """Send values to a new table of this transaction; returns its place."""
+
+    def release(self) -> None:
+        """Let go of what was staged, after the transaction ended."""
+        return
+
+    @abstractmethod
+    def insert(self, target: Quoted, rows: RelationRows) -> int:
+        """Insert rows into a relation; returns how many were written."""
+
+    def upsert(self, upsert: Upsert) -> int:
+        """Insert staged rows, or replace rows of their key; returns how many were written."""
+        return self.run(insert_or_update(self.dialect, upsert))
+
+    # --- what is there ----------------------------------------------------------------------------
+
+    def holds_table(self, schema: str, name: str) -> bool:
+        """Return whether there is such a table; also inside a transaction."""
+        return bool(self.rows(self.dialect.find_table, schema, name))
+
+    def describe(self, schema: str, names: Sequence[str]) -> dict[str, PhysicalRelation]:
+        """Return those of some relations that exist; outside of a transaction."""
+        columns: dict[str, dict[str, ColumnType | None]] = {}
+        keys: dict[str, set[str]] = {}
+        marks = number_values(2, len(names))
+        statement = compose(self.dialect.list_columns, names=marks)
+        for relation, column, type_name, in_key in self.rows(statement, schema, *names):
+            columns.setdefault(relation, {})
+            keys.setdefault(relation, set())
+            if column is not None:
+                columns[relation][column] = self.dialect.logical_types.get(type_name or "")
+                if in_key:
+                    keys[relation].add(column)
+        return {name: PhysicalRelation(columns[name], frozenset(keys[name])) for name in columns}
+
+    def holds_own_table(self, name: str) -> bool:
+        """Return whether treadle's schema has such a table; also inside a transaction."""
+        return self.holds_table(PRIVATE_SCHEMA, name)
+
+    # --- errors -----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def translate(self, error: Exception) -> TreadleError:
+        """Return what an error of a statement means to a loader (loading.md 10.2, 10.3)."""
+
+    @abstractmethod
+    def translate_commit(self, error: Exception) -> TreadleError:
+        """Return what an error of COMMIT means; `CommitUnknown` where it may have been done."""
+
+    @abstractmethod
+    def is_missing(self, error: Exception) -> bool:
+        """Return whether a statement failed because a table or schema is not there."""
+
+    @abstractmethod
+    def message(self, error: Exception) -> str:
+        """Return the database's own words for an error, on one line."""

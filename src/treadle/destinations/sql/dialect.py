@@ -1,0 +1,144 @@
+"""How one kind of SQL database spells names, types and the few statements that differ.
+
+Most of a dialect is data: templates that can be read as SQL.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, LiteralString
+
+from treadle.destinations.layout import PRIVATE_SCHEMA
+from treadle.destinations.sql.text import NOTHING, Quoted, compose, join
+from treadle.tables.model import Column, ColumnType
+from treadle.tables.profile import DestinationProfile
+from treadle.timestamps import to_datetime
+
+
+class Dialect(ABC):
+    """The SQL of one kind of database.
+
+    Attributes:
+        profile: its answers to the loading rules.
+        types: logical type -> type in CREATE TABLE (loading.md 3.2).
+        logical_types: type as the database's own catalogue names it -> logical type.
+        text_forms: logical type -> expression that writes a value `{name}` of it as the text that
+            `tables.columns.converted` makes; a type that is left out is cast.
+        instant_literal: a timestamp, `{text}` being date and time in UTC.
+        microseconds: microseconds since 1970 of a timestamp column `{at}`.
+        empty_relation: removes all rows of `{target}`, inside a transaction.
+        adds_several_columns: whether one ALTER TABLE may add several columns.
+        begin: purpose of a transaction -> the statement that begins it. "lookup" writes temporary
+            tables only, also in a session for reading; "snapshot" sees one state throughout.
+        before_prepare: a statement that keeps other sessions from making schemas until the
+            transaction ends; empty where `IF NOT EXISTS` alone is safe.
+        claims_rows: whether `claim_offset` and `claim_entry` make the row that they look for.
+        claim_offset: position and fence that `{offsets}` holds for $1 (log), $2 (source) and $3
+            (table key); $4 is the table's name. Nobody else changes them until the transaction
+            ends, or their COMMIT fails.
+        claim_entry: the same for the revision that `{entries}` holds for $1 (schema) and $2 (table
+            key); $3 is the table's name.
+        find_schema: a row when there is a schema $1.
+        find_table: a row when there is a table $2 in schema $1.
+        list_relations: names of the tables, views and sequences of schema $1.
+        list_columns: (relation, column, type, in primary key) of those relations of schema $1
+            whose names are `{names}`, in the columns' order; a relation without columns has one
+            row with NULL for the column.
+        find_key: the name of the primary key's constraint of table $2 in schema $1.
+        clock: the server's time in microseconds since 1970; empty where it runs in this process.
+    """
+
+    profile: ClassVar[DestinationProfile]
+    types: ClassVar[Mapping[ColumnType, Quoted]]
+    logical_types: ClassVar[Mapping[str, ColumnType]]
+    text_forms: ClassVar[Mapping[ColumnType, LiteralString]] = {}
+    instant_literal: ClassVar[LiteralString] = "TIMESTAMPTZ '{text}+00'"
+    microseconds: ClassVar[LiteralString]
+    empty_relation: ClassVar[LiteralString] = "DELETE FROM {target}"
+    adds_several_columns: ClassVar[bool] = False
+    begin: ClassVar[Mapping[str, Quoted]] = dict.fromkeys(
+        ("load", "lookup", "snapshot"), Quoted("BEGIN TRANSACTION")
+    )
+    before_prepare: ClassVar[Quoted] = NOTHING
+    claims_rows: ClassVar[bool] = False
+    claim_offset: ClassVar[LiteralString] = (
+        "SELECT position, fence FROM {offsets}"
+        " WHERE log_id = $1 AND source_id = $2 AND table_key = $3"
+    )
+    claim_entry: ClassVar[LiteralString] = (
+        "SELECT revision FROM {entries} WHERE schema_name = $1 AND table_key = $2"
+    )
+    find_schema: ClassVar[Quoted] = Quoted(
+        "SELECT 1 FROM information_schema.schemata WHERE schema_name = $1"
+    )
+    find_table: ClassVar[Quoted] = Quoted(
+        "SELECT 1 FROM information_schema.tables WHERE table_schema = $1 AND table_name = $2"
+    )
+    list_relations: ClassVar[Quoted] = Quoted(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = $1"
+    )
+    list_columns: ClassVar[LiteralString]
+    find_key: ClassVar[Quoted] = Quoted(
+        "SELECT constraint_name FROM information_schema.table_constraints"
+        " WHERE constraint_type = 'PRIMARY KEY' AND table_schema = $1 AND table_name = $2"
+    )
+    clock: ClassVar[Quoted] = NOTHING
+
+    @abstractmethod
+    def quote(self, *parts: str) -> Quoted:
+        """Return a name, or a name qualified by those before it, as SQL."""
+
+    def quote_all(self, names: Iterable[str], alias: str = "") -> Quoted:
+        """Return names with commas between, each behind an alias if one is given."""
+        return join(
+            ", ", (self.quote(alias, name) if alias else self.quote(name) for name in names)
+        )
+
+    def schema(self, schema: str) -> Quoted:
+        """Return a schema's full name."""
+        return self.quote(schema)
+
+    def place(self, schema: str, relation: str) -> Quoted:
+        """Return a relation's full name."""
+        return self.quote(schema, relation)
+
+    def own(self, relation: str) -> Quoted:
+        """Return the full name of a relation of treadle's own schema."""
+        return self.place(PRIVATE_SCHEMA, relation)
+
+    def define(self, columns: Iterable[Column]) -> Quoted:
+        """Return column definitions for CREATE TABLE."""
+        return join(
+            ", ",
+            (
+                compose(
+                    "{name} {type}" if column.nullable else "{name} {type} NOT NULL",
+                    name=self.quote(column.name),
+                    type=self.types[column.type],
+                )
+                for column in columns
+            ),
+        )
+
+    def match(self, left: str, right: str, pairs: Iterable[tuple[str, str]]) -> Quoted:
+        """Return the condition that column one of alias `left` is column two of `right`."""
+        return join(
+            " AND ",
+            (
+                compose("{one} = {two}", one=self.quote(left, one), two=self.quote(right, two))
+                for one, two in pairs
+            ),
+        )
+
+    def instant(self, microseconds: int) -> Quoted:
+        """Return a timestamp of the years 1 to 9999 as a literal."""
+        moment = to_datetime(microseconds).replace(tzinfo=None)
+        text = Quoted(moment.isoformat(sep=" ", timespec="microseconds"))
+        return compose(self.instant_literal, text=text)
+
+    def widen(self, column: Column, old: ColumnType) -> Quoted:
+        """Return a column's values as those of its wider type."""
+        if column.type is ColumnType.TEXT and old in self.text_forms:
+            return compose(self.text_forms[old], name=self.quote(column.name))
+        return compose(
+            "CAST({name} AS {type})", name=self.quote(column.name), type=self.types[column.type]
+        )

@@ -1,0 +1,146 @@
+"""What a person or a repair asks of tables: counts, comparison, removal (see `Inspection`)."""
+
+from treadle.destinations.layout import (
+    BATCHED_AT,
+    PRIVATE_SCHEMA,
+    REJECTED,
+    REJECTED_COLUMNS,
+    tombstones_name,
+)
+from treadle.destinations.protocol import AccessDeniedError, RelationPair, RowCounts, RowDiff
+from treadle.destinations.sql.catalogue import forget
+from treadle.destinations.sql.connection import Connection
+from treadle.destinations.sql.dialect import Dialect
+from treadle.destinations.sql.text import Quoted, compose, join
+from treadle.tables.model import ColumnType, Relation, Table
+
+
+def list_relations(connection: Connection, schema: str) -> set[str]:
+    """Return the tables, views and sequences in a schema."""
+    return {str(name) for (name,) in connection.rows(connection.dialect.list_relations, schema)}
+
+
+def is_unused_rejections(connection: Connection, schema: str) -> bool:
+    """Return whether `_sdc_rejected` is as `prepare` makes it and has no rows."""
+    there = connection.describe(schema, [REJECTED])[REJECTED].columns
+    if list(there) != [column.name for column in REJECTED_COLUMNS]:
+        return False
+    place = connection.dialect.place(schema, REJECTED)
+    try:
+        return not connection.rows(compose("SELECT 1 FROM {table} LIMIT 1", table=place))
+    except connection.errors as error:
+        if isinstance(connection.translate(error), AccessDeniedError):
+            return False  # somebody else's
+        raise
+
+
+def count_rows(connection: Connection, schema: str, relation: Relation, since: int) -> RowCounts:
+    """Count the rows of a live root relation; see `Inspection.counts`."""
+    dialect = connection.dialect
+    table = dialect.place(schema, relation.name)
+    [(rows,)] = connection.rows(compose("SELECT count(*) FROM {table}", table=table))
+    duplicates = 0
+    if relation.key:
+        [(duplicates,)] = connection.rows(
+            compose(
+                "SELECT coalesce(sum(n - 1), 0)"
+                " FROM (SELECT count(*) AS n FROM {table} GROUP BY {key}) AS keys",
+                table=table,
+                key=dialect.quote_all(relation.key),
+            )
+        )
+    at = dialect.quote(BATCHED_AT)
+    batches = connection.rows(
+        compose(
+            "SELECT {microseconds}, n FROM"
+            " (SELECT {at}, count(*) AS n FROM {table}"
+            " WHERE {at} IS NULL OR {at} >= {since} GROUP BY {at}) AS batches",
+            microseconds=compose(dialect.microseconds, at=at),
+            at=at,
+            table=table,
+            since=dialect.instant(since),
+        )
+    )
+    return RowCounts(int(rows), int(duplicates), dict(batches))
+
+
+def compare_rows(connection: Connection, schema: str, other: str, pair: RelationPair) -> RowDiff:
+    """Compare the rows of two relations; see `Inspection.compare`."""
+    dialect = connection.dialect
+    ours = None if pair.here is None else dialect.place(schema, pair.here)
+    theirs = None if pair.there is None else dialect.place(other, pair.there)
+    if ours is None or theirs is None:
+        count: list[int] = []
+        for table in (ours, theirs):
+            found = [(0,)]
+            if table is not None:
+                found = connection.rows(compose("SELECT count(*) FROM {table}", table=table))
+            count.append(int(found[0][0]))
+        return RowDiff(count[0], count[1], 0)
+    left = [_value(dialect, "a", column, pair) for column, _ in pair.columns]
+    right = [_value(dialect, "b", column, pair) for _, column in pair.columns]
+    if not pair.key:
+        # Rows as a whole, as often as they are there.
+        a = compose("SELECT {values} FROM {table} a", values=join(", ", left), table=ours)
+        b = compose("SELECT {values} FROM {table} b", values=join(", ", right), table=theirs)
+        only = [
+            connection.rows(
+                compose("SELECT count(*) FROM (({a}) EXCEPT ALL ({b})) AS rest", a=one, b=two)
+            )
+            for one, two in ((a, b), (b, a))
+        ]
+        return RowDiff(int(only[0][0][0]), int(only[1][0][0]), 0)
+    differs = join(
+        " OR ",
+        (
+            compose("{one} IS DISTINCT FROM {two}", one=one, two=two)
+            for one, two in zip(left, right, strict=True)
+        ),
+    )
+    one, two = pair.key[0]
+    [(here, there, different)] = connection.rows(
+        compose(
+            "SELECT count(*) FILTER (WHERE {two} IS NULL), count(*) FILTER (WHERE {one} IS NULL),"
+            " count(*) FILTER (WHERE {one} IS NOT NULL AND {two} IS NOT NULL AND ({differs}))"
+            " FROM {ours} a FULL JOIN {theirs} b ON {same_key}",
+            one=dialect.quote("a", one),
+            two=dialect.quote("b", two),
+            differs=differs or Quoted("false"),
+            ours=ours,
+            theirs=theirs,
+            same_key=dialect.match("a", "b", pair.key),
+        )
+    )
+    return RowDiff(here, there, different)
+
+
+def _value(dialect: Dialect, alias: str, column: str | None, pair: RelationPair) -> Quoted:
+    if column is None:
+        return Quoted("NULL")
+    value = dialect.quote(alias, column)
+    if column in pair.texts:
+        return compose("CAST({v} AS {type})", v=value, type=dialect.types[ColumnType.TEXT])
+    return value
+
+
+def remove_table(
+    connection: Connection, schema: str, table: str, entry: Table | None, log_id: str
+) -> None:
+    """Drop a table and what is kept of it, inside a transaction; see `Rebuild.remove`."""
+    dialect = connection.dialect
+    relations = entry.relations if entry is not None else ()
+    stages = entry.stages if entry is not None else ()
+    dropped = [(schema, relation.name) for relation in relations]
+    dropped += [(PRIVATE_SCHEMA, each.name) for stage in stages for each in stage.relations]
+    for place, name in dropped:
+        tombstones = tombstones_name(place, dialect.profile.fold(name))
+        for each in (dialect.place(place, name), dialect.own(tombstones)):
+            connection.run(compose("DROP TABLE IF EXISTS {table}", table=each))
+    forget(connection, schema, table, log_id)
+    left = list_relations(connection, schema)
+    rejected = dialect.place(schema, REJECTED)
+    if left == {REJECTED}:
+        connection.run(compose("DROP TABLE {table}", table=rejected))
+        connection.run(compose("DROP SCHEMA {schema}", schema=dialect.schema(schema)))
+    elif REJECTED in left:
+        connection.run(compose("DELETE FROM {table} WHERE table_name = $1", table=rejected), table)

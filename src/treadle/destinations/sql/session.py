@@ -1,0 +1,277 @@
+"""A session on any SQL database, in terms of a `Connection` and its `Dialect`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import Any, ClassVar, Self
+
+from treadle import failpoint
+from treadle.destinations.layout import PRIVATE_SCHEMA, REJECTED, encode_result
+from treadle.destinations.load_counter import LoadCounter
+from treadle.destinations.protocol import (
+    AccessDeniedError,
+    CommittedOffset,
+    DestinationUnavailableError,
+    LoadResult,
+    MissingRelationError,
+    QueryResult,
+    RelationPair,
+    RowCounts,
+    RowDiff,
+)
+from treadle.destinations.sql import catalogue, inspection
+from treadle.destinations.sql.connection import Connection
+from treadle.destinations.sql.schema_changes import SchemaStatements, create_tombstones
+from treadle.destinations.sql.text import compose
+from treadle.destinations.sql.writer import TableWriter
+from treadle.errors import OperatorError
+from treadle.tables.model import LoadPlan, Relation, RelationRows, TableState
+
+
+class SqlSession:
+    """One connection; see `Session`.
+
+    A load is one transaction: `change` and `write` run inside it.
+
+    Attributes:
+        schema_statements: makes the statements of schema changes.
+        writer: writes rows.
+    """
+
+    schema_statements: ClassVar[type[SchemaStatements]] = SchemaStatements
+    writer: ClassVar[type[TableWriter]] = TableWriter
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._prepared: set[str] = set()  # schemas, until something fails
+
+    def __enter__(self) -> Self:
+        """Return itself; leaving the block closes it."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    # --- loading ----------------------------------------------------------------------------------
+
+    def prepare(self, schema: str) -> None:
+        """Make the schema with `_sdc_rejected` in it, and treadle's own, where missing."""
+        if schema in self._prepared:
+            return
+        with self._in_turn():
+            with self._translated() as connection:
+                missing = any(catalogue.prepare_schema(connection, schema))
+            if missing:
+                with self._transaction() as connection:
+                    if connection.dialect.before_prepare:
+                        connection.run(connection.dialect.before_prepare)
+                    catalogue.make_schema(connection, schema)
+                    failpoint.reach("destination.prepare")
+                    connection.commit()
+        self._prepared.add(schema)
+
+    def committed(self, log_id: str) -> Mapping[tuple[int, str], CommittedOffset]:
+        """Return (source id, table name as sent) -> the last load, for one log."""
+        with self._translated() as connection:
+            return catalogue.read_offsets(connection, log_id)
+
+    def list_log_ids(self, prefix: str) -> list[str]:
+        """Return the logs that there are offsets of, of those whose names begin so."""
+        with self._translated() as connection:
+            return catalogue.read_log_ids(connection, prefix)
+
+    def state(self, schema: str, table: str) -> TableState:
+        """Return what is there for a canonical table name."""
+        with self._translated() as connection:
+            revision, entry = catalogue.read_entry(connection, schema, table)
+            names = [table, *(relation.name for relation in (entry.relations if entry else ()))]
+            # The catalogue's own spelling of a relation, which comes later, wins over the
+            # question's. No table has an empty name; the plan rejects what is meant for one.
+            fold = connection.dialect.profile.fold
+            once = list({fold(name): name for name in names if name}.values())
+            return TableState(revision, entry, connection.describe(schema, once) if once else {})
+
+    def sequences(
+        self, schema: str, relation: Relation, keys: Sequence[Sequence[Any]], private: bool
+    ) -> list[int | None]:
+        """Return the `_sdc_sequence` each key has in the table now: None for no such row."""
+        if not relation.key:
+            return []
+        wanted = RelationRows(relation, dict(zip(relation.key, keys, strict=True)))
+        wanted.entries = range(len(wanted))
+        with self._transaction("lookup") as connection:
+            dialect = connection.dialect
+            stage = connection.stage(wanted, "treadle_wanted")
+            found = connection.rows(
+                compose(
+                    "SELECT t._sdc_sequence FROM {stage} s LEFT JOIN {target} t ON {same_key}"
+                    " ORDER BY s.entry",
+                    stage=stage.name,
+                    target=dialect.place(PRIVATE_SCHEMA if private else schema, relation.name),
+                    same_key=stage.match(dialect, "t", [(name, name) for name in relation.key]),
+                )
+            )
+            connection.rollback()
+        self._connection.release()
+        return [sequence for (sequence,) in found]
+
+    def load(self, plan: LoadPlan, *, rehearse: bool = False) -> LoadResult:
+        """Carry a plan out in one transaction; see `Session.load`."""
+        with self._loading(plan, rehearse=rehearse):
+            try:
+                with self._transaction() as connection:
+                    if rehearse:
+                        catalogue.make_schema(connection, plan.schema)
+                    self.change(plan)
+                    result = self.write(plan)
+                    if rehearse:
+                        connection.rollback()
+                        return result
+                self._commit()
+                return result
+            finally:
+                self._connection.release()
+
+    def change(self, plan: LoadPlan) -> None:
+        """Check that a plan follows what is there, and make its schema changes."""
+        connection = self._connection
+        catalogue.claim(connection, plan)
+        failpoint.reach("destination.after-lock")
+        for statement in self.schema_statements(connection, plan).generate():
+            connection.run(statement)
+        failpoint.reach("destination.after-changes")
+
+    def write(self, plan: LoadPlan) -> LoadResult:
+        """Write a plan's rows, rejections, catalogue entry and offset."""
+        connection = self._connection
+        counter = LoadCounter(plan)
+        for number, write in counter.writes():
+            self.writer(connection, plan, write, number, counter).run()
+        if plan.rejections:
+            catalogue.reject(connection, plan.schema, plan.rejections, plan.rejected_at)
+        failpoint.reach("destination.after-rows")
+        result = counter.result
+        catalogue.finish(connection, plan, encode_result(result.rows, result.superseded))
+        return result
+
+    # --- inspection -------------------------------------------------------------------------------
+
+    def relations(self, schema: str) -> list[str]:
+        """Return the tables, views and sequences in a schema; see `Inspection.relations`."""
+        with self._translated() as connection:
+            found = inspection.list_relations(connection, schema)
+            if REJECTED in found and inspection.is_unused_rejections(connection, schema):
+                found.remove(REJECTED)
+            return sorted(found)
+
+    def counts(self, schema: str, relation: Relation, since: int) -> RowCounts:
+        """Count the rows of a live root relation; see `Inspection.counts`."""
+        with self._transaction("snapshot") as connection:
+            found = inspection.count_rows(connection, schema, relation, since)
+            connection.rollback()
+            return found
+
+    def compare(self, schema: str, other: str, pair: RelationPair) -> RowDiff:
+        """Compare the rows of two relations; see `Inspection.compare`."""
+        with self._translated() as connection:
+            return inspection.compare_rows(connection, schema, other, pair)
+
+    def ddl(self, plan: LoadPlan) -> list[str]:
+        """Return the statements by which a load would change the schema; see `Inspection.ddl`."""
+        with self._translated() as connection:
+            tombstones = plan.table_after is not None and plan.table_after.tombstones
+            return [
+                *catalogue.prepare_schema(connection, plan.schema),
+                *self.schema_statements(connection, plan).generate(),
+                *(
+                    create_tombstones(connection.dialect, plan, write)
+                    for write in plan.writes
+                    if tombstones and write.mode == "upsert"
+                ),
+            ]
+
+    def query(self, sql: str) -> QueryResult:
+        """Run one statement of the operator's; see `Inspection.query`."""
+        connection = self._connection
+        try:
+            return connection.query(sql)
+        except connection.errors as error:
+            fault = connection.translate(error)
+            if isinstance(fault, DestinationUnavailableError | AccessDeniedError):
+                raise fault from error
+            kind = MissingRelationError if connection.is_missing(error) else OperatorError
+            raise kind(connection.message(error)) from error
+
+    def clock(self) -> int | None:
+        """Return the server's time; see `Inspection.clock`."""
+        with self._translated() as connection:
+            if not connection.dialect.clock:
+                return None
+            [(now,)] = connection.rows(connection.dialect.clock)
+            return int(now)
+
+    # --- rebuild ----------------------------------------------------------------------------------
+
+    def remove(self, schema: str, table: str, log_id: str) -> None:
+        """Drop a table with all that is kept of it; see `Rebuild.remove`."""
+        with self._in_turn():
+            with self._translated() as connection:
+                if not connection.holds_own_table(catalogue.ENTRIES.name):
+                    return
+                _, entry = catalogue.read_entry(connection, schema, table)
+            self._prepared.discard(schema)
+            with self._transaction() as connection:
+                inspection.remove_table(connection, schema, table, entry, log_id)
+                connection.commit()
+
+    # --- helpers ----------------------------------------------------------------------------------
+
+    def _in_turn(self) -> AbstractContextManager[object]:
+        """Keep other sessions of this process from writing, where the database needs it."""
+        return nullcontext()
+
+    def _loading(self, plan: LoadPlan, *, rehearse: bool) -> AbstractContextManager[object]:
+        """Do what a load needs before and after it."""
+        return self._in_turn()
+
+    @contextmanager
+    def _translated(self) -> Iterator[Connection]:
+        try:
+            yield self._connection
+        except self._connection.errors as error:
+            raise self._connection.translate(error) from error
+
+    @contextmanager
+    def _transaction(self, purpose: str = "load") -> Iterator[Connection]:
+        """Begin a transaction, which the block may end; undo it when the block fails."""
+        connection = self._connection
+        try:
+            connection.begin(purpose)
+            yield connection
+        except connection.errors as error:
+            self._roll_back()
+            raise connection.translate(error) from error
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        self._prepared.clear()  # somebody may have dropped them
+        # A broken connection, or a statement that failed, may have ended the transaction already.
+        with suppress(*self._connection.errors):
+            self._connection.rollback()
+
+    def _commit(self) -> None:
+        failpoint.reach("destination.before-commit")
+        connection = self._connection
+        try:
+            connection.commit()
+        except connection.errors as error:
+            fault = connection.translate_commit(error)
+            self._roll_back()
+            raise fault from error
+        failpoint.reach("destination.after-commit")

@@ -1,0 +1,137 @@
+"""Staged rows, and statements that insert them or replace rows of their key (loading.md 2)."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import LiteralString
+
+from treadle.destinations.layout import partition_columns
+from treadle.destinations.sql.dialect import Dialect
+from treadle.destinations.sql.text import NOTHING, Quoted, compose, join, join_conditions, where
+from treadle.tables.model import RelationRows
+
+
+@dataclass(frozen=True, slots=True)
+class StagedRows:
+    """Rows for a relation, in a table that statements name `s` and that goes with the load.
+
+    Attributes:
+        name: the table.
+        columns: relation's column -> the table's.
+        entries: it has the column `entry`, which tells the log entry that a row came from.
+    """
+
+    name: Quoted
+    columns: Mapping[str, Quoted]
+    entries: bool
+
+    def value(self, column: str) -> Quoted:
+        """Return the staged value for a column of the relation."""
+        return compose("s.{column}", column=self.columns[column])
+
+    def match(self, dialect: Dialect, alias: str, pairs: Iterable[tuple[str, str]]) -> Quoted:
+        """Return the condition that, for each (column, other), `alias` has the value in other."""
+        return join(
+            " AND ",
+            (
+                compose("{one} = {two}", one=dialect.quote(alias, other), two=self.value(column))
+                for column, other in pairs
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Upsert:
+    """What is to be inserted or replaced.
+
+    Managed columns without values become NULL (loading.md 2.2).
+
+    Attributes:
+        target: the relation's place.
+        rows: what is staged.
+        stage: where, as `s`.
+        condition: which rows of `s` take part; empty for all.
+        wins: which rows of the relation, as `t`, give way to the row of their key, whose sequence
+            is `{sequence}`; empty for all.
+    """
+
+    target: Quoted
+    rows: RelationRows
+    stage: StagedRows
+    condition: Quoted = NOTHING
+    wins: LiteralString = ""
+
+    def winning(self, sequence: Quoted) -> Quoted:
+        """Return the condition `wins` for a sequence."""
+        return compose(self.wins, sequence=sequence)
+
+
+def insert(dialect: Dialect, upsert: Upsert, on_conflict: Quoted = NOTHING) -> Quoted:
+    """Return the statement that inserts the staged rows."""
+    given, missing = partition_columns(upsert.rows)
+    return compose(
+        "INSERT INTO {target} AS t ({columns}) SELECT {values} FROM {stage} s {where} {conflict}",
+        target=upsert.target,
+        columns=dialect.quote_all(column.name for column in (*given, *missing)),
+        values=join(
+            ", ",
+            [
+                *(upsert.stage.value(column.name) for column in given),
+                *(Quoted("NULL") for _ in missing),
+            ],
+        ),
+        stage=upsert.stage.name,
+        where=where(upsert.condition),
+        conflict=on_conflict,
+    )
+
+
+def insert_or_update(dialect: Dialect, upsert: Upsert) -> Quoted:
+    """Return the statement that inserts, or updates in place where a row has the key."""
+    relation = upsert.rows.relation
+    if not relation.key:  # the user may have dropped it
+        return insert(dialect, upsert)
+    given, missing = partition_columns(upsert.rows)
+    names = [dialect.quote(column.name) for column in given if column.name not in relation.key]
+    on_conflict = compose(
+        "ON CONFLICT ({key}) DO UPDATE SET {assignments} {where}",
+        key=dialect.quote_all(relation.key),
+        assignments=join(
+            ", ",
+            [
+                *(compose("{name} = excluded.{name}", name=name) for name in names),
+                *(compose("{name} = NULL", name=dialect.quote(each.name)) for each in missing),
+            ],
+        ),
+        where=where(upsert.winning(Quoted("excluded._sdc_sequence"))),
+    )
+    return insert(dialect, upsert, on_conflict)
+
+
+def delete_replaced(dialect: Dialect, upsert: Upsert) -> Quoted:
+    """Return the statement that deletes the rows that are to give way; `insert_absent` follows."""
+    sequence = upsert.stage.columns.get("_sdc_sequence", NOTHING)
+    return compose(
+        "DELETE FROM {target} t USING {stage} s WHERE {condition}",
+        target=upsert.target,
+        stage=upsert.stage.name,
+        condition=join_conditions(
+            _match_key(dialect, upsert),
+            upsert.winning(compose("s.{sequence}", sequence=sequence)),
+            upsert.condition,
+        ),
+    )
+
+
+def insert_absent(dialect: Dialect, upsert: Upsert) -> Quoted:
+    """Return the statement that inserts those staged rows whose key no row has."""
+    absent = compose(
+        "NOT EXISTS (SELECT 1 FROM {target} t WHERE {same_key})",
+        target=upsert.target,
+        same_key=_match_key(dialect, upsert),
+    )
+    return insert(dialect, replace(upsert, condition=join_conditions(absent, upsert.condition)))
+
+
+def _match_key(dialect: Dialect, upsert: Upsert) -> Quoted:
+    key = upsert.rows.relation.key
+    return upsert.stage.match(dialect, "t", [(name, name) for name in key])
