@@ -28,6 +28,7 @@ from treadle.destinations.protocol import (
     AccessDeniedError,
     CommitUnknownError,
     DestinationUnavailableError,
+    RowRefusedError,
     Session,
 )
 from treadle.destinations.registry import make_destination
@@ -182,7 +183,7 @@ def test_a_constraint_checked_at_commit_is_no_unknown(postgres_database: str) ->
         session.query("ALTER TABLE web.orders ADD UNIQUE (a) DEFERRABLE INITIALLY DEFERRED")
         with pytest.raises(Exception, match="duplicate key") as refused:
             loads.load(table(ORDERS), upsert([(1, 1, "x"), (2, 1, "x")]))
-        assert type(refused.value).__name__ == "RowRefused"
+        assert type(refused.value) is RowRefusedError
         assert session.committed(LOG)[7, "orders"].position == 0
 
 
@@ -208,7 +209,6 @@ def test_a_view_on_a_column_that_must_widen_stops_the_table(postgres_database: s
 def test_dropped_columns_count_towards_the_most_of_postgresql(postgres_database: str) -> None:
     from tests.integration.destinations.builders import column
 
-    from treadle.destinations.protocol import RowRefusedError
     from treadle.tables.model import AddColumn
 
     names = [f"c{number:04}" for number in range(1595)]
