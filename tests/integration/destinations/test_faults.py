@@ -327,10 +327,10 @@ FULL_DISK = """
     import resource, signal, sys
     sys.path[:0] = sys.argv[2:]
     from tests.integration.destinations.builders import *
-    from treadle.destinations.protocol import CommitUnknown, Unavailable
-    from treadle.destinations.registry import open_url
+    from treadle.destinations.protocol import CommitUnknownError, DestinationUnavailableError
+    from treadle.destinations.registry import make_destination
 
-    session = open_url("duckdb://" + sys.argv[1]).open()
+    session = make_destination("duckdb://" + sys.argv[1]).open()
     session.prepare("web")
     loads = Loads(session)
     loads.create(ORDERS)
@@ -339,7 +339,7 @@ FULL_DISK = """
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
     try:
         loads.load(table(ORDERS), upsert([(n, 1, "x" * 500) for n in range(200)]))
-    except (CommitUnknown, Unavailable) as error:
+    except (CommitUnknownError, DestinationUnavailableError) as error:
         print(type(error).__name__, flush=True)
     import os
     os._exit(0)
@@ -353,7 +353,7 @@ def test_a_commit_the_disk_has_no_room_for(tmp_path: Path) -> None:
          str(Path.cwd() / "src")],
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-    assert done.stdout.strip() == "CommitUnknown", done.stderr
+    assert done.stdout.strip() == CommitUnknownError.__name__, done.stderr
     with make_destination(f"duckdb://{path}").open() as session:
         assert session.committed(LOG)[7, "orders"].position == 0
         assert session.query("SELECT count(*) FROM web.orders").rows == [(0,)]
@@ -363,10 +363,10 @@ KILLED = """
     import os, sys
     sys.path[:0] = sys.argv[2:]
     from tests.integration.destinations.builders import *
-    from treadle.destinations.registry import open_url
+    from treadle.destinations.registry import make_destination
     from treadle.tables.model import CreateRelation
 
-    session = open_url("duckdb://" + sys.argv[1]).open()
+    session = make_destination("duckdb://" + sys.argv[1]).open()
     session.prepare("web")
     loads = Loads(session)
     loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
