@@ -76,9 +76,11 @@ class ImportServer:
         return token.secret
 
     @contextmanager
-    def running(self, log: LogAppender | None = None) -> Iterator["ImportServer"]:
+    def running(
+        self, log: LogAppender | None = None, *, fast_path: bool = True
+    ) -> Iterator["ImportServer"]:
         """Serve on a free port; `log` takes the place of the local log, and stays open."""
-        app = _App(self, log)
+        app = _App(self, log, fast_path=fast_path)
         with serving(app) as self.port:
             self.ingest = app.ingest
             yield self
@@ -143,9 +145,12 @@ class _App:
     ingest: IngestService
     app: ASGIApp
 
-    def __init__(self, server: ImportServer, log: LogAppender | None) -> None:
+    def __init__(
+        self, server: ImportServer, log: LogAppender | None, *, fast_path: bool = True
+    ) -> None:
         self._server = server
         self._log = log
+        self._fast_path = fast_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
@@ -157,7 +162,7 @@ class _App:
             self.ingest = IngestService(
                 self._server.store, log, open_reader=lambda: SqliteReader(path)
             )
-            self.app = create_ingest_app(self.ingest)
+            self.app = create_ingest_app(self.ingest, fast_path=self._fast_path)
             await self.app(scope, receive, send)
         finally:
             if log is not self._log:

@@ -8,8 +8,8 @@ import duckdb
 from tests.servers.cases import compare
 from tests.servers.ingest import CLIENT, Answer, ImportServer
 
+from treadle.clock import read_clock as microseconds
 from treadle.destinations.registry import make_destination
-from treadle.ingest.app import microseconds
 from treadle.loader.schedule import FlushPolicy
 from treadle.loader.supervisor import LoaderSupervisor
 from treadle.log.sqlite.log import SqliteReader

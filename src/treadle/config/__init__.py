@@ -131,6 +131,12 @@ class Config(CheckedSettings):
         "formerly named surface",
         former_name="surface",
     )
+    fast_path: str = define_setting(
+        "on",
+        ChoiceKind(("on", "off")),
+        "off reads every request anew, in place of a shorter way for requests like those before "
+        "them on the same connection; the answers are the same",
+    )
     token_list: str = define_setting(
         "objects",
         ChoiceKind(("objects", "integers")),

@@ -2,22 +2,26 @@
 
 from collections.abc import Callable
 
+from anyio.to_thread import run_sync
 from fastapi import FastAPI, Request
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from treadle import __version__
+from treadle.clock import read_clock
 from treadle.control import errors, ledger_routes, load_report_routes
 from treadle.control.docs_csp import DocsPolicyMiddleware
 from treadle.control.openapi_document import ABOUT, complete_document
-from treadle.control.operations import ConnectOperations, now
+from treadle.control.operations import ConnectOperations
 from treadle.control.routes import OperationRunner, router
 from treadle.control.settings import ConnectApiSettings
 from treadle.errors import RequestRefusedError, RetriableError
-from treadle.http.body_reader import JsonResponse
+from treadle.http.authentication import TokenAuthentication
+from treadle.http.responses import JsonResponse
 from treadle.log.protocol import LogReader
 from treadle.store.store import Store
+from treadle.text import digest_text
 
 __all__ = ["ConnectApiSettings", "create_control_app"]
 
@@ -27,7 +31,7 @@ def create_control_app(
     settings: ConnectApiSettings,
     *,
     changed: Callable[[], None],
-    clock: Callable[[], int] = now,
+    clock: Callable[[], int] = read_clock,
     open_reader: Callable[[], LogReader] | None = None,
 ) -> FastAPI:
     """The application that answers `/v4/...`, and 404 for every path it does not know.
@@ -52,7 +56,13 @@ def create_control_app(
         # Otherwise the page would ask a public validator about the document.
         swagger_ui_parameters={"validatorUrl": None},
     )
-    app.state.work = OperationRunner(ConnectOperations(store, settings, clock), changed)
+    authentication = TokenAuthentication(
+        lambda token: run_sync(store.accounts.find_account_by_token, token),
+        lambda token: run_sync(store.tokens.find_owner, digest_text(token)),
+    )
+    app.state.work = OperationRunner(
+        ConnectOperations(store, settings, clock), authentication, changed
+    )
     app.include_router(router)
     app.include_router(load_report_routes.router)
     if open_reader is not None:

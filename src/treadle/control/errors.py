@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from treadle.control.schemas import ReportCard
 from treadle.errors import RequestRefusedError
-from treadle.http.body_reader import encode_json
+from treadle.http.responses import encode_json
 
 NAME_RULE: Final = (
     "The name field must be under 50 characters, and can only contain lowercase letters, numbers, "

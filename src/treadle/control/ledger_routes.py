@@ -12,9 +12,9 @@ from treadle.control.load_report_routes import invalid_parameter
 from treadle.control.operations import parse_id
 from treadle.control.routes import COMMON_RESPONSES, AuthenticatedAccount, Runner, describe_refusal
 from treadle.control.schemas import Id, Message
-from treadle.control.times import seconds
 from treadle.log.protocol import LogReader
 from treadle.store.store import Store
+from treadle.timestamps import format_seconds
 from treadle.tracking.ledger import LedgerLine, compute_ledger, sum_lines
 
 NonNegativeCount = Annotated[int, Field(ge=0)]
@@ -66,7 +66,7 @@ def read_ledger(
             {
                 "source_id": line.source_id,
                 "table": line.table_name,
-                "hour": seconds(line.hour),
+                "hour": format_seconds(line.hour),
                 **_render_sums(line),
             }
             for line in lines

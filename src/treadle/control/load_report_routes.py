@@ -1,6 +1,5 @@
 """`GET /v1/loads`: the reports of loads (loading.md 11.2), for an account or for a source."""
 
-import hashlib
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Security
@@ -13,7 +12,7 @@ from treadle.control.operations import parse_id
 from treadle.control.routes import ACCOUNT_TOKEN, COMMON_RESPONSES, Runner, describe_refusal
 from treadle.control.schemas import Id, Message
 from treadle.errors import RequestRefusedError
-from treadle.http.body_reader import read_bearer_token
+from treadle.store.model import Account, TokenOwner
 from treadle.store.store import Store
 from treadle.tracking.load_reports import render_load_report
 
@@ -59,7 +58,7 @@ def invalid_parameter(name: str, expected: str) -> RequestRefusedError:
 
 def list_reports(
     store: Store,
-    token: str | None,
+    asking: Account | TokenOwner,
     source: str | None,
     table: str | None,
     before: str | None,
@@ -68,18 +67,12 @@ def list_reports(
     """The answer's value.
 
     Raises:
-        Refused: 401 for no valid token, 400 for a parameter that is wrong.
+        Refused: 400 for a parameter that is wrong.
     """
-    account = None if token is None else store.accounts.find_account_by_token(token)
-    source_id = None
-    if account is None:
-        digest = hashlib.sha256((token or "").encode("utf-8", "surrogateescape")).digest()
-        pusher = None if token is None else store.tokens.find_owner(digest)
-        if pusher is None:
-            raise errors.not_authorized()
-        account_id, source_id = pusher.account_id, pusher.source_id
+    if isinstance(asking, Account):
+        account_id, source_id = asking.id, None
     else:
-        account_id = account.id
+        account_id, source_id = asking.account_id, asking.source_id
     if source is not None:
         wanted = parse_id(source)
         if wanted is None:
@@ -141,5 +134,9 @@ async def list_load_reports(
 
     With an Import API access token instead of an account token: the loads of its source.
     """
-    token = read_bearer_token(request.headers)
-    return await work.read(list_reports, work.operations.store, token, source, table, before, limit)
+    asking = await work.authentication.find_either(request.headers)
+    if asking is None:
+        raise errors.not_authorized()
+    return await work.read(
+        list_reports, work.operations.store, asking, source, table, before, limit
+    )

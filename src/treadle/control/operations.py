@@ -6,10 +6,10 @@ that cannot be done is raised (`treadle.errors.Refused`).
 
 import logging
 import re
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from treadle.clock import read_clock
 from treadle.control import errors, paging, requests, responses
 from treadle.control.requests import SourceCreation, SourceUpdate
 from treadle.control.settings import ConnectApiSettings
@@ -26,11 +26,6 @@ LOADS_KEPT_US: Final = 60 * 24 * 60 * 60 * 1_000_000
 
 _ID: Final = re.compile(r"[1-9][0-9]{0,18}")
 _ID_MAX: Final = 2**63 - 1
-
-
-def now() -> int:
-    """Microseconds since 1970."""
-    return time.time_ns() // 1_000
 
 
 def parse_id(text: str) -> int | None:
@@ -51,7 +46,7 @@ class ConnectOperations:
     """
 
     def __init__(
-        self, store: Store, settings: ConnectApiSettings, clock: Callable[[], int] = now
+        self, store: Store, settings: ConnectApiSettings, clock: Callable[[], int] = read_clock
     ) -> None:
         self._store = store
         self._settings = settings
@@ -61,15 +56,6 @@ class ConnectOperations:
     def store(self) -> Store:
         """What is asked."""
         return self._store
-
-    # Who asks ------------------------------------------------------------------------------------
-
-    def authenticate(self, token: str | None) -> Account:
-        """The account of an account token; Import API tokens are unknown here."""
-        account = None if token is None else self._store.accounts.find_account_by_token(token)
-        if account is None:
-            raise errors.not_authorized()
-        return account
 
     # Source types --------------------------------------------------------------------------------
 

@@ -8,9 +8,9 @@ from typing import Final
 
 from treadle.control import schemas
 from treadle.control.settings import ConnectApiSettings
-from treadle.control.times import seconds
 from treadle.errors import InternalError
 from treadle.store.model import ImportToken, Source, TableLoadStatus
+from treadle.timestamps import format_seconds
 
 IMPORT_API: Final = "import_api"
 SOURCE_TYPES: Final = (IMPORT_API,)
@@ -80,7 +80,7 @@ def render_source(
         properties["token"] = shown
     return {
         "properties": properties,
-        "updated_at": seconds(row.updated_at),
+        "updated_at": format_seconds(row.updated_at),
         "schedule": None,
         "check_job_name": None,
         "name": row.name,
@@ -91,7 +91,7 @@ def render_source(
         "paused_at": _format_optional(row.paused_at),
         "id": row.id,
         "display_name": row.display_name,
-        "created_at": seconds(row.created_at),
+        "created_at": format_seconds(row.created_at),
         "report_card": render_report_card(settings, configured=True),
     }
 
@@ -125,7 +125,8 @@ def render_token_list(
     if settings.bare_token_ids:
         return [token.id for token in newest_first]
     listed: list[schemas.ListedToken] = [
-        {"token_id": token.id, "created_at": seconds(token.created_at)} for token in newest_first
+        {"token_id": token.id, "created_at": format_seconds(token.created_at)}
+        for token in newest_first
     ]
     return listed
 
@@ -170,4 +171,4 @@ def _render_error_state(error: str, *, stopped: bool) -> schemas.ErrorState:
 
 
 def _format_optional(instant: int | None) -> str | None:
-    return None if instant is None else seconds(instant)
+    return None if instant is None else format_seconds(instant)

@@ -20,8 +20,10 @@ from starlette.responses import Response
 from treadle.control import errors, requests, schemas
 from treadle.control.operations import ConnectOperations
 from treadle.errors import RequestRefusedError
-from treadle.http.body_reader import JsonResponse, read_bearer_token, read_body
-from treadle.store.model import Account
+from treadle.http.authentication import TokenAuthentication
+from treadle.http.body_reader import read_body
+from treadle.http.responses import JsonResponse
+from treadle.store.model import Account, TokenOwner
 
 P = ParamSpec("P")
 
@@ -32,10 +34,12 @@ class OperationRunner:
 
     Attributes:
         operations: what can be done.
+        authentication: who asks.
         changed: called on the event loop after every change and before its answer is sent.
     """
 
     operations: ConnectOperations
+    authentication: TokenAuthentication[Account, TokenOwner]
     changed: Callable[[], None]
 
     async def read(
@@ -75,8 +79,10 @@ ACCOUNT_TOKEN: Final = HTTPBearer(
 async def _authenticate(
     request: Request, work: Runner, _: Annotated[object, Security(ACCOUNT_TOKEN)]
 ) -> Account:
-    token = read_bearer_token(request.headers)
-    return await anyio.to_thread.run_sync(work.operations.authenticate, token)
+    account = await work.authentication.find_account(request.headers)
+    if account is None:
+        raise errors.not_authorized()
+    return account
 
 
 async def _read_raw_body(request: Request) -> bytes:

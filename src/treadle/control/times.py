@@ -1,27 +1,16 @@
-"""Instants on the wire: ISO 8601, UTC, whole seconds, `Z` (connect-api.md 4.6)."""
+"""Instants as clients of the Connect API may write them (connect-api.md 4.6)."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
+from treadle.timestamps import from_datetime
 
 _ISO: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]{1,12})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?"
 )
 """What is taken for an instant. datetime alone would also take week dates and any separator."""
-
-
-def seconds(instant: int) -> str:
-    """An instant as clients parse it, `%Y-%m-%dT%H:%M:%SZ`; parts of a second are cut off.
-
-    Args:
-        instant: microseconds since 1970, UTC.
-    """
-    at = _EPOCH + instant * _MICROSECOND
-    return at.replace(microsecond=0, tzinfo=None).isoformat() + "Z"
 
 
 def instant(text: str) -> int | None:
@@ -40,4 +29,4 @@ def instant(text: str) -> int | None:
         at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    return (at.replace(microsecond=0) - _EPOCH) // _MICROSECOND
+    return from_datetime(at.replace(microsecond=0))

@@ -1,1 +1,1 @@
-"""Http."""
+"""What all that answers HTTP shares: authentication, limits of bodies, answers."""

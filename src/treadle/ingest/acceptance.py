@@ -7,7 +7,8 @@ from typing import NamedTuple, Self, TypeVar
 from starlette.responses import Response
 
 from treadle.errors import RequestRefusedError, RetriableError
-from treadle.http.body_reader import Deadline, JsonResponse, encode_json
+from treadle.http.deadline import RequestDeadline
+from treadle.http.responses import JsonResponse, encode_json
 from treadle.ingest.endpoint import TIMEOUT
 from treadle.ingest.health_endpoint import IngestHealth
 from treadle.ingest.prefer_header import LoadPreference, parse_prefer
@@ -206,7 +207,7 @@ class BatchAcceptor:
 
     async def _append_in_time(self, appended: Awaitable[T]) -> T:
         try:
-            async with Deadline(APPEND_SECONDS_MAX):
+            async with RequestDeadline(APPEND_SECONDS_MAX):
                 return await appended
         except TimeoutError as late:
             raise self.make_timeout_error() from late

@@ -1,6 +1,6 @@
 """The Import API as an ASGI application, or as routes for a larger one."""
 
-import time
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -9,8 +9,11 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from treadle import __version__
+from treadle.clock import read_clock
+from treadle.http.authentication import TokenAuthentication
 from treadle.ingest import records_endpoint, webhook_endpoint
 from treadle.ingest.acceptance import BatchAcceptor
+from treadle.ingest.admission import RequestAdmission
 from treadle.ingest.batch_endpoint import BatchEndpoint
 from treadle.ingest.body_executor import BodyExecutor
 from treadle.ingest.body_memory import BodyMemoryBudget
@@ -25,11 +28,6 @@ from treadle.log.protocol import LogAppender, LogReader
 from treadle.store.store import Store
 from treadle.tracking.load_progress import LoadProgress
 from treadle.tracking.receipts import ReceiptCodec
-
-
-def microseconds() -> int:
-    """The time now, microseconds since 1970, UTC."""
-    return time.time_ns() // 1000
 
 
 class IngestService:
@@ -48,7 +46,7 @@ class IngestService:
         log: LogAppender,
         *,
         open_reader: Callable[[], LogReader] | None = None,
-        clock: Callable[[], int] = microseconds,
+        clock: Callable[[], int] = read_clock,
         version: str = __version__,
         revision: str = "release",
         count: Callable[[str, int], None] = lambda path, status: None,
@@ -73,14 +71,17 @@ class IngestService:
         self._large = BodyExecutor()
         room = BodyMemoryBudget()
         self._dry_run = DryRunPlanner(store, clock)
-        push = PushEndpoint(self.token_cache, acceptor, self._large, room, self._dry_run)
-        batch = BatchEndpoint(self.token_cache, acceptor, self._large, room, self._dry_run)
+        authentication = TokenAuthentication(
+            lambda token: asyncio.to_thread(store.accounts.find_account_by_token, token),
+            self.token_cache.find_owner,
+        )
+        admission = RequestAdmission(authentication, self.token_cache, self._large, room)
+        push = PushEndpoint(admission, acceptor, self._dry_run)
+        batch = BatchEndpoint(admission, acceptor, self._dry_run)
         hooks = webhook_endpoint.WebhookEndpoint(
-            self.token_cache, store.sources, acceptor, self._large, room, clock
+            admission, self.token_cache, store.sources, acceptor, clock
         )
-        tables = records_endpoint.RecordsEndpoint(
-            self.token_cache, acceptor, self._large, room, clock
-        )
+        tables = records_endpoint.RecordsEndpoint(admission, acceptor, clock)
         self.routes: list[BaseRoute] = [
             make_route("/v2/import/push", {"POST": room.release_after(push.push)}),
             make_route("/v2/import/validate", {"POST": room.release_after(push.validate)}),
@@ -95,14 +96,14 @@ class IngestService:
             make_route(records_endpoint.RECORDS_PATH, {"POST": room.release_after(tables.post)}),
         ]
         if self._progress is not None:
-            follow = ReceiptsEndpoint(self.token_cache, store, receipts, self._progress)
+            follow = ReceiptsEndpoint(authentication, store.sources, receipts, self._progress)
             self.routes.append(make_route("/v1/receipts/{id}", {"GET": follow.get}))
         self.endpoints = {
             found.path: found.app
             for found in self.routes
             if isinstance(found, Route) and isinstance(found.app, PathEndpoint)
         }
-        self.fast_path = FastPathHandler(self.token_cache, acceptor, room, self.endpoints, count)
+        self.fast_path = FastPathHandler(admission, acceptor, self.endpoints, count)
 
     async def start(self) -> None:
         """Read who may push, and follow changes."""
@@ -135,14 +136,14 @@ class FrontRouter:
         await self._endpoints.get(scope.get("path", ""), self._app)(scope, receive, send)
 
 
-def create_ingest_app(ingest: IngestService) -> ASGIApp:
+def create_ingest_app(ingest: IngestService, *, fast_path: bool = True) -> ASGIApp:
     """An application of the Import API alone; starts and closes `ingest` with its lifespan."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, FastPathHandler]]:
         await ingest.start()
         try:
-            yield {FAST_PATH_STATE: ingest.fast_path}
+            yield {FAST_PATH_STATE: ingest.fast_path} if fast_path else {}
         finally:
             await ingest.aclose()
 

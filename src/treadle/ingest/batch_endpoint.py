@@ -6,26 +6,15 @@ from typing import TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from treadle.errors import RequestRefusedError
-from treadle.http.body_reader import (
-    check_declared_length,
-    read_bearer_token,
-    read_media_type,
-    select_headers,
-)
+from treadle.http.headers import select_headers
 from treadle.ingest.acceptance import BatchAcceptor, ReceivedRequest, encode_batches
-from treadle.ingest.body_executor import BodyExecutor
-from treadle.ingest.body_memory import BodyMemoryBudget
+from treadle.ingest.admission import RequestAdmission, check_json_type
 from treadle.ingest.dry_run import DryRunPlanner, is_dry_run
-from treadle.ingest.endpoint import NOT_ACTIVE, NOT_AUTHORIZED
-from treadle.ingest.token_cache import TokenCache
 from treadle.records import batch
 from treadle.records.message_batch import MessageBatch
 from treadle.store.model import TokenOwner
 
 T = TypeVar("T")
-
-WRONG_CONTENT_TYPE = "Content-Type must be application/json"
 
 
 class BatchEndpoint:
@@ -33,26 +22,20 @@ class BatchEndpoint:
 
     def __init__(
         self,
-        directory: TokenCache,
+        admission: RequestAdmission,
         acceptor: BatchAcceptor,
-        large: BodyExecutor,
-        room: BodyMemoryBudget,
         dry_run: DryRunPlanner,
     ) -> None:
-        """Serve the pushers of a directory.
+        """Serve the owners of import tokens.
 
         Args:
-            directory: who may push.
+            admission: checks requests.
             acceptor: makes batches durable.
-            large: works on large bodies.
-            room: reads bodies.
             dry_run: plans what is not to be kept.
         """
-        self._dry_run = dry_run
-        self._token_cache = directory
+        self._admission = admission
         self._acceptor = acceptor
-        self._executor = large
-        self._memory = room
+        self._dry_run = dry_run
 
     async def post(self, request: Request) -> Response:
         """The checks in the order of import-api.md 9.2.
@@ -70,16 +53,9 @@ class BatchEndpoint:
     ) -> tuple[ReceivedRequest, TokenOwner, T]:
         """The checks, and what is made of the batches; the body is let go with the end of this."""
         headers = select_headers(request.scope)
-        check_declared_length(headers)
-        pusher = await self._token_cache.find_owner(read_bearer_token(headers))
-        if pusher is None:
-            raise RequestRefusedError(401, NOT_AUTHORIZED)
-        if not pusher.active:
-            raise RequestRefusedError(401, NOT_ACTIVE)
-        if read_media_type(headers).lower() != "application/json":
-            raise RequestRefusedError(415, WRONG_CONTENT_TYPE)
-        body = await self._memory.read(request, headers)
-        made = await self._executor.run(len(body), lambda: use(batch.read_body(body)))
-        if not await self._token_cache.record_use(pusher):
-            raise RequestRefusedError(401, NOT_AUTHORIZED)
+        pusher = await self._admission.admit_first(headers)
+        check_json_type(headers)
+        body = await self._admission.read_body(request, headers)
+        made = await self._admission.decode_body(len(body), lambda: use(batch.read_body(body)))
+        await self._admission.record_use(pusher)
         return ReceivedRequest.from_body("batch", headers, body), pusher, made

@@ -7,7 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from treadle.errors import RetriableError
-from treadle.http.body_reader import read_body, read_declared_length
+from treadle.http.body_reader import read_body
+from treadle.http.limits import read_declared_length
 from treadle.ingest.endpoint import RequestHandler
 
 BODY_MEMORY_BYTES = 128 * 1024 * 1024

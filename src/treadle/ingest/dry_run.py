@@ -18,7 +18,7 @@ from treadle.destinations.protocol import Destination
 from treadle.destinations.registry import make_destination
 from treadle.destinations.retry import open_with_retry
 from treadle.errors import RequestRefusedError, RetriableError
-from treadle.http.body_reader import JsonResponse
+from treadle.http.responses import JsonResponse
 from treadle.records.message_batch import MessageBatch
 from treadle.store.model import Source, TokenOwner
 from treadle.store.store import Store

@@ -10,7 +10,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from treadle.errors import OperatorError, RequestRefusedError, RetriableError, TreadleError
-from treadle.http.body_reader import JsonResponse, render_refusal
+from treadle.http.responses import JsonResponse, render_refusal
 
 RequestHandler = Callable[[Request], Awaitable[Response]]
 

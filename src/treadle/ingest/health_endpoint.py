@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from treadle.errors import TreadleError
-from treadle.http.body_reader import JsonResponse
+from treadle.http.responses import JsonResponse
 from treadle.store.destinations import DestinationRepository
 from treadle.store.model import ConfiguredDestination
 

@@ -1,25 +1,19 @@
 """`POST /v2/import/push` and `POST /v2/import/validate` (import-api.md 7, 8)."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from treadle.errors import InternalError, OperatorError, RequestRefusedError, RetriableError
-from treadle.http.body_reader import (
-    JsonResponse,
-    read_bearer_token,
-    read_media_type,
-    select_headers,
-)
+from treadle.http.headers import select_headers
+from treadle.http.responses import JsonResponse
 from treadle.ingest.acceptance import BatchAcceptor, ReceivedRequest, encode_batches
-from treadle.ingest.body_executor import BodyExecutor
-from treadle.ingest.body_memory import BodyMemoryBudget
+from treadle.ingest.admission import JSON_TYPE, TRANSIT_TYPE, RequestAdmission, is_transit
 from treadle.ingest.dry_run import DryRunPlanner, is_dry_run
 from treadle.ingest.endpoint import NOT_ACTIVE, TIMEOUT
-from treadle.ingest.token_cache import TokenCache
 from treadle.records import push
 from treadle.records.message_batch import MessageBatch
 from treadle.store.model import TokenOwner
@@ -27,9 +21,6 @@ from treadle.store.model import TokenOwner
 T = TypeVar("T")
 
 VALID_BODY = {"status": "OK", "message": "Batch is valid!"}
-
-JSON_TYPE = "application/json"
-TRANSIT_TYPE = "application/transit+json"
 
 TRANSIT_WEIGHT = 25
 """How much longer than JSON a byte of Transit takes: 120 ms instead of 5 ms a megabyte."""
@@ -40,26 +31,20 @@ class PushEndpoint:
 
     def __init__(
         self,
-        directory: TokenCache,
+        admission: RequestAdmission,
         acceptor: BatchAcceptor,
-        large: BodyExecutor,
-        room: BodyMemoryBudget,
         dry_run: DryRunPlanner,
     ) -> None:
-        """Serve the pushers of a directory.
+        """Serve the owners of import tokens.
 
         Args:
-            directory: who may push.
+            admission: checks requests.
             acceptor: makes batches durable.
-            large: works on large bodies.
-            room: reads bodies.
             dry_run: plans what is not to be kept.
         """
-        self._dry_run = dry_run
-        self._token_cache = directory
+        self._admission = admission
         self._acceptor = acceptor
-        self._executor = large
-        self._memory = room
+        self._dry_run = dry_run
 
     async def push(self, request: Request) -> Response:
         """Accept the records, or plan them."""
@@ -84,8 +69,7 @@ class PushEndpoint:
         return JsonResponse(VALID_BODY)
 
     async def _record_use(self, pusher: TokenOwner) -> None:
-        if not await self._token_cache.record_use(pusher):
-            raise RequestRefusedError(401, push.NOT_AUTHENTICATED)
+        await self._admission.record_use(pusher, push.NOT_AUTHENTICATED)
 
     async def _checked(
         self, request: Request, use: Callable[[list[MessageBatch]], T]
@@ -95,11 +79,13 @@ class PushEndpoint:
         The body is let go with the end of this.
         """
         headers = select_headers(request.scope)
-        body = await self._memory.read(request, headers)
+        body = await self._admission.read_body(request, headers)
         transit = is_transit(headers)
-        pusher = await self._token_cache.find_owner(read_bearer_token(headers))
+        pusher = await self._admission.find_owner(headers)
         weight = len(body) * (TRANSIT_WEIGHT if transit else 1)
-        made = await self._executor.run(weight, lambda: use(check_push(body, transit, pusher)))
+        made = await self._admission.decode_body(
+            weight, lambda: use(check_push(body, transit, pusher))
+        )
         if pusher is None:
             raise InternalError("a push without a known token passed its checks")
         target = TRANSIT_TYPE if transit else JSON_TYPE
@@ -123,17 +109,3 @@ def check_push(body: bytes, transit: bool, pusher: TokenOwner | None) -> list[Me
     if not pusher.active:
         raise RequestRefusedError(401, NOT_ACTIVE)
     return push.check_body(parsed, pusher.account_id)
-
-
-def is_transit(headers: Mapping[str, str]) -> bool:
-    """Whether the body is Transit and not JSON.
-
-    Raises:
-        Refused: 415, it is neither.
-    """
-    sent = read_media_type(headers)
-    name = sent.lower()
-    if name not in (JSON_TYPE, TRANSIT_TYPE):
-        message = f"Unsupported content-type {sent}. Please send {JSON_TYPE} or {TRANSIT_TYPE}"
-        raise RequestRefusedError(415, {"status": "ERROR", "message": message})
-    return name == TRANSIT_TYPE

@@ -3,19 +3,26 @@
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from treadle.errors import RequestRefusedError
-from treadle.http.body_reader import JsonResponse, read_bearer_token, select_headers
+from treadle.http.authentication import TokenAuthentication
+from treadle.http.headers import select_headers
+from treadle.http.responses import JsonResponse
 from treadle.ingest.endpoint import NOT_AUTHORIZED, NOT_FOUND
-from treadle.ingest.token_cache import TokenCache
 from treadle.log.protocol import DamagedEntry, LogEntry
-from treadle.store.model import EntryOutcome, LoadReport, TableLoadStatus
-from treadle.store.store import Store
+from treadle.store.model import (
+    Account,
+    EntryOutcome,
+    LoadReport,
+    TableLoadStatus,
+    TokenOwner,
+)
+from treadle.store.sources import SourceRepository
+from treadle.timestamps import format_microseconds
 from treadle.tracking.load_progress import LoadProgress, is_stopped
 from treadle.tracking.receipts import Receipt, ReceiptCodec
 from treadle.tracking.rejects import find_resent_receipts, format_reject_id
@@ -28,32 +35,35 @@ TABLES_MAX = 1000
 
 DETAILS_GONE = {"message": "All of this was loaded, and details are no longer kept."}
 INVALID_WAIT = {"message": f"wait is a number of seconds from 0 to {WAIT_SECONDS_MAX:.0f}"}
-UNIX = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ReceiptsEndpoint:
     """Tells owners of receipts what became of their requests."""
 
     def __init__(
-        self, directory: TokenCache, store: Store, receipts: ReceiptCodec, progress: LoadProgress
+        self,
+        authentication: TokenAuthentication[Account, TokenOwner],
+        sources: SourceRepository,
+        receipts: ReceiptCodec,
+        progress: LoadProgress,
     ) -> None:
         """Serve receipts.
 
         Args:
-            directory: knows import tokens.
-            store: knows account tokens.
+            authentication: who asks.
+            sources: knows whose a source is.
             receipts: reads receipts.
             progress: knows loads.
         """
-        self._token_cache = directory
-        self._store = store
+        self._authentication = authentication
+        self._sources = sources
         self._receipts = receipts
         self._progress = progress
 
     async def get(self, request: Request) -> Response:
         """Answer with one element for each table of the request."""
         text = request.path_params["id"]
-        receipt = await self._authorize(read_bearer_token(select_headers(request.scope)), text)
+        receipt = await self._authorize(select_headers(request.scope), text)
         seconds = parse_wait_seconds(request.query_params.get("wait", "0"))
         if seconds is None:
             raise RequestRefusedError(400, INVALID_WAIT)
@@ -72,26 +82,22 @@ class ReceiptsEndpoint:
             describe_receipt(text, entries, shown, statuses, outcomes, loads, resent)
         )
 
-    async def _authorize(self, token: str | None, text: str) -> Receipt:
+    async def _authorize(self, headers: Mapping[str, str], text: str) -> Receipt:
         """The receipt, if the token is one of its source or of the source's account."""
-        if token is None:
+        asking = await self._authentication.find_either(headers)
+        if asking is None:
             raise RequestRefusedError(401, NOT_AUTHORIZED)
         receipt = self._receipts.decode(text)
-        pusher = await self._token_cache.find_owner(token)
-        if pusher is not None:
-            if receipt is None or pusher.source_id != receipt.source_id:
-                raise RequestRefusedError(404, NOT_FOUND)
-            return receipt
-        account = await asyncio.to_thread(self._store.accounts.find_account_by_token, token)
-        if account is None:
-            raise RequestRefusedError(401, NOT_AUTHORIZED)
-        if receipt is not None:
-            source = await asyncio.to_thread(
-                self._store.sources.get_source, account.id, receipt.source_id
-            )
-            if source is not None:
-                return receipt
-        raise RequestRefusedError(404, NOT_FOUND)
+        if receipt is None:
+            raise RequestRefusedError(404, NOT_FOUND)
+        if isinstance(asking, TokenOwner):
+            owned = asking.source_id == receipt.source_id
+        else:
+            found = await asyncio.to_thread(self._sources.get_source, asking.id, receipt.source_id)
+            owned = found is not None
+        if not owned:
+            raise RequestRefusedError(404, NOT_FOUND)
+        return receipt
 
     def _read_outcomes(
         self,
@@ -194,18 +200,19 @@ def _describe_table(
     superseded = 0 if outcome is None else outcome.superseded
     rejected = () if outcome is None else outcome.rejected
     state = "loaded" if loaded else "stopped" if is_stopped(status) else "waiting"
+    finished_at = None if load is None else format_microseconds(load.finished_at)
     return {
         "table_name": entry.table_name,
         "status": state,
         "records": entry.records,
-        "accepted_at": written(entry.received_at),
+        "accepted_at": format_microseconds(entry.received_at),
         "loaded": entry.records - superseded - len(rejected) if loaded else 0,
         "superseded": superseded,
         "rejected": [
             _describe_rejected(index, reason, resent.get(format_reject_id(entry.position, index)))
             for index, reason in rejected
         ],
-        "load": None if load is None else {"id": load.id, "finished_at": written(load.finished_at)},
+        "load": None if load is None else {"id": load.id, "finished_at": finished_at},
         "error": None if loaded or status is None else status.error,
     }
 
@@ -213,9 +220,3 @@ def _describe_table(
 def _describe_rejected(index: int, reason: str, resent: str | None) -> dict[str, Any]:
     told: dict[str, Any] = {"record": index, "reason": reason}
     return told if resent is None else told | {"resent": resent}
-
-
-def written(at: int) -> str:
-    """A time as RFC 3339, UTC, in microseconds."""
-    moment = UNIX + timedelta(microseconds=at)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -15,13 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from treadle.errors import RequestRefusedError
-from treadle.http.body_reader import check_declared_length, read_bearer_token, select_headers
+from treadle.http.headers import select_headers
 from treadle.ingest.acceptance import BatchAcceptor, EncodedBatch, ReceivedRequest, encode_batches
-from treadle.ingest.body_executor import BodyExecutor
-from treadle.ingest.body_memory import BodyMemoryBudget
-from treadle.ingest.endpoint import NOT_ACTIVE, NOT_AUTHORIZED
+from treadle.ingest.admission import RequestAdmission
 from treadle.ingest.raw_records import RawRecord, build_batch, parse_records
-from treadle.ingest.token_cache import TokenCache
 from treadle.records.field_check import UPSERT, find_field_errors, refuse_records
 from treadle.records.message_batch import MessageBatch
 from treadle.store.model import TokenOwner
@@ -81,25 +78,19 @@ class RecordsEndpoint:
 
     def __init__(
         self,
-        directory: TokenCache,
+        admission: RequestAdmission,
         acceptor: BatchAcceptor,
-        large: BodyExecutor,
-        room: BodyMemoryBudget,
         clock: Callable[[], int],
     ) -> None:
-        """Serve the pushers of a directory.
+        """Serve the owners of import tokens.
 
         Args:
-            directory: who may push.
+            admission: checks requests.
             acceptor: makes batches durable.
-            large: works on large bodies.
-            room: reads bodies.
             clock: microseconds since 1970, UTC.
         """
-        self._token_cache = directory
+        self._admission = admission
         self._acceptor = acceptor
-        self._executor = large
-        self._memory = room
         self._sequences = SequenceCounter(clock)
 
     async def post(self, request: Request) -> Response:
@@ -112,26 +103,20 @@ class RecordsEndpoint:
     ) -> tuple[ReceivedRequest, TokenOwner, list[EncodedBatch]]:
         """What is to be kept; the body is let go with the end of this."""
         headers = select_headers(request.scope)
-        check_declared_length(headers)
-        pusher = await self._token_cache.find_owner(read_bearer_token(headers))
-        if pusher is None:
-            raise RequestRefusedError(401, NOT_AUTHORIZED)
-        if not pusher.active:
-            raise RequestRefusedError(401, NOT_ACTIVE)
+        pusher = await self._admission.admit_first(headers)
         query = request.query_params
         address = RecordsTarget(
             request.path_params["table"], tuple(query.getlist("key")), query.get("sequence")
         )
-        body = await self._memory.read(request, headers)
-        records = await self._executor.run(len(body), parse_records, body)
+        body = await self._admission.read_body(request, headers)
+        records = await self._admission.decode_body(len(body), lambda: parse_records(body))
         if not records:
             raise RequestRefusedError(400, NO_RECORDS)
         numbers = self._sequences.reserve(len(records))
-        kept = await self._executor.run(
+        kept = await self._admission.decode_body(
             len(body), lambda: encode_batches(check_records(records, address, numbers))
         )
-        if not await self._token_cache.record_use(pusher):
-            raise RequestRefusedError(401, NOT_AUTHORIZED)
+        await self._admission.record_use(pusher)
         target = f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}"
         return ReceivedRequest.from_body(target, headers, body), pusher, kept
 

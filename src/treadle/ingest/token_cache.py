@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 from treadle.store.model import TokenOwner
-from treadle.store.secrets import hash_token
 from treadle.store.store import Store
+from treadle.text import digest_text
 
 POLL_SECONDS = 0.25
 """How often the store is asked for changes: a revoked token stops within a second everywhere."""
@@ -99,7 +99,7 @@ class TokenCache:
         """
         if token is None:
             return None
-        sha256 = hash_token(token)
+        sha256 = digest_text(token)
         known = self._owners.get(sha256)
         if known is not None or sha256 in self._unknown_tokens:
             return known

@@ -16,12 +16,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from treadle.errors import RequestRefusedError
-from treadle.http.body_reader import check_declared_length, select_headers
+from treadle.http.headers import select_headers
 from treadle.ingest.acceptance import BatchAcceptor, EncodedBatch, ReceivedRequest, encode_batches
-from treadle.ingest.body_executor import BodyExecutor
-from treadle.ingest.body_memory import BodyMemoryBudget
-from treadle.ingest.endpoint import NOT_ACTIVE, NOT_AUTHORIZED
+from treadle.ingest.admission import RequestAdmission
 from treadle.ingest.raw_records import RawRecord, build_batch, parse_records
 from treadle.ingest.token_cache import TokenCache
 from treadle.records.data_points import has_too_many_points
@@ -52,28 +49,25 @@ class WebhookEndpoint:
 
     def __init__(
         self,
+        admission: RequestAdmission,
         directory: TokenCache,
         sources: SourceRepository,
         acceptor: BatchAcceptor,
-        large: BodyExecutor,
-        room: BodyMemoryBudget,
         clock: Callable[[], int],
     ) -> None:
         """Serve webhooks.
 
         Args:
-            directory: who may push.
+            admission: checks requests.
+            directory: remembers the settings of sources.
             sources: knows the settings of sources.
             acceptor: makes batches durable.
-            large: works on large bodies.
-            room: reads bodies.
             clock: microseconds since 1970, UTC.
         """
+        self._admission = admission
         self._token_cache = directory
         self._sources = sources
         self._acceptor = acceptor
-        self._executor = large
-        self._memory = room
         self._clock = clock
 
     async def post(self, request: Request) -> Response:
@@ -86,22 +80,16 @@ class WebhookEndpoint:
     ) -> tuple[ReceivedRequest, TokenOwner, list[EncodedBatch]]:
         """What is to be kept; the body is let go with the end of this."""
         headers = select_headers(request.scope)
-        check_declared_length(headers)
-        token = request.path_params["token"]
-        pusher = await self._token_cache.find_owner(token)
-        if pusher is None or str(pusher.account_id) != request.path_params["client_id"]:
-            raise RequestRefusedError(401, NOT_AUTHORIZED)
-        if not pusher.active:
-            raise RequestRefusedError(401, NOT_ACTIVE)
-        body = await self._memory.read(request, headers)
+        path = request.path_params
+        pusher = await self._admission.admit_first(headers, path["token"], path["client_id"])
+        body = await self._admission.read_body(request, headers)
         hook = await self._read_settings(pusher)
         # All records of a request have the time of its arrival as their sequence.
         arrival = self._clock() // 1000
-        kept = await self._executor.run(
+        kept = await self._admission.decode_body(
             len(body), lambda: encode_batches(judge(body, hook, arrival))
         )
-        if not await self._token_cache.record_use(pusher):
-            raise RequestRefusedError(401, NOT_AUTHORIZED)
+        await self._admission.record_use(pusher)
         return (
             ReceivedRequest.from_body("webhook", headers, body),
             pusher,

@@ -1,7 +1,6 @@
 """`GET /metrics`: who may ask, and what is seen when somebody does."""
 
 import asyncio
-import hmac
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -10,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from treadle.errors import TreadleError
-from treadle.http.body_reader import read_bearer_token, select_headers
+from treadle.http.authentication import matches_token
+from treadle.http.headers import select_headers
 from treadle.log.protocol import LogReader
 from treadle.metrics.families import (
     CONTENT_TYPE,
@@ -98,8 +98,7 @@ class MetricsEndpoint:
 
     def _check_access(self, request: Request) -> Response | None:
         if self._token is not None:
-            sent = read_bearer_token(select_headers(request.scope)) or ""
-            if hmac.compare_digest(sent.encode(), self._token.encode()):
+            if matches_token(select_headers(request.scope), self._token):
                 return None
             challenge = {"WWW-Authenticate": "Bearer"}
             return PlainTextResponse(WRONG_TOKEN, 401, challenge)

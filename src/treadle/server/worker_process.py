@@ -116,7 +116,7 @@ def make_worker_app(
         await ingest.start()
         ready()
         try:
-            yield {FAST_PATH_STATE: ingest.fast_path}
+            yield {FAST_PATH_STATE: ingest.fast_path} if config.fast_path == "on" else {}
         finally:
             await log.aclose()
             await ingest.aclose()

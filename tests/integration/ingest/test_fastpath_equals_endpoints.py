@@ -239,7 +239,7 @@ def request(head: bytes, body: bytes) -> bytes:
 
 def holds(server: ImportServer, count: int) -> Callable[[], bool]:
     """Whether so many bytes of bodies are in memory."""
-    return lambda: server.ingest.fast_path.memory._held_bytes == count
+    return lambda: server.ingest.fast_path.budget._held_bytes == count
 
 
 # --- the tests ------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from tests.faults.hang import Stall, stall
 from tests.servers.cases import OK, compare, rec
 from tests.servers.ingest import Answer, ImportServer
 
-from treadle.http.body_reader import Deadline
+from treadle.http.deadline import RequestDeadline
 from treadle.ingest import acceptance, health_endpoint
 from treadle.log.sqlite import log, log_file
 
@@ -41,12 +41,12 @@ def server(tmp_path: Path, held: Stall, monkeypatch: pytest.MonkeyPatch) -> Iter
 def hang(server: ImportServer, held: Stall, patch: pytest.MonkeyPatch, **headers: str) -> Answer:
     """Push, and wait no longer once the disk hangs; the answer."""
 
-    class Impatient(Deadline):
-        def look(self, now: float) -> bool:
-            return held.reached.is_set() and super().look(now)
+    class Impatient(RequestDeadline):
+        def check_deadline(self, now: float) -> bool:
+            return held.reached.is_set() and super().check_deadline(now)
 
     with patch.context() as patched:
-        patched.setattr(acceptance, "Deadline", lambda _: Impatient(0.0))
+        patched.setattr(acceptance, "RequestDeadline", lambda _: Impatient(0.0))
         return server.post("/v2/import/push", [rec()], headers=headers)
 
 

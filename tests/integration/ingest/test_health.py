@@ -8,7 +8,7 @@ from starlette.responses import Response
 from tests.servers.ingest import CLIENT, ImportServer
 
 from treadle.errors import RetriableError
-from treadle.http.body_reader import JsonResponse
+from treadle.http.responses import JsonResponse
 from treadle.ingest.health_endpoint import FAILURE_SECONDS, FRESH_SECONDS, IngestHealth
 
 REQUEST = Request({"type": "http"})

@@ -6,7 +6,7 @@ from typing import Any
 
 from treadle.control import responses
 from treadle.control.settings import ConnectApiSettings
-from treadle.http.body_reader import encode_json
+from treadle.http.responses import encode_json
 from treadle.store.model import ImportToken, Source, TableLoadStatus
 
 SEED, MODERN = ConnectApiSettings(), ConnectApiSettings(era="modern")

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle.control.times import instant, seconds
+from treadle.control.times import instant
+from treadle.timestamps import format_seconds as seconds
 
 CREATED = 1_549_385_095_000_000
 

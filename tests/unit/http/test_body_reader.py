@@ -12,7 +12,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 from treadle.errors import RequestRefusedError
-from treadle.http.body_reader import JsonResponse, read_bearer_token, read_body, render_refusal
+from treadle.http.authentication import read_bearer_token as bearer
+from treadle.http.body_reader import read_body
+from treadle.http.responses import JsonResponse, render_refusal
 
 
 def channel(parts: Sequence[bytes], *, pause: float = 0.0, gone: bool = False) -> Receive:
@@ -54,11 +56,11 @@ def refusal(parts: Sequence[bytes], headers: dict[str, str] | None = None) -> Re
     ],
 )
 def test_bearer_takes_the_token(header: str, token: str | None) -> None:
-    assert read_bearer_token({"authorization": header}) == token
+    assert bearer({"authorization": header}) == token
 
 
 def test_bearer_without_header_is_none() -> None:
-    assert read_bearer_token({}) is None
+    assert bearer({}) is None
 
 
 def test_json_is_compact_in_order_and_typed() -> None:
@@ -160,7 +162,9 @@ def test_unknown_encodings_are_415(encoding: str) -> None:
 def test_a_slow_sender_is_given_up() -> None:
     receive = channel([b"a"] * 5, pause=0.05)
     with pytest.raises(RequestRefusedError) as caught:
-        asyncio.run(read_body({}, receive, limit=100, patience=0.1, slowest=10_000))
+        asyncio.run(
+            read_body({}, receive, limit=100, grace_seconds=0.1, bytes_per_second_min=10_000)
+        )
     assert caught.value.status == 408
     assert ("Connection", "close") in caught.value.headers
 

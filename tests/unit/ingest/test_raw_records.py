@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from treadle.errors import RequestRefusedError
-from treadle.http import body_reader
+from treadle.http import limits as http_limits
 from treadle.ingest.raw_records import parse_records
 from treadle.ingest.records_endpoint import RecordsTarget, SequenceCounter
 from treadle.ingest.records_endpoint import check_records as judge_plain
@@ -110,4 +110,4 @@ def test_webhook_settings(settings: dict[str, Any], hook: WebhookSettings) -> No
 
 
 def test_the_limit_of_bodies_is_one_number() -> None:
-    assert body_reader.BODY_BYTES_MAX == BODY_BYTES_MAX
+    assert http_limits.BODY_BYTES_MAX == BODY_BYTES_MAX

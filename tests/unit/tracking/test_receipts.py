@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from treadle.ingest.prefer_header import LoadPreference, parse_prefer
-from treadle.ingest.receipts_endpoint import parse_wait_seconds, written
+from treadle.ingest.receipts_endpoint import parse_wait_seconds
+from treadle.timestamps import format_microseconds as written
 from treadle.tracking.receipts import Receipt, ReceiptCodec
 
 ids = st.integers(0, 2**63 - 1)

@@ -1,296 +1,330 @@
 """A connection over which the same kind of request comes again and again.
 
-The HTTP server reads each request anew: it parses the head into a list of headers, starts a task
-and exchanges messages with it, which takes longer than all that treadle does with a small push, and
+Uvicorn reads each request anew: it parses the head into a list of headers, starts a task and
+exchanges messages with it. This takes longer than all that treadle does with a small push, and
 copies a larger body four times more than it has to. Senders write the same head every time but for
-the length of the body. So a head that was parsed once and is plain is remembered, and a request
-that begins with the same bytes goes to `express` without all that, once it is there as a whole.
-Whatever differs in a byte takes the long way, and so does what takes long to arrive.
+the length of the body. So a plain head that was parsed once is remembered. A request that begins
+with the same bytes goes to the handler without all that, once it is there as a whole. Everything
+else goes to uvicorn: a head that differs in one byte, and a body that takes long to arrive.
 """
 
+import asyncio
+import copy
+import functools
+import http
 import re
-import sys
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import Any, Final, cast
 
-import httptools
+import uvicorn
 from starlette.responses import Response
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from treadle.errors import RetriableError
-from treadle.http.body_reader import get_deadline_timer
+from treadle.http.deadline import get_deadline_timer
 from treadle.ingest.fastpath.body_buffer import BodyBuffer
 from treadle.ingest.fastpath.handler import FAST_PATH_STATE, FastPathHandler, RequestHead, read_head
-
-HEAD_BYTES_MAX: Final = 4096
-"""Longest head that is remembered, once for each connection."""
+from treadle.ingest.fastpath.head_template import HEAD_BYTES_MAX, HeadTemplate
+from treadle.ingest.fastpath.request_framing import RequestFraming, parse_head
 
 HEADS_LEARNED_MAX: Final = 16
-"""How often a connection may change the head to be remembered: one whose heads all differ would
-only lose time."""
+"""How often a connection may change the head that is remembered. Learning takes longer than the
+fast path saves, so a connection whose heads all differ stops to learn."""
 
-_END: Final = b"\r\n\r\n"
-_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})(?=[ \t]*\r\n)", re.IGNORECASE)
+_UNUSUAL: Final = re.compile(
+    rb"\r\n(?:content-encoding|expect|idempotency-key|prefer|transfer-encoding):", re.IGNORECASE
+)
+"""Headers of requests that are not plain. `read_head` knows it exactly and takes longer."""
+
+NEVER_SECONDS: Final = 10 * 365 * 24 * 60 * 60
+"""Keep-alive of the protocol behind. This protocol closes idle connections, because the one behind
+does not know of requests that took the fast path."""
+
+STATUS_LINES: Final = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
+    for status in http.HTTPStatus
+}
+
+_STATE: Final = "treadle.connection"
+"""Key of the connection in the state of each request that the protocol behind reads."""
 
 
-class HeadTemplate(NamedTuple):
-    """The bytes of a request's head around the digits that say how long the body is.
+class FastPathProtocol(asyncio.Protocol):
+    """Stands between a transport and uvicorn's protocol, and takes requests whose head it knows.
 
-    Attributes:
-        before: from the request line to the digits.
-        after: from the digits to the empty line, with it.
+    The protocol behind is known by what any protocol has, by its `shutdown`, and by the requests
+    that its application gets; README.md lists every name.
     """
 
-    before: bytes
-    after: bytes
-
-    @classmethod
-    def from_request(cls, received: bytes) -> Self | None:
-        """The head of a request that was parsed; None where it is not plain.
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """Serve one connection; uvicorn calls this as it would make its own protocol.
 
         Args:
-            received: its head, with one Content-Length header and no Transfer-Encoding, and of its
-                body what is there.
+            config: of the server.
+            server_state: what the connections of the server share.
+            app_state: what the application's lifespan gave. Without FAST_PATH_STATE every request
+                goes to uvicorn.
+            _loop: the event loop; the running one when None.
         """
-        end = received.find(_END, 0, HEAD_BYTES_MAX) + len(_END)
-        if end < len(_END):
-            return None
-        lengths = list(_LENGTH.finditer(received, 0, end))
-        if len(lengths) != 1 or end + int(lengths[0][1]) < len(received):
-            return None
-        length = lengths[0]
-        return cls(received[: length.start(1)], received[length.end(1) : end])
-
-    def locate_body(self, received: bytes) -> tuple[int, int] | None:
-        """Where the body of a request with this head begins and ends; None where it has another.
-
-        The end may lie beyond what was received, or before the end of it.
-        """
-        if not received.startswith(self.before):
-            return None
-        start = len(self.before)
-        end = received.find(b"\r", start, start + 10)
-        digits = received[start:end]
-        # Where nothing was found `digits` is long or empty, and what follows is not there.
-        if not received.startswith(self.after, end) or not digits.isdigit():
-            return None
-        begin = end + len(self.after)
-        return begin, begin + int(digits)
-
-
-class FastPathProtocol(HttpToolsProtocol):
-    """The HTTP server's connection with a short way for requests whose head it knows."""
-
-    if TYPE_CHECKING:
-        cycle: Any
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """As the server makes them; the application's state names its `FastPathHandler`."""
-        super().__init__(*args, **kwargs)
-        self._express: FastPathHandler | None = self.app_state.get(FAST_PATH_STATE)
-        self._lessons = HEADS_LEARNED_MAX
-        self._head: HeadTemplate | None = None
-        self._told: RequestHead | None = None
-        self._inside = False  # of a request that is parsed and not all there
-        self._arrival: BodyBuffer | None = None  # of a request that is not parsed and not all there
-        self._waiting = False  # for an answer of `express`
-        self._ending = False
-        self._held: list[bytes] = []
+        self.timeout_keep_alive: float = config.timeout_keep_alive
+        self._loop = _loop or asyncio.get_running_loop()
+        self._server_state = server_state
+        self._inner = HttpToolsProtocol(
+            _inner_config(config), server_state, {**app_state, _STATE: self}, self._loop
+        )
+        self._framing = RequestFraming()
+        self._answered = 0  # requests, of those that the protocol behind was given
+        self._transport: asyncio.Transport
+        self._handler: FastPathHandler | None = app_state.get(FAST_PATH_STATE)
+        self._plain_heads_left = self._passed_heads_left = HEADS_LEARNED_MAX
+        self._passed_template: HeadTemplate | None = None  # of a request that went on as it came
+        self._template: HeadTemplate | None = None
+        self._head: RequestHead | None = None
+        self._buffer: BodyBuffer | None = None  # of a request that is not all there
+        self._is_waiting = False  # for an answer of the handler
+        self._is_ending = False
+        self._write_paused = False
+        self._early: list[bytes] = []  # what came before the answer
         self._answered_at = 0.0
-        self._offer: tuple[bytes, int] | None = None  # a head without its offer, and its end
+        self._timer: asyncio.TimerHandle | None = None
 
     # --- what comes in ----------------------------------------------------------------------------
 
-    def data_received(self, data: bytes) -> None:
-        """Take what arrived: a request of a known head, or anything else."""
-        if self._waiting:
-            self._held.append(data)
-            self.flow.pause_reading()
-            return
-        if self._express is None:
-            self._parse(data)
-            return
-        if self._arrival is not None:
-            self._go_on(self._express, self._arrival, data)
-            return
-        between = not self._inside and (self.cycle is None or self.cycle.response_complete)
-        if between and self._begin(self._express, data):
-            return
-        self._parse(data)
-        if between and self._lessons:
-            self._learn(data)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; take the place of the protocol behind among those that the server stops."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._inner.connection_made(self._transport)
+        self._server_state.connections.discard(self._inner)
+        self._server_state.connections.add(cast(Any, self))
 
-    def _begin(self, express: FastPathHandler, data: bytes) -> bool:
-        """Take a request the short way, or wait for the rest of it; False where that cannot be."""
-        if self._head is None or self._told is None or self.flow.write_paused:
+    def data_received(self, data: bytes) -> None:
+        """Take what has arrived: a request with a known head, or anything else."""
+        if self._is_waiting:
+            self._early.append(data)
+            self._transport.pause_reading()
+            return
+        if self._buffer is not None and self._handler is not None:
+            self._add_piece(self._handler, self._buffer, data)
+            return
+        framing = self._framing
+        between = framing.between and framing.heads == self._answered
+        if self._handler is None or not between:
+            self._pass_on(data)
+        elif self._try_fast_path(self._handler, data):
+            pass
+        elif self._passed_template is not None and self._passed_template.is_head_of(data):
+            framing.skip()
+            self._inner.data_received(data)
+        else:
+            known = framing.heads
+            passed = self._pass_on(data)
+            if framing.heads == known + 1:
+                self._learn(data, passed)
+
+    def _try_fast_path(self, handler: FastPathHandler, data: bytes) -> bool:
+        """Take a request, or wait for the rest of it; return whether either was possible."""
+        if self._template is None or self._head is None or self._write_paused:
             return False
-        place = self._head.locate_body(data)
+        place = self._template.locate_body(data)
         if place is None:
             return False
         begin, end = place
         if end <= len(data):
-            return end == len(data) and self._take(express, self._told, data[begin:])
-        if not express.can_take(self._told, end - begin):
+            return end == len(data) and self._take(handler, self._head, data[begin:])
+        if not handler.can_take(self._head, end - begin):
             return False
-        self._arrival = BodyBuffer(
-            self._told, data[:begin], end - begin, express.memory, self._late
+        self._buffer = BodyBuffer(
+            self._head, data[:begin], end - begin, handler.budget, self._on_late
         )
-        get_deadline_timer(self.loop).start(self._arrival)
-        self._go_on(express, self._arrival, data[begin:])
+        get_deadline_timer(self._loop).start(self._buffer)
+        self._add_piece(handler, self._buffer, data[begin:])
         return True
 
-    def _take(self, express: FastPathHandler, head: RequestHead, body: bytes) -> bool:
-        self._waiting = True
-        if express.take(head, body, self):
+    def _take(self, handler: FastPathHandler, head: RequestHead, body: bytes) -> bool:
+        self._is_waiting = True
+        if handler.take(head, body, self):
             return True
-        self._waiting = False
+        self._is_waiting = False
         return False
 
-    def _go_on(self, express: FastPathHandler, arrival: BodyBuffer, data: bytes) -> None:
-        """More of a request has come."""
+    def _add_piece(self, handler: FastPathHandler, buffer: BodyBuffer, data: bytes) -> None:
+        """Add a piece to a request; take it when it is all there."""
         try:
-            arrival.add(data)
-        except RetriableError:  # the long way says so
-            self._go_round()
+            buffer.add(data)
+        except RetriableError:  # its endpoint says so
+            self._pass_buffer()
             return
-        if arrival.missing < 0:  # another request begins
-            self._go_round()
-        elif arrival.missing == 0:
-            head, body = self._arrived(arrival)
-            if not self._take(express, arrival.told, body):
-                self._parse(head + body)
+        if buffer.missing_bytes < 0:  # another request begins
+            self._pass_buffer()
+        elif buffer.missing_bytes == 0:
+            head, body = self._drop_buffer(buffer)
+            if not self._take(handler, buffer.head, body):
+                self._pass_on(head + body)
 
-    def _late(self) -> None:
-        """A request takes long to arrive; on a turn of its own, for others are looked at now."""
-        self.loop.call_soon(self._go_round)
+    def _on_late(self) -> None:
+        """Give up a request that takes long to arrive.
 
-    def _go_round(self) -> None:
-        """Let what is there of a request go the long way, with what is still to come."""
-        if self._arrival is not None:
-            self._parse(b"".join(self._arrived(self._arrival)))
-
-    def _arrived(self, arrival: BodyBuffer) -> tuple[bytes, bytes]:
-        """Head and body of a request, which is no more waited for."""
-        self._arrival = None
-        get_deadline_timer(self.loop).discard(arrival)
-        return arrival.release()
-
-    def _parse(self, data: bytes) -> None:
-        """Let the server below read requests.
-
-        Java's client offers HTTP/2 with every request to a plain port. A server may ignore that
-        (RFC 9110, 7.8), but the parser stops behind such a head and takes the body for something
-        else. So a parser that has not heard of the offer reads the request from its head on.
+        The timer is checking other deadlines now, so it is done on a turn of its own.
         """
-        while data:
-            super().data_received(data)
-            if self._offer is None or self.transport.is_closing():
-                return
-            (head, end), self._offer = self._offer, None
-            self.parser = httptools.HttpRequestParser(self)
-            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-            data = head + data[end:]
+        self._loop.call_soon(self._pass_buffer)
 
-    def _ignored(self) -> bool:
-        """Whether the request that is parsed offers another protocol, which is not taken."""
-        return (
-            self.parser.should_upgrade()
-            and self.parser.get_method() != b"CONNECT"
-            and not self._should_upgrade()
+    def _pass_buffer(self) -> None:
+        """Pass on what is there of a request; what is still to come will follow it."""
+        if self._buffer is not None:
+            self._pass_on(b"".join(self._drop_buffer(self._buffer)))
+
+    def _drop_buffer(self, buffer: BodyBuffer) -> tuple[bytes, bytes]:
+        """Stop waiting for a request; return its head and what is there of its body."""
+        self._buffer = None
+        get_deadline_timer(self._loop).discard(buffer)
+        return buffer.release()
+
+    def _pass_on(self, data: bytes) -> bytes:
+        """Give bytes to the protocol behind; return them as it got them."""
+        passed = self._framing.feed(data)
+        if passed:
+            self._inner.data_received(passed)
+        return passed
+
+    def _learn(self, data: bytes, passed: bytes) -> None:
+        """Remember the head of the request that was just passed on.
+
+        Args:
+            data: as received.
+            passed: as the protocol behind got it.
+        """
+        plain = (
+            self._plain_heads_left > 0
+            and (self._template is None or self._template.locate_body(data) is None)
+            and _UNUSUAL.search(passed, 0, HEAD_BYTES_MAX) is None
         )
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """The parser has stopped behind a head with an offer."""
-        stopped = sys.exc_info()[1]
-        if not isinstance(stopped, httptools.HttpParserUpgrade) or not self._ignored():
-            super()._unsupported_upgrade_warning()
+        if not plain and not self._passed_heads_left:
             return
-        version = self.parser.get_http_version().encode()
-        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
-        lines += [b"%s: %s" % each for each in self.headers if each[0] != b"upgrade"]
-        self._offer = b"\r\n".join(lines) + b"\r\n\r\n", stopped.args[0]
-
-    def on_headers_complete(self) -> None:
-        """A head is there as a whole; one with an offer is read again."""
-        if not self._ignored():
-            super().on_headers_complete()
-
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        self._inside = True
-        super().on_message_begin()
-
-    def on_message_complete(self) -> None:
-        """A request is there as a whole, but for one that is read again."""
-        if not self._ignored():
-            self._inside = False
-            super().on_message_complete()
-
-    def _learn(self, data: bytes) -> None:
-        """Remember the head of the request that was just parsed, if it is plain."""
-        if self.parser is None or self.transport.is_closing():
+        head = HeadTemplate.from_request(data)
+        if head is None or self._transport.is_closing() or not self._framing.keeps_alive:
             return
-        if self._head is not None and self._head.locate_body(data) is not None:
-            return
-        if self.parser.get_http_version() != "1.1" or not self.parser.should_keep_alive():
-            return
-        found = read_head(self.parser.get_method(), self.url, self.headers)
-        head = None if found is None else HeadTemplate.from_request(data)
-        if head is not None:
-            self._lessons -= 1
-            self._head, self._told = head, found
+        if self._passed_heads_left and passed == data:
+            self._passed_heads_left -= 1
+            self._passed_template = head
+        found = read_head(*parse_head(passed)) if plain else None
+        if found is not None:
+            self._plain_heads_left -= 1
+            self._template, self._head = head, found
 
     # --- what goes out ----------------------------------------------------------------------------
 
     def reply(self, response: Response) -> None:
-        """Write the answer of `express`, to the byte as the server below does."""
-        self._waiting = False
-        if self.transport.is_closing():
+        """Write an answer of the handler, to the byte as uvicorn does."""
+        self._is_waiting = False
+        if self._transport.is_closing():
             return
-        content = [STATUS_LINE[response.status_code]]
-        for name, value in self.server_state.default_headers:
+        content = [STATUS_LINES[response.status_code]]
+        for name, value in self._server_state.default_headers:
             content += name, b": ", value, b"\r\n"
         for name, value in response.raw_headers:
             content += name, b": ", value, b"\r\n"
-        if self._ending:
+        if self._is_ending:
             content.append(b"connection: close\r\n")
         content += b"\r\n", bytes(response.body)
-        self.transport.write(b"".join(content))
-        self.server_state.total_requests += 1
-        if self._ending:
-            self.transport.close()
+        self._transport.write(b"".join(content))
+        self._server_state.total_requests += 1
+        if self._is_ending:
+            self._transport.close()
             return
-        self._answered_at = self.loop.time()
-        if self._held:
-            held, self._held = b"".join(self._held), []
-            self.flow.resume_reading()
-            self.data_received(held)
+        self._restart_idle_time()
+        if self._early:
+            early, self._early = b"".join(self._early), []
+            self._transport.resume_reading()
+            self.data_received(early)
+
+    def record_answer(self) -> None:
+        """Note that the protocol behind has answered one of its requests."""
+        self._answered += 1
+        self._restart_idle_time()
+
+    def _restart_idle_time(self) -> None:
+        self._answered_at = self._loop.time()
+        if self._timer is None:
+            self._timer = self._loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def pause_writing(self) -> None:
+        """Stop writing: the transport's buffer is full."""
+        self._write_paused = True
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Go on writing: the transport's buffer has room again."""
+        self._write_paused = False
+        self._inner.resume_writing()
 
     # --- when it ends -----------------------------------------------------------------------------
 
     def shutdown(self) -> None:
         """Close now, or after the answer that is due."""
-        if self._waiting:
-            self._ending = True
+        if self._is_waiting:
+            self._is_ending = True
             return
-        self._go_round()
-        super().shutdown()
+        self._pass_buffer()
+        self._inner.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of a request that will not be there as a whole."""
-        if self._arrival is not None:
-            self._arrived(self._arrival)
-        super().connection_lost(exc)
+        """End; give up a request that will never be all there."""
+        self._server_state.connections.discard(cast(Any, self))
+        if self._buffer is not None:
+            self._drop_buffer(self._buffer)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._inner.connection_lost(exc)
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close the connection if nothing came for so long.
+        """Close the connection if it was idle for so long; otherwise check again later.
 
-        Requests that `express` takes do not stop and start the timer, which takes longer than to
-        look here now and then whether there were any.
+        An answer does not restart the timer: that takes longer than to compare the times here now
+        and then.
         """
-        idle = 0.0 if self._waiting or self._arrival else self.loop.time() - self._answered_at
-        if idle >= self.timeout_keep_alive or self.transport.is_closing():
-            super().timeout_keep_alive_handler()
+        framing = self._framing
+        below = not framing.between or framing.heads != self._answered
+        busy = self._is_waiting or self._buffer is not None or (below and not framing.lost)
+        idle = 0.0 if busy else self._loop.time() - self._answered_at
+        if idle >= self.timeout_keep_alive or self._transport.is_closing():
+            self._transport.close()
         else:
-            self.timeout_keep_alive_task = self.loop.call_later(
+            self._timer = self._loop.call_later(
                 self.timeout_keep_alive - idle, self.timeout_keep_alive_handler
             )
+
+
+class _AnswerReporter:
+    """The application, wrapped so that each connection learns when a request was answered."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            scope["state"][_STATE].record_answer()
+
+
+@functools.lru_cache(maxsize=1)
+def _inner_config(config: uvicorn.Config) -> uvicorn.Config:
+    """Return the configuration of the protocols behind.
+
+    Their application reports answers, and they do not close idle connections.
+    """
+    if not config.loaded:
+        config.load()
+    inner = copy.copy(config)
+    inner.loaded_app = cast(Any, _AnswerReporter(cast(Any, config.loaded_app)))
+    inner.timeout_keep_alive = NEVER_SECONDS
+    return inner

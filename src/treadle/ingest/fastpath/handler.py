@@ -1,8 +1,8 @@
-"""The short way of a request without anything unusual: from its body to its answer.
+"""From the body of a plain request to its answer, without the layers of the server between.
 
-It does what the endpoints do, in the same order and with the same parts, as long as all goes well
-and nothing has to be waited for but the log. Where anything is unusual or wrong it takes nothing,
-and the request goes the long way, which finds the words for it.
+The handler does what the endpoints do, in the same order and with the same parts, as long as all
+goes well and only the log has to be waited for. Where anything is unusual or wrong it takes
+nothing: the request goes to its endpoint, which words the refusal.
 """
 
 import asyncio
@@ -12,36 +12,32 @@ from typing import Final, NamedTuple, Protocol
 
 from starlette.responses import Response
 
-from treadle.http.body_reader import (
-    DeadlineTimer,
-    get_deadline_timer,
-    read_bearer_token,
-    read_media_type,
-    select_headers,
-)
+from treadle.http.authentication import read_bearer_token
+from treadle.http.deadline import DeadlineTimer, get_deadline_timer
+from treadle.http.headers import read_media_type, select_headers
 from treadle.ingest.acceptance import (
     APPEND_SECONDS_MAX,
     BatchAcceptor,
     EncodedBatch,
     encode_batches,
 )
+from treadle.ingest.admission import JSON_TYPE, RequestAdmission
 from treadle.ingest.body_executor import INLINE_BYTES_MAX
-from treadle.ingest.body_memory import UNCOUNTED_BYTES_MAX, BodyMemoryBudget
+from treadle.ingest.body_memory import UNCOUNTED_BYTES_MAX
 from treadle.ingest.endpoint import PathEndpoint
-from treadle.ingest.token_cache import TokenCache
 from treadle.log.protocol import AppendResult
 from treadle.records import batch, push
 from treadle.records.message_batch import MessageBatch
-from treadle.store.secrets import hash_token
+from treadle.text import digest_text
 from treadle.tracking.receipts import Receipt
 
-FAST_PATH_STATE: Final = "treadle.express"
-"""Its name in the application's state, by which connections find it."""
+FAST_PATH_STATE: Final = "treadle.fast_path"
+"""Key of the handler in the application's state, by which connections find it."""
 
 PUSH_PATH: Final = "/v2/import/push"
 BATCH_PATH: Final = "/v2/import/batch"
 
-_SLOW_PATH_HEADERS: Final = frozenset(
+_ENDPOINT_HEADERS: Final = frozenset(
     (
         b"content-encoding",
         b"expect",
@@ -51,10 +47,10 @@ _SLOW_PATH_HEADERS: Final = frozenset(
         b"upgrade",
     )
 )
-"""Headers that ask for something which only the long way does."""
+"""Headers that ask for something which only an endpoint does."""
 
 BodyDecoder = Callable[[bytes, int], Sequence[MessageBatch] | None]
-"""Body and account id -> the batches of a body in order; None where a closer look is needed."""
+"""Body and account id -> the batches of the body in order; None where it needs the exact reader."""
 
 BODY_DECODERS: Final[Mapping[bytes, tuple[str, BodyDecoder]]] = {
     PUSH_PATH.encode(): (PUSH_PATH, push.read_fast),
@@ -63,12 +59,12 @@ BODY_DECODERS: Final[Mapping[bytes, tuple[str, BodyDecoder]]] = {
 
 
 class RequestHead(NamedTuple):
-    """What the head of a request says.
+    """The head of a plain request, as far as it matters.
 
     Attributes:
         path: of the endpoint.
-        judge: looks at its bodies.
-        sha256: of the token.
+        decode: decodes bodies that are sent there.
+        token_sha256: digest of the token.
     """
 
     path: str
@@ -77,7 +73,7 @@ class RequestHead(NamedTuple):
 
 
 class ResponseSink(Protocol):
-    """Who waits for an answer."""
+    """A connection that waits for an answer."""
 
     def reply(self, response: Response) -> None:
         """Send the answer."""
@@ -86,159 +82,179 @@ class ResponseSink(Protocol):
 def read_head(
     method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]
 ) -> RequestHead | None:
-    """What a head says; None for one that has to go the long way.
+    """Return what a plain head says.
 
     Args:
         method: as sent.
         target: path and query, as sent.
         headers: names in lower case.
+
+    Returns:
+        None for a head that is not plain: its requests go to their endpoint.
     """
     found = BODY_DECODERS.get(target)
-    if method != b"POST" or found is None or any(name in _SLOW_PATH_HEADERS for name, _ in headers):
+    if method != b"POST" or found is None or any(name in _ENDPOINT_HEADERS for name, _ in headers):
         return None
     known = select_headers({"headers": headers})
     token = read_bearer_token(known)
-    if token is None or read_media_type(known).lower() != "application/json":
+    if token is None or read_media_type(known).lower() != JSON_TYPE:
         return None
-    return RequestHead(*found, hash_token(token))
+    return RequestHead(*found, digest_text(token))
 
 
 class FastPathHandler:
-    """Takes requests of which nothing but the body is new."""
+    """Takes requests of which only the body is new.
+
+    Attributes:
+        budget: counts bodies, from their arrival to the answer.
+    """
 
     def __init__(
         self,
-        directory: TokenCache,
+        admission: RequestAdmission,
         acceptor: BatchAcceptor,
-        room: BodyMemoryBudget,
         endpoints: Mapping[str, PathEndpoint],
-        count: Callable[[str, int], None],
+        count_answer: Callable[[str, int], None],
     ) -> None:
-        """Nothing is asked before the first request.
+        """Serve the owners of import tokens.
 
         Args:
-            directory: who may push.
+            admission: checks requests.
             acceptor: makes batches durable.
-            room: counts bodies, from their arrival to the answer.
-            endpoints: by path, of the long way: they word failures.
-            count: told path and status of each answer.
+            endpoints: by path; they word failures.
+            count_answer: called with path and status of each answer.
         """
-        self._token_cache = directory
+        self._get_known_owner = admission.get_known_owner
+        self._count_use = admission.count_use
         self._acceptor = acceptor
-        self.memory = room
+        self.budget = admission.budget
         self._endpoints = endpoints
-        self._count = count
+        self._count_answer = count_answer
 
     def can_take(self, head: RequestHead, size: int) -> bool:
-        """Whether to wait for the rest of a body of so many bytes: `take` may take it then."""
-        return (
-            size <= INLINE_BYTES_MAX
-            and self._token_cache.get_known_owner(head.token_sha256) is not None
-        )
+        """Return whether to wait for the rest of a body of so many bytes: `take` may take it."""
+        return size <= INLINE_BYTES_MAX and self._get_known_owner(head.token_sha256) is not None
 
-    def take(self, head: RequestHead, body: bytes, replier: ResponseSink) -> bool:
-        """Begin to make a request durable; False, and nothing is done, where it has to go round.
-
-        The answer comes when the log has spoken, on a later turn of the event loop.
+    def take(self, head: RequestHead, body: bytes, sink: ResponseSink) -> bool:
+        """Begin to make a request durable; its answer comes on a later turn of the event loop.
 
         Args:
             head: of the request.
             body: as sent.
-            replier: to be answered.
+            sink: gets the answer.
+
+        Returns:
+            False where nothing was done, and the request has to go to its endpoint.
         """
         size = len(body)
-        pusher = self._token_cache.get_known_owner(head.token_sha256)
-        if pusher is None or size > INLINE_BYTES_MAX:
+        owner = self._get_known_owner(head.token_sha256)
+        if owner is None or size > INLINE_BYTES_MAX:
             return False
         try:
-            batches = head.decode(body, pusher.account_id)
+            batches = head.decode(body, owner.account_id)
             if batches is None:
                 return False
             held = size if size > UNCOUNTED_BYTES_MAX else 0
-            ticket = _PendingRequest(self, head.path, replier, pusher.source_id, len(batches), held)
-            self._begin(ticket, encode_batches(batches))
-        except Exception:  # noqa: BLE001 - the long way meets it again, and answers it
+            request = PendingRequest(self, head.path, sink, owner.source_id, len(batches), held)
+            self._begin(request, encode_batches(batches))
+        except Exception:  # noqa: BLE001 - the endpoint meets it again, and answers it
             return False
-        self._token_cache.count_use(pusher)
-        self._deadlines.start(ticket)
+        self._count_use(owner)
+        self._deadlines.start(request)
         return True
 
-    def _begin(self, ticket: "_PendingRequest", batches: Sequence[EncodedBatch]) -> None:
-        self.memory.reserve(ticket.held)
+    def _begin(self, request: "PendingRequest", batches: Sequence[EncodedBatch]) -> None:
+        self.budget.reserve(request.held_bytes)
         try:
-            self._acceptor.begin_append(ticket.source_id, batches, ticket)
+            self._acceptor.begin_append(request.source_id, batches, request)
         except BaseException:
-            self.memory.release(ticket.held)
+            self.budget.release(request.held_bytes)
             raise
 
     @cached_property
     def _deadlines(self) -> DeadlineTimer:
         return get_deadline_timer(asyncio.get_running_loop())
 
-    def answer_durable(self, ticket: "_PendingRequest", first: int) -> None:
+    def answer_durable(self, request: "PendingRequest", first: int) -> None:
         """Answer a request whose entries are durable, the first at this position."""
-        self._deadlines.discard(ticket)
-        receipt = Receipt(ticket.source_id, first, ticket.entries)
-        self._answer(ticket, self._acceptor.confirm_append(receipt))
+        self._deadlines.discard(request)
+        receipt = Receipt(request.source_id, first, request.entries)
+        self._answer(request, self._acceptor.confirm_append(receipt))
 
-    def answer_failure(self, ticket: "_PendingRequest", error: BaseException) -> None:
+    def answer_failure(self, request: "PendingRequest", error: BaseException) -> None:
         """Answer a request of which nothing is in the log."""
-        self._deadlines.discard(ticket)
+        self._deadlines.discard(request)
         self._acceptor.record_failure(error)
-        self._answer(ticket, self._endpoints[ticket.path].render_failure("POST", error))
+        self._answer(request, self._endpoints[request.path].render_failure("POST", error))
 
-    def answer_timeout(self, ticket: "_PendingRequest") -> None:
+    def answer_timeout(self, request: "PendingRequest") -> None:
         """Answer a request of which nobody knows whether it is in the log."""
         refused = self._acceptor.make_timeout_error()
-        self._answer(ticket, self._endpoints[ticket.path].render_failure("POST", refused))
+        self._answer(request, self._endpoints[request.path].render_failure("POST", refused))
 
-    def _answer(self, ticket: "_PendingRequest", response: Response) -> None:
-        ticket.answered = True
-        self.memory.release(ticket.held)
-        self._count(ticket.path, response.status_code)
-        ticket.replier.reply(response)
+    def _answer(self, request: "PendingRequest", response: Response) -> None:
+        request.answered = True
+        self.budget.release(request.held_bytes)
+        self._count_answer(request.path, response.status_code)
+        request.sink.reply(response)
 
 
-class _PendingRequest:
-    """One request that waits for the log; to the log what a future is."""
+class PendingRequest:
+    """A request that waits for the log; to the log it is what a future is.
 
-    __slots__ = ("_due", "_express", "answered", "entries", "held", "path", "replier", "source_id")
+    A future would cost a callback and a turn of the event loop for each request.
+    """
+
+    __slots__ = (
+        "_due",
+        "_handler",
+        "answered",
+        "entries",
+        "held_bytes",
+        "path",
+        "sink",
+        "source_id",
+    )
 
     def __init__(
         self,
-        express: FastPathHandler,
+        handler: FastPathHandler,
         path: str,
-        replier: ResponseSink,
+        sink: ResponseSink,
         source_id: int,
         entries: int,
-        held: int,
+        held_bytes: int,
     ) -> None:
-        self._express = express
+        self._handler = handler
         self._due: float | None = None
         self.answered = False
         self.path = path
-        self.replier = replier
+        self.sink = sink
         self.source_id = source_id
         self.entries = entries
-        self.held = held
+        self.held_bytes = held_bytes
 
     def cancelled(self) -> bool:
+        """Return False: nobody gives up before the log has answered or the time is over."""
         return False
 
     def done(self) -> bool:
+        """Return whether the request was answered."""
         return self.answered
 
     def set_result(self, stored: AppendResult, /) -> None:
-        self._express.answer_durable(self, stored.first)
+        """Answer: the entries are durable."""
+        self._handler.answer_durable(self, stored.first)
 
     def set_exception(self, error: BaseException, /) -> None:
-        self._express.answer_failure(self, error)
+        """Answer: the log did not take the entries."""
+        self._handler.answer_failure(self, error)
 
-    def look(self, now: float) -> bool:
-        """Give up if it is late; whether it was. Time counts from the first look."""
+    def check_deadline(self, now: float) -> bool:
+        """Give up if it is late; return whether it was. Time counts from the first check."""
         if self._due is None:
             self._due = now + APPEND_SECONDS_MAX
         late = now >= self._due
         if late:
-            self._express.answer_timeout(self)
+            self._handler.answer_timeout(self)
         return late

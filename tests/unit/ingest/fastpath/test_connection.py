@@ -1,6 +1,7 @@
 """Heads that are remembered, and connections that take requests the short way."""
 
 import asyncio
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -8,18 +9,15 @@ import pytest
 import uvicorn
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from treadle.errors import RetriableError
 from treadle.ingest.body_memory import BodyMemoryBudget
 from treadle.ingest.fastpath import body_buffer
-from treadle.ingest.fastpath.connection import (
-    HEAD_BYTES_MAX,
-    HEADS_LEARNED_MAX,
-    FastPathProtocol,
-    HeadTemplate,
-)
+from treadle.ingest.fastpath.connection import HEADS_LEARNED_MAX, FastPathProtocol
 from treadle.ingest.fastpath.handler import FAST_PATH_STATE, RequestHead, ResponseSink, read_head
+from treadle.ingest.fastpath.head_template import HEAD_BYTES_MAX, HeadTemplate
 
 HEAD = b"POST /v2/import/push HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 TURNS = 50
@@ -184,13 +182,13 @@ class Taker:
 
     Attributes:
         patient: waits for a body that comes in pieces.
-        memory: counts what is there of it.
+        budget: counts what is there of it.
     """
 
     def __init__(self) -> None:
         self.willing = True
         self.patient = True
-        self.memory = BodyMemoryBudget(ROOM)
+        self.budget = BodyMemoryBudget(ROOM)
         self.bodies: list[bytes] = []
         self.repliers: list[ResponseSink] = []
 
@@ -210,7 +208,7 @@ class Taker:
 class Rig:
     """A connection that has answered one request the long way."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fast_path: bool = True) -> None:
         self.wire = Wire()
         self.taker = Taker()
         self.long: list[bytes] = []
@@ -219,7 +217,8 @@ class Rig:
         self.state = ServerState()
         self.state.default_headers = [(b"date", b"now")]
         loop = asyncio.get_running_loop()
-        self.connection = FastPathProtocol(config, self.state, {FAST_PATH_STATE: self.taker}, loop)
+        state = {FAST_PATH_STATE: self.taker} if fast_path else {}
+        self.connection = FastPathProtocol(config, self.state, state, loop)
         self.connection.connection_made(self.wire)
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -243,9 +242,9 @@ class Rig:
         return self.wire.sent[before:]
 
 
-def run(test: Callable[[Rig], Any], *, warm: bool = True) -> None:
+def run(test: Callable[[Rig], Any], *, warm: bool = True, fast_path: bool = True) -> None:
     async def running() -> None:
-        rig = Rig()
+        rig = Rig(fast_path=fast_path)
         if warm:
             assert b"long" in await rig.feed(request(b"[0]"))
         await test(rig)
@@ -296,8 +295,8 @@ def test_a_body_that_comes_in_pieces_is_put_together(size: int) -> None:
             for start in range(begin, len(whole), size):
                 await rig.feed(whole[start : start + size])
             assert rig.taker.bodies[-1] == sent
-            rig.taker.memory.reserve(ROOM)  # nothing of it counts any more
-            rig.taker.memory.release(ROOM)
+            rig.taker.budget.reserve(ROOM)  # nothing of it counts any more
+            rig.taker.budget.release(ROOM)
             rig.taker.reply()
         assert rig.long == [b"[0]"]
 
@@ -368,12 +367,12 @@ def test_a_body_that_takes_long_goes_the_long_way(monkeypatch: pytest.MonkeyPatc
 
 def test_a_body_for_which_there_is_no_room_goes_the_long_way() -> None:
     async def test(rig: Rig) -> None:
-        rig.taker.memory.reserve(ROOM // 2)
+        rig.taker.budget.reserve(ROOM // 2)
         body = b" " * (ROOM - 10_000)
         whole = request(body)
         await rig.feed(whole[: -ROOM // 2])
         await rig.feed(whole[-ROOM // 2 : -1])
-        rig.taker.memory.reserve(ROOM // 2)  # what was there counts no more
+        rig.taker.budget.reserve(ROOM // 2)  # what was there counts no more
         assert b"long" in await rig.feed(whole[-1:])
         assert rig.long == [b"[0]", body]
 
@@ -385,9 +384,9 @@ def test_who_goes_away_in_the_middle_holds_nothing() -> None:
         whole = request(b" " * (ROOM - 1))
         await rig.feed(whole[:-1])
         with pytest.raises(RetriableError):
-            rig.taker.memory.reserve(ROOM // 2)
+            rig.taker.budget.reserve(ROOM // 2)
         rig.connection.connection_lost(None)
-        rig.taker.memory.reserve(ROOM)
+        rig.taker.budget.reserve(ROOM)
         assert rig.taker.bodies == []
 
     run(test)
@@ -547,3 +546,38 @@ def test_a_connection_without_requests_is_closed_after_a_while() -> None:
         connection.connection_lost(None)
 
     run(test)
+
+
+def test_every_request_goes_the_long_way_where_the_short_one_is_turned_off() -> None:
+    async def test(rig: Rig) -> None:
+        offered = request(b"[4]", HEAD + TOKEN + b"Connection: Upgrade\r\nUpgrade: h2c\r\n")
+        for whole in (request(b"[1]"), request(b"[2]") + request(b"[3]"), offered, offered):
+            assert b"long" in await rig.feed(whole)
+        assert rig.long == [b"[0]", b"[1]", b"[2]", b"[3]", b"[4]", b"[4]"]
+        assert rig.taker.bodies == []
+
+    run(test, fast_path=False)
+
+
+def test_the_server_knows_the_connection_from_its_begin_to_its_end() -> None:
+    async def test(rig: Rig) -> None:
+        assert rig.state.connections == {rig.connection}
+        rig.connection.connection_lost(None)
+        assert rig.state.connections == set()
+
+    run(test)
+
+
+def test_the_server_below_is_built_and_stopped_as_uvicorn_does_it() -> None:
+    """These are all names of uvicorn that a connection uses: see fastpath/README.md."""
+    names = list(inspect.signature(HttpToolsProtocol.__init__).parameters)
+    assert names == ["self", "config", "server_state", "app_state", "_loop"]
+    assert list(inspect.signature(HttpToolsProtocol.shutdown).parameters) == ["self"]
+    state = ServerState()
+    assert state.total_requests == 0
+    assert state.connections == set()
+    assert state.default_headers == []
+    config = uvicorn.Config("treadle:none", timeout_keep_alive=7)
+    assert config.timeout_keep_alive == 7
+    assert config.loaded is False
+    assert "loaded_app" in uvicorn.Config.load.__code__.co_names

@@ -1,0 +1,66 @@
+"""Who sends a request: the one place where tokens are read from headers, compared and looked up.
+
+A token is looked up by `treadle.text.digest_text`; the store keeps nothing else of most.
+"""
+
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+AccountT = TypeVar("AccountT")
+OwnerT = TypeVar("OwnerT")
+
+
+def read_bearer_token(headers: Mapping[str, str]) -> str | None:
+    """Return the token of an `Authorization: Bearer <token>` header (import-api.md 2).
+
+    The scheme is compared case-insensitively and followed by one or more spaces.
+
+    Returns:
+        The token; None when there is no such header, another scheme or no token.
+    """
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    return token.strip(" ") or None
+
+
+def matches_token(headers: Mapping[str, str], expected: str) -> bool:
+    """Return whether a request has this token; how long it takes says nothing about the token."""
+    sent = read_bearer_token(headers) or ""
+    return hmac.compare_digest(sent.encode(), expected.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAuthentication(Generic[AccountT, OwnerT]):
+    """Looks up the bearer token of a request as an account token, an import token, or either.
+
+    Attributes:
+        get_account: account token -> its account; None where it is none.
+        get_owner: import token -> the source that may push with it; None where it is none.
+    """
+
+    get_account: Callable[[str], Awaitable[AccountT | None]]
+    get_owner: Callable[[str], Awaitable[OwnerT | None]]
+
+    async def find_account(self, headers: Mapping[str, str]) -> AccountT | None:
+        """Return whose account token a request has; import tokens are unknown here."""
+        token = read_bearer_token(headers)
+        return None if token is None else await self.get_account(token)
+
+    async def find_owner(self, headers: Mapping[str, str]) -> OwnerT | None:
+        """Return whose import token a request has; account tokens are unknown here."""
+        token = read_bearer_token(headers)
+        return None if token is None else await self.get_owner(token)
+
+    async def find_either(self, headers: Mapping[str, str]) -> AccountT | OwnerT | None:
+        """Return whose token a request has, of whichever kind.
+
+        Import tokens are looked up first: a worker has them in memory.
+        """
+        token = read_bearer_token(headers)
+        if token is None:
+            return None
+        owner = await self.get_owner(token)
+        return owner if owner is not None else await self.get_account(token)

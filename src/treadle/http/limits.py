@@ -1,0 +1,42 @@
+"""Limits of request bodies: their size, and the time they may take."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from treadle.errors import RequestRefusedError
+
+BODY_BYTES_MAX: Final = 20 * 1024 * 1024
+"""Largest request body in bytes, before and after decompression (import-api.md 5)."""
+
+BODY_GRACE_SECONDS: Final = 30.0
+"""Seconds that any body may take to arrive, however small."""
+
+BODY_BYTES_PER_SECOND_MIN: Final = 64 * 1024
+"""Slowest sender that is waited for, in bytes a second; BODY_GRACE_SECONDS comes on top."""
+
+
+def read_declared_length(headers: Mapping[str, str]) -> int | None:
+    """Return the length of the body that the sender declares, in bytes; None where there is none.
+
+    Args:
+        headers: names in lower case.
+    """
+    length = headers.get("content-length")
+    return int(length) if length is not None and length.isascii() and length.isdigit() else None
+
+
+def check_declared_length(headers: Mapping[str, str], limit: int = BODY_BYTES_MAX) -> None:
+    """Refuse a body whose declared length is above the limit, before anything of it is read.
+
+    Raises:
+        RequestRefusedError: 413.
+    """
+    declared = read_declared_length(headers)
+    if declared is not None and declared > limit:
+        raise make_too_large_error(declared)
+
+
+def make_too_large_error(size: int) -> RequestRefusedError:
+    """Return the refusal of a body of `size` bytes (import-api.md 17.2)."""
+    message = f"Request rejected: request size ({size} bytes) exceeds the maximum"
+    return RequestRefusedError(413, {"status": "ERROR", "message": message})

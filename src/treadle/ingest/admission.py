@@ -1,0 +1,150 @@
+"""The checks that every write has to pass before its batches go to the log.
+
+Two orders of these checks are documented, and clients can tell them apart by the answer to a
+request with more than one fault:
+
+* a push is read and parsed before its token is looked at (import-api.md 7.2);
+* a batch, a webhook and raw records are refused for their token before anything is read, so that
+  only the owner of a token can fill memory (import-api.md 9.2).
+
+In both, a token that is used for the first time is noted last: what is refused does not use it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from starlette.requests import Request
+
+from treadle.errors import RequestRefusedError
+from treadle.http.authentication import TokenAuthentication
+from treadle.http.headers import read_media_type
+from treadle.http.limits import check_declared_length
+from treadle.ingest.body_executor import BodyExecutor
+from treadle.ingest.body_memory import BodyMemoryBudget
+from treadle.ingest.endpoint import NOT_ACTIVE, NOT_AUTHORIZED
+from treadle.ingest.token_cache import TokenCache
+from treadle.store.model import Account, TokenOwner
+
+T = TypeVar("T")
+
+JSON_TYPE = "application/json"
+TRANSIT_TYPE = "application/transit+json"
+WRONG_TYPE = "Content-Type must be application/json"
+
+
+class RequestAdmission:
+    """Lets requests in, one check after the other.
+
+    Attributes:
+        get_known_owner: digest of an import token -> who may push with it without anything to ask
+            first; None where that is not sure.
+        count_use: counts a use of a token that was used before.
+        budget: counts bodies, from their arrival to the answer.
+    """
+
+    def __init__(
+        self,
+        authentication: TokenAuthentication[Account, TokenOwner],
+        token_cache: TokenCache,
+        executor: BodyExecutor,
+        budget: BodyMemoryBudget,
+    ) -> None:
+        """Nothing is asked before the first request.
+
+        Args:
+            authentication: who may push, by headers.
+            token_cache: who may push, by token.
+            executor: works on large bodies.
+            budget: reads bodies.
+        """
+        # What the fast path calls for each request, without a layer between.
+        self.get_known_owner = token_cache.get_known_owner
+        self.count_use = token_cache.count_use
+        self.budget = budget
+        self._authentication = authentication
+        self._token_cache = token_cache
+        self._executor = executor
+
+    async def find_owner(self, headers: Mapping[str, str]) -> TokenOwner | None:
+        """Return who may push with a request's token; None for an unknown or revoked one.
+
+        Raises:
+            RetriableError: the token is not in memory and the store cannot be asked.
+        """
+        return await self._authentication.find_owner(headers)
+
+    async def admit_first(
+        self, headers: Mapping[str, str], token: str | None = None, client_id: str | None = None
+    ) -> TokenOwner:
+        """Check all that can be checked before the body is read.
+
+        Args:
+            headers: of the request.
+            token: where it is not in the headers.
+            client_id: the account that the token has to belong to; None for any.
+
+        Raises:
+            Refused: 413, the body is too large by its own account; 401, nobody may push with this
+                token.
+            RetriableError: the token is not in memory and the store cannot be asked.
+        """
+        check_declared_length(headers)
+        found = self.find_owner(headers) if token is None else self._token_cache.find_owner(token)
+        owner = await found
+        if owner is None or client_id not in (None, str(owner.account_id)):
+            raise RequestRefusedError(401, NOT_AUTHORIZED)
+        if not owner.active:
+            raise RequestRefusedError(401, NOT_ACTIVE)
+        return owner
+
+    async def read_body(self, request: Request, headers: Mapping[str, str]) -> bytes:
+        """Return the body of a request, decompressed and counted.
+
+        Raises:
+            Refused: as `web.read_body`.
+            RetriableError: too much of other bodies is in memory.
+        """
+        return await self.budget.read(request, headers)
+
+    async def decode_body(self, weight: int, decode: Callable[[], T]) -> T:
+        """Decode a body where it does not keep other requests waiting.
+
+        Args:
+            weight: bytes of JSON that take as long.
+            decode: does it.
+        """
+        return await self._executor.run(weight, decode)
+
+    async def record_use(self, owner: TokenOwner, refusal: object = NOT_AUTHORIZED) -> None:
+        """Count a use of a token; the first one is in the store when this returns.
+
+        Raises:
+            Refused: 401 with this body, the token was replaced a moment ago.
+            RetriableError: it is the first use and the store cannot be written.
+        """
+        if not await self._token_cache.record_use(owner):
+            raise RequestRefusedError(401, refusal)
+
+
+def check_json_type(headers: Mapping[str, str]) -> None:
+    """Refuse a body that is not JSON by its own account (import-api.md 9.2).
+
+    Raises:
+        Refused: 415.
+    """
+    if read_media_type(headers).lower() != JSON_TYPE:
+        raise RequestRefusedError(415, WRONG_TYPE)
+
+
+def is_transit(headers: Mapping[str, str]) -> bool:
+    """Return whether a pushed body is Transit and not JSON (import-api.md 7.2).
+
+    Raises:
+        Refused: 415, it is neither.
+    """
+    sent = read_media_type(headers)
+    name = sent.lower()
+    if name not in (JSON_TYPE, TRANSIT_TYPE):
+        message = f"Unsupported content-type {sent}. Please send {JSON_TYPE} or {TRANSIT_TYPE}"
+        raise RequestRefusedError(415, {"status": "ERROR", "message": message})
+    return name == TRANSIT_TYPE
