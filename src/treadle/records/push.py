@@ -157,10 +157,9 @@ def _read_upserts(body: bytes) -> list[_PushUpsert] | None:
     try:
         # The decoder leaves strings in unread data unchecked; a body must be UTF-8 as a whole.
         body.isascii() or str(body, "utf-8")
-        upserts = _decode_upserts(body)
+        return _decode_upserts(body)
     except json_decoder.SYNTAX_ERRORS:
         return None
-    return upserts if 0 < len(upserts) <= RECORDS_MAX else None
 
 
 def _decode_large_transit(body: bytes) -> PushBody | None:
@@ -189,10 +188,11 @@ _RECORDS_AT_ONCE = 256
 
 
 def _may_exceed_limits(body: bytes, upserts: list[_PushUpsert]) -> bool:
-    """Return whether unread data may be deeper or hold longer integers than allowed."""
-    return json_decoder.may_hide_long_integer(body) or (
-        max([len(upsert.data) for upsert in upserts]) > 2 * (DEPTH_MAX - 2)
-        and any(json_decoder.is_too_deep(bytes(upsert.data), DEPTH_MAX - 2) for upsert in upserts)
+    """Return whether there may be too few or many records, too deep data or too long integers."""
+    if not 0 < len(upserts) <= RECORDS_MAX or json_decoder.may_hide_long_integer(body):
+        return True
+    return max([len(upsert.data) for upsert in upserts]) > 2 * (DEPTH_MAX - 2) and any(
+        json_decoder.is_too_deep(bytes(upsert.data), DEPTH_MAX - 2) for upsert in upserts
     )
 
 
@@ -236,7 +236,10 @@ def check_body(parsed: PushBody, account_id: int) -> list[MessageBatch]:
     """
     batches = None
     if parsed.upserts is not None:
-        batches = _check_upserts(parsed.upserts, account_id)
+        if len(parsed.upserts) == 1 and len(parsed.body) <= INTEGER_CHARACTERS_MAX:
+            batches = _check_single_upsert(parsed.upserts[0], account_id)
+        else:
+            batches = _check_upserts(parsed.upserts, account_id)
     elif parsed.transit and parsed.checked is None:
         batches = _check_columns(parsed.records, account_id)
     return check_body_exactly(parsed, account_id) if batches is None else batches
