@@ -35,7 +35,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def run_audit(config: Config, arguments: Arguments) -> int:
     """Print a line for each table; 1 when one of them differs."""
     from treadle.destinations.registry import make_destination
-    from treadle.log.sqlite.log import SqliteReader
+    from treadle.log.registry import open_reader
     from treadle.maintenance.audit.differences import find_differences
     from treadle.maintenance.audit.evidence import gather_evidence
     from treadle.tracking.ledger import compute_ledger, sum_lines
@@ -43,14 +43,14 @@ def run_audit(config: Config, arguments: Arguments) -> int:
     rows: list[tuple[object, ...]] = []
     told: list[str] = []
     differs = False
-    with open_existing_store(config) as store, closing(SqliteReader(config.log_path)) as reader:
+    with open_existing_store(config) as store, closing(open_reader(config)) as reader:
         if arguments.source is not None:
             sources = [find_source(store, None, arguments.source)]
         else:
             sources = [
                 source for source in store.sources.list_sources() if source.deleted_at is None
             ]
-        lines = compute_ledger(store, reader, [source.id for source in sources])
+        lines = compute_ledger(store, reader.statistics, [source.id for source in sources])
         for found in gather_evidence(
             store,
             reader,

@@ -19,16 +19,16 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_doctor(config: Config, arguments: Arguments) -> int:
     """Print every finding; 1 when one of them is bad."""
-    from treadle.log.sqlite.log import SqliteReader
-    from treadle.log.sqlite.recovery.salvage import KnownLog, find_damage
+    from treadle.log.registry import find_damage, open_reader
+    from treadle.log.salvage_report import KnownLog
     from treadle.maintenance.doctor.checks import examine
     from treadle.maintenance.doctor.findings import is_healthy
 
     found: list[Finding] = []
     findings = examine(
         config,
-        lambda: SqliteReader(config.log_path),
-        lambda: find_damage(config.log_path, KnownLog()),
+        lambda: open_reader(config),
+        lambda: find_damage(config, KnownLog()),
         whole=not arguments.quick,
     )
     for finding in findings:

@@ -27,7 +27,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def print_ledger(config: Config, arguments: Arguments) -> int:
     """Print a line for each source, table and hour that the log still holds."""
-    from treadle.log.sqlite.log import SqliteReader
+    from treadle.log.registry import open_reader
     from treadle.tracking.ledger import compute_ledger
 
     with open_existing_store(config) as store:
@@ -35,9 +35,9 @@ def print_ledger(config: Config, arguments: Arguments) -> int:
         if arguments.source is not None:
             chosen = [find_source(store, None, arguments.source).id]
         names = {source.id: source.name for source in store.sources.list_sources()}
-        reader = SqliteReader(config.log_path)
+        reader = open_reader(config)
         try:
-            lines = compute_ledger(store, reader, chosen)
+            lines = compute_ledger(store, reader.statistics, chosen)
         finally:
             reader.close()
     rows = [

@@ -12,6 +12,7 @@ from treadle.cli.store_access import find_source, open_existing_store
 from treadle.config import Config
 from treadle.errors import OperatorError, TreadleError
 from treadle.log.protocol import DamagedEntry, LogEntry, LogReader
+from treadle.log.registry import has_log, open_reader
 from treadle.timestamps import to_datetime
 
 COLUMNS: Final = (
@@ -45,7 +46,7 @@ def print_log_stats(config: Config, arguments: Arguments) -> int:
                 reader.list_backlogs(), key=lambda one: (one.source_id, one.table_name)
             )
         ]
-        space = reader.measure_space()
+        space = reader.statistics.measure_space()
     if arguments.json:
         print_objects(COLUMNS, rows)
         return 0
@@ -100,7 +101,7 @@ def print_entries(config: Config, arguments: Arguments) -> int:
     damaged = False
     with closing(_open_reader(config)) as reader:
         waits_after = {(b.source_id, b.table_name): b.loaded for b in reader.list_backlogs()}
-        for source_id, table_name in sorted(reader.list_tables()):
+        for source_id, table_name in sorted(reader.statistics.list_tables()):
             if wanted not in (None, source_id) or arguments.table not in (None, table_name):
                 continue
             loaded = waits_after.get((source_id, table_name))
@@ -203,14 +204,12 @@ def salvage_log(config: Config, arguments: Arguments) -> int:
 
 
 def _open_reader(config: Config) -> LogReader:
-    from treadle.log.sqlite.log import SqliteReader
-
     _require_log(config)
-    return SqliteReader(config.log_path)
+    return open_reader(config)
 
 
 def _require_log(config: Config) -> None:
-    if not config.log_path.exists():
+    if not has_log(config):
         raise OperatorError(f"There is no log in {config.data}; name its folder with --data.")
 
 

@@ -62,13 +62,13 @@ def find_destination_url(config: Config) -> str:
 
 def count_waiting(config: Config) -> int:
     """How many accepted records are not loaded yet; 0 also where no server ever was."""
-    from treadle.log.sqlite.log import SqliteReader
+    from treadle.log.registry import has_log, open_reader
     from treadle.tracking.ledger import compute_ledger
 
-    if not config.has_store() or not config.log_path.exists():
+    if not config.has_store() or not has_log(config):
         return 0
-    with open_existing_store(config) as store, closing(SqliteReader(config.log_path)) as reader:
-        return sum(line.waiting for line in compute_ledger(store, reader, None))
+    with open_existing_store(config) as store, closing(open_reader(config)) as reader:
+        return sum(line.waiting for line in compute_ledger(store, reader.statistics, None))
 
 
 def query_destination(

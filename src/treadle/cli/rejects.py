@@ -118,7 +118,7 @@ def _receipts(
     known: dict[str, str] = {}
     for source_id in {reject.source_id for reject in found}:
         names = [reject.id for reject in found if reject.source_id == source_id]
-        known |= find_resent_receipts(reader.find_keys, receipts, source_id, names)
+        known |= find_resent_receipts(reader.statistics.find_keys, receipts, source_id, names)
     return known
 
 
@@ -243,13 +243,12 @@ def resend_rejects(config: Config, arguments: Arguments) -> int:
 async def _resend_chosen(
     config: Config, store: "Store", chosen: "Sequence[RejectedRecord]", edit: "RecordEdit"
 ) -> "Mapping[RejectedRecord, Any]":
-    from treadle.log.sqlite.log import SqliteAppender, SqliteReader
-    from treadle.server.factories import make_log_quota
+    from treadle.log.registry import open_appender, open_reader
     from treadle.tracking.load_progress import LoadProgress
     from treadle.tracking.rejects import RejectResender
 
-    log = SqliteAppender(config.log_path, room=make_log_quota(config))
-    progress = LoadProgress(store, lambda: SqliteReader(config.log_path))
+    log = open_appender(config)
+    progress = LoadProgress(store, lambda: open_reader(config))
     try:
         resender = RejectResender(log, progress, read_clock)
         return await resender.resend_all(chosen, edit)
@@ -305,11 +304,11 @@ def _check_sources(store: "Store", chosen: "Sequence[RejectedRecord]") -> None:
 
 @contextlib.contextmanager
 def _open_reader(config: Config) -> "Iterator[LogReader]":
-    from treadle.log.sqlite.log import SqliteReader
+    from treadle.log.registry import has_log, open_reader
 
-    if not config.log_path.exists():
+    if not has_log(config):
         raise OperatorError(f"There is no log in {config.data}; name its folder with --data.")
-    reader = SqliteReader(config.log_path)
+    reader = open_reader(config)
     try:
         yield reader
     finally:

@@ -45,7 +45,7 @@ def run_replay(config: Config, arguments: Arguments) -> int:
     """Build, compare and swap; 1 when the table differs and nothing was to be swapped."""
     from treadle.destinations.registry import make_destination
     from treadle.loader.schedule import FlushPolicy
-    from treadle.log.sqlite.log import SqliteReader
+    from treadle.log.registry import has_log, open_reader
     from treadle.maintenance.rebuild import TableRebuild, TimeWindow, find_doubts
 
     swaps = arguments.into is None and not arguments.dry_run
@@ -54,18 +54,18 @@ def run_replay(config: Config, arguments: Arguments) -> int:
     window = TimeWindow(parse_time("--from", arguments.since), parse_time("--to", arguments.until))
     if not window.is_possible:
         raise UsageError("--to is to be later than --from; nothing is accepted in between.")
-    if not config.log_path.exists():
+    if not has_log(config):
         raise OperatorError(f"There is no log in {config.data}; name its folder with --data.")
     with (
         open_existing_store(config) as store,
         _lock_replays(config),
-        closing(SqliteReader(config.log_path)) as reader,
+        closing(open_reader(config)) as reader,
     ):
         source = find_source(store, None, arguments.source)
         row = store.destinations.find_destination_of_source(source.id)
-        if (source.id, arguments.table) not in reader.list_tables():
+        if (source.id, arguments.table) not in reader.statistics.list_tables():
             known = sorted(
-                name for source_id, name in reader.list_tables() if source_id == source.id
+                name for source_id, name in reader.statistics.list_tables() if source_id == source.id
             )
             raise OperatorError(
                 f"Nothing was ever accepted for a table {arguments.table!r} of the source "

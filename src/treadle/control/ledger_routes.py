@@ -57,7 +57,7 @@ def read_ledger(
         wanted &= {chosen}
     reader = open_reader()
     try:
-        lines = compute_ledger(store, reader, wanted)
+        lines = compute_ledger(store, reader.statistics, wanted)
     finally:
         reader.close()
     return {

@@ -27,6 +27,7 @@ from treadle.tables.model import (
 )
 from treadle.tables.options import make_options
 from treadle.tables.plan.explain import explain_plan
+from treadle.tables.prepare.arrow_column import to_values
 from treadle.tables.prepare.prepare import LogBatch, prepare_load
 from treadle.tables.profile import DestinationProfile
 
@@ -112,13 +113,13 @@ def _lost(session: Session, plan: LoadPlan, write: TableWrite, state: TableState
         return 0
     fields = {column.name: column.field for column in met.columns}
     names = {column.field: column.name for column in root.relation.columns}
-    keys = [root.columns[names[fields[name]]] for name in met.key]
+    keys = [to_values(root.columns[names[fields[name]]]) for name in met.key]
     private = any(met in stage.relations for stage in (state.table.stages if state.table else ()))
     there = session.sequences(plan.schema, met, keys, private)
     last = write.tie == "last"
     return sum(
         held is not None and (sequence < held or (sequence == held and not last))
-        for held, sequence in zip(there, root.columns["_sdc_sequence"], strict=True)
+        for held, sequence in zip(there, to_values(root.columns["_sdc_sequence"]), strict=True)
     )
 
 

@@ -238,7 +238,7 @@ class LoaderSupervisor:
             if now - self._looked_at < QUOTA_CHECK_INTERVAL_US:
                 return
             self._looked_at = now
-            if self.log_quota.find_shortage(reader.measure_space()) is None:
+            if self.log_quota.find_shortage(reader.statistics.measure_space()) is None:
                 return
             retention_us = 0  # accepting records matters more than keeping loaded ones
         else:
@@ -250,4 +250,4 @@ class LoaderSupervisor:
             if gone:
                 logger.info("trimmed %d entries of %r of source %d", gone, table_name, source_id)
         self.store.loads.delete_loads_before(now - max(self.retention_us, REPORT_RETENTION_US))
-        reader.forget_keys(now - max(self.retention_us, KEY_RETENTION_US))
+        reader.statistics.forget_keys(now - max(self.retention_us, KEY_RETENTION_US))

@@ -230,26 +230,46 @@ class LogReader(Protocol):
     def trim(self, source_id: int, table_name: str, position: int) -> int:
         """Remove the table's entries at or below `position`; returns how many went."""
 
+    @property
+    def statistics(self) -> "LogStatistics":
+        """Counts and times of the log; closed with this reader."""
+
+    def close(self) -> None:
+        """Close."""
+
+
+class LogStatistics(Protocol):
+    """What is known of the entries besides their payloads: blocking calls.
+
+    Apart from the reader, because a back-end may keep it elsewhere than the entries.
+    """
+
     def list_tables(self) -> list[tuple[int, str]]:
-        """Every table that ever had an entry: (source id, name)."""
+        """Return every table that ever had an entry: (source id, name)."""
 
     def count_records_above(self, source_id: int, table_name: str, position: int) -> int:
-        """Records of the table's entries above a position, whatever was marked."""
+        """Count the records of a table's entries above a position, whatever was marked."""
 
     def count_by_hour(self, source_id: int, table_name: str, loaded: int) -> list[HourlyRecords]:
-        """Records of each hour, of the entries that are kept; `loaded` divides those that wait."""
+        """Count a table's records by the hour of their acceptance, of the entries that are kept.
+
+        Args:
+            source_id: who pushed.
+            table_name: as sent.
+            loaded: position above which records count as waiting.
+        """
 
     def get_received_times(self, positions: Sequence[int]) -> dict[int, int]:
-        """Position -> when the entry was accepted, microseconds since 1970; of those kept."""
+        """Return position -> when the entry was accepted, in microseconds since 1970.
+
+        Positions of entries that are not kept any more are left out.
+        """
 
     def find_keys(self, names: Sequence[bytes]) -> dict[bytes, int]:
-        """Name -> position of the first entry, of those names that something was stored under."""
+        """Return name -> position of the first entry, of those names a request was stored under."""
 
     def forget_keys(self, before: int) -> int:
         """Forget names stored before a time, microseconds since 1970; returns how many."""
 
     def measure_space(self) -> LogSpace:
-        """How full the log is."""
-
-    def close(self) -> None:
-        """Close."""
+        """Measure how full the log is."""

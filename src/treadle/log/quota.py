@@ -4,11 +4,7 @@ Loading writes too: notes in the log and the store, and rows where the destinati
 them. So a part of the disk is not given to new requests.
 """
 
-import os
-import sqlite3
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,25 +12,12 @@ class LogSpace:
     """How full a log is.
 
     Attributes:
-        used: bytes of the file that hold something.
-        free: bytes it can grow: free ones of the disk, and those of the file that hold nothing.
+        used: bytes that hold something.
+        free: bytes the log can grow.
     """
 
     used_bytes: int
     free_bytes: int
-
-
-def space(connection: sqlite3.Connection, path: Path) -> LogSpace:
-    """Look at a log and its disk.
-
-    Raises:
-        sqlite3.Error, OSError: they cannot be asked.
-    """
-    (page,) = connection.execute("PRAGMA page_size").fetchone()
-    (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    (empty,) = connection.execute("PRAGMA freelist_count").fetchone()
-    disk = os.statvfs(path.parent)
-    return LogSpace(page * (pages - empty), disk.f_bavail * disk.f_frsize + page * empty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +27,10 @@ class LogQuota:
     Attributes:
         bytes_max: it takes no more while it holds this much; 0 for no bound.
         reserve: bytes of the disk that are left for loading.
-        look: how full it is; another one in tests.
     """
 
     bytes_max: int = 0
     disk_reserve_bytes: int = 0
-    look: Callable[[sqlite3.Connection, Path], LogSpace] = space
 
     def find_shortage(self, found: LogSpace) -> str | None:
         """Why there is no room for more; None when there is."""

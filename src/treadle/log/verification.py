@@ -35,7 +35,7 @@ def verify_log(reader: LogReader) -> LogVerification:
     """Read every entry of every table."""
     sound = 0
     damaged: list[DamagedEntry] = []
-    for source_id, table_name in sorted(reader.list_tables()):
+    for source_id, table_name in sorted(reader.statistics.list_tables()):
         for one in read_all_entries(reader, source_id, table_name):
             if isinstance(one, DamagedEntry):
                 damaged.append(one)

@@ -521,7 +521,7 @@ class TableRebuild:
             raise OperatorError(f"the table {self.table_name!r} cannot be: {reason}")
         others = [
             sent
-            for source_id, sent in self.reader.list_tables()
+            for source_id, sent in self.reader.statistics.list_tables()
             if source_id == self.source.id
             and sent != self.table_name
             and fold(namer.name_table(sent)[0]) == fold(name)

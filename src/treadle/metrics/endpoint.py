@@ -129,7 +129,7 @@ class MetricsEndpoint:
             if waits is not None and tally.position < waits.last:
                 waiting, entries, oldest = waits.records, waits.entries, waits.oldest
                 if waits.loaded < tally.position:
-                    waiting = reader.count_records_above(*key, tally.position)
+                    waiting = reader.statistics.count_records_above(*key, tally.position)
             tables.append(
                 TableSnapshot(
                     names[source_id],
@@ -149,7 +149,7 @@ class MetricsEndpoint:
                     tally.stopped,
                 )
             )
-        space = reader.measure_space()
+        space = reader.statistics.measure_space()
         return MetricsSnapshot(
             now=self._clock(),
             version=self._version,

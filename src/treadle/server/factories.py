@@ -1,7 +1,6 @@
 """Opens what several processes, and commands beside a server, have in common."""
 
 from treadle.config import Config
-from treadle.log.quota import LogQuota
 from treadle.store.secrets import load_cipher
 from treadle.store.store import Store
 
@@ -12,8 +11,3 @@ LISTEN_BACKLOG = 2048
 def open_store(config: Config) -> Store:
     """Open the store, migrated to the present schema."""
     return Store.open(config.store_url, load_cipher(config.key_path, config.secret_key))
-
-
-def make_log_quota(config: Config) -> LogQuota:
-    """Make the limits of the log's size."""
-    return LogQuota(config.log_bytes, config.disk_reserve_bytes)

@@ -10,9 +10,9 @@ from treadle.config import Config
 from treadle.destinations.registry import make_destination
 from treadle.loader.schedule import FlushPolicy
 from treadle.loader.supervisor import LoaderSupervisor
-from treadle.log.sqlite.log import SqliteReader
+from treadle.log.registry import make_quota, open_reader
 from treadle.server.child_channel import call_when_orphaned, report_ready
-from treadle.server.factories import make_log_quota, open_store
+from treadle.server.factories import open_store
 from treadle.store.store import Store
 
 
@@ -20,7 +20,7 @@ def make_loader(config: Config, store: Store) -> LoaderSupervisor:
     """Make the loader."""
     return LoaderSupervisor(
         store=store,
-        open_reader=lambda: SqliteReader(config.log_path),
+        open_reader=lambda: open_reader(config),
         open_destination=make_destination,
         flush_policy=FlushPolicy(
             age_us=int(config.load_age_seconds * 1_000_000),
@@ -30,7 +30,7 @@ def make_loader(config: Config, store: Store) -> LoaderSupervisor:
         retention_us=int(config.retention_days * 86_400_000_000),
         clock=clock.read_clock,
         new_id=lambda: str(uuid.uuid4()),
-        log_quota=make_log_quota(config),
+        log_quota=make_quota(config),
         # A loader of the same data folder takes over the lease of an earlier one at once. Two can
         # never run together, because the data folder is locked.
         place=f"{socket.gethostname()}:{config.data}",

@@ -20,7 +20,7 @@ from treadle.ingest.app import FrontRouter, IngestService
 from treadle.ingest.fastpath.connection import FastPathProtocol
 from treadle.ingest.fastpath.handler import FAST_PATH_STATE
 from treadle.ingest.openapi_document import load_document as ingest_document
-from treadle.log.sqlite.log import SqliteAppender, SqliteReader
+from treadle.log.registry import open_appender, open_reader
 from treadle.metrics.endpoint import MetricsEndpoint
 from treadle.metrics.request_counter import (
     APPEND_FAILURES,
@@ -29,7 +29,7 @@ from treadle.metrics.request_counter import (
     name_counter,
 )
 from treadle.server.child_channel import call_when_orphaned, report_ready
-from treadle.server.factories import LISTEN_BACKLOG, make_log_quota, open_store
+from treadle.server.factories import LISTEN_BACKLOG, open_store
 from treadle.shared_counters import SharedCounters, sum_counters
 from treadle.store.store import Store
 
@@ -83,24 +83,22 @@ def make_worker_app(
     """
     # By the worker's name and not by a process id, so that a restarted worker counts on.
     board = SharedCounters(config.counters_path, name, COUNTER_NAMES)
-    log = SqliteAppender(
-        config.log_path, room=make_log_quota(config), failed=lambda: board.add(APPEND_FAILURES)
-    )
+    log = open_appender(config, lambda: board.add(APPEND_FAILURES))
     ingest = IngestService(
         store,
         log,
-        open_reader=lambda: SqliteReader(config.log_path),
+        open_reader=lambda: open_reader(config),
         count=lambda path, status: board.add(name_counter(path, status)),
     )
     control = control_app(
         store,
         ConnectApiSettings(config.connect_api_era, config.token_list),
         changed=ingest.token_cache.invalidate,
-        open_reader=lambda: SqliteReader(config.log_path),
+        open_reader=lambda: open_reader(config),
     )
     metrics = MetricsEndpoint(
         store,
-        lambda: SqliteReader(config.log_path),
+        lambda: open_reader(config),
         lambda: sum_counters(config.counters_path, COUNTER_NAMES),
         token=config.metrics_token,
         host=config.host,

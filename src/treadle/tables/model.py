@@ -8,7 +8,10 @@ computed and not yet done. A destination carries a plan out in one transaction a
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from treadle.tables.prepare.arrow_column import TypedColumn
 
 
 class ColumnType(StrEnum):
@@ -224,7 +227,7 @@ class RelationRows:
     """
 
     relation: Relation
-    columns: dict[str, Sequence[Any]]
+    columns: dict[str, "TypedColumn"]
     entries: Sequence[int] = ()
 
     def __len__(self) -> int:

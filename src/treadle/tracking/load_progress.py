@@ -62,7 +62,7 @@ class LoadProgress:
 
     def find_keys(self, names: Sequence[bytes]) -> dict[bytes, int]:
         """Where requests of some names are in the log; for use inside `run_in_thread`."""
-        return self._opened().find_keys(names)
+        return self._opened().statistics.find_keys(names)
 
     def _opened(self) -> LogReader:
         if self._reader is None:

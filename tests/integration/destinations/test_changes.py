@@ -36,7 +36,8 @@ from treadle.tables.model import (
     WidenColumn,
 )
 from treadle.tables.plan.columns import widen_values
-from treadle.tables.prepare import timestamp_text
+from treadle.tables.prepare.arrow_column import to_values
+from treadle.timestamps import from_datetime
 
 EVERY_TYPE = relation("orders", {"id": BIGINT, **{f"c_{t}": t for t in ColumnType}})
 
@@ -146,7 +147,7 @@ WIDENED: list[tuple[ColumnType, ColumnType, list[Any]]] = [
         ColumnType.TIMESTAMP,
         TEXT,
         [
-            timestamp_text.datetime_to_us(moment)
+            from_datetime(moment)
             for moment in (
                 JULY,
                 JULY.replace(microsecond=500_000),
@@ -175,7 +176,7 @@ def test_a_widened_column_holds_what_a_later_value_would_be(
     later = widen_values(values, old, new)
     loads.load(
         table(wide),
-        upsert([(100 + n, 1, value) for n, value in enumerate(later)], columns, wide),
+        upsert([(100 + n, 1, value) for n, value in enumerate(to_values(later))], columns, wide),
         changes=[WidenColumn("orders", column("v", new), old)],
     )
     before = loads.read("SELECT v FROM web.orders WHERE id < 100 ORDER BY id")
@@ -191,7 +192,7 @@ def test_a_widened_column_holds_what_a_later_value_would_be(
         (ColumnType.DOUBLE, 15.0, "15"),
         (ColumnType.DOUBLE, 0.1, "0.1"),
         (ColumnType.DECIMAL, Decimal("0.10"), "0.1"),
-        (ColumnType.TIMESTAMP, timestamp_text.datetime_to_us(JULY), "2024-07-01T12:30:00Z"),
+        (ColumnType.TIMESTAMP, from_datetime(JULY), "2024-07-01T12:30:00Z"),
     ],
 )
 def test_a_value_of_each_type_as_text(old: ColumnType, value: object, expected: str) -> None:

@@ -95,7 +95,7 @@ def again(house: Warehouse, *names: str) -> dict[str, str]:
     known = receipts(house)
     reader = SqliteReader(house.folder / "log.sqlite")
     try:
-        return find_resent_receipts(reader.find_keys, known, house.source_id, names)
+        return find_resent_receipts(reader.statistics.find_keys, known, house.source_id, names)
     finally:
         reader.close()
 

@@ -398,3 +398,12 @@ def test_a_log_of_a_newer_treadle_is_refused(log_path: Path) -> None:
     connection.close()
     with pytest.raises(OperatorError, match=r"made by a newer treadle \(its form is 99"):
         SqliteReader(log_path)
+
+
+def test_a_log_of_a_form_that_was_never_released_is_refused(log_path: Path) -> None:
+    append(log_path, [entry()])
+    connection = sqlite3.connect(log_path)
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    with pytest.raises(OperatorError, match="has form 1, which no release of treadle wrote"):
+        SqliteReader(log_path)

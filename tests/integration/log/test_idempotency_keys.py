@@ -3,14 +3,12 @@
 import asyncio
 import itertools
 import json
-import multiprocessing
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +19,9 @@ from treadle.log.carry import Carried, carry
 
 from treadle.errors import RetriableError
 from treadle.log.protocol import AppendResult, IdempotencyKey, LogEntry, NewEntry
-from treadle.log.sqlite import log_file, statements
+from treadle.log.sqlite import log_file
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 from treadle.log.sqlite.log_file import open_sqlite
-from treadle.log.sqlite.recovery.salvage import KnownLog, find_damage, repair_log
 
 AT = 1_700_000_000_000_000
 
@@ -72,8 +69,8 @@ def test_what_came_before_is_told_and_not_stored(log_path: Path, reader: SqliteR
     assert append(log_path, [([entry(b"c")], once("two"))]) == [AppendResult(3, digest, False)]
     assert payloads(reader) == {1: b"a", 2: b"b", 3: b"c"}
     names = [once(name).name for name in ("one", "two", "three")]
-    assert reader.find_keys(names) == {names[0]: 1, names[1]: 3}
-    assert reader.find_keys([]) == {}
+    assert reader.statistics.find_keys(names) == {names[0]: 1, names[1]: 3}
+    assert reader.statistics.find_keys([]) == {}
 
 
 def test_in_one_group_with_others(log_path: Path, reader: SqliteReader) -> None:
@@ -236,11 +233,11 @@ def test_a_name_outlives_its_entries_and_is_forgotten_by_its_age(
     append(log_path, [([entry(at=AT + n)], once(f"key {n}")) for n in range(2_500)])
     assert reader.trim(1, "orders", 2_500) == 2_500
     names = [once(f"key {n}").name for n in range(2_500)]
-    assert list(reader.find_keys(names).values()) == list(range(1, 2_501))
+    assert list(reader.statistics.find_keys(names).values()) == list(range(1, 2_501))
     assert append(log_path, [([entry()], once("key 0"))])[0].duplicate
-    assert reader.forget_keys(AT) == 0
-    assert reader.forget_keys(AT + 2_499) == 2_499
-    assert reader.find_keys(names) == {names[-1]: 2_500}
+    assert reader.statistics.forget_keys(AT) == 0
+    assert reader.statistics.forget_keys(AT + 2_499) == 2_499
+    assert reader.statistics.find_keys(names) == {names[-1]: 2_500}
     assert append(log_path, [([entry(b"anew")], once("key 0"))]) == [
         AppendResult(2_501, once("").digest, duplicate=False)
     ]
@@ -252,114 +249,5 @@ def test_nobody_waits_for_a_hanging_disk_where_there_is_nothing_to_forget(
     append(log_path, [([entry()], once("a"))])
     lock = log_file.LogWriteLock(log_path.with_name(log_path.name + "-lock"))
     with lock:
-        assert reader.forget_keys(AT) == 0
+        assert reader.statistics.forget_keys(AT) == 0
     lock.close()
-
-
-# A log of form 1
-
-
-def of_form_1(path: Path, count: int) -> None:
-    """A log as it was before it knew requests."""
-    append(path, [([entry(b"%d" % n)], once(f"key {n}")) for n in range(count)])
-    connection = sqlite3.connect(path)
-    connection.execute("DROP TABLE requests")
-    connection.execute("UPDATE meta SET value = '1' WHERE name = 'form'")
-    connection.execute("PRAGMA user_version = 1")
-    connection.commit()
-    found = connection.execute("SELECT name FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
-    connection.close()
-    assert {name for (name,) in found} == {
-        *("meta", "tables", "tables_by_mark", "entries", "entries_by_table", "sqlite_sequence")
-    }
-
-
-def form(path: Path) -> tuple[int, str]:
-    connection = sqlite3.connect(path)
-    [(version,)] = connection.execute("PRAGMA user_version").fetchall()
-    [(said,)] = connection.execute("SELECT value FROM meta WHERE name = 'form'").fetchall()
-    connection.close()
-    return version, said
-
-
-def test_an_older_log_is_sound_and_is_brought_to_this_form(log_path: Path) -> None:
-    of_form_1(log_path, 20)
-    assert find_damage(log_path, KnownLog(), whole=True) is None
-    assert form(log_path) == (1, "1")
-    older = open_sqlite(log_path)  # an older treadle that has it open
-    older.execute("PRAGMA wal_autocheckpoint = 0")
-    assert len(older.execute(statements.FIND_ENTRIES, (1, 100)).fetchall()) == 20
-    assert repair_log(log_path, KnownLog()) is None
-    reader = SqliteReader(log_path)
-    assert payloads(reader) == {n + 1: b"%d" % n for n in range(20)}
-    [waiting] = reader.list_backlogs()
-    assert (waiting.entries, waiting.last) == (20, 20)
-    assert form(log_path) == (2, "2")
-    assert len(older.execute(statements.FIND_ENTRIES, (1, 100)).fetchall()) == 20
-    older.execute(statements.make_insert(1), (21, 1, AT, 0, 0, 0, b""))
-    older.close()
-    assert [one.first for one in append(log_path, [([entry(b"20")], once("a"))] * 2)] == [22, 22]
-    assert find_damage(log_path, KnownLog(), whole=True) is None
-    reader.close()
-
-
-def _open(path: Path, start: Barrier, answers: Any) -> None:
-    start.wait()
-    name = f"of {multiprocessing.current_process().name}"
-    stored = append(path, [([entry(b"new")], once("the same")), ([entry(b"own")], once(name))])
-    reader = SqliteReader(path)
-    answers.put((stored[0].duplicate, len(reader.find_entries(1, 5))))
-    reader.close()
-
-
-def test_processes_that_open_an_older_log_together(log_path: Path) -> None:
-    of_form_1(log_path, 5)
-    spawn = multiprocessing.get_context("spawn")
-    start, answers = spawn.Barrier(3), spawn.Queue()
-    processes = [spawn.Process(target=_open, args=(log_path, start, answers)) for _ in range(3)]
-    for process in processes:
-        process.start()
-    found = [answers.get(timeout=120) for _ in processes]
-    for process in processes:
-        process.join(120)
-        assert process.exitcode == 0
-    assert sorted(found) == [(False, 5), (True, 5), (True, 5)]
-    assert form(log_path) == (2, "2")
-    reader = SqliteReader(log_path)
-    there = payloads(reader)
-    assert sorted(there) == list(range(1, 10))
-    assert sorted(there.values()) == [*(b"%d" % n for n in range(5)), b"new", *[b"own"] * 3]
-    reader.close()
-
-
-@pytest.mark.parametrize("ending", ["failed before", "failed after"])
-def test_an_upgrade_that_failed_is_made_at_the_next_opening(log_path: Path, ending: str) -> None:
-    of_form_1(log_path, 5)
-    error = disk_error(sqlite3.SQLITE_IOERR, "disk I/O error (injected)")
-    held = Stall(1, error, only=("COMMIT",), ending=ending)
-    held.released.set()
-    with pytest.raises(RetriableError, match="injected"):
-        SqliteReader(log_path, connect=watched_disk(held))
-    assert form(log_path) == ((1, "1") if ending == "failed before" else (2, "2"))
-    reader = SqliteReader(log_path)
-    assert len(payloads(reader)) == 5
-    assert form(log_path) == (2, "2")
-    reader.close()
-
-
-# Noted elsewhere
-
-
-def test_what_was_noted_elsewhere_is_known_from_then_on(log_path: Path) -> None:
-    of_form_1(log_path, 5)
-    one, two = once("one"), once("two")
-    for _ in range(2):
-        carry(log_path, [Carried(one.name, one.digest, 3, AT)])
-    carry(log_path, [])
-    assert append(log_path, [([entry()], one), ([entry()], two), ([entry()], two)]) == [
-        AppendResult(3, one.digest, duplicate=True),
-        AppendResult(6, two.digest, duplicate=False),
-        AppendResult(6, two.digest, duplicate=True),
-    ]
-    carry(log_path, [Carried(two.name, b"x" * 32, 4, AT)])  # an older one changes nothing
-    assert append(log_path, [([entry()], two)]) == [AppendResult(6, two.digest, duplicate=True)]

@@ -41,9 +41,9 @@ def test_a_full_log_refuses_and_takes_more_once_some_is_removed(
             said = str(error)
         reader = SqliteReader(log_path)
         assert sum(backlog.entries for backlog in reader.list_backlogs()) == 50 * accepted
-        assert reader.measure_space().used_bytes >= 200_000
+        assert reader.statistics.measure_space().used_bytes >= 200_000
         reader.trim(1, "orders", 40 * accepted)
-        assert reader.measure_space().used_bytes < 200_000
+        assert reader.statistics.measure_space().used_bytes < 200_000
         reader.close()
         assert await appender.append([ENTRY]) == 50 * accepted + 1
         await appender.aclose()
@@ -61,8 +61,11 @@ def test_a_short_disk_refuses_before_anything_is_written(
     free = [10]
 
     async def run() -> None:
-        room = LogQuota(disk_reserve_bytes=100, look=lambda connection, path: LogSpace(0, free[0]))
-        appender = SqliteAppender(log_path, room=room)
+        appender = SqliteAppender(
+            log_path,
+            room=LogQuota(disk_reserve_bytes=100),
+            measure=lambda connection, path: LogSpace(0, free[0]),
+        )
         with pytest.raises(RetriableError, match="10 bytes left"):
             await appender.append([ENTRY])
         free[0] = 100

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from treadle.errors import OperatorError
 from treadle.log.protocol import LogEntry, NewEntry, TableBacklog
-from treadle.log.sqlite.log import DELETE_ROWS_MAX, SqliteAppender, SqliteReader
+from treadle.log.sqlite.log import SqliteAppender, SqliteReader
+from treadle.log.sqlite.statistics import DELETE_ROWS_MAX
 
 
 def append(path: Path, entries: Sequence[NewEntry]) -> int:

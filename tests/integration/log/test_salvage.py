@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import random
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from treadle.log.carry import Carried, carry
 
 from treadle.errors import OperatorError
 from treadle.log.protocol import AppendResult, DamagedEntry, IdempotencyKey, LogEntry, NewEntry
+from treadle.log.sqlite import statements
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 from treadle.log.sqlite.recovery.pages import read_wal
 from treadle.log.sqlite.recovery.salvage import POSITION_GAP, KnownLog, find_damage, repair_log
@@ -107,7 +109,10 @@ def known(path: Path) -> dict[int, int]:
     """Numbers of requests -> the positions that are known of them."""
     reader = SqliteReader(path)
     try:
-        return {name[0]: first for name, first in reader.find_keys([n.name for n in NAMES]).items()}
+        return {
+            name[0]: first
+            for name, first in reader.statistics.find_keys([n.name for n in NAMES]).items()
+        }
     finally:
         reader.close()
 
@@ -135,7 +140,7 @@ def test_names_of_requests_are_carried_over(log_path: Path) -> None:
     log_path.write_bytes(bytes(100) + data[100:])
     assert repair_log(log_path, KnownLog()) is not None
     reader = SqliteReader(log_path)
-    assert reader.forget_keys(101) == 100
+    assert reader.statistics.forget_keys(101) == 100
     reader.close()
     assert known(log_path) == {n: n + 1 for n in range(100, 200)}
 
@@ -169,8 +174,11 @@ def test_of_two_rows_of_a_name_the_later_one_is_kept(log_path: Path) -> None:
     for firsts in itertools.permutations((5, 9, 7)):
         log_path.unlink()
         append(log_path, [NewEntry(1, "orders", 1, 1, b"x")])
-        for first in firsts:
-            carry(log_path, [Carried(name, bytes([first]) * 32, first, first)])
+        with closing(sqlite3.connect(log_path)) as connection:
+            for first in firsts:
+                values = (name, bytes([first]) * 32, first, first, 0)
+                connection.execute(statements.ADD_OR_RAISE_REQUEST, values)
+            connection.commit()
         assert once_again(log_path, 3) == AppendResult(9, bytes([9]) * 32, duplicate=True)
 
 

@@ -91,6 +91,10 @@ class MemoryLog:
     def trim(self, source_id: int, table_name: str, position: int) -> int:
         return 0
 
+    @property
+    def statistics(self) -> "MemoryLog":
+        return self
+
     def list_tables(self) -> list[tuple[int, str]]:
         return sorted({(entry.source_id, entry.table_name) for entry in self.entries})
 

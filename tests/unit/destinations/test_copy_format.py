@@ -12,7 +12,7 @@ from tests.unit.tables.test_arrow_column import VALUES
 
 from treadle.destinations.postgres import copy_format
 from treadle.tables.model import ColumnType
-from treadle.tables.prepare.arrow_column import to_arrow
+from treadle.tables.prepare.arrow_column import TypedColumn, to_arrow, to_values
 
 Y2000 = 946_684_800_000_000
 MANY = st.integers(copy_format.ROWS_MIN, copy_format.ROWS_MIN + 3)
@@ -46,7 +46,7 @@ def value(type_: ColumnType, piece: bytes) -> Any:
     return number + Y2000 if type_ is ColumnType.TIMESTAMP else number
 
 
-def stream_of(columns: Sequence[tuple[ColumnType, Sequence[Any]]]) -> bytes:
+def stream_of(columns: Sequence[tuple[ColumnType, TypedColumn]]) -> bytes:
     found = copy_format.encode_rows(columns)
     assert found is not None
     return b"".join(found)
@@ -72,7 +72,7 @@ COLUMN = st.sampled_from(list(VALUES)).flatmap(
 def test_a_stream_holds_the_rows(
     drawn: list[tuple[ColumnType, list[Any], bool, bool]], size: int
 ) -> None:
-    columns: list[tuple[ColumnType, Sequence[Any]]] = []
+    columns: list[tuple[ColumnType, TypedColumn]] = []
     for type_, values, nulls, packed in drawn:
         some = [*values, None] if nulls else values
         column = [some[row % len(some)] for row in range(size)]
@@ -82,7 +82,7 @@ def test_a_stream_holds_the_rows(
     order = copy_format.order_fields([type_ for type_, _ in columns])
     assert sorted(order) == list(range(len(columns)))
     columns = [columns[at] for at in order]
-    expected = list(zip(*(column for _, column in columns), strict=True))
+    expected = list(zip(*(to_values(column) for _, column in columns), strict=True))
     assert read(stream_of(columns), [type_ for type_, _ in columns]) == expected
 
 
@@ -96,7 +96,7 @@ def test_rows_are_made_some_at_a_time_and_a_null_may_be_in_one_part_only() -> No
         (ColumnType.DOUBLE, [n / 3 for n in range(size)]),
         (ColumnType.TEXT, [None if n % 5_000 == 1 else "ü" * (n % 7) for n in range(size)]),
     ]
-    expected = list(zip(*(column for _, column in columns), strict=True))
+    expected = list(zip(*(to_values(column) for _, column in columns), strict=True))
     assert read(stream_of(columns), [type_ for type_, _ in columns]) == expected
 
 

@@ -33,6 +33,7 @@ from treadle.tables.model import (
 from treadle.tables.plan.columns import widen_values
 from treadle.tables.plan.planner import plan_load
 from treadle.tables.plan.sequence_lookup import KnownSequences, SequenceLookup
+from treadle.tables.prepare.arrow_column import to_values
 from treadle.tables.prepare.prepare import LogBatch, PreparedLoad, prepare_load
 from treadle.tables.profile import DestinationProfile
 
@@ -192,7 +193,9 @@ class Executor:
             held.columns[name] = change.column.type
             for row in held.rows:
                 if row.get(name) is not None:
-                    (row[name],) = widen_values([row[name]], change.old, change.column.type)
+                    (row[name],) = to_values(
+                        widen_values([row[name]], change.old, change.column.type)
+                    )
         elif isinstance(change, ChangeKey):
             held = self.live[change.relation]
             assert not change.key or not held.rows
@@ -215,7 +218,7 @@ class Executor:
                     types = stage.columns[old], live.columns[new]
                     assert types[0] is not None
                     assert types[1] is not None
-                    (copied[new],) = widen_values([row.get(old)], types[0], types[1])
+                    (copied[new],) = to_values(widen_values([row.get(old)], types[0], types[1]))
                 live.rows.append(copied)
         elif isinstance(change, DropStage):
             del self.private[change.relation]
@@ -322,7 +325,7 @@ def _rows(rows: RelationRows) -> list[Row]:
     assert len(sizes) <= 1, {n: len(c) for n, c in rows.columns.items()}
     return [
         dict(zip(rows.columns, values, strict=True))
-        for values in zip(*rows.columns.values(), strict=True)
+        for values in zip(*map(to_values, rows.columns.values()), strict=True)
     ]
 
 

@@ -11,6 +11,7 @@ from tests.unit.tables.executor import batch
 
 from treadle.tables.model import ColumnType, TableOptions
 from treadle.tables.names import Namer
+from treadle.tables.prepare.arrow_column import to_values
 from treadle.tables.prepare.frame import Frame
 from treadle.tables.prepare.prepare import LogBatch, PreparedLoad, prepare_load
 from treadle.tables.profile import DestinationProfile
@@ -105,10 +106,10 @@ def flattened(prepared: PreparedLoad) -> Iterator[tuple[int, Flat]]:
             for number, place in enumerate(_places(frame, prepared.profile)):
                 at = frame.root_rows[number] if frame.path else number
                 rows[at][place] = {
-                    (folded, type_): column[number]
+                    (folded, type_): to_values(column)[number]
                     for folded, each in frame.fields.items()
                     for type_, column in each.columns.items()
-                    if column[number] is not None
+                    if to_values(column)[number] is not None
                 }
         yield from zip(group.indexes, rows, strict=True)
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from treadle.tables.model import ColumnType
-from treadle.tables.prepare.arrow_column import ArrowColumn, to_arrow
+from treadle.tables.prepare.arrow_column import ArrowColumn, TypedColumn, to_arrow
 
 ROWS_MIN: Final = 64
 """Fewer rows are written quicker one by one."""
@@ -43,7 +43,7 @@ _FIELD: Final = struct.pack(">iq", 8, 0)
 Array = Any
 """An array of Arrow: its stubs have no type for one that is of one of several."""
 
-Columns = Sequence[tuple[ColumnType, Sequence[Any]]]
+Columns = Sequence[tuple[ColumnType, TypedColumn]]
 
 
 def order_fields(types: Sequence[ColumnType]) -> list[int]:

@@ -10,13 +10,11 @@ from treadle.log.protocol import AppendResult, IdempotencyKey, NewEntry
 from treadle.log.sqlite import statements
 from treadle.log.sqlite.codec import PayloadCodec, StoredPayload, checksum_entry, encode_payload
 from treadle.log.sqlite.log_file import LogWriteLock, read_end_position, write_transaction
+from treadle.log.sqlite.table_ids import TableIds
 
 # Rows of one INSERT: few different statements, so that all of them stay prepared.
 _ROWS_PER_INSERT: Final = (64, 32, 16, 8, 4, 2, 1)
 _INSERT_STATEMENTS: Final = tuple((rows, statements.make_insert(rows)) for rows in _ROWS_PER_INSERT)
-
-# Table ids kept in memory; one is about 200 bytes.
-TABLE_IDS_MAX: Final = 100_000
 
 PreparedEntry = tuple[NewEntry, bytes, bytes, int]
 InsertRow = tuple[int, int, int, int, int, int, bytes]
@@ -49,7 +47,7 @@ class GroupWriter:
         self._connection = connection
         self._lock = lock
         self._codec = PayloadCodec()
-        self._table_ids: dict[tuple[int, str], int] = {}
+        self._table_ids = TableIds(connection)
         self._suspect = False
         self.failed = False
         """A write failed, and the connection is not to be trusted until the log is opened anew."""
@@ -136,7 +134,7 @@ class GroupWriter:
             entry.records,
             size,
         )
-        table_id = self._get_table_id(entry.source_id, entry.table_name)
+        table_id = self._table_ids.find_or_add(entry.source_id, entry.table_name)
         return position, table_id, entry.received_at, entry.records, size, crc, stored
 
     def _insert_rows(self, rows: Sequence[InsertRow]) -> None:
@@ -147,23 +145,9 @@ class GroupWriter:
                 self._connection.execute(statement, [value for row in chunk for value in row])
                 start += count
 
-    def _get_table_id(self, source_id: int, table_name: str) -> int:
-        key = (source_id, table_name)
-        known = self._table_ids.get(key)
-        if known is not None:
-            return known
-        found = self._connection.execute(statements.TABLE_ID, key).fetchone()
-        if found is None:
-            found = self._connection.execute(statements.ADD_TABLE, key).fetchone()
-        if len(self._table_ids) >= TABLE_IDS_MAX:
-            self._table_ids.clear()
-        table_id: int = found[0]
-        self._table_ids[key] = table_id
-        return table_id
-
     def _roll_back(self) -> None:
         """Take back a transaction that failed, so that nothing of it can come back."""
-        self._table_ids.clear()  # ids of tables that were made in it are not theirs
+        self._table_ids.forget()
         self._suspect = self.failed = True
         try:
             if self._connection.in_transaction:

@@ -22,15 +22,14 @@ from treadle.log.protocol import (
     AppendResult,
     AppendWaiter,
     DamagedEntry,
-    HourlyRecords,
     IdempotencyKey,
     LogEntry,
     NewEntry,
     TableBacklog,
 )
-from treadle.log.quota import LogQuota, LogSpace, space
+from treadle.log.quota import LogQuota, LogSpace
 from treadle.log.sqlite import statements
-from treadle.log.sqlite.backlog import BacklogCounter, is_damage, sum_range
+from treadle.log.sqlite.backlog import BacklogCounter, is_damage
 from treadle.log.sqlite.codec import PLAIN_BYTES_MAX, PayloadCodec, StoredPayload, encode_payload
 from treadle.log.sqlite.entries import EntryReader
 from treadle.log.sqlite.group_commit import AppendRequest, GroupWriter
@@ -42,6 +41,13 @@ from treadle.log.sqlite.log_file import (
     translate_errors,
     write_transaction,
 )
+from treadle.log.sqlite.statistics import (
+    DELETE_PAUSE_S,
+    DELETE_ROWS_MAX,
+    SqliteStatistics,
+    measure_space,
+)
+from treadle.log.sqlite.table_ids import TableIds
 
 logger = logging.getLogger("treadle.log")
 
@@ -75,12 +81,6 @@ WRITE_TIMEOUT_S: Final = 10.0
 # Entries read again after the disk failed, from the end: what the last groups wrote.
 REOPEN_CHECK_ENTRIES: Final = 64
 
-# Entries removed in one transaction: some milliseconds, in which appends wait.
-DELETE_ROWS_MAX: Final = 1000
-
-# Between two such transactions, so that appends get their turn.
-DELETE_PAUSE_S: Final = 0.002
-
 
 @dataclass(slots=True)  # not frozen: that takes a microsecond more of each request
 class _PendingAppend(AppendRequest):
@@ -101,6 +101,7 @@ class SqliteAppender:
         waiting_bytes_max: payload bytes that may wait; more is turned away with `RetriableError`.
             One request alone is always taken.
         room: bounds of the log; beyond them appends are turned away with `RetriableError`.
+        measure: says how full the log is; the seam for tests of the bounds.
         failed: told of each group that the disk did not take.
     """
 
@@ -111,6 +112,7 @@ class SqliteAppender:
         connect: FileConnector = open_sqlite,
         waiting_bytes_max: int = PENDING_BYTES_MAX,
         room: LogQuota | None = None,
+        measure: Callable[[sqlite3.Connection, Path], LogSpace] = measure_space,
         failed: Callable[[], None] = lambda: None,
     ) -> None:
         self._path = path
@@ -119,6 +121,7 @@ class SqliteAppender:
         self._codec = PayloadCodec()
         self._codec_lock = threading.Lock()  # of `_codec`
         self._quota = room
+        self._measure = measure
         self._report_failure = failed
         self._shortage: str | None = None
         self._quota_checked_at = -math.inf
@@ -304,7 +307,7 @@ class SqliteAppender:
         now = time.monotonic()
         if self._quota is None or now - self._quota_checked_at < QUOTA_CHECK_S:
             return
-        self._shortage = self._quota.find_shortage(self._quota.look(self._connection, self._path))
+        self._shortage = self._quota.find_shortage(self._measure(self._connection, self._path))
         self._quota_checked_at = now
         if self._shortage is not None:
             raise RetriableError(self._shortage)
@@ -380,11 +383,11 @@ class SqliteReader:
 
     def __init__(self, path: Path, *, connect: FileConnector = open_sqlite) -> None:
         self._connection, self._lock, self._log_id = open_log_file(path, connect, durable=False)
-        self._path = path
         self._entries = EntryReader(self._connection)
         self._marks: dict[tuple[int, str], int] = {}
-        self._table_ids: dict[tuple[int, str], int] = {}
+        self._table_ids = TableIds(self._connection)
         self._backlog = BacklogCounter(self._connection)
+        self._statistics = SqliteStatistics(self._connection, path, self._lock, self._table_ids)
         self._end = 0
 
     @property
@@ -408,7 +411,7 @@ class SqliteReader:
         found: list[LogEntry | DamagedEntry] = []
         records = size = 0
         with translate_errors():
-            table_id = self._find_table_id(source_id, table_name)
+            table_id = self._table_ids.find(source_id, table_name)
             if table_id is None:
                 return found
             for row in self._entries.read_table(table_id, source_id, table_name, after):
@@ -448,7 +451,7 @@ class SqliteReader:
         """Remove entries at or below a position; see `protocol.Reader.trim`."""
         with translate_errors():
             self._write_marks()
-            table_id = self._find_table_id(source_id, table_name)
+            table_id = self._table_ids.find(source_id, table_name)
             if table_id is None:
                 return 0
             if (
@@ -472,75 +475,10 @@ class SqliteReader:
                     return removed
                 time.sleep(DELETE_PAUSE_S)
 
-    def list_tables(self) -> list[tuple[int, str]]:
-        """Every table that ever had an entry; see `protocol.Reader.tables`."""
-        with translate_errors():
-            return [tuple(row) for row in self._connection.execute(statements.LIST_TABLES)]
-
-    def count_records_above(self, source_id: int, table_name: str, position: int) -> int:
-        """Records above a position; see `protocol.Reader.records_above`."""
-        with translate_errors():
-            table_id = self._find_table_id(source_id, table_name)
-            if table_id is None:
-                return 0
-            end = read_end_position(self._connection)
-            return sum(one.records for one in sum_range(self._connection, table_id, position, end))
-
-    def count_by_hour(self, source_id: int, table_name: str, loaded: int) -> list[HourlyRecords]:
-        """Records of each hour; see `protocol.Reader.hours`."""
-        with translate_errors():
-            table_id = self._find_table_id(source_id, table_name)
-            if table_id is None:
-                return []
-            return [
-                HourlyRecords(*row)
-                for row in self._connection.execute(statements.COUNT_BY_HOUR, (table_id, loaded))
-            ]
-
-    def get_received_times(self, positions: Sequence[int]) -> dict[int, int]:
-        """When entries were accepted; see `protocol.Reader.received`."""
-        found: dict[int, int] = {}
-        with translate_errors():
-            for position in positions:
-                row = self._connection.execute(statements.RECEIVED_AT, (position,)).fetchone()
-                if row is not None and isinstance(row[0], int):
-                    found[position] = row[0]
-        return found
-
-    def find_keys(self, names: Sequence[bytes]) -> dict[bytes, int]:
-        """Where requests of some names are; see `protocol.Reader.stored`."""
-        found: dict[bytes, int] = {}
-        with translate_errors():
-            for name in names:
-                row = self._connection.execute(statements.FIRST_OF_REQUEST, (name,)).fetchone()
-                if row is not None:
-                    found[name] = int(row[0])
-        return found
-
-    def forget_keys(self, before: int) -> int:
-        """Forget names stored before a time; see `protocol.Reader.forget`."""
-        forgotten = 0
-        with translate_errors():
-            # Without the lock: whoever holds it may hang with its disk.
-            if (
-                self._connection.execute(statements.HAS_REQUEST_BEFORE, (before,)).fetchone()
-                is None
-            ):
-                return 0
-            while True:
-                with self._lock, write_transaction(self._connection):
-                    gone = self._connection.execute(
-                        statements.FORGET_REQUESTS, (before, DELETE_ROWS_MAX)
-                    ).rowcount
-                forgotten += gone
-                if gone < DELETE_ROWS_MAX:
-                    return forgotten
-                time.sleep(DELETE_PAUSE_S)
-
-    def measure_space(self) -> LogSpace:
-        """How full the log is; see `protocol.Reader.space`."""
-        with translate_errors():
-            return space(self._connection, self._path)
+    @property
+    def statistics(self) -> SqliteStatistics:
+        """Counts and times of the log; they use the connection of this reader."""
+        return self._statistics
 
     def close(self) -> None:
         """Write the marks, then close."""
@@ -588,14 +526,3 @@ class SqliteReader:
             )
         failpoint.reach("log.after-marks")
         self._marks.clear()
-
-    def _find_table_id(self, source_id: int, table_name: str) -> int | None:
-        key = (source_id, table_name)
-        known = self._table_ids.get(key)
-        if known is None:
-            row = self._connection.execute(statements.TABLE_ID, key).fetchone()
-            if row is None:
-                return None
-            known = int(row[0])
-            self._table_ids[key] = known
-        return known

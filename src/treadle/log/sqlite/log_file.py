@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from treadle.errors import OperatorError, RetriableError
+from treadle.files import make_private_file, open_private_file, sync_folder
 from treadle.log.sqlite import statements
 
 FileConnector = Callable[[Path], sqlite3.Connection]
@@ -49,7 +50,7 @@ class LogWriteLock:
     """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._descriptor = open_private_file(path)
 
     def __enter__(self) -> Self:
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
@@ -87,7 +88,10 @@ def open_log_file(
         raise _open_error(path, error) from error
     try:
         with translate_errors(), lock:
-            _make_private_file(path)
+            try:
+                make_private_file(path)
+            except OSError as error:
+                raise _open_error(path, error) from error
             connection = connect(path)
             try:
                 log_id = _prepare_connection(connection, path, durable=durable)
@@ -111,6 +115,11 @@ def _prepare_connection(connection: sqlite3.Connection, path: Path, *, durable: 
             f"the log {path} was made by a newer treadle (its form is {version}, this one knows "
             f"{statements.SCHEMA_VERSION}): install that version again"
         )
+    if not new and version < statements.SCHEMA_VERSION:
+        raise OperatorError(
+            f"the log {path} has form {version}, which no release of treadle wrote: name another "
+            f"file"
+        )
     if new:
         connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -122,8 +131,6 @@ def _prepare_connection(connection: sqlite3.Connection, path: Path, *, durable: 
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     if new:
         _create_tables(connection, path)
-    elif version < statements.SCHEMA_VERSION:
-        _upgrade(connection)
     if not durable:
         connection.execute("PRAGMA synchronous = NORMAL")
     (log_id,) = connection.execute(statements.LOG_ID).fetchone()
@@ -148,43 +155,9 @@ def _create_tables(connection: sqlite3.Connection, path: Path) -> None:
     sync_folder(path.parent)
 
 
-def _upgrade(connection: sqlite3.Connection) -> None:
-    """Give a log of form 1 what form 2 has besides."""
-    with write_transaction(connection):
-        for statement in statements.SECOND:
-            connection.execute(statement)
-        connection.execute(statements.SET_META, (str(statements.SCHEMA_VERSION), "form"))
-        connection.execute(f"PRAGMA user_version = {statements.SCHEMA_VERSION}")
-
-
 def checksum_log_id(log_id: str) -> str:
     """What is kept beside a log's name, to know whether it is damaged."""
     return f"{zlib.crc32(log_id.encode()):08x}"
-
-
-def _make_private_file(path: Path) -> None:
-    """Make the file where missing, for treadle's user alone; SQLite's side files inherit that.
-
-    A file that is there is not opened: closing it again would take away the locks that other
-    connections of this process hold on it, without their knowing. The next process to come and go
-    would then think it the last one, and remove the file written ahead under its writers.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return
-    except OSError as error:
-        raise _open_error(path, error) from error
-    os.close(descriptor)
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names of new files durable: fsync of a file does not do that."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_end_position(connection: sqlite3.Connection) -> int:

@@ -10,7 +10,7 @@ from typing import Final
 APPLICATION_ID: Final = 0x7472_646C
 SCHEMA_VERSION: Final = 2
 
-_TABLES: Final = (
+SCHEMA: Final = (
     """
     CREATE TABLE meta (
         name  TEXT PRIMARY KEY,
@@ -42,8 +42,7 @@ _TABLES: Final = (
     )
     """,
     "CREATE INDEX entries_by_table ON entries (table_id, position)",
-)
-SECOND: Final = (
+    # Requests that are stored once, noted in the transaction that stores their entries.
     # first: position of the first entry of the request.
     # repeats: how often it came again.
     """
@@ -57,7 +56,6 @@ SECOND: Final = (
     """,
     "CREATE INDEX requests_by_time ON requests (at)",
 )
-"""What form 2 has besides: requests that are stored once, noted with their entries."""
 
 # SQLite keeps a value of any type in any column, and finds nothing wrong with it.
 MISTYPED_TABLES: Final = """
@@ -77,17 +75,8 @@ MISTYPED_REQUESTS: Final = """
 SCAN_INDEXES: Final = (
     "SELECT sum(table_id), sum(position) FROM entries INDEXED BY entries_by_table",
     "SELECT sum(id), sum(marked) FROM tables INDEXED BY tables_by_mark",
+    "SELECT sum(length(name)), sum(at) FROM requests INDEXED BY requests_by_time",
 )
-SCAN_REQUESTS_INDEX: Final = (
-    "SELECT sum(length(name)), sum(at) FROM requests INDEXED BY requests_by_time"
-)
-SCHEMA: Final = _TABLES + SECOND
-
-
-def schema(version: int) -> tuple[str, ...]:
-    """The statements that make a log of a form."""
-    return SCHEMA if version > 1 else _TABLES
-
 
 BEGIN: Final = "BEGIN"
 BEGIN_WRITE: Final = "BEGIN IMMEDIATE"
@@ -96,7 +85,6 @@ ROLLBACK: Final = "ROLLBACK"
 
 LOG_ID: Final = "SELECT value FROM meta WHERE name = 'log_id'"
 PUT_META: Final = "INSERT INTO meta (name, value) VALUES (?, ?)"
-SET_META: Final = "UPDATE meta SET value = ? WHERE name = ?"
 COUNT_FAILURE: Final = "UPDATE meta SET value = value + 1 WHERE name = 'failures'"
 
 # The greatest position ever given.
@@ -220,7 +208,7 @@ COUNT_REPEAT: Final = """
 ADD_REQUEST: Final = (
     "INSERT INTO requests (name, digest, first, at, repeats) VALUES (?, ?, ?, ?, 0)"
 )
-# Noted elsewhere, or found on a page: of two the later one, whose place is the greater.
+# Found on a page, perhaps of an older time: of two the later one, whose position is the greater.
 ADD_OR_RAISE_REQUEST: Final = """
     INSERT INTO requests (name, digest, first, at, repeats) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (name) DO UPDATE

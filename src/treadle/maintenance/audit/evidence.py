@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 from treadle.destinations.layout import tombstones_name
 from treadle.destinations.planning import plan_with_session
@@ -23,6 +23,7 @@ from treadle.store.model import ConfiguredDestination, LoadReport, Source
 from treadle.store.store import Store
 from treadle.tables.model import OffsetCommit, Relation, Table, TableState, TableWrite
 from treadle.tables.options import make_options
+from treadle.tables.prepare.arrow_column import to_values
 from treadle.tables.prepare.prepare import LogBatch, PreparedLoad, RecordRef, prepare_load
 
 PART_RECORDS_MAX: Final = 50_000
@@ -238,10 +239,10 @@ def _compare_write(
     state: TableState,
     entries: Sequence[LogEntry],
 ) -> None:
-    columns: list[Sequence[Any]] = [
-        write.root.columns[_find_current_column(write, root, name)] for name in root.key
+    columns = [
+        to_values(write.root.columns[_find_current_column(write, root, name)]) for name in root.key
     ]
-    sequences = write.root.columns["_sdc_sequence"]
+    sequences = to_values(write.root.columns["_sdc_sequence"])
     there = session.sequences(prepared.schema, root, columns, False)
     buried: list[int | None] = [None] * len(there)
     if state.table is not None and state.table.tombstones and None in there:

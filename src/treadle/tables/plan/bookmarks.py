@@ -7,8 +7,9 @@ import msgspec
 
 from treadle.tables.model import ColumnType
 from treadle.tables.names import Namer
-from treadle.tables.prepare import timestamp_text
+from treadle.tables.prepare.arrow_column import to_values
 from treadle.tables.prepare.prepare import VersionGroup
+from treadle.timestamps import format_exact
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -24,7 +25,7 @@ def find_bookmarks(
         for group in groups:
             each = group.frames[0].fields.get(folded)
             for type_, column in each.columns.items() if each is not None else ():
-                present = [value for value in column if value is not None]
+                present = [value for value in to_values(column) if value is not None]
                 if present:
                     values.setdefault(type_, []).extend((min(present), max(present)))
         if len(values) == 1:
@@ -35,5 +36,5 @@ def find_bookmarks(
 
 def _encode_bound(value: object, type_: ColumnType) -> str:
     if type_ is ColumnType.TIMESTAMP and isinstance(value, int):
-        value = timestamp_text.format_timestamp(value)
+        value = format_exact(value)
     return _encode(value).decode()

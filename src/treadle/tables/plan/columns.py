@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 
 from treadle.tables.model import (
     SPLIT_SUFFIXES,
@@ -18,8 +17,9 @@ from treadle.tables.model import (
     WidenColumn,
 )
 from treadle.tables.names import byte_order
-from treadle.tables.prepare import timestamp_text
+from treadle.tables.prepare.arrow_column import TypedColumn, to_values
 from treadle.tables.profile import DestinationProfile
+from treadle.timestamps import format_exact
 
 ColumnNeeds = Mapping[str, tuple[str, Sequence[ColumnType]]]
 """Folded field -> (its name, the logical types it comes with)."""
@@ -236,7 +236,7 @@ def find_widest_type(types: Sequence[ColumnType]) -> ColumnType:
     return ColumnType.TEXT
 
 
-def widen_values(column: Sequence[Any], old: ColumnType, new: ColumnType) -> Sequence[Any]:
+def widen_values(column: TypedColumn, old: ColumnType, new: ColumnType) -> TypedColumn:
     """A column's values as those of a wider type.
 
     A number without a fraction is spelled in digits as text, whether it was a bigint, a double or
@@ -245,19 +245,20 @@ def widen_values(column: Sequence[Any], old: ColumnType, new: ColumnType) -> Seq
     """
     if old is new:
         return column
+    values = to_values(column)
     if new is ColumnType.DOUBLE:
-        return [None if v is None else float(v) for v in column]
+        return [None if v is None else float(v) for v in values]
     if new is ColumnType.DECIMAL:
-        return [None if v is None else Decimal(v) for v in column]
+        return [None if v is None else Decimal(v) for v in values]
     if old is ColumnType.BOOLEAN:
-        return [None if v is None else "true" if v else "false" for v in column]
+        return [None if v is None else "true" if v else "false" for v in values]
     if old is ColumnType.TIMESTAMP:
-        return [None if v is None else timestamp_text.format_timestamp(v) for v in column]
+        return [None if v is None else format_exact(v) for v in values]
     if old is ColumnType.DECIMAL:
-        return [None if v is None else _format_decimal(v) for v in column]
+        return [None if v is None else _format_decimal(v) for v in values]
     if old is ColumnType.DOUBLE:
-        return [None if v is None else _format_double(v) for v in column]
-    return [None if v is None else str(v) for v in column]
+        return [None if v is None else _format_double(v) for v in values]
+    return [None if v is None else str(v) for v in values]
 
 
 def _format_decimal(value: Decimal) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from treadle.errors import TableStoppedError
-from treadle.tables.model import Rejection, Relation, TableOptions
+from treadle.tables.model import ColumnType, Rejection, Relation, TableOptions
 from treadle.tables.names import Namer
 from treadle.tables.plan.target import NeedsRejections, find_rows_with_type
 from treadle.tables.prepare.frame import Frame, RelationPath, is_blank
@@ -32,7 +32,7 @@ def apply_contracts(
     relations: Mapping[RelationPath, Relation],
     prepared: PreparedLoad,
     namer: Namer,
-) -> tuple[VersionGroup, OmittedFields]:
+) -> tuple[VersionGroup, OmittedFields] | NeedsRejections:
     """Hold the winners of a load to the contract.
 
     Args:
@@ -43,91 +43,118 @@ def apply_contracts(
 
     Returns:
         The group without discarded values, and for each such field a row for `_sdc_rejected`:
-        (table, field) -> row.
+        (table, field) -> row. Or the records that are to be rejected for what they bring.
 
     Raises:
         TableStopped: something new came and the contract is frozen.
-        Again: records that bring something new are rejected.
     """
-    options, fold = prepared.options, prepared.profile.fold
-    refused: dict[RecordRef, str] = {}
-    left_out: OmittedFields = {}
-    gone: list[RelationPath] = []
+    check = _ContractCheck(group, relations, prepared, namer)
     for frame in group.frames:
-        path = tuple(map(fold, frame.path))
-        if any(path[: len(above)] == above for above in gone):
-            continue
-        table = namer.name_subtable(prepared.table_name, frame.path)[0]
-        relation = relations.get(path)
-        if relation is None:
-            if () not in relations and path:
-                continue
-            rows = sorted(set(frame.root_rows)) if path else list(range(group.size))
-            reason = f"Table {table} is not in the contract"
-            if path and options.contract_tables == "discard_value":
-                text = encode_record(prepared.log_batches, _record_ref(group, rows[0]))
-                parent = namer.name_subtable(prepared.table_name, frame.path[:-1])[0]
-                left = Rejection(text, reason, parent, -1, -1)
-                left_out.setdefault((table, frame.path[-1]), left)
-                gone.append(path)
-                continue
-            _apply_rule(options.contract_tables, reason, group, rows, prepared, refused)
-            continue
-        held: dict[str, set[str]] = {}
+        check.check_frame(frame)
+    if check.refused:
+        return NeedsRejections(check.refused)
+    group.frames = [frame for frame in group.frames if not check.is_discarded(frame)]
+    return group, check.left_out
+
+
+class _ContractCheck:
+    """Holds the relations of a group to the contract, one after the other.
+
+    Attributes:
+        refused: records that are to be rejected, and why.
+        left_out: fields that are left out.
+    """
+
+    def __init__(
+        self,
+        group: VersionGroup,
+        relations: Mapping[RelationPath, Relation],
+        prepared: PreparedLoad,
+        namer: Namer,
+    ) -> None:
+        self.refused: dict[RecordRef, str] = {}
+        self.left_out: OmittedFields = {}
+        self._group = group
+        self._relations = relations
+        self._prepared = prepared
+        self._options = prepared.options
+        self._namer = namer
+        self._discarded: list[RelationPath] = []
+
+    def is_discarded(self, frame: Frame) -> bool:
+        """Return whether a subtable is left out, by itself or with one that it is in."""
+        path = self._fold_path(frame)
+        return any(path[: len(above)] == above for above in self._discarded)
+
+    def check_frame(self, frame: Frame) -> None:
+        """Check the rows of one relation."""
+        if self.is_discarded(frame):
+            return
+        relation = self._relations.get(self._fold_path(frame))
+        if relation is not None:
+            self._check_columns(frame, relation)
+        elif () in self._relations or not frame.path:  # else the new table brings it along
+            self._check_new_relation(frame)
+
+    def _fold_path(self, frame: Frame) -> RelationPath:
+        return tuple(map(self._prepared.profile.fold, frame.path))
+
+    def _name_table(self, path: RelationPath) -> str:
+        return self._namer.name_subtable(self._prepared.table_name, path)[0]
+
+    def _check_new_relation(self, frame: Frame) -> None:
+        table = self._name_table(frame.path)
+        rows = sorted(set(frame.root_rows)) if frame.path else list(range(self._group.size))
+        reason = f"Table {table} is not in the contract"
+        if frame.path and self._options.contract_tables == "discard_value":
+            parent = self._name_table(frame.path[:-1])
+            self._leave_out((table, frame.path[-1]), parent, reason, rows[0])
+            self._discarded.append(self._fold_path(frame))
+        else:
+            self._apply_rule(self._options.contract_tables, reason, rows)
+
+    def _check_columns(self, frame: Frame, relation: Relation) -> None:
+        fold = self._prepared.profile.fold
+        table = self._name_table(frame.path)
+        held: dict[str, set[ColumnType]] = {}
         for column in relation.columns:
             held.setdefault(fold(column.field), set()).add(column.type)
         for folded, each in list(frame.fields.items()):
             for type_ in list(each.columns):
                 if type_ in held.get(folded, ()):
                     continue
-                rule: ContractRule = options.contract_columns
+                rule: ContractRule = self._options.contract_columns
                 reason = f"Column {each.name} is not in the contract"
                 if folded in held:
-                    rule = options.contract_types
+                    rule = self._options.contract_types
                     reason = f"Type {type_.value} of column {each.name} is not in the contract"
                 rows = find_rows_with_type(frame, folded, type_)
                 if rule == "discard_value":
-                    text = encode_record(prepared.log_batches, _record_ref(group, rows[0]))
-                    left = Rejection(text, reason, table, -1, -1)
-                    left_out.setdefault((table, each.name), left)
+                    self._leave_out((table, each.name), table, reason, rows[0])
                     del each.columns[type_]
                 else:
-                    _apply_rule(rule, reason, group, rows, prepared, refused)
-            _drop_blank_field(frame, folded)
-    if refused:
-        raise NeedsRejections(refused)
-    group.frames = [
-        frame
-        for frame in group.frames
-        if not any(tuple(map(fold, frame.path))[: len(above)] == above for above in gone)
-    ]
-    return group, left_out
+                    self._apply_rule(rule, reason, rows)
+            if all(map(is_blank, each.columns.values())):
+                del frame.fields[folded]
 
+    def _leave_out(self, field: tuple[str, str], table: str, reason: str, row: int) -> None:
+        if field not in self.left_out:
+            self.left_out[field] = Rejection(self._record_text(row), reason, table, -1, -1)
 
-def _drop_blank_field(frame: Frame, folded: str) -> None:
-    if all(is_blank(column) for column in frame.fields[folded].columns.values()):
-        del frame.fields[folded]
+    def _apply_rule(self, rule: ContractRule, reason: str, rows: list[int]) -> None:
+        if rule == "evolve":
+            return
+        if rule == "freeze":
+            raise TableStoppedError(
+                f"{reason}, which is frozen; found in the record "
+                f"{self._record_text(rows[0])[:500]}. Change the contract, or the destination's "
+                "table, and load again."
+            )
+        for row in rows:
+            self.refused.setdefault(self._at(row), reason)
 
+    def _record_text(self, row: int) -> str:
+        return encode_record(self._prepared.log_batches, self._at(row))
 
-def _apply_rule(
-    rule: ContractRule,
-    reason: str,
-    group: VersionGroup,
-    rows: list[int],
-    prepared: PreparedLoad,
-    refused: dict[RecordRef, str],
-) -> None:
-    if rule == "evolve":
-        return
-    if rule == "freeze":
-        text = encode_record(prepared.log_batches, _record_ref(group, rows[0]))
-        raise TableStoppedError(
-            f"{reason}, which is frozen; found in the record {text[:500]}. Change the contract, "
-            "or the destination's table, and load again."
-        )
-    for row in rows:
-        refused.setdefault(_record_ref(group, row), reason)
-
-
-def _record_ref(group: VersionGroup, row: int) -> RecordRef:
-    return RecordRef(group.entries[row], group.indexes[row])
+    def _at(self, row: int) -> RecordRef:
+        return RecordRef(self._group.entries[row], self._group.indexes[row])

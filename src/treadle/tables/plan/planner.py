@@ -7,6 +7,7 @@ the caller asks the destination and calls it again.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from treadle.errors import TableStoppedError
 from treadle.tables import names
@@ -34,7 +35,8 @@ from treadle.tables.plan.reconcile import LiveRelations, reconcile_table
 from treadle.tables.plan.sequence_lookup import KnownSequences, SequenceLookup
 from treadle.tables.plan.target import NeedsRejections, RelationTarget, merge_groups
 from treadle.tables.plan.versions import VersionOutcome, resolve_versions
-from treadle.tables.prepare.frame import RelationPath
+from treadle.tables.prepare.arrow_column import to_values
+from treadle.tables.prepare.frame import RelationPath, make_row_picker
 from treadle.tables.prepare.prepare import PreparedLoad, VersionGroup, prepare_load
 from treadle.tables.profile import DestinationProfile
 
@@ -69,12 +71,12 @@ def plan_load(
         TableStopped: the table cannot be loaded until somebody acts (loading.md 5.2, 5.4).
     """
     while True:
-        try:
-            return _LoadPlanner(
-                prepared, state, profile, options, mark, now, log_id, known or KnownSequences()
-            ).plan_load()
-        except NeedsRejections as again:
-            prepared = prepared.reject_records(again.reasons)
+        found = _LoadPlanner(
+            prepared, state, profile, options, mark, now, log_id, known or KnownSequences()
+        ).plan_load()
+        if not isinstance(found, NeedsRejections):
+            return found
+        prepared = prepared.reject_records(found.reasons)
 
 
 def plan_swap(
@@ -112,19 +114,24 @@ def plan_swap(
     planner = _LoadPlanner(
         prepared, state, profile, options, mark, now, mark.log_id, KnownSequences()
     )
-    try:
-        return planner.plan_swap(rebuilt)
-    except NeedsRejections as again:
+    found = planner.plan_swap(rebuilt)
+    if not isinstance(found, LoadPlan):
         raise TableStoppedError(
             f'Table "{prepared.table_name}" cannot take the rebuilt rows, it would have too many '
             "columns. Drop it first."
-        ) from again
+        )
+    return found
 
 
-class _NeedsLookup(Exception):  # noqa: N818 - a question, not a fault
-    def __init__(self, lookup: SequenceLookup) -> None:
-        super().__init__()
-        self.lookup = lookup
+Unmet = SequenceLookup | NeedsRejections
+"""What is needed before a plan can be made."""
+
+
+class _RowsOfLoad(NamedTuple):
+    """Rows of one version to write, and rows to remove (option hard_delete)."""
+
+    group: VersionGroup | None
+    deletes: VersionGroup | None
 
 
 class _LoadPlanner:
@@ -156,7 +163,7 @@ class _LoadPlanner:
         before = state.table.batched_at if state.table is not None else 0
         self._batched_at = max(now, before + 1)
 
-    def plan_load(self) -> LoadPlan | SequenceLookup:
+    def plan_load(self) -> LoadPlan | Unmet:
         prepared, before = self._prepared, self._state.table
         if not prepared.groups and not prepared.activations:
             return self._make_plan(before, None)
@@ -173,12 +180,10 @@ class _LoadPlanner:
         )
         if what.version is None:
             return self._make_plan(before, None)
-        try:
-            return self._make_plan(self._plan_table(live, what, what.version), what)
-        except _NeedsLookup as asks:
-            return asks.lookup
+        table = self._plan_table(live, what, what.version)
+        return self._make_plan(table, what) if isinstance(table, Table) else table
 
-    def plan_swap(self, rebuilt: Table) -> LoadPlan:
+    def plan_swap(self, rebuilt: Table) -> LoadPlan | Unmet:
         """Put the rows of another table in place of this one's; see `plan_swap`."""
         before = self._state.table
         live = reconcile_table(
@@ -188,6 +193,8 @@ class _LoadPlanner:
         target = self._plan_live(
             live, VersionOutcome(rebuilt.version, swapped=True), rebuilt.version, stage
         )
+        if not isinstance(target, RelationTarget):
+            return target
         self._changes = [
             replace(change, schema=rebuilt.schema) if isinstance(change, CopyStage) else change
             for change in self._changes
@@ -215,16 +222,21 @@ class _LoadPlanner:
 
     # --- the table ---
 
-    def _plan_table(self, live: LiveRelations, what: VersionOutcome, version: int) -> Table:
+    def _plan_table(self, live: LiveRelations, what: VersionOutcome, version: int) -> Table | Unmet:
         prepared, before = self._prepared, self._state.table
         stages = {stage.version: stage for stage in before.stages} if before is not None else {}
         stage = stages.pop(version, None)
         target = self._plan_live(live, what, version, stage)
+        if not isinstance(target, RelationTarget):
+            return target
         outdated = [v for v, s in stages.items() if v < version or self._is_expired(s, what)]
         dropped = [*(stages.pop(v) for v in outdated), *((stage,) if stage is not None else ())]
         self._changes += [DropStage(relation.name) for old in dropped for relation in old.relations]
         for staged, groups in sorted(what.staged.items()):
-            stages[staged] = self._plan_stage(staged, groups, stages.get(staged), live)
+            found = self._plan_stage(staged, groups, stages.get(staged), live)
+            if not isinstance(found, StagedVersion):
+                return found
+            stages[staged] = found
         return Table(
             schema=prepared.schema,
             name=target.relations[0].name,
@@ -243,7 +255,7 @@ class _LoadPlanner:
 
     def _plan_live(
         self, live: LiveRelations, what: VersionOutcome, version: int, stage: StagedVersion | None
-    ) -> RelationTarget:
+    ) -> RelationTarget | Unmet:
         keys = self._choose_keys(live, what, stage)
         keyless = keys == keys_.GENERATED_KEY_COLUMNS
         append, root_key = self._choose_constraint(live, what, keys, keyless)
@@ -269,14 +281,19 @@ class _LoadPlanner:
         if what.swapped or live.root is None:
             met, private = (stage.relations[0] if stage is not None else None), True
         group = merge_groups(what.live, self._profile, self._duplicates, self._options)
-        group, deletes = self._select_rows(target, group, met, live, private=private)
-        target.allocate(group, stage.relations if stage is not None else (), self._options)
-        target.check_columns(group, self._prepared)
+        rows = self._select_rows(target, group, met, live, private=private)
+        if not isinstance(rows, _RowsOfLoad):
+            return rows
+        staged = stage.relations if stage is not None else ()
+        target.allocate(rows.group, staged, self._options)
+        refused = target.check_columns(rows.group, self._prepared)
+        if refused is not None:
+            return refused
         self._changes += target.changes
         self._changes += self._find_key_changes(target, live)
         if stage is not None:
             self._changes += _copy_stage(target, stage, self._profile)
-        write = target.make_write(group, deletes, self._options, fresh=met is None)
+        write = target.make_write(rows.group, rows.deletes, self._options, fresh=met is None)
         if write is not None:
             self._writes.append(write)
         return target
@@ -381,7 +398,7 @@ class _LoadPlanner:
         groups: Sequence[VersionGroup],
         before: StagedVersion | None,
         live: LiveRelations,
-    ) -> StagedVersion:
+    ) -> StagedVersion | Unmet:
         fold = self._profile.fold
         keys = keys_.find_key_columns(groups) if before is None else before.keys
         keys_.check_keys(keys, groups, self._profile)
@@ -401,11 +418,15 @@ class _LoadPlanner:
             live=None,
         )
         group = merge_groups(groups, self._profile, self._duplicates, self._options)
-        group, deletes = self._select_rows(target, group, root, live, private=True)
-        target.allocate(group, (), self._options)
-        target.check_columns(group, self._prepared)
+        rows = self._select_rows(target, group, root, live, private=True)
+        if not isinstance(rows, _RowsOfLoad):
+            return rows
+        target.allocate(rows.group, (), self._options)
+        refused = target.check_columns(rows.group, self._prepared)
+        if refused is not None:
+            return refused
         self._changes += target.changes
-        write = target.make_write(group, deletes, self._options, fresh=root is None)
+        write = target.make_write(rows.group, rows.deletes, self._options, fresh=root is None)
         if write is not None:
             self._writes.append(write)
         created = self._now if before is None else before.created_at
@@ -426,26 +447,30 @@ class _LoadPlanner:
         live: LiveRelations,
         *,
         private: bool,
-    ) -> tuple[VersionGroup | None, VersionGroup | None]:
+    ) -> _RowsOfLoad | Unmet:
         """Rows to write, and rows to remove (option hard_delete)."""
         deletes = None
         if group is not None and target.upsert and self._options.hard_delete:
             group, deletes = _split_deleted(group, self._profile)
         if group is not None and met is not None and target.upsert:
-            group = self._drop_outdated(target, group, met, private=private)
+            found = self._drop_outdated(target, group, met, private=private)
+            if isinstance(found, SequenceLookup):
+                return found
+            group = found
         if group is not None and not contracts.allows_everything(self._options):
             relations = dict(live.children)
             if live.root is not None:
                 relations[()] = live.root
-            group, left_out = contracts.apply_contracts(
-                group, relations, self._prepared, self._namer
-            )
+            kept = contracts.apply_contracts(group, relations, self._prepared, self._namer)
+            if isinstance(kept, NeedsRejections):
+                return kept
+            group, left_out = kept
             self._left_out |= left_out
-        return group, deletes
+        return _RowsOfLoad(group, deletes)
 
     def _drop_outdated(
         self, target: RelationTarget, group: VersionGroup, met: Relation, *, private: bool
-    ) -> VersionGroup | None:
+    ) -> VersionGroup | SequenceLookup | None:
         """Without records that would change the table and lose against a row in it (L37)."""
         rows = target.find_rows_with_new_columns(group)
         if not rows:
@@ -457,10 +482,12 @@ class _LoadPlanner:
             next(iter(fields[self._profile.fold(by_name[name].field)].columns.values()))
             for name in met.key
         ]
-        held = list(zip(*(map(column.__getitem__, rows) for column in columns), strict=True))
+        held = list(
+            zip(*(to_values(make_row_picker(rows)(column)) for column in columns), strict=True)
+        )
         missing = [key for key in dict.fromkeys(held) if key not in answers]
         if missing:
-            raise _NeedsLookup(SequenceLookup(met, tuple(zip(*missing, strict=True)), private))
+            return SequenceLookup(met, tuple(zip(*missing, strict=True)), private)
         last = self._options.sequence_tie == "last"
         lost = set()
         for row, key in zip(rows, held, strict=True):
@@ -516,7 +543,7 @@ def _split_deleted(
     marker = group.frames[0].fields.get(profile.fold(names.DELETED_AT))
     if marker is None:
         return group, None
-    held = list(zip(*marker.columns.values(), strict=True))
+    held = list(zip(*map(to_values, marker.columns.values()), strict=True))
     gone = [row for row, values in enumerate(held) if values.count(None) < len(values)]
     removed = set(gone)
     rest = [row for row in range(group.size) if row not in removed]

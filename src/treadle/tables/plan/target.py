@@ -1,8 +1,7 @@
 """The relations one version of a table is written to: their columns and their rows."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from treadle.errors import TableStoppedError
 from treadle.tables import names
@@ -25,7 +24,14 @@ from treadle.tables.plan.columns import (
 from treadle.tables.plan.generated_keys import generate_keys
 from treadle.tables.plan.keys import GENERATED_KEY_COLUMNS
 from treadle.tables.plan.reconcile import SYSTEM_COLUMNS
-from treadle.tables.prepare.frame import Frame, RelationPath, concatenate_frames, make_row_picker
+from treadle.tables.prepare.arrow_column import TypedColumn, to_values
+from treadle.tables.prepare.frame import (
+    Frame,
+    RelationPath,
+    concatenate_frames,
+    fill_gaps,
+    make_row_picker,
+)
 from treadle.tables.prepare.prepare import (
     TOO_MANY_COLUMNS,
     PreparedLoad,
@@ -36,16 +42,15 @@ from treadle.tables.prepare.prepare import (
 from treadle.tables.profile import DestinationProfile
 
 
-class NeedsRejections(Exception):  # noqa: N818 - says what to do
-    """Some records have to be rejected: prepare the load again without them.
+@dataclass(frozen=True, slots=True)
+class NeedsRejections:
+    """Some records have to be rejected: the load is to be prepared again without them.
 
     Attributes:
         refused: records and why.
     """
 
-    def __init__(self, refused: Mapping[RecordRef, str]) -> None:
-        super().__init__()
-        self.reasons = refused
+    reasons: Mapping[RecordRef, str]
 
 
 class RelationTarget:
@@ -277,12 +282,29 @@ class RelationTarget:
 
     # --- what does not fit ---
 
-    def check_columns(self, group: VersionGroup | None, prepared: PreparedLoad) -> None:
-        """Reject records whose columns cannot be made.
+    def check_columns(
+        self, group: VersionGroup | None, prepared: PreparedLoad
+    ) -> NeedsRejections | None:
+        """Return the records to reject because their columns cannot be made, if there are any.
 
         Raises:
-            Again: there are such records.
+            TableStopped: a column that only a staged version has cannot be made.
         """
+        refused = self._clashing(group)
+        if self._is_too_wide():
+            gone = {RecordRef(r.entry, r.index) for r in prepared.rejections}
+            return NeedsRejections(
+                {
+                    RecordRef(entry, index): TOO_MANY_COLUMNS
+                    for entry, arrival in enumerate(prepared.log_batches)
+                    for index in range(len(arrival.batch))
+                    if RecordRef(entry, index) not in gone
+                }
+            )
+        return NeedsRejections(refused) if refused else None
+
+    def _clashing(self, group: VersionGroup | None) -> dict[RecordRef, str]:
+        """Return the records with a value for which there can be no column, and why."""
         refused: dict[RecordRef, str] = {}
         for path, allocation in self._after.items():
             for (folded, type_), reason in allocation.clashes.items():
@@ -299,6 +321,10 @@ class RelationTarget:
                     )
                 for row in rows:
                     refused.setdefault(_record_ref(group, row), reason)
+        return refused
+
+    def _is_too_wide(self) -> bool:
+        """Return whether a relation would get more columns than the destination allows."""
         limit = self._profile.columns_max
         for path, allocation in self._after.items():
             relation = allocation.relation
@@ -311,17 +337,8 @@ class RelationTarget:
                     allocation.adds
                 )
             if limit is not None and width > limit:
-                gone = {RecordRef(r.entry, r.index) for r in prepared.rejections}
-                raise NeedsRejections(
-                    {
-                        RecordRef(entry, index): TOO_MANY_COLUMNS
-                        for entry, arrival in enumerate(prepared.log_batches)
-                        for index in range(len(arrival.batch))
-                        if RecordRef(entry, index) not in gone
-                    }
-                )
-        if refused:
-            raise NeedsRejections(refused)
+                return True
+        return False
 
     # --- rows ---
 
@@ -364,12 +381,12 @@ class RelationTarget:
 
     def _make_rows(self, group: VersionGroup) -> tuple[RelationRows, list[RelationRows]]:
         size = group.size
-        system: dict[str, Sequence[Any]] = {
+        system: dict[str, Sequence[int]] = {
             names.RECEIVED_AT: group.received,
             names.SEQUENCE: group.sequences,
             names.VERSION: [self._version] * size,
         }
-        key_columns: list[Sequence[Any]]
+        key_columns: list[TypedColumn]
         if self.keyless:
             generated = generate_keys(self._log_id, self._positions, group.entries, group.indexes)
             key_columns = [generated]
@@ -382,13 +399,13 @@ class RelationTarget:
             columns[names.BATCHED_AT] = [self._batched_at] * frame.size
             if frame.path:
                 at = frame.root_rows
-                for name, column in system.items():
-                    columns[name] = list(map(column.__getitem__, at))
+                for name, numbers in system.items():
+                    columns[name] = list(map(numbers.__getitem__, at))
                 for key, column in zip(self.keys, key_columns, strict=True):
                     name = self._namer.name_source_key(key.name)[0]
                     columns[name] = make_row_picker(at)(column)
-                for n, column in enumerate(frame.levels):
-                    columns[names.level_column(n)] = column
+                for n, level in enumerate(frame.levels):
+                    columns[names.level_column(n)] = level
             else:
                 columns |= system
                 if self.keyless:
@@ -398,7 +415,7 @@ class RelationTarget:
             )
         return out[0], out[1:]
 
-    def _key_column(self, root: Frame, key: Column) -> Sequence[Any]:
+    def _key_column(self, root: Frame, key: Column) -> TypedColumn:
         held = root.fields.get(self._profile.fold(key.field))
         if held is None or key.type not in held.columns:  # option key_change: append
             return [None] * root.size
@@ -406,7 +423,7 @@ class RelationTarget:
 
     def _make_deletes(self, group: VersionGroup) -> RelationRows:
         fields = group.frames[0].fields
-        columns: dict[str, Sequence[Any]] = {
+        columns: dict[str, TypedColumn] = {
             key.name: fields[self._profile.fold(key.field)].columns[key.type] for key in self.keys
         }
         columns[names.SEQUENCE] = group.sequences
@@ -459,7 +476,7 @@ def find_rows_with_type(frame: Frame, folded: str, type_: ColumnType) -> list[in
     column = each.columns.get(type_, ()) if each is not None else ()
     return [
         frame.root_rows[row] if frame.path else row
-        for row, value in enumerate(column)
+        for row, value in enumerate(to_values(column))
         if value is not None
     ]
 
@@ -468,14 +485,14 @@ def _record_ref(group: VersionGroup | None, row: int) -> RecordRef:
     return RecordRef(0, 0) if group is None else RecordRef(group.entries[row], group.indexes[row])
 
 
-def _place_columns(frame: Frame, allocation: ColumnAllocation) -> dict[str, Sequence[Any]]:
-    columns: dict[str, Sequence[Any]] = {}
+def _place_columns(frame: Frame, allocation: ColumnAllocation) -> dict[str, TypedColumn]:
+    columns: dict[str, TypedColumn] = {}
     for folded, each in frame.fields.items():
         for type_, column in each.columns.items():
             name = allocation.columns[folded, type_]
             values = widen_values(column, type_, allocation.types[name])
             held = columns.get(name)
             if held is not None:
-                values = [b if a is None else a for a, b in zip(held, values, strict=True)]
+                values = fill_gaps(held, values)
             columns[name] = values
     return columns

@@ -1,12 +1,11 @@
 """Columns as Arrow holds them: a fifth of the memory, and ready for what a driver sends.
 
-A `ArrowColumn` column stands for the list of the same values, so whatever takes a column takes it.
 Where nobody looks at single values, which is the rule, no Python object is made of them again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final, overload
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -24,64 +23,33 @@ _ARROW_TYPES: Final[dict[ColumnType, Any]] = {
 }
 
 
-class ArrowColumn(Sequence[Any]):
-    """Values of one logical type and None.
+class ArrowColumn:
+    """Values of one logical type and None, as Arrow holds them.
+
+    It is no list: whoever looks at single values asks for all of them (`to_values`), which makes
+    Python objects of them again and should be seen to do so.
 
     Args:
         array: int64, bool, double or string; timestamps are int64, microseconds since 1970.
     """
 
-    __slots__ = ("_values", "array")
+    __slots__ = ("array",)
 
     def __init__(self, array: "pa.ChunkedArray[Any]") -> None:
         self.array = array
-        self._values: list[Any] | None = None
-
-    def to_list(self) -> list[Any]:
-        """The values as Python objects; they are kept."""
-        if self._values is None:
-            self._values = self.array.to_pylist()
-        return self._values
 
     def __len__(self) -> int:
         """How many values, None counted."""
         return len(self.array)
 
-    @overload
-    def __getitem__(self, at: int) -> Any: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[Any]: ...
-    def __getitem__(self, at: int | slice) -> Any:
-        """A value, or several as a list."""
-        return self.to_list()[at]
-
-    def __iter__(self) -> Iterator[Any]:
-        """The values."""
-        return iter(self.to_list())
-
-    def __contains__(self, value: object) -> bool:
-        """Whether the value is there; quick for None."""
-        if value is None:
-            return self.array.null_count > 0
-        return value in self.to_list()
-
-    def __eq__(self, other: object) -> bool:
-        """Whether it holds the same values as another column, packed or not."""
-        if isinstance(other, ArrowColumn):
-            return self.to_list() == other.to_list()
-        return isinstance(other, list | tuple) and self.to_list() == list(other)
-
-    __hash__ = None  # type: ignore[assignment]  # as a list
-
     def __repr__(self) -> str:
         """The values."""
-        return f"Packed({self.to_list()!r})"
+        return f"Packed({self.array.to_pylist()!r})"
 
-    def count(self, value: object) -> int:
-        """How often the value is there; quick for None."""
-        if value is None:
-            return self.array.null_count
-        return self.to_list().count(value)
+    @property
+    def null_count(self) -> int:
+        """How many values are None."""
+        return self.array.null_count
 
     def may_hold_byte(self, byte: bytes) -> bool:
         """Whether a byte may stand somewhere in a column of texts; its no is always right."""
@@ -99,11 +67,15 @@ class ArrowColumn(Sequence[Any]):
         )
 
 
+TypedColumn = Sequence[Any] | ArrowColumn
+"""Values of one logical type and None; long ones as Arrow holds them, where it can."""
+
+
 def _get_buffers(chunk: "pa.Array[Any]") -> list[pa.Buffer | None]:
     return chunk.buffers()
 
 
-def to_arrow(column: Sequence[Any], type_: ColumnType) -> ArrowColumn | None:
+def to_arrow(column: TypedColumn, type_: ColumnType) -> ArrowColumn | None:
     """A column as Arrow holds it, or None when it holds a value that has no place there.
 
     Args:
@@ -123,7 +95,7 @@ def to_arrow(column: Sequence[Any], type_: ColumnType) -> ArrowColumn | None:
     return ArrowColumn(array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array]))
 
 
-def to_arrow_if_long(column: Sequence[Any], type_: ColumnType) -> Sequence[Any]:
+def to_arrow_if_long(column: Sequence[Any], type_: ColumnType) -> TypedColumn:
     """The column packed where that pays and is possible, else as it is."""
     if len(column) < ARROW_ROWS_MIN:
         return column
@@ -131,12 +103,17 @@ def to_arrow_if_long(column: Sequence[Any], type_: ColumnType) -> Sequence[Any]:
     return column if found is None else found
 
 
-def to_values(column: Sequence[Any]) -> Sequence[Any]:
-    """The column with its values at hand, for looking at all of them once."""
+def to_values(column: TypedColumn) -> Sequence[Any]:
+    """The values of a column as Python objects."""
     return column.array.to_pylist() if isinstance(column, ArrowColumn) else column
 
 
-def concatenate_arrow(pieces: Sequence[Sequence[Any]], type_: ColumnType) -> ArrowColumn | None:
+def has_none(column: TypedColumn) -> bool:
+    """Whether a value is None."""
+    return column.null_count > 0 if isinstance(column, ArrowColumn) else None in column
+
+
+def concatenate_arrow(pieces: Sequence[TypedColumn], type_: ColumnType) -> ArrowColumn | None:
     """Columns one after the other, packed; None when none of them is or one cannot be."""
     if not any(isinstance(piece, ArrowColumn) for piece in pieces):
         return None
@@ -150,7 +127,7 @@ def concatenate_arrow(pieces: Sequence[Sequence[Any]], type_: ColumnType) -> Arr
 
 
 @lru_cache(maxsize=256)
-def make_null_column(size: int, type_: ColumnType) -> Sequence[Any]:
+def make_null_column(size: int, type_: ColumnType) -> TypedColumn:
     """A column of so many None."""
     arrow = _ARROW_TYPES.get(type_)
     if arrow is None or size < ARROW_ROWS_MIN:

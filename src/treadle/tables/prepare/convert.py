@@ -6,17 +6,26 @@ None.
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
+import msgspec
+
 from treadle.tables.model import ColumnType
 from treadle.tables.prepare import decimals, timestamp_text
-from treadle.tables.prepare.arrow_column import ArrowColumn, to_arrow_if_long
+from treadle.tables.prepare.arrow_column import ArrowColumn, TypedColumn, to_arrow_if_long
+from treadle.tables.prepare.frame import fill_gaps, is_blank
+from treadle.tables.prepare.type_rules import TypeRules
 from treadle.tables.profile import DestinationProfile
+from treadle.timestamps import format_exact, from_datetime
 
 ColumnValues = Sequence[Any]
+
+TypedColumns = dict[ColumnType, TypedColumn]
+"""The values of one field by the logical type they got."""
 
 INT64_MAX = (1 << 63) - 1
 INT64_MIN = -(1 << 63)
@@ -44,7 +53,67 @@ class ConversionSink(Protocol):
         """So many NUL characters were removed."""
 
 
-def convert_integers(column: ColumnValues, sink: ConversionSink) -> ColumnValues:
+def convert_values(
+    kind: type, column: ColumnValues, rules: TypeRules, sink: ConversionSink
+) -> TypedColumns:
+    """Convert a column by the class of its values.
+
+    Args:
+        kind: the one class that its values have besides None.
+        column: the values.
+        rules: of the field.
+        sink: where to report to.
+    """
+    if kind is str:
+        if rules.listed_texts:
+            return _convert_listed_texts(column, rules, sink)
+        return convert_formatted_texts(column, rules.texts, sink)
+    if kind is int:
+        return {rules.integer: _INTEGER_CONVERTERS[rules.integer](column, sink)}
+    if kind is float:
+        return _convert_fractions(column, rules.number, convert_doubles, sink)
+    if kind is bool:
+        return {ColumnType.BOOLEAN: convert_booleans(column, sink)}
+    if kind is Decimal:
+        return _convert_fractions(column, rules.decimal, convert_numbers_to_doubles, sink)
+    if issubclass(kind, Decimal):  # a number too large for a double
+        return _convert_fractions(column, rules.number, convert_numbers_to_doubles, sink)
+    return {ColumnType.TIMESTAMP: convert_timestamps(column, sink)}
+
+
+def _convert_fractions(
+    column: ColumnValues, target: ColumnType, to_double: "Converter", sink: ConversionSink
+) -> TypedColumns:
+    """Convert numbers with a fraction or exponent."""
+    if target is ColumnType.DECIMAL:
+        return {target: convert_to_decimals(column, sink)}
+    if target is not ColumnType.BIGINT:
+        return {target: to_double(column, sink)}
+    whole_only = [v if v is not None and v % 1 == 0 else None for v in column]
+    if whole_only.count(None) == column.count(None):
+        return {target: convert_whole_numbers(column, sink)}
+    rest = [None if a is not None else v for a, v in zip(whole_only, column, strict=True)]
+    return {
+        target: convert_whole_numbers(whole_only, sink),
+        ColumnType.DOUBLE: to_double(rest, sink),
+    }
+
+
+def _convert_listed_texts(
+    column: ColumnValues, rules: TypeRules, sink: ConversionSink
+) -> TypedColumns:
+    """Texts that an alternative lists one by one become TEXT, the others follow the rest."""
+    named = [v if v in rules.listed_texts else None for v in column]
+    rest = [v if v not in rules.listed_texts else None for v in column]
+    found = {} if is_blank(rest) else convert_formatted_texts(rest, rules.texts, sink)
+    if not is_blank(named):
+        text = convert_texts(named, sink)
+        known = found.get(ColumnType.TEXT)
+        found[ColumnType.TEXT] = text if known is None else fill_gaps(text, known)
+    return found
+
+
+def convert_integers(column: ColumnValues, sink: ConversionSink) -> TypedColumn:
     """Int -> BIGINT."""
     quick = to_arrow_if_long(column, ColumnType.BIGINT)
     if isinstance(quick, ArrowColumn):
@@ -101,7 +170,7 @@ def convert_whole_numbers(column: ColumnValues, sink: ConversionSink) -> ColumnV
     return _convert_each(column, convert)
 
 
-def convert_doubles(column: ColumnValues, sink: ConversionSink) -> ColumnValues:
+def convert_doubles(column: ColumnValues, sink: ConversionSink) -> TypedColumn:
     """Float -> DOUBLE. NaN has no place in a key, where equal keys must be one."""
     if sink.key is None:
         return to_arrow_if_long(column, ColumnType.DOUBLE)
@@ -113,7 +182,7 @@ def convert_doubles(column: ColumnValues, sink: ConversionSink) -> ColumnValues:
     return out
 
 
-def convert_numbers_to_doubles(column: ColumnValues, sink: ConversionSink) -> ColumnValues:
+def convert_numbers_to_doubles(column: ColumnValues, sink: ConversionSink) -> TypedColumn:
     """Int or Decimal -> DOUBLE."""
 
     def convert(row: int, value: int | Decimal) -> float | None:
@@ -134,13 +203,13 @@ def convert_numbers_to_doubles(column: ColumnValues, sink: ConversionSink) -> Co
     return _convert_each(column, convert)
 
 
-def convert_booleans(column: ColumnValues, sink: ConversionSink) -> ColumnValues:
+def convert_booleans(column: ColumnValues, sink: ConversionSink) -> TypedColumn:
     """Bool -> BOOLEAN."""
     del sink
     return to_arrow_if_long(column, ColumnType.BOOLEAN)
 
 
-def convert_texts(column: ColumnValues, sink: ConversionSink) -> ColumnValues:
+def convert_texts(column: ColumnValues, sink: ConversionSink) -> TypedColumn:
     """Str -> TEXT, NUL characters treated as the option says; a key never holds one."""
     quick = to_arrow_if_long(column, ColumnType.TEXT)
     if isinstance(quick, ArrowColumn) and not quick.may_hold_byte(b"\0"):
@@ -185,8 +254,8 @@ def convert_timestamps(column: ColumnValues, sink: ConversionSink) -> ColumnValu
 
     def convert(row: int, value: Any) -> int | None:
         if isinstance(value, datetime):
-            number = timestamp_text.datetime_to_us(value)
-            shown: object = timestamp_text.format_timestamp(number)
+            number = from_datetime(value)
+            shown: object = format_exact(number)
         else:
             number = value.microseconds
             shown = _format_received(value)
@@ -200,7 +269,7 @@ def convert_timestamps(column: ColumnValues, sink: ConversionSink) -> ColumnValu
 
 def convert_formatted_texts(
     column: ColumnValues, choices: Sequence[ColumnType], sink: ConversionSink
-) -> dict[ColumnType, ColumnValues]:
+) -> TypedColumns:
     """Str -> the first of the choices each value fits; TEXT where none does."""
     if not choices or choices[0] is ColumnType.TEXT:
         return {ColumnType.TEXT: convert_texts(column, sink)}
@@ -223,9 +292,9 @@ def convert_formatted_texts(
         if type_ not in out:
             out[type_] = [None] * len(column)
         out[type_][row] = found
-    read: dict[ColumnType, ColumnValues] = dict(out)
-    if ColumnType.TEXT in read:
-        read[ColumnType.TEXT] = convert_texts(read[ColumnType.TEXT], sink)
+    read: TypedColumns = dict(out)
+    if ColumnType.TEXT in out:
+        read[ColumnType.TEXT] = convert_texts(out[ColumnType.TEXT], sink)
     return read
 
 
@@ -270,3 +339,54 @@ _TEXT_READERS = {
     ColumnType.DECIMAL: _read_decimal,
     ColumnType.TEXT: _read_text,
 }
+
+Converter = Callable[[ColumnValues, ConversionSink], TypedColumn]
+
+_INTEGER_CONVERTERS: dict[ColumnType, Converter] = {
+    ColumnType.BIGINT: convert_integers,
+    ColumnType.DOUBLE: convert_numbers_to_doubles,
+    ColumnType.DECIMAL: convert_to_decimals,
+}
+
+
+# --- objects and arrays as JSON texts -------------------------------------------------------------
+
+
+def _encode_special(value: object) -> object:
+    if hasattr(value, "microseconds"):
+        return format_exact(value.microseconds)
+    return str(value)
+
+
+_encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=_encode_special)
+
+_ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+"""An escaped NUL character in a JSON text: behind an even number of backslashes."""
+
+
+def encode_json(value: object) -> str:
+    """Write a value of a record as a JSON text."""
+    return _encoder.encode(value).decode()
+
+
+def convert_to_json(column: ColumnValues, sink: ConversionSink) -> list[str | None]:
+    """Write objects and arrays as JSON texts (options nested, max_nesting).
+
+    They hold no NUL characters, which jsonb refuses.
+    """
+    out: list[str | None] = [None if v is None else encode_json(v) for v in column]
+    for row, text in enumerate(out):
+        if text is not None and "\\u0000" in text:
+            out[row] = _remove_escaped_nul(row, text, sink)
+    return out
+
+
+def _remove_escaped_nul(row: int, text: str, sink: ConversionSink) -> str | None:
+    other = "\N{REPLACEMENT CHARACTER}" if sink.nul_characters == "replace" else ""
+    cleaned, count = _ESCAPED_NUL.subn(rf"\1{other}", text)
+    if count and sink.nul_characters == "reject":
+        sink.reject_value(row, "NUL character in text")
+        return None
+    if sink.nul_characters == "remove":
+        sink.count_nul_removed(count)
+    return cleaned

@@ -9,38 +9,23 @@ in it is looked at value by value.
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from itertools import chain, compress, repeat
 from operator import itemgetter
 from types import NoneType
 from typing import Any
 
-import msgspec
-
 from treadle.records.row_decoder import RowDecoder as Shaped
 from treadle.tables import names
 from treadle.tables.model import ColumnType, TableOptions
 from treadle.tables.names import FieldName, Namer
-from treadle.tables.prepare import convert, timestamp_text
+from treadle.tables.prepare import convert
 from treadle.tables.prepare.alternatives import choose_alternative
-from treadle.tables.prepare.frame import Frame, RelationPath, join_frames
+from treadle.tables.prepare.arrow_column import TypedColumn, to_values
+from treadle.tables.prepare.frame import Frame, RelationPath, is_blank, join_frames
 from treadle.tables.prepare.type_rules import VALUE_RULES, ObjectRules, TypeRules
 from treadle.tables.profile import DestinationProfile
 
 ColumnValues = Sequence[Any]
-
-
-def _encode_special(value: object) -> object:
-    if hasattr(value, "microseconds"):
-        return timestamp_text.format_timestamp(value.microseconds)
-    return str(value)
-
-
-_encode = msgspec.json.Encoder(decimal_format="number", enc_hook=_encode_special).encode
-
-
-_ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
-"""An escaped NUL character in a JSON text: behind an even number of backslashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +198,7 @@ class Flattener:
         if self._null_notes:
             column: list[str | None] = [None] * self._root.size
             for row, notes in self._null_notes.items():
-                column[row] = _encode(notes).decode()
+                column[row] = convert.encode_json(notes)
             self._root.add_column(
                 self.profile.fold(names.META_COLUMN), names.META_COLUMN, ColumnType.JSON, column
             )
@@ -362,71 +347,12 @@ class Flattener:
             return
         taken = self._register_field(frame, name, column)
         self._frame, self.key = frame, name.full if key else None
-        for type_, converted in self._convert(kind, column, typing).items():
+        for type_, converted in convert.convert_values(kind, column, typing, self).items():
             if taken is None:
                 frame.add_column(name.folded, name.full, type_, converted)
             else:
                 self._split_collision(frame, name, type_, converted, taken)
         self.key = None
-
-    def _convert(
-        self, kind: type, column: ColumnValues, typing: TypeRules
-    ) -> dict[ColumnType, ColumnValues]:
-        if kind is str:
-            if typing.listed_texts:
-                return self._convert_listed_texts(column, typing)
-            return convert.convert_formatted_texts(column, typing.texts, self)
-        if kind is int:
-            return {typing.integer: _INTEGER_CONVERTERS[typing.integer](column, self)}
-        if kind is float:
-            return self._convert_numbers(column, typing.number, convert.convert_doubles)
-        if kind is bool:
-            return {ColumnType.BOOLEAN: convert.convert_booleans(column, self)}
-        if kind is Decimal:
-            return self._convert_numbers(column, typing.decimal, convert.convert_numbers_to_doubles)
-        if issubclass(kind, Decimal):  # a number too large for a double
-            return self._convert_numbers(column, typing.number, convert.convert_numbers_to_doubles)
-        return {ColumnType.TIMESTAMP: convert.convert_timestamps(column, self)}
-
-    def _convert_numbers(
-        self,
-        column: ColumnValues,
-        target: ColumnType,
-        doubles: Callable[[ColumnValues, convert.ConversionSink], ColumnValues],
-    ) -> dict[ColumnType, ColumnValues]:
-        if target is ColumnType.DECIMAL:
-            return {target: convert.convert_to_decimals(column, self)}
-        if target is ColumnType.BIGINT:
-            whole = [v if v is not None and v % 1 == 0 else None for v in column]
-            if whole.count(None) == column.count(None):
-                return {target: convert.convert_whole_numbers(column, self)}
-            rest = [None if a is not None else v for a, v in zip(whole, column, strict=True)]
-            return {
-                target: convert.convert_whole_numbers(whole, self),
-                ColumnType.DOUBLE: doubles(rest, self),
-            }
-        return {target: doubles(column, self)}
-
-    def _convert_listed_texts(
-        self, column: ColumnValues, typing: TypeRules
-    ) -> dict[ColumnType, ColumnValues]:
-        """Texts that an alternative lists one by one are TEXT, the others as the rest says."""
-        listed = [v if v in typing.listed_texts else None for v in column]
-        rest = [v if v not in typing.listed_texts else None for v in column]
-        found = (
-            convert.convert_formatted_texts(rest, typing.texts, self)
-            if any(map(_is_present, rest))
-            else {}
-        )
-        if any(map(_is_present, listed)):
-            text = convert.convert_texts(listed, self)
-            known = found.get(ColumnType.TEXT)
-            found[ColumnType.TEXT] = (
-                text
-                if known is None
-                else [b if a is None else a for a, b in zip(text, known, strict=True)]
-            )
-        return found
 
     def _store_as_json(
         self, frame: Frame, name: FieldName, column: ColumnValues, type_: ColumnType
@@ -438,23 +364,8 @@ class Flattener:
             self._omit_field(frame, name, column, name.column_omission)
         else:
             self._register_field(frame, name, column)
-            encoded = [None if v is None else _encode(v).decode() for v in column]
             self._frame, self._field = frame, name.full
-            for row, text in enumerate(encoded):
-                if text is not None and "\\u0000" in text:
-                    encoded[row] = self._remove_escaped_nul(row, text)
-            frame.add_column(name.folded, name.full, type_, encoded)
-
-    def _remove_escaped_nul(self, row: int, text: str) -> str | None:
-        """A JSON text without NUL characters, which jsonb refuses, as the option says."""
-        other = "\N{REPLACEMENT CHARACTER}" if self.nul_characters == "replace" else ""
-        cleaned, count = _ESCAPED_NUL.subn(rf"\1{other}", text)
-        if count and self.nul_characters == "reject":
-            self.reject_value(row, "NUL character in text")
-            return None
-        if self.nul_characters == "remove":
-            self.count_nul_removed(count)
-        return cleaned
+            frame.add_column(name.folded, name.full, type_, convert.convert_to_json(column, self))
 
     def _register_field(
         self, frame: Frame, name: FieldName, column: ColumnValues
@@ -480,13 +391,13 @@ class Flattener:
         frame: Frame,
         name: FieldName,
         type_: ColumnType,
-        column: ColumnValues,
+        column: TypedColumn,
         both: list[bool],
     ) -> None:
         other = self._namer.name_collision(name)
-        apart = [v if b else None for v, b in zip(column, both, strict=True)]
+        apart = [v if b else None for v, b in zip(to_values(column), both, strict=True)]
         frame.add_column(other.folded, other.full, type_, apart)
-        alone = [None if b else v for v, b in zip(column, both, strict=True)]
+        alone = [None if b else v for v, b in zip(to_values(column), both, strict=True)]
         frame.add_column(name.folded, name.full, type_, alone)
 
     def _flatten_arrays(
@@ -549,18 +460,6 @@ class Flattener:
 _ELEMENT = FieldName(names.VALUE, names.VALUE, names.VALUE)
 """The elements of an array: `value` as a column, no part of a name for their fields."""
 
-_INTEGER_CONVERTERS: dict[
-    ColumnType, Callable[[ColumnValues, convert.ConversionSink], ColumnValues]
-] = {
-    ColumnType.BIGINT: convert.convert_integers,
-    ColumnType.DOUBLE: convert.convert_numbers_to_doubles,
-    ColumnType.DECIMAL: convert.convert_to_decimals,
-}
-
-
-def _is_present(value: object) -> bool:
-    return value is not None
-
 
 def _find_first_reason(setting: FlattenContext, record: dict[str, Any]) -> str:
     return Flattener(setting, [record]).flatten().rejected[0]
@@ -601,5 +500,5 @@ def _split_by_alternative(
     chosen = [None if value is None else choose_alternative(value, shapes) for value in column]
     for number, shape in enumerate(shapes):
         part = [value if at == number else None for value, at in zip(column, chosen, strict=True)]
-        if any(map(_is_present, part)):
+        if not is_blank(part):
             yield shape, part

@@ -12,7 +12,7 @@ from typing import Any
 
 from treadle.tables.model import ColumnType
 from treadle.tables.prepare import arrow_column
-from treadle.tables.prepare.arrow_column import ArrowColumn
+from treadle.tables.prepare.arrow_column import ArrowColumn, TypedColumn, to_values
 
 RelationPath = tuple[str, ...]
 
@@ -28,8 +28,8 @@ class FrameField:
     """
 
     name: str
-    columns: dict[ColumnType, Sequence[Any]]
-    spellings: list[tuple[str, Sequence[Any]]] = field(default_factory=list)
+    columns: dict[ColumnType, TypedColumn]
+    spellings: list[tuple[str, TypedColumn]] = field(default_factory=list)
 
     def choose_spelling(self) -> None:
         """Take the spelling that the first row with a value uses."""
@@ -38,8 +38,8 @@ class FrameField:
             self.name = min(firsts, key=itemgetter(0))[1]
 
 
-def _first_row(column: Sequence[Any]) -> int:
-    return next((i for i, value in enumerate(column) if value is not None), len(column))
+def _first_row(column: TypedColumn) -> int:
+    return next((i for i, value in enumerate(to_values(column)) if value is not None), len(column))
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class Frame:
     levels: tuple[Sequence[int], ...] = ()
     fields: dict[str, FrameField] = field(default_factory=dict)
 
-    def add_column(self, folded: str, name: str, type_: ColumnType, column: Sequence[Any]) -> None:
+    def add_column(self, folded: str, name: str, type_: ColumnType, column: TypedColumn) -> None:
         """Add a column; where the field has one of that type, fill its gaps."""
         known = self.fields.get(folded)
         if known is None:
@@ -73,7 +73,7 @@ class Frame:
                 known.spellings = [(known.name, each) for each in known.columns.values()]
             known.spellings.append((name, column))
         before = known.columns.get(type_)
-        known.columns[type_] = column if before is None else _fill_gaps(before, column)
+        known.columns[type_] = column if before is None else fill_gaps(before, column)
 
     def drop_blank_columns(self) -> None:
         """Drop columns and fields without values; choose spellings."""
@@ -87,22 +87,24 @@ class Frame:
                 each.choose_spelling()
 
 
-def _fill_gaps(first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
-    return [b if a is None else a for a, b in zip(first, second, strict=True)]
+def fill_gaps(first: TypedColumn, second: TypedColumn) -> list[Any]:
+    """The first column, its gaps filled by the second."""
+    pairs = zip(to_values(first), to_values(second), strict=True)
+    return [b if a is None else a for a, b in pairs]
 
 
-def is_blank(column: Sequence[Any]) -> bool:
+def is_blank(column: TypedColumn) -> bool:
     """Whether every value is None."""
     if isinstance(column, ArrowColumn):
-        return column.count(None) == len(column)
+        return column.null_count == len(column)
     return (not column) or (column[0] is None and column.count(None) == len(column))
 
 
-def make_row_picker(rows: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+def make_row_picker(rows: Sequence[int]) -> Callable[[TypedColumn], TypedColumn]:
     """A function that takes these positions of a column."""
     several = itemgetter(*rows) if len(rows) > 1 else None
 
-    def pick(column: Sequence[Any]) -> Sequence[Any]:
+    def pick(column: TypedColumn) -> TypedColumn:
         if isinstance(column, ArrowColumn):
             return column.take(rows)
         return [column[row] for row in rows] if several is None else several(column)
@@ -123,7 +125,7 @@ def take_rows(frames: Sequence[Frame], rows: Sequence[int]) -> list[Frame]:
         if not kept:
             continue
         choose = make_row_picker(kept)
-        taken.append(_take_frame(child, choose, len(kept), choose(parents)))
+        taken.append(_take_frame(child, choose, len(kept), to_values(choose(parents))))
     for frame in taken:
         frame.drop_blank_columns()
     return taken
@@ -131,7 +133,7 @@ def take_rows(frames: Sequence[Frame], rows: Sequence[int]) -> list[Frame]:
 
 def _take_frame(
     frame: Frame,
-    choose: Callable[[Sequence[Any]], Sequence[Any]],
+    choose: Callable[[TypedColumn], TypedColumn],
     size: int,
     root: Sequence[int],
 ) -> Frame:
@@ -140,7 +142,7 @@ def _take_frame(
         frame.source_name,
         size,
         root,
-        tuple(choose(column) for column in frame.levels),
+        tuple(to_values(choose(column)) for column in frame.levels),
         {
             folded: FrameField(
                 each.name,
@@ -191,7 +193,7 @@ def _concatenate(pieces: Sequence[tuple[int, Frame]]) -> Frame:
         for folded, each in frame.fields.items():
             names.setdefault(folded, {}).update(dict.fromkeys(each.columns))
     for folded, types in names.items():
-        columns: dict[ColumnType, Sequence[Any]] = {
+        columns: dict[ColumnType, TypedColumn] = {
             type_: _concatenate_column(
                 [_get_column(frame, folded, type_) for _, frame in pieces], type_
             )
@@ -202,12 +204,12 @@ def _concatenate(pieces: Sequence[tuple[int, Frame]]) -> Frame:
     return joined
 
 
-def _get_column(frame: Frame, folded: str, type_: ColumnType) -> Sequence[Any]:
+def _get_column(frame: Frame, folded: str, type_: ColumnType) -> TypedColumn:
     each = frame.fields.get(folded)
     column = each.columns.get(type_) if each is not None else None
     return arrow_column.make_null_column(frame.size, type_) if column is None else column
 
 
-def _concatenate_column(pieces: Sequence[Sequence[Any]], type_: ColumnType) -> Sequence[Any]:
+def _concatenate_column(pieces: Sequence[TypedColumn], type_: ColumnType) -> TypedColumn:
     found = arrow_column.concatenate_arrow(pieces, type_)
-    return list(chain.from_iterable(pieces)) if found is None else found
+    return list(chain.from_iterable(map(to_values, pieces))) if found is None else found

@@ -19,7 +19,7 @@ from treadle.tables import names
 from treadle.tables.model import ColumnType, Rejection, TableOptions
 from treadle.tables.names import Namer
 from treadle.tables.prepare import timestamp_text
-from treadle.tables.prepare.arrow_column import to_values
+from treadle.tables.prepare.arrow_column import has_none, to_values
 from treadle.tables.prepare.deduplicate import find_latest_rows
 from treadle.tables.prepare.flatten import (
     FlattenContext,
@@ -31,6 +31,7 @@ from treadle.tables.prepare.frame import Frame, RelationPath, concatenate_frames
 from treadle.tables.prepare.schema_types import compile_schema
 from treadle.tables.prepare.type_rules import TRANSIT_RULES, VALUE_RULES
 from treadle.tables.profile import DestinationProfile
+from treadle.text import make_storable
 
 RECORD_BYTES_MAX = 64 * 1024
 """How much of a rejected record is kept (loading.md 8.1)."""
@@ -103,7 +104,8 @@ class VersionGroup:
         """Of each row what tells it from others: a value, or a tuple of them."""
         fields = self.frames[0].fields
         columns = [next(iter(fields[key.folded].columns.values())) for key in self.keys]
-        return to_values(columns[0]) if len(columns) == 1 else list(zip(*columns, strict=True))
+        parts = list(map(to_values, columns))
+        return parts[0] if len(parts) == 1 else list(zip(*parts, strict=True))
 
     def take_rows(self, rows: Sequence[int]) -> "VersionGroup":
         """The same with some of its rows."""
@@ -514,9 +516,9 @@ def _find_keys(
         keys.append(KeyColumn(name.folded, name.full if known is None else known.name, types))
         missing: Sequence[int] = range(root.size)
         if known is not None:
-            if len(types) == 1 and None not in next(iter(known.columns.values())):
+            if len(types) == 1 and not has_none(next(iter(known.columns.values()))):
                 continue
-            held = zip(*known.columns.values(), strict=True)
+            held = zip(*map(to_values, known.columns.values()), strict=True)
             missing = [row for row, v in enumerate(held) if v.count(None) == len(v)]
         for row in missing:
             incomplete.setdefault(row, f"Key field {name.full} holds no single value")
@@ -531,7 +533,7 @@ def _add_extracted(root: Frame, texts: Sequence[str | None], profile: Destinatio
     folded = profile.fold(names.EXTRACTED_AT)
     own = root.fields.get(folded)
     if own is not None:
-        held = list(zip(*own.columns.values(), strict=True))
+        held = list(zip(*map(to_values, own.columns.values()), strict=True))
         column = [
             v if own_values.count(None) == len(own_values) else None
             for v, own_values in zip(column, held, strict=True)
@@ -567,7 +569,7 @@ def _make_rejections(
     for at in sorted(bad):
         by_entry.setdefault(at.entry, []).append(at.record)
     return tuple(
-        Rejection(text, _make_storable(bad[RecordRef(entry, index)]), table_name, entry, index)
+        Rejection(text, make_storable(bad[RecordRef(entry, index)]), table_name, entry, index)
         for entry, indexes in by_entry.items()
         for index, text in zip(indexes, _encode_records(arrivals, entry, indexes), strict=True)
     )
@@ -583,11 +585,7 @@ def encode_record(arrivals: Sequence[LogBatch], at: RecordRef) -> str:
 
 
 def _truncate(text: str) -> str:
-    text = _make_storable(text)
+    text = make_storable(text)
     if len(text) * 4 <= RECORD_BYTES_MAX:
         return text
     return text.encode()[:RECORD_BYTES_MAX].decode("utf-8", "ignore")
-
-
-def _make_storable(text: str) -> str:
-    return text.replace("\0", "").encode("utf-8", "replace").decode()

@@ -1,18 +1,17 @@
-"""Points in time: texts to microseconds since 1970, UTC, and back (loading.md 3.3, 3.4)."""
+"""Date-time texts to microseconds since 1970, UTC (loading.md 3.3, 3.4)."""
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from treadle.tables.prepare.arrow_column import ArrowColumn
+from treadle.timestamps import EPOCH_DAY
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_US = 86_400_000_000
-_EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 _TIMESTAMP_TEXT = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):?(\d\d))?",
@@ -41,7 +40,7 @@ def parse_timestamp(text: str) -> int | None:
         return None
     year, month, day, hour, minute, second, fraction, sign, off_hour, off_minute = found.groups()
     try:
-        days = date(int(year), int(month), int(day)).toordinal() - _EPOCH_DAY
+        days = date(int(year), int(month), int(day)).toordinal() - EPOCH_DAY
     except ValueError as error:
         raise TimestampRangeError(text) from error
     h, m, s = int(hour), int(minute), int(second)
@@ -85,23 +84,3 @@ def parse_timestamp_column(column: Sequence[Any]) -> ArrowColumn | None:
     if least is not None and least < _PLAIN_MIN_US:
         return None
     return ArrowColumn(array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array]))
-
-
-def datetime_to_us(value: datetime) -> int:
-    """Microseconds since 1970 of a datetime with a zone."""
-    since = value - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-
-
-def format_timestamp(microseconds: int) -> str:
-    """ISO 8601 in UTC, with a fraction only where there is one; years beyond 9999 get a sign."""
-    seconds, fraction = divmod(microseconds, 1_000_000)
-    days, seconds = divmod(seconds, 86_400)
-    clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-    tail = f".{fraction:06}".rstrip("0") if fraction else ""
-    # Move the day into the years 2000 to 2399; the calendar repeats every 400 years.
-    cycles, rest = divmod(days + _EPOCH_DAY - date(2000, 1, 1).toordinal(), 146_097)
-    day = date.fromordinal(date(2000, 1, 1).toordinal() + rest)
-    year = day.year + cycles * 400
-    written = f"{year:04}" if 0 <= year <= 9999 else f"{year:+05}"
-    return f"{written}-{day.month:02}-{day.day:02}T{clock}{tail}Z"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from treadle.errors import OperatorError
+from treadle.files import sync_folder
 from treadle.log.sqlite import statements
 from treadle.log.sqlite.codec import checksum_entry
 from treadle.log.sqlite.log_file import (
@@ -26,7 +27,6 @@ from treadle.log.sqlite.log_file import (
     open_log_file,
     open_sqlite,
     read_end_position,
-    sync_folder,
     translate_errors,
     write_transaction,
 )
@@ -180,27 +180,26 @@ def _find_damage(path: Path, known: KnownLog, connect: FileConnector, *, whole: 
         meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
         if application_id != statements.APPLICATION_ID:
             return f"its application id is {application_id}"
-        if meta.get("form") not in (None, str(version)):
+        if meta.get("form") != str(version):
             return f"it says of itself to be of form {version} and of form {meta.get('form')}"
-        if version > statements.SCHEMA_VERSION:
+        if version != statements.SCHEMA_VERSION:
             return None  # whoever opens it says so
         if not all(isinstance(value, str) for pair in meta.items() for value in pair):
             return "a text of its own is damaged"
         log_id = meta.get("log_id")
-        check = meta.get("check")
-        if log_id is None or (check is not None and check != checksum_log_id(log_id)):
+        if log_id is None or meta.get("check") != checksum_log_id(log_id):
             return "its name is damaged"
         (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
         if mode != "wal":
             return f"its journal mode is {mode}"
         found = connection.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
         schema = {str(text).strip() for (text,) in found}
-        if not {statement.strip() for statement in statements.schema(version)} <= schema:
+        if not {statement.strip() for statement in statements.SCHEMA} <= schema:
             return "its schema is damaged"
         if connection.execute(statements.MISTYPED_TABLES).fetchone() is not None:
             return "what it says of a table is damaged"
         if whole or path.stat().st_size <= FULL_CHECK_BYTES_MAX:
-            said = _check_everything(connection, version)
+            said = _check_everything(connection)
             if said is not None:
                 return said
         end = read_end_position(connection)
@@ -210,12 +209,12 @@ def _find_damage(path: Path, known: KnownLog, connect: FileConnector, *, whole: 
         noted = max(known.loaded_positions.values(), default=0) if log_id == known.log_id else 0
         if not max(last, noted) <= end <= POSITION_MAX:
             return f"its end is {end}, and there is an entry {max(last, noted)}"
-        return _try_append(connection, end, version)
+        return _try_append(connection, end)
     finally:
         connection.close()
 
 
-def _check_everything(connection: sqlite3.Connection, version: int) -> str | None:
+def _check_everything(connection: sqlite3.Connection) -> str | None:
     """What is wrong with a log of which everything is read."""
     # Not the quick one: an entry that its index does not name would wait unseen.
     (said,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
@@ -223,10 +222,8 @@ def _check_everything(connection: sqlite3.Connection, version: int) -> str | Non
         return str(said)
     for statement in statements.SCAN_INDEXES:
         connection.execute(statement).fetchone()
-    if version > 1:
-        connection.execute(statements.SCAN_REQUESTS_INDEX).fetchone()
-        if connection.execute(statements.MISTYPED_REQUESTS).fetchone() is not None:
-            return "what it says of a request is damaged"
+    if connection.execute(statements.MISTYPED_REQUESTS).fetchone() is not None:
+        return "what it says of a request is damaged"
     return None
 
 
@@ -237,17 +234,16 @@ def _is_foreign(connection: sqlite3.Connection) -> bool:
     return said == "ok" and not names & {"entries", "entries_by_table", "tables", "meta"}
 
 
-def _try_append(connection: sqlite3.Connection, end: int, version: int) -> str | None:
+def _try_append(connection: sqlite3.Connection, end: int) -> str | None:
     """Add an entry to each table and take it back: what an append needs is there."""
     connection.execute(statements.BEGIN_WRITE)
     try:
         for (table_id,) in connection.execute("SELECT id FROM tables LIMIT 1000").fetchall():
             end += 1
             connection.execute(statements.make_insert(1), (end, table_id, 0, 0, 0, 0, b""))
-        if version > 1:
-            name = os.urandom(KEY_BYTES)
-            connection.execute(statements.ADD_REQUEST, (name, name, end, 0))
-            connection.execute(statements.COUNT_REPEAT, (name,)).fetchall()
+        name = os.urandom(KEY_BYTES)
+        connection.execute(statements.ADD_REQUEST, (name, name, end, 0))
+        connection.execute(statements.COUNT_REPEAT, (name,)).fetchall()
     finally:
         connection.execute(statements.ROLLBACK)
     return None

@@ -1,0 +1,62 @@
+"""The log that the settings name: the only place that knows which back-end that is.
+
+Back-ends are imported when they are asked for, so that a command that reads no log does not pay.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from treadle.log.protocol import LogAppender, LogReader
+from treadle.log.quota import LogQuota
+
+
+class LogSettings(Protocol):
+    """The settings that name a log and bound it (`treadle.config`)."""
+
+    @property
+    def log_path(self) -> Path:
+        """The log's file."""
+
+    @property
+    def log_bytes(self) -> int:
+        """Bytes it may hold; 0 for no bound."""
+
+    @property
+    def disk_reserve_bytes(self) -> int:
+        """Bytes of its disk that are left for loading."""
+
+
+def has_log(settings: LogSettings) -> bool:
+    """Return whether a log is there; opening one that is not makes it."""
+    return settings.log_path.exists()
+
+
+def make_quota(settings: LogSettings) -> LogQuota:
+    """Return the bounds of the log."""
+    return LogQuota(settings.log_bytes, settings.disk_reserve_bytes)
+
+
+def open_appender(
+    settings: LogSettings, report_failure: Callable[[], None] = lambda: None
+) -> LogAppender:
+    """Open the log for writing; blocks for a moment.
+
+    Args:
+        settings: name the log.
+        report_failure: called for each group of requests that the disk did not take.
+
+    Raises:
+        OperatorFault: it cannot be opened, is no log, or is a newer treadle's.
+        TryLater: the disk failed.
+    """
+    from treadle.log.sqlite.log import SqliteAppender
+
+    return SqliteAppender(settings.log_path, room=make_quota(settings), failed=report_failure)
+
+
+def open_reader(settings: LogSettings) -> LogReader:
+    """Open the log for reading; raises like `open_appender`."""
+    from treadle.log.sqlite.log import SqliteReader
+
+    return SqliteReader(settings.log_path)

@@ -1,0 +1,51 @@
+"""The ids by which the log's file knows its tables, kept in memory."""
+
+import sqlite3
+from typing import Final
+
+from treadle.log.sqlite import statements
+
+TABLE_IDS_MAX: Final = 100_000
+"""Most ids that are kept; one is about 200 bytes."""
+
+
+class TableIds:
+    """The ids of one connection.
+
+    Args:
+        connection: of the one who uses the ids.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._ids: dict[tuple[int, str], int] = {}
+
+    def find(self, source_id: int, table_name: str) -> int | None:
+        """Return a table's id, or None when the log does not know the table."""
+        key = (source_id, table_name)
+        known = self._ids.get(key)
+        if known is None:
+            row = self._connection.execute(statements.TABLE_ID, key).fetchone()
+            return None if row is None else self._keep(key, row[0])
+        return known
+
+    def find_or_add(self, source_id: int, table_name: str) -> int:
+        """Return a table's id, made where the log does not know the table."""
+        key = (source_id, table_name)
+        known = self._ids.get(key)
+        if known is None:
+            row = self._connection.execute(statements.TABLE_ID, key).fetchone()
+            if row is None:
+                row = self._connection.execute(statements.ADD_TABLE, key).fetchone()
+            return self._keep(key, row[0])
+        return known
+
+    def forget(self) -> None:
+        """Forget all ids: those that an undone transaction made are not theirs."""
+        self._ids.clear()
+
+    def _keep(self, key: tuple[int, str], table_id: int) -> int:
+        if len(self._ids) >= TABLE_IDS_MAX:
+            self._ids.clear()
+        self._ids[key] = table_id
+        return table_id
