@@ -16,8 +16,9 @@ from pathlib import Path
 from tests.faults.command import Tally, command, folder
 
 from treadle.log.protocol import AppendResult, DamagedEntry, IdempotencyKey, LogEntry, NewEntry
+from treadle.log.salvage_report import KnownLog
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
-from treadle.log.sqlite.recovery.salvage import KnownLog, repair_log
+from treadle.log.sqlite.recovery.salvage import repair_log
 
 TABLES = ("orders", "events", "é")
 PAGE = 4096

@@ -12,7 +12,7 @@ from treadle.cli.store_access import find_source, open_existing_store
 from treadle.config import Config
 from treadle.errors import OperatorError, TreadleError
 from treadle.log.protocol import DamagedEntry, LogEntry, LogReader
-from treadle.log.registry import has_log, open_reader
+from treadle.log.registry import find_damage, has_log, open_reader
 from treadle.timestamps import to_datetime
 
 COLUMNS: Final = (
@@ -57,11 +57,11 @@ def print_log_stats(config: Config, arguments: Arguments) -> int:
 
 def verify_log(config: Config, arguments: Arguments) -> int:
     """Read every entry and say which are damaged; 2 when any is."""
-    from treadle.log.sqlite.recovery.salvage import KnownLog, find_damage
+    from treadle.log.salvage_report import KnownLog
     from treadle.log.verification import verify_log as verdict_on
 
     _require_log(config)
-    why = find_damage(config.log_path, KnownLog(), whole=True)
+    why = find_damage(config, KnownLog(), whole=True)
     if why is not None:
         raise OperatorError(
             f"the log {config.log_path} is damaged ({why}); stop treadle and run `treadle log "
@@ -183,19 +183,20 @@ def _salvage_arguments(parser: argparse.ArgumentParser) -> None:
 def salvage_log(config: Config, arguments: Arguments) -> int:
     """Put a damaged log aside and go on with what can be read of it, as a start of treadle does."""
     from treadle.data_lock import take_lock
-    from treadle.log.sqlite.recovery import salvage as repair
+    from treadle.log import registry
+    from treadle.log.salvage_report import KnownLog
     from treadle.server.startup import read_known_log
 
     _require_log(config)
     lock = take_lock(config.lock_path, 0.0)
     try:
         # Without a store nobody remembers the log, and its own notes are all there is.
-        known = read_known_log(config) if config.has_store() else repair.KnownLog()
-        why = repair.find_damage(config.log_path, known, whole=True)
+        known = read_known_log(config) if config.has_store() else KnownLog()
+        why = find_damage(config, known, whole=True)
         if why is None and not arguments.anyway:
             print("The log's structure is sound; nothing was done. `treadle log verify` reads it.")
             return 0
-        found = repair.salvage_log(config.log_path, known, why or "written anew by hand")
+        found = registry.salvage_log(config, known, why or "written anew by hand")
     finally:
         os.close(lock)
     text = found.describe()

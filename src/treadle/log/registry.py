@@ -9,6 +9,7 @@ from typing import Protocol
 
 from treadle.log.protocol import LogAppender, LogReader
 from treadle.log.quota import LogQuota
+from treadle.log.salvage_report import KnownLog, SalvageReport
 
 
 class LogSettings(Protocol):
@@ -60,3 +61,40 @@ def open_reader(settings: LogSettings) -> LogReader:
     from treadle.log.sqlite.log import SqliteReader
 
     return SqliteReader(settings.log_path)
+
+
+def repair_log(settings: LogSettings, known: KnownLog) -> SalvageReport | None:
+    """Replace a log that cannot be used; return None when it is well, or is not there.
+
+    Only while no other process has the log open.
+
+    Raises:
+        OperatorError: the log cannot be read or replaced, or is a newer treadle's.
+        RetriableError: the disk failed.
+    """
+    from treadle.log.sqlite.recovery import salvage
+
+    return salvage.repair_log(settings.log_path, known)
+
+
+def find_damage(settings: LogSettings, known: KnownLog, *, whole: bool = False) -> str | None:
+    """Return why a log cannot be used; None when it can. A server may be using it.
+
+    Args:
+        settings: name the log.
+        known: what others remember of it.
+        whole: look at all of it, however long it is.
+
+    Raises:
+        OperatorError, RetriableError: the disk or its rights are at fault, not the log.
+    """
+    from treadle.log.sqlite.recovery import salvage
+
+    return salvage.find_damage(settings.log_path, known, whole=whole)
+
+
+def salvage_log(settings: LogSettings, known: KnownLog, reason: str) -> SalvageReport:
+    """Move a log aside and make a new one of what can be read; see `repair_log`."""
+    from treadle.log.sqlite.recovery import salvage
+
+    return salvage.salvage_log(settings.log_path, known, reason)

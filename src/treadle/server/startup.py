@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from treadle.config import Config, mask_password
 from treadle.destinations.registry import make_destination
 from treadle.errors import OperatorError
-from treadle.log.sqlite.recovery.salvage import KnownLog, repair_log
+from treadle.log.registry import repair_log
+from treadle.log.salvage_report import KnownLog
 from treadle.server.factories import open_store
 from treadle.store.model import Account
 
@@ -70,7 +71,7 @@ def repair_log_at_start(config: Config) -> None:
             "treadle and bring it back; a new one is begun",
             path,
         )
-    salvaged = repair_log(path, known)
+    salvaged = repair_log(config, known)
     if salvaged is not None:
         logger.error("%s", salvaged.describe())
 

@@ -47,21 +47,21 @@ int fdatasync(int fd) {
 
 WRITER = """
 import asyncio, os, pathlib, shutil, sys
-from treadle.errors import TryLater
-from treadle.log.sqlite.log import LocalAppender
+from treadle.errors import RetriableError
+from treadle.log.sqlite.log import SqliteAppender
 from treadle.log.protocol import NewEntry
 
 folder = pathlib.Path(sys.argv[1])
 
 async def main():
-    appender = LocalAppender(folder / "log.db")
+    appender = SqliteAppender(folder / "log.db")
     async def append(label):
         return await appender.append([NewEntry(1, label, 1, 1, label.encode())])
     assert await append("before") == 1
     pathlib.Path(os.environ["FAIL_ONCE"]).touch()
     try:
         await append("lost")
-    except TryLater as error:
+    except RetriableError as error:
         print(error)
     # The files as a crash would leave them now.
     shutil.copytree(folder, folder.with_name("crashed"))

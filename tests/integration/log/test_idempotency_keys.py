@@ -183,14 +183,14 @@ DYING = """
 import asyncio, sys
 from pathlib import Path
 from treadle import failpoint
-from treadle.log.sqlite.log import LocalAppender
-from treadle.log.protocol import NewEntry, Once
+from treadle.log.sqlite.log import SqliteAppender
+from treadle.log.protocol import NewEntry, IdempotencyKey
 
 async def main():
-    appender = LocalAppender(Path(sys.argv[1]))
+    appender = SqliteAppender(Path(sys.argv[1]))
     failpoint.arm(sys.argv[2])
     given = [NewEntry(1, "orders", 1_700_000_000_000_000, 1, b"first")] * 2
-    await appender.append_once(given, Once(b"a".ljust(32), b"d".ljust(32)))
+    await appender.append_once(given, IdempotencyKey(b"a".ljust(32), b"d".ljust(32)))
 
 asyncio.run(main())
 """

@@ -13,11 +13,11 @@ from treadle.log.sqlite.log import SqliteReader
 WRITER = """
 import asyncio, os, sys
 from pathlib import Path
-from treadle.log.sqlite.log import LocalAppender
+from treadle.log.sqlite.log import SqliteAppender
 from treadle.log.protocol import NewEntry
 
 async def main(path, life):
-    appender = LocalAppender(Path(path))
+    appender = SqliteAppender(Path(path))
     async def one(task):
         number = 0
         while True:

@@ -11,10 +11,10 @@ from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 COMMAND = """
 import sys
 from pathlib import Path
-from treadle.log.sqlite.log import LocalReader
+from treadle.log.sqlite.log import SqliteReader
 
-reader = LocalReader(Path(sys.argv[1]))
-reader.find(1, 10)
+reader = SqliteReader(Path(sys.argv[1]))
+reader.find_entries(1, 10)
 reader.close()
 """
 

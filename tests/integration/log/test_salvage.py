@@ -13,10 +13,11 @@ from treadle.log.carry import Carried, carry
 
 from treadle.errors import OperatorError
 from treadle.log.protocol import AppendResult, DamagedEntry, IdempotencyKey, LogEntry, NewEntry
+from treadle.log.salvage_report import KnownLog
 from treadle.log.sqlite import statements
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 from treadle.log.sqlite.recovery.pages import read_wal
-from treadle.log.sqlite.recovery.salvage import POSITION_GAP, KnownLog, find_damage, repair_log
+from treadle.log.sqlite.recovery.salvage import POSITION_GAP, find_damage, repair_log
 
 
 def read(path: Path, source_id: int, table: str, after: int = 0) -> list[LogEntry | DamagedEntry]:

@@ -11,12 +11,12 @@ import sqlite3
 import uuid
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from treadle.errors import OperatorError
 from treadle.files import sync_folder
+from treadle.log.salvage_report import KnownLog, SalvagedTable, SalvageReport
 from treadle.log.sqlite import statements
 from treadle.log.sqlite.codec import checksum_entry
 from treadle.log.sqlite.log_file import (
@@ -57,52 +57,6 @@ FILE_BYTES_MIN: Final = 512
 
 KEY_BYTES: Final = 32
 """Of the name of a request, and of its digest."""
-
-SalvagedTable = tuple[int, str]
-
-
-@dataclass(frozen=True, slots=True)
-class KnownLog:
-    """What others remember of a log.
-
-    Attributes:
-        log_id: its name; None for a log nobody knows.
-        loaded: (source id, table name) -> position up to which a load was noted.
-    """
-
-    log_id: str | None = None
-    loaded_positions: Mapping[SalvagedTable, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class SalvageReport:
-    """What became of a damaged log.
-
-    Attributes:
-        why: what was found.
-        aside: where the damaged file is now.
-        entries: sound entries that were carried over.
-        lost: positions of entries that are damaged, by table; those of unknown tables under ("").
-    """
-
-    reason: str
-    damaged_path: Path
-    entries_kept: int
-    damaged_positions: dict[SalvagedTable, list[int]]
-
-    def describe(self) -> str:
-        """For the operator."""
-        count = sum(len(positions) for positions in self.damaged_positions.values())
-        names = "; ".join(
-            f"{name!r} of source {source}: {', '.join(map(str, positions[:20]))}"
-            f"{' ...' if len(positions) > 20 else ''}"
-            for (source, name), positions in sorted(self.damaged_positions.items())
-        )
-        return (
-            f"the log was damaged ({self.reason}); it is kept as {self.damaged_path}, "
-            f"{self.entries_kept} entries "
-            f"were carried over, {count} are damaged{': ' + names if names else ''}"
-        )
 
 
 def repair_log(

@@ -1,0 +1,51 @@
+"""What others remember of a log that may be damaged, and what a repair reports."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SalvagedTable = tuple[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLog:
+    """What others remember of a log.
+
+    Attributes:
+        log_id: its name; None for a log nobody knows.
+        loaded_positions: (source id, table name) -> position up to which a load was noted.
+    """
+
+    log_id: str | None = None
+    loaded_positions: Mapping[SalvagedTable, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SalvageReport:
+    """What became of a damaged log.
+
+    Attributes:
+        reason: the damage that was found.
+        damaged_path: where the damaged file is now.
+        entries_kept: sound entries that were carried over.
+        damaged_positions: of the entries that are damaged, by table; "" for unknown tables.
+    """
+
+    reason: str
+    damaged_path: Path
+    entries_kept: int
+    damaged_positions: dict[SalvagedTable, list[int]]
+
+    def describe(self) -> str:
+        """For the operator."""
+        count = sum(len(positions) for positions in self.damaged_positions.values())
+        names = "; ".join(
+            f"{name!r} of source {source}: {', '.join(map(str, positions[:20]))}"
+            f"{' ...' if len(positions) > 20 else ''}"
+            for (source, name), positions in sorted(self.damaged_positions.items())
+        )
+        return (
+            f"the log was damaged ({self.reason}); it is kept as {self.damaged_path}, "
+            f"{self.entries_kept} entries "
+            f"were carried over, {count} are damaged{': ' + names if names else ''}"
+        )
