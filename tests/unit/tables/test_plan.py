@@ -17,7 +17,8 @@ from treadle.tables.model import ColumnType, LoadPlan, OffsetCommit, Table, Tabl
 from treadle.tables.plan.explain import explain_plan
 from treadle.tables.plan.planner import plan_load
 from treadle.tables.plan.sequence_lookup import SequenceLookup
-from treadle.tables.prepare.prepare import RECORD_BYTES_MAX, LogBatch, prepare_load
+from treadle.tables.prepare.prepare import LogBatch, prepare_load
+from treadle.tables.prepare.rejections import RECORD_BYTES_MAX
 from treadle.tables.profile import DestinationProfile
 from treadle.tables.profiles import DUCKDB, POSTGRES
 

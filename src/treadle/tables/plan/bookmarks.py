@@ -8,7 +8,7 @@ import msgspec
 from treadle.tables.model import ColumnType
 from treadle.tables.names import Namer
 from treadle.tables.prepare.arrow_column import to_values
-from treadle.tables.prepare.prepare import VersionGroup
+from treadle.tables.prepare.version_group import VersionGroup
 from treadle.timestamps import format_exact
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode

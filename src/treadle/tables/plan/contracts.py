@@ -14,7 +14,9 @@ from treadle.tables.model import ColumnType, Rejection, Relation, TableOptions
 from treadle.tables.names import Namer
 from treadle.tables.plan.target import NeedsRejections, find_rows_with_type
 from treadle.tables.prepare.frame import Frame, RelationPath, is_blank
-from treadle.tables.prepare.prepare import PreparedLoad, RecordRef, VersionGroup, encode_record
+from treadle.tables.prepare.prepare import PreparedLoad
+from treadle.tables.prepare.rejections import encode_record
+from treadle.tables.prepare.version_group import RecordRef, VersionGroup
 
 ContractRule = Literal["evolve", "freeze", "discard_row", "discard_value"]
 

@@ -6,7 +6,7 @@ from treadle.errors import TableStoppedError
 from treadle.tables import names
 from treadle.tables.model import Column, ColumnType, Relation
 from treadle.tables.names import Namer
-from treadle.tables.prepare.prepare import VersionGroup
+from treadle.tables.prepare.version_group import VersionGroup
 from treadle.tables.profile import DestinationProfile
 
 KEYS_DIFFER = "Keys for table do not match Primary Keys of incoming data"

@@ -33,11 +33,12 @@ from treadle.tables.plan import keys as keys_
 from treadle.tables.plan.bookmarks import find_bookmarks
 from treadle.tables.plan.reconcile import LiveRelations, reconcile_table
 from treadle.tables.plan.sequence_lookup import KnownSequences, SequenceLookup
-from treadle.tables.plan.target import NeedsRejections, RelationTarget, merge_groups
+from treadle.tables.plan.target import NeedsRejections, RelationTarget
 from treadle.tables.plan.versions import VersionOutcome, resolve_versions
 from treadle.tables.prepare.arrow_column import to_values
 from treadle.tables.prepare.frame import RelationPath, make_row_picker
-from treadle.tables.prepare.prepare import PreparedLoad, VersionGroup, prepare_load
+from treadle.tables.prepare.prepare import PreparedLoad, prepare_load
+from treadle.tables.prepare.version_group import VersionGroup, merge_groups
 from treadle.tables.profile import DestinationProfile
 
 STAGE_AGE_MAX = 30 * 86_400_000_000

@@ -28,17 +28,12 @@ from treadle.tables.prepare.arrow_column import TypedColumn, to_values
 from treadle.tables.prepare.frame import (
     Frame,
     RelationPath,
-    concatenate_frames,
     fill_gaps,
     make_row_picker,
 )
-from treadle.tables.prepare.prepare import (
-    TOO_MANY_COLUMNS,
-    PreparedLoad,
-    RecordRef,
-    VersionGroup,
-    drop_duplicates,
-)
+from treadle.tables.prepare.prepare import PreparedLoad
+from treadle.tables.prepare.schema_slice import TOO_MANY_COLUMNS
+from treadle.tables.prepare.version_group import RecordRef, VersionGroup
 from treadle.tables.profile import DestinationProfile
 
 
@@ -428,32 +423,6 @@ class RelationTarget:
         }
         columns[names.SEQUENCE] = group.sequences
         return RelationRows(self._after[()].relation, columns, group.entries)
-
-
-def merge_groups(
-    groups: Sequence[VersionGroup],
-    profile: DestinationProfile,
-    duplicates: dict[int, int],
-    options: TableOptions,
-) -> VersionGroup | None:
-    """Groups of one version as one, its winners only."""
-    if len(groups) < 2:
-        return groups[0] if groups else None
-    first = groups[0]
-    joined = VersionGroup(
-        first.segment,
-        first.version,
-        first.keys,
-        concatenate_frames([group.frames for group in groups], profile.fold),
-        [entry for group in groups for entry in group.entries],
-        [index for group in groups for index in group.indexes],
-        [sequence for group in groups for sequence in group.sequences],
-        [received for group in groups for received in group.received],
-    )
-    names_ = {tuple(key.folded for key in group.keys) for group in groups}
-    if () in names_ or len(names_) > 1:  # without a key, or with several (key_change: append)
-        return joined
-    return drop_duplicates(joined, options, duplicates)
 
 
 def _add_need(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from treadle.tables.model import Table
 from treadle.tables.prepare.frame import is_blank
-from treadle.tables.prepare.prepare import VersionGroup
+from treadle.tables.prepare.version_group import VersionGroup
 
 
 @dataclass(slots=True)

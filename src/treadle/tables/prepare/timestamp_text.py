@@ -63,6 +63,14 @@ def parse_timestamp(text: str) -> int | None:
     return days * _DAY_US + (h * 3600 + m * 60 + s - offset) * 1_000_000 + microseconds
 
 
+def find_timestamp(text: str | None) -> int | None:
+    """Return the microseconds since 1970 of a date-time text; None for anything else."""
+    try:
+        return None if text is None else parse_timestamp(text)
+    except TimestampRangeError:
+        return None
+
+
 def parse_timestamp_column(column: Sequence[Any]) -> ArrowColumn | None:
     """A column of texts and Nones at once, or None when it holds anything but the common form.
 

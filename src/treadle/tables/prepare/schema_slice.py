@@ -1,0 +1,395 @@
+"""Records that share their typing, flattened some at a time while they are in the cache.
+
+The records of a load are cut into slices by table version, activation, key names and schema. Each
+slice becomes one group of rows.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import repeat
+from typing import Any, Final, NamedTuple
+
+from treadle.records import record_reader
+from treadle.records.row_decoder import RowDecoder, ShapePredictor
+from treadle.tables import names
+from treadle.tables.model import ColumnType
+from treadle.tables.names import Namer
+from treadle.tables.prepare.arrow_column import has_none, to_values
+from treadle.tables.prepare.flatten import (
+    FlattenContext,
+    Flattener,
+    OmittedField,
+    SparseRecordsError,
+)
+from treadle.tables.prepare.frame import Frame, RelationPath, concatenate_frames
+from treadle.tables.prepare.schema_types import compile_schema
+from treadle.tables.prepare.timestamp_text import find_timestamp
+from treadle.tables.prepare.type_rules import TRANSIT_RULES, VALUE_RULES
+from treadle.tables.prepare.version_group import (
+    KeyColumn,
+    LogBatch,
+    RecordRef,
+    VersionGroup,
+    drop_duplicates,
+)
+from treadle.tables.profile import DestinationProfile
+
+FIELDS_MAX: Final = 10_000
+"""Most different fields of one relation in a load where the destination names no limit.
+
+As many as one record may have data points (import-api.md 5). They are held by column, so that more
+of them over many records would need memory without bound.
+"""
+
+TOO_MANY_COLUMNS: Final = "ERROR: too many columns"
+"""Reason of loading.md 6.5 for all records of the load."""
+
+FLATTENED_TOGETHER: Final = 2048
+"""Records flattened at a time: few enough to stay in the processor's cache meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadInput:
+    """What all slices of a load share.
+
+    Attributes:
+        log_batches: the entries of the load.
+        namer: for the destination and the table's options.
+        table_name: canonical.
+        source_name: the table's name as sent.
+        refused: records to reject for a reason that was found elsewhere.
+    """
+
+    log_batches: Sequence[LogBatch]
+    namer: Namer
+    table_name: str
+    source_name: str
+    refused: Mapping[RecordRef, str]
+
+
+class OmittedKey(NamedTuple):
+    """A field left out, told once per load, table and name."""
+
+    table_name: str
+    name: str
+    reason: str
+
+
+@dataclass(slots=True)
+class SliceResult:
+    """What the records of a slice come to.
+
+    Attributes:
+        group: the rows; None when there are none.
+        first: the first record that is not rejected, when there is a group.
+        rejected: records that are rejected, and why.
+        omitted: fields left out, and the first record that is loaded without them.
+        duplicates: entry -> how many of its records lost against another.
+        nul_removed: NUL characters removed.
+    """
+
+    group: VersionGroup | None = None
+    first: RecordRef = RecordRef(0, 0)
+    rejected: dict[RecordRef, str] = field(default_factory=dict)
+    omitted: dict[OmittedKey, RecordRef] = field(default_factory=dict)
+    duplicates: dict[int, int] = field(default_factory=dict)
+    nul_removed: int = 0
+
+
+class _SliceKey(NamedTuple):
+    """What the records of a slice share."""
+
+    segment: int
+    version: int
+    keys: tuple[str, ...]
+    value_form: str
+    schema: bytes
+
+
+class SchemaSlice:
+    """The records of one slice, in order of arrival."""
+
+    def __init__(self, key: _SliceKey, load: LoadInput) -> None:
+        default_rules = TRANSIT_RULES if key.value_form == "transit" else VALUE_RULES
+        by_schema = key.value_form == "schema"
+        rules = compile_schema(key.schema).rules if by_schema else default_rules
+        self._context = FlattenContext(
+            load.namer,
+            load.table_name,
+            load.source_name,
+            frozenset(key.keys),
+            rules,
+            default_rules,
+        )
+        self._key = key
+        self._load = load
+        self._exact = _needs_exact_numbers(key.value_form, key.schema)
+        # A method here would tie the slice into a cycle, and what it holds is let go of late.
+        allowed = partial(_is_order_free, self._context, key.value_form, keyed=bool(key.keys))
+        self._predictor = ShapePredictor(exact=self._exact, allowed=allowed)
+        self._decoded: tuple[int, list[dict[str, Any]]] = (-1, [])
+        self._decoder: RowDecoder | None = None
+        self._waiting: list[Any] = []
+        self._pieces: list[list[Frame]] = []
+        self._flattened = 0
+        self._fields: dict[RelationPath, set[str]] = {}
+        self._too_wide = False
+        self._rejected: dict[int, str] = {}
+        self._omitted: list[tuple[int, OmittedField]] = []
+        self._nul_removed = 0
+        self._entries: list[int] = []
+        self._indexes: list[int] = []
+        self._sequences: list[int] = []
+        self._received: list[int] = []
+        self._extracted: list[str | None] = []
+
+    def add_batch(self, entry: int, log_batch: LogBatch) -> None:
+        """Add all records of an entry."""
+        batch = log_batch.batch
+        found = self._predictor.decode_rows(batch)
+        if found is not None:
+            self.add_records(entry, log_batch, found[1], range(len(batch)), found[0])
+            return
+        records = record_reader.read_records(batch, exact=self._exact) if len(batch) else []
+        self._predictor.learn_keys(records)
+        self.add_records(entry, log_batch, records, range(len(batch)))
+
+    def add_records(
+        self,
+        entry: int,
+        log_batch: LogBatch,
+        records: list[Any],
+        indexes: Sequence[int],
+        decoder: RowDecoder | None = None,
+    ) -> None:
+        """Add some records of an entry.
+
+        Args:
+            entry: its index in the load.
+            log_batch: the entry.
+            records: all of its records: dictionaries, or rows of a shape.
+            indexes: which of them.
+            decoder: of the records that are rows.
+        """
+        if decoder is not self._decoder and self._waiting:
+            self._flatten(self._waiting)
+            self._waiting = []
+        self._decoder = decoder
+        batch = log_batch.batch
+        count = len(indexes)
+        everything = count == len(records)
+        before = len(self._entries)
+        self._waiting += records if everything else map(records.__getitem__, indexes)
+        self._entries += repeat(entry, count)
+        self._indexes += indexes
+        self._sequences += (
+            batch.sequences if everything else map(batch.sequences.__getitem__, indexes)
+        )
+        self._received += repeat(log_batch.received_at, count)
+        if batch.extracted is not None:
+            self._extracted += repeat(None, before - len(self._extracted))
+            self._extracted += map(batch.extracted.__getitem__, indexes)
+        while len(self._waiting) >= FLATTENED_TOGETHER:
+            self._flatten(self._waiting[:FLATTENED_TOGETHER])
+            del self._waiting[:FLATTENED_TOGETHER]
+
+    def _decode_record(self, row: int) -> dict[str, Any]:
+        """Return a record as a dictionary."""
+        at = self._record_ref(row)
+        if self._decoded[0] != at.entry:
+            batch = self._load.log_batches[at.entry].batch
+            self._decoded = at.entry, record_reader.read_records(batch, exact=self._exact)
+        return self._decoded[1][at.record]
+
+    def _flatten(self, records: list[Any]) -> None:
+        if self._too_wide:
+            return
+        first = self._flattened
+
+        def original(row: int) -> dict[str, Any]:
+            return self._decode_record(first + row)
+
+        decoder = self._decoder
+        try:
+            flattened = Flattener(
+                self._context, records, decoder, original if decoder else None
+            ).flatten()
+        except SparseRecordsError:
+            half = len(records) // 2
+            self._flatten(records[:half])
+            self._flatten(records[half:])
+            return
+        self._pieces.append(flattened.frames)
+        profile = self._load.namer.profile
+        fold, limit = profile.fold, profile.columns_max or FIELDS_MAX
+        for frame in flattened.frames:
+            known = self._fields.setdefault(tuple(map(fold, frame.path)), set())
+            known.update(frame.fields)
+            self._too_wide = self._too_wide or len(known) > limit
+        self._rejected.update(
+            (self._flattened + row, why) for row, why in flattened.rejected.items()
+        )
+        self._omitted += ((self._flattened, left) for left in flattened.omitted)
+        self._nul_removed += flattened.nul_removed
+        self._flattened += len(records)
+
+    def make_result(self) -> SliceResult:
+        """Make a group of the records, and say which of them are rejected."""
+        if self._waiting:
+            self._flatten(self._waiting)
+            self._waiting = []
+        if not self._pieces:
+            return SliceResult()
+        if self._too_wide:
+            refs = map(RecordRef, self._entries, self._indexes)
+            refused = self._load.refused
+            return SliceResult(
+                rejected={ref: TOO_MANY_COLUMNS for ref in refs if ref not in refused}
+            )
+        frames = self._join_pieces()
+        keys, incomplete = _find_keys(self._load.namer, self._key.keys, frames[0])
+        for row, reason in incomplete.items():
+            self._rejected.setdefault(row, reason)
+        if self._load.refused:
+            for row, ref in enumerate(map(RecordRef, self._entries, self._indexes)):
+                if ref in self._load.refused:
+                    self._rejected.setdefault(row, self._load.refused[ref])
+        result = SliceResult(
+            rejected={self._record_ref(row): why for row, why in self._rejected.items()},
+            omitted=self._find_omitted(),
+            nul_removed=self._nul_removed,
+        )
+        _add_extracted(frames[0], self._extracted, self._load.namer.profile)
+        group = VersionGroup(
+            self._key.segment,
+            self._key.version,
+            keys,
+            frames,
+            self._entries,
+            self._indexes,
+            self._sequences,
+            self._received,
+        )
+        if self._rejected:
+            group = group.take_rows([row for row in range(group.size) if row not in self._rejected])
+            group.keys = _find_keys(self._load.namer, self._key.keys, group.frames[0])[0]
+        if group.size:
+            result.first = group.get_ref(0)
+            if keys and all(len(key.types) == 1 for key in group.keys):
+                options = self._load.namer.options
+                group = drop_duplicates(group, options, result.duplicates, ordered=True)
+            result.group = group
+        return result
+
+    def _join_pieces(self) -> list[Frame]:
+        """Return the frames of all pieces, in one order however the records were cut: root first."""
+        fold = self._load.namer.profile.fold
+        frames = concatenate_frames(self._pieces, fold)
+        self._pieces = []
+        return sorted(frames, key=lambda frame: tuple(map(fold, frame.path)))
+
+    def _find_omitted(self) -> dict[OmittedKey, RecordRef]:
+        """Return the fields left out of records that are not rejected."""
+        found: dict[OmittedKey, RecordRef] = {}
+        for base, field_ in self._omitted:
+            first = next((base + r for r in field_.rows if base + r not in self._rejected), None)
+            if first is not None:
+                ref = self._record_ref(first)
+                key = OmittedKey(field_.table_name, field_.name, field_.reason)
+                found[key] = min(found.get(key, ref), ref)
+        return found
+
+    def _record_ref(self, row: int) -> RecordRef:
+        return RecordRef(self._entries[row], self._indexes[row])
+
+
+def make_slices(load: LoadInput) -> list[SchemaSlice]:
+    """Cut the records of a load into slices."""
+    slices: dict[_SliceKey, SchemaSlice] = {}
+
+    def slice_of(key: _SliceKey) -> SchemaSlice:
+        part = slices.get(key)
+        if part is None:
+            part = slices[key] = SchemaSlice(key, load)
+        return part
+
+    segment = 0
+    for entry, log_batch in enumerate(load.log_batches):
+        batch = log_batch.batch
+        keys = tuple(sorted(set(batch.key_names)))
+        if isinstance(batch.versions, int) and not batch.activations:
+            key = _SliceKey(segment, batch.versions, keys, batch.form, batch.schema)
+            slice_of(key).add_batch(entry, log_batch)
+            continue
+        exact = _needs_exact_numbers(batch.form, batch.schema)
+        records = record_reader.read_records(batch, exact=exact) if len(batch) else []
+        versions = (
+            [batch.versions] * len(records) if isinstance(batch.versions, int) else batch.versions
+        )
+        activations = [at for at, _ in batch.activations]
+        parts: dict[_SliceKey, list[int]] = {}
+        passed = 0
+        for index, version in enumerate(versions):
+            while passed < len(activations) and activations[passed] <= index:
+                passed += 1
+            key = _SliceKey(segment + passed, version, keys, batch.form, batch.schema)
+            parts.setdefault(key, []).append(index)
+        segment += len(activations)
+        for key, indexes in parts.items():
+            slice_of(key).add_records(entry, log_batch, records, indexes)
+    return list(slices.values())
+
+
+def _needs_exact_numbers(form: str, schema: bytes) -> bool:
+    return form == "schema" and compile_schema(schema).exact
+
+
+def _is_order_free(context: FlattenContext, form: str, keys: Sequence[str], *, keyed: bool) -> bool:
+    """Whether it makes no difference in which order a record has these keys."""
+    namer = context.namer
+    if form == "transit" or namer.options.collisions == "hash":
+        return False
+    if len(context.rules.objects) > 1:  # which of them holds is asked of a whole record
+        return False
+    folded = {namer.name_field(None, key, not keyed).folded for key in keys}
+    return len(folded) == len(keys)
+
+
+def _find_keys(
+    namer: Namer, sent: Sequence[str], root: Frame
+) -> tuple[tuple[KeyColumn, ...], dict[int, str]]:
+    """Key columns by name; and rows without a value in one, with the reason."""
+    keys = []
+    incomplete: dict[int, str] = {}
+    for literal in sent:
+        name = namer.name_field(None, literal)
+        known = root.fields.get(name.folded)
+        types = frozenset(known.columns) if known is not None else frozenset()
+        keys.append(KeyColumn(name.folded, name.full if known is None else known.name, types))
+        missing: Sequence[int] = range(root.size)
+        if known is not None:
+            if len(types) == 1 and not has_none(next(iter(known.columns.values()))):
+                continue
+            held = zip(*map(to_values, known.columns.values()), strict=True)
+            missing = [row for row, v in enumerate(held) if v.count(None) == len(v)]
+        for row in missing:
+            incomplete.setdefault(row, f"Key field {name.full} holds no single value")
+    return tuple(sorted(keys, key=lambda key: names.byte_order(key.name))), incomplete
+
+
+def _add_extracted(root: Frame, texts: Sequence[str | None], profile: DestinationProfile) -> None:
+    """`time_extracted` of the messages as `_sdc_extracted_at`, unless the record has its own."""
+    if not texts:
+        return
+    column = [*map(find_timestamp, texts), *repeat(None, root.size - len(texts))]
+    folded = profile.fold(names.EXTRACTED_AT)
+    own = root.fields.get(folded)
+    if own is not None:
+        held = list(zip(*map(to_values, own.columns.values()), strict=True))
+        column = [
+            v if own_values.count(None) == len(own_values) else None
+            for v, own_values in zip(column, held, strict=True)
+        ]
+    if any(value is not None for value in column):
+        root.add_column(folded, names.EXTRACTED_AT, ColumnType.TIMESTAMP, column)

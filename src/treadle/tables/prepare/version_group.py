@@ -1,0 +1,145 @@
+"""Records of a load by table version: where they come from, their keys and their rows."""
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from treadle.records.message_batch import MessageBatch
+from treadle.tables.model import ColumnType, TableOptions
+from treadle.tables.prepare.arrow_column import to_values
+from treadle.tables.prepare.deduplicate import find_latest_rows
+from treadle.tables.prepare.frame import Frame, concatenate_frames, take_rows
+from treadle.tables.profile import DestinationProfile
+
+
+class LogBatch(NamedTuple):
+    """One log entry: its batch, its position, and when it was received (microseconds)."""
+
+    batch: MessageBatch
+    position: int
+    received_at: int
+
+
+class RecordRef(NamedTuple):
+    """A record of a load: the index of its entry, and its index in the entry."""
+
+    entry: int
+    record: int
+
+
+class KeyColumn(NamedTuple):
+    """A key column of some records: folded field, canonical name, logical types it came with."""
+
+    folded: str
+    name: str
+    types: frozenset[ColumnType]
+
+
+@dataclass(slots=True)
+class VersionGroup:
+    """Records of one table version between two activations, with one list of key names.
+
+    Attributes:
+        segment: how many activations of the load come before them.
+        version: as sent, 0 for none.
+        keys: by name; empty for a table with the generated key.
+        frames: root first. Rejected records are not in them, nor records that lost.
+        entries, indexes: of each root row: where it came from.
+        sequences, received: of each root row; received in microseconds.
+    """
+
+    segment: int
+    version: int
+    keys: tuple[KeyColumn, ...]
+    frames: list[Frame]
+    entries: Sequence[int]
+    indexes: Sequence[int]
+    sequences: Sequence[int]
+    received: Sequence[int]
+
+    @property
+    def size(self) -> int:
+        """Number of records."""
+        return self.frames[0].size
+
+    def get_ref(self, row: int) -> RecordRef:
+        """Return the record that a root row came from."""
+        return RecordRef(self.entries[row], self.indexes[row])
+
+    def key_values(self) -> Sequence[Any]:
+        """Return for each root row what tells it from others: a value, or a tuple of them."""
+        fields = self.frames[0].fields
+        columns = [next(iter(fields[key.folded].columns.values())) for key in self.keys]
+        parts = list(map(to_values, columns))
+        return parts[0] if len(parts) == 1 else list(zip(*parts, strict=True))
+
+    def take_rows(self, rows: Sequence[int]) -> "VersionGroup":
+        """Return the group with only some of its root rows."""
+
+        def pick(column: Sequence[int]) -> list[int]:
+            return list(map(column.__getitem__, rows))
+
+        return VersionGroup(
+            self.segment,
+            self.version,
+            self.keys,
+            take_rows(self.frames, rows),
+            pick(self.entries),
+            pick(self.indexes),
+            pick(self.sequences),
+            pick(self.received),
+        )
+
+
+def drop_duplicates(
+    group: VersionGroup, options: TableOptions, duplicates: dict[int, int], *, ordered: bool = False
+) -> VersionGroup:
+    """Keep of the rows with one key the latest one; count the others by entry.
+
+    Args:
+        group: with a key.
+        options: of the table.
+        duplicates: entry -> how many of its records lost; counted further here.
+        ordered: the rows stand in order of arrival.
+    """
+    order = None
+    if not ordered:
+        # Groups that are joined may share an entry, their records in turns.
+        places = list(zip(group.entries, group.indexes, strict=True))
+        if any(map(operator.gt, places, places[1:])):
+            order = sorted(range(group.size), key=places.__getitem__)
+    kept = find_latest_rows(group.key_values(), group.sequences, options.sequence_tie, order)
+    if kept is None:
+        return group
+    stay = set(kept)
+    for row, entry in enumerate(group.entries):
+        if row not in stay:
+            duplicates[entry] = duplicates.get(entry, 0) + 1
+    return group.take_rows(kept)
+
+
+def merge_groups(
+    groups: Sequence[VersionGroup],
+    profile: DestinationProfile,
+    duplicates: dict[int, int],
+    options: TableOptions,
+) -> VersionGroup | None:
+    """Make one group of several of one version, with the latest row of each key; None of none."""
+    if len(groups) < 2:
+        return groups[0] if groups else None
+    first = groups[0]
+    joined = VersionGroup(
+        first.segment,
+        first.version,
+        first.keys,
+        concatenate_frames([group.frames for group in groups], profile.fold),
+        [entry for group in groups for entry in group.entries],
+        [index for group in groups for index in group.indexes],
+        [sequence for group in groups for sequence in group.sequences],
+        [received for group in groups for received in group.received],
+    )
+    key_names = {tuple(key.folded for key in group.keys) for group in groups}
+    if () in key_names or len(key_names) > 1:  # without a key, or with several (key_change: append)
+        return joined
+    return drop_duplicates(joined, options, duplicates)
