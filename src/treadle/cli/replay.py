@@ -65,7 +65,9 @@ def run_replay(config: Config, arguments: Arguments) -> int:
         row = store.destinations.find_destination_of_source(source.id)
         if (source.id, arguments.table) not in reader.statistics.list_tables():
             known = sorted(
-                name for source_id, name in reader.statistics.list_tables() if source_id == source.id
+                name
+                for source_id, name in reader.statistics.list_tables()
+                if source_id == source.id
             )
             raise OperatorError(
                 f"Nothing was ever accepted for a table {arguments.table!r} of the source "

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from treadle.log.protocol import HourlyRecords, LogReader
+from treadle.log.protocol import HourlyRecords, LogStatistics
 from treadle.store.model import EntryOutcome
 from treadle.store.store import Store
 
@@ -38,7 +38,7 @@ class LedgerLine:
 
 
 def compute_ledger(
-    store: Store, log: LogReader, source_ids: Iterable[int] | None = None
+    store: Store, log: LogStatistics, source_ids: Iterable[int] | None = None
 ) -> list[LedgerLine]:
     """All lines, by source, table and hour.
 

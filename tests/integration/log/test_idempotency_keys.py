@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from tests.faults.calls import disk_error, watched_disk
 from tests.faults.hang import ENDINGS, Stall
-from treadle.log.carry import Carried, carry
 
 from treadle.errors import RetriableError
 from treadle.log.protocol import AppendResult, IdempotencyKey, LogEntry, NewEntry

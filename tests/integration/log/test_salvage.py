@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from tests.faults.damage import append, sample
-from treadle.log.carry import Carried, carry
 
 from treadle.errors import OperatorError
 from treadle.log.protocol import AppendResult, DamagedEntry, IdempotencyKey, LogEntry, NewEntry

@@ -118,7 +118,7 @@ def prepare_load(
         for entry, count in result.duplicates.items():
             prepared.duplicates[entry] = prepared.duplicates.get(entry, 0) + count
         prepared.nul_removed += result.nul_removed
-        if result.group is not None:
+        if result.group is not None and result.first is not None:
             groups.append((result.first, result.group))
     # A rejected record comes before nothing: the first one that stays tells which is first.
     prepared.groups = [group for _, group in sorted(groups, key=lambda each: each[0])]

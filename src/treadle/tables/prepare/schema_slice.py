@@ -90,7 +90,7 @@ class SliceResult:
     """
 
     group: VersionGroup | None = None
-    first: RecordRef = RecordRef(0, 0)
+    first: RecordRef | None = None
     rejected: dict[RecordRef, str] = field(default_factory=dict)
     omitted: dict[OmittedKey, RecordRef] = field(default_factory=dict)
     duplicates: dict[int, int] = field(default_factory=dict)
@@ -283,7 +283,7 @@ class SchemaSlice:
         return result
 
     def _join_pieces(self) -> list[Frame]:
-        """Return the frames of all pieces, in one order however the records were cut: root first."""
+        """Return the frames of all pieces, parents before children however the records were cut."""
         fold = self._load.namer.profile.fold
         frames = concatenate_frames(self._pieces, fold)
         self._pieces = []
