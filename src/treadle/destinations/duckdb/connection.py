@@ -26,7 +26,7 @@ from treadle.destinations.sql.upsert import (
 )
 from treadle.errors import OperatorError, TreadleError
 from treadle.tables.model import ColumnType, PhysicalRelation, RelationRows
-from treadle.tables.prepare.arrow_column import ArrowColumn
+from treadle.tables.prepare.arrow_column import ArrowColumn, TypedColumn
 from treadle.timestamps import EPOCH
 
 _ARROW: Final[dict[ColumnType, Any]] = {
@@ -219,7 +219,7 @@ class DuckDBConnection(Connection):
         return CommitUnknownError(f"the COMMIT of DuckDB failed: {text}")
 
 
-def _array(column: Sequence[Any], type_: Any) -> Any:
+def _array(column: TypedColumn, type_: Any) -> Any:
     if isinstance(column, ArrowColumn):
         if column.array.nbytes > COPIED_MAX * len(column):
             return column.array.cast(type_)

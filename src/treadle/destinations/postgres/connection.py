@@ -16,6 +16,7 @@ from treadle.destinations.sql.connection import Connection, Field
 from treadle.destinations.sql.text import Quoted, compose, join
 from treadle.errors import TreadleError
 from treadle.tables.model import ColumnType, RelationRows
+from treadle.tables.prepare.arrow_column import to_values
 
 _COPIED_AS: Final = {
     ColumnType.BIGINT: "int8",
@@ -130,7 +131,8 @@ class PostgresConnection(Connection):
             else:
                 copy.set_types([_COPIED_AS[type_] for type_, _ in sent])
                 write = copy.write_row
-                for row in zip(*(_wire_values(*each) for each in sent), strict=True):
+                values = [_wire_values(type_, to_values(column)) for type_, column in sent]
+                for row in zip(*values, strict=True):
                     write(row)
         return cursor.rowcount
 

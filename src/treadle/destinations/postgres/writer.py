@@ -104,7 +104,7 @@ class PostgresWriter(TableWriter):
 
 
 def split(
-    rows: RelationRows, leads: Sequence[int], greatest: int
+    rows: RelationRows, leads: arrow_column.TypedColumn, greatest: int
 ) -> tuple[RelationRows, RelationRows]:
     """Return the rows whose leading key is at most the greatest one, and those beyond it."""
     held = arrow_column.to_values(leads)
@@ -120,5 +120,5 @@ def _some(rows: RelationRows, chosen: Sequence[int]) -> RelationRows:
     return RelationRows(
         rows.relation,
         {name: pick(column) for name, column in rows.columns.items()} if chosen else {},
-        pick(rows.entries) if rows.entries else (),
+        arrow_column.to_values(pick(rows.entries)) if rows.entries else (),
     )

@@ -34,6 +34,7 @@ from treadle.tables.model import (
     RelationRows,
     Table,
 )
+from treadle.tables.prepare.arrow_column import TypedColumn
 from treadle.text import make_storable
 
 
@@ -269,7 +270,7 @@ def reject(
 ) -> None:
     """Write rows of `_sdc_rejected`, which is made again where the user dropped it."""
     connection.run(create_relation(connection.dialect, schema, REJECTIONS, if_missing=True))
-    columns: dict[str, Sequence[Any]] = {
+    columns: dict[str, TypedColumn] = {
         "record": [make_storable(each.record) for each in rejections],
         "reason": [make_storable(each.reason) for each in rejections],
         "table_name": [make_storable(each.table_name) for each in rejections],

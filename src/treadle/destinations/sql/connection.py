@@ -11,8 +11,9 @@ from treadle.destinations.sql.text import Quoted, compose, number_values
 from treadle.destinations.sql.upsert import StagedRows, Upsert, insert_or_update
 from treadle.errors import TreadleError
 from treadle.tables.model import ColumnType, PhysicalRelation, RelationRows
+from treadle.tables.prepare.arrow_column import TypedColumn
 
-Field = tuple[Quoted, ColumnType, Sequence[Any]]
+Field = tuple[Quoted, ColumnType, TypedColumn]
 """Column of a staged table: name, type, values."""
 
 
