@@ -1,1 +1,1 @@
-"""Who may push where, and what became of it."""
+"""The store: accounts, sources, tokens, destinations, leases and load reports, in a database."""

@@ -1,4 +1,4 @@
-"""Accounts and their Connect API tokens."""
+"""The repository of accounts and their Connect API tokens."""
 
 from typing import Any, Final
 
@@ -18,21 +18,21 @@ class AccountRepository(StoreRepository):
     """Accounts and their Connect API tokens."""
 
     def create_account(self, name: str, *, client_id: int | None = None) -> tuple[Account, str]:
-        """Make an account and its first Connect API token.
+        """Create an account and its first Connect API token.
 
-        It loads where all accounts before it do; the first one has no destination until the server
-        gives it one.
+        The account gets the destination that all accounts before it share. The first account has
+        none until the server gives it one.
 
         Args:
             name: for people.
-            client_id: the id to have, for a client who moves here with the id it sends in its
-                pushes; None for the next free one, beginning with 1.
+            client_id: the id of the account, for a client that moves here and has an id in its
+                pushes; None for the next free one. Ids begin with 1.
 
         Returns:
-            The account, and the token, which can never be read again.
+            The account and the token. The token cannot be read again later.
 
         Raises:
-            AccountTaken: another account has that id, or it is not positive.
+            AccountTakenError: another account has that id, or it is not positive.
         """
         with self._database.change() as tx:
             if client_id is None:
@@ -54,13 +54,13 @@ class AccountRepository(StoreRepository):
             return with_shared_destination(tx, account), token
 
     def list_accounts(self) -> list[Account]:
-        """All accounts, ascending id."""
+        """Return all accounts, by id."""
         with self._database.read() as tx:
             rows = tx.connection.execute(select(accounts).order_by(accounts.c.id))
             return [_account(row) for row in rows]
 
     def find_account_by_token(self, token: str) -> Account | None:
-        """Whose Connect API token this is; None for an unknown or disabled one."""
+        """Return the account of a Connect API token; None for an unknown or disabled token."""
         with self._database.read() as tx:
             row = tx.connection.execute(
                 select(accounts)
@@ -73,17 +73,17 @@ class AccountRepository(StoreRepository):
         return None if row is None else _account(row)
 
     def create_token(self, account_id: int, description: str = "") -> str:
-        """Make another Connect API token; only its hash is kept, so it can never be read again.
+        """Create another Connect API token. Only its hash is kept, so it cannot be read again.
 
         Raises:
-            NotFound: no such account.
+            NotFoundError: no such account.
         """
         with self._database.change() as tx:
             require_account(tx, account_id)
             return _add_token(tx, account_id, description)
 
     def list_tokens(self, account_id: int) -> list[AccountToken]:
-        """The account's Connect API tokens, disabled ones too, ascending id."""
+        """Return the Connect API tokens of an account by id, disabled ones too."""
         with self._database.read() as tx:
             rows = tx.connection.execute(
                 select(account_tokens)
@@ -103,10 +103,10 @@ class AccountRepository(StoreRepository):
             ]
 
     def disable_token(self, account_id: int, token_id: int) -> None:
-        """Make a Connect API token open nothing any more; a second time changes nothing.
+        """Disable a Connect API token; a second call changes nothing.
 
         Raises:
-            NotFound: the account has no such token.
+            NotFoundError: the account has no such token.
         """
         with self._database.change() as tx:
             found = tx.connection.execute(
@@ -119,10 +119,10 @@ class AccountRepository(StoreRepository):
 
 
 def require_account(tx: StoreTransaction, account_id: int) -> None:
-    """Refuse an account that is not there.
+    """Check that an account exists.
 
     Raises:
-        NotFound: no such account.
+        NotFoundError: no such account.
     """
     if not _is_known(tx, account_id):
         raise NotFoundError(f"there is no account {account_id}")

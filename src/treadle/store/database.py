@@ -1,7 +1,7 @@
-"""The door to SQLite or PostgreSQL: connections, transactions, and whose fault a failure is.
+"""Connections and transactions of the store, and the translation of its database's errors.
 
 Several processes use one store at once. On SQLite a transaction that writes begins with BEGIN
-IMMEDIATE: it waits for its turn before it reads anything, so it never has to give up half way.
+IMMEDIATE. It waits for its turn before it reads anything, so it never has to give up half way.
 """
 
 import sqlite3
@@ -25,7 +25,7 @@ from treadle.files import make_private_file, sync_folder
 from treadle.store.schema import meta
 from treadle.store.secrets import SecretCipher
 
-BUSY_TIMEOUT_MS: Final = 30_000  # longer than any write transaction of treadle's takes
+BUSY_TIMEOUT_MS: Final = 30_000  # longer than any write transaction of treadle takes
 WAL_RETRY_PAUSE_S: Final = 0.01  # between tries to switch a new file to its write-ahead log
 
 Insert = sqlite.Insert | postgresql.Insert
@@ -33,10 +33,10 @@ Insert = sqlite.Insert | postgresql.Insert
 
 @dataclass(frozen=True, slots=True)
 class StoreTransaction:
-    """A transaction that is open now, and what the statements in it need from outside.
+    """An open transaction, with the clock, the cipher and the maker of tokens for its statements.
 
     Attributes:
-        now: when it began; microseconds since 1970, UTC.
+        now: the time of its beginning, microseconds since 1970, UTC.
         mint: prefix -> a new token.
     """
 
@@ -46,14 +46,14 @@ class StoreTransaction:
     mint: Callable[[str], str]
 
     def insert(self, table: Table) -> Insert:
-        """An INSERT that can say ON CONFLICT."""
+        """Return an INSERT that can have ON CONFLICT, which SQLAlchemy has only for each dialect."""
         if self.connection.dialect.name == "sqlite":
             return sqlite.insert(table)
         return postgresql.insert(table)
 
 
 class StoreDatabase:
-    """Transactions on one database.
+    """Opens transactions on one database.
 
     Args:
         url: `sqlite:///path/of/a/file` or `postgresql://...`.
@@ -74,23 +74,26 @@ class StoreDatabase:
 
     @contextmanager
     def read(self) -> Iterator[StoreTransaction]:
-        """A transaction that only reads."""
+        """Open a transaction that only reads."""
         with translate_errors(), self._engine.connect() as connection:
             yield self._transaction(connection)
 
     @contextmanager
     def write(self) -> Iterator[StoreTransaction]:
-        """A transaction that writes what no pusher notices; committed when the block ends well."""
+        """Open a transaction that writes; it is committed when the block ends without an error.
+
+        The store revision stays, so other processes do not read again: for what no request sees.
+        """
         with translate_errors(), begin_write(self._engine) as connection:
             yield self._transaction(connection)
 
     @contextmanager
     def change(self) -> Iterator[StoreTransaction]:
-        """A transaction that changes accounts, sources, tokens or destinations.
+        """Open a transaction that changes accounts, sources, tokens or destinations.
 
-        It raises the revision first, and so holds that row until it ends: one change at a time,
-        in all processes, which is what makes "read, decide, write" safe inside it. A change that
-        raises leaves the revision as it was.
+        It raises the store revision first, and so locks that row until it ends. In all processes
+        together there is one change at a time, which makes "read, decide, write" safe inside it.
+        A change that raises leaves the revision as it was.
         """
         with self.write() as tx:
             tx.connection.execute(update(meta).values(revision=meta.c.revision + 1))
@@ -102,7 +105,7 @@ class StoreDatabase:
 
     @property
     def engine(self) -> Engine:
-        """For migrations."""
+        """The engine, for migrations."""
         return self._engine
 
     def _transaction(self, connection: Connection) -> StoreTransaction:
@@ -110,14 +113,15 @@ class StoreDatabase:
 
 
 class StoreRepository:
-    """Everything the store knows of one noun.
+    """The base of repositories: all statements of the store about one noun.
 
-    Methods block, may be called from any thread, and are each one transaction. Times are
-    microseconds since 1970, UTC. Every look-up that takes an account finds only what is that
-    account's (connect-api.md 4.5).
+    Methods block and may be called from any thread. Each is one transaction. Times are
+    microseconds since 1970, UTC. A method that takes an account finds only what belongs to
+    it (connect-api.md 4.5).
 
-    Any method raises `RetriableError` when the database is not available now, and `OperatorError`
-    when it refuses its user or its file cannot be used.
+    Raises:
+        RetriableError: from any method; the database is not available now.
+        OperatorError: from any method; the database refuses its user, or its file cannot be used.
     """
 
     def __init__(self, database: StoreDatabase) -> None:
@@ -126,7 +130,7 @@ class StoreRepository:
 
 @contextmanager
 def begin_write(engine: Engine) -> Iterator[Connection]:
-    """A connection inside a transaction that writes."""
+    """Open a connection with a transaction that writes."""
     with engine.connect() as connection:
         connection = connection.execution_options(treadle_writes=True)
         with connection.begin():
@@ -134,10 +138,10 @@ def begin_write(engine: Engine) -> Iterator[Connection]:
 
 
 def create_store_engine(url: str) -> Engine:
-    """The engine for a store URL.
+    """Make the SQLAlchemy engine of a store's URL.
 
     Raises:
-        OperatorFault: the URL names no database treadle can keep its store in.
+        OperatorError: the URL names no database that can hold the store.
     """
     parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite":
@@ -188,8 +192,8 @@ def _sqlite_engine(url: URL) -> Engine:
 def _write_ahead(connection: sqlite3.Connection) -> None:
     """Switch the file to its write-ahead log.
 
-    Of two connections that switch a new file at once, SQLite tells one that it is locked without
-    waiting; by the next try the other has done it.
+    When two connections switch a new file at once, SQLite answers one of them "locked" without
+    waiting, whatever its timeout. By the next try the other one has done it.
     """
     deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
     while True:
@@ -204,10 +208,10 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 
 def _make_private_file(path: Path) -> None:
-    """Make the file where missing, for treadle's user alone; SQLite's side files inherit that."""
+    """Make the file where it is missing; only the user who runs treadle may read it."""
     try:
         if make_private_file(path):
-            sync_folder(path.parent)  # or a power cut could take the new file's name away again
+            sync_folder(path.parent)  # or a power cut could remove the name of the new file
     except OSError as error:
         raise OperatorError(
             f"the store {path} cannot be made ({error.strerror}): make its folder, writable for "
@@ -215,8 +219,8 @@ def _make_private_file(path: Path) -> None:
         ) from error
 
 
-# SQLSTATEs that mean somebody has to act: 28 who may log in, 3D no such database, 42501 missing
-# rights; and SQLite's codes of the same meaning.
+# SQLSTATEs that mean that somebody has to act: 28 a login is refused, 3D no such database, 42501
+# missing rights; and SQLite's codes of the same meaning.
 _OPERATOR_STATES: Final = ("28", "3D", "42501")
 _OPERATOR_CODES: Final = frozenset(
     {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -226,7 +230,7 @@ _OPERATOR_CODES: Final = frozenset(
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Turn the drivers' errors into treadle's, by whose fault they are."""
+    """Translate errors of the database drivers into those of `treadle.errors`."""
     try:
         yield
     except PoolTimeoutError as error:

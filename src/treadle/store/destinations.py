@@ -1,4 +1,4 @@
-"""Destinations and which one a source loads into."""
+"""The repository of destinations, and of the choice of one for each source."""
 
 from dataclasses import replace
 from typing import Any
@@ -11,7 +11,8 @@ from treadle.store.model import Account, ConfiguredDestination
 from treadle.store.schema import accounts, connections, destinations, sources
 from treadle.store.schema_ownership import refuse_shared_schemas
 
-# A source's own destination, or its account's default; of those that are not deleted.
+# The destination of each source: its own, or the default one of its account. Deleted ones are left
+# out.
 _by_source = (
     select(destinations)
     .select_from(sources)
@@ -25,7 +26,7 @@ _by_source = (
 
 
 class DestinationRepository(StoreRepository):
-    """Destinations and which one a source loads into."""
+    """Destinations, and the choice of one for each source."""
 
     def set_default_destination(
         self,
@@ -34,17 +35,17 @@ class DestinationRepository(StoreRepository):
         url: str,
         identity: str,
     ) -> ConfiguredDestination:
-        """Set where an account's sources load; setting the same again changes nothing.
+        """Set the default destination of an account; the same one again changes nothing.
 
         Args:
-            account_id: whose.
-            type: registry name, for example "postgres".
-            url: with credentials; kept sealed.
-            identity: the destination's own name for its database (destinations/protocol.py).
+            account_id: the account.
+            type: name in the registry of destinations, for example "postgres".
+            url: with credentials; kept encrypted.
+            identity: the database as the destination itself names it (`Destination.identity`).
 
         Raises:
-            NotFound: no such account.
-            NameTaken: sources of two accounts would share a schema.
+            NotFoundError: no such account.
+            NameTakenError: sources of two accounts would share a schema.
         """
         with self._database.read() as tx:
             row = tx.connection.execute(
@@ -70,7 +71,7 @@ class DestinationRepository(StoreRepository):
             return changed
 
     def list_destinations(self, account_id: int | None = None) -> list[ConfiguredDestination]:
-        """Destinations of one account or of all, ascending id, deleted ones too."""
+        """Return the destinations of one account or of all, by id, deleted ones too."""
         query = select(destinations).order_by(destinations.c.id)
         if account_id is not None:
             query = query.where(destinations.c.account_id == account_id)
@@ -78,13 +79,13 @@ class DestinationRepository(StoreRepository):
             return [_destination(tx, row) for row in tx.connection.execute(query)]
 
     def find_destination_of_source(self, source_id: int) -> ConfiguredDestination | None:
-        """Where a source loads: its own destination or its account's default."""
+        """Return the destination of a source: its own, or the default one of its account."""
         with self._database.read() as tx:
             row = tx.connection.execute(_by_source.where(sources.c.id == source_id)).one_or_none()
             return None if row is None else _destination(tx, row)
 
     def list_ids_by_source(self) -> dict[int, int]:
-        """Source id -> id of the destination it loads into, of all sources that have one."""
+        """Return source id -> destination id, for all sources that have a destination."""
         with self._database.read() as tx:
             rows = tx.connection.execute(
                 _by_source.with_only_columns(sources.c.id.label("source_id"), destinations.c.id)
@@ -92,9 +93,10 @@ class DestinationRepository(StoreRepository):
             return {row.source_id: row.id for row in rows}
 
     def set_trouble(self, destination_id: int, trouble: str | None) -> None:
-        """Note why a destination cannot be used, or with None that it can again.
+        """Record why a destination cannot be used, or with None that it can again.
 
-        `trouble_since` keeps the beginning while trouble goes on, also when its text changes.
+        `trouble_since` stays the time of the first failure while failures go on, also when their
+        text changes.
         """
         with self._database.write() as tx:
             since = None if trouble is None else func.coalesce(destinations.c.trouble_since, tx.now)
@@ -107,10 +109,10 @@ class DestinationRepository(StoreRepository):
 
 
 def with_shared_destination(tx: StoreTransaction, account: Account) -> Account:
-    """A new account, loading where all that are there load; as it is where that is not one place.
+    """Give a new account the destination that all others share; none where they differ.
 
-    The server gives each account its destination when it starts. One that is made beside a running
-    server would have none until the next start, and its records would wait for it.
+    The server gives each account its destination when it starts. An account that is made beside a
+    running server would have none until the next start, and its records would wait for it.
     """
     rows = tx.connection.execute(
         select(destinations)
@@ -126,10 +128,10 @@ def with_shared_destination(tx: StoreTransaction, account: Account) -> Account:
 
 
 def require_destination(tx: StoreTransaction, account_id: int, destination_id: int | None) -> None:
-    """Refuse a destination that is not the account's.
+    """Check that a destination belongs to an account; None, the default one, always does.
 
     Raises:
-        NotFound: unknown, deleted, or of another account.
+        NotFoundError: unknown, deleted, or of another account.
     """
     if destination_id is None:
         return
@@ -145,7 +147,11 @@ def require_destination(tx: StoreTransaction, account_id: int, destination_id: i
 
 
 def create_connection_id(tx: StoreTransaction, kind: str) -> int:
-    """The next id of the sequence sources and destinations share (connect-api.md 4.7)."""
+    """Return the next id of the sequence that sources and destinations share.
+
+    A client of the Connect API sees both as connections, with one range of ids (connect-api.md
+    4.7).
+    """
     result = tx.connection.execute(
         insert(connections).values(kind=kind).returning(connections.c.id)
     )

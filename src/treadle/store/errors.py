@@ -1,6 +1,6 @@
-"""What the store refuses, as cases a caller tells apart.
+"""Changes that the store refuses, one error for each case that a caller must tell apart.
 
-None of them is an answer on the wire: the control room makes the documented bodies.
+None of them is an answer on the wire: `treadle.control` makes the documented bodies.
 """
 
 from treadle.errors import OperatorError, TreadleError
@@ -15,7 +15,7 @@ class NameTakenError(TreadleError):
 
     Attributes:
         name: the schema's name.
-        elsewhere: it is owned by a source of another account in the same destination database.
+        elsewhere: the owner is a source of another account that loads into the same database.
     """
 
     def __init__(self, name: str, *, elsewhere: bool) -> None:
@@ -26,7 +26,7 @@ class NameTakenError(TreadleError):
 
 
 class TokenLimitError(TreadleError):
-    """The source has the greatest number of active tokens (connect-api.md 2.6)."""
+    """The source has as many active tokens as a source may have (connect-api.md 2.6)."""
 
     def __init__(self, source_id: int, limit: int) -> None:
         super().__init__(
@@ -38,8 +38,8 @@ class TokenLimitError(TreadleError):
 
 
 class TokenTakenError(OperatorError):
-    """The token to be adopted is known already: it belongs elsewhere, or was revoked."""
+    """The token to adopt belongs to another source, or was revoked."""
 
 
 class AccountTakenError(OperatorError):
-    """The client id asked for belongs to an account already."""
+    """The client id belongs to another account, or is none."""

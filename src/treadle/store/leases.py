@@ -1,8 +1,9 @@
-"""Who may load into a destination now: a lease for a time, and a number that grows with each taker.
+"""The repository of leases: the right of one loader to load into a destination, for a time.
 
-The number, the fence, goes into every mark. A destination refuses a lower one than it holds, so
-that a loader which slept through the end of its lease cannot commit over its successor. Clocks of
-different machines decide only how long a successor waits.
+A lease has a number, the fence, which grows with each new holder and goes into every offset. A
+destination refuses an offset with a lower fence than the one it holds. So a loader that slept
+through the end of its lease cannot overwrite its successor, and the clocks of different machines
+decide only how long a successor waits.
 """
 
 from sqlalchemy import select, update
@@ -18,14 +19,15 @@ class LeaseRepository(StoreRepository):
         """Take the right to load into a destination, or renew it.
 
         Args:
-            destination_id: which.
-            place: where the loader runs; of one place the newest loader has the right at once.
-            holder: the loader; nobody else's text.
-            lasts: how long from now, microseconds.
+            destination_id: the destination.
+            place: where the loader runs. Only one loader of a place can run, so the newest takes
+                over at once.
+            holder: a text that no other loader has.
+            lasts: microseconds from now.
 
         Returns:
-            The fence: the same number while a holder renews, a greater one for each new holder.
-            None while a loader of another place has the right.
+            The fence: the same number when its holder renews, a greater one for a new holder.
+            None while a loader of another place holds the lease.
         """
         with self._database.write() as tx:
             until = tx.now + lasts

@@ -1,4 +1,4 @@
-"""Loads and failed tries, as they are reported and as they are asked for."""
+"""The repository of load reports: committed loads and failed tries."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -15,7 +15,7 @@ from treadle.text import digest_text
 Report = tuple[LoadReport, Sequence[EntryOutcome]]
 """A load, and the outcomes of the entries some of whose records were superseded or rejected."""
 
-# Made once: to put together a statement takes as long as SQLite does to carry it out.
+# Made once: SQLAlchemy takes as long to build a statement as SQLite takes to run it.
 _LOG_ID: Final = select(meta.c.log_id)
 _LOADED: Final = (
     update(tables)
@@ -43,16 +43,16 @@ _loads = select(loads, tables.c.source_id, tables.c.name.label("table_name")).jo
 
 
 class LoadRepository(StoreRepository):
-    """Loads and failed tries."""
+    """Load reports: committed loads and failed tries."""
 
     def record_load(self, load: LoadReport, outcomes: Sequence[EntryOutcome]) -> None:
-        """Keep a committed load, and note that its table is well.
+        """Record a committed load and its outcomes; its table has no error any more.
 
-        Idempotent by (source, table, last): the first report of a load stands.
+        Idempotent by (source, table, last position): the first report of a load stays.
 
         Args:
             load: its `error` is None.
-            outcomes: of the entries some of whose records were superseded or rejected.
+            outcomes: of the entries that have superseded or rejected records.
         """
         self.record_loads([(load, outcomes)])
 
@@ -70,11 +70,11 @@ class LoadRepository(StoreRepository):
                 _record(tx, found)
 
     def record_failure(self, load: LoadReport, *, stopped: bool) -> None:
-        """Keep a try that failed; of repeated tries from the same position the last is kept.
+        """Record a failed try. Of several tries from the same position the last one is kept.
 
         Args:
             load: its `error` says why.
-            stopped: somebody has to act before the table goes on.
+            stopped: the table is not tried again until somebody acts.
         """
         with self._database.write() as tx:
             log_id = tx.connection.execute(_LOG_ID).scalar_one()
@@ -89,7 +89,7 @@ class LoadRepository(StoreRepository):
                     failures=tables.c.failures + 1,
                 )
             )
-            # Tries are repeated for as long as it takes: the last one of each place is kept.
+            # A try may be repeated for days, so only the last one from each position is kept.
             tx.connection.execute(
                 delete(loads).where(
                     loads.c.table_id == table.id,
@@ -113,14 +113,14 @@ class LoadRepository(StoreRepository):
         limit: int = 100,
         before: str | None = None,
     ) -> list[LoadReport]:
-        """Loads and failed tries, newest first.
+        """Return load reports, newest first.
 
         Args:
             account_id: only this account's.
             source_id: only this source's.
             table_name: only of tables of this name, as sent.
             limit: how many at most.
-            before: the id of a load: only older ones, to go on where a page ended.
+            before: only loads older than the one with this id: the last one of the page before.
         """
         query = _loads.order_by(loads.c.number.desc()).limit(limit)
         if account_id is not None:
@@ -140,7 +140,7 @@ class LoadRepository(StoreRepository):
     def find_covering_load(
         self, source_id: int, table_name: str, position: int
     ) -> LoadReport | None:
-        """The committed load that took the table's entry at a position; None while it waits."""
+        """Return the committed load that took the entry at a position; None while it waits."""
         query = (
             _loads.where(
                 tables.c.source_id == source_id,
@@ -158,10 +158,10 @@ class LoadRepository(StoreRepository):
         return None if row is None else _load(row)
 
     def list_loaded_before(self, at: int) -> list[tuple[int, str, int]]:
-        """What may be trimmed: (source id, table name, greatest position loaded by then).
+        """Return the positions that may be trimmed: (source id, table name, last loaded position).
 
         Args:
-            at: loads that finished at or before this time count.
+            at: only loads that finished at or before this time count.
         """
         with self._database.read() as tx:
             rows = tx.connection.execute(
@@ -178,9 +178,10 @@ class LoadRepository(StoreRepository):
             return [(row.source_id, row.name, row.last) for row in rows]
 
     def delete_loads_before(self, at: int) -> int:
-        """Forget loads that finished before a time, but the newest of each table; how many went.
+        """Delete loads that finished before a time, but the newest of each table; return how many.
 
-        Receipts of their entries say nothing any more, so `at` lies before the receipts' retention.
+        A receipt of their entries finds no load any more, so `at` must lie before the retention of
+        receipts.
         """
         newest = (
             select(func.max(loads.c.number))
@@ -192,7 +193,7 @@ class LoadRepository(StoreRepository):
             gone = tx.connection.execute(
                 delete(loads).where(loads.c.finished_at < at, loads.c.number.not_in(newest))
             )
-            # An outcome may go when no load that is kept reaches down to it.
+            # An outcome belongs to the load that covers its position, and goes with it.
             kept = (
                 select(loads.c.number)
                 .where(
@@ -266,10 +267,10 @@ def _record(tx: StoreTransaction, found: Sequence[Report]) -> None:
 def _standing(
     table: Row[Any], load: LoadReport, log_id: str, *, first_report: bool
 ) -> dict[str, int | str | bool | None]:
-    """How a table is once a load is recorded: well, unless that is told late.
+    """Return the error columns of a table after a load: none, unless the report comes late.
 
-    A loader that lost its lease may note a load that the next one has noted long since, and say
-    nothing of what came up after it.
+    A loader that lost its lease may report a load that its successor reported before. It knows
+    nothing of an error that came later, so it must not clear it.
     """
     late = not first_report or (table.log_id == log_id and load.last < table.loaded)
     return {
@@ -281,7 +282,7 @@ def _standing(
 
 
 def _counts(load: LoadReport, *, first_report: bool) -> dict[str, int]:
-    """What a load adds to the counts of its table: nothing when it was reported before."""
+    """Return what a load adds to the totals of its table; nothing when it was reported before."""
     return {
         "more_received": load.rows_received if first_report else 0,
         "more_written": load.rows_loaded if first_report else 0,
@@ -293,7 +294,7 @@ def _counts(load: LoadReport, *, first_report: bool) -> dict[str, int]:
 
 
 def _began(table: Row[Any], load: LoadReport, log_id: str) -> int | None:
-    """Where the entries of a table begin, once a load is recorded."""
+    """Return the position of the first entry of a table after a load; None when it is not known."""
     if table.loaded == 0:
         return load.first
     if table.began is None or table.log_id != log_id:

@@ -1,15 +1,15 @@
-"""How a change of settings is merged into what is there."""
+"""JSON merge patches (RFC 7396), by which the settings of a source are changed."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def apply_merge_patch(present: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """Apply a JSON merge patch (RFC 7396): null removes a key, objects are merged, others replace.
+    """Return settings with a patch applied: None removes a key, objects merge, others replace.
 
     Args:
-        present: the settings as they are; left alone.
-        change: what is to be different.
+        present: the settings; not changed.
+        change: the patch.
     """
     merged = dict(present)
     for key, value in change.items():

@@ -1,4 +1,4 @@
-"""Bring a store's tables to the form this treadle uses."""
+"""Migration of a store to the schema of this release."""
 
 from pathlib import Path
 from typing import Final
@@ -8,20 +8,20 @@ from sqlalchemy import Connection, Engine, inspect, text
 from treadle.errors import OperatorError
 from treadle.store.database import begin_write
 
-# The newest of migrations/versions; a test compares.
+# The newest of migrations/versions, as a test checks. It is known here without importing Alembic.
 HEAD_REVISION: Final = "0004"
 
-# Any number that no other program on the database uses for its own advisory lock.
+# A number that no other program on the database takes for its advisory lock.
 _LOCK: Final = 0x7472_6561_646C_65  # "treadle"
 
 
 def migrate_schema(engine: Engine) -> None:
-    """Run the migrations that are missing, all in one transaction.
+    """Run the migrations that a store lacks, all in one transaction.
 
-    Processes that start together queue: the first migrates, the others find it done.
+    Processes that start together wait for each other: the first migrates, the others find it done.
 
     Raises:
-        OperatorFault: the store was made by a newer treadle.
+        OperatorError: the store was made by a newer treadle.
     """
     with engine.connect() as connection:
         if _version(connection) == HEAD_REVISION:

@@ -1,4 +1,4 @@
-"""What the store knows, as values. Times are microseconds since 1970, UTC."""
+"""The values that the store keeps. Times are microseconds since 1970, UTC."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A client: who owns sources and destinations.
+    """The owner of sources and destinations.
 
     Attributes:
-        id: `stitch_client_id`, `client_id` on the wire.
-        destination_id: the default destination of its sources; None until the first start.
+        id: `stitch_client_id` and `client_id` on the wire.
+        destination_id: the default destination of its sources; None before the first start.
     """
 
     id: int
@@ -21,11 +21,11 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class AccountToken:
-    """A Connect API token as it is listed: the token itself is not kept (connect-api.md 1.3).
+    """A Connect API token as it is listed; the token itself is not kept (connect-api.md 1.3).
 
     Attributes:
         last_four: its last four characters.
-        disabled_at: since when it opens nothing; None while it does.
+        disabled_at: the time since which it is refused; None while it is valid.
     """
 
     id: int
@@ -38,7 +38,7 @@ class AccountToken:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Something that may push; one destination schema (connect-api.md 3.1)."""
+    """Something that pushes records, and fills one schema (connect-api.md 3.1)."""
 
     id: int
     account_id: int
@@ -61,13 +61,13 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class ImportToken:
-    """An Import API access token of a source.
+    """An Import API access token, with which a source pushes.
 
     Attributes:
-        secret: the token itself; None where it is not kept or was not asked for.
-        bootstrap: it was made with the source and not asked for (connect-api.md 2.6).
-        first_used_at: when it first authenticated a push; None for never.
-        uses: requests it authenticated.
+        secret: the token itself; None where it is not kept.
+        bootstrap: it was made with the source; nobody asked for it (connect-api.md 2.6).
+        first_used_at: the time of the first push with it; None for a token that was never used.
+        uses: number of requests with it.
     """
 
     id: int
@@ -83,11 +83,11 @@ class ImportToken:
 
 @dataclass(frozen=True, slots=True)
 class TokenOwner:
-    """Whom an Import API token belongs to: all that a push needs to know.
+    """The source and the account of an import token, with all that a push needs to know.
 
     Attributes:
         active: the source is neither paused nor deleted.
-        unused: the token never authenticated a push; its first use is recorded before the answer.
+        unused: the token was never used; its first use is recorded before the answer.
     """
 
     token_id: int
@@ -99,11 +99,13 @@ class TokenOwner:
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredDestination:
-    """A configured destination; `url` holds credentials and is kept encrypted.
+    """A destination as it is configured.
 
     Attributes:
-        trouble: why the loader cannot use it now, for the operator; None when all is well.
-        trouble_since: since when.
+        type: name in the registry of destinations.
+        url: with credentials; the store keeps it encrypted.
+        trouble: why the loader cannot use it now, for the operator; None when it can.
+        trouble_since: the time since which it cannot.
     """
 
     id: int
@@ -120,14 +122,15 @@ class ConfiguredDestination:
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """The report of one load of one table (loading.md 11.2).
+    """The report of one load of one table, or of a try that failed (loading.md 11.2).
 
     Attributes:
         id: a UUID.
-        table_name: as sent. `tables`: destination tables written -> rows.
-        first, last: positions of the log entries it took.
+        table_name: as sent.
+        first, last: positions of the first and the last log entry that it took.
+        tables: relation of the destination -> number of rows written.
         details: JSON value with the remaining fields of the report.
-        error: None for a load that was committed.
+        error: why the try failed; None for a committed load.
     """
 
     id: str
@@ -148,13 +151,13 @@ class LoadReport:
 
 @dataclass(frozen=True, slots=True)
 class EntryOutcome:
-    """What became of an entry's records other than plainly loaded; none is kept when all loaded.
+    """The superseded and rejected records of an entry; an entry with none has no outcome.
 
     Attributes:
-        position: log position of the entry.
-        superseded: lost against a record with a higher (or equal, earlier) sequence, or were of an
-            older table version.
-        rejected: (index in the entry, reason).
+        position: of the entry in the log.
+        superseded: number of records that lost against one with a higher sequence, or an equal one
+            that came later, or that belong to an older table version.
+        rejected: (index in the entry, reason) of each rejected record.
     """
 
     position: int
@@ -166,14 +169,15 @@ class EntryOutcome:
 
 @dataclass(frozen=True, slots=True)
 class TableLoadStatus:
-    """How loading of one table stands.
+    """How far a table is loaded, and what is wrong with it.
 
     Attributes:
         loaded: greatest position whose load was recorded.
-        error: why the last try failed; None when it did not. `stopped`: somebody has to act.
-        began: position of the table's first entry; None when it was in an earlier log, or is not
+        error: why the last try failed; None when it did not.
+        stopped: the table is not tried again until somebody acts.
+        began: position of the table's first entry; None when that was in an earlier log, or is not
             known.
-        rebuilt_at: when its rows were last replaced by what the log holds, or about to be.
+        rebuilt_at: the time of the last rebuild, or of its beginning; None without one.
     """
 
     source_id: int
@@ -189,14 +193,16 @@ class TableLoadStatus:
 
 @dataclass(frozen=True, slots=True)
 class TableTotals:
-    """What became of the records of one table since the store was made. Every count only grows.
+    """Totals of the records of one table since the store was made. They only grow.
 
     Attributes:
         position: greatest position of the present log whose load was recorded.
-        received: records that loads took; each was `loaded`, `superseded` or `rejected`.
+        received: records that loads took; each was loaded, superseded or rejected.
         damaged: entries of the log that were left out.
-        loads: that were committed. `failures`: tries that were not.
-        error: the last try failed. `stopped`: somebody has to act.
+        loads: number of committed loads.
+        failures: number of failed tries.
+        error: the last try failed.
+        stopped: the table is not tried again until somebody acts.
     """
 
     source_id: int

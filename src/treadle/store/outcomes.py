@@ -1,4 +1,4 @@
-"""What became of accepted entries other than plainly loaded."""
+"""The repository of outcomes: entries with records that were superseded or rejected."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -11,7 +11,7 @@ from treadle.store.schema import loads, outcomes, tables
 from treadle.store.tables import present_log
 from treadle.text import digest_text
 
-# Well below the 32,766 parameters SQLite takes and the 65,535 PostgreSQL takes in one statement.
+# SQLite takes 32,766 parameters in one statement, PostgreSQL 65,535.
 POSITIONS_PER_STATEMENT: Final = 10_000
 
 _outcomes = (
@@ -20,7 +20,7 @@ _outcomes = (
     .where(outcomes.c.log_id == present_log)
 )
 
-# The load that took an entry is the first of its table that ends at or after it.
+# The load that took an entry is the first load of its table that ends at or after it.
 _began = (
     select(loads.c.started_at)
     .where(
@@ -36,10 +36,10 @@ _began = (
 
 
 class OutcomeRepository(StoreRepository):
-    """What became of accepted entries other than plainly loaded."""
+    """Outcomes of entries with records that were superseded or rejected."""
 
     def list_outcomes(self, positions: Sequence[int]) -> list[EntryOutcome]:
-        """Outcomes of entries, ascending position; entries wholly loaded or waiting have none."""
+        """Return outcomes of entries, by position; one that waits or is all loaded has none."""
         found: list[EntryOutcome] = []
         wanted = sorted(set(positions))
         with self._database.read() as tx:
@@ -52,7 +52,7 @@ class OutcomeRepository(StoreRepository):
         return found
 
     def list_outcomes_of_table(self, source_id: int, table_name: str) -> list[EntryOutcome]:
-        """Outcomes of all entries of one table, ascending position."""
+        """Return the outcomes of all entries of a table, by position."""
         with self._database.read() as tx:
             rows = tx.connection.execute(
                 _outcomes.where(
@@ -69,14 +69,15 @@ class OutcomeRepository(StoreRepository):
         before: int | None = None,
         limit: int = 100,
     ) -> list[tuple[EntryOutcome, int]]:
-        """Outcomes of entries with rejected records, newest first, and when they were rejected.
+        """Return outcomes of entries with rejected records, newest first, each with a time.
 
-        The time is `_sdc_rejected_at` of their rows; 0 where the load is no longer known.
+        The time is `_sdc_rejected_at` of the rows of these records, microseconds since 1970; 0
+        where the load is no longer known.
 
         Args:
             source_id: only this source's.
             table_name: only of tables of this name, as sent.
-            before: only of entries below this position, to go on where a page ended.
+            before: only of entries below this position: the last one of the page before.
             limit: how many entries at most.
         """
         query = (
@@ -95,10 +96,10 @@ class OutcomeRepository(StoreRepository):
             return [(_outcome(row), row.began) for row in tx.connection.execute(query)]
 
     def find_rejected_records(self, entries: Mapping[int, int]) -> dict[tuple[int, int], str]:
-        """Records of entries that were rejected: (position, index in the entry) -> reason.
+        """Return the rejected records of entries: (position, index in the entry) -> reason.
 
         Args:
-            entries: position -> how many records the entry has.
+            entries: position -> number of records in the entry.
         """
         return {
             (outcome.position, index): reason

@@ -1,7 +1,7 @@
 """The tables of the store.
 
-One definition for SQLite and PostgreSQL. A change here needs a migration in `migrations/versions`;
-a test compares the two. Times are microseconds since 1970, UTC.
+One definition serves SQLite and PostgreSQL. A change here needs a migration in
+`migrations/versions`; a test compares the two. Times are microseconds since 1970, UTC.
 """
 
 from typing import Any, Final
@@ -35,17 +35,17 @@ metadata: Final = MetaData(
     }
 )
 
-# SQLite numbers rows only in columns of the type INTEGER, which has 64 bits there.
+# SQLite gives numbers to rows only in a column of type INTEGER, which has 64 bits there.
 Id: Final = BigInteger().with_variant(Integer(), "sqlite")
 
 _nul_escape: Final = NulEscape("\x1a", "1")
 
 
 class ClientText(TypeDecorator[str]):
-    """Text a client chose: any string, also one with U+0000, which PostgreSQL refuses.
+    """Any text that a client may choose, also one with NUL, which PostgreSQL refuses.
 
-    U+0000 is kept as an escape pair and comes back as it was. An unpaired surrogate is no
-    character and becomes U+FFFD, as in the destination.
+    NUL is stored as a pair of other characters and comes back as NUL. An unpaired surrogate is no
+    character; it becomes U+FFFD, as in the destination.
     """
 
     impl = Text
@@ -72,8 +72,8 @@ def _count(name: str) -> Column[Any]:
     return Column(name, BigInteger, nullable=False, server_default="0")
 
 
-# One row, with the id 1: what there is once in an installation. Every change of accounts, sources,
-# tokens and destinations begins by raising `revision`, so these changes come one after another.
+# One row with the id 1, for what an installation has once. A change of accounts, sources, tokens or
+# destinations raises `revision` first, so there is one such change at a time.
 meta: Final = Table(
     "meta",
     metadata,
@@ -172,9 +172,9 @@ tokens: Final = Table(
     sqlite_autoincrement=True,
 )
 
-# A table as clients name it. Names may be longer than an index of PostgreSQL takes (2,704 bytes),
-# so they are looked up by their SHA-256. `log_id` tells the positions of one log from those of
-# another (log/protocol.py), here and below. The counts only grow: they outlive reports and logs.
+# A table as clients name it. A name may be longer than the 2,704 bytes that an index of PostgreSQL
+# takes, so it is looked up by its SHA-256. `log_id` says which log positions belong to, here and
+# below. The totals only grow; they stay when reports and logs are gone.
 tables: Final = Table(
     "tables",
     metadata,
@@ -238,7 +238,7 @@ outcomes: Final = Table(
     Column("rejected", JSON, nullable=False),
 )
 
-# Who loads into a destination now (leases.py).
+# The loader that may load into a destination now (leases.py).
 leases: Final = Table(
     "leases",
     metadata,

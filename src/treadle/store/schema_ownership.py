@@ -1,9 +1,9 @@
-"""A schema of a destination belongs to one source.
+"""The rule that a schema of a destination belongs to one source.
 
-Inside an account a name is taken while a source that is not deleted has it: deleted names may be
-used again (connect-api.md 4.1). Between accounts that load into the same database a name is taken
-for ever, because the schema and its data stay after the source is gone. Accounts that have no
-destination yet count as loading into the same one, since the server will give them the same.
+Within an account a name is taken by a source that is not deleted; the name of a deleted source may
+be used again (connect-api.md 4.1). Between accounts that load into the same database a name is
+taken for ever, because the schema and its rows stay when the source is deleted. Accounts without a
+destination count as loading into one database, because the server will give them the same.
 """
 
 from sqlalchemy import func, select
@@ -12,7 +12,7 @@ from treadle.store.database import StoreTransaction
 from treadle.store.errors import NameTakenError
 from treadle.store.schema import accounts, destinations, sources
 
-# Every source with the database it loads into, NULL while that is open.
+# Every source with the database that it loads into; NULL where it has no destination yet.
 _placed = (
     select(
         sources.c.account_id,
@@ -31,12 +31,16 @@ _placed = (
 def refuse_taken_name(
     tx: StoreTransaction, account_id: int, name: str, destination_id: int | None
 ) -> None:
-    """Refuse a name for a new source that another source owns.
+    """Check that no other source owns the schema that a new source would fill.
 
-    The destination is the one asked for; None for the account's default.
+    Args:
+        tx: the transaction that creates the source.
+        account_id: its account.
+        name: of the source and the schema.
+        destination_id: of the source; None for the default of the account.
 
     Raises:
-        NameTaken: another source owns that schema.
+        NameTakenError: another source owns that schema.
     """
     own = tx.connection.execute(
         select(sources.c.id).where(
@@ -65,12 +69,12 @@ def refuse_taken_name(
 
 
 def refuse_shared_schemas(tx: StoreTransaction, account_id: int) -> None:
-    """Refuse a change of destination after which two accounts would share a schema.
+    """Check that after a change of destinations no two accounts share a schema.
 
-    Called inside the transaction of the change, which is undone by what this raises.
+    It is called after the change in the same transaction, which the error then undoes.
 
     Raises:
-        NameTaken: names the first schema that would have two owners.
+        NameTakenError: with the first schema that would have two owners.
     """
     ours, theirs = _placed.subquery("ours"), _placed.subquery("theirs")
     shared = tx.connection.execute(

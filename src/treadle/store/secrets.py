@@ -1,8 +1,8 @@
-"""The key of the installation, and what is kept sealed with it.
+"""The secret key of the installation, encryption with it, and tokens.
 
-What is sealed: import tokens (they are shown again, connect-api.md 3.1) and destination URLs.
-AES-GCM with 256 bits; the *context* names the row a text belongs to, so that a sealed text moved to
-another row does not open.
+Encrypted are import tokens, because the API shows them again (connect-api.md 3.1), and the URLs of
+destinations. The cipher is AES-GCM with 256 bits. The *context* names the row of a text, so that a
+text that somebody moves to another row cannot be decrypted there.
 """
 
 import errno
@@ -30,7 +30,7 @@ _HOW_TO_MAKE: Final = "64 hexadecimal digits, as `openssl rand -hex 32` prints t
 
 
 class SecretCipher:
-    """Seals and opens short texts with the installation's key.
+    """Encrypts and decrypts short texts with the key of the installation.
 
     Args:
         key: 32 random bytes.
@@ -47,28 +47,28 @@ class SecretCipher:
 
     @property
     def check_value(self) -> str:
-        """Tells one key from another and reveals neither: 64 hexadecimal digits."""
+        """64 hexadecimal digits that differ from key to key and do not reveal the key."""
         return self._check
 
     def is_key_of(self, check_value: str) -> bool:
-        """Whether `check_value` was made by this key."""
+        """Return whether `check_value` was made by this key."""
         return hmac.compare_digest(self._check.encode(), check_value.encode())
 
     def seal(self, text: str, context: str) -> bytes:
-        """Encrypt a text for one place.
+        """Encrypt a text for one row.
 
         Args:
-            text: what to hide.
-            context: the place it belongs to, the same when it is opened.
+            text: the secret.
+            context: the row, with the same text when it is decrypted.
         """
         nonce = secrets.token_bytes(NONCE_BYTES)
         return nonce + self._aead.encrypt(nonce, text.encode(), context.encode())
 
     def open(self, sealed: bytes, context: str) -> str:
-        """Decrypt what `seal` made for the same context.
+        """Decrypt a text that `seal` encrypted for the same context.
 
         Raises:
-            OperatorFault: the bytes were changed, or belong to another key or place.
+            OperatorError: the bytes were changed, or belong to another key or row.
         """
         nonce, rest = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
         try:
@@ -85,27 +85,27 @@ def _derived(key: bytes, purpose: str) -> bytes:
 
 
 def hash_token(token: str) -> bytes:
-    """The SHA-256 under which a token is looked up: 32 bytes.
+    """Return the SHA-256 of a token, 32 bytes, under which it is looked up.
 
-    A token has 256 random bits, so a plain hash hides it; no slow one is needed.
+    A token has 256 random bits. Nobody can try them all, so a slow hash would hide it no better.
     """
     return digest_text(token)
 
 
 def mint_token(prefix: str) -> str:
-    """A new token: the prefix (`at_`, `ac_`) and 256 random bits in hexadecimal."""
+    """Return a new token: the prefix (`at_`, `ac_`) and 256 random bits in hexadecimal."""
     return prefix + secrets.token_hex(32)
 
 
 def load_cipher(path: Path, environment_value: str | None = None) -> SecretCipher:
-    """The installation's cipher: from the environment, or from the key file, made when missing.
+    """Return the cipher of the installation; a key file is made where there is no key.
 
     Args:
-        path: the key file. Made with mode 0600 at the first start; its folder must exist.
-        environment_value: what TREADLE_SECRET_KEY holds; the file is left alone when it is set.
+        path: the key file. It is made with mode 0600; its folder must exist.
+        environment_value: the value of TREADLE_SECRET_KEY; where it is set, the file is not read.
 
     Raises:
-        OperatorFault: no usable key; the text says what to do.
+        OperatorError: there is no usable key; the text says what to do.
     """
     if environment_value is not None and environment_value.strip():
         return SecretCipher(_parsed(environment_value, KEY_VARIABLE))
@@ -151,9 +151,9 @@ def _read(path: Path) -> str:
 
 
 def _make(path: Path) -> None:
-    """Write a new key file, durable, unless another process just did.
+    """Write a new key file and make it durable, unless another process made one meanwhile.
 
-    The key is complete before it gets its name: whoever finds the name finds a whole key.
+    The file gets its name when it is complete, so no process can read half a key.
     """
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     try:

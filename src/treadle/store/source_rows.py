@@ -1,4 +1,4 @@
-"""Rows of the table of sources, as the repositories of sources and of tokens use them."""
+"""Rows of sources, for the repositories of sources and of tokens: both change them."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from treadle.store.schema import sources
 
 
 def find_source(tx: StoreTransaction, account_id: int | None, source_id: int) -> Source | None:
-    """One source, deleted or not, inside the account when one is given."""
+    """Return a source, deleted or not; None where the account, if one is given, has no such."""
     query = select(sources).where(sources.c.id == source_id)
     if account_id is not None:
         query = query.where(sources.c.account_id == account_id)
@@ -22,16 +22,16 @@ def find_source(tx: StoreTransaction, account_id: int | None, source_id: int) ->
 def find_undeleted_source(
     tx: StoreTransaction, account_id: int | None, source_id: int
 ) -> Source | None:
-    """One source that is not deleted."""
+    """Return a source; None for an unknown or deleted one."""
     source = find_source(tx, account_id, source_id)
     return None if source is None or source.deleted_at is not None else source
 
 
 def require_source(tx: StoreTransaction, account_id: int | None, source_id: int) -> Source:
-    """One source that is not deleted.
+    """Return a source that is not deleted.
 
     Raises:
-        NotFound: the source is unknown or deleted.
+        NotFoundError: the source is unknown or deleted.
     """
     source = find_undeleted_source(tx, account_id, source_id)
     if source is None:
@@ -40,9 +40,10 @@ def require_source(tx: StoreTransaction, account_id: int | None, source_id: int)
 
 
 def change_source(tx: StoreTransaction, source: Source, **values: Any) -> Source:
-    """Change columns of a source; `updated_at` moves also where none is given, never back.
+    """Change columns of a source and its `updated_at`; return it as it is then.
 
-    A change of its tokens moves `updated_at` too (connect-api.md 3.1).
+    Without a column only `updated_at` changes, as it does when a token changes (connect-api.md
+    3.1). It never goes back, also when the clock does.
     """
     row = tx.connection.execute(
         update(sources)
@@ -54,7 +55,7 @@ def change_source(tx: StoreTransaction, source: Source, **values: Any) -> Source
 
 
 def read_source(row: Row[Any]) -> Source:
-    """The source of a row."""
+    """Return the source that a row holds."""
     return Source(
         id=row.id,
         account_id=row.account_id,

@@ -1,4 +1,4 @@
-"""Sources: who may push, and which schema they fill."""
+"""The repository of sources."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -22,7 +22,7 @@ from treadle.store.tokens import IMPORT_TOKEN_PREFIX, add_token
 
 
 class Unset:
-    """The type of `UNSET`: an argument that was not given, where None means something."""
+    """The type of `UNSET`, which stands for an argument that is not given where None is a value."""
 
     def __repr__(self) -> str:
         return "UNSET"
@@ -32,7 +32,7 @@ UNSET: Final = Unset()
 
 
 class SourceRepository(StoreRepository):
-    """Sources: who may push, and which schema they fill."""
+    """Sources, with their settings."""
 
     def create_source(
         self,
@@ -44,20 +44,19 @@ class SourceRepository(StoreRepository):
         destination_id: int | None = None,
         bootstrap_token: bool,
     ) -> Source:
-        """Make a source.
+        """Create a source.
 
         Args:
-            account_id: whose it is.
+            account_id: its account.
             type: "import_api".
-            display_name: its label.
-            name: the schema it fills; the caller has checked its form (connect-api.md 4.1).
-            destination_id: where it loads; None for the account's default.
-            bootstrap_token: make a first token with it (connect-api.md 2.5).
+            display_name: a label for people.
+            name: of the schema that it fills; the caller checked its form (connect-api.md 4.1).
+            destination_id: its destination; None for the default of the account.
+            bootstrap_token: create a first token with it (connect-api.md 2.5).
 
         Raises:
-            NameTaken: a source of the account that is not deleted has the name, or any source of
-                another account that loads into the same database has it, deleted or not.
-            NotFound: no such account, or the destination is not the account's.
+            NameTakenError: another source owns the schema (`schema_ownership`).
+            NotFoundError: no such account, or the destination belongs to another account.
         """
         with self._database.change() as tx:
             require_account(tx, account_id)
@@ -83,7 +82,7 @@ class SourceRepository(StoreRepository):
             return read_source(row)
 
     def list_sources(self, account_id: int | None = None) -> list[Source]:
-        """Sources of one account or of all, ascending id, deleted ones too."""
+        """Return the sources of one account or of all, by id, deleted ones too."""
         query = select(sources).order_by(sources.c.id)
         if account_id is not None:
             query = query.where(sources.c.account_id == account_id)
@@ -91,12 +90,12 @@ class SourceRepository(StoreRepository):
             return [read_source(row) for row in tx.connection.execute(query)]
 
     def get_source(self, account_id: int | None, source_id: int) -> Source | None:
-        """One source, deleted or not; None when unknown in that account (None: in any)."""
+        """Return a source, deleted or not; None when the account (None for any) has no such."""
         with self._database.read() as tx:
             return find_source(tx, account_id, source_id)
 
     def get_settings(self, source_id: int) -> dict[str, Any]:
-        """The settings of a source; empty for an unknown one."""
+        """Return the settings of a source; none for an unknown source."""
         source = self.get_source(None, source_id)
         return {} if source is None else source.settings
 
@@ -110,22 +109,22 @@ class SourceRepository(StoreRepository):
         destination_id: int | Unset | None = UNSET,
         settings: Mapping[str, Any] | Unset = UNSET,
     ) -> Source | None:
-        """Change what is given; with nothing given, change nothing.
+        """Change a source; an argument that is not given leaves its column as it is.
 
         Args:
-            account_id: whose it must be; None for any.
-            source_id: which.
-            display_name: the label; the schema's name stays.
-            paused_at: pauses; None unpauses.
-            destination_id: where it loads; None for the account's default.
-            settings: merged into the present ones (RFC 7396: None removes).
+            account_id: its account; None for any.
+            source_id: the source.
+            display_name: a label for people; the name of the schema stays.
+            paused_at: the time of a pause; None ends it.
+            destination_id: its destination; None for the default of the account.
+            settings: a merge patch for the present ones (RFC 7396: None removes a key).
 
         Returns:
-            The source as it is now; None when it is unknown or deleted.
+            The source after the change; None when it is unknown or deleted.
 
         Raises:
-            NameTaken: with that destination it would share a schema with another account.
-            NotFound: the destination is not the account's.
+            NameTakenError: at that destination a source of another account owns the schema.
+            NotFoundError: the destination belongs to another account.
         """
         asked = {
             "display_name": display_name,
@@ -151,9 +150,9 @@ class SourceRepository(StoreRepository):
             return changed
 
     def delete_source(self, account_id: int | None, source_id: int) -> Source | None:
-        """Mark a source as deleted; None when it is unknown or was deleted before.
+        """Mark a source as deleted and return it; None when it is unknown or was deleted before.
 
-        Its tokens stay attached (connect-api.md 4.3).
+        Its tokens stay with it: a push is told that the source is deleted (connect-api.md 4.3).
         """
         with self._database.change() as tx:
             source = find_undeleted_source(tx, account_id, source_id)

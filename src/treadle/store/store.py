@@ -1,4 +1,4 @@
-"""The store: who may push where, and what became of it."""
+"""The store, opened and migrated: one repository for each noun."""
 
 import uuid
 from collections.abc import Callable
@@ -24,12 +24,13 @@ from treadle.store.tokens import TokenRepository
 
 
 class Store:
-    """Everything the store knows, on SQLite or PostgreSQL: a repository for each noun.
+    """The repositories of one database, SQLite or PostgreSQL.
 
-    The rules of `StoreRepository` hold for the methods here too.
+    Its own methods follow the rules of `StoreRepository`.
 
     Attributes:
-        tokens: of the Import API; those of the Connect API are with the accounts.
+        installation_id: a UUID, made with the store.
+        tokens: import tokens; the account tokens of the Connect API are in `accounts`.
     """
 
     def __init__(self, database: StoreDatabase, installation_id: str) -> None:
@@ -53,17 +54,17 @@ class Store:
         clock: Callable[[], int] = read_clock,
         mint: Callable[[str], str] = secrets.mint_token,
     ) -> Self:
-        """Open the store, made or migrated where needed; safe when several processes do it at once.
+        """Open the store; make or migrate it where needed. Several processes may do so at once.
 
         Args:
             url: `sqlite:///path/of/a/file` or `postgresql://...`.
-            cipher: from `secrets.load_key`.
+            cipher: made by `secrets.load_cipher`.
             clock: microseconds since 1970, UTC.
             mint: prefix -> a new token.
 
         Raises:
-            OperatorFault: the URL cannot be used, the store was made by a newer treadle, or the
-                key is not the one its secrets were sealed with.
+            OperatorError: the URL cannot be used, the store was made by a newer treadle, or its
+                secrets were encrypted with another key.
         """
         database = StoreDatabase(url, cipher, clock, mint)
         try:
@@ -80,44 +81,44 @@ class Store:
         self._database.close()
 
     def get_revision(self) -> int:
-        """A number that grows with every change of accounts, sources, tokens and destinations.
+        """Return the store revision: it grows with each change of accounts, sources or tokens.
 
-        It grows in the transaction of the change, so whoever read it before reading something
-        knows whether that may be outdated.
+        A change of destinations counts too. The revision grows in the transaction of the change. A
+        process that reads it before the rows can see later whether these are old.
         """
         with self._database.read() as tx:
             revision: int = tx.connection.execute(select(meta.c.revision)).scalar_one()
         return revision
 
     def use_log(self, log_id: str) -> None:
-        """Name the log that positions belong to, at every start.
+        """Name the log whose positions are meant from now on; called at every start.
 
-        After a change of log, positions recorded before count for nothing: the new log gives the
-        same ones again to other entries.
+        With another log than before, the recorded positions count for nothing: the new log gives
+        the same positions to other entries.
         """
         with self._database.write() as tx:
             present = tx.connection.execute(select(meta.c.log_id).with_for_update()).scalar_one()
             if present == log_id:
                 return
             tx.connection.execute(update(meta).values(log_id=log_id))
-            if present == "":  # the first log to be named: what was recorded before was its own
+            if present == "":  # before the first log had its name here
                 for table in (tables, loads, outcomes):
                     tx.connection.execute(
                         update(table).where(table.c.log_id == "").values(log_id=log_id)
                     )
 
     def get_log_id(self) -> str | None:
-        """The log that positions belong to, as `use_log` named it; None before the first."""
+        """Return the id that `use_log` named last; None when it never did."""
         with self._database.read() as tx:
             found: str = tx.connection.execute(select(meta.c.log_id)).scalar_one()
         return found or None
 
 
 def _installation(database: StoreDatabase) -> str:
-    """The installation's id, made at the first start.
+    """Return the installation's id, made at the first start.
 
     Raises:
-        OperatorFault: the store belongs to another key.
+        OperatorError: the secrets of the store were encrypted with another key.
     """
     with database.read() as tx:
         row = tx.connection.execute(select(meta)).one_or_none()

@@ -1,8 +1,8 @@
-"""How loading of each table stands, and what became of its records since the store was made.
+"""The repository of tables: their load status, and the totals of their records.
 
-Positions are those of one log. When the log is replaced by a new one its positions begin anew, so
-every statement here and in `loads` and `outcomes` speaks of the log the store knows as the present
-one (`Store.use_log`); what earlier logs left stays as history.
+Positions belong to one log, and a new log begins again with 1. So the statements here and in
+`loads` and `outcomes` look only at the log that `Store.use_log` named last. Reports of earlier logs
+stay as history.
 """
 
 from collections import defaultdict
@@ -20,24 +20,25 @@ present_log = select(meta.c.log_id).scalar_subquery()
 
 _standing = select(tables, (tables.c.log_id == present_log).label("present"))
 
-# Made once: to put together a statement takes as long as SQLite does to carry it out.
+# Made once: SQLAlchemy takes as long to build a statement as SQLite takes to run it.
 _NAMED_TABLES: Final = (
     select(tables)
     .where(
         tables.c.source_id == bindparam("at_source_id"),
         tables.c.name_sha256.in_(bindparam("at_names", expanding=True)),
     )
-    # Everyone locks in one order. SQLite has no such clause and no need of it: one writer at a time
+    # All writers lock in this order, so that no two wait for each other in a circle. SQLite has no
+    # such clause and one writer at a time.
     .order_by(tables.c.id)
     .with_for_update()
 )
 
 
 class TableRepository(StoreRepository):
-    """How loading of each table stands."""
+    """The load status and the totals of each table."""
 
     def list_statuses(self, source_id: int | None = None) -> list[TableLoadStatus]:
-        """How loading of each table stands, by source and name; tables never tried are left out."""
+        """Return the load status of the tables that were tried, by source and name."""
         query = _standing
         if source_id is not None:
             query = query.where(tables.c.source_id == source_id)
@@ -60,7 +61,7 @@ class TableRepository(StoreRepository):
         return sorted(found, key=lambda status: (status.source_id, status.table_name))
 
     def list_totals(self) -> list[TableTotals]:
-        """What became of the records of each table since the store was made."""
+        """Return the totals of the records of each table since the store was made."""
         with self._database.read() as tx:
             return [
                 TableTotals(
@@ -81,9 +82,9 @@ class TableRepository(StoreRepository):
             ]
 
     def record_rebuilt(self, source_id: int, table_name: str, at: int) -> None:
-        """Note that a table's rows are replaced by what the log holds.
+        """Record that the rows of a table were made again from the log (rebuild).
 
-        Loads before say nothing of the rows that are there, nor of their `_sdc_batched_at`.
+        Earlier load reports say nothing about these rows and their `_sdc_batched_at`.
         """
         with self._database.write() as tx:
             tx.connection.execute(
@@ -98,7 +99,11 @@ class TableRepository(StoreRepository):
 def lock_tables(
     tx: StoreTransaction, names: Sequence[tuple[int, str]], log_id: str
 ) -> dict[tuple[int, bytes], Row[Any]]:
-    """(source, SHA-256 of the name) -> row, made when missing; locked until the end."""
+    """Lock rows of tables until the transaction ends; rows that are missing are made.
+
+    Returns:
+        (source id, SHA-256 of the name) -> row.
+    """
     wanted = {(source_id, digest_text(name)): name for source_id, name in names}
     found = _find_locked(tx, wanted)
     missing = sorted(wanted.keys() - found.keys())

@@ -1,4 +1,4 @@
-"""Import API access tokens (connect-api.md 2.6)."""
+"""The repository of import tokens, with which sources push (connect-api.md 2.6)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -25,7 +25,7 @@ from treadle.store.source_rows import change_source, require_source
 
 IMPORT_TOKEN_PREFIX: Final = "at_"  # noqa: S105 - how tokens begin (connect-api.md 1.3)
 
-# Two, so that one can be replaced without a gap (connect-api.md 2.6).
+# Two, so that a client can change from one to the other without a gap (connect-api.md 2.6).
 ACTIVE_TOKENS_MAX: Final = 2
 
 _pushers = (
@@ -45,31 +45,31 @@ _pushers = (
 
 
 class TokenRepository(StoreRepository):
-    """Import API access tokens of sources."""
+    """Import tokens of sources."""
 
     def create_token(self, account_id: int | None, source_id: int) -> ImportToken:
-        """Make a token, its secret filled in.
+        """Create a token and return it with its secret.
 
-        At most two are active. The one made with the source counts only once it was used: unused,
-        it is revoked when a third is asked for (connect-api.md 2.6).
+        A source has at most two active tokens. The bootstrap token, made with the source, counts
+        only after its first use: while unused, it is revoked for a third one (connect-api.md 2.6).
 
         Raises:
-            NotFound: the source is unknown or deleted.
-            TooManyTokens: it has two already.
+            NotFoundError: the source is unknown or deleted.
+            TokenLimitError: it has two tokens already.
         """
         with self._database.change() as tx:
             source = require_source(tx, account_id, source_id)
             return _add_counted_token(tx, source, tx.mint(IMPORT_TOKEN_PREFIX))
 
     def adopt_token(self, source_id: int, secret: str) -> ImportToken:
-        """Adopt a token made elsewhere, for clients that move here with theirs.
+        """Add a token that was made elsewhere, for a client that moves here and keeps its token.
 
-        A second time for the same source it answers the token as it is.
+        A second call for the same source returns the token as it is.
 
         Raises:
-            NotFound: the source is unknown or deleted.
-            TooManyTokens: it has two already, after the rule of `create_token`.
-            TokenTaken: it belongs to another source, or was revoked.
+            NotFoundError: the source is unknown or deleted.
+            TokenLimitError: it has two tokens already, by the rule of `create_token`.
+            TokenTakenError: the token belongs to another source, or was revoked.
         """
         with self._database.change() as tx:
             source = require_source(tx, None, source_id)
@@ -89,11 +89,11 @@ class TokenRepository(StoreRepository):
             return _token(tx, row)
 
     def list_tokens(self, source_id: int) -> list[ImportToken]:
-        """The active tokens of a source, ascending id, with their secrets."""
+        """Return the active tokens of a source by id, with their secrets."""
         return self.list_tokens_by_source([source_id])[source_id]
 
     def list_tokens_by_source(self, source_ids: Sequence[int]) -> dict[int, list[ImportToken]]:
-        """The active tokens of several sources; every id asked for is in the answer."""
+        """Return the active tokens of several sources: each source id -> its tokens, or none."""
         found: dict[int, list[ImportToken]] = {source_id: [] for source_id in source_ids}
         with self._database.read() as tx:
             rows = tx.connection.execute(
@@ -109,10 +109,10 @@ class TokenRepository(StoreRepository):
         """Revoke a token of a source.
 
         Returns:
-            The source, its `updated_at` moved; None when it has no such active token.
+            The source with a new `updated_at`; None when it has no such active token.
 
         Raises:
-            NotFound: the source is unknown or deleted.
+            NotFoundError: the source is unknown or deleted.
         """
         with self._database.change() as tx:
             source = require_source(tx, account_id, source_id)
@@ -124,28 +124,28 @@ class TokenRepository(StoreRepository):
             return None if revoked.rowcount == 0 else change_source(tx, source)
 
     def find_owner(self, sha256: bytes) -> TokenOwner | None:
-        """Whom the token with this SHA-256 belongs to; None when it is unknown or revoked.
+        """Return the owner of the token with this SHA-256; None for an unknown or revoked token.
 
-        A token of a paused or deleted source is still recognised: `active` is False then
-        (connect-api.md 4.3).
+        A token of a paused or deleted source has an owner too, with `active` False: such a push is
+        answered otherwise than one with an unknown token (connect-api.md 4.3).
         """
         with self._database.read() as tx:
             row = tx.connection.execute(_pushers.where(tokens.c.sha256 == sha256)).one_or_none()
         return None if row is None else _pusher(row)
 
     def list_owners(self) -> dict[bytes, TokenOwner]:
-        """All tokens that are not revoked, by their SHA-256."""
+        """Return SHA-256 of the token -> owner, for all tokens that are not revoked."""
         with self._database.read() as tx:
             return {bytes(row.sha256): _pusher(row) for row in tx.connection.execute(_pushers)}
 
     def record_first_use(self, token_id: int, at: int) -> bool:
-        """Note that a token authenticated a push; call it before that push is answered.
+        """Record the first use of a token. It is called before that push is answered.
 
         Only the first call for a token writes.
 
         Returns:
-            Whether the token is still valid: False when it was revoked meanwhile, as the token
-            made with a source may be just before its first use.
+            Whether the token is still valid. A bootstrap token may be revoked for another one just
+            before its first use.
         """
         with self._database.read() as tx:
             unused, revoked = _unused_or_revoked(tx, token_id)
@@ -161,10 +161,10 @@ class TokenRepository(StoreRepository):
             return noted.rowcount > 0 or not _unused_or_revoked(tx, token_id)[1]
 
     def record_uses(self, uses: Mapping[int, tuple[int, int]]) -> None:
-        """Add to the counts of uses.
+        """Add to the numbers of uses.
 
         Args:
-            uses: token id -> (requests to add, time of the last one).
+            uses: token id -> (number of new uses, time of the last one).
         """
         if not uses:
             return
@@ -179,7 +179,7 @@ class TokenRepository(StoreRepository):
                     first_used_at=func.coalesce(tokens.c.first_used_at, last),
                     last_used_at=later,
                 ),
-                # In one order everywhere, so that two processes never wait for each other.
+                # In one order in all processes, so that no two wait for each other in a circle.
                 [
                     {"token": id_, "count": count, "at": at}
                     for id_, (count, at) in sorted(uses.items())
@@ -188,7 +188,7 @@ class TokenRepository(StoreRepository):
 
 
 def add_token(tx: StoreTransaction, source_id: int, secret: str, *, bootstrap: bool) -> ImportToken:
-    """Keep a token: its hash to look it up, itself sealed to show it again."""
+    """Insert a token: its hash for look-ups, and itself encrypted to be shown again."""
     sha256 = hash_token(secret)
     row = tx.connection.execute(
         insert(tokens)
@@ -212,13 +212,13 @@ def _add_counted_token(tx: StoreTransaction, source: Source, secret: str) -> Imp
 
 
 def _make_room(tx: StoreTransaction, source_id: int) -> None:
-    """Make sure that one more token may be active.
+    """Check that the source may have one more token; an unused bootstrap token is revoked for it.
 
-    The token made with the source counts only once it has authenticated a push; unused, it gives
-    way (connect-api.md 2.6, "the bootstrap-token trap").
+    Otherwise a client that never saw the bootstrap token could have only one token of its own
+    (connect-api.md 2.6, "the bootstrap-token trap").
 
     Raises:
-        TooManyTokens: the source has its two already.
+        TokenLimitError: the source has two tokens already.
     """
     rows = tx.connection.execute(
         select(tokens.c.id, tokens.c.bootstrap, tokens.c.first_used_at).where(_active(source_id))
@@ -232,7 +232,7 @@ def _make_room(tx: StoreTransaction, source_id: int) -> None:
 
 
 def _unused_or_revoked(tx: StoreTransaction, token_id: int) -> tuple[bool, bool]:
-    """Whether a token never authenticated a push, and whether it is revoked or unknown."""
+    """Return whether a token was never used, and whether it is revoked or unknown."""
     row = tx.connection.execute(
         select(tokens.c.first_used_at, tokens.c.revoked_at).where(tokens.c.id == token_id)
     ).one_or_none()

@@ -46,7 +46,7 @@ def create_idempotency_key(source_id: int, key: str, digest: bytes) -> Idempoten
         digest: of the request.
 
     Raises:
-        Refused: 400, the key is none.
+        RequestRefusedError: 400, the key is none.
     """
     if not 0 < len(key) <= KEY_CHARACTERS_MAX:
         raise RequestRefusedError(400, INVALID_KEY)

@@ -85,7 +85,7 @@ def parse_reject_id(name: str) -> tuple[int, int]:
     """Position and index of a reject's name.
 
     Raises:
-        OperatorFault: it is no such name.
+        OperatorError: it is no such name.
     """
     position, dot, index = name.partition(".")
     if not (dot and all(part.isascii() and part.isdigit() for part in (position, index))):
@@ -130,7 +130,7 @@ def get_reject(outcomes: OutcomeRepository, name: str) -> RejectedRecord:
     """The reject of a name.
 
     Raises:
-        OperatorFault: there is none.
+        OperatorError: there is none.
     """
     position, index = parse_reject_id(name)
     for outcome, at in outcomes.list_rejections(before=position + 1, limit=1):
@@ -171,7 +171,7 @@ def read_batch(reject: RejectedRecord, entries: Sequence[LogEntry | DamagedEntry
         entries: what the log holds at its position.
 
     Raises:
-        OperatorFault: it is not there any more, or is damaged.
+        OperatorError: it is not there any more, or is damaged.
     """
     for entry in entries:
         if isinstance(entry, DamagedEntry):
@@ -207,8 +207,8 @@ class RejectResender:
             The receipt, and whether it had been sent again before: then nothing was done.
 
         Raises:
-            OperatorFault: it is not there any more, or would not be accepted as it is now.
-            TryLater: the log cannot take it now.
+            OperatorError: it is not there any more, or would not be accepted as it is now.
+            RetriableError: the log cannot take it now.
         """
         batch = read_batch(reject, await self._progress.read_entries(reject.position, 1))
         payload = encode_batch(apply_edit(batch, reject.index, edit))
