@@ -46,7 +46,7 @@ class StoreTransaction:
     mint: Callable[[str], str]
 
     def insert(self, table: Table) -> Insert:
-        """Return an INSERT that can have ON CONFLICT, which SQLAlchemy has only for each dialect."""
+        """Return an INSERT that can have ON CONFLICT, which SQLAlchemy has by dialect only."""
         if self.connection.dialect.name == "sqlite":
             return sqlite.insert(table)
         return postgresql.insert(table)

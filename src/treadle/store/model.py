@@ -156,7 +156,7 @@ class EntryOutcome:
     Attributes:
         position: of the entry in the log.
         superseded: number of records that lost against one with a higher sequence, or an equal one
-            that came later, or that belong to an older table version.
+            that came earlier, or that belong to an older table version.
         rejected: (index in the entry, reason) of each rejected record.
     """
 
