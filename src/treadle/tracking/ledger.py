@@ -1,4 +1,4 @@
-"""The ledger: what became of every record that was accepted, by source, table and hour.
+"""The ledger: the count of every accepted record by source, table and hour.
 
 accepted = loaded + superseded + rejected + waiting. It reaches back as far as the log is kept.
 """
@@ -16,13 +16,13 @@ HOUR_US = 3_600_000_000
 
 @dataclass(frozen=True, slots=True)
 class LedgerLine:
-    """One hour of one table, by the time of acceptance.
+    """The records of one table that were accepted in one hour.
 
     Attributes:
         hour: its beginning, microseconds since 1970, UTC.
-        accepted: records that were acknowledged.
-        loaded: those that are rows, or were until the client changed them.
-        superseded: those that lost against a higher sequence or a newer table version.
+        accepted: all of them.
+        loaded: those that are rows, or were rows until a greater sequence came.
+        superseded: those that lost against a greater sequence or a newer table version.
         rejected: those in `_sdc_rejected`, and those of damaged entries.
         waiting: those that are not loaded yet.
     """
@@ -40,12 +40,13 @@ class LedgerLine:
 def compute_ledger(
     store: Store, log: LogStatistics, source_ids: Iterable[int] | None = None
 ) -> list[LedgerLine]:
-    """All lines, by source, table and hour.
+    """Return the lines of the ledger, by source, table and hour.
 
     Args:
-        store: knows loads; asked before the log, so that nothing counts as loaded too early.
-        log: knows what was accepted.
-        source_ids: only these; None for all.
+        store: has load status and outcomes. It is asked before the log: a load between the two
+            questions then shows as waiting, and never as more loaded than accepted.
+        log: has the accepted records.
+        source_ids: only these sources; None for all.
     """
     wanted = None if source_ids is None else set(source_ids)
     statuses = {(s.source_id, s.table_name): s.loaded for s in store.tables.list_statuses()}
@@ -71,7 +72,7 @@ def _of_table(
     superseded: dict[int, int] = defaultdict(int)
     rejected: dict[int, int] = defaultdict(int)
     for outcome in outcomes:
-        if outcome.position in times:  # others are no longer kept
+        if outcome.position in times:  # the log no longer keeps the others
             hour = times[outcome.position] // HOUR_US
             superseded[hour] += outcome.superseded
             rejected[hour] += len(outcome.rejected)
@@ -91,7 +92,7 @@ def _of_table(
 
 
 def sum_lines(lines: Iterable[LedgerLine]) -> LedgerLine:
-    """The sums of all lines, under no table."""
+    """Return one line with the sums of all lines, without a table."""
     sums = LedgerLine(0, "", 0, 0, 0, 0, 0, 0)
     for line in lines:
         sums = replace(

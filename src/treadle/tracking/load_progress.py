@@ -1,4 +1,4 @@
-"""How far loading is, for those who wait for it."""
+"""The progress of loading, for requests that wait until their records are loaded."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from treadle.store.model import EntryOutcome, LoadReport, TableLoadStatus
 from treadle.store.store import Store
 
 POLL_SECONDS = 0.1
-"""How often the store is asked while somebody waits, for each source that is waited for."""
+"""How often the store is asked for the tables of a source while a request waits for them."""
 
 TablePosition = tuple[str, int]
 """A table as sent, and a position in the log."""
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class LoadProgress:
-    """Answers from the log and the store, in a thread of its own."""
+    """Reads the log and the store for an event loop, in a thread of its own."""
 
     def __init__(
         self,
@@ -29,12 +29,12 @@ class LoadProgress:
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Nothing is opened before it is needed.
+        """Open nothing yet: the log is opened by the first question.
 
         Args:
-            store: knows loads and outcomes.
-            open_reader: opens the log; called in the thread that reads.
-            monotonic: seconds.
+            store: has load reports and outcomes.
+            open_reader: opens the log; called in the thread that reads it.
+            monotonic: seconds since any moment.
         """
         self._store = store
         self._open_reader = open_reader
@@ -53,11 +53,11 @@ class LoadProgress:
             self._reader.close()
 
     async def run_in_thread(self, do: Callable[[], T]) -> T:
-        """Run something in the thread."""
+        """Run a function in the thread and return its result."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, do)
 
     async def read_entries(self, first: int, count: int) -> list[LogEntry | DamagedEntry]:
-        """The entries of a request that are still kept."""
+        """Return the entries at `count` positions from `first` on that the log still keeps."""
         return await self.run_in_thread(lambda: self._opened().find_entries(first, count))
 
     def find_keys(self, names: Sequence[bytes]) -> dict[bytes, int]:
@@ -80,7 +80,10 @@ class LoadProgress:
         return self._store.loads.find_covering_load(source_id, table_name, position)
 
     async def get_statuses(self, source_id: int) -> dict[str, TableLoadStatus]:
-        """How the tables of a source stand, by name; asked once for all who ask at this moment."""
+        """Return the load status of the tables of a source, by name.
+
+        Requests that ask at the same moment share one question to the store.
+        """
         task = self._asking.get(source_id)
         if task is None:
 
@@ -96,7 +99,12 @@ class LoadProgress:
     async def wait_until_loaded(
         self, source_id: int, places: Iterable[TablePosition], seconds: float
     ) -> bool:
-        """Wait until all places are loaded, or stand before something somebody must act on.
+        """Wait until all places are loaded, or the time is up, or only stopped tables are left.
+
+        Args:
+            source_id: the source of all places.
+            places: tables and positions.
+            seconds: to wait at most.
 
         Returns:
             Whether all are loaded.
@@ -111,14 +119,14 @@ class LoadProgress:
             going_on = [name for name in waiting if not is_stopped(statuses.get(name))]
             if not going_on or self._monotonic() >= deadline:
                 return not waiting
-            # All who wait look at the same moments, so that one question answers them.
+            # All that wait look at the same moments, so that one question serves all of them.
             await asyncio.sleep(POLL_SECONDS - self._monotonic() % POLL_SECONDS)
 
 
 def select_waiting(
     waiting: Mapping[str, int], statuses: Mapping[str, TableLoadStatus]
 ) -> dict[str, int]:
-    """Tables whose loads have not come to the position waited for."""
+    """Return those of the tables that are not loaded up to the position waited for."""
     return {
         name: position
         for name, position in waiting.items()
@@ -127,5 +135,5 @@ def select_waiting(
 
 
 def is_stopped(status: TableLoadStatus | None) -> bool:
-    """Whether the table waits for somebody to act."""
+    """Return whether a table is stopped until somebody acts."""
     return status is not None and status.stopped

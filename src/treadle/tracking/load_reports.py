@@ -1,4 +1,4 @@
-"""A load report as JSON, for those who ask how loading went (loading.md 11.2)."""
+"""Load reports as JSON, for the API and the command line (loading.md 11.2)."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from treadle.timestamps import format_microseconds
 
 
 def render_load_report(load: LoadReport) -> dict[str, Any]:
-    """The report of one load or failed try.
+    """Return the JSON value of a load report.
 
-    Columns of subtables are named with their table, `orders__lines.price__do`. Of a failed try
-    nothing was loaded, and its records wait.
+    A column of a subtable is named with its relation, `orders__lines.price__do`. After a failed try
+    nothing is loaded, and its records wait.
     """
     details = load.details
     root = next((name for _, name in details.get("relations", [])), load.table_name)

@@ -1,4 +1,4 @@
-"""Receipts: what was accepted, named by its place in the log, so that nothing is stored for it."""
+"""Receipts of accepted requests. They name entries of the log, so nothing is stored for them."""
 
 import base64
 import binascii
@@ -21,9 +21,9 @@ class Receipt:
     """The entries of one accepted request.
 
     Attributes:
-        source_id: who pushed.
+        source_id: the source that pushed.
         first: position of the first entry.
-        entries: how many; the others follow without a gap.
+        entries: number of entries; they follow each other without a gap.
     """
 
     source_id: int
@@ -32,30 +32,31 @@ class Receipt:
 
 
 class ReceiptCodec:
-    """Writes receipts as texts and reads them back.
+    """Encodes receipts as texts and decodes them.
 
     Attributes:
-        log_id: of the log whose places they name.
+        log_id: the log whose entries they name.
     """
 
     def __init__(self, installation_id: str, log_id: str) -> None:
-        """Sign for one installation and one log, so that no other's positions are believed.
+        """Sign for one installation and one log, so that positions of another are not believed.
 
-        The signature keeps slips and guesses from being looked up. Whoever asks shows a token of
-        the source or of its account as well, so it guards no secret.
+        The signature keeps typing errors and guesses from being looked up. It guards no secret:
+        whoever asks for a receipt shows a token of the source or of its account too. So 8 bytes
+        are enough.
         """
         self.log_id = log_id
         key = hashlib.sha256(f"treadle receipt {installation_id} {log_id}".encode()).digest()
         self._keyed = hashlib.blake2b(digest_size=MAC_BYTES, key=key)
 
     def encode(self, receipt: Receipt) -> str:
-        """The text of a receipt: `rc_` and URL-safe characters, about 25 in all."""
+        """Return the text of a receipt: `rc_` and URL-safe characters, about 25 in all."""
         body = _encoder.encode((receipt.source_id, receipt.first, receipt.entries))
         text = base64.urlsafe_b64encode(body + self._mac(body)).rstrip(b"=")
         return RECEIPT_PREFIX + text.decode("ascii")
 
     def decode(self, text: str) -> Receipt | None:
-        """The receipt of a text; None when it was not written here."""
+        """Return the receipt of a text; None when this codec did not make it."""
         if not text.startswith(RECEIPT_PREFIX) or not text.isascii():
             return None
         encoded = text.removeprefix(RECEIPT_PREFIX)
