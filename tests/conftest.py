@@ -23,6 +23,10 @@ settings.register_profile("quick", settings.get_profile("rules"), max_examples=1
 settings.load_profile("rules")
 
 
+# Tests that ship with treadle show values when an assertion fails, as those here do.
+pytest.register_assert_rewrite("treadle.destinations.conformance")
+
+
 def pytest_collection_finish() -> None:
     """Leave what the tests are made of out of the search for garbage.
 

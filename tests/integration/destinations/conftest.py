@@ -1,13 +1,24 @@
-"""The same tests over every back-end: `destination` is a fresh, empty one of each kind."""
+"""The conformance suite over every back-end: `destination` is a fresh, empty one of each kind."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.integration.destinations.builders import Loads
 
-from treadle.destinations.protocol import Destination, Session
+from treadle.destinations.conformance.fixtures import loads, session
+from treadle.destinations.conformance.traits import Traits
+from treadle.destinations.protocol import Destination
 from treadle.destinations.registry import make_destination
+
+__all__ = ["loads", "session"]
+
+DUCKDB = Traits(timestamp_microseconds="epoch_us({column})")
+POSTGRES = Traits(
+    timestamp_microseconds=(
+        "('x' || encode(timestamptz_send({column}), 'hex'))::bit(64)::bigint"
+        " + 946684800000000::numeric"
+    ),
+    row_too_big="row is too big for PostgreSQL",
+)
 
 
 @pytest.fixture(params=["duckdb", "postgres", "system_postgres"])
@@ -24,13 +35,5 @@ def destination(url: str) -> Destination:
 
 
 @pytest.fixture
-def session(destination: Destination) -> Iterator[Session]:
-    with destination.open() as opened:
-        opened.prepare("web")
-        yield opened
-
-
-@pytest.fixture
-def loads(session: Session) -> Loads:
-    """Loads of the table `orders` in the schema `web`, one after the other."""
-    return Loads(session)
+def traits(destination: Destination) -> Traits:
+    return DUCKDB if destination.kind == "duckdb" else POSTGRES

@@ -7,8 +7,8 @@ from typing import cast
 
 import duckdb
 import pytest
-from tests.integration.destinations.builders import LOG, ORDERS, Loads, table, upsert
 
+from treadle.destinations.conformance.builders import LOG, ORDERS, Loads, table, upsert
 from treadle.destinations.duckdb import session as module
 from treadle.destinations.duckdb.destination import DuckDBDestination
 from treadle.destinations.duckdb.memory import (

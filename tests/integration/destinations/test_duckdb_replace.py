@@ -4,8 +4,8 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from tests.integration.destinations.builders import ORDERS, Loads, table, upsert
 
+from treadle.destinations.conformance.builders import ORDERS, Loads, table, upsert
 from treadle.destinations.registry import make_destination
 from treadle.tables.model import CreateRelation
 

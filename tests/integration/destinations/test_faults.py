@@ -12,7 +12,9 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
-from tests.integration.destinations.builders import (
+from tests.servers.postgres import NoServerError, PostgresServer
+
+from treadle.destinations.conformance.builders import (
     BIGINT,
     LOG,
     ORDERS,
@@ -22,50 +24,15 @@ from tests.integration.destinations.builders import (
     table,
     upsert,
 )
-from tests.servers.postgres import NoServerError, PostgresServer
-
 from treadle.destinations.protocol import (
     AccessDeniedError,
     CommitUnknownError,
     DestinationUnavailableError,
     RowRefusedError,
-    Session,
 )
 from treadle.destinations.registry import make_destination
 from treadle.errors import OperatorError, TableStoppedError
 from treadle.tables.model import CreateRelation
-
-# --- both -----------------------------------------------------------------------------------------
-
-
-def test_a_required_column_of_the_user_stops_the_table(loads: Loads) -> None:
-    loads.create(ORDERS)
-    loads.read("DROP TABLE web.orders")
-    loads.read(
-        "CREATE TABLE web.orders (id BIGINT PRIMARY KEY, a TEXT, mine BIGINT NOT NULL,"
-        " _sdc_batched_at TIMESTAMPTZ, _sdc_received_at TIMESTAMPTZ, _sdc_sequence BIGINT,"
-        " _sdc_table_version BIGINT)"
-    )
-    with pytest.raises(TableStoppedError, match="mine"):
-        loads.load(table(ORDERS), upsert([(1, 1, "x")]))
-
-
-def test_a_read_only_session_writes_nothing(url: str) -> None:
-    with make_destination(url).open() as session:
-        session.prepare("web")
-        with make_destination(url).open(read_only=True) as reader:
-            assert reader.query("SELECT 1 AS one").rows == [(1,)]
-            with pytest.raises((OperatorError, DestinationUnavailableError)):
-                reader.query("CREATE TABLE web.mine (a INT)")
-        assert session.state("web", "mine").physical == {}
-
-
-@pytest.mark.parametrize("statement", ["SELEC 1", "SELECT * FROM nowhere", "SELECT 1; SELECT 2"])
-def test_a_faulty_query_is_the_operators(session: Session, statement: str) -> None:
-    with pytest.raises(OperatorError):
-        session.query(statement)
-    assert session.query("SELECT '%s' AS \"p%\"").columns == ("p%",)
-
 
 # --- PostgreSQL -----------------------------------------------------------------------------------
 
@@ -188,8 +155,7 @@ def test_a_constraint_checked_at_commit_is_no_unknown(postgres_database: str) ->
 
 
 def test_a_view_on_a_column_that_must_widen_stops_the_table(postgres_database: str) -> None:
-    from tests.integration.destinations.builders import column
-
+    from treadle.destinations.conformance.builders import column
     from treadle.tables.model import ColumnType, WidenColumn
 
     with make_destination(postgres_database).open() as session:
@@ -207,8 +173,7 @@ def test_a_view_on_a_column_that_must_widen_stops_the_table(postgres_database: s
 
 
 def test_dropped_columns_count_towards_the_most_of_postgresql(postgres_database: str) -> None:
-    from tests.integration.destinations.builders import column
-
+    from treadle.destinations.conformance.builders import column
     from treadle.tables.model import AddColumn
 
     names = [f"c{number:04}" for number in range(1595)]
@@ -326,7 +291,7 @@ def test_a_query_reads_no_other_file(tmp_path: Path) -> None:
 FULL_DISK = """
     import resource, signal, sys
     sys.path[:0] = sys.argv[2:]
-    from tests.integration.destinations.builders import *
+    from treadle.destinations.conformance.builders import *
     from treadle.destinations.protocol import CommitUnknownError, DestinationUnavailableError
     from treadle.destinations.registry import make_destination
 
@@ -362,7 +327,7 @@ def test_a_commit_the_disk_has_no_room_for(tmp_path: Path) -> None:
 KILLED = """
     import os, sys
     sys.path[:0] = sys.argv[2:]
-    from tests.integration.destinations.builders import *
+    from treadle.destinations.conformance.builders import *
     from treadle.destinations.registry import make_destination
     from treadle.tables.model import CreateRelation
 

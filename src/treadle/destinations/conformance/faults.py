@@ -1,0 +1,36 @@
+"""Whose fault it is when something is refused (loading.md 10.3)."""
+
+import pytest
+
+from treadle.destinations.conformance.builders import ORDERS, Loads, table, upsert
+from treadle.destinations.protocol import Destination, DestinationUnavailableError, Session
+from treadle.errors import OperatorError, TableStoppedError
+
+
+def test_a_required_column_of_the_user_stops_the_table(loads: Loads) -> None:
+    loads.create(ORDERS)
+    loads.read("DROP TABLE web.orders")
+    loads.read(
+        "CREATE TABLE web.orders (id BIGINT PRIMARY KEY, a TEXT, mine BIGINT NOT NULL,"
+        " _sdc_batched_at TIMESTAMPTZ, _sdc_received_at TIMESTAMPTZ, _sdc_sequence BIGINT,"
+        " _sdc_table_version BIGINT)"
+    )
+    with pytest.raises(TableStoppedError, match="mine"):
+        loads.load(table(ORDERS), upsert([(1, 1, "x")]))
+
+
+def test_a_read_only_session_writes_nothing(destination: Destination) -> None:
+    with destination.open() as session:
+        session.prepare("web")
+        with destination.open(read_only=True) as reader:
+            assert reader.query("SELECT 1 AS one").rows == [(1,)]
+            with pytest.raises((OperatorError, DestinationUnavailableError)):
+                reader.query("CREATE TABLE web.mine (a INT)")
+        assert session.state("web", "mine").physical == {}
+
+
+@pytest.mark.parametrize("statement", ["SELEC 1", "SELECT * FROM nowhere", "SELECT 1; SELECT 2"])
+def test_a_faulty_query_is_the_operators(session: Session, statement: str) -> None:
+    with pytest.raises(OperatorError):
+        session.query(statement)
+    assert session.query("SELECT '%s' AS \"p%\"").columns == ("p%",)

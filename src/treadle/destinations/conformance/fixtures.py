@@ -1,0 +1,22 @@
+"""The fixtures of the suite. `destination` and `traits` come from whoever uses it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from treadle.destinations.conformance.builders import Loads
+from treadle.destinations.protocol import Destination, Session
+
+
+@pytest.fixture
+def session(destination: Destination) -> Iterator[Session]:
+    """A session on a fresh destination, with the schema `web` prepared."""
+    with destination.open() as opened:
+        opened.prepare("web")
+        yield opened
+
+
+@pytest.fixture
+def loads(session: Session) -> Loads:
+    """Loads of the table `orders` in the schema `web`, one after the other."""
+    return Loads(session)

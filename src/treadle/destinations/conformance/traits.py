@@ -1,0 +1,50 @@
+"""What the suite has to know of one kind of database, as data."""
+
+from dataclasses import dataclass
+from typing import Final
+
+ODD_NAMES: Final = (
+    "with space",
+    'quo"te',
+    "apos'trophe",
+    "per%cent %s %(x)s",
+    "{brace} {0}",
+    "semi; DROP TABLE web.orders; --",
+    '"; DROP SCHEMA web CASCADE; --',
+    "dot.ted",
+    "*",
+    "dollar $1 ?",
+    "back\\slash",
+    "new\nline",
+    "select",
+    "1st",
+    "emoji 🧵",
+    "Ünï",
+    "b" * 59,
+    "entry",
+    "c0",
+    "t",
+    "s",
+)
+"""Names of tables and columns that take part in a test each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """How one kind of database answers where two may differ and both are right.
+
+    Attributes:
+        timestamp_microseconds: SQL for the exact microseconds since 1970 of `{column}`.
+        duplicate_text: pattern for the database's words about a second row of a unique key.
+        row_too_big: the reason why a row of 1,500 numbers, or a key of 3,000 characters, is
+            refused; None where both are taken.
+        nonfinite_doubles: whether a double column takes infinity and "not a number".
+        names_refused: those of `ODD_NAMES` that the profile replaces, because the database
+            refuses them.
+    """
+
+    timestamp_microseconds: str
+    duplicate_text: str = r"(?i)duplicate key"
+    row_too_big: str | None = None
+    nonfinite_doubles: bool = True
+    names_refused: frozenset[str] = frozenset()

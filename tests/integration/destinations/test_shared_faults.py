@@ -1,0 +1,1 @@
+from treadle.destinations.conformance.faults import *  # noqa: F403 - the suite
