@@ -9,13 +9,14 @@ from starlette.responses import Response
 from treadle.errors import RequestRefusedError, RetriableError
 from treadle.http.deadline import RequestDeadline
 from treadle.http.responses import JsonResponse, encode_json
+from treadle.ingest import idempotency
 from treadle.ingest.endpoint import TIMEOUT
 from treadle.ingest.health_endpoint import IngestHealth
 from treadle.ingest.prefer_header import LoadPreference, parse_prefer
 from treadle.log.protocol import AppendWaiter, LogAppender, NewEntry
 from treadle.records.message_batch import MessageBatch, encode_batch
 from treadle.store.model import TokenOwner
-from treadle.tracking import idempotency
+from treadle.tracking.idempotency import digest_request
 from treadle.tracking.load_progress import LoadProgress
 from treadle.tracking.receipts import RECEIPT_HEADER, Receipt, ReceiptCodec
 
@@ -66,7 +67,7 @@ class ReceivedRequest:
             body: decompressed.
         """
         keyed = idempotency.KEY_HEADER in headers
-        return cls(headers, idempotency.digest_request(target, body) if keyed else None)
+        return cls(headers, digest_request(target, body) if keyed else None)
 
 
 class EncodedBatch(NamedTuple):

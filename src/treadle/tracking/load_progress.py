@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from treadle.log.protocol import DamagedEntry, LogEntry, LogReader
-from treadle.store.model import EntryOutcome, LoadReport, TableLoadStatus
+from treadle.store.model import TableLoadStatus
 from treadle.store.store import Store
 
 POLL_SECONDS = 0.1
@@ -20,7 +20,11 @@ T = TypeVar("T")
 
 
 class LoadProgress:
-    """Reads the log and the store for an event loop, in a thread of its own."""
+    """Reads the log and the store for an event loop, in a thread of its own.
+
+    Attributes:
+        store: for functions that `run_in_thread` runs.
+    """
 
     def __init__(
         self,
@@ -36,7 +40,7 @@ class LoadProgress:
             open_reader: opens the log; called in the thread that reads it.
             monotonic: seconds since any moment.
         """
-        self._store = store
+        self.store = store
         self._open_reader = open_reader
         self._reader: LogReader | None = None
         self._monotonic = monotonic
@@ -61,23 +65,13 @@ class LoadProgress:
         return await self.run_in_thread(lambda: self._opened().find_entries(first, count))
 
     def find_keys(self, names: Sequence[bytes]) -> dict[bytes, int]:
-        """Where requests of some names are in the log; for use inside `run_in_thread`."""
+        """Find idempotency keys in the log (`LogStatistics`); called inside `run_in_thread`."""
         return self._opened().statistics.find_keys(names)
 
     def _opened(self) -> LogReader:
         if self._reader is None:
             self._reader = self._open_reader()
         return self._reader
-
-    def list_outcomes(self, positions: list[int]) -> list[EntryOutcome]:
-        """What became of entries other than plainly loaded; for use inside `run_in_thread`."""
-        return self._store.outcomes.list_outcomes(positions)
-
-    def find_covering_load(
-        self, source_id: int, table_name: str, position: int
-    ) -> LoadReport | None:
-        """The committed load that took an entry; for use inside `run_in_thread`."""
-        return self._store.loads.find_covering_load(source_id, table_name, position)
 
     async def get_statuses(self, source_id: int) -> dict[str, TableLoadStatus]:
         """Return the load status of the tables of a source, by name.
@@ -88,7 +82,7 @@ class LoadProgress:
         if task is None:
 
             def look() -> dict[str, TableLoadStatus]:
-                found = self._store.tables.list_statuses(source_id)
+                found = self.store.tables.list_statuses(source_id)
                 return {status.table_name: status for status in found}
 
             task = asyncio.create_task(self.run_in_thread(look))

@@ -1,9 +1,9 @@
-"""Rejected records: which there are, what each was, and how one is sent again.
+"""Rejected records: the list of them, each as it was sent, and the resend of one.
 
-A reject is named by its place: the position of the log entry it came with, and its index in it.
-Sent again it goes into the log like any accepted record, with the sequence, the table version and
-the key names it had. A note under its name keeps it from being sent twice, also over a crash
-(`log.protocol`): a record that is rejected once more is a new reject with a place of its own.
+The id of a reject is its place: the position of its log entry and its index in the entry. A resend
+appends it to the log like any accepted record, with its sequence, table version and key names. The
+log stores a resend under a name made of the id, so that it happens once, also over a crash
+(`log.protocol`). A record that is rejected again is a new reject with another place.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ from treadle.log.protocol import DamagedEntry, IdempotencyKey, LogAppender, LogE
 from treadle.records.edit import RecordEdit, apply_edit
 from treadle.records.message_batch import MessageBatch, decode_batch, encode_batch
 from treadle.store.outcomes import OutcomeRepository
-from treadle.tracking.idempotency import derive_key_name as name_in_log
+from treadle.tracking.idempotency import derive_key_name
 from treadle.tracking.load_progress import LoadProgress
 from treadle.tracking.receipts import Receipt, ReceiptCodec
 
 RESEND_SCOPE: Final = "resend"
 ENTRIES_PER_PAGE: Final = 1_000
-"""Entries with rejected records asked for at a time."""
+"""Entries with rejected records that are read at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class RejectedRecord:
     """A record that was accepted and could not be loaded.
 
     Attributes:
-        position: of the log entry it came with.
-        index: its place among the entry's records, counted from 0.
+        position: of its log entry.
+        index: of the record in the entry, from 0.
         table_name: as sent.
         reason: as in `_sdc_rejected`.
-        rejected_at: as `_sdc_rejected_at`, microseconds since 1970; 0 when it is not known.
+        rejected_at: as in `_sdc_rejected_at`, microseconds since 1970; 0 when it is not known.
     """
 
     position: int
@@ -46,17 +46,18 @@ class RejectedRecord:
 
     @property
     def id(self) -> str:
-        """How it is called, for example `1042.0`."""
+        """Position and index as a text, for example `1042.0`."""
         return format_reject_id(self.position, self.index)
 
 
 @dataclass(frozen=True, slots=True)
 class RejectFilter:
-    """Which rejects are meant; None for any.
+    """A choice of rejects. None stands for any.
 
     Attributes:
-        reason: a part of the reason, whatever its case.
-        since, until: of `rejected_at`, the first included, the second not.
+        reason: a part of the reason, in upper or lower case.
+        since: `rejected_at` is this or later.
+        until: `rejected_at` is earlier.
     """
 
     source_id: int | None = None
@@ -66,7 +67,7 @@ class RejectFilter:
     until: int | None = None
 
     def matches(self, reject: RejectedRecord) -> bool:
-        """Whether a reject is one of them."""
+        """Return whether the choice has a reject in it."""
         return (
             (self.source_id is None or reject.source_id == self.source_id)
             and (self.table_name is None or reject.table_name == self.table_name)
@@ -77,15 +78,15 @@ class RejectFilter:
 
 
 def format_reject_id(position: int, index: int) -> str:
-    """How the record of a log entry is called once it was rejected."""
+    """Return the id of a reject, for example `1042.0`."""
     return f"{position}.{index}"
 
 
 def parse_reject_id(name: str) -> tuple[int, int]:
-    """Position and index of a reject's name.
+    """Return position and index of a reject's id.
 
     Raises:
-        OperatorError: it is no such name.
+        OperatorError: the text is no such id.
     """
     position, dot, index = name.partition(".")
     if not (dot and all(part.isascii() and part.isdigit() for part in (position, index))):
@@ -99,12 +100,12 @@ def parse_reject_id(name: str) -> tuple[int, int]:
 def list_rejects(
     outcomes: OutcomeRepository, wanted: RejectFilter, first: int | None = None
 ) -> Iterator[RejectedRecord]:
-    """Rejected records, the newest first.
+    """Return rejected records, newest first.
 
     Args:
-        outcomes: know them.
-        wanted: which.
-        first: begin at this position and go down.
+        outcomes: of the store.
+        wanted: the choice.
+        first: only those at this position or below.
     """
     before = None if first is None else first + 1
     while True:
@@ -127,10 +128,10 @@ def list_rejects(
 
 
 def get_reject(outcomes: OutcomeRepository, name: str) -> RejectedRecord:
-    """The reject of a name.
+    """Return the reject with an id.
 
     Raises:
-        OperatorError: there is none.
+        OperatorError: there is none with it.
     """
     position, index = parse_reject_id(name)
     for outcome, at in outcomes.list_rejections(before=position + 1, limit=1):
@@ -143,35 +144,35 @@ def get_reject(outcomes: OutcomeRepository, name: str) -> RejectedRecord:
 
 
 def find_resent_receipts(
-    stored: Callable[[Sequence[bytes]], Mapping[bytes, int]],
+    find_keys: Callable[[Sequence[bytes]], Mapping[bytes, int]],
     receipts: ReceiptCodec,
     source_id: int,
     names: Sequence[str],
 ) -> dict[str, str]:
-    """Those rejects of a source that were sent again: their names -> the receipts of that.
+    """Return id -> receipt of the resend, for those rejects of a source that were sent again.
 
     Args:
-        stored: where requests of some names are in the log (`log.protocol.Reader.stored`).
-        receipts: writes receipts.
-        source_id: whose rejects.
-        names: of rejects.
+        find_keys: of the log (`LogStatistics.find_keys`).
+        receipts: encodes the receipts.
+        source_id: the source.
+        names: ids of rejects.
     """
     keys = {_key(receipts.log_id, source_id, name): name for name in names}
     return {
         keys[key]: receipts.encode(Receipt(source_id, first, 1))
-        for key, first in stored(list(keys)).items()
+        for key, first in find_keys(list(keys)).items()
     }
 
 
 def read_batch(reject: RejectedRecord, entries: Sequence[LogEntry | DamagedEntry]) -> MessageBatch:
-    """The batch a reject came with.
+    """Return the batch that a reject was sent in.
 
     Args:
-        reject: which.
-        entries: what the log holds at its position.
+        reject: the reject.
+        entries: those that the log holds at its position: one or none.
 
     Raises:
-        OperatorError: it is not there any more, or is damaged.
+        OperatorError: the log does not keep the entry any more, or it is damaged.
     """
     for entry in entries:
         if isinstance(entry, DamagedEntry):
@@ -190,8 +191,8 @@ class RejectResender:
     """Sends rejected records again.
 
     Args:
-        log: takes the records.
-        progress: reads the log.
+        log: to append them to.
+        progress: to read them.
         clock: microseconds since 1970, UTC.
     """
 
@@ -201,27 +202,28 @@ class RejectResender:
         self._clock = clock
 
     async def resend(self, reject: RejectedRecord, edit: RecordEdit) -> tuple[Receipt, bool]:
-        """Send one again, edited.
+        """Send a reject again, edited.
 
         Returns:
-            The receipt, and whether it had been sent again before: then nothing was done.
+            The receipt, and whether it was sent again before: then nothing is done.
 
         Raises:
-            OperatorError: it is not there any more, or would not be accepted as it is now.
-            RetriableError: the log cannot take it now.
+            OperatorError: the log does not keep it any more, or the edited record is none that
+                treadle accepts.
+            RetriableError: the log cannot store it now.
         """
         batch = read_batch(reject, await self._progress.read_entries(reject.position, 1))
         payload = encode_batch(apply_edit(batch, reject.index, edit))
         entry = NewEntry(reject.source_id, reject.table_name, self._clock(), 1, payload)
         key = _key(self._log.log_id, reject.source_id, reject.id)
-        # However it was edited, it is the same request: the name says all.
+        # The digest is the name too: with another edit it is still the same resend.
         stored = await self._log.append_once([entry], IdempotencyKey(key, key))
         return Receipt(reject.source_id, stored.first, 1), stored.duplicate
 
     async def resend_all(
         self, chosen: Sequence[RejectedRecord], edit: RecordEdit, together: int = 16
     ) -> Mapping[RejectedRecord, tuple[Receipt, bool] | OperatorError | RetriableError]:
-        """Send several again, the oldest first; one that cannot be sent holds up no other."""
+        """Send several rejects again, oldest first; an error of one does not stop the others."""
         turns = asyncio.Semaphore(together)
         results: dict[RejectedRecord, tuple[Receipt, bool] | OperatorError | RetriableError] = {}
 
@@ -238,4 +240,4 @@ class RejectResender:
 
 
 def _key(log_id: str, source_id: int, name: str) -> bytes:
-    return name_in_log(RESEND_SCOPE, source_id, f"{log_id} {name}")
+    return derive_key_name(RESEND_SCOPE, source_id, f"{log_id} {name}")

@@ -12,6 +12,7 @@ from treadle.ingest import (
     acceptance,
     dry_run,
     endpoint,
+    idempotency,
     push_endpoint,
     raw_records,
     receipts_endpoint,
@@ -23,7 +24,7 @@ from treadle.ingest.openapi_document import load_document
 from treadle.records import limits
 from treadle.records import push as pushed
 from treadle.records.field_check import SWITCH_VIEW, UPSERT
-from treadle.tracking import idempotency
+from treadle.tracking import receipt_status
 
 JSON = ("content-type", "application/json;charset=UTF-8")
 RECEIPT = ("treadle-receipt", "rc_x")
@@ -100,7 +101,7 @@ def test_the_numbers_are_those_of_the_limits() -> None:
     )
     for name in ("Upsert", "BatchUpsert"):
         assert f"{limits.DATA_POINTS_MAX:,} values" in described(properties(name)["data"])
-    assert f"only {receipts_endpoint.TABLES_MAX:,} are" in described(
+    assert f"only {receipt_status.TABLES_MAX:,} are" in described(
         properties("Receipt")["tables_not_shown"]
     )
 

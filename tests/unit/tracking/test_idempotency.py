@@ -5,7 +5,8 @@ import hashlib
 import pytest
 
 from treadle.errors import RequestRefusedError
-from treadle.tracking.idempotency import create_idempotency_key, derive_key_name, digest_request
+from treadle.ingest.idempotency import create_idempotency_key
+from treadle.tracking.idempotency import derive_key_name, digest_request
 
 
 def test_a_name_is_the_one_of_what_was_done_that_an_earlier_treadle_kept() -> None:

@@ -1,0 +1,120 @@
+"""The status of a receipt: what became of the entries of an accepted request."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from treadle.log.protocol import DamagedEntry, LogEntry
+from treadle.store.model import EntryOutcome, LoadReport, TableLoadStatus
+from treadle.store.store import Store
+from treadle.timestamps import format_microseconds
+from treadle.tracking.load_progress import is_stopped
+from treadle.tracking.receipts import Receipt, ReceiptCodec
+from treadle.tracking.rejects import find_resent_receipts, format_reject_id
+
+TABLES_MAX = 1000
+"""Entries described in one answer; a push may hold 20,000."""
+
+
+def read_receipt_status(
+    text: str,
+    receipt: Receipt,
+    entries: Sequence[LogEntry | DamagedEntry],
+    statuses: Mapping[str, TableLoadStatus],
+    *,
+    store: Store,
+    find_keys: Callable[[Sequence[bytes]], Mapping[bytes, int]],
+    codec: ReceiptCodec,
+) -> dict[str, Any]:
+    """Return the JSON value of the status of a receipt.
+
+    Args:
+        text: the receipt as it was asked for.
+        receipt: the same, decoded.
+        entries: those of its entries that the log still keeps.
+        statuses: of the tables of its source, by name; read after the entries.
+        store: has the outcomes and the load reports.
+        find_keys: of the log (`LogStatistics`); finds rejected records that were sent again.
+        codec: encodes the receipts of these.
+    """
+    shown = entries[:TABLES_MAX]
+    loaded = [entry for entry in shown if is_loaded(entry, statuses)]
+    outcomes = store.outcomes.list_outcomes([entry.position for entry in loaded])
+    loads = {
+        entry.position: store.loads.find_covering_load(
+            receipt.source_id, entry.table_name, entry.position
+        )
+        for entry in loaded
+    }
+    names = [
+        format_reject_id(each.position, index) for each in outcomes for index, _ in each.rejected
+    ]
+    resent = find_resent_receipts(find_keys, codec, receipt.source_id, names) if names else {}
+    by_position = {outcome.position: outcome for outcome in outcomes}
+    return {
+        "id": text,
+        "status": _summarize(entries, statuses),
+        "records": sum(entry.records for entry in entries),
+        "tables": [
+            _describe_entry(
+                entry,
+                statuses.get(entry.table_name),
+                by_position.get(entry.position),
+                loads.get(entry.position),
+                resent,
+                loaded=is_loaded(entry, statuses),
+            )
+            for entry in shown
+        ],
+        "tables_not_shown": len(entries) - len(shown),
+    }
+
+
+def is_loaded(entry: LogEntry | DamagedEntry, statuses: Mapping[str, TableLoadStatus]) -> bool:
+    """Return whether the load of an entry was committed."""
+    status = statuses.get(entry.table_name)
+    return status is not None and status.loaded >= entry.position
+
+
+def _summarize(
+    entries: Sequence[LogEntry | DamagedEntry], statuses: Mapping[str, TableLoadStatus]
+) -> str:
+    waiting = [entry for entry in entries if not is_loaded(entry, statuses)]
+    if not waiting:
+        return "loaded"
+    if all(is_stopped(statuses.get(entry.table_name)) for entry in waiting):
+        return "stopped"
+    return "waiting"
+
+
+def _describe_entry(
+    entry: LogEntry | DamagedEntry,
+    status: TableLoadStatus | None,
+    outcome: EntryOutcome | None,
+    load: LoadReport | None,
+    resent: Mapping[str, str],
+    *,
+    loaded: bool,
+) -> dict[str, Any]:
+    superseded = 0 if outcome is None else outcome.superseded
+    rejected = () if outcome is None else outcome.rejected
+    state = "loaded" if loaded else "stopped" if is_stopped(status) else "waiting"
+    finished_at = None if load is None else format_microseconds(load.finished_at)
+    return {
+        "table_name": entry.table_name,
+        "status": state,
+        "records": entry.records,
+        "accepted_at": format_microseconds(entry.received_at),
+        "loaded": entry.records - superseded - len(rejected) if loaded else 0,
+        "superseded": superseded,
+        "rejected": [
+            _describe_rejected(index, reason, resent.get(format_reject_id(entry.position, index)))
+            for index, reason in rejected
+        ],
+        "load": None if load is None else {"id": load.id, "finished_at": finished_at},
+        "error": None if loaded or status is None else status.error,
+    }
+
+
+def _describe_rejected(index: int, reason: str, resent: str | None) -> dict[str, Any]:
+    told: dict[str, Any] = {"record": index, "reason": reason}
+    return told if resent is None else told | {"resent": resent}
