@@ -67,17 +67,18 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
 
 def list_rejects(config: Config, arguments: Arguments) -> int:
     """List rejected records, newest first."""
-    from treadle.tracking.rejects import list_rejects
+    from treadle.tracking.receipts import ReceiptCodec
+    from treadle.tracking.rejects import list_rejects, pair_with_receipts
 
     if not (arguments.limit.isascii() and arguments.limit.isdigit() and int(arguments.limit)):
         raise OperatorError(f"--limit is to be a whole number above 0, not {arguments.limit!r}.")
     with open_existing_store(config) as store, _open_reader(config) as reader:
         names = {each.id: each.name for each in store.sources.list_sources()}
+        rejects = list_rejects(store.outcomes, _make_filter(store, arguments))
+        codec = ReceiptCodec(store.installation_id, reader.log_id)
         found = (
             (reject, receipt)
-            for reject, receipt in _with_receipts(
-                store, reader, list_rejects(store.outcomes, _make_filter(store, arguments))
-            )
+            for reject, receipt in pair_with_receipts(rejects, reader.statistics.find_keys, codec)
             if receipt is None or not arguments.open
         )
         chosen = list(islice(found, int(arguments.limit)))
@@ -99,29 +100,6 @@ def list_rejects(config: Config, arguments: Arguments) -> int:
     return 0
 
 
-def _with_receipts(
-    store: "Store", reader: "LogReader", found: "Iterator[RejectedRecord]"
-) -> "Iterator[tuple[RejectedRecord, str | None]]":
-    """Rejects with the receipts of their being sent again, asked for a page at a time."""
-    while page := list(islice(found, 500)):
-        receipts = _receipts(store, reader, page)
-        yield from ((reject, receipts.get(reject.id)) for reject in page)
-
-
-def _receipts(
-    store: "Store", reader: "LogReader", found: "Sequence[RejectedRecord]"
-) -> dict[str, str]:
-    from treadle.tracking.receipts import ReceiptCodec
-    from treadle.tracking.rejects import find_resent_receipts
-
-    receipts = ReceiptCodec(store.installation_id, reader.log_id)
-    known: dict[str, str] = {}
-    for source_id in {reject.source_id for reject in found}:
-        names = [reject.id for reject in found if reject.source_id == source_id]
-        known |= find_resent_receipts(reader.statistics.find_keys, receipts, source_id, names)
-    return known
-
-
 # --- show ---
 
 
@@ -135,13 +113,15 @@ def show_reject(config: Config, arguments: Arguments) -> int:
     import msgspec
 
     from treadle.records.record_reader import extract_texts
-    from treadle.tracking.rejects import get_reject, read_batch
+    from treadle.tracking.receipts import ReceiptCodec
+    from treadle.tracking.rejects import get_reject, pair_with_receipts, read_batch
 
     with open_existing_store(config) as store, _open_reader(config) as reader:
         reject = get_reject(store.outcomes, arguments.id)
         entries = reader.find_entries(reject.position, 1)
         batch = read_batch(reject, entries)
-        resent = _receipts(store, reader, [reject]).get(reject.id)
+        codec = ReceiptCodec(store.installation_id, reader.log_id)
+        [(_, resent)] = pair_with_receipts([reject], reader.statistics.find_keys, codec)
         source = store.sources.get_source(None, reject.source_id)
     version = batch.versions
     told: dict[str, Any] = {

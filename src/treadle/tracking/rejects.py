@@ -7,8 +7,9 @@ log stores a resend under a name made of the id, so that it happens once, also o
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from treadle.errors import OperatorError, RetriableError
@@ -23,6 +24,9 @@ from treadle.tracking.receipts import Receipt, ReceiptCodec
 RESEND_SCOPE: Final = "resend"
 ENTRIES_PER_PAGE: Final = 1_000
 """Entries with rejected records that are read at a time."""
+
+RECEIPTS_PER_PAGE: Final = 500
+"""Rejects whose resends are looked up at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +166,30 @@ def find_resent_receipts(
         keys[key]: receipts.encode(Receipt(source_id, first, 1))
         for key, first in find_keys(list(keys)).items()
     }
+
+
+def pair_with_receipts(
+    rejects: Iterable[RejectedRecord],
+    find_keys: Callable[[Sequence[bytes]], Mapping[bytes, int]],
+    receipts: ReceiptCodec,
+) -> Iterator[tuple[RejectedRecord, str | None]]:
+    """Yield each reject with the receipt of its resend, or None; the log is read by pages.
+
+    Args:
+        rejects: the rejects, in any order.
+        find_keys: of the log (`LogStatistics.find_keys`).
+        receipts: encodes the receipts.
+    """
+    left = iter(rejects)
+    while page := list(islice(left, RECEIPTS_PER_PAGE)):
+        keys = [_key(receipts.log_id, reject.source_id, reject.id) for reject in page]
+        stored = find_keys(keys)
+        for reject, key in zip(page, keys, strict=True):
+            first = stored.get(key)
+            yield (
+                reject,
+                None if first is None else receipts.encode(Receipt(reject.source_id, first, 1)),
+            )
 
 
 def read_batch(reject: RejectedRecord, entries: Sequence[LogEntry | DamagedEntry]) -> MessageBatch:
