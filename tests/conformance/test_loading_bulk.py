@@ -208,7 +208,7 @@ def test_b07_a_load_cut_short_before_its_success_is_recorded(
         raise RetriableError("the process is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(source.rig.loader.store.loads, "record_loads", dead)
+        patch.setattr(source.rig.loader.store.loads, "record_load", dead)
         source.load()
         source.load()
     source.load()

@@ -33,7 +33,7 @@ from treadle.destinations.protocol import (
 )
 from treadle.destinations.registry import make_destination
 from treadle.errors import OperatorError
-from treadle.loader import worker
+from treadle.loader import reporting
 from treadle.loader.schedule import FlushPolicy
 from treadle.loader.supervisor import LoaderSupervisor
 from treadle.log.protocol import NewEntry
@@ -168,7 +168,8 @@ class Scene:
         loader = self._loader()
         running = threading.Thread(target=lambda: loader.run(stop, lambda: None))
         found: list[str] = []
-        silent, worker.SILENT_US = worker.SILENT_US, 0  # told of as soon as it is looked at
+        # told of as soon as it is looked at
+        silent, reporting.SILENCE_US_MAX = reporting.SILENCE_US_MAX, 0
         try:
             self.accept(2)
             running.start()
@@ -184,7 +185,7 @@ class Scene:
             self.held.released.set()
             stop.set()
             running.join(SECONDS_MAX)
-            worker.SILENT_US = silent
+            reporting.SILENCE_US_MAX = silent
             gc.enable()  # a loader has a process of its own, in which it is off
             gc.unfreeze()
             self.store.close()

@@ -44,7 +44,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def run_replay(config: Config, arguments: Arguments) -> int:
     """Build, compare and swap; 1 when the table differs and nothing was to be swapped."""
     from treadle.destinations.registry import make_destination
-    from treadle.loader.schedule import FlushPolicy
+    from treadle.log.protocol import ReadLimits
     from treadle.log.registry import has_log, open_reader
     from treadle.maintenance.rebuild import TableRebuild, TimeWindow, find_doubts
 
@@ -83,7 +83,7 @@ def run_replay(config: Config, arguments: Arguments) -> int:
                 source.name, arguments.into, {each.name for each in store.sources.list_sources()}
             ),
             window=window,
-            trigger=FlushPolicy(records=config.load_rows, size=config.load_bytes),
+            limits=ReadLimits.within_memory(config.load_rows, config.load_bytes),
             clock=read_clock,
         )
         swapped = False

@@ -105,7 +105,8 @@ class Config(CheckedSettings):
     load_bytes: int = define_setting(
         50_000_000,
         NumberKind(1_000, 2_000_000_000, unit="bytes"),
-        "load a table when this many bytes wait, and take no more at once, nor more than 16 MB",
+        "load a table when this many bytes wait; a load reads at most this much, and never more "
+        "than 16 MB: the rest follows in further loads",
     )
     retention_days: float = define_setting(
         7.0,

@@ -1,9 +1,9 @@
 """The body that a post-load hook delivers, made from a load report (loading.md 11.1)."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from treadle.store.model import LoadReport
+from treadle.timestamps import format_milliseconds
 
 
 def build_hook_body(load: LoadReport, integration_name: str) -> dict[str, Any]:
@@ -31,12 +31,12 @@ def build_hook_body(load: LoadReport, integration_name: str) -> dict[str, Any]:
             "num_rows": load.tables.get(names[1], 0),
             "num_rows_rejected": rejected,
             "bookmark_metadata": marks,
-            "max_time_extracted": None if extracted is None else _milliseconds(extracted),
+            "max_time_extracted": None if extracted is None else format_milliseconds(extracted),
         }
 
     return {
         "version": "1.0",
-        "minimum_sdc_batched_at": _milliseconds(details["batched_at"]),
+        "minimum_sdc_batched_at": format_milliseconds(details["batched_at"]),
         "integration_name": integration_name,
         "new_version": details["new_version"],
         "source_root_table_name": load.table_name,
@@ -47,9 +47,3 @@ def build_hook_body(load: LoadReport, integration_name: str) -> dict[str, Any]:
             *(table(names, 0, None) for names in subtables if load.tables.get(names[1])),
         ],
     }
-
-
-def _milliseconds(at: int) -> str:
-    """ISO 8601 with milliseconds of microseconds since 1970."""
-    moment = datetime.fromtimestamp(at // 1_000_000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at % 1_000_000 // 1000:03d}Z"

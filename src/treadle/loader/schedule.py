@@ -14,6 +14,10 @@ EARLY_LOAD_FRACTION: Final = 8
 eighth: 12,500 records by default, of which a load takes little longer a record than of 100,000."""
 
 
+RECORDED_US_MAX: Final = 1_000_000
+"""How long after a load the log surely knows of it. The main thread tells it at each look."""
+
+
 @dataclass(frozen=True, slots=True)
 class FlushPolicy:
     """When an open load closes (loading.md 1.1).
@@ -123,9 +127,13 @@ class RetrySchedule:
         """Forget the failures of a key."""
         self._failed.pop(key, None)
 
+    def copy(self) -> "RetrySchedule":
+        """Return the same as it is now, for another thread."""
+        return replace(self, _failed=dict(self._failed))
+
     def may_retry(self, key: TableKey, now: int) -> bool:
         """Whether the pause of a key is over."""
-        found = self._failed.get(key)  # once: another thread may forget it meanwhile
+        found = self._failed.get(key)
         return found is None or found[1] <= now
 
 
@@ -182,6 +190,73 @@ def select_backlogs(
         ):
             chosen += little
     return sorted(chosen, key=lambda backlog: backlog.oldest)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadHistory:
+    """What a loader knows of earlier loads of its tables.
+
+    Attributes:
+        offsets: committed by the destination; a table without one is not in it.
+        ended: when the last load of a table ended, microseconds since 1970.
+        failures: of tables.
+    """
+
+    offsets: Mapping[TableKey, int]
+    ended: Mapping[TableKey, int]
+    failures: RetrySchedule
+
+    def copy(self) -> "LoadHistory":
+        """Return the same as it is now, for another thread."""
+        return LoadHistory(dict(self.offsets), dict(self.ended), self.failures.copy())
+
+    def is_current(self, backlog: TableBacklog, now: int) -> bool:
+        """Return whether a backlog has something to load, and counts nothing that is loaded.
+
+        Until the log is told of a load, it counts what that took as waiting, with its age.
+        """
+        key = backlog.source_id, backlog.table_name
+        offset = self.offsets.get(key, -1)
+        if offset >= backlog.last:
+            return False
+        counts_loaded = offset > backlog.loaded
+        return not counts_loaded or now - self.ended.get(key, 0) >= RECORDED_US_MAX
+
+
+def select_due(
+    backlogs: Iterable[TableBacklog],
+    sources: Container[int],
+    history: LoadHistory,
+    trigger: FlushPolicy,
+    now: int,
+    *,
+    taken: Mapping[TableKey, RoundProgress] | None = None,
+    skipped: Container[TableKey] = (),
+) -> list[TableBacklog]:
+    """Return what one destination loads now, the one that waits longest first.
+
+    Args:
+        backlogs: all that waits.
+        sources: those that load into this destination.
+        history: of earlier loads, those of the round that lasts left out.
+        trigger: when loads begin.
+        now: microseconds since 1970.
+        taken: what the round that lasts took of each table; only what is beyond that is due.
+        skipped: tables that are not loaded further in the round.
+    """
+    taken = taken or {}
+    rests = []
+    for backlog in backlogs:
+        key = backlog.source_id, backlog.table_name
+        if backlog.source_id not in sources or key in skipped:
+            continue
+        if key in taken:
+            rest = taken[key].subtract_from(backlog)
+            if rest is not None:
+                rests.append(rest)
+        elif history.is_current(backlog, now):
+            rests.append(backlog)
+    return select_backlogs(rests, now, trigger, history.failures, ended=history.ended, going=taken)
 
 
 def group_by_destination(

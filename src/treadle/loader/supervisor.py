@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -14,17 +14,17 @@ import pyarrow as pa
 
 from treadle.destinations.protocol import Destination
 from treadle.errors import RetriableError
+from treadle.loader.commands import POLL_SECONDS
+from treadle.loader.destination_loader import DestinationLoader, LoaderDependencies
 from treadle.loader.lease import DestinationLease
 from treadle.loader.schedule import FlushPolicy, TableKey, exclude_claimed, group_by_destination
-from treadle.loader.worker import DestinationLoader, Surroundings
-from treadle.log.protocol import LogReader
+from treadle.log.protocol import LogReader, ReadLimits
 from treadle.log.quota import LogQuota
+from treadle.store.model import Source
 from treadle.store.store import Store
 
 logger = logging.getLogger("treadle.loader")
 
-POLL_SECONDS = 0.05
-"""How often the log is asked what waits: a twentieth of the default age of a load."""
 TRIM_INTERVAL_US = 600 * 1_000_000
 QUOTA_CHECK_INTERVAL_US = 500_000
 """How often the log is asked whether it is full."""
@@ -66,6 +66,8 @@ class LoaderSupervisor:
     _holder: str = field(default_factory=lambda: str(uuid.uuid4()))
     _threads: dict[int, tuple[str, DestinationLoader]] = field(default_factory=dict)
     """By the id of the destination: its URL, and the thread."""
+    _sources: dict[int, Mapping[int, Source]] = field(default_factory=dict)
+    """Those that load into each destination."""
     _leaving: list[DestinationLoader] = field(default_factory=list)
     """Those that were asked to end and did not yet: nobody waits for a destination that hangs."""
     _marks: "queue.SimpleQueue[tuple[TableKey, int]]" = field(default_factory=queue.SimpleQueue)
@@ -103,15 +105,17 @@ class LoaderSupervisor:
             self._dismiss()
             # In this order: what a thread committed before it was seen to be at no table is noted,
             # and so known to whoever is offered what waits of that table.
-            at = [(thread, thread.at) for thread in self._everyone()]
+            claims = [(thread, thread.claimed_tables) for thread in self._everyone()]
             self._note_marks(reader)
             waiting = group_by_destination(reader.list_backlogs(), self._destination_of)
             for row_id, (_, thread) in self._threads.items():
-                taken = {key for other, keys in at if other is not thread for key in keys}
-                offered = exclude_claimed(waiting.get(row_id, ()), taken, thread.sources)
+                taken = {key for other, keys in claims if other is not thread for key in keys}
+                offered = exclude_claimed(
+                    waiting.get(row_id, ()), taken, self._sources.get(row_id, ())
+                )
                 if offered is not None:
-                    thread.offer(offered)
-                thread.look()
+                    thread.set_backlog(offered)
+                thread.report_silence()
             self._trim(reader)
         except RetriableError as error:
             if not self._outage:
@@ -134,7 +138,7 @@ class LoaderSupervisor:
             waiting = group_by_destination(reader.list_backlogs(), self._destination_of)
             for row_id, backlogs in waiting.items():
                 _, thread = self._threads[row_id]
-                thread.once(backlogs)
+                thread.load_once(backlogs)
             self._note_marks(reader)
         finally:
             reader.close()
@@ -158,32 +162,35 @@ class LoaderSupervisor:
         for row_id, (url, thread) in list(self._threads.items()):
             if urls.get(row_id) != url:
                 del self._threads[row_id]
+                self._sources.pop(row_id, None)
                 self._leaving.append(thread)
                 logger.info("leaving %s after the load it is in", thread.identity)
-                thread.leave()
+                thread.retire()
         for row_id, url in urls.items():
             if row_id not in self._threads:
                 self._threads[row_id] = url, self._thread(row_id, url)
                 if start:
                     self._threads[row_id][1].start()
         for row_id, (_, thread) in self._threads.items():
-            thread.own(
-                {one.id: one for one in sources if self._destination_of.get(one.id) == row_id}
-            )
+            its = {one.id: one for one in sources if self._destination_of.get(one.id) == row_id}
+            self._sources[row_id] = its
+            thread.assign_sources(its)
         self._revision = revision  # last: what failed half way is done again
 
     def _thread(self, row_id: int, url: str) -> DestinationLoader:
-        outside = Surroundings(
+        policy = self.flush_policy
+        dependencies = LoaderDependencies(
             open_reader=self.open_reader,
             open_destination=partial(self.open_destination, url),
             store=self.store,
-            trigger=self.flush_policy,
+            flush_policy=policy,
+            read_limits=ReadLimits.within_memory(policy.records, policy.size),
             clock=self.clock,
             new_id=self.new_id,
-            marked=lambda key, position: self._marks.put((key, position)),
+            report_position=lambda key, position: self._marks.put((key, position)),
             lease=DestinationLease(self.store, row_id, self.place, self._holder, self.clock),
         )
-        return DestinationLoader(row_id, outside)
+        return DestinationLoader(row_id, dependencies)
 
     def _everyone(self) -> list[DestinationLoader]:
         return [*self._leaving, *(thread for _, thread in self._threads.values())]

@@ -21,9 +21,13 @@ is in the log then, and the caller may repeat. Who closes: whoever opened.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from treadle.log.quota import LogSpace
+
+READ_BYTES_MAX: Final = 16_000_000
+"""Most bytes of the log in one load, whatever may wait: they are in memory several times over
+(docs/explanation/decisions/read-limits.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,24 @@ class LogEntry:
     received_at: int
     records: int
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLimits:
+    """How much is read from the log to be loaded at once; the rest is loaded after it.
+
+    Attributes:
+        records: at most so many.
+        size: at most so many payload bytes. A single entry may be larger.
+    """
+
+    records: int = 100_000
+    size: int = READ_BYTES_MAX
+
+    @classmethod
+    def within_memory(cls, records: int, size: int) -> "ReadLimits":
+        """Return these limits, but no more than `READ_BYTES_MAX`."""
+        return cls(records, min(size, READ_BYTES_MAX))
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,7 @@ from treadle.destinations.protocol import (
 from treadle.destinations.relation_diff import pair_relations
 from treadle.destinations.retry import open_with_retry
 from treadle.errors import OperatorError, RetriableError, TableStoppedError
-from treadle.loader.schedule import FlushPolicy
-from treadle.log.protocol import DamagedEntry, LogEntry, LogReader
+from treadle.log.protocol import DamagedEntry, LogEntry, LogReader, ReadLimits
 from treadle.records.message_batch import decode_batch
 from treadle.store.model import Source, TableLoadStatus
 from treadle.store.store import Store
@@ -200,7 +199,7 @@ class TableRebuild:
         table_name: as sent.
         schema: where to build; of no source.
         window: which entries.
-        trigger: how much is built at once.
+        limits: how much is built at once.
         clock: microseconds since 1970.
     """
 
@@ -211,7 +210,7 @@ class TableRebuild:
     table_name: str
     schema: str
     window: TimeWindow
-    trigger: FlushPolicy
+    limits: ReadLimits
     clock: Callable[[], int]
     progress: RebuildProgress = field(default_factory=RebuildProgress)
 
@@ -268,8 +267,8 @@ class TableRebuild:
                 self.source.id,
                 self.table_name,
                 built.position,
-                self.trigger.records,
-                self.trigger.size,
+                self.limits.records,
+                self.limits.size,
             )
             if built.first is not None:
                 # Where what was read before is gone, what came right after it may be gone as well.

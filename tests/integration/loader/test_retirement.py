@@ -20,7 +20,7 @@ from tests.servers.treadle import eventually
 from treadle.destinations.protocol import Destination, DestinationUnavailableError
 from treadle.destinations.registry import make_destination
 from treadle.errors import OperatorError, RetriableError
-from treadle.loader import worker
+from treadle.loader import commit_recovery
 from treadle.loader.schedule import FlushPolicy
 from treadle.loader.supervisor import LoaderSupervisor
 from treadle.log.protocol import LogReader, NewEntry
@@ -191,7 +191,7 @@ def test_a_destination_is_replaced_while_it_hangs(stage: Stage, ending: str) -> 
 def test_a_table_does_not_wait_for_ever_for_what_its_former_place_says(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(worker, "UNSURE_US_MAX", 0)
+    monkeypatch.setattr(commit_recovery, "UNCERTAIN_US_MAX", 0)
     stage.held.ending = "failed after"
     first, _ = stage.sources
     new = stage.place("new")
@@ -225,7 +225,7 @@ class Refusing(Fault):
     looks: int = -1
 
     def around(self, name: str, call: Callable[[], Any]) -> Any:
-        if name == "record_loads":
+        if name == "record_load":
             if self.looks < 0:
                 self.change()
                 self.looks = 0
@@ -244,7 +244,7 @@ def test_what_was_loaded_and_not_noted_is_not_loaded_at_the_next_place(
     first, _ = stage.sources
     new = stage.place("new")
     before = []
-    if known:  # only a load of a new table ever waits to be noted with others
+    if known:  # the table has an offset and a report already
         before = [0] * 5
         stage.accept([(first, "events", 0)])
         loader = stage.loader()

@@ -16,7 +16,7 @@ from treadle.destinations.registry import make_destination
 from treadle.errors import OperatorError, TableStoppedError
 from treadle.loader.schedule import FlushPolicy
 from treadle.loader.supervisor import LoaderSupervisor
-from treadle.log.protocol import NewEntry
+from treadle.log.protocol import NewEntry, ReadLimits
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 from treadle.maintenance import rebuild as replaying
 from treadle.maintenance.rebuild import TableRebuild, TimeWindow, find_doubts
@@ -159,7 +159,7 @@ class Site:
             table_name=table,
             schema="again",
             window=window or TimeWindow(),
-            trigger=FlushPolicy(records=records),
+            limits=ReadLimits(records=records),
             clock=self.clock,
         )
 

@@ -36,11 +36,11 @@ class DyingLoads(LoadRepository):
 
     dies = False
 
-    def record_loads(self, found: Sequence[tuple[LoadReport, Sequence[EntryOutcome]]]) -> None:
+    def record_load(self, load: LoadReport, outcomes: Sequence[EntryOutcome]) -> None:
         if self.dies:
             self.dies = False
             raise RetriableError("the process died before it recorded a load")
-        super().record_loads(found)
+        super().record_load(load, outcomes)
 
 
 @dataclass

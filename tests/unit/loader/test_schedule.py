@@ -4,15 +4,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from treadle.loader.schedule import (
+    RECORDED_US_MAX,
     FlushPolicy,
+    LoadHistory,
     RetryBackoff,
     RetrySchedule,
     RoundProgress,
     exclude_claimed,
     group_by_destination,
     select_backlogs,
+    select_due,
 )
-from treadle.log.protocol import TableBacklog
+from treadle.log.protocol import READ_BYTES_MAX, ReadLimits, TableBacklog
 
 SECOND = 1_000_000
 
@@ -168,3 +171,60 @@ def test_what_another_may_still_commit_is_not_offered() -> None:
     assert exclude_claimed(both, {(1, "busy")}, {1}) == both[1:]
     assert exclude_claimed(both, {(2, "busy"), (7, "free")}, {1}) == both
     assert exclude_claimed(both, {(9, "")}, {1}) is None
+
+
+def test_a_load_reads_what_made_it_begin_if_memory_allows_that() -> None:
+    assert ReadLimits.within_memory(100_000, 50_000_000) == ReadLimits(100_000, READ_BYTES_MAX)
+    assert ReadLimits.within_memory(7, 70) == ReadLimits(7, 70)
+
+
+NOW = 10**12
+KEY = 1, "t"
+
+
+def test_what_was_loaded_counts_until_the_log_was_told_and_makes_no_little_load() -> None:
+    counted = TableBacklog(
+        *KEY, last=11, entries=11, records=110, size=1, oldest=NOW - 5000, loaded=0
+    )
+    one = TableBacklog(*KEY, last=11, entries=1, records=10, size=1, oldest=NOW - 5, loaded=10)
+    other = TableBacklog(1, "other", last=12, entries=1, records=1, size=1, oldest=NOW - 5000)
+    trigger = FlushPolicy(age_us=1000, records=100)
+    # The destination holds what was loaded into table `t` up to 10, at `NOW`.
+    history = LoadHistory({KEY: 10}, {KEY: NOW}, RetrySchedule())
+    for now, waiting, found in (
+        (NOW, counted, []),
+        (NOW, one, []),
+        (NOW + 1000, one, [one]),
+        # What was told is not to be waited for for ever.
+        (NOW + RECORDED_US_MAX, counted, [counted]),
+    ):
+        expected = sorted([*found, other], key=lambda each: each.oldest)
+        both = [waiting, other]
+        assert select_due(both, {1}, history, trigger, now) == expected
+        # Also while others are being loaded, in a round that did not begin with it.
+        taken = {(1, "another"): RoundProgress()}
+        assert select_due(both, {1}, history, trigger, now, taken=taken) == expected
+
+
+def test_only_what_loads_here_and_is_not_loaded_is_selected() -> None:
+    here, done, elsewhere = backlog("here"), backlog("done"), backlog("elsewhere", source=2)
+    history = LoadHistory({(1, "done"): 1}, {}, RetrySchedule())
+    found = select_due([here, done, elsewhere], {1}, history, FlushPolicy(), 10 * SECOND)
+    assert found == [here]
+
+
+def test_a_round_goes_on_with_the_rest_of_what_it_took_and_leaves_what_is_skipped() -> None:
+    trigger = FlushPolicy(age_us=SECOND, records=80, size=8000)
+    taken = RoundProgress()
+    taken.add_chunk(1, 0, 10, 100)
+    rest = replace(backlog("a", records=25), last=2)
+    others = [backlog("b", records=80), backlog("c", source=2, records=80)]
+    history = LoadHistory({}, {(1, "b"): 0}, RetrySchedule())
+    found = select_due(
+        [rest, *others], {1}, history, trigger, 0, taken={(1, "a"): taken}, skipped=set()
+    )
+    assert found == [replace(rest, records=15, size=0), others[0]]
+    found = select_due(
+        [rest, *others], {1}, history, trigger, 0, taken={(1, "a"): taken}, skipped={(1, "a")}
+    )
+    assert found == [others[0]]

@@ -1,0 +1,68 @@
+"""Commands from one thread to another. Only the newest command of each kind waits.
+
+A loader whose destination hangs receives a new backlog twenty times a second and takes none of
+them. In an ordinary queue they would pile up for as long as it hangs, so a newer command replaces
+an older one of its kind, which nobody needs any more.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from treadle.log.protocol import TableBacklog
+from treadle.store.model import Source
+
+Command = TypeVar("Command")
+
+POLL_SECONDS: Final = 0.05
+"""How often a thread of the loader that waits looks whether something became due: a twentieth of
+the default age of a load."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssignSources:
+    """These sources, by id, load into the destination; earlier backlogs are void."""
+
+    sources: Mapping[int, Source]
+
+
+@dataclass(frozen=True, slots=True)
+class SetBacklog:
+    """This is all that waits for the destination."""
+
+    backlogs: Sequence[TableBacklog]
+
+
+@dataclass(frozen=True, slots=True)
+class RetireLoader:
+    """Another loader has the place of this one: finish what is open, then end."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopLoader:
+    """End after the load that is under way."""
+
+
+class CommandQueue(Generic[Command]):
+    """Commands of several threads to one, in the order in which they were put last."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: dict[type, Command] = {}
+
+    def put(self, command: Command) -> None:
+        """Add a command in place of one of the same class that was not received yet."""
+        with self._changed:
+            self._waiting.pop(type(command), None)
+            self._waiting[type(command)] = command
+            self._changed.notify()
+
+    def receive(self, timeout_seconds: float = 0.0) -> list[Command]:
+        """Remove and return all commands; wait for the first one at most so long."""
+        with self._changed:
+            if not self._waiting and timeout_seconds > 0:
+                self._changed.wait(timeout_seconds)
+            found = list(self._waiting.values())
+            self._waiting.clear()
+            return found

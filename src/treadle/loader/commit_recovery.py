@@ -1,0 +1,151 @@
+"""Recovery of loads whose COMMIT or whose report was cut short.
+
+The destination commits an offset with the rows of each load, and beside it the report as it was
+planned. So whatever breaks, the destination is asked which offsets it has committed: loads go on
+from there, and a load that was committed and not recorded is recorded then (loading.md 1.2).
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, NamedTuple
+
+from treadle import failpoint
+from treadle.destinations.protocol import CommittedOffset
+from treadle.loader.load_report import PlannedReport, complete_report, decode_planned_report
+from treadle.loader.reporting import LoadReporting, describe_table
+from treadle.loader.schedule import TableKey
+from treadle.log.protocol import LogEntry, LogReader, ReadLimits
+from treadle.store.store import Store
+
+logger = logging.getLogger("treadle.loader")
+
+UNCERTAIN_US_MAX: Final = 60_000_000
+"""How long a table that is to be loaded elsewhere waits for its former destination to say whether
+it committed the last load. After that it is loaded elsewhere in any case."""
+
+
+class UncertainCommit(NamedTuple):
+    """A load that may have been committed: its last position, and since when that is not known."""
+
+    last: int
+    since: int
+
+
+@dataclass(slots=True)
+class CommitRecovery:
+    """The committed offsets of one destination, and the loads of which it has to be asked.
+
+    Attributes:
+        store: knows which loads were recorded.
+        reporting: records those that were not.
+        limits: of one read when entries are read again.
+        clock: microseconds since 1970.
+    """
+
+    store: Store
+    reporting: LoadReporting
+    limits: ReadLimits
+    clock: Callable[[], int]
+    _offsets: dict[TableKey, int] | None = None
+    _uncertain: Mapping[TableKey, UncertainCommit] = field(default_factory=dict)
+    """Replaced as a whole, because the supervisor's thread reads it."""
+
+    @property
+    def offsets(self) -> Mapping[TableKey, int] | None:
+        """The offset the destination has committed for each table; None: ask it."""
+        return self._offsets
+
+    @property
+    def uncertain(self) -> Mapping[TableKey, UncertainCommit]:
+        """The tables whose last load may have been committed; any thread may ask."""
+        return self._uncertain
+
+    def forget_offsets(self) -> None:
+        """Have the destination asked before the next load."""
+        self._offsets = None
+
+    def advance_offset(self, key: TableKey, last: int) -> None:
+        """Note that a load was committed up to this position."""
+        if self._offsets is not None:
+            self._offsets[key] = last
+
+    def add_uncertain(self, key: TableKey, last: int) -> None:
+        """Keep a table until the destination has said whether it committed this load of it."""
+        self._uncertain = {**self._uncertain, key: UncertainCommit(last, self.clock())}
+        self._offsets = None
+
+    def drop_expired(self, is_assigned: Callable[[int], bool], identity: str) -> None:
+        """Stop asking for tables that are to be loaded elsewhere and waited long enough.
+
+        Args:
+            is_assigned: whether a source still loads into this destination.
+            identity: of the destination, for the operator.
+        """
+        if not self._uncertain:
+            return
+        now = self.clock()
+        for key, commit in self._uncertain.items():
+            if is_assigned(key[0]) or now - commit.since < UNCERTAIN_US_MAX:
+                continue
+            self._uncertain = {other: its for other, its in self._uncertain.items() if other != key}
+            logger.error(
+                "%s does not say whether it committed the last load of %s, records up to entry "
+                "%d: the next destination gets them in any case, so they may be in both",
+                identity,
+                describe_table(key),
+                commit.last,
+            )
+
+    def recover(
+        self,
+        found: Mapping[TableKey, CommittedOffset],
+        reader: LogReader,
+        is_assigned: Callable[[int], bool],
+    ) -> None:
+        """Record loads that were committed but not recorded; tell the log where tables stand.
+
+        Args:
+            found: what the destination has committed.
+            reader: of the log.
+            is_assigned: whether a source loads into this destination.
+        """
+        recorded = {
+            (status.source_id, status.table_name): status.loaded
+            for status in self.store.tables.list_statuses()
+        }
+        for key, held in found.items():
+            if held.position > recorded.get(key, -1) and held.report:
+                kept = decode_planned_report(held.report)
+                failpoint.reach("loader.recover")
+                load, outcomes = complete_report(
+                    kept, held.result, self.clock(), partial(self._read_positions, kept, reader)
+                )
+                self.reporting.record_recovered(load, outcomes)
+            # Where a table stands is said by the destination that its source loads into now, and
+            # where that begins by what the former one did last.
+            commit = self._uncertain.get(key)
+            was_committed = commit is not None and held.position >= commit.last
+            if was_committed or is_assigned(key[0]):
+                self.reporting.report_position(key, held.position)
+        self._uncertain = {}
+        self._offsets = {key: held.position for key, held in found.items()}
+
+    def _read_positions(self, kept: PlannedReport, reader: LogReader) -> list[int]:
+        """Return the positions of the sound entries that a load took, read again from the log."""
+        found: list[int] = []
+        after = kept.first - 1
+        while after < kept.last:
+            items = reader.read(
+                kept.source_id, kept.table_name, after, self.limits.records, self.limits.size
+            )
+            if not items:
+                break
+            after = items[-1].position
+            found += [
+                item.position
+                for item in items
+                if isinstance(item, LogEntry) and item.position <= kept.last
+            ]
+        return found

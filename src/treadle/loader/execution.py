@@ -1,0 +1,99 @@
+"""Executes one prepared load: plans it, loads it, finds the records that the engine refuses."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from treadle import failpoint
+from treadle.destinations.planning import execute_load, find_refused_records
+from treadle.destinations.protocol import LoadResult, RowRefusedError, Session
+from treadle.loader.chunk import EntryChunk
+from treadle.loader.lease import DestinationLease
+from treadle.loader.load_report import complete_report, plan_report
+from treadle.loader.pipeline import PreparedStep
+from treadle.loader.reporting import PendingReport, describe_table
+from treadle.tables.model import LoadPlan, OffsetCommit
+from treadle.tables.prepare.prepare import PreparedLoad
+
+logger = logging.getLogger("treadle.loader")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadExecutor:
+    """Loads prepared steps of one log into one destination.
+
+    Attributes:
+        log_id: of the log that the steps are from.
+        lease: of the destination.
+        clock: microseconds since 1970.
+        new_id: returns a fresh load id.
+    """
+
+    log_id: str
+    lease: DestinationLease
+    clock: Callable[[], int]
+    new_id: Callable[[], str]
+
+    def load(self, session: Session, step: PreparedStep) -> PendingReport:
+        """Load a step, without the records that the database itself refuses.
+
+        Returns:
+            The report of the committed load, which is not recorded yet.
+
+        Raises:
+            Exception: `step.prepared`, when the step could not be prepared.
+            TableStopped, TryLater, OperatorFault: see `execute_load`.
+        """
+        chunk, prepared = step.chunk, step.prepared
+        if isinstance(prepared, Exception):
+            raise prepared
+        started_at = self.clock()
+        load_id = self.new_id()
+        failpoint.reach("loader.before-load")
+        for damaged in chunk.damaged:
+            logger.error(
+                "entry %d of %s is damaged and left out, %d records: %s",
+                damaged.position,
+                describe_table(chunk.key),
+                damaged.records,
+                damaged.why,
+            )
+        try:
+            plan, result = self._execute(session, chunk, prepared, load_id, started_at)
+        except RowRefusedError:
+            logger.warning(
+                "%s: the database refuses a record; looking for it", describe_table(chunk.key)
+            )
+            found = find_refused_records(session, prepared, mark=self._mark(chunk), now=started_at)
+            prepared = prepared.reject_records(found)
+            plan, result = self._execute(session, chunk, prepared, load_id, started_at)
+        failpoint.reach("loader.after-load")
+        load, outcomes = complete_report(
+            plan_report(chunk, plan, load_id, started_at),
+            result,
+            self.clock(),
+            lambda: [entry.position for entry in chunk.entries],
+        )
+        return PendingReport(chunk.key, chunk.last, load, outcomes)
+
+    def _execute(
+        self,
+        session: Session,
+        chunk: EntryChunk,
+        prepared: PreparedLoad,
+        load_id: str,
+        started_at: int,
+    ) -> tuple[LoadPlan, LoadResult]:
+        mark = self._mark(chunk)
+        return execute_load(
+            session,
+            prepared,
+            mark=mark,
+            now=started_at,
+            remark=lambda plan: replace(
+                mark, report=plan_report(chunk, plan, load_id, started_at).encode()
+            ),
+        )
+
+    def _mark(self, chunk: EntryChunk) -> OffsetCommit:
+        return OffsetCommit(self.log_id, *chunk.key, chunk.after, chunk.last, self.lease.fence())

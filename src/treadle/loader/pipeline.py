@@ -1,0 +1,269 @@
+"""Reads the log and prepares loads ahead, in a thread of its own.
+
+While the database works on one load, the next one is read and prepared (the drivers release the
+interpreter lock). A round goes in as a value; prepared steps come out one at a time. At most one
+step waits to be taken, because a step is in memory several times over.
+
+The two threads share nothing but that one step and a queue of commands, which only the pipeline's
+thread receives.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from treadle.loader.chunk import EntryChunk, build_chunk
+from treadle.loader.commands import POLL_SECONDS, AssignSources, CommandQueue, SetBacklog
+from treadle.loader.schedule import FlushPolicy, LoadHistory, RoundProgress, TableKey, select_due
+from treadle.log.protocol import READ_BYTES_MAX, LogReader, ReadLimits, TableBacklog
+from treadle.records.message_batch import decode_batch
+from treadle.store.model import Source
+from treadle.tables.options import make_options
+from treadle.tables.prepare.prepare import LogBatch, PreparedLoad, prepare_load
+from treadle.tables.profile import DestinationProfile
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRound:
+    """The loads of one session.
+
+    Attributes:
+        backlogs: to begin with, in order.
+        history: of loads before the round.
+        until: when no further load is begun, microseconds since 1970; None for never.
+    """
+
+    backlogs: Sequence[TableBacklog]
+    history: LoadHistory
+    until: int | None
+
+
+class PreparedStep(NamedTuple):
+    """A chunk, what it comes to or why it could not be prepared, and its bytes in the log."""
+
+    chunk: EntryChunk
+    prepared: PreparedLoad | Exception
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitStep:
+    """Nothing is being loaded: the step of this number is waited for."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class SkipTables:
+    """These tables are not to be read further in the round."""
+
+    keys: frozenset[TableKey]
+
+
+PipelineCommand = AssignSources | SetBacklog | AwaitStep | SkipTables
+
+
+@dataclass(slots=True)
+class LoadPipeline:
+    """Reads and prepares what one destination loads.
+
+    The destination's thread calls its methods. Other threads put `AssignSources` and `SetBacklog`
+    into the commands.
+
+    Attributes:
+        reader: of the log; only the pipeline reads while a round lasts.
+        profile: of the destination.
+        policy: when loads begin.
+        limits: how much one load reads.
+        clock: microseconds since 1970.
+        commands: to the pipeline's thread.
+        thread: the pipeline's thread.
+    """
+
+    reader: LogReader
+    profile: DestinationProfile
+    policy: FlushPolicy
+    limits: ReadLimits
+    clock: Callable[[], int]
+    commands: CommandQueue[PipelineCommand]
+    thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+
+    # Of the destination's thread:
+    _following: "Future[PreparedStep | None] | None" = None
+    _requested: int = 0
+    _steps: Iterator[PreparedStep] = field(default_factory=lambda: iter(()))
+
+    # Of the pipeline's thread:
+    _sources: Mapping[int, Source] = field(default_factory=dict)
+    _backlogs: Sequence[TableBacklog] = ()
+    _skipped: frozenset[TableKey] = frozenset()
+    _number: int = 0
+    _awaited: int = 0
+
+    # --- for the destination's thread -------------------------------------------------------------
+
+    def begin_round(self, load_round: LoadRound) -> None:
+        """Read what is to be loaded in this round; it ends with `end_round`."""
+        self.commands.put(SkipTables(frozenset()))
+        self._steps = self._read_steps(load_round)
+        self._following = self._request_step()
+
+    def take_step(self) -> PreparedStep | None:
+        """Wait for the next step and return it; None when nothing more is due.
+
+        The one after it is prepared at once, unless the step is so large that there is no memory
+        for both: then it is prepared when it is asked for, and the caller has let go of this one.
+        """
+        following = self._following or self._request_step()
+        self.commands.put(AwaitStep(self._requested))
+        step = following.result()
+        self._following = None
+        if step is not None and step.size <= READ_BYTES_MAX:
+            self._following = self._request_step()
+        return step
+
+    def skip_tables(self, keys: frozenset[TableKey]) -> None:
+        """Read no more of these tables in this round."""
+        self.commands.put(SkipTables(keys))
+
+    def end_round(self) -> None:
+        """Wait until nothing is read any more, and drop what was prepared."""
+        if self._following is not None:
+            self.commands.put(AwaitStep(self._requested))
+            wait([self._following])
+        self._following = None
+        self._steps = iter(())
+
+    def close(self) -> None:
+        """End the thread."""
+        self.thread.shutdown()
+
+    def _request_step(self) -> "Future[PreparedStep | None]":
+        self._requested += 1
+        return self.thread.submit(self._next_step, self._steps)
+
+    # --- the thread -------------------------------------------------------------------------------
+
+    def _next_step(self, steps: Iterator[PreparedStep]) -> PreparedStep | None:
+        self._number += 1
+        self._receive()
+        return next(steps, None)
+
+    def _receive(self, timeout_seconds: float = 0.0) -> None:
+        """Obey the commands that wait."""
+        for command in self.commands.receive(timeout_seconds):
+            match command:
+                case AssignSources(sources):
+                    self._sources, self._backlogs = sources, ()
+                case SetBacklog(backlogs):
+                    self._backlogs = backlogs
+                case AwaitStep(number):
+                    self._awaited = number
+                case SkipTables(keys):
+                    self._skipped = keys
+
+    def _read_steps(self, load_round: LoadRound) -> Iterator[PreparedStep]:
+        """Yield the backlogs in order, and then what becomes due while they are loaded.
+
+        Ends when the time of the round is over, but not before the first step, or when nothing is
+        due and nothing is being loaded.
+        """
+
+        def is_over() -> bool:
+            return load_round.until is not None and self.clock() >= load_round.until
+
+        taken: dict[TableKey, RoundProgress] = {}
+        backlogs = load_round.backlogs
+        while backlogs:
+            for backlog in backlogs:
+                for step in self._read_table(backlog, taken, load_round.history.offsets):
+                    yield step
+                    del step
+                    if is_over():
+                        return
+            backlogs = self._await_backlogs(load_round, taken, is_over)
+
+    def _await_backlogs(
+        self,
+        load_round: LoadRound,
+        taken: Mapping[TableKey, RoundProgress],
+        is_over: Callable[[], bool],
+    ) -> Sequence[TableBacklog]:
+        """Return what became due, as soon as there is something; nothing when the round is over."""
+        self._receive()
+        while not is_over():
+            is_last_look = self._awaited == self._number
+            backlogs = select_due(
+                self._backlogs,
+                self._sources,
+                load_round.history,
+                self.policy,
+                self.clock(),
+                taken=taken,
+                skipped=self._skipped,
+            )
+            if backlogs or is_last_look:
+                return backlogs
+            self._receive(POLL_SECONDS)
+        return ()
+
+    def _read_table(
+        self,
+        backlog: TableBacklog,
+        taken: dict[TableKey, RoundProgress],
+        offsets: Mapping[TableKey, int],
+    ) -> Iterator[PreparedStep]:
+        """Yield prepared chunks of a table in order, until it is skipped or loads elsewhere."""
+        key = (backlog.source_id, backlog.table_name)
+        if key in taken:
+            begin = after = taken[key].last
+        else:
+            after = offsets.get(key, -1)
+            # A destination that has committed no offset starts where the log says that the table
+            # stands: switching the destination moves nothing (loading.md 5.5).
+            begin = after if key in offsets else backlog.loaded
+        while begin < backlog.last:
+            self._receive()
+            source = self._sources.get(backlog.source_id)
+            if source is None or key in self._skipped:
+                break
+            items = self.reader.read(*key, begin, self.limits.records, self.limits.size)
+            chunk = build_chunk(key, after, items)
+            if chunk is None:
+                break
+            # What was unpacked is not needed in its packed form, half of a load's bytes.
+            payloads = [entry.payload for entry in chunk.entries]
+            size = sum(map(len, payloads))
+            chunk = chunk.without_payloads()
+            taken.setdefault(key, RoundProgress()).add_chunk(
+                chunk.last, items[-1].received_at, chunk.records, size
+            )
+            del items
+            begin = after = chunk.last
+            step = PreparedStep(chunk, self._prepare(chunk, payloads, source), size)
+            del chunk
+            yield step
+            del step
+
+    def _prepare(
+        self, chunk: EntryChunk, payloads: list[bytes], source: Source
+    ) -> PreparedLoad | Exception:
+        """Prepare a chunk from what its entries carried, which is let go of piece by piece.
+
+        An error is returned. Whoever loads the chunk raises it, so that it stops this table alone.
+        """
+        payloads.reverse()
+        try:
+            return prepare_load(
+                [
+                    LogBatch(decode_batch(payloads.pop()), entry.position, entry.received_at)
+                    for entry in chunk.entries
+                ],
+                schema=source.name,
+                source_name=chunk.key[1],
+                profile=self.profile,
+                options=make_options(source.settings, chunk.key[1]),
+            )
+        except Exception as error:  # noqa: BLE001 - raised again by who loads the chunk
+            return error

@@ -1,0 +1,191 @@
+"""Reports what became of loads: to the store, then to the log, and to the operator.
+
+The order matters: the log may drop the entries of a load that it was told of, so it is told after
+the store has the report. A report that the store does not take now is kept and recorded before
+anything else is loaded. The destination keeps it too (`CommitRecovery`), but only the last one of
+each table.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from treadle import failpoint
+from treadle.errors import TableStoppedError
+from treadle.loader.schedule import TableKey
+from treadle.store.model import EntryOutcome, LoadReport
+from treadle.store.store import Store
+
+logger = logging.getLogger("treadle.loader")
+
+
+SILENCE_US_MAX = 120_000_000
+"""After which the operator is told of a destination that does not answer; a load seldom takes a
+second."""
+
+
+class PendingReport(NamedTuple):
+    """A committed load that the store does not know of yet: its table, last position and report."""
+
+    key: TableKey
+    position: int
+    load: LoadReport
+    outcomes: Sequence[EntryOutcome]
+
+
+@dataclass(slots=True)
+class LoadReporting:
+    """The reports of one destination.
+
+    The destination's thread calls everything but `report_silence` and `retire`.
+
+    Attributes:
+        destination_id: of the destination.
+        store: keeps reports, outcomes, and what is wrong with the destination.
+        report_position: tells the log how far a table is loaded.
+        identity: names the destination to the operator.
+    """
+
+    destination_id: int
+    store: Store
+    report_position: Callable[[TableKey, int], None]
+    identity: Callable[[], str]
+    _pending: PendingReport | None = None
+    _in_trouble: bool | None = None
+    """Whether the store says that the destination cannot be used. None at first: an earlier loader
+    may have noted trouble that is over."""
+    _is_retired: bool = False
+    _trouble_lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held while trouble is noted or cleared, so that none is noted after `retire`: the row of the
+    destination then belongs to another loader."""
+
+    # --- loads ------------------------------------------------------------------------------------
+
+    @property
+    def pending_tables(self) -> tuple[TableKey, ...]:
+        """The tables with a load that is committed and not recorded; any thread may ask."""
+        pending = self._pending
+        return () if pending is None else (pending.key,)
+
+    def record(self, report: PendingReport) -> None:
+        """Record a committed load; it stays pending if that fails.
+
+        Raises:
+            ValueError: an earlier report is pending. `flush` comes before the next load.
+            TryLater, OperatorFault: of the store.
+        """
+        if self._pending is not None:
+            raise ValueError(f"{self._pending.key} was loaded and its load is not recorded yet")
+        self._pending = report
+        self.flush()
+        load = report.load
+        logger.info(
+            "loaded %s: %d records, %d superseded, %d rejected, %.3f s",
+            describe_table(report.key),
+            load.rows_received,
+            load.rows_discarded,
+            load.rows_rejected,
+            (load.finished_at - load.started_at) / 1e6,
+        )
+
+    def flush(self) -> None:
+        """Record the pending report, if there is one.
+
+        Raises:
+            TryLater, OperatorFault: of the store.
+        """
+        pending = self._pending
+        if pending is None:
+            return
+        self.store.loads.record_load(pending.load, pending.outcomes)
+        failpoint.reach("loader.after-record")
+        self.report_position(pending.key, pending.position)
+        self._pending = None
+
+    def flush_if_possible(self) -> None:
+        """Record the pending report before the thread ends; the next loader finds it otherwise."""
+        try:
+            self.flush()
+        except Exception as error:  # noqa: BLE001 - the thread ends all the same
+            logger.warning("loads into %s cannot be noted now: %s", self.identity(), error)
+
+    def record_recovered(self, load: LoadReport, outcomes: Sequence[EntryOutcome]) -> None:
+        """Record a load that an earlier loader, or this one, committed and could not record."""
+        self.store.loads.record_load(load, outcomes)
+        key = load.source_id, load.table_name
+        logger.info("noted the load of %s that was cut short", describe_table(key))
+
+    def record_failure(self, load: LoadReport, error: Exception, pause_us: int) -> None:
+        """Record a load that changed nothing.
+
+        Args:
+            load: its report.
+            error: why.
+            pause_us: until the next try, microseconds.
+        """
+        self.store.loads.record_failure(load, stopped=isinstance(error, TableStoppedError))
+        logger.error(
+            "%s cannot be loaded, its records wait: %s; tried again in %.0f s",
+            describe_table((load.source_id, load.table_name)),
+            error,
+            pause_us / 1e6,
+        )
+
+    # --- the destination --------------------------------------------------------------------------
+
+    def retire(self) -> None:
+        """Say nothing of the destination any more: another loader does."""
+        with self._trouble_lock:
+            self._is_retired = True
+
+    def report_trouble(self, why: str, pause_us: int) -> None:
+        """Tell the operator that the destination cannot be used, until the next try."""
+        with self._trouble_lock:
+            self._note_trouble(why)
+        logger.warning(
+            "%s cannot be used, records wait: %s; tried again in %.1f s",
+            self.identity(),
+            why,
+            pause_us / 1e6,
+        )
+
+    def report_silence(self, measure: Callable[[], int | None]) -> None:
+        """Tell the operator once when the destination does not answer.
+
+        Args:
+            measure: returns for how long it has not, microseconds, or None while it is not asked
+                anything. It is called under the lock, so that no trouble is noted after an answer.
+        """
+        with self._trouble_lock:
+            silent_us = measure()
+            if silent_us is None or silent_us <= SILENCE_US_MAX or self._in_trouble:
+                return
+            why = f"it has not answered for {silent_us / 1e6:.0f} s"
+            self._note_trouble(why)
+        logger.error("%s, records wait: %s", self.identity(), why)
+
+    def clear_trouble(self) -> None:
+        """Note that the destination can be used."""
+        with self._trouble_lock:
+            was = self._in_trouble
+            if was is not False and not self._is_retired:
+                self.store.destinations.set_trouble(self.destination_id, None)
+                self._in_trouble = False
+        if was:
+            logger.info("%s is back", self.identity())
+
+    def _note_trouble(self, why: str) -> None:
+        if self._is_retired:
+            return
+        self._in_trouble = True
+        try:
+            self.store.destinations.set_trouble(self.destination_id, why)
+        except Exception as error:  # noqa: BLE001 - a full disk may hold both; loading has to go on
+            logger.warning("the store cannot note it now: %s", error)
+
+
+def describe_table(key: TableKey) -> str:
+    """Name a table to the operator."""
+    return f"{key[1]!r} of source {key[0]}"

@@ -1,0 +1,181 @@
+"""A log, a store and a destination in memory, as one of the loader's objects needs them alone."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self, cast
+
+import msgspec
+
+from treadle.destinations.protocol import CommittedOffset, Destination, LoadResult
+from treadle.destinations.registry import make_destination
+from treadle.loader.lease import DestinationLease
+from treadle.loader.schedule import TableKey
+from treadle.log.protocol import DamagedEntry, LogEntry, TableBacklog
+from treadle.records.message_batch import MessageBatch, encode_batch
+from treadle.store.model import EntryOutcome, LoadReport, Source, TableLoadStatus
+from treadle.store.store import Store
+from treadle.tables.model import LoadPlan, TableState
+
+LOG_ID = "log"
+NOW = 1_700_000_000_000_000
+PROFILE = make_destination("duckdb:///never-opened.duckdb").profile
+
+
+def source(source_id: int = 1) -> Source:
+    return Source(source_id, 1, "import_api", "web", "web", 1, 0, 0, None, None, None, {})
+
+
+def entry(position: int, table: str = "t", records: int = 1, source_id: int = 1) -> LogEntry:
+    """An entry whose records have the entry's position as their only field."""
+    data = msgspec.json.encode([{"id": position}] * records)
+    batch = MessageBatch(table, (), "json", b"", (), list(range(records)), 0, None, [], data)
+    return LogEntry(position, source_id, table, NOW, records, encode_batch(batch))
+
+
+def backlog(*entries: LogEntry, loaded: int = 0) -> TableBacklog:
+    """All entries wait; they are of one table."""
+    first = entries[0]
+    return TableBacklog(
+        first.source_id,
+        first.table_name,
+        last=entries[-1].position,
+        entries=len(entries),
+        records=sum(one.records for one in entries),
+        size=sum(len(one.payload) for one in entries),
+        oldest=first.received_at,
+        loaded=loaded,
+    )
+
+
+@dataclass
+class MemoryReader:
+    """The part of a log's reader that loading needs."""
+
+    entries: Sequence[LogEntry | DamagedEntry] = ()
+    log_id: str = LOG_ID
+    reads: list[tuple[str, int]] = field(default_factory=list)
+    closed: bool = False
+
+    def read(
+        self, source_id: int, table_name: str, after: int, records_max: int, bytes_max: int
+    ) -> list[LogEntry | DamagedEntry]:
+        self.reads.append((table_name, after))
+        found: list[LogEntry | DamagedEntry] = []
+        for one in self.entries:
+            if (one.source_id, one.table_name) == (source_id, table_name) and one.position > after:
+                records = sum(each.records for each in found)
+                if found and records + one.records > records_max:
+                    break
+                found.append(one)
+        return found
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class MemoryStore:
+    """The part of the store that loading needs.
+
+    Attributes:
+        calls: what was recorded, in order.
+        fails: raised by the next call that records.
+    """
+
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
+    fails: BaseException | None = None
+    statuses: list[TableLoadStatus] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.loads = self.tables = self.destinations = self.leases = self
+
+    def record_load(self, load: LoadReport, outcomes: Sequence[EntryOutcome]) -> None:
+        self._call("load", load.table_name, load.last, list(outcomes))
+
+    def record_failure(self, load: LoadReport, *, stopped: bool) -> None:
+        self._call("failure", load.table_name, load.error, stopped)
+
+    def set_trouble(self, destination_id: int, trouble: str | None) -> None:
+        self._call("trouble", destination_id, trouble)
+
+    def list_statuses(self) -> list[TableLoadStatus]:
+        return self.statuses
+
+    def take_lease(self, *_: object) -> int | None:
+        return 7
+
+    def _call(self, *call: Any) -> None:
+        if self.fails is not None:
+            error, self.fails = self.fails, None
+            raise error
+        self.calls.append(call)
+
+
+def as_store(store: MemoryStore) -> Store:
+    return cast(Store, store)
+
+
+def lease(store: MemoryStore) -> DestinationLease:
+    return DestinationLease(as_store(store), 1, "here", "me", lambda: NOW)
+
+
+@dataclass
+class MemorySession:
+    """A session whose tables are always missing; it remembers what was loaded.
+
+    Attributes:
+        committed: what `held` says.
+        before_load: called with each plan; may raise.
+    """
+
+    committed: dict[TableKey, CommittedOffset] = field(default_factory=dict)
+    before_load: Callable[[LoadPlan, bool], None] = lambda plan, rehearse: None
+    plans: list[LoadPlan] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Nothing was opened."""
+
+    def held(self, log_id: str) -> Mapping[TableKey, CommittedOffset]:
+        assert log_id == LOG_ID
+        return dict(self.committed)
+
+    def prepare(self, schema: str) -> None:
+        """Nothing is made."""
+
+    def state(self, schema: str, table: str) -> TableState:
+        return TableState(0, None, {})
+
+    def load(self, plan: LoadPlan, *, rehearse: bool = False) -> LoadResult:
+        self.before_load(plan, rehearse)
+        result = LoadResult({plan.table_name: plan.received}, {})
+        if not rehearse:
+            self.plans.append(plan)
+            mark = plan.offset
+            self.committed[mark.source_id, mark.table_name] = CommittedOffset(
+                mark.position, mark.report, result
+            )
+        return result
+
+
+@dataclass
+class MemoryDestination:
+    """A destination with one session."""
+
+    session: MemorySession
+    exclusive: bool = False
+    identity: str = "a database in memory"
+    profile: Any = PROFILE
+    fails: BaseException | None = None
+
+    def open(self) -> MemorySession:
+        if self.fails is not None:
+            error, self.fails = self.fails, None
+            raise error
+        return self.session
+
+
+def as_destination(destination: MemoryDestination) -> Destination:
+    return cast(Destination, destination)

@@ -1,0 +1,168 @@
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+from tests.unit.loader.doubles import (
+    NOW,
+    MemoryDestination,
+    MemoryReader,
+    MemorySession,
+    MemoryStore,
+    as_destination,
+    as_store,
+    backlog,
+    entry,
+    lease,
+    source,
+)
+
+from treadle.destinations.protocol import (
+    CommitUnknownError,
+    DestinationUnavailableError,
+    FencedError,
+)
+from treadle.errors import OperatorError
+from treadle.loader.destination_loader import DestinationLoader, LoaderDependencies
+from treadle.loader.schedule import FlushPolicy, TableKey
+from treadle.log.protocol import LogReader, ReadLimits
+from treadle.tables.model import LoadPlan
+
+ENTRIES = [entry(1, "a"), entry(2, "b"), entry(3, "b"), entry(4, "c")]
+A, B, C = backlog(ENTRIES[0]), backlog(*ENTRIES[1:3]), backlog(ENTRIES[3])
+
+
+@dataclass
+class Bench:
+    """A loader of one destination; everything it works with is in memory."""
+
+    session: MemorySession = field(default_factory=MemorySession)
+    store: MemoryStore = field(default_factory=MemoryStore)
+    reader: MemoryReader = field(default_factory=lambda: MemoryReader(ENTRIES))
+    positions: list[tuple[TableKey, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.destination = MemoryDestination(self.session)
+        self.loader = DestinationLoader(
+            9,
+            LoaderDependencies(
+                open_reader=lambda: cast(LogReader, self.reader),
+                open_destination=lambda: as_destination(self.destination),
+                store=as_store(self.store),
+                flush_policy=FlushPolicy(age_us=0),
+                read_limits=ReadLimits(records=1),
+                clock=lambda: NOW,
+                new_id=lambda: "load",
+                report_position=lambda key, position: self.positions.append((key, position)),
+                lease=lease(self.store),
+            ),
+        )
+        self.loader.assign_sources({1: source()})
+
+    def loads(self) -> list[tuple[str, int]]:
+        return [(plan.offset.table_name, plan.offset.position) for plan in self.session.plans]
+
+    def fail(self, table: str, make: Callable[[], BaseException]) -> None:
+        """Let the loads of a table fail."""
+
+        def before_load(plan: LoadPlan, rehearse: bool) -> None:
+            if plan.offset.table_name == table:
+                raise make()
+
+        self.session.before_load = before_load
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.001)
+
+
+def test_backlogs_are_loaded_in_order_and_reported(bench: Bench) -> None:
+    assert bench.loader.identity == "destination 9"
+    bench.loader.load_once([A, B, C])
+    assert bench.loader.identity == "a database in memory"
+    assert bench.loads() == [("a", 1), ("b", 2), ("b", 3), ("c", 4)]
+    assert bench.positions == [((1, "a"), 1), ((1, "b"), 2), ((1, "b"), 3), ((1, "c"), 4)]
+    assert bench.loader.claimed_tables == frozenset()
+    bench.loader.close()
+    assert bench.reader.closed
+
+
+def test_a_table_that_fails_does_not_hold_up_the_others(bench: Bench) -> None:
+    bench.fail("b", lambda: OperatorError("no such right"))
+    bench.loader.load_once([A, B, C])
+    assert bench.loads() == [("a", 1), ("c", 4)]
+    assert ("failure", "b", "no such right", False) in bench.store.calls
+    assert bench.loader.claimed_tables == frozenset()
+
+
+def test_a_commit_that_is_uncertain_keeps_its_table_until_the_destination_is_asked(
+    bench: Bench,
+) -> None:
+    bench.fail("b", lambda: CommitUnknownError("cut"))
+    bench.loader.load_once([A, B, C])
+    assert bench.loads() == [("a", 1)]
+    assert bench.loader.claimed_tables == {(1, "b")}
+    assert ("trouble", 9, "cut") in bench.store.calls
+    bench.session.before_load = lambda plan, rehearse: None
+    bench.loader.load_once([B, C])
+    assert bench.loads() == [("a", 1), ("b", 2), ("b", 3), ("c", 4)]
+    assert bench.loader.claimed_tables == frozenset()
+    assert bench.store.calls[-1] == ("trouble", 9, None)
+
+
+def test_a_loader_that_was_overtaken_ends_its_round(bench: Bench) -> None:
+    bench.fail("a", lambda: FencedError("another loader has it"))
+    bench.loader.load_once([A, B])
+    assert bench.loads() == []
+    assert ("trouble", 9, "another loader has it") in bench.store.calls
+
+
+def test_a_table_is_claimed_while_it_is_loaded(bench: Bench) -> None:
+    claims: list[frozenset[TableKey]] = []
+    bench.session.before_load = lambda plan, rehearse: claims.append(bench.loader.claimed_tables)
+    bench.loader.load_once([A, C])
+    assert claims == [{(1, "a")}, {(1, "c")}]
+
+
+def test_a_source_that_was_taken_away_is_not_loaded_further(bench: Bench) -> None:
+    bench.session.before_load = lambda plan, rehearse: bench.loader.assign_sources({})
+    bench.loader.load_once([A, B, C])
+    assert bench.loads() == [("a", 1)]
+
+
+def test_the_thread_loads_what_it_is_told_of_and_stops(bench: Bench) -> None:
+    bench.loader.start()
+    bench.loader.set_backlog([A])
+    wait_until(lambda: bench.loads() == [("a", 1)])
+    bench.loader.set_backlog([A, C])
+    wait_until(lambda: bench.loads() == [("a", 1), ("c", 4)])
+    bench.loader.stop()
+    bench.loader.join(60)
+    assert not bench.loader.is_alive()
+    assert bench.reader.closed
+
+
+def test_a_destination_that_is_down_is_tried_again(bench: Bench) -> None:
+    bench.destination.fails = DestinationUnavailableError("down")
+    bench.loader.load_once([A])
+    assert ("trouble", 9, "down") in bench.store.calls
+    bench.loader.load_once([A])
+    assert bench.loads() == [("a", 1)]
+
+
+def test_a_retired_loader_ends_by_itself_and_loads_nothing(bench: Bench) -> None:
+    bench.loader.start()
+    bench.loader.retire()
+    bench.loader.set_backlog([A])
+    bench.loader.join(60)
+    assert not bench.loader.is_alive()
+    assert bench.loads() == []

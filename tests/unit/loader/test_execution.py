@@ -1,0 +1,95 @@
+import logging
+from typing import cast
+
+import pytest
+from tests.unit.loader.doubles import (
+    LOG_ID,
+    NOW,
+    PROFILE,
+    MemorySession,
+    MemoryStore,
+    entry,
+    lease,
+)
+
+from treadle.destinations.protocol import DestinationUnavailableError, RowRefusedError, Session
+from treadle.loader.chunk import EntryChunk
+from treadle.loader.execution import LoadExecutor
+from treadle.loader.load_report import decode_planned_report
+from treadle.loader.pipeline import PreparedStep
+from treadle.log.protocol import DamagedEntry
+from treadle.records.message_batch import decode_batch
+from treadle.tables.model import LoadPlan, TableOptions
+from treadle.tables.prepare.prepare import LogBatch, PreparedLoad, prepare_load
+
+ENTRIES = (entry(4, records=2), entry(6))
+
+
+def prepared() -> PreparedLoad:
+    arrivals = [
+        LogBatch(decode_batch(one.payload), one.position, one.received_at) for one in ENTRIES
+    ]
+    return prepare_load(arrivals, profile=PROFILE, options=TableOptions(), schema="web")
+
+
+def step(prepared: PreparedLoad | Exception, *damaged: DamagedEntry) -> PreparedStep:
+    return PreparedStep(EntryChunk((1, "t"), 3, ENTRIES, damaged), prepared, 100)
+
+
+def executor() -> LoadExecutor:
+    return LoadExecutor(LOG_ID, lease(MemoryStore()), lambda: NOW, lambda: "load-1")
+
+
+def test_a_step_is_loaded_with_its_offset_and_its_report() -> None:
+    session = MemorySession()
+    found = executor().load(cast(Session, session), step(prepared()))
+    assert (found.key, found.position, found.outcomes) == ((1, "t"), 6, [])
+    assert (found.load.id, found.load.first, found.load.last) == ("load-1", 4, 6)
+    assert (found.load.rows_received, found.load.rows_loaded) == (3, 3)
+    [plan] = session.plans
+    assert (plan.offset.log_id, plan.offset.previous_position, plan.offset.position) == (
+        LOG_ID,
+        3,
+        6,
+    )
+    assert plan.offset.fence == 7
+    assert decode_planned_report(plan.offset.report).load_id == "load-1"
+
+
+def test_what_the_engine_refuses_is_found_and_the_rest_is_loaded() -> None:
+    def refuse(plan: LoadPlan, rehearse: bool) -> None:
+        refused = {(rejection.entry, rejection.index) for rejection in plan.rejections}
+        if (0, 1) not in refused:
+            raise RowRefusedError("the engine does not take it")
+
+    session = MemorySession(before_load=refuse)
+    found = executor().load(cast(Session, session), step(prepared()))
+    assert (found.load.rows_loaded, found.load.rows_rejected) == (2, 1)
+    [outcome] = found.outcomes
+    assert (outcome.position, outcome.rejected) == (4, ((1, "the engine does not take it"),))
+    assert len(session.plans) == 1
+
+
+def test_a_step_that_could_not_be_prepared_raises_why() -> None:
+    session = MemorySession()
+    error = ValueError("no batch")
+    with pytest.raises(ValueError, match="no batch") as raised:
+        executor().load(cast(Session, session), step(error))
+    assert raised.value is error
+    assert session.plans == []
+
+
+def test_damaged_entries_are_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    damaged = DamagedEntry(5, 1, "t", NOW, 9, "its checksum differs")
+    with caplog.at_level(logging.ERROR, "treadle.loader"):
+        found = executor().load(cast(Session, MemorySession()), step(prepared(), damaged))
+    assert (found.load.rows_received, found.load.rows_rejected) == (12, 9)
+    assert "entry 5 of 't' of source 1 is damaged and left out, 9 records" in caplog.text
+
+
+def test_errors_of_the_destination_are_the_callers() -> None:
+    def gone(plan: LoadPlan, rehearse: bool) -> None:
+        raise DestinationUnavailableError("gone")
+
+    with pytest.raises(DestinationUnavailableError, match="gone"):
+        executor().load(cast(Session, MemorySession(before_load=gone)), step(prepared()))
