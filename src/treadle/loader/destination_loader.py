@@ -262,7 +262,7 @@ class DestinationLoader:
 
     def _leave_time_for_others(self) -> None:
         """Let a destination alone that only one process can open, for those who wait for it."""
-        if self._parts is None or not self._parts.destination.exclusive:
+        if self._parts is None or not self._parts.destination.capabilities.exclusive:
             return
         until = time.monotonic() + BREATH_SECONDS
         while not self._is_stopped and (left := until - time.monotonic()) > 0:

@@ -100,7 +100,7 @@ class Place:
         place = self
 
         class Counted(SqliteReader):
-            def backlog(self) -> list[TableBacklog]:
+            def list_backlogs(self) -> list[TableBacklog]:
                 place.looks += 1
                 return super().list_backlogs()
 

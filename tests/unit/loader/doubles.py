@@ -6,6 +6,7 @@ from typing import Any, Self, cast
 
 import msgspec
 
+from treadle.destinations.capabilities import Capabilities
 from treadle.destinations.protocol import CommittedOffset, Destination, LoadResult
 from treadle.destinations.registry import make_destination
 from treadle.loader.lease import DestinationLease
@@ -124,11 +125,11 @@ class MemorySession:
     """A session whose tables are always missing; it remembers what was loaded.
 
     Attributes:
-        committed: what `held` says.
+        offsets: what `committed` returns.
         before_load: called with each plan; may raise.
     """
 
-    committed: dict[TableKey, CommittedOffset] = field(default_factory=dict)
+    offsets: dict[TableKey, CommittedOffset] = field(default_factory=dict)
     before_load: Callable[[LoadPlan, bool], None] = lambda plan, rehearse: None
     plans: list[LoadPlan] = field(default_factory=list)
 
@@ -138,9 +139,9 @@ class MemorySession:
     def __exit__(self, *exc: object) -> None:
         """Nothing was opened."""
 
-    def held(self, log_id: str) -> Mapping[TableKey, CommittedOffset]:
+    def committed(self, log_id: str) -> Mapping[TableKey, CommittedOffset]:
         assert log_id == LOG_ID
-        return dict(self.committed)
+        return dict(self.offsets)
 
     def prepare(self, schema: str) -> None:
         """Nothing is made."""
@@ -154,7 +155,7 @@ class MemorySession:
         if not rehearse:
             self.plans.append(plan)
             mark = plan.offset
-            self.committed[mark.source_id, mark.table_name] = CommittedOffset(
+            self.offsets[mark.source_id, mark.table_name] = CommittedOffset(
                 mark.position, mark.report, result
             )
         return result
@@ -165,7 +166,7 @@ class MemoryDestination:
     """A destination with one session."""
 
     session: MemorySession
-    exclusive: bool = False
+    capabilities: Capabilities = Capabilities()  # noqa: RUF009 - frozen
     identity: str = "a database in memory"
     profile: Any = PROFILE
     fails: BaseException | None = None
