@@ -1,11 +1,11 @@
-"""What a kind of destination can do, so that callers choose by that and never by its name."""
+"""Capabilities of a kind of destination. Callers choose by them and never by the kind's name."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a destination can do.
+    """Abilities that destinations may have or not.
 
     Attributes:
         transactional_ddl: a schema change is undone when its transaction is. Where it is not, a

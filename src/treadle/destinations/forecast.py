@@ -1,7 +1,7 @@
-"""What a load would do, found out without doing it: for `treadle plan` and for dry runs.
+"""Forecasts a load without doing it: for `treadle plan` and for dry runs.
 
-Everything is looked up in the destination as it is at the moment. Records that were accepted and
-are not loaded yet are not counted in.
+It looks at the destination as it is now. It leaves out records that were accepted and are not
+loaded yet.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ DRY_RUN_LOG = "dry run"
 
 @dataclass(frozen=True, slots=True)
 class LoadForecast:
-    """What the load of some records of one table would do.
+    """The outcome that a load of some records of one table would have.
 
     Attributes:
         table_name: as sent.
@@ -75,11 +75,11 @@ def forecast_load(
         profile: the destination's.
         settings: of the source, with its options in them.
         now: microseconds since 1970.
-        rehearse: have the engine carry the load out and undo it, to find records that only the
-            engine refuses. Locks the table meanwhile, as a load does.
+        rehearse: carry the load out and undo it, to find records that only the database
+            refuses. It locks the table meanwhile, as a load does.
 
     Raises:
-        Unavailable, Forbidden: the destination cannot be asked.
+        DestinationUnavailableError, AccessDeniedError: the destination cannot be asked.
     """
     table_name = batches[0].table_name
     mark = OffsetCommit(DRY_RUN_LOG, 0, table_name, -1, len(batches))
@@ -106,7 +106,7 @@ def forecast_load(
 
 
 def _lost(session: Session, plan: LoadPlan, write: TableWrite, state: TableState) -> int:
-    """How many root rows of a write would lose against rows that are there."""
+    """Return how many root rows of a write would lose against rows that are there."""
     met = _met(plan, write, state)
     root = write.root
     if write.mode != "upsert" or met is None or not len(root) or not met.key:
@@ -124,7 +124,7 @@ def _lost(session: Session, plan: LoadPlan, write: TableWrite, state: TableState
 
 
 def _met(plan: LoadPlan, write: TableWrite, state: TableState) -> Relation | None:
-    """The relation, as it is now, whose rows the root rows of a write meet; None for no rows."""
+    """Return the relation that the root rows of a write meet, as it is now; None for no rows."""
     name = write.root.relation.name
     staged = {
         relation.name: relation
@@ -147,11 +147,11 @@ def _met(plan: LoadPlan, write: TableWrite, state: TableState) -> Relation | Non
     return staged[name] if write.private else write.root.relation
 
 
-# --- how it is told -------------------------------------------------------------------------------
+# --- for people and for programs -----------------------------------------------------------------
 
 
 def describe_forecast(found: LoadForecast) -> str:
-    """A forecast in words, for a person."""
+    """Return a forecast in words, for a person."""
     if found.plan is None:
         return f"Table {found.table_name} would stop: {found.stopped}"
     lines = [explain_plan(found.plan)]
@@ -166,7 +166,7 @@ def describe_forecast(found: LoadForecast) -> str:
 
 
 def forecast_document(found: LoadForecast) -> dict[str, Any]:
-    """A forecast as JSON; the keys are those of a load report (loading.md 11.2) where they can be.
+    """Return a forecast as JSON, with the keys of a load report (loading.md 11.2) where they fit.
 
     `record` counts the records of the table in the request, from 0. Columns of subtables are named
     with their table, as in the report of the load.

@@ -1,9 +1,8 @@
-"""What the SQL back-ends agree on: treadle's own tables, and how a plan's relations relate.
+"""Names of treadle's own tables, and facts about a plan that every back-end needs.
 
 Pure: names and plans in, names and column lists out.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping
 
@@ -23,12 +22,13 @@ from treadle.tables.model import (
     Table,
     TableWrite,
 )
+from treadle.text import NulEscape, digest_text
 
 PRIVATE_SCHEMA = "_treadle"
 """Where positions, the catalogue, stages and tombstones live."""
 
 TOMBSTONES = "tombstones_"
-"""How the names of the tables of deleted keys begin."""
+"""Beginning of the names of the tables of deleted keys."""
 
 REJECTED = "_sdc_rejected"
 """The table of rejected records in every source's schema (loading.md 8.1)."""
@@ -55,25 +55,28 @@ _SOURCE_KEY = "_sdc_source_key_"
 
 
 def digest_name(name: str) -> str:
-    """The text under which a name of any length and content can be a key of a small index."""
-    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    """Return a short text by which a name of any length and content can be a key of an index."""
+    return digest_text(name).hex()
+
+
+_ESCAPE = NulEscape("\\", "\\")
 
 
 def escape_name(name: str) -> str:
-    r"""A name as a text that every engine stores: NUL as `\0`, a backslash doubled."""
-    return name.replace("\\", "\\\\").replace("\0", "\\0")
+    r"""Return a name as a text that every database stores: NUL as `\0`, a backslash doubled."""
+    return _ESCAPE.escape(name)
 
 
-def unescape_name(spelled: str) -> str:
-    """The name that `escape_name` was given."""
-    return re.sub(r"\\(.)", lambda match: "\0" if match[1] == "0" else match[1], spelled)
+def unescape_name(escaped: str) -> str:
+    """Return the name that `escape_name` was given."""
+    return _ESCAPE.unescape(escaped)
 
 
 # --- keys -----------------------------------------------------------------------------------------
 
 
 def order_key(key: tuple[str, ...]) -> tuple[str, ...]:
-    """Key columns in the order of their index: the parent's key first, then the level ids.
+    """Return key columns in the order of their index: the parent's key, then the level ids.
 
     Child rows are looked up by their parent, so its key must lead the index.
     """
@@ -86,7 +89,7 @@ def order_key(key: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def pair_parent_key(root: Relation, child: Relation) -> tuple[tuple[str, str], ...]:
-    """Pairs (root key column, child column that repeats it), loading.md 7.3."""
+    """Return pairs of a root key column and the child column that repeats it (loading.md 7.3)."""
     names = {column.name for column in child.columns}
     if all(_SOURCE_KEY + name in names for name in root.key):
         return tuple((name, _SOURCE_KEY + name) for name in root.key)
@@ -107,15 +110,14 @@ def check_offset(mark: OffsetCommit, position: int, fence: int) -> None:
         fence: the fence held.
 
     Raises:
-        Fenced: a later lease holder has written here.
-        PlanOutdated: the entries are loaded already, or others were since the plan was made.
+        FencedError: a later lease holder has written here.
+        PlanOutdatedError: the entries are loaded already, or others were since the plan was made.
     """
     if mark.replaces_rows:
         if mark.previous_position != position:
             raise PlanOutdatedError(
                 f"table {mark.table_name!r}: the rows to swap in end at position "
-                f"{mark.previous_position}, the "
-                f"destination holds {position}"
+                f"{mark.previous_position}, the destination holds {position}"
             )
         return
     if mark.fence < fence:
@@ -126,8 +128,7 @@ def check_offset(mark: OffsetCommit, position: int, fence: int) -> None:
     if mark.previous_position != position or mark.position <= position:
         raise PlanOutdatedError(
             f"table {mark.table_name!r}: the plan follows position {mark.previous_position} and "
-            f"ends at "
-            f"{mark.position}, the destination holds {position}"
+            f"ends at {mark.position}, the destination holds {position}"
         )
 
 
@@ -135,7 +136,7 @@ def check_revision(plan: LoadPlan, revision: int) -> None:
     """Refuse a plan made from another revision of the catalogue entry than the one held.
 
     Raises:
-        PlanOutdated: another load changed the table since.
+        PlanOutdatedError: another load changed the table since.
     """
     if plan.revision != revision:
         raise PlanOutdatedError(
@@ -145,28 +146,28 @@ def check_revision(plan: LoadPlan, revision: int) -> None:
 
 
 def moves_offset(mark: OffsetCommit) -> bool:
-    """Whether the position held, and what is kept of its load, give way to the mark's."""
+    """Return whether a mark replaces the position that is held, with what is kept of its load."""
     return not (mark.replaces_rows and mark.previous_position == mark.position)
 
 
 def encode_result(rows: Mapping[str, int], superseded: Mapping[int, int]) -> str:
-    """What a load did, as a text to keep beside its position."""
+    """Return the result of a load as a text to keep beside its position."""
     return msgspec.json.encode([rows, superseded]).decode()
 
 
 def decode_result(text: str) -> LoadResult:
-    """What `encode_result` was given."""
+    """Return the result that `encode_result` was given."""
     rows, superseded = msgspec.json.decode(text, type=tuple[dict[str, int], dict[int, int]])
     return LoadResult(rows, superseded)
 
 
 def catalogue_name(plan: LoadPlan) -> str:
-    """The canonical table name under which the catalogue keeps the plan's table."""
+    """Return the canonical table name under which the catalogue keeps the plan's table."""
     return plan.table_after.name if plan.table_after is not None else plan.table_name
 
 
 def find_empty_relations(plan: LoadPlan) -> set[tuple[bool, str]]:
-    """(private, name) of the relations that hold no row when the plan's changes are done."""
+    """Return (private, name) of the relations that have no rows after the plan's changes."""
     empty: set[tuple[bool, str]] = set()
     for change in plan.changes:
         match change:
@@ -180,7 +181,7 @@ def find_empty_relations(plan: LoadPlan) -> set[tuple[bool, str]]:
 
 
 def map_report_names(after: Table | None, write: TableWrite) -> Mapping[str, str]:
-    """Relation names of a write -> names in the load's result: staged rows count as live ones."""
+    """Return relation names of a write -> names in the result: staged rows count as live ones."""
     relations = [write.root.relation, *(rows.relation for rows in write.children)]
     names = {relation.name: relation.name for relation in relations}
     if write.private and after is not None:
@@ -191,7 +192,7 @@ def map_report_names(after: Table | None, write: TableWrite) -> Mapping[str, str
 
 
 def partition_columns(rows: RelationRows) -> tuple[list[Column], list[Column]]:
-    """The relation's managed columns: those that `rows` has values for, and the others."""
+    """Return the relation's columns in two parts: those that `rows` has values for, and others."""
     columns = rows.relation.columns
     return (
         [column for column in columns if column.name in rows.columns],
@@ -200,7 +201,7 @@ def partition_columns(rows: RelationRows) -> tuple[list[Column], list[Column]]:
 
 
 def tombstones_name(schema: str, root: str) -> str:
-    """The private table that keeps the keys of deleted rows (option hard_delete, 9.4).
+    """Return the name of the private table of deleted keys (hard_delete, loading.md 9.4).
 
     Args:
         schema: the root relation's, treadle's own for a stage.
@@ -210,7 +211,7 @@ def tombstones_name(schema: str, root: str) -> str:
 
 
 def list_subtables(plan: LoadPlan, write: TableWrite) -> list[Relation]:
-    """The subtables of the root that a write goes to, live or staged, after the changes."""
+    """Return the subtables of the root that a write goes to, live or staged, after the changes."""
     if plan.table_after is None:
         return []
     groups = [plan.table_after.relations]

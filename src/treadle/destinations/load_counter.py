@@ -1,4 +1,4 @@
-"""What a load has written so far, as its result tells it in the end. Pure."""
+"""Counts the rows that a load has written, for its result. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -8,7 +8,7 @@ from treadle.tables.model import LoadPlan, Relation, TableWrite
 
 
 class LoadCounter:
-    """Counts while the writes of a plan are carried out one after the other."""
+    """Counts rows while the writes of a plan are carried out one after the other."""
 
     def __init__(self, plan: LoadPlan) -> None:
         self._plan = plan
@@ -19,7 +19,7 @@ class LoadCounter:
         self._private = False
 
     def writes(self) -> Iterator[tuple[int, TableWrite]]:
-        """The plan's writes with their numbers; one is done when the next is asked for."""
+        """Give the plan's writes with their numbers; one is done when the next is asked for."""
         for number, write in enumerate(self._plan.writes):
             self._names = map_report_names(self._plan.table_after, write)
             self._private = write.private
@@ -29,7 +29,7 @@ class LoadCounter:
             }
 
     def is_empty(self, relation: Relation) -> bool:
-        """Whether a relation of the present write has no rows for certain."""
+        """Return whether a relation of the present write has no rows for certain."""
         return (self._private, relation.name) in self._empty
 
     def count(self, relation: Relation, rows: int) -> None:
@@ -44,5 +44,5 @@ class LoadCounter:
 
     @property
     def result(self) -> LoadResult:
-        """What was written."""
+        """The rows that were written."""
         return LoadResult(self._rows, self._superseded)

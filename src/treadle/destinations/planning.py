@@ -1,7 +1,7 @@
-"""Computes a load plan with the destination's help: state, plan, answers to its questions, plan.
+"""Plans a load with the destination's help: state, plan, answers to its questions, plan.
 
-The loader, the command line and the dry run of a request all plan here, so that what is announced
-is what a load does.
+The loader, the command line and the dry run of a request all plan here, so a load does what was
+announced.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,20 +16,20 @@ from treadle.tables.plan.sequence_lookup import KnownSequences, SequenceLookup
 from treadle.tables.prepare.prepare import PreparedLoad, RecordRef
 
 PLANS_MAX: Final = 5
-"""Plans computed for one load before giving up for now; each repetition follows a change of the
-table by somebody else, or answers one question of the planner."""
+"""Most plans for one load. Each repetition follows a change of the table by somebody else, or
+answers one question of the planner."""
 
 
 class PlanningSession(Protocol):
     """The part of a session that a plan needs."""
 
     def state(self, schema: str, table: str) -> TableState:
-        """What is there for a canonical table name."""
+        """Return the state of a table; see `LoadSession.state`."""
 
     def sequences(
         self, schema: str, relation: Relation, keys: Sequence[Sequence[Any]], private: bool
     ) -> list[int | None]:
-        """The `_sdc_sequence` each key has in the table now."""
+        """Return the sequences that keys have now; see `LoadSession.sequences`."""
 
 
 def plan_with_session(
@@ -43,15 +43,15 @@ def plan_with_session(
     """Plan a load and do nothing.
 
     Args:
-        holder: knows what is there.
-        prepared: what came, made with the destination's profile and the table's options.
+        holder: a session on the destination.
+        prepared: the records, made with the destination's profile and the table's options.
         mark: how far the table's entries are loaded before and after.
         now: microseconds since 1970.
-        log_id: the log the entries are from, where that is not the mark's.
+        log_id: the log of the entries, where that is not the mark's.
 
     Raises:
-        TableStopped: the table cannot go on until somebody acts.
-        Unavailable, Forbidden: the destination cannot be asked.
+        TableStoppedError: the table cannot go on until somebody acts.
+        DestinationUnavailableError, AccessDeniedError: the destination cannot be asked.
     """
     state = holder.state(prepared.schema, prepared.table_name)
     known = KnownSequences()
@@ -86,17 +86,18 @@ def execute_load(
     """Plan a load and have the destination do it.
 
     Args:
-        session: where.
-        prepared: what.
+        session: on the destination.
+        prepared: the records.
         mark: how far the table's entries are loaded before and after.
         now: microseconds since 1970.
         rehearse: undo everything at the end, also what `Session.prepare` would make.
-        remark: the mark with the report of the plan in it, once the plan is known.
-        log_id: the log the entries are from, where that is not the mark's.
+        remark: gives the mark with the report in it, once the plan is known.
+        log_id: the log of the entries, where that is not the mark's.
 
     Raises:
-        RowRefused, Unavailable, CommitUnknown, Fenced, Forbidden, PlanOutdated: see the protocol.
-        TableStopped: the table cannot go on until somebody acts.
+        RowRefusedError, DestinationUnavailableError, CommitUnknownError, FencedError,
+            AccessDeniedError, PlanOutdatedError: see the protocol.
+        TableStoppedError: the table cannot go on until somebody acts.
     """
     outdated: PlanOutdatedError | None = None
     for _ in range(PLANS_MAX):
@@ -115,16 +116,16 @@ def execute_load(
 def find_refused_records(
     session: Session, prepared: PreparedLoad, *, mark: OffsetCommit, now: int
 ) -> dict[RecordRef, str]:
-    """Which records the engine refuses when they are loaded without the others, with the reasons.
+    """Find the records that the database refuses when each is loaded alone; return the reasons.
 
     Args:
-        session: where.
-        prepared: what, of which the engine refuses something.
+        session: on the destination.
+        prepared: the records, some of which it refuses.
         mark: how far the table's entries are loaded before and after.
         now: microseconds since 1970.
 
     Raises:
-        See `execute_load`, but RowRefused.
+        All of `execute_load` but RowRefusedError.
     """
     names = [
         RecordRef(entry, record)

@@ -1,6 +1,6 @@
-"""The contract of a destination: where rows go.
+"""The contract of a destination, the place where rows go.
 
-The promise, in prose:
+A *mark* is the `OffsetCommit` of a plan: how far the log entries of a table are loaded.
 
 - `load` carries a plan out: schema changes, rows, `_sdc_rejected` rows, the catalogue entry and the
   mark. When it returns, all of it is committed; when it raises, no row, rejection or mark of it is,
@@ -30,7 +30,7 @@ from treadle.tables.profile import DestinationProfile
 
 
 class DestinationUnavailableError(RetriableError):
-    """The destination cannot be reached, is starting, is full, or is held by somebody else."""
+    """The destination cannot be reached, is starting or full, or is held by somebody else."""
 
 
 class CommitUnknownError(RetriableError):
@@ -67,7 +67,7 @@ class RowRefusedError(TreadleError):
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """What a committed load did.
+    """The outcome of a committed load.
 
     Attributes:
         rows: relation name -> rows inserted or updated (live relations; staged rows under the
@@ -81,12 +81,12 @@ class LoadResult:
 
 @dataclass(frozen=True, slots=True)
 class CommittedOffset:
-    """What a destination holds of the last load of one table of one log.
+    """The last load of one table of one log, as the destination keeps it.
 
     Attributes:
-        position: `Mark.position` of that load.
-        report: `Mark.report` of that load.
-        result: what the load did, as `load` returned it or would have.
+        position: `OffsetCommit.position` of that load.
+        report: `OffsetCommit.report` of that load.
+        result: the result, as `load` returned it or would have.
     """
 
     position: int
@@ -96,11 +96,11 @@ class CommittedOffset:
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """How many rows a root relation has.
+    """Numbers of rows of a root relation.
 
     Attributes:
         rows: all of them.
-        doubled: rows beyond the first of their key.
+        duplicates: rows beyond the first of their key.
         batches: `_sdc_batched_at`, microseconds since 1970 -> rows of it; None for rows without.
     """
 
@@ -111,7 +111,7 @@ class RowCounts:
 
 @dataclass(frozen=True, slots=True)
 class RelationPair:
-    """A relation of one table and its like of another, either of which may be missing.
+    """Two relations with the same path in two builds of a table; either may be missing.
 
     Attributes:
         here, there: names; None where there is no such relation.
@@ -130,10 +130,10 @@ class RelationPair:
 
 @dataclass(frozen=True, slots=True)
 class RowDiff:
-    """How the rows of two relations differ.
+    """Numbers of rows by which two relations differ.
 
     Attributes:
-        here, there: rows whose key only the one has; without a key, rows as a whole.
+        only_here, only_there: rows whose key only the one has; without a key, rows as a whole.
         different: rows with the same key and other values.
     """
 
@@ -163,19 +163,19 @@ class LoadSession(Protocol):
         """Make the schema with `_sdc_rejected` in it, and treadle's own, where missing."""
 
     def committed(self, log_id: str) -> Mapping[tuple[int, str], CommittedOffset]:
-        """(source id, table name as sent) -> the last load, for one log.
+        """Return (source id, table name as sent) -> the last load, for one log.
 
-        Committed with the rows, so that a loader that died after COMMIT and before it noted what
-        the load did finds it here.
+        It is committed with the rows. A loader that died after COMMIT, before it noted what the
+        load did, finds it here.
         """
 
     def state(self, schema: str, table: str) -> TableState:
-        """What is there for a canonical table name."""
+        """Return revision, catalogue entry and physical relations of a canonical table name."""
 
     def sequences(
         self, schema: str, relation: Relation, keys: Sequence[Sequence[Any]], private: bool
     ) -> list[int | None]:
-        """The `_sdc_sequence` each key has in the table now: None for no such row.
+        """Return the `_sdc_sequence` that each key has in the table now: None for no such row.
 
         Args:
             schema: the source's schema.
@@ -190,8 +190,9 @@ class LoadSession(Protocol):
         A rehearsal also makes, and undoes, what `prepare` would.
 
         Raises:
-            RowRefused: the engine refused a row; nothing was changed.
-            PlanOutdated, Fenced, Unavailable, CommitUnknown, Forbidden: see the classes.
+            RowRefusedError: the database refused a row; nothing was changed.
+            PlanOutdatedError, FencedError, DestinationUnavailableError, CommitUnknownError,
+                AccessDeniedError: see the classes.
         """
 
     def change(self, plan: LoadPlan) -> None:
@@ -200,7 +201,7 @@ class LoadSession(Protocol):
         A step of `load`, which begins what has to be undone when a step fails.
 
         Raises:
-            PlanOutdated, Fenced: it does not follow.
+            PlanOutdatedError, FencedError: it does not follow.
         """
 
     def write(self, plan: LoadPlan) -> LoadResult:
@@ -211,16 +212,16 @@ class LoadSession(Protocol):
 
 
 class Inspection(Protocol):
-    """What a person asks of a destination that answers SQL (`Capabilities.sql_query`)."""
+    """Questions of people and repairs to a destination that answers SQL (`sql_query`)."""
 
     def relations(self, schema: str) -> list[str]:
-        """The tables, views and sequences in a schema, by name; none where it is missing.
+        """Return the tables, views and sequences in a schema, by name; none where it is missing.
 
-        Left out is a `_sdc_rejected` as `prepare` makes it, with no rows in it.
+        An `_sdc_rejected` as `prepare` makes it, with no rows, is left out.
         """
 
     def list_log_ids(self, prefix: str) -> list[str]:
-        """The logs of which it holds a mark, of those whose names begin so."""
+        """Return the logs whose names begin so and of which marks are held."""
 
     def counts(self, schema: str, relation: Relation, since: int) -> RowCounts:
         """Count the rows of a live root relation that is there.
@@ -232,39 +233,36 @@ class Inspection(Protocol):
         """
 
     def compare(self, schema: str, other: str, pair: RelationPair) -> RowDiff:
-        """Compare the rows of a relation with those of its like in another schema.
-
-        For those with `Capabilities.row_compare`.
-        """
+        """Compare the rows of a pair of relations in two schemas (`Capabilities.row_compare`)."""
 
     def ddl(self, plan: LoadPlan) -> list[str]:
-        """The statements by which `prepare` and `load` would change the schema for a plan.
+        """Return the statements by which `prepare` and `load` would change the schema for a plan.
 
-        In order, as SQL text, made by what `load` executes; none is run. Copying and dropping a
-        stage is among them. Left out is what a load makes and removes again within itself.
+        They are in order and the same that `load` executes; none is run. Copying and dropping a
+        stage is among them. Tables that a load makes and removes itself are left out.
         """
 
     def query(self, sql: str) -> QueryResult:
         """Run one statement of the operator's.
 
         Raises:
-            Missing: a table or schema is not there.
-            OperatorFault: another fault of the statement, in the database's words.
-            Unavailable: see there.
+            MissingRelationError: a table or schema is not there.
+            OperatorError: another fault of the statement, in the database's words.
+            DestinationUnavailableError: see there.
         """
 
     def clock(self) -> int | None:
-        """The server's time, microseconds since 1970; None where it runs on this machine."""
+        """Return the server's time, microseconds since 1970; None where it runs in this process."""
 
 
 class Rebuild(Protocol):
-    """What building a table anew asks of a destination.
+    """Requests of a rebuild, which builds a table anew beside the live one.
 
-    A table that was built beside another takes its place by a plan whose mark says `swap`.
+    A table that was built beside another takes its place by a plan whose mark says `replaces_rows`.
     """
 
     def remove(self, schema: str, table: str, log_id: str) -> None:
-        """Drop a table with all that is kept of it, whatever of that there is.
+        """Drop a table, and all that is kept of it as far as it is there.
 
         Its rows of `_sdc_rejected` go too, and the schema when nothing else is in it.
 
@@ -276,7 +274,7 @@ class Rebuild(Protocol):
 
 
 class Session(LoadSession, Inspection, Rebuild, Protocol):
-    """One connection with all that it can do; `Capabilities` says which parts of it there are."""
+    """One connection with every part; `Capabilities` says which parts a destination has."""
 
 
 class Destination(Protocol):
@@ -288,7 +286,7 @@ class Destination(Protocol):
 
     @property
     def profile(self) -> DestinationProfile:
-        """Its answers to the loading rules."""
+        """The answers to the loading rules."""
 
     @property
     def identity(self) -> str:
@@ -296,7 +294,7 @@ class Destination(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What it can do."""
+        """The abilities of the destination."""
 
     @property
     def file(self) -> Path | None:
@@ -306,12 +304,13 @@ class Destination(Protocol):
         """Connect.
 
         Raises:
-            Unavailable: not reachable now. Forbidden: credentials or rights.
+            DestinationUnavailableError: not reachable now.
+            AccessDeniedError: credentials or rights.
         """
 
     def preview(self) -> Session:
-        """Connect for reading what a load would meet: nothing, where the first load makes all.
+        """Connect for reading what a load would meet; a file that is missing reads as empty.
 
         Raises:
-            Unavailable, Forbidden: as `open`.
+            DestinationUnavailableError, AccessDeniedError: as `open`.
         """

@@ -1,4 +1,4 @@
-"""Finding the records that a database refuses, when it refused a load as a whole."""
+"""Finds the records that a database refuses, when it refused a load as a whole."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -9,7 +9,7 @@ Record = TypeVar("Record")
 def find_refused(
     records: Sequence[Record], rehearse: Callable[[Sequence[Record]], str | None]
 ) -> dict[Record, str]:
-    """The records that are refused when they are loaded without the others, with the reasons.
+    """Return the records that are refused when they are loaded without the others, with reasons.
 
     Halves are tried until each refused record stands alone, so `k` bad records among `n` cost
     about `2 k log2(n)` rehearsals, the larger ones rare.

@@ -1,4 +1,4 @@
-"""Which destination a URL means.
+"""Finds the destination of a URL.
 
 Back-ends of other distributions announce themselves by an entry point in the group
 `treadle.destinations`: its name is the URL's scheme, its value a function from URL to Destination.
@@ -19,7 +19,7 @@ ENTRY_POINT_GROUP: Final = "treadle.destinations"
 
 
 def make_destination(url: str) -> Destination:
-    """The destination of a URL; nothing is opened or connected to.
+    """Return the destination of a URL; nothing is opened or connected to.
 
     Args:
         url: `duckdb:///absolute/path.duckdb`, `duckdb://relative/path.duckdb`,

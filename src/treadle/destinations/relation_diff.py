@@ -1,4 +1,4 @@
-"""Which relations and columns of two builds of one table are the same. Pure."""
+"""Pairs the relations and columns of two builds of one table. Pure."""
 
 from collections.abc import Collection, Iterator
 
@@ -14,7 +14,7 @@ def pair_relations(
     """Pair the relations of two catalogue entries, the root first.
 
     Relations are the same by their path, columns by field and type, since a split may have come in
-    another order. When a row was loaded is no part of it.
+    another order. The time at which a row was loaded is left out.
 
     Args:
         here: one entry; None for no table.
@@ -90,7 +90,7 @@ def _placed(
 
 
 def _key(relation: Relation | None, profile: DestinationProfile) -> frozenset[_Place]:
-    """The key's columns; none for no key."""
+    """Return the key's columns; none for no key."""
     names = set(relation.key) if relation is not None else set()
     return frozenset(place for place, column in _placed(relation, profile) if column.name in names)
 

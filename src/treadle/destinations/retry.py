@@ -1,4 +1,4 @@
-"""Work in a destination that somebody else may hold for a moment, as DuckDB's file."""
+"""Opens a destination that somebody else may hold for a moment, as DuckDB's file."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from treadle.destinations.protocol import DestinationUnavailableError
 T = TypeVar("T")
 
 RETRY_SECONDS: Final = 10.0
-"""How long to wait for a database that the loader holds; a load seldom takes a second."""
+"""Longest wait for a database that the loader holds; a load seldom takes a second."""
 RETRY_PAUSE_SECONDS: Final = 0.05
 
 
@@ -19,7 +19,7 @@ def open_with_retry(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> T:
-    """Return what an attempt gives; a database that is held is tried again for a while.
+    """Return the result of an attempt, which is repeated for a while when the database is held.
 
     Args:
         attempt: `Destination.open` or `preview`, or what opens a session and may be repeated.
@@ -27,8 +27,8 @@ def open_with_retry(
         sleep: waits.
 
     Raises:
-        Unavailable: it is still held, or cannot be reached.
-        Forbidden: credentials or rights.
+        DestinationUnavailableError: it is still held, or cannot be reached.
+        AccessDeniedError: credentials or rights.
     """
     until = clock() + RETRY_SECONDS
     while True:

@@ -224,7 +224,7 @@ def test_a_file_is_let_go_of_also_when_nobody_can_look_at_its_log(
     path = tmp_path / "data.duckdb"
     session = DuckDBDestination(path).open()
     session.query("CREATE TABLE t AS SELECT 1 AS i")
-    monkeypatch.setattr(module, "logged", fails)
+    monkeypatch.setattr(module, "measure_log", fails)
     session.close()
     with closing(duckdb.connect(str(path))) as connection:  # refused while anybody has it
         assert connection.execute("SELECT i FROM t").fetchall() == [(1,)]

@@ -16,10 +16,10 @@ from treadle.destinations.duckdb.memory import (
     LIMIT_BYTES_MAX,
     LITTLE_BYTES_MAX,
     LITTLE_MAX,
-    Gathered,
+    MemoryWatch,
     checkpoint,
-    higher,
-    logged,
+    measure_log,
+    raise_limit,
     release_memory,
 )
 from treadle.destinations.duckdb.session import LITTLE_ROWS_MAX
@@ -165,7 +165,7 @@ def test_first_loads_alone_do_not_fill_memory(tmp_path: Path) -> None:
 
 
 def test_it_is_asked_after_some_loads_that_add_little(tmp_path: Path) -> None:
-    class Asked(Gathered):
+    class Asked(MemoryWatch):
         asked = 0
 
         def held(self, connection: duckdb.DuckDBPyConnection) -> int:
@@ -220,7 +220,7 @@ def test_a_small_first_load_is_done_by_one_thread(tmp_path: Path) -> None:
 
 
 def test_a_preview_is_never_closed() -> None:
-    gathered = Gathered(None)
+    gathered = MemoryWatch(None)
     with duckdb.connect() as connection:
         assert not any(gathered.is_much(connection) for _ in range(3))
 
@@ -240,18 +240,18 @@ def test_what_was_logged_goes_into_the_file_between_loads(
 ) -> None:
     """A COMMIT makes no checkpoint, however much it logs; the next load finds one due."""
     path = tmp_path / "data.duckdb"
-    assert logged(path) == 0
+    assert measure_log(path) == 0
     with DuckDBDestination(path).open() as session:
         loads = _begun(session)
-        sizes = [logged(path)]
+        sizes = [measure_log(path)]
         monkeypatch.setattr(module, "LOGGED_BYTES_MAX", 3_000_000)
         for turn in range(9):
             loads.load(table(ORDERS), upsert(_rows(5000 * turn)))
-            sizes.append(logged(path))
+            sizes.append(measure_log(path))
         assert 1 <= sum(late < early for early, late in pairwise(sizes)) < 8
         assert 0 < max(sizes) < 6_000_000
         assert sizes[-1] > 0
-    assert logged(path) == 0
+    assert measure_log(path) == 0
     with DuckDBDestination(path).open() as session:
         loads.session = session
         assert loads.read("SELECT count(*), count(DISTINCT id) FROM web.orders") == [(45000, 45000)]
@@ -301,7 +301,7 @@ def test_who_holds_more_than_a_limit_has_none() -> None:
 def test_a_limit_that_was_met_is_doubled_and_at_last_given_up() -> None:
     limits: list[int | None] = [LIMIT_BYTES]
     while (last := limits[-1]) is not None:
-        limits.append(higher(last))
+        limits.append(raise_limit(last))
     assert limits == [*(LIMIT_BYTES * 2**n for n in range(5)), None]
     assert limits[-2] is not None
     assert limits[-2] >= LIMIT_BYTES_MAX
@@ -358,4 +358,4 @@ def test_a_checkpoint_that_fails_otherwise_keeps_what_was_logged(
         assert loads.read("SELECT count(*) FROM web.orders") == [(5000,)]
         session.load(plan)
         assert loads.read("SELECT count(*) FROM web.orders") == [(10_000,)]
-    assert logged(path) == 0
+    assert measure_log(path) == 0

@@ -4,7 +4,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from treadle.destinations.postgres.errors import at_login, translate
+from treadle.destinations.postgres.errors import translate, translate_login
 from treadle.destinations.protocol import (
     AccessDeniedError,
     DestinationUnavailableError,
@@ -105,7 +105,7 @@ def test_reasons_are_those_of_the_loading_rules() -> None:
     ],
 )
 def test_a_failed_login_is_told_by_its_text(text: str, expected: type[TreadleError]) -> None:
-    fault = at_login(psycopg.OperationalError(text))
+    fault = translate_login(psycopg.OperationalError(text))
     assert type(fault) is expected
     assert " ".join(text.split()) in str(fault)
 

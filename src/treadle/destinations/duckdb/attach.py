@@ -30,15 +30,17 @@ _guards: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 """By path: a file whose disk does not answer keeps nobody from opening others."""
 
 
-def catalog_of(path: str) -> str:
-    """What DuckDB calls a file: what its name has before a dot, as far as that can be."""
+def name_catalog(path: str) -> str:
+    """Return the name that DuckDB gives to a file: the part of its name before a dot."""
     file = Path(path).name
     called = next((piece for piece in file.split(".") if piece), file)
     return f"{called}_db" if called.lower() in _RESERVED else called
 
 
-def attached(path: str, config: Mapping[str, str], *, read_only: bool) -> duckdb.DuckDBPyConnection:
-    """A connection to a file, whose catalog is called as DuckDB itself would call it.
+def open_attached(
+    path: str, config: Mapping[str, str], *, read_only: bool
+) -> duckdb.DuckDBPyConnection:
+    """Return a connection to a file, whose catalog has the name that DuckDB itself would give it.
 
     Args:
         path: absolute, links resolved.
@@ -48,7 +50,7 @@ def attached(path: str, config: Mapping[str, str], *, read_only: bool) -> duckdb
     Raises:
         duckdb.Error: it cannot be opened, or is open for reading only.
     """
-    called = catalog_of(path)
+    called = name_catalog(path)
     if called.lower() == "memory":  # as the database it would be attached to
         return _plain(path, config, read_only=read_only)
     settings = {key: value for key, value in config.items() if key != "enable_external_access"}
@@ -70,10 +72,10 @@ def attached(path: str, config: Mapping[str, str], *, read_only: bool) -> duckdb
 
 
 def use(connection: duckdb.DuckDBPyConnection, called: str) -> None:
-    """Let names that say no catalog mean this one.
+    """Let names without a catalog mean this one.
 
-    With its schema: there are schemas that are called like a file can be (`information_schema`),
-    and USE takes those for meant.
+    USE gets the schema too: a file can have the name of a schema (`information_schema`), and USE
+    would take that.
     """
     connection.execute(compose("USE {called}", called=Quoted(str(duckdb.col(called, "main")))))
 

@@ -14,9 +14,9 @@ from typing import Final
 import duckdb
 
 from treadle.destinations.capabilities import Capabilities
-from treadle.destinations.duckdb.attach import attached, catalog_of, use
-from treadle.destinations.duckdb.errors import at_open, translate
-from treadle.destinations.duckdb.memory import GATHERED_BYTES_MAX, Gathered
+from treadle.destinations.duckdb.attach import name_catalog, open_attached, use
+from treadle.destinations.duckdb.errors import translate, translate_open
+from treadle.destinations.duckdb.memory import GATHERED_BYTES_MAX, MemoryWatch
 from treadle.destinations.duckdb.session import DuckDBSession
 from treadle.destinations.protocol import Session
 from treadle.destinations.sql.destination import SqlDestination
@@ -76,7 +76,7 @@ class DuckDBDestination(SqlDestination):
         return DuckDBSession(
             partial(self._opened, path, read_only),
             turn,
-            Gathered(self._gathered_max),
+            MemoryWatch(self._gathered_max),
             read_only=read_only,
             path=None if read_only else Path(path),
         )
@@ -86,9 +86,9 @@ class DuckDBDestination(SqlDestination):
         if self._path.exists():
             return self.open(read_only=True)
         return DuckDBSession(
-            partial(self._imagined, catalog_of(str(self._path.resolve()))),
+            partial(self._imagined, name_catalog(str(self._path.resolve()))),
             threading.Lock(),
-            Gathered(None),
+            MemoryWatch(None),
             read_only=False,
             path=None,
         )
@@ -105,9 +105,9 @@ class DuckDBDestination(SqlDestination):
 
     def _opened(self, path: str, read_only: bool) -> duckdb.DuckDBPyConnection:
         try:
-            connection = attached(path, CONFIG, read_only=read_only)
+            connection = open_attached(path, CONFIG, read_only=read_only)
         except duckdb.Error as error:
-            raise at_open(error, path) from error
+            raise translate_open(error, path) from error
         try:
             connection.execute("SET TimeZone = 'UTC'")
             # A name that is not there is no mistake to us: no search for one that is like it.

@@ -1,4 +1,4 @@
-"""What an error of DuckDB means to a loader (loading.md 10.2, 10.3)."""
+"""The meaning of DuckDB's errors to a loader (loading.md 10.2, 10.3)."""
 
 import re
 from collections.abc import Sequence
@@ -37,8 +37,8 @@ def is_missing(error: Exception) -> bool:
     )
 
 
-def at_open(error: duckdb.Error, path: str) -> TreadleError:
-    """What a failed attempt to open a file means."""
+def translate_open(error: duckdb.Error, path: str) -> TreadleError:
+    """Return the meaning of a failed attempt to open a file."""
     text = message(error)
     if _HELD in text:
         # "... Conflicting lock is held in /usr/bin/duckdb (PID 4711). See also ..."
@@ -62,8 +62,8 @@ def at_open(error: duckdb.Error, path: str) -> TreadleError:
     return DestinationUnavailableError(f"the DuckDB file {path} cannot be opened now: {text}")
 
 
-def out_of_memory(error: BaseException | None) -> bool:
-    """Whether DuckDB met its bound of memory, be it while it wrote its file at a COMMIT."""
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Return whether DuckDB met its limit of memory, also while it wrote its file at a COMMIT."""
     return isinstance(error, duckdb.Error) and any(mark in str(error) for mark in _NO_MEMORY)
 
 
@@ -97,7 +97,7 @@ _MEANINGS: Final[Sequence[tuple[tuple[type[duckdb.Error], ...], type[TreadleErro
 
 
 def translate(error: Exception) -> TreadleError:
-    """Return what an error of a statement means."""
+    """Return the meaning of an error of a statement."""
     text = message(error)
     if not isinstance(error, duckdb.Error):
         return RowRefusedError(f"DuckDB cannot store a value: {error}")

@@ -1,4 +1,4 @@
-"""How much memory DuckDB may use and keep.
+"""Limits for the memory that DuckDB uses and keeps.
 
 DuckDB keeps what a load wrote until a checkpoint, and a checkpoint writes a table's last group of
 rows anew (30,720 here, 122,880 where another program made it: attach.py), for which it takes what
@@ -38,16 +38,16 @@ LITTLE_BYTES_MAX: Final = 4_000_000
 """Bytes that such loads log before it is asked."""
 
 
-def logged(path: Path) -> int:
-    """Bytes that a file's write-ahead log has; 0 when there is none."""
+def measure_log(path: Path) -> int:
+    """Return the bytes of a file's write-ahead log; 0 when there is none."""
     try:
         return path.with_name(path.name + ".wal").stat().st_size
     except FileNotFoundError:
         return 0
 
 
-def higher(limit: int) -> int | None:
-    """The limit for a checkpoint that met this one; None for no limit."""
+def raise_limit(limit: int) -> int | None:
+    """Return the limit for a checkpoint that met this one; None for no limit."""
     return 2 * limit if limit < LIMIT_BYTES_MAX else None
 
 
@@ -69,7 +69,7 @@ def checkpoint(connection: duckdb.DuckDBPyConnection, limit: int | None) -> None
 
 
 def release_memory(connection: duckdb.DuckDBPyConnection, size: int) -> bool:
-    """Make DuckDB hold so many bytes at most now; whether it could."""
+    """Make DuckDB hold so many bytes at most now; return whether it could."""
     could = _hold(connection, size)
     connection.execute("RESET memory_limit")
     return could
@@ -84,8 +84,8 @@ def _hold(connection: duckdb.DuckDBPyConnection, limit: int) -> bool:
 
 
 @dataclass(slots=True)
-class Gathered:
-    """What one session gathers.
+class MemoryWatch:
+    """Watches the memory that one session gathers.
 
     Attributes:
         bytes_max: from where on it is much; None for never.
@@ -105,7 +105,7 @@ class Gathered:
     def is_much(
         self, connection: duckdb.DuckDBPyConnection, logged: int = 0, *, adds_little: bool = False
     ) -> bool:
-        """Whether it is to be let go of before the next load, of which this tells.
+        """Return whether DuckDB is to let go of it before the next load.
 
         What the first load needs, the next ones need again: the index of a large table is not read
         anew for every load.
@@ -133,7 +133,7 @@ class Gathered:
         return True
 
     def held(self, connection: duckdb.DuckDBPyConnection) -> int:
-        """Bytes that DuckDB holds now."""
+        """Return the bytes that DuckDB holds now."""
         [(held,)] = connection.execute(
             "SELECT CAST(sum(memory_usage_bytes) AS BIGINT) FROM duckdb_memory()"
         ).fetchall()

@@ -10,14 +10,14 @@ import duckdb
 
 from treadle.destinations.duckdb.connection import DuckDBConnection
 from treadle.destinations.duckdb.dialect import DuckDBSchemaStatements
-from treadle.destinations.duckdb.errors import out_of_memory, translate
+from treadle.destinations.duckdb.errors import is_out_of_memory, translate
 from treadle.destinations.duckdb.memory import (
     LIMIT_BYTES,
     LOGGED_BYTES_MAX,
-    Gathered,
+    MemoryWatch,
     checkpoint,
-    higher,
-    logged,
+    measure_log,
+    raise_limit,
     release_memory,
 )
 from treadle.destinations.protocol import DestinationUnavailableError
@@ -26,7 +26,7 @@ from treadle.errors import TreadleError
 from treadle.tables.model import CreateRelation, LoadPlan
 
 TURN_SECONDS_MAX: Final = 15.0
-"""How long a load waits for another load into the same file."""
+"""Longest wait of a load for another load into the same file."""
 
 LITTLE_ROWS_MAX: Final = 1000
 """Rows up to which the first load of a table is a small one."""
@@ -50,7 +50,7 @@ class DuckDBSession(SqlSession):
         self,
         connect: Callable[[], duckdb.DuckDBPyConnection],
         turn: threading.Lock,
-        gathered: Gathered,
+        gathered: MemoryWatch,
         *,
         read_only: bool,
         path: Path | None,
@@ -93,7 +93,7 @@ class DuckDBSession(SqlSession):
             try:
                 yield
             except TreadleError as error:
-                if out_of_memory(error.__cause__):
+                if is_out_of_memory(error.__cause__):
                     with suppress(duckdb.Error):
                         # Its indexes may be wrong now: they are made anew from the write-ahead log.
                         self._connection.driver.execute("PRAGMA disable_checkpoint_on_shutdown")
@@ -108,7 +108,7 @@ class DuckDBSession(SqlSession):
         try:
             if self._path is not None:
                 driver = self._connection.driver
-                size = logged(self._path)
+                size = measure_log(self._path)
                 much = self._gathered.is_much(driver, size, adds_little=adds_little)
                 if much or size >= LOGGED_BYTES_MAX:
                     self._checkpoint()
@@ -120,7 +120,7 @@ class DuckDBSession(SqlSession):
 
     def _write_down(self) -> None:
         """Make a checkpoint at the end, when nobody else of this process writes."""
-        if self._path and logged(self._path) and self._turn.acquire(timeout=TURN_SECONDS_MAX):
+        if self._path and measure_log(self._path) and self._turn.acquire(timeout=TURN_SECONDS_MAX):
             try:
                 self._checkpoint()
             finally:
@@ -132,9 +132,9 @@ class DuckDBSession(SqlSession):
             try:
                 checkpoint(self._connection.driver, self._limit)
             except duckdb.Error as error:
-                if self._limit is None or not out_of_memory(error):
+                if self._limit is None or not is_out_of_memory(error):
                     raise
-                self._limit = higher(self._limit)
+                self._limit = raise_limit(self._limit)
                 self._reopen()
             else:
                 return

@@ -52,7 +52,7 @@ def order_fields(types: Sequence[ColumnType]) -> list[int]:
 
 
 def encode_rows(columns: Columns) -> Iterator[memoryview | bytes] | None:
-    """What COPY ... (FORMAT binary) is to be sent, or None when rows have to be written one by one.
+    """Return the bytes for COPY ... (FORMAT binary); None when rows have to be written one by one.
 
     Args:
         columns: (type, values) in the order that `order_fields` gives; all of one length.

@@ -15,7 +15,7 @@ from treadle.destinations.capabilities import Capabilities
 from treadle.destinations.layout import PRIVATE_SCHEMA
 from treadle.destinations.postgres.connection import PostgresConnection
 from treadle.destinations.postgres.dialect import PostgresSchemaStatements
-from treadle.destinations.postgres.errors import at_login, server_message, translate
+from treadle.destinations.postgres.errors import server_message, translate, translate_login
 from treadle.destinations.postgres.writer import PostgresWriter
 from treadle.destinations.protocol import AccessDeniedError, Session
 from treadle.destinations.sql import catalogue
@@ -96,7 +96,7 @@ class PostgresDestination(SqlDestination):
                 cursor_factory=psycopg.RawCursor,
             )
         except psycopg.Error as error:
-            raise at_login(error) from error
+            raise translate_login(error) from error
         try:
             connection.execute(SESSION_SETTINGS)
             if read_only:

@@ -1,4 +1,4 @@
-"""What an error of psycopg means to a loader (loading.md 10.2, 10.3).
+"""The meaning of psycopg's errors to a loader (loading.md 10.2, 10.3).
 
 The server's own message is kept: operators search for it.
 """
@@ -96,16 +96,16 @@ def is_missing(error: Exception) -> bool:
     return isinstance(error, psycopg.Error) and error.sqlstate in _MISSING
 
 
-def at_login(error: psycopg.Error) -> TreadleError:
-    """What a failed connection attempt means."""
+def translate_login(error: psycopg.Error) -> TreadleError:
+    """Return the meaning of a failed connection attempt."""
     text = server_message(error)
     if any(mark in text for mark in _FORBIDDEN_AT_LOGIN) and "could not translate" not in text:
         return AccessDeniedError(f"PostgreSQL refused the connection: {text}")
     return DestinationUnavailableError(f"PostgreSQL cannot be reached: {text}")
 
 
-def missing_right(text: str) -> str:
-    """What gives the user the right that a message names; empty where no message does.
+def advise_grant(text: str) -> str:
+    """Return the statement that gives the right which a message names; empty where none does.
 
     Servers that speak another language get no advice; the SQLSTATE names no right.
     """
@@ -118,7 +118,7 @@ def missing_right(text: str) -> str:
 
 
 def translate(error: Exception) -> TreadleError:
-    """Return what an error of a statement means."""
+    """Return the meaning of an error of a statement."""
     text = server_message(error)
     if isinstance(error, UnicodeEncodeError):
         return RowRefusedError(f"text that is not Unicode: {error.reason}")
@@ -130,5 +130,5 @@ def translate(error: Exception) -> TreadleError:
     kind, meaning = next(
         (kind, meaning) for codes, kind, meaning in _MEANINGS if state.startswith(codes)
     )
-    remedy = missing_right(text) if kind is AccessDeniedError else ""
+    remedy = advise_grant(text) if kind is AccessDeniedError else ""
     return kind(meaning.format(text=f"{text}; {remedy}" if remedy else text))

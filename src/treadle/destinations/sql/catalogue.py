@@ -1,4 +1,4 @@
-"""What treadle keeps beside the rows: offsets, catalogue entries and rejections (loading.md 8.1).
+"""Treadle's own records beside the rows: offsets, catalogue, rejections (loading.md 8.1).
 
 All of it is written in the transaction of the load, so it says what the tables hold.
 """
@@ -60,7 +60,10 @@ OFFSETS: Final = _own(
         "result": ColumnType.TEXT,
     },
 )
-"""How far each table's log entries are loaded; `table_key` is the digest of the name as sent."""
+"""The position up to which each table's log entries are loaded.
+
+`table_key` is the digest of the name as sent.
+"""
 
 ENTRIES: Final = _own(
     "catalogue",
@@ -73,7 +76,7 @@ ENTRIES: Final = _own(
         "document": ColumnType.TEXT,
     },
 )
-"""What treadle made; `table_key` is the digest of the folded canonical table name."""
+"""The tables that treadle made; `table_key` is the digest of the folded canonical table name."""
 
 REJECTIONS: Final = Relation((), REJECTED, REJECTED_COLUMNS, (), REJECTED)
 """Rejected records, in the schema of each source."""
@@ -174,7 +177,7 @@ def claim(connection: Connection, plan: LoadPlan) -> None:
     """Take hold of the table's offset and catalogue entry, and check that the plan follows them.
 
     Raises:
-        PlanOutdated, Fenced: it does not.
+        PlanOutdatedError, FencedError: it does not.
     """
     dialect, mark = connection.dialect, plan.offset
     values: list[object] = [mark.log_id, mark.source_id, digest_name(mark.table_name)]

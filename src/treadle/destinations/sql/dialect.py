@@ -1,4 +1,4 @@
-"""How one kind of SQL database spells names, types and the few statements that differ.
+"""The SQL of one kind of database: names, types and the few statements that differ.
 
 Most of a dialect is data: templates that can be read as SQL.
 """

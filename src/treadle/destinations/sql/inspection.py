@@ -1,4 +1,4 @@
-"""What a person or a repair asks of tables: counts, comparison, removal (see `Inspection`)."""
+"""Counts, compares and removes tables (see `Inspection` and `Rebuild`)."""
 
 from treadle.destinations.layout import (
     BATCHED_AT,

@@ -41,7 +41,7 @@ class StagedRows:
 
 @dataclass(frozen=True, slots=True)
 class Upsert:
-    """What is to be inserted or replaced.
+    """Staged rows that are to be inserted, or to replace rows of their key.
 
     Managed columns without values become NULL (loading.md 2.2).
 
