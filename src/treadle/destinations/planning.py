@@ -7,7 +7,12 @@ announced.
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
-from treadle.destinations.protocol import LoadResult, PlanOutdatedError, RowRefusedError, Session
+from treadle.destinations.protocol import (
+    LoadResult,
+    LoadSession,
+    PlanOutdatedError,
+    RowRefusedError,
+)
 from treadle.destinations.record_bisection import find_refused
 from treadle.errors import InternalError
 from treadle.tables.model import LoadPlan, OffsetCommit, Relation, TableState
@@ -74,7 +79,7 @@ def plan_with_session(
 
 
 def execute_load(
-    session: Session,
+    session: LoadSession,
     prepared: PreparedLoad,
     *,
     mark: OffsetCommit,
@@ -114,7 +119,7 @@ def execute_load(
 
 
 def find_refused_records(
-    session: Session, prepared: PreparedLoad, *, mark: OffsetCommit, now: int
+    session: LoadSession, prepared: PreparedLoad, *, mark: OffsetCommit, now: int
 ) -> dict[RecordRef, str]:
     """Find the records that the database refuses when each is loaded alone; return the reasons.
 
