@@ -1,1 +1,1 @@
-"""The command line: thin commands over the rooms, one module for each group of commands."""
+"""The command line. A command is thin: it reads its arguments, calls a room and prints."""

@@ -1,4 +1,4 @@
-"""`treadle account ...`: who owns sources, and the tokens for the control API."""
+"""`treadle account ...`: accounts, which own sources, and their tokens for the Connect API."""
 
 import argparse
 
@@ -20,7 +20,7 @@ def _create_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def create_account(config: Config, arguments: Arguments) -> int:
-    """Make an account with its first token."""
+    """Make an account and its first token."""
     client_id = None if arguments.client_id is None else _parse_client_id(arguments.client_id)
     with open_existing_store(config, make=True) as store:
         account, token = store.accounts.create_account(arguments.name, client_id=client_id)
@@ -57,7 +57,7 @@ def _token_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def create_account_token(config: Config, arguments: Arguments) -> int:
-    """Make a further token for the control API."""
+    """Make another token for the Connect API."""
     with open_existing_store(config) as store:
         account = find_account(store, arguments.account)
         token = store.accounts.create_token(account.id, arguments.description)
@@ -70,7 +70,7 @@ def create_account_token(config: Config, arguments: Arguments) -> int:
 
 
 def _parse_client_id(text: str) -> int:
-    """A client id (connect-api.md 4.7: positive)."""
+    """Parse a client id, which is positive (connect-api.md 4.7)."""
     if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 2**63:
         raise OperatorError(f"--client-id is to be a whole number above 0, not {text!r}.")
     return int(text)
@@ -91,7 +91,7 @@ COMMANDS = (
     ),
     CliCommand(
         words=("account", "token", "create"),
-        help="make a further token for the control API",
+        help="make another token for the Connect API",
         run=create_account_token,
         arguments=_token_arguments,
     ),

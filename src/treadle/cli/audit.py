@@ -1,4 +1,4 @@
-"""`treadle audit`: does the destination still hold what was loaded."""
+"""`treadle audit`: compares the destination with what was loaded."""
 
 import argparse
 from contextlib import closing
@@ -33,7 +33,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_audit(config: Config, arguments: Arguments) -> int:
-    """Print a line for each table; 1 when one of them differs."""
+    """Print a line for each table; return 1 if a table differs."""
     from treadle.destinations.registry import make_destination
     from treadle.log.registry import open_reader
     from treadle.maintenance.audit.differences import find_differences
@@ -85,7 +85,7 @@ def run_audit(config: Config, arguments: Arguments) -> int:
 
 COMMAND = CliCommand(
     words=("audit",),
-    help="compare what was loaded with the rows in the destination, and say where they part",
+    help="compare what was loaded with the rows in the destination, and print where they differ",
     run=run_audit,
     arguments=_arguments,
 )

@@ -1,4 +1,4 @@
-"""What a command is, and how its flags are made from the settings."""
+"""The definition of a command, and how its flags are made from the settings."""
 
 import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,35 +13,35 @@ Arguments = argparse.Namespace
 
 
 class UsageError(OperatorError):
-    """The command line itself cannot be understood."""
+    """The command line cannot be understood."""
 
 
 class CommandParser(argparse.ArgumentParser):
-    """Raises instead of printing a page of usage: what is wrong fits in a sentence."""
+    """Raises UsageError with one sentence, where argparse would print the usage and exit."""
 
     intermixed = False
     """Flags may stand between the words of a list."""
 
-    # The library's own declares overloads that say no more than this.
+    # The overloads of argparse say no more than this.
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Arguments | None = None
     ) -> tuple[Arguments, list[str]]:
-        """Parse what can be parsed; see the library."""
+        """Parse what can be parsed, as argparse does."""
         if not self.intermixed:
             return super().parse_known_args(args, namespace)
-        self.intermixed = False  # the library's way of doing it comes back here
+        self.intermixed = False  # parse_known_intermixed_args calls this method again
         try:
             return self.parse_known_intermixed_args(args, namespace)
         finally:
             self.intermixed = True
 
     def error(self, message: str) -> NoReturn:
-        """Called by argparse with what is wrong, in lower case, without a full stop."""
+        """Raise UsageError. argparse gives a message in lower case, without a full stop."""
         raise UsageError(f"{message[:1].upper()}{message[1:]}; see `{self.prog} --help`.")
 
 
 def _no_arguments(_: argparse.ArgumentParser) -> None:
-    """For a command that takes settings only."""
+    """Add nothing: the command takes settings only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +49,17 @@ class CliCommand:
     """One command.
 
     Attributes:
-        words: how it is called, ("account", "create").
+        words: the words that call it, ("account", "create").
         help: one line, without a full stop.
-        run: does it with the settings and the arguments; returns the exit code.
-        arguments: adds what is not a setting to the parser.
-        settings: names of the settings it takes as flags; `data` and `config` go without saying.
-        push: it takes the settings of PushConfig too.
-        defaults: setting -> its default in words, where this command has one of its own.
+        run: runs it with the settings and the arguments; returns the exit code.
+        arguments: adds the arguments that are not settings to the parser.
+        settings: names of the settings that it takes as flags. Every command takes `data` and
+            `config`.
+        push: it takes the settings of PushConfig, too.
+        defaults: setting -> its default in words, if this command has its own.
         intermixed: flags may stand between the words of a list.
-        unread: runs instead when the settings cannot be read; None to end with the fault.
+        run_without_settings: runs instead if the settings cannot be read; None to end with the
+            error.
     """
 
     words: tuple[str, ...]
@@ -72,7 +74,7 @@ class CliCommand:
 
     @property
     def flags(self) -> tuple[SettingDefinition, ...]:
-        """The settings it takes as flags."""
+        """The settings that the command takes as flags."""
         names = {"data", *self.settings}
         chosen = tuple(
             replace(s, shown_default=self.defaults.get(s.name, s.shown_default))
@@ -85,9 +87,10 @@ class CliCommand:
 def add_setting_flags(
     parser: argparse.ArgumentParser, settings: Iterable[SettingDefinition]
 ) -> None:
-    """Give the parser a flag for every setting; the help names its environment variable.
+    """Give the parser a flag for every setting. The help names its environment variable.
 
-    The values stay text: they are checked where the other places are checked, with the same words.
+    The values stay text. They are checked together with those of the other places, so that the
+    error texts are the same.
     """
     group = parser.add_argument_group("settings")
     for setting in settings:
@@ -106,5 +109,5 @@ def add_setting_flags(
 def collect_flags(
     arguments: Arguments, settings: Iterable[SettingDefinition]
 ) -> dict[str, str | None]:
-    """Setting name -> the text of its flag, None where it was not given."""
+    """Return setting name -> the text of its flag, None if it was not given."""
     return {name: getattr(arguments, name, None) for setting in settings for name in setting.names}

@@ -1,4 +1,4 @@
-"""`treadle doctor`: looks for what is wrong around treadle, and says what to do."""
+"""`treadle doctor`: finds what is wrong around treadle, and says what to do."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_doctor(config: Config, arguments: Arguments) -> int:
-    """Print every finding; 1 when one of them is bad."""
+    """Print every finding; return 1 if one of them is bad."""
     from treadle.log.registry import find_damage, open_reader
     from treadle.log.salvage_report import KnownLog
     from treadle.maintenance.doctor.checks import examine
@@ -39,7 +39,7 @@ def run_doctor(config: Config, arguments: Arguments) -> int:
 
 
 def report_unreadable_settings(fault: OperatorError, arguments: Arguments) -> int:
-    """The settings cannot be read: that is the finding, and nothing else can be looked at."""
+    """Print as the only finding that the settings cannot be read: no other check can run."""
     from treadle.maintenance.doctor.findings import Finding
 
     finding = Finding(

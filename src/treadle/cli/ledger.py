@@ -1,4 +1,4 @@
-"""`treadle ledger`: what became of every record that was accepted."""
+"""`treadle ledger`: counts what became of the records that were accepted."""
 
 import argparse
 
@@ -26,7 +26,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def print_ledger(config: Config, arguments: Arguments) -> int:
-    """Print a line for each source, table and hour that the log still holds."""
+    """Print a line for each source, table and hour that the log still has."""
     from treadle.log.registry import open_reader
     from treadle.tracking.ledger import compute_ledger
 

@@ -1,4 +1,4 @@
-"""`treadle loads`: how loading went."""
+"""`treadle loads`: lists the reports of loads."""
 
 import argparse
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""`treadle log stats`, `verify`, `cat` and `salvage`: look into the log, and mend it."""
+"""`treadle log ...`: reads the log (`stats`, `verify`, `cat`) and repairs it (`salvage`)."""
 
 import argparse
 import os
@@ -30,7 +30,7 @@ def _stats_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def print_log_stats(config: Config, arguments: Arguments) -> int:
-    """Print what waits, by table."""
+    """Print what waits in the log, by table."""
     names = _read_source_names(config)
     with closing(_open_reader(config)) as reader:
         rows = [
@@ -56,7 +56,7 @@ def print_log_stats(config: Config, arguments: Arguments) -> int:
 
 
 def verify_log(config: Config, arguments: Arguments) -> int:
-    """Read every entry and say which are damaged; 2 when any is."""
+    """Read every entry and print those that are damaged; return 2 if there are any."""
     from treadle.log.salvage_report import KnownLog
     from treadle.log.verification import verify_log as verdict_on
 
@@ -84,7 +84,9 @@ def _cat_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="first", metavar="POSITION", help="begin at this position")
     parser.add_argument("--to", dest="last", metavar="POSITION", help="end after this position")
     parser.add_argument(
-        "--waiting", action="store_true", help="only what the log takes for not loaded yet"
+        "--waiting",
+        action="store_true",
+        help="only what is not loaded yet, as far as the log knows",
     )
     parser.add_argument(
         "--records", action="store_true", help="print the records too, each on a line of its own"
@@ -92,7 +94,7 @@ def _cat_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def print_entries(config: Config, arguments: Arguments) -> int:
-    """Print entries, or their records, as one JSON object a line; 2 when any is damaged."""
+    """Print entries, or their records, as one JSON object a line; return 2 if one is damaged."""
     _require_log(config)
     first = _parse_position(arguments.first, "--from") or 1
     last = _parse_position(arguments.last, "--to")
@@ -133,7 +135,7 @@ def _read_between(
 
 
 def _describe_entry(one: LogEntry | DamagedEntry, *, waiting: bool) -> dict[str, Any]:
-    if isinstance(one, DamagedEntry):  # its numbers mean nothing
+    if isinstance(one, DamagedEntry):  # its other fields are not reliable
         return {"waiting": waiting, "damaged": one.why}
     return {
         "received_at": to_json_value(to_datetime(one.received_at)),
@@ -144,7 +146,7 @@ def _describe_entry(one: LogEntry | DamagedEntry, *, waiting: bool) -> dict[str,
 
 
 def _describe_records(one: LogEntry | DamagedEntry) -> Iterator[dict[str, Any]]:
-    """What an entry holds: its records and, in their places, the table versions it activates."""
+    """Yield the records of an entry and, between them, the table versions that it activates."""
     import msgspec
 
     from treadle.records.message_batch import decode_batch
@@ -165,7 +167,7 @@ def _describe_records(one: LogEntry | DamagedEntry) -> Iterator[dict[str, Any]]:
             "sequence": batch.sequences[index],
             "key_names": batch.key_names,
             **({"version": version} if version else {}),
-            # As sent, but on one line: within a string JSON has these only as escapes.
+            # As sent, but on one line. Inside a string, JSON has line breaks only as escapes.
             "data": msgspec.Raw(text.replace("\n", " ").replace("\r", " ").encode()),
         }
     for _, version in activations:
@@ -176,12 +178,12 @@ def _salvage_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--anyway",
         action="store_true",
-        help="write the log anew even where no damage is found, as after an older copy came back",
+        help="rewrite the log even if no damage is found, as after an older copy was restored",
     )
 
 
 def salvage_log(config: Config, arguments: Arguments) -> int:
-    """Put a damaged log aside and go on with what can be read of it, as a start of treadle does."""
+    """Put a damaged log aside and continue with what can be read, as a server's start does."""
     from treadle.data_lock import take_lock
     from treadle.log import registry
     from treadle.log.salvage_report import KnownLog
@@ -190,7 +192,7 @@ def salvage_log(config: Config, arguments: Arguments) -> int:
     _require_log(config)
     lock = take_lock(config.lock_path, 0.0)
     try:
-        # Without a store nobody remembers the log, and its own notes are all there is.
+        # Without a store, what the log itself says of loaded positions is all there is.
         known = read_known_log(config) if config.has_store() else KnownLog()
         why = find_damage(config, known, whole=True)
         if why is None and not arguments.anyway:
@@ -223,7 +225,7 @@ def _parse_position(text: str | None, flag: str) -> int | None:
 
 
 def _read_source_names(config: Config) -> dict[int, str]:
-    """Names of sources; none where the store cannot be used, which is when a log is looked into."""
+    """Return the names of sources; none if the store cannot be used, as after damage."""
     try:
         with open_existing_store(config) as store:
             return {source.id: source.name for source in store.sources.list_sources()}
@@ -258,7 +260,7 @@ COMMANDS = (
     ),
     CliCommand(
         words=("log", "salvage"),
-        help="put a damaged log aside and go on with what can be read of it; not beside a server",
+        help="put a damaged log aside and continue with what can be read of it; without a server",
         run=salvage_log,
         arguments=_salvage_arguments,
     ),

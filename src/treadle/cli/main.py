@@ -1,8 +1,8 @@
-"""The command `treadle`: finds the command, reads the settings, runs it, says what went wrong.
+"""The program `treadle`: finds the command, reads the settings, runs it, prints what went wrong.
 
-Exit codes: 0 done; 2 something that the reader of the message can mend, or that may pass by itself;
-130 stopped by Ctrl-C; 141 nobody reads the output any more; 1 a fault of treadle's own, or, of a
-command that examines, that it found something.
+Exit codes: 0 done; 2 an error that the user can correct, or that may pass by itself; 130 stopped by
+Ctrl-C; 141 nobody reads the output any more; 1 an error inside treadle, or a command that examines
+found something.
 """
 
 import argparse
@@ -60,21 +60,21 @@ COMMANDS: tuple[CliCommand, ...] = (
 
 GROUPS = {
     (): "take JSON records over HTTP and load them into database tables",
-    ("account",): "accounts: who owns sources, and the tokens for the control API",
-    ("account", "token"): "tokens for the control API",
-    ("source",): "sources: who may push, each into a schema of its own",
-    ("log",): "what was accepted, and what of it waits",
+    ("account",): "accounts, which own sources, and their tokens for the Connect API",
+    ("account", "token"): "tokens for the Connect API",
+    ("source",): "sources, each of which is pushed into its own schema",
+    ("log",): "the log: what was accepted, and what waits to be loaded",
     ("rejects",): "records that could not be loaded, and how to send them again",
     ("token",): "Import API tokens of a source",
 }
-"""What the words before the last one mean."""
+"""The help of each group of commands, by the words before the last one."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: the words after `treadle`; those of this process when None.
+        argv: the words after `treadle`; None for those of this process.
 
     Returns:
         The exit code.
@@ -89,13 +89,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Python flushes stdout once more at exit; give it somewhere to go.
+        # Python flushes stdout once more at exit, which must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 
 
 def make_sentence(text: str) -> str:
-    """One line that begins and ends as a sentence does; rooms below write it without."""
+    """Return an error text as one line with a capital letter and a full stop."""
     text = " ".join(text.split())
     if re.match(r"[a-z]+(?: |, |: )", text):
         text = text[0].upper() + text[1:]
@@ -120,7 +120,7 @@ def _run(argv: list[str]) -> int:
 
 
 def build_parser() -> tuple[CommandParser, dict[tuple[str, ...], CommandParser]]:
-    """The parser of everything, and the parser of each command by its words."""
+    """Return the parser of the whole command line, and words -> the parser of each command."""
     top = CommandParser(prog="treadle", description=make_sentence(GROUPS[()]), allow_abbrev=False)
     top.add_argument("--version", action="version", version=f"treadle {__version__}")
     inner: dict[tuple[str, ...], argparse._SubParsersAction[CommandParser]] = {}
@@ -155,13 +155,12 @@ def build_parser() -> tuple[CommandParser, dict[tuple[str, ...], CommandParser]]
 
 
 def check_spelling(argv: Sequence[str], leaves: dict[tuple[str, ...], CommandParser]) -> None:
-    """Refuse a command or a flag that is none, with the nearest one that is.
+    """Refuse an unknown command or flag, and name the nearest known one.
 
-    Done before argparse looks, which would first complain of the flag that the misspelt one was
-    meant to be.
+    argparse would first complain that the flag is missing that the misspelt one was meant to be.
 
     Raises:
-        UsageFault: for the first such word.
+        UsageError: for the first such word.
     """
     words: tuple[str, ...] = ()
     while words not in leaves:
@@ -171,7 +170,7 @@ def check_spelling(argv: Sequence[str], leaves: dict[tuple[str, ...], CommandPar
             raise UsageError(f"`{called}` is to be followed by {_join_choices(known)}.")
         word = argv[len(words)]
         if word.startswith("-"):
-            return  # --help or --version, or something argparse refuses
+            return  # --help, --version, or something that argparse refuses
         if word not in known:
             raise UsageError(
                 f"There is no command `{called} "

@@ -1,4 +1,4 @@
-"""`treadle source options`: how the tables of a source are loaded (loading.md 12.2)."""
+"""`treadle source options`: sets how the tables of a source are loaded (loading.md 12.2)."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(config: Config, arguments: Arguments) -> int:
-    """Set options, or print those in force."""
+    """Set options, and print those in force."""
     from treadle.tables.options import list_effective_options, make_options_patch
 
     wanted = parse_assignments(arguments.assignments)
@@ -39,7 +39,7 @@ def run(config: Config, arguments: Arguments) -> int:
         if wanted:
             patch = make_options_patch(arguments.table, wanted)
             changed = store.sources.update_source(source.account_id, source.id, settings=patch)
-            if changed is None:  # somebody else deleted it just now
+            if changed is None:  # deleted by somebody else a moment ago
                 raise OperatorError(f"The source {source.name} was deleted.")
             source = changed
     _print(list_effective_options(source.settings, arguments.table), as_json=arguments.json)
@@ -47,11 +47,11 @@ def run(config: Config, arguments: Arguments) -> int:
 
 
 def parse_assignments(texts: list[str]) -> "dict[str, OptionValue]":
-    """Option -> its new value, None to take it back.
+    """Return option -> its new value, None to unset it.
 
     Raises:
-        UsageFault: a text is no assignment.
-        OptionFault: no such option, or no such value.
+        UsageError: a text is not an assignment.
+        OptionError: an unknown option, or a value that is not valid.
     """
     from treadle.tables.options import list_values, parse_option
 
@@ -61,7 +61,7 @@ def parse_assignments(texts: list[str]) -> "dict[str, OptionValue]":
         if not equals:
             raise UsageError(f"Expected NAME=VALUE, found {text!r}; NAME= takes an option back.")
         list_values(name)
-        # Not to limit nesting is what holds when nothing is set: a stored null would be removed.
+        # The value `none` is a null, which unsets the option: no limit is the default.
         wanted[name] = parse_option(name, value) if value else None
     return wanted
 
@@ -87,7 +87,7 @@ def _print(found: "tuple[EffectiveOption, ...]", *, as_json: bool) -> None:
 
 
 def _format_value(value: "OptionValue") -> str:
-    """As it is written in an assignment."""
+    """Write a value as it is written in an assignment."""
     if value is None:
         return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""How results are printed: a table for a person, JSON and CSV for a program."""
+"""Prints results: as a table for a person, as JSON or CSV for a program."""
 
 import base64
 import csv
@@ -18,12 +18,12 @@ _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
 def print_json(value: object) -> None:
-    """One JSON value on one line; for values of `to_json_value`."""
+    """Print one JSON value on one line. It must be one that `to_json_value` returns."""
     print(_ENCODER.encode(value).decode())
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table that fits its terminal; in a pipe, as wide as it needs to be, and no wider."""
+    """Print a table as wide as the terminal; in a pipe, as wide as its content."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -45,14 +45,14 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """CSV with a header line; NULL is an empty field."""
+    """Print CSV with a header line. NULL is an empty field."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([to_cell_text(to_json_value(value)) for value in row] for row in rows)
 
 
 def print_objects(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A JSON array, one object a line. A column name that occurs again gets a number: a, a_2."""
+    """Print a JSON array, one object a line. A repeated column name gets a number: a, a_2."""
     names = _number_duplicates(columns)
     before = "["
     for row in rows:
@@ -63,10 +63,10 @@ def print_objects(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> N
 
 
 def to_json_value(value: object) -> Any:
-    """A value of a database as JSON has it.
+    """Return a value of a database as a value of JSON.
 
-    Times are ISO 8601 in UTC with a Z; one without a zone is in UTC already, as everything treadle
-    loads. Bytes are base64. Numbers that JSON does not have (NaN, infinities) are null.
+    Times are ISO 8601 in UTC with a Z. A time without a zone is taken for UTC, as treadle loads it.
+    Bytes are base64. Numbers that JSON does not have (NaN, infinities) are null.
     """
     match value:
         case datetime():
@@ -93,14 +93,14 @@ def to_json_value(value: object) -> Any:
 
 
 def to_cell_text(value: object) -> str:
-    """A plain value in a table or a CSV field: text bare, null empty, anything else as JSON."""
+    """Return a value of JSON as a cell: text as it is, null as nothing, anything else as JSON."""
     if value is None:
         return ""
     return value if isinstance(value, str) else _ENCODER.encode(value).decode()
 
 
 def to_whole_second(microseconds: int | None) -> datetime | None:
-    """A time of the store, to the second."""
+    """Return a time of the store as a datetime, without parts of a second."""
     if microseconds is None:
         return None
     return to_datetime(microseconds // 1_000_000 * 1_000_000)

@@ -1,4 +1,4 @@
-"""`treadle plan`: what a load of a file would do, without doing it."""
+"""`treadle plan`: says what a load of a file would do, without loading it."""
 
 import argparse
 import time
@@ -45,13 +45,13 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rehearse",
         action="store_true",
-        help="have the database carry the load out and undo it; locks the table meanwhile",
+        help="carry the load out in the database and undo it; locks the table meanwhile",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run_plan(config: Config, arguments: Arguments) -> int:
-    """Say what a load would do."""
+    """Print what a load would do; return 2 if it would stop the table."""
     from treadle.destinations.forecast import describe_forecast, forecast_document
     from treadle.destinations.registry import make_destination
 
@@ -86,10 +86,10 @@ def run_plan(config: Config, arguments: Arguments) -> int:
 def _decode_requests(
     stream: IO[bytes], form: PushTemplate, sequence_field: str | None
 ) -> "Iterator[list[MessageBatch]]":
-    """What the server makes of the requests that `treadle push` would send.
+    """Yield the batches that the server would decode from the requests of `treadle push`.
 
     Raises:
-        Refused: the server would not take it.
+        TableStoppedError: the server would refuse a request.
     """
     from treadle.records import push
 
@@ -114,7 +114,7 @@ def _make_forecast(
     *,
     rehearse: bool,
 ) -> "LoadForecast":
-    """The forecast; a database that somebody else holds is asked again for a while."""
+    """Make the forecast. While another process has the database open, try again for a while."""
     from treadle.destinations.forecast import forecast_load
 
     how: dict[str, Any] = {
@@ -134,7 +134,7 @@ def _make_forecast(
 
 COMMAND = CliCommand(
     words=("plan",),
-    help="say what a load of a file would do, with its SQL, and do nothing",
+    help="print what a load of a file would do, with its SQL, without loading it",
     run=run_plan,
     arguments=_arguments,
     settings=("destination",),

@@ -10,26 +10,26 @@ if TYPE_CHECKING:
 
 
 class ProgressDisplay(Protocol):
-    """Is told how a push goes on."""
+    """Shows the progress of a push."""
 
     def advance(self, records: int, read: int) -> None:
-        """`records` of the file are pushed, which end at byte `read`."""
+        """Show that the first `records` records are pushed, up to byte `read` of the file."""
 
     def show_waiting(self, trouble: str | None) -> None:
-        """The push waits because of `trouble`; None when it goes on."""
+        """Show that the push waits because of `trouble`; None if it goes on."""
 
 
 class SilentDisplay:
-    """Where nobody watches: only trouble is told, once until it is over."""
+    """Shows no progress; prints why the push waits, once for each time it waits."""
 
     def __init__(self) -> None:
         self._told = False
 
     def advance(self, records: int, read: int) -> None:
-        """Nothing to say."""
+        """Show nothing."""
 
     def show_waiting(self, trouble: str | None) -> None:
-        """Say that it waits, on standard error."""
+        """Print on standard error that the push waits."""
         if trouble is not None and not self._told:
             print(f"treadle: Waiting, as {trouble}.", file=sys.stderr)
         self._told = trouble is not None
@@ -37,11 +37,11 @@ class SilentDisplay:
 
 @contextmanager
 def show_progress(size: int | None, begun: int) -> Iterator[ProgressDisplay]:
-    """A bar on the terminal with rate and time left; where there is none, `SilentDisplay`.
+    """Show a bar with rate and time left; without a terminal, a `SilentDisplay`.
 
     Args:
-        size: bytes of the file; None when it is not known.
-        begun: records pushed by an earlier run.
+        size: of the file in bytes; None if it is not known.
+        begun: records that an earlier run pushed.
     """
     if not sys.stderr.isatty():
         yield SilentDisplay()
@@ -71,7 +71,7 @@ def show_progress(size: int | None, begun: int) -> Iterator[ProgressDisplay]:
 
 
 class ProgressBar:
-    """The bar itself; see `show_progress`."""
+    """The progress bar of `show_progress`."""
 
     def __init__(self, progress: "RichProgress", size: int | None, begun: int) -> None:
         self._progress = progress
@@ -79,12 +79,12 @@ class ProgressBar:
         self._task = progress.add_task("push", total=size, pushed=begun, rate=0.0, trouble="")
 
     def advance(self, records: int, read: int) -> None:
-        """Move the bar on."""
+        """Move the bar."""
         elapsed = self._progress.tasks[0].elapsed or 0.0
         rate = (records - self._begun) / elapsed if elapsed else 0.0
         self._progress.update(self._task, completed=read, pushed=records, rate=rate)
 
     def show_waiting(self, trouble: str | None) -> None:
-        """Show the trouble beside the bar, at once: what follows is a wait."""
+        """Show the trouble beside the bar at once, since the push waits now."""
         told = f"waiting: {trouble}" if trouble else ""
         self._progress.update(self._task, trouble=told, refresh=True)

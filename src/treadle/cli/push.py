@@ -1,4 +1,4 @@
-"""`treadle push`: the records of a file into a table, by way of the Import API."""
+"""`treadle push`: pushes the records of a file into a table through the Import API."""
 
 import argparse
 import asyncio
@@ -56,12 +56,12 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-resume",
         action="store_true",
-        help="begin at the first record, also where an earlier push was interrupted",
+        help="begin at the first record, even if an earlier push was interrupted",
     )
     parser.add_argument(
         "--wait",
         action="store_true",
-        help="then wait until every record is in its table, and say what became of them",
+        help="then wait until every record is loaded, and print what became of them",
     )
 
 
@@ -83,7 +83,8 @@ def run_push(config: Config, arguments: Arguments) -> int:
                 f"sequence={arguments.sequence_field}",
             )
         earlier = bookmark.read() if bookmark else None
-        # Nanoseconds: 19 digits, and a billion records take no more than a second of them.
+        # Nanoseconds, as 19 digits. A billion records take no more than a second of them, so that a
+        # later push begins with a higher sequence.
         progress = earlier or PushProgress(base=time.time_ns(), records=0)
         begun = time.monotonic()
         with show_progress(_read_size(stream), progress.records) as shown:
@@ -110,7 +111,7 @@ def run_push(config: Config, arguments: Arguments) -> int:
 
 
 def print_outcome(job: "PushJob", begun: float) -> int:
-    """Wait until what was pushed is loaded, and say what became of it."""
+    """Wait until the pushed records are loaded, and print what became of them."""
     try:
         fate = asyncio.run(job.wait_until_loaded())
     except KeyboardInterrupt:
@@ -136,10 +137,10 @@ def print_outcome(job: "PushJob", begun: float) -> int:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PushTarget:
-    """Where to push, and as whom.
+    """The server and the source that records are pushed to.
 
     Attributes:
-        identity: tells one source from another without giving a token away.
+        identity: of the source, without its token; for the name of the resume file.
     """
 
     url: str
@@ -149,10 +150,10 @@ class PushTarget:
 
 
 def find_target(config: Config, push: PushConfig) -> PushTarget:
-    """Everything that was not given comes from the store in the data folder.
+    """Return the target. What no flag gives comes from the store in the data folder.
 
     Raises:
-        OperatorFault: something is still missing; the text says which command or flag gives it.
+        OperatorError: something is still missing; the text names the command or flag that gives it.
     """
     url = (push.url or config.url).rstrip("/")
     if push.token is not None:
@@ -175,10 +176,10 @@ def find_target(config: Config, push: PushConfig) -> PushTarget:
 
 
 def find_only_source(sources: Iterable[Source]) -> Source:
-    """The only source that pushes are accepted for.
+    """Return the only source that accepts pushes.
 
     Raises:
-        OperatorFault: none or several; says which command to type.
+        OperatorError: there is none, or several; the text names the command to type.
     """
     there = [s for s in sources if s.type == "import_api" and s.deleted_at is None]
     active = [source for source in there if source.active]
@@ -199,7 +200,7 @@ def find_only_source(sources: Iterable[Source]) -> Source:
 
 
 def _find_client_id(config: Config, push: PushConfig) -> int:
-    """The client a given token belongs to."""
+    """Return the client that a token belongs to."""
     if push.client_id is not None:
         return push.client_id
     if push.token is not None and config.has_store():
@@ -221,7 +222,7 @@ class PushJob:
     """One run of a push.
 
     Attributes:
-        progress: what the server has.
+        progress: how many records the server has acknowledged.
     """
 
     def __init__(
@@ -244,7 +245,7 @@ class PushJob:
         self._requests: list[AcknowledgedRequest] = []
 
     async def run(self, stream: IO[bytes]) -> None:
-        """Push everything that was not pushed by an earlier run."""
+        """Push every record that an earlier run did not push."""
         from treadle.cli.push_sender import PushSender
 
         start = self.progress.records
@@ -265,7 +266,7 @@ class PushJob:
             )
 
     async def wait_until_loaded(self) -> "PushOutcome":
-        """Wait until everything that was pushed is loaded; see `ReceiptFollower`."""
+        """Wait until every pushed record is loaded, as `ReceiptFollower` does."""
         from treadle.cli.receipt_follower import ReceiptFollower
 
         async with self._open_client() as client:
@@ -280,12 +281,12 @@ class PushJob:
         return RequestRetry(url, self._push.retry_seconds, told.show_waiting)
 
     def _open_client(self) -> "httpx.AsyncClient":
-        # A tenth of a second to import, which other commands need not spend.
+        # Imported here: it takes a tenth of a second, which other commands need not spend.
         import httpx
 
         from treadle.cli.push_sender import TIMEOUT
 
-        # A proxy for the world outside is none for this machine.
+        # A proxy of the environment is for other machines, not for this one.
         proxied = urlsplit(self._target.url).hostname not in ("127.0.0.1", "::1", "localhost")
         try:
             base_url = httpx.URL(self._target.url)
@@ -303,7 +304,7 @@ class PushJob:
         )
 
     def describe_progress(self) -> str:
-        """How far it came, for a message about why it ended."""
+        """Describe the progress, for the message of a push that ended early."""
         done = f"{self.progress.records:,} records were pushed"
         return f"{done}; the same command goes on from there" if self._resume_file else done
 
@@ -316,17 +317,17 @@ class PushJob:
 
 
 async def read_ahead(found: Iterator[RequestBatch], ahead: int) -> AsyncIterator[RequestBatch]:
-    """Batches read by a thread of their own, at most `ahead` of them before they are needed.
+    """Yield batches that a thread reads, at most `ahead` of them before they are needed.
 
-    Standard input may block for as long as it likes: requests under way are answered meanwhile, and
-    the thread, a daemon, does not keep the process from ending.
+    Reading standard input may block for any time. The event loop goes on meanwhile, and the thread
+    is a daemon, so that it does not keep the process from ending.
     """
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[RequestBatch | Exception | None] = asyncio.Queue()
     room = threading.Semaphore(ahead)
 
     def hand_over(item: RequestBatch | Exception | None) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits for it any more
+        with suppress(RuntimeError):  # the loop is closed: nobody waits for the item
             loop.call_soon_threadsafe(queue.put_nowait, item)
 
     def read() -> None:
@@ -350,7 +351,7 @@ async def read_ahead(found: Iterator[RequestBatch], ahead: int) -> AsyncIterator
 
 
 def open_input(name: str) -> IO[bytes]:
-    """The file, or standard input; unbuffered, as `read_records` reads large chunks."""
+    """Open the file or standard input, unbuffered: `read_records` reads large chunks."""
     try:
         if name == "-":
             return open(0, "rb", buffering=0, closefd=False)
@@ -360,7 +361,7 @@ def open_input(name: str) -> IO[bytes]:
 
 
 def _read_size(stream: IO[bytes]) -> int | None:
-    """Bytes of the file; None for a pipe."""
+    """Return the size of the file in bytes; None for a pipe."""
     status = os.fstat(stream.fileno())
     return status.st_size or None
 

@@ -1,7 +1,7 @@
-"""Sends batches of records to `/v2/import/push`, again and again until each was answered.
+"""Sends batches of records to `/v2/import/push`, and repeats each until it is answered.
 
-A batch carries the sequences its records were given when they were read, so sending one twice, or
-two in the wrong order, changes nothing in the table.
+The records of a batch got their sequences when they were read. So to send a batch twice, or two in
+the wrong order, changes nothing in the table.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from treadle.config import mask_password
 from treadle.errors import OperatorError
 
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
-"""Seconds; the answer comes when the records are on the server's disk, which may have to wait."""
+"""In seconds. The server answers when the records are on its disk, which may take a while."""
 
 
 class PushSender:
@@ -27,7 +27,7 @@ class PushSender:
     Args:
         client: with the base URL and the token.
         form: what all records share.
-        retry: how often to send a batch again.
+        retry: repeats a request.
     """
 
     def __init__(
@@ -51,10 +51,11 @@ class PushSender:
         Args:
             batches: in order.
             connections: how many requests may be under way.
-            acknowledged: told of each batch that the server has, in order and without a gap.
+            acknowledged: called for each batch that the server has, in order and without a gap.
 
         Raises:
-            OperatorFault, TryLater: as `send` and `batches` do; those under way are given up.
+            OperatorError, RetriableError: raised by `send` or `batches`. Requests under way are
+                cancelled.
         """
         under_way: deque[tuple[RequestBatch, asyncio.Task[AcknowledgedRequest]]] = deque()
 
@@ -86,8 +87,8 @@ class PushSender:
         """Send until the server has the batch.
 
         Raises:
-            OperatorFault: the server refuses it; the text has its answer and the records.
-            TryLater: it could not be sent in the time given.
+            OperatorError: the server refuses the batch; the text has its answer and the place.
+            RetriableError: the batch could not be sent in the time given.
         """
         body = self._form.encode_body(batch)
 
@@ -106,7 +107,7 @@ class PushSender:
     async def _make_refusal_error(
         self, batch: RequestBatch, answer: httpx.Response
     ) -> OperatorError:
-        """What to say of a batch that is refused, with the record at fault where it can be told."""
+        """Make the error for a refused batch, with the record at fault if it can be found."""
         if answer.status_code in (400, 413, 422) and len(batch.pieces) > 1:
             batch, answer = await self._narrow_down(batch, answer)
         return OperatorError(
@@ -118,10 +119,10 @@ class PushSender:
     async def _narrow_down(
         self, batch: RequestBatch, answer: httpx.Response
     ) -> tuple[RequestBatch, httpx.Response]:
-        """The first record that is refused, found by asking `/v2/import/validate` about halves.
+        """Find the first refused record by asking `/v2/import/validate` about halves.
 
-        Answers do not say which record they mean (import-api.md 7.3), and `validate` keeps nothing.
-        A dozen requests find one record among thousands.
+        An answer does not say which record it means (import-api.md 7.3). `validate` keeps nothing,
+        and a dozen requests find one record among thousands.
         """
         while len(batch.pieces) > 1:
             first = batch.split_half(second=False)
@@ -140,7 +141,7 @@ class PushSender:
 
 
 def _check_acknowledged(answer: httpx.Response) -> None:
-    """Make sure that it was an Import API that said yes (import-api.md 7.4)."""
+    """Check that the answer is one of the Import API (import-api.md 7.4)."""
     try:
         status = answer.json()["status"]
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""`treadle query`: look into the default destination."""
+"""`treadle query`: runs a statement in the default destination, reading only."""
 
 import argparse
 import time
@@ -26,7 +26,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_query(config: Config, arguments: Arguments) -> int:
-    """Run one statement, reading only."""
+    """Run one statement, and print its rows."""
     try:
         result = query_destination(find_destination_url(config), arguments.sql)
     except (MissingRelationError, DestinationUnavailableError) as error:
@@ -49,7 +49,7 @@ def run_query(config: Config, arguments: Arguments) -> int:
 
 
 def find_destination_url(config: Config) -> str:
-    """Where rows go: as the settings say, or as the store remembers when they do not."""
+    """Return the URL of the default destination: from the settings, or else from the store."""
     if config.destination is None and config.has_store():
         with open_existing_store(config) as store:
             accounts = store.accounts.list_accounts()
@@ -61,7 +61,7 @@ def find_destination_url(config: Config) -> str:
 
 
 def count_waiting(config: Config) -> int:
-    """How many accepted records are not loaded yet; 0 also where no server ever was."""
+    """Return how many accepted records are not loaded yet; 0 if there is no store or log."""
     from treadle.log.registry import has_log, open_reader
     from treadle.tracking.ledger import compute_ledger
 
@@ -78,12 +78,12 @@ def query_destination(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> QueryResult:
-    """The rows; a database that somebody else holds is asked again for a while.
+    """Return the rows. While another process has the database open, try again for a while.
 
     Raises:
-        Missing: a table or schema is not there.
-        OperatorFault: another fault of the statement.
-        Unavailable: it is still held, or cannot be reached.
+        MissingRelationError: a table or schema does not exist.
+        OperatorError: something else is wrong with the statement.
+        DestinationUnavailableError: the database is still in use, or cannot be reached.
     """
     from treadle.destinations.registry import make_destination
 

@@ -1,4 +1,4 @@
-"""Follows the receipts of a push until all its records are rows (import-api.md, receipts)."""
+"""Follows the receipts of a push until all its records are loaded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from treadle.errors import OperatorError
 RECEIPT_HEADER = "Treadle-Receipt"
 
 ASK_SECONDS = 30
-"""How long the server may take to answer that a request is not loaded yet."""
+"""How long the server waits before it answers that a request is not loaded yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class AcknowledgedRequest:
-    """A request that the server has.
+    """A request that the server acknowledged.
 
     Attributes:
-        receipt: None where the server gives none.
-        records: how many it held.
+        receipt: None if the server gives none.
+        records: how many records the request had.
     """
 
     receipt: str | None
@@ -30,10 +30,10 @@ class AcknowledgedRequest:
 
 @dataclass(frozen=True, slots=True)
 class PushOutcome:
-    """What became of records.
+    """Counts of what became of pushed records.
 
     Attributes:
-        reason: why the first of those that were rejected was.
+        reason: of the first rejection; None without one.
     """
 
     loaded: int = 0
@@ -55,7 +55,7 @@ class ReceiptFollower:
 
     Args:
         client: with the base URL and the token.
-        retry: how often to ask again where no answer comes.
+        retry: repeats a request.
     """
 
     def __init__(self, client: httpx.AsyncClient, retry: RequestRetry) -> None:
@@ -63,11 +63,11 @@ class ReceiptFollower:
         self._retry = retry
 
     async def wait_until_loaded(self, requests: Sequence[AcknowledgedRequest]) -> PushOutcome:
-        """Wait until all of them are loaded.
+        """Wait until all requests are loaded.
 
         Raises:
-            OperatorFault: the table was stopped, or the server knows nothing of receipts.
-            TryLater: the server could not be asked in the time given.
+            OperatorError: the table is stopped, or the server does not give receipts.
+            RetriableError: the server could not be asked in the time given.
         """
         fate = PushOutcome()
         for request in requests:
@@ -107,7 +107,7 @@ class ReceiptFollower:
 
 
 def make_outcome(table: dict[str, Any]) -> PushOutcome:
-    """What a receipt says of one table."""
+    """Return what a receipt says about one table."""
     rejected = table["rejected"]
     reason = rejected[0]["reason"] if rejected else None
     return PushOutcome(table["loaded"], table["superseded"], len(rejected), reason)

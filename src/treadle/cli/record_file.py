@@ -1,11 +1,11 @@
-"""The records of a file, one after the other, however large the file is.
+"""Reads the records of a file of any size, one after the other.
 
-Two forms, told apart by the first byte that is not blank: `[` begins one JSON array of objects, and
-anything else is taken for newline-delimited JSON, one object a line. Memory holds one record and a
-buffer, never the file.
+The first byte that is not blank tells the form: `[` begins one JSON array of objects, and anything
+else is newline-delimited JSON, one object a line. Memory holds one record and a buffer, never the
+whole file.
 
-A record goes on as the bytes it came in, so that numbers of any size and precision stay as they
-are. It is looked at only so far that a mistake can be named with its place; the server decides.
+A record is sent as the bytes that were read, so that numbers keep their size and precision. It is
+decoded only as far as needed to name a mistake with its place. The server decides about the rest.
 """
 
 import codecs
@@ -18,7 +18,7 @@ import msgspec
 from treadle.errors import OperatorError
 
 RECORD_BYTES_MAX = 20 * 1024 * 1024 - 1024
-"""A request may have 20 MiB (import-api.md 5); a kilobyte goes to what surrounds the record."""
+"""A request may have 20 MiB (import-api.md 5). A kilobyte is left for what surrounds the record."""
 
 CHUNK_BYTES = 1024 * 1024
 
@@ -27,17 +27,17 @@ _BYTE_ORDER_MARK = codecs.BOM_UTF8
 
 
 class RecordFileError(OperatorError):
-    """The file is not as it must be; the text names the place."""
+    """The file is not valid. The text names the place."""
 
 
 class FileRecord(NamedTuple):
-    """One record as it came. A named tuple, as there are millions of them.
+    """One record as it was read. A named tuple, since there are millions of them.
 
     Attributes:
         raw: the bytes of one JSON value.
-        unit: what is counted, "line" or "record".
-        number: which one it is, from 1.
-        read: bytes of the file up to its end, for a progress bar.
+        unit: "line" or "record".
+        number: of the line or record, from 1.
+        read: bytes of the file up to the end of the record, for a progress bar.
     """
 
     raw: bytes
@@ -47,15 +47,15 @@ class FileRecord(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Where it is, for a person: "line 7"."""
+        """The place of the record for a person: "line 7"."""
         return f"{self.unit} {self.number}"
 
 
 def read_records(stream: IO[bytes], skip: int = 0) -> Iterator[FileRecord]:
-    """The records of a stream in order, without the first `skip` of them.
+    """Yield the records of a stream in order, without the first `skip` of them.
 
     Raises:
-        FeedFault: it is neither form, or a record is too large; the text names the place.
+        RecordFileError: the stream has neither form, or a record is too large.
     """
     head = stream.read(CHUNK_BYTES)
     begin = len(_BYTE_ORDER_MARK) if head.startswith(_BYTE_ORDER_MARK) else 0
@@ -75,9 +75,9 @@ def read_records(stream: IO[bytes], skip: int = 0) -> Iterator[FileRecord]:
 
 
 def _read_lines(stream: IO[bytes], head: bytes) -> Iterator[FileRecord]:
-    """One record a line; blank lines are none.
+    """Yield one record for each line that is not blank.
 
-    Whole chunks are split at once: far cheaper than asking for one line after the other.
+    Whole chunks are split at once, which is much faster than to read line by line.
     """
     number, read, rest = 0, 0, b""
     while head:
@@ -96,17 +96,17 @@ def _read_lines(stream: IO[bytes], head: bytes) -> Iterator[FileRecord]:
 
 
 def _read_array(stream: IO[bytes], head: bytes) -> Iterator[FileRecord]:
-    """The elements of one JSON array.
+    """Yield the elements of one JSON array.
 
-    The standard decoder says where a value ends. Where it cannot decode one, the value may go on in
-    the next chunk; chunks double, so that a large value is not tried too often.
+    The decoder says where a value ends. If it cannot decode a value, the value may go on in the
+    next chunk. Chunks double in size, so that a large value is not tried too often.
     """
-    # Bytes that are not UTF-8 go on as they are, for the server to refuse with its own words.
+    # Bytes that are not UTF-8 are sent as they are: the server refuses them with its own text.
     decode = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse_constant)
     number, read, chunk = 0, 0, CHUNK_BYTES
     buffer, at, ended = decode.decode(head).lstrip(_BLANK), 1, not head
-    separator = True  # whether a value may come now
+    separator = True  # a value may come now
     while True:
         at = _skip_blanks(buffer, at)
         if at < len(buffer):
@@ -154,7 +154,7 @@ def _read_array(stream: IO[bytes], head: bytes) -> Iterator[FileRecord]:
 
 
 def _read_fully(stream: IO[bytes], size: int) -> bytes:
-    """That many bytes, fewer only at the end; one read of a pipe gives what is there."""
+    """Read so many bytes, fewer only at the end. One read of a pipe may return fewer."""
     parts = []
     while size > 0 and (part := stream.read(size)):
         parts.append(part)
@@ -181,7 +181,7 @@ def _check_size(piece: FileRecord) -> FileRecord:
     return piece
 
 
-# Looking at a record -----------------------------------------------------------------------------
+# --- checking a record --------------------------------------------------------------------------
 
 _DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _SEQUENCE = msgspec.json.Decoder(int)
@@ -191,18 +191,18 @@ _NULL = msgspec.Raw(b"null")
 def check_record(
     piece: FileRecord, keys: tuple[str, ...], sequence_field: str | None
 ) -> int | None:
-    """Look at a record so far as the command needs to.
+    """Check the key fields of a record, and return its sequence.
 
     Args:
         piece: the record.
-        keys: fields that are to be there and not null (import-api.md 7.3).
-        sequence_field: field that has the sequence, or None.
+        keys: fields that must exist and not be null (import-api.md 7.3).
+        sequence_field: the field with the sequence, or None.
 
     Returns:
-        The sequence of `sequence_field`; None without one.
+        The value of `sequence_field`; None without such a field.
 
     Raises:
-        FeedFault: it is no JSON object, or a field is not as it must be; names the place.
+        RecordFileError: the record is not a JSON object, or a field is not valid.
     """
     fields = _decode_fields(piece)
     for key in keys:
@@ -228,17 +228,18 @@ def check_record(
 
 
 def _decode_fields(piece: FileRecord) -> dict[str, msgspec.Raw]:
-    """The record's fields, each as raw JSON."""
+    """Decode the fields of a record, each as raw JSON."""
     try:
         return _DECODER.decode(piece.raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         first = error
-    # The server takes what the fast decoder refuses: unpaired surrogate escapes.
+    # The server accepts unpaired surrogate escapes, which the fast decoder refuses.
     try:
         value = json.loads(piece.raw, parse_float=str, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise RecordFileError(f"The record at {piece.place} is not a JSON object: {first}.")
-    # parse_float=str makes fractions into text here, which neither a key nor a sequence minds.
+    # parse_float=str turns fractions into text. For a key it only matters whether it is null, and
+    # a sequence is not a fraction.
     return {name: msgspec.Raw(json.dumps(inner).encode()) for name, inner in value.items()}

@@ -1,4 +1,4 @@
-"""The reference pages of the settings and of the commands, made from what the program uses.
+"""Writes the reference pages of settings and commands from their definitions.
 
 `python -m treadle.cli.reference_pages docs/reference` writes them; a test compares.
 """
@@ -19,7 +19,7 @@ MADE_NOTE = (
 
 
 def write_configuration_page() -> str:
-    """docs/reference/configuration.md."""
+    """Return the text of docs/reference/configuration.md."""
     lines = [
         "# Configuration",
         MADE_NOTE,
@@ -83,7 +83,7 @@ def write_configuration_page() -> str:
 
 
 def write_command_line_page() -> str:
-    """docs/reference/command-line.md."""
+    """Return the text of docs/reference/command-line.md."""
     lines = [
         "# Command line",
         MADE_NOTE,
@@ -170,7 +170,7 @@ def _describe_command(command: CliCommand, parser: argparse.ArgumentParser) -> l
 
 
 def _list_arguments(parser: argparse.ArgumentParser) -> list[tuple[str, str]]:
-    """Name and help of every argument, in the order of the help."""
+    """Return name and help of every argument, in the order of the help."""
     actions = parser._actions  # argparse has no public list of them
     return [
         (action.option_strings[-1] if action.option_strings else str(action.metavar), action.help)
@@ -194,7 +194,7 @@ def _settings_table(settings: tuple[SettingDefinition, ...]) -> list[str]:
 
 
 def _format_default(setting: SettingDefinition) -> str:
-    """The default as code where it is a value, as words where it is found elsewhere."""
+    """Return the default: as code if it is a value, in words if it is taken from elsewhere."""
     plain = setting.default is not None
     return f"`{setting.shown_default}`" if plain else setting.shown_default
 

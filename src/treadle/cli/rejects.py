@@ -109,7 +109,7 @@ def _show_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def show_reject(config: Config, arguments: Arguments) -> int:
-    """Print one rejected record whole, as it was sent."""
+    """Print one rejected record as it was sent."""
     import msgspec
 
     from treadle.records.record_reader import extract_texts
@@ -154,7 +154,7 @@ def show_reject(config: Config, arguments: Arguments) -> int:
 def _resend_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ids", metavar="ID", nargs="*", help="as `treadle rejects list` prints it")
     _filter_arguments(parser)
-    parser.add_argument("--all", action="store_true", help="all there are")
+    parser.add_argument("--all", action="store_true", help="all rejected records")
     edit = parser.add_argument_group("edits")
     edit.add_argument(
         "--record", metavar="FILE", help="send this JSON object instead; - is standard input"
@@ -177,7 +177,7 @@ def _resend_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def resend_rejects(config: Config, arguments: Arguments) -> int:
-    """Send rejected records again, edited or as they are; 2 when some cannot be sent."""
+    """Send rejected records again, edited or as they are; return 2 if some cannot be sent."""
     from treadle.tracking.receipts import ReceiptCodec
     from treadle.tracking.rejects import get_reject, list_rejects
 
@@ -263,10 +263,10 @@ def _read_record_file(name: str) -> bytes:
 
 
 def _check_sources(store: "Store", chosen: "Sequence[RejectedRecord]") -> None:
-    """Refuse for a source that takes no pushes either.
+    """Check that the sources accept records.
 
     Raises:
-        OperatorFault: it is paused or deleted.
+        OperatorError: a source is paused or deleted.
     """
     for source_id in dict.fromkeys(reject.source_id for reject in chosen):
         source = store.sources.get_source(None, source_id)
@@ -297,10 +297,10 @@ def _open_reader(config: Config) -> "Iterator[LogReader]":
 
 @contextlib.contextmanager
 def _keep_server_from_starting(lock: Path) -> Iterator[None]:
-    """Where no server runs, keep one from starting meanwhile: it may put a damaged log aside."""
+    """Keep a server from starting meanwhile, since its start may put a damaged log aside."""
     descriptor = open_private_file(lock)
     try:
-        with contextlib.suppress(OSError):  # a server runs, and shares the log with us
+        with contextlib.suppress(OSError):  # a server runs already, which may share the log
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:

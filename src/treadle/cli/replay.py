@@ -1,4 +1,4 @@
-"""`treadle replay`: build a table again from the log, compare, swap."""
+"""`treadle replay`: rebuilds a table from the log, compares it, and swaps it in."""
 
 import argparse
 import os
@@ -37,12 +37,12 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--into", metavar="SCHEMA", help="build in this schema and keep it; swap nothing"
     )
     parser.add_argument("--dry-run", action="store_true", help="build and compare; swap nothing")
-    parser.add_argument("--force", action="store_true", help="swap although rows may be lost by it")
+    parser.add_argument("--force", action="store_true", help="swap even if rows may be lost")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run_replay(config: Config, arguments: Arguments) -> int:
-    """Build, compare and swap; 1 when the table differs and nothing was to be swapped."""
+    """Build, compare and swap; return 1 if the table differs and nothing was to be swapped."""
     from treadle.destinations.registry import make_destination
     from treadle.log.protocol import ReadLimits
     from treadle.log.registry import has_log, open_reader
@@ -109,10 +109,10 @@ def run_replay(config: Config, arguments: Arguments) -> int:
 
 @contextmanager
 def _lock_replays(config: Config) -> Iterator[None]:
-    """One replay at a time, since two would build in one place; a server may run.
+    """Allow one replay at a time, since two would build in the same schema. A server may run.
 
     Raises:
-        OperatorFault: there is one.
+        OperatorError: another replay runs.
     """
     descriptor = take_lock(
         config.data / "replay.lock",
@@ -126,15 +126,15 @@ def _lock_replays(config: Config) -> Iterator[None]:
 
 
 def choose_schema(source: str, into: str | None, taken: Iterable[str]) -> str:
-    """Where to build.
+    """Return the schema to build in.
 
     Args:
-        source: the source's schema.
-        into: as asked for.
+        source: the schema of the source.
+        into: the schema that was asked for; None for one of its own.
         taken: the schemas of all sources.
 
     Raises:
-        OperatorFault: it cannot be used.
+        OperatorError: the schema cannot be used.
     """
     from treadle.control.schema_names import is_schema_name
 

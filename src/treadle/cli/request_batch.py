@@ -1,4 +1,4 @@
-"""Records put together into requests, each with the sequence it keeps whatever happens."""
+"""Puts records together into requests. A record keeps its sequence however often it is sent."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,20 +8,20 @@ import msgspec
 from treadle.cli.record_file import FileRecord, RecordFileError, check_record
 
 BYTES_MAX = 4_000_000
-"""Records of one request, unless a single one is larger: what the known clients stay below
-(import-api.md 5), so that any proxy in between lets it through."""
+"""The most bytes of records in one request, unless a single record is larger. Known clients send no
+more (import-api.md 5), so any proxy in between lets it through."""
 
 
 @dataclass(frozen=True, slots=True)
 class PushTemplate:
-    """What all records of a push share."""
+    """The values that all records of a push share."""
 
     client_id: int
     table: str
     keys: tuple[str, ...]
 
     def encode_body(self, batch: "RequestBatch") -> bytes:
-        """The request body (import-api.md 7.1); the records are copied in as they came."""
+        """Return the request body (import-api.md 7.1). The records are copied as they were read."""
         head = msgspec.json.encode(
             {
                 "client_id": self.client_id,
@@ -50,7 +50,7 @@ class RequestBatch:
     """Consecutive records with their sequences.
 
     Attributes:
-        end: how many records of the file lie before and in it.
+        end: the number of records in the file up to the end of the batch.
     """
 
     pieces: Sequence[FileRecord]
@@ -59,12 +59,12 @@ class RequestBatch:
 
     @property
     def places(self) -> str:
-        """For a person: "line 1 to line 5000"."""
+        """The places of the records for a person: "line 1 to line 5000"."""
         first, last = self.pieces[0].place, self.pieces[-1].place
         return first if first == last else f"{first} to {last}"
 
     def split_half(self, second: bool) -> "RequestBatch":
-        """One half of at least two records."""
+        """Return one half of a batch of at least two records."""
         middle = len(self.pieces) // 2
         part = slice(middle, None) if second else slice(None, middle)
         return RequestBatch(self.pieces[part], self.sequences[part], self.end)
@@ -78,19 +78,19 @@ def make_batches(
     start: int,
     records_max: int,
 ) -> Iterator[RequestBatch]:
-    """Put records together.
+    """Put records together into batches.
 
     Args:
-        pieces: the records, without those that were sent before.
-        keys: key fields, which every record is to have.
-        sequence_field: the field with the sequence; None gives each record `base` plus its place
-            in the file, so that a later one wins over an earlier one.
-        base: sequence of the file's first record.
-        start: how many records of the file lie before the first piece.
-        records_max: records of one batch.
+        pieces: the records, without those that an earlier run sent.
+        keys: key fields, which every record must have.
+        sequence_field: the field with the sequence. None gives each record `base` plus its place
+            in the file, so that a later record wins over an earlier one.
+        base: the sequence of the file's first record.
+        start: the number of records in the file before the first of `pieces`.
+        records_max: the most records of one batch.
 
     Raises:
-        FeedFault: a record is not as it must be; the records before it come first.
+        RecordFileError: a record is not valid. The records before it are yielded first.
     """
     taken: list[FileRecord] = []
     sequences: list[int] = []

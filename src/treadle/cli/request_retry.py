@@ -1,4 +1,4 @@
-"""Asks a server again and again until it gives an answer that asking again would not change."""
+"""Repeats a request until the server gives an answer that a repetition would not change."""
 
 import asyncio
 import random
@@ -14,11 +14,11 @@ WAIT_SECONDS_MAX = 15.0
 
 
 class RequestRetry:
-    """How long to try, and who is told of it.
+    """Repeats requests for a time.
 
     Attributes:
         url: of the server, for messages.
-        seconds: how long to try one request.
+        seconds: how long to repeat one request.
         waiting: told why, each time a request has to wait, and None when it goes on.
     """
 
@@ -30,14 +30,14 @@ class RequestRetry:
     async def fetch_answer(
         self, ask: Callable[[], Awaitable[httpx.Response]], failed: str
     ) -> httpx.Response:
-        """The first answer that is neither 429 nor of the 500s.
+        """Return the first answer that is neither 429 nor 5xx.
 
         Args:
             ask: sends the request.
-            failed: what the message begins with when none came: "Line 1 could not be sent".
+            failed: the beginning of the error text: "Line 1 could not be sent".
 
         Raises:
-            TryLater: none came in the time given.
+            RetriableError: there was no such answer in the time given.
         """
         until = time.monotonic() + self.seconds
         wait = WAIT_SECONDS_FIRST
@@ -60,14 +60,14 @@ class RequestRetry:
                 raise RetriableError(f"{failed} within {self.seconds:g} seconds: {trouble}.")
             waited = True
             self.on_waiting(trouble)
-            # Jitter, so that connections do not come back all at once.
+            # With jitter, so that connections do not all repeat at the same moment.
             pause = max(least, wait * random.uniform(0.5, 1.0))  # noqa: S311 - not for secrets
             await asyncio.sleep(min(pause, left))
             wait = min(wait * 2, WAIT_SECONDS_MAX)
 
 
 def describe_answer(answer: httpx.Response) -> str:
-    """The status and the beginning of the body, on one line."""
+    """Return the status and the beginning of the body on one line."""
     text = " ".join(answer.text.split())
     if len(text) > 500:
         text = text[:500] + "..."
@@ -79,6 +79,6 @@ def _describe_error(error: httpx.RequestError) -> str:
 
 
 def _parse_retry_after(answer: httpx.Response) -> float:
-    """Seconds the server asks to wait; 0 where it does not, or gives a date."""
+    """Return the seconds that the server asks to wait; 0 if it does not, or gives a date."""
     text = answer.headers.get("Retry-After", "")
     return float(text) if text.isascii() and text.isdigit() else 0.0

@@ -1,4 +1,4 @@
-"""How far a push came, remembered in a small file, so that an interrupted one can go on."""
+"""Keeps the progress of a push in a small file, so that an interrupted push can go on."""
 
 import hashlib
 import json
@@ -11,11 +11,11 @@ from treadle.errors import OperatorError
 
 @dataclass(frozen=True, slots=True)
 class PushProgress:
-    """Where a push stands.
+    """The progress of a push.
 
     Attributes:
-        base: sequence of the first record; the others count up from it.
-        records: how many records from the beginning were acknowledged without a gap.
+        base: the sequence of the first record; the others count up from it.
+        records: how many records from the beginning are acknowledged without a gap.
     """
 
     base: int
@@ -23,9 +23,9 @@ class PushProgress:
 
 
 class ResumeFile:
-    """The progress of one push of one file, under a name made from what is pushed where.
+    """The file with the progress of one push, named by what is pushed where.
 
-    A file that changed in size or time is another push.
+    If the pushed file has another size or time, it is another push.
     """
 
     def __init__(self, folder: Path, file: Path, *what: str) -> None:
@@ -35,7 +35,7 @@ class ResumeFile:
         self.path = folder / f"{name}.json"
 
     def read(self) -> PushProgress | None:
-        """The progress of an interrupted push; None where there is none, or none that is whole."""
+        """Return the progress of an interrupted push; None if there is no file, or no valid one."""
         try:
             value = json.loads(self.path.read_bytes())
             return PushProgress(base=int(value["base"]), records=int(value["records"]))
@@ -43,7 +43,7 @@ class ResumeFile:
             return None
 
     def write(self, progress: PushProgress) -> None:
-        """Remember. Not forced to the disk: an older bookmark repeats work and changes nothing."""
+        """Write the progress, without fsync: an older one only repeats requests."""
         text = json.dumps({"base": progress.base, "records": progress.records})
         draft = self.path.with_suffix(f".{os.getpid()}")
         try:
@@ -57,5 +57,5 @@ class ResumeFile:
             ) from error
 
     def remove(self) -> None:
-        """Forget: the push is complete."""
+        """Remove the file, since the push is complete."""
         self.path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""`treadle serve`."""
+"""`treadle serve`: runs the server."""
 
 from treadle.cli.command import Arguments, CliCommand
 from treadle.config import SETTINGS, Config
@@ -6,7 +6,7 @@ from treadle.config import SETTINGS, Config
 
 def run_serve(config: Config, _: Arguments) -> int:
     """Run the server until it is told to stop."""
-    # The server names every back-end; other commands start faster without them.
+    # Imported here: the server imports every back-end, and other commands start faster without.
     from treadle.server.main_process import run_server
 
     return run_server(config)

@@ -1,4 +1,4 @@
-"""`treadle source ...`: who may push, each into a schema of its own."""
+"""`treadle source ...`: sources, each of which is pushed into its own schema."""
 
 import argparse
 import sys
@@ -22,7 +22,7 @@ def _create_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def create_source(config: Config, arguments: Arguments) -> int:
-    """Make a source with a token that may push to it."""
+    """Make a source and a token for it."""
     from treadle.control.schema_names import derive_schema_name, is_schema_name
     from treadle.store.errors import NameTakenError
 
@@ -42,7 +42,7 @@ def create_source(config: Config, arguments: Arguments) -> int:
                 type="import_api",
                 display_name=arguments.display_name,
                 name=name,
-                # The token below is asked for, so it is not one that may vanish unused
+                # The token below is made on request, so it must not expire when it is unused
                 # (connect-api.md 2.6).
                 bootstrap_token=False,
             )
@@ -105,12 +105,12 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def pause_source(config: Config, arguments: Arguments) -> int:
-    """Refuse pushes to a source; what was accepted before is still loaded (connect-api.md 4.3)."""
+    """Pause a source: pushes are refused, accepted records still loaded (connect-api.md 4.3)."""
     return _set_pause(config, arguments, read_clock())
 
 
 def unpause_source(config: Config, arguments: Arguments) -> int:
-    """Accept pushes to a source again."""
+    """Unpause a source: pushes are accepted again."""
     return _set_pause(config, arguments, None)
 
 
@@ -119,7 +119,7 @@ def _set_pause(config: Config, arguments: Arguments, paused_at: int | None) -> i
         account = find_account(store, arguments.account) if arguments.account else None
         source = find_source(store, account, arguments.source)
         changed = store.sources.update_source(source.account_id, source.id, paused_at=paused_at)
-    if changed is None:  # somebody else deleted it just now
+    if changed is None:  # deleted by somebody else a moment ago
         raise OperatorError(f"The source {source.name} was deleted.")
     print(f"Source {changed.name} ({changed.id}) is {describe_state(changed)}.")
     return 0
@@ -131,7 +131,7 @@ def _delete_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def delete_source(config: Config, arguments: Arguments) -> int:
-    """Delete a source for good; its tables stay (connect-api.md 4.3)."""
+    """Delete a source for good. Its tables stay (connect-api.md 4.3)."""
     with open_existing_store(config) as store:
         account = find_account(store, arguments.account) if arguments.account else None
         source = find_source(store, account, arguments.source)
@@ -153,7 +153,7 @@ def _confirm_deletion(source: Source) -> bool:
 
 
 def describe_state(source: Source) -> str:
-    """One word for a person."""
+    """Return the state of a source in one word."""
     if source.deleted_at is not None:
         return "deleted"
     return "active" if source.active else "paused"

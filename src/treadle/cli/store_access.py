@@ -1,4 +1,4 @@
-"""The store as the commands use it: opened in the data folder, also while the server runs."""
+"""Opens the store of the data folder for commands, also while the server runs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_existing_store(config: Config, *, make: bool = False) -> Iterator["Store"]:
-    """The store of the data folder, closed at the end of the block.
+    """Open the store of the data folder, and close it at the end of the block.
 
     Args:
-        config: says where.
-        make: make a new one where there is none. Only what begins with nothing does so: elsewhere
-            a mistyped folder would be answered with an empty store.
+        config: the settings.
+        make: make a store if there is none. Only a command that may be the first one does so. For
+            others a mistyped folder would look like an empty store.
 
     Raises:
-        OperatorFault: there is none, or its key is another one.
+        OperatorError: there is no store, or its key is another one.
     """
-    # Databases take a third of a second to import; `treadle --help` needs none.
+    # Imported here: databases take a third of a second, and `treadle --help` needs none.
     from treadle.store.secrets import load_cipher
     from treadle.store.store import Store
 
@@ -43,10 +43,10 @@ def open_existing_store(config: Config, *, make: bool = False) -> Iterator["Stor
 
 
 def find_account(store: "Store", wanted: str | None) -> Account:
-    """The account with this id or name; the only one when none is named.
+    """Return the account with this id or name, or the only account if None is given.
 
     Raises:
-        OperatorFault: no such account, or several to choose from.
+        OperatorError: there is no such account, or several to choose from.
     """
     accounts = store.accounts.list_accounts()
     if not accounts:
@@ -61,10 +61,10 @@ def find_account(store: "Store", wanted: str | None) -> Account:
 
 
 def find_source(store: "Store", account: Account | None, wanted: str) -> Source:
-    """The source with this id or name that is not deleted, in one account or in any.
+    """Return the source with this id or name, in one account or in any.
 
     Raises:
-        OperatorFault: no such source, or one in several accounts.
+        OperatorError: there is no such source that is not deleted, or one in several accounts.
     """
     sources = [
         s

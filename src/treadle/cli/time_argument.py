@@ -1,4 +1,4 @@
-"""Times on the command line."""
+"""Parses times on the command line."""
 
 from datetime import UTC, datetime
 
@@ -7,14 +7,14 @@ from treadle.timestamps import from_datetime
 
 
 def parse_time(flag: str, text: str | None) -> int | None:
-    """Microseconds since 1970 of an ISO 8601 time; one without a zone is in UTC.
+    """Parse an ISO 8601 time into microseconds since 1970. Without a zone it is in UTC.
 
     Args:
-        flag: that it was given with.
-        text: as typed; None when it was not.
+        flag: for the error text.
+        text: the value of the flag; None if it was not given.
 
     Raises:
-        UsageFault: it is no such time.
+        UsageError: the text is not such a time.
     """
     if text is None:
         return None

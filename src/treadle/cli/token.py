@@ -1,4 +1,4 @@
-"""`treadle token ...`: Import API tokens of a source."""
+"""`treadle token ...`: the Import API tokens of a source."""
 
 import argparse
 import getpass
@@ -31,7 +31,7 @@ def _json_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def list_tokens(config: Config, arguments: Arguments) -> int:
-    """List a source's tokens, without their secrets."""
+    """List the tokens of a source, without their secrets."""
     with open_existing_store(config) as store:
         account = find_account(store, arguments.account) if arguments.account else None
         source = find_source(store, account, arguments.source)
@@ -53,7 +53,7 @@ def list_tokens(config: Config, arguments: Arguments) -> int:
 
 
 def create_token(config: Config, arguments: Arguments) -> int:
-    """Make a token; two may be active, so that one can replace the other without a gap."""
+    """Make a token. Two may be active, so that one can replace the other without a gap."""
     with open_existing_store(config) as store:
         account = find_account(store, arguments.account) if arguments.account else None
         source = find_source(store, account, arguments.source)
@@ -90,9 +90,9 @@ def revoke_token(config: Config, arguments: Arguments) -> int:
 
 
 def import_token(config: Config, arguments: Arguments) -> int:
-    """Take over a token made elsewhere, so that clients that have it need no change.
+    """Take over a token that was made elsewhere, so that its clients need no change.
 
-    It is read from standard input: other users of the machine can see a command's arguments.
+    It is read from standard input, because other users can see the arguments of a command.
     """
     if sys.stdin.isatty():
         secret = getpass.getpass("Token (not shown): ").strip()
@@ -111,7 +111,7 @@ def import_token(config: Config, arguments: Arguments) -> int:
 
 @contextmanager
 def _explain_token_limit(store: "Store", source: Source) -> Iterator[None]:
-    """Says what to type when a source has as many tokens as it may have (connect-api.md 2.6)."""
+    """Say what to type if a source has as many tokens as it may have (connect-api.md 2.6)."""
     from treadle.store.errors import TokenLimitError
 
     try:

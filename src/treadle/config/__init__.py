@@ -93,9 +93,9 @@ class Config(CheckedSettings):
     load_age_seconds: float = define_setting(
         1.0,
         NumberKind(0, 86_400, whole=False, unit="seconds"),
-        "load a table when its oldest waiting record is this old; sooner if an eighth of load_rows "
-        "or load_bytes waits and it is being loaded, or had no load for as long; for the latter "
-        "what waits in small tables counts together",
+        "load a table when its oldest waiting record is this old; earlier when an eighth of "
+        "load_rows or load_bytes waits and the table is being loaded, or was not loaded for this "
+        "long; for the latter, small tables are counted together",
     )
     load_rows: int = define_setting(
         100_000,
@@ -116,19 +116,19 @@ class Config(CheckedSettings):
     log_bytes: int = define_setting(
         0,
         NumberKind(0, 10**15, unit="bytes"),
-        "answer 503 while the log holds this much, until some is loaded and removed; "
-        "0 for no bound",
+        "answer 503 while the log has this many bytes, until some are loaded and removed; "
+        "0 for no limit",
     )
     disk_reserve_bytes: int = define_setting(
         100_000_000,
         NumberKind(0, 10**15, unit="bytes"),
-        "answer 503 while the disk of the data folder has less left than this, so that loading can "
-        "go on",
+        "answer 503 while the disk of the data folder has less space than this, so that loading "
+        "can go on",
     )
     connect_api_era: str = define_setting(
         "seed",
         ChoiceKind(("seed", "modern")),
-        "what the control API shows: seed repeats a source's tokens, modern shows each once; "
+        "what the Connect API shows: seed repeats a source's tokens, modern shows each once; "
         "formerly named surface",
         former_name="surface",
     )
@@ -141,7 +141,7 @@ class Config(CheckedSettings):
     token_list: str = define_setting(
         "objects",
         ChoiceKind(("objects", "integers")),
-        "what the control API lists tokens as: objects with a creation time, or bare ids",
+        "how the Connect API lists tokens: as objects with a creation time, or as bare ids",
     )
     secret_key: str | None = define_setting(
         None,
@@ -159,12 +159,12 @@ class Config(CheckedSettings):
         TextKind(
             "a token of 16 to 512 printable characters", hidden=True, pattern=r"[!-~]{16,512}"
         ),
-        "who sends it as a bearer token may read /metrics; without it, this machine alone may",
+        "bearer token that is needed to read /metrics; without one, only this machine may read it",
         shown="none",
         flag=False,
     )
     log_level: str = define_setting(
-        "info", ChoiceKind(("debug", "info", "warning", "error")), "least level that is logged"
+        "info", ChoiceKind(("debug", "info", "warning", "error")), "lowest level that is logged"
     )
     log_format: str = define_setting(
         "text", ChoiceKind(("text", "json")), "how a log line is written"
@@ -305,11 +305,13 @@ class PushConfig(CheckedSettings):
         NumberKind(1, 20_000, unit="records"),  # import-api.md 5: 20,000 records a request
         "records a request",
     )
-    connections: int = define_setting(2, NumberKind(1, 64), "requests under way at the same time")
+    connections: int = define_setting(
+        2, NumberKind(1, 64), "requests that are sent at the same time"
+    )
     retry_seconds: float = define_setting(
         600.0,
         NumberKind(0, 31_536_000, whole=False, unit="seconds"),
-        "go on trying this long while the server cannot be reached or is busy",
+        "repeat a request for this long while the server is busy or cannot be reached",
     )
 
     @classmethod
