@@ -27,8 +27,9 @@ settings.load_profile("rules")
 pytest.register_assert_rewrite("treadle.destinations.conformance")
 
 
-def pytest_collection_finish() -> None:
-    """Leave what the tests are made of out of the search for garbage.
+@pytest.fixture(scope="module", autouse=True)
+def _frozen() -> None:
+    """Leave what the tests are made of, and what earlier ones left, out of the search for garbage.
 
     The loader searches after each load, and freezes first what its process was started with. What
     pytest and hypothesis hold is a hundred times as much: to go through it took longer than most
