@@ -1,1 +1,1 @@
-"""What was accepted and is not yet loaded."""
+"""The durable log of accepted records that are not loaded yet."""

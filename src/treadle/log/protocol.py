@@ -1,4 +1,4 @@
-"""The log: what was accepted and is not yet loaded, and for a while what was.
+"""The contract of the log: accepted entries that are not loaded yet, and for a while loaded ones.
 
 The promise, in prose:
 
@@ -15,8 +15,8 @@ The promise, in prose:
   the name is known is decided in the transaction that stores the entries.
 - Appenders and readers may live in different processes.
 
-Who retries: `append` raises `TryLater` when the entries could not be made durable; nothing of them
-is in the log then, and the caller may repeat. Who closes: whoever opened.
+Who retries: `append` raises `RetriableError` when the entries could not be made durable. None of
+them is in the log then, and the caller may repeat. Who closes: the one that opened.
 """
 
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ class NewEntry:
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """What makes a request one that is stored once.
+    """The name of a request that may be sent again and is stored once.
 
     Attributes:
         name: of the request, 32 bytes.
@@ -63,7 +63,7 @@ class IdempotencyKey:
 
 
 class AppendResult(NamedTuple):
-    """What is in the log under a name.
+    """The place of a request in the log.
 
     Attributes:
         first: position of the first entry.
@@ -78,7 +78,7 @@ class AppendResult(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """An entry as read back, its checksum verified."""
+    """An entry that was read back and whose checksum is right."""
 
     position: int
     source_id: int
@@ -124,7 +124,7 @@ class DamagedEntry:
 
 @dataclass(frozen=True, slots=True)
 class TableBacklog:
-    """What waits for one table: entries above its loaded position.
+    """The entries of one table above its loaded position.
 
     Attributes:
         last: greatest position waiting.
@@ -161,19 +161,19 @@ class HourlyRecords:
 
 
 class AppendWaiter(Protocol):
-    """Who waits for an append. An `asyncio.Future` is one; asked and told on its event loop."""
+    """Waits for an append, for example an `asyncio.Future`; called on its event loop."""
 
     def cancelled(self) -> bool:
-        """Whether nobody waits any more; may be asked from any thread."""
+        """Return whether nobody waits any more; any thread may ask."""
 
     def done(self) -> bool:
-        """Whether it was told, or nobody waits any more."""
+        """Return whether a result was set, or nobody waits any more."""
 
     def set_result(self, stored: "AppendResult", /) -> None:
-        """The entries are durable."""
+        """Report that the entries are durable."""
 
     def set_exception(self, error: BaseException, /) -> None:
-        """They are not in the log."""
+        """Report that the entries are not in the log."""
 
 
 class LogAppender(Protocol):
@@ -190,7 +190,7 @@ class LogAppender(Protocol):
             The position of the first; the others follow without a gap.
 
         Raises:
-            TryLater: they could not be made durable; none is in the log.
+            RetriableError: they could not be made durable; none is in the log.
         """
 
     async def append_once(self, entries: Sequence[NewEntry], once: IdempotencyKey) -> AppendResult:
@@ -199,18 +199,18 @@ class LogAppender(Protocol):
         What was stored under it may be another request: the digest tells.
 
         Raises:
-            TryLater: they could not be made durable; none is in the log.
+            RetriableError: they could not be made durable; none is in the log.
         """
 
     def begin_append(self, entries: Sequence[NewEntry], waiter: AppendWaiter) -> None:
-        """What `append` does, for who waits in another way than in a task.
+        """Begin an append without a task that waits for it.
 
         Args:
             entries: to make durable, all or none.
-            waiter: told what became of them, on the running event loop.
+            waiter: gets the result, on the running event loop.
 
         Raises:
-            TryLater: none of them is in the log, and the waiter is not told.
+            RetriableError: none of them is in the log, and the waiter gets nothing.
         """
 
     async def aclose(self) -> None:
@@ -225,7 +225,7 @@ class LogReader(Protocol):
         """The log's name: a UUID, made with the log."""
 
     def list_backlogs(self) -> list[TableBacklog]:
-        """What waits, one element per table that has something waiting.
+        """Return a backlog for each table that has entries to load.
 
         Cheap enough to call several times a second with 10,000 tables and millions of entries:
         it looks only at entries that were appended or marked since the last call.
@@ -234,13 +234,13 @@ class LogReader(Protocol):
     def read(
         self, source_id: int, table_name: str, after: int, records_max: int, bytes_max: int
     ) -> list[LogEntry | DamagedEntry]:
-        """Entries of one table in order of position, starting after `after`.
+        """Read entries of one table in order of position, from the first one above `after` on.
 
         Stops before the entry that would pass either bound, but returns at least one if there is.
         """
 
     def find_entries(self, first: int, count: int) -> list[LogEntry | DamagedEntry]:
-        """The entries at positions first .. first + count - 1 that are still kept."""
+        """Return the entries at positions first .. first + count - 1 that are still kept."""
 
     def mark_loaded(self, source_id: int, table_name: str, position: int) -> None:
         """Note that everything of the table up to `position` was loaded.
@@ -257,11 +257,11 @@ class LogReader(Protocol):
         """Counts and times of the log; closed with this reader."""
 
     def close(self) -> None:
-        """Close."""
+        """Close the log for this reader."""
 
 
 class LogStatistics(Protocol):
-    """What is known of the entries besides their payloads: blocking calls.
+    """Counts, times, keys and space of the log: blocking calls.
 
     Apart from the reader, because a back-end may keep it elsewhere than the entries.
     """

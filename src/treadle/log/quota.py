@@ -1,4 +1,4 @@
-"""Whether there is room for more: refused early, so that what is accepted can always be loaded.
+"""The bounds of a log: requests are refused early, so that accepted records can always be loaded.
 
 Loading writes too: notes in the log and the store, and rows where the destination is a file beside
 them. So a part of the disk is not given to new requests.
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class LogSpace:
-    """How full a log is.
+    """The used and the free bytes of a log.
 
     Attributes:
         used: bytes that hold something.
@@ -33,7 +33,7 @@ class LogQuota:
     disk_reserve_bytes: int = 0
 
     def find_shortage(self, found: LogSpace) -> str | None:
-        """Why there is no room for more; None when there is."""
+        """Return why the log takes no more; None when it does."""
         if self.bytes_max and found.used_bytes >= self.bytes_max:
             return (
                 f"the log holds {found.used_bytes} bytes, and log_bytes allows "

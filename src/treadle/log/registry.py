@@ -1,4 +1,4 @@
-"""The log that the settings name: the only place that knows which back-end that is.
+"""Opens the log that the settings name: the only place that knows which back-end that is.
 
 Back-ends are imported when they are asked for, so that a command that reads no log does not pay.
 """
@@ -21,11 +21,11 @@ class LogSettings(Protocol):
 
     @property
     def log_bytes(self) -> int:
-        """Bytes it may hold; 0 for no bound."""
+        """Bytes that the log may hold; 0 for no bound."""
 
     @property
     def disk_reserve_bytes(self) -> int:
-        """Bytes of its disk that are left for loading."""
+        """Bytes of the log's disk that are left for loading."""
 
 
 def has_log(settings: LogSettings) -> bool:
@@ -48,8 +48,8 @@ def open_appender(
         report_failure: called for each group of requests that the disk did not take.
 
     Raises:
-        OperatorFault: it cannot be opened, is no log, or is a newer treadle's.
-        TryLater: the disk failed.
+        OperatorError: it cannot be opened, is no log, or is a newer treadle's.
+        RetriableError: the disk failed.
     """
     from treadle.log.sqlite.log import SqliteAppender
 

@@ -1,4 +1,4 @@
-"""What others remember of a log that may be damaged, and what a repair reports."""
+"""Values for the repair of a damaged log: what is known of it, and the report of a repair."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ SalvagedTable = tuple[int, str]
 
 @dataclass(frozen=True, slots=True)
 class KnownLog:
-    """What others remember of a log.
+    """The name and the loaded positions of a log, as the store remembers them.
 
     Attributes:
         log_id: its name; None for a log nobody knows.
@@ -22,7 +22,7 @@ class KnownLog:
 
 @dataclass(frozen=True, slots=True)
 class SalvageReport:
-    """What became of a damaged log.
+    """The result of a repair.
 
     Attributes:
         reason: the damage that was found.
@@ -37,7 +37,7 @@ class SalvageReport:
     damaged_positions: dict[SalvagedTable, list[int]]
 
     def describe(self) -> str:
-        """For the operator."""
+        """Write the report as one sentence for the operator."""
         count = sum(len(positions) for positions in self.damaged_positions.values())
         names = "; ".join(
             f"{name!r} of source {source}: {', '.join(map(str, positions[:20]))}"

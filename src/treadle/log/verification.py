@@ -1,4 +1,4 @@
-"""Every entry of a log read once, to know which are damaged."""
+"""Reads every entry of a log once, to know which are damaged."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ BYTES_MAX = 50_000_000
 
 @dataclass(frozen=True, slots=True)
 class LogVerification:
-    """What reading a whole log found.
+    """The result of reading a whole log.
 
     Attributes:
         sound: how many entries are what was appended.
@@ -25,14 +25,14 @@ class LogVerification:
 def read_all_entries(
     reader: LogReader, source_id: int, table_name: str, after: int = 0
 ) -> Iterator[LogEntry | DamagedEntry]:
-    """Entries of one table in order of position, starting after `after`, a part at a time."""
+    """Read the entries of one table above `after` in order of position, a part at a time."""
     while items := reader.read(source_id, table_name, after, RECORDS_MAX, BYTES_MAX):
         after = items[-1].position
         yield from items
 
 
 def verify_log(reader: LogReader) -> LogVerification:
-    """Read every entry of every table."""
+    """Read every entry of every table, and say which are damaged."""
     sound = 0
     damaged: list[DamagedEntry] = []
     for source_id, table_name in sorted(reader.statistics.list_tables()):

@@ -1,1 +1,1 @@
-"""What a destination holds and how a load changes it."""
+"""Computes from records and a table's state what a load does; touches no file and no socket."""

@@ -1,4 +1,4 @@
-"""What a destination holds, and how a load changes it: the values everything here speaks in.
+"""Values that describe what a destination holds and how a load changes it.
 
 `Table` is treadle's own catalogue entry for one table with its subtables; `LoadPlan` is one load,
 computed and not yet done. A destination carries a plan out in one transaction and then holds
@@ -40,7 +40,7 @@ SPLIT_SUFFIXES: Mapping[ColumnType, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column treadle made.
+    """A column that treadle made.
 
     Attributes:
         name: as it is called in the destination.
@@ -215,13 +215,13 @@ SchemaChange = (
 
 @dataclass(slots=True)
 class RelationRows:
-    """Rows for one relation, by column.
+    """Rows of one relation, by column.
 
     Attributes:
         relation: as it is after the plan's schema changes.
         columns: column name -> values, all of one length, in Python types by column type:
             int, bool, Decimal, float, str (TEXT and JSON text), int microseconds since 1970 UTC
-            (TIMESTAMP); None for NULL. Long ones are `packed.Packed`. Managed columns that are
+            (TIMESTAMP); None for NULL. Long ones are `ArrowColumn`. Managed columns that are
             missing here are NULL.
         entries: root rows only: for each row the index of the log entry it came from.
     """
@@ -231,13 +231,13 @@ class RelationRows:
     entries: Sequence[int] = ()
 
     def __len__(self) -> int:
-        """How many rows."""
+        """Return the number of rows."""
         return len(next(iter(self.columns.values()))) if self.columns else 0
 
 
 @dataclass(slots=True)
 class TableWrite:
-    """Rows of one version of a table: winners only, no key twice.
+    """Rows of one version of a table, in which no key is there twice.
 
     Attributes:
         private: the rows go to a stage.
@@ -281,7 +281,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class OffsetCommit:
-    """How far a table's log entries were loaded; committed with the rows.
+    """The log position up to which a table is loaded; committed with the rows.
 
     Attributes:
         after: the position the destination must hold before this load (-1 for no row yet).
@@ -362,7 +362,7 @@ class PhysicalRelation:
 
 @dataclass(frozen=True, slots=True)
 class TableState:
-    """What a destination holds for one canonical table: treadle's catalogue and the real thing.
+    """The state of one table in a destination: treadle's catalogue entry and the real relations.
 
     Attributes:
         revision: grows with every load of the table; 0 for none.
@@ -378,7 +378,7 @@ class TableState:
 
 @dataclass(frozen=True, slots=True)
 class TableOptions:
-    """Settings of loading.md 12.2 for one table; the first value of each is the default."""
+    """The options of one table (loading.md 12.2); the first value of each is the default."""
 
     split_mode: Literal["profile", "keep", "widen"] = "profile"
     on_bad_value: Literal["reject_record", "null_field"] = "reject_record"

@@ -1,4 +1,4 @@
-"""What fields and tables are called in a destination; names that cannot be used (loading.md 6)."""
+"""Names of fields and tables in a destination, and names that cannot be used (loading.md 6)."""
 
 import hashlib
 from dataclasses import dataclass
@@ -39,12 +39,12 @@ _EXEMPT_NAMES = frozenset(
 
 
 def level_column(number: int) -> str:
-    """Column that holds the index in the array at a nesting level, counted from 0."""
+    """Name the column for the index in the array at a nesting level, counted from 0."""
     return f"_sdc_level_{number}_id"
 
 
 def byte_order(name: str) -> bytes:
-    """Sort key: alphabetical by byte value (loading.md 1.4)."""
+    """Return the sort key for the order by byte value (loading.md 1.4)."""
     return name.encode("utf-8", "surrogatepass")
 
 
@@ -53,7 +53,7 @@ def _hash_digits(text: str) -> str:
 
 
 def _append_hash(name: str, original: str, limit: int | None) -> str:
-    """`<first bytes>_<6 hex>`, the hex made from the name before it was cut (12.2)."""
+    """Make `<first bytes>_<6 hex>` of a name and the name before it was cut (loading.md 12.2)."""
     if limit is not None:
         name = name.encode()[: max(limit - 7, 0)].decode("utf-8", "ignore")
     return f"{name}_{_hash_digits(original)[:6]}"
@@ -61,7 +61,7 @@ def _append_hash(name: str, original: str, limit: int | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FieldName:
-    """A field of a record, as the relation it lands in knows it.
+    """The name of a record's field in its relation, and why it cannot be used.
 
     Attributes:
         literal: the key as sent.
@@ -83,7 +83,7 @@ class FieldName:
 
 
 class Namer:
-    """Names for one destination kind and one table's options; remembers what it answered."""
+    """Makes names for one kind of destination and one table's options; remembers them."""
 
     def __init__(self, profile: DestinationProfile, options: TableOptions) -> None:
         self.profile = profile
@@ -91,7 +91,7 @@ class Namer:
         self._names: dict[tuple[str | None, str, bool], FieldName] = {}
 
     def make_canonical(self, part: str) -> str:
-        """One part of a name."""
+        """Return one part of a name as the destination spells it."""
         name = self.profile.canonical(part)
         if self.options.leading_nonletter == "strip":
             stripped = name
@@ -101,7 +101,7 @@ class Namer:
         return name
 
     def name_table(self, sent: str) -> tuple[str, str | None]:
-        """A top-level table's canonical name, and why all its records are rejected, or None."""
+        """Return a table's canonical name, and why all its records are rejected, or None."""
         name = self.make_canonical(sent)
         destination = self.profile.display_name
         limit = self.profile.table_bytes_max
@@ -116,7 +116,7 @@ class Namer:
         return name, None
 
     def name_subtable(self, root: str, path: tuple[str, ...]) -> tuple[str, str | None]:
-        """A subtable's name, and why its array is left out, or None."""
+        """Return a subtable's name, and why its array is left out, or None."""
         name = SEPARATOR.join((root, *path))
         limit = self.profile.table_bytes_max
         if limit is not None and len(name.encode()) > limit:
@@ -126,7 +126,7 @@ class Namer:
         return name, None
 
     def name_source_key(self, key: str) -> tuple[str, str | None]:
-        """A subtable's column for a key column, and why it cannot be made, or None.
+        """Return a subtable's column for a key column, and why it cannot be made, or None.
 
         Such a column is never split, so it may use the room for a suffix too.
         """
@@ -139,7 +139,7 @@ class Namer:
         return name, None
 
     def name_field(self, prefix: str | None, literal: str, keyless: bool = False) -> FieldName:
-        """A field of an object.
+        """Return the name of a field of an object.
 
         Args:
             prefix: flattened canonical name of the object it is in, None at the top.
@@ -184,7 +184,7 @@ class Namer:
         )
 
     def name_collision(self, name: FieldName) -> FieldName:
-        """The name of a second field that would have the first one's (option collisions: hash)."""
+        """Return another name for a field whose name is taken (option collisions: hash)."""
         full = _append_hash(
             name.full, name.literal + "\0" + name.full, self.profile.column_bytes_max
         )
@@ -192,6 +192,6 @@ class Namer:
 
 
 def name_stage_relation(schema: str, table: str, version: int, path: tuple[str, ...]) -> str:
-    """Name of a stage's relation: unique among all of them, and at most 63 bytes."""
+    """Name a stage's relation: unique among all of them, and at most 63 bytes."""
     name = f"stage_{_hash_digits(schema + chr(0) + table)[:12]}_{version}"
     return f"{name}_{_hash_digits(chr(0).join(path))[:12]}" if path else name

@@ -1,4 +1,4 @@
-"""The options of a table as they are set: names, values and where they come from (loading.md 12.2).
+"""The options of a table as they are set: names, values and origins (loading.md 12.2).
 
 A source's settings hold them as {"options": {name: value}, "tables": {table: {name: value}}};
 what is set for a table wins over what is set for its source. A contract may be written as one
@@ -30,11 +30,11 @@ OPTION_NAMES: Final = tuple(_OPTION_FIELDS)
 
 
 class OptionError(OperatorError):
-    """An option or a value that is none."""
+    """There is no such option, or it has no such value."""
 
 
 class EffectiveOption(NamedTuple):
-    """An option of a table: its value and where that was set."""
+    """An option of a table, its value and where that was set."""
 
     name: str
     value: OptionValue
@@ -42,7 +42,7 @@ class EffectiveOption(NamedTuple):
 
 
 def list_values(name: str) -> tuple[str, ...]:
-    """What an option may be set to, as texts, the default first.
+    """Return the values of an option as texts, the default first.
 
     Raises:
         OptionFault: there is no such option.
@@ -57,7 +57,7 @@ def list_values(name: str) -> tuple[str, ...]:
 
 
 def parse_option(name: str, text: str) -> OptionValue:
-    """The value that a text of the command line means.
+    """Return the value that a text of the command line means.
 
     Raises:
         OptionFault: there is no such option, or it has no such value.
@@ -98,7 +98,7 @@ def check_option(name: str, value: object) -> None:
 def list_effective_options(
     settings: Mapping[str, Any], table_name: str | None
 ) -> tuple[EffectiveOption, ...]:
-    """Every option of a table, or of a source's tables in general, in the order of loading.md.
+    """Return every option of a table, or of a source's tables in general, in loading.md's order.
 
     Args:
         settings: of the source.
@@ -127,14 +127,14 @@ def list_effective_options(
 
 
 def make_options(settings: Mapping[str, Any], table_name: str) -> TableOptions:
-    """The options of a table, for its loads.
+    """Return the options of a table for its loads.
 
     Args:
         settings: of the source.
         table_name: as sent.
 
     Raises:
-        TableStopped: something stored is no option; the table waits until it is mended.
+        TableStoppedError: something stored is no option; the table waits until it is mended.
     """
     if not settings:
         return DEFAULT_OPTIONS
@@ -154,7 +154,7 @@ def make_options(settings: Mapping[str, Any], table_name: str) -> TableOptions:
 def make_options_patch(
     table_name: str | None, assignments: Mapping[str, OptionValue]
 ) -> dict[str, Any]:
-    """The merge patch of a source's settings that sets options; None takes one back.
+    """Make the merge patch of a source's settings that sets options; None takes one back.
 
     Args:
         table_name: as sent; None for the whole source.
@@ -187,7 +187,7 @@ def _get_group(settings: Mapping[str, Any], key: str, whose: str) -> Mapping[str
 
 
 def _get_options(settings: Mapping[str, Any], key: str, whose: str) -> Mapping[str, Any]:
-    """A group of options by their names, a contract's parts among them."""
+    """Return a group of options by their names, a contract's parts among them."""
     found = _get_group(settings, key, whose)
     contract = found.get("contract")
     if not isinstance(contract, Mapping):

@@ -1,4 +1,4 @@
-"""How a kind of destination names, types and limits things (loading.md 3, 4, 6, 10.1).
+"""The names, types and limits of a kind of destination (loading.md 3, 4, 6, 10.1).
 
 A `DestinationProfile` is a value that each destination declares; the rules in this room ask it
 and never ask which destination it is.
@@ -12,7 +12,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class DestinationProfile:
-    """One destination kind's answers to the questions of the loading rules.
+    """The answers of one kind of destination to the questions of the loading rules.
 
     Attributes:
         display_name: `<DEST>` in reasons, for example "PostgreSQL".
@@ -48,5 +48,5 @@ class DestinationProfile:
     dropped_key: Literal["append", "stop"]
 
     def decimal_fits(self, value: Decimal) -> bool:
-        """Whether a finite decimal has no more digits before the point than a column holds."""
+        """Return whether a column holds the digits that a finite decimal has before the point."""
         return value.is_zero() or value.adjusted() < self.decimal_integer_digits_max

@@ -1,4 +1,4 @@
-"""The destination kinds specified in full: PostgreSQL and DuckDB (loading.md 3.3, 4, 6, 10.1)."""
+"""The profiles of PostgreSQL and DuckDB (loading.md 3.3, 4, 6, 10.1)."""
 
 import unicodedata
 from functools import cache
@@ -15,14 +15,14 @@ def _is_kept(character: str) -> bool:
 
 
 def make_postgres_name(name: str) -> str:
-    """Part of a name as PostgreSQL gets it: letters, digits, `_` and spaces (loading.md 6.2)."""
+    """Reduce part of a name to letters, digits, `_` and spaces (loading.md 6.2)."""
     if name.isascii() and name.replace("_", "a").isalnum():
         return name
     return "".join(c for c in name if c in "_ " or _is_kept(c))
 
 
 def keep_name(name: str) -> str:
-    """A name that is kept as it is."""
+    """Return a name as it is."""
     return name
 
 
@@ -30,7 +30,7 @@ _ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrst
 
 
 def fold_ascii_case(name: str) -> str:
-    """A name with A to Z in lower case: DuckDB compares names so; `É` and `é` differ there."""
+    """Return a name with A to Z in lower case: DuckDB compares so, and `É` differs from `é`."""
     return name.translate(_ASCII_LOWER) if not name.islower() else name
 
 

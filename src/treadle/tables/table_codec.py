@@ -1,4 +1,4 @@
-"""The catalogue entry of a table as text, for the destination to keep."""
+"""Writes the catalogue entry of a table as text, which the destination keeps."""
 
 import msgspec
 
@@ -9,12 +9,12 @@ _decoder = msgspec.json.Decoder(Table)
 
 
 def encode_table(table: Table) -> str:
-    """JSON text of a catalogue entry."""
+    """Return a catalogue entry as JSON text."""
     return _encoder.encode(table).decode()
 
 
 def decode_table(text: str) -> Table:
-    """The catalogue entry that `encode_table` wrote.
+    """Return the catalogue entry that `encode_table` wrote.
 
     Raises:
         msgspec.MsgspecError: the text is no catalogue entry.

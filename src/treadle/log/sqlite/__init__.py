@@ -1,1 +1,1 @@
-"""The log as one SQLite file: its theory of operation is in `log`."""
+"""The log as one SQLite file on this machine."""

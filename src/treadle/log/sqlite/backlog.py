@@ -1,4 +1,4 @@
-"""What waits, by table: kept in memory, brought up to date from the file.
+"""The backlog by table: kept in memory, and brought up to date from the file.
 
 A damaged row is counted like the others, and stops nothing.
 """
@@ -42,7 +42,7 @@ class BacklogCounter:
         self._last_table_id = 0
 
     def refresh(self) -> list[TableBacklog]:
-        """Look at what was appended and marked since the last call; what waits now."""
+        """Count what changed since the last call; return the backlogs of all tables."""
         self._connection.execute(statements.BEGIN)  # all below sees one state of the file
         try:
             changed = self._count_changes()
@@ -107,7 +107,7 @@ class BacklogCounter:
 def sum_waiting_above(
     connection: sqlite3.Connection, cursor: int, end: int, loaded: dict[int, int]
 ) -> list[TableSegment]:
-    """What waits above a position, by table and in order of position.
+    """Sum up the entries above a position that are not loaded, by table and in order of position.
 
     Args:
         connection: inside a transaction.
@@ -134,7 +134,7 @@ def sum_waiting_above(
 def sum_range(
     connection: sqlite3.Connection, table_id: int, after: int, last: int
 ) -> list[BacklogSegment]:
-    """What there is of one table above `after` and up to `last`, in order of position."""
+    """Sum up the entries of one table above `after` and up to `last`, in order of position."""
     try:
         rows = connection.execute(statements.SUM_RANGE, (table_id, after, last))
         return [segment for _, segment in _to_segments(rows)]
@@ -147,7 +147,7 @@ def sum_range(
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether SQLite found something that it never wrote."""
+    """Return whether SQLite found something that it never wrote."""
     return get_result_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_TOOBIG)
 
 

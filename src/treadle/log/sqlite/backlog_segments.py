@@ -1,4 +1,4 @@
-"""What waits for one table, counted without keeping anything for each entry.
+"""The backlog of one table, counted without keeping anything for each entry.
 
 Entries are summed up in segments, stretches of positions of up to `SEGMENT_ENTRIES` entries. When
 loading ends inside a segment only that segment is counted again.
@@ -17,7 +17,7 @@ SEGMENT_ENTRIES: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class BacklogSegment:
-    """The sums of neighbouring entries of one table."""
+    """Sums over neighbouring entries of one table."""
 
     last: int
     entries: int
@@ -74,7 +74,7 @@ class SegmentQueue:
             self.append(segment)
 
     def sum_backlog(self, source_id: int, table_name: str, loaded: int) -> TableBacklog | None:
-        """The sums of all, under the table's names and mark; None when nothing waits."""
+        """Return the sums of all segments as the table's backlog; None when there are none."""
         if not self._segments:
             return None
         return TableBacklog(

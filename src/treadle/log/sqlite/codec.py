@@ -1,4 +1,4 @@
-"""How a payload is stored: compressed, with a checksum over it and over what names it."""
+"""The stored form of a payload: compressed, with a checksum over it and over what identifies it."""
 
 import struct
 import zlib
@@ -15,7 +15,7 @@ PLAIN_BYTES_MAX: Final = 512
 
 
 def _make_raw_header(size: int) -> bytes:
-    """What stands before a payload in a zstd frame of one raw block (RFC 8878, 3.1.1)."""
+    """Make the bytes before a payload in a zstd frame of one raw block (RFC 8878, 3.1.1)."""
     small = size < 256
     magic, single_segment = b"\x28\xb5\x2f\xfd", b"\x20" if small else b"\x60"
     content_size = size.to_bytes(1, "little") if small else (size - 256).to_bytes(2, "little")
@@ -44,14 +44,14 @@ class PayloadCodec:
         self._decompressor = zstandard.ZstdDecompressor()
 
     def compress(self, payload: bytes) -> bytes:
-        """The stored form of a payload: a zstd frame, in which a small one stands as it is."""
+        """Compress a payload to a zstd frame, in which a small one stands as it is."""
         size = len(payload)
         if size <= PLAIN_BYTES_MAX:
             return _RAW_HEADERS[size] + payload
         return self._compressor.compress(payload)
 
     def restore(self, stored: bytes, size: int) -> bytes:
-        """The payload again.
+        """Return the payload that `compress` was given.
 
         Args:
             stored: what `compress` made; its checksum was verified.
@@ -72,13 +72,13 @@ class PayloadCodec:
 
 
 def encode_payload(codec: PayloadCodec, payload: bytes) -> StoredPayload:
-    """The stored form of a payload, and the checksum of that."""
+    """Return the stored form of a payload, and the checksum of that."""
     stored = codec.compress(payload)
     return stored, checksum_payload(stored)
 
 
 def checksum_payload(stored: bytes) -> int:
-    """`zlib.crc32` of a stored payload, without giving the interpreter's lock away for it."""
+    """Compute `zlib.crc32` of a stored payload without giving the interpreter's lock away."""
     size = len(stored)
     if size <= _CHECKSUM_STEP_BYTES or size > _CHECKSUM_STEPS_BYTES_MAX:
         return zlib.crc32(stored)
@@ -98,7 +98,7 @@ def checksum_entry(
     records: int,
     size: int,
 ) -> int:
-    """CRC-32 of an entry: of its stored bytes, carried on over what identifies it.
+    """Compute the CRC-32 of an entry: of its stored bytes and then of what identifies it.
 
     Args:
         stored_crc: of the stored payload, made beforehand by `checksum_payload`.

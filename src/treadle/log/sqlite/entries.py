@@ -1,4 +1,4 @@
-"""Entries as they are read back from the file: verified, and found in spite of damage.
+"""Reads entries back from the file, verifies them, and finds them in spite of damage.
 
 One flipped byte can do more than spoil its own row: it can stop a statement, or mislead the search
 for the other rows of its page. The quick ways are tried first; what they do not find, or find
@@ -27,7 +27,7 @@ NEIGHBOURS_MAX: Final = 500
 
 
 class EntryReader:
-    """Reads entries.
+    """Reads entries by table or by position.
 
     Args:
         connection: the reader's.
@@ -42,7 +42,7 @@ class EntryReader:
     def read_table(
         self, table_id: int, source_id: int, table_name: str, after: int
     ) -> Generator[StoredRow | DamagedEntry, None, None]:
-        """Rows of a table in order; one that cannot be read is `DamagedEntry` in its place."""
+        """Read a table's rows in order; an unreadable one is a `DamagedEntry` in its place."""
         try:
             with closing(
                 self._connection.execute(statements.READ_TABLE, (table_id, after))
@@ -69,7 +69,7 @@ class EntryReader:
                 yield (found[0], source_id, table_name, *found[3:])
 
     def restore_entry(self, row: StoredRow | DamagedEntry) -> LogEntry | DamagedEntry:
-        """A row as an entry, if it is what was appended; or the sound one it hides."""
+        """Return a row as an entry, or the sound entry that a damaged row hides."""
         found = row if isinstance(row, DamagedEntry) else self._decode_row(row)
         if isinstance(found, DamagedEntry):
             for other in self._scan(found.position - NEIGHBOURS_MAX, 2 * NEIGHBOURS_MAX):
@@ -80,7 +80,7 @@ class EntryReader:
         return found
 
     def find_entries(self, first: int, count: int) -> list[LogEntry | DamagedEntry]:
-        """The entries at positions first .. first + count - 1 that are still kept."""
+        """Return the entries at positions first .. first + count - 1 that are still kept."""
         try:
             rows = self._connection.execute(
                 statements.FIND_ENTRIES, (first, first + count)
@@ -112,7 +112,7 @@ class EntryReader:
         return [found[position] for position in sorted(found)]
 
     def _scan(self, first: int, count: int) -> Generator[StoredRow, None, None]:
-        """Rows one after the other, whatever positions they have, up to one that stops it."""
+        """Read rows one after the other, up to one that SQLite cannot pass."""
         try:
             with closing(self._connection.execute(statements.SCAN_FROM, (first, count))) as rows:
                 yield from rows
@@ -121,7 +121,7 @@ class EntryReader:
                 raise
 
     def _read_row(self, position: int) -> StoredRow | str | None:
-        """A row; what SQLite says when it cannot be read; None when there is none."""
+        """Read one row; return SQLite's message when it cannot, None when there is no row."""
         try:
             row: StoredRow | None = self._connection.execute(
                 statements.FIND_ENTRIES, (position, position + 1)
@@ -133,7 +133,7 @@ class EntryReader:
         return row
 
     def _decode_row(self, row: StoredRow) -> LogEntry | DamagedEntry:
-        """A row as an entry, if it is what was appended."""
+        """Return a row as an entry, or as a damaged one when its checksum is wrong."""
         position, source_id, table_name, received_at, records, size, _, stored = row
         try:
             self._check_row(row)
@@ -161,5 +161,5 @@ class EntryReader:
 
 
 def _number_or_zero(value: object) -> int:
-    """A number, or 0 for what damage made of it."""
+    """Return a whole number as it is, and 0 for anything that damage made of it."""
     return value if isinstance(value, int) else 0

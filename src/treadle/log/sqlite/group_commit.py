@@ -1,4 +1,4 @@
-"""Group commit: many requests' entries in one transaction, one fsync for all."""
+"""Group commit: the entries of many requests in one transaction, with one fsync for all."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ InsertRow = tuple[int, int, int, int, int, int, bytes]
 
 @dataclass(slots=True)
 class AppendRequest:
-    """Entries that are stored together.
+    """The entries of one request, which are stored together.
 
     Attributes:
         entries: at least one.
@@ -94,7 +94,7 @@ class GroupWriter:
     def _assign_positions(
         self, requests: Sequence[AppendRequest], prepared: Sequence[PreparedEntry], following: int
     ) -> tuple[list[AppendResult], list[PreparedEntry]]:
-        """Where each request is already, or will be; and the entries that are to be added."""
+        """Find the position of each request, old or new, and the entries to add."""
         stored: list[AppendResult] = []
         new: list[PreparedEntry] = []
         begin = 0
@@ -113,7 +113,7 @@ class GroupWriter:
         return stored, new
 
     def _find_or_add_key(self, once: IdempotencyKey, following: int, at: int) -> AppendResult:
-        """Where a request is already; or `following`, which is noted."""
+        """Return where a request is already, or note that it will be at `following`."""
         found = self._connection.execute(statements.COUNT_REPEAT, (once.name,)).fetchone()
         if found is not None:
             digest, first = found
@@ -146,7 +146,7 @@ class GroupWriter:
                 start += count
 
     def _roll_back(self) -> None:
-        """Take back a transaction that failed, so that nothing of it can come back."""
+        """Undo a transaction that failed, so that nothing of it can come back."""
         self._table_ids.forget()
         self._suspect = self.failed = True
         try:

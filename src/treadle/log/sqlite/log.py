@@ -1,4 +1,4 @@
-"""The log on this machine: one SQLite file, written ahead, each commit fsynced.
+"""The log on this machine: one SQLite file in WAL mode, each commit fsynced.
 
 The promise is in `protocol`. Writers of several processes take turns by a lock file; readers never
 wait for them.
@@ -90,7 +90,7 @@ class _PendingAppend(AppendRequest):
 
 
 class SqliteAppender:
-    """The writing side (`protocol.Appender`).
+    """The writing side of the log (`protocol.LogAppender`).
 
     Opening blocks for a moment. A thread of its own writes: it takes all requests that wait, makes
     them durable in one transaction, and answers them together.
@@ -142,7 +142,7 @@ class SqliteAppender:
         return self._log_id
 
     async def append(self, entries: Sequence[NewEntry]) -> int:
-        """Make entries durable, all or none; see `protocol.Appender.append`.
+        """Make entries durable, all or none; see `protocol.LogAppender.append`.
 
         Whoever stops waiting does not know whether they are in the log, or will be. While the disk
         does not answer what was begun, all that comes after is turned away.
@@ -150,17 +150,17 @@ class SqliteAppender:
         return (await self._submit(entries, None)).first
 
     async def append_once(self, entries: Sequence[NewEntry], once: IdempotencyKey) -> AppendResult:
-        """The same for a request that may come again; see `protocol.Appender.append_once`."""
+        """Make entries durable unless their key is known; see `LogAppender.append_once`."""
         return await self._submit(entries, once)
 
     def begin_append(self, entries: Sequence[NewEntry], waiter: AppendWaiter) -> None:
-        """The same for who waits in another way; see `protocol.Appender.begin`."""
+        """Begin an append without a task that waits; see `protocol.LogAppender.begin_append`."""
         self._gather(entries, None, waiter)
 
     def _submit(
         self, entries: Sequence[NewEntry], once: IdempotencyKey | None
     ) -> asyncio.Future[AppendResult]:
-        """Hand a request to the thread that writes; gives what becomes of it."""
+        """Hand a request to the thread that writes; return the future of its result."""
         done = asyncio.get_running_loop().create_future()
         self._gather(entries, once, done)
         return done
@@ -205,7 +205,7 @@ class SqliteAppender:
                 loop.call_soon(self._hand_over_locked)
 
     def _encode_early(self, entries: Sequence[NewEntry], size: int) -> list[StoredPayload] | None:
-        """The payloads as they are stored; None where the thread that writes is to do it."""
+        """Encode the payloads; return None where the thread that writes is to do it."""
         if not ENCODED_EARLY_BYTES_MIN <= size <= ENCODED_EARLY_BYTES_MAX:
             return None
         if not self._codec_lock.acquire(blocking=False):  # the loop of another thread is at it
@@ -220,7 +220,7 @@ class SqliteAppender:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        """Give the thread what was gathered; the caller holds `_state_lock`."""
+        """Give the thread that writes what was gathered; the caller holds `_state_lock`."""
         if self._gathered:
             self._handed_over.put(self._gathered)
             self._gathered, self._gathered_bytes = [], 0
@@ -249,7 +249,7 @@ class SqliteAppender:
             self._lock.close()
 
     def _take_group(self) -> tuple[list[_PendingAppend], bool]:
-        """All requests that wait, up to the bound of a group; and whether they are the last."""
+        """Return the requests that wait, up to the bound of a group; and whether none follows."""
         handed = self._handed_over.get()
         group: list[_PendingAppend] = []
         cost = 0
@@ -270,7 +270,7 @@ class SqliteAppender:
         return group, True
 
     def _write_group(self, writer: GroupWriter, group: list[_PendingAppend]) -> GroupWriter:
-        """Write a group and answer it; returns the writer for the next one."""
+        """Write a group and answer its requests; return the writer for the next group."""
         outcome: list[AppendResult] | TreadleError
         try:
             with translate_errors():
@@ -303,7 +303,7 @@ class SqliteAppender:
         return writer
 
     def _check_quota(self) -> None:
-        """Raise TryLater where there is no room for more."""
+        """Raise RetriableError where the log takes no more."""
         now = time.monotonic()
         if self._quota is None or now - self._quota_checked_at < QUOTA_CHECK_S:
             return
@@ -313,7 +313,7 @@ class SqliteAppender:
             raise RetriableError(self._shortage)
 
     def _reopen(self) -> GroupWriter:
-        """Open the log anew after its disk failed, and check that what was promised is there.
+        """Open the log again after its disk failed, and check the last entries.
 
         Until this succeeds every group is refused. What the file held in memory of a failed write
         is forgotten with the old connection.
@@ -371,7 +371,7 @@ def _check_table_name(table_name: str) -> None:
 
 
 class SqliteReader:
-    """The reading side (`protocol.Reader`).
+    """The reading side of the log (`protocol.LogReader`).
 
     Marks are collected and written at the next `list_backlogs`, `trim` or `close`. Any number of
     readers may be open; each sees the marks of the others.
@@ -396,7 +396,7 @@ class SqliteReader:
         return self._log_id
 
     def list_backlogs(self) -> list[TableBacklog]:
-        """What waits, one element per table; see `protocol.Reader.backlog`."""
+        """Return the backlog of each table; see `protocol.LogReader.list_backlogs`."""
         with translate_errors():
             self._write_marks()
             return self._backlog.refresh()
@@ -404,7 +404,7 @@ class SqliteReader:
     def read(
         self, source_id: int, table_name: str, after: int, records_max: int, bytes_max: int
     ) -> list[LogEntry | DamagedEntry]:
-        """Entries of one table above a position; see `protocol.Reader.read`.
+        """Read entries of one table above a position; see `protocol.LogReader.read`.
 
         Bytes are those of the payloads, uncompressed, as in `TableBacklog.size`.
         """
@@ -425,15 +425,15 @@ class SqliteReader:
         return found
 
     def find_entries(self, first: int, count: int) -> list[LogEntry | DamagedEntry]:
-        """The entries at some positions that are still kept; see `protocol.Reader.find`."""
+        """Return the entries at some positions; see `protocol.LogReader.find_entries`."""
         with translate_errors():
             return self._entries.find_entries(first, count)
 
     def mark_loaded(self, source_id: int, table_name: str, position: int) -> None:
-        """Note that everything up to a position was loaded; see `protocol.Reader.mark`.
+        """Note that everything up to a position was loaded; see `protocol.LogReader.mark_loaded`.
 
         Raises:
-            OperatorFault: the log never gave that position: it is an older copy of the log that
+            OperatorError: the log never gave that position: it is an older copy of the log that
                 was loaded, and what it accepts now would be taken for loaded.
         """
         if position > self._end:
@@ -448,7 +448,7 @@ class SqliteReader:
         self._marks[source_id, table_name] = position
 
     def trim(self, source_id: int, table_name: str, position: int) -> int:
-        """Remove entries at or below a position; see `protocol.Reader.trim`."""
+        """Remove entries at or below a position; see `protocol.LogReader.trim`."""
         with translate_errors():
             self._write_marks()
             table_id = self._table_ids.find(source_id, table_name)
@@ -500,7 +500,7 @@ class SqliteReader:
             return gone
 
     def _trim_one_by_one(self, table_id: int, position: int) -> int:
-        """Remove what can be removed; damaged rows that cannot stay."""
+        """Remove the entries one by one; damaged rows that cannot be removed stay."""
         removed = 0
         places = self._connection.execute(statements.POSITIONS_OF_TABLE, (table_id, 0)).fetchall()
         for (place,) in places:

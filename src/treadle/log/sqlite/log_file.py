@@ -1,4 +1,4 @@
-"""The local log's file and its write lock.
+"""The log's file and its write lock.
 
 `open_sqlite` is the seam through which everything reaches the disk: pass another one to see what
 the log does when the disk fails.
@@ -29,7 +29,7 @@ CACHE_KIB: Final = 16_384
 
 
 def open_sqlite(path: Path) -> sqlite3.Connection:
-    """Open the file as SQLite; transactions are begun and ended by statement."""
+    """Open the file with SQLite; transactions are begun and ended by statement."""
     return sqlite3.connect(
         path,
         timeout=BUSY_TIMEOUT_S,
@@ -40,7 +40,7 @@ def open_sqlite(path: Path) -> sqlite3.Connection:
 
 
 class LogWriteLock:
-    """One writer at a time, in all processes.
+    """A lock that lets one writer at a time write, in all processes.
 
     SQLite's own lock is polled with growing pauses; here the next writer is woken at once. Not for
     several threads: each writer has its own.
@@ -60,14 +60,14 @@ class LogWriteLock:
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Give the lock file back."""
+        """Close the lock file."""
         os.close(self._descriptor)
 
 
 def open_log_file(
     path: Path, connect: FileConnector, *, durable: bool
 ) -> tuple[sqlite3.Connection, LogWriteLock, str]:
-    """Open a log, made where missing; safe when several processes do it at once.
+    """Open a log and make it where it is missing; several processes may do so at once.
 
     Args:
         path: the file; its folder must exist.
@@ -79,8 +79,8 @@ def open_log_file(
         The connection, the lock to hold around its write transactions, and the log's name.
 
     Raises:
-        OperatorFault: the file cannot be opened, is no log, or is a newer treadle's.
-        TryLater: the disk failed.
+        OperatorError: the file cannot be opened, is no log, or is a newer treadle's.
+        RetriableError: the disk failed.
     """
     try:
         lock = LogWriteLock(path.with_name(path.name + "-lock"))
@@ -156,19 +156,19 @@ def _create_tables(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def checksum_log_id(log_id: str) -> str:
-    """What is kept beside a log's name, to know whether it is damaged."""
+    """Compute the checksum that is kept beside a log's name."""
     return f"{zlib.crc32(log_id.encode()):08x}"
 
 
 def read_end_position(connection: sqlite3.Connection) -> int:
-    """The greatest position ever given."""
+    """Return the greatest position ever given."""
     (end,) = connection.execute(statements.END_POSITION).fetchone()
     return int(end)
 
 
 @contextmanager
 def write_transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """A transaction that writes; the caller holds the lock. Undone when the block raises."""
+    """Run the block in a transaction, undone when it raises; the caller holds the lock."""
     connection.execute(statements.BEGIN_WRITE)
     try:
         yield
@@ -194,14 +194,14 @@ _OPERATOR_CODES: Final = frozenset(
 
 
 def get_result_code(error: sqlite3.Error) -> int:
-    """SQLite's primary result code; -1 where the driver gives none."""
+    """Return SQLite's primary result code; -1 where the driver gives none."""
     code = getattr(error, "sqlite_errorcode", None)
     return -1 if code is None else int(code) & 0xFF
 
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Turn SQLite's and the system's errors into treadle's, by whose fault they are."""
+    """Turn errors of SQLite and the system into those of treadle, by whose fault they are."""
     try:
         yield
     except sqlite3.Error as error:

@@ -1,4 +1,4 @@
-"""The local log in SQL: its tables and every statement it runs on them.
+"""The log in SQL: its tables and every statement that runs on them.
 
 `entries.position` is AUTOINCREMENT, so a position is never given again, also not after its entry is
 gone. The payload comes last in a row: who counts entries does not read it.
@@ -227,7 +227,7 @@ FORGET_REQUESTS: Final = """
 
 
 def make_insert(count: int) -> str:
-    """Add several entries in one statement, so that the interpreter lock is given up only once."""
+    """Make the statement that adds so many entries at once."""
     row = "(?, ?, ?, ?, ?, ?, ?)"
     rows = ", ".join([row] * count)
     return (

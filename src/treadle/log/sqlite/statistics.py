@@ -1,4 +1,4 @@
-"""What the log's file says of itself: counts by hour, times, space, and the names of requests."""
+"""Counts by hour, times, idempotency keys and space of the log, read from its file."""
 
 import os
 import sqlite3

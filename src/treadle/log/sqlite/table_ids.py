@@ -1,4 +1,4 @@
-"""The ids by which the log's file knows its tables, kept in memory."""
+"""The ids of tables in the log's file, kept in memory."""
 
 import sqlite3
 from typing import Final
@@ -10,7 +10,7 @@ TABLE_IDS_MAX: Final = 100_000
 
 
 class TableIds:
-    """The ids of one connection.
+    """The ids that one connection knows.
 
     Args:
         connection: of the one who uses the ids.
@@ -41,7 +41,7 @@ class TableIds:
         return known
 
     def forget(self) -> None:
-        """Forget all ids: those that an undone transaction made are not theirs."""
+        """Forget all ids, because an undone transaction may have made some of them."""
         self._ids.clear()
 
     def _keep(self, key: tuple[int, str], table_id: int) -> int:

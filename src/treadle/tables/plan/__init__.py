@@ -1,1 +1,1 @@
-"""Plan."""
+"""Plans a load: prepared records against the state of their table."""

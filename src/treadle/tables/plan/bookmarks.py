@@ -17,7 +17,7 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 def find_bookmarks(
     sent: Sequence[str], groups: Sequence[VersionGroup], namer: Namer
 ) -> tuple[tuple[str, str, str], ...]:
-    """(field as sent, least, greatest) as JSON texts, for fields of one type with a value."""
+    """Return (field as sent, least, greatest) as JSON texts, for fields of one type."""
     found = []
     for name in sent:
         folded = namer.name_field(None, name).folded

@@ -1,4 +1,4 @@
-"""Which column holds which values of a field, and what must change for it (loading.md 4, 5.3)."""
+"""Finds a column for each type of each field, and the changes it needs (loading.md 4, 5.3)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ ColumnNeeds = Mapping[str, tuple[str, Sequence[ColumnType]]]
 
 @dataclass(slots=True)
 class ColumnAllocation:
-    """Where the values of a relation go.
+    """The columns of a relation, and the changes that make them.
 
     Attributes:
         relation: as it is afterwards.
@@ -49,14 +49,14 @@ class ColumnAllocation:
 
     @property
     def changes(self) -> list[SchemaChange]:
-        """In the order of loading.md 5.3."""
+        """Return the changes in the order of loading.md 5.3."""
         if self.create is not None:
             return [self.create]
         return [*self.renames, *self.widens, *self.adds]
 
 
 class ColumnAllocator:
-    """Columns of one relation.
+    """Finds the columns for the fields of one relation: the rule that splits a column.
 
     Args:
         relation: as it is, or as it is to be but for its columns when `new`.
@@ -225,7 +225,7 @@ class ColumnAllocator:
 
 
 def find_widest_type(types: Sequence[ColumnType]) -> ColumnType:
-    """The type that holds values of all of these (loading.md 12.2)."""
+    """Return the type that holds the values of all of these (loading.md 12.2)."""
     distinct = set(types)
     if len(distinct) == 1:
         return types[0]
@@ -237,7 +237,7 @@ def find_widest_type(types: Sequence[ColumnType]) -> ColumnType:
 
 
 def widen_values(column: TypedColumn, old: ColumnType, new: ColumnType) -> TypedColumn:
-    """A column's values as those of a wider type.
+    """Convert a column's values to a wider type.
 
     A number without a fraction is spelled in digits as text, whether it was a bigint, a double or
     a decimal: what a column was before it became text does not show. Destinations spell the values

@@ -1,4 +1,4 @@
-"""Schema contracts: what new tables, columns and types of columns may come (loading.md 12.2).
+"""Schema contracts: which new tables, columns and column types may come (loading.md 12.2).
 
 They speak of the live table as it is before the load; a table that is new under `evolve` takes
 whatever its first records bring. A new subtable is a value of its parent's records: `discard_value`
@@ -25,7 +25,7 @@ OmittedFields = dict[tuple[str, str], Rejection]
 
 
 def allows_everything(options: TableOptions) -> bool:
-    """Whether everything may come."""
+    """Return whether the contract allows everything."""
     return options.contract_tables == options.contract_columns == options.contract_types == "evolve"
 
 
@@ -35,7 +35,7 @@ def apply_contracts(
     prepared: PreparedLoad,
     namer: Namer,
 ) -> tuple[VersionGroup, OmittedFields] | NeedsRejections:
-    """Hold the winners of a load to the contract.
+    """Check the rows of a load against the contract.
 
     Args:
         group: the winners.
@@ -48,7 +48,7 @@ def apply_contracts(
         (table, field) -> row. Or the records that are to be rejected for what they bring.
 
     Raises:
-        TableStopped: something new came and the contract is frozen.
+        TableStoppedError: something new came and the contract is frozen.
     """
     check = _ContractCheck(group, relations, prepared, namer)
     for frame in group.frames:
@@ -60,7 +60,7 @@ def apply_contracts(
 
 
 class _ContractCheck:
-    """Holds the relations of a group to the contract, one after the other.
+    """Checks the relations of a group against the contract, one after the other.
 
     Attributes:
         refused: records that are to be rejected, and why.

@@ -23,7 +23,7 @@ EXAMPLES_MAX = 3
 
 
 def explain_plan(plan: LoadPlan) -> str:
-    """What a plan does, line by line; nothing is done by it."""
+    """Describe what a plan would do, line by line."""
     return "\n".join(_explain_lines(plan))
 
 

@@ -33,7 +33,7 @@ def _format_position(log: int, position: int) -> str:
 def generate_keys(
     log_id: str, positions: Sequence[int], entries: Sequence[int], indexes: Sequence[int]
 ) -> list[str]:
-    """One UUID text per record.
+    """Make one UUID text per record.
 
     Args:
         log_id: name of the log.

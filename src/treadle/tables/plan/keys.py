@@ -1,4 +1,4 @@
-"""Keys of incoming records against a table's (loading.md 5.4)."""
+"""Compares the keys of incoming records with a table's (loading.md 5.4)."""
 
 from collections.abc import Sequence
 
@@ -19,10 +19,10 @@ GENERATED_KEY_COLUMNS = (
 
 
 def find_key_columns(groups: Sequence[VersionGroup]) -> tuple[Column, ...]:
-    """Key columns as the first group's records give them, by name.
+    """Return the key columns that the first group's records have, by name.
 
     Raises:
-        TableStopped: its records do not agree on a type.
+        TableStoppedError: its records do not agree on a type.
     """
     keys = groups[0].keys
     if not keys:
@@ -35,7 +35,7 @@ def find_key_columns(groups: Sequence[VersionGroup]) -> tuple[Column, ...]:
 def have_same_names(
     held: Sequence[Column], groups: Sequence[VersionGroup], profile: DestinationProfile
 ) -> bool:
-    """Whether all records have the key fields of a table."""
+    """Return whether all records have the key fields of a table."""
     expected = (
         frozenset()
         if tuple(held) == GENERATED_KEY_COLUMNS
@@ -50,7 +50,7 @@ def check_keys(
     """Compare the keys of records with a table's key columns.
 
     Raises:
-        TableStopped: names or types differ.
+        TableStoppedError: names or types differ.
     """
     if not have_same_names(held, groups, profile):
         raise TableStoppedError(KEYS_DIFFER)
@@ -65,7 +65,7 @@ def check_orphan_keys(children: Sequence[Relation], keys: Sequence[Column], name
     """Compare subtables that outlived their table with the key it is to have.
 
     Raises:
-        TableStopped: they were made for another key.
+        TableStoppedError: they were made for another key.
     """
     for relation in children:
         columns = {column.name: column.type for column in relation.columns}

@@ -1,4 +1,4 @@
-"""One load of one table, computed and not yet done (loading.md 1.2 steps 4 to 7).
+"""Computes one load of one table; nothing is done yet (loading.md 1.2 steps 4 to 7).
 
 `plan_load` is a pure function of what came (`PreparedLoad`) and what is there (`TableState`).
 When it must know which sequences some keys have in the table it says so with a `SequenceLookup`;
@@ -69,7 +69,7 @@ def plan_load(
         known: answers to earlier lookups.
 
     Raises:
-        TableStopped: the table cannot be loaded until somebody acts (loading.md 5.2, 5.4).
+        TableStoppedError: the table cannot be loaded until somebody acts (loading.md 5.2, 5.4).
     """
     while True:
         found = _LoadPlanner(
@@ -91,7 +91,7 @@ def plan_swap(
     mark: OffsetCommit,
     now: int,
 ) -> LoadPlan:
-    """Compute how the rows of a rebuilt table take the place of those that are there.
+    """Compute how the rows of a rebuilt table replace those that are there.
 
     As when a newer version is activated (loading.md 9.2): the relations stay, with the columns of
     the user, and get the columns, subtables and keys that they lack.
@@ -107,7 +107,7 @@ def plan_swap(
         now: microseconds since 1970, UTC.
 
     Raises:
-        TableStopped: the table there is cannot take the rows.
+        TableStoppedError: the table there is cannot take the rows.
     """
     prepared = prepare_load(
         [], profile=profile, options=options, schema=schema, source_name=source_name
@@ -185,7 +185,7 @@ class _LoadPlanner:
         return self._make_plan(table, what) if isinstance(table, Table) else table
 
     def plan_swap(self, rebuilt: Table) -> LoadPlan | Unmet:
-        """Put the rows of another table in place of this one's; see `plan_swap`."""
+        """Plan to replace the rows of this table by another's; see the function `plan_swap`."""
         before = self._state.table
         live = reconcile_table(
             self._state, self._prepared.table_name, self._prepared.source_name, self._profile
@@ -333,7 +333,7 @@ class _LoadPlanner:
     def _choose_keys(
         self, live: LiveRelations, what: VersionOutcome, stage: StagedVersion | None
     ) -> tuple[Column, ...]:
-        """The table's key columns afterwards; only a new version may bring others (9.3)."""
+        """Return the key columns afterwards; a new version may change them (loading.md 9.3)."""
         profile = self._profile
         if live.root is not None and not what.swapped:
             differs = not keys_.have_same_names(live.keys, what.live, profile)
@@ -368,7 +368,7 @@ class _LoadPlanner:
     def _choose_constraint(
         self, live: LiveRelations, what: VersionOutcome, keys: tuple[Column, ...], keyless: bool
     ) -> tuple[bool, tuple[str, ...]]:
-        """Whether rows are appended, and the root's primary key afterwards."""
+        """Return whether rows are appended, and the root's primary key afterwards."""
         declared = tuple(column.name for column in keys)
         if keyless:
             return False, declared
@@ -449,7 +449,7 @@ class _LoadPlanner:
         *,
         private: bool,
     ) -> _RowsOfLoad | Unmet:
-        """Rows to write, and rows to remove (option hard_delete)."""
+        """Select the rows to write, and the rows to remove (option hard_delete)."""
         deletes = None
         if group is not None and target.upsert and self._options.hard_delete:
             group, deletes = _split_deleted(group, self._profile)
@@ -472,7 +472,7 @@ class _LoadPlanner:
     def _drop_outdated(
         self, target: RelationTarget, group: VersionGroup, met: Relation, *, private: bool
     ) -> VersionGroup | SequenceLookup | None:
-        """Without records that would change the table and lose against a row in it (L37)."""
+        """Drop records that would change the table but lose against a row (loading.md L37)."""
         rows = target.find_rows_with_new_columns(group)
         if not rows:
             return group
@@ -540,7 +540,7 @@ class _LoadPlanner:
 def _split_deleted(
     group: VersionGroup, profile: DestinationProfile
 ) -> tuple[VersionGroup | None, VersionGroup | None]:
-    """Rows without and with a value in `_sdc_deleted_at`."""
+    """Return the rows without a value in `_sdc_deleted_at`, and those with one."""
     marker = group.frames[0].fields.get(profile.fold(names.DELETED_AT))
     if marker is None:
         return group, None
@@ -554,7 +554,7 @@ def _split_deleted(
 def _copy_stage(
     target: RelationTarget, stage: StagedVersion, profile: DestinationProfile
 ) -> list[SchemaChange]:
-    """Staged rows into the live relations, parents first."""
+    """Return the changes that copy staged rows into the live relations, parents first."""
     changes: list[SchemaChange] = []
     for relation in stage.relations:
         live, places = target.get_relation(tuple(map(profile.fold, relation.path)))

@@ -1,4 +1,4 @@
-"""treadle's catalogue against what the destination really holds (loading.md 5.2)."""
+"""Compares treadle's catalogue with what the destination really holds (loading.md 5.2)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -63,11 +63,11 @@ class LiveRelations:
 def reconcile_table(
     state: TableState, name: str, source_name: str, profile: DestinationProfile
 ) -> LiveRelations:
-    """What there is to load into.
+    """Return the relations that there are to load into.
 
     Raises:
-        TableStopped: the user changed something that loading cannot do without, or a table that
-            treadle did not make is in the way.
+        TableStoppedError: the user changed something that loading needs, or a table that treadle
+            did not make is in the way.
     """
     physical = {profile.fold(n): p for n, p in state.physical.items()}
     table = state.table
@@ -111,7 +111,7 @@ def reconcile_table(
 def _reconcile_relation(
     relation: Relation, there: PhysicalRelation, table: Table, profile: DestinationProfile
 ) -> tuple[Relation, bool]:
-    """A relation without the columns the user dropped, and whether its key is the catalogue's."""
+    """Return a relation without the columns the user dropped, and whether it has its key."""
     fold = profile.fold
     present = set(map(fold, there.columns))
     missing = [column for column in relation.columns if fold(column.name) not in present]
@@ -198,7 +198,7 @@ def _adopt_table(
 
 
 def _infer_path(rest: str, there: PhysicalRelation) -> tuple[str, ...] | None:
-    """The path a subtable's name stands for, as far as its level columns tell."""
+    """Return the path that a subtable's name stands for, as far as its level columns tell."""
     depth = sum(1 for n in range(100) if names.level_column(n) in there.columns)
     if not depth:
         return None

@@ -1,4 +1,4 @@
-"""A question to the destination that a plan needs answered, and the answers so far.
+"""The question for the sequences of some keys that a plan may need answered, and the answers.
 
 A record that loses against a row already in the table adds no column (loading.md L37), so a plan
 that would change the table first asks which sequences its keys have there.
@@ -37,7 +37,7 @@ class KnownSequences:
     def with_answer(
         self, lookup: SequenceLookup, sequences: Sequence[int | None]
     ) -> "KnownSequences":
-        """These answers and the ones to a lookup."""
+        """Return these answers and those to a lookup."""
         place = (lookup.relation.name, lookup.private)
         found = dict(zip(zip(*lookup.keys, strict=True), sequences, strict=True))
         return KnownSequences({**self.answers, place: {**self.answers.get(place, {}), **found}})

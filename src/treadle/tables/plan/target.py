@@ -1,4 +1,4 @@
-"""The relations one version of a table is written to: their columns and their rows."""
+"""The relations that one version of a table is written to: their columns and their rows."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -113,12 +113,12 @@ class RelationTarget:
 
     @property
     def upsert(self) -> bool:
-        """Rows replace those with the same key."""
+        """Return whether rows replace those with the same key."""
         return not self.append and not self.keyless
 
     @property
     def relations(self) -> tuple[Relation, ...]:
-        """As they are afterwards: root first, then subtables by name."""
+        """Return the relations as they are afterwards: root first, then subtables by name."""
         after = {path: allocation.relation for path, allocation in self._after.items()}
         root = after.pop((), None)
         children = sorted(after.values(), key=lambda relation: names.byte_order(relation.name))
@@ -127,7 +127,7 @@ class RelationTarget:
     def get_relation(
         self, path: RelationPath
     ) -> tuple[Relation, Mapping[tuple[str, ColumnType], str]]:
-        """A relation afterwards, and its columns by folded field and type."""
+        """Return a relation as it is afterwards, and its columns by folded field and type."""
         allocation = self._after[path]
         fold = self._profile.fold
         held = {
@@ -138,7 +138,7 @@ class RelationTarget:
     # --- what is new ---
 
     def find_new_columns(self, frame: Frame) -> list[tuple[str, ColumnType]] | None:
-        """Folded fields and types a relation has no column for; None when there is no relation."""
+        """Return folded fields and types without a column; None when there is no relation."""
         before = self._before.get(self._fold_path(frame.path))
         if before is None:
             return None
@@ -159,7 +159,7 @@ class RelationTarget:
         ]
 
     def find_rows_with_new_columns(self, group: VersionGroup) -> list[int]:
-        """Root rows that carry something the relations have no place for, ascending."""
+        """Return the root rows with a value that has no column yet, ascending."""
         rows: set[int] = set()
         for frame in group.frames:
             novel = self.find_new_columns(frame)
@@ -283,7 +283,7 @@ class RelationTarget:
         """Return the records to reject because their columns cannot be made, if there are any.
 
         Raises:
-            TableStopped: a column that only a staged version has cannot be made.
+            TableStoppedError: a column that only a staged version has cannot be made.
         """
         refused = self._clashing(group)
         if self._is_too_wide():
@@ -345,7 +345,7 @@ class RelationTarget:
         *,
         fresh: bool,
     ) -> TableWrite | None:
-        """Rows by column, as the destination gets them.
+        """Make the rows by column, as the destination gets them.
 
         Args:
             group: rows to write.
@@ -440,7 +440,7 @@ def _is_system_column(column: Column) -> bool:
 
 
 def find_rows_with_type(frame: Frame, folded: str, type_: ColumnType) -> list[int]:
-    """Root rows that have a value of a type in a field."""
+    """Return the root rows that have a value of a type in a field."""
     each = frame.fields.get(folded)
     column = each.columns.get(type_, ()) if each is not None else ()
     return [

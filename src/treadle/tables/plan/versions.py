@@ -1,4 +1,4 @@
-"""Which table version each record of a load belongs to, and what is activated (loading.md 9.2)."""
+"""Decides to which table version records belong, and what is activated (loading.md 9.2)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from treadle.tables.prepare.version_group import VersionGroup
 
 @dataclass(slots=True)
 class VersionOutcome:
-    """What becomes of the groups of a load.
+    """The table's version after a load, and where its groups go.
 
     Attributes:
         version: the active version afterwards; None when there is still no table.
@@ -28,7 +28,7 @@ class VersionOutcome:
 
 
 def has_any_value(group: VersionGroup) -> bool:
-    """Whether a record holds anything a table could be made for (loading.md 5.1)."""
+    """Return whether a record holds a value that a table could be made for (loading.md 5.1)."""
     return (
         bool(group.keys)
         or len(group.frames) > 1
@@ -48,7 +48,7 @@ def resolve_versions(
     exists: bool,
     appending: bool,
 ) -> VersionOutcome:
-    """Decide for every group.
+    """Decide where each group goes.
 
     Args:
         groups: in order of their first record.

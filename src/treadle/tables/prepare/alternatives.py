@@ -1,4 +1,4 @@
-"""Which alternative of a schema an object fits (loading.md 3.1, unions)."""
+"""Finds the alternative of a schema that an object fits (loading.md 3.1, unions)."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -10,7 +10,7 @@ from treadle.tables.prepare.type_rules import ObjectRules, TypeRules
 
 
 def choose_alternative(value: dict[str, Any], shapes: Sequence[ObjectRules]) -> int:
-    """Index of the first alternative an object fits, of the last when it fits none."""
+    """Return the first alternative that an object fits, the last when it fits none."""
     for number, shape in enumerate(shapes):
         if shape.required <= value.keys() and all(
             _fits(inner, shape.properties.get(key)) for key, inner in value.items()

@@ -39,27 +39,27 @@ class ArrowColumn:
         self.array = array
 
     def __len__(self) -> int:
-        """How many values, None counted."""
+        """Return the number of values, None counted."""
         return len(self.array)
 
     def __repr__(self) -> str:
-        """The values."""
-        return f"Packed({self.array.to_pylist()!r})"
+        """Show the values."""
+        return f"ArrowColumn({self.array.to_pylist()!r})"
 
     @property
     def null_count(self) -> int:
-        """How many values are None."""
+        """Return how many values are None."""
         return self.array.null_count
 
     def may_hold_byte(self, byte: bytes) -> bool:
-        """Whether a byte may stand somewhere in a column of texts; its no is always right."""
+        """Return whether a byte may be in a column of texts; False is always right."""
         return any(
             data is not None and data.to_pybytes().find(byte) >= 0
             for _, _, data in map(_get_buffers, self.array.chunks)
         )
 
     def take(self, rows: Sequence[int]) -> "ArrowColumn":
-        """The values at these places, in that order."""
+        """Return the values of these rows, in that order."""
         whole = self.array.combine_chunks()
         found = whole.take(pa.array(rows, pa.int32()))
         return ArrowColumn(
@@ -76,7 +76,7 @@ def _get_buffers(chunk: "pa.Array[Any]") -> list[pa.Buffer | None]:
 
 
 def to_arrow(column: TypedColumn, type_: ColumnType) -> ArrowColumn | None:
-    """A column as Arrow holds it, or None when it holds a value that has no place there.
+    """Return a column as Arrow holds it; None when it has a value that Arrow cannot hold.
 
     Args:
         column: values of the class that the type has everywhere (`model.Rows`), and None.
@@ -96,7 +96,7 @@ def to_arrow(column: TypedColumn, type_: ColumnType) -> ArrowColumn | None:
 
 
 def to_arrow_if_long(column: Sequence[Any], type_: ColumnType) -> TypedColumn:
-    """The column packed where that pays and is possible, else as it is."""
+    """Return the column as Arrow holds it where that pays and is possible, else as it is."""
     if len(column) < ARROW_ROWS_MIN:
         return column
     found = to_arrow(column, type_)
@@ -104,17 +104,17 @@ def to_arrow_if_long(column: Sequence[Any], type_: ColumnType) -> TypedColumn:
 
 
 def to_values(column: TypedColumn) -> Sequence[Any]:
-    """The values of a column as Python objects."""
+    """Return the values of a column as Python objects."""
     return column.array.to_pylist() if isinstance(column, ArrowColumn) else column
 
 
 def has_none(column: TypedColumn) -> bool:
-    """Whether a value is None."""
+    """Return whether a value is None."""
     return column.null_count > 0 if isinstance(column, ArrowColumn) else None in column
 
 
 def concatenate_arrow(pieces: Sequence[TypedColumn], type_: ColumnType) -> ArrowColumn | None:
-    """Columns one after the other, packed; None when none of them is or one cannot be."""
+    """Join columns in Arrow; None when none of them is there, or one cannot be."""
     if not any(isinstance(piece, ArrowColumn) for piece in pieces):
         return None
     chunks: list[pa.Array[Any]] = []
@@ -128,7 +128,7 @@ def concatenate_arrow(pieces: Sequence[TypedColumn], type_: ColumnType) -> Arrow
 
 @lru_cache(maxsize=256)
 def make_null_column(size: int, type_: ColumnType) -> TypedColumn:
-    """A column of so many None."""
+    """Return a column of so many None."""
     arrow = _ARROW_TYPES.get(type_)
     if arrow is None or size < ARROW_ROWS_MIN:
         return [None] * size

@@ -1,4 +1,4 @@
-"""Columns of one JSON class to columns of one logical type, with the checks of loading.md 3.3.
+"""Converts columns of one JSON class to one logical type, with the checks of loading.md 3.3.
 
 Every converter takes a column that holds one Python class and None, and gives the column as the
 destination gets it. What is out of range is given to `ConversionSink.reject_value` and becomes
@@ -32,25 +32,25 @@ INT64_MIN = -(1 << 63)
 
 
 class ConversionSink(Protocol):
-    """Where a converter reports to, for the column it works on."""
+    """Takes the reports of a converter about the column it works on."""
 
     @property
     def profile(self) -> DestinationProfile:
-        """Limits of the destination."""
+        """Return the limits of the destination."""
 
     @property
     def nul_characters(self) -> str:
-        """The option of that name."""
+        """Return the option of that name."""
 
     @property
     def key(self) -> str | None:
-        """Name of the key field this column holds, None for any other field."""
+        """Return the name of the key field that the column holds, None for any other field."""
 
     def reject_value(self, row: int, reason: str) -> None:
-        """A value cannot be stored."""
+        """Report a value that cannot be stored."""
 
     def count_nul_removed(self, count: int) -> None:
-        """So many NUL characters were removed."""
+        """Report how many NUL characters were removed."""
 
 
 def convert_values(
@@ -146,7 +146,7 @@ def _timestamp_reason(sink: ConversionSink, value: object) -> str:
 
 
 def _format_received(value: object) -> str:
-    """A number as received, as far as the decoder kept its literal."""
+    """Return a number as it was received, as far as the decoder kept its literal."""
     kept = getattr(value, "literal", None)
     if isinstance(kept, str):
         return kept

@@ -11,7 +11,7 @@ _WIDE_CONTEXT = Context(prec=200_000, Emax=999_999_999, Emin=-999_999_999, round
 
 
 def parse_decimal(text: str) -> Decimal | None:
-    """The number a decimal text stands for; NaN and infinities too; None when it is no number."""
+    """Return the number that a text stands for, NaN and infinities too; None for no number."""
     if _DECIMAL_TEXT.fullmatch(text):
         try:
             return Decimal(text)
@@ -24,7 +24,7 @@ def parse_decimal(text: str) -> Decimal | None:
 
 
 def fit_decimal(value: Decimal, profile: DestinationProfile) -> Decimal | None:
-    """The decimal as a column holds it, rounded half up to its scale; None when out of range."""
+    """Return a decimal as a column holds it, rounded half up; None when it is out of range."""
     if not value.is_finite() or not profile.decimal_fits(value):
         return None
     scale = profile.decimal_scale_max
@@ -37,5 +37,5 @@ def fit_decimal(value: Decimal, profile: DestinationProfile) -> Decimal | None:
 
 
 def literal(value: int) -> str:
-    """An integer of any size in digits; `str` refuses very long ones."""
+    """Write an integer of any size in digits; `str` refuses very long ones."""
     return format(Decimal(value), "f")

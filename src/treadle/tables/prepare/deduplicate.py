@@ -1,4 +1,4 @@
-"""Which of several records with one key stays: the greatest sequence (loading.md 2.3)."""
+"""Finds the latest of several records with one key: the greatest sequence (loading.md 2.3)."""
 
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Literal
@@ -10,7 +10,7 @@ def find_latest_rows(
     tie: Literal["first", "last"] = "first",
     order: Iterable[int] | None = None,
 ) -> list[int] | None:
-    """Rows that stay, ascending, or None when no key is there twice.
+    """Return the latest row of each key, ascending; None when no key is there twice.
 
     Args:
         keys: of each row.

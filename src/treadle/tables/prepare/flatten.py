@@ -1,4 +1,4 @@
-"""Records to frames, by column: flattening, naming, typing, range checks (loading.md 3, 6, 7).
+"""Flattens records to frames, column by column (loading.md 3, 6, 7).
 
 Records of one shape are transposed in one call, and from then on every step looks at a whole
 column: its classes by `set(map(type, column))`, its range by `min` and `max`. Objects become more
@@ -30,7 +30,7 @@ ColumnValues = Sequence[Any]
 
 @dataclass(frozen=True, slots=True)
 class FlattenContext:
-    """What a walk needs to know besides the records.
+    """The rules and names by which records are flattened.
 
     Attributes:
         root: the table's canonical name.
@@ -49,7 +49,7 @@ class FlattenContext:
 
     @property
     def options(self) -> TableOptions:
-        """The table's options."""
+        """Return the table's options."""
         return self.namer.options
 
 
@@ -78,14 +78,14 @@ Records with thousands of fields each, and each with others, would need far more
 
 
 class SparseRecordsError(Exception):
-    """The records have too many different fields to be walked together."""
+    """The records have too many different fields to be flattened together."""
 
 
 _FieldTask = tuple[Frame, FieldName, ColumnValues, TypeRules, int, bool]
 
 
 class Flattener:
-    """One pass over some records.
+    """Flattens some records in one pass.
 
     Attributes:
         frames: root first, then subtables by path; after `flatten`.
@@ -101,7 +101,7 @@ class Flattener:
         shape: Shaped | None = None,
         original: Callable[[int], dict[str, Any]] | None = None,
     ) -> None:
-        """Nothing is looked at yet.
+        """Look at nothing yet.
 
         Args:
             setting: what else to know.
@@ -132,7 +132,7 @@ class Flattener:
         self.frames: list[Frame] = []
 
     def flatten(self) -> "Flattener":
-        """Do it; gives itself.
+        """Flatten the records; return this flattener.
 
         Raises:
             TooSparse: there are several records, to be walked in smaller numbers.
@@ -164,7 +164,7 @@ class Flattener:
     # --- what converters report (values.Sink) ---
 
     def reject_value(self, row: int, reason: str) -> None:
-        """A value of the present column cannot be stored."""
+        """Report a value of the present column that cannot be stored."""
         at = self._frame.root_rows[row] if self._frame.path else row
         if self._options.on_bad_value == "null_field" and self.key is None:
             self._null_notes.setdefault(at, []).append({"field": self._field, "reason": reason})
@@ -172,7 +172,7 @@ class Flattener:
         self._reject_row(at, reason)
 
     def count_nul_removed(self, count: int) -> None:
-        """So many NUL characters were removed."""
+        """Report how many NUL characters were removed."""
         self.nul_removed += count
 
     def _reject_row(self, at: int, reason: str) -> None:
@@ -208,7 +208,7 @@ class Flattener:
     def _flatten_objects(
         self, frame: Frame, prefix: str | None, column: ColumnValues, typing: TypeRules, depth: int
     ) -> None:
-        """Objects of one field, and None, as columns of the same frame."""
+        """Add the fields of objects as columns of the same frame."""
         if len(typing.objects) > 1:
             for shape, part in _split_by_alternative(column, typing.objects):
                 self._flatten_alternative(frame, prefix, part, shape, depth)
@@ -236,7 +236,7 @@ class Flattener:
         shape: ObjectRules | None,
         depth: int,
     ) -> None:
-        """The fields of objects, to be walked."""
+        """Add a task for each field of some objects."""
         keyless = not frame.path and not self._context.keys
         parts = [self._namer.name_field(prefix, key, keyless) for key in keys]
         top = not frame.path and prefix is None
@@ -261,7 +261,7 @@ class Flattener:
     def _check_siblings(
         self, frame: Frame, parts: Sequence[FieldName], columns: Sequence[ColumnValues]
     ) -> None:
-        """Two fields of one object with one canonical name."""
+        """Reject records in which two fields of one object have one canonical name."""
         if self._options.collisions == "hash":
             return
         seen: dict[str, list[tuple[FieldName, ColumnValues]]] = {}
@@ -290,7 +290,7 @@ class Flattener:
         depth: int,
         key: bool,
     ) -> None:
-        """One field: scalars are stored, objects and arrays walked further."""
+        """Store the scalars of one field, and go on into its objects and arrays."""
         classes = set(map(type, column))
         classes.discard(NoneType)
         if not classes:
@@ -357,7 +357,7 @@ class Flattener:
     def _store_as_json(
         self, frame: Frame, name: FieldName, column: ColumnValues, type_: ColumnType
     ) -> None:
-        """Objects and arrays as JSON text (options nested, max_nesting)."""
+        """Store objects and arrays as JSON texts (options nested, max_nesting)."""
         if name.column_rejection:
             self._reject_rows(frame, column, name.column_rejection)
         elif name.column_omission:
@@ -370,7 +370,7 @@ class Flattener:
     def _register_field(
         self, frame: Frame, name: FieldName, column: ColumnValues
     ) -> list[bool] | None:
-        """Note a field of the frame; find rows where another field has its name.
+        """Note a field of the frame, and find rows where another field has its name.
 
         Returns:
             With the option `collisions: hash`, which rows have both; else None.
@@ -403,7 +403,7 @@ class Flattener:
     def _flatten_arrays(
         self, frame: Frame, name: FieldName, column: ColumnValues, typing: TypeRules, depth: int
     ) -> None:
-        """Arrays of one field, and None, as rows of a subtable (loading.md 7.3, 7.4)."""
+        """Make rows of a subtable of the arrays of one field (loading.md 7.3, 7.4)."""
         self._register_field(frame, name, column)
         path = (*frame.path, name.full)
         refused = (
@@ -466,7 +466,7 @@ def _find_first_reason(setting: FlattenContext, record: dict[str, Any]) -> str:
 
 
 def _transpose(column: ColumnValues) -> tuple[list[str], list[ColumnValues]]:
-    """Keys in order of appearance, and for each its values, None where it is missing."""
+    """Return the keys in order of appearance, and the values of each, None where it is missing."""
     first = next(value for value in column if value is not None)
     keys = list(first)
     if None in column:

@@ -1,4 +1,4 @@
-"""Flattened records by column: what a walk makes and a plan writes.
+"""Flattened records by column, as the flattener makes them and a plan writes them.
 
 A `Frame` holds the rows of one relation. Every field has one full-length column per logical type it
 came with, so a field of one type is one column, as it will be in the destination.
@@ -88,20 +88,20 @@ class Frame:
 
 
 def fill_gaps(first: TypedColumn, second: TypedColumn) -> list[Any]:
-    """The first column, its gaps filled by the second."""
+    """Return the first column with its gaps filled by the second."""
     pairs = zip(to_values(first), to_values(second), strict=True)
     return [b if a is None else a for a, b in pairs]
 
 
 def is_blank(column: TypedColumn) -> bool:
-    """Whether every value is None."""
+    """Return whether every value is None."""
     if isinstance(column, ArrowColumn):
         return column.null_count == len(column)
     return (not column) or (column[0] is None and column.count(None) == len(column))
 
 
 def make_row_picker(rows: Sequence[int]) -> Callable[[TypedColumn], TypedColumn]:
-    """A function that takes these positions of a column."""
+    """Return a function that takes these rows of a column."""
     several = itemgetter(*rows) if len(rows) > 1 else None
 
     def pick(column: TypedColumn) -> TypedColumn:
@@ -113,7 +113,7 @@ def make_row_picker(rows: Sequence[int]) -> Callable[[TypedColumn], TypedColumn]
 
 
 def take_rows(frames: Sequence[Frame], rows: Sequence[int]) -> list[Frame]:
-    """The given rows of the root frame (the first) in that order, and their children's rows."""
+    """Return these rows of the root frame, in that order, and the rows of their children."""
     root = frames[0]
     new = [-1] * root.size
     for at, row in enumerate(rows):
@@ -155,7 +155,7 @@ def _take_frame(
 
 
 def concatenate_frames(sets: Sequence[Sequence[Frame]], fold: Callable[[str], str]) -> list[Frame]:
-    """Several sets of frames (root first) as one; rows of the first set come first."""
+    """Join several sets of frames (root first); rows of the first set come first."""
     if len(sets) == 1:
         return list(sets[0])
     by_path: dict[RelationPath, list[tuple[int, Frame]]] = {}
@@ -169,7 +169,7 @@ def concatenate_frames(sets: Sequence[Sequence[Frame]], fold: Callable[[str], st
 
 
 def join_frames(pieces: Sequence[Frame]) -> Frame:
-    """Frames of one subtable whose rows belong to the same root rows."""
+    """Join frames of one subtable whose rows belong to the same root rows."""
     return pieces[0] if len(pieces) == 1 else _concatenate([(0, piece) for piece in pieces])
 
 

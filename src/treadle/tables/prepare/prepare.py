@@ -21,7 +21,7 @@ __all__ = ["LogBatch", "PreparedLoad", "RecordRef", "prepare_load"]
 
 @dataclass(slots=True)
 class PreparedLoad:
-    """What the records of one load come to, whatever the table holds.
+    """The records of one load, flattened and checked, whatever the table holds.
 
     Attributes:
         schema: the destination schema.
@@ -57,7 +57,7 @@ class PreparedLoad:
     _rejected: Mapping[RecordRef, str] = field(default_factory=dict)
 
     def reject_records(self, refused: Mapping[RecordRef, str]) -> "PreparedLoad":
-        """The same load with more records rejected, so that those they beat may win."""
+        """Prepare the load again with more records rejected, so that those they beat may win."""
         return prepare_load(
             self.log_batches,
             profile=self.profile,
@@ -77,7 +77,7 @@ def prepare_load(
     source_name: str | None = None,
     refused: Mapping[RecordRef, str] | None = None,
 ) -> PreparedLoad:
-    """Work out what the records of one load come to.
+    """Flatten, check and deduplicate the records of one load.
 
     Args:
         log_batches: the entries of one table, by position.

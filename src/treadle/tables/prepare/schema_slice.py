@@ -51,7 +51,7 @@ FLATTENED_TOGETHER: Final = 2048
 
 @dataclass(frozen=True, slots=True)
 class LoadInput:
-    """What all slices of a load share.
+    """The entries and names that all slices of a load share.
 
     Attributes:
         log_batches: the entries of the load.
@@ -78,7 +78,7 @@ class OmittedKey(NamedTuple):
 
 @dataclass(slots=True)
 class SliceResult:
-    """What the records of a slice come to.
+    """The rows and the rejected records of a slice.
 
     Attributes:
         group: the rows; None when there are none.
@@ -98,7 +98,7 @@ class SliceResult:
 
 
 class _SliceKey(NamedTuple):
-    """What the records of a slice share."""
+    """The version, key names and schema that the records of a slice share."""
 
     segment: int
     version: int
@@ -346,7 +346,7 @@ def _needs_exact_numbers(form: str, schema: bytes) -> bool:
 
 
 def _is_order_free(context: FlattenContext, form: str, keys: Sequence[str], *, keyed: bool) -> bool:
-    """Whether it makes no difference in which order a record has these keys."""
+    """Return whether it makes no difference in which order a record has these keys."""
     namer = context.namer
     if form == "transit" or namer.options.collisions == "hash":
         return False
@@ -359,7 +359,7 @@ def _is_order_free(context: FlattenContext, form: str, keys: Sequence[str], *, k
 def _find_keys(
     namer: Namer, sent: Sequence[str], root: Frame
 ) -> tuple[tuple[KeyColumn, ...], dict[int, str]]:
-    """Key columns by name; and rows without a value in one, with the reason."""
+    """Return the key columns by name, and why rows without a value in one are rejected."""
     keys = []
     incomplete: dict[int, str] = {}
     for literal in sent:
@@ -379,7 +379,7 @@ def _find_keys(
 
 
 def _add_extracted(root: Frame, texts: Sequence[str | None], profile: DestinationProfile) -> None:
-    """`time_extracted` of the messages as `_sdc_extracted_at`, unless the record has its own."""
+    """Add the messages' `time_extracted` as `_sdc_extracted_at`, unless a record has its own."""
     if not texts:
         return
     column = [*map(find_timestamp, texts), *repeat(None, root.size - len(texts))]

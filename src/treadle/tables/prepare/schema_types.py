@@ -1,4 +1,4 @@
-"""JSON schema of a batch to the typing of its fields (loading.md 3.1).
+"""Compiles the JSON schema of a batch to the type rules of its fields (loading.md 3.1).
 
 The batch was validated against the schema before it was accepted; here the schema only says what
 becomes of a value. Insides are compiled when a value asks for them, so a schema that refers to
@@ -19,7 +19,7 @@ JsonSchema = Mapping[str, Any]
 
 
 class CompiledSchema(NamedTuple):
-    """A schema, ready for use.
+    """The type rules of a schema.
 
     Attributes:
         typing: of a record.
@@ -42,7 +42,7 @@ def compile_schema(schema: bytes) -> CompiledSchema:
 
 
 class _PropertyRules(Mapping[str, TypeRules]):
-    """Typings of properties, compiled at first use."""
+    """Type rules of properties, compiled at first use."""
 
     def __init__(self, schemas: Mapping[str, Any], compile_: Callable[[Any], TypeRules]) -> None:
         self._schemas = schemas
@@ -67,7 +67,7 @@ class _SchemaCompiler:
         self._document = document
 
     def compile_rules(self, schema: object) -> TypeRules:
-        """The typing of values a schema describes."""
+        """Return the type rules of the values that a schema describes."""
         simples = list(self._expand_alternatives(schema, frozenset()))
         return TypeRules(
             integer=_choose_integer_type(simples),
@@ -191,7 +191,7 @@ def _declared_types(simple: JsonSchema) -> frozenset[str] | None:
 
 
 def _intersect(first: JsonSchema, second: JsonSchema) -> JsonSchema:
-    """What two schemas together say, where both apply."""
+    """Return the schema that says what two say together."""
     merged = {**first, **second}
     one, other = _declared_types(first), _declared_types(second)
     if one is not None and other is not None:
@@ -225,7 +225,7 @@ def _is_decimal(simple: JsonSchema) -> bool:
 
 
 def _listed_values(simple: JsonSchema) -> list[Any] | None:
-    """The values a schema lists one by one."""
+    """Return the values that a schema lists one by one."""
     if isinstance(simple.get("enum"), list):
         return list(simple["enum"])
     return [simple["const"]] if "const" in simple else None
@@ -283,7 +283,7 @@ def _choose_text_types(simples: Sequence[JsonSchema]) -> tuple[ColumnType, ...]:
 
 
 def _collect_listed_texts(simples: Sequence[JsonSchema]) -> frozenset[str]:
-    """Texts listed by an alternative without a type that stands before one with a format."""
+    """Return the texts that an untyped alternative lists before one with a format."""
     if len(simples) < 2:
         return frozenset()
     found: set[str] = set()

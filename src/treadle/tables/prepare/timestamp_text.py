@@ -1,4 +1,4 @@
-"""Date-time texts to microseconds since 1970, UTC (loading.md 3.3, 3.4)."""
+"""Reads date-time texts as microseconds since 1970, UTC (loading.md 3.3, 3.4)."""
 
 import re
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class TimestampRangeError(ValueError):
 
 
 def parse_timestamp(text: str) -> int | None:
-    """Microseconds since 1970 for a date-time text, or None when it is no such text.
+    """Return the microseconds since 1970 of a date-time text; None when it is no such text.
 
     Takes RFC 3339, also with a space or lower-case `t` and `z`, an offset without a colon, no
     offset (UTC) and a fraction of any length, rounded half up. A second of 60 and the time
@@ -72,7 +72,7 @@ def find_timestamp(text: str | None) -> int | None:
 
 
 def parse_timestamp_column(column: Sequence[Any]) -> ArrowColumn | None:
-    """A column of texts and Nones at once, or None when it holds anything but the common form.
+    """Read a column of texts and Nones at once; None when one has another than the common form.
 
     That is a date, `T` or a space, a time with seconds and at most six digits of their fraction,
     and `Z`. Of the other forms that Arrow knows those that end with `Z` are shorter.

@@ -1,4 +1,4 @@
-"""How the values of a field get their logical type (loading.md 3.1).
+"""Rules by which the values of a field get their logical type (loading.md 3.1).
 
 A `TypeRules` answers by JSON class: what a whole number becomes, a number with a fraction, a
 text, and how the insides of objects and arrays are typed. A JSON schema is compiled into one
@@ -13,7 +13,7 @@ from treadle.tables.model import ColumnType
 
 @dataclass(frozen=True, slots=True)
 class ObjectRules:
-    """How the fields of an object are typed, for objects of one alternative of a schema.
+    """Type rules of the fields of an object, for objects of one alternative of a schema.
 
     Attributes:
         properties: by key as sent.

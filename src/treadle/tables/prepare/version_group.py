@@ -1,4 +1,4 @@
-"""Records of a load by table version: where they come from, their keys and their rows."""
+"""Records of a load by table version: their origin, keys and rows."""
 
 import operator
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What is written on the pages of a log's file, read without SQLite.
+"""Reads the rows on the pages of a log's file without SQLite.
 
 For a file that SQLite refuses: every page is looked at by itself, so that damage on one does not
 hide another. Nothing found here is believed without a checksum. Formats: sqlite.org/fileformat2.
@@ -25,12 +25,12 @@ CellValues = tuple[Any, ...]
 
 
 class UnreadablePageError(ValueError):
-    """A cell is not what SQLite writes."""
+    """A page or a row is not what SQLite writes."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageCell:
-    """One row of a page.
+    """One row on a page.
 
     Attributes:
         rowid: None on a page of an index.
@@ -42,7 +42,7 @@ class PageCell:
 
 
 class PageReader:
-    """Pages by number, from 1.
+    """Reads pages by number, from 1.
 
     Args:
         data: the file.
@@ -54,11 +54,11 @@ class PageReader:
         self._wal_pages = newer
 
     def page_numbers(self) -> range:
-        """Numbers of all pages."""
+        """Return the numbers of all pages."""
         return range(1, max(len(self._data) // PAGE_BYTES, *self._wal_pages, 0) + 1)
 
     def read_page(self, number: int) -> bytes:
-        """One page; UnreadableError when there is none."""
+        """Return one page; raises UnreadablePageError when there is none."""
         found = self._wal_pages.get(number)
         if found is None:
             found = bytes(self._data[(number - 1) * PAGE_BYTES : number * PAGE_BYTES])
@@ -67,7 +67,7 @@ class PageReader:
         return found
 
     def read_cells(self) -> Iterator[PageCell]:
-        """Every row of every page that can be read."""
+        """Read every row of every page that can be read."""
         for number in self.page_numbers():
             try:
                 page = self.read_page(number)
@@ -175,7 +175,7 @@ another program keeps it from that."""
 
 @dataclass(frozen=True, slots=True)
 class WalContent:
-    """What a write-ahead log holds.
+    """The committed pages of a write-ahead log.
 
     Attributes:
         pages: number -> page, of all committed frames that are sound.

@@ -1,4 +1,4 @@
-"""A damaged log put aside, and what can be read of it in a new one under the same name.
+"""Moves a damaged log aside and writes a new one of what can be read.
 
 The new file has the same log id and the same positions, so that every destination knows where it
 stands. Entries whose checksum fails stay in their place as damaged ones, which the loader names and
@@ -67,8 +67,8 @@ def repair_log(
     Only while no other process has the file open.
 
     Raises:
-        OperatorFault: the file cannot be read or replaced, or is a newer treadle's.
-        TryLater: the disk failed.
+        OperatorError: the file cannot be read or replaced, or is a newer treadle's.
+        RetriableError: the disk failed.
     """
     if not path.exists() or not path.stat().st_size:
         return None
@@ -82,7 +82,7 @@ def repair_log(
 def find_damage(
     path: Path, known: KnownLog, connect: FileConnector = open_sqlite, *, whole: bool = False
 ) -> str | None:
-    """Why SQLite or treadle cannot use a log; None when they can.
+    """Return why SQLite or treadle cannot use a log; None when they can.
 
     Args:
         path: the log's file; a server may be using it.
@@ -91,7 +91,7 @@ def find_damage(
         whole: look at all of it, however long it is.
 
     Raises:
-        OperatorFault, TryLater: the disk or its rights are at fault, not the log.
+        OperatorError, RetriableError: the disk or its rights are at fault, not the log.
     """
     wal = path.with_name(path.name + "-wal")
     with translate_errors():
@@ -117,7 +117,7 @@ def find_damage(
 
 
 def _is_writable_format(path: Path) -> bool:
-    """Whether the file says of itself that it is written ahead, and by a SQLite of today."""
+    """Return whether the file's header says WAL mode, of the version that SQLite has today."""
     with path.open("rb") as file:
         return file.read(20)[18:] == b"\2\2"
 
@@ -169,7 +169,7 @@ def _find_damage(path: Path, known: KnownLog, connect: FileConnector, *, whole: 
 
 
 def _check_everything(connection: sqlite3.Connection) -> str | None:
-    """What is wrong with a log of which everything is read."""
+    """Read everything in a log; return what is wrong with it."""
     # Not the quick one: an entry that its index does not name would wait unseen.
     (said,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if said != "ok":
@@ -182,14 +182,14 @@ def _check_everything(connection: sqlite3.Connection) -> str | None:
 
 
 def _is_foreign(connection: sqlite3.Connection) -> bool:
-    """Whether a file is sound and never was a log: another program's, or an empty one."""
+    """Return whether a file is sound and no log: another program's, or an empty one."""
     names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
     (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     return said == "ok" and not names & {"entries", "entries_by_table", "tables", "meta"}
 
 
 def _try_append(connection: sqlite3.Connection, end: int) -> str | None:
-    """Add an entry to each table and take it back: what an append needs is there."""
+    """Add an entry to each table and undo that, to see that appends work."""
     connection.execute(statements.BEGIN_WRITE)
     try:
         for (table_id,) in connection.execute("SELECT id FROM tables LIMIT 1000").fetchall():
@@ -204,7 +204,7 @@ def _try_append(connection: sqlite3.Connection, end: int) -> str | None:
 
 
 def _lower_marks(path: Path, known: KnownLog, connect: FileConnector) -> None:
-    """Lower marks that say more than anybody noted: what they hide would never be loaded."""
+    """Lower marks above the noted positions: what is between would never be loaded."""
     connection, lock, log_id = open_log_file(path, connect, durable=True)
     try:
         if log_id != known.log_id:
@@ -268,7 +268,7 @@ def _free_damaged_path(path: Path) -> Path:
 
 
 class _SalvagedRows:
-    """Rows by what they look like, from all pages."""
+    """The rows of all pages, recognised by their shape."""
 
     def __init__(self, pages: PageReader) -> None:
         self._pages = pages
@@ -294,7 +294,7 @@ class _SalvagedRows:
     def write_log(
         self, path: Path, known: KnownLog, connect: FileConnector
     ) -> tuple[int, dict[SalvagedTable, list[int]]]:
-        """Make a log of what was found; returns how many sound entries, and what is lost."""
+        """Make a log of what was found; return how many entries are sound and which are not."""
         connection, lock, _ = open_log_file(path, connect, durable=True)
         log_id = self._choose_log_id(known)
         if log_id != known.log_id:
@@ -364,7 +364,7 @@ class _SalvagedRows:
         return len(sound), lost
 
     def _find_owner(self, position: int, values: tuple[Any, ...]) -> SalvagedTable | None:
-        """The table for which the checksum of a row is right."""
+        """Return the table for which the checksum of a row is right."""
         _, table_id, received_at, records, size, crc, payload = values
         if not isinstance(payload, bytes):
             return None
@@ -386,7 +386,7 @@ class _SalvagedRows:
         return None
 
     def _loaded_position(self, owner: SalvagedTable, known: KnownLog) -> int:
-        """What a table is loaded up to: as others noted, or as its row says when nobody did."""
+        """Return up to where a table is loaded: the noted position, else that of its row."""
         if known.log_id is not None:
             return known.loaded_positions.get(owner, 0)
         found = [
@@ -402,7 +402,7 @@ class _SalvagedRows:
         suspects: Mapping[int, tuple[int, tuple[Any, ...]]],
         known: KnownLog,
     ) -> dict[SalvagedTable, list[int]]:
-        """Put damaged entries that wait into their place; returns which they are."""
+        """Put damaged entries that are not loaded into their place; return their positions."""
         lost: dict[SalvagedTable, list[int]] = {}
         for position, table_id in sorted(missing.items()):
             owners = self._tables.get(table_id, set())
