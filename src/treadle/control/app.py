@@ -34,7 +34,7 @@ def create_control_app(
     clock: Callable[[], int] = read_clock,
     open_reader: Callable[[], LogReader] | None = None,
 ) -> FastAPI:
-    """The application that answers `/v4/...`, and 404 for every path it does not know.
+    """Return the application that answers `/v4/...`, and 404 for every path it does not know.
 
     Args:
         store: accounts, sources, tokens and loads; its calls run in threads.
@@ -78,7 +78,10 @@ def create_control_app(
 
 
 def _render_refusal(refused: RequestRefusedError) -> Response:
-    """A refusal as JSON; a text is a JSON string here, with its quotes (connect-api.md 1.8)."""
+    """Return a refusal as JSON.
+
+    A text becomes a JSON string, with its quotes (connect-api.md 1.8).
+    """
     return JsonResponse(refused.body, refused.status, dict(refused.headers))
 
 
@@ -97,5 +100,5 @@ def _on_try_later(_: Request, __: Exception) -> Response:
 
 
 def _on_error(_: Request, __: Exception) -> Response:
-    """The framework logs the error after this answer was sent."""
+    """Answer 500; the framework logs the error after this answer was sent."""
     return _render_refusal(errors.internal_error())

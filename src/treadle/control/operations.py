@@ -1,7 +1,7 @@
-"""What each request does: reads the store, decides, changes it, and gives the answer's value.
+"""The operations of the Connect API: read the store, decide, change it, return the answer's value.
 
-Everything here blocks, because the store does; `app` runs it in threads. The answer to a request
-that cannot be done is raised (`treadle.errors.Refused`).
+Everything here blocks, because the store does; `routes` runs it in threads. A request that cannot
+be done is refused by an exception (`treadle.errors.RequestRefusedError`).
 """
 
 import logging
@@ -29,7 +29,7 @@ _ID_MAX: Final = 2**63 - 1
 
 
 def parse_id(text: str) -> int | None:
-    """The id a path names; None for a text that can be no id, such as one beyond 64 bits."""
+    """Return the id that a path names; None for a text that cannot be one, such as above 64 bits."""
     if not _ID.fullmatch(text):
         return None
     value = int(text)
@@ -54,7 +54,7 @@ class ConnectOperations:
 
     @property
     def store(self) -> Store:
-        """What is asked."""
+        """Return the store, for queries that are no operation."""
         return self._store
 
     # Source types --------------------------------------------------------------------------------
@@ -110,7 +110,10 @@ class ConnectOperations:
         return self._render_source(row)
 
     def _make_properties_error(self, account: Account, asked: SourceCreation) -> Exception:
-        """Why a creation with properties fails: a name in use is said first (2.5, check order)."""
+        """Return why a creation with properties fails; a name in use comes first.
+
+        (connect-api.md 2.5, check order)
+        """
         for row in self._store.sources.list_sources(account.id):
             if row.name == asked.name and row.deleted_at is None:
                 return asked.make_name_taken_error()
@@ -261,7 +264,7 @@ class ConnectOperations:
     # Look-ups ------------------------------------------------------------------------------------
 
     def _find_source(self, account: Account, source_id: str) -> Source | None:
-        """A source of the account, deleted ones too."""
+        """Return a source of the account, deleted ones too."""
         number = parse_id(source_id)
         return None if number is None else self._store.sources.get_source(account.id, number)
 
@@ -302,7 +305,7 @@ def _check_id_range(destination_id: int | None) -> None:
 
 
 def _collect_changes(asked: SourceUpdate) -> dict[str, Any]:
-    """The columns to change, by the store's names."""
+    """Return the columns to change, by the store's names."""
     every = {
         "display_name": asked.display_name,
         "paused_at": asked.paused_at,

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def parse_page_number(asked: str | None) -> int:
-    """The page asked for; 1 for none and for what is no positive integer."""
+    """Return the page asked for; 1 for none and for what is no positive integer."""
     if asked is None or not asked.isascii() or not asked.isdigit() or len(asked) > _PAGE_DIGITS_MAX:
         return 1
     return max(int(asked), 1)
@@ -22,7 +22,7 @@ def parse_page_number(asked: str | None) -> int:
 def render_page(
     rows: Sequence[T], asked: str | None, path: str, shape: Callable[[T], object]
 ) -> dict[str, Any]:
-    """The envelope of one page; a page beyond the end has no rows and a `previous` link.
+    """Return the envelope of one page; a page beyond the end has no rows and a `previous` link.
 
     Args:
         rows: the whole result, in order; only the rows of the page are shaped.

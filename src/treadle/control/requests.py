@@ -1,6 +1,6 @@
-"""Request bodies as values: what was asked for, or the refusal (connect-api.md 2.5, 2.10).
+"""Parses request bodies into values, or refuses them (connect-api.md 2.5, 2.10).
 
-Checked here is what the body alone decides; what needs the store is checked in `operations`.
+Only what the body alone decides is checked here; `operations` checks what needs the store.
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class SourceCreation:
     destination_id: int | None
 
     def make_name_taken_error(self) -> RequestRefusedError:
-        """The refusal for a name that is in use; it says where the name came from."""
+        """Return the refusal for a name that is in use; it says where the name came from."""
         if self.derived:
             return errors.derived_name_taken(self.display_name, self.name)
         return errors.name_taken(self.name)
@@ -52,7 +52,7 @@ class SourceCreation:
 
 @dataclass(frozen=True, slots=True)
 class SourceUpdate:
-    """What is to change about a source; everything may be left out.
+    """The changes of a source that a client asks for; everything may be left out.
 
     Attributes:
         paused_at: microseconds since 1970; None unpauses.
@@ -173,7 +173,7 @@ def _parse_stream_id(stream: object) -> str:
 
 
 def _parse_object(raw: bytes) -> dict[str, Any] | None:
-    """The JSON object of a body; None for any other body, malformed or nested without end."""
+    """Return the JSON object of a body; None for any other body, malformed or nested too deep."""
     try:
         value = msgspec.json.decode(raw)
     except (ValueError, RecursionError):  # bytes that are not UTF-8 are a ValueError, too
@@ -186,5 +186,5 @@ def _is_id_or_null(value: object) -> bool:
 
 
 def _is_storable(display_name: str) -> bool:
-    """Whether every store can keep it: PostgreSQL has no text with the character U+0000."""
+    """Return whether every store can keep a name: a text of PostgreSQL has no character U+0000."""
     return len(display_name) <= DISPLAY_NAME_CHARACTERS_MAX and "\0" not in display_name

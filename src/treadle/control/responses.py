@@ -18,7 +18,7 @@ SOURCE_TYPES: Final = (IMPORT_API,)
 
 
 def render_report_card(settings: ConnectApiSettings, *, configured: bool) -> schemas.ReportCard:
-    """The report card of an `import_api` source (connect-api.md 3.3, 4.2).
+    """Return the report card of an `import_api` source (connect-api.md 3.3, 4.2).
 
     Args:
         settings: what it looks like.
@@ -48,7 +48,7 @@ def render_report_card(settings: ConnectApiSettings, *, configured: bool) -> sch
 
 
 def render_source_type(settings: ConnectApiSettings) -> schemas.SourceType:
-    """The card of the type `import_api` (connect-api.md 2.4, Q10: modern is at step 2)."""
+    """Return the card of the type `import_api` (connect-api.md 2.4, Q10: modern is at step 2)."""
     return {
         **render_report_card(settings, configured=not settings.shows_tokens),
         "details": {
@@ -67,7 +67,7 @@ def render_source_type(settings: ConnectApiSettings) -> schemas.SourceType:
 def render_source(
     settings: ConnectApiSettings, row: Source, tokens: Iterable[ImportToken]
 ) -> schemas.Source:
-    """A source, as every endpoint that answers one sends it (connect-api.md 3.1).
+    """Return a source, as every endpoint that answers one sends it (connect-api.md 3.1).
 
     Args:
         settings: what it looks like.
@@ -99,7 +99,9 @@ def render_source(
 def render_new_token(
     settings: ConnectApiSettings, token: ImportToken, row: Source, tokens: Iterable[ImportToken]
 ) -> schemas.NewToken:
-    """The answer to the making of a token, the one place that shows it in either era (2.6).
+    """Return the answer to the creation of a token, which shows its value in both eras.
+
+    (connect-api.md 2.6)
 
     Args:
         settings: what it looks like.
@@ -120,7 +122,10 @@ def render_new_token(
 def render_token_list(
     settings: ConnectApiSettings, tokens: Iterable[ImportToken]
 ) -> list[schemas.ListedToken] | list[int]:
-    """A source's active tokens, newest first, never their values (2.6, Q7)."""
+    """Return a source's active tokens, newest first, never their values.
+
+    (connect-api.md 2.6, Q7)
+    """
     newest_first = sorted(tokens, key=lambda token: token.id, reverse=True)
     if settings.bare_token_ids:
         return [token.id for token in newest_first]
@@ -132,7 +137,7 @@ def render_token_list(
 
 
 def render_load(account_id: int, source_name: str, status: TableLoadStatus) -> schemas.Load:
-    """The last load of one table (connect-api.md 2.12, 3.13)."""
+    """Return the last load of one table (connect-api.md 2.12, 3.13)."""
     return {
         "stitch_client_id": account_id,
         "source_name": source_name,

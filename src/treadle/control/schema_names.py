@@ -1,4 +1,4 @@
-"""How a display name becomes the name of a schema (connect-api.md 4.1)."""
+"""Derives the name of a schema from a display name (connect-api.md 4.1)."""
 
 import re
 from typing import Final
@@ -16,7 +16,7 @@ _ASCII: Final = str.maketrans(
 
 
 def derive_schema_name(display_name: str) -> str:
-    """The name a display name gives; it may be none that is legal, see `is_schema_name`.
+    """Derive the name of a schema; `is_schema_name` says whether it is a legal one.
 
     Trimmed, lower case, blanks and hyphens as underscores; whatever else is not allowed vanishes.
     No counter is ever added.
@@ -25,5 +25,5 @@ def derive_schema_name(display_name: str) -> str:
 
 
 def is_schema_name(name: str) -> bool:
-    """Whether a schema may have this name."""
+    """Return whether a schema may have this name."""
     return SCHEMA_NAME.fullmatch(name) is not None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ConnectApiSettings:
-    """What the answers look like; `treadle.config` checks the words.
+    """The form of the answers; `treadle.config` checks the words.
 
     Attributes:
         surface: `seed`: a source is born with a token and every answer about it shows its tokens;
@@ -19,10 +19,10 @@ class ConnectApiSettings:
 
     @property
     def shows_tokens(self) -> bool:
-        """Whether sources carry their tokens, from birth."""
+        """Return whether sources carry their tokens, from birth."""
         return self.era == "seed"
 
     @property
     def bare_token_ids(self) -> bool:
-        """Whether tokens are listed as bare ids."""
+        """Return whether tokens are listed as bare ids."""
         return self.token_list == "integers"  # noqa: S105 - no password

@@ -10,11 +10,11 @@ _ISO: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]{1,12})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?"
 )
-"""What is taken for an instant. datetime alone would also take week dates and any separator."""
+"""The accepted forms. `datetime` alone would also take week dates and any separator."""
 
 
 def instant(text: str) -> int | None:
-    """An ISO 8601 date or date and time as microseconds since 1970, cut to whole seconds.
+    """Return an ISO 8601 date or date and time as microseconds since 1970, cut to whole seconds.
 
     Without an offset it is UTC; without a time it is midnight.
 

@@ -1,1 +1,1 @@
-"""What all that answers HTTP shares: authentication, limits of bodies, answers."""
+"""The parts that every HTTP endpoint uses: authentication, limits of bodies, answers."""

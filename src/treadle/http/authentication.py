@@ -1,6 +1,6 @@
-"""Who sends a request: the one place where tokens are read from headers, compared and looked up.
+"""Authentication: the one place where tokens are read from headers, compared and looked up.
 
-A token is looked up by `treadle.text.digest_text`; the store keeps nothing else of most.
+Tokens are looked up by their digest, `treadle.text.digest_text`.
 """
 
 import hmac

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 from treadle.errors import InternalError
 
 DEADLINE_CHECK_SECONDS: Final = 0.25
-"""How often the running deadlines are checked."""
+"""Time between two checks of the running deadlines."""
 
 
 class DeadlineTarget(Protocol):

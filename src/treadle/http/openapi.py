@@ -8,7 +8,7 @@ JsonObject = dict[str, Any]
 
 
 def merge_documents(title: str, version: str, documents: list[JsonObject]) -> JsonObject:
-    """All paths and components of several documents; what each says about itself, one by one.
+    """Return all paths and components of several documents; the descriptions follow each other.
 
     Args:
         title: of the whole.

@@ -27,14 +27,14 @@ ACCEPTED_HEADERS = [
 ]
 REPLAYED_HEADER = "Idempotency-Replayed"
 APPEND_SECONDS_MAX = 60.0
-"""How long a request waits for a disk that does not answer; a sound one takes milliseconds."""
+"""Time that a request waits for a disk that does not answer; a sound one takes milliseconds."""
 RECEIPT_HEADER_BYTES = RECEIPT_HEADER.lower().encode()
 
 T = TypeVar("T")
 
 
 class AcceptedResponse(Response):
-    """The answer to an accepted request. The most frequent answer of all, so it is ready made."""
+    """The answer to an accepted request, ready made because it is the most frequent of all."""
 
     def __init__(self, status: int, receipt: str | None) -> None:
         self.status_code = status
@@ -59,10 +59,10 @@ class ReceivedRequest:
 
     @classmethod
     def from_body(cls, target: str, headers: Mapping[str, str], body: bytes) -> Self:
-        """What is kept of a request.
+        """Return a request with the parts that are needed after its body was decoded.
 
         Args:
-            target: path and whatever else decides what the body means.
+            target: the path, and anything else that decides what the body means.
             headers: names in lower case.
             body: decompressed.
         """
@@ -73,8 +73,8 @@ class ReceivedRequest:
 class EncodedBatch(NamedTuple):
     """A batch as the log keeps it.
 
-    All that is in memory while a request waits for the log's disk: its body and its batches are as
-    large again, each of them.
+    Only this is kept in memory while a request waits for the log's disk: the body and the decoded
+    records are as large again, each of them.
     """
 
     table_name: str
@@ -83,14 +83,14 @@ class EncodedBatch(NamedTuple):
 
 
 def encode_batches(batches: Iterable[MessageBatch]) -> list[EncodedBatch]:
-    """Batches as the log keeps them."""
+    """Encode batches as the log keeps them."""
     return [EncodedBatch(batch.table_name, len(batch), encode_batch(batch)) for batch in batches]
 
 
 def build_entries(
     source_id: int, batches: Iterable[EncodedBatch], received_at: int
 ) -> list[NewEntry]:
-    """What the log is given of batches."""
+    """Return the log entries of encoded batches."""
     return [
         NewEntry(source_id, batch.table_name, received_at, batch.records, batch.payload)
         for batch in batches
@@ -98,7 +98,7 @@ def build_entries(
 
 
 class BatchAcceptor:
-    """Makes batches durable and says so."""
+    """Makes batches durable, then answers 201."""
 
     def __init__(
         self,
@@ -108,11 +108,11 @@ class BatchAcceptor:
         receipts: ReceiptCodec,
         progress: LoadProgress | None,
     ) -> None:
-        """Nothing is opened.
+        """Serve all endpoints of a process; nothing is opened.
 
         Args:
             log: where batches go.
-            health: told whether the log takes data.
+            health: gets to know whether the log takes data.
             clock: microseconds since 1970, UTC.
             receipts: writes receipts.
             progress: knows loads; None where nobody can wait for them.
@@ -125,8 +125,8 @@ class BatchAcceptor:
 
     async def accept(
         self,
-        sent: ReceivedRequest,
-        pusher: TokenOwner,
+        request: ReceivedRequest,
+        owner: TokenOwner,
         batches: Sequence[EncodedBatch],
         *,
         status: int = 201,
@@ -136,20 +136,20 @@ class BatchAcceptor:
         With `Prefer: ack=loaded` the answer also waits until they are loaded, for a while.
 
         Raises:
-            TryLater: nothing of the batches is in the log.
-            Refused: 504, nobody knows whether they are; 422 for another request with the key of an
-                earlier one, 400 for a key that is none.
+            RetriableError: nothing of the batches is in the log.
+            RequestRefusedError: 504, nobody knows whether they are in the log; 422 for another
+                request with the key of an earlier one, 400 for a key that is none.
         """
         if not batches:
             return AcceptedResponse(status, None)
 
-        entries = build_entries(pusher.source_id, batches, self._clock())
+        entries = build_entries(owner.source_id, batches, self._clock())
         replayed = False
-        if sent.digest is None:
+        if request.digest is None:
             first = await self._append_in_time(self._track_append(self._log.append(entries)))
         else:
             once = idempotency.create_idempotency_key(
-                pusher.source_id, sent.headers[idempotency.KEY_HEADER], sent.digest
+                owner.source_id, request.headers[idempotency.KEY_HEADER], request.digest
             )
             stored = await self._append_in_time(
                 self._track_append(self._log.append_once(entries, once))
@@ -157,12 +157,12 @@ class BatchAcceptor:
             if stored.digest != once.digest:
                 raise RequestRefusedError(422, idempotency.KEY_REUSED)
             first, replayed = stored.first, stored.duplicate
-        receipt = Receipt(pusher.source_id, first, len(batches))
+        receipt = Receipt(owner.source_id, first, len(batches))
         response = AcceptedResponse(status, self._receipts.encode(receipt))
         if replayed:
             response.headers[REPLAYED_HEADER] = "true"
-        if "prefer" in sent.headers and self._progress is not None:
-            wanted = parse_prefer(sent.headers["prefer"])
+        if "prefer" in request.headers and self._progress is not None:
+            wanted = parse_prefer(request.headers["prefer"])
             if wanted.loaded:
                 names = [batch.table_name for batch in batches]
                 await self._wait_for_load(self._progress, wanted, receipt, names, response)
@@ -171,33 +171,33 @@ class BatchAcceptor:
     def begin_append(
         self, source_id: int, batches: Iterable[EncodedBatch], waiter: AppendWaiter
     ) -> None:
-        """Give batches to the log, which tells the waiter.
+        """Give batches to the log, which calls the waiter.
 
-        Then `confirm_append` or `record_failure` is next.
+        The waiter calls `confirm_append` or `record_failure`.
 
         Raises:
-            TryLater: nothing of the batches is in the log, and the waiter is not told.
+            RetriableError: nothing of the batches is in the log, and the waiter is not called.
         """
         self._log.begin_append(build_entries(source_id, batches, self._clock()), waiter)
 
     def confirm_append(self, receipt: Receipt) -> Response:
-        """The answer to what the log took."""
+        """Return the answer to a request whose entries are durable."""
         self._health.record_success()
         return AcceptedResponse(201, self._receipts.encode(receipt))
 
     def record_failure(self, error: BaseException) -> None:
-        """The log did not take something."""
+        """Note that the log did not take something."""
         if isinstance(error, RetriableError):
             self._health.record_failure(error)
 
     def make_timeout_error(self) -> RequestRefusedError:
-        """The refusal of what the log has not answered for so long."""
+        """Return the refusal of a request for which the log did not answer in time."""
         self._health.record_failure(RetriableError("the log's disk does not answer"))
         # Not 503, which says that nothing of the request is in the log: it may come there yet.
         return RequestRefusedError(504, TIMEOUT)
 
     async def _track_append(self, appending: Awaitable[T]) -> T:
-        """The end of an append, told to whoever watches the log."""
+        """Wait for an append, and note whether the log takes data."""
         try:
             found = await appending
         except RetriableError as later:
@@ -221,7 +221,7 @@ class BatchAcceptor:
         table_names: Sequence[str],
         response: Response,
     ) -> None:
-        """Wait for the load; say so when it came. The data is accepted in any case."""
+        """Wait for the load, and say in the answer when it came; the data is accepted anyway."""
         places = [(name, position) for position, name in enumerate(table_names, receipt.first)]
         if await progress.wait_until_loaded(receipt.source_id, places, wanted.seconds):
             response.headers["Preference-Applied"] = "ack=loaded"

@@ -34,10 +34,10 @@ class IngestService:
     """Everything one process needs to accept data.
 
     Attributes:
-        directory: who may push; tell it with `forget` of changes made in the same process.
+        token_cache: who may push; call its `invalidate` after changes made in the same process.
         routes: the paths, for Starlette; all of /v2 is among them, and some of /v1.
         endpoints: by path, as in its route.
-        express: the short way of requests without anything unusual, for connections.
+        fast_path: takes plain requests from connections.
     """
 
     def __init__(
@@ -49,9 +49,9 @@ class IngestService:
         clock: Callable[[], int] = read_clock,
         version: str = __version__,
         revision: str = "release",
-        count: Callable[[str, int], None] = lambda path, status: None,
+        count_answer: Callable[[str, int], None] = lambda path, status: None,
     ) -> None:
-        """Nothing runs before `start`. The store and the log stay the caller's to close.
+        """Build the endpoints; nothing runs before `start`. The caller closes store and log.
 
         Args:
             store: who may push.
@@ -59,23 +59,23 @@ class IngestService:
             open_reader: opens the same log for reading, in another thread; without it nobody can
                 follow a receipt or wait for a load.
             clock: microseconds since 1970, UTC.
-            version: what the status names.
-            revision: what the status names.
-            count: told path and status of each answer that `fast_path` gives.
+            version: shown by the status.
+            revision: shown by the status.
+            count_answer: called with path and status of each answer that `fast_path` gives.
         """
         self.token_cache = TokenCache(store, clock)
         health = IngestHealth(store.destinations, version=version, revision=revision)
         receipts = ReceiptCodec(store.installation_id, log.log_id)
         self._progress = None if open_reader is None else LoadProgress(store, open_reader)
         acceptor = BatchAcceptor(log, health, clock, receipts, self._progress)
-        self._large = BodyExecutor()
-        room = BodyMemoryBudget()
+        self._executor = BodyExecutor()
+        budget = BodyMemoryBudget()
         self._dry_run = DryRunPlanner(store, clock)
         authentication = TokenAuthentication(
             lambda token: asyncio.to_thread(store.accounts.find_account_by_token, token),
             self.token_cache.find_owner,
         )
-        admission = RequestAdmission(authentication, self.token_cache, self._large, room)
+        admission = RequestAdmission(authentication, self.token_cache, self._executor, budget)
         push = PushEndpoint(admission, acceptor, self._dry_run)
         batch = BatchEndpoint(admission, acceptor, self._dry_run)
         hooks = webhook_endpoint.WebhookEndpoint(
@@ -83,36 +83,36 @@ class IngestService:
         )
         tables = records_endpoint.RecordsEndpoint(admission, acceptor, clock)
         self.routes: list[BaseRoute] = [
-            make_route("/v2/import/push", {"POST": room.release_after(push.push)}),
-            make_route("/v2/import/validate", {"POST": room.release_after(push.validate)}),
-            make_route("/v2/import/batch", {"POST": room.release_after(batch.post)}),
+            make_route("/v2/import/push", {"POST": budget.release_after(push.push)}),
+            make_route("/v2/import/validate", {"POST": budget.release_after(push.validate)}),
+            make_route("/v2/import/batch", {"POST": budget.release_after(batch.post)}),
             make_route("/v2/import/status", {"GET": health.get_status}),
             Route("/v2/{path:path}", NotFoundEndpoint()),
             make_route(
                 webhook_endpoint.WEBHOOK_PATH,
-                {"POST": room.release_after(hooks.post)},
+                {"POST": budget.release_after(hooks.post)},
                 webhook_endpoint.CORS_HEADERS,
             ),
-            make_route(records_endpoint.RECORDS_PATH, {"POST": room.release_after(tables.post)}),
+            make_route(records_endpoint.RECORDS_PATH, {"POST": budget.release_after(tables.post)}),
         ]
         if self._progress is not None:
-            follow = ReceiptsEndpoint(authentication, store.sources, receipts, self._progress)
-            self.routes.append(make_route("/v1/receipts/{id}", {"GET": follow.get}))
+            receipt = ReceiptsEndpoint(authentication, store.sources, receipts, self._progress)
+            self.routes.append(make_route("/v1/receipts/{id}", {"GET": receipt.get}))
         self.endpoints = {
             found.path: found.app
             for found in self.routes
             if isinstance(found, Route) and isinstance(found.app, PathEndpoint)
         }
-        self.fast_path = FastPathHandler(admission, acceptor, self.endpoints, count)
+        self.fast_path = FastPathHandler(admission, acceptor, self.endpoints, count_answer)
 
     async def start(self) -> None:
         """Read who may push, and follow changes."""
         await self.token_cache.start()
 
     async def aclose(self) -> None:
-        """Stop following changes and write what is gathered in memory."""
+        """Stop following changes, and write the uses of tokens counted in memory."""
         await self.token_cache.aclose()
-        self._large.close()
+        self._executor.close()
         self._dry_run.close()
         if self._progress is not None:
             await self._progress.aclose()
@@ -137,7 +137,7 @@ class FrontRouter:
 
 
 def create_ingest_app(ingest: IngestService, *, fast_path: bool = True) -> ASGIApp:
-    """An application of the Import API alone; starts and closes `ingest` with its lifespan."""
+    """Return an application of the Import API alone; its lifespan starts and closes `ingest`."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, FastPathHandler]]:

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class BatchEndpoint:
-    """Takes the messages of one table with their schema."""
+    """Accepts the messages of one table with their schema."""
 
     def __init__(
         self,
@@ -38,9 +38,9 @@ class BatchEndpoint:
         self._dry_run = dry_run
 
     async def post(self, request: Request) -> Response:
-        """The checks in the order of import-api.md 9.2.
+        """Accept the messages, or plan them; the checks have the order of import-api.md 9.2.
 
-        The token is known before anything is read, so that only its owner can fill memory.
+        The token is checked before anything is read, so that only its owner can fill memory.
         """
         if is_dry_run(request.scope):
             _, pusher, batches = await self._checked(request, list)
@@ -51,7 +51,10 @@ class BatchEndpoint:
     async def _checked(
         self, request: Request, use: Callable[[list[MessageBatch]], T]
     ) -> tuple[ReceivedRequest, TokenOwner, T]:
-        """The checks, and what is made of the batches; the body is let go with the end of this."""
+        """Check a request, and use its batches.
+
+        The body is local to this function: its memory is free when this returns.
+        """
         headers = select_headers(request.scope)
         pusher = await self._admission.admit_first(headers)
         check_json_type(headers)

@@ -1,4 +1,4 @@
-"""Work on large bodies, apart from the event loop.
+"""Decodes large bodies apart from the event loop.
 
 Decoding holds the interpreter lock inside each call of the decoder (45 ms for 20 MB), so a thread
 does not make it parallel. But checking is many calls and, for a body that is refused, Python code
@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 INLINE_BYTES_MAX = 512 * 1024
-"""Bodies up to this size are worked on at once: about 3 ms, 15 ms when refused for odd reasons."""
+"""Bodies up to this size are decoded on the event loop: about 3 ms, 15 ms for odd refusals."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,17 +27,17 @@ class BodyExecutor:
     """A thread for bodies that would keep other requests waiting."""
 
     def __init__(self, inline_bytes: int = INLINE_BYTES_MAX) -> None:
-        """The thread starts with the first large body."""
+        """Start no thread before the first large body."""
         self._inline_bytes = inline_bytes
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="large")
 
     async def run(self, size: int, do: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do something with a body of `size` bytes."""
+        """Run something that decodes a body of `size` bytes, and return its result."""
         if size <= self._inline_bytes:
             return do(*args, **kwargs)
         task = functools.partial(do, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._thread, task)
 
     def close(self) -> None:
-        """Finish what was begun."""
+        """Finish the running work, and end the thread."""
         self._thread.shutdown()

@@ -1,4 +1,4 @@
-"""How much of request bodies is in memory at once."""
+"""The memory that request bodies of a process may take at once."""
 
 from collections.abc import Mapping, MutableMapping
 from typing import Any
@@ -12,7 +12,7 @@ from treadle.http.limits import read_declared_length
 from treadle.ingest.endpoint import RequestHandler
 
 BODY_MEMORY_BYTES = 128 * 1024 * 1024
-"""Body bytes in memory at once: six requests of the greatest size. Checking one takes about three
+"""Body bytes in memory at once: six requests of the largest size. Decoding one takes about three
 more times its size, one at a time."""
 
 UNCOUNTED_BYTES_MAX = 64 * 1024
@@ -25,19 +25,18 @@ class BodyMemoryBudget:
     """Counts body bytes from their arrival to the answer, for all requests of a process."""
 
     def __init__(self, limit: int = BODY_MEMORY_BYTES) -> None:
-        """Hold up to `limit` bytes."""
+        """Count up to `limit` bytes."""
         self._limit = limit
         self._held_bytes = 0
 
     async def read(self, request: Request, headers: Mapping[str, str]) -> bytes:
-        """The body of a request, decompressed and counted.
+        """Return the body of a request, decompressed and counted.
 
-        Senders that are slow hold only what they have sent, so nobody waits for room and nobody
-        can reserve it.
+        Only what has arrived is counted: a slow sender can take no memory in advance.
 
         Raises:
-            Refused: as `web.read_body`.
-            TryLater: there is no more room.
+            RequestRefusedError: as `http.body_reader.read_body`.
+            RetriableError: the budget is used up.
         """
         declared = read_declared_length(headers)
         if (
@@ -57,10 +56,10 @@ class BodyMemoryBudget:
         return await read_body(headers, request.receive, took=took)
 
     def reserve(self, count: int) -> None:
-        """Count so many bytes until they are let go.
+        """Count so many bytes until they are released.
 
         Raises:
-            TryLater: there is no more room.
+            RetriableError: the budget is used up.
         """
         if self._held_bytes + count > self._limit:
             raise RetriableError(
@@ -69,7 +68,7 @@ class BodyMemoryBudget:
         self._held_bytes += count
 
     def release(self, count: int) -> None:
-        """Count bytes that were held no more."""
+        """Count bytes no more that were reserved."""
         self._held_bytes -= count
 
     def _reserve_for(self, scope: MutableMapping[str, Any], count: int) -> None:
@@ -77,7 +76,7 @@ class BodyMemoryBudget:
         scope[_HELD] = scope.get(_HELD, 0) + count
 
     def release_after(self, handler: RequestHandler) -> RequestHandler:
-        """A handler after which the bytes of its request count no more."""
+        """Return a handler that releases the bytes of its request at the end."""
 
         async def handle(request: Request) -> Response:
             try:

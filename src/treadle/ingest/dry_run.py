@@ -1,7 +1,7 @@
-"""`?dry_run=1` on push and batch: what a load of the request would do; nothing is kept.
+"""`?dry_run=1` on push and batch: tells what a load of the request would do, and keeps nothing.
 
-The request is checked as ever and refused as ever. What passes is planned with the destination's
-help against the tables as they are at the moment.
+The request is checked and refused as without it. What passes is planned by the destination
+against the tables as they are now.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ TOO_MANY_TABLES = {"message": f"A dry run takes {TABLES_MAX} tables at most"}
 
 
 def is_dry_run(scope: Scope) -> bool:
-    """Whether a request is a dry run.
+    """Return whether a request is a dry run.
 
     Raises:
         Refused: 400, it says something else than 1 or 0.
@@ -58,7 +58,7 @@ class DryRunPlanner:
         *,
         open_destination: Callable[[str], Destination] = make_destination,
     ) -> None:
-        """Nothing is opened before it is needed.
+        """Open nothing before it is needed.
 
         Args:
             store: knows where sources load.
@@ -71,7 +71,7 @@ class DryRunPlanner:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="dry-run")
 
     async def respond(self, pusher: TokenOwner, batches: Sequence[MessageBatch]) -> Response:
-        """What a load would do, an element for each table.
+        """Answer with what a load would do, an element for each table.
 
         Raises:
             Refused: too many tables.
@@ -92,7 +92,7 @@ class DryRunPlanner:
         return JsonResponse(body)
 
     def close(self) -> None:
-        """Finish what was begun."""
+        """Finish the running plan, and end the thread."""
         self._thread.shutdown()
 
     def _plan_tables(

@@ -1,4 +1,4 @@
-"""One path of the Import API: which methods it knows, and what becomes of errors."""
+"""One path of the Import API: its methods, and the answers to errors."""
 
 import logging
 import time
@@ -15,7 +15,7 @@ from treadle.http.responses import JsonResponse, render_refusal
 RequestHandler = Callable[[Request], Awaitable[Response]]
 
 RETRY_AFTER_SECONDS = 2
-"""What a sender is asked to wait when the log cannot take data: about one restart of treadle."""
+"""`Retry-After` while the log cannot take data: about one restart of treadle."""
 
 OUTAGE_LOG_SECONDS = 1.0
 """Least time between two log lines about an outage."""
@@ -45,7 +45,7 @@ class PathEndpoint:
         Args:
             path: as in its route. Logs name it instead of the request's own path, which may hold a
                 token.
-            methods: handlers by method. OPTIONS is answered without one, HEAD by that of GET.
+            methods: handlers by method. OPTIONS needs none; HEAD is answered by the one of GET.
             headers: further headers of every answer.
         """
         self.path = path
@@ -78,7 +78,7 @@ class PathEndpoint:
         await response(scope, receive, send)
 
     def render_failure(self, method: str, error: BaseException) -> Response:
-        """The answer to a request that came to an error; logs what is not the client's fault."""
+        """Return the answer to a failed request; log what is not the client's fault."""
         if isinstance(error, RequestRefusedError):
             return render_refusal(error)
         if isinstance(error, RetriableError | OperatorError):
@@ -88,7 +88,7 @@ class PathEndpoint:
         return JsonResponse(INTERNAL_ERROR, 500)
 
     def _log_outage(self, error: TreadleError) -> None:
-        """Log why a request is answered 503, without a line for each of the thousands to follow."""
+        """Log why a request is answered 503, at most once in OUTAGE_LOG_SECONDS."""
         now = time.monotonic()
         if now - self._logged_at >= OUTAGE_LOG_SECONDS:
             self._logged_at = now
@@ -102,12 +102,12 @@ class PathEndpoint:
 
 
 def render_unavailable() -> Response:
-    """The answer while the log cannot take data; the sender may repeat."""
+    """Return the answer while the log cannot take data; the sender may repeat."""
     return JsonResponse(UNAVAILABLE, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
 class NotFoundEndpoint:
-    """Any path that is none, as an ASGI application."""
+    """An ASGI application for every path that does not exist."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 404."""
@@ -117,5 +117,5 @@ class NotFoundEndpoint:
 def make_route(
     path: str, methods: Mapping[str, RequestHandler], headers: Mapping[str, str] | None = None
 ) -> Route:
-    """An endpoint at its path."""
+    """Return an endpoint at its path."""
     return Route(path, PathEndpoint(path, methods, headers))

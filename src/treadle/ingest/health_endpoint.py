@@ -16,10 +16,10 @@ from treadle.store.model import ConfiguredDestination
 STATUS_NAME = "pipeline.gate"
 
 FRESH_SECONDS = 1.0
-"""How long an answer is good: health checks may come as often as they like."""
+"""Time for which an answer is kept: health checks may come as often as they like."""
 
 FAILURE_SECONDS = 10.0
-"""How long a failed append counts when none was tried since: only an append can tell."""
+"""Time for which a failed append counts when none was tried since: only an append can tell."""
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class IngestHealth:
         revision: str,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Nothing is asked before the first request.
+        """Ask nothing before the first request.
 
         Args:
             destinations: knows destinations in trouble.
@@ -54,12 +54,12 @@ class IngestHealth:
         self._asking = asyncio.Lock()
 
     def record_failure(self, error: TreadleError) -> None:
-        """The log did not take data."""
+        """Note that the log did not take data."""
         self._failure = str(error)
         self._failed_at = self._monotonic()
 
     def record_success(self) -> None:
-        """The log took data."""
+        """Note that the log took data."""
         self._failure = None
 
     async def get_status(self, request: Request) -> Response:
@@ -92,9 +92,9 @@ class IngestHealth:
 
 
 def describe_trouble(destinations: Sequence[ConfiguredDestination]) -> str | None:
-    """What to say of destinations that cannot be loaded; None when all can.
+    """Return a sentence about destinations that cannot be loaded into; None where there are none.
 
-    Anybody may ask for the status, so that why is left to the operator's own pages.
+    Anybody may ask for the status, so the reasons are left to the operator's own pages.
     """
     names = [
         f"{row.name} ({row.type})"

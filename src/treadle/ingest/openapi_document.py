@@ -17,7 +17,7 @@ _FILE: Final = "import_api.json"
 
 
 def load_document() -> JsonObject:
-    """An OpenAPI 3.1 document of the Import API alone; a fresh value each time."""
+    """Return an OpenAPI 3.1 document of the Import API alone; a fresh value each time."""
     written: JsonObject = msgspec.json.decode(
         resources.files(__package__).joinpath(_FILE).read_bytes()
     )
@@ -33,7 +33,7 @@ def load_document() -> JsonObject:
 
 
 def _resolve(value: Any, parts: JsonObject) -> Any:
-    """The value with everything that it uses of the parts."""
+    """Return the value with everything that it uses of the parts."""
     if isinstance(value, list):
         return [_resolve(each, parts) for each in value]
     if not isinstance(value, dict):

@@ -1,23 +1,28 @@
-"""What a client would like, `Prefer: wait=10, ack=loaded` (RFC 7240)."""
+"""The `Prefer` header: `Prefer: wait=10, ack=loaded` (RFC 7240)."""
 
 from dataclasses import dataclass
 
 from treadle.ingest.receipts_endpoint import parse_wait_seconds
 
 DEFAULT_SECONDS = 10.0
-"""How long to wait when a client does not say; a load begins within a second or two."""
+"""Time to wait when a client names none; a load begins within a second or two."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadPreference:
-    """Attributes: loaded: answer when the records are loaded. seconds: but no later than this."""
+    """When a client wants its answer.
+
+    Attributes:
+        loaded: when the records are loaded.
+        seconds: but no later than this.
+    """
 
     loaded: bool
     seconds: float
 
 
 def parse_prefer(header: str) -> LoadPreference:
-    """Read the header; what is not known in it is ignored, as the standard has it."""
+    """Parse the header; unknown preferences are ignored, as the standard asks."""
     given: dict[str, str] = {}
     for part in header.split(","):
         name, _, value = part.partition(";")[0].partition("=")

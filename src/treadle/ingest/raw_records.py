@@ -1,4 +1,4 @@
-"""Bare records: JSON objects with nothing around them, as webhooks and pipelines send them."""
+"""Raw records: JSON objects with nothing around them, as webhooks and pipelines send them."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ class RawRecord(NamedTuple):
 
 
 def parse_records(body: bytes) -> list[RawRecord]:
-    """The records of a body: an array of objects, or objects one after the other.
+    """Return the records of a body: an array of objects, or objects one after the other.
 
     Objects one after the other are what a single object and newline-delimited JSON have in common.
     Every value is decoded, so that what passes here passes in the loader.
@@ -78,7 +78,7 @@ def build_batch(
     key_names: Sequence[str],
     sequences: list[int],
 ) -> MessageBatch:
-    """The records as one batch whose values are typed by their JSON form."""
+    """Return the records as one batch whose values are typed by their JSON form."""
     return MessageBatch(
         table_name=table_name,
         key_names=tuple(key_names),

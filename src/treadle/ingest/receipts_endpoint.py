@@ -1,4 +1,4 @@
-"""`GET /v1/receipts/{id}`: what became of an accepted request."""
+"""`GET /v1/receipts/{id}`: tells what became of an accepted request."""
 
 import asyncio
 import math
@@ -26,7 +26,7 @@ INVALID_WAIT = {"message": f"wait is a number of seconds from 0 to {WAIT_SECONDS
 
 
 class ReceiptsEndpoint:
-    """Tells owners of receipts what became of their requests."""
+    """Tells the owner of a receipt what became of its request."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class ReceiptsEndpoint:
         return JsonResponse(status)
 
     async def _authorize(self, headers: Mapping[str, str], text: str) -> Receipt:
-        """The receipt, if the token is one of its source or of the source's account."""
+        """Return the receipt, if the token is one of its source or of the source's account."""
         asking = await self._authentication.find_either(headers)
         if asking is None:
             raise RequestRefusedError(401, NOT_AUTHORIZED)
@@ -94,7 +94,7 @@ class ReceiptsEndpoint:
 
 
 def parse_wait_seconds(text: str) -> float | None:
-    """Seconds to wait, as a client asks for them; None when that is no such number."""
+    """Return the seconds that a client asks to wait; None for what is no such number."""
     try:
         seconds = float(text)
     except ValueError:

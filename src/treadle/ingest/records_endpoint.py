@@ -1,4 +1,4 @@
-"""`POST /v1/tables/{table}/records?key=id`: bare records for one table.
+"""`POST /v1/tables/{table}/records?key=id`: raw records for one table.
 
 For pipelines and people: `curl --data-binary @rows.ndjson`. The body is an array of objects or
 newline-delimited JSON. `key` may come several times; without it every record is a new row.
@@ -28,7 +28,7 @@ NO_RECORDS = {"status": "ERROR", "message": "At least one record is expected"}
 
 
 class TextConvertor(Convertor[str]):
-    """Any part of a path: `path` would leave out line breaks, which names of tables may have."""
+    """Matches any part of a path; `path` leaves out line breaks, which table names may have."""
 
     regex = "(?s:.*)"
 
@@ -46,7 +46,7 @@ register_url_convertor("text", TextConvertor())
 
 @dataclass(frozen=True, slots=True)
 class RecordsTarget:
-    """Where and how bare records go, from the request's URL.
+    """The table and key that the URL of a request names.
 
     Attributes:
         keys: names of the key fields; none for an append-only table.
@@ -59,7 +59,7 @@ class RecordsTarget:
 
 
 class SequenceCounter:
-    """Sequences that grow from record to record: nanoseconds since 1970, or the next number."""
+    """Gives growing sequences: nanoseconds since 1970, or the next number where that is higher."""
 
     def __init__(self, clock: Callable[[], int]) -> None:
         """Count by a clock in microseconds."""
@@ -74,7 +74,7 @@ class SequenceCounter:
 
 
 class RecordsEndpoint:
-    """Takes bare records."""
+    """Accepts raw records."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class RecordsEndpoint:
     async def _checked(
         self, request: Request
     ) -> tuple[ReceivedRequest, TokenOwner, list[EncodedBatch]]:
-        """What is to be kept; the body is let go with the end of this."""
+        """Check a request and encode its batches; the body is free after this."""
         headers = select_headers(request.scope)
         pusher = await self._admission.admit_first(headers)
         query = request.query_params
@@ -124,7 +124,7 @@ class RecordsEndpoint:
 def check_records(
     records: Sequence[RawRecord], address: RecordsTarget, numbers: Sequence[int]
 ) -> list[MessageBatch]:
-    """The records as one batch.
+    """Return the records as one batch.
 
     Args:
         records: at least one.

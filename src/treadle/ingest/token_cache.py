@@ -1,11 +1,11 @@
-"""Who may push, answered from memory and never staler than a second.
+"""The owners of import tokens in memory, never more than a second old.
 
-The store is the truth. Every process keeps all unrevoked tokens, by their SHA-256, and asks
-several times a second whether anything changed. A token that is not among them is looked up in the
+The store is the source of truth. Every process keeps all unrevoked tokens, by their digest, and
+asks several times a second whether anything changed. A token that is not among them is looked up in the
 store before it is refused, so that a new one works at once; that answer is kept for a while too, so
 that a wrong token does not become a query each time it is sent.
 
-While the store cannot be asked, the last known tokens stay good: accepting goes on.
+While the store cannot be asked, the last known tokens stay valid: accepting goes on.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ from treadle.store.store import Store
 from treadle.text import digest_text
 
 POLL_SECONDS = 0.25
-"""How often the store is asked for changes: a revoked token stops within a second everywhere."""
+"""Time between two questions for changes: a revoked token stops within a second everywhere."""
 
 FLUSH_SECONDS = 5.0
-"""How often the uses of tokens, counted in memory, go to the store."""
+"""Time between two writes of the uses that were counted in memory."""
 
 STRANGERS_MAX = 10_000
-"""How many unknown tokens are remembered; the oldest is forgotten first."""
+"""Most unknown tokens that are remembered; the oldest is forgotten first."""
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,10 @@ T = TypeVar("T")
 
 
 class TokenCache:
-    """Whom tokens belong to. Used by one event loop; `invalidate` may be called from any thread."""
+    """Knows whom tokens belong to.
+
+    It is used by one event loop; `invalidate` may be called from any thread.
+    """
 
     def __init__(
         self,
@@ -44,10 +47,10 @@ class TokenCache:
         poll_seconds: float = POLL_SECONDS,
         flush_seconds: float = FLUSH_SECONDS,
     ) -> None:
-        """Nothing is read before `start`.
+        """Read nothing before `start`.
 
         Args:
-            store: the truth.
+            store: the source of truth.
             clock: microseconds since 1970, UTC.
             poll_seconds: how often the store is asked for changes.
             flush_seconds: how often uses are written.
@@ -56,7 +59,7 @@ class TokenCache:
         self._clock = clock
         self._poll_seconds = poll_seconds
         self._flush_seconds = flush_seconds
-        # A reader, and a second thread so that looking up strangers never delays the polling.
+        # A reader, and a second thread so that looking up unknown tokens never delays the polling.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="directory")
         self._owners: dict[bytes, TokenOwner] = {}
         self._unknown_tokens: dict[bytes, None] = {}
@@ -92,10 +95,10 @@ class TokenCache:
         self._threads.shutdown()
 
     async def find_owner(self, token: str | None) -> TokenOwner | None:
-        """Whom a token belongs to; None for an unknown or revoked one.
+        """Return whom a token belongs to; None for an unknown or revoked one.
 
         Raises:
-            TryLater: the token is not in memory and the store cannot be asked.
+            RetriableError: the token is not in memory and the store cannot be asked.
         """
         if token is None:
             return None
@@ -115,7 +118,7 @@ class TokenCache:
         return found
 
     def get_known_owner(self, sha256: bytes) -> TokenOwner | None:
-        """Who may push with a token without anything to ask first; None where that is not sure.
+        """Return who may push with a token, where nothing has to be asked first; otherwise None.
 
         Args:
             sha256: of the token.
@@ -140,7 +143,7 @@ class TokenCache:
             Whether the token is still valid: it may be replaced just before its first use.
 
         Raises:
-            TryLater: it is the first use and the store cannot be written.
+            RetriableError: it is the first use and the store cannot be written.
         """
         token = pusher.token_id
         now = self._clock()
@@ -167,14 +170,14 @@ class TokenCache:
         return valid
 
     async def get_cached(self, source_id: int, ask: Callable[[int], T]) -> T:
-        """What `ask` says of a source, asked once until anything in the store changes.
+        """Return what `ask` says of a source; it is asked once until anything in the store changes.
 
         Args:
             source_id: the source.
             ask: a blocking question to the store; the same one every time.
 
         Raises:
-            TryLater: it is not in memory and the store cannot be asked.
+            RetriableError: it is not in memory and the store cannot be asked.
         """
         generation = self._generation
         known: tuple[int, T] | None = self._answers.get(source_id)
@@ -186,7 +189,7 @@ class TokenCache:
         return found
 
     def invalidate(self) -> None:
-        """Take nothing for granted: tokens or sources were changed in this process just now."""
+        """Forget all answers: tokens or sources were changed in this process a moment ago."""
         self._generation += 1
         self._revision = -1
         self._owners = {}
@@ -196,7 +199,7 @@ class TokenCache:
         """Read all tokens again if anything changed.
 
         Raises:
-            TryLater: the store cannot be asked.
+            RetriableError: the store cannot be asked.
         """
         generation = self._generation
         # The revision first: what it counts is then surely among the tokens read after it.
@@ -215,7 +218,7 @@ class TokenCache:
         """Write the uses counted since the last time.
 
         Raises:
-            TryLater: the store cannot be written; the uses are kept for the next time.
+            RetriableError: the store cannot be written; the uses are kept for the next time.
         """
         uses, self._uses = self._uses, {}
         if not uses:
@@ -233,7 +236,7 @@ class TokenCache:
         return await loop.run_in_executor(self._threads, question, *args)
 
     async def _repeat(self, seconds: float, do: Callable[[], Awaitable[None]], doing: str) -> None:
-        """Do something for ever; a store that cannot be asked is asked again, and logged once."""
+        """Do something again and again; a failure is logged once until it works again."""
         failing = False
         while True:
             await asyncio.sleep(seconds)

@@ -45,7 +45,7 @@ class WebhookSettings(msgspec.Struct, frozen=True):
 
 
 class WebhookEndpoint:
-    """Takes what senders post to a source's webhook URL."""
+    """Accepts what senders post to a source's webhook URL."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class WebhookEndpoint:
     async def _checked(
         self, request: Request
     ) -> tuple[ReceivedRequest, TokenOwner, list[EncodedBatch]]:
-        """What is to be kept; the body is let go with the end of this."""
+        """Check a request and encode its batches; the body is free after this."""
         headers = select_headers(request.scope)
         path = request.path_params
         pusher = await self._admission.admit_first(headers, path["token"], path["client_id"])
@@ -102,7 +102,7 @@ class WebhookEndpoint:
 
 
 def parse_webhook_settings(settings: Mapping[str, Any]) -> WebhookSettings:
-    """The webhook settings among a source's; what makes no sense there counts as not set."""
+    """Return the webhook settings of a source; settings of a wrong form count as not set."""
     given = settings.get("webhook", {})
     if isinstance(given, dict) and isinstance(given.get("key"), str):
         given = given | {"key": [given["key"]]}
@@ -113,7 +113,7 @@ def parse_webhook_settings(settings: Mapping[str, Any]) -> WebhookSettings:
 
 
 def judge(body: bytes, hook: WebhookSettings, arrival: int) -> list[MessageBatch]:
-    """What the body holds, as a batch; none when no record has the key.
+    """Return the records of a body as one batch; no batch when no record has the key.
 
     Args:
         body: as received, inflated.
@@ -134,5 +134,5 @@ def judge(body: bytes, hook: WebhookSettings, arrival: int) -> list[MessageBatch
 
 
 def has_key_values(record: RawRecord, key: tuple[str, ...]) -> bool:
-    """Whether a record has a value for every key field."""
+    """Return whether a record has a value in every key field."""
     return all(record.value.get(name) is not None for name in key)

@@ -1,4 +1,4 @@
-"""`GET /metrics`: who may ask, and what is seen when somebody does."""
+"""`GET /metrics`: checks who asks, and takes a snapshot of the server."""
 
 import asyncio
 import time
@@ -23,11 +23,11 @@ from treadle.store.model import TableTotals
 from treadle.store.store import Store
 
 FRESH_SECONDS: Final = 1.0
-"""How long an answer is good: monitors may ask as often as they like."""
+"""Time for which an answer is kept: monitors may ask as often as they like."""
 
 LOCAL_HOSTS: Final = ("127.0.0.1", "::1", "localhost")
 PROXY_HEADERS: Final = ("forwarded", "x-forwarded-for", "via")
-"""What a proxy adds: then the one who asks is not on this machine."""
+"""Headers that a proxy adds: the client behind it is not on this machine."""
 
 LOCAL_ONLY: Final = (
     "Metrics are given to this machine only, unless metrics_token is set and sent as "
@@ -38,7 +38,7 @@ UNREADABLE: Final = "What is to be told cannot be read now. Try again later.\n"
 
 
 class MetricsEndpoint:
-    """Answers for one worker; what it tells is shared by all of them."""
+    """Answers in one worker with the figures of all workers."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class MetricsEndpoint:
         clock: Callable[[], int],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Nothing is opened before the first question.
+        """Open nothing before the first request.
 
         Args:
             store: knows what became of records.
@@ -78,7 +78,7 @@ class MetricsEndpoint:
         self._looking = asyncio.Lock()
 
     async def get(self, request: Request) -> Response:
-        """The metrics, or why they are not given."""
+        """Return the metrics, or why they are not given."""
         refusal = self._check_access(request)
         if refusal is not None:
             return refusal

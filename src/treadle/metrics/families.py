@@ -1,4 +1,4 @@
-"""What is told to a monitor, as a function of what was seen."""
+"""The metrics of a snapshot, in the text form of Prometheus."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -75,7 +75,7 @@ class MetricsSnapshot:
 
 
 def render_metrics(seen: MetricsSnapshot) -> bytes:
-    """The answer to `GET /metrics`."""
+    """Return the answer to `GET /metrics`."""
 
     class Once(Collector):
         def collect(self) -> Iterator[Metric]:
@@ -108,7 +108,7 @@ _GAUGES: Final = (
 
 
 def build_families(seen: MetricsSnapshot) -> Iterator[Metric]:
-    """All metrics; docs/reference/metrics.md says what they mean."""
+    """Return all metrics; docs/reference/metrics.md says what they mean."""
     build = GaugeMetricFamily("treadle_build_info", "1, with the version.", labels=("version",))
     build.add_metric((seen.version,), 1)
     yield build

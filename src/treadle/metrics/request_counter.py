@@ -55,7 +55,7 @@ def name_endpoint(path: str) -> str:
 
 
 def name_counter(path: str, status: int) -> str:
-    """The name of a count."""
+    """Return the name of a count."""
     text = str(status)
     return f"{name_endpoint(path)} {text if text in STATUSES else 'other'}"
 
