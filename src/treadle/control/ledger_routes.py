@@ -48,7 +48,7 @@ class Ledger(TypedDict):
 def read_ledger(
     store: Store, open_reader: Callable[[], LogReader], account_id: int, source: str | None
 ) -> object:
-    """The answer's value; Refused for a source that is no id."""
+    """The answer's value; RequestRefusedError for a source that is no id."""
     wanted = {one.id for one in store.sources.list_sources(account_id)}
     if source is not None:
         chosen = parse_id(source)

@@ -67,7 +67,7 @@ def list_reports(
     """The answer's value.
 
     Raises:
-        Refused: 400 for a parameter that is wrong.
+        RequestRefusedError: 400 for a parameter that is wrong.
     """
     if isinstance(asking, Account):
         account_id, source_id = asking.id, None

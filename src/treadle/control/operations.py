@@ -29,7 +29,7 @@ _ID_MAX: Final = 2**63 - 1
 
 
 def parse_id(text: str) -> int | None:
-    """Return the id that a path names; None for a text that cannot be one, such as above 64 bits."""
+    """Return the id that a path names; None for a text that cannot be one, as above 64 bits."""
     if not _ID.fullmatch(text):
         return None
     value = int(text)

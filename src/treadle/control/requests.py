@@ -72,7 +72,7 @@ def parse_creation(raw: bytes) -> SourceCreation:
     The order of the checks is that of connect-api.md 2.5: body, type, name.
 
     Raises:
-        Refused: with the documented answer.
+        RequestRefusedError: with the documented answer.
     """
     body = _parse_object(raw)
     if body is None or not body.keys() <= CREATE_KEYS:
@@ -112,7 +112,7 @@ def parse_update(raw: bytes) -> SourceUpdate:
     """Read the body of `PUT /v4/sources/{id}`.
 
     Raises:
-        Refused: with the documented answer.
+        RequestRefusedError: with the documented answer.
     """
     body = _parse_object(raw)
     if body is None or not body.keys() <= UPDATE_KEYS:
@@ -146,7 +146,7 @@ def parse_selected_streams(raw: bytes) -> tuple[str, ...]:
     A missing id is `nil`, as the documented error prints it.
 
     Raises:
-        Refused: a part is missing or of another type.
+        RequestRefusedError: a part is missing or of another type.
     """
     body = _parse_object(raw)
     streams = None if body is None else body.get("streams")

@@ -16,7 +16,7 @@ def merge_documents(title: str, version: str, documents: list[JsonObject]) -> Js
         documents: OpenAPI 3.1; none is changed.
 
     Raises:
-        Defect: two documents describe a path, an operation or a component differently.
+        InternalError: two documents describe a path, an operation or a component differently.
     """
     tags: dict[str, JsonObject] = {}
     paths: JsonObject = {}

@@ -84,8 +84,8 @@ class RequestAdmission:
             client_id: the account that the token has to belong to; None for any.
 
         Raises:
-            Refused: 413, the body is too large by its own account; 401, nobody may push with this
-                token.
+            RequestRefusedError: 413, the declared length is above the limit; 401, nobody may push
+                with this token.
             RetriableError: the token is not in memory and the store cannot be asked.
         """
         check_declared_length(headers)
@@ -101,7 +101,7 @@ class RequestAdmission:
         """Return the body of a request, decompressed and counted.
 
         Raises:
-            Refused: as `web.read_body`.
+            RequestRefusedError: as `web.read_body`.
             RetriableError: too much of other bodies is in memory.
         """
         return await self.budget.read(request, headers)
@@ -119,7 +119,7 @@ class RequestAdmission:
         """Count a use of a token; the first one is in the store when this returns.
 
         Raises:
-            Refused: 401 with this body, the token was replaced a moment ago.
+            RequestRefusedError: 401 with this body, the token was replaced a moment ago.
             RetriableError: it is the first use and the store cannot be written.
         """
         if not await self._token_cache.record_use(owner):
@@ -130,7 +130,7 @@ def check_json_type(headers: Mapping[str, str]) -> None:
     """Refuse a body that is not JSON by its own account (import-api.md 9.2).
 
     Raises:
-        Refused: 415.
+        RequestRefusedError: 415.
     """
     if read_media_type(headers).lower() != JSON_TYPE:
         raise RequestRefusedError(415, WRONG_TYPE)
@@ -140,7 +140,7 @@ def is_transit(headers: Mapping[str, str]) -> bool:
     """Return whether a pushed body is Transit and not JSON (import-api.md 7.2).
 
     Raises:
-        Refused: 415, it is neither.
+        RequestRefusedError: 415, it is neither.
     """
     sent = read_media_type(headers)
     name = sent.lower()

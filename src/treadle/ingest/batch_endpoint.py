@@ -43,10 +43,10 @@ class BatchEndpoint:
         The token is checked before anything is read, so that only its owner can fill memory.
         """
         if is_dry_run(request.scope):
-            _, pusher, batches = await self._checked(request, list)
-            return await self._dry_run.respond(pusher, batches)
-        sent, pusher, kept = await self._checked(request, encode_batches)
-        return await self._acceptor.accept(sent, pusher, kept)
+            _, owner, batches = await self._checked(request, list)
+            return await self._dry_run.respond(owner, batches)
+        sent, owner, kept = await self._checked(request, encode_batches)
+        return await self._acceptor.accept(sent, owner, kept)
 
     async def _checked(
         self, request: Request, use: Callable[[list[MessageBatch]], T]
@@ -56,9 +56,9 @@ class BatchEndpoint:
         The body is local to this function: its memory is free when this returns.
         """
         headers = select_headers(request.scope)
-        pusher = await self._admission.admit_first(headers)
+        owner = await self._admission.admit_first(headers)
         check_json_type(headers)
         body = await self._admission.read_body(request, headers)
         made = await self._admission.decode_body(len(body), lambda: use(batch.read_body(body)))
-        await self._admission.record_use(pusher)
-        return ReceivedRequest.from_body("batch", headers, body), pusher, made
+        await self._admission.record_use(owner)
+        return ReceivedRequest.from_body("batch", headers, body), owner, made

@@ -36,7 +36,7 @@ def is_dry_run(scope: Scope) -> bool:
     """Return whether a request is a dry run.
 
     Raises:
-        Refused: 400, it says something else than 1 or 0.
+        RequestRefusedError: 400, it says something else than 1 or 0.
     """
     query = scope.get("query_string", b"")
     if not query:
@@ -70,12 +70,12 @@ class DryRunPlanner:
         self._open_destination = open_destination
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="dry-run")
 
-    async def respond(self, pusher: TokenOwner, batches: Sequence[MessageBatch]) -> Response:
+    async def respond(self, owner: TokenOwner, batches: Sequence[MessageBatch]) -> Response:
         """Answer with what a load would do, an element for each table.
 
         Raises:
-            Refused: too many tables.
-            TryLater, OperatorFault: the destination cannot be asked.
+            RequestRefusedError: too many tables.
+            RetriableError, OperatorError: the destination cannot be asked.
         """
         tables: dict[str, list[MessageBatch]] = {}
         for batch in batches:
@@ -83,7 +83,7 @@ class DryRunPlanner:
         if len(tables) > TABLES_MAX:
             raise RequestRefusedError(400, TOO_MANY_TABLES)
         found = await asyncio.get_running_loop().run_in_executor(
-            self._thread, self._plan_tables, pusher, list(tables.values())
+            self._thread, self._plan_tables, owner, list(tables.values())
         )
         body: dict[str, Any] = {
             "dry_run": True,
@@ -96,10 +96,10 @@ class DryRunPlanner:
         self._thread.shutdown()
 
     def _plan_tables(
-        self, pusher: TokenOwner, tables: Sequence[Sequence[MessageBatch]]
+        self, owner: TokenOwner, tables: Sequence[Sequence[MessageBatch]]
     ) -> list[LoadForecast]:
-        source = self._store.sources.get_source(pusher.account_id, pusher.source_id)
-        row = self._store.destinations.find_destination_of_source(pusher.source_id)
+        source = self._store.sources.get_source(owner.account_id, owner.source_id)
+        row = self._store.destinations.find_destination_of_source(owner.source_id)
         if source is None or row is None:
             raise RetriableError("the source was deleted, or has no destination")
         destination = self._open_destination(row.url)

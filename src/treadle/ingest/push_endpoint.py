@@ -49,12 +49,12 @@ class PushEndpoint:
     async def push(self, request: Request) -> Response:
         """Accept the records, or plan them."""
         if is_dry_run(request.scope):
-            _, pusher, batches = await self._checked(request, list)
-            await self._record_use(pusher)
-            return await self._dry_run.respond(pusher, batches)
-        sent, pusher, kept = await self._checked(request, encode_batches)
-        await self._record_use(pusher)
-        return await self._acceptor.accept(sent, pusher, kept)
+            _, owner, batches = await self._checked(request, list)
+            await self._record_use(owner)
+            return await self._dry_run.respond(owner, batches)
+        sent, owner, kept = await self._checked(request, encode_batches)
+        await self._record_use(owner)
+        return await self._acceptor.accept(sent, owner, kept)
 
     async def validate(self, request: Request) -> Response:
         """Answer as `push` would, and keep nothing; works while store and log do not.
@@ -62,17 +62,17 @@ class PushEndpoint:
         (import-api.md 8)
         """
         try:
-            _, pusher, _ = await self._checked(request, len)
+            _, owner, _ = await self._checked(request, len)
         except (RetriableError, OperatorError) as error:
             raise RequestRefusedError(
                 504, TIMEOUT
             ) from error  # never 503; only a new token comes here
         with contextlib.suppress(RetriableError, OperatorError):
-            await self._record_use(pusher)
+            await self._record_use(owner)
         return JsonResponse(VALID_BODY)
 
-    async def _record_use(self, pusher: TokenOwner) -> None:
-        await self._admission.record_use(pusher, push.NOT_AUTHENTICATED)
+    async def _record_use(self, owner: TokenOwner) -> None:
+        await self._admission.record_use(owner, push.NOT_AUTHENTICATED)
 
     async def _checked(
         self, request: Request, use: Callable[[list[MessageBatch]], T]
@@ -84,18 +84,18 @@ class PushEndpoint:
         headers = select_headers(request.scope)
         body = await self._admission.read_body(request, headers)
         transit = is_transit(headers)
-        pusher = await self._admission.find_owner(headers)
+        owner = await self._admission.find_owner(headers)
         weight = len(body) * (TRANSIT_WEIGHT if transit else 1)
         made = await self._admission.decode_body(
-            weight, lambda: use(check_push(body, transit, pusher))
+            weight, lambda: use(check_push(body, transit, owner))
         )
-        if pusher is None:
+        if owner is None:
             raise InternalError("a push without a known token passed its checks")
         target = TRANSIT_TYPE if transit else JSON_TYPE
-        return ReceivedRequest.from_body(f"push {target}", headers, body), pusher, made
+        return ReceivedRequest.from_body(f"push {target}", headers, body), owner, made
 
 
-def check_push(body: bytes, transit: bool, pusher: TokenOwner | None) -> list[MessageBatch]:
+def check_push(body: bytes, transit: bool, owner: TokenOwner | None) -> list[MessageBatch]:
     """Check a body: steps 4 to 10 of import-api.md 7.2.
 
     What the body says comes first, then whether its sender may say it.
@@ -103,14 +103,14 @@ def check_push(body: bytes, transit: bool, pusher: TokenOwner | None) -> list[Me
     Args:
         body: as received, inflated.
         transit: it is Transit and not JSON.
-        pusher: whom the token belongs to; None when it is unknown.
+        owner: whom the token belongs to; None when it is unknown.
 
     Raises:
-        Refused: with the answer of the first step that fails.
+        RequestRefusedError: with the answer of the first step that fails.
     """
     parsed = push.decode_body(body, transit=transit)
-    if pusher is None:
+    if owner is None:
         raise RequestRefusedError(401, push.NOT_AUTHENTICATED)
-    if not pusher.active:
+    if not owner.active:
         raise RequestRefusedError(401, NOT_ACTIVE)
-    return push.check_body(parsed, pusher.account_id)
+    return push.check_body(parsed, owner.account_id)

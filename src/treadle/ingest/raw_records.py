@@ -35,7 +35,8 @@ def parse_records(body: bytes) -> list[RawRecord]:
     Every value is decoded, so that what passes here passes in the loader.
 
     Raises:
-        Refused: 400, the body is not JSON, or something else than objects, or more than 20,000.
+        RequestRefusedError: 400, the body is not JSON, is something else than objects, or has
+            more than 20,000.
     """
     text = json_decoder.strip_byte_order_mark(body)
     if not text.strip():

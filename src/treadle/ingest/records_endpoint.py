@@ -95,15 +95,15 @@ class RecordsEndpoint:
 
     async def post(self, request: Request) -> Response:
         """Accept the records, all or none."""
-        sent, pusher, kept = await self._checked(request)
-        return await self._acceptor.accept(sent, pusher, kept)
+        sent, owner, kept = await self._checked(request)
+        return await self._acceptor.accept(sent, owner, kept)
 
     async def _checked(
         self, request: Request
     ) -> tuple[ReceivedRequest, TokenOwner, list[EncodedBatch]]:
         """Check a request and encode its batches; the body is free after this."""
         headers = select_headers(request.scope)
-        pusher = await self._admission.admit_first(headers)
+        owner = await self._admission.admit_first(headers)
         query = request.query_params
         address = RecordsTarget(
             request.path_params["table"], tuple(query.getlist("key")), query.get("sequence")
@@ -116,9 +116,9 @@ class RecordsEndpoint:
         kept = await self._admission.decode_body(
             len(body), lambda: encode_batches(check_records(records, address, numbers))
         )
-        await self._admission.record_use(pusher)
+        await self._admission.record_use(owner)
         target = f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}"
-        return ReceivedRequest.from_body(target, headers, body), pusher, kept
+        return ReceivedRequest.from_body(target, headers, body), owner, kept
 
 
 def check_records(
@@ -132,7 +132,7 @@ def check_records(
         numbers: sequences for records that bring none.
 
     Raises:
-        Refused: 422 with what is wrong, in the words of a push; nothing is kept then.
+        RequestRefusedError: 422 with what is wrong, in the words of a push; nothing is kept then.
     """
     sequences: list[Any] = list(numbers)
     if address.sequence is not None:

@@ -1,9 +1,9 @@
 """The owners of import tokens in memory, never more than a second old.
 
 The store is the source of truth. Every process keeps all unrevoked tokens, by their digest, and
-asks several times a second whether anything changed. A token that is not among them is looked up in the
-store before it is refused, so that a new one works at once; that answer is kept for a while too, so
-that a wrong token does not become a query each time it is sent.
+asks several times a second whether anything changed. A token that is not among them is looked up
+in the store before it is refused, so that a new one works at once. That answer is kept for a while
+too, so that a wrong token does not become a query each time it is sent.
 
 While the store cannot be asked, the last known tokens stay valid: accepting goes on.
 """
@@ -128,12 +128,12 @@ class TokenCache:
             return None
         return None if found.unused and found.token_id not in self._first_uses else found
 
-    def count_use(self, pusher: TokenOwner) -> None:
+    def count_use(self, owner: TokenOwner) -> None:
         """Count a use of a token that was used before."""
-        count, _ = self._uses.get(pusher.token_id, (0, 0))
-        self._uses[pusher.token_id] = (count + 1, self._clock())
+        count, _ = self._uses.get(owner.token_id, (0, 0))
+        self._uses[owner.token_id] = (count + 1, self._clock())
 
-    async def record_use(self, pusher: TokenOwner) -> bool:
+    async def record_use(self, owner: TokenOwner) -> bool:
         """Count a use of the token; return when its first use is in the store.
 
         A token that was never used may be replaced silently (connect-api.md 2.6), so its first use
@@ -145,9 +145,9 @@ class TokenCache:
         Raises:
             RetriableError: it is the first use and the store cannot be written.
         """
-        token = pusher.token_id
+        token = owner.token_id
         now = self._clock()
-        if pusher.unused and token not in self._first_uses:
+        if owner.unused and token not in self._first_uses:
             task = self._first_use_tasks.get(token)
             if task is None:
                 task = asyncio.create_task(self._record_first_use(token, now))

@@ -72,8 +72,8 @@ class WebhookEndpoint:
 
     async def post(self, request: Request) -> Response:
         """Accept an object or an array of objects, whatever content type its sender names."""
-        sent, pusher, kept = await self._checked(request)
-        return await self._acceptor.accept(sent, pusher, kept, status=200)
+        sent, owner, kept = await self._checked(request)
+        return await self._acceptor.accept(sent, owner, kept, status=200)
 
     async def _checked(
         self, request: Request
@@ -81,23 +81,23 @@ class WebhookEndpoint:
         """Check a request and encode its batches; the body is free after this."""
         headers = select_headers(request.scope)
         path = request.path_params
-        pusher = await self._admission.admit_first(headers, path["token"], path["client_id"])
+        owner = await self._admission.admit_first(headers, path["token"], path["client_id"])
         body = await self._admission.read_body(request, headers)
-        hook = await self._read_settings(pusher)
+        hook = await self._read_settings(owner)
         # All records of a request have the time of its arrival as their sequence.
         arrival = self._clock() // 1000
         kept = await self._admission.decode_body(
             len(body), lambda: encode_batches(judge(body, hook, arrival))
         )
-        await self._admission.record_use(pusher)
+        await self._admission.record_use(owner)
         return (
             ReceivedRequest.from_body("webhook", headers, body),
-            pusher,
+            owner,
             kept,
         )  # its path holds the token
 
-    async def _read_settings(self, pusher: TokenOwner) -> WebhookSettings:
-        settings = await self._token_cache.get_cached(pusher.source_id, self._sources.get_settings)
+    async def _read_settings(self, owner: TokenOwner) -> WebhookSettings:
+        settings = await self._token_cache.get_cached(owner.source_id, self._sources.get_settings)
         return parse_webhook_settings(settings)
 
 
@@ -121,7 +121,7 @@ def judge(body: bytes, hook: WebhookSettings, arrival: int) -> list[MessageBatch
         arrival: sequence of the records, milliseconds since 1970.
 
     Raises:
-        Refused: 400 or 422; nothing of the body is kept then.
+        RequestRefusedError: 400 or 422; nothing of the body is kept then.
     """
     records = parse_records(body)
     if any(has_too_many_points(record.text) for record in records):

@@ -88,7 +88,7 @@ def make_worker_app(
         store,
         log,
         open_reader=lambda: open_reader(config),
-        count=lambda path, status: board.add(name_counter(path, status)),
+        count_answer=lambda path, status: board.add(name_counter(path, status)),
     )
     control = control_app(
         store,
