@@ -11,7 +11,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 from treadle.control.load_report_routes import invalid_parameter
 from treadle.control.operations import parse_id
 from treadle.control.routes import COMMON_RESPONSES, AuthenticatedAccount, Runner, describe_refusal
-from treadle.control.schemas import Id, Message
+from treadle.control.schemas import Id, MessageAnswer, component
 from treadle.log.protocol import LogReader
 from treadle.store.store import Store
 from treadle.timestamps import format_seconds
@@ -20,7 +20,8 @@ from treadle.tracking.ledger import LedgerLine, compute_ledger, sum_lines
 NonNegativeCount = Annotated[int, Field(ge=0)]
 
 
-class Sums(TypedDict):
+@component("Sums")
+class LedgerSums(TypedDict):
     """accepted = loaded + superseded + rejected + waiting."""
 
     accepted: NonNegativeCount
@@ -30,7 +31,8 @@ class Sums(TypedDict):
     waiting: NonNegativeCount
 
 
-class Hour(Sums):
+@component("Hour")
+class LedgerHour(LedgerSums):
     """Records of one table, accepted in one hour."""
 
     source_id: Id
@@ -38,11 +40,12 @@ class Hour(Sums):
     hour: Annotated[str, Field(description="its beginning, RFC 3339, UTC")]
 
 
-class Ledger(TypedDict):
+@component("Ledger")
+class LedgerAnswer(TypedDict):
     """What became of accepted records, as far back as requests are kept."""
 
-    total: Sums
-    hours: list[Hour]
+    total: LedgerSums
+    hours: list[LedgerHour]
 
 
 def read_ledger(
@@ -95,8 +98,8 @@ router = APIRouter(prefix="/v1", responses=COMMON_RESPONSES)
 
 @router.get(
     "/ledger",
-    response_model=Ledger,
-    responses=describe_refusal(400, Message, "a parameter is wrong"),
+    response_model=LedgerAnswer,
+    responses=describe_refusal(400, MessageAnswer, "a parameter is wrong"),
     tags=["loads"],
 )
 async def show_ledger(

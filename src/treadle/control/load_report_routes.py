@@ -10,7 +10,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 from treadle.control import errors
 from treadle.control.operations import parse_id
 from treadle.control.routes import ACCOUNT_TOKEN, COMMON_RESPONSES, Runner, describe_refusal
-from treadle.control.schemas import Id, Message
+from treadle.control.schemas import Id, MessageAnswer, component
 from treadle.errors import RequestRefusedError
 from treadle.store.model import Account, TokenOwner
 from treadle.store.store import Store
@@ -23,7 +23,8 @@ Count = Annotated[int, Field(ge=0)]
 MicrosecondTime = Annotated[str, Field(description="RFC 3339, UTC, microseconds")]
 
 
-class Report(TypedDict):
+@component("Report")
+class LoadReportAnswer(TypedDict):
     """One load of one table, or a try that failed."""
 
     load_id: str
@@ -44,10 +45,11 @@ class Report(TypedDict):
     error: Annotated[str | None, Field(description="why the try failed; its records wait")]
 
 
-class Reports(TypedDict):
+@component("Reports")
+class LoadReportPage(TypedDict):
     """Load reports, newest first."""
 
-    loads: list[Report]
+    loads: list[LoadReportAnswer]
     next: Annotated[str | None, Field(description="`before` of the next page; null on the last")]
 
 
@@ -117,8 +119,8 @@ router = APIRouter(prefix="/v1", responses=COMMON_RESPONSES)
 
 @router.get(
     "/loads",
-    response_model=Reports,
-    responses=describe_refusal(400, Message, "a parameter is wrong"),
+    response_model=LoadReportPage,
+    responses=describe_refusal(400, MessageAnswer, "a parameter is wrong"),
     tags=["loads"],
 )
 async def list_load_reports(

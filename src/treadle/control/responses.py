@@ -24,7 +24,7 @@ def render_report_card(settings: ConnectApiSettings, *, configured: bool) -> sch
         settings: what it looks like.
         configured: False before the source exists, True ever after: creation completes the form.
     """
-    token: schemas.Descriptor = {
+    token: schemas.PropertyDescriptor = {
         "name": "token",
         "is_required": True,
         "is_credential": False,
@@ -34,7 +34,7 @@ def render_report_card(settings: ConnectApiSettings, *, configured: bool) -> sch
         "provided": configured,
         "tap_mutable": False,
     }
-    steps: list[schemas.Step] = [
+    steps: list[schemas.ConfigurationStep] = [
         {"type": "form", "properties": [token] if settings.shows_tokens else []},
         {"type": "fully_configured", "properties": []},
     ]
@@ -66,7 +66,7 @@ def render_source_type(settings: ConnectApiSettings) -> schemas.SourceType:
 
 def render_source(
     settings: ConnectApiSettings, row: Source, tokens: Iterable[ImportToken]
-) -> schemas.Source:
+) -> schemas.SourceAnswer:
     """Return a source, as every endpoint that answers one sends it (connect-api.md 3.1).
 
     Args:
@@ -74,7 +74,7 @@ def render_source(
         row: the source.
         tokens: its active tokens, oldest first. One whose secret is not kept is not shown.
     """
-    properties: schemas.Properties = {}
+    properties: schemas.SourceProperties = {}
     if settings.shows_tokens:
         shown = {str(token.id): token.secret for token in tokens if token.secret is not None}
         properties["token"] = shown
@@ -136,7 +136,7 @@ def render_token_list(
     return listed
 
 
-def render_load(account_id: int, source_name: str, status: TableLoadStatus) -> schemas.Load:
+def render_load(account_id: int, source_name: str, status: TableLoadStatus) -> schemas.TableLoad:
     """Return the last load of one table (connect-api.md 2.12, 3.13)."""
     return {
         "stitch_client_id": account_id,

@@ -128,19 +128,22 @@ PageNumber = Annotated[
 ]
 
 COMMON_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    401: {"model": schemas.Unauthorized, "description": "no valid account token"},
+    401: {"model": schemas.UnauthorizedAnswer, "description": "no valid account token"},
     404: {
-        "model": schemas.NoRoute,
+        "model": schemas.NoRouteAnswer,
         "description": "a path that is none, such as with a second slash",
     },
-    500: {"model": schemas.Coded, "description": "the server's fault"},
-    503: {"model": schemas.Coded, "description": "the server cannot reach its store; try later"},
+    500: {"model": schemas.CodedAnswer, "description": "the server's fault"},
+    503: {
+        "model": schemas.CodedAnswer,
+        "description": "the server cannot reach its store; try later",
+    },
 }
 _BODY_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    408: {"model": schemas.Coded, "description": "the body arrived too slowly"},
-    413: {"model": schemas.Coded, "description": "the body has more than 1 MiB"},
+    408: {"model": schemas.CodedAnswer, "description": "the body arrived too slowly"},
+    413: {"model": schemas.CodedAnswer, "description": "the body has more than 1 MiB"},
     415: {
-        "model": schemas.Coded,
+        "model": schemas.CodedAnswer,
         "description": "unknown content encoding; gzip and zstd are known",
     },
 }
@@ -172,7 +175,7 @@ async def list_source_types(work: Runner, _: AuthenticatedAccount) -> Response:
 @router.get(
     "/source-types/{source_type}",
     response_model=schemas.SourceType,
-    responses=describe_refusal(404, schemas.Coded | schemas.NoRoute, "no such type"),
+    responses=describe_refusal(404, schemas.CodedAnswer | schemas.NoRouteAnswer, "no such type"),
     tags=["source types"],
 )
 async def get_source_type(work: Runner, _: AuthenticatedAccount, source_type: str) -> Response:
@@ -183,7 +186,7 @@ async def get_source_type(work: Runner, _: AuthenticatedAccount, source_type: st
 # Sources -----------------------------------------------------------------------------------------
 
 
-@router.get("/sources", response_model=list[schemas.Source], tags=["sources"])
+@router.get("/sources", response_model=list[schemas.SourceAnswer], tags=["sources"])
 async def list_sources(work: Runner, who: AuthenticatedAccount) -> Response:
     """All sources of the account, paused and deleted ones too, by ascending id."""
     return await work.read(work.operations.list_sources, who)
@@ -191,9 +194,9 @@ async def list_sources(work: Runner, who: AuthenticatedAccount) -> Response:
 
 @router.post(
     "/sources",
-    response_model=schemas.Source,
+    response_model=schemas.SourceAnswer,
     responses=describe_refusal(
-        400, schemas.Coded | schemas.CodedProperties, "the source cannot be created"
+        400, schemas.CodedAnswer | schemas.CodedProperties, "the source cannot be created"
     )
     | _BODY_RESPONSES,
     openapi_extra=_describe_body(schemas.CreateSource),
@@ -206,8 +209,8 @@ async def create_source(work: Runner, who: AuthenticatedAccount, raw: RawBody) -
 
 @router.get(
     "/sources/{source_id}",
-    response_model=schemas.Source,
-    responses=describe_refusal(404, schemas.Coded | schemas.NoRoute, "no such source"),
+    response_model=schemas.SourceAnswer,
+    responses=describe_refusal(404, schemas.CodedAnswer | schemas.NoRouteAnswer, "no such source"),
     tags=["sources"],
 )
 async def get_source(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
@@ -217,9 +220,11 @@ async def get_source(work: Runner, who: AuthenticatedAccount, source_id: SourceI
 
 @router.put(
     "/sources/{source_id}",
-    response_model=schemas.Source,
+    response_model=schemas.SourceAnswer,
     responses=describe_refusal(
-        400, schemas.Coded | schemas.CodedProperties, "no such source, or it cannot be changed so"
+        400,
+        schemas.CodedAnswer | schemas.CodedProperties,
+        "no such source, or it cannot be changed so",
     )
     | _BODY_RESPONSES,
     openapi_extra=_describe_body(schemas.UpdateSource),
@@ -234,8 +239,8 @@ async def update_source(
 
 @router.delete(
     "/sources/{source_id}",
-    response_model=schemas.Source,
-    responses=describe_refusal(400, schemas.Coded, "no such source, or deleted already"),
+    response_model=schemas.SourceAnswer,
+    responses=describe_refusal(400, schemas.CodedAnswer, "no such source, or deleted already"),
     tags=["sources"],
 )
 async def delete_source(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
@@ -249,8 +254,10 @@ async def delete_source(work: Runner, who: AuthenticatedAccount, source_id: Sour
 @router.get(
     "/sources/{source_id}/tokens",
     response_model=list[schemas.ListedToken] | list[int],
-    responses=describe_refusal(400, schemas.Coded, "the source's type has no tokens")
-    | describe_refusal(404, schemas.Coded | schemas.NoRoute, "no such source, or deleted"),
+    responses=describe_refusal(400, schemas.CodedAnswer, "the source's type has no tokens")
+    | describe_refusal(
+        404, schemas.CodedAnswer | schemas.NoRouteAnswer, "no such source, or deleted"
+    ),
     tags=["tokens"],
 )
 async def list_tokens(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
@@ -261,7 +268,9 @@ async def list_tokens(work: Runner, who: AuthenticatedAccount, source_id: Source
 @router.post(
     "/sources/{source_id}/tokens",
     response_model=schemas.NewToken,
-    responses=describe_refusal(400, schemas.Coded, "no such source, or it has two active tokens"),
+    responses=describe_refusal(
+        400, schemas.CodedAnswer, "no such source, or it has two active tokens"
+    ),
     tags=["tokens"],
 )
 async def create_token(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
@@ -274,9 +283,9 @@ async def create_token(work: Runner, who: AuthenticatedAccount, source_id: Sourc
 
 @router.delete(
     "/sources/{source_id}/tokens/{token_id}",
-    response_model=schemas.Source,
+    response_model=schemas.SourceAnswer,
     responses=describe_refusal(
-        400, schemas.Coded, "no such source, or it has no such active token"
+        400, schemas.CodedAnswer, "no such source, or it has no such active token"
     ),
     tags=["tokens"],
 )
@@ -290,7 +299,7 @@ async def revoke_token(
 # Loads -------------------------------------------------------------------------------------------
 
 
-@router.get("/{client_id}/loads", response_model=schemas.Loads, tags=["loads"])
+@router.get("/{client_id}/loads", response_model=schemas.LoadPage, tags=["loads"])
 async def list_loads(
     work: Runner, who: AuthenticatedAccount, client_id: ClientId, page: PageNumber = None
 ) -> Response:
@@ -301,7 +310,9 @@ async def list_loads(
 # What a source that is pushed to does not have (connect-api.md 5) --------------------------------
 
 
-@router.get("/{client_id}/extractions", response_model=schemas.Extractions, tags=["pulled sources"])
+@router.get(
+    "/{client_id}/extractions", response_model=schemas.ExtractionPage, tags=["pulled sources"]
+)
 async def list_extractions(
     work: Runner, who: AuthenticatedAccount, client_id: ClientId, page: PageNumber = None
 ) -> Response:
@@ -312,7 +323,7 @@ async def list_extractions(
 @router.get(
     "/{client_id}/extractions/{job_name}",
     status_code=404,
-    responses=describe_refusal(404, schemas.NoRoute, "no such job; there is none"),
+    responses=describe_refusal(404, schemas.NoRouteAnswer, "no such job; there is none"),
     tags=["pulled sources"],
 )
 async def get_extraction_log(
@@ -326,7 +337,9 @@ async def get_extraction_log(
     "/sources/{source_id}/last-connection-check",
     status_code=404,
     responses=describe_refusal(
-        404, schemas.Coded | schemas.NoRoute, "no such source, or no check of it; there is none"
+        404,
+        schemas.CodedAnswer | schemas.NoRouteAnswer,
+        "no such source, or no check of it; there is none",
     ),
     tags=["pulled sources"],
 )
@@ -361,7 +374,7 @@ async def get_stream(
 
 @router.put(
     "/sources/{source_id}/streams/metadata",
-    response_model=schemas.Done,
+    response_model=schemas.DoneAnswer,
     responses=describe_refusal(
         400, schemas.InvalidFields | str, "no such source, no such stream, or a part is missing"
     )
@@ -379,7 +392,9 @@ async def select_streams(
 @router.post(
     "/sources/{source_id}/sync",
     status_code=400,
-    responses=describe_refusal(400, schemas.JobError, "nothing is pulled, so no job is started"),
+    responses=describe_refusal(
+        400, schemas.JobErrorAnswer, "nothing is pulled, so no job is started"
+    ),
     tags=["pulled sources"],
 )
 async def start_job(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
@@ -389,8 +404,8 @@ async def start_job(work: Runner, who: AuthenticatedAccount, source_id: SourceId
 
 @router.delete(
     "/sources/{source_id}/sync",
-    response_model=schemas.Done,
-    responses=describe_refusal(400, schemas.JobError, "no such source"),
+    response_model=schemas.DoneAnswer,
+    responses=describe_refusal(400, schemas.JobErrorAnswer, "no such source"),
     tags=["pulled sources"],
 )
 async def stop_job(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:

@@ -4,10 +4,24 @@ They are dictionaries, because the order of their keys is part of the answer; th
 `shapes` and `refusals` fill them.
 """
 
-from typing import Annotated, Any, Literal, NotRequired
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, NotRequired, TypeVar
 
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
+
+T = TypeVar("T")
+
+
+def component(name: str) -> Callable[[type[T]], type[T]]:
+    """Name a type in the OpenAPI document: generated clients have classes of these names."""
+
+    def name_component(described: type[T]) -> type[T]:
+        described.__name__ = described.__qualname__ = name
+        return described
+
+    return name_component
+
 
 Id = Annotated[int, Field(ge=1)]
 Instant = Annotated[
@@ -20,7 +34,8 @@ Instant = Annotated[
 ]
 
 
-class Descriptor(TypedDict):
+@component("Descriptor")
+class PropertyDescriptor(TypedDict):
     """A property that a step asks for; one that is `read_only` is never to be filled in."""
 
     name: str
@@ -33,11 +48,12 @@ class Descriptor(TypedDict):
     tap_mutable: bool
 
 
-class Step(TypedDict):
+@component("Step")
+class ConfigurationStep(TypedDict):
     """A step of a source's configuration."""
 
     type: Literal["form", "fully_configured"]
-    properties: list[Descriptor]
+    properties: list[PropertyDescriptor]
 
 
 class ReportCard(TypedDict):
@@ -46,10 +62,11 @@ class ReportCard(TypedDict):
     type: str
     current_step: Annotated[int, Field(ge=1, description="position in `steps`, the first is 1")]
     current_step_type: Literal["form", "fully_configured"]
-    steps: list[Step]
+    steps: list[ConfigurationStep]
 
 
-class Details(TypedDict):
+@component("Details")
+class SourceTypeDetails(TypedDict):
     """What a source type is."""
 
     pricing_tier: str
@@ -64,11 +81,12 @@ class Details(TypedDict):
 class SourceType(ReportCard):
     """The report card of a type, before a source exists."""
 
-    details: Details
+    details: SourceTypeDetails
     upgrade_available: None
 
 
-class Properties(TypedDict):
+@component("Properties")
+class SourceProperties(TypedDict):
     """The values of a source's properties."""
 
     token: NotRequired[
@@ -82,10 +100,11 @@ class Properties(TypedDict):
     ]
 
 
-class Source(TypedDict):
+@component("Source")
+class SourceAnswer(TypedDict):
     """Something that may push records; its name is the schema they are loaded into."""
 
-    properties: Properties
+    properties: SourceProperties
     updated_at: Annotated[Instant, Field(description="any change, also of tokens")]
     schedule: Annotated[None, Field(description="pushed sources have none")]
     check_job_name: Annotated[None, Field(description="pushed sources have none")]
@@ -107,7 +126,7 @@ class NewToken(TypedDict):
     id: Id
     access_token: Annotated[str, Field(description="the secret that pushes carry")]
     connection: NotRequired[
-        Annotated[Source, Field(description="the source; absent where tokens are shown once")]
+        Annotated[SourceAnswer, Field(description="the source; absent where tokens are shown once")]
     ]
 
 
@@ -118,7 +137,8 @@ class ListedToken(TypedDict):
     created_at: Instant
 
 
-class Notification(TypedDict):
+@component("Notification")
+class LoadNotification(TypedDict):
     """Why loading a table fails."""
 
     message: str
@@ -140,11 +160,12 @@ Link = TypedDict("Link", {"class": str, "message": str, "chain_sequence_num": in
 class ErrorState(TypedDict):
     """Why loading a table fails, and what that came from."""
 
-    notification_data: Notification
+    notification_data: LoadNotification
     exception_chain: list[Link]
 
 
-class Load(TypedDict):
+@component("Load")
+class TableLoad(TypedDict):
     """The last load of one table."""
 
     stitch_client_id: Id
@@ -154,60 +175,68 @@ class Load(TypedDict):
     error_state: ErrorState | None
 
 
-class Links(TypedDict):
+@component("Links")
+class PageLinks(TypedDict):
     """Neighbouring pages, relative to the host."""
 
     next: NotRequired[str]
     previous: NotRequired[str]
 
 
-class Loads(TypedDict):
+@component("Loads")
+class LoadPage(TypedDict):
     """A page of loads."""
 
-    data: list[Load]
+    data: list[TableLoad]
     page: Annotated[int, Field(ge=1)]
     total: Annotated[int, Field(ge=0, description="rows of all pages")]
-    links: Links
+    links: PageLinks
 
 
-class Extractions(TypedDict):
+@component("Extractions")
+class ExtractionPage(TypedDict):
     """A page of extractions; pushed sources have none."""
 
     data: Annotated[list[dict[str, Any]], Field(max_length=0)]
     page: Annotated[int, Field(ge=1)]
     total: Literal[0]
-    links: Links
+    links: PageLinks
 
 
-class Done(TypedDict):
+@component("Done")
+class DoneAnswer(TypedDict):
     """It was done."""
 
     status: Literal[200]
 
 
-class Unauthorized(TypedDict):
+@component("Unauthorized")
+class UnauthorizedAnswer(TypedDict):
     """No valid account token."""
 
     message: Literal["Not Authorized"]
 
 
-class NoRoute(TypedDict):
+@component("NoRoute")
+class NoRouteAnswer(TypedDict):
     """Nothing is there."""
 
     status: Literal["NOT FOUND"]
 
 
-class Message(TypedDict):
+@component("Message")
+class MessageAnswer(TypedDict):
     """What was wrong."""
 
     message: str
 
 
-class Coded(TypedDict):
+@component("Coded")
+class CodedAnswer(TypedDict):
     """An error with a code."""
 
     error: str
-    data: Message
+    data: MessageAnswer
 
 
 class BadProperties(TypedDict):
@@ -232,7 +261,8 @@ class JobMessage(TypedDict):
     message: str
 
 
-class JobError(TypedDict):
+@component("JobError")
+class JobErrorAnswer(TypedDict):
     """No job was started or stopped."""
 
     error: JobMessage
