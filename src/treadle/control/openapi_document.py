@@ -1,9 +1,10 @@
 """The OpenAPI document: what the framework derives from the routes, made true and complete."""
 
-from typing import Any, Final
+from typing import Final
 
 from treadle.control import openapi_examples, requests
 from treadle.control.settings import ConnectApiSettings
+from treadle.http.openapi import JsonObject
 
 ABOUT: Final = f"""
 Creates the sources that may push records, and their Import API access tokens.
@@ -17,10 +18,8 @@ Creates the sources that may push records, and their Import API access tokens.
   unknown.
 """
 
-Json = dict[str, Any]
 
-
-def complete_document(document: Json, settings: ConnectApiSettings) -> Json:
+def complete_document(document: JsonObject, settings: ConnectApiSettings) -> JsonObject:
     """Add examples, and take out what never happens.
 
     Args:
@@ -53,6 +52,6 @@ def complete_document(document: Json, settings: ConnectApiSettings) -> Json:
     return document
 
 
-def _add_examples(described: Json, values: openapi_examples.Examples) -> None:
+def _add_examples(described: JsonObject, values: openapi_examples.Examples) -> None:
     content = described["content"]["application/json"]
     content["examples"] = {name: {"value": value} for name, value in values.items()}

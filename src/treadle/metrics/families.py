@@ -77,12 +77,12 @@ class MetricsSnapshot:
 def render_metrics(seen: MetricsSnapshot) -> bytes:
     """Return the answer to `GET /metrics`."""
 
-    class Once(Collector):
+    class SnapshotCollector(Collector):
         def collect(self) -> Iterator[Metric]:
             return build_families(seen)
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Once())
+    registry.register(SnapshotCollector())
     return generate_latest(registry)
 
 
