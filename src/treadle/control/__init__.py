@@ -1,1 +1,1 @@
-"""The operator's requests: the Connect API (connect-api.md)."""
+"""The Connect API: creates sources and their tokens (connect-api.md)."""

@@ -1,4 +1,4 @@
-"""The control API as one ASGI application."""
+"""The Connect API as one ASGI application."""
 
 from collections.abc import Callable
 
@@ -91,7 +91,7 @@ def _on_refusal(_: Request, error: Exception) -> Response:
 
 
 def _on_http_error(_: Request, __: Exception) -> Response:
-    """Unknown path or method, the only cases the framework refuses by itself."""
+    """Answer an unknown path or method; the framework refuses nothing else by itself."""
     return _render_refusal(errors.route_not_found())
 
 

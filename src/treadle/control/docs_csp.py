@@ -1,4 +1,4 @@
-"""Keeps the document's page from reaching for anything outside this server."""
+"""The content security policy of the documentation page: it loads nothing from other servers."""
 
 from typing import Final
 
@@ -15,13 +15,13 @@ DOCS_POLICY: Final = (
 
 
 class DocsPolicyMiddleware:
-    """Gives the page a policy by which a browser loads nothing from elsewhere."""
+    """Adds the policy to the answer of the documentation page."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes everything on; the page's answer gets one more header."""
+        """Pass everything on; the page's answer gets one more header."""
         if scope["type"] != "http" or scope["path"] != DOCS_PATH:
             await self._app(scope, receive, send)
             return

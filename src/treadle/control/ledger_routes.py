@@ -1,4 +1,4 @@
-"""`GET /v1/ledger`: what became of every record that an account's sources sent."""
+"""`GET /v1/ledger`: tells what became of every record that an account's sources sent."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -51,7 +51,11 @@ class LedgerAnswer(TypedDict):
 def read_ledger(
     store: Store, open_reader: Callable[[], LogReader], account_id: int, source: str | None
 ) -> object:
-    """The answer's value; RequestRefusedError for a source that is no id."""
+    """Return the answer's value.
+
+    Raises:
+        RequestRefusedError: 400, the source is no id.
+    """
     wanted = {one.id for one in store.sources.list_sources(account_id)}
     if source is not None:
         chosen = parse_id(source)

@@ -54,7 +54,7 @@ class LoadReportPage(TypedDict):
 
 
 def invalid_parameter(name: str, expected: str) -> RequestRefusedError:
-    """A parameter that is not what it must be."""
+    """Refuse a query parameter of a wrong form."""
     return RequestRefusedError(400, {"message": f"{name} is {expected}"})
 
 
@@ -66,7 +66,7 @@ def list_reports(
     before: str | None,
     limit: str | None,
 ) -> object:
-    """The answer's value.
+    """Return the answer's value.
 
     Raises:
         RequestRefusedError: 400 for a parameter that is wrong.

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what the framework derives from the routes, made true and complete."""
+"""Completes the OpenAPI document that the framework derives from the routes."""
 
 from typing import Final
 
@@ -20,7 +20,7 @@ Creates the sources that may push records, and their Import API access tokens.
 
 
 def complete_document(document: JsonObject, settings: ConnectApiSettings) -> JsonObject:
-    """Add examples, and take out what never happens.
+    """Add examples, and remove answers that are never given.
 
     Args:
         document: as the framework made it; changed in place.

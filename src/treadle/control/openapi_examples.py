@@ -1,4 +1,4 @@
-"""Examples for the document, made by the functions that make the answers themselves."""
+"""Examples for the OpenAPI document, made by the functions that make the answers."""
 
 from treadle.control import errors, paging, responses
 from treadle.control.settings import ConnectApiSettings
@@ -74,7 +74,7 @@ _LOAD = LoadReport(
 
 
 def list_request_examples() -> dict[str, Examples]:
-    """Operation -> example bodies."""
+    """Return example bodies by operation."""
     selection = {
         "tap_stream_id": "customers",
         "metadata": [{"breadcrumb": [], "metadata": {"selected": True}}],
@@ -94,7 +94,7 @@ def list_request_examples() -> dict[str, Examples]:
 
 
 def _collect_errors(*refused: RequestRefusedError) -> dict[int, Examples]:
-    """Status -> examples, named by their codes or texts."""
+    """Return examples by status, named by their codes or texts."""
     by_status: dict[int, Examples] = {}
     for one in refused:
         examples = by_status.setdefault(one.status, {})
@@ -131,7 +131,7 @@ _HOUR = {
 
 
 def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, Examples]]:
-    """Operation -> status -> examples by name, without `COMMON_EXAMPLES` and `BODY_EXAMPLES`."""
+    """Return examples by operation and status, without COMMON_EXAMPLES and BODY_EXAMPLES."""
     source, card = str(_SOURCE), responses.render_report_card(settings, configured=False)
     fresh = responses.render_source(settings, _source(), [_OLD])
     paused = responses.render_source(settings, _source(updated_at=_LATER, paused_at=_LATER), [_OLD])

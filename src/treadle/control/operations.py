@@ -19,10 +19,10 @@ from treadle.store.sources import UNSET, Unset
 from treadle.store.store import Store
 
 logger: Final = logging.getLogger(__name__)
-"""Ids only: answers hold tokens, so nothing of a request or an answer is logged."""
+"""Logs ids only: answers hold tokens, so nothing of a request or an answer is logged."""
 
 LOADS_KEPT_US: Final = 60 * 24 * 60 * 60 * 1_000_000
-"""Microseconds that a table stays in the list of loads after its last one (connect-api.md 2.12)."""
+"""How long a table stays in the list of loads after its last load (connect-api.md 2.12)."""
 
 _ID: Final = re.compile(r"[1-9][0-9]{0,18}")
 _ID_MAX: Final = 2**63 - 1
@@ -37,7 +37,7 @@ def parse_id(text: str) -> int | None:
 
 
 class ConnectOperations:
-    """The operations of the control API.
+    """The operations of the Connect API.
 
     Args:
         store: sources, tokens, loads; every look-up is inside the account.
@@ -60,7 +60,7 @@ class ConnectOperations:
     # Source types --------------------------------------------------------------------------------
 
     def list_source_types(self) -> object:
-        """`GET /v4/source-types`."""
+        """Serve `GET /v4/source-types`."""
         return [responses.render_source_type(self._settings)]
 
     def get_source_type(self, type_: str) -> object:
@@ -299,7 +299,7 @@ def _require_import_source(row: Source) -> Source:
 
 
 def _check_id_range(destination_id: int | None) -> None:
-    """No store has an id beyond 64 bits, or can be asked for one."""
+    """Refuse an id beyond 64 bits: no store has one, or can be asked for one."""
     if destination_id is not None and not 1 <= destination_id <= _ID_MAX:
         raise errors.destination_not_found(destination_id)
 
@@ -315,7 +315,7 @@ def _collect_changes(asked: SourceUpdate) -> dict[str, Any]:
 
 
 def _get_last_try(status: TableLoadStatus) -> int:
-    """When a table was last loaded or tried; one in trouble is tried for as long as it is."""
+    """Return when a table was last loaded or tried; a failing table is tried all the time."""
     if status.error is not None and not status.stopped:
         return _ID_MAX
     return max(status.loaded_at or 0, status.error_since or 0)

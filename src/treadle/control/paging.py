@@ -1,4 +1,4 @@
-"""Pages of the two paginated lists (connect-api.md 1.5)."""
+"""The pages of long lists (connect-api.md 1.5)."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
@@ -7,7 +7,7 @@ PAGE_ROWS: Final = 100
 """Rows of a page (connect-api.md 1.5)."""
 
 _PAGE_DIGITS_MAX: Final = 18
-"""Digits of a page number: as many as always fit 64 bits."""
+"""Most digits of a page number: as many as always fit into 64 bits."""
 
 T = TypeVar("T")
 

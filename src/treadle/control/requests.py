@@ -16,10 +16,10 @@ from treadle.errors import RequestRefusedError
 from treadle.store.sources import UNSET, Unset
 
 CONTROL_BODY_BYTES_MAX: Final = 1024 * 1024
-"""Greatest request body in bytes. The largest meaningful one has a few hundred."""
+"""Largest request body in bytes. The largest useful one has a few hundred."""
 
 DISPLAY_NAME_CHARACTERS_MAX: Final = 255
-"""Characters of a display name: every list repeats it, so it is bounded. Ours; none documented."""
+"""Longest display name. Every list repeats it; the bound is ours, the documentation names none."""
 
 CREATE_KEYS: Final = frozenset({"type", "display_name", "properties", "destination_id", "name"})
 UPDATE_KEYS: Final = frozenset({"display_name", "properties", "paused_at", "destination_id"})
@@ -27,7 +27,7 @@ UPDATE_KEYS: Final = frozenset({"display_name", "properties", "paused_at", "dest
 
 @dataclass(frozen=True, slots=True)
 class SourceCreation:
-    """A source to be created.
+    """A request to create a source.
 
     Attributes:
         name: of the schema, legal.
@@ -67,7 +67,7 @@ class SourceUpdate:
 
 
 def parse_creation(raw: bytes) -> SourceCreation:
-    """Read the body of `POST /v4/sources`.
+    """Parse the body of `POST /v4/sources`.
 
     The order of the checks is that of connect-api.md 2.5: body, type, name.
 
@@ -109,7 +109,7 @@ def parse_creation(raw: bytes) -> SourceCreation:
 
 
 def parse_update(raw: bytes) -> SourceUpdate:
-    """Read the body of `PUT /v4/sources/{id}`.
+    """Parse the body of `PUT /v4/sources/{id}`.
 
     Raises:
         RequestRefusedError: with the documented answer.
@@ -141,7 +141,7 @@ def parse_update(raw: bytes) -> SourceUpdate:
 
 
 def parse_selected_streams(raw: bytes) -> tuple[str, ...]:
-    """Read the body of `PUT .../streams/metadata`: the ids of the streams it is about.
+    """Parse the body of `PUT .../streams/metadata` into the ids of its streams.
 
     A missing id is `nil`, as the documented error prints it.
 

@@ -1,4 +1,4 @@
-"""The objects of the wire, key for key in the printed order (connect-api.md 2.4-2.6, 3.1-3.6).
+"""The JSON objects of the answers, keys in the documented order (connect-api.md 2.4-2.6, 3.1-3.6).
 
 Pure functions: what the store knows -> a JSON value.
 """
@@ -14,7 +14,7 @@ from treadle.timestamps import format_seconds
 
 IMPORT_API: Final = "import_api"
 SOURCE_TYPES: Final = (IMPORT_API,)
-"""The types a source can have; the only one that exists without pulling data from elsewhere."""
+"""The types of sources: the only one for which nothing has to be pulled."""
 
 
 def render_report_card(settings: ConnectApiSettings, *, configured: bool) -> schemas.ReportCard:
@@ -150,7 +150,7 @@ def render_load(account_id: int, source_name: str, status: TableLoadStatus) -> s
 
 
 def _render_error_state(error: str, *, stopped: bool) -> schemas.ErrorState:
-    """Why loading is stuck, in the shape clients look into for `warehouse_message`."""
+    """Return why loading fails, in the form in which clients look for `warehouse_message`."""
     return {
         "notification_data": {
             "message": error,

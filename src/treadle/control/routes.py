@@ -1,4 +1,4 @@
-"""The paths of the control API and their description for the document.
+"""The paths of the Connect API, and their descriptions for the OpenAPI document.
 
 Bodies are read and checked by hand, whatever their Content-Type says, because the documented
 errors are not those of a framework (connect-api.md 1.2, 1.8).
@@ -30,7 +30,7 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True, slots=True)
 class OperationRunner:
-    """Runs operations in threads, because they block, and answers with what they give.
+    """Runs operations in threads, because they block, and answers with their results.
 
     Attributes:
         operations: what can be done.
@@ -45,13 +45,13 @@ class OperationRunner:
     async def read(
         self, operation: Callable[P, object], *args: P.args, **kwargs: P.kwargs
     ) -> Response:
-        """The answer of an operation that changes nothing."""
+        """Return the answer of an operation that changes nothing."""
         return JsonResponse(await anyio.to_thread.run_sync(partial(operation, *args, **kwargs)))
 
     async def change(
         self, operation: Callable[P, object], *args: P.args, **kwargs: P.kwargs
     ) -> Response:
-        """The answer of an operation that may change something.
+        """Return the answer of an operation that may change something.
 
         `changed` is called however it ends: a change may have been made before an error, and a
         caller that goes away does not undo it.
@@ -86,7 +86,7 @@ async def _authenticate(
 
 
 async def _read_raw_body(request: Request) -> bytes:
-    """The body, at most `bodies.LIMIT` bytes."""
+    """Return the body, at most `requests.CONTROL_BODY_BYTES_MAX` bytes."""
     try:
         return await read_body(
             request.headers, request.receive, limit=requests.CONTROL_BODY_BYTES_MAX
@@ -150,12 +150,12 @@ _BODY_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 
 
 def describe_refusal(status: int, model: object, when: str) -> dict[int | str, dict[str, Any]]:
-    """The document's entry for a refusal."""
+    """Describe a refusal for the OpenAPI document."""
     return {status: {"model": model, "description": when}}
 
 
 def _describe_body(body: type[Any]) -> dict[str, Any]:
-    """The document's entry for a JSON body."""
+    """Describe a JSON body for the OpenAPI document."""
     schema = TypeAdapter(body).json_schema(ref_template="#/components/schemas/{model}")
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 

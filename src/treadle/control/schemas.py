@@ -1,4 +1,4 @@
-"""The types of the wire: what answers hold (connect-api.md 3). The document is made from them.
+"""The types of bodies and answers (connect-api.md 3). The OpenAPI document is made from them.
 
 They are dictionaries, because the order of their keys is part of the answer; the functions of
 `shapes` and `refusals` fill them.

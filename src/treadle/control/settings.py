@@ -1,4 +1,4 @@
-"""Which of the two eras' answers the control API gives (connect-api.md 3.1, Q2, Q7)."""
+"""The era of the Connect API whose answers are given (connect-api.md 3.1, Q2, Q7)."""
 
 from dataclasses import dataclass
 

@@ -49,7 +49,7 @@ class RequestAdmission:
         executor: BodyExecutor,
         budget: BodyMemoryBudget,
     ) -> None:
-        """Nothing is asked before the first request.
+        """Ask nothing before the first request.
 
         Args:
             authentication: who may push, by headers.
@@ -57,7 +57,7 @@ class RequestAdmission:
             executor: works on large bodies.
             budget: reads bodies.
         """
-        # What the fast path calls for each request, without a layer between.
+        # Bound methods: the fast path calls them for each request, without a layer between.
         self.get_known_owner = token_cache.get_known_owner
         self.count_use = token_cache.count_use
         self.budget = budget
@@ -107,7 +107,7 @@ class RequestAdmission:
         return await self.budget.read(request, headers)
 
     async def decode_body(self, weight: int, decode: Callable[[], T]) -> T:
-        """Decode a body where it does not keep other requests waiting.
+        """Decode a body; a large one does not keep other requests waiting.
 
         Args:
             weight: bytes of JSON that take as long.
@@ -127,7 +127,7 @@ class RequestAdmission:
 
 
 def check_json_type(headers: Mapping[str, str]) -> None:
-    """Refuse a body that is not JSON by its own account (import-api.md 9.2).
+    """Refuse a body that is not declared as JSON (import-api.md 9.2).
 
     Raises:
         RequestRefusedError: 415.

@@ -1,1 +1,1 @@
-"""`GET /metrics`: what a monitor asks for, in Prometheus' text form."""
+"""`GET /metrics`: figures for monitors, in the text form of Prometheus."""

@@ -92,7 +92,7 @@ class MetricsEndpoint:
         return Response(self._answer, media_type=CONTENT_TYPE)
 
     def close(self) -> None:
-        """Let go of the log."""
+        """Close the log."""
         if self._reader is not None:
             self._reader.close()
 

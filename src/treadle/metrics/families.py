@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from treadle.metrics.request_counter import APPEND_FAILURES, ENDPOINTS, STATUSES
 
 TABLES_MAX: Final = 10_000
-"""Tables with series of their own. Clients name tables: further ones are summed under OTHERS."""
+"""Most tables with series of their own. Clients name tables; further ones are summed up."""
 OTHER_TABLES: Final = "(others)"
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -20,7 +20,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class TableSnapshot:
-    """One table.
+    """The figures of one table.
 
     Attributes:
         accepted: records acknowledged since the store was made; of them `waiting` are not loaded.
@@ -47,7 +47,7 @@ class TableSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class DestinationSnapshot:
-    """One destination: by id, type and name, never by its URL."""
+    """The state of one destination; its URL may hold a password and is left out."""
 
     id: int
     type: str
@@ -57,7 +57,7 @@ class DestinationSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class MetricsSnapshot:
-    """Everything at one time.
+    """All figures at one time.
 
     Attributes:
         now: microseconds since 1970.
@@ -178,7 +178,7 @@ def _get_labels(table: TableSnapshot) -> tuple[str, str, str]:
 
 
 def _limit_tables(tables: Sequence[TableSnapshot]) -> list[TableSnapshot]:
-    """Not more than TABLES_MAX, and the sums of the others."""
+    """Return at most TABLES_MAX tables, and the sums of the others as one more."""
     ordered = sorted(tables, key=lambda table: (table.source_id, table.table))
     kept, rest = ordered[:TABLES_MAX], ordered[TABLES_MAX:]
     if not rest:

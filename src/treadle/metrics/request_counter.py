@@ -1,4 +1,4 @@
-"""Answers counted by where and with which status, in every worker."""
+"""Counts answers by endpoint and status, in every worker."""
 
 from collections.abc import Callable
 from typing import Final
@@ -21,7 +21,7 @@ STATUSES: Final = (
     *("200", "201", "202", "204", "400", "401", "402", "403", "404", "405", "408", "409", "410"),
     *("413", "415", "422", "429", "500", "503", "504", "other"),
 )
-"""Every status that treadle answers with; a test compares."""
+"""Every status of treadle's answers; a test compares."""
 
 APPEND_FAILURES: Final = "append_failures"
 
@@ -29,7 +29,7 @@ COUNTER_NAMES: Final = (
     *(f"{endpoint} {status}" for endpoint in ENDPOINTS for status in STATUSES),
     APPEND_FAILURES,
 )
-"""Of the counts of a worker."""
+"""The names of a worker's counters."""
 
 _PREFIXES: Final = (
     ("/v2/import/push", "push"),
@@ -47,7 +47,7 @@ _EXACT_PATHS: Final = dict(_PREFIXES[:4])
 
 
 def name_endpoint(path: str) -> str:
-    """Which endpoint a path is counted under: a path itself may hold a token."""
+    """Return the endpoint under which a path is counted; a path itself may hold a token."""
     found = _EXACT_PATHS.get(path)
     if found is not None:
         return found
@@ -61,10 +61,10 @@ def name_counter(path: str, status: int) -> str:
 
 
 class RequestCounter:
-    """An application whose answers are counted."""
+    """Counts the answers of an application."""
 
     def __init__(self, app: ASGIApp, add: Callable[[str], None]) -> None:
-        """Stand before an application.
+        """Count the answers of an application.
 
         Args:
             app: answers.
