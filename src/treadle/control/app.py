@@ -14,6 +14,7 @@ from treadle.control import errors, ledger_routes, load_report_routes
 from treadle.control.docs_csp import DocsPolicyMiddleware
 from treadle.control.openapi_document import ABOUT, complete_document
 from treadle.control.operations import ConnectOperations
+from treadle.control.pulled_sources import PulledSourceOperations
 from treadle.control.routes import OperationRunner, router
 from treadle.control.settings import ConnectApiSettings
 from treadle.errors import RequestRefusedError, RetriableError
@@ -61,7 +62,10 @@ def create_control_app(
         lambda token: run_sync(store.tokens.find_owner, digest_text(token)),
     )
     app.state.work = OperationRunner(
-        ConnectOperations(store, settings, clock), authentication, changed
+        ConnectOperations(store, settings, clock),
+        PulledSourceOperations(store),
+        authentication,
+        changed,
     )
     app.include_router(router)
     app.include_router(load_report_routes.router)

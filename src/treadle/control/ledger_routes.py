@@ -9,7 +9,7 @@ from starlette.responses import Response
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from treadle.control.load_report_routes import invalid_parameter
-from treadle.control.operations import parse_id
+from treadle.control.lookups import parse_id
 from treadle.control.routes import COMMON_RESPONSES, AuthenticatedAccount, Runner, describe_refusal
 from treadle.control.schemas import Id, MessageAnswer, component
 from treadle.log.protocol import LogReader

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from treadle.control import errors
-from treadle.control.operations import parse_id
+from treadle.control.lookups import parse_id
 from treadle.control.routes import ACCOUNT_TOKEN, COMMON_RESPONSES, Runner, describe_refusal
 from treadle.control.schemas import Id, MessageAnswer, component
 from treadle.errors import RequestRefusedError

@@ -5,12 +5,12 @@ be done is refused by an exception (`treadle.errors.RequestRefusedError`).
 """
 
 import logging
-import re
 from collections.abc import Callable
 from typing import Any, Final
 
 from treadle.clock import read_clock
 from treadle.control import errors, paging, requests, responses
+from treadle.control.lookups import ID_MAX, find_source, parse_id, require_own_account
 from treadle.control.requests import SourceCreation, SourceUpdate
 from treadle.control.settings import ConnectApiSettings
 from treadle.store.errors import NameTakenError, NotFoundError, TokenLimitError
@@ -23,17 +23,6 @@ logger: Final = logging.getLogger(__name__)
 
 LOADS_KEPT_US: Final = 60 * 24 * 60 * 60 * 1_000_000
 """How long a table stays in the list of loads after its last load (connect-api.md 2.12)."""
-
-_ID: Final = re.compile(r"[1-9][0-9]{0,18}")
-_ID_MAX: Final = 2**63 - 1
-
-
-def parse_id(text: str) -> int | None:
-    """Return the id that a path names; None for a text that cannot be one, as above 64 bits."""
-    if not _ID.fullmatch(text):
-        return None
-    value = int(text)
-    return value if value <= _ID_MAX else None
 
 
 class ConnectOperations:
@@ -64,7 +53,7 @@ class ConnectOperations:
         return [responses.render_source_type(self._settings)]
 
     def get_source_type(self, type_: str) -> object:
-        """`GET /v4/source-types/{source_type}`."""
+        """Serve `GET /v4/source-types/{source_type}`."""
         if type_ not in responses.SOURCE_TYPES:
             raise errors.unknown_source_type(type_, status=404)
         return responses.render_source_type(self._settings)
@@ -72,7 +61,7 @@ class ConnectOperations:
     # Sources -------------------------------------------------------------------------------------
 
     def list_sources(self, account: Account) -> object:
-        """`GET /v4/sources`: all of the account, deleted ones too, by id."""
+        """Serve `GET /v4/sources`: all of the account, deleted ones too, by id."""
         rows = self._store.sources.list_sources(account.id)
         shown = [row.id for row in rows] if self._settings.shows_tokens else []
         tokens = self._store.tokens.list_tokens_by_source(shown)
@@ -81,14 +70,14 @@ class ConnectOperations:
         ]
 
     def get_source(self, account: Account, source_id: str) -> object:
-        """`GET /v4/sources/{source_id}`."""
-        row = self._find_source(account, source_id)
+        """Serve `GET /v4/sources/{source_id}`."""
+        row = find_source(self._store, account, source_id)
         if row is None:
             raise errors.source_not_found(source_id, status=404)
         return self._render_source(row)
 
     def create_source(self, account: Account, raw: bytes) -> object:
-        """`POST /v4/sources`."""
+        """Serve `POST /v4/sources`."""
         asked = requests.parse_creation(raw)
         if asked.properties:
             raise self._make_properties_error(account, asked)
@@ -121,7 +110,7 @@ class ConnectOperations:
         return errors.invalid_properties(asked.properties, card)
 
     def update_source(self, account: Account, source_id: str, raw: bytes) -> object:
-        """`PUT /v4/sources/{source_id}`: rename, pause, unpause, another destination."""
+        """Serve `PUT /v4/sources/{source_id}`: rename, pause, unpause, another destination."""
         row = self._require_active_source(account, source_id)
         asked = requests.parse_update(raw)
         if asked.properties:
@@ -144,7 +133,7 @@ class ConnectOperations:
         return self._render_source(changed)
 
     def delete_source(self, account: Account, source_id: str) -> object:
-        """`DELETE /v4/sources/{source_id}`: the source stays readable, its data stays."""
+        """Serve `DELETE /v4/sources/{source_id}`: the source stays readable, its data stays."""
         row = self._require_active_source(account, source_id)
         deleted = self._store.sources.delete_source(account.id, row.id)
         if deleted is None:
@@ -155,7 +144,7 @@ class ConnectOperations:
     # Import API access tokens --------------------------------------------------------------------
 
     def create_token(self, account: Account, source_id: str) -> object:
-        """`POST /v4/sources/{source_id}/tokens`."""
+        """Serve `POST /v4/sources/{source_id}/tokens`."""
         row = _require_import_source(self._require_active_source(account, source_id))
         try:
             token = self._store.tokens.create_token(account.id, row.id)
@@ -170,12 +159,12 @@ class ConnectOperations:
         )
 
     def list_tokens(self, account: Account, source_id: str) -> object:
-        """`GET /v4/sources/{source_id}/tokens`: ids of the active ones, never their values."""
+        """Serve `GET /v4/sources/{source_id}/tokens`: ids of active tokens, never values."""
         row = _require_import_source(self._require_active_source(account, source_id, status=404))
         return responses.render_token_list(self._settings, self._store.tokens.list_tokens(row.id))
 
     def revoke_token(self, account: Account, source_id: str, token_id: str) -> object:
-        """`DELETE /v4/sources/{source_id}/tokens/{token_id}`."""
+        """Serve `DELETE /v4/sources/{source_id}/tokens/{token_id}`."""
         row = _require_import_source(self._require_active_source(account, source_id))
         number = parse_id(token_id)
         if number is None:
@@ -189,11 +178,11 @@ class ConnectOperations:
         logger.info("account %d revoked token %d of source %d", account.id, number, row.id)
         return self._render_source(changed)
 
-    # Loads, and what a source that is pushed to does not have (connect-api.md 5) -----------------
+    # Loads ---------------------------------------------------------------------------------------
 
     def list_loads(self, account: Account, client_id: str, page: str | None) -> object:
-        """`GET /v4/{client_id}/loads`: the last load of each table, for 60 days."""
-        self._require_own_account(account, client_id)
+        """Serve `GET /v4/{client_id}/loads`: the last load of each table, for 60 days."""
+        require_own_account(account, client_id)
         names = {row.id: row.name for row in self._store.sources.list_sources(account.id)}
         since = self._clock() - LOADS_KEPT_US
         rows = sorted(
@@ -211,85 +200,19 @@ class ConnectOperations:
             lambda row: responses.render_load(account.id, row[1], row[2]),
         )
 
-    def list_extractions(self, account: Account, client_id: str, page: str | None) -> object:
-        """`GET /v4/{client_id}/extractions`: nothing is extracted."""
-        self._require_own_account(account, client_id)
-        nothing: tuple[object, ...] = ()
-        return paging.render_page(nothing, page, f"/v4/{account.id}/extractions", lambda row: row)
-
-    def get_extraction_log(self, account: Account, client_id: str) -> object:
-        """`GET /v4/{client_id}/extractions/{job_name}`: there is no job, so there is no log."""
-        self._require_own_account(account, client_id)
-        raise errors.route_not_found()
-
-    def get_last_check(self, account: Account, source_id: str) -> object:
-        """`GET /v4/sources/{source_id}/last-connection-check`."""
-        row = self._find_source(account, source_id)
-        if row is None:
-            raise errors.source_not_found(source_id, status=404)
-        raise errors.connection_check_not_found(row.id)
-
-    def list_streams(self, account: Account, source_id: str) -> object:
-        """`GET /v4/sources/{source_id}/streams`: nothing was discovered."""
-        if self._find_source(account, source_id) is None:
-            raise errors.stream_not_found(source_id)
-        return []
-
-    def get_stream(self, account: Account, source_id: str, stream_id: str) -> object:
-        """`GET /v4/sources/{source_id}/streams/{stream_id}`."""
-        known = self._find_source(account, source_id) is not None
-        raise errors.stream_not_found(stream_id if known else source_id)
-
-    def select_streams(self, account: Account, source_id: str, raw: bytes) -> object:
-        """`PUT /v4/sources/{source_id}/streams/metadata`."""
-        if self._find_source(account, source_id) is None:
-            raise errors.stream_not_found(source_id)
-        ids = requests.parse_selected_streams(raw)
-        if ids:
-            raise errors.unknown_tap_streams(ids)
-        return {"status": 200}
-
-    def start_job(self, account: Account, source_id: str) -> object:
-        """`POST /v4/sources/{source_id}/sync`: says at once that there is nothing to start."""
-        row = self._require_job_source(account, source_id)
-        if row.deleted_at is not None:
-            raise errors.job_source_deleted()
-        raise errors.job_not_created(row.id, account.id)
-
-    def stop_job(self, account: Account, source_id: str) -> object:
-        """`DELETE /v4/sources/{source_id}/sync`: nothing runs, so it is stopped."""
-        self._require_job_source(account, source_id)
-        return {"status": 200}
-
     # Look-ups ------------------------------------------------------------------------------------
-
-    def _find_source(self, account: Account, source_id: str) -> Source | None:
-        """Return a source of the account, deleted ones too."""
-        number = parse_id(source_id)
-        return None if number is None else self._store.sources.get_source(account.id, number)
 
     def _require_active_source(
         self, account: Account, source_id: str, *, status: int = 400
     ) -> Source:
-        row = self._find_source(account, source_id)
+        row = find_source(self._store, account, source_id)
         if row is None or row.deleted_at is not None:
             raise errors.source_not_found(source_id, status=status)
-        return row
-
-    def _require_job_source(self, account: Account, source_id: str) -> Source:
-        row = self._find_source(account, source_id)
-        if row is None:
-            raise errors.job_source_not_found(source_id, account.id)
         return row
 
     def _render_source(self, row: Source) -> object:
         tokens = self._store.tokens.list_tokens(row.id) if self._settings.shows_tokens else []
         return responses.render_source(self._settings, row, tokens)
-
-    @staticmethod
-    def _require_own_account(account: Account, client_id: str) -> None:
-        if parse_id(client_id) != account.id:
-            raise errors.not_authorized()
 
 
 def _require_import_source(row: Source) -> Source:
@@ -300,7 +223,7 @@ def _require_import_source(row: Source) -> Source:
 
 def _check_id_range(destination_id: int | None) -> None:
     """Refuse an id beyond 64 bits: no store has one, or can be asked for one."""
-    if destination_id is not None and not 1 <= destination_id <= _ID_MAX:
+    if destination_id is not None and not 1 <= destination_id <= ID_MAX:
         raise errors.destination_not_found(destination_id)
 
 
@@ -317,5 +240,5 @@ def _collect_changes(asked: SourceUpdate) -> dict[str, Any]:
 def _get_last_try(status: TableLoadStatus) -> int:
     """Return when a table was last loaded or tried; a failing table is tried all the time."""
     if status.error is not None and not status.stopped:
-        return _ID_MAX
+        return ID_MAX
     return max(status.loaded_at or 0, status.error_since or 0)

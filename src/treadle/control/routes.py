@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from treadle.control import errors, requests, schemas
 from treadle.control.operations import ConnectOperations
+from treadle.control.pulled_sources import PulledSourceOperations
 from treadle.errors import RequestRefusedError
 from treadle.http.authentication import TokenAuthentication
 from treadle.http.body_reader import read_body
@@ -33,12 +34,14 @@ class OperationRunner:
     """Runs operations in threads, because they block, and answers with their results.
 
     Attributes:
-        operations: what can be done.
+        operations: on sources, tokens and loads.
+        pulled_sources: on what a source that is pushed to does not have.
         authentication: who asks.
         changed: called on the event loop after every change and before its answer is sent.
     """
 
     operations: ConnectOperations
+    pulled_sources: PulledSourceOperations
     authentication: TokenAuthentication[Account, TokenOwner]
     changed: Callable[[], None]
 
@@ -317,7 +320,7 @@ async def list_extractions(
     work: Runner, who: AuthenticatedAccount, client_id: ClientId, page: PageNumber = None
 ) -> Response:
     """The last extraction of every source: none, as nothing is pulled."""
-    return await work.read(work.operations.list_extractions, who, client_id, page)
+    return await work.read(work.pulled_sources.list_extractions, who, client_id, page)
 
 
 @router.get(
@@ -330,7 +333,7 @@ async def get_extraction_log(
     work: Runner, who: AuthenticatedAccount, client_id: ClientId, job_name: str
 ) -> Response:
     """The log of an extraction: there is none."""
-    return await work.read(work.operations.get_extraction_log, who, client_id)
+    return await work.read(work.pulled_sources.get_extraction_log, who, client_id)
 
 
 @router.get(
@@ -345,7 +348,7 @@ async def get_extraction_log(
 )
 async def get_last_check(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
     """The last connection check of a source: there is none."""
-    return await work.read(work.operations.get_last_check, who, source_id)
+    return await work.read(work.pulled_sources.get_last_check, who, source_id)
 
 
 @router.get(
@@ -356,7 +359,7 @@ async def get_last_check(work: Runner, who: AuthenticatedAccount, source_id: Sou
 )
 async def list_streams(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
     """The streams of a source: none, as nothing is discovered."""
-    return await work.read(work.operations.list_streams, who, source_id)
+    return await work.read(work.pulled_sources.list_streams, who, source_id)
 
 
 @router.get(
@@ -369,7 +372,7 @@ async def get_stream(
     work: Runner, who: AuthenticatedAccount, source_id: SourceId, stream_id: StreamId
 ) -> Response:
     """The schema of a stream: there is none."""
-    return await work.read(work.operations.get_stream, who, source_id, stream_id)
+    return await work.read(work.pulled_sources.get_stream, who, source_id, stream_id)
 
 
 @router.put(
@@ -386,7 +389,7 @@ async def select_streams(
     work: Runner, who: AuthenticatedAccount, source_id: SourceId, raw: RawBody
 ) -> Response:
     """Select streams: there is none, so the only list that works is an empty one."""
-    return await work.read(work.operations.select_streams, who, source_id, raw)
+    return await work.read(work.pulled_sources.select_streams, who, source_id, raw)
 
 
 @router.post(
@@ -399,7 +402,7 @@ async def select_streams(
 )
 async def start_job(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
     """Start a replication job: answers at once that there is none to start."""
-    return await work.read(work.operations.start_job, who, source_id)
+    return await work.read(work.pulled_sources.start_job, who, source_id)
 
 
 @router.delete(
@@ -410,4 +413,4 @@ async def start_job(work: Runner, who: AuthenticatedAccount, source_id: SourceId
 )
 async def stop_job(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
     """Stop a replication job: none runs, so it is stopped."""
-    return await work.read(work.operations.stop_job, who, source_id)
+    return await work.read(work.pulled_sources.stop_job, who, source_id)
