@@ -58,7 +58,7 @@ def _do_nothing(name: str) -> None:
 
 
 reach: Callable[[str], None] = _do_nothing
-"""Called as `crash.point("log.append")` at each place."""
+"""Called as `failpoint.reach("log.append")` at each place."""
 
 _armed_file: str | None = None
 

@@ -11,7 +11,7 @@ from typing import Any
 
 KINDS = {
     "kill": "`kill -9` of a random process, or of all, at a random time under load",
-    "points": "death at every crash point, alone or with all processes",
+    "points": "death at every failpoint, alone or with all processes",
     "calls": "the n-th call of the log's disk, the destination or the store fails",
     "hang": "the n-th call of the log's disk or the destination hangs for a while",
     "commit": "the connection to PostgreSQL cut at COMMIT",

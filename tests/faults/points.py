@@ -1,4 +1,4 @@
-"""`python -m tests.faults.points`: die at every crash point, with and without the other processes.
+"""`python -m tests.faults.points`: die at every failpoint, with and without the other processes.
 
 A cycle is every point once, for each destination, each kind of table, and each way of dying.
 """

@@ -49,6 +49,40 @@ TOP = {"server", "cli", "__main__"}
 BACK_ENDS = {"destinations": {"duckdb", "postgres"}, "log": {"sqlite"}}
 """Siblings behind one contract: none imports another; only `server` and registries name them."""
 
+INSIDE: dict[str, set[str]] = {
+    "destinations": {"destinations.duckdb"},  # its registry
+    "destinations.sql": {"destinations"},
+    "destinations.duckdb": {"destinations", "destinations.sql"},
+    "destinations.postgres": {"destinations", "destinations.sql"},
+    "destinations.conformance": {"destinations"},
+    "ingest": {"ingest.fastpath"},
+    "ingest.fastpath": {"ingest"},
+    "log": {"log.sqlite"},  # its registry
+    "log.sqlite": {"log"},
+    "maintenance": set(),
+    "maintenance.audit": set(),
+    "maintenance.doctor": set(),
+    "records": {"records.transit", "records.validation"},
+    "records.transit": {"records"},
+    "records.validation": {"records"},
+    "store": set(),
+    "store.migrations": {"store"},
+    "tables": {"tables.prepare"},
+    "tables.prepare": {"tables"},
+    "tables.plan": {"tables", "tables.prepare"},
+}
+"""Folder in a room -> folders of the same room it may import; a room's name stands for the modules
+that lie directly in it."""
+
+REGISTRIES = {"destinations.registry", "log.registry"}
+"""The modules of a room that choose a back-end by the settings."""
+
+PURE: dict[str, set[str]] = {
+    "maintenance.audit.differences": set(),
+    "maintenance.doctor.findings": {"config", "tables"},
+}
+"""Modules that only judge values -> rooms they may import."""
+
 
 @functools.cache
 def modules() -> list[Path]:
@@ -96,10 +130,35 @@ def test_back_ends_do_not_import_each_other_and_are_named_only_at_the_top(path: 
             if owner_ == owner and module in names
         }
         if parts[0] == owner:
-            own = set(parts[1:2]) & names
-            # Of its own room a back-end may import itself; a registry or a test may name them all.
-            found = found - own if own else set()
+            found -= set(parts[1:2])  # a back-end may import itself
+            if ".".join(parts) in REGISTRIES:
+                found = set()
         assert not found, f"{path.relative_to(ROOT)} names the back-ends {sorted(found)}"
+
+
+def folder_of(name: str) -> str:
+    """The folder in its room that a module is in; the room where it lies directly in it."""
+    room, *inner = name.split(".")
+    return f"{room}.{inner[0]}" if inner and (ROOT / room / inner[0]).is_dir() else room
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_folders_of_a_room_import_each_other_in_one_direction(path: Path) -> None:
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    here = folder_of(module)
+    room = here.partition(".")[0]
+    if room in TOP or (here == room and room not in INSIDE):
+        return
+    assert here in INSIDE, f"the folder {here} has no place in the order of imports"
+    found = {folder_of(name) for name in imported(path) if name.split(".")[0] == room} - {here}
+    assert found <= INSIDE[here], f"{module} imports {sorted(found - INSIDE[here])}"
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_what_judges_values_imports_nothing_that_asks(module: str) -> None:
+    path = ROOT.joinpath(*module.split(".")).with_suffix(".py")
+    rooms = {name.split(".")[0] for name in imported(path)}
+    assert rooms <= PURE[module] | VALUES
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,15 @@
-"""Builds a table again from the entries that the log still holds, beside the one that is there.
+"""Rebuilds a table from the entries that the log still has, beside the table that exists.
 
-The same functions prepare, plan and load as in the loader, into another schema and under marks of
-another name, so that neither disturbs the other. Records that were rejected stay so: they are sent
-again by `treadle rejects resend`, and would be there twice otherwise.
+The records are prepared, planned and loaded by the same functions as in the loader, but into
+another schema and with offsets of another log id. So the loader and a rebuild do not disturb each
+other. A record that was rejected stays rejected: if it was sent again with `treadle rejects
+resend`, the table would get it twice.
 
-A swap is one transaction that checks that the table stands where the rebuilt one ends. A load that
-came in between makes it fail; what that load took is built too, and the swap is tried again. A load
-that was planned before the swap is refused by the table's revision and planned anew. So nothing is
-lost or loaded twice, and the loader need not stop.
+The swap is one transaction. It checks that the table is loaded to the same position as the rebuilt
+one. If a load was committed in between, the swap fails; the records of that load are rebuilt, too,
+and the swap is tried again. A load that was planned before the swap fails because the table's
+revision changed, and is planned again. So nothing is lost or loaded twice, and the loader need not
+stop.
 """
 
 from collections import Counter
@@ -39,39 +41,39 @@ from treadle.tables.plan.planner import plan_swap
 from treadle.tables.prepare.prepare import LogBatch, PreparedLoad, RecordRef, prepare_load
 
 ROUNDS_MAX: Final = 50
-"""How often loads may come in between before giving up; each round takes only what is new."""
+"""How many times a load may come in between. Each round rebuilds only what is new."""
 
 REJECTIONS_MAX: Final = 1_000
-"""How many newly rejected records a swap can put into `_sdc_rejected`: each holds up to 64 KB."""
+"""The most newly rejected records that a swap can put into `_sdc_rejected`, of up to 64 KB each."""
 
 REPORT_CHECKS_MAX: Final = 200
 REPORT_CHECK_PAUSE_SECONDS: Final = 0.05
-"""How long a load may be committed and not noted in the store: the loader takes milliseconds."""
+"""How long to wait until a committed load is in the store; the loader takes milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimeWindow:
-    """Which entries, by when they were accepted: microseconds since 1970, None for no bound.
+    """The time in which entries were accepted, in microseconds since 1970.
 
     Attributes:
-        since: the first that is in it.
-        until: the first that is not.
+        since: the beginning, which belongs to it; None for no bound.
+        until: the end, which does not belong to it; None for no bound.
     """
 
     since: int | None = None
     until: int | None = None
 
     def __bool__(self) -> bool:
-        """Whether it leaves anything out."""
+        """Return whether the window has a bound."""
         return self.since is not None or self.until is not None
 
     @property
     def is_possible(self) -> bool:
-        """Whether anything can be in it."""
+        """Return whether an entry can be in the window."""
         return self.since is None or self.until is None or self.since < self.until
 
     def contains(self, received_at: int) -> bool:
-        """Whether an entry is in it."""
+        """Return whether an entry is in the window."""
         return (self.since is None or received_at >= self.since) and (
             self.until is None or received_at < self.until
         )
@@ -79,18 +81,18 @@ class TimeWindow:
 
 @dataclass(slots=True)
 class RebuildProgress:
-    """What was built so far.
+    """What is rebuilt so far.
 
     Attributes:
-        first: position of the first entry the log holds of the table; None when it holds none.
-        position: the last position that was looked at.
-        mark: the last position of a load; -1 before the first.
-        entries, records: taken.
-        damaged: entries that failed their checksum.
-        rejected: records rejected now that had not been rejected: reason -> how many.
-        rejections: the first of the rows of `_sdc_rejected` for them, at most `REJECTIONS_MAX`.
+        first: position of the table's first entry in the log; None if there is none.
+        position: the last position that was read.
+        committed: the last position of a load; -1 before the first load.
+        entries, records: numbers of those that were loaded.
+        damaged: number of entries that failed their checksum.
+        rejected: records that are rejected now and were loaded before: reason -> number.
+        rejections: the first `REJECTIONS_MAX` rows of `_sdc_rejected` for them.
         overtaken: entries may have been trimmed before they were read.
-        reshaped: how the table's shape is another one than it was; known once it was compared.
+        shape_changes: how the table's shape changed; known after the comparison.
     """
 
     first: int | None = None
@@ -107,10 +109,10 @@ class RebuildProgress:
 
 @dataclass(frozen=True, slots=True)
 class RelationComparison:
-    """A relation that was compared, by its name in the destination.
+    """The comparison of one relation, by its name in the destination.
 
     Attributes:
-        only_here: what was built has no such relation.
+        is_only_here: the rebuilt table has no such relation.
     """
 
     relation: str
@@ -119,19 +121,19 @@ class RelationComparison:
 
     @property
     def differs(self) -> bool:
-        """Whether any row does."""
+        """Return whether a row differs."""
         return bool(self.diff.only_here or self.diff.only_there or self.diff.different)
 
 
 def find_doubts(
     built: RebuildProgress, status: TableLoadStatus | None, window: TimeWindow
 ) -> list[str]:
-    """Why what was built may be less than the table ought to hold; empty when it is all.
+    """Return why rows may be missing in the rebuilt table; nothing if it is complete.
 
     Args:
-        built: what was built.
-        status: what the store knows of the table.
-        window: what was asked for.
+        built: what was rebuilt.
+        status: of the table, from the store.
+        window: the entries that were asked for.
     """
     found = []
     began = status.began if status is not None else None
@@ -163,12 +165,12 @@ def find_doubts(
 def describe_shape_changes(
     here: Table | None, there: Table | None, found: Sequence[RelationComparison]
 ) -> tuple[str, ...]:
-    """How a table built again has another shape than it had, as after its options were changed.
+    """Describe how the shape of the rebuilt table differs, as after a change of its options.
 
     Args:
         here: the catalogue entry of the table.
-        there: of what was built.
-        found: their relations, compared.
+        there: the catalogue entry of the rebuilt table.
+        found: the comparisons of their relations.
     """
     if here is None or there is None:
         return ()
@@ -191,15 +193,15 @@ def describe_shape_changes(
 
 @dataclass(slots=True)
 class TableRebuild:
-    """One table built again.
+    """The rebuild of one table.
 
     Attributes:
         reader: of the log.
-        destination: where the source loads.
-        table_name: as sent.
-        schema: where to build; of no source.
-        window: which entries.
-        limits: how much is built at once.
+        destination: that the source is loaded into.
+        table_name: as clients send it.
+        schema: to build in; not the schema of a source.
+        window: the entries to take.
+        limits: how much is loaded at once.
         clock: microseconds since 1970.
     """
 
@@ -216,28 +218,29 @@ class TableRebuild:
 
     @property
     def destination_name(self) -> str:
-        """The table's name in the destination."""
+        """The name of the table in the destination."""
         return self._make_namer().name_table(self.table_name)[0]
 
     @property
     def _offset_log_id(self) -> str:
-        """The name of the marks of what is built."""
+        """The log id of the offsets of the rebuilt table."""
         return f"{self._offset_log_prefix}{self.source.id} {self.destination_name}"
 
     @property
     def _offset_log_prefix(self) -> str:
-        """How the names of all marks of what is built there begin."""
+        """The beginning of the log ids of all rebuilds in the schema."""
         return f"replay into {self.schema} of "
 
     # --- building ---------------------------------------------------------------------------------
 
     def build(self) -> None:
-        """Build up to where the table stands, from nothing.
+        """Build from nothing up to the position that the table is loaded to.
 
         Raises:
-            OperatorFault: there is nothing to build, or it cannot be told apart.
-            TableStopped: an entry cannot be loaded; says which.
-            Unavailable, Forbidden: the destination.
+            OperatorError: there is nothing to build, the schema is in use, or several tables are
+                loaded into this one.
+            TableStoppedError: an entry cannot be loaded; the text says which.
+            DestinationUnavailableError, AccessDeniedError: the destination cannot be used.
         """
         self._refuse_shared_table()
         self.progress = RebuildProgress(first=self._find_first_position())
@@ -271,7 +274,7 @@ class TableRebuild:
                 self.limits.size,
             )
             if built.first is not None:
-                # Where what was read before is gone, what came right after it may be gone as well.
+                # If the entries before are trimmed meanwhile, the ones behind them may be, too.
                 first = self._find_first_position()
                 if first is None or first > max(built.first, built.position):
                     built.overtaken = True
@@ -337,7 +340,7 @@ class TableRebuild:
         return plan.rejections
 
     def _find_rejected(self, entries: Sequence[LogEntry]) -> dict[RecordRef, str]:
-        """Records that were rejected when they were loaded."""
+        """Return the records that were rejected when they were loaded, with the reasons."""
         places = {entry.position: index for index, entry in enumerate(entries)}
         found = self.store.outcomes.find_rejected_records(
             {entry.position: entry.records for entry in entries}
@@ -350,10 +353,10 @@ class TableRebuild:
     # --- comparing and swapping -------------------------------------------------------------------
 
     def compare(self) -> list[RelationComparison]:
-        """Compare with the table that is there, both at the same position; the root first.
+        """Compare the rebuilt table with the existing one at the same position; the root first.
 
         Raises:
-            TryLater: loads kept coming.
+            RetriableError: loads kept coming in between.
         """
         for _ in range(ROUNDS_MAX):
             with self._open_session() as session:
@@ -379,12 +382,12 @@ class TableRebuild:
         return found
 
     def swap(self) -> None:
-        """Put what was built in the place of what is there, in one transaction.
+        """Replace the existing table by the rebuilt one, in one transaction.
 
         Raises:
-            OperatorFault: more records are rejected now than a swap can keep.
-            TableStopped: the table there cannot take the rows, or nothing was built.
-            TryLater: loads kept coming.
+            OperatorError: more records are rejected now than a swap can keep.
+            TableStoppedError: the table cannot take the rows, or nothing was built.
+            RetriableError: loads kept coming in between.
         """
         options = make_options(self.source.settings, self.table_name)
         if self.progress.rejected.total() > REJECTIONS_MAX:
@@ -416,8 +419,8 @@ class TableRebuild:
                         now=self.clock(),
                     )
                     plan.rejections = tuple(self.progress.rejections)
-                    # Noted first: a crash in between must not have an audit compare the loads of
-                    # before with rows of now. The other way round, it only has less to compare.
+                    # Recorded first. After a crash in between, an audit only has fewer loads to
+                    # compare. In the other order it would compare earlier loads with rebuilt rows.
                     self.store.tables.record_rebuilt(
                         self.source.id, self.table_name, plan.batched_at
                     )
@@ -431,7 +434,7 @@ class TableRebuild:
         raise self._make_overtaken_error()
 
     def _make_swap_offset(self, session: Session) -> OffsetCommit:
-        """A mark that moves nothing, or that makes the position where there is none yet."""
+        """Make an offset that keeps the table's position, or sets it if there is none yet."""
         held = session.committed(self.reader.log_id).get((self.source.id, self.table_name))
         return OffsetCommit(
             self.reader.log_id,
@@ -443,7 +446,7 @@ class TableRebuild:
         )
 
     def remove(self) -> None:
-        """Drop what was built, and nothing else that is in its place."""
+        """Drop the rebuilt table, and nothing else in its schema."""
         with self._open_session() as session:
             if not self._list_foreign_relations(session):
                 session.remove(self.schema, self.destination_name, self._offset_log_id)
@@ -451,7 +454,7 @@ class TableRebuild:
     # --- helpers ----------------------------------------------------------------------------------
 
     def find_status(self) -> TableLoadStatus | None:
-        """What the store knows of the table."""
+        """Return the status of the table in the store; None without one."""
         found = (
             status
             for status in self.store.tables.list_statuses(self.source.id)
@@ -460,13 +463,13 @@ class TableRebuild:
         return next(found, None)
 
     def _find_loaded_position(self, session: Session) -> int:
-        """Up to which position the table is loaded, with all of it noted in the store.
+        """Return the position that the table is loaded to, once the store has all its loads.
 
-        Where the destination holds no position, as after a change of it, what is there begins where
-        the table stood.
+        Without a committed offset in the destination, as after it was changed, the position is the
+        one in the store.
 
         Raises:
-            TryLater: a load was committed and is still not noted.
+            RetriableError: a load is committed and still not in the store.
         """
         for _ in range(REPORT_CHECKS_MAX):
             held = session.committed(self.reader.log_id).get((self.source.id, self.table_name))
@@ -483,36 +486,35 @@ class TableRebuild:
         )
 
     def _find_first_position(self) -> int | None:
-        """Position of the first entry of the table that the log holds."""
+        """Return the position of the table's first entry in the log; None if there is none."""
         found = self.reader.read(self.source.id, self.table_name, 0, 1, 1)
         return found[0].position if found else None
 
     def _list_foreign_relations(self, session: Session) -> str:
-        """What somebody else has where the table is to be built; empty for nothing."""
+        """Return the relations in the schema that no rebuild made, as text; empty for none."""
         there = set(session.relations(self.schema))
         built: set[str] = set()
         for log_id in session.list_log_ids(self._offset_log_prefix):
             table = log_id.removeprefix(self._offset_log_prefix).partition(" ")[2]
             names = self._list_built_relations(session, table)
-            # What was dropped by hand left its marks; what else is there was not built with it.
+            # After a drop by hand the offsets are still there, but the relations are not.
             if names & there or not names:
                 built |= names | {REJECTED}
         if not session.committed(self._offset_log_id):
-            built -= self._list_built_relations(
-                session, self.destination_name
-            )  # of another source's table
+            # They belong to a table of another source.
+            built -= self._list_built_relations(session, self.destination_name)
         return ", ".join(sorted(there - built))
 
     def _list_built_relations(self, session: Session, table: str) -> set[str]:
-        """The relations of a table built there."""
+        """Return the relations of a rebuilt table in the schema."""
         entry = session.state(self.schema, table).table
         return {relation.name for relation in entry.relations} if entry is not None else set()
 
     def _refuse_shared_table(self) -> None:
-        """Refuse a table that is loaded from several names.
+        """Check that the table is loaded from one name only.
 
         Raises:
-            OperatorFault: it is one, or its name is none in the destination.
+            OperatorError: it is loaded from several, or its name is not valid in the destination.
         """
         namer, fold = self._make_namer(), self.destination.profile.fold
         name, reason = namer.name_table(self.table_name)

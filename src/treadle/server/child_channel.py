@@ -33,7 +33,7 @@ def encode_orders(config: Config) -> bytes:
     """
     values = {f.name: getattr(config, f.name) for f in fields(config)}
     return msgspec.json.encode(
-        values | {"data": str(config.data), "crash": failpoint.get_armed_file()}
+        values | {"data": str(config.data), "failpoint": failpoint.get_armed_file()}
     )
 
 
@@ -44,7 +44,7 @@ def read_orders() -> Config:
         OperatorError: standard input ended without them.
     """
     values: dict[str, Any] = msgspec.json.decode(_read_line())
-    failpoint.arm(values.pop("crash"))
+    failpoint.arm(values.pop("failpoint"))
     return Config(**(values | {"data": Path(values["data"])}))
 
 
