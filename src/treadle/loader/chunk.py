@@ -1,4 +1,4 @@
-"""What one load takes from the log."""
+"""The entries that one load takes from the log."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,8 @@ class EntryChunk:
     """Entries of one table that are loaded together.
 
     Attributes:
-        after: position before the first, as the destination holds it: -1 when it holds none.
+        key: the table.
+        after: the offset that the destination has committed before; -1 when there is none.
         entries: sound entries, in order of position.
         damaged: entries that failed their checksum, in order of position.
     """
@@ -23,34 +24,40 @@ class EntryChunk:
     damaged: tuple[DamagedEntry, ...]
 
     def without_payloads(self) -> "EntryChunk":
-        """The same, its entries without what they carry."""
+        """Return the chunk without the payloads of its entries."""
         return replace(self, entries=tuple(replace(entry, payload=b"") for entry in self.entries))
 
     @property
     def items(self) -> list[LogEntry | DamagedEntry]:
-        """Sound and damaged entries together."""
+        """Return sound and damaged entries together."""
         return [*self.entries, *self.damaged]
 
     @property
     def first(self) -> int:
-        """Smallest position."""
+        """Return the smallest position."""
         return min(item.position for item in self.items)
 
     @property
     def last(self) -> int:
-        """Greatest position: where the destination stands once this is loaded."""
+        """Return the greatest position: the offset that this load commits."""
         return max(item.position for item in self.items)
 
     @property
     def records(self) -> int:
-        """Records accepted with these entries."""
+        """Return how many records were accepted with these entries."""
         return sum(item.records for item in self.items)
 
 
 def build_chunk(
     key: TableKey, after: int, items: Sequence[LogEntry | DamagedEntry]
 ) -> EntryChunk | None:
-    """The chunk of what was read; None when nothing was."""
+    """Build the chunk of what was read from the log; None when nothing was.
+
+    Args:
+        key: the table.
+        after: the offset that the destination has committed before; -1 when there is none.
+        items: in order of position.
+    """
     if not items:
         return None
     return EntryChunk(

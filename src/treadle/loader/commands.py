@@ -16,8 +16,8 @@ from treadle.store.model import Source
 Command = TypeVar("Command")
 
 POLL_SECONDS: Final = 0.05
-"""How often a thread of the loader that waits looks whether something became due: a twentieth of
-the default age of a load."""
+"""The time after which a waiting thread of the loader looks again whether something became due: a
+twentieth of the default age of a load."""
 
 
 @dataclass(frozen=True, slots=True)

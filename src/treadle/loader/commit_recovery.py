@@ -6,7 +6,7 @@ from there, and a load that was committed and not recorded is recorded then (loa
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, NamedTuple
@@ -22,7 +22,7 @@ from treadle.store.store import Store
 logger = logging.getLogger("treadle.loader")
 
 UNCERTAIN_US_MAX: Final = 60_000_000
-"""How long a table that is to be loaded elsewhere waits for its former destination to say whether
+"""A table that is to be loaded elsewhere waits this long for its former destination to say whether
 it committed the last load. After that it is loaded elsewhere in any case."""
 
 
@@ -76,18 +76,18 @@ class CommitRecovery:
         self._uncertain = {**self._uncertain, key: UncertainCommit(last, self.clock())}
         self._offsets = None
 
-    def drop_expired(self, is_assigned: Callable[[int], bool], identity: str) -> None:
+    def drop_expired(self, sources: Container[int], identity: str) -> None:
         """Stop asking for tables that are to be loaded elsewhere and waited long enough.
 
         Args:
-            is_assigned: whether a source still loads into this destination.
+            sources: those that still load into this destination.
             identity: of the destination, for the operator.
         """
         if not self._uncertain:
             return
         now = self.clock()
         for key, commit in self._uncertain.items():
-            if is_assigned(key[0]) or now - commit.since < UNCERTAIN_US_MAX:
+            if key[0] in sources or now - commit.since < UNCERTAIN_US_MAX:
                 continue
             self._uncertain = {other: its for other, its in self._uncertain.items() if other != key}
             logger.error(
@@ -102,14 +102,14 @@ class CommitRecovery:
         self,
         found: Mapping[TableKey, CommittedOffset],
         reader: LogReader,
-        is_assigned: Callable[[int], bool],
+        sources: Container[int],
     ) -> None:
         """Record loads that were committed but not recorded; tell the log where tables stand.
 
         Args:
             found: what the destination has committed.
             reader: of the log.
-            is_assigned: whether a source loads into this destination.
+            sources: those that load into this destination.
         """
         recorded = {
             (status.source_id, status.table_name): status.loaded
@@ -127,7 +127,7 @@ class CommitRecovery:
             # where that begins by what the former one did last.
             commit = self._uncertain.get(key)
             was_committed = commit is not None and held.position >= commit.last
-            if was_committed or is_assigned(key[0]):
+            if was_committed or key[0] in sources:
                 self.reporting.report_position(key, held.position)
         self._uncertain = {}
         self._offsets = {key: held.position for key, held in found.items()}

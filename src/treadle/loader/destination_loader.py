@@ -58,24 +58,24 @@ from treadle.store.store import Store
 logger = logging.getLogger("treadle.loader")
 
 ROUND_US_MAX = 5_000_000
-"""How long a round begins loads, of what was due and of what became due since. Then the destination
-is let go of, as a DuckDB file has to be for others to read it, and cycles are collected."""
+"""A round begins no load after this time. Then the session is closed, because others can read a
+DuckDB file only while nobody has it open, and cycles are collected."""
 
-BREATH_SECONDS = 5 * RETRY_PAUSE_SECONDS
-"""How long a destination that only one process can open is let alone after a round as long as that.
-Who waits for a DuckDB file tries every `RETRY_PAUSE_SECONDS`, and a try takes as long or, on a busy
-machine, thrice as long: between two rounds of a steady stream hardly anybody would get it."""
+ROUND_PAUSE_SECONDS = 5 * RETRY_PAUSE_SECONDS
+"""The pause after a round of that length, where only one process can open the destination. A
+process that waits for a DuckDB file tries every `RETRY_PAUSE_SECONDS`. A try takes as long, on a
+busy machine three times as long. Without a pause hardly any try would fall between two rounds."""
 
 LoaderCommand = AssignSources | SetBacklog | RetireLoader | StopLoader
 
 
 @dataclass(frozen=True, slots=True)
 class LoaderDependencies:
-    """What the loader of one destination needs from outside.
+    """The surroundings of one destination's loader: where it reads, loads and reports.
 
     Attributes:
         open_reader: opens a reader of the log, for this loader alone.
-        open_destination: opens the destination; raises OperatorFault when that cannot be used.
+        open_destination: opens the destination; raises OperatorError when it cannot be used.
         store: keeps reports.
         flush_policy: when loads begin.
         read_limits: how much one load reads.
@@ -97,7 +97,7 @@ class LoaderDependencies:
 
 
 class _OpenParts(NamedTuple):
-    """What is made when the destination is used first."""
+    """The objects that are made when the destination is used first."""
 
     destination: Destination
     reader: LogReader
@@ -106,7 +106,9 @@ class _OpenParts(NamedTuple):
 
 
 class DestinationLoader:
-    """The loader of one destination. It has a thread, and opens and closes what it works with.
+    """The loader of one destination.
+
+    It has a thread, and it opens and closes what it works with: nobody else waits for that.
 
     Args:
         destination_id: of the destination.
@@ -131,35 +133,36 @@ class DestinationLoader:
             dependencies.store, self._reporting, dependencies.read_limits, dependencies.clock
         )
         self._parts: _OpenParts | None = None
-        # As the commands have it:
+        # As the last commands said:
         self._sources: Mapping[int, Source] = {}
         self._backlogs: Sequence[TableBacklog] = ()
         self._is_retired = self._is_stopped = False
 
-        self._failures = RetrySchedule()
-        """Of tables."""
+        self._retries = RetrySchedule()
+        """When tables that failed may be tried again."""
         self._pauses = RetrySchedule(RetryBackoff(first_us=250_000, max_us=15_000_000))
-        """Of the whole destination, under the key `_all_tables`."""
+        """When the destination may be tried again, under the key `_all_tables`."""
         self._ended: dict[TableKey, int] = {}
-        """When each table's last load here ended."""
+        """The time when each table's last load here ended."""
         self._all_tables: TableKey = (destination_id, "")
         self._claimed: TableKey | None = None
-        """The table it may commit now, or `_all_tables`."""
+        """The table that it may commit now, or `_all_tables`; read by the supervisor's thread."""
         self._waiting_since: int | None = None
-        """Since when the destination has been at a load, or at opening; None while it is not."""
+        """The time since which the destination has been at a load or at opening, else None.
+        Read by the supervisor's thread."""
 
     # --- for the supervisor's thread --------------------------------------------------------------
 
     @property
     def identity(self) -> str:
-        """The destination, for the operator."""
+        """Return the name of the destination for the operator."""
         if (parts := self._parts) is None:
             return f"destination {self._destination_id}"
         return parts.destination.identity
 
     @property
     def claimed_tables(self) -> frozenset[TableKey]:
-        """The tables it may still commit or record, which nobody else is to load meanwhile.
+        """Return the tables that it may still commit or record, and nobody else may load meanwhile.
 
         It begins no table of a source that was taken away by `assign_sources`, even if it has not
         received that command yet. A table named `` stands for all.
@@ -181,7 +184,12 @@ class DestinationLoader:
 
     def report_silence(self) -> None:
         """Tell the operator when the destination does not answer; its own thread cannot."""
-        self._reporting.report_silence(self._measure_silence)
+
+        def measure() -> int | None:
+            since = self._waiting_since
+            return None if since is None else self._dependencies.clock() - since
+
+        self._reporting.report_silence(measure)
 
     def retire(self) -> None:
         """Ask the thread to end because its destination is gone, or another loader has its place.
@@ -231,11 +239,14 @@ class DestinationLoader:
                 if self._is_stopped:
                     break
                 now = self._dependencies.clock()
-                self._recovery.drop_expired(self._is_assigned, self.identity)
+                self._recovery.drop_expired(self._sources, self.identity)
                 has_open_ends = self._reporting.pending_tables or self._recovery.uncertain
                 if self._is_retired and not has_open_ends:
                     break
-                chosen = self._select_backlogs(now)
+                chosen: list[TableBacklog] = []
+                if self._parts is not None:
+                    policy, history = self._dependencies.flush_policy, self._history()
+                    chosen = select_due(self._backlogs, self._sources, history, policy, now)
                 todo = chosen or has_open_ends or self._parts is None
                 if not todo or not self._pauses.may_retry(self._all_tables, now):
                     self._receive(POLL_SECONDS)
@@ -264,21 +275,12 @@ class DestinationLoader:
         """Let a destination alone that only one process can open, for those who wait for it."""
         if self._parts is None or not self._parts.destination.capabilities.exclusive:
             return
-        until = time.monotonic() + BREATH_SECONDS
+        until = time.monotonic() + ROUND_PAUSE_SECONDS
         while not self._is_stopped and (left := until - time.monotonic()) > 0:
             self._receive(left)
 
-    def _is_assigned(self, source_id: int) -> bool:
-        return source_id in self._sources
-
-    def _select_backlogs(self, now: int) -> list[TableBacklog]:
-        if self._parts is None:
-            return []
-        policy = self._dependencies.flush_policy
-        return select_due(self._backlogs, self._sources, self._history(), policy, now)
-
     def _history(self) -> LoadHistory:
-        return LoadHistory(self._recovery.offsets or {}, self._ended, self._failures)
+        return LoadHistory(self._recovery.offsets or {}, self._ended, self._retries)
 
     def _open(self) -> _OpenParts:
         its = self._dependencies
@@ -373,7 +375,7 @@ class DestinationLoader:
         self._claimed = self._all_tables
         try:
             self._receive()
-            self._recovery.recover(found, parts.reader, self._is_assigned)
+            self._recovery.recover(found, parts.reader, self._sources)
         finally:
             self._claimed = None
 
@@ -381,7 +383,7 @@ class DestinationLoader:
         """Load a step and record it; return whether its table can be loaded further.
 
         Raises:
-            TryLater: the destination cannot be used.
+            RetriableError: the destination cannot be used.
             Exception: a fault of ours.
         """
         chunk = step.chunk
@@ -414,7 +416,7 @@ class DestinationLoader:
             raise
         finally:
             self._waiting_since = self._claimed = None
-        self._failures.clear_failures(chunk.key)
+        self._retries.clear_failures(chunk.key)
         self._ended[chunk.key] = self._dependencies.clock()
         return True
 
@@ -425,7 +427,7 @@ class DestinationLoader:
         # is received here.
         self._claimed = key
         self._receive()
-        if self._is_assigned(key[0]):
+        if key[0] in self._sources:
             return True
         self._claimed = None
         return False
@@ -433,11 +435,6 @@ class DestinationLoader:
     def _record_failure(self, chunk: EntryChunk, error: Exception) -> None:
         """Record that a table cannot be loaded for now; the others go on."""
         now = self._dependencies.clock()
-        pause_us = self._failures.add_failure(chunk.key, now)
+        pause_us = self._retries.add_failure(chunk.key, now)
         load = build_failure_report(chunk, str(error), self._dependencies.new_id(), now, now)
         self._reporting.record_failure(load, error, pause_us)
-
-    def _measure_silence(self) -> int | None:
-        """Return how long the destination has not answered, microseconds; None while it is idle."""
-        since = self._waiting_since
-        return None if since is None else self._dependencies.clock() - since

@@ -42,7 +42,7 @@ class LoadExecutor:
 
         Raises:
             Exception: `step.prepared`, when the step could not be prepared.
-            TableStopped, TryLater, OperatorFault: see `execute_load`.
+            TableStoppedError, RetriableError, OperatorError: see `execute_load`.
         """
         chunk, prepared = step.chunk, step.prepared
         if isinstance(prepared, Exception):
@@ -64,7 +64,9 @@ class LoadExecutor:
             logger.warning(
                 "%s: the database refuses a record; looking for it", describe_table(chunk.key)
             )
-            found = find_refused_records(session, prepared, mark=self._mark(chunk), now=started_at)
+            found = find_refused_records(
+                session, prepared, mark=self._make_offset(chunk), now=started_at
+            )
             prepared = prepared.reject_records(found)
             plan, result = self._execute(session, chunk, prepared, load_id, started_at)
         failpoint.reach("loader.after-load")
@@ -84,16 +86,16 @@ class LoadExecutor:
         load_id: str,
         started_at: int,
     ) -> tuple[LoadPlan, LoadResult]:
-        mark = self._mark(chunk)
+        offset = self._make_offset(chunk)
         return execute_load(
             session,
             prepared,
-            mark=mark,
+            mark=offset,
             now=started_at,
             remark=lambda plan: replace(
-                mark, report=plan_report(chunk, plan, load_id, started_at).encode()
+                offset, report=plan_report(chunk, plan, load_id, started_at).encode()
             ),
         )
 
-    def _mark(self, chunk: EntryChunk) -> OffsetCommit:
+    def _make_offset(self, chunk: EntryChunk) -> OffsetCommit:
         return OffsetCommit(self.log_id, *chunk.key, chunk.after, chunk.last, self.lease.fence())

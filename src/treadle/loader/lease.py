@@ -1,4 +1,9 @@
-"""The right to load into a destination, renewed while it is used."""
+"""The lease of a destination: the right of one loader to load into it.
+
+A lease comes with a fence, a number that grows with each new holder. The destination refuses an
+offset with a lower fence than the one it holds, so a loader that slept through the end of its lease
+commits nothing.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,10 +13,10 @@ from treadle.errors import RetriableError
 from treadle.store.store import Store
 
 LEASE_DURATION_US: Final = 30_000_000
-"""How long a loader that says nothing keeps others waiting."""
+"""A loader that does not renew its lease keeps others waiting this long."""
 
 LEASE_RENEWAL_US: Final = 10_000_000
-"""How often it is renewed under load."""
+"""A lease that is used is renewed after this time."""
 
 
 @dataclass(slots=True)
@@ -19,10 +24,11 @@ class DestinationLease:
     """One loader's lease of one destination.
 
     Attributes:
-        destination_id: which.
+        store: keeps the leases.
+        destination_id: of the destination.
         place: the same text for loaders of which only one can run, such as those of one data
             folder: the next of them takes over at once.
-        holder: a text no other loader has.
+        holder: a text that no other loader has.
         clock: microseconds since 1970.
     """
 
@@ -35,10 +41,10 @@ class DestinationLease:
     _renew_at: int = 0
 
     def fence(self) -> int:
-        """The number for marks.
+        """Return the fence for offsets; take or renew the lease if it is time to.
 
         Raises:
-            TryLater: another loader holds the lease.
+            RetriableError: another loader holds the lease.
         """
         now = self.clock()
         if not self._fence or now >= self._renew_at:
@@ -52,5 +58,5 @@ class DestinationLease:
         return self._fence
 
     def invalidate(self) -> None:
-        """Another loader was seen to have it: ask again before the next load."""
+        """Ask for the lease again before the next load, because another loader has it."""
         self._fence = 0

@@ -1,8 +1,8 @@
-"""What is told of a load: the report for people, and what became of each entry's records.
+"""Load reports, and the outcomes of the entries that a load took.
 
-Most of it is known before the load is carried out. That part is a `PlannedReport`, which the
-destination keeps beside the position, so that a loader that dies after COMMIT leaves behind all
-that is needed to write the report (`Session.committed`).
+Most of a report is known before the load. That part is a `PlannedReport`, which the destination
+commits beside the offset. So a loader that dies after COMMIT leaves behind all that the next one
+needs to write the report (`Session.committed`).
 """
 
 from collections import defaultdict
@@ -18,12 +18,12 @@ from treadle.tables.model import AddColumn, LoadPlan, RenameColumn
 
 
 class PlannedReport(msgspec.Struct, frozen=True, array_like=True):
-    """What is known of a load before it is carried out.
+    """The part of a load report that is known before the load.
 
     Attributes:
-        records: accepted with the entries it took.
-        lost: position -> records that lost against another record of the load or were of an older
-            table version.
+        records: accepted with the entries that the load takes.
+        superseded: position -> records that lost against another record of the load or were of an
+            older table version.
         rejected: position -> (index in the entry, reason).
         details: the parts of the load report that only the plan knows.
     """
@@ -40,21 +40,21 @@ class PlannedReport(msgspec.Struct, frozen=True, array_like=True):
     details: dict[str, Any]
 
     def encode(self) -> str:
-        """As the destination keeps it."""
+        """Return the text that the destination keeps."""
         return msgspec.json.encode(self).decode()
 
 
 def decode_planned_report(text: str) -> PlannedReport:
-    """The memo that `PlannedReport.encode` wrote."""
+    """Read what `PlannedReport.encode` wrote."""
     return msgspec.json.decode(text, type=PlannedReport)
 
 
 def plan_report(chunk: EntryChunk, plan: LoadPlan, load_id: str, started_at: int) -> PlannedReport:
-    """The memo of a planned load."""
-    lost: dict[int, int] = defaultdict(int)
+    """Report what the plan of a load says before it is executed."""
+    superseded: dict[int, int] = defaultdict(int)
     for counts in (plan.duplicates, plan.ignored):
         for index, count in counts.items():
-            lost[chunk.entries[index].position] += count
+            superseded[chunk.entries[index].position] += count
     rejected: dict[int, list[tuple[int, str]]] = defaultdict(list)
     for rejection in plan.rejections:
         if rejection.entry >= 0:
@@ -70,57 +70,58 @@ def plan_report(chunk: EntryChunk, plan: LoadPlan, load_id: str, started_at: int
         last=chunk.last,
         started_at=started_at,
         records=chunk.records,
-        superseded=dict(lost),
+        superseded=dict(superseded),
         rejected=dict(rejected),
-        details=_details(plan) | _damaged(chunk),
+        details=_describe_plan(plan) | _count_damaged(chunk),
     )
 
 
 def complete_report(
-    memo: PlannedReport,
+    planned: PlannedReport,
     result: LoadResult,
     finished_at: int,
     positions: Callable[[], Sequence[int]],
 ) -> tuple[LoadReport, list[EntryOutcome]]:
-    """The load report (loading.md 11.2) of a committed load, and its outcomes per entry.
+    """Build the load report (loading.md 11.2) of a committed load, and its outcomes per entry.
 
     Args:
-        memo: what was known before.
+        planned: known before the load.
         result: what the destination did.
         finished_at: microseconds since 1970.
-        positions: the positions of the sound entries, in order; asked for only when needed.
+        positions: returns the positions of the sound entries, in order. To find them may take
+            reading the log, so it is called only if rows were superseded in the table.
     """
-    lost = dict(memo.superseded)
+    superseded = dict(planned.superseded)
     if result.superseded:
         order = positions()
         for index, count in result.superseded.items():
-            lost[order[index]] = lost.get(order[index], 0) + count
+            superseded[order[index]] = superseded.get(order[index], 0) + count
     outcomes = [
         EntryOutcome(
             position,
-            memo.source_id,
-            memo.table_name,
-            lost.get(position, 0),
-            tuple(memo.rejected.get(position, ())),
+            planned.source_id,
+            planned.table_name,
+            superseded.get(position, 0),
+            tuple(planned.rejected.get(position, ())),
         )
-        for position in sorted(lost.keys() | memo.rejected.keys())
+        for position in sorted(superseded.keys() | planned.rejected.keys())
     ]
-    discarded = sum(lost.values())
-    rejected = sum(len(reasons) for reasons in memo.rejected.values())
+    discarded = sum(superseded.values())
+    rejected = sum(len(reasons) for reasons in planned.rejected.values())
     load = LoadReport(
-        id=memo.load_id,
-        source_id=memo.source_id,
-        table_name=memo.table_name,
-        first=memo.first,
-        last=memo.last,
-        started_at=memo.started_at,
+        id=planned.load_id,
+        source_id=planned.source_id,
+        table_name=planned.table_name,
+        first=planned.first,
+        last=planned.last,
+        started_at=planned.started_at,
         finished_at=finished_at,
-        rows_received=memo.records,
-        rows_loaded=memo.records - discarded - rejected,
+        rows_received=planned.records,
+        rows_loaded=planned.records - discarded - rejected,
         rows_discarded=discarded,
         rows_rejected=rejected,
         tables=dict(result.rows),
-        details=memo.details,
+        details=planned.details,
         error=None,
     )
     return load, outcomes
@@ -129,7 +130,7 @@ def complete_report(
 def build_failure_report(
     chunk: EntryChunk, error: str, load_id: str, started_at: int, finished_at: int
 ) -> LoadReport:
-    """The load report of a try that changed nothing."""
+    """Build the load report of a try that changed nothing."""
     return LoadReport(
         id=load_id,
         source_id=chunk.key[0],
@@ -148,12 +149,12 @@ def build_failure_report(
     )
 
 
-def _damaged(chunk: EntryChunk) -> dict[str, Any]:
+def _count_damaged(chunk: EntryChunk) -> dict[str, Any]:
     return {"damaged_entries": len(chunk.damaged)} if chunk.damaged else {}
 
 
-def _details(plan: LoadPlan) -> dict[str, Any]:
-    """The parts of a load report that only the plan knows."""
+def _describe_plan(plan: LoadPlan) -> dict[str, Any]:
+    """Return the parts of a load report that only the plan knows."""
     relations = plan.table_after.relations if plan.table_after else ()
     return {
         "relations": [[relation.source_name, relation.name] for relation in relations],

@@ -173,21 +173,21 @@ class LoadPipeline:
         def is_over() -> bool:
             return load_round.until is not None and self.clock() >= load_round.until
 
-        taken: dict[TableKey, RoundProgress] = {}
+        progress: dict[TableKey, RoundProgress] = {}
         backlogs = load_round.backlogs
         while backlogs:
             for backlog in backlogs:
-                for step in self._read_table(backlog, taken, load_round.history.offsets):
+                for step in self._read_table(backlog, progress, load_round.history.offsets):
                     yield step
                     del step
                     if is_over():
                         return
-            backlogs = self._await_backlogs(load_round, taken, is_over)
+            backlogs = self._await_backlogs(load_round, progress, is_over)
 
     def _await_backlogs(
         self,
         load_round: LoadRound,
-        taken: Mapping[TableKey, RoundProgress],
+        progress: Mapping[TableKey, RoundProgress],
         is_over: Callable[[], bool],
     ) -> Sequence[TableBacklog]:
         """Return what became due, as soon as there is something; nothing when the round is over."""
@@ -200,7 +200,7 @@ class LoadPipeline:
                 load_round.history,
                 self.policy,
                 self.clock(),
-                taken=taken,
+                progress=progress,
                 skipped=self._skipped,
             )
             if backlogs or is_last_look:
@@ -211,13 +211,13 @@ class LoadPipeline:
     def _read_table(
         self,
         backlog: TableBacklog,
-        taken: dict[TableKey, RoundProgress],
+        progress: dict[TableKey, RoundProgress],
         offsets: Mapping[TableKey, int],
     ) -> Iterator[PreparedStep]:
         """Yield prepared chunks of a table in order, until it is skipped or loads elsewhere."""
         key = (backlog.source_id, backlog.table_name)
-        if key in taken:
-            begin = after = taken[key].last
+        if key in progress:
+            begin = after = progress[key].last
         else:
             after = offsets.get(key, -1)
             # A destination that has committed no offset starts where the log says that the table
@@ -236,7 +236,7 @@ class LoadPipeline:
             payloads = [entry.payload for entry in chunk.entries]
             size = sum(map(len, payloads))
             chunk = chunk.without_payloads()
-            taken.setdefault(key, RoundProgress()).add_chunk(
+            progress.setdefault(key, RoundProgress()).add_chunk(
                 chunk.last, items[-1].received_at, chunk.records, size
             )
             del items

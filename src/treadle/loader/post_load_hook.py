@@ -1,4 +1,4 @@
-"""The body that a post-load hook delivers, made from a load report (loading.md 11.1)."""
+"""The body of a post-load hook, made from a load report (loading.md 11.1)."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from treadle.timestamps import format_milliseconds
 
 
 def build_hook_body(load: LoadReport, integration_name: str) -> dict[str, Any]:
-    """The body for one committed load.
+    """Build the body for one committed load.
 
     Args:
         load: its report.

@@ -22,7 +22,7 @@ logger = logging.getLogger("treadle.loader")
 
 
 SILENCE_US_MAX = 120_000_000
-"""After which the operator is told of a destination that does not answer; a load seldom takes a
+"""The operator is told of a destination that does not answer for longer. A load seldom takes a
 second."""
 
 
@@ -54,8 +54,8 @@ class LoadReporting:
     identity: Callable[[], str]
     _pending: PendingReport | None = None
     _in_trouble: bool | None = None
-    """Whether the store says that the destination cannot be used. None at first: an earlier loader
-    may have noted trouble that is over."""
+    """True while the store says that the destination cannot be used. None at first, because an
+    earlier loader may have noted trouble that is over."""
     _is_retired: bool = False
     _trouble_lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while trouble is noted or cleared, so that none is noted after `retire`: the row of the
@@ -74,7 +74,7 @@ class LoadReporting:
 
         Raises:
             ValueError: an earlier report is pending. `flush` comes before the next load.
-            TryLater, OperatorFault: of the store.
+            RetriableError, OperatorError: of the store.
         """
         if self._pending is not None:
             raise ValueError(f"{self._pending.key} was loaded and its load is not recorded yet")
@@ -94,7 +94,7 @@ class LoadReporting:
         """Record the pending report, if there is one.
 
         Raises:
-            TryLater, OperatorFault: of the store.
+            RetriableError, OperatorError: of the store.
         """
         pending = self._pending
         if pending is None:

@@ -1,4 +1,7 @@
-"""Which tables to load now, and how long to wait after a failure: decisions on values."""
+"""The schedule of loads: which tables are loaded now, and when a table is tried again.
+
+All of it are decisions on values. Clock, log and destination are elsewhere.
+"""
 
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,17 +13,18 @@ TableKey = tuple[int, str]
 """(source id, table name as sent): the unit of loading."""
 
 EARLY_LOAD_FRACTION: Final = 8
-"""Tables may be loaded before their load closes where this part of what closes one waits, an
-eighth: 12,500 records by default, of which a load takes little longer a record than of 100,000."""
-
+"""A load may begin early when this part of what closes it waits, an eighth: 12,500 records by
+default. A load of 12,500 takes little longer a record than one of 100,000."""
 
 RECORDED_US_MAX: Final = 1_000_000
-"""How long after a load the log surely knows of it. The main thread tells it at each look."""
+"""After this time the log surely knows of a load: the supervisor tells it at each look."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlushPolicy:
-    """When an open load closes (loading.md 1.1).
+    """The rule when the open load of a table closes and is loaded (loading.md 1.1).
+
+    One of three is enough.
 
     Attributes:
         age_us: the oldest waiting record is this old, microseconds.
@@ -33,13 +37,13 @@ class FlushPolicy:
     size: int = 50_000_000
 
     def closes_load(self, backlog: TableBacklog, now: int) -> bool:
-        """Whether the open load of this backlog is to be loaded at `now` (microseconds)."""
+        """Return whether the open load of this backlog closes at `now` (microseconds)."""
         full = backlog.records >= self.records or backlog.size >= self.size
         old = now - backlog.oldest >= self.age_us
         return full or old
 
     def allows_early_load(self, records: int, size: int) -> bool:
-        """Whether so much waits that to load it is no small thing, though it need not be yet."""
+        """Return whether so much waits that a load may begin before it closes."""
         return (
             records * EARLY_LOAD_FRACTION >= self.records or size * EARLY_LOAD_FRACTION >= self.size
         )
@@ -47,12 +51,12 @@ class FlushPolicy:
 
 @dataclass(slots=True)
 class RoundProgress:
-    """What a round took of a table so far.
+    """The chunks that a round took of a table so far.
 
     Attributes:
         last: greatest position taken.
         received_at: when the entry there arrived, microseconds since 1970.
-        parts: last position, records and payload bytes of each chunk.
+        chunks: last position, records and payload bytes of each chunk.
     """
 
     last: int = -1
@@ -60,29 +64,30 @@ class RoundProgress:
     chunks: list[tuple[int, int, int]] = field(default_factory=list)
 
     def add_chunk(self, last: int, received_at: int, records: int, size: int) -> None:
-        """Note one more chunk."""
+        """Add a chunk that was taken."""
         self.last = last
         self.received_at = received_at
         self.chunks.append((last, records, size))
 
     @property
     def records(self) -> int:
-        """Records of all chunks."""
+        """Return the records of all chunks."""
         return sum(records for _, records, _ in self.chunks)
 
     @property
     def size(self) -> int:
-        """Payload bytes of all chunks."""
+        """Return the payload bytes of all chunks."""
         return sum(size for _, _, size in self.chunks)
 
     def subtract_from(self, backlog: TableBacklog) -> TableBacklog | None:
-        """What of a backlog, seen after the round began, was not taken; None when all of it was.
+        """Return what a backlog has beyond the chunks; None when it has nothing.
 
-        The log counts what was taken as waiting until it is told that it was loaded.
+        The backlog was read after the round began. The log counts what was taken as waiting until
+        it is told that it was loaded.
         """
         if backlog.last <= self.last:
             return None
-        counted = [part for part in self.chunks if part[0] > backlog.loaded]
+        counted = [chunk for chunk in self.chunks if chunk[0] > backlog.loaded]
         return replace(
             backlog,
             records=max(0, backlog.records - sum(records for _, records, _ in counted)),
@@ -93,38 +98,38 @@ class RoundProgress:
 
 @dataclass(frozen=True, slots=True)
 class RetryBackoff:
-    """Growing pauses between tries, for ever.
+    """Pauses between tries, each longer than the one before up to a bound; tries never end.
 
     Attributes:
         first_us: the pause after the first failure, microseconds; each further one is double.
-        most_us: the longest pause.
+        max_us: the longest pause.
     """
 
     first_us: int = 500_000
     max_us: int = 60_000_000
 
     def pause(self, failures: int) -> int:
-        """Microseconds to wait after `failures` failures in a row (at least 1)."""
+        """Return the microseconds to wait after so many failures in a row (at least 1)."""
         # 2**40 is past any bound in use; the cap keeps the power from growing without need.
         return int(min(self.max_us, self.first_us * 2 ** min(failures - 1, 40)))
 
 
 @dataclass(slots=True)
 class RetrySchedule:
-    """Failures in a row by key, and when each key may be tried again."""
+    """The failures in a row of each table, and when it may be tried again."""
 
     backoff: RetryBackoff = field(default_factory=RetryBackoff)
     _failed: dict[TableKey, tuple[int, int]] = field(default_factory=dict)
 
     def add_failure(self, key: TableKey, now: int) -> int:
-        """Note one more failure; returns the microseconds until the next try."""
+        """Count one more failure; return the microseconds until the next try."""
         failures = self._failed.get(key, (0, 0))[0] + 1
         pause = self.backoff.pause(failures)
         self._failed[key] = (failures, now + pause)
         return pause
 
     def clear_failures(self, key: TableKey) -> None:
-        """Forget the failures of a key."""
+        """Forget the failures of a table."""
         self._failed.pop(key, None)
 
     def copy(self) -> "RetrySchedule":
@@ -132,7 +137,7 @@ class RetrySchedule:
         return replace(self, _failed=dict(self._failed))
 
     def may_retry(self, key: TableKey, now: int) -> bool:
-        """Whether the pause of a key is over."""
+        """Return whether the pause of a table is over."""
         found = self._failed.get(key)
         return found is None or found[1] <= now
 
@@ -140,52 +145,53 @@ class RetrySchedule:
 def select_backlogs(
     backlogs: Iterable[TableBacklog],
     now: int,
-    trigger: FlushPolicy,
-    failures: RetrySchedule,
+    policy: FlushPolicy,
+    retries: RetrySchedule,
     *,
     ended: Mapping[TableKey, int] | None = None,
-    going: Mapping[TableKey, RoundProgress] | None = None,
+    progress: Mapping[TableKey, RoundProgress] | None = None,
 ) -> list[TableBacklog]:
-    """The backlogs to load now, the one that waits longest first.
+    """Return the backlogs to load now, the one that waits longest first.
 
-    Where much waits (`FlushPolicy.allows_early_load`) a table is loaded before its load closes,
-    if it had no load for the age of one, as when a burst begins: at most one load more in that
-    time. And it is loaded further if it is being loaded: under a stream that keeps the loader
-    busy one load follows another, and what came meanwhile is not left for an age.
+    A table is loaded when its load closes. It is loaded earlier in three cases:
 
-    Little in each of many tables is much as well, together with what little the round took of
-    others: each of them is loaded, if it had no load for the age of one.
+    - Much waits (`FlushPolicy.allows_early_load`), and the table had no load for the age of one.
+      This is how a burst begins. It costs at most one more load in that time.
+    - Much waits, and the table is being loaded. Under a steady stream one load then follows
+      another, and what came meanwhile does not wait for its age.
+    - Little waits in each of many tables that had no load for the age of one, but together, and
+      with what little the round took of others, it is much.
 
     Args:
         backlogs: all that could be loaded.
         now: microseconds since 1970.
-        trigger: when loads close.
-        failures: of the tables.
-        ended: when the last load of a table ended; none is known to have ended of the others.
-        going: tables that are being loaded, and what the round took of them.
+        policy: when loads close.
+        retries: when tables that failed may be tried again.
+        ended: when the last load of a table ended; a table that is not in it had none.
+        progress: tables that are being loaded, and what the round took of them.
     """
-    ended, going = ended or {}, going or {}
+    ended, progress = ended or {}, progress or {}
 
     def rested(key: TableKey) -> bool:
-        return key not in ended or now - ended[key] >= trigger.age_us
+        return key not in ended or now - ended[key] >= policy.age_us
 
     chosen = []
     little = []
     for backlog in backlogs:
         key = backlog.source_id, backlog.table_name
-        if not failures.may_retry(key, now):
+        if not retries.may_retry(key, now):
             continue
-        much = trigger.allows_early_load(backlog.records, backlog.size)
-        if trigger.closes_load(backlog, now) or (much and (key in going or rested(key))):
+        much = policy.allows_early_load(backlog.records, backlog.size)
+        if policy.closes_load(backlog, now) or (much and (key in progress or rested(key))):
             chosen.append(backlog)
-        elif not much and key not in going and rested(key):
+        elif not much and key not in progress and rested(key):
             little.append(backlog)
     if little:
         begun = [
-            its for its in going.values() if not trigger.allows_early_load(its.records, its.size)
+            its for its in progress.values() if not policy.allows_early_load(its.records, its.size)
         ]
         together: list[TableBacklog | RoundProgress] = [*little, *begun]
-        if trigger.allows_early_load(
+        if policy.allows_early_load(
             sum(its.records for its in together), sum(its.size for its in together)
         ):
             chosen += little
@@ -194,21 +200,21 @@ def select_backlogs(
 
 @dataclass(frozen=True, slots=True)
 class LoadHistory:
-    """What a loader knows of earlier loads of its tables.
+    """The earlier loads of a destination's tables, as far as the next ones depend on them.
 
     Attributes:
         offsets: committed by the destination; a table without one is not in it.
         ended: when the last load of a table ended, microseconds since 1970.
-        failures: of tables.
+        retries: when tables that failed may be tried again.
     """
 
     offsets: Mapping[TableKey, int]
     ended: Mapping[TableKey, int]
-    failures: RetrySchedule
+    retries: RetrySchedule
 
     def copy(self) -> "LoadHistory":
         """Return the same as it is now, for another thread."""
-        return LoadHistory(dict(self.offsets), dict(self.ended), self.failures.copy())
+        return LoadHistory(dict(self.offsets), dict(self.ended), self.retries.copy())
 
     def is_current(self, backlog: TableBacklog, now: int) -> bool:
         """Return whether a backlog has something to load, and counts nothing that is loaded.
@@ -227,10 +233,10 @@ def select_due(
     backlogs: Iterable[TableBacklog],
     sources: Container[int],
     history: LoadHistory,
-    trigger: FlushPolicy,
+    policy: FlushPolicy,
     now: int,
     *,
-    taken: Mapping[TableKey, RoundProgress] | None = None,
+    progress: Mapping[TableKey, RoundProgress] | None = None,
     skipped: Container[TableKey] = (),
 ) -> list[TableBacklog]:
     """Return what one destination loads now, the one that waits longest first.
@@ -239,30 +245,32 @@ def select_due(
         backlogs: all that waits.
         sources: those that load into this destination.
         history: of earlier loads, those of the round that lasts left out.
-        trigger: when loads begin.
+        policy: when loads close.
         now: microseconds since 1970.
-        taken: what the round that lasts took of each table; only what is beyond that is due.
+        progress: what the round that lasts took of each table; only more than that is due.
         skipped: tables that are not loaded further in the round.
     """
-    taken = taken or {}
+    progress = progress or {}
     rests = []
     for backlog in backlogs:
         key = backlog.source_id, backlog.table_name
         if backlog.source_id not in sources or key in skipped:
             continue
-        if key in taken:
-            rest = taken[key].subtract_from(backlog)
+        if key in progress:
+            rest = progress[key].subtract_from(backlog)
             if rest is not None:
                 rests.append(rest)
         elif history.is_current(backlog, now):
             rests.append(backlog)
-    return select_backlogs(rests, now, trigger, history.failures, ended=history.ended, going=taken)
+    return select_backlogs(
+        rests, now, policy, history.retries, ended=history.ended, progress=progress
+    )
 
 
 def group_by_destination(
     backlogs: Iterable[TableBacklog], destination_of: Mapping[int, int]
 ) -> dict[int, list[TableBacklog]]:
-    """Backlogs by the id of the destination their source loads into; others are left out."""
+    """Group backlogs by the id of the destination of their source; leave out those without one."""
     groups: dict[int, list[TableBacklog]] = {}
     for backlog in backlogs:
         destination = destination_of.get(backlog.source_id)
@@ -272,25 +280,26 @@ def group_by_destination(
 
 
 def exclude_claimed(
-    waiting: Sequence[TableBacklog], taken: Collection[TableKey], sources: Container[int]
+    waiting: Sequence[TableBacklog], claimed: Collection[TableKey], sources: Container[int]
 ) -> Sequence[TableBacklog] | None:
-    """What of a destination's backlogs may be begun.
+    """Leave out the backlogs that another loader may still commit.
 
-    A table that another thread may still commit into the destination that was its source's own
-    until now is left out. What came of that is known when the thread is done; entries that were
-    loaded somewhere else in the meantime would be there and here, and counted twice.
+    That loader is the one of the former destination of the source. Until it is done, nobody knows
+    whether it committed the load it was in. Entries that are loaded here meanwhile would be in both
+    destinations, and counted twice.
 
     Args:
-        waiting: all of them.
-        taken: tables that other threads are at; one named `` for all tables.
+        waiting: all backlogs of the destination.
+        claimed: tables that other loaders claim; one named `` stands for all tables.
         sources: those of the destination.
 
     Returns:
-        The backlogs; None when a thread is noting where tables stand, so that it cannot be said.
+        The backlogs that may be loaded. None when another loader records where all its tables
+        stand, so that nobody can say.
     """
-    if any(not table_name for _, table_name in taken):
+    if any(not table_name for _, table_name in claimed):
         return None
-    ours = {key for key in taken if key[0] in sources}
+    ours = {key for key in claimed if key[0] in sources}
     if not ours:
         return waiting
     return [one for one in waiting if (one.source_id, one.table_name) not in ours]

@@ -1,4 +1,9 @@
-"""The loader's main loop: looks what waits, hands it to a thread per destination, trims the log."""
+"""The main loop of the loader process.
+
+Twenty times a second it reads what waits in the log and gives it to the loader of each destination
+(`DestinationLoader`), each of which has a thread. It also tells the log what was loaded, and trims
+it. It waits for no destination.
+"""
 
 import gc
 import logging
@@ -27,30 +32,34 @@ logger = logging.getLogger("treadle.loader")
 
 TRIM_INTERVAL_US = 600 * 1_000_000
 QUOTA_CHECK_INTERVAL_US = 500_000
-"""How often the log is asked whether it is full."""
+"""The time between two looks whether the log is full."""
+
 REPORT_RETENTION_US = 60 * 86_400 * 1_000_000
-"""How long load reports stay: the longest of the documented times (loading.md 11.2)."""
+"""Load reports stay this long: the longest of the documented times (loading.md 11.2)."""
 
 KEY_RETENTION_US = 3_600 * 1_000_000
-"""How long a request with a key is at least known: longer than anybody goes on sending it."""
+"""An idempotency key is known at least this long: longer than a client goes on sending it."""
 
 STOP_SECONDS_MAX = 100.0
-"""For the loads that are under way at the end, less than the supervisor has for the loader. What is
-not committed by then is loaded after the next start."""
+"""The loads that are under way at the end may take this long: less than the process supervisor
+waits for the loader. What is not committed by then is loaded after the next start."""
 
 
 @dataclass(slots=True)
 class LoaderSupervisor:
-    """Loads everything that waits into wherever its source loads.
+    """Loads everything that waits into the destination of its source.
 
     Attributes:
-        open_reader: a reader of the log, one per thread.
-        open_destination: the destination of a URL; raises OperatorFault for one that is none.
+        store: knows sources and destinations, and keeps reports.
+        open_reader: opens a reader of the log, one for each thread.
+        open_destination: makes the destination of a URL; raises OperatorError for a wrong one.
+        flush_policy: when loads begin.
         retention_us: how long entries stay in the log after their load, microseconds.
         clock: microseconds since 1970.
-        place: where it runs (`lease.Lease.place`).
-        room: bounds of the log; where they are reached, what was loaded is removed at once.
-        patience: seconds for the loads that are under way at the end of `run`.
+        new_id: returns a fresh load id.
+        place: where it runs (`DestinationLease.place`).
+        log_quota: bounds of the log. While one is reached, loaded entries are removed at once.
+        stop_timeout_seconds: for the loads that are under way at the end of `run`.
     """
 
     store: Store
@@ -64,18 +73,18 @@ class LoaderSupervisor:
     log_quota: LogQuota = field(default_factory=LogQuota)
     stop_timeout_seconds: float = STOP_SECONDS_MAX
     _holder: str = field(default_factory=lambda: str(uuid.uuid4()))
-    _threads: dict[int, tuple[str, DestinationLoader]] = field(default_factory=dict)
-    """By the id of the destination: its URL, and the thread."""
+    _loaders: dict[int, tuple[str, DestinationLoader]] = field(default_factory=dict)
+    """By the id of the destination: its URL, and its loader."""
     _sources: dict[int, Mapping[int, Source]] = field(default_factory=dict)
-    """Those that load into each destination."""
-    _leaving: list[DestinationLoader] = field(default_factory=list)
-    """Those that were asked to end and did not yet: nobody waits for a destination that hangs."""
-    _marks: "queue.SimpleQueue[tuple[TableKey, int]]" = field(default_factory=queue.SimpleQueue)
+    """By the id of the destination: the sources that load into it."""
+    _retiring: list[DestinationLoader] = field(default_factory=list)
+    """Loaders that were asked to end and did not yet. Nobody waits for a destination that hangs."""
+    _loaded: "queue.SimpleQueue[tuple[TableKey, int]]" = field(default_factory=queue.SimpleQueue)
     _destination_of: dict[int, int] = field(default_factory=dict)
     _revision: int | None = None
     _trimmed_at: int = 0
-    _looked_at: int = 0
-    _outage: bool = False
+    _quota_checked_at: int = 0
+    _is_waiting: bool = False
 
     def run(self, stop: threading.Event, ready: Callable[[], None]) -> None:
         """Load until `stop` is set; then finish the loads that are under way."""
@@ -91,43 +100,43 @@ class LoaderSupervisor:
             self._refresh()
             ready()
             while not stop.is_set():
-                self._turn(reader)
+                self._poll(reader)
                 stop.wait(POLL_SECONDS)
         finally:
-            self._stop_threads()
-            self._note_marks(reader)
+            self._stop_loaders()
+            self._mark_loaded(reader)
             reader.close()
 
-    def _turn(self, reader: LogReader) -> None:
-        """Look once; what may pass by itself is looked at again the next time."""
+    def _poll(self, reader: LogReader) -> None:
+        """Look once; what cannot be done now is tried again at the next look."""
         try:
             self._refresh()
-            self._dismiss()
-            # In this order: what a thread committed before it was seen to be at no table is noted,
-            # and so known to whoever is offered what waits of that table.
-            claims = [(thread, thread.claimed_tables) for thread in self._everyone()]
-            self._note_marks(reader)
+            self._forget_ended()
+            # In this order: what a loader committed before it was seen to claim no table is marked,
+            # so that another loader is not given those entries.
+            claims = [(loader, loader.claimed_tables) for loader in self._list_loaders()]
+            self._mark_loaded(reader)
             waiting = group_by_destination(reader.list_backlogs(), self._destination_of)
-            for row_id, (_, thread) in self._threads.items():
-                taken = {key for other, keys in claims if other is not thread for key in keys}
+            for destination_id, (_, loader) in self._loaders.items():
+                claimed = {key for other, keys in claims if other is not loader for key in keys}
                 offered = exclude_claimed(
-                    waiting.get(row_id, ()), taken, self._sources.get(row_id, ())
+                    waiting.get(destination_id, ()), claimed, self._sources.get(destination_id, ())
                 )
                 if offered is not None:
-                    thread.set_backlog(offered)
-                thread.report_silence()
+                    loader.set_backlog(offered)
+                loader.report_silence()
             self._trim(reader)
         except RetriableError as error:
-            if not self._outage:
+            if not self._is_waiting:
                 logger.warning("the loader waits: %s", error)
-            self._outage = True
+            self._is_waiting = True
         else:
-            if self._outage:
+            if self._is_waiting:
                 logger.info("the loader goes on")
-            self._outage = False
+            self._is_waiting = False
 
     def load_once(self) -> None:
-        """Load everything that waits now, each table once, in this thread.
+        """Load everything that waits now, each table once, in the calling thread.
 
         Failures are recorded as in `run`: in the store, and in the log lines.
         """
@@ -136,19 +145,19 @@ class LoaderSupervisor:
         self.store.use_log(reader.log_id)
         try:
             waiting = group_by_destination(reader.list_backlogs(), self._destination_of)
-            for row_id, backlogs in waiting.items():
-                _, thread = self._threads[row_id]
-                thread.load_once(backlogs)
-            self._note_marks(reader)
+            for destination_id, backlogs in waiting.items():
+                _, loader = self._loaders[destination_id]
+                loader.load_once(backlogs)
+            self._mark_loaded(reader)
         finally:
             reader.close()
 
     def close(self) -> None:
-        """Let go of what `load_once` opened."""
-        self._stop_threads()
+        """Close what `load_once` opened."""
+        self._stop_loaders()
 
     def _refresh(self, *, start: bool = True) -> None:
-        """Follow changes of sources and destinations."""
+        """Follow changes of sources and destinations, if there were any."""
         revision = self.store.get_revision()
         if revision == self._revision:
             return
@@ -159,26 +168,31 @@ class LoaderSupervisor:
         }
         sources = self.store.sources.list_sources()
         self._destination_of = dict(self.store.destinations.list_ids_by_source())
-        for row_id, (url, thread) in list(self._threads.items()):
-            if urls.get(row_id) != url:
-                del self._threads[row_id]
-                self._sources.pop(row_id, None)
-                self._leaving.append(thread)
-                logger.info("leaving %s after the load it is in", thread.identity)
-                thread.retire()
-        for row_id, url in urls.items():
-            if row_id not in self._threads:
-                self._threads[row_id] = url, self._thread(row_id, url)
+        for destination_id, (url, loader) in list(self._loaders.items()):
+            if urls.get(destination_id) != url:
+                del self._loaders[destination_id]
+                self._sources.pop(destination_id, None)
+                self._retiring.append(loader)
+                logger.info("leaving %s after the load it is in", loader.identity)
+                loader.retire()
+        for destination_id, url in urls.items():
+            if destination_id not in self._loaders:
+                self._loaders[destination_id] = url, self._make_loader(destination_id, url)
                 if start:
-                    self._threads[row_id][1].start()
-        for row_id, (_, thread) in self._threads.items():
-            its = {one.id: one for one in sources if self._destination_of.get(one.id) == row_id}
-            self._sources[row_id] = its
-            thread.assign_sources(its)
-        self._revision = revision  # last: what failed half way is done again
+                    self._loaders[destination_id][1].start()
+        for destination_id, (_, loader) in self._loaders.items():
+            assigned = {
+                source.id: source
+                for source in sources
+                if self._destination_of.get(source.id) == destination_id
+            }
+            self._sources[destination_id] = assigned
+            loader.assign_sources(assigned)
+        self._revision = revision  # last, so that what failed half way is done again
 
-    def _thread(self, row_id: int, url: str) -> DestinationLoader:
+    def _make_loader(self, destination_id: int, url: str) -> DestinationLoader:
         policy = self.flush_policy
+        lease = DestinationLease(self.store, destination_id, self.place, self._holder, self.clock)
         dependencies = LoaderDependencies(
             open_reader=self.open_reader,
             open_destination=partial(self.open_destination, url),
@@ -187,64 +201,66 @@ class LoaderSupervisor:
             read_limits=ReadLimits.within_memory(policy.records, policy.size),
             clock=self.clock,
             new_id=self.new_id,
-            report_position=lambda key, position: self._marks.put((key, position)),
-            lease=DestinationLease(self.store, row_id, self.place, self._holder, self.clock),
+            report_position=lambda key, position: self._loaded.put((key, position)),
+            lease=lease,
         )
-        return DestinationLoader(row_id, dependencies)
+        return DestinationLoader(destination_id, dependencies)
 
-    def _everyone(self) -> list[DestinationLoader]:
-        return [*self._leaving, *(thread for _, thread in self._threads.values())]
+    def _list_loaders(self) -> list[DestinationLoader]:
+        return [*self._retiring, *(loader for _, loader in self._loaders.values())]
 
-    def _dismiss(self) -> None:
-        """Forget threads that were to end and did."""
-        for thread in [thread for thread in self._leaving if not thread.is_alive()]:
-            self._leaving.remove(thread)
-            logger.info("no longer loading into %s", thread.identity)
+    def _forget_ended(self) -> None:
+        """Forget retired loaders that have ended."""
+        for loader in [loader for loader in self._retiring if not loader.is_alive()]:
+            self._retiring.remove(loader)
+            logger.info("no longer loading into %s", loader.identity)
 
-    def _stop_threads(self) -> None:
-        """Let every thread end after the load it is in, as far as patience goes."""
-        everyone = self._everyone()
-        for thread in everyone:
-            thread.stop()
+    def _stop_loaders(self) -> None:
+        """Let every loader end after the load it is in, and wait for that, but not for ever."""
+        loaders = self._list_loaders()
+        for loader in loaders:
+            loader.stop()
         until = time.monotonic() + self.stop_timeout_seconds
-        for thread in everyone:
-            if not thread.is_alive():
-                thread.close()
+        for loader in loaders:
+            if not loader.is_alive():
+                loader.close()
                 continue
-            thread.join(max(0.0, until - time.monotonic()))
-            if thread.is_alive():
+            loader.join(max(0.0, until - time.monotonic()))
+            if loader.is_alive():
                 logger.error(
                     "%s does not answer, and is left in the middle of a load; unless that is "
                     "committed after all, it is done again after the next start",
-                    thread.identity,
+                    loader.identity,
                 )
-        self._threads.clear()
-        self._leaving.clear()
+        self._loaders.clear()
+        self._retiring.clear()
 
-    def _note_marks(self, reader: LogReader) -> None:
-        noted: dict[TableKey, int] = {}
+    def _mark_loaded(self, reader: LogReader) -> None:
+        """Tell the log how far tables are loaded; what it does not take now is told later."""
+        loaded: dict[TableKey, int] = {}
         while True:
             try:
-                key, position = self._marks.get_nowait()
+                key, position = self._loaded.get_nowait()
             except queue.Empty:
                 break
-            noted[key] = position
-        for key, position in list(noted.items()):
+            loaded[key] = position
+        for key, position in list(loaded.items()):
             try:
                 reader.mark_loaded(*key, position)
             except RetriableError:
-                for left, its in noted.items():
-                    self._marks.put((left, its))
+                for rest in loaded.items():
+                    self._loaded.put(rest)
                 raise
-            del noted[key]
+            del loaded[key]
 
     def _trim(self, reader: LogReader) -> None:
+        """Remove what is older than its retention; all that is loaded while the log is full."""
         now = self.clock()
         retention_us = self.retention_us
         if now - self._trimmed_at < TRIM_INTERVAL_US:
-            if now - self._looked_at < QUOTA_CHECK_INTERVAL_US:
+            if now - self._quota_checked_at < QUOTA_CHECK_INTERVAL_US:
                 return
-            self._looked_at = now
+            self._quota_checked_at = now
             if self.log_quota.find_shortage(reader.statistics.measure_space()) is None:
                 return
             retention_us = 0  # accepting records matters more than keeping loaded ones

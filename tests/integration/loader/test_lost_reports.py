@@ -83,7 +83,7 @@ class Scene:
         class Failing(Watched):
             def load(self, plan: LoadPlan, **options: Any) -> LoadResult:
                 table = plan.offset.table_name
-                scene.at += [one.claimed_tables for _, one in scene.loader._threads.values()]
+                scene.at += [one.claimed_tables for _, one in scene.loader._loaders.values()]
                 if table in scene.fails:
                     raise scene.fails.pop(table)
                 found: LoadResult = self._inner.load(plan, **options)

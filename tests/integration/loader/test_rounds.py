@@ -153,7 +153,7 @@ def test_a_long_round_is_followed_by_time_for_who_waits_for_the_file(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(destination_loader, "ROUND_US_MAX", 0)  # each is as long, and none goes on
-    monkeypatch.setattr(destination_loader, "BREATH_SECONDS", 1.0)
+    monkeypatch.setattr(destination_loader, "ROUND_PAUSE_SECONDS", 1.0)
     place.accept(8)
     with place.loading(FlushPolicy(age_us=NEVER_US, records=40)):
         assert place.calls.reached.wait(300)
@@ -163,14 +163,15 @@ def test_a_long_round_is_followed_by_time_for_who_waits_for_the_file(
         eventually(lambda: place.waiting() == 0, 300)
     calls = place.calls
     assert calls.asked == ["open", "load", "open", "load"]
-    assert calls.began[2] - calls.ended[1] >= destination_loader.BREATH_SECONDS
+    assert calls.began[2] - calls.ended[1] >= destination_loader.ROUND_PAUSE_SECONDS
 
 
 def test_a_long_round_into_postgresql_is_followed_by_the_next_one_at_once(
     tmp_path: Path, postgres_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(destination_loader, "ROUND_US_MAX", 0)
-    monkeypatch.setattr(destination_loader, "BREATH_SECONDS", 3600.0)  # longer than is waited below
+    # longer than is waited below
+    monkeypatch.setattr(destination_loader, "ROUND_PAUSE_SECONDS", 3600.0)
     place = Place(tmp_path, postgres_database)
     place.calls.released.set()
     place.accept(24)

@@ -38,7 +38,7 @@ class Bench:
         )
 
     def recover(self, found: dict[TableKey, CommittedOffset]) -> None:
-        self.recovery.recover(found, READER, self.assigned.__contains__)
+        self.recovery.recover(found, READER, self.assigned)
 
     def recorded(self, last: int) -> None:
         self.store.statuses = [TableLoadStatus(*KEY, last, NOW, None, None, False)]
@@ -112,14 +112,14 @@ def test_a_table_does_not_wait_for_ever_for_its_former_destination(
     bench = Bench()
     bench.recovery.add_uncertain(KEY, 6)
     bench.now += UNCERTAIN_US_MAX
-    bench.recovery.drop_expired(bench.assigned.__contains__, "the warehouse")
+    bench.recovery.drop_expired(bench.assigned, "the warehouse")
     assert list(bench.recovery.uncertain) == [KEY]  # it is loaded here
     bench.assigned.clear()
     bench.now -= 1
-    bench.recovery.drop_expired(bench.assigned.__contains__, "the warehouse")
+    bench.recovery.drop_expired(bench.assigned, "the warehouse")
     assert list(bench.recovery.uncertain) == [KEY]
     bench.now += 1
-    bench.recovery.drop_expired(bench.assigned.__contains__, "the warehouse")
+    bench.recovery.drop_expired(bench.assigned, "the warehouse")
     assert bench.recovery.uncertain == {}
     said = "the warehouse does not say whether it committed the last load of 't' of source 1"
     assert f"{said}, records up to entry 6: " in caplog.text

@@ -69,7 +69,7 @@ def test_every_record_is_loaded_superseded_or_rejected() -> None:
     assert load.error is None
 
 
-def test_a_memo_survives_being_kept_as_text() -> None:
+def test_a_planned_report_survives_being_kept_as_text() -> None:
     noted = plan_report(CHUNK, plan(duplicates={0: 2}), "load", started_at=1)
     assert decode_planned_report(noted.encode()) == noted
 

@@ -58,11 +58,11 @@ def test_much_is_loaded_further_while_the_table_is_being_loaded() -> None:
     assert select_backlogs([much, little], 0, trigger, RetrySchedule(), ended=ended) == []
     going = {(1, "a"): RoundProgress(), (1, "b"): RoundProgress()}
     assert select_backlogs(
-        [much, little], 0, trigger, RetrySchedule(), ended=ended, going=going
+        [much, little], 0, trigger, RetrySchedule(), ended=ended, progress=going
     ) == [much]
     failures = RetrySchedule()
     failures.add_failure((1, "a"), 0)
-    assert select_backlogs([much], 0, trigger, failures, ended=ended, going=going) == []
+    assert select_backlogs([much], 0, trigger, failures, ended=ended, progress=going) == []
 
 
 def test_little_in_each_of_many_tables_is_much() -> None:
@@ -91,7 +91,7 @@ def test_a_table_with_much_makes_nothing_of_others_due() -> None:
     assert select_backlogs([much, little], 0, trigger, RetrySchedule()) == [much]
     taken = RoundProgress()
     taken.add_chunk(1, 0, 79, 790)
-    assert select_backlogs([little], 0, trigger, RetrySchedule(), going={(1, "a"): taken}) == []
+    assert select_backlogs([little], 0, trigger, RetrySchedule(), progress={(1, "a"): taken}) == []
 
 
 def test_what_comes_after_many_small_tables_is_loaded_with_them() -> None:
@@ -100,9 +100,9 @@ def test_what_comes_after_many_small_tables_is_loaded_with_them() -> None:
     taken.add_chunk(1, 0, 5, 50)
     going = {(1, "a"): taken, (1, "b"): taken}
     late = backlog("c", records=1)
-    assert select_backlogs([late], 0, trigger, RetrySchedule(), going=going) == [late]
+    assert select_backlogs([late], 0, trigger, RetrySchedule(), progress=going) == [late]
     more = backlog("a", records=9)
-    assert select_backlogs([more], 0, trigger, RetrySchedule(), going=going) == []
+    assert select_backlogs([more], 0, trigger, RetrySchedule(), progress=going) == []
 
 
 def test_a_steady_stream_is_loaded_once_an_age() -> None:
@@ -203,7 +203,7 @@ def test_what_was_loaded_counts_until_the_log_was_told_and_makes_no_little_load(
         assert select_due(both, {1}, history, trigger, now) == expected
         # Also while others are being loaded, in a round that did not begin with it.
         taken = {(1, "another"): RoundProgress()}
-        assert select_due(both, {1}, history, trigger, now, taken=taken) == expected
+        assert select_due(both, {1}, history, trigger, now, progress=taken) == expected
 
 
 def test_only_what_loads_here_and_is_not_loaded_is_selected() -> None:
@@ -221,10 +221,10 @@ def test_a_round_goes_on_with_the_rest_of_what_it_took_and_leaves_what_is_skippe
     others = [backlog("b", records=80), backlog("c", source=2, records=80)]
     history = LoadHistory({}, {(1, "b"): 0}, RetrySchedule())
     found = select_due(
-        [rest, *others], {1}, history, trigger, 0, taken={(1, "a"): taken}, skipped=set()
+        [rest, *others], {1}, history, trigger, 0, progress={(1, "a"): taken}, skipped=set()
     )
     assert found == [replace(rest, records=15, size=0), others[0]]
     found = select_due(
-        [rest, *others], {1}, history, trigger, 0, taken={(1, "a"): taken}, skipped={(1, "a")}
+        [rest, *others], {1}, history, trigger, 0, progress={(1, "a"): taken}, skipped={(1, "a")}
     )
     assert found == [others[0]]
