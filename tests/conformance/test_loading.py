@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 from tests.conformance.loading.runner import Rig, cases, run
 
-LOADING = Path(__file__).parent / "loading"
+from treadle.destinations.conformance.loading import literals
+
+LOADING = Path(literals.__file__).parent
 CASES = [*cases(LOADING / "cases.json"), *cases(LOADING / "more.json")]
 
 

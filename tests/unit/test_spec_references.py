@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SPEC = ROOT / "docs" / "reference" / "spec"
-LOADING = ROOT / "tests" / "conformance" / "loading"
+LOADING = ROOT / "src" / "treadle" / "destinations" / "conformance" / "loading"
+CONFORMANCE = ROOT / "tests" / "conformance"
 FOLDERS = ("src", "tests", "benchmarks")
 
 NUMBER = r"(?:A\.)?\d+(?:\.\d+)*"
@@ -141,14 +142,14 @@ def test_every_loading_case_is_described_with_its_title() -> None:
 
 
 def test_every_bulk_case_is_described_and_run() -> None:
-    run = (LOADING.parent / "test_loading_bulk.py").read_text()
+    run = (ROOT / "tests" / "conformance" / "test_loading_bulk.py").read_text()
     named = re.findall(r"^def test_(b\d\d(?:_and_b\d\d)*)_", run, re.MULTILINE)
     ids = {id_.upper() for name in named for id_ in name.split("_and_")}
     assert ids == {id_ for id_ in specification("loading").rows if re.fullmatch(r"B\d\d", id_)}
 
 
 def test_every_case_of_the_import_api_is_described_once() -> None:
-    listed = (LOADING.parent / "import" / "cases.txt").read_text()
+    listed = (CONFORMANCE / "import" / "cases.txt").read_text()
     numbers = re.findall(r"^(\d+) ", listed, re.MULTILINE)
     text = specification("import-api").sections["18"]
     assert re.findall(r"^\| (\d+) \|", text, re.MULTILINE) == numbers

@@ -15,11 +15,11 @@ from typing import Any
 
 import httpx
 import uvicorn
-from tests.conformance.loading.compare import differences, expected_for
-from tests.conformance.loading.literals import dumps, loads
 from tests.conformance.loading.warehouse import DuckDB, Postgres, Warehouse
 
 from treadle.config import Config
+from treadle.destinations.conformance.loading.compare import differences, expected_for
+from treadle.destinations.conformance.loading.literals import dumps, loads
 from treadle.server.factories import open_store
 from treadle.server.loader_process import make_loader
 from treadle.server.startup import set_up_store

@@ -3,14 +3,17 @@
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 
 import duckdb
 import psycopg
 from psycopg import sql
+
+from treadle.destinations.conformance.loading.warehouse import Found, Warehouse
+
+__all__ = ["DuckDB", "Found", "Postgres", "Warehouse"]
 
 LOGICAL = {
     "bigint": "bigint",
@@ -26,31 +29,6 @@ LOGICAL = {
     "varchar": "text",
 }
 """Type names of both engines, lower case -> logical type."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """A table as the engine shows it: columns in order with logical types, key as a set, rows."""
-
-    columns: list[tuple[str, str]]
-    key: frozenset[str]
-    rows: list[tuple[Any, ...]]
-
-
-class Warehouse(Protocol):
-    """One schema of one destination."""
-
-    name: str
-    display_name: str
-
-    def run(self, statement: str) -> None:
-        """Run a statement of the user's."""
-
-    def query(self, statement: str) -> list[tuple[Any, ...]]:
-        """Rows of a statement of the user's."""
-
-    def tables(self) -> dict[str, Found]:
-        """All tables of the schema; none when there is no schema."""
 
 
 def plain(value: Any) -> Any:

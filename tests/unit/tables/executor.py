@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from tests.conformance.loading import literals
 
+from treadle.destinations.conformance.loading import literals
 from treadle.records.message_batch import MessageBatch
 from treadle.tables import table_codec
 from treadle.tables.model import (

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conformance.loading import literals
 from tests.unit.tables.executor import Executor, batch
 
+from treadle.destinations.conformance.loading import literals
 from treadle.errors import TableStoppedError
 from treadle.records.message_batch import MessageBatch
 from treadle.tables.model import ColumnType, TableOptions
@@ -20,7 +20,7 @@ from treadle.tables.profiles import DUCKDB, POSTGRES
 
 PROFILES: Mapping[str, DestinationProfile] = {"pg": POSTGRES, "duckdb": DUCKDB}
 CASES: list[dict[str, Any]] = literals.loads(
-    (Path(__file__).parents[2] / "conformance/loading/cases.json").read_text(encoding="utf-8")
+    Path(literals.__file__).with_name("cases.json").read_text(encoding="utf-8")
 )
 SERVER = {
     "L27": "the request is refused before loading",
