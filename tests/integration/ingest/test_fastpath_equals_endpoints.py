@@ -273,6 +273,12 @@ BODY: Final = json.dumps([REC]).encode()
 LARGE: Final = json.dumps([rec(data={"id": 1, "name": "x" * 90_000})]).encode()
 
 
+OFFER: Final = (
+    b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
+)
+"""What Java's client sends with every request to a plain port."""
+
+
 def heads(head: bytes) -> Iterator[bytes]:
     """Requests whose heads say something more than the usual one, or something else."""
     size = len(BODY)
@@ -327,6 +333,28 @@ def test_heads_that_come_again(server: ImportServer, log: Log) -> None:
                 assert (wire.ask(whole), log.taken()) == first, whole
 
 
+def test_the_answers_are_the_same_where_the_fast_path_is_turned_off(
+    server: ImportServer, log: Log, taken: list[bool], tmp_path: Path
+) -> None:
+    requests = [*heads(head_of(server)), request(head_of(server) + OFFER, BODY)]
+    (tmp_path / "off").mkdir()
+    other = ImportServer(tmp_path / "off")
+    with other.running(log, fast_path=False):
+        for whole in requests:
+            ways = []
+            for each in (server, other):
+                taken.clear()
+                sent = whole.replace(server.token.encode(), each.token.encode())
+                with Wire(each) as wire:
+                    for _ in range(2):
+                        wire.ask(request(head_of(each), BODY))
+                    assert taken == ([True] if each is server else [])
+                    log.taken()
+                    ways.append((wire.ask(sent), log.taken()))
+            assert ways[0] == ways[1], whole
+    other.store.close()
+
+
 def test_an_expectation_is_met(server: ImportServer) -> None:
     usual = request(head_of(server), BODY)
     whole = request(head_of(server) + b"Expect: 100-continue\r\n", BODY)
@@ -337,12 +365,6 @@ def test_an_expectation_is_met(server: ImportServer) -> None:
             assert wire.ask(whole[: -len(BODY)]) == b"HTTP/1.1 100 Continue\r\n\r\n"
             assert wire.ask(BODY) == answer
         assert wire.ask(usual) == answer
-
-
-OFFER: Final = (
-    b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
-)
-"""What Java's client sends with every request to a plain port."""
 
 
 @pytest.mark.parametrize("body", [BODY, LARGE, b"[1]", b""])
