@@ -9,11 +9,8 @@ from treadle import failpoint
 from treadle.store.database import StoreRepository, StoreTransaction
 from treadle.store.model import EntryOutcome, LoadReport
 from treadle.store.schema import loads, meta, outcomes, sources, tables
-from treadle.store.tables import lock_tables, present_log
+from treadle.store.tables import lock_table, present_log
 from treadle.text import digest_text
-
-Report = tuple[LoadReport, Sequence[EntryOutcome]]
-"""A load, and the outcomes of the entries some of whose records were superseded or rejected."""
 
 # Made once: SQLAlchemy takes as long to build a statement as SQLite takes to run it.
 _LOG_ID: Final = select(meta.c.log_id)
@@ -54,20 +51,30 @@ class LoadRepository(StoreRepository):
             load: its `error` is None.
             outcomes: of the entries that have superseded or rejected records.
         """
-        self.record_loads([(load, outcomes)])
-
-    def record_loads(self, found: Sequence[Report]) -> None:
-        """Keep committed loads, all of them or none; see `record_load`.
-
-        Args:
-            found: loads with their outcomes, each of another table.
-
-        Raises:
-            ValueError: two are of one table.
-        """
-        if found:
-            with self._database.write() as tx:
-                _record(tx, found)
+        with self._database.write() as tx:
+            log_id = tx.connection.execute(_LOG_ID).scalar_one()
+            table = lock_table(tx, load.source_id, load.table_name, log_id)
+            inserted = tx.connection.execute(
+                tx.insert(loads).on_conflict_do_nothing().returning(loads.c.number),
+                {"log_id": log_id, "table_id": table.id, **_values(load)},
+            ).one_or_none()
+            failpoint.reach("store.record-load")
+            is_new = inserted is not None
+            tx.connection.execute(
+                _LOADED,
+                {
+                    "at_id": table.id,
+                    "at_log_id": log_id,
+                    "at_loaded": (
+                        max(load.last, table.loaded) if table.log_id == log_id else load.last
+                    ),
+                    "at_began": _began(table, load, log_id),
+                    **_standing(table, load, log_id, is_new=is_new),
+                    **_counts(load, is_new=is_new),
+                },
+            )
+            if is_new and outcomes:
+                _insert_outcomes(tx, table.id, log_id, outcomes)
 
     def record_failure(self, load: LoadReport, *, stopped: bool) -> None:
         """Record a failed try. Of several tries from the same position the last one is kept.
@@ -78,7 +85,7 @@ class LoadRepository(StoreRepository):
         """
         with self._database.write() as tx:
             log_id = tx.connection.execute(_LOG_ID).scalar_one()
-            [table] = lock_tables(tx, [(load.source_id, load.table_name)], log_id).values()
+            table = lock_table(tx, load.source_id, load.table_name, log_id)
             tx.connection.execute(
                 update(tables)
                 .where(tables.c.id == table.id)
@@ -209,70 +216,40 @@ class LoadRepository(StoreRepository):
             return gone.rowcount
 
 
-def _record(tx: StoreTransaction, found: Sequence[Report]) -> None:
-    log_id = tx.connection.execute(_LOG_ID).scalar_one()
-    rows = lock_tables(tx, [(load.source_id, load.table_name) for load, _ in found], log_id)
-    named = [
-        (rows[load.source_id, digest_text(load.table_name)], load, theirs) for load, theirs in found
-    ]
-    if len(named) > len(rows):
-        raise ValueError("of each table one load at a time: the order of two would be lost")
-    kept = set(
-        tx.connection.execute(
-            tx.insert(loads).on_conflict_do_nothing().returning(loads.c.table_id),
-            [{"log_id": log_id, "table_id": row.id, **_values(load)} for row, load, _ in named],
-        ).scalars()
-    )
-    failpoint.reach("store.record-load")
+def _insert_outcomes(
+    tx: StoreTransaction, table_id: int, log_id: str, found: Sequence[EntryOutcome]
+) -> None:
+    statement = tx.insert(outcomes)
     tx.connection.execute(
-        _LOADED,
+        statement.on_conflict_do_update(
+            index_elements=["log_id", "position"],
+            set_={
+                "superseded": statement.excluded.superseded,
+                "rejected": statement.excluded.rejected,
+            },
+        ),
         [
             {
-                "at_id": row.id,
-                "at_log_id": log_id,
-                "at_loaded": max(load.last, row.loaded) if row.log_id == log_id else load.last,
-                "at_began": _began(row, load, log_id),
-                **_standing(row, load, log_id, first_report=row.id in kept),
-                **_counts(load, first_report=row.id in kept),
+                "log_id": log_id,
+                "position": outcome.position,
+                "table_id": table_id,
+                "superseded": outcome.superseded,
+                "rejected": [list(rejected) for rejected in outcome.rejected],
             }
-            for row, load, _ in named
+            for outcome in found
         ],
     )
-    written = [
-        {
-            "log_id": log_id,
-            "position": outcome.position,
-            "table_id": row.id,
-            "superseded": outcome.superseded,
-            "rejected": [list(rejected) for rejected in outcome.rejected],
-        }
-        for row, _, theirs in named
-        if row.id in kept
-        for outcome in theirs
-    ]
-    if written:
-        statement = tx.insert(outcomes)
-        tx.connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["log_id", "position"],
-                set_={
-                    "superseded": statement.excluded.superseded,
-                    "rejected": statement.excluded.rejected,
-                },
-            ),
-            written,
-        )
 
 
 def _standing(
-    table: Row[Any], load: LoadReport, log_id: str, *, first_report: bool
+    table: Row[Any], load: LoadReport, log_id: str, *, is_new: bool
 ) -> dict[str, int | str | bool | None]:
     """Return the error columns of a table after a load: none, unless the report comes late.
 
     A loader that lost its lease may report a load that its successor reported before. It knows
     nothing of an error that came later, so it must not clear it.
     """
-    late = not first_report or (table.log_id == log_id and load.last < table.loaded)
+    late = not is_new or (table.log_id == log_id and load.last < table.loaded)
     return {
         "at_loaded_at": table.loaded_at if late else load.finished_at,
         "at_error": table.error if late else None,
@@ -281,15 +258,15 @@ def _standing(
     }
 
 
-def _counts(load: LoadReport, *, first_report: bool) -> dict[str, int]:
+def _counts(load: LoadReport, *, is_new: bool) -> dict[str, int]:
     """Return what a load adds to the totals of its table; nothing when it was reported before."""
     return {
-        "more_received": load.rows_received if first_report else 0,
-        "more_written": load.rows_loaded if first_report else 0,
-        "more_discarded": load.rows_discarded if first_report else 0,
-        "more_rejected": load.rows_rejected if first_report else 0,
-        "more_damaged": load.details.get("damaged_entries", 0) if first_report else 0,
-        "more_loads": 1 if first_report else 0,
+        "more_received": load.rows_received if is_new else 0,
+        "more_written": load.rows_loaded if is_new else 0,
+        "more_discarded": load.rows_discarded if is_new else 0,
+        "more_rejected": load.rows_rejected if is_new else 0,
+        "more_damaged": load.details.get("damaged_entries", 0) if is_new else 0,
+        "more_loads": 1 if is_new else 0,
     }
 
 

@@ -5,8 +5,6 @@ Positions belong to one log, and a new log begins again with 1. So the statement
 stay as history.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Row, bindparam, select, update
@@ -21,15 +19,12 @@ present_log = select(meta.c.log_id).scalar_subquery()
 _standing = select(tables, (tables.c.log_id == present_log).label("present"))
 
 # Made once: SQLAlchemy takes as long to build a statement as SQLite takes to run it.
-_NAMED_TABLES: Final = (
+_NAMED_TABLE: Final = (
     select(tables)
     .where(
         tables.c.source_id == bindparam("at_source_id"),
-        tables.c.name_sha256.in_(bindparam("at_names", expanding=True)),
+        tables.c.name_sha256 == bindparam("at_name"),
     )
-    # All writers lock in this order, so that no two wait for each other in a circle. SQLite has no
-    # such clause and one writer at a time.
-    .order_by(tables.c.id)
     .with_for_update()
 )
 
@@ -96,46 +91,23 @@ class TableRepository(StoreRepository):
             )
 
 
-def lock_tables(
-    tx: StoreTransaction, names: Sequence[tuple[int, str]], log_id: str
-) -> dict[tuple[int, bytes], Row[Any]]:
-    """Lock rows of tables until the transaction ends; rows that are missing are made.
-
-    Returns:
-        (source id, SHA-256 of the name) -> row.
-    """
-    wanted = {(source_id, digest_text(name)): name for source_id, name in names}
-    found = _find_locked(tx, wanted)
-    missing = sorted(wanted.keys() - found.keys())
-    if missing:
+def lock_table(tx: StoreTransaction, source_id: int, name: str, log_id: str) -> Row[Any]:
+    """Lock the row of a table until the transaction ends; it is made where it is missing."""
+    key = digest_text(name)
+    asked = {"at_source_id": source_id, "at_name": key}
+    found = tx.connection.execute(_NAMED_TABLE, asked).one_or_none()
+    if found is None:
         tx.connection.execute(
-            tx.insert(tables).on_conflict_do_nothing(),
-            [
-                {
-                    "source_id": source_id,
-                    "name": wanted[source_id, key],
-                    "name_sha256": key,
-                    "log_id": log_id,
-                    "loaded": 0,
-                    "stopped": False,
-                }
-                for source_id, key in missing
-            ],
+            tx.insert(tables)
+            .values(
+                source_id=source_id,
+                name=name,
+                name_sha256=key,
+                log_id=log_id,
+                loaded=0,
+                stopped=False,
+            )
+            .on_conflict_do_nothing()  # another process may have been first
         )
-        found |= _find_locked(tx, missing)
+        found = tx.connection.execute(_NAMED_TABLE, asked).one()
     return found
-
-
-def _find_locked(
-    tx: StoreTransaction, wanted: Iterable[tuple[int, bytes]]
-) -> dict[tuple[int, bytes], Row[Any]]:
-    keys: dict[int, list[bytes]] = defaultdict(list)
-    for source_id, key in sorted(wanted):
-        keys[source_id].append(key)
-    return {
-        (row.source_id, row.name_sha256): row
-        for source_id, names in keys.items()
-        for row in tx.connection.execute(
-            _NAMED_TABLES, {"at_source_id": source_id, "at_names": names}
-        )
-    }

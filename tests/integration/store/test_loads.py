@@ -84,23 +84,21 @@ def test_a_load_reported_again_stands_as_it_was(store: Store) -> None:
     assert store.outcomes.find_rejected_records({2: 8}) == {(2, 0): "no \0 key", (2, 7): "too big"}
 
 
-def test_loads_of_many_tables_are_kept_as_if_one_by_one(store: Store) -> None:
+def test_loads_of_many_tables_are_kept(store: Store) -> None:
     one, two = make_source(store, "one"), make_source(store, "two")
     before = load(two, 1, 5, table="b")
     store.loads.record_load(before, [])
     store.loads.record_failure(load(one, 6, 9, table="c", error="no rights"), stopped=True)
     reports = [load(one, 10, 11, table=name) for name in ODD_NAMES]
     reports += [load(two, 6, 8, table="b"), load(one, 6, 7, table="c")]
-    store.loads.record_loads(
-        [
-            (replace(before, id="again", rows_loaded=0), [outcome(two, 3, "b")]),
-            *((report, [outcome(one, 10, report.table_name)]) for report in reports[:1]),
-            *((report, []) for report in reports[1:-2]),
-            (reports[-1], [outcome(one, 7, "c")]),
-        ]
-    )
-    store.loads.record_loads([])
-    store.loads.record_loads([(reports[-2], [])])
+    for report, found in [
+        (replace(before, id="again", rows_loaded=0), [outcome(two, 3, "b")]),
+        *((report, [outcome(one, 10, report.table_name)]) for report in reports[:1]),
+        *((report, []) for report in reports[1:-2]),
+        (reports[-1], [outcome(one, 7, "c")]),
+        (reports[-2], []),
+    ]:
+        store.loads.record_load(report, found)
     assert {report.id for report in store.loads.list_loads()} == {
         *(report.id for report in (before, *reports)),
         load(one, 6, 9, table="c", error="no rights").id,
@@ -118,14 +116,6 @@ def test_loads_of_many_tables_are_kept_as_if_one_by_one(store: Store) -> None:
     assert (counts[two, "b"].loads, counts[two, "b"].loaded) == (2, 14)
     assert (counts[one, "c"].loads, counts[one, "c"].failures) == (1, 1)
     assert all(counts[one, name].received == 10 for name in ODD_NAMES)
-
-
-def test_two_loads_of_one_table_are_not_kept_at_once(store: Store) -> None:
-    source = make_source(store)
-    other = load(source, 1, 2, table="items")
-    with pytest.raises(ValueError, match="one load at a time"):
-        store.loads.record_loads([(other, []), (load(source, 1, 5), []), (load(source, 6, 9), [])])
-    assert store.loads.list_loads() == []
 
 
 def test_loads_are_listed_newest_first_in_pages(store: Store) -> None:
