@@ -22,7 +22,7 @@ from treadle.log.sqlite.log_file import read_end_position
 StoredRow = tuple[int, Any, Any, Any, Any, Any, Any, Any]
 
 # Rows to each side of a damaged one, among which an entry is sought that it hides: more than a page
-# holds, so that the walk begins on a sound one.
+# holds, so that the scan begins on a sound one.
 NEIGHBOURS_MAX: Final = 500
 
 

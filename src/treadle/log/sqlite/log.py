@@ -102,7 +102,7 @@ class SqliteAppender:
             One request alone is always taken.
         room: bounds of the log; beyond them appends are turned away with `RetriableError`.
         measure: says how full the log is; the seam for tests of the bounds.
-        failed: told of each group that the disk did not take.
+        failed: called for each group that the disk did not take.
     """
 
     def __init__(

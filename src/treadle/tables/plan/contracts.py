@@ -38,7 +38,7 @@ def apply_contracts(
     """Check the rows of a load against the contract.
 
     Args:
-        group: the winners.
+        group: the latest row of each key.
         relations: live ones by folded path, as they are.
         prepared: where they come from.
         namer: for names of subtables.

@@ -19,22 +19,20 @@ def choose_alternative(value: dict[str, Any], shapes: Sequence[ObjectRules]) -> 
     return len(shapes) - 1
 
 
-def _fits(value: object, typing: TypeRules | None) -> bool:
-    if typing is None or value is None or not typing.classes:
+def _fits(value: object, rules: TypeRules | None) -> bool:
+    if rules is None or value is None or not rules.classes:
         return True
     if isinstance(value, bool):
-        return "boolean" in typing.classes
+        return "boolean" in rules.classes
     if isinstance(value, int):
-        return bool({"integer", "number"} & typing.classes)
+        return bool({"integer", "number"} & rules.classes)
     if isinstance(value, (float, Decimal)):
-        return "number" in typing.classes or ("integer" in typing.classes and value % 1 == 0)
+        return "number" in rules.classes or ("integer" in rules.classes and value % 1 == 0)
     if isinstance(value, str):
-        return "string" in typing.classes and any(
-            _matches_text(value, each) for each in typing.texts
-        )
+        return "string" in rules.classes and any(_matches_text(value, each) for each in rules.texts)
     if isinstance(value, dict):
-        return "object" in typing.classes
-    return "array" in typing.classes
+        return "object" in rules.classes
+    return "array" in rules.classes
 
 
 def _matches_text(text: str, type_: ColumnType) -> bool:

@@ -33,11 +33,11 @@ class FlattenContext:
     """The rules and names by which records are flattened.
 
     Attributes:
-        root: the table's canonical name.
+        table_name: the table's canonical name.
         source_name: as sent.
         keys: key names as sent; empty for a table with the generated key.
-        typing: of the records as objects; its class for a field without one is by value.
-        plain: typing of what no schema speaks of.
+        rules: of the records as objects.
+        default_rules: of fields that no schema describes.
     """
 
     namer: Namer
@@ -89,14 +89,14 @@ class Flattener:
 
     Attributes:
         frames: root first, then subtables by path; after `flatten`.
-        bad: root row -> reason it is rejected.
-        left_out: fields left out.
+        rejected: root row -> the reason.
+        omitted: fields left out.
         nul_removed: NUL characters removed.
     """
 
     def __init__(
         self,
-        setting: FlattenContext,
+        context: FlattenContext,
         records: Sequence[Any],
         shape: Shaped | None = None,
         original: Callable[[int], dict[str, Any]] | None = None,
@@ -104,24 +104,24 @@ class Flattener:
         """Look at nothing yet.
 
         Args:
-            setting: what else to know.
+            context: the rules and names.
             records: dictionaries, or rows of a shape.
             shape: of the records that are rows.
             original: with a shape, gives the record of a row as a dictionary.
         """
         self._decoder = shape
         self._original = original or records.__getitem__
-        self._context = setting
-        self._namer = setting.namer
-        self._options = setting.options
-        self.profile: DestinationProfile = setting.namer.profile
-        self.nul_characters: str = setting.options.nul_characters
+        self._context = context
+        self._namer = context.namer
+        self._options = context.options
+        self.profile: DestinationProfile = context.namer.profile
+        self.nul_characters: str = context.options.nul_characters
         self.key: str | None = None
         self.rejected: dict[int, str] = {}
         self.omitted: list[OmittedField] = []
         self.nul_removed = 0
         self._records = records
-        self._root = Frame((), setting.source_name, len(records))
+        self._root = Frame((), context.source_name, len(records))
         self._children: dict[RelationPath, list[Frame]] = {}
         self._fields: dict[int, dict[str, list[tuple[str, ColumnValues]]]] = {}
         self._tasks: list[_FieldTask] = []
@@ -135,33 +135,33 @@ class Flattener:
         """Flatten the records; return this flattener.
 
         Raises:
-            TooSparse: there are several records, to be walked in smaller numbers.
+            SparseRecordsError: there are several records, to be flattened in smaller numbers.
         """
-        setting = self._context
+        context = self._context
         if self._decoder is not None:
-            shapes = setting.rules.objects
+            shapes = context.rules.objects
             columns = self._decoder.transpose_rows(self._records)
             self._add_tasks(
                 self._root, None, self._decoder.keys, columns, shapes[0] if shapes else None, 0
             )
         elif self._records:
-            self._flatten_objects(self._root, None, self._records, setting.rules, 0)
+            self._flatten_objects(self._root, None, self._records, context.rules, 0)
         while self._tasks:
             self._flatten_field(*self._tasks.pop())
         self._add_null_notes()
         self.frames = [self._root]
         for path in sorted(self._children):
             self.frames.append(join_frames(self._children[path]))
-        # Columns are not walked in the order of each record's fields, so which of several reasons
-        # comes first is found by walking the record alone.
+        # Columns are not flattened in the order of each record's fields, so a record that has
+        # several reasons is flattened alone to find the first one.
         for row in self._rows_with_reasons if len(self._records) > 1 else ():
-            self.rejected[row] = _find_first_reason(setting, self._original(row))
+            self.rejected[row] = _find_first_reason(context, self._original(row))
         # A value that became NULL (on_bad_value), or moved (collisions), makes no column.
         for frame in self.frames:
             frame.drop_blank_columns()
         return self
 
-    # --- what converters report (values.Sink) ---
+    # --- reports of converters (convert.ConversionSink) ---
 
     def reject_value(self, row: int, reason: str) -> None:
         """Report a value of the present column that cannot be stored."""
@@ -203,18 +203,18 @@ class Flattener:
                 self.profile.fold(names.META_COLUMN), names.META_COLUMN, ColumnType.JSON, column
             )
 
-    # --- the walk ---
+    # --- objects and arrays ---
 
     def _flatten_objects(
-        self, frame: Frame, prefix: str | None, column: ColumnValues, typing: TypeRules, depth: int
+        self, frame: Frame, prefix: str | None, column: ColumnValues, rules: TypeRules, depth: int
     ) -> None:
         """Add the fields of objects as columns of the same frame."""
-        if len(typing.objects) > 1:
-            for shape, part in _split_by_alternative(column, typing.objects):
+        if len(rules.objects) > 1:
+            for shape, part in _split_by_alternative(column, rules.objects):
                 self._flatten_alternative(frame, prefix, part, shape, depth)
         else:
             self._flatten_alternative(
-                frame, prefix, column, typing.objects[0] if typing.objects else None, depth
+                frame, prefix, column, rules.objects[0] if rules.objects else None, depth
             )
 
     def _flatten_alternative(
@@ -286,7 +286,7 @@ class Flattener:
         frame: Frame,
         name: FieldName,
         column: ColumnValues,
-        typing: TypeRules,
+        rules: TypeRules,
         depth: int,
         key: bool,
     ) -> None:
@@ -307,11 +307,11 @@ class Flattener:
         self._frame, self._field = frame, name.full
         if len(classes) == 1:
             (only,) = classes
-            self._flatten_class(frame, name, only, column, typing, depth, key)
+            self._flatten_class(frame, name, only, column, rules, depth, key)
             return
         for each in sorted(classes, key=lambda c: c.__name__):
             part = [value if type(value) is each else None for value in column]
-            self._flatten_class(frame, name, each, part, typing, depth, key)
+            self._flatten_class(frame, name, each, part, rules, depth, key)
 
     def _flatten_class(
         self,
@@ -319,7 +319,7 @@ class Flattener:
         name: FieldName,
         kind: type,
         column: ColumnValues,
-        typing: TypeRules,
+        rules: TypeRules,
         depth: int,
         key: bool,
     ) -> None:
@@ -332,9 +332,9 @@ class Flattener:
                 self._store_as_json(frame, name, column, ColumnType.TEXT)
             elif kind is dict:
                 prefix = None if name is _ELEMENT else name.full
-                self._flatten_objects(frame, prefix, column, typing, depth + 1)
+                self._flatten_objects(frame, prefix, column, rules, depth + 1)
             else:
-                self._flatten_arrays(frame, name, column, typing, depth + 1)
+                self._flatten_arrays(frame, name, column, rules, depth + 1)
             return
         if name.column_rejection:
             self._reject_rows(frame, column, name.column_rejection)
@@ -347,7 +347,7 @@ class Flattener:
             return
         taken = self._register_field(frame, name, column)
         self._frame, self.key = frame, name.full if key else None
-        for type_, converted in convert.convert_values(kind, column, typing, self).items():
+        for type_, converted in convert.convert_values(kind, column, rules, self).items():
             if taken is None:
                 frame.add_column(name.folded, name.full, type_, converted)
             else:
@@ -401,7 +401,7 @@ class Flattener:
         frame.add_column(name.folded, name.full, type_, alone)
 
     def _flatten_arrays(
-        self, frame: Frame, name: FieldName, column: ColumnValues, typing: TypeRules, depth: int
+        self, frame: Frame, name: FieldName, column: ColumnValues, rules: TypeRules, depth: int
     ) -> None:
         """Make rows of a subtable of the arrays of one field (loading.md 7.3, 7.4)."""
         self._register_field(frame, name, column)
@@ -437,12 +437,12 @@ class Flattener:
         )
         folded = tuple(map(self.profile.fold, path))
         self._children.setdefault(folded, []).append(child)
-        items = self._context.default_rules if typing.elements is None else typing.elements()
-        if typing.first_elements:
-            for number, each in enumerate(typing.first_elements):
+        items = self._context.default_rules if rules.elements is None else rules.elements()
+        if rules.first_elements:
+            for number, each in enumerate(rules.first_elements):
                 part = [v if at == number else None for v, at in zip(elements, level, strict=True)]
                 self._tasks.append((child, _ELEMENT, part, each(), depth, False))
-            known = len(typing.first_elements)
+            known = len(rules.first_elements)
             elements = [v if at >= known else None for v, at in zip(elements, level, strict=True)]
         self._tasks.append((child, _ELEMENT, elements, items, depth, False))
 
@@ -461,8 +461,8 @@ _ELEMENT = FieldName(names.VALUE, names.VALUE, names.VALUE)
 """The elements of an array: `value` as a column, no part of a name for their fields."""
 
 
-def _find_first_reason(setting: FlattenContext, record: dict[str, Any]) -> str:
-    return Flattener(setting, [record]).flatten().rejected[0]
+def _find_first_reason(context: FlattenContext, record: dict[str, Any]) -> str:
+    return Flattener(context, [record]).flatten().rejected[0]
 
 
 def _transpose(column: ColumnValues) -> tuple[list[str], list[ColumnValues]]:
@@ -484,14 +484,14 @@ def _transpose(column: ColumnValues) -> tuple[list[str], list[ColumnValues]]:
     return keys, [[value.get(key) for value in column] for key in keys]
 
 
-def _rules_for_key(shape: ObjectRules, key: str, plain: TypeRules) -> TypeRules:
+def _rules_for_key(shape: ObjectRules, key: str, default_rules: TypeRules) -> TypeRules:
     found = shape.properties.get(key)
     if found is not None:
         return found
-    for pattern, typing in shape.patterns:
+    for pattern, rules in shape.patterns:
         if re.search(pattern, key):
-            return typing
-    return plain if shape.others is None else shape.others
+            return rules
+    return default_rules if shape.others is None else shape.others
 
 
 def _split_by_alternative(

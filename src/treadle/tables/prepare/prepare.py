@@ -27,11 +27,11 @@ class PreparedLoad:
         schema: the destination schema.
         source_name: the table's name as sent.
         table_name: canonical.
-        arrivals: the log entries.
+        log_batches: the log entries.
         groups: in order of their first record that is not rejected.
         activations: versions, in order of arrival; the n-th ends segment n - 1.
         rejections: records that fit nowhere, in order of arrival; then fields left out.
-        left_out: names of fields left out, for the report.
+        omitted_fields: names of fields left out, for the report.
         duplicates: entry -> records that lost against another of their group.
         received: how many records there are.
         nul_removed: NUL characters removed.

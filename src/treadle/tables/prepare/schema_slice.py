@@ -69,7 +69,7 @@ class LoadInput:
 
 
 class OmittedKey(NamedTuple):
-    """A field left out, told once per load, table and name."""
+    """A field left out, which is reported once per load, table and name."""
 
     table_name: str
     name: str

@@ -22,7 +22,7 @@ class CompiledSchema(NamedTuple):
     """The type rules of a schema.
 
     Attributes:
-        typing: of a record.
+        rules: of a record.
         exact: some number becomes a decimal, so numbers are to be decoded exactly.
     """
 

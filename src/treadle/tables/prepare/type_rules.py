@@ -17,7 +17,7 @@ class ObjectRules:
 
     Attributes:
         properties: by key as sent.
-        patterns: (regular expression, typing) of patternProperties, in order.
+        patterns: (regular expression, rules) of patternProperties, in order.
         others: of every other key; None for by value.
         required: keys an object of this alternative has.
     """

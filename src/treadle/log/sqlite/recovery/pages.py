@@ -7,7 +7,7 @@ hide another. Nothing found here is believed without a checksum. Formats: sqlite
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 PAGE_BYTES: Final = 4096
 _TABLE_LEAF: Final = 0x0D
@@ -187,46 +187,63 @@ class WalContent:
 
 
 def read_wal(data: bytes) -> WalContent:
-    """Read a write-ahead log, past damaged frames too.
+    """Read a write-ahead log, past damaged frames too."""
+    frames = list(_read_sound_frames(data))
+    # The last commit of the chain, and of all sound frames. What follows it was never promised.
+    last_of_chain = max((f.number for f in frames if f.commits and f.is_chained), default=-1)
+    last = max((f.number for f in frames if f.commits), default=-1)
+    pages = {frame.page: frame.body for frame in frames if frame.number <= last}
+    return WalContent(pages, torn=last > last_of_chain)
 
-    A frame's checksum goes on from the one before it, so that one flipped byte makes SQLite leave
-    out all that follow. Each is checked here also against the checksum that the damaged one names.
+
+class _WalFrame(NamedTuple):
+    """A frame of a write-ahead log whose checksum is right.
+
+    Attributes:
+        number: of the frame, from 0.
+        page: number of the page that it holds.
+        body: the page.
+        commits: it is the last of a transaction.
+        is_chained: all frames before it are sound too.
+    """
+
+    number: int
+    page: int
+    body: bytes
+    commits: bool
+    is_chained: bool
+
+
+def _read_sound_frames(data: bytes) -> Iterator[_WalFrame]:
+    """Read the sound frames of a write-ahead log.
+
+    The checksum of a frame goes on from the one of the frame before it, so that one flipped byte
+    makes SQLite leave out all that follow. Here each frame is checked against the checksum that
+    stands in the frame before it, whether that frame is sound or not.
     """
     frames = max(0, (len(data) - _WAL_HEADER_BYTES) // (PAGE_BYTES + _FRAME_HEADER_BYTES))
     if frames == 0 or len(data) > WAL_BYTES_MAX:
-        return WalContent({}, torn=False)
+        return
     magic, _, size = struct.unpack(">3I", data[:12])
     if magic & ~1 != _WAL_MAGIC or size != PAGE_BYTES:
-        return WalContent({}, torn=False)
+        return
     order = ">" if magic & 1 else "<"
     salts = data[16:24]
     before = struct.unpack(">2I", data[24:32])
-    chained = _frame_checksum(order, data[:24], (0, 0)) == before
-    sound: list[tuple[int, int, bool]] = []  # frame, size of the database after, in the chain
+    is_chained = _frame_checksum(order, data[:24], (0, 0)) == before
     for number in range(frames):
         start = _WAL_HEADER_BYTES + number * (PAGE_BYTES + _FRAME_HEADER_BYTES)
         header = data[start : start + _FRAME_HEADER_BYTES]
         if header[8:16] != salts:
-            break  # of an earlier turn of the file
+            return  # of an earlier turn of the file
         body = data[start + _FRAME_HEADER_BYTES : start + _FRAME_HEADER_BYTES + PAGE_BYTES]
         named = struct.unpack(">2I", header[16:24])
-        good = _frame_checksum(order, body, _frame_checksum(order, header[:8], before)) == named
-        chained = chained and good
-        if good:
-            sound.append((number, int.from_bytes(header[4:8], "big"), chained))
+        is_sound = _frame_checksum(order, body, _frame_checksum(order, header[:8], before)) == named
+        is_chained = is_chained and is_sound
+        if is_sound:
+            page, pages_after = struct.unpack(">2I", header[:8])
+            yield _WalFrame(number, page, body, bool(pages_after), is_chained)
         before = named
-    # The last commit of the chain, and of all that is sound: what follows it was never promised.
-    of_chain = max((number for number, size, in_chain in sound if size and in_chain), default=-1)
-    of_all = max((number for number, size, _ in sound if size), default=-1)
-    pages: dict[int, bytes] = {}
-    for number, _, _ in sound:
-        if number <= of_all:
-            start = _WAL_HEADER_BYTES + number * (PAGE_BYTES + _FRAME_HEADER_BYTES)
-            page = int.from_bytes(data[start : start + 4], "big")
-            pages[page] = data[
-                start + _FRAME_HEADER_BYTES : start + _FRAME_HEADER_BYTES + PAGE_BYTES
-            ]
-    return WalContent(pages, torn=of_all > of_chain)
 
 
 def _frame_checksum(order: str, data: bytes, before: tuple[int, int]) -> tuple[int, int]:

@@ -130,42 +130,60 @@ def _find_damage(path: Path, known: KnownLog, connect: FileConnector, *, whole: 
         if application_id != statements.APPLICATION_ID and _is_foreign(connection):
             # SQLite takes what is shorter than a page for a new file.
             cut = path.stat().st_size < FILE_BYTES_MIN
-            return "nothing of it is left" if cut else None  # whoever opens another's says so
+            return "nothing of it is left" if cut else None  # opening another's file says so
         meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
         if application_id != statements.APPLICATION_ID:
             return f"its application id is {application_id}"
         if meta.get("form") != str(version):
             return f"it says of itself to be of form {version} and of form {meta.get('form')}"
         if version != statements.SCHEMA_VERSION:
-            return None  # whoever opens it says so
-        if not all(isinstance(value, str) for pair in meta.items() for value in pair):
-            return "a text of its own is damaged"
-        log_id = meta.get("log_id")
-        if log_id is None or meta.get("check") != checksum_log_id(log_id):
-            return "its name is damaged"
-        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
-        if mode != "wal":
-            return f"its journal mode is {mode}"
-        found = connection.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
-        schema = {str(text).strip() for (text,) in found}
-        if not {statement.strip() for statement in statements.SCHEMA} <= schema:
-            return "its schema is damaged"
-        if connection.execute(statements.MISTYPED_TABLES).fetchone() is not None:
-            return "what it says of a table is damaged"
-        if whole or path.stat().st_size <= FULL_CHECK_BYTES_MAX:
-            said = _check_everything(connection)
-            if said is not None:
-                return said
-        end = read_end_position(connection)
-        (last,) = connection.execute(
-            "SELECT coalesce(max(position), 0) FROM entries NOT INDEXED"
-        ).fetchone()
-        noted = max(known.loaded_positions.values(), default=0) if log_id == known.log_id else 0
-        if not max(last, noted) <= end <= POSITION_MAX:
-            return f"its end is {end}, and there is an entry {max(last, noted)}"
-        return _try_append(connection, end)
+            return None  # opening it says so
+        everything = whole or path.stat().st_size <= FULL_CHECK_BYTES_MAX
+        return (
+            _check_meta(meta)
+            or _check_schema(connection)
+            or (_check_everything(connection) if everything else None)
+            or _check_positions(connection, known if meta["log_id"] == known.log_id else KnownLog())
+        )
     finally:
         connection.close()
+
+
+def _check_meta(meta: Mapping[Any, Any]) -> str | None:
+    """Return what is wrong with what a log says of itself."""
+    if not all(isinstance(value, str) for pair in meta.items() for value in pair):
+        return "a text of its own is damaged"
+    log_id = meta.get("log_id")
+    if log_id is None or meta.get("check") != checksum_log_id(log_id):
+        return "its name is damaged"
+    return None
+
+
+def _check_schema(connection: sqlite3.Connection) -> str | None:
+    """Return what is wrong with a log's journal mode, schema and tables."""
+    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    if mode != "wal":
+        return f"its journal mode is {mode}"
+    found = connection.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
+    schema = {str(text).strip() for (text,) in found}
+    if not {statement.strip() for statement in statements.SCHEMA} <= schema:
+        return "its schema is damaged"
+    if connection.execute(statements.MISTYPED_TABLES).fetchone() is not None:
+        return "what it says of a table is damaged"
+    return None
+
+
+def _check_positions(connection: sqlite3.Connection, known: KnownLog) -> str | None:
+    """Return what is wrong with the end of a log, beyond which new entries are put."""
+    end = read_end_position(connection)
+    (last,) = connection.execute(
+        "SELECT coalesce(max(position), 0) FROM entries NOT INDEXED"
+    ).fetchone()
+    last = max(last, *known.loaded_positions.values(), 0)
+    if not last <= end <= POSITION_MAX:
+        return f"its end is {end}, and there is an entry {last}"
+    _try_append(connection, end)
+    return None
 
 
 def _check_everything(connection: sqlite3.Connection) -> str | None:
@@ -188,7 +206,7 @@ def _is_foreign(connection: sqlite3.Connection) -> bool:
     return said == "ok" and not names & {"entries", "entries_by_table", "tables", "meta"}
 
 
-def _try_append(connection: sqlite3.Connection, end: int) -> str | None:
+def _try_append(connection: sqlite3.Connection, end: int) -> None:
     """Add an entry to each table and undo that, to see that appends work."""
     connection.execute(statements.BEGIN_WRITE)
     try:
@@ -200,7 +218,6 @@ def _try_append(connection: sqlite3.Connection, end: int) -> str | None:
         connection.execute(statements.COUNT_REPEAT, (name,)).fetchall()
     finally:
         connection.execute(statements.ROLLBACK)
-    return None
 
 
 def _lower_marks(path: Path, known: KnownLog, connect: FileConnector) -> None:
