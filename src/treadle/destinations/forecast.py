@@ -177,7 +177,7 @@ def forecast_document(found: LoadForecast) -> dict[str, Any]:
         return {"table": found.table_name, "rows_received": received, "error": found.stopped}
     before = [sum(map(len, found.batches[:entry])) for entry in range(len(found.batches))]
     rejected = [each for each in plan.rejections if each.entry >= 0]
-    discarded = found.superseded + sum(plan.duplicates.values()) + sum(plan.ignored.values())
+    discarded = found.superseded + sum(plan.superseded.values()) + sum(plan.ignored.values())
     relations = plan.table_after.relations if plan.table_after is not None else ()
     root = next((relation.name for relation in relations), plan.table_name)
 

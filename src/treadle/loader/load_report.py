@@ -52,7 +52,7 @@ def decode_planned_report(text: str) -> PlannedReport:
 def plan_report(chunk: EntryChunk, plan: LoadPlan, load_id: str, started_at: int) -> PlannedReport:
     """Report what the plan of a load says before it is executed."""
     superseded: dict[int, int] = defaultdict(int)
-    for counts in (plan.duplicates, plan.ignored):
+    for counts in (plan.superseded, plan.ignored):
         for index, count in counts.items():
             superseded[chunk.entries[index].position] += count
     rejected: dict[int, list[tuple[int, str]]] = defaultdict(list)

@@ -1,6 +1,6 @@
 """The contract of the log: accepted entries that are not loaded yet, and for a while loaded ones.
 
-The promise, in prose:
+What every log promises:
 
 - `LogAppender.append` returns only when all its entries are durable, and either all of them are
   in the log or none is. Entries of one call get consecutive positions.
@@ -245,8 +245,8 @@ class LogReader(Protocol):
     def mark_loaded(self, source_id: int, table_name: str, position: int) -> None:
         """Note that everything of the table up to `position` was loaded.
 
-        A hint that saves reading at the next start; the truth is in the destination. Marking below
-        the present mark moves it back, so that the entries are waiting again.
+        It is a hint that saves reading at the next start; the truth is in the destination. A
+        position below the present one moves the mark back, so that the entries are loaded again.
         """
 
     def trim(self, source_id: int, table_name: str, position: int) -> int:
@@ -263,7 +263,7 @@ class LogReader(Protocol):
 class LogStatistics(Protocol):
     """Counts, times, keys and space of the log: blocking calls.
 
-    Apart from the reader, because a back-end may keep it elsewhere than the entries.
+    They are apart from the reader, because a back-end may keep them elsewhere than the entries.
     """
 
     def list_tables(self) -> list[tuple[int, str]]:

@@ -53,7 +53,8 @@ def open_appender(
     """
     from treadle.log.sqlite.log import SqliteAppender
 
-    return SqliteAppender(settings.log_path, room=make_quota(settings), failed=report_failure)
+    quota = make_quota(settings)
+    return SqliteAppender(settings.log_path, quota=quota, report_failure=report_failure)
 
 
 def open_reader(settings: LogSettings) -> LogReader:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from treadle.log.protocol import DamagedEntry, LogEntry, LogReader
 
-# Of one read: bounds what is held in memory.
-RECORDS_MAX = 100_000
-BYTES_MAX = 50_000_000
+# Of one read, so that a long log does not fill the memory.
+PART_RECORDS_MAX: Final = 100_000
+PART_BYTES_MAX: Final = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,7 @@ class LogVerification:
     """The result of reading a whole log.
 
     Attributes:
-        sound: how many entries are what was appended.
+        sound_entries: how many entries are what was appended.
     """
 
     sound_entries: int
@@ -26,7 +27,7 @@ def read_all_entries(
     reader: LogReader, source_id: int, table_name: str, after: int = 0
 ) -> Iterator[LogEntry | DamagedEntry]:
     """Read the entries of one table above `after` in order of position, a part at a time."""
-    while items := reader.read(source_id, table_name, after, RECORDS_MAX, BYTES_MAX):
+    while items := reader.read(source_id, table_name, after, PART_RECORDS_MAX, PART_BYTES_MAX):
         after = items[-1].position
         yield from items
 

@@ -80,7 +80,7 @@ class Relation:
 class StagedVersion:
     """Rows of a newer table version, invisible until it is activated (loading.md 9.2).
 
-    Its relations live in treadle's private schema; relation names are unique in it.
+    Its relations are in treadle's private schema, in which their names are unique.
     """
 
     version: int
@@ -162,10 +162,12 @@ class WidenColumn:
 
 @dataclass(frozen=True, slots=True)
 class ChangeKey:
-    """Replace a primary key: of an empty table by another (a new version with other keys, 9.3).
+    """Replace a primary key.
 
-    An empty `key` takes the constraint away and leaves the rows: a table, or a subtable of one, is
-    only appended to from then on (5.2, 5.4). Columns that leave the key become nullable.
+    The key of an empty table becomes another one when a new version has other keys (loading.md
+    9.3). An empty `key` takes the constraint away and leaves the rows: rows are only appended to
+    the table or subtable from then on (loading.md 5.2, 5.4). Columns that leave the key become
+    nullable.
     """
 
     relation: str
@@ -182,9 +184,10 @@ class EmptyRelation:
 
 @dataclass(frozen=True, slots=True)
 class CopyStage:
-    """Insert a stage relation's rows into a live one: `columns` maps stage name -> live name.
+    """Insert the rows of a stage's relation into a live one.
 
     Attributes:
+        columns: (name in the stage, name in the live relation).
         schema: where the stage relation is; None for treadle's private schema.
     """
 
@@ -266,8 +269,8 @@ class Rejection:
 
     Attributes:
         record: JSON text of `data` as sent, cut at 64 KB, without NUL characters.
-        reason: one of the texts of 8.1.
-        table_name: see 8.1.
+        reason: one of the texts of loading.md 8.1.
+        table_name: see loading.md 8.1.
         entry: index of the log entry, -1 for a left-out field (which rejects no record).
         index: index of the record in the entry, -1 for a left-out field.
     """
@@ -284,14 +287,15 @@ class OffsetCommit:
     """The log position up to which a table is loaded; committed with the rows.
 
     Attributes:
-        after: the position the destination must hold before this load (-1 for no row yet).
-        position: the position it holds afterwards.
-        fence: lease number of the loader; a destination refuses a mark with a lower one than it
-            holds.
-        report: what the loader wants to know of this load after a crash, opaque to the destination,
-            which keeps it beside the position (see `Session.committed`).
-        swap: the rows of `after` are replaced by others of the same entries. No lease is needed;
-            a position that is its own `after` stays, with its report.
+        previous_position: the position that the destination must hold before this load (-1 for no
+            row yet).
+        position: the position that it holds afterwards.
+        fence: lease number of the loader; a destination refuses a lower one than it holds.
+        report: what the loader needs to know of this load after a crash. The destination keeps it
+            beside the position and does not look into it (see `Session.committed`).
+        replaces_rows: the rows up to `previous_position` are replaced by others of the same
+            entries. No lease is needed; a position that is its own previous one stays, with its
+            report.
     """
 
     log_id: str
@@ -316,7 +320,7 @@ class LoadPlan:
         rejections: rows for `_sdc_rejected`.
         rejected_at, batched_at: microseconds since 1970, UTC.
         after: the catalogue entry once done; None when there is still no table.
-        received: records in the entries; `ignored`: of an older version; `duplicates`: per entry
+        received: records in the entries; `ignored`: of an older version; `superseded`: per entry
             index, records that lost against another record of this load.
         left_out: names of fields left out; `nul_removed`: NUL characters removed.
         new_version: the load emptied the table for a newer version.
@@ -336,7 +340,7 @@ class LoadPlan:
     table_after: Table | None
     received: int = 0
     ignored: dict[int, int] = field(default_factory=dict)
-    duplicates: dict[int, int] = field(default_factory=dict)
+    superseded: dict[int, int] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     nul_removed: int = 0
     new_version: bool = False

@@ -295,7 +295,7 @@ def test_too_much_waiting_is_turned_away(log_path: Path) -> None:
         return sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Slow)
 
     async def run() -> None:
-        appender = SqliteAppender(log_path, connect=slow, waiting_bytes_max=10_000)
+        appender = SqliteAppender(log_path, connect=slow, pending_bytes_max=10_000)
         # Alone, a request may be greater than the bound.
         first = asyncio.ensure_future(appender.append([entry(b"x" * 8_900)]))
         await asyncio.to_thread(held.wait, 10)

@@ -31,7 +31,7 @@ def test_a_full_log_refuses_and_takes_more_once_some_is_removed(
     monkeypatch.setattr(log, "QUOTA_CHECK_S", 0.0)
 
     async def run() -> tuple[int, str]:
-        appender = SqliteAppender(log_path, room=LogQuota(bytes_max=200_000))
+        appender = SqliteAppender(log_path, quota=LogQuota(bytes_max=200_000))
         accepted = 0
         try:
             while True:
@@ -63,7 +63,7 @@ def test_a_short_disk_refuses_before_anything_is_written(
     async def run() -> None:
         appender = SqliteAppender(
             log_path,
-            room=LogQuota(disk_reserve_bytes=100),
+            quota=LogQuota(disk_reserve_bytes=100),
             measure=lambda connection, path: LogSpace(0, free[0]),
         )
         with pytest.raises(RetriableError, match="10 bytes left"):
@@ -100,7 +100,7 @@ def test_after_a_failure_nothing_is_taken_until_the_log_was_opened_and_verified(
 
     async def run() -> None:
         failed: list[int] = []
-        appender = SqliteAppender(log_path, connect=seam, failed=lambda: failed.append(1))
+        appender = SqliteAppender(log_path, connect=seam, report_failure=lambda: failed.append(1))
         assert await appender.append([ENTRY]) == 1
         sick[0] = True
         for _ in range(3):

@@ -51,7 +51,7 @@ def test_every_record_is_loaded_superseded_or_rejected() -> None:
             Rejection("{}", "Field collision on id", "orders", entry=1, index=4),
             Rejection("{}", "Column name x is too long for DuckDB", "orders", entry=-1, index=-1),
         ),
-        duplicates={0: 2},
+        superseded={0: 2},
         ignored={1: 1},
     )
     noted = plan_report(CHUNK, planned, "load", started_at=1)
@@ -70,7 +70,7 @@ def test_every_record_is_loaded_superseded_or_rejected() -> None:
 
 
 def test_a_planned_report_survives_being_kept_as_text() -> None:
-    noted = plan_report(CHUNK, plan(duplicates={0: 2}), "load", started_at=1)
+    noted = plan_report(CHUNK, plan(superseded={0: 2}), "load", started_at=1)
     assert decode_planned_report(noted.encode()) == noted
 
 
@@ -78,7 +78,7 @@ def test_positions_are_asked_for_only_when_rows_were_superseded() -> None:
     def never() -> list[int]:
         raise AssertionError("nothing was superseded")
 
-    noted = plan_report(CHUNK, plan(duplicates={0: 2}), "load", started_at=1)
+    noted = plan_report(CHUNK, plan(superseded={0: 2}), "load", started_at=1)
     _, outcomes = complete_report(noted, LoadResult({}, {}), 8, never)
     assert [outcome.position for outcome in outcomes] == [3, 9]
 

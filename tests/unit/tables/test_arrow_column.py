@@ -123,7 +123,7 @@ def everything(prepared: PreparedLoad) -> Any:
     ]
     rest = (
         sorted(prepared.omitted_fields),
-        prepared.duplicates,
+        prepared.superseded,
         prepared.received,
         prepared.nul_removed,
     )

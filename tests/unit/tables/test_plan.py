@@ -455,7 +455,7 @@ def test_only_rows_with_something_new_are_looked_up(profile: DestinationProfile)
         (3, {"id": 1}),
     )
     assert executor.lookups == 1
-    assert plan_.duplicates == {0: 2}
+    assert plan_.superseded == {0: 2}
     assert "late" not in executor.live["t"].columns
     assert rows(executor, "id", "_sdc_sequence") == [(1, 5), (2, 6), (3, 7), (4, 1)]
     send(executor, (1, {"id": 1, "l": [2], "m": [1]}))

@@ -148,8 +148,8 @@ def test_texts_that_are_no_decimals(text: str) -> None:
 
 
 def test_long_integers_have_digits() -> None:
-    assert decimals.literal(10**5000) == "1" + "0" * 5000
-    assert decimals.literal(-7) == "-7"
+    assert decimals.format_integer(10**5000) == "1" + "0" * 5000
+    assert decimals.format_integer(-7) == "-7"
 
 
 def test_generated_keys_are_uuids_that_tell_records_apart() -> None:

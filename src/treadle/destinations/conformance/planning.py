@@ -98,7 +98,7 @@ def test_a_record_that_loses_in_the_table_plans_no_column(
     lost, asked = planned_at(session, profile, 0, (4, {"id": 1, "b": "y"}))
     assert asked.questions == 1
     assert lost.changes == ()
-    assert lost.duplicates == {0: 1}
+    assert lost.superseded == {0: 1}
     won, _ = planned_at(session, profile, 0, (6, {"id": 1, "b": "y"}))
     assert [change.column.name for change in won.changes if isinstance(change, AddColumn)] == ["b"]
 

@@ -1,7 +1,12 @@
 """The log on this machine: one SQLite file in WAL mode, each commit fsynced.
 
-The promise is in `protocol`. Writers of several processes take turns by a lock file; readers never
-wait for them.
+What it promises is in `protocol`. Writers in several processes take turns by a lock file. Readers
+never wait for them.
+
+The way of an entry: `append` gathers the requests of one turn of the event loop and hands them to
+the log's thread. That thread takes all that wait as a group, writes the group in one transaction
+(`group_commit`), and answers its requests on their event loops. So one fsync serves as many
+requests as arrived during the one before it.
 """
 
 import asyncio
@@ -59,23 +64,24 @@ PENDING_BYTES_MAX: Final = 64 * 1024 * 1024
 # compression, about 20 ms.
 GROUP_BYTES_MAX: Final = 8 * 1024 * 1024
 
-# Requests of one turn of the event loop are handed over together, up to so many bytes: the thread
-# is woken once for them, and does not begin a group with the first alone.
+# Requests of one turn of the event loop are handed over together, up to so many bytes. Otherwise
+# the thread would be woken for each, and would begin a group with the first alone.
 GATHERED_BYTES_MAX: Final = 64 * 1024
 
-# Requests of so many bytes are compressed by whoever hands them over, for about half a millisecond.
-# The log's thread gives the interpreter's lock away to compress, and has to wait for it as long
-# as the event loop decodes the next body, which takes longer than the compression.
+# Requests of so many bytes are compressed on the event loop, for about half a millisecond. The log's
+# thread would give the interpreter's lock away to compress, and would get it back only when the
+# event loop has decoded the next body, which takes longer than the compression.
 ENCODED_EARLY_BYTES_MIN: Final = PLAIN_BYTES_MAX + 1
 ENCODED_EARLY_BYTES_MAX: Final = 256 * 1024
 
 # What an entry costs in memory besides its payload, so that many empty ones are bounded too.
 ENTRY_OVERHEAD_BYTES: Final = 512
 
-# How often the disk is asked for room.
+# How often the log and its disk are measured.
 QUOTA_CHECK_S: Final = 0.25
 
-# A write that takes longer holds up all that come after it: these are turned away at once.
+# While a write takes longer than this, new requests are turned away at once, because they would
+# wait behind it.
 WRITE_TIMEOUT_S: Final = 10.0
 
 # Entries read again after the disk failed, from the end: what the last groups wrote.
@@ -98,11 +104,11 @@ class SqliteAppender:
     Args:
         path: the log's file, made where missing.
         connect: opens it; the seam to the disk.
-        waiting_bytes_max: payload bytes that may wait; more is turned away with `RetriableError`.
-            One request alone is always taken.
-        room: bounds of the log; beyond them appends are turned away with `RetriableError`.
+        pending_bytes_max: payload bytes that may wait for the disk; more is turned away with
+            `RetriableError`. One request alone is always taken.
+        quota: bounds of the log; beyond them appends are turned away with `RetriableError`.
         measure: says how full the log is; the seam for tests of the bounds.
-        failed: called for each group that the disk did not take.
+        report_failure: called for each group that the disk did not take.
     """
 
     def __init__(
@@ -110,23 +116,23 @@ class SqliteAppender:
         path: Path,
         *,
         connect: FileConnector = open_sqlite,
-        waiting_bytes_max: int = PENDING_BYTES_MAX,
-        room: LogQuota | None = None,
+        pending_bytes_max: int = PENDING_BYTES_MAX,
+        quota: LogQuota | None = None,
         measure: Callable[[sqlite3.Connection, Path], LogSpace] = measure_space,
-        failed: Callable[[], None] = lambda: None,
+        report_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self._path = path
         self._connect = connect
         self._connection, self._lock, self._log_id = open_log_file(path, connect, durable=True)
         self._codec = PayloadCodec()
         self._codec_lock = threading.Lock()  # of `_codec`
-        self._quota = room
+        self._quota = quota
         self._measure = measure
-        self._report_failure = failed
+        self._report_failure = report_failure
         self._shortage: str | None = None
         self._quota_checked_at = -math.inf
         self._write_began_at: float | None = None  # when the group that is being written was begun
-        self._pending_bytes_max = waiting_bytes_max
+        self._pending_bytes_max = pending_bytes_max
         self._pending_bytes = 0
         self._state_lock = threading.Lock()  # of what waits and is gathered, and `_closing`
         self._closing = False
@@ -144,8 +150,8 @@ class SqliteAppender:
     async def append(self, entries: Sequence[NewEntry]) -> int:
         """Make entries durable, all or none; see `protocol.LogAppender.append`.
 
-        Whoever stops waiting does not know whether they are in the log, or will be. While the disk
-        does not answer what was begun, all that comes after is turned away.
+        A caller that stops waiting does not know whether they are in the log, or will be. While
+        the disk does not answer an earlier write, later requests are turned away.
         """
         return (await self._submit(entries, None)).first
 

@@ -29,7 +29,7 @@ def explain_plan(plan: LoadPlan) -> str:
 
 def _explain_lines(plan: LoadPlan) -> Iterator[str]:
     rejected = [each for each in plan.rejections if each.entry >= 0]
-    lost, ignored = sum(plan.duplicates.values()), sum(plan.ignored.values())
+    lost, ignored = sum(plan.superseded.values()), sum(plan.ignored.values())
     yield (
         f"Table {plan.schema}.{plan.table_name}: {_format_count(plan.received, 'record')} "
         f"received, "

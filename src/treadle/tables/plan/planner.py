@@ -157,7 +157,7 @@ class _LoadPlanner:
         self._known = known
         self._namer = Namer(profile, options)
         self._appending = options.loading_behavior == "append"
-        self._duplicates = dict(prepared.duplicates)
+        self._superseded = dict(prepared.superseded)
         self._changes: list[SchemaChange] = []
         self._writes: list[TableWrite] = []
         self._left_out: contracts.OmittedFields = {}
@@ -281,7 +281,7 @@ class _LoadPlanner:
         met, private = live.root, False
         if what.swapped or live.root is None:
             met, private = (stage.relations[0] if stage is not None else None), True
-        group = merge_groups(what.live, self._profile, self._duplicates, self._options)
+        group = merge_groups(what.live, self._profile, self._superseded, self._options)
         rows = self._select_rows(target, group, met, live, private=private)
         if not isinstance(rows, _RowsOfLoad):
             return rows
@@ -418,7 +418,7 @@ class _LoadPlanner:
             version=version,
             live=None,
         )
-        group = merge_groups(groups, self._profile, self._duplicates, self._options)
+        group = merge_groups(groups, self._profile, self._superseded, self._options)
         rows = self._select_rows(target, group, root, live, private=True)
         if not isinstance(rows, _RowsOfLoad):
             return rows
@@ -496,7 +496,7 @@ class _LoadPlanner:
             if there is not None and (here < there or (here == there and not last)):
                 lost.add(row)
                 entry = group.entries[row]
-                self._duplicates[entry] = self._duplicates.get(entry, 0) + 1
+                self._superseded[entry] = self._superseded.get(entry, 0) + 1
         if not lost:
             return group
         stay = [row for row in range(group.size) if row not in lost]
@@ -526,7 +526,7 @@ class _LoadPlanner:
             table_after=table,
             received=prepared.received,
             ignored=ignored,
-            duplicates=self._duplicates,
+            superseded=self._superseded,
             left_out=tuple(
                 dict.fromkeys((*prepared.omitted_fields, *(name for _, name in self._left_out)))
             ),

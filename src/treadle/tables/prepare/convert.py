@@ -129,7 +129,7 @@ def convert_integers(column: ColumnValues, sink: ConversionSink) -> TypedColumn:
     for row, value in enumerate(column):
         if value is not None and not INT64_MIN <= value <= INT64_MAX:
             out[row] = None
-            sink.reject_value(row, _integer_reason(sink, decimals.literal(value)))
+            sink.reject_value(row, _integer_reason(sink, decimals.format_integer(value)))
     return out
 
 
@@ -150,7 +150,7 @@ def _format_received(value: object) -> str:
     kept = getattr(value, "literal", None)
     if isinstance(kept, str):
         return kept
-    return decimals.literal(value) if isinstance(value, int) else str(value)
+    return decimals.format_integer(value) if isinstance(value, int) else str(value)
 
 
 def _convert_each(column: ColumnValues, convert: Callable[[int, Any], Any]) -> list[Any]:

@@ -36,6 +36,6 @@ def fit_decimal(value: Decimal, profile: DestinationProfile) -> Decimal | None:
     return value
 
 
-def literal(value: int) -> str:
+def format_integer(value: int) -> str:
     """Write an integer of any size in digits; `str` refuses very long ones."""
     return format(Decimal(value), "f")

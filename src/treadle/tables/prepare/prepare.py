@@ -32,7 +32,7 @@ class PreparedLoad:
         activations: versions, in order of arrival; the n-th ends segment n - 1.
         rejections: records that fit nowhere, in order of arrival; then fields left out.
         omitted_fields: names of fields left out, for the report.
-        duplicates: entry -> records that lost against another of their group.
+        superseded: entry -> records that lost against another of their group.
         received: how many records there are.
         nul_removed: NUL characters removed.
         extracted_max: greatest time_extracted, else greatest received time.
@@ -49,7 +49,7 @@ class PreparedLoad:
     activations: list[int] = field(default_factory=list)
     rejections: tuple[Rejection, ...] = ()
     omitted_fields: tuple[str, ...] = ()
-    duplicates: dict[int, int] = field(default_factory=dict)
+    superseded: dict[int, int] = field(default_factory=dict)
     received: int = 0
     nul_removed: int = 0
     extracted_max: int | None = None
@@ -115,8 +115,8 @@ def prepare_load(
         rejected |= result.rejected
         for key, ref in result.omitted.items():
             omitted[key] = min(omitted.get(key, ref), ref)
-        for entry, count in result.duplicates.items():
-            prepared.duplicates[entry] = prepared.duplicates.get(entry, 0) + count
+        for entry, count in result.superseded.items():
+            prepared.superseded[entry] = prepared.superseded.get(entry, 0) + count
         prepared.nul_removed += result.nul_removed
         if result.group is not None and result.first is not None:
             groups.append((result.first, result.group))

@@ -85,7 +85,7 @@ class SliceResult:
         first: the first record that is not rejected, when there is a group.
         rejected: records that are rejected, and why.
         omitted: fields left out, and the first record that is loaded without them.
-        duplicates: entry -> how many of its records lost against another.
+        superseded: entry -> how many of its records lost against another.
         nul_removed: NUL characters removed.
     """
 
@@ -93,7 +93,7 @@ class SliceResult:
     first: RecordRef | None = None
     rejected: dict[RecordRef, str] = field(default_factory=dict)
     omitted: dict[OmittedKey, RecordRef] = field(default_factory=dict)
-    duplicates: dict[int, int] = field(default_factory=dict)
+    superseded: dict[int, int] = field(default_factory=dict)
     nul_removed: int = 0
 
 
@@ -278,7 +278,7 @@ class SchemaSlice:
             result.first = group.get_ref(0)
             if keys and all(len(key.types) == 1 for key in group.keys):
                 options = self._load.namer.options
-                group = drop_duplicates(group, options, result.duplicates, ordered=True)
+                group = drop_duplicates(group, options, result.superseded, ordered=True)
             result.group = group
         return result
 

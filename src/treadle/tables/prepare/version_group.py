@@ -93,14 +93,14 @@ class VersionGroup:
 
 
 def drop_duplicates(
-    group: VersionGroup, options: TableOptions, duplicates: dict[int, int], *, ordered: bool = False
+    group: VersionGroup, options: TableOptions, superseded: dict[int, int], *, ordered: bool = False
 ) -> VersionGroup:
     """Keep of the rows with one key the latest one; count the others by entry.
 
     Args:
         group: with a key.
         options: of the table.
-        duplicates: entry -> how many of its records lost; counted further here.
+        superseded: entry -> how many of its records lost; counted further here.
         ordered: the rows stand in order of arrival.
     """
     order = None
@@ -115,14 +115,14 @@ def drop_duplicates(
     stay = set(kept)
     for row, entry in enumerate(group.entries):
         if row not in stay:
-            duplicates[entry] = duplicates.get(entry, 0) + 1
+            superseded[entry] = superseded.get(entry, 0) + 1
     return group.take_rows(kept)
 
 
 def merge_groups(
     groups: Sequence[VersionGroup],
     profile: DestinationProfile,
-    duplicates: dict[int, int],
+    superseded: dict[int, int],
     options: TableOptions,
 ) -> VersionGroup | None:
     """Make one group of several of one version, with the latest row of each key; None of none."""
@@ -142,4 +142,4 @@ def merge_groups(
     key_names = {tuple(key.folded for key in group.keys) for group in groups}
     if () in key_names or len(key_names) > 1:  # without a key, or with several (key_change: append)
         return joined
-    return drop_duplicates(joined, options, duplicates)
+    return drop_duplicates(joined, options, superseded)
