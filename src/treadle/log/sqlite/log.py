@@ -68,9 +68,9 @@ GROUP_BYTES_MAX: Final = 8 * 1024 * 1024
 # the thread would be woken for each, and would begin a group with the first alone.
 GATHERED_BYTES_MAX: Final = 64 * 1024
 
-# Requests of so many bytes are compressed on the event loop, for about half a millisecond. The log's
-# thread would give the interpreter's lock away to compress, and would get it back only when the
-# event loop has decoded the next body, which takes longer than the compression.
+# Requests of so many bytes are compressed on the event loop, for about half a millisecond. The
+# log's thread would give the interpreter's lock away to compress, and would get it back only when
+# the event loop has decoded the next body, which takes longer than the compression.
 ENCODED_EARLY_BYTES_MIN: Final = PLAIN_BYTES_MAX + 1
 ENCODED_EARLY_BYTES_MAX: Final = 256 * 1024
 
