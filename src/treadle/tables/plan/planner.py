@@ -1,8 +1,8 @@
 """Computes one load of one table; nothing is done yet (loading.md 1.2 steps 4 to 7).
 
-`plan_load` is a pure function of what came (`PreparedLoad`) and what is there (`TableState`).
-When it must know which sequences some keys have in the table it says so with a `SequenceLookup`;
-the caller asks the destination and calls it again.
+`plan_load` is a pure function of the prepared records (`PreparedLoad`) and the state of the table
+(`TableState`). When it needs the sequences that some keys have in the table, it returns a
+`SequenceLookup`. The caller asks the destination and calls it again with the answer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -93,8 +93,8 @@ def plan_swap(
 ) -> LoadPlan:
     """Compute how the rows of a rebuilt table replace those that are there.
 
-    As when a newer version is activated (loading.md 9.2): the relations stay, with the columns of
-    the user, and get the columns, subtables and keys that they lack.
+    It is like the activation of a newer version (loading.md 9.2): the relations stay, with the
+    columns of the user, and get the columns, subtables and keys that they lack.
 
     Args:
         state: what the destination holds in `schema`.
@@ -103,11 +103,11 @@ def plan_swap(
         source_name: the table's name as sent.
         profile: of the destination.
         options: of the table.
-        mark: a `plan_swap`.
+        mark: one with `replaces_rows`.
         now: microseconds since 1970, UTC.
 
     Raises:
-        TableStoppedError: the table there is cannot take the rows.
+        TableStoppedError: the existing table cannot take the rows.
     """
     prepared = prepare_load(
         [], profile=profile, options=options, schema=schema, source_name=source_name
@@ -136,6 +136,12 @@ class _RowsOfLoad(NamedTuple):
 
 
 class _LoadPlanner:
+    """Plans one load; made anew for each attempt.
+
+    It collects schema changes and writes while it goes through the table's versions: first the live
+    relations, then those of versions that wait for their activation.
+    """
+
     def __init__(
         self,
         prepared: PreparedLoad,
@@ -171,7 +177,7 @@ class _LoadPlanner:
         live = reconcile_table(
             self._state, prepared.table_name, prepared.source_name, self._profile
         )
-        what = resolve_versions(
+        outcome = resolve_versions(
             prepared.groups,
             prepared.activations,
             before,
@@ -179,10 +185,10 @@ class _LoadPlanner:
             exists=live.root is not None and not live.adopted,
             appending=self._appending,
         )
-        if what.version is None:
+        if outcome.version is None:
             return self._make_plan(before, None)
-        table = self._plan_table(live, what, what.version)
-        return self._make_plan(table, what) if isinstance(table, Table) else table
+        table = self._plan_table(live, outcome, outcome.version)
+        return self._make_plan(table, outcome) if isinstance(table, Table) else table
 
     def plan_swap(self, rebuilt: Table) -> LoadPlan | Unmet:
         """Plan to replace the rows of this table by another's; see the function `plan_swap`."""
@@ -223,17 +229,19 @@ class _LoadPlanner:
 
     # --- the table ---
 
-    def _plan_table(self, live: LiveRelations, what: VersionOutcome, version: int) -> Table | Unmet:
+    def _plan_table(
+        self, live: LiveRelations, outcome: VersionOutcome, version: int
+    ) -> Table | Unmet:
         prepared, before = self._prepared, self._state.table
         stages = {stage.version: stage for stage in before.stages} if before is not None else {}
         stage = stages.pop(version, None)
-        target = self._plan_live(live, what, version, stage)
+        target = self._plan_live(live, outcome, version, stage)
         if not isinstance(target, RelationTarget):
             return target
-        outdated = [v for v, s in stages.items() if v < version or self._is_expired(s, what)]
+        outdated = [v for v, s in stages.items() if v < version or self._is_expired(s, outcome)]
         dropped = [*(stages.pop(v) for v in outdated), *((stage,) if stage is not None else ())]
         self._changes += [DropStage(relation.name) for old in dropped for relation in old.relations]
-        for staged, groups in sorted(what.staged.items()):
+        for staged, groups in sorted(outcome.staged.items()):
             found = self._plan_stage(staged, groups, stages.get(staged), live)
             if not isinstance(found, StagedVersion):
                 return found
@@ -251,16 +259,20 @@ class _LoadPlanner:
             tombstones=self._options.hard_delete or (before is not None and before.tombstones),
         )
 
-    def _is_expired(self, stage: StagedVersion, what: VersionOutcome) -> bool:
-        return stage.version not in what.staged and self._now - stage.created_at > STAGE_AGE_MAX
+    def _is_expired(self, stage: StagedVersion, outcome: VersionOutcome) -> bool:
+        return stage.version not in outcome.staged and self._now - stage.created_at > STAGE_AGE_MAX
 
     def _plan_live(
-        self, live: LiveRelations, what: VersionOutcome, version: int, stage: StagedVersion | None
+        self,
+        live: LiveRelations,
+        outcome: VersionOutcome,
+        version: int,
+        stage: StagedVersion | None,
     ) -> RelationTarget | Unmet:
-        keys = self._choose_keys(live, what, stage)
+        keys = self._choose_keys(live, outcome, stage)
         keyless = keys == keys_.GENERATED_KEY_COLUMNS
-        append, root_key = self._choose_constraint(live, what, keys, keyless)
-        if what.swapped or live.root is None:
+        append, root_key = self._choose_constraint(live, outcome, keys, keyless)
+        if outcome.swapped or live.root is None:
             # Subtables stay behind when the user drops their root: what is in them goes too, since
             # a table that was dropped holds only new data (loading.md 5.2).
             root = () if live.root is None else (live.root,)
@@ -279,9 +291,9 @@ class _LoadPlanner:
         )
         # The rows that the new ones meet: after a swap those of the stage.
         met, private = live.root, False
-        if what.swapped or live.root is None:
+        if outcome.swapped or live.root is None:
             met, private = (stage.relations[0] if stage is not None else None), True
-        group = merge_groups(what.live, self._profile, self._superseded, self._options)
+        group = merge_groups(outcome.live, self._profile, self._superseded, self._options)
         rows = self._select_rows(target, group, met, live, private=private)
         if not isinstance(rows, _RowsOfLoad):
             return rows
@@ -321,8 +333,8 @@ class _LoadPlanner:
             root_key=root_key,
             private=live is None,
             version=version,
-            others=live.unknown_columns if live is not None else {},
-            widths=live.column_counts if live is not None else {},
+            unknown_columns=live.unknown_columns if live is not None else {},
+            column_counts=live.column_counts if live is not None else {},
             namer=self._namer,
             batched_at=self._batched_at,
             log_id=self._log_id,
@@ -331,28 +343,28 @@ class _LoadPlanner:
         )
 
     def _choose_keys(
-        self, live: LiveRelations, what: VersionOutcome, stage: StagedVersion | None
+        self, live: LiveRelations, outcome: VersionOutcome, stage: StagedVersion | None
     ) -> tuple[Column, ...]:
         """Return the key columns afterwards; a new version may change them (loading.md 9.3)."""
         profile = self._profile
-        if live.root is not None and not what.swapped:
-            differs = not keys_.have_same_names(live.keys, what.live, profile)
+        if live.root is not None and not outcome.swapped:
+            differs = not keys_.have_same_names(live.keys, outcome.live, profile)
             appended = (
                 self._options.key_change == "append" and live.keys != keys_.GENERATED_KEY_COLUMNS
             )
             if not (differs and appended):
-                keys_.check_keys(live.keys, what.live, profile)
+                keys_.check_keys(live.keys, outcome.live, profile)
             return live.keys
         if stage is not None:
             keys = stage.keys
-        elif what.live:
-            keys = keys_.find_key_columns(what.live)
+        elif outcome.live:
+            keys = keys_.find_key_columns(outcome.live)
         elif live.root is None:
             # Made by records of this load and emptied by an activation in it.
-            keys = keys_.find_key_columns(what.ignored)
+            keys = keys_.find_key_columns(outcome.ignored)
         else:
             return live.keys
-        keys_.check_keys(keys, what.live, profile)
+        keys_.check_keys(keys, outcome.live, profile)
         if live.root is None:
             keys_.check_orphan_keys(tuple(live.children.values()), keys, self._namer)
             return keys
@@ -366,7 +378,7 @@ class _LoadPlanner:
         return keys
 
     def _choose_constraint(
-        self, live: LiveRelations, what: VersionOutcome, keys: tuple[Column, ...], keyless: bool
+        self, live: LiveRelations, outcome: VersionOutcome, keys: tuple[Column, ...], keyless: bool
     ) -> tuple[bool, tuple[str, ...]]:
         """Return whether rows are appended, and the root's primary key afterwards."""
         declared = tuple(column.name for column in keys)
@@ -376,7 +388,9 @@ class _LoadPlanner:
             return self._appending, () if self._appending else declared
         if not live.root.key or not live.constrained:
             return True, live.root.key
-        differs = not what.swapped and not keys_.have_same_names(keys, what.live, self._profile)
+        differs = not outcome.swapped and not keys_.have_same_names(
+            keys, outcome.live, self._profile
+        )
         if self._appending or differs:
             return True, ()
         return False, live.root.key
@@ -504,15 +518,15 @@ class _LoadPlanner:
 
     # --- the result ---
 
-    def _make_plan(self, table: Table | None, what: VersionOutcome | None) -> LoadPlan:
+    def _make_plan(self, table: Table | None, outcome: VersionOutcome | None) -> LoadPlan:
         prepared = self._prepared
         ignored: dict[int, int] = {}
         written: list[VersionGroup] = []
-        if what is not None:
-            for group in what.ignored:
+        if outcome is not None:
+            for group in outcome.ignored:
                 for entry in group.entries:
                     ignored[entry] = ignored.get(entry, 0) + 1
-            written = [*what.live, *(g for groups in what.staged.values() for g in groups)]
+            written = [*outcome.live, *(g for groups in outcome.staged.values() for g in groups)]
         return LoadPlan(
             schema=prepared.schema,
             table_name=prepared.table_name if table is None else table.name,

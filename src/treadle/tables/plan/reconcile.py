@@ -47,8 +47,8 @@ class LiveRelations:
         keys: key columns, by name.
         constrained: the root has the primary key of the catalogue.
         adopted: treadle did not make the table.
-        others: relation name -> columns in the destination that the catalogue does not have.
-        widths: relation name -> how many columns it has in the destination.
+        unknown_columns: relation name -> columns that are not in the catalogue entry.
+        column_counts: relation name -> how many columns it has in the destination.
     """
 
     root: Relation | None
@@ -79,18 +79,18 @@ def reconcile_table(
     root: Relation | None = None
     children: dict[RelationPath, Relation] = {}
     constrained = True
-    others: dict[str, Mapping[str, ColumnType | None]] = {}
-    widths: dict[str, int] = {}
+    unknown_columns: dict[str, Mapping[str, ColumnType | None]] = {}
+    column_counts: dict[str, int] = {}
     for relation in table.relations:
         there = physical.get(profile.fold(relation.name))
         if there is None:
             continue
         kept, same_key = _reconcile_relation(relation, there, table, profile)
         known = {profile.fold(column.name) for column in kept.columns}
-        others[relation.name] = {
+        unknown_columns[relation.name] = {
             n: t for n, t in there.columns.items() if profile.fold(n) not in known
         }
-        widths[relation.name] = len(there.columns)
+        column_counts[relation.name] = len(there.columns)
         if relation.path:
             children[tuple(map(profile.fold, relation.path))] = (
                 kept if same_key else replace(kept, key=())
@@ -103,8 +103,8 @@ def reconcile_table(
         table.keys,
         constrained,
         False,
-        others,
-        widths,
+        unknown_columns,
+        column_counts,
     )
 
 
@@ -169,16 +169,16 @@ def _adopt_table(
     root: Relation | None = None
     keys: tuple[Column, ...] = ()
     children: dict[RelationPath, Relation] = {}
-    others: dict[str, Mapping[str, ColumnType | None]] = {}
-    widths: dict[str, int] = {}
+    unknown_columns: dict[str, Mapping[str, ColumnType | None]] = {}
+    column_counts: dict[str, int] = {}
     for there_name, there in sorted(state.physical.items()):
         is_root = fold(there_name) == fold(name)
         if not is_root and not fold(there_name).startswith(fold(name) + names.SEPARATOR):
             continue
         columns = tuple(_infer_columns(there, fold))
         _check_system_columns(there_name, there, columns)
-        others[there_name] = {n: t for n, t in there.columns.items() if t is None}
-        widths[there_name] = len(there.columns)
+        unknown_columns[there_name] = {n: t for n, t in there.columns.items() if t is None}
+        column_counts[there_name] = len(there.columns)
         key = tuple(sorted(there.key, key=names.byte_order))
         if is_root:
             keys = tuple(column for column in columns if column.name in there.key)
@@ -194,7 +194,7 @@ def _adopt_table(
                 children[tuple(map(fold, path))] = Relation(
                     path, there_name, columns, key, path[-1]
                 )
-    return LiveRelations(root, children, keys, True, True, others, widths)
+    return LiveRelations(root, children, keys, True, True, unknown_columns, column_counts)
 
 
 def _infer_path(rest: str, there: PhysicalRelation) -> tuple[str, ...] | None:

@@ -1,7 +1,7 @@
 """The question for the sequences of some keys that a plan may need answered, and the answers.
 
-A record that loses against a row already in the table adds no column (loading.md L37), so a plan
-that would change the table first asks which sequences its keys have there.
+A record that loses against a row of the table adds no column (loading.md L37). So a plan that would
+change the table first asks for the sequences that its keys have there.
 """
 
 from collections.abc import Mapping, Sequence

@@ -42,7 +42,7 @@ class NeedsRejections:
     """Some records have to be rejected: the load is to be prepared again without them.
 
     Attributes:
-        refused: records and why.
+        reasons: record -> why it is rejected.
     """
 
     reasons: Mapping[RecordRef, str]
@@ -61,7 +61,7 @@ class RelationTarget:
         root_key: the root's primary key afterwards.
         private: the relations are a stage's.
         version: of the rows.
-        others, widths: see `reconcile.Live`.
+        unknown_columns, column_counts: see `reconcile.LiveRelations`.
         namer: for names of subtables.
         batched_at: of the load.
         log_id, positions: what generated keys are made from.
@@ -80,8 +80,8 @@ class RelationTarget:
         root_key: tuple[str, ...],
         private: bool,
         version: int,
-        others: Mapping[str, Mapping[str, ColumnType | None]],
-        widths: Mapping[str, int],
+        unknown_columns: Mapping[str, Mapping[str, ColumnType | None]],
+        column_counts: Mapping[str, int],
         namer: Namer,
         batched_at: int,
         log_id: str,
@@ -101,8 +101,8 @@ class RelationTarget:
         self._root_key = root_key
         self._private = private
         self._version = version
-        self._unknown_columns = others
-        self._column_counts = widths
+        self._unknown_columns = unknown_columns
+        self._column_counts = column_counts
         self._namer = namer
         self._profile: DestinationProfile = namer.profile
         self._batched_at = batched_at
@@ -162,11 +162,11 @@ class RelationTarget:
         """Return the root rows with a value that has no column yet, ascending."""
         rows: set[int] = set()
         for frame in group.frames:
-            novel = self.find_new_columns(frame)
-            if novel is None:
+            new = self.find_new_columns(frame)
+            if new is None:
                 rows.update(frame.root_rows)
                 continue
-            for folded, type_ in novel:
+            for folded, type_ in new:
                 rows.update(find_rows_with_type(frame, folded, type_))
         return sorted(rows)
 
