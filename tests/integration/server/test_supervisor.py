@@ -28,13 +28,13 @@ note("lost-supervisor")
 
 PARENT = """
 import logging, sys
-from treadle.server.supervisor import Job, Supervisor
+from treadle.server.supervisor import ChildSpec, ProcessSupervisor
 folder = sys.argv[1]
 logging.basicConfig(level=logging.INFO)
 def job(name, stops):
-    return Job(name, (folder + "/child.py", name, folder), b"orders", (), stops, "its work")
+    return ChildSpec(name, (folder + "/child.py", name, folder), b"orders", (), stops, "its work")
 jobs = [job("worker", 0), job("loader", 1)]
-code = Supervisor(jobs, lambda: print("all ready", flush=True)).run()
+code = ProcessSupervisor(jobs, lambda: print("all ready", flush=True)).run()
 sys.exit(code)
 """
 
