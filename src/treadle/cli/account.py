@@ -2,11 +2,10 @@
 
 import argparse
 
-from treadle.cli.command import Arguments, CliCommand
-from treadle.cli.output import print_json, print_table, to_json_value, to_whole_second
+from treadle.cli.command import Arguments, CliCommand, parse_positive
+from treadle.cli.output import print_json, print_list, to_whole_second
 from treadle.cli.store_access import find_account, open_existing_store
 from treadle.config import Config
-from treadle.errors import OperatorError
 
 
 def _create_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +20,9 @@ def _create_arguments(parser: argparse.ArgumentParser) -> None:
 
 def create_account(config: Config, arguments: Arguments) -> int:
     """Make an account and its first token."""
-    client_id = None if arguments.client_id is None else _parse_client_id(arguments.client_id)
+    client_id = (
+        None if arguments.client_id is None else parse_positive("--client-id", arguments.client_id)
+    )
     with open_existing_store(config, make=True) as store:
         account, token = store.accounts.create_account(arguments.name, client_id=client_id)
     if arguments.json:
@@ -43,10 +44,7 @@ def list_accounts(config: Config, arguments: Arguments) -> int:
             (a.id, a.name, to_whole_second(a.created_at)) for a in store.accounts.list_accounts()
         ]
     columns = ("stitch_client_id", "name", "created_at")
-    if arguments.json:
-        print_json([dict(zip(columns, map(to_json_value, row), strict=True)) for row in rows])
-    else:
-        print_table(columns, rows)
+    print_list(columns, rows, as_json=arguments.json)
     return 0
 
 
@@ -67,13 +65,6 @@ def create_account_token(config: Config, arguments: Arguments) -> int:
         print(f"stitch_client_id: {account.id}")
         print(f"access_token: {token}  (shown this once)")
     return 0
-
-
-def _parse_client_id(text: str) -> int:
-    """Parse a client id, which is positive (connect-api.md 4.7)."""
-    if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 2**63:
-        raise OperatorError(f"--client-id is to be a whole number above 0, not {text!r}.")
-    return int(text)
 
 
 COMMANDS = (

@@ -40,6 +40,17 @@ class CommandParser(argparse.ArgumentParser):
         raise UsageError(f"{message[:1].upper()}{message[1:]}; see `{self.prog} --help`.")
 
 
+def parse_positive(flag: str, text: str) -> int:
+    """Parse the value of a flag that is a whole number from 1 to 2^63 - 1.
+
+    Raises:
+        OperatorError: it is not such a number.
+    """
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 2**63:
+        raise OperatorError(f"{flag} is to be a whole number above 0, not {text!r}.")
+    return int(text)
+
+
 def _no_arguments(_: argparse.ArgumentParser) -> None:
     """Add nothing: the command takes settings only."""
 

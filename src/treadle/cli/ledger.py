@@ -3,7 +3,7 @@
 import argparse
 
 from treadle.cli.command import Arguments, CliCommand
-from treadle.cli.output import print_objects, print_table
+from treadle.cli.output import print_rows
 from treadle.cli.store_access import find_source, open_existing_store
 from treadle.config import Config
 from treadle.timestamps import to_datetime
@@ -53,10 +53,7 @@ def print_ledger(config: Config, arguments: Arguments) -> int:
         )
         for line in lines
     ]
-    if arguments.json:
-        print_objects(COLUMNS, rows)
-    else:
-        print_table(COLUMNS, rows)
+    print_rows(COLUMNS, rows, as_json=arguments.json)
     return 0
 
 

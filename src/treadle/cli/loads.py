@@ -4,11 +4,10 @@ import argparse
 from collections.abc import Iterator
 from itertools import islice
 
-from treadle.cli.command import Arguments, CliCommand
+from treadle.cli.command import Arguments, CliCommand, parse_positive
 from treadle.cli.output import print_json, print_table, to_whole_second
 from treadle.cli.store_access import find_source, open_existing_store
 from treadle.config import Config
-from treadle.errors import OperatorError
 from treadle.store.model import LoadReport
 
 COLUMNS = ("finished", "source", "table", "received", "loaded", "discarded", "rejected", "error")
@@ -27,8 +26,7 @@ def print_loads(config: Config, arguments: Arguments) -> int:
     """List loads, newest first."""
     from treadle.tracking.load_reports import render_load_report
 
-    if not (arguments.limit.isascii() and arguments.limit.isdigit() and int(arguments.limit)):
-        raise OperatorError(f"--limit is to be a whole number above 0, not {arguments.limit!r}.")
+    limit = parse_positive("--limit", arguments.limit)
     with open_existing_store(config) as store:
         source = find_source(store, None, arguments.source) if arguments.source else None
         names = {each.id: each.name for each in store.sources.list_sources()}
@@ -45,7 +43,7 @@ def print_loads(config: Config, arguments: Arguments) -> int:
                 before = page[-1].id
 
         chosen = (load for load in every() if load.error is not None or not arguments.failed)
-        found = list(islice(chosen, int(arguments.limit)))
+        found = list(islice(chosen, limit))
     if arguments.json:
         print_json([render_load_report(load) for load in found])
     else:

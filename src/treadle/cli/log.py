@@ -3,16 +3,20 @@
 import argparse
 import os
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any, Final
 
 from treadle.cli.command import Arguments, CliCommand
 from treadle.cli.output import print_json, print_objects, print_table, to_json_value
-from treadle.cli.store_access import find_source, open_existing_store
+from treadle.cli.store_access import (
+    find_source,
+    open_existing_log,
+    open_existing_store,
+    require_log,
+)
 from treadle.config import Config
 from treadle.errors import OperatorError, TreadleError
 from treadle.log.protocol import DamagedEntry, LogEntry, LogReader
-from treadle.log.registry import find_damage, has_log, open_reader
+from treadle.log.registry import find_damage
 from treadle.timestamps import to_datetime
 
 COLUMNS: Final = (
@@ -32,7 +36,7 @@ def _stats_arguments(parser: argparse.ArgumentParser) -> None:
 def print_log_stats(config: Config, arguments: Arguments) -> int:
     """Print what waits in the log, by table."""
     names = _read_source_names(config)
-    with closing(_open_reader(config)) as reader:
+    with open_existing_log(config) as reader:
         rows = [
             (
                 names.get(one.source_id, one.source_id),
@@ -60,14 +64,14 @@ def verify_log(config: Config, arguments: Arguments) -> int:
     from treadle.log.salvage_report import KnownLog
     from treadle.log.verification import verify_log as verdict_on
 
-    _require_log(config)
+    require_log(config)
     why = find_damage(config, KnownLog(), whole=True)
     if why is not None:
         raise OperatorError(
             f"the log {config.log_path} is damaged ({why}); stop treadle and run `treadle log "
             "salvage`, or start treadle again: both put it aside and go on with what can be read"
         )
-    with closing(_open_reader(config)) as reader:
+    with open_existing_log(config) as reader:
         found = verdict_on(reader)
     for one in found.damaged_entries:
         print(
@@ -95,13 +99,13 @@ def _cat_arguments(parser: argparse.ArgumentParser) -> None:
 
 def print_entries(config: Config, arguments: Arguments) -> int:
     """Print entries, or their records, as one JSON object a line; return 2 if one is damaged."""
-    _require_log(config)
+    require_log(config)
     first = _parse_position(arguments.first, "--from") or 1
     last = _parse_position(arguments.last, "--to")
     names = _read_source_names(config)
     wanted = None if arguments.source is None else _find_source_id(config, arguments.source)
     damaged = False
-    with closing(_open_reader(config)) as reader:
+    with open_existing_log(config) as reader:
         waits_after = {(b.source_id, b.table_name): b.loaded for b in reader.list_backlogs()}
         for source_id, table_name in sorted(reader.statistics.list_tables()):
             if wanted not in (None, source_id) or arguments.table not in (None, table_name):
@@ -189,7 +193,7 @@ def salvage_log(config: Config, arguments: Arguments) -> int:
     from treadle.log.salvage_report import KnownLog
     from treadle.server.startup import read_known_log
 
-    _require_log(config)
+    require_log(config)
     lock = take_lock(config.lock_path, 0.0)
     try:
         # Without a store, what the log itself says of loaded positions is all there is.
@@ -204,16 +208,6 @@ def salvage_log(config: Config, arguments: Arguments) -> int:
     text = found.describe()
     print(f"{text[0].upper()}{text[1:]}.")
     return 0
-
-
-def _open_reader(config: Config) -> LogReader:
-    _require_log(config)
-    return open_reader(config)
-
-
-def _require_log(config: Config) -> None:
-    if not has_log(config):
-        raise OperatorError(f"There is no log in {config.data}; name its folder with --data.")
 
 
 def _parse_position(text: str | None, flag: str) -> int | None:

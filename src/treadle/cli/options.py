@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from treadle.cli.command import Arguments, CliCommand, UsageError
 from treadle.cli.output import print_json, print_table
-from treadle.cli.store_access import find_account, find_source, open_existing_store
+from treadle.cli.store_access import open_named_source
 from treadle.config import Config
 from treadle.errors import OperatorError
 
@@ -33,9 +33,7 @@ def run(config: Config, arguments: Arguments) -> int:
     from treadle.tables.options import list_effective_options, make_options_patch
 
     wanted = parse_assignments(arguments.assignments)
-    with open_existing_store(config) as store:
-        account = find_account(store, arguments.account) if arguments.account else None
-        source = find_source(store, account, arguments.source)
+    with open_named_source(config, arguments) as (store, source):
         if wanted:
             patch = make_options_patch(arguments.table, wanted)
             changed = store.sources.update_source(source.account_id, source.id, settings=patch)

@@ -62,6 +62,19 @@ def print_objects(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> N
     print("]" if before != "[" else "[]")
 
 
+def print_rows(columns: Sequence[str], rows: Sequence[Sequence[object]], *, as_json: bool) -> None:
+    """Print a table, or a JSON array with one object a line."""
+    (print_objects if as_json else print_table)(columns, rows)
+
+
+def print_list(columns: Sequence[str], rows: Sequence[Sequence[object]], *, as_json: bool) -> None:
+    """Print a table, or a JSON array on one line."""
+    if as_json:
+        print_json([dict(zip(columns, map(to_json_value, row), strict=True)) for row in rows])
+    else:
+        print_table(columns, rows)
+
+
 def to_json_value(value: object) -> Any:
     """Return a value of a database as a value of JSON.
 

@@ -10,15 +10,15 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from treadle.cli.command import Arguments, CliCommand, UsageError
+from treadle.cli.command import Arguments, CliCommand, UsageError, parse_positive
 from treadle.cli.output import (
     print_json,
     print_objects,
-    print_table,
+    print_rows,
     to_json_value,
     to_whole_second,
 )
-from treadle.cli.store_access import find_source, open_existing_store
+from treadle.cli.store_access import find_source, open_existing_log, open_existing_store
 from treadle.cli.time_argument import parse_time
 from treadle.clock import read_clock
 from treadle.config import Config
@@ -26,7 +26,6 @@ from treadle.errors import OperatorError
 from treadle.files import open_private_file
 
 if TYPE_CHECKING:
-    from treadle.log.protocol import LogReader
     from treadle.records.edit import RecordEdit
     from treadle.store.store import Store
     from treadle.tracking.rejects import RejectedRecord, RejectFilter
@@ -70,9 +69,8 @@ def list_rejects(config: Config, arguments: Arguments) -> int:
     from treadle.tracking.receipts import ReceiptCodec
     from treadle.tracking.rejects import list_rejects, pair_with_receipts
 
-    if not (arguments.limit.isascii() and arguments.limit.isdigit() and int(arguments.limit)):
-        raise OperatorError(f"--limit is to be a whole number above 0, not {arguments.limit!r}.")
-    with open_existing_store(config) as store, _open_reader(config) as reader:
+    limit = parse_positive("--limit", arguments.limit)
+    with open_existing_store(config) as store, open_existing_log(config) as reader:
         names = {each.id: each.name for each in store.sources.list_sources()}
         rejects = list_rejects(store.outcomes, _make_filter(store, arguments))
         codec = ReceiptCodec(store.installation_id, reader.log_id)
@@ -81,7 +79,7 @@ def list_rejects(config: Config, arguments: Arguments) -> int:
             for reject, receipt in pair_with_receipts(rejects, reader.statistics.find_keys, codec)
             if receipt is None or not arguments.open
         )
-        chosen = list(islice(found, int(arguments.limit)))
+        chosen = list(islice(found, limit))
     rows = [
         (
             reject.id,
@@ -93,10 +91,7 @@ def list_rejects(config: Config, arguments: Arguments) -> int:
         )
         for reject, receipt in chosen
     ]
-    if arguments.json:
-        print_objects(COLUMNS, rows)
-    else:
-        print_table(COLUMNS, rows)
+    print_rows(COLUMNS, rows, as_json=arguments.json)
     return 0
 
 
@@ -116,7 +111,7 @@ def show_reject(config: Config, arguments: Arguments) -> int:
     from treadle.tracking.receipts import ReceiptCodec
     from treadle.tracking.rejects import get_reject, pair_with_receipts, read_batch
 
-    with open_existing_store(config) as store, _open_reader(config) as reader:
+    with open_existing_store(config) as store, open_existing_log(config) as reader:
         reject = get_reject(store.outcomes, arguments.id)
         entries = reader.find_entries(reject.position, 1)
         batch = read_batch(reject, entries)
@@ -190,7 +185,7 @@ def resend_rejects(config: Config, arguments: Arguments) -> int:
         )
     with (
         open_existing_store(config) as store,
-        _open_reader(config) as reader,
+        open_existing_log(config) as reader,
         _keep_server_from_starting(config.lock_path),
     ):
         if arguments.ids:
@@ -280,19 +275,6 @@ def _check_sources(store: "Store", chosen: "Sequence[RejectedRecord]") -> None:
 
 
 # --- the log ---
-
-
-@contextlib.contextmanager
-def _open_reader(config: Config) -> "Iterator[LogReader]":
-    from treadle.log.registry import has_log, open_reader
-
-    if not has_log(config):
-        raise OperatorError(f"There is no log in {config.data}; name its folder with --data.")
-    reader = open_reader(config)
-    try:
-        yield reader
-    finally:
-        reader.close()
 
 
 @contextlib.contextmanager

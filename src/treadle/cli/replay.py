@@ -3,12 +3,17 @@
 import argparse
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from treadle.cli.command import Arguments, CliCommand, UsageError
 from treadle.cli.output import print_json, print_table
-from treadle.cli.store_access import find_source, open_existing_store
+from treadle.cli.store_access import (
+    find_source,
+    open_existing_log,
+    open_existing_store,
+    require_log,
+)
 from treadle.cli.time_argument import parse_time
 from treadle.clock import read_clock
 from treadle.config import Config
@@ -45,7 +50,6 @@ def run_replay(config: Config, arguments: Arguments) -> int:
     """Build, compare and swap; return 1 if the table differs and nothing was to be swapped."""
     from treadle.destinations.registry import make_destination
     from treadle.log.protocol import ReadLimits
-    from treadle.log.registry import has_log, open_reader
     from treadle.maintenance.rebuild import TableRebuild, TimeWindow, find_doubts
 
     swaps = arguments.into is None and not arguments.dry_run
@@ -54,12 +58,11 @@ def run_replay(config: Config, arguments: Arguments) -> int:
     window = TimeWindow(parse_time("--from", arguments.since), parse_time("--to", arguments.until))
     if not window.is_possible:
         raise UsageError("--to is to be later than --from; nothing is accepted in between.")
-    if not has_log(config):
-        raise OperatorError(f"There is no log in {config.data}; name its folder with --data.")
+    require_log(config)
     with (
         open_existing_store(config) as store,
         _lock_replays(config),
-        closing(open_reader(config)) as reader,
+        open_existing_log(config) as reader,
     ):
         source = find_source(store, None, arguments.source)
         row = store.destinations.find_destination_of_source(source.id)

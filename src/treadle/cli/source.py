@@ -4,8 +4,8 @@ import argparse
 import sys
 
 from treadle.cli.command import Arguments, CliCommand
-from treadle.cli.output import print_json, print_table, to_json_value, to_whole_second
-from treadle.cli.store_access import find_account, find_source, open_existing_store
+from treadle.cli.output import print_json, print_list, to_whole_second
+from treadle.cli.store_access import find_account, open_existing_store, open_named_source
 from treadle.clock import read_clock
 from treadle.config import Config
 from treadle.errors import OperatorError
@@ -92,10 +92,7 @@ def list_sources(config: Config, arguments: Arguments) -> int:
         for s in sources
         if arguments.deleted or s.deleted_at is None
     ]
-    if arguments.json:
-        print_json([dict(zip(COLUMNS, map(to_json_value, row), strict=True)) for row in rows])
-    else:
-        print_table(COLUMNS, rows)
+    print_list(COLUMNS, rows, as_json=arguments.json)
     return 0
 
 
@@ -115,9 +112,7 @@ def unpause_source(config: Config, arguments: Arguments) -> int:
 
 
 def _set_pause(config: Config, arguments: Arguments, paused_at: int | None) -> int:
-    with open_existing_store(config) as store:
-        account = find_account(store, arguments.account) if arguments.account else None
-        source = find_source(store, account, arguments.source)
+    with open_named_source(config, arguments) as (store, source):
         changed = store.sources.update_source(source.account_id, source.id, paused_at=paused_at)
     if changed is None:  # deleted by somebody else a moment ago
         raise OperatorError(f"The source {source.name} was deleted.")
@@ -132,9 +127,7 @@ def _delete_arguments(parser: argparse.ArgumentParser) -> None:
 
 def delete_source(config: Config, arguments: Arguments) -> int:
     """Delete a source for good. Its tables stay (connect-api.md 4.3)."""
-    with open_existing_store(config) as store:
-        account = find_account(store, arguments.account) if arguments.account else None
-        source = find_source(store, account, arguments.source)
+    with open_named_source(config, arguments) as (store, source):
         if not arguments.yes and not _confirm_deletion(source):
             return 0
         if store.sources.delete_source(source.account_id, source.id) is None:

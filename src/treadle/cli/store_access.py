@@ -1,7 +1,8 @@
-"""Opens the store of the data folder for commands, also while the server runs."""
+"""Opens the store and the log of the data folder for commands, also while the server runs."""
 
+import argparse
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from treadle.config import Config
@@ -9,6 +10,7 @@ from treadle.errors import OperatorError
 from treadle.store.model import Account, Source
 
 if TYPE_CHECKING:
+    from treadle.log.protocol import LogReader
     from treadle.store.store import Store
 
 
@@ -40,6 +42,46 @@ def open_existing_store(config: Config, *, make: bool = False) -> Iterator["Stor
         yield store
     finally:
         store.close()
+
+
+@contextmanager
+def open_named_source(
+    config: Config, arguments: argparse.Namespace
+) -> Iterator[tuple["Store", Source]]:
+    """Open the store, and find the source of the arguments SOURCE and `--account`.
+
+    Raises:
+        OperatorError: there is no store, or no such source.
+    """
+    with open_existing_store(config) as store:
+        account = find_account(store, arguments.account) if arguments.account else None
+        yield store, find_source(store, account, arguments.source)
+
+
+def require_log(config: Config) -> None:
+    """Check that there is a log.
+
+    Raises:
+        OperatorError: there is none.
+    """
+    from treadle.log.registry import has_log
+
+    if not has_log(config):
+        raise OperatorError(f"There is no log in {config.data}; name its folder with --data.")
+
+
+@contextmanager
+def open_existing_log(config: Config) -> Iterator["LogReader"]:
+    """Open the log to read it, and close it at the end of the block.
+
+    Raises:
+        OperatorError: there is no log, or it cannot be read.
+    """
+    from treadle.log.registry import open_reader
+
+    require_log(config)
+    with closing(open_reader(config)) as reader:
+        yield reader
 
 
 def find_account(store: "Store", wanted: str | None) -> Account:

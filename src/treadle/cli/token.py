@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from treadle.cli.command import Arguments, CliCommand
-from treadle.cli.output import print_json, print_table, to_json_value, to_whole_second
-from treadle.cli.store_access import find_account, find_source, open_existing_store
+from treadle.cli.output import print_json, print_list, to_whole_second
+from treadle.cli.store_access import open_named_source
 from treadle.config import Config
 from treadle.errors import OperatorError
 from treadle.store.model import Source
@@ -32,9 +32,7 @@ def _json_arguments(parser: argparse.ArgumentParser) -> None:
 
 def list_tokens(config: Config, arguments: Arguments) -> int:
     """List the tokens of a source, without their secrets."""
-    with open_existing_store(config) as store:
-        account = find_account(store, arguments.account) if arguments.account else None
-        source = find_source(store, account, arguments.source)
+    with open_named_source(config, arguments) as (store, source):
         rows = [
             (
                 t.id,
@@ -45,20 +43,17 @@ def list_tokens(config: Config, arguments: Arguments) -> int:
             )
             for t in store.tokens.list_tokens(source.id)
         ]
-    if arguments.json:
-        print_json([dict(zip(COLUMNS, map(to_json_value, row), strict=True)) for row in rows])
-    else:
-        print_table(COLUMNS, rows)
+    print_list(COLUMNS, rows, as_json=arguments.json)
     return 0
 
 
 def create_token(config: Config, arguments: Arguments) -> int:
     """Make a token. Two may be active, so that one can replace the other without a gap."""
-    with open_existing_store(config) as store:
-        account = find_account(store, arguments.account) if arguments.account else None
-        source = find_source(store, account, arguments.source)
-        with _explain_token_limit(store, source):
-            token = store.tokens.create_token(source.account_id, source.id)
+    with (
+        open_named_source(config, arguments) as (store, source),
+        _explain_token_limit(store, source),
+    ):
+        token = store.tokens.create_token(source.account_id, source.id)
     if arguments.json:
         made = {"token_id": token.id, "access_token": token.secret}
         print_json({"stitch_client_id": source.account_id, "source_id": source.id} | made)
@@ -76,9 +71,7 @@ def _revoke_arguments(parser: argparse.ArgumentParser) -> None:
 
 def revoke_token(config: Config, arguments: Arguments) -> int:
     """Revoke a token at once."""
-    with open_existing_store(config) as store:
-        account = find_account(store, arguments.account) if arguments.account else None
-        source = find_source(store, account, arguments.source)
+    with open_named_source(config, arguments) as (store, source):
         active = [t for t in store.tokens.list_tokens(source.id) if str(t.id) == arguments.token_id]
         if not active or not store.tokens.revoke_token(source.account_id, source.id, active[0].id):
             raise OperatorError(
@@ -100,11 +93,11 @@ def import_token(config: Config, arguments: Arguments) -> int:
         secret = sys.stdin.readline().strip()
     if not secret or not secret.isascii() or any(c.isspace() for c in secret):
         raise OperatorError("The token on standard input is to be one line without blanks.")
-    with open_existing_store(config) as store:
-        account = find_account(store, arguments.account) if arguments.account else None
-        source = find_source(store, account, arguments.source)
-        with _explain_token_limit(store, source):
-            token = store.tokens.adopt_token(source.id, secret)
+    with (
+        open_named_source(config, arguments) as (store, source),
+        _explain_token_limit(store, source),
+    ):
+        token = store.tokens.adopt_token(source.id, secret)
     print(f"Imported token {token.id} into {source.name}.")
     return 0
 
