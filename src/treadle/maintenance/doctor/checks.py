@@ -1,7 +1,7 @@
 """The table of checks of `treadle doctor`, each after the checks that it depends on.
 
-To add a check, write a value and its rule in `findings`, its measurement in `measurements`, a
-function that puts the two together here, and a row in `CHECKS`.
+To add a check, write a value and its rule in `findings`, its measurement in `measurements`, and a
+row in `CHECKS` that puts the two together.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -123,43 +123,6 @@ def check_server(examination: Examination) -> Iterator[Finding]:
     yield Finding("server", "good", f"{says} on {config.data}.")
 
 
-def check_disk(examination: Examination) -> Iterable[Finding]:
-    """Examine the disk of the data folder."""
-    config = examination.config
-    return findings.judge_disk(measurements.measure_disk(config), config)
-
-
-def check_files(examination: Examination) -> Iterable[Finding]:
-    """Examine the permissions of treadle's files."""
-    return findings.judge_files(measurements.measure_files(examination.config))
-
-
-def check_open_files(examination: Examination) -> Iterable[Finding]:
-    """Examine the limit of open files."""
-    return [findings.judge_open_files(measurements.read_open_files_limit())]
-
-
-def check_settings(examination: Examination) -> Iterable[Finding]:
-    """Examine the settings."""
-    config = examination.config
-    return findings.judge_settings(config, measurements.measure_machine(config))
-
-
-def check_clock(examination: Examination) -> Iterable[Finding]:
-    """Compare the clock with the times in the store."""
-    return [findings.judge_clock(examination.now, examination.store_file[2])]
-
-
-def check_store(examination: Examination) -> Iterable[Finding]:
-    """Examine the store's file."""
-    return [findings.judge_store(examination.store_file[0])]
-
-
-def check_key(examination: Examination) -> Iterable[Finding]:
-    """Examine the key, and compare it with the store."""
-    return [examination.key]
-
-
 def check_log(examination: Examination) -> Iterator[Finding]:
     """Examine the log's structure and, with `whole`, every entry."""
     store, path, now = examination.store, examination.config.log_path, examination.now
@@ -250,16 +213,39 @@ def check_tables(examination: Examination) -> Iterator[Finding]:
 
 CHECKS: Final = (
     DoctorCheck("server", "Does a server run on the data folder?", check_server),
-    DoctorCheck("disk", "Is what is acknowledged safe, and is there room?", check_disk),
-    DoctorCheck("files", "May treadle use its files, and nobody else?", check_files),
-    DoctorCheck("system", "May enough files be open at once?", check_open_files),
-    DoctorCheck("settings", "Is a setting allowed that is seldom meant?", check_settings),
-    DoctorCheck("clock", "Was the clock set back?", check_clock),
-    DoctorCheck("store", "Can the store be used?", check_store),
-    DoctorCheck("key", "Is the key there, private, and the store's?", check_key),
+    DoctorCheck(
+        "disk",
+        "Is what is acknowledged safe, and is there room?",
+        lambda its: findings.judge_disk(measurements.measure_disk(its.config), its.config),
+    ),
+    DoctorCheck(
+        "files",
+        "May treadle use its files, and nobody else?",
+        lambda its: findings.judge_files(measurements.measure_files(its.config)),
+    ),
+    DoctorCheck(
+        "system",
+        "May enough files be open at once?",
+        lambda _: [findings.judge_open_files(measurements.read_open_files_limit())],
+    ),
+    DoctorCheck(
+        "settings",
+        "Is a setting allowed that is seldom meant?",
+        lambda its: findings.judge_settings(its.config, measurements.measure_machine(its.config)),
+    ),
+    DoctorCheck(
+        "clock",
+        "Was the clock set back?",
+        lambda its: [findings.judge_clock(its.now, its.store_file[2])],
+    ),
+    DoctorCheck(
+        "store", "Can the store be used?", lambda its: [findings.judge_store(its.store_file[0])]
+    ),
+    DoctorCheck("key", "Is the key there, private, and the store's?", lambda its: [its.key]),
     DoctorCheck("log", "Is what was accepted there and readable, and does it move?", check_log),
     DoctorCheck(
         "destination", "Can it be reached, and may treadle do what a load does?", check_destinations
     ),
     DoctorCheck("table", "Which tables do not load, and why?", check_tables),
 )
+"""Every check. The `its` of a row is the `Examination`."""
