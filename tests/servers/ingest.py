@@ -3,18 +3,21 @@
 import http.client
 import json
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.servers.document import Document
 
-from treadle.ingest.app import IngestService, create_ingest_app
+from treadle.ingest.app import FrontRouter, IngestService
+from treadle.ingest.endpoint import NotFoundEndpoint
 from treadle.ingest.fastpath.connection import FastPathProtocol
+from treadle.ingest.fastpath.handler import FAST_PATH_STATE, FastPathHandler
 from treadle.ingest.openapi_document import load_document
 from treadle.log.protocol import LogAppender
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
@@ -137,6 +140,23 @@ class ImportServer:
             return sum(found.entries for found in reader.list_backlogs())
         finally:
             reader.close()
+
+
+def create_ingest_app(ingest: IngestService, *, fast_path: bool = True) -> ASGIApp:
+    """An application of the Import API alone; its lifespan starts and closes `ingest`."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, FastPathHandler]]:
+        await ingest.start()
+        try:
+            yield {FAST_PATH_STATE: ingest.fast_path} if fast_path else {}
+        finally:
+            await ingest.aclose()
+
+    app = Starlette(routes=ingest.routes, lifespan=lifespan)
+    app.router.redirect_slashes = False
+    app.router.default = NotFoundEndpoint()
+    return FrontRouter(ingest, app)
 
 
 class _App:

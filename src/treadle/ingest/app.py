@@ -1,10 +1,8 @@
 """The Import API as an ASGI application, or as routes for a larger one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
-from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -19,7 +17,7 @@ from treadle.ingest.body_executor import BodyExecutor
 from treadle.ingest.body_memory import BodyMemoryBudget
 from treadle.ingest.dry_run import DryRunPlanner
 from treadle.ingest.endpoint import NotFoundEndpoint, PathEndpoint, make_route
-from treadle.ingest.fastpath.handler import FAST_PATH_STATE, FastPathHandler
+from treadle.ingest.fastpath.handler import FastPathHandler
 from treadle.ingest.health_endpoint import IngestHealth
 from treadle.ingest.push_endpoint import PushEndpoint
 from treadle.ingest.receipts_endpoint import ReceiptsEndpoint
@@ -134,20 +132,3 @@ class FrontRouter:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the application's lifespan."""
         await self._endpoints.get(scope.get("path", ""), self._app)(scope, receive, send)
-
-
-def create_ingest_app(ingest: IngestService, *, fast_path: bool = True) -> ASGIApp:
-    """Return an application of the Import API alone; its lifespan starts and closes `ingest`."""
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, FastPathHandler]]:
-        await ingest.start()
-        try:
-            yield {FAST_PATH_STATE: ingest.fast_path} if fast_path else {}
-        finally:
-            await ingest.aclose()
-
-    app = Starlette(routes=ingest.routes, lifespan=lifespan)
-    app.router.redirect_slashes = False
-    app.router.default = NotFoundEndpoint()
-    return FrontRouter(ingest, app)

@@ -60,7 +60,7 @@ class TokenCache:
         self._poll_seconds = poll_seconds
         self._flush_seconds = flush_seconds
         # A reader, and a second thread so that looking up unknown tokens never delays the polling.
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="directory")
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="tokens")
         self._owners: dict[bytes, TokenOwner] = {}
         self._unknown_tokens: dict[bytes, None] = {}
         self._revision = -1
@@ -137,7 +137,7 @@ class TokenCache:
         """Count a use of the token; return when its first use is in the store.
 
         A token that was never used may be replaced silently (connect-api.md 2.6), so its first use
-        has to be known before the sender is told that anything was accepted.
+        has to be known before the sender gets its answer.
 
         Returns:
             Whether the token is still valid: it may be replaced just before its first use.

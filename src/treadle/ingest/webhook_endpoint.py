@@ -50,7 +50,7 @@ class WebhookEndpoint:
     def __init__(
         self,
         admission: RequestAdmission,
-        directory: TokenCache,
+        token_cache: TokenCache,
         sources: SourceRepository,
         acceptor: BatchAcceptor,
         clock: Callable[[], int],
@@ -59,13 +59,13 @@ class WebhookEndpoint:
 
         Args:
             admission: checks requests.
-            directory: remembers the settings of sources.
+            token_cache: remembers the settings of sources.
             sources: knows the settings of sources.
             acceptor: makes batches durable.
             clock: microseconds since 1970, UTC.
         """
         self._admission = admission
-        self._token_cache = directory
+        self._token_cache = token_cache
         self._sources = sources
         self._acceptor = acceptor
         self._clock = clock

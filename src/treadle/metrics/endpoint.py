@@ -34,7 +34,7 @@ LOCAL_ONLY: Final = (
     "Authorization: Bearer <token>.\n"
 )
 WRONG_TOKEN: Final = "This is not the token that metrics_token names.\n"  # noqa: S105 - a sentence
-UNREADABLE: Final = "What is to be told cannot be read now. Try again later.\n"
+UNREADABLE: Final = "The figures cannot be read now. Try again later.\n"
 
 
 class MetricsEndpoint:

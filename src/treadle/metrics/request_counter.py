@@ -68,7 +68,7 @@ class RequestCounter:
 
         Args:
             app: answers.
-            add: told the name of a count for each answer.
+            add: called with the name of a counter for each answer.
         """
         self._app = app
         self._add = add
