@@ -25,6 +25,11 @@ REFERENCE = re.compile(
     rf"(?P<items>,? {ITEM}(?:(?:, | and | to |-){ITEM})*)?"
 )
 
+BARE = re.compile(rf"(?:\(|, |see |of )(?:\d+\.\d+|{CASE})(?:, (?:\d+(?:\.\d+)?|{CASE}))*[);.]")
+"""A section or a case without its document, as nobody can look it up."""
+
+PROSE = re.compile(r'"""(?:.|\n)*?"""|#.*')
+
 
 class Reference(NamedTuple):
     """One place in the source that refers to a specification."""
@@ -116,6 +121,18 @@ def test_every_reference_resolves() -> None:
     missing = [one for one in found if not specification(one.document).has(one.item)]
     assert missing == []
     assert len(found) > 200
+
+
+def test_no_reference_leaves_its_document_out() -> None:
+    bare = []
+    for path in (ROOT / "src").rglob("*.py"):
+        for text in PROSE.findall(path.read_text()):
+            flat = re.sub(r"\s+", " ", text)
+            for found in BARE.finditer(flat):
+                before = flat[max(0, found.start() - 40) : found.start()]
+                if not re.search(r"\.md|RFC|Python", before):
+                    bare.append(f"{path.relative_to(ROOT)}: {before}{found[0]}")
+    assert bare == []
 
 
 @pytest.mark.parametrize("path", sorted(SPEC.glob("*.md")), ids=lambda path: path.stem)
