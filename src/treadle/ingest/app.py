@@ -10,7 +10,7 @@ from treadle import __version__
 from treadle.clock import read_clock
 from treadle.http.authentication import TokenAuthentication
 from treadle.ingest import records_endpoint, webhook_endpoint
-from treadle.ingest.acceptance import BatchAcceptor
+from treadle.ingest.acknowledgement import BatchAcceptor
 from treadle.ingest.admission import RequestAdmission
 from treadle.ingest.batch_endpoint import BatchEndpoint
 from treadle.ingest.body_executor import BodyExecutor

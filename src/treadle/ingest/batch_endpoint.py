@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from treadle.http.headers import select_headers
-from treadle.ingest.acceptance import BatchAcceptor, ReceivedRequest, encode_batches
+from treadle.ingest.acknowledgement import BatchAcceptor, ReceivedRequest, encode_batches
 from treadle.ingest.admission import RequestAdmission, check_json_type
 from treadle.ingest.dry_run import DryRunPlanner, is_dry_run
 from treadle.records import batch

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from treadle.errors import InternalError, OperatorError, RequestRefusedError, RetriableError
 from treadle.http.headers import select_headers
 from treadle.http.responses import JsonResponse
-from treadle.ingest.acceptance import BatchAcceptor, ReceivedRequest, encode_batches
+from treadle.ingest.acknowledgement import BatchAcceptor, ReceivedRequest, encode_batches
 from treadle.ingest.admission import JSON_TYPE, TRANSIT_TYPE, RequestAdmission, is_transit
 from treadle.ingest.dry_run import DryRunPlanner, is_dry_run
 from treadle.ingest.endpoint import NOT_ACTIVE, TIMEOUT

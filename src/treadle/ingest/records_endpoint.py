@@ -16,7 +16,12 @@ from starlette.responses import Response
 
 from treadle.errors import RequestRefusedError
 from treadle.http.headers import select_headers
-from treadle.ingest.acceptance import BatchAcceptor, EncodedBatch, ReceivedRequest, encode_batches
+from treadle.ingest.acknowledgement import (
+    BatchAcceptor,
+    EncodedBatch,
+    ReceivedRequest,
+    encode_batches,
+)
 from treadle.ingest.admission import RequestAdmission
 from treadle.ingest.raw_records import RawRecord, build_batch, parse_records
 from treadle.records.field_check import UPSERT, find_field_errors, refuse_records

@@ -17,7 +17,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from treadle.http.headers import select_headers
-from treadle.ingest.acceptance import BatchAcceptor, EncodedBatch, ReceivedRequest, encode_batches
+from treadle.ingest.acknowledgement import (
+    BatchAcceptor,
+    EncodedBatch,
+    ReceivedRequest,
+    encode_batches,
+)
 from treadle.ingest.admission import RequestAdmission
 from treadle.ingest.raw_records import RawRecord, build_batch, parse_records
 from treadle.ingest.token_cache import TokenCache

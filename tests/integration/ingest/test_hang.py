@@ -12,7 +12,7 @@ from tests.servers.cases import OK, compare, rec
 from tests.servers.ingest import Answer, ImportServer
 
 from treadle.http.deadline import RequestDeadline
-from treadle.ingest import acceptance, health_endpoint
+from treadle.ingest import acknowledgement, health_endpoint
 from treadle.log.sqlite import log, log_file
 
 LATE = {"status": "ERROR", "message": "Gateway timeout. Try again later."}
@@ -46,7 +46,7 @@ def hang(server: ImportServer, held: Stall, patch: pytest.MonkeyPatch, **headers
             return held.reached.is_set() and super().check_deadline(now)
 
     with patch.context() as patched:
-        patched.setattr(acceptance, "RequestDeadline", lambda _: Impatient(0.0))
+        patched.setattr(acknowledgement, "RequestDeadline", lambda _: Impatient(0.0))
         return server.post("/v2/import/push", [rec()], headers=headers)
 
 

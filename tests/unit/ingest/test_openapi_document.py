@@ -9,7 +9,7 @@ from tests.servers.document import DRAFT, Document
 
 from treadle.http import limits as http_limits
 from treadle.ingest import (
-    acceptance,
+    acknowledgement,
     dry_run,
     endpoint,
     idempotency,
@@ -128,7 +128,7 @@ def test_the_numbers_of_requests_are_those_of_the_endpoints() -> None:
 @pytest.mark.parametrize(
     ("name", "body"),
     [
-        ("Accepted", json.loads(acceptance.ACCEPTED_BODY)),
+        ("Accepted", json.loads(acknowledgement.ACCEPTED_BODY)),
         ("Valid", push_endpoint.VALID_BODY),
         ("NotAuthenticated", pushed.NOT_AUTHENTICATED),
         ("NotAuthorized", endpoint.NOT_AUTHORIZED),
@@ -154,7 +154,7 @@ def test_the_examples_are_answers_of_the_program() -> None:
                         found.setdefault(f"{status} {name}", example["value"])
     size = http_limits.BODY_BYTES_MAX + 1
     expected = {
-        "201 Accepted": json.loads(acceptance.ACCEPTED_BODY),
+        "201 Accepted": json.loads(acknowledgement.ACCEPTED_BODY),
         "200 Valid": push_endpoint.VALID_BODY,
         "400 Trouble": raw_records.TOO_MANY_RECORDS,
         "400 key": idempotency.INVALID_KEY,

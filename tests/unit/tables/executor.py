@@ -30,7 +30,7 @@ from treadle.tables.model import (
     TableWrite,
     WidenColumn,
 )
-from treadle.tables.plan.columns import widen_values
+from treadle.tables.plan.column_split import widen_values
 from treadle.tables.plan.planner import plan_load
 from treadle.tables.plan.sequence_lookup import KnownSequences, SequenceLookup
 from treadle.tables.prepare.arrow_column import to_values

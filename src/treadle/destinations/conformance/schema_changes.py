@@ -35,7 +35,7 @@ from treadle.tables.model import (
     TableWrite,
     WidenColumn,
 )
-from treadle.tables.plan.columns import widen_values
+from treadle.tables.plan.column_split import widen_values
 from treadle.tables.prepare.arrow_column import to_values
 from treadle.timestamps import from_datetime
 

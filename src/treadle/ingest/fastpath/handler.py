@@ -15,7 +15,7 @@ from starlette.responses import Response
 from treadle.http.authentication import read_bearer_token
 from treadle.http.deadline import DeadlineTimer, get_deadline_timer
 from treadle.http.headers import read_media_type, select_headers
-from treadle.ingest.acceptance import (
+from treadle.ingest.acknowledgement import (
     APPEND_SECONDS_MAX,
     BatchAcceptor,
     EncodedBatch,

@@ -15,7 +15,7 @@ from treadle.tables.model import (
     TableWrite,
 )
 from treadle.tables.names import Namer
-from treadle.tables.plan.columns import (
+from treadle.tables.plan.column_split import (
     ColumnAllocation,
     ColumnAllocator,
     find_widest_type,

@@ -1,4 +1,4 @@
-"""Finds a column for each type of each field, and the changes it needs (loading.md 4, 5.3)."""
+"""The rule that splits a column: finds a column for each type of each field (loading.md 4, 5.3)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
