@@ -1,8 +1,8 @@
 """The repository of accounts and their Connect API tokens."""
 
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from treadle.store.database import StoreRepository, StoreTransaction
 from treadle.store.destinations import with_shared_destination
@@ -57,7 +57,7 @@ class AccountRepository(StoreRepository):
         """Return all accounts, by id."""
         with self._database.read() as tx:
             rows = tx.connection.execute(select(accounts).order_by(accounts.c.id))
-            return [_account(row) for row in rows]
+            return [Account(**row._mapping) for row in rows]
 
     def find_account_by_token(self, token: str) -> Account | None:
         """Return the account of a Connect API token; None for an unknown or disabled token."""
@@ -70,7 +70,7 @@ class AccountRepository(StoreRepository):
                     account_tokens.c.disabled_at.is_(None),
                 )
             ).one_or_none()
-        return None if row is None else _account(row)
+        return None if row is None else Account(**row._mapping)
 
     def create_token(self, account_id: int, description: str = "") -> str:
         """Create another Connect API token. Only its hash is kept, so it cannot be read again.
@@ -146,9 +146,3 @@ def _add_token(tx: StoreTransaction, account_id: int, description: str) -> str:
         )
     )
     return token
-
-
-def _account(row: Row[Any]) -> Account:
-    return Account(
-        id=row.id, name=row.name, created_at=row.created_at, destination_id=row.destination_id
-    )

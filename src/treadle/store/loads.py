@@ -34,9 +34,11 @@ _LOADED: Final = (
     )
 )
 
-_loads = select(loads, tables.c.source_id, tables.c.name.label("table_name")).join(
-    tables, tables.c.id == loads.c.table_id
-)
+_loads = select(
+    *(column for column in loads.c if column.name not in ("number", "log_id", "table_id")),
+    tables.c.source_id,
+    tables.c.name.label("table_name"),
+).join(tables, tables.c.id == loads.c.table_id)
 
 
 class LoadRepository(StoreRepository):
@@ -142,7 +144,7 @@ class LoadRepository(StoreRepository):
             place = select(loads.c.number).where(loads.c.id == before).scalar_subquery()
             query = query.where(loads.c.number < place)
         with self._database.read() as tx:
-            return [_load(row) for row in tx.connection.execute(query)]
+            return [LoadReport(**row._mapping) for row in tx.connection.execute(query)]
 
     def find_covering_load(
         self, source_id: int, table_name: str, position: int
@@ -162,7 +164,7 @@ class LoadRepository(StoreRepository):
         )
         with self._database.read() as tx:
             row = tx.connection.execute(query).one_or_none()
-        return None if row is None else _load(row)
+        return None if row is None else LoadReport(**row._mapping)
 
     def list_loaded_before(self, at: int) -> list[tuple[int, str, int]]:
         """Return the positions that may be trimmed: (source id, table name, last loaded position).
@@ -295,22 +297,3 @@ def _values(load: LoadReport) -> dict[str, Any]:
         "details": load.details,
         "error": load.error,
     }
-
-
-def _load(row: Row[Any]) -> LoadReport:
-    return LoadReport(
-        id=row.id,
-        source_id=row.source_id,
-        table_name=row.table_name,
-        first=row.first,
-        last=row.last,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        rows_received=row.rows_received,
-        rows_loaded=row.rows_loaded,
-        rows_discarded=row.rows_discarded,
-        rows_rejected=row.rows_rejected,
-        tables=row.tables,
-        details=row.details,
-        error=row.error,
-    )

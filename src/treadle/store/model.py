@@ -55,7 +55,7 @@ class Source:
 
     @property
     def active(self) -> bool:
-        """Whether pushes are accepted (connect-api.md 4.3)."""
+        """True while pushes are accepted (connect-api.md 4.3)."""
         return self.paused_at is None and self.system_paused_at is None and self.deleted_at is None
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import select, update
 
 from treadle.store.database import StoreTransaction
 from treadle.store.errors import NotFoundError
@@ -16,7 +16,7 @@ def find_source(tx: StoreTransaction, account_id: int | None, source_id: int) ->
     if account_id is not None:
         query = query.where(sources.c.account_id == account_id)
     row = tx.connection.execute(query).one_or_none()
-    return None if row is None else read_source(row)
+    return None if row is None else Source(**row._mapping)
 
 
 def find_undeleted_source(
@@ -51,22 +51,4 @@ def change_source(tx: StoreTransaction, source: Source, **values: Any) -> Source
         .values(updated_at=max(tx.now, source.updated_at), **values)
         .returning(sources)
     ).one()
-    return read_source(row)
-
-
-def read_source(row: Row[Any]) -> Source:
-    """Return the source that a row holds."""
-    return Source(
-        id=row.id,
-        account_id=row.account_id,
-        type=row.type,
-        display_name=row.display_name,
-        name=row.name,
-        destination_id=row.destination_id,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        paused_at=row.paused_at,
-        system_paused_at=row.system_paused_at,
-        deleted_at=row.deleted_at,
-        settings=row.settings,
-    )
+    return Source(**row._mapping)

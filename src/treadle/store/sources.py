@@ -16,7 +16,6 @@ from treadle.store.source_rows import (
     change_source,
     find_source,
     find_undeleted_source,
-    read_source,
 )
 from treadle.store.tokens import IMPORT_TOKEN_PREFIX, add_token
 
@@ -79,7 +78,7 @@ class SourceRepository(StoreRepository):
             ).one()
             if bootstrap_token:
                 add_token(tx, row.id, tx.mint(IMPORT_TOKEN_PREFIX), bootstrap=True)
-            return read_source(row)
+            return Source(**row._mapping)
 
     def list_sources(self, account_id: int | None = None) -> list[Source]:
         """Return the sources of one account or of all, by id, deleted ones too."""
@@ -87,7 +86,7 @@ class SourceRepository(StoreRepository):
         if account_id is not None:
             query = query.where(sources.c.account_id == account_id)
         with self._database.read() as tx:
-            return [read_source(row) for row in tx.connection.execute(query)]
+            return [Source(**row._mapping) for row in tx.connection.execute(query)]
 
     def get_source(self, account_id: int | None, source_id: int) -> Source | None:
         """Return a source, deleted or not; None when the account (None for any) has no such."""

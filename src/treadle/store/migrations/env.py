@@ -1,4 +1,4 @@
-"""How Alembic runs the migrations: on the connection, and in the transaction, it is handed."""
+"""Alembic's environment: it runs migrations in the transaction of the connection it is given."""
 
 from alembic import context
 

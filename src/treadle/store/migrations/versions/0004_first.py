@@ -196,18 +196,3 @@ def upgrade() -> None:
         sa.Column("until", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("destination_id", name="pk_leases"),
     )
-
-
-def downgrade() -> None:
-    """Remove all tables."""
-    op.drop_table("leases")
-    op.drop_table("outcomes")
-    op.drop_table("loads")
-    op.drop_table("tokens")
-    op.drop_table("tables")
-    op.drop_table("sources")
-    op.drop_table("destinations")
-    op.drop_table("account_tokens")
-    op.drop_table("meta")
-    op.drop_table("connections")
-    op.drop_table("accounts")
