@@ -76,7 +76,7 @@ class StoreDatabase:
     def read(self) -> Iterator[StoreTransaction]:
         """Open a transaction that only reads."""
         with translate_errors(), self._engine.connect() as connection:
-            yield self._transaction(connection)
+            yield self._make_transaction(connection)
 
     @contextmanager
     def write(self) -> Iterator[StoreTransaction]:
@@ -85,7 +85,7 @@ class StoreDatabase:
         The store revision stays, so other processes do not read again: for what no request sees.
         """
         with translate_errors(), begin_write(self._engine) as connection:
-            yield self._transaction(connection)
+            yield self._make_transaction(connection)
 
     @contextmanager
     def change(self) -> Iterator[StoreTransaction]:
@@ -108,7 +108,7 @@ class StoreDatabase:
         """The engine, for migrations."""
         return self._engine
 
-    def _transaction(self, connection: Connection) -> StoreTransaction:
+    def _make_transaction(self, connection: Connection) -> StoreTransaction:
         return StoreTransaction(connection, self._clock(), self._cipher, self._mint)
 
 
@@ -143,14 +143,14 @@ def create_store_engine(url: str) -> Engine:
     Raises:
         OperatorError: the URL names no database that can hold the store.
     """
-    parsed = _parsed(url)
+    parsed = _parse_url(url)
     if parsed.get_backend_name() == "sqlite":
-        return _sqlite_engine(parsed)
+        return _create_sqlite_engine(parsed)
     # Parameters hold sealed secrets and names of clients: never in an error text.
     return create_engine(parsed, hide_parameters=True, pool_pre_ping=True, pool_recycle=3600)
 
 
-def _parsed(url: str) -> URL:
+def _parse_url(url: str) -> URL:
     expected = "expected sqlite:///path/of/a/file or postgresql://user@host/database"
     try:
         parsed = make_url(url)
@@ -166,8 +166,8 @@ def _parsed(url: str) -> URL:
     )
 
 
-def _sqlite_engine(url: URL) -> Engine:
-    _make_private_file(Path(url.database or ""))
+def _create_sqlite_engine(url: URL) -> Engine:
+    _make_file(Path(url.database or ""))
     engine = create_engine(
         url,
         hide_parameters=True,
@@ -177,7 +177,7 @@ def _sqlite_engine(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, record: object) -> None:
         connection.isolation_level = None  # the driver's own BEGIN comes too late to be IMMEDIATE
-        _write_ahead(connection)
+        _switch_to_write_ahead_log(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
 
@@ -189,7 +189,7 @@ def _sqlite_engine(url: URL) -> Engine:
     return engine
 
 
-def _write_ahead(connection: sqlite3.Connection) -> None:
+def _switch_to_write_ahead_log(connection: sqlite3.Connection) -> None:
     """Switch the file to its write-ahead log.
 
     When two connections switch a new file at once, SQLite answers one of them "locked" without
@@ -207,7 +207,7 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
             return
 
 
-def _make_private_file(path: Path) -> None:
+def _make_file(path: Path) -> None:
     """Make the file where it is missing; only the user who runs treadle may read it."""
     try:
         if make_private_file(path):
@@ -236,7 +236,7 @@ def translate_errors() -> Iterator[None]:
     except PoolTimeoutError as error:
         raise RetriableError("the store has no free connection now") from error
     except DBAPIError as error:
-        said = _first_line(error.orig)
+        said = _read_first_line(error.orig)
         if _needs_the_operator(error.orig):
             raise OperatorError(
                 f"the store cannot be used ({said}): check its file or the rights of its database "
@@ -255,6 +255,6 @@ def _needs_the_operator(error: Any) -> bool:
     return isinstance(code, int) and (code & 0xFF) in _OPERATOR_CODES
 
 
-def _first_line(error: object) -> str:
+def _read_first_line(error: object) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

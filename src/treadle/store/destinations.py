@@ -54,7 +54,7 @@ class DestinationRepository(StoreRepository):
                 .where(accounts.c.id == account_id, destinations.c.deleted_at.is_(None))
             ).one_or_none()
             if row is not None and row.identity == identity:
-                present = _destination(tx, row)
+                present = _read_destination(tx, row)
                 if (present.type, present.url) == (type, url):
                     return present
         with self._database.change() as tx:
@@ -64,9 +64,9 @@ class DestinationRepository(StoreRepository):
             if account is None:
                 raise NotFoundError(f"there is no account {account_id}")
             if account.destination_id is None:
-                changed = _create(tx, account_id, type, url, identity)
+                changed = _insert_destination(tx, account_id, type, url, identity)
             else:
-                changed = _change(tx, account.destination_id, type, url, identity)
+                changed = _update_destination(tx, account.destination_id, type, url, identity)
             refuse_shared_schemas(tx, account_id)
             return changed
 
@@ -76,13 +76,13 @@ class DestinationRepository(StoreRepository):
         if account_id is not None:
             query = query.where(destinations.c.account_id == account_id)
         with self._database.read() as tx:
-            return [_destination(tx, row) for row in tx.connection.execute(query)]
+            return [_read_destination(tx, row) for row in tx.connection.execute(query)]
 
     def find_destination_of_source(self, source_id: int) -> ConfiguredDestination | None:
         """Return the destination of a source: its own, or the default one of its account."""
         with self._database.read() as tx:
             row = tx.connection.execute(_by_source.where(sources.c.id == source_id)).one_or_none()
-            return None if row is None else _destination(tx, row)
+            return None if row is None else _read_destination(tx, row)
 
     def list_ids_by_source(self) -> dict[int, int]:
         """Return source id -> destination id, for all sources that have a destination."""
@@ -120,11 +120,13 @@ def with_shared_destination(tx: StoreTransaction, account: Account) -> Account:
         .where(destinations.c.deleted_at.is_(None))
         .order_by(destinations.c.id)
     ).all()
-    places = {(row.type, row.identity, _destination(tx, row).url) for row in rows}
+    places = {(row.type, row.identity, _read_destination(tx, row).url) for row in rows}
     if len(places) != 1:
         return account
     [(type_, identity, url)] = places
-    return replace(account, destination_id=_create(tx, account.id, type_, url, identity).id)
+    return replace(
+        account, destination_id=_insert_destination(tx, account.id, type_, url, identity).id
+    )
 
 
 def require_destination(tx: StoreTransaction, account_id: int, destination_id: int | None) -> None:
@@ -159,7 +161,7 @@ def create_connection_id(tx: StoreTransaction, kind: str) -> int:
     return number
 
 
-def _create(
+def _insert_destination(
     tx: StoreTransaction, account_id: int, type_: str, url: str, identity: str
 ) -> ConfiguredDestination:
     destination_id = create_connection_id(tx, "destination")
@@ -170,7 +172,7 @@ def _create(
             account_id=account_id,
             type=type_,
             name=type_,
-            url=tx.cipher.seal(url, _context(destination_id)),
+            url=tx.cipher.seal(url, _make_context(destination_id)),
             identity=identity,
             created_at=tx.now,
             updated_at=tx.now,
@@ -180,10 +182,10 @@ def _create(
     tx.connection.execute(
         update(accounts).where(accounts.c.id == account_id).values(destination_id=destination_id)
     )
-    return _destination(tx, row)
+    return _read_destination(tx, row)
 
 
-def _change(
+def _update_destination(
     tx: StoreTransaction, destination_id: int, type_: str, url: str, identity: str
 ) -> ConfiguredDestination:
     row = tx.connection.execute(
@@ -192,7 +194,7 @@ def _change(
         .values(
             type=type_,
             name=type_,
-            url=tx.cipher.seal(url, _context(destination_id)),
+            url=tx.cipher.seal(url, _make_context(destination_id)),
             identity=identity,
             updated_at=tx.now,
             deleted_at=None,
@@ -201,16 +203,16 @@ def _change(
         )
         .returning(destinations)
     ).one()
-    return _destination(tx, row)
+    return _read_destination(tx, row)
 
 
-def _destination(tx: StoreTransaction, row: Row[Any]) -> ConfiguredDestination:
+def _read_destination(tx: StoreTransaction, row: Row[Any]) -> ConfiguredDestination:
     return ConfiguredDestination(
         id=row.id,
         account_id=row.account_id,
         type=row.type,
         name=row.name,
-        url=tx.cipher.open(row.url, _context(row.id)),
+        url=tx.cipher.open(row.url, _make_context(row.id)),
         created_at=row.created_at,
         updated_at=row.updated_at,
         deleted_at=row.deleted_at,
@@ -219,5 +221,5 @@ def _destination(tx: StoreTransaction, row: Row[Any]) -> ConfiguredDestination:
     )
 
 
-def _context(destination_id: int) -> str:
+def _make_context(destination_id: int) -> str:
     return f"destination {destination_id}"

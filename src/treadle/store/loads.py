@@ -58,7 +58,7 @@ class LoadRepository(StoreRepository):
             table = lock_table(tx, load.source_id, load.table_name, log_id)
             inserted = tx.connection.execute(
                 tx.insert(loads).on_conflict_do_nothing().returning(loads.c.number),
-                {"log_id": log_id, "table_id": table.id, **_values(load)},
+                {"log_id": log_id, "table_id": table.id, **_report_columns(load)},
             ).one_or_none()
             failpoint.reach("store.record-load")
             is_new = inserted is not None
@@ -70,9 +70,9 @@ class LoadRepository(StoreRepository):
                     "at_loaded": (
                         max(load.last, table.loaded) if table.log_id == log_id else load.last
                     ),
-                    "at_began": _began(table, load, log_id),
-                    **_standing(table, load, log_id, is_new=is_new),
-                    **_counts(load, is_new=is_new),
+                    "at_began": _first_position(table, load, log_id),
+                    **_error_columns(table, load, log_id, is_new=is_new),
+                    **_added_totals(load, is_new=is_new),
                 },
             )
             if is_new and outcomes:
@@ -109,7 +109,7 @@ class LoadRepository(StoreRepository):
             )
             tx.connection.execute(
                 tx.insert(loads)
-                .values(log_id=log_id, table_id=table.id, **_values(load))
+                .values(log_id=log_id, table_id=table.id, **_report_columns(load))
                 .on_conflict_do_nothing()
             )
 
@@ -243,7 +243,7 @@ def _insert_outcomes(
     )
 
 
-def _standing(
+def _error_columns(
     table: Row[Any], load: LoadReport, log_id: str, *, is_new: bool
 ) -> dict[str, int | str | bool | None]:
     """Return the error columns of a table after a load: none, unless the report comes late.
@@ -260,7 +260,7 @@ def _standing(
     }
 
 
-def _counts(load: LoadReport, *, is_new: bool) -> dict[str, int]:
+def _added_totals(load: LoadReport, *, is_new: bool) -> dict[str, int]:
     """Return what a load adds to the totals of its table; nothing when it was reported before."""
     return {
         "more_received": load.rows_received if is_new else 0,
@@ -272,7 +272,7 @@ def _counts(load: LoadReport, *, is_new: bool) -> dict[str, int]:
     }
 
 
-def _began(table: Row[Any], load: LoadReport, log_id: str) -> int | None:
+def _first_position(table: Row[Any], load: LoadReport, log_id: str) -> int | None:
     """Return the position of the first entry of a table after a load; None when it is not known."""
     if table.loaded == 0:
         return load.first
@@ -282,7 +282,7 @@ def _began(table: Row[Any], load: LoadReport, log_id: str) -> int | None:
     return began
 
 
-def _values(load: LoadReport) -> dict[str, Any]:
+def _report_columns(load: LoadReport) -> dict[str, Any]:
     return {
         "id": load.id,
         "first": load.first,

@@ -24,17 +24,17 @@ def migrate_schema(engine: Engine) -> None:
         OperatorError: the store was made by a newer treadle.
     """
     with engine.connect() as connection:
-        if _version(connection) == HEAD_REVISION:
+        if _read_revision(connection) == HEAD_REVISION:
             return
     with begin_write(engine) as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        found = _version(connection)
+        found = _read_revision(connection)
         if found != HEAD_REVISION:
-            _upgrade(connection, found)
+            _run_migrations(connection, found)
 
 
-def _version(connection: Connection) -> str | None:
+def _read_revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None
     version: str | None = connection.execute(
@@ -43,7 +43,7 @@ def _version(connection: Connection) -> str | None:
     return version
 
 
-def _upgrade(connection: Connection, found: str | None) -> None:
+def _run_migrations(connection: Connection, found: str | None) -> None:
     # Imported here: starting with a store that needs no migration is the usual case.
     from alembic import command
     from alembic.config import Config

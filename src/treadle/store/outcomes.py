@@ -21,7 +21,7 @@ _outcomes = (
 )
 
 # The load that took an entry is the first load of its table that ends at or after it.
-_began = (
+_load_started_at = (
     select(loads.c.started_at)
     .where(
         loads.c.table_id == outcomes.c.table_id,
@@ -48,7 +48,7 @@ class OutcomeRepository(StoreRepository):
                 rows = tx.connection.execute(
                     _outcomes.where(outcomes.c.position.in_(some)).order_by(outcomes.c.position)
                 )
-                found += [_outcome(row) for row in rows]
+                found += [_read_outcome(row) for row in rows]
         return found
 
     def list_outcomes_of_table(self, source_id: int, table_name: str) -> list[EntryOutcome]:
@@ -59,7 +59,7 @@ class OutcomeRepository(StoreRepository):
                     tables.c.source_id == source_id, tables.c.name_sha256 == digest_text(table_name)
                 ).order_by(outcomes.c.position)
             )
-            return [_outcome(row) for row in rows]
+            return [_read_outcome(row) for row in rows]
 
     def list_rejections(
         self,
@@ -81,7 +81,7 @@ class OutcomeRepository(StoreRepository):
             limit: how many entries at most.
         """
         query = (
-            _outcomes.add_columns(func.coalesce(_began, 0).label("began"))
+            _outcomes.add_columns(func.coalesce(_load_started_at, 0).label("began"))
             .where(cast(outcomes.c.rejected, Text) != "[]")
             .order_by(outcomes.c.position.desc())
             .limit(limit)
@@ -93,7 +93,7 @@ class OutcomeRepository(StoreRepository):
         if before is not None:
             query = query.where(outcomes.c.position < before)
         with self._database.read() as tx:
-            return [(_outcome(row), row.began) for row in tx.connection.execute(query)]
+            return [(_read_outcome(row), row.began) for row in tx.connection.execute(query)]
 
     def find_rejected_records(self, entries: Mapping[int, int]) -> dict[tuple[int, int], str]:
         """Return the rejected records of entries: (position, index in the entry) -> reason.
@@ -109,7 +109,7 @@ class OutcomeRepository(StoreRepository):
         }
 
 
-def _outcome(row: Row[Any]) -> EntryOutcome:
+def _read_outcome(row: Row[Any]) -> EntryOutcome:
     return EntryOutcome(
         position=row.position,
         source_id=row.source_id,

@@ -64,11 +64,11 @@ class ClientText(TypeDecorator[str]):
         return None if value is None else _nul_escape.unescape(value)
 
 
-def _time(name: str, *, nullable: bool = False) -> Column[Any]:
+def _time_column(name: str, *, nullable: bool = False) -> Column[Any]:
     return Column(name, BigInteger, nullable=nullable)
 
 
-def _count(name: str) -> Column[Any]:
+def _total_column(name: str) -> Column[Any]:
     return Column(name, BigInteger, nullable=False, server_default="0")
 
 
@@ -98,7 +98,7 @@ accounts: Final = Table(
     metadata,
     Column("id", BigInteger, primary_key=True, autoincrement=False),
     Column("name", ClientText, nullable=False),
-    _time("created_at"),
+    _time_column("created_at"),
     Column("destination_id", BigInteger),
 )
 
@@ -110,8 +110,8 @@ account_tokens: Final = Table(
     Column("sha256", LargeBinary(32), nullable=False, unique=True),
     Column("last_four", String(4), nullable=False),
     Column("description", ClientText, nullable=False),
-    _time("created_at"),
-    _time("disabled_at", nullable=True),
+    _time_column("created_at"),
+    _time_column("disabled_at", nullable=True),
     sqlite_autoincrement=True,
 )
 
@@ -124,11 +124,11 @@ destinations: Final = Table(
     Column("name", ClientText, nullable=False),
     Column("url", LargeBinary, nullable=False),
     Column("identity", ClientText, nullable=False),
-    _time("created_at"),
-    _time("updated_at"),
-    _time("deleted_at", nullable=True),
+    _time_column("created_at"),
+    _time_column("updated_at"),
+    _time_column("deleted_at", nullable=True),
     Column("trouble", ClientText),
-    _time("trouble_since", nullable=True),
+    _time_column("trouble_since", nullable=True),
 )
 
 sources: Final = Table(
@@ -140,11 +140,11 @@ sources: Final = Table(
     Column("display_name", ClientText, nullable=False),
     Column("name", String(63), nullable=False, index=True),
     Column("destination_id", BigInteger, ForeignKey("destinations.id")),
-    _time("created_at"),
-    _time("updated_at"),
-    _time("paused_at", nullable=True),
-    _time("system_paused_at", nullable=True),
-    _time("deleted_at", nullable=True),
+    _time_column("created_at"),
+    _time_column("updated_at"),
+    _time_column("paused_at", nullable=True),
+    _time_column("system_paused_at", nullable=True),
+    _time_column("deleted_at", nullable=True),
     Column("settings", JSON, nullable=False),
     Index(
         "uq_sources_account_id_name",
@@ -164,11 +164,11 @@ tokens: Final = Table(
     Column("sha256", LargeBinary(32), nullable=False, unique=True),
     Column("sealed", LargeBinary),
     Column("bootstrap", Boolean, nullable=False),
-    _time("created_at"),
-    _time("first_used_at", nullable=True),
-    _time("last_used_at", nullable=True),
+    _time_column("created_at"),
+    _time_column("first_used_at", nullable=True),
+    _time_column("last_used_at", nullable=True),
     Column("uses", BigInteger, nullable=False),
-    _time("revoked_at", nullable=True),
+    _time_column("revoked_at", nullable=True),
     sqlite_autoincrement=True,
 )
 
@@ -184,14 +184,14 @@ tables: Final = Table(
     Column("name_sha256", LargeBinary(32), nullable=False),
     Column("log_id", String(64), nullable=False),
     Column("loaded", BigInteger, nullable=False),
-    _time("loaded_at", nullable=True),
+    _time_column("loaded_at", nullable=True),
     Column("error", ClientText),
-    _time("error_since", nullable=True),
+    _time_column("error_since", nullable=True),
     Column("stopped", Boolean, nullable=False),
-    *(_count(name) for name in ("received", "written", "discarded", "rejected", "damaged")),
-    *(_count(name) for name in ("loads", "failures")),
+    *(_total_column(name) for name in ("received", "written", "discarded", "rejected", "damaged")),
+    *(_total_column(name) for name in ("loads", "failures")),
     Column("began", BigInteger),
-    _time("rebuilt_at", nullable=True),
+    _time_column("rebuilt_at", nullable=True),
     Index("uq_tables_source_id_name", "source_id", "name_sha256", unique=True),
     sqlite_autoincrement=True,
 )
@@ -205,8 +205,8 @@ loads: Final = Table(
     Column("table_id", BigInteger, ForeignKey("tables.id"), nullable=False),
     Column("first", BigInteger, nullable=False),
     Column("last", BigInteger, nullable=False),
-    _time("started_at"),
-    _time("finished_at"),
+    _time_column("started_at"),
+    _time_column("finished_at"),
     Column("rows_received", BigInteger, nullable=False),
     Column("rows_loaded", BigInteger, nullable=False),
     Column("rows_discarded", BigInteger, nullable=False),

@@ -42,8 +42,8 @@ class SecretCipher:
                 f"the secret key has {len(key)} bytes and must have {KEY_BYTES}: "
                 f"give {_HOW_TO_MAKE}"
             )
-        self._aead = AESGCM(_derived(key, "seal"))
-        self._check = _derived(key, "check").hex()
+        self._aead = AESGCM(_derive_key(key, "seal"))
+        self._check = _derive_key(key, "check").hex()
 
     @property
     def check_value(self) -> str:
@@ -80,7 +80,7 @@ class SecretCipher:
             ) from error
 
 
-def _derived(key: bytes, purpose: str) -> bytes:
+def _derive_key(key: bytes, purpose: str) -> bytes:
     return hmac.digest(key, b"treadle " + purpose.encode(), "sha256")
 
 
@@ -108,16 +108,16 @@ def load_cipher(path: Path, environment_value: str | None = None) -> SecretCiphe
         OperatorError: there is no usable key; the text says what to do.
     """
     if environment_value is not None and environment_value.strip():
-        return SecretCipher(_parsed(environment_value, KEY_VARIABLE))
+        return SecretCipher(_parse_key(environment_value, KEY_VARIABLE))
     try:
-        text = _read(path)
+        text = _read_key_file(path)
     except FileNotFoundError:
-        _make(path)
-        text = _read(path)
-    return SecretCipher(_parsed(text, f"the key file {path}"))
+        _make_key_file(path)
+        text = _read_key_file(path)
+    return SecretCipher(_parse_key(text, f"the key file {path}"))
 
 
-def _parsed(text: str, origin: str) -> bytes:
+def _parse_key(text: str, origin: str) -> bytes:
     stripped = text.strip()
     if not re.fullmatch(r"[0-9a-fA-F]{64}", stripped):
         raise OperatorError(
@@ -126,7 +126,7 @@ def _parsed(text: str, origin: str) -> bytes:
     return bytes.fromhex(stripped)
 
 
-def _read(path: Path) -> str:
+def _read_key_file(path: Path) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -150,7 +150,7 @@ def _read(path: Path) -> str:
         os.close(descriptor)
 
 
-def _make(path: Path) -> None:
+def _make_key_file(path: Path) -> None:
     """Write a new key file and make it durable, unless another process made one meanwhile.
 
     The file gets its name when it is complete, so no process can read half a key.

@@ -70,7 +70,7 @@ class Store:
         try:
             with translate_errors():
                 migrate_schema(database.engine)
-            installation_id = _installation(database)
+            installation_id = _read_installation_id(database)
         except BaseException:
             database.close()
             raise
@@ -114,7 +114,7 @@ class Store:
         return found or None
 
 
-def _installation(database: StoreDatabase) -> str:
+def _read_installation_id(database: StoreDatabase) -> str:
     """Return the installation's id, made at the first start.
 
     Raises:

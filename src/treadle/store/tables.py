@@ -16,7 +16,7 @@ from treadle.text import digest_text
 
 present_log = select(meta.c.log_id).scalar_subquery()
 
-_standing = select(tables, (tables.c.log_id == present_log).label("present"))
+_tables = select(tables, (tables.c.log_id == present_log).label("present"))
 
 # Made once: SQLAlchemy takes as long to build a statement as SQLite takes to run it.
 _NAMED_TABLE: Final = (
@@ -34,7 +34,7 @@ class TableRepository(StoreRepository):
 
     def list_statuses(self, source_id: int | None = None) -> list[TableLoadStatus]:
         """Return the load status of the tables that were tried, by source and name."""
-        query = _standing
+        query = _tables
         if source_id is not None:
             query = query.where(tables.c.source_id == source_id)
         with self._database.read() as tx:
@@ -73,7 +73,7 @@ class TableRepository(StoreRepository):
                     error=row.error is not None,
                     stopped=row.stopped,
                 )
-                for row in tx.connection.execute(_standing)
+                for row in tx.connection.execute(_tables)
             ]
 
     def record_rebuilt(self, source_id: int, table_name: str, at: int) -> None:

@@ -28,7 +28,7 @@ IMPORT_TOKEN_PREFIX: Final = "at_"  # noqa: S105 - how tokens begin (connect-api
 # Two, so that a client can change from one to the other without a gap (connect-api.md 2.6).
 ACTIVE_TOKENS_MAX: Final = 2
 
-_pushers = (
+_owners = (
     select(
         tokens.c.sha256,
         tokens.c.id,
@@ -86,7 +86,7 @@ class TokenRepository(StoreRepository):
                 raise TokenTakenError(
                     f"this token belongs to source {row.source_id} already: revoke it there"
                 )
-            return _token(tx, row)
+            return _read_token(tx, row)
 
     def list_tokens(self, source_id: int) -> list[ImportToken]:
         """Return the active tokens of a source by id, with their secrets."""
@@ -102,7 +102,7 @@ class TokenRepository(StoreRepository):
                 .order_by(tokens.c.id)
             )
             for row in rows:
-                found[row.source_id].append(_token(tx, row))
+                found[row.source_id].append(_read_token(tx, row))
         return found
 
     def revoke_token(self, account_id: int | None, source_id: int, token_id: int) -> Source | None:
@@ -118,7 +118,7 @@ class TokenRepository(StoreRepository):
             source = require_source(tx, account_id, source_id)
             revoked = tx.connection.execute(
                 update(tokens)
-                .where(tokens.c.id == token_id, _active(source.id))
+                .where(tokens.c.id == token_id, _is_active(source.id))
                 .values(revoked_at=tx.now)
             )
             return None if revoked.rowcount == 0 else change_source(tx, source)
@@ -130,13 +130,13 @@ class TokenRepository(StoreRepository):
         answered otherwise than one with an unknown token (connect-api.md 4.3).
         """
         with self._database.read() as tx:
-            row = tx.connection.execute(_pushers.where(tokens.c.sha256 == sha256)).one_or_none()
-        return None if row is None else _pusher(row)
+            row = tx.connection.execute(_owners.where(tokens.c.sha256 == sha256)).one_or_none()
+        return None if row is None else _read_owner(row)
 
     def list_owners(self) -> dict[bytes, TokenOwner]:
         """Return SHA-256 of the token -> owner, for all tokens that are not revoked."""
         with self._database.read() as tx:
-            return {bytes(row.sha256): _pusher(row) for row in tx.connection.execute(_pushers)}
+            return {bytes(row.sha256): _read_owner(row) for row in tx.connection.execute(_owners)}
 
     def record_first_use(self, token_id: int, at: int) -> bool:
         """Record the first use of a token. It is called before that push is answered.
@@ -148,7 +148,7 @@ class TokenRepository(StoreRepository):
             before its first use.
         """
         with self._database.read() as tx:
-            unused, revoked = _unused_or_revoked(tx, token_id)
+            unused, revoked = _read_unused_and_revoked(tx, token_id)
         if revoked or not unused:
             return not revoked
         with self._database.change() as tx:
@@ -158,7 +158,7 @@ class TokenRepository(StoreRepository):
                 .where(tokens.c.revoked_at.is_(None))
                 .values(first_used_at=at, last_used_at=at)
             )
-            return noted.rowcount > 0 or not _unused_or_revoked(tx, token_id)[1]
+            return noted.rowcount > 0 or not _read_unused_and_revoked(tx, token_id)[1]
 
     def record_uses(self, uses: Mapping[int, tuple[int, int]]) -> None:
         """Add to the numbers of uses.
@@ -195,23 +195,23 @@ def add_token(tx: StoreTransaction, source_id: int, secret: str, *, bootstrap: b
         .values(
             source_id=source_id,
             sha256=sha256,
-            sealed=tx.cipher.seal(secret, _context(sha256)),
+            sealed=tx.cipher.seal(secret, _make_context(sha256)),
             bootstrap=bootstrap,
             created_at=tx.now,
             uses=0,
         )
         .returning(tokens)
     ).one()
-    return _token(tx, row)
+    return _read_token(tx, row)
 
 
 def _add_counted_token(tx: StoreTransaction, source: Source, secret: str) -> ImportToken:
-    _make_room(tx, source.id)
+    _check_limit(tx, source.id)
     change_source(tx, source)
     return add_token(tx, source.id, secret, bootstrap=False)
 
 
-def _make_room(tx: StoreTransaction, source_id: int) -> None:
+def _check_limit(tx: StoreTransaction, source_id: int) -> None:
     """Check that the source may have one more token; an unused bootstrap token is revoked for it.
 
     Otherwise a client that never saw the bootstrap token could have only one token of its own
@@ -221,7 +221,7 @@ def _make_room(tx: StoreTransaction, source_id: int) -> None:
         TokenLimitError: the source has two tokens already.
     """
     rows = tx.connection.execute(
-        select(tokens.c.id, tokens.c.bootstrap, tokens.c.first_used_at).where(_active(source_id))
+        select(tokens.c.id, tokens.c.bootstrap, tokens.c.first_used_at).where(_is_active(source_id))
     ).all()
     if len(rows) < ACTIVE_TOKENS_MAX:
         return
@@ -231,7 +231,7 @@ def _make_room(tx: StoreTransaction, source_id: int) -> None:
     tx.connection.execute(update(tokens).where(tokens.c.id.in_(spare)).values(revoked_at=tx.now))
 
 
-def _unused_or_revoked(tx: StoreTransaction, token_id: int) -> tuple[bool, bool]:
+def _read_unused_and_revoked(tx: StoreTransaction, token_id: int) -> tuple[bool, bool]:
     """Return whether a token was never used, and whether it is revoked or unknown."""
     row = tx.connection.execute(
         select(tokens.c.first_used_at, tokens.c.revoked_at).where(tokens.c.id == token_id)
@@ -241,14 +241,14 @@ def _unused_or_revoked(tx: StoreTransaction, token_id: int) -> tuple[bool, bool]
     return row.first_used_at is None, row.revoked_at is not None
 
 
-def _active(source_id: int) -> ColumnElement[bool]:
+def _is_active(source_id: int) -> ColumnElement[bool]:
     return and_(tokens.c.source_id == source_id, tokens.c.revoked_at.is_(None))
 
 
-def _token(tx: StoreTransaction, row: Row[Any]) -> ImportToken:
+def _read_token(tx: StoreTransaction, row: Row[Any]) -> ImportToken:
     secret = None
     if row.sealed is not None:
-        secret = tx.cipher.open(bytes(row.sealed), _context(bytes(row.sha256)))
+        secret = tx.cipher.open(bytes(row.sealed), _make_context(bytes(row.sha256)))
     return ImportToken(
         id=row.id,
         source_id=row.source_id,
@@ -262,7 +262,7 @@ def _token(tx: StoreTransaction, row: Row[Any]) -> ImportToken:
     )
 
 
-def _pusher(row: Any) -> TokenOwner:
+def _read_owner(row: Any) -> TokenOwner:
     inactive = (row.paused_at, row.system_paused_at, row.deleted_at)
     return TokenOwner(
         token_id=row.id,
@@ -273,5 +273,5 @@ def _pusher(row: Any) -> TokenOwner:
     )
 
 
-def _context(sha256: bytes) -> str:
+def _make_context(sha256: bytes) -> str:
     return f"token {sha256.hex()}"

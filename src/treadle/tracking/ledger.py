@@ -58,11 +58,11 @@ def compute_ledger(
         outcomes = store.outcomes.list_outcomes_of_table(source_id, name)
         hours = log.count_by_hour(source_id, name, loaded)
         times = log.get_received_times([outcome.position for outcome in outcomes])
-        lines += _of_table(source_id, name, hours, outcomes, times)
+        lines += _make_lines(source_id, name, hours, outcomes, times)
     return lines
 
 
-def _of_table(
+def _make_lines(
     source_id: int,
     name: str,
     hours: Sequence[HourlyRecords],

@@ -62,13 +62,13 @@ class LoadProgress:
 
     async def read_entries(self, first: int, count: int) -> list[LogEntry | DamagedEntry]:
         """Return the entries at `count` positions from `first` on that the log still keeps."""
-        return await self.run_in_thread(lambda: self._opened().find_entries(first, count))
+        return await self.run_in_thread(lambda: self._open_once().find_entries(first, count))
 
     def find_keys(self, names: Sequence[bytes]) -> dict[bytes, int]:
         """Find idempotency keys in the log (`LogStatistics`); called inside `run_in_thread`."""
-        return self._opened().statistics.find_keys(names)
+        return self._open_once().statistics.find_keys(names)
 
-    def _opened(self) -> LogReader:
+    def _open_once(self) -> LogReader:
         if self._reader is None:
             self._reader = self._open_reader()
         return self._reader

@@ -52,7 +52,7 @@ class ReceiptCodec:
     def encode(self, receipt: Receipt) -> str:
         """Return the text of a receipt: `rc_` and URL-safe characters, about 25 in all."""
         body = _encoder.encode((receipt.source_id, receipt.first, receipt.entries))
-        text = base64.urlsafe_b64encode(body + self._mac(body)).rstrip(b"=")
+        text = base64.urlsafe_b64encode(body + self._sign(body)).rstrip(b"=")
         return RECEIPT_PREFIX + text.decode("ascii")
 
     def decode(self, text: str) -> Receipt | None:
@@ -63,13 +63,13 @@ class ReceiptCodec:
         try:
             signed = base64.b64decode(encoded + "=" * (-len(encoded) % 4), b"-_", validate=True)
             body, mac = signed[:-MAC_BYTES], signed[-MAC_BYTES:]
-            if not hmac.compare_digest(mac, self._mac(body)):
+            if not hmac.compare_digest(mac, self._sign(body)):
                 return None
             return Receipt(*_decoder.decode(body))
         except (binascii.Error, msgspec.MsgspecError):
             return None
 
-    def _mac(self, body: bytes) -> bytes:
+    def _sign(self, body: bytes) -> bytes:
         mac = self._keyed.copy()
         mac.update(body)
         return mac.digest()

@@ -161,7 +161,7 @@ def find_resent_receipts(
         source_id: the source.
         names: ids of rejects.
     """
-    keys = {_key(receipts.log_id, source_id, name): name for name in names}
+    keys = {_make_resend_key(receipts.log_id, source_id, name): name for name in names}
     return {
         keys[key]: receipts.encode(Receipt(source_id, first, 1))
         for key, first in find_keys(list(keys)).items()
@@ -182,7 +182,7 @@ def pair_with_receipts(
     """
     left = iter(rejects)
     while page := list(islice(left, RECEIPTS_PER_PAGE)):
-        keys = [_key(receipts.log_id, reject.source_id, reject.id) for reject in page]
+        keys = [_make_resend_key(receipts.log_id, reject.source_id, reject.id) for reject in page]
         stored = find_keys(keys)
         for reject, key in zip(page, keys, strict=True):
             first = stored.get(key)
@@ -243,7 +243,7 @@ class RejectResender:
         batch = read_batch(reject, await self._progress.read_entries(reject.position, 1))
         payload = encode_batch(apply_edit(batch, reject.index, edit))
         entry = NewEntry(reject.source_id, reject.table_name, self._clock(), 1, payload)
-        key = _key(self._log.log_id, reject.source_id, reject.id)
+        key = _make_resend_key(self._log.log_id, reject.source_id, reject.id)
         # The digest is the name too: with another edit it is still the same resend.
         stored = await self._log.append_once([entry], IdempotencyKey(key, key))
         return Receipt(reject.source_id, stored.first, 1), stored.duplicate
@@ -267,5 +267,5 @@ class RejectResender:
         return {reject: results[reject] for reject in order}
 
 
-def _key(log_id: str, source_id: int, name: str) -> bytes:
+def _make_resend_key(log_id: str, source_id: int, name: str) -> bytes:
     return derive_key_name(RESEND_SCOPE, source_id, f"{log_id} {name}")
