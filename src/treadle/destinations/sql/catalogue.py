@@ -4,7 +4,7 @@ All of it is written in the transaction of the load, so it says what the tables 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 from treadle.destinations.layout import (
     PRIVATE_SCHEMA,
@@ -37,45 +37,32 @@ from treadle.tables.model import (
 from treadle.tables.prepare.arrow_column import TypedColumn
 from treadle.text import make_storable
 
+_NUMBERS: Final = ("source_id", "position", "fence", "revision")
 
-def _own(name: str, key: tuple[str, ...], columns: Mapping[str, ColumnType]) -> Relation:
+
+def _own(name: str, keys: int, columns: str) -> Relation:
+    """Return a table of treadle's own, the first columns of which are its key."""
     made = [
-        Column(column, column, type_, nullable=column == "document")
-        for column, type_ in columns.items()
+        Column(
+            column,
+            column,
+            ColumnType.BIGINT if column in _NUMBERS else ColumnType.TEXT,
+            nullable=column == "document",
+        )
+        for column in columns.split()
     ]
-    return Relation((), name, tuple(made), key, name)
+    return Relation((), name, tuple(made), tuple(columns.split()[:keys]), name)
 
 
 OFFSETS: Final = _own(
-    "positions",
-    ("log_id", "source_id", "table_key"),
-    {
-        "log_id": ColumnType.TEXT,
-        "source_id": ColumnType.BIGINT,
-        "table_key": ColumnType.TEXT,
-        "table_name": ColumnType.TEXT,
-        "position": ColumnType.BIGINT,
-        "fence": ColumnType.BIGINT,
-        "report": ColumnType.TEXT,
-        "result": ColumnType.TEXT,
-    },
+    "positions", 3, "log_id source_id table_key table_name position fence report result"
 )
 """The position up to which each table's log entries are loaded.
 
 `table_key` is the digest of the name as sent.
 """
 
-ENTRIES: Final = _own(
-    "catalogue",
-    ("schema_name", "table_key"),
-    {
-        "schema_name": ColumnType.TEXT,
-        "table_key": ColumnType.TEXT,
-        "table_name": ColumnType.TEXT,
-        "revision": ColumnType.BIGINT,
-        "document": ColumnType.TEXT,
-    },
-)
+ENTRIES: Final = _own("catalogue", 2, "schema_name table_key table_name revision document")
 """The tables that treadle made; `table_key` is the digest of the folded canonical table name."""
 
 REJECTIONS: Final = Relation((), REJECTED, REJECTED_COLUMNS, (), REJECTED)
@@ -122,11 +109,7 @@ def read_offsets(connection: Connection, log_id: str) -> Mapping[tuple[int, str]
     """Return (source id, table name as sent) -> the last load of it, for one log."""
     rows = _rows(
         connection,
-        compose(
-            "SELECT source_id, table_name, position, report, result FROM {offsets}"
-            " WHERE log_id = $1",
-            offsets=connection.dialect.own(OFFSETS.name),
-        ),
+        "SELECT source_id, table_name, position, report, result FROM {offsets} WHERE log_id = $1",
         log_id,
     )
     return {
@@ -139,12 +122,7 @@ def read_offsets(connection: Connection, log_id: str) -> Mapping[tuple[int, str]
 
 def read_log_ids(connection: Connection, prefix: str) -> list[str]:
     """Return the logs that there are offsets of and whose names begin with a prefix."""
-    rows = _rows(
-        connection,
-        compose(
-            "SELECT DISTINCT log_id FROM {offsets}", offsets=connection.dialect.own(OFFSETS.name)
-        ),
-    )
+    rows = _rows(connection, "SELECT DISTINCT log_id FROM {offsets}")
     return sorted(log_id for (log_id,) in rows if log_id.startswith(prefix))
 
 
@@ -152,10 +130,7 @@ def read_entry(connection: Connection, schema: str, table: str) -> tuple[int, Ta
     """Return a table's catalogue entry with its revision; 0 and None where there is none."""
     rows = _rows(
         connection,
-        compose(
-            "SELECT revision, document FROM {entries} WHERE schema_name = $1 AND table_key = $2",
-            entries=connection.dialect.own(ENTRIES.name),
-        ),
+        "SELECT revision, document FROM {entries} WHERE schema_name = $1 AND table_key = $2",
         schema,
         table_key(connection.dialect, table),
     )
@@ -163,14 +138,20 @@ def read_entry(connection: Connection, schema: str, table: str) -> tuple[int, Ta
     return revision, table_codec.decode_table(document) if document else None
 
 
-def _rows(connection: Connection, statement: Quoted, *values: object) -> list[tuple[Any, ...]]:
+def _rows(
+    connection: Connection, template: LiteralString, *values: object
+) -> list[tuple[Any, ...]]:
     """Return the rows of a table of treadle's own; none where no session has made it."""
     try:
-        return connection.rows(statement, *values)
+        return connection.rows(_fill(connection, template), *values)
     except connection.errors as error:
         if connection.is_missing(error):
             return []
         raise
+
+
+def _fill(connection: Connection, template: LiteralString) -> Quoted:
+    return compose(template, **connection.dialect.own_tables)
 
 
 def claim(connection: Connection, plan: LoadPlan) -> None:
@@ -183,9 +164,7 @@ def claim(connection: Connection, plan: LoadPlan) -> None:
     values: list[object] = [mark.log_id, mark.source_id, digest_name(mark.table_name)]
     if dialect.claims_rows:
         values.append(escape_name(mark.table_name))
-    held = connection.rows(
-        compose(dialect.claim_offset, offsets=dialect.own(OFFSETS.name)), *values
-    )
+    held = connection.rows(_fill(connection, dialect.claim_offset), *values)
     check_offset(mark, *(held[0] if held else (-1, 0)))
     name = catalogue_name(plan)
     values = [plan.schema, table_key(dialect, name)]
@@ -194,75 +173,47 @@ def claim(connection: Connection, plan: LoadPlan) -> None:
         claims = Dialect.claim_entry
     elif dialect.claims_rows:
         values.append(escape_name(name))
-    known = connection.rows(compose(claims, entries=dialect.own(ENTRIES.name)), *values)
+    known = connection.rows(_fill(connection, claims), *values)
     check_revision(plan, known[0][0] if known else 0)
 
 
 def finish(connection: Connection, plan: LoadPlan, result: str) -> None:
     """Write the catalogue entry and the offset. Whether they are there is known since `claim`."""
     dialect, mark = connection.dialect, plan.offset
+    statement: LiteralString
     if plan.table_after is not None:
-        entry = (plan.revision + 1, table_codec.encode_table(plan.table_after))
+        entry: tuple[object, ...] = (plan.revision + 1, table_codec.encode_table(plan.table_after))
+        statement = (
+            "UPDATE {entries} SET revision = $3, document = $4"
+            " WHERE schema_name = $1 AND table_key = $2"
+        )
+        if not (plan.revision or dialect.claims_rows):
+            statement = "INSERT INTO {entries} VALUES ($1, $2, $3, $4, $5)"
+            entry = (escape_name(plan.table_after.name), *entry)
         place = (plan.schema, table_key(dialect, plan.table_after.name))
-        entries = dialect.own(ENTRIES.name)
-        if plan.revision or dialect.claims_rows:
-            connection.run(
-                compose(
-                    "UPDATE {entries} SET revision = $3, document = $4"
-                    " WHERE schema_name = $1 AND table_key = $2",
-                    entries=entries,
-                ),
-                *place,
-                *entry,
-            )
-        else:
-            connection.run(
-                compose("INSERT INTO {entries} VALUES ($1, $2, $3, $4, $5)", entries=entries),
-                *place,
-                escape_name(plan.table_after.name),
-                *entry,
-            )
+        connection.run(_fill(connection, statement), *place, *entry)
     if not moves_offset(mark):
         return
+    held: tuple[object, ...] = (mark.position, mark.fence, escape_name(mark.report), result)
+    statement = (
+        "UPDATE {offsets} SET position = $4, fence = $5, report = $6, result = $7"
+        " WHERE log_id = $1 AND source_id = $2 AND table_key = $3"
+    )
+    if mark.previous_position < 0 and not dialect.claims_rows:
+        statement = "INSERT INTO {offsets} VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+        held = (escape_name(mark.table_name), *held)
     row = (mark.log_id, mark.source_id, digest_name(mark.table_name))
-    held = (mark.position, mark.fence, escape_name(mark.report), result)
-    offsets = dialect.own(OFFSETS.name)
-    if mark.previous_position >= 0 or dialect.claims_rows:
-        connection.run(
-            compose(
-                "UPDATE {offsets} SET position = $4, fence = $5, report = $6, result = $7"
-                " WHERE log_id = $1 AND source_id = $2 AND table_key = $3",
-                offsets=offsets,
-            ),
-            *row,
-            *held,
-        )
-    else:
-        connection.run(
-            compose(
-                "INSERT INTO {offsets} VALUES ($1, $2, $3, $4, $5, $6, $7, $8)", offsets=offsets
-            ),
-            *row,
-            escape_name(mark.table_name),
-            *held,
-        )
+    connection.run(_fill(connection, statement), *row, *held)
 
 
 def forget(connection: Connection, schema: str, table: str, log_id: str) -> None:
     """Delete a table's catalogue entry, and all offsets of a log."""
-    dialect = connection.dialect
     connection.run(
-        compose(
-            "DELETE FROM {entries} WHERE schema_name = $1 AND table_key = $2",
-            entries=dialect.own(ENTRIES.name),
-        ),
+        _fill(connection, "DELETE FROM {entries} WHERE schema_name = $1 AND table_key = $2"),
         schema,
-        table_key(dialect, table),
+        table_key(connection.dialect, table),
     )
-    connection.run(
-        compose("DELETE FROM {offsets} WHERE log_id = $1", offsets=dialect.own(OFFSETS.name)),
-        log_id,
-    )
+    connection.run(_fill(connection, "DELETE FROM {offsets} WHERE log_id = $1"), log_id)
 
 
 # --- rejections -----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ Most of a dialect is data: templates that can be read as SQL.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import ClassVar, LiteralString
 
 from treadle.destinations.layout import PRIVATE_SCHEMA
@@ -104,6 +105,11 @@ class Dialect(ABC):
     def own(self, relation: str) -> Quoted:
         """Return the full name of a relation of treadle's own schema."""
         return self.place(PRIVATE_SCHEMA, relation)
+
+    @cached_property
+    def own_tables(self) -> Mapping[str, Quoted]:
+        """The places of `{offsets}` and `{entries}`, which every load names several times."""
+        return {"offsets": self.own("positions"), "entries": self.own("catalogue")}
 
     def define(self, columns: Iterable[Column]) -> Quoted:
         """Return column definitions for CREATE TABLE."""
