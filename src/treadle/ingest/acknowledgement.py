@@ -97,31 +97,21 @@ def build_entries(
     ]
 
 
+@dataclass(frozen=True, slots=True)
 class BatchAcceptor:
-    """Makes batches durable, then answers 201."""
+    """Makes batches durable, then answers 201.
 
-    def __init__(
-        self,
-        log: LogAppender,
-        health: IngestHealth,
-        clock: Callable[[], int],
-        receipts: ReceiptCodec,
-        progress: LoadProgress | None,
-    ) -> None:
-        """Serve all endpoints of a process; nothing is opened.
+    Attributes:
+        health: gets to know whether the log takes data.
+        clock: microseconds since 1970, UTC.
+        progress: knows loads; None where nobody can wait for them.
+    """
 
-        Args:
-            log: where batches go.
-            health: gets to know whether the log takes data.
-            clock: microseconds since 1970, UTC.
-            receipts: writes receipts.
-            progress: knows loads; None where nobody can wait for them.
-        """
-        self._log = log
-        self._health = health
-        self._clock = clock
-        self._receipts = receipts
-        self._progress = progress
+    log: LogAppender
+    health: IngestHealth
+    clock: Callable[[], int]
+    receipts: ReceiptCodec
+    progress: LoadProgress | None
 
     async def accept(
         self,
@@ -143,29 +133,29 @@ class BatchAcceptor:
         if not batches:
             return AcceptedResponse(status, None)
 
-        entries = build_entries(owner.source_id, batches, self._clock())
+        entries = build_entries(owner.source_id, batches, self.clock())
         replayed = False
         if request.digest is None:
-            first = await self._append_in_time(self._track_append(self._log.append(entries)))
+            first = await self._append_in_time(self._track_append(self.log.append(entries)))
         else:
             once = idempotency.create_idempotency_key(
                 owner.source_id, request.headers[idempotency.KEY_HEADER], request.digest
             )
             stored = await self._append_in_time(
-                self._track_append(self._log.append_once(entries, once))
+                self._track_append(self.log.append_once(entries, once))
             )
             if stored.digest != once.digest:
                 raise RequestRefusedError(422, idempotency.KEY_REUSED)
             first, replayed = stored.first, stored.duplicate
         receipt = Receipt(owner.source_id, first, len(batches))
-        response = AcceptedResponse(status, self._receipts.encode(receipt))
+        response = AcceptedResponse(status, self.receipts.encode(receipt))
         if replayed:
             response.headers[REPLAYED_HEADER] = "true"
-        if "prefer" in request.headers and self._progress is not None:
+        if "prefer" in request.headers and self.progress is not None:
             wanted = parse_prefer(request.headers["prefer"])
             if wanted.loaded:
                 names = [batch.table_name for batch in batches]
-                await self._wait_for_load(self._progress, wanted, receipt, names, response)
+                await self._wait_for_load(self.progress, wanted, receipt, names, response)
         return response
 
     def begin_append(
@@ -178,21 +168,21 @@ class BatchAcceptor:
         Raises:
             RetriableError: nothing of the batches is in the log, and the waiter is not called.
         """
-        self._log.begin_append(build_entries(source_id, batches, self._clock()), waiter)
+        self.log.begin_append(build_entries(source_id, batches, self.clock()), waiter)
 
     def confirm_append(self, receipt: Receipt) -> Response:
         """Return the answer to a request whose entries are durable."""
-        self._health.record_success()
-        return AcceptedResponse(201, self._receipts.encode(receipt))
+        self.health.record_success()
+        return AcceptedResponse(201, self.receipts.encode(receipt))
 
     def record_failure(self, error: BaseException) -> None:
         """Note that the log did not take something."""
         if isinstance(error, RetriableError):
-            self._health.record_failure(error)
+            self.health.record_failure(error)
 
     def make_timeout_error(self) -> RequestRefusedError:
         """Return the refusal of a request for which the log did not answer in time."""
-        self._health.record_failure(RetriableError("the log's disk does not answer"))
+        self.health.record_failure(RetriableError("the log's disk does not answer"))
         # Not 503, which says that nothing of the request is in the log: it may come there yet.
         return RequestRefusedError(504, TIMEOUT)
 
@@ -203,7 +193,7 @@ class BatchAcceptor:
         except RetriableError as later:
             self.record_failure(later)
             raise
-        self._health.record_success()
+        self.health.record_success()
         return found
 
     async def _append_in_time(self, appended: Awaitable[T]) -> T:

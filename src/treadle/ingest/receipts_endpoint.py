@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,28 +26,14 @@ DETAILS_GONE = {"message": "All of this was loaded, and details are no longer ke
 INVALID_WAIT = {"message": f"wait is a number of seconds from 0 to {WAIT_SECONDS_MAX:.0f}"}
 
 
+@dataclass(frozen=True, slots=True)
 class ReceiptsEndpoint:
     """Tells the owner of a receipt what became of its request."""
 
-    def __init__(
-        self,
-        authentication: TokenAuthentication[Account, TokenOwner],
-        sources: SourceRepository,
-        receipts: ReceiptCodec,
-        progress: LoadProgress,
-    ) -> None:
-        """Serve receipts.
-
-        Args:
-            authentication: who asks.
-            sources: knows whose a source is.
-            receipts: reads receipts.
-            progress: knows loads.
-        """
-        self._authentication = authentication
-        self._sources = sources
-        self._receipts = receipts
-        self._progress = progress
+    authentication: TokenAuthentication[Account, TokenOwner]
+    sources: SourceRepository
+    receipts: ReceiptCodec
+    progress: LoadProgress
 
     async def get(self, request: Request) -> Response:
         """Answer with one element for each table of the request."""
@@ -55,38 +42,38 @@ class ReceiptsEndpoint:
         seconds = parse_wait_seconds(request.query_params.get("wait", "0"))
         if seconds is None:
             raise RequestRefusedError(400, INVALID_WAIT)
-        entries = await self._progress.read_entries(receipt.first, receipt.entries)
+        entries = await self.progress.read_entries(receipt.first, receipt.entries)
         if not entries:
             raise RequestRefusedError(410, DETAILS_GONE)
         # A damaged entry may have lost the name of its table: nothing tells when it is loaded.
         places = [(entry.table_name, entry.position) for entry in entries if entry.table_name]
-        await self._progress.wait_until_loaded(receipt.source_id, places, seconds)
-        statuses = await self._progress.get_statuses(receipt.source_id)
-        status = await self._progress.run_in_thread(
+        await self.progress.wait_until_loaded(receipt.source_id, places, seconds)
+        statuses = await self.progress.get_statuses(receipt.source_id)
+        status = await self.progress.run_in_thread(
             lambda: read_receipt_status(
                 text,
                 receipt,
                 entries,
                 statuses,
-                store=self._progress.store,
-                find_keys=self._progress.find_keys,
-                codec=self._receipts,
+                store=self.progress.store,
+                find_keys=self.progress.find_keys,
+                codec=self.receipts,
             )
         )
         return JsonResponse(status)
 
     async def _authorize(self, headers: Mapping[str, str], text: str) -> Receipt:
         """Return the receipt, if the token is one of its source or of the source's account."""
-        asking = await self._authentication.find_either(headers)
+        asking = await self.authentication.find_either(headers)
         if asking is None:
             raise RequestRefusedError(401, NOT_AUTHORIZED)
-        receipt = self._receipts.decode(text)
+        receipt = self.receipts.decode(text)
         if receipt is None:
             raise RequestRefusedError(404, NOT_FOUND)
         if isinstance(asking, TokenOwner):
             owned = asking.source_id == receipt.source_id
         else:
-            found = await asyncio.to_thread(self._sources.get_source, asking.id, receipt.source_id)
+            found = await asyncio.to_thread(self.sources.get_source, asking.id, receipt.source_id)
             owned = found is not None
         if not owned:
             raise RequestRefusedError(404, NOT_FOUND)

@@ -10,6 +10,7 @@ new row, as documented.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -49,36 +50,25 @@ class WebhookSettings(msgspec.Struct, frozen=True):
     upsert: bool = False
 
 
+@dataclass(frozen=True, slots=True)
 class WebhookEndpoint:
-    """Accepts what senders post to a source's webhook URL."""
+    """Accepts what senders post to a source's webhook URL.
 
-    def __init__(
-        self,
-        admission: RequestAdmission,
-        token_cache: TokenCache,
-        sources: SourceRepository,
-        acceptor: BatchAcceptor,
-        clock: Callable[[], int],
-    ) -> None:
-        """Serve webhooks.
+    Attributes:
+        token_cache: remembers the settings of sources.
+        clock: microseconds since 1970, UTC.
+    """
 
-        Args:
-            admission: checks requests.
-            token_cache: remembers the settings of sources.
-            sources: knows the settings of sources.
-            acceptor: makes batches durable.
-            clock: microseconds since 1970, UTC.
-        """
-        self._admission = admission
-        self._token_cache = token_cache
-        self._sources = sources
-        self._acceptor = acceptor
-        self._clock = clock
+    admission: RequestAdmission
+    token_cache: TokenCache
+    sources: SourceRepository
+    acceptor: BatchAcceptor
+    clock: Callable[[], int]
 
     async def post(self, request: Request) -> Response:
         """Accept an object or an array of objects, whatever content type its sender names."""
         sent, owner, kept = await self._checked(request)
-        return await self._acceptor.accept(sent, owner, kept, status=200)
+        return await self.acceptor.accept(sent, owner, kept, status=200)
 
     async def _checked(
         self, request: Request
@@ -86,15 +76,15 @@ class WebhookEndpoint:
         """Check a request and encode its batches; the body is free after this."""
         headers = select_headers(request.scope)
         path = request.path_params
-        owner = await self._admission.admit_first(headers, path["token"], path["client_id"])
-        body = await self._admission.read_body(request, headers)
+        owner = await self.admission.admit_first(headers, path["token"], path["client_id"])
+        body = await self.admission.read_body(request, headers)
         hook = await self._read_settings(owner)
         # All records of a request have the time of its arrival as their sequence.
-        arrival = self._clock() // 1000
-        kept = await self._admission.decode_body(
+        arrival = self.clock() // 1000
+        kept = await self.admission.decode_body(
             len(body), lambda: encode_batches(judge(body, hook, arrival))
         )
-        await self._admission.record_use(owner)
+        await self.admission.record_use(owner)
         return (
             ReceivedRequest.from_body("webhook", headers, body),
             owner,
@@ -102,7 +92,7 @@ class WebhookEndpoint:
         )  # its path holds the token
 
     async def _read_settings(self, owner: TokenOwner) -> WebhookSettings:
-        settings = await self._token_cache.get_cached(owner.source_id, self._sources.get_settings)
+        settings = await self.token_cache.get_cached(owner.source_id, self.sources.get_settings)
         return parse_webhook_settings(settings)
 
 
