@@ -28,7 +28,7 @@ types: $(VENV)/lint.stamp ## mypy, strict, on source and tests
 	$(BIN)/mypy
 
 docs: $(VENV)/test.stamp ## What README and the reference pages show, run and compared
-	$(BIN)/python -m pytest tests/acceptance/test_readme.py tests/unit/cli/test_reference.py $(ARGS)
+	$(BIN)/python -m pytest tests/acceptance/test_readme.py tests/unit/cli/test_reference_pages.py $(ARGS)
 
 fuzz: $(VENV)/fuzz.stamp ## The decoders with some thousand inputs made up from what they reach, the same in every run
 	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz.decoder_fuzzer push --runs $(FUZZ_RUNS) --seed 1 --seconds 600
