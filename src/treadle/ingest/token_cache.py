@@ -24,7 +24,7 @@ POLL_SECONDS = 0.25
 FLUSH_SECONDS = 5.0
 """Time between two writes of the uses that were counted in memory."""
 
-STRANGERS_MAX = 10_000
+UNKNOWN_TOKENS_MAX = 10_000
 """Most unknown tokens that are remembered; the oldest is forgotten first."""
 
 logger = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ class TokenCache:
             if found is not None:
                 self._owners[sha256] = found
             else:
-                if len(self._unknown_tokens) >= STRANGERS_MAX:
+                if len(self._unknown_tokens) >= UNKNOWN_TOKENS_MAX:
                     del self._unknown_tokens[next(iter(self._unknown_tokens))]
                 self._unknown_tokens[sha256] = None
         return found
@@ -184,7 +184,7 @@ class TokenCache:
         if known is not None and known[0] == generation:
             return known[1]
         found = await self._run(ask, source_id)
-        if known is not None or len(self._answers) < STRANGERS_MAX:
+        if known is not None or len(self._answers) < UNKNOWN_TOKENS_MAX:
             self._answers[source_id] = (generation, found)
         return found
 

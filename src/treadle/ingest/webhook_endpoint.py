@@ -82,7 +82,7 @@ class WebhookEndpoint:
         # All records of a request have the time of its arrival as their sequence.
         arrival = self.clock() // 1000
         kept = await self.admission.decode_body(
-            len(body), lambda: encode_batches(judge(body, hook, arrival))
+            len(body), lambda: encode_batches(build_batches(body, hook, arrival))
         )
         await self.admission.record_use(owner)
         return (
@@ -107,7 +107,7 @@ def parse_webhook_settings(settings: Mapping[str, Any]) -> WebhookSettings:
         return WebhookSettings()
 
 
-def judge(body: bytes, hook: WebhookSettings, arrival: int) -> list[MessageBatch]:
+def build_batches(body: bytes, hook: WebhookSettings, arrival: int) -> list[MessageBatch]:
     """Return the records of a body as one batch; no batch when no record has the key.
 
     Args:

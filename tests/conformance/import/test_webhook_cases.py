@@ -148,7 +148,7 @@ def test_no_token_in_a_log_line(
     server: ImportServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hook = Hook(server, "broken")
-    monkeypatch.setattr("treadle.ingest.webhook_endpoint.judge", None)
+    monkeypatch.setattr("treadle.ingest.webhook_endpoint.build_batches", None)
     with caplog.at_level(logging.DEBUG, "treadle"):
         answer = hook.post(b'{"id":1}')
     compare(answer, 500, {"status": "ERROR", "message": "Internal server error"})

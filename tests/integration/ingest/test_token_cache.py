@@ -136,7 +136,7 @@ def test_a_wrong_token_is_looked_up_once(world: World) -> None:
 
 
 def test_wrong_tokens_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directories, "STRANGERS_MAX", 2)
+    monkeypatch.setattr(directories, "UNKNOWN_TOKENS_MAX", 2)
 
     async def test(directory: TokenCache) -> None:
         for token in ("a", "b", "c"):

@@ -13,7 +13,7 @@ from treadle.ingest.raw_records import parse_records
 from treadle.ingest.records_endpoint import RecordsTarget, SequenceCounter
 from treadle.ingest.records_endpoint import check_records as judge_plain
 from treadle.ingest.webhook_endpoint import WebhookSettings, parse_webhook_settings
-from treadle.ingest.webhook_endpoint import judge as judge_hook
+from treadle.ingest.webhook_endpoint import build_batches as judge_hook
 from treadle.records.json_decoder import BOM
 from treadle.records.limits import BODY_BYTES_MAX
 from treadle.records.record_reader import read_records
