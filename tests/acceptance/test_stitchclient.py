@@ -6,7 +6,7 @@ import sys
 from decimal import Decimal
 
 import pytest
-from tests.conformance.loading.warehouse import DuckDB, Found, Postgres
+from tests.conformance.loading.warehouse import DuckDB, FoundTable, Postgres
 from tests.servers import stitch_push
 from tests.servers.stitch_push import record
 from tests.servers.treadle import Client, TreadleServer, eventually
@@ -14,7 +14,7 @@ from tests.servers.treadle import Client, TreadleServer, eventually
 COUNT = 20_000
 
 
-def look(server: TreadleServer) -> dict[str, Found]:
+def look(server: TreadleServer) -> dict[str, FoundTable]:
     """The tables, by the engine's own driver; the server is stopped, so the file is free."""
     if server.destination is not None:
         return Postgres(server.destination, "import_api").tables()

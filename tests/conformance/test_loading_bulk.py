@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 from tests.conformance.loading.runner import Rig
-from tests.conformance.loading.warehouse import Found, Warehouse
+from tests.conformance.loading.warehouse import FoundTable, Warehouse
 from tests.servers.postgres import PostgresServer
 
 from treadle.errors import RetriableError
@@ -65,7 +65,7 @@ class Source:
     def load(self) -> None:
         self.rig.loader.load_once()
 
-    def tables(self) -> dict[str, Found]:
+    def tables(self) -> dict[str, FoundTable]:
         found = self.warehouse.tables()
         found.pop("_sdc_rejected", None)
         return found
@@ -94,7 +94,7 @@ def fields(count: int, value: Callable[[int], object], prefix: str = "c") -> dic
     return {f"{prefix}{number:04}": value(number) for number in range(1, count + 1)}
 
 
-def own_columns(found: Found) -> int:
+def own_columns(found: FoundTable) -> int:
     return sum(not name.startswith("_sdc_") for name, _ in found.columns)
 
 

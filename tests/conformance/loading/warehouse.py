@@ -11,9 +11,9 @@ import duckdb
 import psycopg
 from psycopg import sql
 
-from treadle.destinations.conformance.loading.warehouse import Found, Warehouse
+from treadle.destinations.conformance.loading.warehouse import FoundTable, Warehouse
 
-__all__ = ["DuckDB", "Found", "Postgres", "Warehouse"]
+__all__ = ["DuckDB", "FoundTable", "Postgres", "Warehouse"]
 
 LOGICAL = {
     "bigint": "bigint",
@@ -71,7 +71,7 @@ class Postgres:
         with self._connection() as connection:
             return [tuple(map(plain, row)) for row in connection.execute(statement.encode())]
 
-    def tables(self) -> dict[str, Found]:
+    def tables(self) -> dict[str, FoundTable]:
         with self._connection() as connection:
             names = connection.execute(
                 "SELECT table_name FROM information_schema.tables "
@@ -80,7 +80,7 @@ class Postgres:
             ).fetchall()
             return {name: self._table(connection, name) for (name,) in names}
 
-    def _table(self, connection: psycopg.Connection[tuple[Any, ...]], name: str) -> Found:
+    def _table(self, connection: psycopg.Connection[tuple[Any, ...]], name: str) -> FoundTable:
         columns = connection.execute(
             "SELECT column_name, data_type FROM information_schema.columns "
             "WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position",
@@ -94,7 +94,7 @@ class Postgres:
             (name, f'"{self._schema}"'),
         ).fetchall()
         rows = connection.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(name)))
-        return Found(
+        return FoundTable(
             [(column, LOGICAL.get(kind.lower(), kind)) for column, kind in columns],
             frozenset(column for (column,) in key),
             [tuple(map(plain, row)) for row in rows],
@@ -180,14 +180,14 @@ class DuckDB:
         with self._connection() as connection:
             return _rows(connection, statement)
 
-    def tables(self) -> dict[str, Found]:
+    def tables(self) -> dict[str, FoundTable]:
         with self._connection() as connection:
             names = connection.execute(
                 "SELECT table_name FROM duckdb_tables() WHERE schema_name = ?", [self._schema]
             ).fetchall()
             return {name: self._table(connection, name) for (name,) in names}
 
-    def _table(self, connection: duckdb.DuckDBPyConnection, name: str) -> Found:
+    def _table(self, connection: duckdb.DuckDBPyConnection, name: str) -> FoundTable:
         columns = connection.execute(
             "SELECT column_name, data_type FROM duckdb_columns() "
             "WHERE schema_name = ? AND table_name = ? ORDER BY column_index",
@@ -199,7 +199,7 @@ class DuckDB:
             [self._schema, name],
         ).fetchall()
         rows = _rows(connection, f"SELECT * FROM {_quoted(name)}")
-        return Found(
+        return FoundTable(
             [(column, LOGICAL.get(kind.lower(), kind)) for column, kind in columns],
             frozenset(column for (column,) in key),
             rows,

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from treadle.destinations.conformance.fixtures import loads, session
-from treadle.destinations.conformance.traits import Traits
+from treadle.destinations.conformance.traits import DestinationTraits
 from treadle.destinations.protocol import Destination
 from treadle.destinations.registry import make_destination
 
 __all__ = ["loads", "session"]
 
-DUCKDB = Traits(timestamp_microseconds="epoch_us({column})")
-POSTGRES = Traits(
+DUCKDB = DestinationTraits(timestamp_microseconds="epoch_us({column})")
+POSTGRES = DestinationTraits(
     timestamp_microseconds=(
         "('x' || encode(timestamptz_send({column}), 'hex'))::bit(64)::bigint"
         " + 946684800000000::numeric"
@@ -35,5 +35,5 @@ def destination(url: str) -> Destination:
 
 
 @pytest.fixture
-def traits(destination: Destination) -> Traits:
+def traits(destination: Destination) -> DestinationTraits:
     return DUCKDB if destination.kind == "duckdb" else POSTGRES

@@ -8,7 +8,7 @@ from typing import cast
 import duckdb
 import pytest
 
-from treadle.destinations.conformance.builders import LOG, ORDERS, Loads, table, upsert
+from treadle.destinations.conformance.builders import LOG, ORDERS, TableLoads, table, upsert
 from treadle.destinations.duckdb import session as module
 from treadle.destinations.duckdb.destination import DuckDBDestination
 from treadle.destinations.duckdb.memory import (
@@ -47,9 +47,9 @@ def _rows(first: int) -> list[tuple[int, int, str]]:
     return [(n, 1, f"{n:08}" * 20) for n in range(first, first + 5000)]
 
 
-def _begun(session: Session) -> Loads:
+def _begun(session: Session) -> TableLoads:
     session.prepare("web")
-    loads = Loads(session)
+    loads = TableLoads(session)
     loads.create(ORDERS)
     return loads
 
@@ -138,7 +138,7 @@ def test_new_tables_do_not_fill_memory(tmp_path: Path) -> None:
             session.prepare("web")
             for number in range(60):
                 made = replace(ORDERS, name=f"t{number}")
-                loads = Loads(session, table_name=made.name, source_id=number)
+                loads = TableLoads(session, table_name=made.name, source_id=number)
                 loads.create(made)
                 loads.load(table(made), upsert([(1, 1, "x")], of=made))
                 [(now,)] = loads.read(HELD)
@@ -155,7 +155,7 @@ def test_first_loads_alone_do_not_fill_memory(tmp_path: Path) -> None:
         session.prepare("web")
         for number in range(60):
             made = replace(ORDERS, name=f"t{number}")
-            loads = Loads(session, table_name=made.name, source_id=number)
+            loads = TableLoads(session, table_name=made.name, source_id=number)
             write = upsert([(1, 1, "x")], of=made)
             loads.load(table(made), write, changes=[CreateRelation(made)])
             [(now,)] = loads.read(HELD)
@@ -202,19 +202,19 @@ def test_a_small_first_load_is_done_by_one_thread(tmp_path: Path) -> None:
         everything = elsewhere.execute("SELECT current_setting('threads')").fetchall()
         with destination.open() as session:
             session.prepare("web")
-            loads = Loads(session)
+            loads = TableLoads(session)
             first = upsert([(1, 1, "x")])
             loads.load(table(ORDERS), first, changes=[CreateRelation(ORDERS)])
             assert threads(session) == [(1,)]
             loads.load(table(ORDERS), upsert([(1, 2, "y")]))
             assert threads(session) == everything
             large = replace(ORDERS, name="large")
-            loads = Loads(session, table_name="large")
+            loads = TableLoads(session, table_name="large")
             write = upsert([(n, 1, "x") for n in range(LITTLE_ROWS_MAX + 1)], of=large)
             loads.load(table(large), write, changes=[CreateRelation(large)])
             assert threads(session) == everything
             small = replace(ORDERS, name="small")
-            Loads(session, table_name="small").create(small)
+            TableLoads(session, table_name="small").create(small)
             assert threads(session) == [(1,)]
         assert threads(other) == everything
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from treadle.destinations.conformance.builders import ORDERS, Loads, table, upsert
+from treadle.destinations.conformance.builders import ORDERS, TableLoads, table, upsert
 from treadle.destinations.registry import make_destination
 from treadle.tables.model import CreateRelation
 
@@ -17,10 +17,10 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def _load(path: Path, values: list[tuple[int, int, str]], *, create: bool = False) -> Loads:
+def _load(path: Path, values: list[tuple[int, int, str]], *, create: bool = False) -> TableLoads:
     with make_destination(f"duckdb://{path}").open() as session:
         session.prepare("web")
-        loads = Loads(session)
+        loads = TableLoads(session)
         if create:
             loads.load(table(ORDERS), upsert(values), changes=[CreateRelation(ORDERS)])
         else:

@@ -19,7 +19,7 @@ from treadle.destinations.conformance.builders import (
     LOG,
     ORDERS,
     TEXT,
-    Loads,
+    TableLoads,
     relation,
     table,
     upsert,
@@ -60,7 +60,7 @@ def _as_superuser(url: str, statement: str) -> None:
 def test_a_missing_right_is_told_in_the_servers_words(login: str, postgres_database: str) -> None:
     with make_destination(login).open() as session:
         session.prepare("web")
-        loads = Loads(session)
+        loads = TableLoads(session)
         loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
         _as_superuser(postgres_database, "ALTER TABLE web.orders OWNER TO CURRENT_USER")
         with pytest.raises(AccessDeniedError, match="ERROR: permission denied for table orders"):
@@ -108,7 +108,7 @@ def test_too_many_connections_are_unavailable(login: str, postgres_database: str
 def test_a_lock_of_somebody_else_is_waited_for_a_while(postgres_database: str) -> None:
     with make_destination(postgres_database + "?options=-c%20lock_timeout%3D1").open() as session:
         session.prepare("web")
-        loads = Loads(session)
+        loads = TableLoads(session)
         loads.create(ORDERS)
         with psycopg.connect(postgres_database) as other:
             other.execute("LOCK TABLE web.orders")
@@ -122,7 +122,7 @@ def test_a_lock_of_somebody_else_is_waited_for_a_while(postgres_database: str) -
 def test_a_broken_commit_is_unknown(postgres_database: str) -> None:
     with make_destination(postgres_database).open() as session:
         session.prepare("web")
-        loads = Loads(session)
+        loads = TableLoads(session)
         loads.create(ORDERS)
         _as_superuser(
             postgres_database,
@@ -145,7 +145,7 @@ def test_a_broken_commit_is_unknown(postgres_database: str) -> None:
 def test_a_constraint_checked_at_commit_is_no_unknown(postgres_database: str) -> None:
     with make_destination(postgres_database).open() as session:
         session.prepare("web")
-        loads = Loads(session)
+        loads = TableLoads(session)
         loads.create(ORDERS)
         session.query("ALTER TABLE web.orders ADD UNIQUE (a) DEFERRABLE INITIALLY DEFERRED")
         with pytest.raises(Exception, match="duplicate key") as refused:
@@ -160,7 +160,7 @@ def test_a_view_on_a_column_that_must_widen_stops_the_table(postgres_database: s
 
     with make_destination(postgres_database).open() as session:
         session.prepare("web")
-        loads = Loads(session)
+        loads = TableLoads(session)
         narrow = relation("orders", {"id": BIGINT, "v": BIGINT})
         wide = relation("orders", {"id": BIGINT, "v": ColumnType.DOUBLE})
         loads.create(narrow)
@@ -179,7 +179,7 @@ def test_dropped_columns_count_towards_the_most_of_postgresql(postgres_database:
     names = [f"c{number:04}" for number in range(1595)]
     with make_destination(postgres_database).open() as session:
         session.prepare("web")
-        loads = Loads(session)
+        loads = TableLoads(session)
         full = relation("orders", {"id": BIGINT, **dict.fromkeys(names, TEXT)})
         loads.create(full)
         session.query("ALTER TABLE web.orders DROP COLUMN c0000")
@@ -197,7 +197,7 @@ def test_a_stopped_server_is_unavailable_and_keeps_what_it_had() -> None:
         url = server.create_database()
         session = make_destination(url).open()
         session.prepare("web")
-        loads = Loads(session)
+        loads = TableLoads(session)
         loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
         server.kill()
         with pytest.raises(DestinationUnavailableError):
@@ -207,7 +207,7 @@ def test_a_stopped_server_is_unavailable_and_keeps_what_it_had() -> None:
         session.close()
         server.start()
         with make_destination(url).open() as again:
-            assert Loads(again).orders() == [(1, "x", 1)]
+            assert TableLoads(again).orders() == [(1, "x", 1)]
             assert again.committed(LOG)[7, "orders"].position == 0
 
 
@@ -297,7 +297,7 @@ FULL_DISK = """
 
     session = make_destination("duckdb://" + sys.argv[1]).open()
     session.prepare("web")
-    loads = Loads(session)
+    loads = TableLoads(session)
     loads.create(ORDERS)
     # From here on no file may grow past what it has: the write-ahead log cannot take the load.
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -333,7 +333,7 @@ KILLED = """
 
     session = make_destination("duckdb://" + sys.argv[1]).open()
     session.prepare("web")
-    loads = Loads(session)
+    loads = TableLoads(session)
     loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
     os.kill(os.getpid(), 9)
 """
@@ -348,5 +348,5 @@ def test_a_committed_load_survives_a_killed_process(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stderr
     with make_destination(f"duckdb://{path}").open() as session:
-        assert Loads(session).orders() == [(1, "x", 1)]
+        assert TableLoads(session).orders() == [(1, "x", 1)]
         assert session.committed(LOG)[7, "orders"].position == 0

@@ -6,7 +6,7 @@ from typing import Literal
 import psycopg
 import pytest
 
-from treadle.destinations.conformance.builders import LOG, Loads
+from treadle.destinations.conformance.builders import LOG, TableLoads
 from treadle.destinations.conformance.first_load import first
 from treadle.destinations.layout import digest_name, encode_result
 from treadle.destinations.protocol import CommittedOffset, PlanOutdatedError
@@ -33,7 +33,7 @@ def test_rows_that_a_trigger_keeps_out_are_not_counted(postgres_database: str) -
                   EXECUTE FUNCTION web.watch()
                 """
             )
-        loads = Loads(session)
+        loads = TableLoads(session)
         result = loads.run(first(loads))
         assert result.rows["orders"] == 1
         assert session.committed(LOG)[7, "orders"] == CommittedOffset(0, "r", result)
@@ -61,7 +61,7 @@ def test_of_two_loaders_that_begin_a_table_at_once_one_does(
             "INSERT INTO _treadle.positions VALUES (%s, 7, %s, 'orders', 0, 1, '', %s)",
             [LOG, digest_name("orders"), encode_result({"orders": 0}, {})],
         )
-        second = first(Loads(session, fence=2))
+        second = first(TableLoads(session, fence=2))
         doing = pool.submit(session.load, second)
         waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
         while watching.execute(waits).fetchone() != (1,) and not doing.done():
@@ -74,4 +74,4 @@ def test_of_two_loaders_that_begin_a_table_at_once_one_does(
             assert session.committed(LOG)[7, "orders"].result.rows == {"orders": 0}
         else:
             assert doing.result().rows["orders"] == 2
-        assert len(Loads(session).orders()) == (0 if end == "COMMIT" else 2)
+        assert len(TableLoads(session).orders()) == (0 if end == "COMMIT" else 2)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.conformance.loading.warehouse import DuckDB, Found, Postgres, Warehouse
+from tests.conformance.loading.warehouse import DuckDB, FoundTable, Postgres, Warehouse
 from tests.integration.model.tables import DUCKDB, PG, Record, Table
 
 from treadle.destinations.planning import execute_load
@@ -308,7 +308,7 @@ class Run:
         reasons = [reason for table in self.tables.values() for reason in table.rejected]
         _equal("rejections", _reasons(_rejections(rejected)), _reasons(reasons))
 
-    def _columns(self, found: Found) -> Any:
+    def _columns(self, found: FoundTable) -> Any:
         columns = [
             (self.world.dialect.fold(name), kind)
             for name, kind in found.columns
@@ -345,7 +345,7 @@ def _bundles(
         yield taken, activate
 
 
-def _rejections(found: Found | None) -> list[tuple[str, str]]:
+def _rejections(found: FoundTable | None) -> list[tuple[str, str]]:
     if found is None:
         return []
     names = [name for name, _ in found.columns]
@@ -375,7 +375,7 @@ def _model_bundles(table: Table) -> list[Any]:
     return sorted((sorted(bundle) for bundle in bundles.values()), key=repr)
 
 
-def _seen_bundles(table: Table, found: Mapping[str, Found]) -> list[Any]:
+def _seen_bundles(table: Table, found: Mapping[str, FoundTable]) -> list[Any]:
     bundles: dict[Any, list[Any]] = {}
     keys = table.keys or ("__sdc_primary_key",)
     for path in table.relations:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.conformance.conftest import postgres_user_database
 from tests.conformance.loading.runner import Rig
-from tests.conformance.loading.warehouse import Found, Warehouse
+from tests.conformance.loading.warehouse import FoundTable, Warehouse
 
 from treadle.tracking.load_reports import render_load_report
 
@@ -148,7 +148,7 @@ def send(rig: Rig, token: str, request: tuple[str, Any], query: str = "") -> Any
     )
 
 
-def structure(tables: dict[str, Found]) -> dict[str, Any]:
+def structure(tables: dict[str, FoundTable]) -> dict[str, Any]:
     return {name: (dict(found.columns), found.key) for name, found in tables.items()}
 
 

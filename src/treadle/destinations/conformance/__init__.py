@@ -7,7 +7,7 @@ treadle itself does not install. To run them over a back-end of your own, write 
 `conftest.py` says what is tested. Each test gets a destination that is fresh and empty:
 
     import pytest
-    from treadle.destinations.conformance.traits import Traits
+    from treadle.destinations.conformance.traits import DestinationTraits
     from mine import MyDestination
 
     pytest_plugins = ["treadle.destinations.conformance.fixtures"]
@@ -18,7 +18,7 @@ treadle itself does not install. To run them over a back-end of your own, write 
 
     @pytest.fixture
     def traits():
-        return Traits(timestamp_microseconds="epoch_us({column})")
+        return DestinationTraits(timestamp_microseconds="epoch_us({column})")
 
 `pytest_configure` in the top conftest shows values when an assertion fails:
 
@@ -30,5 +30,5 @@ treadle itself does not install. To run them over a back-end of your own, write 
 
 A back-end whose `Capabilities` lack something leaves out the modules that need it: `comparison`
 needs `row_compare`, and all but `planning` read rows by `sql_query`. What else databases may
-answer differently is data: see `Traits`.
+answer differently is data: see `DestinationTraits`.
 """

@@ -99,7 +99,7 @@ def replace_entries(of: RelationRows) -> RelationRows:
 
 
 @dataclass
-class Loads:
+class TableLoads:
     """Consecutive loads of one table: keeps position, revision and `_sdc_batched_at`."""
 
     session: Session

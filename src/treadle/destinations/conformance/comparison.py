@@ -2,7 +2,14 @@
 
 import pytest
 
-from treadle.destinations.conformance.builders import ITEMS, ORDERS, Loads, items, table, upsert
+from treadle.destinations.conformance.builders import (
+    ITEMS,
+    ORDERS,
+    TableLoads,
+    items,
+    table,
+    upsert,
+)
 from treadle.destinations.protocol import RelationPair, RowDiff
 
 KEY = (("id", "id"),)
@@ -10,7 +17,7 @@ A = (("a", "a"),)
 
 
 @pytest.fixture
-def two(loads: Loads) -> Loads:
+def two(loads: TableLoads) -> TableLoads:
     """Orders 1 to 4 in the schema `web`, and 2 to 5 with other texts in `other`."""
     loads.create(ORDERS)
     loads.load(table(ORDERS), upsert([(1, 1, "a"), (2, 1, "b"), (3, 1, None), (4, 1, None)]))
@@ -38,11 +45,11 @@ def two(loads: Loads) -> Loads:
         (RelationPair(None, "orders", KEY, A), RowDiff(0, 4, 0)),
     ],
 )
-def test_rows_are_compared(two: Loads, pair: RelationPair, expected: RowDiff) -> None:
+def test_rows_are_compared(two: TableLoads, pair: RelationPair, expected: RowDiff) -> None:
     assert two.session.compare("web", "other", pair) == expected
 
 
-def test_a_table_is_dropped_with_all_that_is_kept_of_it(loads: Loads) -> None:
+def test_a_table_is_dropped_with_all_that_is_kept_of_it(loads: TableLoads) -> None:
     loads.create(ORDERS, ITEMS)
     write = upsert([(1, 1, "a")], children=[items([(1, 0, 1, "x")])])
     loads.load(table(ORDERS, ITEMS), write)

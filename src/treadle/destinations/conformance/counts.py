@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from treadle.destinations.conformance.builders import ORDERS, Loads, table, upsert
+from treadle.destinations.conformance.builders import ORDERS, TableLoads, table, upsert
 from treadle.destinations.protocol import RowCounts
 
 
-def test_rows_are_counted_by_batch_and_by_key(loads: Loads) -> None:
+def test_rows_are_counted_by_batch_and_by_key(loads: TableLoads) -> None:
     loads.create(ORDERS)
     loads.load(table(ORDERS), upsert([(1, 1, "a"), (2, 1, "b"), (3, 1, "b")]))
     first = loads.batched_at

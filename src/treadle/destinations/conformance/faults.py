@@ -2,12 +2,12 @@
 
 import pytest
 
-from treadle.destinations.conformance.builders import ORDERS, Loads, table, upsert
+from treadle.destinations.conformance.builders import ORDERS, TableLoads, table, upsert
 from treadle.destinations.protocol import Destination, DestinationUnavailableError, Session
 from treadle.errors import OperatorError, TableStoppedError
 
 
-def test_a_required_column_of_the_user_stops_the_table(loads: Loads) -> None:
+def test_a_required_column_of_the_user_stops_the_table(loads: TableLoads) -> None:
     loads.create(ORDERS)
     loads.read("DROP TABLE web.orders")
     loads.read(

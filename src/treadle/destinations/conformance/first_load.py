@@ -8,7 +8,7 @@ from treadle.destinations.conformance.builders import (
     ITEMS,
     LOG,
     ORDERS,
-    Loads,
+    TableLoads,
     items,
     table,
     upsert,
@@ -26,14 +26,14 @@ from treadle.tables.model import CreateRelation, LoadPlan, Rejection
 BOTH = (CreateRelation(ORDERS), CreateRelation(ITEMS))
 
 
-def first(loads: Loads) -> LoadPlan:
+def first(loads: TableLoads) -> LoadPlan:
     """Two orders, one with two items, and a rejected record."""
     write = upsert([(1, 1, "x"), (2, 1, "y")], children=[items([(1, 0, 1, "a"), (1, 1, 1, "b")])])
     rejected = Rejection("{}", "why not", "orders", 0, 0)
     return loads.plan(table(ORDERS, ITEMS), write, changes=BOTH, rejections=[rejected], report="r")
 
 
-def test_a_first_load_leaves_what_every_load_does(session: Session, loads: Loads) -> None:
+def test_a_first_load_leaves_what_every_load_does(session: Session, loads: TableLoads) -> None:
     result = loads.run(first(loads))
     assert result == LoadResult({"orders": 2, "orders__items": 2}, {})
     assert session.committed(LOG) == {(7, "orders"): CommittedOffset(0, "r", result)}
@@ -48,7 +48,7 @@ def test_a_first_load_leaves_what_every_load_does(session: Session, loads: Loads
     assert loads.orders() == [(1, "z", 2), (2, "y", 1)]
 
 
-def test_a_table_that_appeared_meanwhile_is_found(session: Session, loads: Loads) -> None:
+def test_a_table_that_appeared_meanwhile_is_found(session: Session, loads: TableLoads) -> None:
     plan = first(loads)
     loads.read("CREATE TABLE web.orders__items (a BIGINT)")
     with pytest.raises(PlanOutdatedError):
@@ -60,16 +60,16 @@ def test_a_table_that_appeared_meanwhile_is_found(session: Session, loads: Loads
     assert len(loads.items()) == 2
 
 
-def test_an_entry_of_another_log_is_found(session: Session, loads: Loads) -> None:
+def test_an_entry_of_another_log_is_found(session: Session, loads: TableLoads) -> None:
     plan = first(loads)
-    Loads(session, log_id="another").create(ORDERS)
+    TableLoads(session, log_id="another").create(ORDERS)
     with pytest.raises(PlanOutdatedError, match="planned from revision 0, the destination holds 1"):
         session.load(plan)
     assert session.committed(LOG) == {}
     assert loads.orders() == []
 
 
-def test_a_loader_that_was_overtaken_is_told_so(session: Session, loads: Loads) -> None:
+def test_a_loader_that_was_overtaken_is_told_so(session: Session, loads: TableLoads) -> None:
     loads.fence = 3
     plan = first(loads)
     loads.run(plan)
@@ -80,7 +80,7 @@ def test_a_loader_that_was_overtaken_is_told_so(session: Session, loads: Loads) 
 
 
 def test_keys_that_were_deleted_from_an_older_table_are_forgotten(
-    session: Session, loads: Loads
+    session: Session, loads: TableLoads
 ) -> None:
     name = tombstones_name("web", "orders")
     loads.read(f"CREATE TABLE _treadle.{name} (id BIGINT PRIMARY KEY, _sdc_sequence BIGINT)")

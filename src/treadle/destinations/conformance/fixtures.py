@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from treadle.destinations.conformance.builders import Loads
+from treadle.destinations.conformance.builders import TableLoads
 from treadle.destinations.protocol import Destination, Session
 
 
@@ -17,6 +17,6 @@ def session(destination: Destination) -> Iterator[Session]:
 
 
 @pytest.fixture
-def loads(session: Session) -> Loads:
-    """Loads of the table `orders` in the schema `web`, one after the other."""
-    return Loads(session)
+def loads(session: Session) -> TableLoads:
+    """TableLoads of the table `orders` in the schema `web`, one after the other."""
+    return TableLoads(session)

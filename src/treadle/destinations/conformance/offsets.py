@@ -8,7 +8,7 @@ import pytest
 from treadle.destinations.conformance.builders import (
     LOG,
     ORDERS,
-    Loads,
+    TableLoads,
     table,
     upsert,
 )
@@ -26,11 +26,11 @@ from treadle.tables.model import CreateRelation, LoadPlan, OffsetCommit, Rejecti
 ODD_NAMES = ["orders", "a\0b", "back\\0slash\\", "x" * 20_000, "ümläut 🧵", "%s {} ; --", ""]
 
 
-def _first(loads: Loads) -> LoadPlan:
+def _first(loads: TableLoads) -> LoadPlan:
     return loads.plan(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
 
 
-def test_a_load_leaves_its_mark_and_report(session: Session, loads: Loads) -> None:
+def test_a_load_leaves_its_mark_and_report(session: Session, loads: TableLoads) -> None:
     plan = loads.plan(
         table(ORDERS),
         upsert([(1, 1, "x")]),
@@ -45,14 +45,14 @@ def test_a_load_leaves_its_mark_and_report(session: Session, loads: Loads) -> No
     assert dict(result.rows) == {"orders": 1}
 
 
-def test_the_report_tells_what_was_superseded(session: Session, loads: Loads) -> None:
+def test_the_report_tells_what_was_superseded(session: Session, loads: TableLoads) -> None:
     loads.run(_first(loads))
     done = loads.load(table(ORDERS), upsert([(1, 1, "x")]))
     assert session.committed(LOG)[7, "orders"].result == done
     assert dict(done.superseded) == {0: 1}
 
 
-def test_a_plan_is_carried_out_once(session: Session, loads: Loads) -> None:
+def test_a_plan_is_carried_out_once(session: Session, loads: TableLoads) -> None:
     plan = _first(loads)
     loads.run(plan)
     with pytest.raises(PlanOutdatedError):
@@ -61,7 +61,7 @@ def test_a_plan_is_carried_out_once(session: Session, loads: Loads) -> None:
     assert session.state("web", "orders").revision == 1
 
 
-def test_a_gap_before_the_plan_is_refused(session: Session, loads: Loads) -> None:
+def test_a_gap_before_the_plan_is_refused(session: Session, loads: TableLoads) -> None:
     plan = _first(loads)
     plan.offset = replace(plan.offset, previous_position=4, position=5)
     with pytest.raises(PlanOutdatedError, match="follows position 4"):
@@ -70,7 +70,7 @@ def test_a_gap_before_the_plan_is_refused(session: Session, loads: Loads) -> Non
     assert session.committed(LOG) == {}
 
 
-def test_a_plan_from_another_revision_is_refused(session: Session, loads: Loads) -> None:
+def test_a_plan_from_another_revision_is_refused(session: Session, loads: TableLoads) -> None:
     loads.run(_first(loads))
     plan = loads.plan(table(ORDERS), upsert([(1, 2, "y")]))
     plan.revision = 0
@@ -79,7 +79,7 @@ def test_a_plan_from_another_revision_is_refused(session: Session, loads: Loads)
     assert loads.orders() == [(1, "x", 1)]
 
 
-def test_a_lower_fence_is_refused(session: Session, loads: Loads) -> None:
+def test_a_lower_fence_is_refused(session: Session, loads: TableLoads) -> None:
     loads.fence = 3
     loads.run(_first(loads))
     loads.fence = 2
@@ -93,7 +93,9 @@ def test_a_lower_fence_is_refused(session: Session, loads: Loads) -> None:
     assert loads.orders() == [(1, "next", 4)]
 
 
-def test_logs_sources_and_names_have_their_own_positions(session: Session, loads: Loads) -> None:
+def test_logs_sources_and_names_have_their_own_positions(
+    session: Session, loads: TableLoads
+) -> None:
     for log in ("log a", "log b"):
         for source in (1, 2**62):
             for name in ODD_NAMES:
@@ -105,7 +107,7 @@ def test_logs_sources_and_names_have_their_own_positions(session: Session, loads
         assert {place: held.position for place, held in session.committed(log).items()} == expected
 
 
-def test_a_rehearsal_changes_nothing(session: Session, loads: Loads) -> None:
+def test_a_rehearsal_changes_nothing(session: Session, loads: TableLoads) -> None:
     plan = _first(loads)
     assert dict(session.load(plan, rehearse=True).rows) == {"orders": 1}
     assert session.committed(LOG) == {}
@@ -115,7 +117,7 @@ def test_a_rehearsal_changes_nothing(session: Session, loads: Loads) -> None:
 
 
 def test_of_two_sessions_with_one_plan_one_wins(
-    destination: Destination, session: Session, loads: Loads
+    destination: Destination, session: Session, loads: TableLoads
 ) -> None:
     outcomes: list[str] = []
     plan = loads.plan(
@@ -151,7 +153,7 @@ def test_tables_load_side_by_side(destination: Destination, session: Session) ->
             with destination.open() as own:
                 own.prepare("web")
                 mine = replace(ORDERS, name=f"t{number}", source_name=f"t{number}")
-                loads = Loads(own, table_name=f"t{number}")
+                loads = TableLoads(own, table_name=f"t{number}")
                 loads.load(table(mine), changes=[CreateRelation(mine)])
                 for sequence in range(5):
                     loads.load(table(mine), upsert([(1, sequence, "x")], of=mine))
@@ -167,9 +169,11 @@ def test_tables_load_side_by_side(destination: Destination, session: Session) ->
     assert len(session.committed(LOG)) == 4
 
 
-def test_two_literal_names_of_one_table_follow_each_other(session: Session, loads: Loads) -> None:
+def test_two_literal_names_of_one_table_follow_each_other(
+    session: Session, loads: TableLoads
+) -> None:
     loads.run(_first(loads))
-    other = Loads(session, table_name="or-ders", revision=loads.revision)
+    other = TableLoads(session, table_name="or-ders", revision=loads.revision)
     other.load(table(ORDERS), upsert([(2, 1, "y")]))
     assert loads.orders() == [(1, "x", 1), (2, "y", 1)]
     assert {name for _, name in session.committed(LOG)} == {"orders", "or-ders"}
@@ -178,7 +182,7 @@ def test_two_literal_names_of_one_table_follow_each_other(session: Session, load
 # --- rejections -----------------------------------------------------------------------------------
 
 
-def test_rejections_are_written_with_the_rows(loads: Loads) -> None:
+def test_rejections_are_written_with_the_rows(loads: TableLoads) -> None:
     loads.load(
         table(ORDERS),
         upsert([(1, 1, "x")]),
@@ -198,27 +202,27 @@ def test_rejections_are_written_with_the_rows(loads: Loads) -> None:
     assert {int(row[3].timestamp() * 1_000_000) for row in found} == {loads.batched_at}
 
 
-def test_a_load_of_rejections_only_makes_no_table(session: Session, loads: Loads) -> None:
+def test_a_load_of_rejections_only_makes_no_table(session: Session, loads: TableLoads) -> None:
     loads.load(None, rejections=[Rejection("{}", "why", "orders", 0, 0)])
     assert loads.read("SELECT count(*) FROM web._sdc_rejected") == [(1,)]
     assert session.state("web", "orders").physical == {}
     assert session.committed(LOG)[7, "orders"].position == 0
 
 
-def test_a_dropped_table_of_rejections_is_made_again(loads: Loads) -> None:
+def test_a_dropped_table_of_rejections_is_made_again(loads: TableLoads) -> None:
     loads.read("DROP TABLE web._sdc_rejected")
     loads.load(None, rejections=[Rejection("{}", "why", "orders", 0, 0)])
     assert loads.read("SELECT record, reason FROM web._sdc_rejected") == [("{}", "why")]
 
 
-def test_a_table_that_went_since_the_plan_is_outdated(session: Session, loads: Loads) -> None:
+def test_a_table_that_went_since_the_plan_is_outdated(session: Session, loads: TableLoads) -> None:
     loads.run(_first(loads))
     loads.read("DROP TABLE web.orders")
     with pytest.raises(PlanOutdatedError):
         loads.load(table(ORDERS), upsert([(1, 2, "y")]))
 
 
-def test_a_session_goes_on_after_a_failed_load(session: Session, loads: Loads) -> None:
+def test_a_session_goes_on_after_a_failed_load(session: Session, loads: TableLoads) -> None:
     loads.run(_first(loads))
     with pytest.raises(PlanOutdatedError):
         loads.load(table(ORDERS), upsert([(1, 2, "y")]), changes=[CreateRelation(ORDERS)])
@@ -229,9 +233,11 @@ def test_a_session_goes_on_after_a_failed_load(session: Session, loads: Loads) -
 def test_loads_survive_closing_and_opening(destination: Destination) -> None:
     with destination.open() as session:
         session.prepare("web")
-        Loads(session).load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
+        TableLoads(session).load(
+            table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)]
+        )
     with destination.open(read_only=True) as session:
-        assert Loads(session).orders() == [(1, "x", 1)]
+        assert TableLoads(session).orders() == [(1, "x", 1)]
         assert session.committed(LOG)[7, "orders"].position == 0
 
 

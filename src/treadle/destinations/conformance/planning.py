@@ -34,7 +34,7 @@ def prepared(
     )
 
 
-class Asked:
+class CountingSession:
     """A session that counts the questions it passes on."""
 
     def __init__(self, session: Session) -> None:
@@ -56,8 +56,8 @@ def tables(session: Session) -> list[str]:
 
 def planned_at(
     session: Session, profile: DestinationProfile, after: int, *records: tuple[int, dict[str, Any]]
-) -> tuple[LoadPlan, Asked]:
-    asked = Asked(session)
+) -> tuple[LoadPlan, CountingSession]:
+    asked = CountingSession(session)
     mark = OffsetCommit(LOG, 1, "t", after, after + 1)
     found = plan_with_session(
         asked,

@@ -11,7 +11,7 @@ from treadle.destinations.conformance.builders import (
     ITEMS,
     ORDERS,
     TEXT,
-    Loads,
+    TableLoads,
     column,
     items,
     relation,
@@ -53,14 +53,14 @@ def test_a_destination_that_was_never_prepared_holds_nothing(destination: Destin
         assert session.committed("any") == {}
 
 
-def test_preparing_again_changes_nothing(session: Session, loads: Loads) -> None:
+def test_preparing_again_changes_nothing(session: Session, loads: TableLoads) -> None:
     loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
     session.prepare("web")
     assert loads.orders() == [(1, "x", 1)]
     assert session.state("web", "orders").revision == 1
 
 
-def test_the_state_shows_what_was_made(session: Session, loads: Loads) -> None:
+def test_the_state_shows_what_was_made(session: Session, loads: TableLoads) -> None:
     loads.create(EVERY_TYPE, ITEMS)
     loads.read("ALTER TABLE web.orders ADD COLUMN mine DATE")
     state = session.state("web", "orders")
@@ -81,7 +81,7 @@ def test_the_state_shows_what_was_made(session: Session, loads: Loads) -> None:
     ]
 
 
-def test_the_state_shows_a_table_of_the_user(session: Session, loads: Loads) -> None:
+def test_the_state_shows_a_table_of_the_user(session: Session, loads: TableLoads) -> None:
     loads.read("CREATE TABLE web.orders (a BIGINT PRIMARY KEY, b DATE)")
     state = session.state("web", "orders")
     assert (state.revision, state.table) == (0, None)
@@ -90,7 +90,7 @@ def test_the_state_shows_a_table_of_the_user(session: Session, loads: Loads) -> 
     }
 
 
-def test_the_state_shows_what_the_user_dropped(session: Session, loads: Loads) -> None:
+def test_the_state_shows_what_the_user_dropped(session: Session, loads: TableLoads) -> None:
     loads.create(ORDERS, ITEMS)
     loads.read("DROP TABLE web.orders__items")
     loads.read("ALTER TABLE web.orders DROP COLUMN a")
@@ -99,7 +99,7 @@ def test_the_state_shows_what_the_user_dropped(session: Session, loads: Loads) -
     assert "a" not in physical["orders"].columns
 
 
-def test_a_key_column_is_not_null_and_others_are(loads: Loads) -> None:
+def test_a_key_column_is_not_null_and_others_are(loads: TableLoads) -> None:
     loads.create(ORDERS)
     assert loads.read(
         "SELECT column_name, is_nullable FROM information_schema.columns"
@@ -114,7 +114,7 @@ def test_a_key_column_is_not_null_and_others_are(loads: Loads) -> None:
     ]
 
 
-def test_a_split_renames_then_adds_then_writes(loads: Loads) -> None:
+def test_a_split_renames_then_adds_then_writes(loads: TableLoads) -> None:
     loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
     split = relation("orders", {"id": BIGINT, "a__st": TEXT, "a__bi": BIGINT})
     loads.load(
@@ -162,7 +162,7 @@ WIDENED: list[tuple[ColumnType, ColumnType, list[Any]]] = [
 
 @pytest.mark.parametrize(("old", "new", "values"), WIDENED)
 def test_a_widened_column_holds_what_a_later_value_would_be(
-    loads: Loads, old: ColumnType, new: ColumnType, values: list[Any]
+    loads: TableLoads, old: ColumnType, new: ColumnType, values: list[Any]
 ) -> None:
     """What is in the column is spelled like what comes after it was widened."""
     narrow = relation("orders", {"id": BIGINT, "v": old})
@@ -199,7 +199,7 @@ def test_a_value_of_each_type_as_text(old: ColumnType, value: object, expected: 
     assert widen_values([value, None], old, TEXT) == [expected, None]
 
 
-def test_changes_work_below_a_view_and_beside_an_index(loads: Loads) -> None:
+def test_changes_work_below_a_view_and_beside_an_index(loads: TableLoads) -> None:
     loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
     loads.read("CREATE VIEW web.seen AS SELECT id, a FROM web.orders")
     loads.read("CREATE INDEX by_a ON web.orders (a)")
@@ -222,7 +222,7 @@ STAGED_ITEMS = Relation(
 )
 
 
-def _staged(loads: Loads) -> None:
+def _staged(loads: TableLoads) -> None:
     """Version 100 is live with two rows, version 200 is staged with one."""
     loads.load(
         table(ORDERS, ITEMS),
@@ -239,7 +239,7 @@ def _staged(loads: Loads) -> None:
     assert dict(result.rows) == {"orders": 1, "orders__items": 1}
 
 
-def test_staged_rows_are_not_in_the_table(session: Session, loads: Loads) -> None:
+def test_staged_rows_are_not_in_the_table(session: Session, loads: TableLoads) -> None:
     _staged(loads)
     assert loads.orders() == [(1, "x", 1), (2, "x", 1)]
     assert loads.items() == [(1, 0, 1, "old")]
@@ -247,7 +247,7 @@ def test_staged_rows_are_not_in_the_table(session: Session, loads: Loads) -> Non
     assert set(session.state("web", "orders").physical) == {"orders", "orders__items"}
 
 
-def test_a_stage_has_the_rules_of_upsert(loads: Loads) -> None:
+def test_a_stage_has_the_rules_of_upsert(loads: TableLoads) -> None:
     _staged(loads)
     result = loads.load(
         table(ORDERS, ITEMS, version=100),
@@ -257,7 +257,7 @@ def test_a_stage_has_the_rules_of_upsert(loads: Loads) -> None:
     assert dict(result.superseded) == {0: 1}
 
 
-def test_activation_replaces_the_contents_in_one_load(loads: Loads) -> None:
+def test_activation_replaces_the_contents_in_one_load(loads: TableLoads) -> None:
     _staged(loads)
     loads.read("CREATE VIEW web.seen AS SELECT id FROM web.orders")
     result = loads.load(
@@ -284,13 +284,13 @@ def test_activation_replaces_the_contents_in_one_load(loads: Loads) -> None:
     ) == []  # fmt: skip
 
 
-def test_the_same_keys_come_back_after_emptying(loads: Loads) -> None:
+def test_the_same_keys_come_back_after_emptying(loads: TableLoads) -> None:
     loads.load(table(ORDERS), upsert([(1, 9, "x"), (2, 9, "x")]), changes=[CreateRelation(ORDERS)])
     loads.load(table(ORDERS), upsert([(1, 1, "y")]), changes=[EmptyRelation("orders")])
     assert loads.orders() == [(1, "y", 1)]
 
 
-def test_a_new_version_changes_the_key(session: Session, loads: Loads) -> None:
+def test_a_new_version_changes_the_key(session: Session, loads: TableLoads) -> None:
     loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
     loads.read("ALTER TABLE web.orders ADD COLUMN note VARCHAR DEFAULT 'none'")
     loads.read("CREATE INDEX by_note ON web.orders (note)")
@@ -308,7 +308,7 @@ def test_a_new_version_changes_the_key(session: Session, loads: Loads) -> None:
     assert session.state("web", "orders").physical["orders"].key == {"a"}
 
 
-def test_a_key_may_go_and_come(session: Session, loads: Loads) -> None:
+def test_a_key_may_go_and_come(session: Session, loads: TableLoads) -> None:
     loads.create(ORDERS)
     unkeyed = relation("orders", {"id": BIGINT, "a": TEXT}, key=())
     loads.load(
@@ -322,7 +322,7 @@ def test_a_key_may_go_and_come(session: Session, loads: Loads) -> None:
     assert session.state("web", "orders").physical["orders"].key == {"id"}
 
 
-def test_the_rows_stay_when_the_key_goes(session: Session, loads: Loads) -> None:
+def test_the_rows_stay_when_the_key_goes(session: Session, loads: TableLoads) -> None:
     loads.load(table(ORDERS), upsert([(1, 1, "x"), (2, 1, "y")]), changes=[CreateRelation(ORDERS)])
     loads.read("ALTER TABLE web.orders ADD COLUMN note VARCHAR DEFAULT 'none'")
     loads.read("CREATE INDEX by_note ON web.orders (note)")
@@ -345,7 +345,7 @@ def test_the_rows_stay_when_the_key_goes(session: Session, loads: Loads) -> None
     ]
 
 
-def test_what_a_version_deleted_stays_deleted_when_it_is_activated(loads: Loads) -> None:
+def test_what_a_version_deleted_stays_deleted_when_it_is_activated(loads: TableLoads) -> None:
     _staged(loads)
     stage = StagedVersion(200, ORDERS.columns[4:5], (STAGED, STAGED_ITEMS), 0)
     gone = rows(STAGED, ("id", "_sdc_sequence"), [(3, 5)])

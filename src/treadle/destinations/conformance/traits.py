@@ -30,7 +30,7 @@ ODD_NAMES: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Traits:
+class DestinationTraits:
     """How one kind of database answers where two may differ and both are right.
 
     Attributes:

@@ -7,7 +7,7 @@ from treadle.destinations.conformance.builders import (
     ITEMS,
     ORDERS,
     TEXT,
-    Loads,
+    TableLoads,
     items,
     relation,
     rows,
@@ -18,7 +18,7 @@ from treadle.destinations.protocol import Session
 from treadle.tables.model import AddColumn, CreateRelation, Relation, TableWrite
 
 
-def test_the_first_load_makes_the_table_and_fills_it(loads: Loads) -> None:
+def test_the_first_load_makes_the_table_and_fills_it(loads: TableLoads) -> None:
     result = loads.load(
         table(ORDERS), upsert([(1, 10, "x"), (2, 10, None)]), changes=[CreateRelation(ORDERS)]
     )
@@ -35,7 +35,7 @@ def test_the_first_load_makes_the_table_and_fills_it(loads: Loads) -> None:
     ],
 )
 def test_a_greater_sequence_replaces_a_lower_one_never(
-    loads: Loads, tie: str, expected: list[tuple[object, ...]]
+    loads: TableLoads, tie: str, expected: list[tuple[object, ...]]
 ) -> None:
     loads.load(
         table(ORDERS),
@@ -56,7 +56,7 @@ def test_a_greater_sequence_replaces_a_lower_one_never(
     assert dict(result.rows) == {"orders": 4 - superseded}
 
 
-def test_sequences_are_compared_as_64_bit_integers(loads: Loads) -> None:
+def test_sequences_are_compared_as_64_bit_integers(loads: TableLoads) -> None:
     top = 2**63 - 1
     loads.load(table(ORDERS), upsert([(1, top - 1, "old"), (2, -(2**63), "old")]),
                changes=[CreateRelation(ORDERS)])  # fmt: skip
@@ -64,7 +64,7 @@ def test_sequences_are_compared_as_64_bit_integers(loads: Loads) -> None:
     assert loads.orders() == [(1, "new", top), (2, "new", 1 - 2**63)]
 
 
-def test_a_row_the_user_wrote_without_a_sequence_counts_as_lowest(loads: Loads) -> None:
+def test_a_row_the_user_wrote_without_a_sequence_counts_as_lowest(loads: TableLoads) -> None:
     loads.create(ORDERS)
     loads.read("INSERT INTO web.orders (id, a) VALUES (1, 'mine')")
     result = loads.load(table(ORDERS), upsert([(1, -5, "new")]))
@@ -72,7 +72,7 @@ def test_a_row_the_user_wrote_without_a_sequence_counts_as_lowest(loads: Loads) 
     assert dict(result.superseded) == {}
 
 
-def test_a_field_left_out_becomes_null_and_the_users_column_stays(loads: Loads) -> None:
+def test_a_field_left_out_becomes_null_and_the_users_column_stays(loads: TableLoads) -> None:
     loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
     loads.read("ALTER TABLE web.orders ADD COLUMN note VARCHAR(20) DEFAULT 'none'")
     loads.read("UPDATE web.orders SET note = 'mine'")
@@ -83,7 +83,7 @@ def test_a_field_left_out_becomes_null_and_the_users_column_stays(loads: Loads) 
     ]
 
 
-def test_a_column_is_added_and_filled_in_one_load(loads: Loads) -> None:
+def test_a_column_is_added_and_filled_in_one_load(loads: TableLoads) -> None:
     loads.load(table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)])
     wider = relation("orders", {"id": BIGINT, "a": TEXT, "b": BIGINT, "c": TEXT})
     loads.load(
@@ -97,7 +97,7 @@ def test_a_column_is_added_and_filled_in_one_load(loads: Loads) -> None:
     ]
 
 
-def test_several_keys_of_several_types(loads: Loads) -> None:
+def test_several_keys_of_several_types(loads: TableLoads) -> None:
     pairs = relation("orders", {"a": TEXT, "b": BIGINT, "v": TEXT}, key=("a", "b"))
     columns = ("a", "b", "_sdc_sequence", "v")
     loads.load(
@@ -114,7 +114,7 @@ def test_several_keys_of_several_types(loads: Loads) -> None:
     ]
 
 
-def test_rows_beyond_all_keys_go_in_beside_rows_that_replace(loads: Loads) -> None:
+def test_rows_beyond_all_keys_go_in_beside_rows_that_replace(loads: TableLoads) -> None:
     loads.load(
         table(ORDERS, ITEMS),
         upsert(
@@ -154,7 +154,7 @@ def test_rows_beyond_all_keys_go_in_beside_rows_that_replace(loads: Loads) -> No
     assert dict(result.superseded) == {2: 1}
 
 
-def test_children_that_a_user_wrote_for_a_key_to_come_are_replaced(loads: Loads) -> None:
+def test_children_that_a_user_wrote_for_a_key_to_come_are_replaced(loads: TableLoads) -> None:
     loads.create(ORDERS, ITEMS)
     loads.load(table(ORDERS, ITEMS), upsert([(1, 1, "x")]))
     for index in (0, 1):
@@ -170,7 +170,7 @@ def test_children_that_a_user_wrote_for_a_key_to_come_are_replaced(loads: Loads)
     assert loads.items() == [(5, 0, 2, "new")]
 
 
-def test_several_keys_of_which_the_first_is_beyond_all(loads: Loads) -> None:
+def test_several_keys_of_which_the_first_is_beyond_all(loads: TableLoads) -> None:
     pairs = relation("orders", {"a": BIGINT, "b": TEXT, "v": TEXT}, key=("a", "b"))
     columns = ("a", "b", "_sdc_sequence", "v")
     loads.load(
@@ -190,7 +190,7 @@ def test_several_keys_of_which_the_first_is_beyond_all(loads: Loads) -> None:
     ]
 
 
-def test_append_keeps_every_row(loads: Loads) -> None:
+def test_append_keeps_every_row(loads: TableLoads) -> None:
     log = relation("orders", {"id": BIGINT, "a": TEXT}, key=())
     loads.create(log, append=True)
     for sequence in (5, 4):
@@ -201,7 +201,7 @@ def test_append_keeps_every_row(loads: Loads) -> None:
     assert loads.read("SELECT id, _sdc_sequence FROM web.orders ORDER BY 2") == [(1, 4), (1, 5)]
 
 
-def test_a_table_without_columns_of_its_own_but_the_key(loads: Loads) -> None:
+def test_a_table_without_columns_of_its_own_but_the_key(loads: TableLoads) -> None:
     bare = relation("orders", {"id": BIGINT})
     loads.load(
         table(bare), upsert([(1, 1)], ("id", "_sdc_sequence"), bare), changes=[CreateRelation(bare)]
@@ -210,7 +210,7 @@ def test_a_table_without_columns_of_its_own_but_the_key(loads: Loads) -> None:
     assert loads.read("SELECT id, _sdc_sequence FROM web.orders") == [(1, 2)]
 
 
-def test_sequences_tells_what_each_key_holds(session: Session, loads: Loads) -> None:
+def test_sequences_tells_what_each_key_holds(session: Session, loads: TableLoads) -> None:
     pairs = relation("orders", {"a": TEXT, "b": BIGINT}, key=("a", "b"))
     loads.load(
         table(pairs),
@@ -225,7 +225,7 @@ def test_sequences_tells_what_each_key_holds(session: Session, loads: Loads) -> 
 # --- children -------------------------------------------------------------------------------------
 
 
-def _with_items(loads: Loads, child: Relation = ITEMS) -> None:
+def _with_items(loads: TableLoads, child: Relation = ITEMS) -> None:
     loads.load(
         table(ORDERS, child),
         upsert(
@@ -239,7 +239,7 @@ def _with_items(loads: Loads, child: Relation = ITEMS) -> None:
     )
 
 
-def test_children_are_counted_under_their_own_relation(loads: Loads) -> None:
+def test_children_are_counted_under_their_own_relation(loads: TableLoads) -> None:
     _with_items(loads)
     assert loads.items() == [(1, 0, 1, "a"), (1, 1, 1, "b"), (1, 2, 1, "c"), (2, 0, 1, "d")]
     result = loads.load(
@@ -249,7 +249,7 @@ def test_children_are_counted_under_their_own_relation(loads: Loads) -> None:
     assert dict(result.rows) == {"orders": 1, "orders__items": 1}
 
 
-def test_stale_children_of_a_written_parent_go(loads: Loads) -> None:
+def test_stale_children_of_a_written_parent_go(loads: TableLoads) -> None:
     _with_items(loads)
     loads.load(
         table(ORDERS, ITEMS),
@@ -258,13 +258,13 @@ def test_stale_children_of_a_written_parent_go(loads: Loads) -> None:
     assert loads.items() == [(1, 0, 2, "z"), (2, 0, 1, "d")]
 
 
-def test_all_children_go_when_the_new_record_has_none(loads: Loads) -> None:
+def test_all_children_go_when_the_new_record_has_none(loads: TableLoads) -> None:
     _with_items(loads)
     loads.load(table(ORDERS, ITEMS), upsert([(1, 2, "y")], stale=[ITEMS]))
     assert loads.items() == [(2, 0, 1, "d")]
 
 
-def test_stale_children_stay_when_they_are_to_be_kept(loads: Loads) -> None:
+def test_stale_children_stay_when_they_are_to_be_kept(loads: TableLoads) -> None:
     _with_items(loads)
     loads.load(
         table(ORDERS, ITEMS), upsert([(1, 2, "y")], children=[items([(1, 0, 2, "z")])], stale=[])
@@ -272,7 +272,7 @@ def test_stale_children_stay_when_they_are_to_be_kept(loads: Loads) -> None:
     assert loads.items() == [(1, 0, 2, "z"), (1, 1, 1, "b"), (1, 2, 1, "c"), (2, 0, 1, "d")]
 
 
-def test_a_superseded_parent_brings_no_children_and_removes_none(loads: Loads) -> None:
+def test_a_superseded_parent_brings_no_children_and_removes_none(loads: TableLoads) -> None:
     _with_items(loads)
     result = loads.load(
         table(ORDERS, ITEMS),
@@ -287,7 +287,7 @@ def test_a_superseded_parent_brings_no_children_and_removes_none(loads: Loads) -
     assert dict(result.superseded) == {0: 1}
 
 
-def test_with_tie_last_an_equal_sequence_replaces_the_children_too(loads: Loads) -> None:
+def test_with_tie_last_an_equal_sequence_replaces_the_children_too(loads: TableLoads) -> None:
     _with_items(loads)
     loads.load(
         table(ORDERS, ITEMS),
@@ -296,7 +296,7 @@ def test_with_tie_last_an_equal_sequence_replaces_the_children_too(loads: Loads)
     assert loads.items() == [(1, 1, 1, "z"), (2, 0, 1, "d")]
 
 
-def test_a_new_subtable_of_an_old_table_takes_only_the_winners_children(loads: Loads) -> None:
+def test_a_new_subtable_of_an_old_table_takes_only_the_winners_children(loads: TableLoads) -> None:
     loads.load(table(ORDERS), upsert([(1, 5, "x"), (2, 5, "x")]), changes=[CreateRelation(ORDERS)])
     loads.load(
         table(ORDERS, ITEMS),
@@ -310,7 +310,7 @@ def test_a_new_subtable_of_an_old_table_takes_only_the_winners_children(loads: L
     assert loads.items() == [(2, 0, 6, "yes")]
 
 
-def test_a_subtable_whose_key_the_user_dropped_is_still_replaced(loads: Loads) -> None:
+def test_a_subtable_whose_key_the_user_dropped_is_still_replaced(loads: TableLoads) -> None:
     unkeyed = relation("orders__items", {c.name: c.type for c in ITEMS.columns[4:]}, (), ("items",))
     _with_items(loads, unkeyed)
     loads.load(
@@ -320,7 +320,7 @@ def test_a_subtable_whose_key_the_user_dropped_is_still_replaced(loads: Loads) -
     assert loads.items() == [(1, 0, 2, "z"), (2, 0, 1, "d")]
 
 
-def test_a_root_the_user_dropped_is_made_again_and_its_old_children_go(loads: Loads) -> None:
+def test_a_root_the_user_dropped_is_made_again_and_its_old_children_go(loads: TableLoads) -> None:
     _with_items(loads)
     loads.read("DROP TABLE web.orders")
     loads.load(
@@ -334,7 +334,7 @@ def test_a_root_the_user_dropped_is_made_again_and_its_old_children_go(loads: Lo
 # --- hard deletes ---------------------------------------------------------------------------------
 
 
-def test_a_delete_takes_row_and_children_and_bars_lower_sequences(loads: Loads) -> None:
+def test_a_delete_takes_row_and_children_and_bars_lower_sequences(loads: TableLoads) -> None:
     _with_items(loads)
     kept = table(ORDERS, ITEMS, tombstones=True)
     gone = rows(ORDERS, ("id", "_sdc_sequence"), [(1, 5)])
@@ -352,7 +352,7 @@ def test_a_delete_takes_row_and_children_and_bars_lower_sequences(loads: Loads) 
     assert loads.orders() == [(1, "back", 6), (2, "x", 1)]
 
 
-def test_a_delete_older_than_the_row_loses(loads: Loads) -> None:
+def test_a_delete_older_than_the_row_loses(loads: TableLoads) -> None:
     _with_items(loads)
     kept = table(ORDERS, ITEMS, tombstones=True)
     result = loads.load(

@@ -11,20 +11,22 @@ import pytest
 from treadle.destinations.conformance.builders import (
     BIGINT,
     TEXT,
-    Loads,
+    TableLoads,
     column,
     relation,
     rows,
     table,
     upsert,
 )
-from treadle.destinations.conformance.traits import ODD_NAMES, Traits
+from treadle.destinations.conformance.traits import ODD_NAMES, DestinationTraits
 from treadle.destinations.protocol import Destination, RowRefusedError, Session
 from treadle.tables.model import AddColumn, ColumnType, CreateRelation, TableWrite
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_any_name_is_only_a_name(session: Session, loads: Loads, traits: Traits, name: str) -> None:
+def test_any_name_is_only_a_name(
+    session: Session, loads: TableLoads, traits: DestinationTraits, name: str
+) -> None:
     if name in traits.names_refused:
         pytest.skip("the profile replaces it before a load")
     loads.read("CREATE TABLE web.canary AS SELECT 1 AS a")
@@ -50,7 +52,7 @@ def test_any_name_is_only_a_name(session: Session, loads: Loads, traits: Traits,
 def test_any_schema_is_only_a_name(session: Session, schema: str) -> None:
     session.prepare(schema)
     made = relation("orders", {"id": BIGINT, "a": TEXT})
-    loads = Loads(session)
+    loads = TableLoads(session)
     plan = loads.plan(table(made), upsert([(1, 1, "x")]), changes=[CreateRelation(made)])
     plan.schema = schema
     loads.run(plan)
@@ -58,18 +60,18 @@ def test_any_schema_is_only_a_name(session: Session, schema: str) -> None:
     assert session.state("web", "orders").revision == 0
 
 
-def test_a_table_may_be_called_like_the_index_of_another(loads: Loads) -> None:
+def test_a_table_may_be_called_like_the_index_of_another(loads: TableLoads) -> None:
     first = relation("a", {"id": BIGINT})
     second = relation("a_pkey", {"id": BIGINT})
     loads.load(table(first), changes=[CreateRelation(first)])
-    other = Loads(loads.session, table_name="a_pkey")
+    other = TableLoads(loads.session, table_name="a_pkey")
     other.load(table(second), changes=[CreateRelation(second)])
     loads.load(table(first), upsert([(1, 1)], ("id", "_sdc_sequence"), first))
     assert loads.read("SELECT id FROM web.a") == [(1,)]
 
 
 def test_names_that_differ_by_case_follow_the_profile(
-    session: Session, destination: Destination, loads: Loads
+    session: Session, destination: Destination, loads: TableLoads
 ) -> None:
     made = relation("Orders", {"id": BIGINT})
     loads.load(table(made), changes=[CreateRelation(made)])
@@ -105,7 +107,7 @@ EXTREMES: list[tuple[ColumnType, list[Any]]] = [
 @pytest.mark.parametrize(("type_", "values"), EXTREMES, ids=lambda v: str(v)[:10])
 @pytest.mark.parametrize("staged", [False, True], ids=["fresh", "staged"])
 def test_every_value_of_a_type_comes_back(
-    loads: Loads, traits: Traits, type_: ColumnType, values: list[Any], staged: bool
+    loads: TableLoads, traits: DestinationTraits, type_: ColumnType, values: list[Any], staged: bool
 ) -> None:
     if type_ is ColumnType.DOUBLE and not traits.nonfinite_doubles:
         values = [value for value in values if value not in (inf, -inf)]
@@ -127,7 +129,7 @@ def test_every_value_of_a_type_comes_back(
     assert [value for (value,) in loads.read("SELECT v FROM web.orders ORDER BY id")] == values
 
 
-def test_not_a_number_is_a_double(loads: Loads, traits: Traits) -> None:
+def test_not_a_number_is_a_double(loads: TableLoads, traits: DestinationTraits) -> None:
     if not traits.nonfinite_doubles:
         pytest.skip("a double column takes finite numbers only")
     made = relation("orders", {"id": BIGINT, "v": ColumnType.DOUBLE})
@@ -141,7 +143,7 @@ def test_not_a_number_is_a_double(loads: Loads, traits: Traits) -> None:
 
 @pytest.mark.parametrize("staged", [False, True], ids=["fresh", "staged"])
 def test_every_timestamp_of_the_profile_is_exact(
-    destination: Destination, loads: Loads, traits: Traits, staged: bool
+    destination: Destination, loads: TableLoads, traits: DestinationTraits, staged: bool
 ) -> None:
     profile = destination.profile
     values = [
@@ -182,7 +184,7 @@ def test_every_timestamp_of_the_profile_is_exact(
     assert read[-1] is None
 
 
-def test_every_type_may_be_a_key(session: Session, loads: Loads) -> None:
+def test_every_type_may_be_a_key(session: Session, loads: TableLoads) -> None:
     values: dict[str, tuple[ColumnType, list[Any]]] = {
         "a": (ColumnType.BIGINT, [1, 2]),
         "b": (ColumnType.BOOLEAN, [True, False]),
@@ -204,7 +206,7 @@ def test_every_type_may_be_a_key(session: Session, loads: Loads) -> None:
     assert loads.read("SELECT count(*) FROM web.orders") == [(2,)]
 
 
-def test_wide_tables(loads: Loads) -> None:
+def test_wide_tables(loads: TableLoads) -> None:
     names = [f"c{number:04}" for number in range(400)]
     narrow = relation("orders", {"id": BIGINT})
     wide = relation("orders", {"id": BIGINT, **dict.fromkeys(names, BIGINT)})
@@ -221,7 +223,7 @@ def test_wide_tables(loads: Loads) -> None:
 
 
 def test_a_refused_value_changes_nothing(
-    destination: Destination, session: Session, loads: Loads, traits: Traits
+    destination: Destination, session: Session, loads: TableLoads, traits: DestinationTraits
 ) -> None:
     made = relation("orders", {"id": BIGINT, "a": TEXT})
     loads.load(table(made), upsert([(1, 1, "x")]), changes=[CreateRelation(made)])
@@ -240,7 +242,7 @@ def test_a_refused_value_changes_nothing(
     assert session.state("web", "orders").revision == 1
 
 
-def test_a_lone_surrogate_is_refused_not_fatal(loads: Loads) -> None:
+def test_a_lone_surrogate_is_refused_not_fatal(loads: TableLoads) -> None:
     made = relation("orders", {"id": BIGINT, "a": TEXT})
     loads.create(made)
     with pytest.raises(RowRefusedError):
@@ -249,7 +251,9 @@ def test_a_lone_surrogate_is_refused_not_fatal(loads: Loads) -> None:
     assert loads.orders() == [(1, "fine", 1)]
 
 
-def test_a_row_past_a_page_is_too_big_for_postgresql(loads: Loads, traits: Traits) -> None:
+def test_a_row_past_a_page_is_too_big_for_postgresql(
+    loads: TableLoads, traits: DestinationTraits
+) -> None:
     names = [f"c{number:04}" for number in range(1500)]
     wide = relation("orders", {"id": BIGINT, **dict.fromkeys(names, BIGINT)})
     write = upsert([(1, 1, *range(10**9, 10**9 + 1500))], ("id", "_sdc_sequence", *names), wide)
@@ -262,7 +266,9 @@ def test_a_row_past_a_page_is_too_big_for_postgresql(loads: Loads, traits: Trait
     assert refused.value.reason == traits.row_too_big
 
 
-def test_a_key_past_an_index_entry_is_too_big_for_postgresql(loads: Loads, traits: Traits) -> None:
+def test_a_key_past_an_index_entry_is_too_big_for_postgresql(
+    loads: TableLoads, traits: DestinationTraits
+) -> None:
     letters = random.Random(5)
     key = "".join(chr(letters.randrange(0x4E00, 0x9FFF)) for _ in range(3_000))
     made = relation("orders", {"k": TEXT}, key=("k",))

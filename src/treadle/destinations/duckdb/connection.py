@@ -16,10 +16,10 @@ from treadle.destinations.duckdb.dialect import DuckDBDialect
 from treadle.destinations.duckdb.errors import is_missing, message, translate
 from treadle.destinations.layout import PRIVATE_SCHEMA, TOMBSTONES
 from treadle.destinations.protocol import CommitUnknownError, QueryResult, RowRefusedError
-from treadle.destinations.sql.connection import Connection, Field
+from treadle.destinations.sql.connection import Field, SqlConnection
 from treadle.destinations.sql.text import Quoted
 from treadle.destinations.sql.upsert import (
-    Upsert,
+    StagedUpsert,
     delete_replaced,
     insert,
     insert_absent,
@@ -48,7 +48,7 @@ PARSED_MAX: Final = 64
 _CYCLE: Final = 146_097 * 86_400_000_000  # microseconds of 400 years
 
 
-class DuckDBConnection(Connection):
+class DuckDBConnection(SqlConnection):
     """One connection.
 
     Args:
@@ -138,9 +138,9 @@ class DuckDBConnection(Connection):
     def insert(self, target: Quoted, rows: RelationRows) -> int:
         """Insert rows into a relation; returns how many there were."""
         stage = self.stage(rows, f"treadle_rows_{len(self._registered)}")
-        return self.run(insert(self.dialect, Upsert(target, rows, stage)))
+        return self.run(insert(self.dialect, StagedUpsert(target, rows, stage)))
 
-    def upsert(self, upsert: Upsert) -> int:
+    def upsert(self, upsert: StagedUpsert) -> int:
         """Insert staged rows, or replace rows of their key; returns how many were written.
 
         DuckDB writes every block again that an update touches, and a block holds 122,880 rows: to
@@ -151,7 +151,7 @@ class DuckDBConnection(Connection):
         self.run(delete_replaced(self.dialect, upsert))
         return self.run(insert_absent(self.dialect, upsert))
 
-    def _holds_only(self, upsert: Upsert) -> bool:
+    def _holds_only(self, upsert: StagedUpsert) -> bool:
         """Return whether nothing is lost with a row that is deleted and written anew.
 
         That would be the operator's own columns, and rows of other tables that refer to it.

@@ -6,14 +6,14 @@ from typing import ClassVar
 import duckdb
 
 from treadle.destinations.layout import digest_name
-from treadle.destinations.sql.dialect import Dialect
+from treadle.destinations.sql.dialect import SqlDialect
 from treadle.destinations.sql.schema_changes import SchemaStatements
 from treadle.destinations.sql.text import Quoted, compose, join
 from treadle.tables.model import AddColumn, ColumnType, WidenColumn
 from treadle.tables.profiles import DUCKDB
 
 
-class DuckDBDialect(Dialect):
+class DuckDBDialect(SqlDialect):
     """DuckDB 2.
 
     Args:

@@ -12,7 +12,7 @@ from treadle.destinations.postgres import copy_format
 from treadle.destinations.postgres.dialect import PostgresDialect
 from treadle.destinations.postgres.errors import is_missing, server_message, translate
 from treadle.destinations.protocol import CommitUnknownError, QueryResult
-from treadle.destinations.sql.connection import Connection, Field
+from treadle.destinations.sql.connection import Field, SqlConnection
 from treadle.destinations.sql.text import Quoted, compose, join
 from treadle.errors import TreadleError
 from treadle.tables.model import ColumnType, RelationRows
@@ -41,7 +41,7 @@ class _AnyYear(TimestamptzLoader):
             return bytes(data).decode()
 
 
-class PostgresConnection(Connection):
+class PostgresConnection(SqlConnection):
     """One connection.
 
     Args:

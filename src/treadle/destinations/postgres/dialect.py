@@ -6,8 +6,8 @@ from typing import ClassVar, Final
 from psycopg import sql
 
 from treadle.destinations.layout import digest_name
-from treadle.destinations.sql.connection import Connection
-from treadle.destinations.sql.dialect import Dialect
+from treadle.destinations.sql.connection import SqlConnection
+from treadle.destinations.sql.dialect import SqlDialect
 from treadle.destinations.sql.schema_changes import SchemaStatements
 from treadle.destinations.sql.text import Quoted, compose
 from treadle.tables.model import ColumnType, LoadPlan, Relation
@@ -19,7 +19,7 @@ NAME_BYTES_MAX: Final = 63
 _PREPARE_LOCK: Final = 0x747265616465  # "treade": one session at a time makes schemas
 
 
-class PostgresDialect(Dialect):
+class PostgresDialect(SqlDialect):
     """PostgreSQL 14 or newer."""
 
     profile = POSTGRES
@@ -119,7 +119,7 @@ class PostgresDialect(Dialect):
 class PostgresSchemaStatements(SchemaStatements):
     """Schema changes where indexes share their names with tables."""
 
-    def __init__(self, connection: Connection, plan: LoadPlan) -> None:
+    def __init__(self, connection: SqlConnection, plan: LoadPlan) -> None:
         super().__init__(connection, plan)
         self._indexes: set[tuple[str, str]] = set()
         """(schema, name) of the keys' indexes that earlier statements make."""

@@ -20,8 +20,8 @@ from treadle.destinations.layout import (
     unescape_name,
 )
 from treadle.destinations.protocol import CommittedOffset
-from treadle.destinations.sql.connection import Connection
-from treadle.destinations.sql.dialect import Dialect
+from treadle.destinations.sql.connection import SqlConnection
+from treadle.destinations.sql.dialect import SqlDialect
 from treadle.destinations.sql.schema_changes import create_relation
 from treadle.destinations.sql.text import Quoted, compose
 from treadle.tables import table_codec
@@ -72,7 +72,7 @@ REJECTIONS: Final = Relation((), REJECTED, REJECTED_COLUMNS, (), REJECTED)
 # --- making them ----------------------------------------------------------------------------------
 
 
-def prepare_schema(connection: Connection, schema: str) -> Iterator[Quoted]:
+def prepare_schema(connection: SqlConnection, schema: str) -> Iterator[Quoted]:
     """Give the statements that make what is missing of a source's schema and of treadle's own."""
     for place, relations in ((PRIVATE_SCHEMA, (OFFSETS, ENTRIES)), (schema, (REJECTIONS,))):
         missing = [each for each in relations if not connection.holds_table(place, each.name)]
@@ -86,13 +86,13 @@ def prepare_schema(connection: Connection, schema: str) -> Iterator[Quoted]:
             yield create_relation(connection.dialect, place, relation, if_missing=True)
 
 
-def make_schema(connection: Connection, schema: str) -> None:
+def make_schema(connection: SqlConnection, schema: str) -> None:
     """Make what is missing of a source's schema and of treadle's own."""
     for statement in list(prepare_schema(connection, schema)):
         connection.run(statement)
 
 
-def holds_schema(connection: Connection, schema: str) -> bool:
+def holds_schema(connection: SqlConnection, schema: str) -> bool:
     """Return whether there is such a schema."""
     return bool(connection.rows(connection.dialect.find_schema, schema))
 
@@ -100,12 +100,14 @@ def holds_schema(connection: Connection, schema: str) -> bool:
 # --- offsets and entries --------------------------------------------------------------------------
 
 
-def table_key(dialect: Dialect, table: str) -> str:
+def table_key(dialect: SqlDialect, table: str) -> str:
     """Return the key of a table's catalogue entry: names that are equal there have one."""
     return digest_name(dialect.profile.fold(table))
 
 
-def read_offsets(connection: Connection, log_id: str) -> Mapping[tuple[int, str], CommittedOffset]:
+def read_offsets(
+    connection: SqlConnection, log_id: str
+) -> Mapping[tuple[int, str], CommittedOffset]:
     """Return (source id, table name as sent) -> the last load of it, for one log."""
     rows = _rows(
         connection,
@@ -120,13 +122,13 @@ def read_offsets(connection: Connection, log_id: str) -> Mapping[tuple[int, str]
     }
 
 
-def read_log_ids(connection: Connection, prefix: str) -> list[str]:
+def read_log_ids(connection: SqlConnection, prefix: str) -> list[str]:
     """Return the logs that there are offsets of and whose names begin with a prefix."""
     rows = _rows(connection, "SELECT DISTINCT log_id FROM {offsets}")
     return sorted(log_id for (log_id,) in rows if log_id.startswith(prefix))
 
 
-def read_entry(connection: Connection, schema: str, table: str) -> tuple[int, Table | None]:
+def read_entry(connection: SqlConnection, schema: str, table: str) -> tuple[int, Table | None]:
     """Return a table's catalogue entry with its revision; 0 and None where there is none."""
     rows = _rows(
         connection,
@@ -139,7 +141,7 @@ def read_entry(connection: Connection, schema: str, table: str) -> tuple[int, Ta
 
 
 def _rows(
-    connection: Connection, template: LiteralString, *values: object
+    connection: SqlConnection, template: LiteralString, *values: object
 ) -> list[tuple[Any, ...]]:
     """Return the rows of a table of treadle's own; none where no session has made it."""
     try:
@@ -150,11 +152,11 @@ def _rows(
         raise
 
 
-def _fill(connection: Connection, template: LiteralString) -> Quoted:
+def _fill(connection: SqlConnection, template: LiteralString) -> Quoted:
     return compose(template, **connection.dialect.own_tables)
 
 
-def claim(connection: Connection, plan: LoadPlan) -> None:
+def claim(connection: SqlConnection, plan: LoadPlan) -> None:
     """Take hold of the table's offset and catalogue entry, and check that the plan follows them.
 
     Raises:
@@ -170,14 +172,14 @@ def claim(connection: Connection, plan: LoadPlan) -> None:
     values = [plan.schema, table_key(dialect, name)]
     claims = dialect.claim_entry
     if plan.table_after is None:  # an entry that is not there is not to be made
-        claims = Dialect.claim_entry
+        claims = SqlDialect.claim_entry
     elif dialect.claims_rows:
         values.append(escape_name(name))
     known = connection.rows(_fill(connection, claims), *values)
     check_revision(plan, known[0][0] if known else 0)
 
 
-def finish(connection: Connection, plan: LoadPlan, result: str) -> None:
+def finish(connection: SqlConnection, plan: LoadPlan, result: str) -> None:
     """Write the catalogue entry and the offset. Whether they are there is known since `claim`."""
     dialect, mark = connection.dialect, plan.offset
     statement: LiteralString
@@ -206,7 +208,7 @@ def finish(connection: Connection, plan: LoadPlan, result: str) -> None:
     connection.run(_fill(connection, statement), *row, *held)
 
 
-def forget(connection: Connection, schema: str, table: str, log_id: str) -> None:
+def forget(connection: SqlConnection, schema: str, table: str, log_id: str) -> None:
     """Delete a table's catalogue entry, and all offsets of a log."""
     connection.run(
         _fill(connection, "DELETE FROM {entries} WHERE schema_name = $1 AND table_key = $2"),
@@ -220,7 +222,7 @@ def forget(connection: Connection, schema: str, table: str, log_id: str) -> None
 
 
 def reject(
-    connection: Connection, schema: str, rejections: Sequence[Rejection], rejected_at: int
+    connection: SqlConnection, schema: str, rejections: Sequence[Rejection], rejected_at: int
 ) -> None:
     """Write rows of `_sdc_rejected`, which is made again where the user dropped it."""
     connection.run(create_relation(connection.dialect, schema, REJECTIONS, if_missing=True))

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 from treadle.destinations.layout import PRIVATE_SCHEMA, partition_columns
 from treadle.destinations.protocol import QueryResult
-from treadle.destinations.sql.dialect import Dialect
+from treadle.destinations.sql.dialect import SqlDialect
 from treadle.destinations.sql.text import Quoted, compose, number_values
-from treadle.destinations.sql.upsert import StagedRows, Upsert, insert_or_update
+from treadle.destinations.sql.upsert import StagedRows, StagedUpsert, insert_or_update
 from treadle.errors import TreadleError
 from treadle.tables.model import ColumnType, PhysicalRelation, RelationRows
 from treadle.tables.prepare.arrow_column import TypedColumn
@@ -17,7 +17,7 @@ Field = tuple[Quoted, ColumnType, TypedColumn]
 """Column of a staged table: name, type, values."""
 
 
-class Connection(ABC):
+class SqlConnection(ABC):
     """Runs statements, in autocommit mode outside of `begin` and its end.
 
     Attributes:
@@ -26,7 +26,7 @@ class Connection(ABC):
         errors: what the driver raises when a statement or a value is refused.
     """
 
-    dialect: Dialect
+    dialect: SqlDialect
     driver: Any
     errors: ClassVar[tuple[type[Exception], ...]]
 
@@ -45,7 +45,7 @@ class Connection(ABC):
         """Run one statement of the operator's."""
 
     def begin(self, purpose: str = "load") -> None:
-        """Begin a transaction; for the purposes see `Dialect.begin`."""
+        """Begin a transaction; for the purposes see `SqlDialect.begin`."""
         self.run(self.dialect.begin[purpose])
 
     def commit(self) -> None:
@@ -85,7 +85,7 @@ class Connection(ABC):
     def insert(self, target: Quoted, rows: RelationRows) -> int:
         """Insert rows into a relation; returns how many were written."""
 
-    def upsert(self, upsert: Upsert) -> int:
+    def upsert(self, upsert: StagedUpsert) -> int:
         """Insert staged rows, or replace rows of their key; returns how many were written."""
         return self.run(insert_or_update(self.dialect, upsert))
 

@@ -15,7 +15,7 @@ from treadle.tables.profile import DestinationProfile
 from treadle.timestamps import to_datetime
 
 
-class Dialect(ABC):
+class SqlDialect(ABC):
     """The SQL of one kind of database.
 
     Attributes:

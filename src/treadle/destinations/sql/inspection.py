@@ -9,18 +9,18 @@ from treadle.destinations.layout import (
 )
 from treadle.destinations.protocol import AccessDeniedError, RelationPair, RowCounts, RowDiff
 from treadle.destinations.sql.catalogue import forget
-from treadle.destinations.sql.connection import Connection
-from treadle.destinations.sql.dialect import Dialect
+from treadle.destinations.sql.connection import SqlConnection
+from treadle.destinations.sql.dialect import SqlDialect
 from treadle.destinations.sql.text import Quoted, compose, join
 from treadle.tables.model import ColumnType, Relation, Table
 
 
-def list_relations(connection: Connection, schema: str) -> set[str]:
+def list_relations(connection: SqlConnection, schema: str) -> set[str]:
     """Return the tables, views and sequences in a schema."""
     return {str(name) for (name,) in connection.rows(connection.dialect.list_relations, schema)}
 
 
-def is_unused_rejections(connection: Connection, schema: str) -> bool:
+def is_unused_rejections(connection: SqlConnection, schema: str) -> bool:
     """Return whether `_sdc_rejected` is as `prepare` makes it and has no rows."""
     there = connection.describe(schema, [REJECTED])[REJECTED].columns
     if list(there) != [column.name for column in REJECTED_COLUMNS]:
@@ -34,7 +34,7 @@ def is_unused_rejections(connection: Connection, schema: str) -> bool:
         raise
 
 
-def count_rows(connection: Connection, schema: str, relation: Relation, since: int) -> RowCounts:
+def count_rows(connection: SqlConnection, schema: str, relation: Relation, since: int) -> RowCounts:
     """Count the rows of a live root relation; see `Inspection.counts`."""
     dialect = connection.dialect
     table = dialect.place(schema, relation.name)
@@ -64,7 +64,7 @@ def count_rows(connection: Connection, schema: str, relation: Relation, since: i
     return RowCounts(int(rows), int(duplicates), dict(batches))
 
 
-def compare_rows(connection: Connection, schema: str, other: str, pair: RelationPair) -> RowDiff:
+def compare_rows(connection: SqlConnection, schema: str, other: str, pair: RelationPair) -> RowDiff:
     """Compare the rows of two relations; see `Inspection.compare`."""
     dialect = connection.dialect
     ours = None if pair.here is None else dialect.place(schema, pair.here)
@@ -114,7 +114,7 @@ def compare_rows(connection: Connection, schema: str, other: str, pair: Relation
     return RowDiff(here, there, different)
 
 
-def _value(dialect: Dialect, alias: str, column: str | None, pair: RelationPair) -> Quoted:
+def _value(dialect: SqlDialect, alias: str, column: str | None, pair: RelationPair) -> Quoted:
     if column is None:
         return Quoted("NULL")
     value = dialect.quote(alias, column)
@@ -124,7 +124,7 @@ def _value(dialect: Dialect, alias: str, column: str | None, pair: RelationPair)
 
 
 def remove_table(
-    connection: Connection, schema: str, table: str, entry: Table | None, log_id: str
+    connection: SqlConnection, schema: str, table: str, entry: Table | None, log_id: str
 ) -> None:
     """Drop a table and what is kept of it, inside a transaction; see `Rebuild.remove`."""
     dialect = connection.dialect

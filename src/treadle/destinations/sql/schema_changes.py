@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 
 from treadle.destinations.layout import PRIVATE_SCHEMA, SEQUENCE, order_key, tombstones_name
-from treadle.destinations.sql.connection import Connection
-from treadle.destinations.sql.dialect import Dialect
+from treadle.destinations.sql.connection import SqlConnection
+from treadle.destinations.sql.dialect import SqlDialect
 from treadle.destinations.sql.text import NOTHING, Quoted, compose, join
 from treadle.tables.model import (
     AddColumn,
@@ -29,7 +29,7 @@ from treadle.tables.model import (
 
 
 def create_relation(
-    dialect: Dialect, schema: str, relation: Relation, *, if_missing: bool = False
+    dialect: SqlDialect, schema: str, relation: Relation, *, if_missing: bool = False
 ) -> Quoted:
     """Return the statement that makes a relation."""
     key = compose(", PRIMARY KEY ({key})", key=dialect.quote_all(order_key(relation.key)))
@@ -42,12 +42,12 @@ def create_relation(
     )
 
 
-def place_tombstones(dialect: Dialect, schema: str, root: str) -> Quoted:
+def place_tombstones(dialect: SqlDialect, schema: str, root: str) -> Quoted:
     """Return the private table of deleted keys (option hard_delete) of a root relation."""
     return dialect.own(tombstones_name(schema, dialect.profile.fold(root)))
 
 
-def create_tombstones(dialect: Dialect, plan: LoadPlan, write: TableWrite) -> Quoted:
+def create_tombstones(dialect: SqlDialect, plan: LoadPlan, write: TableWrite) -> Quoted:
     """Return the statement that makes the table of deleted keys where it is missing."""
     root = write.root.relation
     schema = PRIVATE_SCHEMA if write.private else plan.schema
@@ -71,7 +71,7 @@ class SchemaStatements:
     for the next gets the same ones as who executes none.
     """
 
-    def __init__(self, connection: Connection, plan: LoadPlan) -> None:
+    def __init__(self, connection: SqlConnection, plan: LoadPlan) -> None:
         self._connection = connection
         self._dialect = connection.dialect
         self._plan = plan

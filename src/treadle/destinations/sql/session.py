@@ -1,4 +1,4 @@
-"""A session on any SQL database, in terms of a `Connection` and its `Dialect`."""
+"""A session on any SQL database, in terms of a `SqlConnection` and its `SqlDialect`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -19,7 +19,7 @@ from treadle.destinations.protocol import (
     RowDiff,
 )
 from treadle.destinations.sql import catalogue, inspection
-from treadle.destinations.sql.connection import Connection
+from treadle.destinations.sql.connection import SqlConnection
 from treadle.destinations.sql.schema_changes import SchemaStatements, create_tombstones
 from treadle.destinations.sql.text import compose
 from treadle.destinations.sql.writer import TableWriter
@@ -40,7 +40,7 @@ class SqlSession:
     schema_statements: ClassVar[type[SchemaStatements]] = SchemaStatements
     writer: ClassVar[type[TableWriter]] = TableWriter
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: SqlConnection) -> None:
         self._connection = connection
         self._prepared: set[str] = set()  # schemas, until something fails
 
@@ -239,14 +239,14 @@ class SqlSession:
         return self._in_turn()
 
     @contextmanager
-    def _translated(self) -> Iterator[Connection]:
+    def _translated(self) -> Iterator[SqlConnection]:
         try:
             yield self._connection
         except self._connection.errors as error:
             raise self._connection.translate(error) from error
 
     @contextmanager
-    def _transaction(self, purpose: str = "load") -> Iterator[Connection]:
+    def _transaction(self, purpose: str = "load") -> Iterator[SqlConnection]:
         """Begin a transaction, which the block may end; undo it when the block fails."""
         connection = self._connection
         try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import LiteralString
 
 from treadle.destinations.layout import partition_columns
-from treadle.destinations.sql.dialect import Dialect
+from treadle.destinations.sql.dialect import SqlDialect
 from treadle.destinations.sql.text import NOTHING, Quoted, compose, join, join_conditions, where
 from treadle.tables.model import RelationRows
 
@@ -28,7 +28,7 @@ class StagedRows:
         """Return the staged value for a column of the relation."""
         return compose("s.{column}", column=self.columns[column])
 
-    def match(self, dialect: Dialect, alias: str, pairs: Iterable[tuple[str, str]]) -> Quoted:
+    def match(self, dialect: SqlDialect, alias: str, pairs: Iterable[tuple[str, str]]) -> Quoted:
         """Return the condition that, for each (column, other), `alias` has the value in other."""
         return join(
             " AND ",
@@ -40,7 +40,7 @@ class StagedRows:
 
 
 @dataclass(frozen=True, slots=True)
-class Upsert:
+class StagedUpsert:
     """Staged rows that are to be inserted, or to replace rows of their key.
 
     Managed columns without values become NULL (loading.md 2.2).
@@ -65,7 +65,7 @@ class Upsert:
         return compose(self.wins, sequence=sequence)
 
 
-def insert(dialect: Dialect, upsert: Upsert, on_conflict: Quoted = NOTHING) -> Quoted:
+def insert(dialect: SqlDialect, upsert: StagedUpsert, on_conflict: Quoted = NOTHING) -> Quoted:
     """Return the statement that inserts the staged rows."""
     given, missing = partition_columns(upsert.rows)
     return compose(
@@ -85,7 +85,7 @@ def insert(dialect: Dialect, upsert: Upsert, on_conflict: Quoted = NOTHING) -> Q
     )
 
 
-def insert_or_update(dialect: Dialect, upsert: Upsert) -> Quoted:
+def insert_or_update(dialect: SqlDialect, upsert: StagedUpsert) -> Quoted:
     """Return the statement that inserts, or updates in place where a row has the key."""
     relation = upsert.rows.relation
     if not relation.key:  # the user may have dropped it
@@ -107,7 +107,7 @@ def insert_or_update(dialect: Dialect, upsert: Upsert) -> Quoted:
     return insert(dialect, upsert, on_conflict)
 
 
-def delete_replaced(dialect: Dialect, upsert: Upsert) -> Quoted:
+def delete_replaced(dialect: SqlDialect, upsert: StagedUpsert) -> Quoted:
     """Return the statement that deletes the rows that are to give way; `insert_absent` follows."""
     sequence = upsert.stage.columns.get("_sdc_sequence", NOTHING)
     return compose(
@@ -122,7 +122,7 @@ def delete_replaced(dialect: Dialect, upsert: Upsert) -> Quoted:
     )
 
 
-def insert_absent(dialect: Dialect, upsert: Upsert) -> Quoted:
+def insert_absent(dialect: SqlDialect, upsert: StagedUpsert) -> Quoted:
     """Return the statement that inserts those staged rows whose key no row has."""
     absent = compose(
         "NOT EXISTS (SELECT 1 FROM {target} t WHERE {same_key})",
@@ -132,6 +132,6 @@ def insert_absent(dialect: Dialect, upsert: Upsert) -> Quoted:
     return insert(dialect, replace(upsert, condition=join_conditions(absent, upsert.condition)))
 
 
-def _match_key(dialect: Dialect, upsert: Upsert) -> Quoted:
+def _match_key(dialect: SqlDialect, upsert: StagedUpsert) -> Quoted:
     key = upsert.rows.relation.key
     return upsert.stage.match(dialect, "t", [(name, name) for name in key])

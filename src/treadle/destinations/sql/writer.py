@@ -11,10 +11,10 @@ from treadle.destinations.layout import (
     pair_parent_key,
 )
 from treadle.destinations.load_counter import LoadCounter
-from treadle.destinations.sql.connection import Connection
+from treadle.destinations.sql.connection import SqlConnection
 from treadle.destinations.sql.schema_changes import create_tombstones, place_tombstones
 from treadle.destinations.sql.text import NOTHING, Quoted, compose, join_conditions, where
-from treadle.destinations.sql.upsert import StagedRows, Upsert
+from treadle.destinations.sql.upsert import StagedRows, StagedUpsert
 from treadle.tables.model import Column, ColumnType, LoadPlan, Relation, RelationRows, TableWrite
 
 _NEWER: Final[dict[str, LiteralString]] = {
@@ -35,7 +35,7 @@ class TableWriter:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: SqlConnection,
         plan: LoadPlan,
         write: TableWrite,
         number: int,
@@ -92,7 +92,7 @@ class TableWriter:
         return self._write
 
     def _merge_root(self) -> StagedRows:
-        """Upsert the root's rows."""
+        """StagedUpsert the root's rows."""
         rows, root = self._write.root, self._write.root.relation
         stage = self._stage(rows)
         written = self._upsert(rows, stage, self._not_buried(stage), _NEWER[self._write.tie])
@@ -189,7 +189,7 @@ class TableWriter:
         keys = tuple(column for column in root.columns if column.name in root.key)
         kept = Relation((), "", (*keys, _SEQUENCE_COLUMN), root.key, "")
         self._connection.upsert(
-            Upsert(
+            StagedUpsert(
                 tombstones,
                 RelationRows(kept, deletes.columns),
                 stage,
@@ -243,7 +243,7 @@ class TableWriter:
         self, rows: RelationRows, stage: StagedRows, condition: Quoted, wins: LiteralString = ""
     ) -> int:
         place = self._place(rows.relation)
-        written = self._connection.upsert(Upsert(place, rows, stage, condition, wins))
+        written = self._connection.upsert(StagedUpsert(place, rows, stage, condition, wins))
         self._counter.count(rows.relation, written)
         return written
 

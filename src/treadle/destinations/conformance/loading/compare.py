@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from treadle.destinations.conformance.loading.warehouse import Found, Warehouse
+from treadle.destinations.conformance.loading.warehouse import FoundTable, Warehouse
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -39,7 +39,7 @@ def differences(expected: Mapping[str, Any], warehouse: Warehouse) -> list[str]:
     return said
 
 
-def _rejected(expected: Mapping[str, Any], found: Found | None, dest: str) -> list[str]:
+def _rejected(expected: Mapping[str, Any], found: FoundTable | None, dest: str) -> list[str]:
     asked = any("_sdc_rejected" in statement for statement, _ in expected.get("query", []))
     if "rejected" not in expected and asked:
         return []
@@ -56,7 +56,7 @@ def _rejected(expected: Mapping[str, Any], found: Found | None, dest: str) -> li
     return []
 
 
-def _table(expected: Mapping[str, Any], found: Found) -> list[str]:
+def _table(expected: Mapping[str, Any], found: FoundTable) -> list[str]:
     said = []
     if set(expected["pk"]) != found.key:
         said.append(f"key: expected {sorted(expected['pk'])}, found {sorted(found.key)}")
@@ -112,7 +112,7 @@ def _same(wanted: Any, got: Any, kind: str) -> bool:
     return type(got) in (int, float) and wanted == got
 
 
-def _uuids(expected: Mapping[str, Any], found: Mapping[str, Found]) -> list[str]:
+def _uuids(expected: Mapping[str, Any], found: Mapping[str, FoundTable]) -> list[str]:
     """Generated keys differ from row to row, and a child's is its parent's."""
     said = []
     for name, table in found.items():

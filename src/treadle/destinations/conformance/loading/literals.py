@@ -4,26 +4,26 @@ import json
 from typing import Any
 
 
-class Number(float):
+class SpelledNumber(float):
     """A number with fraction or exponent, and how it was spelled."""
 
     text: str
 
-    def __new__(cls, text: str) -> "Number":
+    def __new__(cls, text: str) -> "SpelledNumber":
         number = super().__new__(cls, text)
         number.text = text
         return number
 
 
 def loads(text: str) -> Any:
-    """Python values; numbers with fraction or exponent are `Number`."""
-    return json.loads(text, parse_float=Number)
+    """Python values; numbers with fraction or exponent are `SpelledNumber`."""
+    return json.loads(text, parse_float=SpelledNumber)
 
 
 def dumps(value: Any) -> str:
     """JSON text with every number spelled as it was read."""
     match value:
-        case Number():
+        case SpelledNumber():
             return value.text
         case dict():
             pairs = (f"{json.dumps(key)}:{dumps(item)}" for key, item in value.items())

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundTable:
     """A table as the engine shows it: columns in order with logical types, key as a set, rows."""
 
     columns: list[tuple[str, str]]
@@ -25,5 +25,5 @@ class Warehouse(Protocol):
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """Rows of a statement of the user's."""
 
-    def tables(self) -> dict[str, Found]:
+    def tables(self) -> dict[str, FoundTable]:
         """All tables of the schema; none when there is no schema."""
