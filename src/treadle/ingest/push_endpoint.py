@@ -46,16 +46,12 @@ class PushEndpoint:
         return await self.acceptor.accept(sent, owner, kept)
 
     async def validate(self, request: Request) -> Response:
-        """Answer as `push` would, and keep nothing; works while store and log do not.
-
-        (import-api.md 8)
-        """
+        """Answer as `push` would, and keep nothing, also while store and log do not work."""
         try:
             _, owner, _ = await self._checked(request, len)
         except (RetriableError, OperatorError) as error:
-            raise RequestRefusedError(
-                504, TIMEOUT
-            ) from error  # never 503; only a new token comes here
+            # Never 503 here (import-api.md 8); only a token that is not in memory comes this way.
+            raise RequestRefusedError(504, TIMEOUT) from error
         with contextlib.suppress(RetriableError, OperatorError):
             await self._record_use(owner)
         return JsonResponse(VALID_BODY)
