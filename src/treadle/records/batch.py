@@ -87,21 +87,27 @@ def read_body(body: bytes) -> list[MessageBatch]:
     Raises:
         RequestRefusedError: see `decode_body` and `check_body`.
     """
-    accepted = _accept_fast(body)
-    return check_body(decode_body(body)) if accepted is None else [accepted]
+    found = _accept_fast(body)
+    if isinstance(found, MessageBatch):
+        return [found]
+    # A record that is not an object makes the envelope wrong, too.
+    if found is None or not all(bytes(memoryview(record)[:1]) == b"{" for record in found):
+        return check_body(decode_body(body))
+    return check_body(_decode_messages(body))
 
 
 def read_fast(body: bytes) -> list[MessageBatch] | None:
     """Read a body with the fast reader; None if it declines, and for a body with an activation."""
-    accepted = _accept_fast(body)
-    return None if accepted is None or accepted.activations else [accepted]
+    found = _accept_fast(body)
+    return [found] if isinstance(found, MessageBatch) and not found.activations else None
 
 
-def _accept_fast(body: bytes) -> MessageBatch | None:
-    """Return the batch of a body that surely is valid; None if the exact reader has to decide.
+def _accept_fast(body: bytes) -> MessageBatch | list[msgspec.Raw] | None:
+    """Return the batch of a body that surely is valid.
 
-    No message is looked at by itself: the messages become columns, and the decoder of the schema
-    tells whether their data are objects with valid values.
+    If only the envelope surely is, return the texts of the records; if not even that, None. No
+    message is looked at by itself: the messages become columns, and the decoder of the schema tells
+    whether their data are objects with valid values.
     """
     extracted = None
     activations: list[tuple[int, int]] = []
@@ -133,19 +139,22 @@ def _accept_fast(body: bytes) -> MessageBatch | None:
             json_decoder.is_too_deep(bytes(record), _RECORD_DEPTH_MAX) for record in records
         ):
             return None
-        data = join_json_array(records)
-        key_names = sent.key_names or ()
-        schema = bytes(sent.schema)
+    except json_decoder.SYNTAX_ERRORS:
+        return None
+    data = join_json_array(records)
+    key_names = sent.key_names or ()
+    schema = bytes(sent.schema)
+    try:
         validator = get_validator(schema)
         if not (
             validator.decodes_all(key_names, data)
             or _all_conform(validator, key_names, records, data)
         ):
-            return None
+            return records
         if longest > 2 * DATA_POINTS_MAX and any(map(has_too_many_points, records)):
-            return None
-    except (*json_decoder.SYNTAX_ERRORS, SchemaError, RequestRefusedError):
-        return None
+            return records
+    except (SchemaError, RequestRefusedError):
+        return records
     return MessageBatch(
         table_name=sent.table_name,
         key_names=key_names,
