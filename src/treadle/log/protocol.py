@@ -90,7 +90,7 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True)
 class ReadLimits:
-    """How much is read from the log to be loaded at once; the rest is loaded after it.
+    """The most that is read from the log to be loaded at once; the rest is loaded after it.
 
     Attributes:
         records: at most so many.

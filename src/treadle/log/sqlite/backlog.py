@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from treadle.log.protocol import TableBacklog
 from treadle.log.sqlite import statements
 from treadle.log.sqlite.backlog_segments import BacklogSegment, SegmentQueue
-from treadle.log.sqlite.log_file import get_result_code, read_end_position
+from treadle.log.sqlite.log_file import integer_or_zero, is_damage, read_end_position
 
 TableSegment = tuple[int, BacklogSegment]  # a table's id, and sums of entries of it
 
@@ -146,11 +146,6 @@ def sum_range(
         return [segment for _, segment in _sum_one_by_one(connection, places)]
 
 
-def is_damage(error: sqlite3.Error) -> bool:
-    """Return whether SQLite found something that it never wrote."""
-    return get_result_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_TOOBIG)
-
-
 def _to_segments(rows: Iterable[tuple[int, int, int, int, int, int]]) -> list[TableSegment]:
     return [
         (table_id, BacklogSegment(last, entries, records, size, oldest))
@@ -169,9 +164,5 @@ def _sum_one_by_one(
                 raise
             row = None
         records, size, received_at = row or (0, 0, 0)
-        numbers = (_integer_or_zero(records), _integer_or_zero(size), _integer_or_zero(received_at))
+        numbers = (integer_or_zero(records), integer_or_zero(size), integer_or_zero(received_at))
         yield table_id, BacklogSegment(position, 1, *numbers)
-
-
-def _integer_or_zero(value: object) -> int:
-    return value if isinstance(value, int) else 0

@@ -14,9 +14,8 @@ from typing import Any, Final
 
 from treadle.log.protocol import DamagedEntry, LogEntry
 from treadle.log.sqlite import statements
-from treadle.log.sqlite.backlog import is_damage
 from treadle.log.sqlite.codec import PayloadCodec, checksum_entry
-from treadle.log.sqlite.log_file import read_end_position
+from treadle.log.sqlite.log_file import integer_or_zero, is_damage, read_end_position
 
 # A row of `sql.READ` and `sql.FIND`. What a damaged file holds in a column may be anything.
 StoredRow = tuple[int, Any, Any, Any, Any, Any, Any, Any]
@@ -142,10 +141,10 @@ class EntryReader:
             # A flipped byte can change the type of a column too: then nothing fits.
             return DamagedEntry(
                 position=position,
-                source_id=_number_or_zero(source_id),
+                source_id=integer_or_zero(source_id),
                 table_name=table_name if isinstance(table_name, str) else "",
-                received_at=_number_or_zero(received_at),
-                records=_number_or_zero(records),
+                received_at=integer_or_zero(received_at),
+                records=integer_or_zero(records),
                 why=str(error),
             )
         return LogEntry(position, source_id, table_name, received_at, records, payload)
@@ -158,8 +157,3 @@ class EntryReader:
         )
         if found != crc:
             raise ValueError(f"its checksum is {found}, expected {crc}")
-
-
-def _number_or_zero(value: object) -> int:
-    """Return a whole number as it is, and 0 for anything that damage made of it."""
-    return value if isinstance(value, int) else 0

@@ -34,12 +34,13 @@ from treadle.log.protocol import (
 )
 from treadle.log.quota import LogQuota, LogSpace
 from treadle.log.sqlite import statements
-from treadle.log.sqlite.backlog import BacklogCounter, is_damage
+from treadle.log.sqlite.backlog import BacklogCounter
 from treadle.log.sqlite.codec import PLAIN_BYTES_MAX, PayloadCodec, StoredPayload, encode_payload
 from treadle.log.sqlite.entries import EntryReader
 from treadle.log.sqlite.group_commit import AppendRequest, GroupWriter
 from treadle.log.sqlite.log_file import (
     FileConnector,
+    is_damage,
     open_log_file,
     open_sqlite,
     read_end_position,

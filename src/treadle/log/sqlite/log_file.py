@@ -199,6 +199,16 @@ def get_result_code(error: sqlite3.Error) -> int:
     return -1 if code is None else int(code) & 0xFF
 
 
+def is_damage(error: sqlite3.Error) -> bool:
+    """Return whether SQLite found something that it never wrote."""
+    return get_result_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_TOOBIG)
+
+
+def integer_or_zero(value: object) -> int:
+    """Return a whole number as it is, and 0 for anything that damage made of it."""
+    return value if isinstance(value, int) else 0
+
+
 @contextmanager
 def translate_errors() -> Iterator[None]:
     """Turn errors of SQLite and the system into those of treadle, by whose fault they are."""

@@ -558,10 +558,9 @@ def _split_deleted(
     marker = group.frames[0].fields.get(profile.fold(names.DELETED_AT))
     if marker is None:
         return group, None
-    held = list(zip(*map(to_values, marker.columns.values()), strict=True))
-    gone = [row for row, values in enumerate(held) if values.count(None) < len(values)]
-    removed = set(gone)
-    rest = [row for row in range(group.size) if row not in removed]
+    missing = marker.find_missing()
+    gone = [row for row, is_missing in enumerate(missing) if not is_missing]
+    rest = [row for row, is_missing in enumerate(missing) if is_missing]
     return (group.take_rows(rest) if rest else None), (group.take_rows(gone) if gone else None)
 
 

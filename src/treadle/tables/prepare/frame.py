@@ -31,6 +31,11 @@ class FrameField:
     columns: dict[ColumnType, TypedColumn]
     spellings: list[tuple[str, TypedColumn]] = field(default_factory=list)
 
+    def find_missing(self) -> list[bool]:
+        """Return for each row whether it has no value of any type."""
+        rows = zip(*map(to_values, self.columns.values()), strict=True)
+        return [values.count(None) == len(values) for values in rows]
+
     def choose_spelling(self) -> None:
         """Take the spelling that the first row with a value uses."""
         if len(self.spellings) > 1:

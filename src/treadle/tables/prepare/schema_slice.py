@@ -15,7 +15,7 @@ from treadle.records.row_decoder import RowDecoder, ShapePredictor
 from treadle.tables import names
 from treadle.tables.model import ColumnType
 from treadle.tables.names import Namer
-from treadle.tables.prepare.arrow_column import has_none, to_values
+from treadle.tables.prepare.arrow_column import has_none
 from treadle.tables.prepare.flatten import (
     FlattenContext,
     Flattener,
@@ -371,8 +371,7 @@ def _find_keys(
         if known is not None:
             if len(types) == 1 and not has_none(next(iter(known.columns.values()))):
                 continue
-            held = zip(*map(to_values, known.columns.values()), strict=True)
-            missing = [row for row, v in enumerate(held) if v.count(None) == len(v)]
+            missing = [row for row, is_missing in enumerate(known.find_missing()) if is_missing]
         for row in missing:
             incomplete.setdefault(row, f"Key field {name.full} holds no single value")
     return tuple(sorted(keys, key=lambda key: names.byte_order(key.name))), incomplete
@@ -386,10 +385,7 @@ def _add_extracted(root: Frame, texts: Sequence[str | None], profile: Destinatio
     folded = profile.fold(names.EXTRACTED_AT)
     own = root.fields.get(folded)
     if own is not None:
-        held = list(zip(*map(to_values, own.columns.values()), strict=True))
-        column = [
-            v if own_values.count(None) == len(own_values) else None
-            for v, own_values in zip(column, held, strict=True)
-        ]
+        missing = own.find_missing()
+        column = [v if gone else None for v, gone in zip(column, missing, strict=True)]
     if any(value is not None for value in column):
         root.add_column(folded, names.EXTRACTED_AT, ColumnType.TIMESTAMP, column)
