@@ -168,9 +168,9 @@ def test_it_is_asked_after_some_loads_that_add_little(tmp_path: Path) -> None:
     class Asked(MemoryWatch):
         asked = 0
 
-        def held(self, connection: duckdb.DuckDBPyConnection) -> int:
+        def measure_held(self, connection: duckdb.DuckDBPyConnection) -> int:
             self.asked += 1
-            return super().held(connection)
+            return super().measure_held(connection)
 
     gathered = Asked(1 << 40)
 
@@ -178,7 +178,7 @@ def test_it_is_asked_after_some_loads_that_add_little(tmp_path: Path) -> None:
         found = []
         for _ in range(loads):
             before = gathered.asked
-            gathered.is_much(connection, logged, adds_little=adds_little)
+            gathered.note_load(connection, logged, adds_little=adds_little)
             found.append(gathered.asked - before)
         return found
 
@@ -222,7 +222,7 @@ def test_a_small_first_load_is_done_by_one_thread(tmp_path: Path) -> None:
 def test_a_preview_is_never_closed() -> None:
     gathered = MemoryWatch(None)
     with duckdb.connect() as connection:
-        assert not any(gathered.is_much(connection) for _ in range(3))
+        assert not any(gathered.note_load(connection) for _ in range(3))
 
 
 LIMIT = "SELECT current_setting('memory_limit')"

@@ -102,10 +102,10 @@ class MemoryWatch:
         """Bytes that may stay when it is let go of: half of what is much."""
         return (self.bytes_max or 0) // 2
 
-    def is_much(
+    def note_load(
         self, connection: duckdb.DuckDBPyConnection, logged: int = 0, *, adds_little: bool = False
     ) -> bool:
-        """Return whether DuckDB is to let go of it before the next load.
+        """Count a load, and return whether DuckDB must let go of memory before it.
 
         What the first load needs, the next ones need again: the index of a large table is not read
         anew for every load.
@@ -113,7 +113,7 @@ class MemoryWatch:
         Args:
             connection: of the session.
             logged: bytes of the write-ahead log.
-            adds_little: the next load writes few rows, and reads none.
+            adds_little: the load writes few rows, and reads none.
         """
         if self.bytes_max is None:
             return False
@@ -124,7 +124,7 @@ class MemoryWatch:
             return False
         self._unasked = 1 if adds_little else LITTLE_MAX
         self._logged = logged
-        held = self.held(connection)
+        held = self.measure_held(connection)
         if self._loads == 2:
             self._first = held
         if held <= max(self.bytes_max, 2 * self._first):
@@ -132,7 +132,7 @@ class MemoryWatch:
         self._loads = 1
         return True
 
-    def held(self, connection: duckdb.DuckDBPyConnection) -> int:
+    def measure_held(self, connection: duckdb.DuckDBPyConnection) -> int:
         """Return the bytes that DuckDB holds now."""
         [(held,)] = connection.execute(
             "SELECT CAST(sum(memory_usage_bytes) AS BIGINT) FROM duckdb_memory()"

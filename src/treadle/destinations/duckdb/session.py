@@ -109,7 +109,7 @@ class DuckDBSession(SqlSession):
             if self._path is not None:
                 driver = self._connection.driver
                 size = measure_log(self._path)
-                much = self._gathered.is_much(driver, size, adds_little=adds_little)
+                much = self._gathered.note_load(driver, size, adds_little=adds_little)
                 if much or size >= LOGGED_BYTES_MAX:
                     self._checkpoint()
                 if much and not release_memory(self._connection.driver, self._gathered.kept):

@@ -26,6 +26,9 @@ class SqlDialect(ABC):
             `tables.columns.converted` makes; a type that is left out is cast.
         instant_literal: a timestamp, `{text}` being date and time in UTC.
         microseconds: microseconds since 1970 of a timestamp column `{at}`.
+        delete_matching: deletes the rows of `{target}`, as `{alias}`, for which rows of `{others}`
+            meet `{condition}`.
+        differs: condition that two values differ, NULL being a value.
         empty_relation: removes all rows of `{target}`, inside a transaction.
         adds_several_columns: whether one ALTER TABLE may add several columns.
         begin: purpose of a transaction -> the statement that begins it. "lookup" writes temporary
@@ -54,6 +57,10 @@ class SqlDialect(ABC):
     text_forms: ClassVar[Mapping[ColumnType, LiteralString]] = {}
     instant_literal: ClassVar[LiteralString] = "TIMESTAMPTZ '{text}+00'"
     microseconds: ClassVar[LiteralString]
+    delete_matching: ClassVar[LiteralString] = (
+        "DELETE FROM {target} {alias} USING {others} WHERE {condition}"
+    )
+    differs: ClassVar[LiteralString] = "{one} IS DISTINCT FROM {two}"
     empty_relation: ClassVar[LiteralString] = "DELETE FROM {target}"
     adds_several_columns: ClassVar[bool] = False
     begin: ClassVar[Mapping[str, Quoted]] = dict.fromkeys(

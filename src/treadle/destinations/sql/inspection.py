@@ -92,10 +92,7 @@ def compare_rows(connection: SqlConnection, schema: str, other: str, pair: Relat
         return RowDiff(int(only[0][0][0]), int(only[1][0][0]), 0)
     differs = join(
         " OR ",
-        (
-            compose("{one} IS DISTINCT FROM {two}", one=one, two=two)
-            for one, two in zip(left, right, strict=True)
-        ),
+        (compose(dialect.differs, one=one, two=two) for one, two in zip(left, right, strict=True)),
     )
     one, two = pair.key[0]
     [(here, there, different)] = connection.rows(

@@ -69,8 +69,10 @@ def insert(dialect: SqlDialect, upsert: StagedUpsert, on_conflict: Quoted = NOTH
     """Return the statement that inserts the staged rows."""
     given, missing = partition_columns(upsert.rows)
     return compose(
-        "INSERT INTO {target} AS t ({columns}) SELECT {values} FROM {stage} s {where} {conflict}",
+        "INSERT INTO {target} {alias} ({columns})"
+        " SELECT {values} FROM {stage} s {where} {conflict}",
         target=upsert.target,
+        alias=Quoted("AS t" if on_conflict else ""),
         columns=dialect.quote_all(column.name for column in (*given, *missing)),
         values=join(
             ", ",
@@ -111,9 +113,10 @@ def delete_replaced(dialect: SqlDialect, upsert: StagedUpsert) -> Quoted:
     """Return the statement that deletes the rows that are to give way; `insert_absent` follows."""
     sequence = upsert.stage.columns.get("_sdc_sequence", NOTHING)
     return compose(
-        "DELETE FROM {target} t USING {stage} s WHERE {condition}",
+        dialect.delete_matching,
         target=upsert.target,
-        stage=upsert.stage.name,
+        alias=Quoted("t"),
+        others=compose("{stage} s", stage=upsert.stage.name),
         condition=join_conditions(
             _match_key(dialect, upsert),
             upsert.winning(compose("s.{sequence}", sequence=sequence)),

@@ -147,14 +147,19 @@ class TableWriter:
             sequence = parents.value(SEQUENCE)
         self._connection.run(
             compose(
-                "DELETE FROM {child} c USING {others} WHERE {same}"
-                " AND c._sdc_sequence <= {sequence}"
-                " AND c._sdc_batched_at IS DISTINCT FROM {batched_at}",
-                child=self._place(child),
+                self._dialect.delete_matching,
+                target=self._place(child),
+                alias=Quoted("c"),
                 others=others,
-                same=same,
-                sequence=sequence,
-                batched_at=self._batched_at,
+                condition=join_conditions(
+                    same,
+                    compose("c._sdc_sequence <= {sequence}", sequence=sequence),
+                    compose(
+                        self._dialect.differs,
+                        one=Quoted("c._sdc_batched_at"),
+                        two=self._batched_at,
+                    ),
+                ),
             )
         )
 
@@ -201,15 +206,18 @@ class TableWriter:
             pairs = pair_parent_key(root, relation) if relation.path else _pairs(root.key)
             self._connection.run(
                 compose(
-                    "DELETE FROM {relation} t USING {stage} s, {tombstones} d"
-                    " WHERE {same_row} AND {same_key} AND d._sdc_sequence = {sequence}"
-                    " AND (t._sdc_sequence IS NULL OR t._sdc_sequence <= d._sdc_sequence)",
-                    relation=self._place(relation),
-                    stage=stage.name,
-                    tombstones=tombstones,
-                    same_row=stage.match(self._dialect, "t", pairs),
-                    same_key=self._match_key(stage, "d"),
-                    sequence=sequence,
+                    self._dialect.delete_matching,
+                    target=self._place(relation),
+                    alias=Quoted("t"),
+                    others=compose(
+                        "{stage} s, {tombstones} d", stage=stage.name, tombstones=tombstones
+                    ),
+                    condition=join_conditions(
+                        stage.match(self._dialect, "t", pairs),
+                        self._match_key(stage, "d"),
+                        compose("d._sdc_sequence = {sequence}", sequence=sequence),
+                        Quoted("t._sdc_sequence IS NULL OR t._sdc_sequence <= d._sdc_sequence"),
+                    ),
                 )
             )
 
