@@ -13,8 +13,8 @@ from treadle.errors import OperatorError
 SERVER = """
 import subprocess, sys
 from pathlib import Path
-from treadle.data_lock import take
-held = take(Path(sys.argv[1]))
+from treadle.data_lock import take_lock
+held = take_lock(Path(sys.argv[1]))
 if sys.argv[2] == "leaves a child":
     subprocess.Popen([sys.executable, "-c", "input()"], pass_fds=[held])
 else:
