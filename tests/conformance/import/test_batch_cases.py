@@ -155,7 +155,7 @@ DATE = (
     "[2018-04-30] is not a valid date-time. Expected "
     "[yyyy-MM-dd'T'HH:mm:ssZ, yyyy-MM-dd'T'HH:mm:ss.[0-9]{1,9}Z]"
 )
-NUMBER = "expected type: SpelledNumber, found: String"
+NUMBER = "expected type: Number, found: String"
 TRANSIT = "application/transit+json"
 TEXT_415 = "Content-Type must be application/json"
 TOO_LARGE = {
@@ -225,7 +225,7 @@ REFUSED = [
     refused(
         "143",
         env(table_version="1"),
-        envelope("#/table_version: expected type: SpelledNumber, found: String"),
+        envelope("#/table_version: expected type: Number, found: String"),
     ),
     refused("144", env_of(msg("action")), lacks("action")),
     refused("145", env_of(msg("sequence")), lacks("sequence")),
@@ -335,7 +335,7 @@ REFUSED = [
         ),
         record(
             f"#/a: 2 schema violations found #/a/1: {NUMBER} "
-            "#/a/3: expected type: SpelledNumber, found: Boolean"
+            "#/a/3: expected type: Number, found: Boolean"
         ),
     ),
     refused(

@@ -70,7 +70,7 @@ def test_options_says_what_is_allowed(server: ImportServer, path: str) -> None:
 )
 def test_unknown_path(server: ImportServer, number: str, path: str, body: bytes) -> None:
     headers = {"Authorization": f"Bearer {server.token}", "Content-Type": "application/json"}
-    compare(server.send("POST", path, body, headers), 404, {"message": "Not FoundTable"})
+    compare(server.send("POST", path, body, headers), 404, {"message": "Not Found"})
 
 
 @pytest.mark.slow

@@ -60,7 +60,7 @@ def test_199_a_client_that_does_not_fit(server: ImportServer, client: Any) -> No
     path = hook.path(client)
     if client == "":
         answer = server.send("POST", path, b"{}")
-        compare(answer, 404, {"message": "Not FoundTable"})
+        compare(answer, 404, {"message": "Not Found"})
     else:
         compare(hook.post(b"{}", path), 401, NOT_AUTHORIZED)
     assert hook.rows() == []
