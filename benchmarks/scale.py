@@ -80,7 +80,7 @@ class Loading:
         execute_load(
             session,
             prepared,
-            mark=OffsetCommit("scale", 1, one.table_name, after, place),
+            offset=OffsetCommit("scale", 1, one.table_name, after, place),
             now=time.time_ns() // 1000,
         )
         return (time.process_time() + self._server.spent() - began) / len(one) * 1e6

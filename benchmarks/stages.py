@@ -161,7 +161,7 @@ def _load(
                     plan, result = execute_load(
                         session,
                         prepared,
-                        mark=mark,
+                        offset=mark,
                         now=time.time_ns() // 1000,
                     )
                 costs.spent["load, server"] = (

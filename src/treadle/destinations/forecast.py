@@ -82,7 +82,7 @@ def forecast_load(
         DestinationUnavailableError, AccessDeniedError: the destination cannot be asked.
     """
     table_name = batches[0].table_name
-    mark = OffsetCommit(DRY_RUN_LOG, 0, table_name, -1, len(batches))
+    offset = OffsetCommit(DRY_RUN_LOG, 0, table_name, -1, len(batches))
     try:
         prepared = prepare_load(
             [LogBatch(batch, position, now) for position, batch in enumerate(batches)],
@@ -93,11 +93,11 @@ def forecast_load(
         )
         if rehearse:
             try:
-                execute_load(session, prepared, mark=mark, now=now, rehearse=True)
+                execute_load(session, prepared, offset=offset, now=now, rehearse=True)
             except RowRefusedError:
-                found = find_refused_records(session, prepared, mark=mark, now=now)
+                found = find_refused_records(session, prepared, offset=offset, now=now)
                 prepared = prepared.reject_records(found)
-        plan = plan_with_session(session, prepared, mark=mark, now=now)
+        plan = plan_with_session(session, prepared, offset=offset, now=now)
     except TableStoppedError as stopped:
         return LoadForecast(table_name, batches, None, (), 0, str(stopped))
     state = session.state(schema, prepared.table_name)

@@ -41,7 +41,7 @@ def plan_with_session(
     holder: PlanningSession,
     prepared: PreparedLoad,
     *,
-    mark: OffsetCommit,
+    offset: OffsetCommit,
     now: int,
     log_id: str | None = None,
 ) -> LoadPlan:
@@ -50,9 +50,9 @@ def plan_with_session(
     Args:
         holder: a session on the destination.
         prepared: the records, made with the destination's profile and the table's options.
-        mark: how far the table's entries are loaded before and after.
+        offset: how far the table's entries are loaded before and after.
         now: microseconds since 1970.
-        log_id: the log of the entries, where that is not the mark's.
+        log_id: the log of the entries, where that is not the offset's.
 
     Raises:
         TableStoppedError: the table cannot go on until somebody acts.
@@ -66,9 +66,9 @@ def plan_with_session(
             state,
             profile=prepared.profile,
             options=prepared.options,
-            mark=mark,
+            mark=offset,
             now=now,
-            log_id=mark.log_id if log_id is None else log_id,
+            log_id=offset.log_id if log_id is None else log_id,
             known=known,
         )
         if not isinstance(step, SequenceLookup):
@@ -82,10 +82,10 @@ def execute_load(
     session: LoadSession,
     prepared: PreparedLoad,
     *,
-    mark: OffsetCommit,
+    offset: OffsetCommit,
     now: int,
     rehearse: bool = False,
-    remark: Callable[[LoadPlan], OffsetCommit] | None = None,
+    with_report: Callable[[LoadPlan], OffsetCommit] | None = None,
     log_id: str | None = None,
 ) -> tuple[LoadPlan, LoadResult]:
     """Plan a load and have the destination do it.
@@ -93,11 +93,11 @@ def execute_load(
     Args:
         session: on the destination.
         prepared: the records.
-        mark: how far the table's entries are loaded before and after.
+        offset: how far the table's entries are loaded before and after.
         now: microseconds since 1970.
         rehearse: undo everything at the end, also what `Session.prepare` would make.
-        remark: gives the mark with the report in it, once the plan is known.
-        log_id: the log of the entries, where that is not the mark's.
+        with_report: gives the offset with the report in it, once the plan is known.
+        log_id: the log of the entries, where that is not the offset's.
 
     Raises:
         RowRefusedError, DestinationUnavailableError, CommitUnknownError, FencedError,
@@ -108,9 +108,9 @@ def execute_load(
     for _ in range(PLANS_MAX):
         if not rehearse:
             session.prepare(prepared.schema)
-        step = plan_with_session(session, prepared, mark=mark, now=now, log_id=log_id)
-        if remark is not None:
-            step.offset = remark(step)
+        step = plan_with_session(session, prepared, offset=offset, now=now, log_id=log_id)
+        if with_report is not None:
+            step.offset = with_report(step)
         try:
             return step, session.load(step, rehearse=rehearse)
         except PlanOutdatedError as error:
@@ -119,14 +119,14 @@ def execute_load(
 
 
 def find_refused_records(
-    session: LoadSession, prepared: PreparedLoad, *, mark: OffsetCommit, now: int
+    session: LoadSession, prepared: PreparedLoad, *, offset: OffsetCommit, now: int
 ) -> dict[RecordRef, str]:
     """Find the records that the database refuses when each is loaded alone; return the reasons.
 
     Args:
         session: on the destination.
         prepared: the records, some of which it refuses.
-        mark: how far the table's entries are loaded before and after.
+        offset: how far the table's entries are loaded before and after.
         now: microseconds since 1970.
 
     Raises:
@@ -143,7 +143,7 @@ def find_refused_records(
         others = {name: "not in this rehearsal" for name in names if name not in chosen}
         try:
             execute_load(
-                session, prepared.reject_records(others), mark=mark, now=now, rehearse=True
+                session, prepared.reject_records(others), offset=offset, now=now, rehearse=True
             )
         except RowRefusedError as error:
             return error.reason

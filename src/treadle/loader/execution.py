@@ -65,7 +65,7 @@ class LoadExecutor:
                 "%s: the database refuses a record; looking for it", describe_table(chunk.key)
             )
             found = find_refused_records(
-                session, prepared, mark=self._make_offset(chunk), now=started_at
+                session, prepared, offset=self._make_offset(chunk), now=started_at
             )
             prepared = prepared.reject_records(found)
             plan, result = self._execute(session, chunk, prepared, load_id, started_at)
@@ -90,9 +90,9 @@ class LoadExecutor:
         return execute_load(
             session,
             prepared,
-            mark=offset,
+            offset=offset,
             now=started_at,
-            remark=lambda plan: replace(
+            with_report=lambda plan: replace(
                 offset, report=plan_report(chunk, plan, load_id, started_at).encode()
             ),
         )

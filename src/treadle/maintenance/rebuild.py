@@ -332,11 +332,11 @@ class TableRebuild:
     ) -> tuple[Rejection, ...]:
         now, log_id = self.clock(), self.reader.log_id
         try:
-            plan, _ = execute_load(session, prepared, mark=mark, now=now, log_id=log_id)
+            plan, _ = execute_load(session, prepared, offset=mark, now=now, log_id=log_id)
         except RowRefusedError:
-            found = find_refused_records(session, prepared, mark=mark, now=now)
+            found = find_refused_records(session, prepared, offset=mark, now=now)
             prepared = prepared.reject_records(found)
-            plan, _ = execute_load(session, prepared, mark=mark, now=now, log_id=log_id)
+            plan, _ = execute_load(session, prepared, offset=mark, now=now, log_id=log_id)
         return plan.rejections
 
     def _find_rejected(self, entries: Sequence[LogEntry]) -> dict[RecordRef, str]:

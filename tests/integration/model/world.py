@@ -265,7 +265,7 @@ class Run:
                 self.log.log_id, self.source.id, table, after or -1, position, fence
             )
             with self.world.destination.open() as session:
-                execute_load(session, prepared, mark=mark, now=self.world.clock(), rehearse=True)
+                execute_load(session, prepared, offset=mark, now=self.world.clock(), rehearse=True)
         self.check()
 
     def restart(self) -> None:

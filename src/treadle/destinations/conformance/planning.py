@@ -62,7 +62,7 @@ def planned_at(
     found = plan_with_session(
         asked,
         prepared(profile, after + 1, *records),
-        mark=mark,
+        offset=mark,
         now=NOW,
     )
     return found, asked
@@ -76,7 +76,7 @@ def test_a_plan_does_nothing_and_a_load_does_the_plan(session: Session, destinat
     done, result = execute_load(
         session,
         prepared(profile, 0, (1, {"id": 1, "a": "x"})),
-        mark=OffsetCommit(LOG, 1, "t", -1, 0),
+        offset=OffsetCommit(LOG, 1, "t", -1, 0),
         now=NOW,
     )
     assert done.changes == announced.changes
@@ -92,7 +92,7 @@ def test_a_record_that_loses_in_the_table_plans_no_column(
     execute_load(
         session,
         prepared(profile, 0, (5, {"id": 1, "a": "x"})),
-        mark=OffsetCommit(LOG, 1, "t", -1, 0),
+        offset=OffsetCommit(LOG, 1, "t", -1, 0),
         now=NOW,
     )
     lost, asked = planned_at(session, profile, 0, (4, {"id": 1, "b": "y"}))

@@ -213,7 +213,7 @@ def _compare_entries(
 ) -> None:
     mark = OffsetCommit(log_id, source.id, prepared.source_name, -1, entries[-1].position)
     try:
-        plan = plan_with_session(session, prepared, mark=mark, now=now)
+        plan = plan_with_session(session, prepared, offset=mark, now=now)
     except TableStoppedError as stopped:
         raise TableStoppedError(f"its records cannot be planned again: {stopped}") from stopped
     if plan.new_version:
