@@ -6,7 +6,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from treadle.errors import TableStoppedError
@@ -135,6 +135,7 @@ class _RowsOfLoad(NamedTuple):
     deletes: VersionGroup | None
 
 
+@dataclass(eq=False)
 class _LoadPlanner:
     """Plans one load; made anew for each attempt.
 
@@ -142,41 +143,30 @@ class _LoadPlanner:
     relations, then those of versions that wait for their activation.
     """
 
-    def __init__(
-        self,
-        prepared: PreparedLoad,
-        state: TableState,
-        profile: DestinationProfile,
-        options: TableOptions,
-        mark: OffsetCommit,
-        now: int,
-        log_id: str,
-        known: KnownSequences,
-    ) -> None:
-        self._prepared = prepared
-        self._state = state
-        self._profile = profile
-        self._options = options
-        self._offset = mark
-        self._now = now
-        self._log_id = log_id
-        self._known = known
-        self._namer = Namer(profile, options)
-        self._appending = options.loading_behavior == "append"
-        self._superseded = dict(prepared.superseded)
-        self._changes: list[SchemaChange] = []
-        self._writes: list[TableWrite] = []
-        self._left_out: contracts.OmittedFields = {}
-        before = state.table.batched_at if state.table is not None else 0
-        self._batched_at = max(now, before + 1)
+    prepared: PreparedLoad
+    state: TableState
+    profile: DestinationProfile
+    options: TableOptions
+    offset: OffsetCommit
+    now: int
+    log_id: str
+    known: KnownSequences
+    _changes: list[SchemaChange] = field(default_factory=list, init=False)
+    _writes: list[TableWrite] = field(default_factory=list, init=False)
+    _omitted: contracts.OmittedFields = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self._namer = Namer(self.profile, self.options)
+        self._appending = self.options.loading_behavior == "append"
+        self._superseded = dict(self.prepared.superseded)
+        before = self.state.table.batched_at if self.state.table is not None else 0
+        self._batched_at = max(self.now, before + 1)
 
     def plan_load(self) -> LoadPlan | Unmet:
-        prepared, before = self._prepared, self._state.table
+        prepared, before = self.prepared, self.state.table
         if not prepared.groups and not prepared.activations:
             return self._make_plan(before, None)
-        live = reconcile_table(
-            self._state, prepared.table_name, prepared.source_name, self._profile
-        )
+        live = reconcile_table(self.state, prepared.table_name, prepared.source_name, self.profile)
         outcome = resolve_versions(
             prepared.groups,
             prepared.activations,
@@ -192,11 +182,11 @@ class _LoadPlanner:
 
     def plan_swap(self, rebuilt: Table) -> LoadPlan | Unmet:
         """Plan to replace the rows of this table by another's; see the function `plan_swap`."""
-        before = self._state.table
+        before = self.state.table
         live = reconcile_table(
-            self._state, self._prepared.table_name, self._prepared.source_name, self._profile
+            self.state, self.prepared.table_name, self.prepared.source_name, self.profile
         )
-        stage = StagedVersion(rebuilt.version, rebuilt.keys, rebuilt.relations, self._now)
+        stage = StagedVersion(rebuilt.version, rebuilt.keys, rebuilt.relations, self.now)
         target = self._plan_live(
             live, VersionOutcome(rebuilt.version, swapped=True), rebuilt.version, stage
         )
@@ -213,18 +203,13 @@ class _LoadPlanner:
             if each.version <= rebuilt.version
             for relation in each.relations
         ]
-        table = Table(
-            schema=self._prepared.schema,
-            name=target.relations[0].name,
-            keys=target.keys,
-            keyless=target.keyless,
-            append=target.append,
-            version=rebuilt.version,
-            relations=target.relations,
-            stages=tuple(each for each in waiting if each.version > rebuilt.version),
-            batched_at=max(self._batched_at, rebuilt.batched_at),
-            tombstones=rebuilt.tombstones or (before is not None and before.tombstones),
+        table = self._make_table(
+            target,
+            rebuilt.version,
+            tuple(each for each in waiting if each.version > rebuilt.version),
+            tombstones=rebuilt.tombstones,
         )
+        table = replace(table, batched_at=max(table.batched_at, rebuilt.batched_at))
         return self._make_plan(table, None)
 
     # --- the table ---
@@ -232,7 +217,7 @@ class _LoadPlanner:
     def _plan_table(
         self, live: LiveRelations, outcome: VersionOutcome, version: int
     ) -> Table | Unmet:
-        prepared, before = self._prepared, self._state.table
+        before = self.state.table
         stages = {stage.version: stage for stage in before.stages} if before is not None else {}
         stage = stages.pop(version, None)
         target = self._plan_live(live, outcome, version, stage)
@@ -246,21 +231,33 @@ class _LoadPlanner:
             if not isinstance(found, StagedVersion):
                 return found
             stages[staged] = found
+        waiting = tuple(stages[v] for v in sorted(stages))
+        return self._make_table(target, version, waiting, tombstones=self.options.hard_delete)
+
+    def _make_table(
+        self,
+        target: RelationTarget,
+        version: int,
+        stages: tuple[StagedVersion, ...],
+        *,
+        tombstones: bool,
+    ) -> Table:
+        before = self.state.table
         return Table(
-            schema=prepared.schema,
+            schema=self.prepared.schema,
             name=target.relations[0].name,
             keys=target.keys,
             keyless=target.keyless,
             append=target.append,
             version=version,
             relations=target.relations,
-            stages=tuple(stages[v] for v in sorted(stages)),
+            stages=stages,
             batched_at=self._batched_at,
-            tombstones=self._options.hard_delete or (before is not None and before.tombstones),
+            tombstones=tombstones or (before is not None and before.tombstones),
         )
 
     def _is_expired(self, stage: StagedVersion, outcome: VersionOutcome) -> bool:
-        return stage.version not in outcome.staged and self._now - stage.created_at > STAGE_AGE_MAX
+        return stage.version not in outcome.staged and self.now - stage.created_at > STAGE_AGE_MAX
 
     def _plan_live(
         self,
@@ -280,7 +277,7 @@ class _LoadPlanner:
                 EmptyRelation(relation.name) for relation in (*root, *live.children.values())
             ]
         target = self._make_target(
-            self._prepared.table_name if live.root is None else live.root.name,
+            self.prepared.table_name if live.root is None else live.root.name,
             live.root,
             live.children,
             keys,
@@ -293,23 +290,46 @@ class _LoadPlanner:
         met, private = live.root, False
         if outcome.swapped or live.root is None:
             met, private = (stage.relations[0] if stage is not None else None), True
-        group = merge_groups(outcome.live, self._profile, self._superseded, self._options)
+        unmet = self._fill(target, outcome.live, met, live, private=private, stage=stage)
+        return target if unmet is None else unmet
+
+    def _fill(
+        self,
+        target: RelationTarget,
+        groups: Sequence[VersionGroup],
+        met: Relation | None,
+        live: LiveRelations,
+        *,
+        private: bool,
+        stage: StagedVersion | None = None,
+    ) -> Unmet | None:
+        """Plan the columns and rows of a target.
+
+        Args:
+            target: to write to.
+            groups: of its version.
+            met: the root relation whose rows the new ones meet; None when there are none.
+            live: the table's relations.
+            private: `met` is a stage's.
+            stage: staged rows to copy into the target.
+        """
+        group = merge_groups(groups, self.profile, self._superseded, self.options)
         rows = self._select_rows(target, group, met, live, private=private)
         if not isinstance(rows, _RowsOfLoad):
             return rows
-        staged = stage.relations if stage is not None else ()
-        target.allocate(rows.group, staged, self._options)
-        refused = target.check_columns(rows.group, self._prepared)
+        target.allocate(rows.group, () if stage is None else stage.relations, self.options)
+        refused = target.check_columns(rows.group, self.prepared)
         if refused is not None:
             return refused
         self._changes += target.changes
-        self._changes += self._find_key_changes(target, live)
+        if not target.private:
+            self._changes += self._find_key_changes(target, live)
         if stage is not None:
-            self._changes += _copy_stage(target, stage, self._profile)
-        write = target.make_write(rows.group, rows.deletes, self._options, fresh=met is None)
+            self._changes += _copy_stage(target, stage, self.profile)
+        write = target.make_write(rows.group, rows.deletes, self.options, fresh=met is None)
         if write is not None:
             self._writes.append(write)
-        return target
+        return None
 
     def _make_target(
         self,
@@ -325,7 +345,7 @@ class _LoadPlanner:
     ) -> RelationTarget:
         return RelationTarget(
             name=name,
-            source_name=self._prepared.source_name,
+            source_name=self.prepared.source_name,
             root=root,
             children=children,
             keys=keys,
@@ -337,8 +357,8 @@ class _LoadPlanner:
             column_counts=live.column_counts if live is not None else {},
             namer=self._namer,
             batched_at=self._batched_at,
-            log_id=self._log_id,
-            positions=[arrival.position for arrival in self._prepared.log_batches],
+            log_id=self.log_id,
+            positions=[arrival.position for arrival in self.prepared.log_batches],
             stage_name=self._name_stage,
         )
 
@@ -346,11 +366,11 @@ class _LoadPlanner:
         self, live: LiveRelations, outcome: VersionOutcome, stage: StagedVersion | None
     ) -> tuple[Column, ...]:
         """Return the key columns afterwards; a new version may change them (loading.md 9.3)."""
-        profile = self._profile
+        profile = self.profile
         if live.root is not None and not outcome.swapped:
             differs = not keys_.have_same_names(live.keys, outcome.live, profile)
             appended = (
-                self._options.key_change == "append" and live.keys != keys_.GENERATED_KEY_COLUMNS
+                self.options.key_change == "append" and live.keys != keys_.GENERATED_KEY_COLUMNS
             )
             if not (differs and appended):
                 keys_.check_keys(live.keys, outcome.live, profile)
@@ -389,7 +409,7 @@ class _LoadPlanner:
         if not live.root.key or not live.constrained:
             return True, live.root.key
         differs = not outcome.swapped and not keys_.have_same_names(
-            keys, outcome.live, self._profile
+            keys, outcome.live, self.profile
         )
         if self._appending or differs:
             return True, ()
@@ -414,9 +434,9 @@ class _LoadPlanner:
         before: StagedVersion | None,
         live: LiveRelations,
     ) -> StagedVersion | Unmet:
-        fold = self._profile.fold
+        fold = self.profile.fold
         keys = keys_.find_key_columns(groups) if before is None else before.keys
-        keys_.check_keys(keys, groups, self._profile)
+        keys_.check_keys(keys, groups, self.profile)
         children = {
             tuple(map(fold, relation.path)): relation
             for relation in (before.relations if before is not None else ())
@@ -432,24 +452,15 @@ class _LoadPlanner:
             version=version,
             live=None,
         )
-        group = merge_groups(groups, self._profile, self._superseded, self._options)
-        rows = self._select_rows(target, group, root, live, private=True)
-        if not isinstance(rows, _RowsOfLoad):
-            return rows
-        target.allocate(rows.group, (), self._options)
-        refused = target.check_columns(rows.group, self._prepared)
-        if refused is not None:
-            return refused
-        self._changes += target.changes
-        write = target.make_write(rows.group, rows.deletes, self._options, fresh=root is None)
-        if write is not None:
-            self._writes.append(write)
-        created = self._now if before is None else before.created_at
+        unmet = self._fill(target, groups, root, live, private=True)
+        if unmet is not None:
+            return unmet
+        created = self.now if before is None else before.created_at
         return StagedVersion(version, keys, target.relations, created)
 
     def _name_stage(self, version: int, path: RelationPath) -> str:
         return names.name_stage_relation(
-            self._prepared.schema, self._prepared.table_name, version, path
+            self.prepared.schema, self.prepared.table_name, version, path
         )
 
     # --- records that do not win ---
@@ -465,22 +476,22 @@ class _LoadPlanner:
     ) -> _RowsOfLoad | Unmet:
         """Select the rows to write, and the rows to remove (option hard_delete)."""
         deletes = None
-        if group is not None and target.upsert and self._options.hard_delete:
-            group, deletes = _split_deleted(group, self._profile)
+        if group is not None and target.upsert and self.options.hard_delete:
+            group, deletes = _split_deleted(group, self.profile)
         if group is not None and met is not None and target.upsert:
             found = self._drop_outdated(target, group, met, private=private)
             if isinstance(found, SequenceLookup):
                 return found
             group = found
-        if group is not None and not contracts.allows_everything(self._options):
+        if group is not None and not contracts.allows_everything(self.options):
             relations = dict(live.children)
             if live.root is not None:
                 relations[()] = live.root
-            kept = contracts.apply_contracts(group, relations, self._prepared, self._namer)
+            kept = contracts.apply_contracts(group, relations, self.prepared, self._namer)
             if isinstance(kept, NeedsRejections):
                 return kept
             group, left_out = kept
-            self._left_out |= left_out
+            self._omitted |= left_out
         return _RowsOfLoad(group, deletes)
 
     def _drop_outdated(
@@ -490,11 +501,11 @@ class _LoadPlanner:
         rows = target.find_rows_with_new_columns(group)
         if not rows:
             return group
-        answers = self._known.answers.get((met.name, private), {})
+        answers = self.known.answers.get((met.name, private), {})
         by_name = {column.name: column for column in target.keys}
         fields = group.frames[0].fields
         columns = [
-            next(iter(fields[self._profile.fold(by_name[name].field)].columns.values()))
+            next(iter(fields[self.profile.fold(by_name[name].field)].columns.values()))
             for name in met.key
         ]
         held = list(
@@ -503,7 +514,7 @@ class _LoadPlanner:
         missing = [key for key in dict.fromkeys(held) if key not in answers]
         if missing:
             return SequenceLookup(met, tuple(zip(*missing, strict=True)), private)
-        last = self._options.sequence_tie == "last"
+        last = self.options.sequence_tie == "last"
         lost = set()
         for row, key in zip(rows, held, strict=True):
             there, here = answers[key], group.sequences[row]
@@ -519,7 +530,7 @@ class _LoadPlanner:
     # --- the result ---
 
     def _make_plan(self, table: Table | None, outcome: VersionOutcome | None) -> LoadPlan:
-        prepared = self._prepared
+        prepared = self.prepared
         ignored: dict[int, int] = {}
         written: list[VersionGroup] = []
         if outcome is not None:
@@ -530,19 +541,19 @@ class _LoadPlanner:
         return LoadPlan(
             schema=prepared.schema,
             table_name=prepared.table_name if table is None else table.name,
-            offset=self._offset,
-            revision=self._state.revision,
+            offset=self.offset,
+            revision=self.state.revision,
             changes=tuple(self._changes),
             writes=tuple(self._writes),
-            rejections=(*prepared.rejections, *self._left_out.values()),
-            rejected_at=self._now,
+            rejections=(*prepared.rejections, *self._omitted.values()),
+            rejected_at=self.now,
             batched_at=self._batched_at,
             table_after=table,
             received=prepared.received,
             ignored=ignored,
             superseded=self._superseded,
             left_out=tuple(
-                dict.fromkeys((*prepared.omitted_fields, *(name for _, name in self._left_out)))
+                dict.fromkeys((*prepared.omitted_fields, *(name for _, name in self._omitted)))
             ),
             nul_removed=prepared.nul_removed,
             new_version=any(isinstance(change, EmptyRelation) for change in self._changes),

@@ -1,7 +1,7 @@
 """The relations that one version of a table is written to: their columns and their rows."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from treadle.errors import TableStoppedError
 from treadle.tables import names
@@ -48,10 +48,11 @@ class NeedsRejections:
     reasons: Mapping[RecordRef, str]
 
 
+@dataclass(slots=True, kw_only=True, eq=False)
 class RelationTarget:
     """The live relations of a table, or those of a stage.
 
-    Args:
+    Attributes:
         name: of the root relation.
         source_name: of the table, as sent.
         root: as it is, None when it is to be made.
@@ -66,50 +67,36 @@ class RelationTarget:
         batched_at: of the load.
         log_id, positions: what generated keys are made from.
         stage_name: (version, path) -> name of a stage's relation.
+        changes: of the schema, once columns were allocated.
+        keyless: the table has the generated key.
     """
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        source_name: str,
-        root: Relation | None,
-        children: Mapping[RelationPath, Relation],
-        keys: tuple[Column, ...],
-        append: bool,
-        root_key: tuple[str, ...],
-        private: bool,
-        version: int,
-        unknown_columns: Mapping[str, Mapping[str, ColumnType | None]],
-        column_counts: Mapping[str, int],
-        namer: Namer,
-        batched_at: int,
-        log_id: str,
-        positions: Sequence[int],
-        stage_name: Callable[[int, RelationPath], str],
-    ) -> None:
-        self.keys = keys
-        self.append = append
-        self.changes: list[SchemaChange] = []
-        self._name = name
-        self._source_name = source_name
-        self._root = root
-        self._before: dict[RelationPath, Relation] = dict(children)
-        if root is not None:
-            self._before[()] = root
-        self.keyless = keys == GENERATED_KEY_COLUMNS
-        self._root_key = root_key
-        self._private = private
-        self._version = version
-        self._unknown_columns = unknown_columns
-        self._column_counts = column_counts
-        self._namer = namer
-        self._profile: DestinationProfile = namer.profile
-        self._batched_at = batched_at
-        self._log_id = log_id
-        self._positions = positions
-        self._stage_name = stage_name
-        self._after: dict[RelationPath, ColumnAllocation] = {}
+    name: str
+    source_name: str
+    root: Relation | None
+    children: Mapping[RelationPath, Relation]
+    keys: tuple[Column, ...]
+    append: bool
+    root_key: tuple[str, ...]
+    private: bool
+    version: int
+    unknown_columns: Mapping[str, Mapping[str, ColumnType | None]]
+    column_counts: Mapping[str, int]
+    namer: Namer
+    batched_at: int
+    log_id: str
+    positions: Sequence[int]
+    stage_name: Callable[[int, RelationPath], str]
+    changes: list[SchemaChange] = field(default_factory=list, init=False)
+    keyless: bool = field(init=False)
+    _profile: DestinationProfile = field(init=False)
+    _before: dict[RelationPath, Relation] = field(init=False)
+    _after: dict[RelationPath, ColumnAllocation] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self.keyless = self.keys == GENERATED_KEY_COLUMNS
+        self._profile = self.namer.profile
+        self._before = {**self.children, **({} if self.root is None else {(): self.root})}
 
     @property
     def upsert(self) -> bool:
@@ -144,7 +131,7 @@ class RelationTarget:
             return None
         fold = self._profile.fold
         held = {(fold(column.field), column.type) for column in before.columns}
-        widen = self._namer.options.split_mode == "widen"
+        widen = self.namer.options.split_mode == "widen"
         types = {fold(column.field): column.type for column in before.columns}
         return [
             (folded, type_)
@@ -184,7 +171,7 @@ class RelationTarget:
             path: (relation.path, relation.source_name) for path, relation in self._before.items()
         }
         needs[()] = {}
-        shapes.setdefault((), ((), self._source_name))
+        shapes.setdefault((), ((), self.source_name))
         fold = self._profile.fold
         for relation in staged:
             path = self._fold_path(relation.path)
@@ -216,7 +203,7 @@ class RelationTarget:
         options: TableOptions,
     ) -> None:
         before = self._before.get(folded)
-        keys = self._root_key if not path else self._child_key(len(path))
+        keys = self.root_key if not path else self._child_key(len(path))
         if before is None:
             name = self._name_relation(path)
             relation = Relation(path, name, (), keys, source_name)
@@ -230,11 +217,11 @@ class RelationTarget:
         allocation = ColumnAllocator(
             relation,
             new=before is None,
-            private=self._private,
+            private=self.private,
             profile=self._profile,
             options=options,
             system=self._system_columns(len(path)),
-            others=self._unknown_columns.get(relation.name),
+            others=self.unknown_columns.get(relation.name),
         ).allocate(
             needs,
             required=frozenset(self._profile.fold(column.field) for column in self.keys)
@@ -245,9 +232,9 @@ class RelationTarget:
         self.changes += allocation.changes
 
     def _name_relation(self, path: RelationPath) -> str:
-        if self._private:
-            return self._stage_name(self._version, path)
-        return self._namer.name_subtable(self._name, path)[0] if path else self._name
+        if self.private:
+            return self.stage_name(self.version, path)
+        return self.namer.name_subtable(self.name, path)[0] if path else self.name
 
     def _system_columns(self, depth: int) -> tuple[Column, ...]:
         if depth:
@@ -255,7 +242,7 @@ class RelationTarget:
         return (*SYSTEM_COLUMNS, *self.keys) if self.keyless else SYSTEM_COLUMNS
 
     def _child_columns(self, depth: int) -> list[Column]:
-        sources = [self._namer.name_source_key(key.name)[0] for key in self.keys]
+        sources = [self.namer.name_source_key(key.name)[0] for key in self.keys]
         return [
             *(
                 Column(name, name, key.type, nullable=False)
@@ -328,7 +315,7 @@ class RelationTarget:
                 continue
             width = len(relation.columns)
             if before is not None:
-                width = self._column_counts.get(before.name, len(before.columns)) + len(
+                width = self.column_counts.get(before.name, len(before.columns)) + len(
                     allocation.adds
                 )
             if limit is not None and width > limit:
@@ -365,7 +352,7 @@ class RelationTarget:
         if group is not None:
             rows, children = self._make_rows(group)
         return TableWrite(
-            private=self._private,
+            private=self.private,
             mode="upsert" if upsert else "append",
             root=rows,
             children=tuple(children),
@@ -379,11 +366,11 @@ class RelationTarget:
         system: dict[str, Sequence[int]] = {
             names.RECEIVED_AT: group.received,
             names.SEQUENCE: group.sequences,
-            names.VERSION: [self._version] * size,
+            names.VERSION: [self.version] * size,
         }
         key_columns: list[TypedColumn]
         if self.keyless:
-            generated = generate_keys(self._log_id, self._positions, group.entries, group.indexes)
+            generated = generate_keys(self.log_id, self.positions, group.entries, group.indexes)
             key_columns = [generated]
         else:
             key_columns = [self._key_column(group.frames[0], key) for key in self.keys]
@@ -391,13 +378,13 @@ class RelationTarget:
         for frame in group.frames:
             allocation = self._after[self._fold_path(frame.path)]
             columns = _place_columns(frame, allocation)
-            columns[names.BATCHED_AT] = [self._batched_at] * frame.size
+            columns[names.BATCHED_AT] = [self.batched_at] * frame.size
             if frame.path:
                 at = frame.root_rows
                 for name, numbers in system.items():
                     columns[name] = list(map(numbers.__getitem__, at))
                 for key, column in zip(self.keys, key_columns, strict=True):
-                    name = self._namer.name_source_key(key.name)[0]
+                    name = self.namer.name_source_key(key.name)[0]
                     columns[name] = make_row_picker(at)(column)
                 for n, level in enumerate(frame.levels):
                     columns[names.level_column(n)] = level
