@@ -314,7 +314,7 @@ class LoadPlan:
 
     Attributes:
         revision: the catalogue revision this was computed from; the destination refuses the plan
-            with `PlanOutdated` when it holds another.
+            with `PlanOutdatedError` when it holds another.
         changes: in order, before any row is written.
         writes: in order.
         rejections: rows for `_sdc_rejected`.

@@ -26,8 +26,7 @@ class DestinationProfile:
             the first (loading.md 4.1).
         reserved_suffixes: endings a client's name must not have, lower case (loading.md 6.6).
         decimal_integer_digits_max: digits before the point that a decimal column holds.
-        decimal_scale_max: digits after the point; more are rounded half up unless
-            `decimal_scale_exact`, None for no bound.
+        decimal_scale_max: digits after the point; more are rounded half up. None for no bound.
         timestamp_min_us, timestamp_max_us: microseconds since 1970 that a timestamp column holds.
         dropped_key: what a load does when the user dropped or changed the key constraint:
             "append" from then on, or "stop" the table (loading.md 5.2).

@@ -17,7 +17,7 @@ from treadle.log.sqlite import statements
 from treadle.log.sqlite.codec import PayloadCodec, checksum_entry
 from treadle.log.sqlite.log_file import integer_or_zero, is_damage, read_end_position
 
-# A row of `sql.READ` and `sql.FIND`. What a damaged file holds in a column may be anything.
+# A row of `READ_TABLE` and `FIND_ENTRIES`. A damaged file may hold anything in a column.
 StoredRow = tuple[int, Any, Any, Any, Any, Any, Any, Any]
 
 # Rows to each side of a damaged one, among which an entry is sought that it hides: more than a page

@@ -39,7 +39,7 @@ class GroupWriter:
     """Writes groups of entries. Used by one thread.
 
     Args:
-        connection: durable (`disk.open_log`); not closed here.
+        connection: durable (`log_file.open_log_file`); not closed here.
         lock: held around each transaction.
     """
 

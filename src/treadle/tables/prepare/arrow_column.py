@@ -79,7 +79,7 @@ def to_arrow(column: TypedColumn, type_: ColumnType) -> ArrowColumn | None:
     """Return a column as Arrow holds it; None when it has a value that Arrow cannot hold.
 
     Args:
-        column: values of the class that the type has everywhere (`model.Rows`), and None.
+        column: values of the class that the type has everywhere (`model.RelationRows`), and None.
         type_: of the column.
     """
     if isinstance(column, ArrowColumn):

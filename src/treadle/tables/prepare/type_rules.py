@@ -2,7 +2,7 @@
 
 A `TypeRules` answers by JSON class: what a whole number becomes, a number with a fraction, a
 text, and how the insides of objects and arrays are typed. A JSON schema is compiled into one
-(`schema.py`); `VALUE_RULES` and `TRANSIT_RULES` are the two that need no schema.
+(`schema_types.py`); `VALUE_RULES` and `TRANSIT_RULES` are the two that need no schema.
 """
 
 from collections.abc import Callable, Mapping
