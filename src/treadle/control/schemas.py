@@ -1,7 +1,7 @@
 """The types of bodies and answers (connect-api.md 3). The OpenAPI document is made from them.
 
 They are dictionaries, because the order of their keys is part of the answer; the functions of
-`shapes` and `refusals` fill them.
+`responses` and `errors` fill them.
 """
 
 from collections.abc import Callable

@@ -26,7 +26,7 @@ def make_destination(url: str) -> Destination:
             `postgresql://user:password@host:5432/database`, or the scheme of an installed back-end.
 
     Raises:
-        OperatorFault: no such scheme, a malformed URL, or a driver that is not installed.
+        OperatorError: no such scheme, a malformed URL, or a driver that is not installed.
     """
     scheme, separator, rest = url.partition("://")
     scheme = scheme.lower()

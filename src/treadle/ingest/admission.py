@@ -101,7 +101,7 @@ class RequestAdmission:
         """Return the body of a request, decompressed and counted.
 
         Raises:
-            RequestRefusedError: as `web.read_body`.
+            RequestRefusedError: as `http.body_reader.read_body`.
             RetriableError: too much of other bodies is in memory.
         """
         return await self.budget.read(request, headers)

@@ -18,5 +18,5 @@ def session(destination: Destination) -> Iterator[Session]:
 
 @pytest.fixture
 def loads(session: Session) -> TableLoads:
-    """TableLoads of the table `orders` in the schema `web`, one after the other."""
+    """Loads of the table `orders` in the schema `web`, one after the other."""
     return TableLoads(session)

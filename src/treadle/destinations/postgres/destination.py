@@ -35,7 +35,7 @@ CONNECT_DEFAULTS: Final[Mapping[str, str]] = {
     # Keepalives wait while something sent is unanswered; the system tries that for a quarter hour.
     "tcp_user_timeout": "60000",
 }
-"""SqlConnection parameters that the operator's URL may override."""
+"""Connection parameters that the operator's URL may override."""
 
 SESSION_SETTINGS: Final = sql.SQL(
     """

@@ -122,7 +122,7 @@ class SqlConnection(ABC):
 
     @abstractmethod
     def translate_commit(self, error: Exception) -> TreadleError:
-        """Return what an error of COMMIT means; `CommitUnknown` where it may have been done."""
+        """Return what an error of COMMIT means; `CommitUnknownError` where it may be done."""
 
     @abstractmethod
     def is_missing(self, error: Exception) -> bool:

@@ -92,7 +92,7 @@ class TableWriter:
         return self._write
 
     def _merge_root(self) -> StagedRows:
-        """StagedUpsert the root's rows."""
+        """Upsert the root's rows."""
         rows, root = self._write.root, self._write.root.relation
         stage = self._stage(rows)
         written = self._upsert(rows, stage, self._not_buried(stage), _NEWER[self._write.tie])
