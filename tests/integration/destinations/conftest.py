@@ -35,5 +35,10 @@ def destination(url: str) -> Destination:
 
 
 @pytest.fixture
+def same_destination(url: str) -> Destination:
+    return make_destination(url)
+
+
+@pytest.fixture
 def traits(destination: Destination) -> DestinationTraits:
     return DUCKDB if destination.kind == "duckdb" else POSTGRES

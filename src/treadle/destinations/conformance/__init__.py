@@ -17,6 +17,10 @@ treadle itself does not install. To run them over a back-end of your own, write 
         return MyDestination(tmp_path / "data")
 
     @pytest.fixture
+    def same_destination(tmp_path):  # the same place, as another process has it
+        return MyDestination(tmp_path / "data")
+
+    @pytest.fixture
     def traits():
         return DestinationTraits(timestamp_microseconds="epoch_us({column})")
 

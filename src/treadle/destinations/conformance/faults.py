@@ -19,10 +19,12 @@ def test_a_required_column_of_the_user_stops_the_table(loads: TableLoads) -> Non
         loads.load(table(ORDERS), upsert([(1, 1, "x")]))
 
 
-def test_a_read_only_session_writes_nothing(destination: Destination) -> None:
+def test_a_read_only_session_writes_nothing(
+    destination: Destination, same_destination: Destination
+) -> None:
     with destination.open() as session:
         session.prepare("web")
-        with destination.open(read_only=True) as reader:
+        with same_destination.open(read_only=True) as reader:
             assert reader.query("SELECT 1 AS one").rows == [(1,)]
             with pytest.raises((OperatorError, DestinationUnavailableError)):
                 reader.query("CREATE TABLE web.mine (a INT)")

@@ -1,4 +1,4 @@
-"""The fixtures of the suite. `destination` and `traits` come from whoever uses it."""
+"""The fixtures of the suite; its user gives `destination`, `same_destination` and `traits`."""
 
 from collections.abc import Iterator
 

@@ -230,13 +230,15 @@ def test_a_session_goes_on_after_a_failed_load(session: Session, loads: TableLoa
     assert loads.orders() == [(1, "z", 2)]
 
 
-def test_loads_survive_closing_and_opening(destination: Destination) -> None:
+def test_loads_survive_closing_and_opening(
+    destination: Destination, same_destination: Destination
+) -> None:
     with destination.open() as session:
         session.prepare("web")
         TableLoads(session).load(
             table(ORDERS), upsert([(1, 1, "x")]), changes=[CreateRelation(ORDERS)]
         )
-    with destination.open(read_only=True) as session:
+    with same_destination.open(read_only=True) as session:
         assert TableLoads(session).orders() == [(1, "x", 1)]
         assert session.committed(LOG)[7, "orders"].position == 0
 
