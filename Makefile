@@ -14,7 +14,7 @@ run: $(VENV)/run.stamp ## Install into $(VENV) and start the server on the embed
 test: $(VENV)/test.stamp ## Install what the tests need and pass the suite
 	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist loadgroup -m 'not release' $(ARGS)
 
-release-test: $(VENV)/test.stamp ## What a release passes beyond test: outages, full disks, more kills, a soak
+release-test: $(VENV)/test.stamp ## What a release passes beyond test: more servers killed at random times
 	$(BIN)/python -m pytest -m release $(ARGS)
 
 quick: $(VENV)/test.stamp ## The pure tests only, property tests with a tenth of their examples

@@ -8,7 +8,7 @@ from tests.faults.command import Tally
 from tests.faults.full import RESERVE, cycles, small_disk
 
 
-@pytest.mark.release
+@pytest.mark.slow
 @pytest.mark.parametrize("reserve", [RESERVE, 0])
 def test_a_full_disk_refuses_loses_nothing_and_resumes(tmp_path: Path, reserve: int) -> None:
     try:

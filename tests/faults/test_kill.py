@@ -18,7 +18,7 @@ POINTS = (
 
 
 SERVERS, KILLS = 5, 5
-"""For each destination; 50 kills with both."""
+"""For each destination: 10 kills with both on every change, 40 more before a release."""
 
 
 @pytest.fixture(params=["duckdb", "postgres"])

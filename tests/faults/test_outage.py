@@ -7,7 +7,7 @@ from tests.faults.command import Tally
 from tests.faults.outage import KINDS, run
 
 
-@pytest.mark.release
+@pytest.mark.slow
 def test_each_outage_once_loses_and_doubles_nothing() -> None:
     tally = Tally("outage")
     run(argparse.Namespace(cycles=len(KINDS), seed=5), tally)

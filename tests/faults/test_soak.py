@@ -46,7 +46,7 @@ def test_sizes_grow_with_the_minutes() -> None:
     assert Sizes.of(3).tables == 1000
 
 
-@pytest.mark.release
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["duckdb", "postgres"])
 def test_much_of_everything_stays_in_bounds(tmp_path: Path, kind: str) -> None:
     tally = Tally("soak")
