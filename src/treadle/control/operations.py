@@ -41,21 +41,16 @@ class ConnectOperations:
         self._settings = settings
         self._clock = clock
 
-    @property
-    def store(self) -> Store:
-        """Return the store, for queries that are no operation."""
-        return self._store
-
     # Source types --------------------------------------------------------------------------------
 
-    def list_source_types(self) -> object:
+    def list_source_types(self, _: Account) -> object:
         """Serve `GET /v4/source-types`."""
         return [responses.render_source_type(self._settings)]
 
-    def get_source_type(self, type_: str) -> object:
+    def get_source_type(self, _: Account, source_type: str) -> object:
         """Serve `GET /v4/source-types/{source_type}`."""
-        if type_ not in responses.SOURCE_TYPES:
-            raise errors.unknown_source_type(type_, status=404)
+        if source_type not in responses.SOURCE_TYPES:
+            raise errors.unknown_source_type(source_type, status=404)
         return responses.render_source_type(self._settings)
 
     # Sources -------------------------------------------------------------------------------------
