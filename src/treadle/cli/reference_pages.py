@@ -1,4 +1,4 @@
-"""Writes the reference pages of settings and commands from their definitions.
+"""Writes the reference pages of settings and commands from their definitions and a template each.
 
 `python -m treadle.cli.reference_pages docs/reference` writes them; a test compares.
 """
@@ -6,6 +6,7 @@
 import argparse
 import sys
 from pathlib import Path
+from string import Template
 
 from treadle.cli.command import CliCommand
 from treadle.cli.commands import COMMANDS, GROUPS
@@ -13,134 +14,37 @@ from treadle.cli.main import build_parser, make_sentence
 from treadle.config import FILE_NAME, FILE_SETTING, PUSH_SETTINGS, SETTINGS, SettingDefinition
 from treadle.maintenance.doctor.checks import CHECKS
 
-MADE_NOTE = (
-    "<!-- Made by `python -m treadle.cli.reference_pages docs/reference`; "
-    "change the program instead. -->"
-)
-
 
 def write_configuration_page() -> str:
     """Return the text of docs/reference/configuration.md."""
-    lines = [
-        "# Configuration",
-        MADE_NOTE,
-        "",
-        "A setting is taken from the first place that has it:",
-        "",
-        "1. the flag",
-        "2. the environment variable; one that is set but empty counts as not set",
-        (
-            "3. the key in the settings file: the file named by "
-            f"`{FILE_SETTING.option}` or `{FILE_SETTING.variable}`,"
-        ),
-        f"   otherwise `{FILE_NAME}` in the data folder, if it is there",
-        "4. the default",
-        "",
-        "The settings are read and checked when a command starts. A name that is none and a value",
-        "that is none stop it with exit code 2 and a sentence that says where it was found.",
-        "",
-        "```toml",
-        f"# {FILE_NAME}",
-        "port = 8484",
-        'destination = "postgresql://loader:secret@db.example.com/warehouse"',
-        "load_age_seconds = 5",
-        "```",
-        "",
-        "A relative `data` in a file that `--config` names is relative to that file. The file in",
-        "the data folder cannot set `data`.",
-        "",
-        "## Settings",
-        "",
-        *_settings_table(SETTINGS),
-        "",
-        "`secret_key` and `metrics_token` have no flag, because other users of a machine can read",
-        "the flags of its processes. Without `secret_key`, the key is made at the first start and",
-        "kept in `secret.key` in the data folder: back that file up together with the store.",
-        "",
-        "## Settings of `treadle push`",
-        "",
-        "Flags and environment variables only.",
-        "",
-        *_settings_table(PUSH_SETTINGS),
-        "",
-        "## What is in the data folder",
-        "",
-        "| file | what it holds |",
-        "|---|---|",
-        f"| `{FILE_NAME}` | settings, if you put them there |",
-        "| `store.sqlite` | accounts, sources, tokens, loads |",
-        "| `log.sqlite` | accepted requests, kept for `retention_days` after they were loaded |",
-        "| `secret.key` | the key that tokens and destination URLs are encrypted with |",
-        "| `warehouse.duckdb` | the rows, when no `destination` is set |",
-        "| `treadle.lock` | locked while a server runs |",
-        "| `counters/` | what each process counted, for `/metrics` |",
-        "| `replay.lock` | locked while `treadle replay` is at work |",
-        "| `push/` | how far interrupted pushes came |",
-        "| `log.sqlite.damaged-1`, ... | a damaged log that was put aside |",
-        "| `...-wal`, `...-shm`, `...-lock` | a part of the file of that name: leave it there |",
-        "",
-    ]
-    return "\n".join(lines)
+    return _read_template("configuration.md").substitute(
+        file_name=FILE_NAME,
+        file_option=FILE_SETTING.option,
+        file_variable=FILE_SETTING.variable,
+        settings="\n".join(_settings_table(SETTINGS)),
+        push_settings="\n".join(_settings_table(PUSH_SETTINGS)),
+    )
 
 
 def write_command_line_page() -> str:
     """Return the text of docs/reference/command-line.md."""
-    lines = [
-        "# Command line",
-        MADE_NOTE,
-        "",
-        f"{make_sentence(GROUPS[()])} `python -m treadle` is the same as `treadle`.",
-        "",
-        "Commands that look after accounts, sources and tokens open the store in the data folder",
-        "and may be used while the server runs.",
-        "",
-        "| exit code | meaning |",
-        "|---|---|",
-        "| 0 | done |",
-        (
-            "| 1 | a fault of treadle's own, with a traceback; "
-            "`doctor`, `audit`, `replay`, `push --wait`: act on it |"
-        ),
-        "| 2 | refused, with one sentence on standard error that says what to do |",
-        "| 130 | stopped by Ctrl-C |",
-        "| 141 | nobody reads the output any more |",
-        "",
-        "| command | what it does |",
-        "|---|---|",
-    ]
+    _, leaves = build_parser()
+    rows = []
+    described = []
     for command in COMMANDS:
         called = " ".join(("treadle", *command.words))
-        lines.append(f"| [`{called}`](#{called.replace(' ', '-')}) | {command.help} |")
-    _, leaves = build_parser()
-    for command in COMMANDS:
-        lines += ["", *_describe_command(command, leaves[command.words])]
-    lines += [
-        "",
-        "## How `treadle push` numbers and repeats",
-        "",
-        "Records get sequences that count up from the time the push began, in nanoseconds. So of",
-        "two records with the same key the later one in the file wins, and a file pushed again",
-        "wins over what was pushed before. `--sequence-field` takes the sequence from the data.",
-        "",
-        "A server that is busy (503) or cannot be reached is tried again for `--retry-seconds`.",
-        "Refused records end the push, with the server's answer and the place of the first one.",
-        "An interrupted push that is started again with the same file, table and key goes on",
-        "behind the last acknowledged request, with the sequences it would have had;",
-        "`--no-resume` starts at the first record. Standard input is always read from its",
-        "beginning.",
-        "",
-        "With `--wait` it ends when every record of this run is in its table, however long that",
-        "takes, and prints how many were loaded, superseded and rejected. Where some were",
-        "rejected, or the table is stopped, it does not end with 0.",
-        "",
-        "## What `treadle doctor` looks at",
-        "",
-        "| subject | question |",
-        "|---|---|",
-        *(f"| {check.name} | {check.question} |" for check in CHECKS),
-        "",
-    ]
-    return "\n".join(lines)
+        rows.append(f"| [`{called}`](#{called.replace(' ', '-')}) | {command.help} |")
+        described.append("\n".join(_describe_command(command, leaves[command.words])))
+    return _read_template("command-line.md").substitute(
+        summary=make_sentence(GROUPS[()]),
+        commands="\n".join(rows),
+        described="\n\n".join(described),
+        checks="\n".join(f"| {check.name} | {check.question} |" for check in CHECKS),
+    )
+
+
+def _read_template(page: str) -> Template:
+    return Template(Path(__file__).with_name(f"{page}.template").read_text())
 
 
 def _describe_command(command: CliCommand, parser: argparse.ArgumentParser) -> list[str]:
