@@ -4,6 +4,7 @@ from treadle.cli.command import Arguments, parse_positive
 from treadle.cli.output import print_json, print_list, to_whole_second
 from treadle.cli.store_access import find_account, open_existing_store
 from treadle.config import Config
+from treadle.store.model import Account
 
 
 def create_account(config: Config, arguments: Arguments) -> int:
@@ -13,11 +14,7 @@ def create_account(config: Config, arguments: Arguments) -> int:
     )
     with open_existing_store(config, make=True) as store:
         account, token = store.accounts.create_account(arguments.name, client_id=client_id)
-    if arguments.json:
-        print_json({"stitch_client_id": account.id, "access_token": token})
-    else:
-        print(f"stitch_client_id: {account.id}")
-        print(f"access_token: {token}  (shown this once)")
+    _print_token(account, token, as_json=arguments.json)
     return 0
 
 
@@ -37,9 +34,13 @@ def create_account_token(config: Config, arguments: Arguments) -> int:
     with open_existing_store(config) as store:
         account = find_account(store, arguments.account)
         token = store.accounts.create_token(account.id, arguments.description)
-    if arguments.json:
+    _print_token(account, token, as_json=arguments.json)
+    return 0
+
+
+def _print_token(account: Account, token: str, *, as_json: bool) -> None:
+    if as_json:
         print_json({"stitch_client_id": account.id, "access_token": token})
     else:
         print(f"stitch_client_id: {account.id}")
         print(f"access_token: {token}  (shown this once)")
-    return 0

@@ -10,10 +10,7 @@ request with more than one fault:
 In both, a token that is used for the first time is noted last: what is refused does not use it.
 """
 
-from collections.abc import Callable, Mapping
-from typing import TypeVar
-
-from starlette.requests import Request
+from collections.abc import Mapping
 
 from treadle.errors import RequestRefusedError
 from treadle.http.authentication import TokenAuthentication
@@ -24,8 +21,6 @@ from treadle.ingest.body_memory import BodyMemoryBudget
 from treadle.ingest.endpoint import NOT_ACTIVE, NOT_AUTHORIZED
 from treadle.ingest.token_cache import TokenCache
 from treadle.store.model import Account, TokenOwner
-
-T = TypeVar("T")
 
 JSON_TYPE = "application/json"
 TRANSIT_TYPE = "application/transit+json"
@@ -39,7 +34,9 @@ class RequestAdmission:
         get_known_owner: digest of an import token -> who may push with it without anything to ask
             first; None where that is not sure.
         count_use: counts a use of a token that was used before.
-        budget: counts bodies, from their arrival to the answer.
+        authentication: who may push, by headers.
+        executor: decodes bodies; a large one does not keep other requests waiting.
+        budget: reads bodies, and counts them from their arrival to the answer.
     """
 
     def __init__(
@@ -52,26 +49,18 @@ class RequestAdmission:
         """Ask nothing before the first request.
 
         Args:
-            authentication: who may push, by headers.
+            authentication: becomes an attribute.
             token_cache: who may push, by token.
-            executor: works on large bodies.
-            budget: reads bodies.
+            executor: becomes an attribute.
+            budget: becomes an attribute.
         """
         # Bound methods: the fast path calls them for each request, without a layer between.
         self.get_known_owner = token_cache.get_known_owner
         self.count_use = token_cache.count_use
         self.budget = budget
-        self._authentication = authentication
+        self.authentication = authentication
         self._token_cache = token_cache
-        self._executor = executor
-
-    async def find_owner(self, headers: Mapping[str, str]) -> TokenOwner | None:
-        """Return who may push with a request's token; None for an unknown or revoked one.
-
-        Raises:
-            RetriableError: the token is not in memory and the store cannot be asked.
-        """
-        return await self._authentication.find_owner(headers)
+        self.executor = executor
 
     async def admit_first(
         self, headers: Mapping[str, str], token: str | None = None, client_id: str | None = None
@@ -89,31 +78,15 @@ class RequestAdmission:
             RetriableError: the token is not in memory and the store cannot be asked.
         """
         check_declared_length(headers)
-        found = self.find_owner(headers) if token is None else self._token_cache.find_owner(token)
-        owner = await found
+        if token is None:
+            owner = await self.authentication.find_owner(headers)
+        else:
+            owner = await self._token_cache.find_owner(token)
         if owner is None or client_id not in (None, str(owner.account_id)):
             raise RequestRefusedError(401, NOT_AUTHORIZED)
         if not owner.active:
             raise RequestRefusedError(401, NOT_ACTIVE)
         return owner
-
-    async def read_body(self, request: Request, headers: Mapping[str, str]) -> bytes:
-        """Return the body of a request, decompressed and counted.
-
-        Raises:
-            RequestRefusedError: as `http.body_reader.read_body`.
-            RetriableError: too much of other bodies is in memory.
-        """
-        return await self.budget.read(request, headers)
-
-    async def decode_body(self, weight: int, decode: Callable[[], T]) -> T:
-        """Decode a body; a large one does not keep other requests waiting.
-
-        Args:
-            weight: bytes of JSON that take as long.
-            decode: does it.
-        """
-        return await self._executor.run(weight, decode)
 
     async def record_use(self, owner: TokenOwner, refusal: object = NOT_AUTHORIZED) -> None:
         """Count a use of a token; the first one is in the store when this returns.

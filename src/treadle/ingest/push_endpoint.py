@@ -67,11 +67,11 @@ class PushEndpoint:
         The body is local to this function: its memory is free when this returns.
         """
         headers = select_headers(request.scope)
-        body = await self.admission.read_body(request, headers)
+        body = await self.admission.budget.read(request, headers)
         transit = is_transit(headers)
-        owner = await self.admission.find_owner(headers)
+        owner = await self.admission.authentication.find_owner(headers)
         weight = len(body) * (TRANSIT_WEIGHT if transit else 1)
-        made = await self.admission.decode_body(
+        made = await self.admission.executor.run(
             weight, lambda: use(check_push(body, transit, owner))
         )
         if owner is None:

@@ -113,12 +113,12 @@ class RecordsEndpoint:
         address = RecordsTarget(
             request.path_params["table"], tuple(query.getlist("key")), query.get("sequence")
         )
-        body = await self._admission.read_body(request, headers)
-        records = await self._admission.decode_body(len(body), lambda: parse_records(body))
+        body = await self._admission.budget.read(request, headers)
+        records = await self._admission.executor.run(len(body), lambda: parse_records(body))
         if not records:
             raise RequestRefusedError(400, NO_RECORDS)
         numbers = self._sequences.reserve(len(records))
-        kept = await self._admission.decode_body(
+        kept = await self._admission.executor.run(
             len(body), lambda: encode_batches(check_records(records, address, numbers))
         )
         await self._admission.record_use(owner)

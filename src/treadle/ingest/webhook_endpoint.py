@@ -77,11 +77,11 @@ class WebhookEndpoint:
         headers = select_headers(request.scope)
         path = request.path_params
         owner = await self.admission.admit_first(headers, path["token"], path["client_id"])
-        body = await self.admission.read_body(request, headers)
+        body = await self.admission.budget.read(request, headers)
         hook = await self._read_settings(owner)
         # All records of a request have the time of its arrival as their sequence.
         arrival = self.clock() // 1000
-        kept = await self.admission.decode_body(
+        kept = await self.admission.executor.run(
             len(body), lambda: encode_batches(build_batches(body, hook, arrival))
         )
         await self.admission.record_use(owner)
