@@ -1,10 +1,22 @@
 """`treadle account ...`: accounts, which own sources, and their tokens for the Connect API."""
 
-from treadle.cli.command import Arguments, parse_positive
+import argparse
+
+from treadle.cli.command import Arguments, CliCommand, parse_positive
 from treadle.cli.output import print_json, print_list, to_whole_second
 from treadle.cli.store_access import find_account, open_existing_store
 from treadle.config import Config
 from treadle.store.model import Account
+
+
+def _create_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", default="default", help="its name (default: default)")
+    parser.add_argument(
+        "--client-id",
+        metavar="N",
+        help="its stitch_client_id, for clients that have one already (default: the next free one)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def create_account(config: Config, arguments: Arguments) -> int:
@@ -18,6 +30,10 @@ def create_account(config: Config, arguments: Arguments) -> int:
     return 0
 
 
+def _list_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print a JSON array")
+
+
 def list_accounts(config: Config, arguments: Arguments) -> int:
     """List the accounts."""
     with open_existing_store(config) as store:
@@ -27,6 +43,12 @@ def list_accounts(config: Config, arguments: Arguments) -> int:
     columns = ("stitch_client_id", "name", "created_at")
     print_list(columns, rows, as_json=arguments.json)
     return 0
+
+
+def _token_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--account", metavar="ID", help="id or name (default: the only one)")
+    parser.add_argument("--description", default="", help="what the token is for")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def create_account_token(config: Config, arguments: Arguments) -> int:
@@ -44,3 +66,25 @@ def _print_token(account: Account, token: str, *, as_json: bool) -> None:
     else:
         print(f"stitch_client_id: {account.id}")
         print(f"access_token: {token}  (shown this once)")
+
+
+COMMANDS = (
+    CliCommand(
+        words=("account", "create"),
+        help="make an account and print its client id and token",
+        run=create_account,
+        arguments=_create_arguments,
+    ),
+    CliCommand(
+        words=("account", "list"),
+        help="list the accounts",
+        run=list_accounts,
+        arguments=_list_arguments,
+    ),
+    CliCommand(
+        words=("account", "token", "create"),
+        help="make another token for the Connect API",
+        run=create_account_token,
+        arguments=_token_arguments,
+    ),
+)

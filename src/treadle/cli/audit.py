@@ -1,8 +1,9 @@
 """`treadle audit`: compares the destination with what was loaded."""
 
+import argparse
 from contextlib import closing
 
-from treadle.cli.command import Arguments
+from treadle.cli.command import Arguments, CliCommand
 from treadle.cli.output import print_objects, print_table
 from treadle.cli.store_access import find_source, open_existing_store
 from treadle.clock import read_clock
@@ -20,6 +21,15 @@ COLUMNS = (
     "looked_up",
     "verdict",
 )
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", help="only of the source with this name or id")
+    parser.add_argument("--table", metavar="NAME", help="only this table, as named in pushes")
+    parser.add_argument(
+        "--counts", action="store_true", help="compare counts only, without reading the log"
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON array of objects")
 
 
 def run_audit(config: Config, arguments: Arguments) -> int:
@@ -71,3 +81,11 @@ def run_audit(config: Config, arguments: Arguments) -> int:
         print_table(COLUMNS, [row[: len(COLUMNS)] for row in rows])
         print("\n".join(told), end="\n" if told else "")
     return 1 if differs else 0
+
+
+COMMAND = CliCommand(
+    words=("audit",),
+    help="compare what was loaded with the rows in the destination, and print where they differ",
+    run=run_audit,
+    arguments=_arguments,
+)

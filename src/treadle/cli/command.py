@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from treadle.config import FILE_SETTING, PUSH_SETTINGS, SETTINGS, Config, SettingDefinition
 from treadle.config.setting import option_of
@@ -51,6 +51,10 @@ def parse_positive(flag: str, text: str) -> int:
     return int(text)
 
 
+def _no_arguments(_: argparse.ArgumentParser) -> None:
+    """Add nothing: the command takes settings only."""
+
+
 @dataclass(frozen=True, slots=True)
 class CliCommand:
     """One command.
@@ -59,7 +63,7 @@ class CliCommand:
         words: the words that call it, ("account", "create").
         help: one line, without a full stop.
         run: runs it with the settings and the arguments; returns the exit code.
-        arguments: those that are not settings, as `add_arguments` takes them.
+        arguments: adds the arguments that are not settings to the parser.
         settings: names of the settings that it takes as flags. Every command takes `data` and
             `config`.
         push: it takes the settings of PushConfig, too.
@@ -72,7 +76,7 @@ class CliCommand:
     words: tuple[str, ...]
     help: str
     run: Callable[[Config, Arguments], int]
-    arguments: Sequence[Mapping[str, Any]] = ()
+    arguments: Callable[[argparse.ArgumentParser], None] = _no_arguments
     settings: tuple[str, ...] = ()
     push: bool = False
     defaults: Mapping[str, str] = field(default_factory=dict)
@@ -89,30 +93,6 @@ class CliCommand:
             if s.name in names and s.flag
         )
         return (*(PUSH_SETTINGS if self.push else ()), *chosen, FILE_SETTING)
-
-
-def add_arguments(
-    container: argparse._ActionsContainer, arguments: Iterable[Mapping[str, Any]]
-) -> None:
-    """Add arguments to a parser or to a group of one.
-
-    Args:
-        container: takes them.
-        arguments: `name` and what else `ArgumentParser.add_argument` takes, or a group with its
-            `arguments` and `title`; of a group without a title one argument may be given.
-    """
-    for one in arguments:
-        if "arguments" in one:
-            title = one.get("title")
-            add_arguments(
-                container.add_argument_group(title)
-                if title
-                else container.add_mutually_exclusive_group(),
-                one["arguments"],
-            )
-        else:
-            options = {key: value for key, value in one.items() if key != "name"}
-            container.add_argument(one["name"], **options)
 
 
 def add_setting_flags(

@@ -1,14 +1,20 @@
 """`treadle doctor`: finds what is wrong around treadle, and says what to do."""
 
+import argparse
 from typing import TYPE_CHECKING
 
-from treadle.cli.command import Arguments
+from treadle.cli.command import Arguments, CliCommand
 from treadle.cli.output import print_json
 from treadle.config import Config
 from treadle.errors import OperatorError
 
 if TYPE_CHECKING:
     from treadle.maintenance.doctor.findings import Finding
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quick", action="store_true", help="do not read every entry of the log")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run_doctor(config: Config, arguments: Arguments) -> int:
@@ -74,3 +80,13 @@ def _format_finding(finding: "Finding") -> str:
     lines = [f"{level:<5}{finding.subject}: {finding.found}"]
     lines += [f"     {text}" for text in (finding.meaning, finding.remedy) if text]
     return "\n".join(lines)
+
+
+COMMAND = CliCommand(
+    words=("doctor",),
+    help="look for what is wrong with disk, clock, settings, store, key, log and destinations",
+    run=run_doctor,
+    arguments=_arguments,
+    settings=("destination", "host", "port", "workers", "log_bytes", "disk_reserve_bytes"),
+    run_without_settings=report_unreadable_settings,
+)

@@ -1,6 +1,8 @@
 """`treadle ledger`: counts what became of the records that were accepted."""
 
-from treadle.cli.command import Arguments
+import argparse
+
+from treadle.cli.command import Arguments, CliCommand
 from treadle.cli.output import print_rows
 from treadle.cli.store_access import find_source, open_existing_store
 from treadle.config import Config
@@ -16,6 +18,11 @@ COLUMNS = (
     "rejected",
     "waiting",
 )
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", metavar="SOURCE", help="only this source, by name or id")
+    parser.add_argument("--json", action="store_true", help="print a JSON array of objects")
 
 
 def print_ledger(config: Config, arguments: Arguments) -> int:
@@ -48,3 +55,11 @@ def print_ledger(config: Config, arguments: Arguments) -> int:
     ]
     print_rows(COLUMNS, rows, as_json=arguments.json)
     return 0
+
+
+COMMAND = CliCommand(
+    words=("ledger",),
+    help="count what became of accepted records, by source, table and hour",
+    run=print_ledger,
+    arguments=_arguments,
+)

@@ -1,9 +1,10 @@
 """`treadle loads`: lists the reports of loads."""
 
+import argparse
 from collections.abc import Iterator
 from itertools import islice
 
-from treadle.cli.command import Arguments, parse_positive
+from treadle.cli.command import Arguments, CliCommand, parse_positive
 from treadle.cli.output import print_json, print_table, to_whole_second
 from treadle.cli.store_access import find_source, open_existing_store
 from treadle.config import Config
@@ -11,6 +12,14 @@ from treadle.store.model import LoadReport
 
 COLUMNS = ("finished", "source", "table", "received", "loaded", "discarded", "rejected", "error")
 PAGE = 1000
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", help="only of the source with this name or id")
+    parser.add_argument("--table", metavar="NAME", help="only of this table, as named in pushes")
+    parser.add_argument("--failed", action="store_true", help="only tries that failed")
+    parser.add_argument("--limit", metavar="N", default="100", help="how many at most")
+    parser.add_argument("--json", action="store_true", help="print a JSON array of reports")
 
 
 def print_loads(config: Config, arguments: Arguments) -> int:
@@ -55,3 +64,11 @@ def print_loads(config: Config, arguments: Arguments) -> int:
             ],
         )
     return 0
+
+
+COMMAND = CliCommand(
+    words=("loads",),
+    help="list loads, newest first, with what each did",
+    run=print_loads,
+    arguments=_arguments,
+)

@@ -1,10 +1,11 @@
 """`treadle log ...`: reads the log (`stats`, `verify`, `cat`) and repairs it (`salvage`)."""
 
+import argparse
 import os
 from collections.abc import Iterator
 from typing import Any, Final
 
-from treadle.cli.command import Arguments
+from treadle.cli.command import Arguments, CliCommand
 from treadle.cli.output import print_json, print_objects, print_table, to_json_value
 from treadle.cli.store_access import (
     find_source,
@@ -26,6 +27,10 @@ COLUMNS: Final = (
     "bytes_waiting",
     "loaded_up_to",
 )
+
+
+def _stats_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print a JSON array of objects")
 
 
 def print_log_stats(config: Config, arguments: Arguments) -> int:
@@ -75,6 +80,21 @@ def verify_log(config: Config, arguments: Arguments) -> int:
         )
     print(f"{found.sound_entries} entries are sound, {len(found.damaged_entries)} are damaged.")
     return 2 if found.damaged_entries else 0
+
+
+def _cat_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", help="only of the source with this name or id")
+    parser.add_argument("--table", metavar="NAME", help="only of this table, as named in pushes")
+    parser.add_argument("--from", dest="first", metavar="POSITION", help="begin at this position")
+    parser.add_argument("--to", dest="last", metavar="POSITION", help="end after this position")
+    parser.add_argument(
+        "--waiting",
+        action="store_true",
+        help="only what is not loaded yet, as far as the log knows",
+    )
+    parser.add_argument(
+        "--records", action="store_true", help="print the records too, each on a line of its own"
+    )
 
 
 def print_entries(config: Config, arguments: Arguments) -> int:
@@ -158,6 +178,14 @@ def _describe_records(one: LogEntry | DamagedEntry) -> Iterator[dict[str, Any]]:
         yield {"activate_version": version}
 
 
+def _salvage_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--anyway",
+        action="store_true",
+        help="rewrite the log even if no damage is found, as after an older copy was restored",
+    )
+
+
 def salvage_log(config: Config, arguments: Arguments) -> int:
     """Put a damaged log aside and continue with what can be read, as a server's start does."""
     from treadle.data_lock import take_lock
@@ -204,3 +232,30 @@ def _find_source_id(config: Config, wanted: str) -> int:
         return int(wanted)
     with open_existing_store(config) as store:
         return find_source(store, None, wanted).id
+
+
+COMMANDS = (
+    CliCommand(
+        words=("log", "stats"),
+        help="show what waits in the log, by table",
+        run=print_log_stats,
+        arguments=_stats_arguments,
+    ),
+    CliCommand(
+        words=("log", "verify"),
+        help="read the whole log and name what is damaged",
+        run=verify_log,
+    ),
+    CliCommand(
+        words=("log", "cat"),
+        help="print entries of the log, or their records, as one JSON object a line",
+        run=print_entries,
+        arguments=_cat_arguments,
+    ),
+    CliCommand(
+        words=("log", "salvage"),
+        help="put a damaged log aside and continue with what can be read of it; without a server",
+        run=salvage_log,
+        arguments=_salvage_arguments,
+    ),
+)

@@ -13,17 +13,61 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from treadle import __version__
+from treadle.cli import (
+    account,
+    audit,
+    doctor,
+    ledger,
+    loads,
+    log,
+    options,
+    plan,
+    push,
+    query,
+    rejects,
+    replay,
+    serve,
+    source,
+    token,
+)
 from treadle.cli.command import (
     CliCommand,
     CommandParser,
     UsageError,
-    add_arguments,
     add_setting_flags,
     collect_flags,
 )
-from treadle.cli.commands import COMMANDS, GROUPS
 from treadle.config import FILE_SETTING, SETTINGS, Config
 from treadle.errors import InternalError, OperatorError, TreadleError
+
+COMMANDS: tuple[CliCommand, ...] = (
+    serve.COMMAND,
+    *account.COMMANDS,
+    *source.COMMANDS,
+    options.COMMAND,
+    *token.COMMANDS,
+    push.COMMAND,
+    plan.COMMAND,
+    query.COMMAND,
+    loads.COMMAND,
+    ledger.COMMAND,
+    audit.COMMAND,
+    *rejects.COMMANDS,
+    replay.COMMAND,
+    *log.COMMANDS,
+    doctor.COMMAND,
+)
+
+GROUPS = {
+    (): "take JSON records over HTTP and load them into database tables",
+    ("account",): "accounts, which own sources, and their tokens for the Connect API",
+    ("account", "token"): "tokens for the Connect API",
+    ("source",): "sources, each of which is pushed into its own schema",
+    ("log",): "the log: what was accepted, and what waits to be loaded",
+    ("rejects",): "records that could not be loaded, and how to send them again",
+    ("token",): "Import API tokens of a source",
+}
+"""The help of each group of commands, by the words before the last one."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,7 +146,7 @@ def build_parser() -> tuple[CommandParser, dict[tuple[str, ...], CommandParser]]
             description=make_sentence(command.help),
             allow_abbrev=False,
         )
-        add_arguments(leaf, command.arguments)
+        command.arguments(leaf)
         leaf.intermixed = command.intermixed
         add_setting_flags(leaf, command.flags)
         leaf.set_defaults(command=command)

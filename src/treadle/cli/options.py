@@ -1,8 +1,9 @@
 """`treadle source options`: sets how the tables of a source are loaded (loading.md 12.2)."""
 
+import argparse
 from typing import TYPE_CHECKING
 
-from treadle.cli.command import Arguments, UsageError
+from treadle.cli.command import Arguments, CliCommand, UsageError
 from treadle.cli.output import print_json, print_table
 from treadle.cli.store_access import open_named_source
 from treadle.config import Config
@@ -12,6 +13,19 @@ if TYPE_CHECKING:
     from treadle.tables.options import EffectiveOption, OptionValue
 
 COLUMNS = ("option", "value", "set for", "values")
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help="name or id of the source")
+    parser.add_argument(
+        "assignments",
+        metavar="NAME=VALUE",
+        nargs="*",
+        help="set an option; NAME= takes it back; without any, print them",
+    )
+    parser.add_argument("--table", help="for this table alone, as it is named in pushes")
+    parser.add_argument("--account", metavar="ID", help="account of the source (default: any)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(config: Config, arguments: Arguments) -> int:
@@ -75,3 +89,12 @@ def _format_value(value: "OptionValue") -> str:
     if value is None:
         return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+COMMAND = CliCommand(
+    words=("source", "options"),
+    help="print or set how the tables of a source are loaded",
+    run=run,
+    arguments=_arguments,
+    intermixed=True,
+)

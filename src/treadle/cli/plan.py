@@ -1,10 +1,11 @@
 """`treadle plan`: says what a load of a file would do, without loading it."""
 
+import argparse
 import time
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
-from treadle.cli.command import Arguments
+from treadle.cli.command import Arguments, CliCommand
 from treadle.cli.output import print_json
 from treadle.cli.push import find_only_source, open_input
 from treadle.cli.record_file import read_records
@@ -23,6 +24,30 @@ if TYPE_CHECKING:
 
 RECORDS_MAX = 20_000
 """Records of one request (import-api.md 5)."""
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        help="newline-delimited JSON or a JSON array of objects; - is standard input",
+    )
+    parser.add_argument("--table", required=True, metavar="NAME", help="table to plan for")
+    parser.add_argument(
+        "--key",
+        action="append",
+        default=[],
+        metavar="FIELD",
+        help="key field; repeat it for a key of several fields (default: no key)",
+    )
+    parser.add_argument("--source", help="name or id of the source (default: the only active one)")
+    parser.add_argument("--sequence-field", metavar="FIELD", help="field with the sequence")
+    parser.add_argument(
+        "--rehearse",
+        action="store_true",
+        help="carry the load out in the database and undo it; locks the table meanwhile",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run_plan(config: Config, arguments: Arguments) -> int:
@@ -105,3 +130,13 @@ def _make_forecast(
             return forecast_load(session, sent, **how)
 
     return open_with_retry(attempt)
+
+
+COMMAND = CliCommand(
+    words=("plan",),
+    help="print what a load of a file would do, with its SQL, without loading it",
+    run=run_plan,
+    arguments=_arguments,
+    settings=("destination",),
+    defaults={"destination": "where the source's rows go"},
+)

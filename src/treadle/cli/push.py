@@ -1,5 +1,6 @@
 """`treadle push`: pushes the records of a file into a table through the Import API."""
 
+import argparse
 import asyncio
 import hashlib
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from treadle.cli.command import Arguments, collect_flags
+from treadle.cli.command import Arguments, CliCommand, collect_flags
 from treadle.cli.progress_bar import ProgressDisplay, SilentDisplay, show_progress
 from treadle.cli.record_file import read_records
 from treadle.cli.request_batch import PushTemplate, RequestBatch, make_batches
@@ -30,6 +31,38 @@ if TYPE_CHECKING:
     from treadle.cli.request_retry import RequestRetry
 
 PUSHED_NOTE = "all records were pushed, and become rows without waiting for them"
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        help="newline-delimited JSON or a JSON array of objects; - is standard input",
+    )
+    parser.add_argument("--table", required=True, metavar="NAME", help="table to push to")
+    parser.add_argument(
+        "--key",
+        required=True,
+        action="append",
+        metavar="FIELD",
+        help="key field; repeat it for a key of several fields",
+    )
+    parser.add_argument(
+        "--sequence-field",
+        metavar="FIELD",
+        help="field with the sequence, a whole number (default: made from the time, "
+        "so that later records and later pushes win)",
+    )
+    parser.add_argument(
+        "--no-resume",
+        action="store_true",
+        help="begin at the first record, even if an earlier push was interrupted",
+    )
+    parser.add_argument(
+        "--wait",
+        action="store_true",
+        help="then wait until every record is loaded, and print what became of them",
+    )
 
 
 def run_push(config: Config, arguments: Arguments) -> int:
@@ -331,3 +364,13 @@ def _read_size(stream: IO[bytes]) -> int | None:
     """Return the size of the file in bytes; None for a pipe."""
     status = os.fstat(stream.fileno())
     return status.st_size or None
+
+
+COMMAND = CliCommand(
+    words=("push",),
+    help="push the records of a file into a table",
+    run=run_push,
+    arguments=_arguments,
+    settings=("host", "port"),
+    push=True,
+)

@@ -1,10 +1,11 @@
 """`treadle query`: runs a statement in the default destination, reading only."""
 
+import argparse
 import time
 from collections.abc import Callable
 from contextlib import closing
 
-from treadle.cli.command import Arguments
+from treadle.cli.command import Arguments, CliCommand
 from treadle.cli.output import print_csv, print_objects, print_table
 from treadle.cli.store_access import open_existing_store
 from treadle.config import Config
@@ -15,6 +16,13 @@ from treadle.destinations.protocol import (
 )
 from treadle.destinations.retry import open_with_retry
 from treadle.errors import OperatorError
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sql", metavar="SQL", help="one statement, for example a SELECT")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print a JSON array of objects")
+    form.add_argument("--csv", action="store_true", help="print CSV with a header line")
 
 
 def run_query(config: Config, arguments: Arguments) -> int:
@@ -86,3 +94,13 @@ def query_destination(
             return session.query(sql)
 
     return open_with_retry(attempt, clock=clock, sleep=sleep)
+
+
+COMMAND = CliCommand(
+    words=("query",),
+    help="run a statement in the destination, reading only, and print its rows",
+    run=run_query,
+    arguments=_arguments,
+    settings=("destination",),
+    defaults={"destination": "where the server loads"},
+)

@@ -9,8 +9,7 @@ from pathlib import Path
 from string import Template
 
 from treadle.cli.command import CliCommand
-from treadle.cli.commands import COMMANDS, GROUPS
-from treadle.cli.main import build_parser, make_sentence
+from treadle.cli.main import COMMANDS, GROUPS, build_parser, make_sentence
 from treadle.config import FILE_NAME, FILE_SETTING, PUSH_SETTINGS, SETTINGS, SettingDefinition
 from treadle.maintenance.doctor.checks import CHECKS
 

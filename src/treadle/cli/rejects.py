@@ -1,5 +1,6 @@
 """`treadle rejects ...`: records that were accepted and could not be loaded."""
 
+import argparse
 import asyncio
 import contextlib
 import fcntl
@@ -9,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from treadle.cli.command import Arguments, UsageError, parse_positive
+from treadle.cli.command import Arguments, CliCommand, UsageError, parse_positive
 from treadle.cli.output import (
     print_json,
     print_objects,
@@ -32,6 +33,14 @@ if TYPE_CHECKING:
 COLUMNS = ("id", "source", "table", "rejected_at", "reason", "resent")
 
 
+def _filter_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", help="only of the source with this name or id")
+    parser.add_argument("--table", metavar="NAME", help="only of this table, as named in pushes")
+    parser.add_argument("--reason", metavar="TEXT", help="only with this text in the reason")
+    parser.add_argument("--since", metavar="TIME", help="only rejected at or after this time")
+    parser.add_argument("--until", metavar="TIME", help="only rejected before this time")
+
+
 def _make_filter(store: "Store", arguments: Arguments) -> "RejectFilter":
     from treadle.tracking.rejects import RejectFilter
 
@@ -46,6 +55,13 @@ def _make_filter(store: "Store", arguments: Arguments) -> "RejectFilter":
 
 
 # --- list ---
+
+
+def _list_arguments(parser: argparse.ArgumentParser) -> None:
+    _filter_arguments(parser)
+    parser.add_argument("--open", action="store_true", help="only those not yet sent again")
+    parser.add_argument("--limit", metavar="N", default="100", help="how many at most")
+    parser.add_argument("--json", action="store_true", help="print a JSON array of objects")
 
 
 def list_rejects(config: Config, arguments: Arguments) -> int:
@@ -80,6 +96,11 @@ def list_rejects(config: Config, arguments: Arguments) -> int:
 
 
 # --- show ---
+
+
+def _show_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID", help="as `treadle rejects list` prints it")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def show_reject(config: Config, arguments: Arguments) -> int:
@@ -123,6 +144,31 @@ def show_reject(config: Config, arguments: Arguments) -> int:
 
 
 # --- resend ---
+
+
+def _resend_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("ids", metavar="ID", nargs="*", help="as `treadle rejects list` prints it")
+    _filter_arguments(parser)
+    parser.add_argument("--all", action="store_true", help="all rejected records")
+    edit = parser.add_argument_group("edits")
+    edit.add_argument(
+        "--record", metavar="FILE", help="send this JSON object instead; - is standard input"
+    )
+    edit.add_argument(
+        "--set",
+        metavar="FIELD=JSON",
+        action="append",
+        default=[],
+        help="give a field this value; may be repeated",
+    )
+    edit.add_argument(
+        "--unset",
+        metavar="FIELD",
+        action="append",
+        default=[],
+        help="leave a field out; may be repeated",
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON array of objects")
 
 
 def resend_rejects(config: Config, arguments: Arguments) -> int:
@@ -241,3 +287,26 @@ def _keep_server_from_starting(lock: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+COMMANDS = (
+    CliCommand(
+        words=("rejects", "list"),
+        help="list rejected records, newest first",
+        run=list_rejects,
+        arguments=_list_arguments,
+    ),
+    CliCommand(
+        words=("rejects", "show"),
+        help="print one rejected record whole",
+        run=show_reject,
+        arguments=_show_arguments,
+    ),
+    CliCommand(
+        words=("rejects", "resend"),
+        help="send rejected records again, edited or as they are",
+        run=resend_rejects,
+        arguments=_resend_arguments,
+        intermixed=True,
+    ),
+)

@@ -1,11 +1,12 @@
 """`treadle replay`: rebuilds a table from the log, compares it, and swaps it in."""
 
+import argparse
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from treadle.cli.command import Arguments, UsageError
+from treadle.cli.command import Arguments, CliCommand, UsageError
 from treadle.cli.output import print_json, print_table
 from treadle.cli.store_access import (
     find_source,
@@ -24,6 +25,25 @@ if TYPE_CHECKING:
 
 COLUMNS = ("table", "only_there", "only_in_the_log", "different")
 RESERVED_SCHEMAS = ("public", "main", "information_schema", "_treadle")
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--source", required=True, metavar="SOURCE", help="name or id of the source"
+    )
+    parser.add_argument("--table", required=True, metavar="NAME", help="as named in pushes")
+    parser.add_argument(
+        "--from", dest="since", metavar="TIME", help="only what was accepted at or after this time"
+    )
+    parser.add_argument(
+        "--to", dest="until", metavar="TIME", help="only what was accepted before this time"
+    )
+    parser.add_argument(
+        "--into", metavar="SCHEMA", help="build in this schema and keep it; swap nothing"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="build and compare; swap nothing")
+    parser.add_argument("--force", action="store_true", help="swap even if rows may be lost")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run_replay(config: Config, arguments: Arguments) -> int:
@@ -179,3 +199,12 @@ def _print_result(
         print("The table holds the same.")
     if arguments.into is not None:
         print(f"It stays in the schema {arguments.into}.")
+
+
+COMMAND = CliCommand(
+    words=("replay",),
+    help="build a table again from the log, compare it, and swap it in",
+    run=run_replay,
+    arguments=_arguments,
+    settings=("load_rows", "load_bytes"),
+)

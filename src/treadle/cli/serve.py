@@ -1,7 +1,7 @@
 """`treadle serve`: runs the server."""
 
-from treadle.cli.command import Arguments
-from treadle.config import Config
+from treadle.cli.command import Arguments, CliCommand
+from treadle.config import SETTINGS, Config
 
 
 def run_serve(config: Config, _: Arguments) -> int:
@@ -10,3 +10,11 @@ def run_serve(config: Config, _: Arguments) -> int:
     from treadle.server.main_process import run_server
 
     return run_server(config)
+
+
+COMMAND = CliCommand(
+    words=("serve",),
+    help="run the server: take records and load them",
+    run=run_serve,
+    settings=tuple(setting.name for setting in SETTINGS),
+)

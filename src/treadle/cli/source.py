@@ -1,8 +1,9 @@
 """`treadle source ...`: sources, each of which is pushed into its own schema."""
 
+import argparse
 import sys
 
-from treadle.cli.command import Arguments
+from treadle.cli.command import Arguments, CliCommand
 from treadle.cli.output import print_json, print_list, to_whole_second
 from treadle.cli.store_access import find_account, open_existing_store, open_named_source
 from treadle.clock import read_clock
@@ -11,6 +12,13 @@ from treadle.errors import OperatorError
 from treadle.store.model import Source
 
 COLUMNS = ("id", "name", "display_name", "type", "state", "stitch_client_id", "created_at")
+
+
+def _create_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("display_name", metavar="DISPLAY_NAME", help="its name for people")
+    parser.add_argument("--name", help="name of its schema (default: made from the display name)")
+    parser.add_argument("--account", metavar="ID", help="id or name (default: the only one)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def create_source(config: Config, arguments: Arguments) -> int:
@@ -60,6 +68,12 @@ def create_source(config: Config, arguments: Arguments) -> int:
     return 0
 
 
+def _list_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--account", metavar="ID", help="only of this account")
+    parser.add_argument("--deleted", action="store_true", help="deleted ones too")
+    parser.add_argument("--json", action="store_true", help="print a JSON array")
+
+
 def list_sources(config: Config, arguments: Arguments) -> int:
     """List the sources."""
     with open_existing_store(config) as store:
@@ -82,6 +96,11 @@ def list_sources(config: Config, arguments: Arguments) -> int:
     return 0
 
 
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help="name or id of the source")
+    parser.add_argument("--account", metavar="ID", help="account of the source (default: any)")
+
+
 def pause_source(config: Config, arguments: Arguments) -> int:
     """Pause a source: pushes are refused, accepted records still loaded (connect-api.md 4.3)."""
     return _set_pause(config, arguments, read_clock())
@@ -99,6 +118,11 @@ def _set_pause(config: Config, arguments: Arguments, paused_at: int | None) -> i
         raise OperatorError(f"The source {source.name} was deleted.")
     print(f"Source {changed.name} ({changed.id}) is {describe_state(changed)}.")
     return 0
+
+
+def _delete_arguments(parser: argparse.ArgumentParser) -> None:
+    _arguments(parser)
+    parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def delete_source(config: Config, arguments: Arguments) -> int:
@@ -126,3 +150,37 @@ def describe_state(source: Source) -> str:
     if source.deleted_at is not None:
         return "deleted"
     return "active" if source.active else "paused"
+
+
+COMMANDS = (
+    CliCommand(
+        words=("source", "list"),
+        help="list the sources",
+        run=list_sources,
+        arguments=_list_arguments,
+    ),
+    CliCommand(
+        words=("source", "create"),
+        help="make a source and print its token",
+        run=create_source,
+        arguments=_create_arguments,
+    ),
+    CliCommand(
+        words=("source", "pause"),
+        help="refuse pushes to a source",
+        run=pause_source,
+        arguments=_arguments,
+    ),
+    CliCommand(
+        words=("source", "unpause"),
+        help="accept pushes to a source again",
+        run=unpause_source,
+        arguments=_arguments,
+    ),
+    CliCommand(
+        words=("source", "delete"),
+        help="delete a source for good; its tables stay",
+        run=delete_source,
+        arguments=_delete_arguments,
+    ),
+)

@@ -1,12 +1,13 @@
 """`treadle token ...`: the Import API tokens of a source."""
 
+import argparse
 import getpass
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from treadle.cli.command import Arguments
+from treadle.cli.command import Arguments, CliCommand
 from treadle.cli.output import print_json, print_list, to_whole_second
 from treadle.cli.store_access import open_named_source
 from treadle.config import Config
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
     from treadle.store.store import Store
 
 COLUMNS = ("token_id", "created_at", "first_used_at", "last_used_at", "uses")
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help="name or id of the source")
+    parser.add_argument("--account", metavar="ID", help="account of the source (default: any)")
+
+
+def _json_arguments(parser: argparse.ArgumentParser) -> None:
+    _arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def list_tokens(config: Config, arguments: Arguments) -> int:
@@ -51,6 +62,11 @@ def create_token(config: Config, arguments: Arguments) -> int:
         print(f"token_id: {token.id}")
         print(f"access_token: {token.secret}")
     return 0
+
+
+def _revoke_arguments(parser: argparse.ArgumentParser) -> None:
+    _arguments(parser)
+    parser.add_argument("token_id", metavar="TOKEN_ID", help="as `treadle token list` shows it")
 
 
 def revoke_token(config: Config, arguments: Arguments) -> int:
@@ -99,3 +115,31 @@ def _explain_token_limit(store: "Store", source: Source) -> Iterator[None]:
             f"The source {source.name} has {error.limit} active tokens ({active}), the most it may "
             f"have; revoke one first: `treadle token revoke {source.name} TOKEN_ID`."
         ) from None
+
+
+COMMANDS = (
+    CliCommand(
+        words=("token", "list"),
+        help="list a source's active tokens",
+        run=list_tokens,
+        arguments=_json_arguments,
+    ),
+    CliCommand(
+        words=("token", "create"),
+        help="make a token and print it",
+        run=create_token,
+        arguments=_json_arguments,
+    ),
+    CliCommand(
+        words=("token", "revoke"),
+        help="revoke a token at once",
+        run=revoke_token,
+        arguments=_revoke_arguments,
+    ),
+    CliCommand(
+        words=("token", "import"),
+        help="take over a token made elsewhere, read from standard input",
+        run=import_token,
+        arguments=_arguments,
+    ),
+)

@@ -1,7 +1,6 @@
 """The Connect API as one ASGI application."""
 
 from collections.abc import Callable
-from functools import partial
 
 from anyio.to_thread import run_sync
 from fastapi import FastAPI, Request
@@ -11,14 +10,12 @@ from starlette.responses import Response
 
 from treadle import __version__
 from treadle.clock import read_clock
-from treadle.control import errors
+from treadle.control import errors, ledger_routes, load_report_routes
 from treadle.control.docs_csp import DocsPolicyMiddleware
-from treadle.control.ledger import read_ledger
-from treadle.control.load_reports import list_reports
-from treadle.control.openapi_document import load_document
+from treadle.control.openapi_document import ABOUT, complete_document
 from treadle.control.operations import ConnectOperations
 from treadle.control.pulled_sources import PulledSourceOperations
-from treadle.control.routes import ConnectRoute, OperationRunner, list_routes
+from treadle.control.routes import OperationRunner, router
 from treadle.control.settings import ConnectApiSettings
 from treadle.errors import RequestRefusedError, RetriableError
 from treadle.http.authentication import TokenAuthentication
@@ -54,7 +51,9 @@ def create_control_app(
         static_url="/docs/static",
         title="treadle control API",
         version=__version__,
+        description=ABOUT,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
         # Otherwise the page would ask a public validator about the document.
         swagger_ui_parameters={"validatorUrl": None},
     )
@@ -62,29 +61,18 @@ def create_control_app(
         lambda token: run_sync(store.accounts.find_account_by_token, token),
         lambda token: run_sync(store.tokens.find_owner, digest_text(token)),
     )
-    routes = [
-        *list_routes(ConnectOperations(store, settings, clock), PulledSourceOperations(store)),
-        ConnectRoute(
-            "GET",
-            "/v1/loads",
-            partial(list_reports, store),
-            query=("source", "table", "before", "limit"),
-            import_tokens=True,
-        ),
-    ]
+    app.state.work = OperationRunner(
+        ConnectOperations(store, settings, clock),
+        PulledSourceOperations(store),
+        authentication,
+        changed,
+    )
+    app.include_router(router)
+    app.include_router(load_report_routes.router)
     if open_reader is not None:
-        ledger = partial(read_ledger, store, open_reader)
-        routes.append(ConnectRoute("GET", "/v1/ledger", ledger, query=("source",)))
-    runner = OperationRunner(authentication, changed)
-    for route in routes:
-        app.add_api_route(
-            route.path,
-            runner.make_endpoint(route),
-            methods=[route.method],
-            include_in_schema=False,
-        )
-    app.openapi()  # the framework's first document would take the place of the one below
-    app.openapi_schema = load_document(settings, has_ledger=open_reader is not None)
+        app.state.open_reader = open_reader
+        app.include_router(ledger_routes.router)
+    app.openapi_schema = complete_document(app.openapi(), settings)
     app.add_middleware(DocsPolicyMiddleware)
     app.add_exception_handler(RequestRefusedError, _on_refusal)
     app.add_exception_handler(HTTPException, _on_http_error)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+from treadle.control.schemas import ReportCard
 from treadle.errors import RequestRefusedError
-from treadle.http.openapi import JsonObject
 from treadle.http.responses import encode_json
 
 NAME_RULE: Final = (
@@ -70,11 +70,6 @@ def store_unavailable() -> RequestRefusedError:
     return refused
 
 
-def invalid_parameter(name: str, expected: str) -> RequestRefusedError:
-    """Refuse a query parameter of a wrong form."""
-    return RequestRefusedError(400, {"message": f"{name} is {expected}"})
-
-
 # Sources -----------------------------------------------------------------------------------------
 
 
@@ -127,7 +122,7 @@ def invalid_display_name(found: object) -> RequestRefusedError:
     )
 
 
-def invalid_properties(names: Sequence[str], card: JsonObject) -> RequestRefusedError:
+def invalid_properties(names: Sequence[str], card: ReportCard) -> RequestRefusedError:
     """Refuse properties: the source's type lets nobody set any."""
     return _make_coded_error(
         400,

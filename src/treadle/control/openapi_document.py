@@ -1,24 +1,57 @@
-"""The Connect API's part of the OpenAPI document: `connect_api.json`.
+"""Completes the OpenAPI document that the framework derives from the routes."""
 
-Its examples and types are those of connect-api.md 2 to 5; tests hold every answer against them.
+from typing import Final
+
+from treadle.control import openapi_examples, requests
+from treadle.control.settings import ConnectApiSettings
+from treadle.http.openapi import JsonObject
+
+ABOUT: Final = f"""
+Creates the sources that may push records, and their Import API access tokens.
+
+* Every call carries an account token: `Authorization: Bearer ac_...`.
+* Bodies are JSON, whatever the Content-Type says, and have at most
+  {requests.CONTROL_BODY_BYTES_MAX:,} bytes. Calls without a described body ignore what is sent.
+* Its paths begin with `/v4/`. Every success is 200. A path or method that is not described here
+  is answered with 404 and `{{"status":"NOT FOUND"}}`; there is no 405.
+* An id in a path that is no number is answered like an unknown id. Another account's ids are
+  unknown.
 """
 
-from treadle.control.settings import ConnectApiSettings
-from treadle.http import openapi
 
-
-def load_document(settings: ConnectApiSettings, *, has_ledger: bool) -> openapi.JsonObject:
-    """Return an OpenAPI 3.1 document of the Connect API alone; a fresh value each time.
+def complete_document(document: JsonObject, settings: ConnectApiSettings) -> JsonObject:
+    """Add examples, and remove answers that are never given.
 
     Args:
+        document: as the framework made it; changed in place.
         settings: what the examples look like.
-        has_ledger: the server answers `/v1/ledger`.
     """
-    found = openapi.load_document(
-        "treadle.control", "connect_api.json", settings.era, settings.token_list
+    bodies_of, answers_of = (
+        openapi_examples.list_request_examples(),
+        openapi_examples.list_response_examples(settings),
     )
-    if not has_ledger:
-        del found["paths"]["/v1/ledger"]
-        for name in ("Hour", "Ledger", "Sums"):
-            del found["components"]["schemas"][name]
-    return found
+    schemas = document["components"]["schemas"]
+    for path in document["paths"].values():
+        for operation in path.values():
+            name = operation["operationId"]
+            # The framework's own refusal: no parameter or body is checked by it.
+            operation["responses"].pop("422", None)
+            given = {
+                **openapi_examples.BODY_EXAMPLES,
+                **openapi_examples.COMMON_EXAMPLES,
+                **answers_of[name],
+            }
+            for status, answer in operation["responses"].items():
+                _add_examples(answer, given[int(status)])
+            if "requestBody" in operation:
+                _add_examples(operation["requestBody"], bodies_of[name])
+                content = operation["requestBody"]["content"]["application/json"]
+                schemas.update(content["schema"].pop("$defs", {}))
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    return document
+
+
+def _add_examples(described: JsonObject, values: openapi_examples.Examples) -> None:
+    content = described["content"]["application/json"]
+    content["examples"] = {name: {"value": value} for name, value in values.items()}

@@ -41,16 +41,21 @@ class ConnectOperations:
         self._settings = settings
         self._clock = clock
 
+    @property
+    def store(self) -> Store:
+        """Return the store, for queries that are no operation."""
+        return self._store
+
     # Source types --------------------------------------------------------------------------------
 
-    def list_source_types(self, _: Account) -> object:
+    def list_source_types(self) -> object:
         """Serve `GET /v4/source-types`."""
         return [responses.render_source_type(self._settings)]
 
-    def get_source_type(self, _: Account, source_type: str) -> object:
+    def get_source_type(self, type_: str) -> object:
         """Serve `GET /v4/source-types/{source_type}`."""
-        if source_type not in responses.SOURCE_TYPES:
-            raise errors.unknown_source_type(source_type, status=404)
+        if type_ not in responses.SOURCE_TYPES:
+            raise errors.unknown_source_type(type_, status=404)
         return responses.render_source_type(self._settings)
 
     # Sources -------------------------------------------------------------------------------------

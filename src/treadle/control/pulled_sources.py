@@ -26,7 +26,7 @@ class PulledSourceOperations:
         nothing: tuple[object, ...] = ()
         return paging.render_page(nothing, page, f"/v4/{account.id}/extractions", lambda row: row)
 
-    def get_extraction_log(self, account: Account, client_id: str, job_name: str) -> object:
+    def get_extraction_log(self, account: Account, client_id: str) -> object:
         """Serve `GET /v4/{client_id}/extractions/{job_name}`: without jobs there are no logs."""
         require_own_account(account, client_id)
         raise errors.route_not_found()

@@ -6,9 +6,9 @@ Pure functions: what the store knows -> a JSON value.
 from collections.abc import Iterable
 from typing import Final
 
+from treadle.control import schemas
 from treadle.control.settings import ConnectApiSettings
 from treadle.errors import InternalError
-from treadle.http.openapi import JsonObject
 from treadle.store.model import ImportToken, Source, TableLoadStatus
 from treadle.timestamps import format_seconds
 
@@ -17,14 +17,14 @@ SOURCE_TYPES: Final = (IMPORT_API,)
 """The types of sources: the only one for which nothing has to be pulled."""
 
 
-def render_report_card(settings: ConnectApiSettings, *, configured: bool) -> JsonObject:
+def render_report_card(settings: ConnectApiSettings, *, configured: bool) -> schemas.ReportCard:
     """Return the report card of an `import_api` source (connect-api.md 3.3, 4.2).
 
     Args:
         settings: what it looks like.
         configured: False before the source exists, True ever after: creation completes the form.
     """
-    token = {
+    token: schemas.PropertyDescriptor = {
         "name": "token",
         "is_required": True,
         "is_credential": False,
@@ -34,7 +34,7 @@ def render_report_card(settings: ConnectApiSettings, *, configured: bool) -> Jso
         "provided": configured,
         "tap_mutable": False,
     }
-    steps: list[JsonObject] = [
+    steps: list[schemas.ConfigurationStep] = [
         {"type": "form", "properties": [token] if settings.shows_tokens else []},
         {"type": "fully_configured", "properties": []},
     ]
@@ -47,7 +47,7 @@ def render_report_card(settings: ConnectApiSettings, *, configured: bool) -> Jso
     }
 
 
-def render_source_type(settings: ConnectApiSettings) -> JsonObject:
+def render_source_type(settings: ConnectApiSettings) -> schemas.SourceType:
     """Return the card of the type `import_api` (connect-api.md 2.4, Q10: modern is at step 2)."""
     return {
         **render_report_card(settings, configured=not settings.shows_tokens),
@@ -66,7 +66,7 @@ def render_source_type(settings: ConnectApiSettings) -> JsonObject:
 
 def render_source(
     settings: ConnectApiSettings, row: Source, tokens: Iterable[ImportToken]
-) -> JsonObject:
+) -> schemas.SourceAnswer:
     """Return a source, as every endpoint that answers one sends it (connect-api.md 3.1).
 
     Args:
@@ -74,7 +74,7 @@ def render_source(
         row: the source.
         tokens: its active tokens, oldest first. One whose secret is not kept is not shown.
     """
-    properties: JsonObject = {}
+    properties: schemas.SourceProperties = {}
     if settings.shows_tokens:
         shown = {str(token.id): token.secret for token in tokens if token.secret is not None}
         properties["token"] = shown
@@ -98,7 +98,7 @@ def render_source(
 
 def render_new_token(
     settings: ConnectApiSettings, token: ImportToken, row: Source, tokens: Iterable[ImportToken]
-) -> JsonObject:
+) -> schemas.NewToken:
     """Return the answer to the creation of a token, which shows its value in both eras.
 
     (connect-api.md 2.6)
@@ -113,7 +113,7 @@ def render_new_token(
         raise InternalError(
             f"the token {token.id} was made a moment ago and came without its secret"
         )
-    made: JsonObject = {"id": token.id, "access_token": token.secret}
+    made: schemas.NewToken = {"id": token.id, "access_token": token.secret}
     if settings.shows_tokens:
         made["connection"] = render_source(settings, row, tokens)
     return made
@@ -121,7 +121,7 @@ def render_new_token(
 
 def render_token_list(
     settings: ConnectApiSettings, tokens: Iterable[ImportToken]
-) -> list[JsonObject] | list[int]:
+) -> list[schemas.ListedToken] | list[int]:
     """Return a source's active tokens, newest first, never their values.
 
     (connect-api.md 2.6, Q7)
@@ -129,13 +129,14 @@ def render_token_list(
     newest_first = sorted(tokens, key=lambda token: token.id, reverse=True)
     if settings.bare_token_ids:
         return [token.id for token in newest_first]
-    return [
+    listed: list[schemas.ListedToken] = [
         {"token_id": token.id, "created_at": format_seconds(token.created_at)}
         for token in newest_first
     ]
+    return listed
 
 
-def render_load(account_id: int, source_name: str, status: TableLoadStatus) -> JsonObject:
+def render_load(account_id: int, source_name: str, status: TableLoadStatus) -> schemas.TableLoad:
     """Return the last load of one table (connect-api.md 2.12, 3.13)."""
     return {
         "stitch_client_id": account_id,
@@ -148,7 +149,7 @@ def render_load(account_id: int, source_name: str, status: TableLoadStatus) -> J
     }
 
 
-def _render_error_state(error: str, *, stopped: bool) -> JsonObject:
+def _render_error_state(error: str, *, stopped: bool) -> schemas.ErrorState:
     """Return why loading fails, in the form in which clients look for `warehouse_message`."""
     return {
         "notification_data": {

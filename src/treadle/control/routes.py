@@ -1,19 +1,23 @@
-"""The paths of the Connect API: who may ask, what is read from the request, what is done.
+"""The paths of the Connect API, and their descriptions for the OpenAPI document.
 
-`connect_api.json` describes them. Bodies are read and checked by hand, whatever their Content-Type
-says, because the documented errors are not those of a framework (connect-api.md 1.2, 1.8).
+Bodies are read and checked by hand, whatever their Content-Type says, because the documented
+errors are not those of a framework (connect-api.md 1.2, 1.8).
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Final, ParamSpec
 
 import anyio.to_thread
-from starlette.requests import ClientDisconnect, Request
+from fastapi import APIRouter, Depends, Query, Request, Security
+from fastapi import Path as InPath
+from fastapi.security import HTTPBearer
+from pydantic import TypeAdapter, WithJsonSchema
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from treadle.control import errors, requests
+from treadle.control import errors, requests, schemas
 from treadle.control.operations import ConnectOperations
 from treadle.control.pulled_sources import PulledSourceOperations
 from treadle.errors import RequestRefusedError
@@ -22,59 +26,7 @@ from treadle.http.body_reader import read_body
 from treadle.http.responses import JsonResponse
 from treadle.store.model import Account, TokenOwner
 
-
-@dataclass(frozen=True, slots=True)
-class ConnectRoute:
-    """A path of the Connect API, and the operation that answers it.
-
-    Attributes:
-        operation: is called with who asks and, by their names, the variable parts of the path, the
-            parameters of the query (None where one is absent) and the body as `raw`.
-        query: names of the parameters.
-        has_body: the operation reads a body.
-        changes: the operation may change something.
-        import_tokens: a source's Import API access token may ask as well as an account's.
-    """
-
-    method: str
-    path: str
-    operation: Callable[..., object]
-    query: tuple[str, ...] = ()
-    has_body: bool = False
-    changes: bool = False
-    import_tokens: bool = False
-
-
-def list_routes(
-    operations: ConnectOperations, pulled: PulledSourceOperations
-) -> tuple[ConnectRoute, ...]:
-    """Return the routes below `/v4/`; the first one that fits a request answers it."""
-    source = "/v4/sources/{source_id}"
-    page = ("page",)
-    return (
-        ConnectRoute("GET", "/v4/source-types", operations.list_source_types),
-        ConnectRoute("GET", "/v4/source-types/{source_type}", operations.get_source_type),
-        ConnectRoute("GET", "/v4/sources", operations.list_sources),
-        ConnectRoute("POST", "/v4/sources", operations.create_source, has_body=True, changes=True),
-        ConnectRoute("GET", source, operations.get_source),
-        ConnectRoute("PUT", source, operations.update_source, has_body=True, changes=True),
-        ConnectRoute("DELETE", source, operations.delete_source, changes=True),
-        ConnectRoute("GET", f"{source}/tokens", operations.list_tokens),
-        ConnectRoute("POST", f"{source}/tokens", operations.create_token, changes=True),
-        ConnectRoute(
-            "DELETE", f"{source}/tokens/{{token_id}}", operations.revoke_token, changes=True
-        ),
-        ConnectRoute("GET", "/v4/{client_id}/loads", operations.list_loads, query=page),
-        # What a source that is pushed to does not have (connect-api.md 5).
-        ConnectRoute("GET", "/v4/{client_id}/extractions", pulled.list_extractions, query=page),
-        ConnectRoute("GET", "/v4/{client_id}/extractions/{job_name}", pulled.get_extraction_log),
-        ConnectRoute("GET", f"{source}/last-connection-check", pulled.get_last_check),
-        ConnectRoute("GET", f"{source}/streams", pulled.list_streams),
-        ConnectRoute("GET", f"{source}/streams/{{stream_id}}", pulled.get_stream),
-        ConnectRoute("PUT", f"{source}/streams/metadata", pulled.select_streams, has_body=True),
-        ConnectRoute("POST", f"{source}/sync", pulled.start_job),
-        ConnectRoute("DELETE", f"{source}/sync", pulled.stop_job),
-    )
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,45 +34,58 @@ class OperationRunner:
     """Runs operations in threads, because they block, and answers with their results.
 
     Attributes:
+        operations: on sources, tokens and loads.
+        pulled_sources: on what a source that is pushed to does not have.
         authentication: who asks.
         changed: called on the event loop after every change and before its answer is sent.
     """
 
+    operations: ConnectOperations
+    pulled_sources: PulledSourceOperations
     authentication: TokenAuthentication[Account, TokenOwner]
     changed: Callable[[], None]
 
-    def make_endpoint(self, route: ConnectRoute) -> Callable[[Request], Awaitable[Response]]:
-        """Return the endpoint of a route.
+    async def read(
+        self, operation: Callable[P, object], *args: P.args, **kwargs: P.kwargs
+    ) -> Response:
+        """Return the answer of an operation that changes nothing."""
+        return JsonResponse(await anyio.to_thread.run_sync(partial(operation, *args, **kwargs)))
 
-        `changed` is called however the operation ends: a change may have been made before an
-        error, and a caller that goes away does not undo it.
+    async def change(
+        self, operation: Callable[P, object], *args: P.args, **kwargs: P.kwargs
+    ) -> Response:
+        """Return the answer of an operation that may change something.
+
+        `changed` is called however it ends: a change may have been made before an error, and a
+        caller that goes away does not undo it.
         """
+        try:
+            return await self.read(operation, *args, **kwargs)
+        finally:
+            self.changed()
 
-        async def answer(request: Request) -> Response:
-            asking = await self._authenticate(request, import_tokens=route.import_tokens)
-            given: dict[str, Any] = dict(request.path_params)
-            given |= {name: request.query_params.get(name) for name in route.query}
-            if route.has_body:
-                given["raw"] = await _read_raw_body(request)
-            try:
-                return JsonResponse(
-                    await anyio.to_thread.run_sync(partial(route.operation, asking, **given))
-                )
-            finally:
-                if route.changes:
-                    self.changed()
 
-        return answer
+def _get_runner(request: Request) -> OperationRunner:
+    work: OperationRunner = request.app.state.work
+    return work
 
-    async def _authenticate(self, request: Request, *, import_tokens: bool) -> Account | TokenOwner:
-        asking: Account | TokenOwner | None
-        if import_tokens:
-            asking = await self.authentication.find_either(request.headers)
-        else:
-            asking = await self.authentication.find_account(request.headers)
-        if asking is None:
-            raise errors.not_authorized()
-        return asking
+
+Runner = Annotated[OperationRunner, Depends(_get_runner)]
+
+ACCOUNT_TOKEN: Final = HTTPBearer(
+    scheme_name="account_token",
+    description="An account access token, `ac_...`. Import API tokens, `at_...`, are for pushes.",
+    auto_error=False,
+)
+
+
+async def _authenticate(
+    request: Request, work: Runner, _: Annotated[object, Security(ACCOUNT_TOKEN)]
+) -> Account:
+    account = await work.authentication.find_account(request.headers)
+    if account is None:
+        raise errors.not_authorized()
+    return account
 
 
 async def _read_raw_body(request: Request) -> bytes:
@@ -135,3 +100,317 @@ async def _read_raw_body(request: Request) -> bytes:
         found = refused.body
         message = str(found.get("message")) if isinstance(found, dict) else str(found)
         raise errors.unreadable_body(refused.status, message) from refused
+
+
+AuthenticatedAccount = Annotated[Account, Depends(_authenticate)]
+RawBody = Annotated[bytes, Depends(_read_raw_body)]
+SourceId = Annotated[
+    str,
+    InPath(description="id of the source"),
+    WithJsonSchema({"type": "integer", "minimum": 1}),
+]
+TokenId = Annotated[
+    str,
+    InPath(description="id of the Import API access token"),
+    WithJsonSchema({"type": "integer", "minimum": 1}),
+]
+StreamId = Annotated[
+    str,
+    InPath(description="id of the stream"),
+    WithJsonSchema({"type": "integer", "minimum": 1}),
+]
+ClientId = Annotated[
+    str,
+    InPath(description="id of the account, which must be the token's"),
+    WithJsonSchema({"type": "integer", "minimum": 1}),
+]
+PageNumber = Annotated[
+    str | None,
+    Query(description="100 rows a page, from 1; what is no positive integer counts as 1"),
+    WithJsonSchema({"type": "string", "examples": ["2"]}),
+]
+
+COMMON_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    401: {"model": schemas.UnauthorizedAnswer, "description": "no valid account token"},
+    404: {
+        "model": schemas.NoRouteAnswer,
+        "description": "a path that is none, such as with a second slash",
+    },
+    500: {"model": schemas.CodedAnswer, "description": "the server's fault"},
+    503: {
+        "model": schemas.CodedAnswer,
+        "description": "the server cannot reach its store; try later",
+    },
+}
+_BODY_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    408: {"model": schemas.CodedAnswer, "description": "the body arrived too slowly"},
+    413: {"model": schemas.CodedAnswer, "description": "the body has more than 1 MiB"},
+    415: {
+        "model": schemas.CodedAnswer,
+        "description": "unknown content encoding; gzip and zstd are known",
+    },
+}
+
+
+def describe_refusal(status: int, model: object, when: str) -> dict[int | str, dict[str, Any]]:
+    """Describe a refusal for the OpenAPI document."""
+    return {status: {"model": model, "description": when}}
+
+
+def _describe_body(body: type[Any]) -> dict[str, Any]:
+    """Describe a JSON body for the OpenAPI document."""
+    schema = TypeAdapter(body).json_schema(ref_template="#/components/schemas/{model}")
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+router = APIRouter(prefix="/v4", responses=COMMON_RESPONSES)
+
+
+# Source types ------------------------------------------------------------------------------------
+
+
+@router.get("/source-types", response_model=list[schemas.SourceType], tags=["source types"])
+async def list_source_types(work: Runner, _: AuthenticatedAccount) -> Response:
+    """The types a source can have: `import_api`."""
+    return await work.read(work.operations.list_source_types)
+
+
+@router.get(
+    "/source-types/{source_type}",
+    response_model=schemas.SourceType,
+    responses=describe_refusal(404, schemas.CodedAnswer | schemas.NoRouteAnswer, "no such type"),
+    tags=["source types"],
+)
+async def get_source_type(work: Runner, _: AuthenticatedAccount, source_type: str) -> Response:
+    """What a source of a type needs."""
+    return await work.read(work.operations.get_source_type, source_type)
+
+
+# Sources -----------------------------------------------------------------------------------------
+
+
+@router.get("/sources", response_model=list[schemas.SourceAnswer], tags=["sources"])
+async def list_sources(work: Runner, who: AuthenticatedAccount) -> Response:
+    """All sources of the account, paused and deleted ones too, by ascending id."""
+    return await work.read(work.operations.list_sources, who)
+
+
+@router.post(
+    "/sources",
+    response_model=schemas.SourceAnswer,
+    responses=describe_refusal(
+        400, schemas.CodedAnswer | schemas.CodedProperties, "the source cannot be created"
+    )
+    | _BODY_RESPONSES,
+    openapi_extra=_describe_body(schemas.CreateSource),
+    tags=["sources"],
+)
+async def create_source(work: Runner, who: AuthenticatedAccount, raw: RawBody) -> Response:
+    """Create a source; its name, the schema in the destination, comes from its display name."""
+    return await work.change(work.operations.create_source, who, raw)
+
+
+@router.get(
+    "/sources/{source_id}",
+    response_model=schemas.SourceAnswer,
+    responses=describe_refusal(404, schemas.CodedAnswer | schemas.NoRouteAnswer, "no such source"),
+    tags=["sources"],
+)
+async def get_source(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
+    """One source, also when it is paused or deleted."""
+    return await work.read(work.operations.get_source, who, source_id)
+
+
+@router.put(
+    "/sources/{source_id}",
+    response_model=schemas.SourceAnswer,
+    responses=describe_refusal(
+        400,
+        schemas.CodedAnswer | schemas.CodedProperties,
+        "no such source, or it cannot be changed so",
+    )
+    | _BODY_RESPONSES,
+    openapi_extra=_describe_body(schemas.UpdateSource),
+    tags=["sources"],
+)
+async def update_source(
+    work: Runner, who: AuthenticatedAccount, source_id: SourceId, raw: RawBody
+) -> Response:
+    """Rename, pause or unpause a source. A paused one refuses pushes."""
+    return await work.change(work.operations.update_source, who, source_id, raw)
+
+
+@router.delete(
+    "/sources/{source_id}",
+    response_model=schemas.SourceAnswer,
+    responses=describe_refusal(400, schemas.CodedAnswer, "no such source, or deleted already"),
+    tags=["sources"],
+)
+async def delete_source(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
+    """Delete a source: it refuses pushes and stays readable; loaded data stays."""
+    return await work.change(work.operations.delete_source, who, source_id)
+
+
+# Import API access tokens ------------------------------------------------------------------------
+
+
+@router.get(
+    "/sources/{source_id}/tokens",
+    response_model=list[schemas.ListedToken] | list[int],
+    responses=describe_refusal(400, schemas.CodedAnswer, "the source's type has no tokens")
+    | describe_refusal(
+        404, schemas.CodedAnswer | schemas.NoRouteAnswer, "no such source, or deleted"
+    ),
+    tags=["tokens"],
+)
+async def list_tokens(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
+    """The active tokens of a source, newest first, without their values."""
+    return await work.read(work.operations.list_tokens, who, source_id)
+
+
+@router.post(
+    "/sources/{source_id}/tokens",
+    response_model=schemas.NewToken,
+    responses=describe_refusal(
+        400, schemas.CodedAnswer, "no such source, or it has two active tokens"
+    ),
+    tags=["tokens"],
+)
+async def create_token(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
+    """Generate a token. A source has two at most, so that one can be replaced without a gap.
+
+    A token that was made with the source and never used gives way to a third one.
+    """
+    return await work.change(work.operations.create_token, who, source_id)
+
+
+@router.delete(
+    "/sources/{source_id}/tokens/{token_id}",
+    response_model=schemas.SourceAnswer,
+    responses=describe_refusal(
+        400, schemas.CodedAnswer, "no such source, or it has no such active token"
+    ),
+    tags=["tokens"],
+)
+async def revoke_token(
+    work: Runner, who: AuthenticatedAccount, source_id: SourceId, token_id: TokenId
+) -> Response:
+    """Revoke a token at once."""
+    return await work.change(work.operations.revoke_token, who, source_id, token_id)
+
+
+# Loads -------------------------------------------------------------------------------------------
+
+
+@router.get("/{client_id}/loads", response_model=schemas.LoadPage, tags=["loads"])
+async def list_loads(
+    work: Runner, who: AuthenticatedAccount, client_id: ClientId, page: PageNumber = None
+) -> Response:
+    """The last load of every table of the account in the past 60 days, by table name."""
+    return await work.read(work.operations.list_loads, who, client_id, page)
+
+
+# What a source that is pushed to does not have (connect-api.md 5) --------------------------------
+
+
+@router.get(
+    "/{client_id}/extractions", response_model=schemas.ExtractionPage, tags=["pulled sources"]
+)
+async def list_extractions(
+    work: Runner, who: AuthenticatedAccount, client_id: ClientId, page: PageNumber = None
+) -> Response:
+    """The last extraction of every source: none, as nothing is pulled."""
+    return await work.read(work.pulled_sources.list_extractions, who, client_id, page)
+
+
+@router.get(
+    "/{client_id}/extractions/{job_name}",
+    status_code=404,
+    responses=describe_refusal(404, schemas.NoRouteAnswer, "no such job; there is none"),
+    tags=["pulled sources"],
+)
+async def get_extraction_log(
+    work: Runner, who: AuthenticatedAccount, client_id: ClientId, job_name: str
+) -> Response:
+    """The log of an extraction: there is none."""
+    return await work.read(work.pulled_sources.get_extraction_log, who, client_id)
+
+
+@router.get(
+    "/sources/{source_id}/last-connection-check",
+    status_code=404,
+    responses=describe_refusal(
+        404,
+        schemas.CodedAnswer | schemas.NoRouteAnswer,
+        "no such source, or no check of it; there is none",
+    ),
+    tags=["pulled sources"],
+)
+async def get_last_check(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
+    """The last connection check of a source: there is none."""
+    return await work.read(work.pulled_sources.get_last_check, who, source_id)
+
+
+@router.get(
+    "/sources/{source_id}/streams",
+    response_model=list[dict[str, Any]],
+    responses=describe_refusal(400, str, "no such source"),
+    tags=["pulled sources"],
+)
+async def list_streams(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
+    """The streams of a source: none, as nothing is discovered."""
+    return await work.read(work.pulled_sources.list_streams, who, source_id)
+
+
+@router.get(
+    "/sources/{source_id}/streams/{stream_id}",
+    status_code=400,
+    responses=describe_refusal(400, str, "no such source, or no such stream; there is none"),
+    tags=["pulled sources"],
+)
+async def get_stream(
+    work: Runner, who: AuthenticatedAccount, source_id: SourceId, stream_id: StreamId
+) -> Response:
+    """The schema of a stream: there is none."""
+    return await work.read(work.pulled_sources.get_stream, who, source_id, stream_id)
+
+
+@router.put(
+    "/sources/{source_id}/streams/metadata",
+    response_model=schemas.DoneAnswer,
+    responses=describe_refusal(
+        400, schemas.InvalidFields | str, "no such source, no such stream, or a part is missing"
+    )
+    | _BODY_RESPONSES,
+    openapi_extra=_describe_body(schemas.SelectStreams),
+    tags=["pulled sources"],
+)
+async def select_streams(
+    work: Runner, who: AuthenticatedAccount, source_id: SourceId, raw: RawBody
+) -> Response:
+    """Select streams: there is none, so the only list that works is an empty one."""
+    return await work.read(work.pulled_sources.select_streams, who, source_id, raw)
+
+
+@router.post(
+    "/sources/{source_id}/sync",
+    status_code=400,
+    responses=describe_refusal(
+        400, schemas.JobErrorAnswer, "nothing is pulled, so no job is started"
+    ),
+    tags=["pulled sources"],
+)
+async def start_job(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
+    """Start a replication job: answers at once that there is none to start."""
+    return await work.read(work.pulled_sources.start_job, who, source_id)
+
+
+@router.delete(
+    "/sources/{source_id}/sync",
+    response_model=schemas.DoneAnswer,
+    responses=describe_refusal(400, schemas.JobErrorAnswer, "no such source"),
+    tags=["pulled sources"],
+)
+async def stop_job(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
+    """Stop a replication job: none runs, so it is stopped."""
+    return await work.read(work.pulled_sources.stop_job, who, source_id)

@@ -1,59 +1,10 @@
-"""One OpenAPI document of a server out of those of its rooms.
+"""One OpenAPI document of a server out of those of its rooms."""
 
-A room's document is a JSON file beside its code. Parts which stand in several places are written
-once, under `parts`: an object with `$use` has all keys of those parts as well, in the place of
-`$use` and unless it has them itself; `$headers` adds headers to every answer. Parts that depend on
-a setting stand under `settings` by the setting's value.
-"""
-
-from importlib import resources
 from typing import Any
 
-import msgspec
-
-from treadle import __version__
 from treadle.errors import InternalError
 
 JsonObject = dict[str, Any]
-
-
-def load_document(package: str, file: str, *settings: str) -> JsonObject:
-    """Return the OpenAPI 3.1 document of one room; a fresh value each time.
-
-    Args:
-        package: that contains the file.
-        file: name of the file.
-        settings: values of the settings that the document depends on.
-    """
-    written: JsonObject = msgspec.json.decode(resources.files(package).joinpath(file).read_bytes())
-    parts = written.pop("parts")
-    by_setting = written.pop("settings", {})
-    for value in settings:
-        parts |= by_setting[value]
-    found: JsonObject = _resolve(written, parts)
-    found["info"]["version"] = __version__
-    found["info"]["description"] = "\n" + "\n".join(written["info"]["description"]) + "\n"
-    return found
-
-
-def _resolve(value: Any, parts: JsonObject) -> Any:
-    """Return the value with everything that it uses of the parts."""
-    if isinstance(value, list):
-        return [_resolve(each, parts) for each in value]
-    if not isinstance(value, dict):
-        return value
-    found: JsonObject = {}
-    for key, inner in value.items():
-        if key == "$use":
-            for name in inner:
-                for part_key, part in _resolve(parts[name], parts).items():
-                    found.setdefault(part_key, part)
-        elif key != "$headers":
-            found[key] = _resolve(inner, parts)
-    added = {name: {"$ref": f"#/components/headers/{name}"} for name in value.get("$headers", ())}
-    if added:
-        found = {k: v | {"headers": v.get("headers", {}) | added} for k, v in found.items()}
-    return found
 
 
 def merge_documents(title: str, version: str, documents: list[JsonObject]) -> JsonObject:

@@ -8,8 +8,7 @@ import pytest
 from treadle import __version__
 from treadle.cli import main as module
 from treadle.cli.command import Arguments, CliCommand, collect_flags
-from treadle.cli.commands import COMMANDS
-from treadle.cli.main import build_parser, check_spelling, main, make_sentence
+from treadle.cli.main import COMMANDS, build_parser, check_spelling, main, make_sentence
 from treadle.config import SETTINGS, Config
 from treadle.errors import InternalError, OperatorError, RetriableError, TreadleError
 

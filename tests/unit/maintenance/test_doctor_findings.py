@@ -1,11 +1,8 @@
 """What measured values mean."""
 
 import dataclasses
-import re
 from collections.abc import Iterable
-from pathlib import Path
 
-import msgspec
 import pytest
 
 from treadle.config import Config
@@ -256,10 +253,3 @@ def test_one_bad_finding_is_enough() -> None:
     assert not findings.is_healthy([good, bad, odd])
     assert findings.judge_open_files(1024).level == "good"
     assert findings.judge_open_files(1023).level == "odd"
-
-
-def test_every_text_of_the_catalogue_is_used() -> None:
-    folder = Path(findings.__file__).parent
-    texts = msgspec.json.decode((folder / "findings.json").read_bytes(), type=dict[str, Finding])
-    code = (folder / "findings.py").read_text()
-    assert sorted(texts) == sorted(re.findall(r'_make_finding\(\s*"(\w+)"', code))

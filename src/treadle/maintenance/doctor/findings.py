@@ -1,15 +1,9 @@
-"""Judges measured values: what they mean, and what to do. Nothing here asks the system anything.
-
-`findings.json` has the texts of the odd and bad findings.
-"""
+"""Judges measured values: what they mean, and what to do. Nothing here asks the system anything."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from importlib import resources
+from dataclasses import dataclass
 from statistics import median
 from typing import Final, Literal
-
-import msgspec
 
 from treadle.config import Config, mask_password
 from treadle.tables.plan.keys import KEY_TYPE_DIFFERS, KEYS_DIFFER
@@ -53,22 +47,6 @@ class Finding:
     found: str
     meaning: str = ""
     remedy: str = ""
-
-
-_TEXTS: Final = msgspec.json.decode(
-    resources.files(__package__).joinpath("findings.json").read_bytes(), type=dict[str, Finding]
-)
-"""The odd and bad findings by name, with places for values."""
-
-
-def _make_finding(name: str, /, **values: object) -> Finding:
-    text = _TEXTS[name]
-    return replace(
-        text,
-        found=text.found.format(**values),
-        meaning=text.meaning.format(**values),
-        remedy=text.remedy.format(**values),
-    )
 
 
 def end_sentence(text: str) -> str:
@@ -138,18 +116,43 @@ def judge_disk(found: DiskMeasurement, config: Config) -> Iterator[Finding]:
     """Judge whether acknowledged records are safe there, and whether there is enough space."""
     kind = found.mount.kind
     if kind in MEMORY_FILE_SYSTEMS:
-        yield _make_finding("disk_in_memory", kind=kind)
+        yield Finding(
+            "disk",
+            "bad",
+            f"The data folder is in memory ({kind}).",
+            "What was acknowledged is gone after a restart of the machine.",
+            "Name a folder on a disk with --data.",
+        )
     elif kind in NETWORK_FILE_SYSTEMS or (
         kind.startswith("fuse.") and kind != "fuse.fuse-overlayfs"
     ):
-        yield _make_finding("disk_on_network", kind=kind)
+        yield Finding(
+            "disk",
+            "bad",
+            f"The data folder is on a network file system ({kind}).",
+            "SQLite's write-ahead log needs memory that processes share and locks that hold, and "
+            "such a file system promises neither: the log may be damaged.",
+            "Name a folder on a local disk or a block device with --data.",
+        )
     elif kind in LAYERED_FILE_SYSTEMS:
-        yield _make_finding("disk_in_container", kind=kind)
+        yield Finding(
+            "disk",
+            "odd",
+            f"The data folder is in a container's own layer ({kind}).",
+            "It is gone with the container.",
+            "Mount a volume there, or name a folder on one with --data.",
+        )
     elif kind:
         yield Finding("disk", "good", f"The data folder is on a local file system ({kind}).")
     careless = sorted({"nobarrier", "barrier=0", "data=writeback"} & set(found.mount.options))
     if careless:
-        yield _make_finding("disk_without_barriers", options=", ".join(careless))
+        yield Finding(
+            "disk",
+            "bad",
+            f"It is mounted with {', '.join(careless)}.",
+            "A power cut can lose what was fsynced, and so what was acknowledged.",
+            "Mount it without, unless its write cache has a battery.",
+        )
     yield from _judge_fsync(found.fsyncs_us)
     yield from _judge_free_space(found, config)
 
@@ -163,11 +166,30 @@ def _judge_fsync(fsyncs_us: Sequence[float]) -> Iterator[Finding]:
         f"(median of {len(fsyncs_us)}, slowest {_format_milliseconds(most)})."
     )
     if middle < FSYNC_MIN_US:
-        yield _make_finding("fsync_without_disk", said=said)
+        yield Finding(
+            "disk",
+            "odd",
+            said,
+            "No disk is that fast: something answers fsync without writing (memory, libeatmydata, "
+            "a virtual disk with a write-back cache). A power cut can lose what was acknowledged.",
+            "Find out what the folder is on, and switch its write-back cache off.",
+        )
     elif middle >= FSYNC_BAD_US:
-        yield _make_finding("fsync_far_too_slow", said=said)
+        yield Finding(
+            "disk",
+            "bad",
+            said,
+            "Every request waits for one; clients will time out.",
+            "Move the data folder to another disk with --data, or look for what else writes there.",
+        )
     elif middle >= FSYNC_ODD_US:
-        yield _make_finding("fsync_slow", said=said)
+        yield Finding(
+            "disk",
+            "odd",
+            said,
+            "Every request waits for one; requests that wait together share it.",
+            "Send larger requests, or move the data folder to a faster disk.",
+        )
     else:
         yield Finding("disk", "good", said)
 
@@ -176,13 +198,31 @@ def _judge_free_space(found: DiskMeasurement, config: Config) -> Iterator[Findin
     reserve = config.disk_reserve_bytes
     said = f"{found.free} bytes are free, disk_reserve_bytes keeps {reserve} of them."
     if found.free < reserve:
-        yield _make_finding("no_disk_space", said=said)
+        yield Finding(
+            "disk",
+            "bad",
+            said,
+            "Requests are answered 503 until there is room; what was accepted goes on loading.",
+            "Make room on this disk, or lower --disk-reserve-bytes.",
+        )
     elif found.free < 2 * reserve:
-        yield _make_finding("little_disk_space", said=said)
+        yield Finding(
+            "disk",
+            "odd",
+            said,
+            "Soon requests will be answered 503.",
+            "Make room on this disk.",
+        )
     else:
         yield Finding("disk", "good", said)
     if config.log_bytes and found.used >= config.log_bytes:
-        yield _make_finding("log_full", found=found, config=config)
+        yield Finding(
+            "disk",
+            "bad",
+            f"The log holds {found.used} bytes, and log_bytes allows {config.log_bytes}.",
+            "Requests are answered 503 until some is loaded and removed.",
+            "Look at `treadle log stats` for what waits, or raise --log-bytes.",
+        )
 
 
 def _format_milliseconds(microseconds: float) -> str:
@@ -200,9 +240,22 @@ def judge_clock(now: int, newest: int | None) -> Finding:
         newest: the latest time in the store; None for none.
     """
     if now < CLOCK_EARLIEST_US:
-        return _make_finding("clock_before_2025", seconds=now // 1_000_000)
+        return Finding(
+            "clock",
+            "bad",
+            f"The clock says {now // 1_000_000} seconds since 1970, which was before 2025.",
+            "Records would carry wrong times, and nothing is removed from the log when it is due.",
+            "Set the clock, and keep it with NTP.",
+        )
     if newest is not None and newest > now + CLOCK_SKEW_MAX_US:
-        return _make_finding("clock_set_back", seconds=(newest - now) / 1e6)
+        return Finding(
+            "clock",
+            "bad",
+            f"The store has noted a time {(newest - now) / 1e6:.0f} s in the future.",
+            "The clock was set back. `treadle push` numbers records by it, so that what it sends "
+            "now loses against what it sent before.",
+            "Set the clock, and keep it with NTP.",
+        )
     return Finding("clock", "good", "The clock is not behind what was noted before.")
 
 
@@ -210,14 +263,26 @@ def judge_destination_clock(name: str, now: int, there: int) -> Finding | None:
     """Judge whether a destination's clock differs from ours; None if it does not."""
     if abs(there - now) <= CLOCK_SKEW_MAX_US:
         return None
-    return _make_finding("clocks_differ", name=name, seconds=(there - now) / 1e6)
+    return Finding(
+        "clock",
+        "odd",
+        f"The clock of {name} is {(there - now) / 1e6:+.0f} s off ours.",
+        "Times that treadle writes and times that the database writes do not compare.",
+        "Keep both clocks with NTP.",
+    )
 
 
 def judge_open_files(limit: int) -> Finding:
     """Judge whether enough files may be open at once."""
     said = f"A process may have {limit} files open."
     if limit < OPEN_FILES_MIN:
-        return _make_finding("few_open_files", said=said)
+        return Finding(
+            "system",
+            "odd",
+            said,
+            "Each connection of a client takes one; beyond that they are turned away.",
+            "Raise it with `ulimit -n` or LimitNOFILE.",
+        )
     return Finding("system", "good", said)
 
 
@@ -248,12 +313,30 @@ def judge_files(found: Sequence[FileRights]) -> Iterator[Finding]:
     for one in found:
         troubled = troubled or not one.usable or not one.own
         if not one.usable:
-            yield _make_finding("unusable_file", one=one)
+            yield Finding(
+                "files",
+                "bad",
+                f"{one.name} {one.path} cannot be read and written by this user.",
+                "A server that runs as this user cannot work.",
+                "Run treadle as the user it belongs to, or change its owner.",
+            )
         elif not shut and one.mode & 0o077 and not one.folder:
-            yield _make_finding("open_file", one=one)
+            yield Finding(
+                "files",
+                "odd",
+                f"{one.name} {one.path} is open to other users (mode {one.mode:04o}).",
+                "They may read what clients sent, or change it.",
+                f"Run `chmod go-rwx {one.path}`.",
+            )
             troubled = True
         elif not one.own:
-            yield _make_finding("foreign_file", one=one)
+            yield Finding(
+                "files",
+                "odd",
+                f"{one.name} {one.path} belongs to another user.",
+                "It works for this one now; files made by one of them may not for the other.",
+                "Run treadle always as one user.",
+            )
     if found and not troubled:
         yield Finding("files", "good", "The data folder is this user's alone.")
 
@@ -281,22 +364,70 @@ def judge_settings(config: Config, machine: MachineFacts) -> Iterator[Finding]:
 
 def _find_odd_settings(config: Config, machine: MachineFacts) -> Iterator[Finding]:
     if config.host not in ("127.0.0.1", "::1", "localhost"):
-        yield _make_finding("listens_beyond", config=config)
+        yield Finding(
+            "settings",
+            "odd",
+            f"host is {config.host}: the server listens beyond this machine, without TLS.",
+            "Tokens and records can be read by whoever is on the way.",
+            "Let a proxy that speaks TLS listen, and treadle at 127.0.0.1 behind it.",
+        )
     if config.port == 0:
-        yield _make_finding("port_changes")
+        yield Finding(
+            "settings",
+            "odd",
+            "port is 0: every start listens at another one.",
+            "Clients do not find the server again.",
+            "Choose one with --port.",
+        )
     if config.workers > machine.cores:
-        yield _make_finding("many_workers", config=config, machine=machine)
+        yield Finding(
+            "settings",
+            "odd",
+            f"workers is {config.workers} on {machine.cores} processors.",
+            "They take turns, and each costs memory.",
+            "Lower --workers; one accepts some hundred thousand records a second.",
+        )
     if config.load_age_seconds == 0:
-        yield _make_finding("each_request_loaded")
+        yield Finding(
+            "settings",
+            "odd",
+            "load_age_seconds is 0: every request is loaded by itself.",
+            "Many small transactions in the destination.",
+            "Raise --load-age-seconds.",
+        )
     if config.retention_days == 0:
-        yield _make_finding("nothing_retained")
+        yield Finding(
+            "settings",
+            "odd",
+            "retention_days is 0: requests are removed from the log once they are loaded.",
+            "Receipts cannot be followed, and nothing can be loaded a second time.",
+            "Raise --retention-days.",
+        )
     if config.disk_reserve_bytes == 0:
-        yield _make_finding("no_disk_reserve")
+        yield Finding(
+            "settings",
+            "odd",
+            "disk_reserve_bytes is 0: requests are taken until the disk is full.",
+            "On a full disk loading may have no room to go on, and loading is what makes room.",
+            "Raise --disk-reserve-bytes.",
+        )
     if config.log_bytes and config.log_bytes < config.load_bytes:
-        yield _make_finding("log_smaller_than_load", config=config)
+        yield Finding(
+            "settings",
+            "odd",
+            f"log_bytes ({config.log_bytes}) is less than load_bytes ({config.load_bytes}).",
+            "The log is full before a load is due by its size.",
+            "Raise --log-bytes or lower --load-bytes.",
+        )
     mode = machine.settings_file_mode
     if mode is not None and mode & 0o044 and _has_secrets(config):
-        yield _make_finding("readable_settings", mode=mode)
+        yield Finding(
+            "settings",
+            "odd",
+            f"The settings file can be read by other users (mode {mode:04o}).",
+            "A password or key in it can be too.",
+            "Run `chmod 600` on it.",
+        )
 
 
 def _has_secrets(config: Config) -> bool:
@@ -331,11 +462,24 @@ def judge_key(found: KeyMeasurement) -> Finding:
             return Finding(
                 "key", "good", f"There is no {found.place} yet; the first start makes one."
             )
-        return _make_finding("key_gone", found=found)
+        return Finding(
+            "key",
+            "bad",
+            f"The {found.place} is gone.",
+            "Without it nobody can read the tokens and destination URLs in the store, and the "
+            "server does not start.",
+            "Bring it back from a backup; do not let another one be made in its place.",
+        )
     if found.fault is not None:
         return Finding("key", "bad", found.fault, "The server does not start.", "Mend it.")
     if found.fits_store is False:
-        return _make_finding("wrong_key", found=found)
+        return Finding(
+            "key",
+            "bad",
+            f"The key in the {found.place} is not the one the store was made with.",
+            "The server does not start.",
+            "Bring back the old key, or the store that belongs to this one.",
+        )
     return Finding("key", "good", f"The key in the {found.place} is private and fits the store.")
 
 
@@ -361,9 +505,21 @@ def judge_store(found: StoreMeasurement) -> Finding:
     if not found.exists:
         return Finding("store", "good", "There is no store yet; the first start makes one.")
     if found.damage is not None:
-        return _make_finding("store_damaged", found=found)
+        return Finding(
+            "store",
+            "bad",
+            f"The store is damaged: {found.damage}.",
+            "Accounts, tokens and the notes of what was loaded are in it.",
+            "Stop treadle and bring it back from a backup; rows and log are not in it.",
+        )
     if found.newer:
-        return _make_finding("newer_store", found=found)
+        return Finding(
+            "store",
+            "bad",
+            f"The store has the form {found.form}, this treadle knows up to {found.known}.",
+            "It was made by a newer treadle; this one does not start.",
+            "Install that version again.",
+        )
     if found.form != found.known:
         return Finding(
             "store",
@@ -399,20 +555,50 @@ def judge_log(found: LogMeasurement, now: int) -> Iterator[Finding]:
         if found.known is None:
             yield Finding("log", "good", "There is no log yet; the first start makes one.")
         else:
-            yield _make_finding("log_gone")
+            yield Finding(
+                "log",
+                "bad",
+                "The log is gone.",
+                "What was accepted and not loaded is lost with it; the next start begins another.",
+                "Bring it back before treadle is started again.",
+            )
         return
     if found.trouble is not None:
-        yield _make_finding("log_damaged", found=found)
+        yield Finding(
+            "log",
+            "bad",
+            f"The log is damaged: {found.trouble}.",
+            "Parts of what was accepted may not be readable.",
+            "Stop treadle and run `treadle log salvage`; a start does the same.",
+        )
         return
     if found.known is False:
-        yield _make_finding("other_log")
+        yield Finding(
+            "log",
+            "bad",
+            "The log is another one than the store knows.",
+            "What the other one holds and was not loaded waits there.",
+            "Bring the other one back, unless it was lost and this is its successor.",
+        )
     if found.damaged:
-        yield _make_finding("entries_damaged", found=found)
+        yield Finding(
+            "log",
+            "bad",
+            f"{found.damaged} entries of the log are damaged, {found.sound} are sound.",
+            "Damaged entries are never loaded: they are left out and counted as rejected.",
+            "`treadle log verify` names them; ask who sent them to send them again.",
+        )
     elif found.sound is not None:
         yield Finding("log", "good", f"All {found.sound} entries of the log are sound.")
     age = 0 if found.oldest is None else now - found.oldest
     if found.waiting and age > WAITING_AGE_MAX_US:
-        yield _make_finding("records_wait_long", found=found, hours=age / 3.6e9)
+        yield Finding(
+            "log",
+            "odd",
+            f"{found.waiting} records wait, the oldest for {age / 3.6e9:.1f} hours.",
+            "They are safe, and are not in their tables.",
+            "See the findings about destinations and tables.",
+        )
     else:
         who = "1 record waits" if found.waiting == 1 else f"{found.waiting} records wait"
         yield Finding("log", "good", f"{who} to be loaded.")
@@ -452,10 +638,21 @@ def judge_destination(found: RehearsalResult) -> Finding:
             f"{found.name} answers in {found.milliseconds:.0f} ms, and a load was rehearsed in "
             f"{', '.join(found.schemas)}.",
         )
-    fault = end_sentence(found.fault)
     if found.may_pass:
-        return _make_finding("destination_unavailable", found=found, fault=fault)
-    return _make_finding("destination_refuses", found=found, fault=fault)
+        return Finding(
+            "destination",
+            "bad",
+            end_sentence(f"{found.name} cannot be used now: {found.fault}"),
+            "Records are accepted and wait; loading is tried again by itself.",
+            "Start it, make room in it, or close what holds it.",
+        )
+    return Finding(
+        "destination",
+        "bad",
+        end_sentence(f"{found.name} refuses a load: {found.fault}"),
+        "Records are accepted and wait until somebody acts.",
+        "Give its user the right it lacks, or mend the URL in the settings.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,144 @@
+"""`GET /v1/loads`: the reports of loads (loading.md 11.2), for an account or for a source."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query, Request, Security
+from pydantic import Field, WithJsonSchema
+from starlette.responses import Response
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
+
+from treadle.control import errors
+from treadle.control.lookups import parse_id
+from treadle.control.routes import ACCOUNT_TOKEN, COMMON_RESPONSES, Runner, describe_refusal
+from treadle.control.schemas import Id, MessageAnswer, component
+from treadle.errors import RequestRefusedError
+from treadle.store.model import Account, TokenOwner
+from treadle.store.store import Store
+from treadle.tracking.load_reports import render_load_report
+
+REPORTS_DEFAULT: Final = 100
+REPORTS_MAX: Final = 1000
+
+Count = Annotated[int, Field(ge=0)]
+MicrosecondTime = Annotated[str, Field(description="RFC 3339, UTC, microseconds")]
+
+
+@component("Report")
+class LoadReportAnswer(TypedDict):
+    """One load of one table, or a try that failed."""
+
+    load_id: str
+    source_id: Id
+    table: Annotated[str, Field(description="as sent")]
+    started_at: MicrosecondTime
+    finished_at: MicrosecondTime
+    rows_received: Count
+    rows_loaded: Count
+    rows_discarded: Annotated[int, Field(ge=0, description="lost against a higher sequence")]
+    rows_rejected: Annotated[int, Field(ge=0, description="are in _sdc_rejected")]
+    tables: Annotated[dict[str, int], Field(description="destination table -> rows written")]
+    fields_left_out: list[str]
+    columns_added: list[str]
+    columns_renamed: Annotated[list[list[str]], Field(description="pairs of old and new name")]
+    nul_characters_removed: Count
+    table_version: int
+    error: Annotated[str | None, Field(description="why the try failed; its records wait")]
+
+
+@component("Reports")
+class LoadReportPage(TypedDict):
+    """Load reports, newest first."""
+
+    loads: list[LoadReportAnswer]
+    next: Annotated[str | None, Field(description="`before` of the next page; null on the last")]
+
+
+def invalid_parameter(name: str, expected: str) -> RequestRefusedError:
+    """Refuse a query parameter of a wrong form."""
+    return RequestRefusedError(400, {"message": f"{name} is {expected}"})
+
+
+def list_reports(
+    store: Store,
+    asking: Account | TokenOwner,
+    source: str | None,
+    table: str | None,
+    before: str | None,
+    limit: str | None,
+) -> object:
+    """Return the answer's value.
+
+    Raises:
+        RequestRefusedError: 400 for a parameter that is wrong.
+    """
+    if isinstance(asking, Account):
+        account_id, source_id = asking.id, None
+    else:
+        account_id, source_id = asking.account_id, asking.source_id
+    if source is not None:
+        wanted = parse_id(source)
+        if wanted is None:
+            raise invalid_parameter("source", "the id of a source")
+        if source_id not in (None, wanted):
+            return {"loads": [], "next": None}
+        source_id = wanted
+    count = REPORTS_DEFAULT if limit is None else parse_id(limit)
+    if count is None or count > REPORTS_MAX:
+        raise invalid_parameter("limit", f"a number from 1 to {REPORTS_MAX}")
+    found = store.loads.list_loads(
+        account_id=account_id,
+        source_id=source_id,
+        table_name=table,
+        limit=count + 1,
+        before=before,
+    )
+    shown = found[:count]
+    return {
+        "loads": [render_load_report(load) for load in shown],
+        "next": shown[-1].id if len(found) > count else None,
+    }
+
+
+SourceId = Annotated[
+    str | None,
+    Query(description="only of the source with this id"),
+    WithJsonSchema({"type": "integer", "minimum": 1}),
+]
+TableName = Annotated[str | None, Query(description="only of tables of this name, as sent")]
+Before = Annotated[str | None, Query(description="only loads before the one with this id")]
+Limit = Annotated[
+    str | None,
+    Query(description="how many at most"),
+    WithJsonSchema(
+        {"type": "integer", "minimum": 1, "maximum": REPORTS_MAX, "default": REPORTS_DEFAULT}
+    ),
+]
+
+router = APIRouter(prefix="/v1", responses=COMMON_RESPONSES)
+
+
+@router.get(
+    "/loads",
+    response_model=LoadReportPage,
+    responses=describe_refusal(400, MessageAnswer, "a parameter is wrong"),
+    tags=["loads"],
+)
+async def list_load_reports(
+    request: Request,
+    work: Runner,
+    _: Annotated[object, Security(ACCOUNT_TOKEN)],
+    source: SourceId = None,
+    table: TableName = None,
+    before: Before = None,
+    limit: Limit = None,
+) -> Response:
+    """The loads of an account, newest first, with what each did; failed tries are among them.
+
+    With an Import API access token instead of an account token: the loads of its source.
+    """
+    asking = await work.authentication.find_either(request.headers)
+    if asking is None:
+        raise errors.not_authorized()
+    return await work.read(
+        list_reports, work.operations.store, asking, source, table, before, limit
+    )

@@ -1,0 +1,249 @@
+"""Examples for the OpenAPI document, made by the functions that make the answers."""
+
+from treadle.control import errors, paging, responses
+from treadle.control.settings import ConnectApiSettings
+from treadle.errors import RequestRefusedError
+from treadle.store.model import ImportToken, LoadReport, Source, TableLoadStatus
+from treadle.tracking.load_reports import render_load_report
+
+Examples = dict[str, object]
+
+_CREATED = 1_549_385_095_000_000
+_LATER = 1_549_462_973_000_000
+_ACCOUNT, _SOURCE = 116_078, 126_890
+_PATH = f"/v4/{_ACCOUNT}"
+
+
+def _source(**changes: object) -> Source:
+    row: dict[str, object] = {
+        "id": _SOURCE,
+        "account_id": _ACCOUNT,
+        "type": responses.IMPORT_API,
+        "display_name": "Import API",
+        "name": "import_api",
+        "destination_id": None,
+        "created_at": _CREATED,
+        "updated_at": _CREATED,
+        "paused_at": None,
+        "system_paused_at": None,
+        "deleted_at": None,
+        "settings": {},
+    }
+    return Source(**(row | changes))  # type: ignore[arg-type]  # the keys are the fields
+
+
+def _token(id_: int, created_at: int) -> ImportToken:
+    return ImportToken(
+        id=id_,
+        source_id=_SOURCE,
+        secret=f"at_<TOKEN_{id_}>",
+        bootstrap=False,
+        created_at=created_at,
+        first_used_at=None,
+        last_used_at=None,
+        uses=0,
+        revoked_at=None,
+    )
+
+
+_OLD, _NEW = _token(544_973_525, _CREATED), _token(545_799_083, _LATER)
+
+
+_LOAD = LoadReport(
+    id="5f2b1c0e-6a38-4c53-9d0c-6d8f6f0f6a51",
+    source_id=_SOURCE,
+    table_name="orders",
+    first=7,
+    last=9,
+    started_at=_LATER,
+    finished_at=_LATER + 41_000,
+    rows_received=120,
+    rows_loaded=100,
+    rows_discarded=9,
+    rows_rejected=11,
+    tables={"orders": 100},
+    details={
+        "relations": [["orders", "orders"]],
+        "fields_left_out": ["too_long_column"],
+        "columns_added": [["orders", "age__do"]],
+        "columns_renamed": [["orders", "age", "age__bi"]],
+        "nul_characters_removed": 2,
+    },
+    error=None,
+)
+
+
+def list_request_examples() -> dict[str, Examples]:
+    """Return example bodies by operation."""
+    selection = {
+        "tap_stream_id": "customers",
+        "metadata": [{"breadcrumb": [], "metadata": {"selected": True}}],
+    }
+    return {
+        "create_source": {
+            "named by its label": {"type": "import_api", "display_name": "Import API"},
+            "with a name": {"type": "import_api", "display_name": "Sales (EU)", "name": "sales"},
+        },
+        "update_source": {
+            "rename": {"display_name": "Orders"},
+            "pause": {"paused_at": "2019-06-01T00:00:00Z"},
+            "unpause": {"paused_at": None},
+        },
+        "select_streams": {"a stream": {"streams": [selection]}},
+    }
+
+
+def _collect_errors(*refused: RequestRefusedError) -> dict[int, Examples]:
+    """Return examples by status, named by their codes or texts."""
+    by_status: dict[int, Examples] = {}
+    for one in refused:
+        examples = by_status.setdefault(one.status, {})
+        code = one.body.get("error") if isinstance(one.body, dict) else None
+        name = code if isinstance(code, str) else "error"
+        examples[f"{name} {len(examples) + 1}"] = one.body
+    return by_status
+
+
+COMMON_EXAMPLES = _collect_errors(
+    errors.not_authorized(),
+    errors.route_not_found(),
+    errors.internal_error(),
+    errors.store_unavailable(),
+)
+BODY_EXAMPLES = _collect_errors(
+    errors.unreadable_body(408, "The request body arrived too slowly. Send it again."),
+    errors.unreadable_body(
+        413, "Request rejected: request size (2000000 bytes) exceeds the maximum"
+    ),
+    errors.unreadable_body(
+        415, "Unsupported content-encoding br. Please send gzip, zstd or no encoding"
+    ),
+)
+
+
+_SUMS = {"accepted": 120, "loaded": 100, "superseded": 15, "rejected": 1, "waiting": 4}
+_HOUR = {
+    "source_id": _SOURCE,
+    "table": "orders",
+    "hour": "2026-01-01T12:00:00Z",
+    **_SUMS,
+}
+
+
+def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, Examples]]:
+    """Return examples by operation and status, without COMMON_EXAMPLES and BODY_EXAMPLES."""
+    source, card = str(_SOURCE), responses.render_report_card(settings, configured=False)
+    fresh = responses.render_source(settings, _source(), [_OLD])
+    paused = responses.render_source(settings, _source(updated_at=_LATER, paused_at=_LATER), [_OLD])
+    gone = responses.render_source(settings, _source(updated_at=_LATER, deleted_at=_LATER), [_OLD])
+    rotated = responses.render_source(settings, _source(updated_at=_LATER), [_NEW])
+    made = responses.render_new_token(settings, _NEW, _source(updated_at=_LATER), [_OLD, _NEW])
+    status = TableLoadStatus(_SOURCE, "customers", 7, _LATER, None, None, stopped=False)
+    stuck = TableLoadStatus(
+        _SOURCE, "orders", 7, _LATER, "connection refused", _LATER, stopped=False
+    )
+    loads = paging.render_page(
+        [status, stuck],
+        None,
+        f"{_PATH}/loads",
+        lambda row: responses.render_load(_ACCOUNT, "import_api", row),
+    )
+    none: tuple[object, ...] = ()
+    extractions = paging.render_page(none, None, f"{_PATH}/extractions", lambda row: row)
+    done = {"status": 200}
+    type_card = responses.render_source_type(settings)
+    no_tokens = (
+        errors.source_not_found(source),
+        errors.not_an_import_source(_SOURCE),
+    )
+    return {
+        "list_source_types": {200: {"types": [type_card]}},
+        "get_source_type": {
+            200: {"import_api": type_card},
+            **_collect_errors(errors.unknown_source_type("platform.hubspot", status=404)),
+        },
+        "list_sources": {200: {"one source": [fresh], "none": []}},
+        "create_source": {
+            200: {"created": fresh},
+            **_collect_errors(
+                errors.invalid_create_body(),
+                errors.unknown_source_type("platform.hubspot"),
+                errors.invalid_name(),
+                errors.name_taken("import_api"),
+                errors.derived_name_taken("Import API", "import_api"),
+                errors.underivable_name("####", ""),
+                errors.invalid_display_name("\0"),
+                errors.destination_not_found(155_582),
+                errors.invalid_properties(["token"], card),
+            ),
+        },
+        "get_source": {
+            200: {"active": fresh, "paused": paused, "deleted": gone},
+            **_collect_errors(errors.source_not_found(source, status=404)),
+        },
+        "update_source": {
+            200: {"paused": paused},
+            **_collect_errors(
+                errors.source_not_found(source),
+                errors.invalid_update_body(),
+                errors.invalid_display_name(""),
+                errors.destination_not_found(155_582),
+                errors.name_taken("import_api"),
+                errors.invalid_properties(
+                    ["token"], responses.render_report_card(settings, configured=True)
+                ),
+            ),
+        },
+        "delete_source": {
+            200: {"deleted": gone},
+            **_collect_errors(errors.source_not_found(source)),
+        },
+        "list_tokens": {
+            200: {"newest first": responses.render_token_list(settings, [_OLD, _NEW])},
+            **_collect_errors(
+                errors.source_not_found(source, status=404),
+                errors.not_an_import_source(_SOURCE),
+            ),
+        },
+        "create_token": {
+            200: {"made": made},
+            **_collect_errors(*no_tokens, errors.token_limit_reached(_SOURCE, 2)),
+        },
+        "revoke_token": {
+            200: {"the other one is left": rotated},
+            **_collect_errors(*no_tokens, errors.token_not_found(str(_OLD.id))),
+        },
+        "list_loads": {200: {"loaded, and stuck": loads}},
+        "list_load_reports": {
+            200: {"a load": {"loads": [render_load_report(_LOAD)], "next": None}},
+            400: {"limit": {"message": "limit is a number from 1 to 1000"}},
+        },
+        "show_ledger": {
+            200: {"one hour": {"total": _SUMS, "hours": [_HOUR]}},
+            400: {"source": {"message": "source is the id of a source"}},
+        },
+        "list_extractions": {200: {"none": extractions}},
+        "get_extraction_log": _collect_errors(errors.route_not_found()),
+        "get_last_check": _collect_errors(
+            errors.source_not_found(source, status=404), errors.connection_check_not_found(_SOURCE)
+        ),
+        "list_streams": {200: {"none": []}, **_collect_errors(errors.stream_not_found(source))},
+        "get_stream": _collect_errors(errors.stream_not_found("2288757")),
+        "select_streams": {
+            200: {"nothing selected": done},
+            **_collect_errors(
+                errors.unknown_tap_streams(["customers"]),
+                errors.invalid_streams_body(),
+                errors.stream_not_found(source),
+            ),
+        },
+        "start_job": _collect_errors(
+            errors.job_not_created(_SOURCE, _ACCOUNT),
+            errors.job_source_not_found(source, _ACCOUNT),
+            errors.job_source_deleted(),
+        ),
+        "stop_job": {
+            200: {"nothing ran": done},
+            **_collect_errors(errors.job_source_not_found(source, _ACCOUNT)),
+        },
+    }

@@ -1,0 +1,338 @@
+"""The types of bodies and answers (connect-api.md 3). The OpenAPI document is made from them.
+
+They are dictionaries, because the order of their keys is part of the answer; the functions of
+`responses` and `errors` fill them.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, NotRequired, TypeVar
+
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
+
+T = TypeVar("T")
+
+
+def component(name: str) -> Callable[[type[T]], type[T]]:
+    """Name a type in the OpenAPI document: generated clients have classes of these names."""
+
+    def name_component(described: type[T]) -> type[T]:
+        described.__name__ = described.__qualname__ = name
+        return described
+
+    return name_component
+
+
+Id = Annotated[int, Field(ge=1)]
+Instant = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$",
+        description="ISO 8601, UTC, whole seconds",
+        examples=["2019-02-05T16:44:55Z"],
+    ),
+]
+
+
+@component("Descriptor")
+class PropertyDescriptor(TypedDict):
+    """A property that a step asks for; one that is `read_only` is never to be filled in."""
+
+    name: str
+    is_required: bool
+    is_credential: bool
+    system_provided: bool
+    property_type: str
+    json_schema: dict[str, Any]
+    provided: Annotated[bool, Field(description="whether it has a value")]
+    tap_mutable: bool
+
+
+@component("Step")
+class ConfigurationStep(TypedDict):
+    """A step of a source's configuration."""
+
+    type: Literal["form", "fully_configured"]
+    properties: list[PropertyDescriptor]
+
+
+class ReportCard(TypedDict):
+    """How far a source is configured."""
+
+    type: str
+    current_step: Annotated[int, Field(ge=1, description="position in `steps`, the first is 1")]
+    current_step_type: Literal["form", "fully_configured"]
+    steps: list[ConfigurationStep]
+
+
+@component("Details")
+class SourceTypeDetails(TypedDict):
+    """What a source type is."""
+
+    pricing_tier: str
+    pipeline_state: str
+    default_start_date: str
+    default_scheduling_interval: int
+    protocol: str
+    access: bool
+    image_version: str
+
+
+class SourceType(ReportCard):
+    """The report card of a type, before a source exists."""
+
+    details: SourceTypeDetails
+    upgrade_available: None
+
+
+@component("Properties")
+class SourceProperties(TypedDict):
+    """The values of a source's properties."""
+
+    token: NotRequired[
+        Annotated[
+            dict[str, str],
+            Field(
+                description="active Import API access tokens by their id, the oldest first; "
+                "absent where tokens are shown once"
+            ),
+        ]
+    ]
+
+
+@component("Source")
+class SourceAnswer(TypedDict):
+    """Something that may push records; its name is the schema they are loaded into."""
+
+    properties: SourceProperties
+    updated_at: Annotated[Instant, Field(description="any change, also of tokens")]
+    schedule: Annotated[None, Field(description="pushed sources have none")]
+    check_job_name: Annotated[None, Field(description="pushed sources have none")]
+    name: Annotated[str, Field(description="the schema in the destination; never changes")]
+    type: str
+    deleted_at: Instant | None
+    system_paused_at: Instant | None
+    stitch_client_id: Annotated[Id, Field(description="the account; `client_id` in pushes")]
+    paused_at: Annotated[Instant | None, Field(description="set: pushes are refused")]
+    id: Id
+    display_name: Annotated[str, Field(description="a label; may change")]
+    created_at: Instant
+    report_card: ReportCard
+
+
+class NewToken(TypedDict):
+    """A token that was just made."""
+
+    id: Id
+    access_token: Annotated[str, Field(description="the secret that pushes carry")]
+    connection: NotRequired[
+        Annotated[SourceAnswer, Field(description="the source; absent where tokens are shown once")]
+    ]
+
+
+class ListedToken(TypedDict):
+    """An active token; its value is not shown."""
+
+    token_id: Id
+    created_at: Instant
+
+
+@component("Notification")
+class LoadNotification(TypedDict):
+    """Why loading a table fails."""
+
+    message: str
+    exception_message: str
+    warehouse_error_code: int | None
+    error: str
+    new_column: str | None
+    status: str
+    warehouse_sql_state: str | None
+    action: str
+    warehouse_message: str
+    column: str | None
+
+
+# Made by call, because `class` is no attribute's name.
+Link = TypedDict("Link", {"class": str, "message": str, "chain_sequence_num": int, "action": str})
+
+
+class ErrorState(TypedDict):
+    """Why loading a table fails, and what that came from."""
+
+    notification_data: LoadNotification
+    exception_chain: list[Link]
+
+
+@component("Load")
+class TableLoad(TypedDict):
+    """The last load of one table."""
+
+    stitch_client_id: Id
+    source_name: Annotated[str, Field(description="the source's `name`")]
+    stream_name: Annotated[str, Field(description="the table's name as pushed")]
+    last_batch_loaded_at: Annotated[Instant | None, Field(description="null while in error")]
+    error_state: ErrorState | None
+
+
+@component("Links")
+class PageLinks(TypedDict):
+    """Neighbouring pages, relative to the host."""
+
+    next: NotRequired[str]
+    previous: NotRequired[str]
+
+
+@component("Loads")
+class LoadPage(TypedDict):
+    """A page of loads."""
+
+    data: list[TableLoad]
+    page: Annotated[int, Field(ge=1)]
+    total: Annotated[int, Field(ge=0, description="rows of all pages")]
+    links: PageLinks
+
+
+@component("Extractions")
+class ExtractionPage(TypedDict):
+    """A page of extractions; pushed sources have none."""
+
+    data: Annotated[list[dict[str, Any]], Field(max_length=0)]
+    page: Annotated[int, Field(ge=1)]
+    total: Literal[0]
+    links: PageLinks
+
+
+@component("Done")
+class DoneAnswer(TypedDict):
+    """It was done."""
+
+    status: Literal[200]
+
+
+@component("Unauthorized")
+class UnauthorizedAnswer(TypedDict):
+    """No valid account token."""
+
+    message: Literal["Not Authorized"]
+
+
+@component("NoRoute")
+class NoRouteAnswer(TypedDict):
+    """Nothing is there."""
+
+    status: Literal["NOT FOUND"]
+
+
+@component("Message")
+class MessageAnswer(TypedDict):
+    """What was wrong."""
+
+    message: str
+
+
+@component("Coded")
+class CodedAnswer(TypedDict):
+    """An error with a code."""
+
+    error: str
+    data: MessageAnswer
+
+
+class BadProperties(TypedDict):
+    """Which properties were wrong."""
+
+    message: str
+    bad_properties: list[str]
+    report_card: ReportCard
+
+
+class CodedProperties(TypedDict):
+    """Properties that cannot be set."""
+
+    error: Literal["InvalidProperties"]
+    data: BadProperties
+
+
+class JobMessage(TypedDict):
+    """Why there is no job."""
+
+    type: Literal["invalid_source", "generic"]
+    message: str
+
+
+@component("JobError")
+class JobErrorAnswer(TypedDict):
+    """No job was started or stopped."""
+
+    error: JobMessage
+
+
+class InvalidFields(TypedDict):
+    """Streams that do not exist."""
+
+    invalid_fields: str
+
+
+@with_config(ConfigDict(extra="forbid"))
+class CreateSource(TypedDict):
+    """A source to be created."""
+
+    type: Literal["import_api"]
+    display_name: Annotated[
+        str, Field(min_length=1, max_length=255, description="a label, gives the name")
+    ]
+    properties: NotRequired[
+        Annotated[dict[str, str], Field(max_length=0, description="nothing can be set")]
+    ]
+    destination_id: NotRequired[
+        Annotated[int | None, Field(description="where to load to; the account's default")]
+    ]
+    name: NotRequired[
+        Annotated[
+            str,
+            Field(pattern=r"^[a-z_][a-z0-9_$]{0,48}$", description="in place of the derived one"),
+        ]
+    ]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class UpdateSource(TypedDict):
+    """What is to change; what is left out stays."""
+
+    display_name: NotRequired[Annotated[str, Field(min_length=1, max_length=255)]]
+    properties: NotRequired[
+        Annotated[dict[str, str], Field(max_length=0, description="nothing can be set")]
+    ]
+    paused_at: NotRequired[
+        Annotated[
+            str | None,
+            Field(
+                description="any ISO 8601 instant pauses now and is kept; null unpauses",
+                json_schema_extra={"format": "date-time"},
+            ),
+        ]
+    ]
+    destination_id: NotRequired[
+        Annotated[int | None, Field(description="where to load to; null for the default")]
+    ]
+
+
+class StreamMetadata(TypedDict):
+    """What is to be selected of one stream."""
+
+    breadcrumb: list[str]
+    metadata: dict[str, Any]
+
+
+class StreamSelection(TypedDict):
+    """One stream."""
+
+    tap_stream_id: str
+    metadata: list[StreamMetadata]
+
+
+class SelectStreams(TypedDict):
+    """Streams to be selected."""
+
+    streams: list[StreamSelection]
