@@ -47,12 +47,9 @@ def plan_with_session(
 ) -> LoadPlan:
     """Plan a load and do nothing.
 
-    Args:
-        holder: a session on the destination.
-        prepared: the records, made with the destination's profile and the table's options.
-        offset: how far the table's entries are loaded before and after.
-        now: microseconds since 1970.
-        log_id: the log of the entries, where that is not the offset's.
+    The records were prepared with the destination's profile and the table's options. The offset
+    says how far the table's entries are loaded before and after; `now` is in microseconds since
+    1970. `log_id` is the log of the entries, where that is not the offset's.
 
     Raises:
         TableStoppedError: the table cannot go on until somebody acts.
@@ -90,14 +87,9 @@ def execute_load(
 ) -> tuple[LoadPlan, LoadResult]:
     """Plan a load and have the destination do it.
 
-    Args:
-        session: on the destination.
-        prepared: the records.
-        offset: how far the table's entries are loaded before and after.
-        now: microseconds since 1970.
-        rehearse: undo everything at the end, also what `Session.prepare` would make.
-        with_report: gives the offset with the report in it, once the plan is known.
-        log_id: the log of the entries, where that is not the offset's.
+    The arguments are those of `plan_with_session`. With `rehearse` everything is undone at the end,
+    also what `Session.prepare` would make. `with_report` gives the offset with the report in it,
+    once the plan is known.
 
     Raises:
         RowRefusedError, DestinationUnavailableError, CommitUnknownError, FencedError,
@@ -123,11 +115,7 @@ def find_refused_records(
 ) -> dict[RecordRef, str]:
     """Find the records that the database refuses when each is loaded alone; return the reasons.
 
-    Args:
-        session: on the destination.
-        prepared: the records, some of which it refuses.
-        offset: how far the table's entries are loaded before and after.
-        now: microseconds since 1970.
+    The arguments are those of `plan_with_session`.
 
     Raises:
         All of `execute_load` but RowRefusedError.

@@ -177,11 +177,8 @@ class LoadSession(Protocol):
     ) -> list[int | None]:
         """Return the `_sdc_sequence` that each key has in the table now: None for no such row.
 
-        Args:
-            schema: the source's schema.
-            relation: the root relation, live or staged.
-            keys: one sequence of values per key column, in the order of `relation.key`.
-            private: the relation is a stage.
+        `keys` has one sequence of values per key column, in the order of `relation.key`. `private`:
+        the relation is a stage.
         """
 
     def load(self, plan: LoadPlan, *, rehearse: bool = False) -> LoadResult:
@@ -226,10 +223,7 @@ class Inspection(Protocol):
     def counts(self, schema: str, relation: Relation, since: int) -> RowCounts:
         """Count the rows of a live root relation that is there.
 
-        Args:
-            schema: the source's schema.
-            relation: the root.
-            since: rows of older batches are left out of `batches`; microseconds since 1970.
+        Rows of batches older than `since`, microseconds since 1970, are left out of `batches`.
         """
 
     def compare(self, schema: str, other: str, pair: RelationPair) -> RowDiff:
@@ -264,12 +258,9 @@ class Rebuild(Protocol):
     def remove(self, schema: str, table: str, log_id: str) -> None:
         """Drop a table, and all that is kept of it as far as it is there.
 
-        Its rows of `_sdc_rejected` go too, and the schema when nothing else is in it.
-
-        Args:
-            schema: where it is; of no source.
-            table: its canonical name.
-            log_id: of the marks it was loaded with, all of which are forgotten.
+        Its rows of `_sdc_rejected` go too, and the schema when nothing else is in it. The schema is
+        that of no source. `log_id` is that of the marks the table was loaded with, all of which are
+        forgotten.
         """
 
 

@@ -12,7 +12,6 @@ class EntryChunk:
     """Entries of one table that are loaded together.
 
     Attributes:
-        key: the table.
         after: the offset that the destination has committed before; -1 when there is none.
         entries: sound entries, in order of position.
         damaged: entries that failed their checksum, in order of position.
@@ -53,10 +52,7 @@ def build_chunk(
 ) -> EntryChunk | None:
     """Build the chunk of what was read from the log; None when nothing was.
 
-    Args:
-        key: the table.
-        after: the offset that the destination has committed before; -1 when there is none.
-        items: in order of position.
+    The items are in order of position; `after` is as in `EntryChunk`.
     """
     if not items:
         return None

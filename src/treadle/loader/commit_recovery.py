@@ -38,8 +38,6 @@ class CommitRecovery:
     """The committed offsets of one destination, and the loads of which it has to be asked.
 
     Attributes:
-        store: knows which loads were recorded.
-        reporting: records those that were not.
         limits: of one read when entries are read again.
         clock: microseconds since 1970.
     """
@@ -79,9 +77,7 @@ class CommitRecovery:
     def drop_expired(self, sources: Container[int], identity: str) -> None:
         """Stop asking for tables that are to be loaded elsewhere and waited long enough.
 
-        Args:
-            sources: those that still load into this destination.
-            identity: of the destination, for the operator.
+        `sources` are those that still load into this destination.
         """
         if not self._uncertain:
             return
@@ -106,10 +102,7 @@ class CommitRecovery:
     ) -> None:
         """Record loads that were committed but not recorded; tell the log where tables stand.
 
-        Args:
-            found: what the destination has committed.
-            reader: of the log.
-            sources: those that load into this destination.
+        `sources` are those that load into this destination.
         """
         recorded = {
             (status.source_id, status.table_name): status.loaded

@@ -76,13 +76,9 @@ class LoaderDependencies:
     Attributes:
         open_reader: opens a reader of the log, for this loader alone.
         open_destination: opens the destination; raises OperatorError when it cannot be used.
-        store: keeps reports.
-        flush_policy: when loads begin.
-        read_limits: how much one load reads.
         clock: microseconds since 1970.
         new_id: returns a fresh load id.
         report_position: tells the log how far a table is loaded.
-        lease: of this destination.
     """
 
     open_reader: Callable[[], LogReader]
@@ -109,10 +105,6 @@ class DestinationLoader:
     """The loader of one destination.
 
     It has a thread, and it opens and closes what it works with: nobody else waits for that.
-
-    Args:
-        destination_id: of the destination.
-        dependencies: see there.
     """
 
     def __init__(self, destination_id: int, dependencies: LoaderDependencies) -> None:
@@ -336,10 +328,7 @@ class DestinationLoader:
     ) -> None:
         """Load every backlog in turn, one chunk being prepared while another is written.
 
-        Args:
-            parts: to load with.
-            backlogs: to begin with.
-            until: when no further load is begun, microseconds since 1970; None for never.
+        No further load is begun after `until`, microseconds since 1970; None for never.
         """
         self._dependencies.lease.fence()
         self._waiting_since = self._dependencies.clock()

@@ -24,8 +24,6 @@ class DestinationLease:
     """One loader's lease of one destination.
 
     Attributes:
-        store: keeps the leases.
-        destination_id: of the destination.
         place: the same text for loaders of which only one can run, such as those of one data
             folder: the next of them takes over at once.
         holder: a text that no other loader has.

@@ -30,7 +30,6 @@ class LoadRound:
 
     Attributes:
         backlogs: to begin with, in order.
-        history: of loads before the round.
         until: when no further load is begun, microseconds since 1970; None for never.
     """
 
@@ -73,12 +72,7 @@ class LoadPipeline:
 
     Attributes:
         reader: of the log; only the pipeline reads while a round lasts.
-        profile: of the destination.
-        policy: when loads begin.
-        limits: how much one load reads.
         clock: microseconds since 1970.
-        commands: to the pipeline's thread.
-        thread: the pipeline's thread.
     """
 
     reader: LogReader

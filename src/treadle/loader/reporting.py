@@ -42,9 +42,6 @@ class LoadReporting:
     The destination's thread calls everything but `report_silence` and `retire`.
 
     Attributes:
-        destination_id: of the destination.
-        store: keeps reports, outcomes, and what is wrong with the destination.
-        report_position: tells the log how far a table is loaded.
         identity: names the destination to the operator.
     """
 
@@ -120,10 +117,7 @@ class LoadReporting:
     def record_failure(self, load: LoadReport, error: Exception, pause_us: int) -> None:
         """Record a load that changed nothing.
 
-        Args:
-            load: its report.
-            error: why.
-            pause_us: until the next try, microseconds.
+        The next try is in `pause_us` microseconds.
         """
         self.store.loads.record_failure(load, stopped=isinstance(error, TableStoppedError))
         logger.error(

@@ -35,7 +35,6 @@ class NewEntry:
     """One request's messages for one table, to be appended.
 
     Attributes:
-        source_id: who pushed.
         table_name: the table as the client names it.
         received_at: microseconds since 1970, UTC.
         records: how many records the payload holds (activations do not count).
@@ -128,7 +127,6 @@ class TableBacklog:
 
     Attributes:
         last: greatest position waiting.
-        entries: how many entries wait.
         records: how many records they hold.
         size: their payload bytes, uncompressed.
         oldest: `received_at` of the oldest of them, microseconds since 1970.
@@ -205,9 +203,7 @@ class LogAppender(Protocol):
     def begin_append(self, entries: Sequence[NewEntry], waiter: AppendWaiter) -> None:
         """Begin an append without a task that waits for it.
 
-        Args:
-            entries: to make durable, all or none.
-            waiter: gets the result, on the running event loop.
+        The waiter gets the result, on the running event loop.
 
         Raises:
             RetriableError: none of them is in the log, and the waiter gets nothing.
@@ -275,10 +271,7 @@ class LogStatistics(Protocol):
     def count_by_hour(self, source_id: int, table_name: str, loaded: int) -> list[HourlyRecords]:
         """Count a table's records by the hour of their acceptance, of the entries that are kept.
 
-        Args:
-            source_id: who pushed.
-            table_name: as sent.
-            loaded: position above which records count as waiting.
+        Records above the position `loaded` count as waiting.
         """
 
     def get_received_times(self, positions: Sequence[int]) -> dict[int, int]:

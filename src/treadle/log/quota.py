@@ -9,12 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class LogSpace:
-    """The used and the free bytes of a log.
-
-    Attributes:
-        used: bytes that hold something.
-        free: bytes the log can grow.
-    """
+    """The bytes of a log that hold something, and the bytes that it can grow."""
 
     used_bytes: int
     free_bytes: int

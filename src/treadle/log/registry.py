@@ -43,9 +43,7 @@ def open_appender(
 ) -> LogAppender:
     """Open the log for writing; blocks for a moment.
 
-    Args:
-        settings: name the log.
-        report_failure: called for each group of requests that the disk did not take.
+    `report_failure` is called for each group of requests that the disk did not take.
 
     Raises:
         OperatorError: it cannot be opened, is no log, or is a newer treadle's.
@@ -81,10 +79,7 @@ def repair_log(settings: LogSettings, known: KnownLog) -> SalvageReport | None:
 def find_damage(settings: LogSettings, known: KnownLog, *, whole: bool = False) -> str | None:
     """Return why a log cannot be used; None when it can. A server may be using it.
 
-    Args:
-        settings: name the log.
-        known: what others remember of it.
-        whole: look at all of it, however long it is.
+    With `whole` all of it is looked at, however long it is.
 
     Raises:
         OperatorError, RetriableError: the disk or its rights are at fault, not the log.

@@ -45,10 +45,7 @@ class RecordEdit:
 def apply_edit(batch: MessageBatch, index: int, edit: RecordEdit = RecordEdit()) -> MessageBatch:
     """Make a batch of one record, edited, with its sequence, table version and key names.
 
-    Args:
-        batch: what was accepted.
-        index: which of its records, counted from 0.
-        edit: what to change.
+    `index` says which of the records, counted from 0.
 
     Raises:
         OperatorError: the record with that change would not be accepted; says why.

@@ -53,9 +53,7 @@ class RowDecoder:
 def get_row_decoder(keys: Sequence[str], *, exact: bool) -> RowDecoder | None:
     """Return the decoder with these keys; None if they are too many or no struct can have them.
 
-    Args:
-        keys: each once.
-        exact: see `record_reader.read_records`.
+    Each key is there once; for `exact` see `record_reader.read_records`.
     """
     if not keys or len(keys) > KEYS_MAX or sum(map(len, keys)) > _CHARACTERS_MAX:
         return None

@@ -37,11 +37,9 @@ class DestinationRepository(StoreRepository):
     ) -> ConfiguredDestination:
         """Set the default destination of an account; the same one again changes nothing.
 
-        Args:
-            account_id: the account.
-            type: name in the registry of destinations, for example "postgres".
-            url: with credentials; kept encrypted.
-            identity: the database as the destination itself names it (`Destination.identity`).
+        `type` is a name in the registry of destinations, for example "postgres". The URL has
+        credentials and is kept encrypted. `identity` is the database as the destination itself
+        names it (`Destination.identity`).
 
         Raises:
             NotFoundError: no such account.

@@ -47,11 +47,8 @@ class LoadRepository(StoreRepository):
     def record_load(self, load: LoadReport, outcomes: Sequence[EntryOutcome]) -> None:
         """Record a committed load and its outcomes; its table has no error any more.
 
-        Idempotent by (source, table, last position): the first report of a load stays.
-
-        Args:
-            load: its `error` is None.
-            outcomes: of the entries that have superseded or rejected records.
+        Idempotent by (source, table, last position): the first report of a load stays. The load's
+        `error` is None. Outcomes are those of entries that have superseded or rejected records.
         """
         with self._database.write() as tx:
             log_id = tx.connection.execute(_LOG_ID).scalar_one()
@@ -81,9 +78,7 @@ class LoadRepository(StoreRepository):
     def record_failure(self, load: LoadReport, *, stopped: bool) -> None:
         """Record a failed try. Of several tries from the same position the last one is kept.
 
-        Args:
-            load: its `error` says why.
-            stopped: the table is not tried again until somebody acts.
+        The load's `error` says why. A `stopped` table is not tried again until somebody acts.
         """
         with self._database.write() as tx:
             log_id = tx.connection.execute(_LOG_ID).scalar_one()
@@ -124,12 +119,8 @@ class LoadRepository(StoreRepository):
     ) -> list[LoadReport]:
         """Return load reports, newest first.
 
-        Args:
-            account_id: only this account's.
-            source_id: only this source's.
-            table_name: only of tables of this name, as sent.
-            limit: how many at most.
-            before: only loads older than the one with this id: the last one of the page before.
+        The arguments leave only those of an account, of a source, of tables of this name as sent,
+        and those older than the load with the id `before`: the last one of the page before.
         """
         query = _loads.order_by(loads.c.number.desc()).limit(limit)
         if account_id is not None:
@@ -169,8 +160,7 @@ class LoadRepository(StoreRepository):
     def list_loaded_before(self, at: int) -> list[tuple[int, str, int]]:
         """Return the positions that may be trimmed: (source id, table name, last loaded position).
 
-        Args:
-            at: only loads that finished at or before this time count.
+        Only loads that finished at or before `at` count.
         """
         with self._database.read() as tx:
             rows = tx.connection.execute(

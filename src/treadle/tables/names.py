@@ -141,10 +141,8 @@ class Namer:
     def name_field(self, prefix: str | None, literal: str, keyless: bool = False) -> FieldName:
         """Return the name of a field of an object.
 
-        Args:
-            prefix: flattened canonical name of the object it is in, None at the top.
-            literal: the key as sent.
-            keyless: the relation has the generated key, so its name is taken.
+        `prefix` is the flattened canonical name of the object it is in, None at the top. A
+        `keyless` relation has the generated key, so its name is taken.
         """
         known = self._names.get((prefix, literal, keyless))
         if known is None:

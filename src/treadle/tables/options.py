@@ -100,9 +100,7 @@ def list_effective_options(
 ) -> tuple[EffectiveOption, ...]:
     """Return every option of a table, or of a source's tables in general, in loading.md's order.
 
-    Args:
-        settings: of the source.
-        table_name: as sent; None for what holds for tables without options of their own.
+    `table_name` is as sent; None for what holds for tables without options of their own.
 
     Raises:
         OptionFault: something stored is no option.
@@ -127,11 +125,7 @@ def list_effective_options(
 
 
 def make_options(settings: Mapping[str, Any], table_name: str) -> TableOptions:
-    """Return the options of a table for its loads.
-
-    Args:
-        settings: of the source.
-        table_name: as sent.
+    """Return the options of a table, named as sent, for its loads.
 
     Raises:
         TableStoppedError: something stored is no option; the table waits until it is mended.
@@ -156,9 +150,7 @@ def make_options_patch(
 ) -> dict[str, Any]:
     """Make the merge patch of a source's settings that sets options; None takes one back.
 
-    Args:
-        table_name: as sent; None for the whole source.
-        assignments: option -> value, checked before.
+    `table_name` is as sent; None for the whole source. The values were checked before.
     """
     patch: dict[str, Any] = dict(assignments)
     for name, value in assignments.items():

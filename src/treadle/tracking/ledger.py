@@ -20,11 +20,9 @@ class LedgerLine:
 
     Attributes:
         hour: its beginning, microseconds since 1970, UTC.
-        accepted: all of them.
         loaded: those that are rows, or were rows until a greater sequence came.
         superseded: those that lost against a greater sequence or a newer table version.
         rejected: those in `_sdc_rejected`, and those of damaged entries.
-        waiting: those that are not loaded yet.
     """
 
     source_id: int
@@ -42,11 +40,8 @@ def compute_ledger(
 ) -> list[LedgerLine]:
     """Return the lines of the ledger, by source, table and hour.
 
-    Args:
-        store: has load status and outcomes. It is asked before the log: a load between the two
-            questions then shows as waiting, and never as more loaded than accepted.
-        log: has the accepted records.
-        source_ids: only these sources; None for all.
+    The store is asked before the log: a load between the two questions then shows as waiting, and
+    never as more loaded than accepted. `source_ids` is None for all sources.
     """
     wanted = None if source_ids is None else set(source_ids)
     statuses = {(s.source_id, s.table_name): s.loaded for s in store.tables.list_statuses()}

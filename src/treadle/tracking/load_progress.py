@@ -20,11 +20,7 @@ T = TypeVar("T")
 
 
 class LoadProgress:
-    """Reads the log and the store for an event loop, in a thread of its own.
-
-    Attributes:
-        store: for functions that `run_in_thread` runs.
-    """
+    """Reads the log and the store for an event loop, in a thread of its own."""
 
     def __init__(
         self,
@@ -33,13 +29,7 @@ class LoadProgress:
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Open nothing yet: the log is opened by the first question.
-
-        Args:
-            store: has load reports and outcomes.
-            open_reader: opens the log; called in the thread that reads it.
-            monotonic: seconds since any moment.
-        """
+        """Open nothing yet: the first question opens the log, in the thread that reads it."""
         self.store = store
         self._open_reader = open_reader
         self._reader: LogReader | None = None
@@ -94,11 +84,6 @@ class LoadProgress:
         self, source_id: int, places: Iterable[TablePosition], seconds: float
     ) -> bool:
         """Wait until all places are loaded, or the time is up, or only stopped tables are left.
-
-        Args:
-            source_id: the source of all places.
-            places: tables and positions.
-            seconds: to wait at most.
 
         Returns:
             Whether all are loaded.

@@ -21,7 +21,6 @@ class Receipt:
     """The entries of one accepted request.
 
     Attributes:
-        source_id: the source that pushed.
         first: position of the first entry.
         entries: number of entries; they follow each other without a gap.
     """
@@ -32,11 +31,7 @@ class Receipt:
 
 
 class ReceiptCodec:
-    """Encodes receipts as texts and decodes them.
-
-    Attributes:
-        log_id: the log whose entries they name.
-    """
+    """Encodes receipts as texts and decodes them."""
 
     def __init__(self, installation_id: str, log_id: str) -> None:
         """Sign for one installation and one log, so that positions of another are not believed.

@@ -42,10 +42,8 @@ def open_attached(
 ) -> duckdb.DuckDBPyConnection:
     """Return a connection to a file, whose catalog has the name that DuckDB itself would give it.
 
-    Args:
-        path: absolute, links resolved.
-        config: settings of the instance; the same each time.
-        read_only: for reading; a file that this process has open for writing is shared.
+    `path` is absolute, with links resolved; `config` is the same each time. For reading, a file
+    that this process has open for writing is shared.
 
     Raises:
         duckdb.Error: it cannot be opened, or is open for reading only.

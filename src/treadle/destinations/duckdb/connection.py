@@ -52,7 +52,6 @@ class DuckDBConnection(SqlConnection):
     """One connection.
 
     Args:
-        driver: to the file.
         read_only: whether the operator's statements may only read.
     """
 

@@ -108,12 +108,8 @@ class MemoryWatch:
         """Count a load, and return whether DuckDB must let go of memory before it.
 
         What the first load needs, the next ones need again: the index of a large table is not read
-        anew for every load.
-
-        Args:
-            connection: of the session.
-            logged: bytes of the write-ahead log.
-            adds_little: the load writes few rows, and reads none.
+        anew for every load. `logged` is the bytes of the write-ahead log. `adds_little`: the load
+        writes few rows, and reads none.
         """
         if self.bytes_max is None:
             return False

@@ -15,7 +15,6 @@ class StagedRows:
     """Rows for a relation, in a table that statements name `s` and that goes with the load.
 
     Attributes:
-        name: the table.
         columns: relation's column -> the table's.
         entries: it has the column `entry`, which tells the log entry that a row came from.
     """

@@ -38,9 +38,7 @@ class AppendRequest:
 class GroupWriter:
     """Writes groups of entries. Used by one thread.
 
-    Args:
-        connection: durable (`log_file.open_log_file`); not closed here.
-        lock: held around each transaction.
+    The connection is durable (`log_file.open_log_file`) and is not closed here.
     """
 
     def __init__(self, connection: sqlite3.Connection, lock: LogWriteLock) -> None:

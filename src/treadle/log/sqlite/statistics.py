@@ -44,10 +44,7 @@ class SqliteStatistics:
     """The statistics of one reader (`protocol.LogStatistics`).
 
     Args:
-        connection: the reader's.
-        path: the log's file.
         lock: held around transactions that write.
-        table_ids: the reader's.
     """
 
     def __init__(

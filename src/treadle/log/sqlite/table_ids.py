@@ -10,11 +10,7 @@ TABLE_IDS_MAX: Final = 100_000
 
 
 class TableIds:
-    """The ids that one connection knows.
-
-    Args:
-        connection: of the one who uses the ids.
-    """
+    """The ids that one connection knows."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection

@@ -55,9 +55,7 @@ def decode_transit(body: bytes) -> Any:
 def decode_elements(elements: Sequence[msgspec.Raw], *, codes: bool) -> Iterator[list[Any]]:
     """Yield the values of an array's elements, some at a time, so that few are in memory.
 
-    Args:
-        elements: their texts; the first is not a tag.
-        codes: whether any string begins with "^".
+    The first element is not a tag. `codes`: whether any string begins with "^".
 
     Raises:
         RequestRefusedError: as `decode_transit`.
@@ -108,9 +106,7 @@ class _BodyReader:
     def read_value(self, value: Any, text: bytes) -> Any:
         """Interpret a decoded value.
 
-        Args:
-            value: decoded JSON: the body, or an array of some of its elements.
-            text: its text.
+        The value is decoded JSON: the body, or an array of some of its elements.
         """
         if type(value) is list and value and type(value[0]) in (list, dict):
             return self.read_elements(value, text)

@@ -74,7 +74,6 @@ class ReferenceNode(SchemaNode):
 
     Attributes:
         target: set after it is loaded, since it may contain the reference.
-        budget: counts the steps through all references of the schema.
     """
 
     def __init__(self, budget: ReferenceBudget) -> None:

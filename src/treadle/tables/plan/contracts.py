@@ -37,11 +37,7 @@ def apply_contracts(
 ) -> tuple[VersionGroup, OmittedFields] | NeedsRejections:
     """Check the rows of a load against the contract.
 
-    Args:
-        group: the latest row of each key.
-        relations: live ones by folded path, as they are.
-        prepared: where they come from.
-        namer: for names of subtables.
+    The group has the latest row of each key; relations are the live ones by folded path.
 
     Returns:
         The group without discarded values, and for each such field a row for `_sdc_rejected`:
@@ -60,12 +56,7 @@ def apply_contracts(
 
 
 class _ContractCheck:
-    """Checks the relations of a group against the contract, one after the other.
-
-    Attributes:
-        refused: records that are to be rejected, and why.
-        left_out: fields that are left out.
-    """
+    """Checks the relations of a group against the contract, one after the other."""
 
     def __init__(
         self,

@@ -39,11 +39,7 @@ from treadle.tables.profile import DestinationProfile
 
 @dataclass(frozen=True, slots=True)
 class NeedsRejections:
-    """Some records have to be rejected: the load is to be prepared again without them.
-
-    Attributes:
-        reasons: record -> why it is rejected.
-    """
+    """Some records have to be rejected: the load is to be prepared again without them."""
 
     reasons: Mapping[RecordRef, str]
 
@@ -54,17 +50,13 @@ class RelationTarget:
 
     Attributes:
         name: of the root relation.
-        source_name: of the table, as sent.
         root: as it is, None when it is to be made.
         children: subtables as they are, by folded path.
         keys: key columns, by name; the generated one for a table without.
         append: rows are appended, whatever their key.
         root_key: the root's primary key afterwards.
         private: the relations are a stage's.
-        version: of the rows.
         unknown_columns, column_counts: see `reconcile.LiveRelations`.
-        namer: for names of subtables.
-        batched_at: of the load.
         log_id, positions: what generated keys are made from.
         stage_name: (version, path) -> name of a stage's relation.
         changes: of the schema, once columns were allocated.
@@ -334,11 +326,7 @@ class RelationTarget:
     ) -> TableWrite | None:
         """Make the rows by column, as the destination gets them.
 
-        Args:
-            group: rows to write.
-            deletes: rows to remove.
-            options: of the table.
-            fresh: no row of this version is in the relations yet.
+        `fresh`: no row of this version is in the relations yet.
         """
         if group is None and deletes is None:
             return None

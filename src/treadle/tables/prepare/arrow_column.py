@@ -78,9 +78,7 @@ def _get_buffers(chunk: "pa.Array[Any]") -> list[pa.Buffer | None]:
 def to_arrow(column: TypedColumn, type_: ColumnType) -> ArrowColumn | None:
     """Return a column as Arrow holds it; None when it has a value that Arrow cannot hold.
 
-    Args:
-        column: values of the class that the type has everywhere (`model.RelationRows`), and None.
-        type_: of the column.
+    The values are of the class that the type has everywhere (`model.RelationRows`), and None.
     """
     if isinstance(column, ArrowColumn):
         return column

@@ -58,11 +58,7 @@ def convert_values(
 ) -> TypedColumns:
     """Convert a column by the class of its values.
 
-    Args:
-        kind: the one class that its values have besides None.
-        column: the values.
-        rules: of the field.
-        sink: where to report to.
+    `kind` is the one class that the values have besides None.
     """
     if kind is str:
         if rules.listed_texts:

@@ -90,8 +90,6 @@ class Flattener:
     Attributes:
         frames: root first, then subtables by path; after `flatten`.
         rejected: root row -> the reason.
-        omitted: fields left out.
-        nul_removed: NUL characters removed.
     """
 
     def __init__(
@@ -103,11 +101,8 @@ class Flattener:
     ) -> None:
         """Look at nothing yet.
 
-        Args:
-            context: the rules and names.
-            records: dictionaries, or rows of a shape.
-            shape: of the records that are rows.
-            original: with a shape, gives the record of a row as a dictionary.
+        Records are dictionaries, or rows of a shape; for rows, `original` gives the record of a row
+        as a dictionary.
         """
         self._decoder = shape
         self._original = original or records.__getitem__

@@ -22,7 +22,6 @@ class CompiledSchema(NamedTuple):
     """The type rules of a schema.
 
     Attributes:
-        rules: of a record.
         exact: some number becomes a decimal, so numbers are to be decoded exactly.
     """
 

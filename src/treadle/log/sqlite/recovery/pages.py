@@ -45,7 +45,6 @@ class PageReader:
     """Reads pages by number, from 1.
 
     Args:
-        data: the file.
         newer: pages that a write-ahead log holds instead.
     """
 
@@ -202,7 +201,6 @@ class _WalFrame(NamedTuple):
     Attributes:
         number: of the frame, from 0.
         page: number of the page that it holds.
-        body: the page.
         commits: it is the last of a transaction.
         is_chained: all frames before it are sound too.
     """
