@@ -12,11 +12,7 @@ from treadle.store.merge_patch import apply_merge_patch
 from treadle.store.model import Source
 from treadle.store.schema import sources
 from treadle.store.schema_ownership import refuse_shared_schemas, refuse_taken_name
-from treadle.store.source_rows import (
-    change_source,
-    find_source,
-    find_undeleted_source,
-)
+from treadle.store.source_rows import change_source, find_source, find_undeleted_source
 from treadle.store.tokens import IMPORT_TOKEN_PREFIX, add_token
 
 

@@ -18,12 +18,7 @@ from treadle.destinations.layout import PRIVATE_SCHEMA, TOMBSTONES
 from treadle.destinations.protocol import CommitUnknownError, QueryResult, RowRefusedError
 from treadle.destinations.sql.connection import Field, SqlConnection
 from treadle.destinations.sql.text import Quoted
-from treadle.destinations.sql.upsert import (
-    StagedUpsert,
-    delete_replaced,
-    insert,
-    insert_absent,
-)
+from treadle.destinations.sql.upsert import StagedUpsert, delete_replaced, insert, insert_absent
 from treadle.errors import OperatorError, TreadleError
 from treadle.tables.model import ColumnType, PhysicalRelation, RelationRows
 from treadle.tables.prepare.arrow_column import ArrowColumn, TypedColumn

@@ -25,12 +25,7 @@ from treadle.tables.plan.generated_keys import generate_keys
 from treadle.tables.plan.keys import GENERATED_KEY_COLUMNS
 from treadle.tables.plan.reconcile import SYSTEM_COLUMNS
 from treadle.tables.prepare.arrow_column import TypedColumn, to_values
-from treadle.tables.prepare.frame import (
-    Frame,
-    RelationPath,
-    fill_gaps,
-    make_row_picker,
-)
+from treadle.tables.prepare.frame import Frame, RelationPath, fill_gaps, make_row_picker
 from treadle.tables.prepare.prepare import PreparedLoad
 from treadle.tables.prepare.schema_slice import TOO_MANY_COLUMNS
 from treadle.tables.prepare.version_group import RecordRef, VersionGroup
