@@ -129,19 +129,6 @@ def check_offset(mark: OffsetCommit, position: int, fence: int) -> None:
         )
 
 
-def check_revision(plan: LoadPlan, revision: int) -> None:
-    """Refuse a plan made from another revision of the catalogue entry than the one held.
-
-    Raises:
-        PlanOutdatedError: another load changed the table since.
-    """
-    if plan.revision != revision:
-        raise PlanOutdatedError(
-            f"table {plan.table_name!r}: planned from revision {plan.revision}, "
-            f"the destination holds {revision}"
-        )
-
-
 def moves_offset(mark: OffsetCommit) -> bool:
     """Return whether a mark replaces the position that is held, with what is kept of its load."""
     return not (mark.replaces_rows and mark.previous_position == mark.position)
@@ -156,11 +143,6 @@ def decode_result(text: str) -> LoadResult:
     """Return the result that `encode_result` was given."""
     rows, superseded = msgspec.json.decode(text, type=tuple[dict[str, int], dict[int, int]])
     return LoadResult(rows, superseded)
-
-
-def catalogue_name(plan: LoadPlan) -> str:
-    """Return the canonical table name under which the catalogue keeps the plan's table."""
-    return plan.table_after.name if plan.table_after is not None else plan.table_name
 
 
 def find_empty_relations(plan: LoadPlan) -> set[tuple[bool, str]]:

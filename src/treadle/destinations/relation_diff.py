@@ -41,7 +41,7 @@ def _path(relation: Relation, profile: DestinationProfile) -> tuple[str, ...]:
 def _pair(
     here: Relation | None, there: Relation | None, profile: DestinationProfile, *, keyed: bool
 ) -> RelationPair:
-    ours, theirs = _columns(here, profile), _columns(there, profile)
+    ours, theirs = dict(_placed(here, profile)), dict(_placed(there, profile))
     columns: list[tuple[str | None, str | None]] = []
     key: list[tuple[str, str]] = []
     texts: set[str] = set()
@@ -70,10 +70,6 @@ def _pair(
 
 
 _Place = tuple[str, ColumnType]
-
-
-def _columns(relation: Relation | None, profile: DestinationProfile) -> dict[_Place, Column]:
-    return dict(_placed(relation, profile))
 
 
 def _placed(

@@ -46,46 +46,38 @@ class CommitRecovery:
     reporting: LoadReporting
     limits: ReadLimits
     clock: Callable[[], int]
-    _offsets: dict[TableKey, int] | None = None
-    _uncertain: Mapping[TableKey, UncertainCommit] = field(default_factory=dict)
-    """Replaced as a whole, because the supervisor's thread reads it."""
-
-    @property
-    def offsets(self) -> Mapping[TableKey, int] | None:
-        """The offset the destination has committed for each table; None: ask it."""
-        return self._offsets
-
-    @property
-    def uncertain(self) -> Mapping[TableKey, UncertainCommit]:
-        """The tables whose last load may have been committed; any thread may ask."""
-        return self._uncertain
+    offsets: dict[TableKey, int] | None = None
+    """The offset the destination has committed for each table; None: ask it."""
+    uncertain: Mapping[TableKey, UncertainCommit] = field(default_factory=dict)
+    """The tables whose last load may have been committed. Replaced as a whole, because the
+    supervisor's thread reads it."""
 
     def forget_offsets(self) -> None:
         """Have the destination asked before the next load."""
-        self._offsets = None
+        self.offsets = None
 
     def advance_offset(self, key: TableKey, last: int) -> None:
         """Note that a load was committed up to this position."""
-        if self._offsets is not None:
-            self._offsets[key] = last
+        if self.offsets is not None:
+            self.offsets[key] = last
 
     def add_uncertain(self, key: TableKey, last: int) -> None:
         """Keep a table until the destination has said whether it committed this load of it."""
-        self._uncertain = {**self._uncertain, key: UncertainCommit(last, self.clock())}
-        self._offsets = None
+        self.uncertain = {**self.uncertain, key: UncertainCommit(last, self.clock())}
+        self.offsets = None
 
     def drop_expired(self, sources: Container[int], identity: str) -> None:
         """Stop asking for tables that are to be loaded elsewhere and waited long enough.
 
         `sources` are those that still load into this destination.
         """
-        if not self._uncertain:
+        if not self.uncertain:
             return
         now = self.clock()
-        for key, commit in self._uncertain.items():
+        for key, commit in self.uncertain.items():
             if key[0] in sources or now - commit.since < UNCERTAIN_US_MAX:
                 continue
-            self._uncertain = {other: its for other, its in self._uncertain.items() if other != key}
+            self.uncertain = {other: its for other, its in self.uncertain.items() if other != key}
             logger.error(
                 "%s does not say whether it committed the last load of %s, records up to entry "
                 "%d: the next destination gets them in any case, so they may be in both",
@@ -118,12 +110,12 @@ class CommitRecovery:
                 self.reporting.record_recovered(load, outcomes)
             # Where a table stands is said by the destination that its source loads into now, and
             # where that begins by what the former one did last.
-            commit = self._uncertain.get(key)
+            commit = self.uncertain.get(key)
             was_committed = commit is not None and held.position >= commit.last
             if was_committed or key[0] in sources:
                 self.reporting.report_position(key, held.position)
-        self._uncertain = {}
-        self._offsets = {key: held.position for key, held in found.items()}
+        self.uncertain = {}
+        self.offsets = {key: held.position for key, held in found.items()}
 
     def _read_positions(self, kept: PlannedReport, reader: LogReader) -> list[int]:
         """Return the positions of the sound entries that a load took, read again from the log."""

@@ -100,7 +100,7 @@ class LoaderSupervisor:
                 self._poll(reader)
                 stop.wait(POLL_SECONDS)
         finally:
-            self._stop_loaders()
+            self.close()
             self._mark_loaded(reader)
             reader.close()
 
@@ -148,10 +148,6 @@ class LoaderSupervisor:
             self._mark_loaded(reader)
         finally:
             reader.close()
-
-    def close(self) -> None:
-        """Close what `load_once` opened."""
-        self._stop_loaders()
 
     def _refresh(self, *, start: bool = True) -> None:
         """Follow changes of sources and destinations, if there were any."""
@@ -212,7 +208,7 @@ class LoaderSupervisor:
             self._retiring.remove(loader)
             logger.info("no longer loading into %s", loader.identity)
 
-    def _stop_loaders(self) -> None:
+    def close(self) -> None:
         """Let every loader end after the load it is in, and wait for that, but not for ever."""
         loaders = self._list_loaders()
         for loader in loaders:

@@ -67,7 +67,7 @@ class AppendResult(NamedTuple):
     Attributes:
         first: position of the first entry.
         digest: of the request that was stored.
-        before: it was there already, and nothing was appended.
+        duplicate: it was there already, and nothing was appended.
     """
 
     first: int

@@ -21,7 +21,7 @@ class LogQuota:
 
     Attributes:
         bytes_max: it takes no more while it holds this much; 0 for no bound.
-        reserve: bytes of the disk that are left for loading.
+        disk_reserve_bytes: bytes of the disk that are left for loading.
     """
 
     bytes_max: int = 0

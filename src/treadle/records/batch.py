@@ -146,10 +146,7 @@ def _accept_fast(body: bytes) -> MessageBatch | list[msgspec.Raw] | None:
     schema = bytes(sent.schema)
     try:
         validator = get_validator(schema)
-        if not (
-            validator.decodes_all(key_names, data)
-            or _all_conform(validator, key_names, records, data)
-        ):
+        if not _all_conform(validator, key_names, records, data):
             return records
         if longest > 2 * DATA_POINTS_MAX and any(map(has_too_many_points, records)):
             return records
@@ -247,10 +244,7 @@ def check_body(sent: Envelope) -> list[MessageBatch]:
     data = join_json_array(records)
     try:
         validator = get_validator(schema)
-        if not (
-            validator.decodes_all(key_names, data)
-            or _all_conform(validator, key_names, records, data)
-        ):
+        if not _all_conform(validator, key_names, records, data):
             _refuse_first_failure(validator, key_names, sent)
     except SchemaError as error:
         raise make_schema_refusal(error) from error
@@ -279,10 +273,12 @@ def check_body(sent: Envelope) -> list[MessageBatch]:
 def _all_conform(
     validator: SchemaValidator, key_names: tuple[str, ...], records: list[msgspec.Raw], data: bytes
 ) -> bool:
-    """Return whether all records conform to the schema, by the fast validator, and have their keys.
+    """Return whether all records surely conform to the schema and have their keys.
 
     `records` are JSON texts of objects, `data` is the same as one array.
     """
+    if validator.decodes_all(key_names, data):
+        return True
     if validator.all_valid_fast is None:
         return False
     try:  # in parts, so that few decoded records are in memory

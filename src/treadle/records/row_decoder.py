@@ -62,7 +62,7 @@ def get_row_decoder(keys: Sequence[str], *, exact: bool) -> RowDecoder | None:
 
 @lru_cache(maxsize=_DECODERS_KEPT)
 def _make_row_decoder(keys: tuple[str, ...], exact: bool) -> RowDecoder | None:
-    attributes = _make_attribute_names(keys)
+    attributes = [f"f{number}" for number in range(len(keys))]
     try:
         kind = msgspec.defstruct(
             "Row",
@@ -75,10 +75,6 @@ def _make_row_decoder(keys: tuple[str, ...], exact: bool) -> RowDecoder | None:
         return None
     # The type is made at run time, so the type checker cannot know it.
     return RowDecoder(keys, json_decoder.make_decoder(list[kind], exact=exact))  # type: ignore[valid-type]
-
-
-def _make_attribute_names(keys: Sequence[str]) -> list[str]:
-    return [f"f{number}" for number in range(len(keys))]
 
 
 class ShapePredictor:

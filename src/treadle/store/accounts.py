@@ -84,21 +84,11 @@ class AccountRepository(StoreRepository):
         """Return the Connect API tokens of an account by id, disabled ones too."""
         with self._database.read() as tx:
             rows = tx.connection.execute(
-                select(account_tokens)
+                select(*(column for column in account_tokens.c if column.name != "sha256"))
                 .where(account_tokens.c.account_id == account_id)
                 .order_by(account_tokens.c.id)
             )
-            return [
-                AccountToken(
-                    id=row.id,
-                    account_id=row.account_id,
-                    last_four=row.last_four,
-                    description=row.description,
-                    created_at=row.created_at,
-                    disabled_at=row.disabled_at,
-                )
-                for row in rows
-            ]
+            return [AccountToken(**row._mapping) for row in rows]
 
     def disable_token(self, account_id: int, token_id: int) -> None:
         """Disable a Connect API token; a second call changes nothing.

@@ -67,7 +67,7 @@ class StoreDatabase:
         clock: Callable[[], int],
         mint: Callable[[str], str],
     ) -> None:
-        self._engine = create_store_engine(url)
+        self.engine = create_store_engine(url)
         self._cipher = cipher
         self._clock = clock
         self._mint = mint
@@ -75,7 +75,7 @@ class StoreDatabase:
     @contextmanager
     def read(self) -> Iterator[StoreTransaction]:
         """Open a transaction that only reads."""
-        with translate_errors(), self._engine.connect() as connection:
+        with translate_errors(), self.engine.connect() as connection:
             yield self._make_transaction(connection)
 
     @contextmanager
@@ -84,7 +84,7 @@ class StoreDatabase:
 
         The store revision stays, so other processes do not read again: for what no request sees.
         """
-        with translate_errors(), begin_write(self._engine) as connection:
+        with translate_errors(), begin_write(self.engine) as connection:
             yield self._make_transaction(connection)
 
     @contextmanager
@@ -101,12 +101,7 @@ class StoreDatabase:
 
     def close(self) -> None:
         """Close all connections."""
-        self._engine.dispose()
-
-    @property
-    def engine(self) -> Engine:
-        """The engine, for migrations."""
-        return self._engine
+        self.engine.dispose()
 
     def _make_transaction(self, connection: Connection) -> StoreTransaction:
         return StoreTransaction(connection, self._clock(), self._cipher, self._mint)

@@ -205,18 +205,9 @@ def _update_destination(
 
 
 def _read_destination(tx: StoreTransaction, row: Row[Any]) -> ConfiguredDestination:
-    return ConfiguredDestination(
-        id=row.id,
-        account_id=row.account_id,
-        type=row.type,
-        name=row.name,
-        url=tx.cipher.open(row.url, _make_context(row.id)),
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        deleted_at=row.deleted_at,
-        trouble=row.trouble,
-        trouble_since=row.trouble_since,
-    )
+    url = tx.cipher.open(row.url, _make_context(row.id))
+    values = {name: value for name, value in row._mapping.items() if name != "identity"}
+    return ConfiguredDestination(**values | {"url": url})
 
 
 def _make_context(destination_id: int) -> str:

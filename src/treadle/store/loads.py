@@ -1,6 +1,7 @@
 """The repository of load reports: committed loads and failed tries."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any, Final
 
 from sqlalchemy import Row, bindparam, delete, func, select, update
@@ -273,17 +274,5 @@ def _first_position(table: Row[Any], load: LoadReport, log_id: str) -> int | Non
 
 
 def _report_columns(load: LoadReport) -> dict[str, Any]:
-    return {
-        "id": load.id,
-        "first": load.first,
-        "last": load.last,
-        "started_at": load.started_at,
-        "finished_at": load.finished_at,
-        "rows_received": load.rows_received,
-        "rows_loaded": load.rows_loaded,
-        "rows_discarded": load.rows_discarded,
-        "rows_rejected": load.rows_rejected,
-        "tables": load.tables,
-        "details": load.details,
-        "error": load.error,
-    }
+    names = [field.name for field in fields(load)]
+    return {name: getattr(load, name) for name in names if name not in ("source_id", "table_name")}

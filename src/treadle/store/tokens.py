@@ -28,6 +28,8 @@ IMPORT_TOKEN_PREFIX: Final = "at_"  # noqa: S105 - how tokens begin (connect-api
 # Two, so that a client can change from one to the other without a gap (connect-api.md 2.6).
 ACTIVE_TOKENS_MAX: Final = 2
 
+_NOT_SHOWN: Final = ("sha256", "sealed")
+
 _owners = (
     select(
         tokens.c.sha256,
@@ -245,17 +247,8 @@ def _read_token(tx: StoreTransaction, row: Row[Any]) -> ImportToken:
     secret = None
     if row.sealed is not None:
         secret = tx.cipher.open(bytes(row.sealed), _make_context(bytes(row.sha256)))
-    return ImportToken(
-        id=row.id,
-        source_id=row.source_id,
-        secret=secret,
-        bootstrap=row.bootstrap,
-        created_at=row.created_at,
-        first_used_at=row.first_used_at,
-        last_used_at=row.last_used_at,
-        uses=row.uses,
-        revoked_at=row.revoked_at,
-    )
+    values = {name: value for name, value in row._mapping.items() if name not in _NOT_SHOWN}
+    return ImportToken(**values, secret=secret)
 
 
 def _read_owner(row: Any) -> TokenOwner:

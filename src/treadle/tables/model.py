@@ -316,7 +316,7 @@ class LoadPlan:
         changes: in order, before any row is written.
         writes: in order.
         rejected_at, batched_at: microseconds since 1970, UTC.
-        after: the catalogue entry once done; None when there is still no table.
+        table_after: the catalogue entry once done; None when there is still no table.
         received: records in the entries; `ignored`: of an older version; `superseded`: per entry
             index, records that lost against another record of this load.
         left_out: names of fields left out; `nul_removed`: NUL characters removed.

@@ -67,10 +67,10 @@ class FieldName:
         literal: the key as sent.
         full: canonical, flattened.
         folded: `full` as names are compared.
-        refused: why a record with this field is rejected, whatever it holds.
-        column_refused: why a record with this field as a column is rejected.
-        omitted: why the field is left out, whatever it holds.
-        column_omitted: why the field is left out when it is a column.
+        rejection: why a record with this field is rejected, whatever it holds.
+        column_rejection: why a record with this field as a column is rejected.
+        omission: why the field is left out, whatever it holds.
+        column_omission: why the field is left out when it is a column.
     """
 
     literal: str
@@ -103,40 +103,31 @@ class Namer:
     def name_table(self, sent: str) -> tuple[str, str | None]:
         """Return a table's canonical name, and why all its records are rejected, or None."""
         name = self.make_canonical(sent)
-        destination = self.profile.display_name
-        limit = self.profile.table_bytes_max
         if not name:
-            return name, f'Table name "{sent}" is empty for {destination}'
+            return name, f'Table name "{sent}" is empty for {self.profile.display_name}'
         if name.lower().startswith(_RESERVED_PREFIXES):
             return name, f"Table name {name} is reserved"
-        if limit is not None and len(name.encode()) > limit:
-            if self.options.long_names == "hash":
-                return _append_hash(name, name, limit), None
-            return name, f"Table name {name} is too long for {destination}"
-        return name, None
+        return self._limit_name("Table", name, self.profile.table_bytes_max)
 
     def name_subtable(self, root: str, path: tuple[str, ...]) -> tuple[str, str | None]:
         """Return a subtable's name, and why its array is left out, or None."""
         name = SEPARATOR.join((root, *path))
-        limit = self.profile.table_bytes_max
-        if limit is not None and len(name.encode()) > limit:
-            if self.options.long_names == "hash":
-                return _append_hash(name, name, limit), None
-            return name, f"Table name {name} is too long for {self.profile.display_name}"
-        return name, None
+        return self._limit_name("Table", name, self.profile.table_bytes_max)
 
     def name_source_key(self, key: str) -> tuple[str, str | None]:
         """Return a subtable's column for a key column, and why it cannot be made, or None.
 
         Such a column is never split, so it may use the room for a suffix too.
         """
-        name = SOURCE_KEY + key
         limit = self.profile.column_bytes_max
-        if limit is not None and len(name.encode()) > limit + 4:
-            if self.options.long_names == "hash":
-                return _append_hash(name, name, limit + 4), None
-            return name, f"Column name {name} is too long for {self.profile.display_name}"
-        return name, None
+        return self._limit_name("Column", SOURCE_KEY + key, None if limit is None else limit + 4)
+
+    def _limit_name(self, kind: str, name: str, limit: int | None) -> tuple[str, str | None]:
+        if limit is None or len(name.encode()) <= limit:
+            return name, None
+        if self.options.long_names == "hash":
+            return _append_hash(name, name, limit), None
+        return name, f"{kind} name {name} is too long for {self.profile.display_name}"
 
     def name_field(self, prefix: str | None, literal: str, keyless: bool = False) -> FieldName:
         """Return the name of a field of an object.
@@ -164,19 +155,14 @@ class Namer:
             reason = f'Column name "{literal}" is empty for {profile.display_name}'
             return FieldName(literal, literal, literal, omission=reason.replace("\0", ""))
         full = part if prefix is None else prefix + SEPARATOR + part
-        refused = omitted = None
+        refused = None
         lowered = full.lower()
         taken = (GENERATED_KEY, META_COLUMN) if keyless else (META_COLUMN,)
         if (
             lowered.startswith(_RESERVED_PREFIXES) and lowered not in _EXEMPT_NAMES
         ) or lowered in taken:
             refused = f"Column name {full} is reserved"
-        limit = profile.column_bytes_max
-        if limit is not None and len(full.encode()) > limit:
-            if self.options.long_names == "hash":
-                full = _append_hash(full, full, limit)
-            else:
-                omitted = f"Column name {full} is too long for {profile.display_name}"
+        full, omitted = self._limit_name("Column", full, profile.column_bytes_max)
         return FieldName(
             literal, full, profile.fold(full), column_rejection=refused, column_omission=omitted
         )

@@ -10,16 +10,14 @@ from treadle.destinations.layout import (
     PRIVATE_SCHEMA,
     REJECTED,
     REJECTED_COLUMNS,
-    catalogue_name,
     check_offset,
-    check_revision,
     decode_result,
     digest_name,
     escape_name,
     moves_offset,
     unescape_name,
 )
-from treadle.destinations.protocol import CommittedOffset
+from treadle.destinations.protocol import CommittedOffset, PlanOutdatedError
 from treadle.destinations.sql.connection import SqlConnection
 from treadle.destinations.sql.dialect import SqlDialect
 from treadle.destinations.sql.schema_changes import create_relation
@@ -168,7 +166,7 @@ def claim(connection: SqlConnection, plan: LoadPlan) -> None:
         values.append(escape_name(mark.table_name))
     held = connection.rows(_fill(connection, dialect.claim_offset), *values)
     check_offset(mark, *(held[0] if held else (-1, 0)))
-    name = catalogue_name(plan)
+    name = plan.table_after.name if plan.table_after is not None else plan.table_name
     values = [plan.schema, table_key(dialect, name)]
     claims = dialect.claim_entry
     if plan.table_after is None:  # an entry that is not there is not to be made
@@ -176,7 +174,12 @@ def claim(connection: SqlConnection, plan: LoadPlan) -> None:
     elif dialect.claims_rows:
         values.append(escape_name(name))
     known = connection.rows(_fill(connection, claims), *values)
-    check_revision(plan, known[0][0] if known else 0)
+    revision = known[0][0] if known else 0
+    if plan.revision != revision:  # another load changed the table since
+        raise PlanOutdatedError(
+            f"table {plan.table_name!r}: planned from revision {plan.revision}, "
+            f"the destination holds {revision}"
+        )
 
 
 def finish(connection: SqlConnection, plan: LoadPlan, result: str) -> None:

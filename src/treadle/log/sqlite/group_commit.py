@@ -26,8 +26,8 @@ class AppendRequest:
 
     Attributes:
         entries: at least one.
-        once: given where they are only stored if its name is new.
-        packed: their payloads in order, where they were packed beforehand.
+        key: given where they are only stored if its name is new.
+        payloads: theirs in order, where they were encoded beforehand.
     """
 
     entries: Sequence[NewEntry]

@@ -123,7 +123,7 @@ class SqliteAppender:
     ) -> None:
         self._path = path
         self._connect = connect
-        self._connection, self._lock, self._log_id = open_log_file(path, connect, durable=True)
+        self._connection, self._lock, self.log_id = open_log_file(path, connect, durable=True)
         self._codec = PayloadCodec()
         self._codec_lock = threading.Lock()  # of `_codec`
         self._quota = quota
@@ -141,11 +141,6 @@ class SqliteAppender:
         self._handed_over: queue.SimpleQueue[list[_PendingAppend] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run_writer, name="treadle-log", daemon=True)
         self._thread.start()
-
-    @property
-    def log_id(self) -> str:
-        """The log's name: a UUID, made with the log."""
-        return self._log_id
 
     async def append(self, entries: Sequence[NewEntry]) -> int:
         """Make entries durable, all or none; see `protocol.LogAppender.append`.
@@ -329,7 +324,7 @@ class SqliteAppender:
         """
         connection, lock, log_id = open_log_file(self._path, self._connect, durable=True)
         try:
-            if log_id != self._log_id:
+            if log_id != self.log_id:
                 raise OperatorError(  # noqa: TRY301 - the connection is closed below
                     f"another log has taken the place of {self._path}: start treadle again"
                 )
@@ -388,18 +383,13 @@ class SqliteReader:
     """
 
     def __init__(self, path: Path, *, connect: FileConnector = open_sqlite) -> None:
-        self._connection, self._lock, self._log_id = open_log_file(path, connect, durable=False)
+        self._connection, self._lock, self.log_id = open_log_file(path, connect, durable=False)
         self._entries = EntryReader(self._connection)
         self._marks: dict[tuple[int, str], int] = {}
         self._table_ids = TableIds(self._connection)
         self._backlog = BacklogCounter(self._connection)
-        self._statistics = SqliteStatistics(self._connection, path, self._lock, self._table_ids)
+        self.statistics = SqliteStatistics(self._connection, path, self._lock, self._table_ids)
         self._end = 0
-
-    @property
-    def log_id(self) -> str:
-        """The log's name: a UUID, made with the log."""
-        return self._log_id
 
     def list_backlogs(self) -> list[TableBacklog]:
         """Return the backlog of each table; see `protocol.LogReader.list_backlogs`."""
@@ -480,11 +470,6 @@ class SqliteReader:
                 if gone < DELETE_ROWS_MAX:
                     return removed
                 time.sleep(DELETE_PAUSE_S)
-
-    @property
-    def statistics(self) -> SqliteStatistics:
-        """Counts and times of the log; they use the connection of this reader."""
-        return self._statistics
 
     def close(self) -> None:
         """Write the marks, then close."""

@@ -102,9 +102,13 @@ def _decode_extension(code: int, data: memoryview) -> Any:
 
 
 _encode = msgspec.msgpack.Encoder(enc_hook=_encode_extension).encode
-_decode = msgspec.msgpack.Decoder(list[dict[str, Any]], ext_hook=_decode_extension).decode
-_decode_slices = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _decode_record = msgspec.msgpack.Decoder(ext_hook=_decode_extension).decode
+
+decode_records = msgspec.msgpack.Decoder(list[dict[str, Any]], ext_hook=_decode_extension).decode
+"""Decode the records of a batch's data."""
+
+split_records = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+"""Split a batch's data into encoded records."""
 
 
 def encode_record(record: Any) -> bytes:
@@ -135,22 +139,12 @@ def join_records(records: Sequence[bytes | msgspec.Raw]) -> bytes:
     return head + b"".join(records)
 
 
-def split_records(data: bytes) -> list[msgspec.Raw]:
-    """Split a batch's data into encoded records."""
-    return _decode_slices(data)
-
-
 def _widen_integers(value: Any) -> Any:
     if type(value) is dict:
         return {name: _widen_integers(inner) for name, inner in value.items()}
     if type(value) is list:
         return [_widen_integers(inner) for inner in value]
     return WideInteger(value) if type(value) is int and not -(2**63) <= value < 2**63 else value
-
-
-def decode_records(data: bytes) -> list[dict[str, Any]]:
-    """Decode the records of a batch's data."""
-    return _decode(data)
 
 
 def make_encodable(value: Any) -> Any:
@@ -164,7 +158,7 @@ def make_encodable(value: Any) -> Any:
 
 def render_texts(data: bytes, indexes: Iterable[int]) -> list[str]:
     """Return JSON texts of single records: instants in RFC 3339, NaN and infinity as strings."""
-    parts = _decode_slices(data)
+    parts = split_records(data)
     return [
         str(_encode_json(_render_non_finite(_decode_record(parts[index]))), "utf-8")
         for index in indexes

@@ -55,7 +55,8 @@ class ArrowColumn:
         """Return whether a byte may be in a column of texts; False is always right."""
         return any(
             data is not None and data.to_pybytes().find(byte) >= 0
-            for _, _, data in map(_get_buffers, self.array.chunks)
+            for chunk in self.array.chunks
+            for data in chunk.buffers()[2:]
         )
 
     def take(self, rows: Sequence[int]) -> "ArrowColumn":
@@ -69,10 +70,6 @@ class ArrowColumn:
 
 TypedColumn = Sequence[Any] | ArrowColumn
 """Values of one logical type and None; long ones as Arrow holds them, where it can."""
-
-
-def _get_buffers(chunk: "pa.Array[Any]") -> list[pa.Buffer | None]:
-    return chunk.buffers()
 
 
 def to_arrow(column: TypedColumn, type_: ColumnType) -> ArrowColumn | None:

@@ -69,7 +69,7 @@ def convert_values(
     if kind is float:
         return _convert_fractions(column, rules.number, convert_doubles, sink)
     if kind is bool:
-        return {ColumnType.BOOLEAN: convert_booleans(column, sink)}
+        return {ColumnType.BOOLEAN: to_arrow_if_long(column, ColumnType.BOOLEAN)}
     if kind is Decimal:
         return _convert_fractions(column, rules.decimal, convert_numbers_to_doubles, sink)
     if issubclass(kind, Decimal):  # a number too large for a double
@@ -125,20 +125,12 @@ def convert_integers(column: ColumnValues, sink: ConversionSink) -> TypedColumn:
     for row, value in enumerate(column):
         if value is not None and not INT64_MIN <= value <= INT64_MAX:
             out[row] = None
-            sink.reject_value(row, _integer_reason(sink, decimals.format_integer(value)))
+            sink.reject_value(row, _range_reason(sink, "integer", decimals.format_integer(value)))
     return out
 
 
-def _integer_reason(sink: ConversionSink, value: object) -> str:
-    return f"integer out of range for {sink.profile.display_name} on {value}"
-
-
-def _decimal_reason(sink: ConversionSink, value: object) -> str:
-    return f"decimal out of range for {sink.profile.display_name} on {value}"
-
-
-def _timestamp_reason(sink: ConversionSink, value: object) -> str:
-    return f"timestamp out of range for {sink.profile.display_name} on {value}"
+def _range_reason(sink: ConversionSink, kind: str, value: object) -> str:
+    return f"{kind} out of range for {sink.profile.display_name} on {value}"
 
 
 def _format_received(value: object) -> str:
@@ -159,7 +151,7 @@ def convert_whole_numbers(column: ColumnValues, sink: ConversionSink) -> ColumnV
     def convert(row: int, value: float | Decimal) -> int | None:
         number = int(value) if math.isfinite(value) and -1e19 < value < 1e19 else INT64_MAX + 1
         if not INT64_MIN <= number <= INT64_MAX:
-            sink.reject_value(row, _integer_reason(sink, _format_received(value)))
+            sink.reject_value(row, _range_reason(sink, "integer", _format_received(value)))
             return None
         return number
 
@@ -173,7 +165,7 @@ def convert_doubles(column: ColumnValues, sink: ConversionSink) -> TypedColumn:
     out = list(column)
     for row, value in enumerate(column):
         if value is not None and math.isnan(value):
-            sink.reject_value(row, _decimal_reason(sink, "NaN"))
+            sink.reject_value(row, _range_reason(sink, "decimal", "NaN"))
             out[row] = None
     return out
 
@@ -187,7 +179,7 @@ def convert_numbers_to_doubles(column: ColumnValues, sink: ConversionSink) -> Ty
         except OverflowError:
             number = math.inf
         if math.isinf(number):
-            sink.reject_value(row, _decimal_reason(sink, _format_received(value)))
+            sink.reject_value(row, _range_reason(sink, "decimal", _format_received(value)))
             return None
         return number
 
@@ -197,12 +189,6 @@ def convert_numbers_to_doubles(column: ColumnValues, sink: ConversionSink) -> Ty
         except OverflowError:
             pass
     return _convert_each(column, convert)
-
-
-def convert_booleans(column: ColumnValues, sink: ConversionSink) -> TypedColumn:
-    """Bool -> BOOLEAN."""
-    del sink
-    return to_arrow_if_long(column, ColumnType.BOOLEAN)
 
 
 def convert_texts(column: ColumnValues, sink: ConversionSink) -> TypedColumn:
@@ -239,7 +225,7 @@ def convert_to_decimals(column: ColumnValues, sink: ConversionSink) -> ColumnVal
         exact = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
         number = decimals.fit_decimal(exact, profile)
         if number is None:
-            sink.reject_value(row, _decimal_reason(sink, _format_received(value)))
+            sink.reject_value(row, _range_reason(sink, "decimal", _format_received(value)))
         return number
 
     return _convert_each(column, convert)
@@ -256,7 +242,7 @@ def convert_timestamps(column: ColumnValues, sink: ConversionSink) -> ColumnValu
             number = value.microseconds
             shown = _format_received(value)
         if not sink.profile.timestamp_min_us <= number <= sink.profile.timestamp_max_us:
-            sink.reject_value(row, _timestamp_reason(sink, shown))
+            sink.reject_value(row, _range_reason(sink, "timestamp", shown))
             return None
         return number
 
@@ -303,12 +289,12 @@ def _read_timestamp(row: int, value: str, sink: ConversionSink, other: bool) -> 
     except timestamp_text.TimestampRangeError:
         if other and not value.startswith("0000"):
             return None
-        sink.reject_value(row, _timestamp_reason(sink, value))
+        sink.reject_value(row, _range_reason(sink, "timestamp", value))
         return _FAILED
     if number is None:
         return None
     if not sink.profile.timestamp_min_us <= number <= sink.profile.timestamp_max_us:
-        sink.reject_value(row, _timestamp_reason(sink, value))
+        sink.reject_value(row, _range_reason(sink, "timestamp", value))
         return _FAILED
     return number
 
@@ -320,7 +306,7 @@ def _read_decimal(row: int, value: str, sink: ConversionSink, other: bool) -> ob
         return None
     held = decimals.fit_decimal(number, sink.profile)
     if held is None:
-        sink.reject_value(row, _decimal_reason(sink, value))
+        sink.reject_value(row, _range_reason(sink, "decimal", value))
         return _FAILED
     return held
 

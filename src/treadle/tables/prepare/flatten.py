@@ -150,7 +150,7 @@ class Flattener:
         # Columns are not flattened in the order of each record's fields, so a record that has
         # several reasons is flattened alone to find the first one.
         for row in self._rows_with_reasons if len(self._records) > 1 else ():
-            self.rejected[row] = _find_first_reason(context, self._original(row))
+            self.rejected[row] = Flattener(context, [self._original(row)]).flatten().rejected[0]
         # A value that became NULL (on_bad_value), or moved (collisions), makes no column.
         for frame in self.frames:
             frame.drop_blank_columns()
@@ -206,21 +206,10 @@ class Flattener:
         """Add the fields of objects as columns of the same frame."""
         if len(rules.objects) > 1:
             for shape, part in _split_by_alternative(column, rules.objects):
-                self._flatten_alternative(frame, prefix, part, shape, depth)
+                self._add_tasks(frame, prefix, *_transpose(part), shape, depth)
         else:
-            self._flatten_alternative(
-                frame, prefix, column, rules.objects[0] if rules.objects else None, depth
-            )
-
-    def _flatten_alternative(
-        self,
-        frame: Frame,
-        prefix: str | None,
-        column: ColumnValues,
-        shape: ObjectRules | None,
-        depth: int,
-    ) -> None:
-        self._add_tasks(frame, prefix, *_transpose(column), shape, depth)
+            only = rules.objects[0] if rules.objects else None
+            self._add_tasks(frame, prefix, *_transpose(column), only, depth)
 
     def _add_tasks(
         self,
@@ -454,10 +443,6 @@ class Flattener:
 
 _ELEMENT = FieldName(names.VALUE, names.VALUE, names.VALUE)
 """The elements of an array: `value` as a column, no part of a name for their fields."""
-
-
-def _find_first_reason(context: FlattenContext, record: dict[str, Any]) -> str:
-    return Flattener(context, [record]).flatten().rejected[0]
 
 
 def _transpose(column: ColumnValues) -> tuple[list[str], list[ColumnValues]]:

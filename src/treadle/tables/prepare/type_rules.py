@@ -37,10 +37,10 @@ class TypeRules:
         number: of any other number; BIGINT for whole ones under an integer schema.
         decimal: of a `Decimal` that stands for itself (Transit); else the same as `number`.
         texts: the types a text may have, in the order to try.
-        only: texts an alternative before the others lists (enum, const); they are TEXT.
-        shapes: alternatives for objects; none means by value.
-        items: of array elements; None for by value.
-        tuple_items: of the first array elements, for `elements` that are a list.
+        listed_texts: texts an alternative before the others lists (enum, const); they are TEXT.
+        objects: alternatives for objects; none means by value.
+        elements: of array elements; None for by value.
+        first_elements: of the first array elements, for `elements` that are a list.
         classes: JSON schema types the field may have; empty for any.
     """
 
