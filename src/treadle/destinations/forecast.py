@@ -142,9 +142,6 @@ def _met(plan: LoadPlan, write: TableWrite, state: TableState) -> Relation | Non
     return staged[name] if write.private else write.root.relation
 
 
-# --- for people and for programs -----------------------------------------------------------------
-
-
 def describe_forecast(found: LoadForecast) -> str:
     """Return a forecast in words, for a person."""
     if found.plan is None:

@@ -51,9 +51,6 @@ _LEVEL = re.compile(r"_sdc_level_(\d+)_id")
 _SOURCE_KEY = "_sdc_source_key_"
 
 
-# --- names ----------------------------------------------------------------------------------------
-
-
 def digest_name(name: str) -> str:
     """Return a short text by which a name of any length and content can be a key of an index."""
     return digest_text(name).hex()
@@ -70,9 +67,6 @@ def escape_name(name: str) -> str:
 def unescape_name(escaped: str) -> str:
     """Return the name that `escape_name` was given."""
     return _ESCAPE.unescape(escaped)
-
-
-# --- keys -----------------------------------------------------------------------------------------
 
 
 def order_key(key: tuple[str, ...]) -> tuple[str, ...]:
@@ -96,9 +90,6 @@ def pair_parent_key(root: Relation, child: Relation) -> tuple[tuple[str, str], .
     # Some column name was too long and has a hash at its end: the order by name still agrees.
     repeated = sorted(name for name in names if name.startswith(_SOURCE_KEY))
     return tuple(zip(sorted(root.key), repeated, strict=True))
-
-
-# --- plans ----------------------------------------------------------------------------------------
 
 
 def check_offset(mark: OffsetCommit, position: int, fence: int) -> None:

@@ -99,7 +99,6 @@ class RowCounts:
     """Numbers of rows of a root relation.
 
     Attributes:
-        rows: all of them.
         duplicates: rows beyond the first of their key.
         batches: `_sdc_batched_at`, microseconds since 1970 -> rows of it; None for rows without.
     """

@@ -61,6 +61,9 @@ def plan_report(chunk: EntryChunk, plan: LoadPlan, load_id: str, started_at: int
             rejected[position].append((rejection.index, rejection.reason))
     for damaged in chunk.damaged:
         rejected[damaged.position] = [(index, damaged.why) for index in range(damaged.records)]
+    details = _describe_plan(plan)
+    if chunk.damaged:
+        details["damaged_entries"] = len(chunk.damaged)
     return PlannedReport(
         load_id=load_id,
         source_id=chunk.key[0],
@@ -71,7 +74,7 @@ def plan_report(chunk: EntryChunk, plan: LoadPlan, load_id: str, started_at: int
         records=chunk.records,
         superseded=dict(superseded),
         rejected=dict(rejected),
-        details=_describe_plan(plan) | _count_damaged(chunk),
+        details=details,
     )
 
 
@@ -143,10 +146,6 @@ def build_failure_report(
         details={},
         error=error,
     )
-
-
-def _count_damaged(chunk: EntryChunk) -> dict[str, Any]:
-    return {"damaged_entries": len(chunk.damaged)} if chunk.damaged else {}
 
 
 def _describe_plan(plan: LoadPlan) -> dict[str, Any]:

@@ -58,8 +58,6 @@ class LoadReporting:
     """Held while trouble is noted or cleared, so that none is noted after `retire`: the row of the
     destination then belongs to another loader."""
 
-    # --- loads ------------------------------------------------------------------------------------
-
     @property
     def pending_tables(self) -> tuple[TableKey, ...]:
         """The tables with a load that is committed and not recorded; any thread may ask."""
@@ -126,8 +124,6 @@ class LoadReporting:
             error,
             pause_us / 1e6,
         )
-
-    # --- the destination --------------------------------------------------------------------------
 
     def retire(self) -> None:
         """Say nothing of the destination any more: another loader does."""

@@ -102,7 +102,6 @@ class RetryBackoff:
 
     Attributes:
         first_us: the pause after the first failure, microseconds; each further one is double.
-        max_us: the longest pause.
     """
 
     first_us: int = 500_000

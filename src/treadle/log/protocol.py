@@ -92,7 +92,6 @@ class ReadLimits:
     """The most that is read from the log to be loaded at once; the rest is loaded after it.
 
     Attributes:
-        records: at most so many.
         size: at most so many payload bytes. A single entry may be larger.
     """
 
@@ -149,7 +148,6 @@ class HourlyRecords:
 
     Attributes:
         hour: hours since 1970, UTC.
-        records: accepted.
         waiting: those of them above the position asked about.
     """
 

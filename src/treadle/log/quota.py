@@ -31,14 +31,12 @@ class LogQuota:
         """Return why the log takes no more; None when it does."""
         if self.bytes_max and found.used_bytes >= self.bytes_max:
             return (
-                f"the log holds {found.used_bytes} bytes, and log_bytes allows "
-                f"{self.bytes_max}; it "
-                f"takes more once some are loaded and removed"
+                f"the log holds {found.used_bytes} bytes, and log_bytes allows {self.bytes_max}; "
+                "it takes more once some are loaded and removed"
             )
         if found.free_bytes < self.disk_reserve_bytes:
             return (
                 f"the disk of the log has {found.free_bytes} bytes left, and disk_reserve_bytes "
-                f"keeps "
-                f"{self.disk_reserve_bytes} for loading; it takes more once there is room"
+                f"keeps {self.disk_reserve_bytes} for loading; it takes more once there is room"
             )
         return None

@@ -25,8 +25,6 @@ class SalvageReport:
     """The result of a repair.
 
     Attributes:
-        damaged_path: where the damaged file is now.
-        entries_kept: sound entries that were carried over.
         damaged_positions: of the entries that are damaged, by table; "" for unknown tables.
     """
 
@@ -45,6 +43,6 @@ class SalvageReport:
         )
         return (
             f"the log was damaged ({self.reason}); it is kept as {self.damaged_path}, "
-            f"{self.entries_kept} entries "
-            f"were carried over, {count} are damaged{': ' + names if names else ''}"
+            f"{self.entries_kept} entries were carried over, {count} are damaged"
+            f"{': ' + names if names else ''}"
         )

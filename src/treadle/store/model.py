@@ -24,7 +24,6 @@ class AccountToken:
     """A Connect API token as it is listed; the token itself is not kept (connect-api.md 1.3).
 
     Attributes:
-        last_four: its last four characters.
         disabled_at: the time since which it is refused; None while it is valid.
     """
 
@@ -67,7 +66,6 @@ class ImportToken:
         secret: the token itself; None where it is not kept.
         bootstrap: it was made with the source; nobody asked for it (connect-api.md 2.6).
         first_used_at: the time of the first push with it; None for a token that was never used.
-        uses: number of requests with it.
     """
 
     id: int
@@ -125,7 +123,6 @@ class LoadReport:
     """The report of one load of one table, or of a try that failed (loading.md 11.2).
 
     Attributes:
-        id: a UUID.
         table_name: as sent.
         first, last: positions of the first and the last log entry that it took.
         tables: relation of the destination -> number of rows written.
@@ -154,7 +151,6 @@ class EntryOutcome:
     """The superseded and rejected records of an entry; an entry with none has no outcome.
 
     Attributes:
-        position: of the entry in the log.
         superseded: number of records that lost against one with a higher sequence, or an equal one
             that came earlier, or that belong to an older table version.
         rejected: (index in the entry, reason) of each rejected record.
@@ -200,8 +196,6 @@ class TableTotals:
         received: records that loads took; each was loaded, superseded or rejected.
         damaged: entries of the log that were left out.
         loads: number of committed loads.
-        error: the last try failed.
-        stopped: the table is not tried again until somebody acts.
     """
 
     source_id: int

@@ -135,11 +135,10 @@ class Namer:
         `prefix` is the flattened canonical name of the object it is in, None at the top. A
         `keyless` relation has the generated key, so its name is taken.
         """
-        known = self._names.get((prefix, literal, keyless))
+        key = (prefix, literal, keyless)
+        known = self._names.get(key)
         if known is None:
-            known = self._names[prefix, literal, keyless] = self._name_field(
-                prefix, literal, keyless
-            )
+            known = self._names[key] = self._name_field(*key)
         return known
 
     def _name_field(self, prefix: str | None, literal: str, keyless: bool) -> FieldName:

@@ -114,8 +114,6 @@ class DuckDBConnection(SqlConnection):
             self.driver.execute("SET threads = 1" if alone else "RESET threads")
             self._alone = alone
 
-    # --- rows -------------------------------------------------------------------------------------
-
     def send(self, title: str, fields: Sequence[Field]) -> Quoted:
         """Register values as an Arrow table, until `release`."""
         arrays = [_array(values, _ARROW[type_]) for _, type_, values in fields]
@@ -162,8 +160,6 @@ class DuckDBConnection(SqlConnection):
         fold = self.dialect.profile.fold
         ours = {fold(column.name) for column in upsert.rows.relation.columns}
         return not self._referred and {fold(called) for (called,) in there} == ours
-
-    # --- what is there ----------------------------------------------------------------------------
 
     def describe(self, schema: str, names: Sequence[str]) -> dict[str, PhysicalRelation]:
         """Return those of some relations that exist; outside of a transaction."""

@@ -71,8 +71,6 @@ class DuckDBSession(SqlSession):
         finally:
             super().close()
 
-    # --- helpers ----------------------------------------------------------------------------------
-
     @contextmanager
     def _in_turn(self) -> Iterator[None]:
         if not self._turn.acquire(timeout=TURN_SECONDS_MAX):

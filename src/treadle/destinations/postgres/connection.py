@@ -84,8 +84,6 @@ class PostgresConnection(SqlConnection):
             )
         return self.translate(error)
 
-    # --- rows -------------------------------------------------------------------------------------
-
     def send(self, title: str, fields: Sequence[Field]) -> Quoted:
         """Copy values into a new temporary table that goes with the transaction."""
         place = self.dialect.quote("pg_temp", title)

@@ -67,9 +67,6 @@ REJECTIONS: Final = Relation((), REJECTED, REJECTED_COLUMNS, (), REJECTED)
 """Rejected records, in the schema of each source."""
 
 
-# --- making them ----------------------------------------------------------------------------------
-
-
 def prepare_schema(connection: SqlConnection, schema: str) -> Iterator[Quoted]:
     """Give the statements that make what is missing of a source's schema and of treadle's own."""
     for place, relations in ((PRIVATE_SCHEMA, (OFFSETS, ENTRIES)), (schema, (REJECTIONS,))):
@@ -93,9 +90,6 @@ def make_schema(connection: SqlConnection, schema: str) -> None:
 def holds_schema(connection: SqlConnection, schema: str) -> bool:
     """Return whether there is such a schema."""
     return bool(connection.rows(connection.dialect.find_schema, schema))
-
-
-# --- offsets and entries --------------------------------------------------------------------------
 
 
 def table_key(dialect: SqlDialect, table: str) -> str:
@@ -219,9 +213,6 @@ def forget(connection: SqlConnection, schema: str, table: str, log_id: str) -> N
         table_key(connection.dialect, table),
     )
     connection.run(_fill(connection, "DELETE FROM {offsets} WHERE log_id = $1"), log_id)
-
-
-# --- rejections -----------------------------------------------------------------------------------
 
 
 def reject(

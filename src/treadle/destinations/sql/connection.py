@@ -28,8 +28,6 @@ class SqlConnection(ABC):
     driver: Any
     errors: ClassVar[tuple[type[Exception], ...]]
 
-    # --- statements -------------------------------------------------------------------------------
-
     @abstractmethod
     def run(self, statement: Quoted, *values: object) -> int:
         """Execute a statement; returns how many rows it wrote."""
@@ -58,8 +56,6 @@ class SqlConnection(ABC):
         """Close the connection."""
         self.driver.close()
 
-    # --- rows -------------------------------------------------------------------------------------
-
     def stage(self, rows: RelationRows, title: str) -> StagedRows:
         """Send rows to a table of this transaction that is called `title`."""
         given, _ = partition_columns(rows)
@@ -87,8 +83,6 @@ class SqlConnection(ABC):
         """Insert staged rows, or replace rows of their key; returns how many were written."""
         return self.run(insert_or_update(self.dialect, upsert))
 
-    # --- what is there ----------------------------------------------------------------------------
-
     def holds_table(self, schema: str, name: str) -> bool:
         """Return whether there is such a table; also inside a transaction."""
         return bool(self.rows(self.dialect.find_table, schema, name))
@@ -111,8 +105,6 @@ class SqlConnection(ABC):
     def holds_own_table(self, name: str) -> bool:
         """Return whether treadle's schema has such a table; also inside a transaction."""
         return self.holds_table(PRIVATE_SCHEMA, name)
-
-    # --- errors -----------------------------------------------------------------------------------
 
     @abstractmethod
     def translate(self, error: Exception) -> TreadleError:

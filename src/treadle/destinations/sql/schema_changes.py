@@ -42,25 +42,20 @@ def create_relation(
     )
 
 
-def place_tombstones(dialect: SqlDialect, schema: str, root: str) -> Quoted:
-    """Return the private table of deleted keys (option hard_delete) of a root relation."""
-    return dialect.own(tombstones_name(schema, dialect.profile.fold(root)))
+def make_tombstones(dialect: SqlDialect, schema: str, root: Relation) -> Relation:
+    """Return the private table of deleted keys as a relation: the keys, and their sequences."""
+    columns = (
+        *(column for column in root.columns if column.name in root.key),
+        Column(SEQUENCE, SEQUENCE, ColumnType.BIGINT, nullable=False),
+    )
+    name = tombstones_name(schema, dialect.profile.fold(root.name))
+    return Relation((), name, columns, root.key, "")
 
 
 def create_tombstones(dialect: SqlDialect, plan: LoadPlan, write: TableWrite) -> Quoted:
     """Return the statement that makes the table of deleted keys where it is missing."""
-    root = write.root.relation
     schema = PRIVATE_SCHEMA if write.private else plan.schema
-    kept = Relation(
-        (),
-        tombstones_name(schema, dialect.profile.fold(root.name)),
-        (
-            *(column for column in root.columns if column.name in root.key),
-            Column(SEQUENCE, SEQUENCE, ColumnType.BIGINT, nullable=False),
-        ),
-        root.key,
-        "",
-    )
+    kept = make_tombstones(dialect, schema, write.root.relation)
     return create_relation(dialect, PRIVATE_SCHEMA, kept, if_missing=True)
 
 
@@ -158,8 +153,6 @@ class SchemaStatements:
                 target=self._place(relation),
                 steps=join(", ", steps),
             )
-
-    # --- helpers ----------------------------------------------------------------------------------
 
     def _place(self, name: str, private: bool = False) -> Quoted:
         return self._dialect.place(PRIVATE_SCHEMA if private else self._schema, name)

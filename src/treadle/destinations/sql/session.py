@@ -52,8 +52,6 @@ class SqlSession:
         """Close the connection."""
         self._connection.close()
 
-    # --- loading ----------------------------------------------------------------------------------
-
     def prepare(self, schema: str) -> None:
         """Make the schema with `_sdc_rejected` in it, and treadle's own, where missing."""
         if schema in self._prepared:
@@ -154,8 +152,6 @@ class SqlSession:
         catalogue.finish(connection, plan, encode_result(result.rows, result.superseded))
         return result
 
-    # --- inspection -------------------------------------------------------------------------------
-
     def relations(self, schema: str) -> list[str]:
         """Return the tables, views and sequences in a schema; see `Inspection.relations`."""
         with self._translated() as connection:
@@ -210,8 +206,6 @@ class SqlSession:
             [(now,)] = connection.rows(connection.dialect.clock)
             return int(now)
 
-    # --- rebuild ----------------------------------------------------------------------------------
-
     def remove(self, schema: str, table: str, log_id: str) -> None:
         """Drop a table with all that is kept of it; see `Rebuild.remove`."""
         with self._in_turn():
@@ -223,8 +217,6 @@ class SqlSession:
             with self._transaction() as connection:
                 inspection.remove_table(connection, schema, table, entry, log_id)
                 connection.commit()
-
-    # --- helpers ----------------------------------------------------------------------------------
 
     def _in_turn(self) -> AbstractContextManager[object]:
         """Keep other sessions of this process from writing, where the database needs it."""

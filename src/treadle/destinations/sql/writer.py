@@ -12,18 +12,16 @@ from treadle.destinations.layout import (
 )
 from treadle.destinations.load_counter import LoadCounter
 from treadle.destinations.sql.connection import SqlConnection
-from treadle.destinations.sql.schema_changes import create_tombstones, place_tombstones
+from treadle.destinations.sql.schema_changes import create_tombstones, make_tombstones
 from treadle.destinations.sql.text import NOTHING, Quoted, compose, join_conditions, where
 from treadle.destinations.sql.upsert import StagedRows, StagedUpsert
-from treadle.tables.model import Column, ColumnType, LoadPlan, Relation, RelationRows, TableWrite
+from treadle.tables.model import LoadPlan, Relation, RelationRows, TableWrite
 
 _NEWER: Final[dict[str, LiteralString]] = {
     "first": "t._sdc_sequence IS NULL OR {sequence} > t._sdc_sequence",
     "last": "t._sdc_sequence IS NULL OR {sequence} >= t._sdc_sequence",
 }
 """By `TableWrite.tie`: when the row of a load replaces the row `t` that is there."""
-
-_SEQUENCE_COLUMN: Final = Column(SEQUENCE, SEQUENCE, ColumnType.BIGINT, nullable=False)
 
 
 class TableWriter:
@@ -79,8 +77,6 @@ class TableWriter:
                     self._remove_stale(child, parents)
         if write.deletes is not None and len(write.deletes):
             self._delete(write.deletes)
-
-    # --- parts ------------------------------------------------------------------------------------
 
     def _append(self, rows: RelationRows) -> None:
         if len(rows):
@@ -170,17 +166,20 @@ class TableWriter:
         if not self._tombstones:
             return NOTHING
         at_least = Quoted(">" if self._write.tie == "last" else ">=")
+        kept = make_tombstones(self._dialect, self._schema, self._write.root.relation)
         return compose(
             "NOT EXISTS (SELECT 1 FROM {tombstones} d WHERE {same_key}"
             " AND d._sdc_sequence {at_least} {sequence})",
-            tombstones=self._place_tombstones(),
+            tombstones=self._dialect.own(kept.name),
             same_key=self._match_key(stage, "d"),
             at_least=at_least,
             sequence=stage.value(SEQUENCE),
         )
 
     def _delete(self, deletes: RelationRows) -> None:
-        root, tombstones = self._write.root.relation, self._place_tombstones()
+        root = self._write.root.relation
+        kept = make_tombstones(self._dialect, self._schema, root)
+        tombstones = self._dialect.own(kept.name)
         stage = self._stage(RelationRows(root, deletes.columns, deletes.entries))
         sequence = stage.value(SEQUENCE)
         # A delete that is older than the row in the table loses to it.
@@ -191,8 +190,6 @@ class TableWriter:
             newer=compose(_NEWER[self._write.tie], sequence=sequence),
         )
         self._supersede(stage, outlived)
-        keys = tuple(column for column in root.columns if column.name in root.key)
-        kept = Relation((), "", (*keys, _SEQUENCE_COLUMN), root.key, "")
         self._connection.upsert(
             StagedUpsert(
                 tombstones,
@@ -220,11 +217,6 @@ class TableWriter:
                     ),
                 )
             )
-
-    def _place_tombstones(self) -> Quoted:
-        return place_tombstones(self._dialect, self._schema, self._write.root.relation.name)
-
-    # --- helpers ----------------------------------------------------------------------------------
 
     def _place(self, relation: Relation) -> Quoted:
         return self._dialect.place(self._schema, relation.name)

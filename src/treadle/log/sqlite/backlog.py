@@ -117,12 +117,8 @@ def sum_waiting_above(
         if not is_damage(error):
             raise
         found = connection.execute(statements.POSITIONS_BETWEEN, (cursor, end)).fetchall()
-        return list(
-            _sum_one_by_one(
-                connection,
-                ((table, place) for table, place in found if place > loaded.get(table, 0)),
-            )
-        )
+        waiting = ((table, place) for table, place in found if place > loaded.get(table, 0))
+        return list(_sum_one_by_one(connection, waiting))
 
 
 def sum_range(

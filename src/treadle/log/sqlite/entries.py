@@ -39,9 +39,8 @@ class EntryReader:
     ) -> Generator[StoredRow | DamagedEntry, None, None]:
         """Read a table's rows in order; an unreadable one is a `DamagedEntry` in its place."""
         try:
-            with closing(
-                self._connection.execute(statements.READ_TABLE, (table_id, after))
-            ) as rows:
+            found = self._connection.execute(statements.READ_TABLE, (table_id, after))
+            with closing(found) as rows:
                 for row in rows:
                     after = row[0]
                     yield row
@@ -54,14 +53,13 @@ class EntryReader:
             statements.POSITIONS_OF_TABLE, (table_id, after)
         ).fetchall()
         for (position,) in places:
-            found = self._read_row(position)
-            if isinstance(found, str):
-                yield DamagedEntry(position, source_id, table_name, 0, 0, found)
-            elif found is None:
-                yield DamagedEntry(position, source_id, table_name, 0, 0, "its row is gone")
+            one = self._read_row(position)
+            if one is None or isinstance(one, str):
+                why = "its row is gone" if one is None else one
+                yield DamagedEntry(position, source_id, table_name, 0, 0, why)
             else:
                 # Asked for by position, the row is what names its table: take the index's word.
-                yield (found[0], source_id, table_name, *found[3:])
+                yield (one[0], source_id, table_name, *one[3:])
 
     def restore_entry(self, row: StoredRow | DamagedEntry) -> LogEntry | DamagedEntry:
         """Return a row as an entry, or the sound entry that a damaged row hides."""

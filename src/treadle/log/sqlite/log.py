@@ -450,12 +450,8 @@ class SqliteReader:
             table_id = self._table_ids.find(source_id, table_name)
             if table_id is None:
                 return 0
-            if (
-                self._connection.execute(
-                    statements.HAS_ENTRIES_UP_TO, (table_id, position)
-                ).fetchone()
-                is None
-            ):
+            has = self._connection.execute(statements.HAS_ENTRIES_UP_TO, (table_id, position))
+            if has.fetchone() is None:
                 return 0
             removed = 0
             while True:

@@ -105,10 +105,8 @@ class SqliteStatistics:
         forgotten = 0
         with translate_errors():
             # Without the lock: whoever holds it may hang with its disk.
-            if (
-                self._connection.execute(statements.HAS_REQUEST_BEFORE, (before,)).fetchone()
-                is None
-            ):
+            has = self._connection.execute(statements.HAS_REQUEST_BEFORE, (before,))
+            if has.fetchone() is None:
                 return 0
             while True:
                 with self._lock, write_transaction(self._connection):

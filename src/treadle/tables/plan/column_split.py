@@ -32,7 +32,6 @@ class ColumnAllocation:
     Attributes:
         relation: as it is afterwards.
         renames, adds, widens: what changes, each in order.
-        create: the relation is new.
         columns: (folded field, type) -> column name.
         types: column name -> its type afterwards.
         clashes: (folded field, type) -> why records with such a value are rejected.

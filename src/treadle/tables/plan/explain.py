@@ -32,8 +32,7 @@ def _explain_lines(plan: LoadPlan) -> Iterator[str]:
     lost, ignored = sum(plan.superseded.values()), sum(plan.ignored.values())
     yield (
         f"Table {plan.schema}.{plan.table_name}: {_format_count(plan.received, 'record')} "
-        f"received, "
-        f"{len(rejected)} rejected, {lost} superseded within the load"
+        f"received, {len(rejected)} rejected, {lost} superseded within the load"
         + (f", {ignored} of an older version ignored" if ignored else "")
         + "."
     )

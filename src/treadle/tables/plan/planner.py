@@ -200,8 +200,6 @@ class _LoadPlanner:
         table = replace(table, batched_at=max(table.batched_at, rebuilt.batched_at))
         return self._make_plan(table, None)
 
-    # --- the table ---
-
     def _plan_table(
         self, live: LiveRelations, outcome: VersionOutcome, version: int
     ) -> Table | Unmet:
@@ -509,8 +507,6 @@ class _LoadPlanner:
             return group
         stay = [row for row in range(group.size) if row not in lost]
         return group.take_rows(stay) if stay else None
-
-    # --- the result ---
 
     def _make_plan(self, table: Table | None, outcome: VersionOutcome | None) -> LoadPlan:
         prepared = self.prepared

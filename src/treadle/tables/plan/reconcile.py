@@ -1,6 +1,6 @@
 """Compares treadle's catalogue with what the destination really holds (loading.md 5.2)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from treadle.errors import TableStoppedError
@@ -142,9 +142,8 @@ def _reconcile_relation(
     if not same_key and relation.key and profile.dropped_key == "stop":
         raise TableStoppedError(
             f'The primary key of table "{relation.name}" was dropped or changed in the '
-            f"destination; expected {_join_names(relation.key)}, found "
-            f"{_join_names(there.key)}. Put it "
-            "back, or drop the table and send its data again."
+            f"destination; expected {_join_names(relation.key)}, found {_join_names(there.key)}. "
+            "Put it back, or drop the table and send its data again."
         )
     kept = tuple(column for column in relation.columns if column not in missing)
     constraint = relation.key
@@ -154,9 +153,8 @@ def _reconcile_relation(
     return replace(relation, columns=kept, key=constraint), same_key
 
 
-def _join_names(columns: object) -> str:
-    listed = ", ".join(sorted(map(str, columns))) if isinstance(columns, (tuple, frozenset)) else ""
-    return listed or "none"
+def _join_names(columns: Iterable[str]) -> str:
+    return ", ".join(sorted(columns)) or "none"
 
 
 # --- a table treadle did not make -----------------------------------------------------------------

@@ -44,7 +44,6 @@ class RelationTarget:
     """The live relations of a table, or those of a stage.
 
     Attributes:
-        name: of the root relation.
         root: as it is, None when it is to be made.
         children: subtables as they are, by folded path.
         keys: key columns, by name; the generated one for a table without.
@@ -109,8 +108,6 @@ class RelationTarget:
         }
         return allocation.relation, {**held, **allocation.columns}
 
-    # --- what is new ---
-
     def find_new_columns(self, frame: Frame) -> list[tuple[str, ColumnType]] | None:
         """Return folded fields and types without a column; None when there is no relation."""
         before = self._before.get(self._fold_path(frame.path))
@@ -146,8 +143,6 @@ class RelationTarget:
 
     def _fold_path(self, path: RelationPath) -> RelationPath:
         return tuple(map(self._profile.fold, path))
-
-    # --- columns ---
 
     def allocate(
         self, group: VersionGroup | None, staged: Sequence[Relation], options: TableOptions
@@ -249,8 +244,6 @@ class RelationTarget:
         columns = (column.name for column in self._child_columns(depth))
         return tuple(sorted(columns, key=names.byte_order))
 
-    # --- what does not fit ---
-
     def check_columns(
         self, group: VersionGroup | None, prepared: PreparedLoad
     ) -> NeedsRejections | None:
@@ -308,8 +301,6 @@ class RelationTarget:
             if limit is not None and width > limit:
                 return True
         return False
-
-    # --- rows ---
 
     def make_write(
         self,

@@ -60,7 +60,6 @@ class OmittedField:
     Attributes:
         table_name: of the relation it would have been in.
         name: canonical, flattened; as sent when that is empty.
-        reason: text for `_sdc_rejected`.
         rows: root rows that hold it.
     """
 
@@ -197,8 +196,6 @@ class Flattener:
             self._root.add_column(
                 self.profile.fold(names.META_COLUMN), names.META_COLUMN, ColumnType.JSON, column
             )
-
-    # --- objects and arrays ---
 
     def _flatten_objects(
         self, frame: Frame, prefix: str | None, column: ColumnValues, rules: TypeRules, depth: int

@@ -119,8 +119,6 @@ class _SchemaCompiler:
                 return None
         return at
 
-    # --- insides ---
-
     def _make_object_rules(self, simples: Sequence[JsonSchema]) -> tuple[ObjectRules, ...]:
         shapes = []
         for simple in simples:

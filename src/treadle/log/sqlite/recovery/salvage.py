@@ -235,9 +235,6 @@ def _lower_marks(path: Path, known: KnownLog, connect: FileConnector) -> None:
         lock.close()
 
 
-# --- salvage --------------------------------------------------------------------------------------
-
-
 def salvage_log(
     path: Path, known: KnownLog, why: str, *, connect: FileConnector = open_sqlite
 ) -> SalvageReport:
