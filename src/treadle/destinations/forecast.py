@@ -1,7 +1,6 @@
 """Forecasts a load without doing it: for `treadle plan` and for dry runs.
 
-It looks at the destination as it is now. It leaves out records that were accepted and are not
-loaded yet.
+It looks at the destination as it is now; accepted records that are not loaded yet are left out.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,6 @@
 """Plans a load with the destination's help: state, plan, answers to its questions, plan.
 
-The loader, the command line and the dry run of a request all plan here, so a load does what was
-announced.
+The loader, the command line and a dry run all plan here, so a load does what was announced.
 """
 
 from collections.abc import Callable, Sequence

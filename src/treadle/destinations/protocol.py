@@ -83,10 +83,7 @@ class LoadResult:
 class CommittedOffset:
     """The last load of one table of one log, as the destination keeps it.
 
-    Attributes:
-        position: `OffsetCommit.position` of that load.
-        report: `OffsetCommit.report` of that load.
-        result: the result, as `load` returned it or would have.
+    Position and report are those of its `OffsetCommit`; `result` is as `load` would return it.
     """
 
     position: int
@@ -258,8 +255,7 @@ class Rebuild(Protocol):
         """Drop a table, and all that is kept of it as far as it is there.
 
         Its rows of `_sdc_rejected` go too, and the schema when nothing else is in it. The schema is
-        that of no source. `log_id` is that of the marks the table was loaded with, all of which are
-        forgotten.
+        that of no source. All marks of `log_id`, with which the table was loaded, are forgotten.
         """
 
 

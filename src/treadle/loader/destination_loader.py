@@ -6,8 +6,7 @@ of its own: `LoadPipeline` reads and prepares ahead, `LoadExecutor` loads, `Comm
 what the destination has committed, `LoadReporting` tells store, log and operator.
 
 The supervisor's thread sends commands and never waits for an answer, so no destination can hold it
-up. It reads three things besides: `claimed_tables`, `identity`, and since when the destination has
-not answered.
+up. It also reads `claimed_tables`, `identity`, and since when the destination has not answered.
 """
 
 import gc
@@ -295,9 +294,8 @@ class DestinationLoader:
     def _run_once(self, backlogs: Sequence[TableBacklog], round_us: int | None) -> None:
         """Load one round; when it cannot be finished, leave the destination alone for a while.
 
-        Args:
-            backlogs: to begin with; empty only to ask what the destination has committed.
-            round_us: how long loads are begun, microseconds; None until nothing waits.
+        Backlogs are empty only to ask what the destination has committed. Loads are begun for
+        `round_us` microseconds; None until nothing waits.
         """
         clock = self._dependencies.clock
         try:

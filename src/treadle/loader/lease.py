@@ -1,8 +1,7 @@
 """The lease of a destination: the right of one loader to load into it.
 
 A lease comes with a fence, a number that grows with each new holder. The destination refuses an
-offset with a lower fence than the one it holds, so a loader that slept through the end of its lease
-commits nothing.
+offset with a lower fence than it holds, so a loader that slept through its lease commits nothing.
 """
 
 from collections.abc import Callable

@@ -4,8 +4,7 @@ While the database works on one load, the next one is read and prepared (the dri
 interpreter lock). A round goes in as a value; prepared steps come out one at a time. At most one
 step waits to be taken, because a step is in memory several times over.
 
-The two threads share nothing but that one step and a queue of commands, which only the pipeline's
-thread receives.
+The two threads share only that step and a queue of commands, which the pipeline's thread receives.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -67,8 +66,7 @@ PipelineCommand = AssignSources | SetBacklog | AwaitStep | SkipTables
 class LoadPipeline:
     """Reads and prepares what one destination loads.
 
-    The destination's thread calls its methods. Other threads put `AssignSources` and `SetBacklog`
-    into the commands.
+    The destination's thread calls its methods. Other threads put commands for it into `commands`.
 
     Attributes:
         reader: of the log; only the pipeline reads while a round lasts.

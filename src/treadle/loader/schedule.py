@@ -162,8 +162,7 @@ def select_backlogs(
       with what little the round took of others, it is much.
 
     `now` is in microseconds since 1970. `ended` says when the last load of a table ended; a table
-    that is not in it had none. `progress` has the tables that are being loaded, and what the round
-    took of them.
+    that is not in it had none. `progress` is what the round took of the tables being loaded.
     """
     ended, progress = ended or {}, progress or {}
 

@@ -106,11 +106,7 @@ class ReadLimits:
 
 @dataclass(frozen=True, slots=True)
 class DamagedEntry:
-    """The place of an entry whose stored bytes do not match their checksum.
-
-    Attributes:
-        why: what was found, for the operator.
-    """
+    """The place of an entry whose stored bytes do not match their checksum."""
 
     position: int
     source_id: int

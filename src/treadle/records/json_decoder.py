@@ -96,8 +96,7 @@ def decode_json(text: bytes, *, exact: bool = False, kind: str = "json") -> Any:
 
     Integers are exact; the last of duplicate keys wins. A number with a fraction or an exponent is
     a float, or `HugeNumber` where a double cannot hold it. With `exact` it is a Decimal instead of
-    a float. The text is UTF-8, with or without a byte order mark; `kind` is "json" or "transit",
-    for the refusal.
+    a float. The text is UTF-8, with or without a byte order mark; `kind` is "json" or "transit".
 
     Raises:
         RequestRefusedError: 400, the text is not JSON (import-api.md 17.2).

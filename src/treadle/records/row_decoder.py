@@ -83,9 +83,8 @@ class ShapePredictor:
     def __init__(self, *, exact: bool, allowed: Callable[[Sequence[str]], bool]) -> None:
         """Begin without any keys.
 
-        Args:
-            exact: see `record_reader.read_records`.
-            allowed: tells whether records with these keys may be read as rows.
+        `allowed` tells whether records with these keys may be read as rows; for `exact` see
+        `record_reader.read_records`.
         """
         self._exact = exact
         self._allowed = allowed

@@ -93,8 +93,7 @@ class DestinationRepository(StoreRepository):
     def set_trouble(self, destination_id: int, trouble: str | None) -> None:
         """Record why a destination cannot be used, or with None that it can again.
 
-        `trouble_since` stays the time of the first failure while failures go on, also when their
-        text changes.
+        `trouble_since` stays that of the first failure while they go on, whatever their text.
         """
         with self._database.write() as tx:
             since = None if trouble is None else func.coalesce(destinations.c.trouble_since, tx.now)

@@ -180,8 +180,7 @@ class LoadRepository(StoreRepository):
     def delete_loads_before(self, at: int) -> int:
         """Delete loads that finished before a time, but the newest of each table; return how many.
 
-        A receipt of their entries finds no load any more, so `at` must lie before the retention of
-        receipts.
+        Receipts of their entries find no load any more: `at` must lie before their retention.
         """
         newest = (
             select(func.max(loads.c.number))

@@ -104,8 +104,7 @@ class SourceRepository(StoreRepository):
 
         `account_id` is None for any. The name of the schema stays when the label changes. A
         `paused_at` of None ends the pause, a `destination_id` of None is the default of the
-        account, and `settings` is a merge patch for the present ones (RFC 7396: None removes a
-        key).
+        account. `settings` is a merge patch for the present ones (RFC 7396: None removes a key).
 
         Returns:
             The source after the change; None when it is unknown or deleted.

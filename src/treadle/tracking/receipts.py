@@ -37,8 +37,7 @@ class ReceiptCodec:
         """Sign for one installation and one log, so that positions of another are not believed.
 
         The signature keeps typing errors and guesses from being looked up. It guards no secret:
-        whoever asks for a receipt shows a token of the source or of its account too. So 8 bytes
-        are enough.
+        whoever asks for a receipt shows a token of the source or account too. 8 bytes are enough.
         """
         self.log_id = log_id
         key = hashlib.sha256(f"treadle receipt {installation_id} {log_id}".encode()).digest()

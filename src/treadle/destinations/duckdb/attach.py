@@ -72,8 +72,7 @@ def open_attached(
 def use(connection: duckdb.DuckDBPyConnection, called: str) -> None:
     """Let names without a catalog mean this one.
 
-    USE gets the schema too: a file can have the name of a schema (`information_schema`), and USE
-    would take that.
+    USE gets the schema too: it would take a schema of the file's name (`information_schema`).
     """
     connection.execute(compose("USE {called}", called=Quoted(str(duckdb.col(called, "main")))))
 

@@ -44,11 +44,7 @@ _CYCLE: Final = 146_097 * 86_400_000_000  # microseconds of 400 years
 
 
 class DuckDBConnection(SqlConnection):
-    """One connection.
-
-    Args:
-        read_only: whether the operator's statements may only read.
-    """
+    """One connection; if `read_only`, the operator's statements may only read."""
 
     driver: duckdb.DuckDBPyConnection
     errors = (duckdb.Error, pa.ArrowException, OverflowError, UnicodeEncodeError)

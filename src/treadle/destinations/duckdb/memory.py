@@ -85,11 +85,7 @@ def _hold(connection: duckdb.DuckDBPyConnection, limit: int) -> bool:
 
 @dataclass(slots=True)
 class MemoryWatch:
-    """Watches the memory that one session gathers.
-
-    Attributes:
-        bytes_max: from where on it is much; None for never.
-    """
+    """Watches whether one session gathers more memory than `bytes_max`; None for any."""
 
     bytes_max: int | None = GATHERED_BYTES_MAX
     _loads: int = 0

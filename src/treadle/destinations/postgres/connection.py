@@ -42,11 +42,7 @@ class _AnyYear(TimestamptzLoader):
 
 
 class PostgresConnection(SqlConnection):
-    """One connection.
-
-    Args:
-        driver: in autocommit mode, with the cursor that takes `$1` for a value.
-    """
+    """One connection, in autocommit mode, with the cursor that takes `$1` for a value."""
 
     driver: psycopg.Connection[tuple[Any, ...]]
     errors = (psycopg.Error, UnicodeEncodeError)

@@ -45,8 +45,6 @@ class StagedUpsert:
     Managed columns without values become NULL (loading.md 2.2).
 
     Attributes:
-        target: the relation's place.
-        rows: what is staged.
         stage: where, as `s`.
         condition: which rows of `s` take part; empty for all.
         wins: which rows of the relation, as `t`, give way to the row of their key, whose sequence

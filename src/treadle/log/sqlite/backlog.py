@@ -106,8 +106,7 @@ def sum_waiting_above(
     """Sum up the entries above a position that are not loaded, by table and in order of position.
 
     The connection is inside a transaction. `cursor` is 0 for all entries, `end` the greatest
-    position given. `loaded` has the position up to which each table is loaded, by id, of all
-    tables.
+    position given. `loaded` has, by id, the position up to which each of all tables is loaded.
     """
     # At the first look most entries may be loaded, later hardly any: two ways to the same sums.
     statement = statements.SUM_NEW if cursor else statements.SUM_ALL_WAITING

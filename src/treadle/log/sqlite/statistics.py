@@ -41,11 +41,7 @@ def measure_space(connection: sqlite3.Connection, path: Path) -> LogSpace:
 
 
 class SqliteStatistics:
-    """The statistics of one reader (`protocol.LogStatistics`).
-
-    Args:
-        lock: held around transactions that write.
-    """
+    """The statistics of one reader (`protocol.LogStatistics`)."""
 
     def __init__(
         self, connection: sqlite3.Connection, path: Path, lock: LogWriteLock, table_ids: TableIds

@@ -70,11 +70,7 @@ class CombinedNode(SchemaNode):
 
 
 class ReferenceNode(SchemaNode):
-    """`$ref`.
-
-    Attributes:
-        target: set after it is loaded, since it may contain the reference.
-    """
+    """`$ref`; its target is set after it is loaded, since it may contain the reference."""
 
     def __init__(self, budget: ReferenceBudget) -> None:
         self.target: SchemaNode = EmptyNode()

@@ -56,11 +56,7 @@ class BooleanNode(SchemaNode):
 
 @dataclass(slots=True)
 class StringNode(SchemaNode):
-    """Strings.
-
-    Attributes:
-        typed: other types are wrong; otherwise they pass.
-    """
+    """Strings; if `typed`, other types are wrong, otherwise they pass."""
 
     typed: bool
     length_min: int | None = None

@@ -298,7 +298,7 @@ class _LoadPlanner:
         rows = self._select_rows(target, group, met, live, private=private)
         if not isinstance(rows, _RowsOfLoad):
             return rows
-        target.allocate(rows.group, () if stage is None else stage.relations, self.options)
+        target.allocate(rows.group, () if stage is None else stage.relations)
         refused = target.check_columns(rows.group, self.prepared)
         if refused is not None:
             return refused
@@ -307,7 +307,7 @@ class _LoadPlanner:
             self._changes += self._find_key_changes(target, live)
         if stage is not None:
             self._changes += _copy_stage(target, stage, self.profile)
-        write = target.make_write(rows.group, rows.deletes, self.options, fresh=met is None)
+        write = target.make_write(rows.group, rows.deletes, fresh=met is None)
         if write is not None:
             self._writes.append(write)
         return None

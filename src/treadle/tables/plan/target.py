@@ -11,7 +11,6 @@ from treadle.tables.model import (
     Relation,
     RelationRows,
     SchemaChange,
-    TableOptions,
     TableWrite,
 )
 from treadle.tables.names import Namer
@@ -144,9 +143,7 @@ class RelationTarget:
     def _fold_path(self, path: RelationPath) -> RelationPath:
         return tuple(map(self._profile.fold, path))
 
-    def allocate(
-        self, group: VersionGroup | None, staged: Sequence[Relation], options: TableOptions
-    ) -> None:
+    def allocate(self, group: VersionGroup | None, staged: Sequence[Relation]) -> None:
         """Find a column for everything in the rows and in the staged relations."""
         needs: dict[RelationPath, dict[str, tuple[str, list[ColumnType]]]] = {}
         shapes: dict[RelationPath, tuple[RelationPath, str]] = {
@@ -174,7 +171,7 @@ class RelationTarget:
         for column in self.keys if () not in self._before and not self.keyless else ():
             _add_need(needs[()], fold(column.field), column.field, column.type)
         for path in sorted(needs):
-            self._allocate_relation(path, *shapes[path], needs[path], options)
+            self._allocate_relation(path, *shapes[path], needs[path])
 
     def _allocate_relation(
         self,
@@ -182,7 +179,6 @@ class RelationTarget:
         path: RelationPath,
         source_name: str,
         needs: dict[str, tuple[str, list[ColumnType]]],
-        options: TableOptions,
     ) -> None:
         before = self._before.get(folded)
         keys = self.root_key if not path else self._child_key(len(path))
@@ -201,7 +197,7 @@ class RelationTarget:
             new=before is None,
             private=self.private,
             profile=self._profile,
-            options=options,
+            options=self.namer.options,
             system=self._system_columns(len(path)),
             others=self.unknown_columns.get(relation.name),
         ).allocate(
@@ -306,7 +302,6 @@ class RelationTarget:
         self,
         group: VersionGroup | None,
         deletes: VersionGroup | None,
-        options: TableOptions,
         *,
         fresh: bool,
     ) -> TableWrite | None:
@@ -317,7 +312,7 @@ class RelationTarget:
         if group is None and deletes is None:
             return None
         root = self._after[()]
-        upsert = self.upsert
+        upsert, options = self.upsert, self.namer.options
         stale: tuple[Relation, ...] = ()
         if upsert and not fresh and options.stale_children == "delete":
             stale = tuple(relation for relation in self.relations if relation.path)

@@ -51,8 +51,7 @@ def resolve_versions(
     """Decide where each group goes.
 
     Groups are in order of their first record; the n-th activation ends segment n. `exists`: the
-    live table is there. `appending`: the destination or the option appends everything, and versions
-    replace nothing.
+    live table is there. `appending`: everything is appended, and versions replace nothing.
     """
     active = table.version if table is not None and exists else None
     stages = {stage.version for stage in table.stages} if table is not None else set()

@@ -1,8 +1,7 @@
 """Converts columns of one JSON class to one logical type, with the checks of loading.md 3.3.
 
 Every converter takes a column that holds one Python class and None, and gives the column as the
-destination gets it. What is out of range is given to `ConversionSink.reject_value` and becomes
-None.
+destination gets it. What is out of range goes to `ConversionSink.reject_value`, and becomes None.
 """
 
 import math

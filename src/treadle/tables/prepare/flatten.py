@@ -100,8 +100,7 @@ class Flattener:
     ) -> None:
         """Look at nothing yet.
 
-        Records are dictionaries, or rows of a shape; for rows, `original` gives the record of a row
-        as a dictionary.
+        Records are dictionaries, or rows of a shape, whose dictionaries `original` gives.
         """
         self._decoder = shape
         self._original = original or records.__getitem__

@@ -19,11 +19,7 @@ JsonSchema = Mapping[str, Any]
 
 
 class CompiledSchema(NamedTuple):
-    """The type rules of a schema.
-
-    Attributes:
-        exact: some number becomes a decimal, so numbers are to be decoded exactly.
-    """
+    """The type rules of a schema; `exact` if numbers are to be decoded exactly, for decimals."""
 
     rules: TypeRules
     exact: bool

@@ -42,11 +42,7 @@ class PageCell:
 
 
 class PageReader:
-    """Reads pages by number, from 1.
-
-    Args:
-        newer: pages that a write-ahead log holds instead.
-    """
+    """Reads pages by number, from 1; a write-ahead log holds the `newer` ones instead."""
 
     def __init__(self, data: bytes | memoryview, newer: dict[int, bytes]) -> None:
         self._data = data
