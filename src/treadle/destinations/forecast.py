@@ -1,6 +1,7 @@
 """Forecasts a load without doing it: for `treadle plan` and for dry runs.
 
-It looks at the destination as it is now; accepted records that are not loaded yet are left out.
+It looks at the destination as it is now. It leaves out records that were accepted and are not
+loaded yet.
 """
 
 from collections.abc import Mapping, Sequence
@@ -67,10 +68,15 @@ def forecast_load(
 ) -> LoadForecast:
     """Find out what a load would do.
 
-    Without `rehearse` a session for reading is enough. With it the load is carried out and undone,
-    to find records that only the database refuses; that locks the table meanwhile, as a load does.
-    The batches are of one table, in order. The settings are the source's, with its options in them;
-    `now` is in microseconds since 1970.
+    Args:
+        session: on the destination; one for reading is enough without `rehearse`.
+        batches: of one table, in order.
+        schema: the source's.
+        profile: the destination's.
+        settings: of the source, with its options in them.
+        now: microseconds since 1970.
+        rehearse: carry the load out and undo it, to find records that only the database
+            refuses. It locks the table meanwhile, as a load does.
 
     Raises:
         DestinationUnavailableError, AccessDeniedError: the destination cannot be asked.

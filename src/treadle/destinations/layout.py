@@ -95,7 +95,10 @@ def pair_parent_key(root: Relation, child: Relation) -> tuple[tuple[str, str], .
 def check_offset(mark: OffsetCommit, position: int, fence: int) -> None:
     """Refuse a mark that does not follow the one held.
 
-    `position` and `fence` are those held; the position is -1 for none.
+    Args:
+        mark: the plan's.
+        position: the position held, -1 for none.
+        fence: the fence held.
 
     Raises:
         FencedError: a later lease holder has written here.
@@ -173,7 +176,9 @@ def partition_columns(rows: RelationRows) -> tuple[list[Column], list[Column]]:
 def tombstones_name(schema: str, root: str) -> str:
     """Return the name of the private table of deleted keys (hard_delete, loading.md 9.4).
 
-    `schema` is the root relation's, treadle's own for a stage.
+    Args:
+        schema: the root relation's, treadle's own for a stage.
+        root: the root relation's name.
     """
     return f"{TOMBSTONES}{digest_name(f'{schema}/{root}')[:32]}"
 

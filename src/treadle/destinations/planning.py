@@ -1,6 +1,7 @@
 """Plans a load with the destination's help: state, plan, answers to its questions, plan.
 
-The loader, the command line and a dry run all plan here, so a load does what was announced.
+The loader, the command line and the dry run of a request all plan here, so a load does what was
+announced.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,9 +47,12 @@ def plan_with_session(
 ) -> LoadPlan:
     """Plan a load and do nothing.
 
-    The records were prepared with the destination's profile and the table's options. The offset
-    says how far the table's entries are loaded before and after; `now` is in microseconds since
-    1970. `log_id` is the log of the entries, where that is not the offset's.
+    Args:
+        holder: a session on the destination.
+        prepared: the records, made with the destination's profile and the table's options.
+        offset: how far the table's entries are loaded before and after.
+        now: microseconds since 1970.
+        log_id: the log of the entries, where that is not the offset's.
 
     Raises:
         TableStoppedError: the table cannot go on until somebody acts.
@@ -86,9 +90,14 @@ def execute_load(
 ) -> tuple[LoadPlan, LoadResult]:
     """Plan a load and have the destination do it.
 
-    The arguments are those of `plan_with_session`. With `rehearse` everything is undone at the end,
-    also what `Session.prepare` would make. `with_report` gives the offset with the report in it,
-    once the plan is known.
+    Args:
+        session: on the destination.
+        prepared: the records.
+        offset: how far the table's entries are loaded before and after.
+        now: microseconds since 1970.
+        rehearse: undo everything at the end, also what `Session.prepare` would make.
+        with_report: gives the offset with the report in it, once the plan is known.
+        log_id: the log of the entries, where that is not the offset's.
 
     Raises:
         RowRefusedError, DestinationUnavailableError, CommitUnknownError, FencedError,
@@ -114,7 +123,11 @@ def find_refused_records(
 ) -> dict[RecordRef, str]:
     """Find the records that the database refuses when each is loaded alone; return the reasons.
 
-    The arguments are those of `plan_with_session`.
+    Args:
+        session: on the destination.
+        prepared: the records, some of which it refuses.
+        offset: how far the table's entries are loaded before and after.
+        now: microseconds since 1970.
 
     Raises:
         All of `execute_load` but RowRefusedError.

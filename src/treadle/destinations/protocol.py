@@ -83,7 +83,10 @@ class LoadResult:
 class CommittedOffset:
     """The last load of one table of one log, as the destination keeps it.
 
-    Position and report are those of its `OffsetCommit`; `result` is as `load` would return it.
+    Attributes:
+        position: `OffsetCommit.position` of that load.
+        report: `OffsetCommit.report` of that load.
+        result: the result, as `load` returned it or would have.
     """
 
     position: int
@@ -173,8 +176,11 @@ class LoadSession(Protocol):
     ) -> list[int | None]:
         """Return the `_sdc_sequence` that each key has in the table now: None for no such row.
 
-        `keys` has one sequence of values per key column, in the order of `relation.key`. `private`:
-        the relation is a stage.
+        Args:
+            schema: the source's schema.
+            relation: the root relation, live or staged.
+            keys: one sequence of values per key column, in the order of `relation.key`.
+            private: the relation is a stage.
         """
 
     def load(self, plan: LoadPlan, *, rehearse: bool = False) -> LoadResult:
@@ -219,7 +225,10 @@ class Inspection(Protocol):
     def counts(self, schema: str, relation: Relation, since: int) -> RowCounts:
         """Count the rows of a live root relation that is there.
 
-        Rows of batches older than `since`, microseconds since 1970, are left out of `batches`.
+        Args:
+            schema: the source's schema.
+            relation: the root.
+            since: rows of older batches are left out of `batches`; microseconds since 1970.
         """
 
     def compare(self, schema: str, other: str, pair: RelationPair) -> RowDiff:
@@ -254,8 +263,12 @@ class Rebuild(Protocol):
     def remove(self, schema: str, table: str, log_id: str) -> None:
         """Drop a table, and all that is kept of it as far as it is there.
 
-        Its rows of `_sdc_rejected` go too, and the schema when nothing else is in it. The schema is
-        that of no source. All marks of `log_id`, with which the table was loaded, are forgotten.
+        Its rows of `_sdc_rejected` go too, and the schema when nothing else is in it.
+
+        Args:
+            schema: where it is; of no source.
+            table: its canonical name.
+            log_id: of the marks it was loaded with, all of which are forgotten.
         """
 
 

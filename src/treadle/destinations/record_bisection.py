@@ -11,9 +11,12 @@ def find_refused(
 ) -> dict[Record, str]:
     """Return the records that are refused when they are loaded without the others, with reasons.
 
-    Halves are tried until each refused record stands alone, so `k` bad records among `n` cost about
-    `2 k log2(n)` rehearsals, the larger ones rare. `rehearse` tries to load just the given records;
-    it returns why they were refused, or None.
+    Halves are tried until each refused record stands alone, so `k` bad records among `n` cost
+    about `2 k log2(n)` rehearsals, the larger ones rare.
+
+    Args:
+        records: names of the records, in order.
+        rehearse: tries to load just these; returns why they were refused, or None.
     """
     found: dict[Record, str] = {}
     waiting = [records]

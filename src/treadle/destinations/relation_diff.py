@@ -14,8 +14,13 @@ def pair_relations(
     """Pair the relations of two catalogue entries, the root first.
 
     Relations are the same by their path, columns by field and type, since a split may have come in
-    another order. The time at which a row was loaded is left out. `here` and `there` are None for
-    no table; `present` names the relations of `here` that the destination really has.
+    another order. The time at which a row was loaded is left out.
+
+    Args:
+        here: one entry; None for no table.
+        there: the other.
+        profile: of the destination.
+        present: names of the relations of `here` that the destination really has.
     """
     folded = set(map(profile.fold, present))
     ours = {

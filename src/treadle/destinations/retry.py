@@ -21,8 +21,10 @@ def open_with_retry(
 ) -> T:
     """Return the result of an attempt, which is repeated for a while when the database is held.
 
-    `attempt` is `Destination.open` or `preview`, or what opens a session and may be repeated;
-    `clock` gives seconds.
+    Args:
+        attempt: `Destination.open` or `preview`, or what opens a session and may be repeated.
+        clock: seconds.
+        sleep: waits.
 
     Raises:
         DestinationUnavailableError: it is still held, or cannot be reached.

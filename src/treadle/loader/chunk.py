@@ -12,6 +12,7 @@ class EntryChunk:
     """Entries of one table that are loaded together.
 
     Attributes:
+        key: the table.
         after: the offset that the destination has committed before; -1 when there is none.
         entries: sound entries, in order of position.
         damaged: entries that failed their checksum, in order of position.
@@ -52,7 +53,10 @@ def build_chunk(
 ) -> EntryChunk | None:
     """Build the chunk of what was read from the log; None when nothing was.
 
-    The items are in order of position; `after` is as in `EntryChunk`.
+    Args:
+        key: the table.
+        after: the offset that the destination has committed before; -1 when there is none.
+        items: in order of position.
     """
     if not items:
         return None

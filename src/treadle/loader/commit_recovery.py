@@ -38,6 +38,8 @@ class CommitRecovery:
     """The committed offsets of one destination, and the loads of which it has to be asked.
 
     Attributes:
+        store: knows which loads were recorded.
+        reporting: records those that were not.
         limits: of one read when entries are read again.
         clock: microseconds since 1970.
     """
@@ -69,7 +71,9 @@ class CommitRecovery:
     def drop_expired(self, sources: Container[int], identity: str) -> None:
         """Stop asking for tables that are to be loaded elsewhere and waited long enough.
 
-        `sources` are those that still load into this destination.
+        Args:
+            sources: those that still load into this destination.
+            identity: of the destination, for the operator.
         """
         if not self.uncertain:
             return
@@ -94,7 +98,10 @@ class CommitRecovery:
     ) -> None:
         """Record loads that were committed but not recorded; tell the log where tables stand.
 
-        `sources` are those that load into this destination.
+        Args:
+            found: what the destination has committed.
+            reader: of the log.
+            sources: those that load into this destination.
         """
         recorded = {
             (status.source_id, status.table_name): status.loaded

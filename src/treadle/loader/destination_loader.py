@@ -6,7 +6,8 @@ of its own: `LoadPipeline` reads and prepares ahead, `LoadExecutor` loads, `Comm
 what the destination has committed, `LoadReporting` tells store, log and operator.
 
 The supervisor's thread sends commands and never waits for an answer, so no destination can hold it
-up. It also reads `claimed_tables`, `identity`, and since when the destination has not answered.
+up. It reads three things besides: `claimed_tables`, `identity`, and since when the destination has
+not answered.
 """
 
 import gc
@@ -75,9 +76,13 @@ class LoaderDependencies:
     Attributes:
         open_reader: opens a reader of the log, for this loader alone.
         open_destination: opens the destination; raises OperatorError when it cannot be used.
+        store: keeps reports.
+        flush_policy: when loads begin.
+        read_limits: how much one load reads.
         clock: microseconds since 1970.
         new_id: returns a fresh load id.
         report_position: tells the log how far a table is loaded.
+        lease: of this destination.
     """
 
     open_reader: Callable[[], LogReader]
@@ -104,6 +109,10 @@ class DestinationLoader:
     """The loader of one destination.
 
     It has a thread, and it opens and closes what it works with: nobody else waits for that.
+
+    Args:
+        destination_id: of the destination.
+        dependencies: see there.
     """
 
     def __init__(self, destination_id: int, dependencies: LoaderDependencies) -> None:
@@ -294,8 +303,9 @@ class DestinationLoader:
     def _run_once(self, backlogs: Sequence[TableBacklog], round_us: int | None) -> None:
         """Load one round; when it cannot be finished, leave the destination alone for a while.
 
-        Backlogs are empty only to ask what the destination has committed. Loads are begun for
-        `round_us` microseconds; None until nothing waits.
+        Args:
+            backlogs: to begin with; empty only to ask what the destination has committed.
+            round_us: how long loads are begun, microseconds; None until nothing waits.
         """
         clock = self._dependencies.clock
         try:
@@ -326,7 +336,10 @@ class DestinationLoader:
     ) -> None:
         """Load every backlog in turn, one chunk being prepared while another is written.
 
-        No further load is begun after `until`, microseconds since 1970; None for never.
+        Args:
+            parts: to load with.
+            backlogs: to begin with.
+            until: when no further load is begun, microseconds since 1970; None for never.
         """
         self._dependencies.lease.fence()
         self._waiting_since = self._dependencies.clock()

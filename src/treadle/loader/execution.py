@@ -23,6 +23,8 @@ class LoadExecutor:
     """Loads prepared steps of one log into one destination.
 
     Attributes:
+        log_id: of the log that the steps are from.
+        lease: of the destination.
         clock: microseconds since 1970.
         new_id: returns a fresh load id.
     """

@@ -1,7 +1,8 @@
 """The lease of a destination: the right of one loader to load into it.
 
 A lease comes with a fence, a number that grows with each new holder. The destination refuses an
-offset with a lower fence than it holds, so a loader that slept through its lease commits nothing.
+offset with a lower fence than the one it holds, so a loader that slept through the end of its lease
+commits nothing.
 """
 
 from collections.abc import Callable
@@ -23,6 +24,8 @@ class DestinationLease:
     """One loader's lease of one destination.
 
     Attributes:
+        store: keeps the leases.
+        destination_id: of the destination.
         place: the same text for loaders of which only one can run, such as those of one data
             folder: the next of them takes over at once.
         holder: a text that no other loader has.

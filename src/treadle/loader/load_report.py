@@ -25,6 +25,7 @@ class PlannedReport(msgspec.Struct, frozen=True, array_like=True):
         superseded: position -> records that lost against another record of the load or were of an
             older table version.
         rejected: position -> (index in the entry, reason).
+        details: the parts of the load report that only the plan knows.
     """
 
     load_id: str
@@ -86,9 +87,12 @@ def complete_report(
 ) -> tuple[LoadReport, list[EntryOutcome]]:
     """Build the load report (loading.md 11.2) of a committed load, and its outcomes per entry.
 
-    `finished_at` is in microseconds since 1970. `positions` returns the positions of the sound
-    entries, in order. To find them may take reading the log, so it is called only if rows were
-    superseded in the table.
+    Args:
+        planned: known before the load.
+        result: what the destination did.
+        finished_at: microseconds since 1970.
+        positions: returns the positions of the sound entries, in order. To find them may take
+            reading the log, so it is called only if rows were superseded in the table.
     """
     superseded = dict(planned.superseded)
     if result.superseded:

@@ -4,7 +4,8 @@ While the database works on one load, the next one is read and prepared (the dri
 interpreter lock). A round goes in as a value; prepared steps come out one at a time. At most one
 step waits to be taken, because a step is in memory several times over.
 
-The two threads share only that step and a queue of commands, which the pipeline's thread receives.
+The two threads share nothing but that one step and a queue of commands, which only the pipeline's
+thread receives.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ class LoadRound:
 
     Attributes:
         backlogs: to begin with, in order.
+        history: of loads before the round.
         until: when no further load is begun, microseconds since 1970; None for never.
     """
 
@@ -66,11 +68,17 @@ PipelineCommand = AssignSources | SetBacklog | AwaitStep | SkipTables
 class LoadPipeline:
     """Reads and prepares what one destination loads.
 
-    The destination's thread calls its methods. Other threads put commands for it into `commands`.
+    The destination's thread calls its methods. Other threads put `AssignSources` and `SetBacklog`
+    into the commands.
 
     Attributes:
         reader: of the log; only the pipeline reads while a round lasts.
+        profile: of the destination.
+        policy: when loads begin.
+        limits: how much one load reads.
         clock: microseconds since 1970.
+        commands: to the pipeline's thread.
+        thread: the pipeline's thread.
     """
 
     reader: LogReader

@@ -7,7 +7,12 @@ from treadle.timestamps import format_milliseconds
 
 
 def build_hook_body(load: LoadReport, integration_name: str) -> dict[str, Any]:
-    """Build the body for one committed load."""
+    """Build the body for one committed load.
+
+    Args:
+        load: its report.
+        integration_name: the source's name.
+    """
     details = load.details
     root, *subtables = details["relations"] or [[load.table_name, load.table_name]]
     extracted = details["extracted_max"]

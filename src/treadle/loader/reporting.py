@@ -2,7 +2,8 @@
 
 The order matters: the log may drop the entries of a load that it was told of, so it is told after
 the store has the report. A report that the store does not take now is kept and recorded before
-anything else is loaded. The destination keeps it too (`CommitRecovery`), the last of each table.
+anything else is loaded. The destination keeps it too (`CommitRecovery`), but only the last one of
+each table.
 """
 
 import logging
@@ -21,7 +22,8 @@ logger = logging.getLogger("treadle.loader")
 
 
 SILENCE_US_MAX = 120_000_000
-"""The operator is told of a destination that is silent for longer; few loads take a second."""
+"""The operator is told of a destination that does not answer for longer. A load seldom takes a
+second."""
 
 
 class PendingReport(NamedTuple):
@@ -38,6 +40,12 @@ class LoadReporting:
     """The reports of one destination.
 
     The destination's thread calls everything but `report_silence` and `retire`.
+
+    Attributes:
+        destination_id: of the destination.
+        store: keeps reports, outcomes, and what is wrong with the destination.
+        report_position: tells the log how far a table is loaded.
+        identity: names the destination to the operator.
     """
 
     destination_id: int
@@ -110,7 +118,10 @@ class LoadReporting:
     def record_failure(self, load: LoadReport, error: Exception, pause_us: int) -> None:
         """Record a load that changed nothing.
 
-        The next try is in `pause_us` microseconds.
+        Args:
+            load: its report.
+            error: why.
+            pause_us: until the next try, microseconds.
         """
         self.store.loads.record_failure(load, stopped=isinstance(error, TableStoppedError))
         logger.error(
@@ -139,8 +150,9 @@ class LoadReporting:
     def report_silence(self, measure: Callable[[], int | None]) -> None:
         """Tell the operator once when the destination does not answer.
 
-        `measure` returns for how long it has not, microseconds, or None while it is not asked
-        anything. It is called under the lock, so that no trouble is noted after an answer.
+        Args:
+            measure: returns for how long it has not, microseconds, or None while it is not asked
+                anything. It is called under the lock, so that no trouble is noted after an answer.
         """
         with self._trouble_lock:
             silent_us = measure()

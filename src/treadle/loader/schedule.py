@@ -161,8 +161,13 @@ def select_backlogs(
     - Little waits in each of many tables that had no load for the age of one, but together, and
       with what little the round took of others, it is much.
 
-    `now` is in microseconds since 1970. `ended` says when the last load of a table ended; a table
-    that is not in it had none. `progress` is what the round took of the tables being loaded.
+    Args:
+        backlogs: all that could be loaded.
+        now: microseconds since 1970.
+        policy: when loads close.
+        retries: when tables that failed may be tried again.
+        ended: when the last load of a table ended; a table that is not in it had none.
+        progress: tables that are being loaded, and what the round took of them.
     """
     ended, progress = ended or {}, progress or {}
 
@@ -199,6 +204,7 @@ class LoadHistory:
     Attributes:
         offsets: committed by the destination; a table without one is not in it.
         ended: when the last load of a table ended, microseconds since 1970.
+        retries: when tables that failed may be tried again.
     """
 
     offsets: Mapping[TableKey, int]
@@ -234,9 +240,14 @@ def select_due(
 ) -> list[TableBacklog]:
     """Return what one destination loads now, the one that waits longest first.
 
-    `now` is in microseconds since 1970. `history` leaves out the loads of the round that lasts.
-    `progress` is what that round took of each table; only more than that is due. Tables in
-    `skipped` are not loaded further in the round.
+    Args:
+        backlogs: all that waits.
+        sources: those that load into this destination.
+        history: of earlier loads, those of the round that lasts left out.
+        policy: when loads close.
+        now: microseconds since 1970.
+        progress: what the round that lasts took of each table; only more than that is due.
+        skipped: tables that are not loaded further in the round.
     """
     progress = progress or {}
     rests = []
@@ -274,7 +285,12 @@ def exclude_claimed(
 
     That loader is the one of the former destination of the source. Until it is done, nobody knows
     whether it committed the load it was in. Entries that are loaded here meanwhile would be in both
-    destinations, and counted twice. A claimed table named `` stands for all tables.
+    destinations, and counted twice.
+
+    Args:
+        waiting: all backlogs of the destination.
+        claimed: tables that other loaders claim; one named `` stands for all tables.
+        sources: those of the destination.
 
     Returns:
         The backlogs that may be loaded. None when another loader records where all its tables

@@ -50,10 +50,13 @@ class LoaderSupervisor:
     """Loads everything that waits into the destination of its source.
 
     Attributes:
+        store: knows sources and destinations, and keeps reports.
         open_reader: opens a reader of the log, one for each thread.
         open_destination: makes the destination of a URL; raises OperatorError for a wrong one.
+        flush_policy: when loads begin.
         retention_us: how long entries stay in the log after their load, microseconds.
         clock: microseconds since 1970.
+        new_id: returns a fresh load id.
         place: where it runs (`DestinationLease.place`).
         log_quota: bounds of the log. While one is reached, loaded entries are removed at once.
         stop_timeout_seconds: for the loads that are under way at the end of `run`.

@@ -35,6 +35,7 @@ class NewEntry:
     """One request's messages for one table, to be appended.
 
     Attributes:
+        source_id: who pushed.
         table_name: the table as the client names it.
         received_at: microseconds since 1970, UTC.
         records: how many records the payload holds (activations do not count).
@@ -106,7 +107,11 @@ class ReadLimits:
 
 @dataclass(frozen=True, slots=True)
 class DamagedEntry:
-    """The place of an entry whose stored bytes do not match their checksum."""
+    """The place of an entry whose stored bytes do not match their checksum.
+
+    Attributes:
+        why: what was found, for the operator.
+    """
 
     position: int
     source_id: int
@@ -122,6 +127,7 @@ class TableBacklog:
 
     Attributes:
         last: greatest position waiting.
+        entries: how many entries wait.
         records: how many records they hold.
         size: their payload bytes, uncompressed.
         oldest: `received_at` of the oldest of them, microseconds since 1970.
@@ -197,7 +203,9 @@ class LogAppender(Protocol):
     def begin_append(self, entries: Sequence[NewEntry], waiter: AppendWaiter) -> None:
         """Begin an append without a task that waits for it.
 
-        The waiter gets the result, on the running event loop.
+        Args:
+            entries: to make durable, all or none.
+            waiter: gets the result, on the running event loop.
 
         Raises:
             RetriableError: none of them is in the log, and the waiter gets nothing.
@@ -265,7 +273,10 @@ class LogStatistics(Protocol):
     def count_by_hour(self, source_id: int, table_name: str, loaded: int) -> list[HourlyRecords]:
         """Count a table's records by the hour of their acceptance, of the entries that are kept.
 
-        Records above the position `loaded` count as waiting.
+        Args:
+            source_id: who pushed.
+            table_name: as sent.
+            loaded: position above which records count as waiting.
         """
 
     def get_received_times(self, positions: Sequence[int]) -> dict[int, int]:

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class LogSpace:
-    """The bytes of a log that hold something, and the bytes that it can grow."""
+    """The used and the free bytes of a log.
+
+    Attributes:
+        used: bytes that hold something.
+        free: bytes the log can grow.
+    """
 
     used_bytes: int
     free_bytes: int

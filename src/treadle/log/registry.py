@@ -43,7 +43,9 @@ def open_appender(
 ) -> LogAppender:
     """Open the log for writing; blocks for a moment.
 
-    `report_failure` is called for each group of requests that the disk did not take.
+    Args:
+        settings: name the log.
+        report_failure: called for each group of requests that the disk did not take.
 
     Raises:
         OperatorError: it cannot be opened, is no log, or is a newer treadle's.
@@ -79,7 +81,10 @@ def repair_log(settings: LogSettings, known: KnownLog) -> SalvageReport | None:
 def find_damage(settings: LogSettings, known: KnownLog, *, whole: bool = False) -> str | None:
     """Return why a log cannot be used; None when it can. A server may be using it.
 
-    With `whole` all of it is looked at, however long it is.
+    Args:
+        settings: name the log.
+        known: what others remember of it.
+        whole: look at all of it, however long it is.
 
     Raises:
         OperatorError, RetriableError: the disk or its rights are at fault, not the log.

@@ -25,6 +25,9 @@ class SalvageReport:
     """The result of a repair.
 
     Attributes:
+        reason: the damage that was found.
+        damaged_path: where the damaged file is now.
+        entries_kept: sound entries that were carried over.
         damaged_positions: of the entries that are damaged, by table; "" for unknown tables.
     """
 

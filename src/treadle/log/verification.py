@@ -13,7 +13,11 @@ PART_BYTES_MAX: Final = 50_000_000
 
 @dataclass(frozen=True, slots=True)
 class LogVerification:
-    """The result of reading a whole log."""
+    """The result of reading a whole log.
+
+    Attributes:
+        sound_entries: how many entries are what was appended.
+    """
 
     sound_entries: int
     damaged_entries: list[DamagedEntry]

@@ -183,7 +183,10 @@ def _is_bare(message: _BatchMessage) -> bool:
 
 
 def decode_body(body: bytes) -> Envelope:
-    """Parse a decompressed body; check all but schema and records (import-api.md 9.2 steps 5-7).
+    """Parse a body and check all but the schema and the records (import-api.md 9.2 steps 5-7).
+
+    Args:
+        body: as received, decompressed.
 
     Raises:
         RequestRefusedError: 400, not parsable or not the documented envelope.
@@ -231,6 +234,9 @@ def _make_message(message: dict[str, Any], data: msgspec.Raw) -> _BatchMessage:
 def check_body(sent: Envelope) -> list[MessageBatch]:
     """Check the schema, and the records by it and by the key names (import-api.md 9.2 steps 8-10).
 
+    Args:
+        sent: from `decode_body`.
+
     Returns:
         One batch of form "schema".
 
@@ -275,7 +281,11 @@ def _all_conform(
 ) -> bool:
     """Return whether all records surely conform to the schema and have their keys.
 
-    `records` are JSON texts of objects, `data` is the same as one array.
+    Args:
+        validator: of the schema.
+        key_names: as sent.
+        records: JSON texts of objects.
+        data: the same as one array.
     """
     if validator.decodes_all(key_names, data):
         return True

@@ -60,7 +60,9 @@ class BatchBuilder:
     def build(self, form: ValueForm, join: Callable[[list[Any]], bytes]) -> list[MessageBatch]:
         """Return the batches in the order in which they began.
 
-        `join` makes a batch's data of the payloads of its records.
+        Args:
+            form: the rule that gives values their types.
+            join: makes a batch's data of the payloads of its records.
         """
         for table_name in list(self._early_activations):
             self._start_batch(table_name, ())

@@ -61,7 +61,10 @@ def make_refusal(text: str) -> RequestRefusedError:
 
 
 def check_envelope(body: Any) -> None:
-    """Check all of a decoded body but what its schema and key names require of records.
+    """Check all of a body but what its schema and key names require of records.
+
+    Args:
+        body: the decoded body.
 
     Raises:
         RequestRefusedError: 400 with the text of the original service.

@@ -45,7 +45,10 @@ class RecordEdit:
 def apply_edit(batch: MessageBatch, index: int, edit: RecordEdit = RecordEdit()) -> MessageBatch:
     """Make a batch of one record, edited, with its sequence, table version and key names.
 
-    `index` says which of the records, counted from 0.
+    Args:
+        batch: what was accepted.
+        index: which of its records, counted from 0.
+        edit: what to change.
 
     Raises:
         OperatorError: the record with that change would not be accepted; says why.

@@ -43,8 +43,10 @@ def find_field_errors(record: dict[str, Any], size: int) -> dict[str, list[str]]
 
     `client_id` is not checked here: it belongs to the request (import-api.md 7.2 steps 8, 9).
 
-    `size` is the bytes of its data in the batch. A data point takes at least one, so that only a
-    long record needs to be counted.
+    Args:
+        record: decoded.
+        size: bytes of its data in the batch. A data point takes at least one, so that only a long
+            record needs to be counted.
     """
     if _is_common_upsert(record, size):
         return {}
@@ -127,8 +129,11 @@ def read_common_fields(records: list[Any], account_id: int) -> FieldColumns | No
     """Return the fields of records that are all upserts; None when any of them may be wrong.
 
     All records are checked together, one field at a time, which is several times faster than one
-    record at a time. Data points are not counted here. There must be at least one record;
-    `account_id` is the client that they must name.
+    record at a time. Data points are not counted here.
+
+    Args:
+        records: decoded, at least one.
+        account_id: the client that they must name.
 
     Raises:
         KeyError: a field is missing.

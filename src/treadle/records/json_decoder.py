@@ -95,8 +95,12 @@ def decode_json(text: bytes, *, exact: bool = False, kind: str = "json") -> Any:
     """Decode a JSON text.
 
     Integers are exact; the last of duplicate keys wins. A number with a fraction or an exponent is
-    a float, or `HugeNumber` where a double cannot hold it. With `exact` it is a Decimal instead of
-    a float. The text is UTF-8, with or without a byte order mark; `kind` is "json" or "transit".
+    a float, or `HugeNumber` where a double cannot hold it.
+
+    Args:
+        text: UTF-8, with or without a byte order mark.
+        exact: give such numbers as Decimal instead of float.
+        kind: "json" or "transit", for the refusal.
 
     Raises:
         RequestRefusedError: 400, the text is not JSON (import-api.md 17.2).
@@ -150,7 +154,9 @@ def repair_json(text: bytes) -> bytes:
 def refuse_malformed(error: Exception | str, *, kind: str = "json") -> NoReturn:
     """Refuse a body that cannot be parsed (import-api.md 17.2).
 
-    `error` is the parser's words, `kind` "json" or "transit".
+    Args:
+        error: the parser's words.
+        kind: "json" or "transit".
 
     Raises:
         RequestRefusedError: 400, always.

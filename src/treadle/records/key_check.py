@@ -17,8 +17,10 @@ def have_all_keys(
 ) -> bool:
     """Return whether all records are objects that have a value other than null for each key name.
 
-    `data` is a valid JSON array text of records, `characters_max` the longest string value that is
-    allowed; None for any length.
+    Args:
+        key_names: as sent.
+        data: a valid JSON array text of records.
+        characters_max: longest string value that is allowed; None for any length.
 
     Returns:
         False also when only the exact reader can tell.

@@ -50,7 +50,9 @@ def slice_elements(body: bytes) -> list[msgspec.Raw]:
 def slice_body(body: bytes, *, kind: str) -> list[msgspec.Raw] | None:
     """Return the texts of the elements of a body, which may need a repair; None if it is no array.
 
-    `kind` is "json" or "transit", for the refusal.
+    Args:
+        body: as received.
+        kind: "json" or "transit", for the refusal.
 
     Raises:
         RequestRefusedError: 400, an array that is not JSON.
@@ -70,7 +72,9 @@ def slice_body(body: bytes, *, kind: str) -> list[msgspec.Raw] | None:
 def split_into_arrays(elements: Sequence[msgspec.Raw], *, kind: str) -> Iterator[bytes]:
     """Yield the elements as JSON arrays that are small enough to decode.
 
-    The elements are JSON texts; `kind` is "json" or "transit", for the refusal.
+    Args:
+        elements: JSON texts.
+        kind: "json" or "transit", for the refusal.
 
     Raises:
         RequestRefusedError: 400, an element holds more values than allowed.

@@ -65,6 +65,7 @@ class PushBody:
     """A parsed body that is not checked yet.
 
     Attributes:
+        transit: the body is Transit.
         body: the JSON text without a byte order mark; empty for Transit.
         records: the decoded records of a Transit body; empty for a large one.
         checked: the records of a large Transit body, checked one by one.
@@ -126,7 +127,11 @@ _decode_upserts = msgspec.json.Decoder(list[_PushUpsert]).decode
 
 
 def decode_body(body: bytes, *, transit: bool) -> PushBody:
-    """Parse a decompressed body, of `application/transit+json` or JSON: 1 to 20,000 values.
+    """Parse a body: an array of 1 to 20,000 values.
+
+    Args:
+        body: as received, decompressed.
+        transit: the content type is `application/transit+json`.
 
     Raises:
         RequestRefusedError: 400, not parsable, no array, empty, or too many records.
@@ -219,7 +224,9 @@ def _check_count(records: Any) -> None:
 def check_body(parsed: PushBody, account_id: int) -> list[MessageBatch]:
     """Check every record and group the records into batches.
 
-    `account_id` is the client that owns the token.
+    Args:
+        parsed: from `decode_body`.
+        account_id: the client that owns the token.
 
     Returns:
         One batch per table and key names, in the order in which they begin.
@@ -239,7 +246,12 @@ def check_body(parsed: PushBody, account_id: int) -> list[MessageBatch]:
 
 
 def read_fast(body: bytes, account_id: int) -> list[MessageBatch] | None:
-    """Decode and check a decompressed JSON body with the fast reader; None if it declines."""
+    """Decode and check a JSON body with the fast reader; None if it declines.
+
+    Args:
+        body: as received, decompressed.
+        account_id: the client that owns the token.
+    """
     upserts = _read_upserts(body)
     if upserts is None:
         return None

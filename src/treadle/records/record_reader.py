@@ -16,8 +16,11 @@ def read_records(batch: MessageBatch, *, exact: bool = False) -> list[dict[str, 
     The values are dict, list, str, int of any size, bool and None. A number with a fraction or an
     exponent is a float, or `HugeNumber` (a Decimal with its literal) where a double cannot hold it.
     A Transit batch also has `datetime.datetime` in UTC, `DistantInstant` outside the years 1 to
-    9999, `Decimal` for decimals, and the floats NaN and infinity. With `exact` JSON numbers with a
-    fraction or an exponent are Decimal.
+    9999, `Decimal` for decimals, and the floats NaN and infinity.
+
+    Args:
+        batch: what was accepted.
+        exact: give JSON numbers with a fraction or an exponent as Decimal.
     """
     if batch.form == "transit":
         return encoding.decode_records(batch.data)
@@ -27,7 +30,9 @@ def read_records(batch: MessageBatch, *, exact: bool = False) -> list[dict[str, 
 def extract_texts(batch: MessageBatch, indexes: Iterable[int]) -> list[str]:
     """Return the JSON texts of single records as sent; for a Transit batch, equivalent JSON.
 
-    `indexes` count from 0.
+    Args:
+        batch: what was accepted.
+        indexes: which records, counted from 0.
     """
     if batch.form == "transit":
         return encoding.render_texts(batch.data, indexes)

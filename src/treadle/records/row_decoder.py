@@ -53,7 +53,9 @@ class RowDecoder:
 def get_row_decoder(keys: Sequence[str], *, exact: bool) -> RowDecoder | None:
     """Return the decoder with these keys; None if they are too many or no struct can have them.
 
-    Each key is there once; for `exact` see `record_reader.read_records`.
+    Args:
+        keys: each once.
+        exact: see `record_reader.read_records`.
     """
     if not keys or len(keys) > KEYS_MAX or sum(map(len, keys)) > _CHARACTERS_MAX:
         return None
@@ -83,8 +85,9 @@ class ShapePredictor:
     def __init__(self, *, exact: bool, allowed: Callable[[Sequence[str]], bool]) -> None:
         """Begin without any keys.
 
-        `allowed` tells whether records with these keys may be read as rows; for `exact` see
-        `record_reader.read_records`.
+        Args:
+            exact: see `record_reader.read_records`.
+            allowed: tells whether records with these keys may be read as rows.
         """
         self._exact = exact
         self._allowed = allowed

@@ -23,8 +23,10 @@ class AccountRepository(StoreRepository):
         The account gets the destination that all accounts before it share. The first account has
         none until the server gives it one.
 
-        `client_id` is the id of the account, for a client that moves here and has an id in its
-        pushes; None for the next free one. Ids begin with 1.
+        Args:
+            name: for people.
+            client_id: the id of the account, for a client that moves here and has an id in its
+                pushes; None for the next free one. Ids begin with 1.
 
         Returns:
             The account and the token. The token cannot be read again later.

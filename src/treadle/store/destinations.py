@@ -37,9 +37,11 @@ class DestinationRepository(StoreRepository):
     ) -> ConfiguredDestination:
         """Set the default destination of an account; the same one again changes nothing.
 
-        `type` is a name in the registry of destinations, for example "postgres". The URL has
-        credentials and is kept encrypted. `identity` is the database as the destination itself
-        names it (`Destination.identity`).
+        Args:
+            account_id: the account.
+            type: name in the registry of destinations, for example "postgres".
+            url: with credentials; kept encrypted.
+            identity: the database as the destination itself names it (`Destination.identity`).
 
         Raises:
             NotFoundError: no such account.
@@ -93,7 +95,8 @@ class DestinationRepository(StoreRepository):
     def set_trouble(self, destination_id: int, trouble: str | None) -> None:
         """Record why a destination cannot be used, or with None that it can again.
 
-        `trouble_since` stays that of the first failure while they go on, whatever their text.
+        `trouble_since` stays the time of the first failure while failures go on, also when their
+        text changes.
         """
         with self._database.write() as tx:
             since = None if trouble is None else func.coalesce(destinations.c.trouble_since, tx.now)

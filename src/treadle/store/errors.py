@@ -14,6 +14,7 @@ class NameTakenError(TreadleError):
     """Another source owns the schema of that name (connect-api.md 4.1).
 
     Attributes:
+        name: the schema's name.
         elsewhere: the owner is a source of another account that loads into the same database.
     """
 

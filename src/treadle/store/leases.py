@@ -18,8 +18,12 @@ class LeaseRepository(StoreRepository):
     def take_lease(self, destination_id: int, place: str, holder: str, lasts: int) -> int | None:
         """Take the right to load into a destination, or renew it.
 
-        Only one loader of a place can run, so the newest takes over at once. `holder` is a text
-        that no other loader has; `lasts` is in microseconds from now.
+        Args:
+            destination_id: the destination.
+            place: where the loader runs. Only one loader of a place can run, so the newest takes
+                over at once.
+            holder: a text that no other loader has.
+            lasts: microseconds from now.
 
         Returns:
             The fence: the same number when its holder renews, a greater one for a new holder.

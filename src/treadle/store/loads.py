@@ -48,8 +48,11 @@ class LoadRepository(StoreRepository):
     def record_load(self, load: LoadReport, outcomes: Sequence[EntryOutcome]) -> None:
         """Record a committed load and its outcomes; its table has no error any more.
 
-        Idempotent by (source, table, last position): the first report of a load stays. The load's
-        `error` is None. Outcomes are those of entries that have superseded or rejected records.
+        Idempotent by (source, table, last position): the first report of a load stays.
+
+        Args:
+            load: its `error` is None.
+            outcomes: of the entries that have superseded or rejected records.
         """
         with self._database.write() as tx:
             log_id = tx.connection.execute(_LOG_ID).scalar_one()
@@ -79,7 +82,9 @@ class LoadRepository(StoreRepository):
     def record_failure(self, load: LoadReport, *, stopped: bool) -> None:
         """Record a failed try. Of several tries from the same position the last one is kept.
 
-        The load's `error` says why. A `stopped` table is not tried again until somebody acts.
+        Args:
+            load: its `error` says why.
+            stopped: the table is not tried again until somebody acts.
         """
         with self._database.write() as tx:
             log_id = tx.connection.execute(_LOG_ID).scalar_one()
@@ -120,8 +125,12 @@ class LoadRepository(StoreRepository):
     ) -> list[LoadReport]:
         """Return load reports, newest first.
 
-        The arguments leave only those of an account, of a source, of tables of this name as sent,
-        and those older than the load with the id `before`: the last one of the page before.
+        Args:
+            account_id: only this account's.
+            source_id: only this source's.
+            table_name: only of tables of this name, as sent.
+            limit: how many at most.
+            before: only loads older than the one with this id: the last one of the page before.
         """
         query = _loads.order_by(loads.c.number.desc()).limit(limit)
         if account_id is not None:
@@ -161,7 +170,8 @@ class LoadRepository(StoreRepository):
     def list_loaded_before(self, at: int) -> list[tuple[int, str, int]]:
         """Return the positions that may be trimmed: (source id, table name, last loaded position).
 
-        Only loads that finished at or before `at` count.
+        Args:
+            at: only loads that finished at or before this time count.
         """
         with self._database.read() as tx:
             rows = tx.connection.execute(
@@ -180,7 +190,8 @@ class LoadRepository(StoreRepository):
     def delete_loads_before(self, at: int) -> int:
         """Delete loads that finished before a time, but the newest of each table; return how many.
 
-        Receipts of their entries find no load any more: `at` must lie before their retention.
+        A receipt of their entries finds no load any more, so `at` must lie before the retention of
+        receipts.
         """
         newest = (
             select(func.max(loads.c.number))

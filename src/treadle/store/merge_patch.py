@@ -7,7 +7,9 @@ from typing import Any
 def apply_merge_patch(present: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings with a patch applied: None removes a key, objects merge, others replace.
 
-    The present settings are not changed.
+    Args:
+        present: the settings; not changed.
+        change: the patch.
     """
     merged = dict(present)
     for key, value in change.items():

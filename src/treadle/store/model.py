@@ -196,6 +196,9 @@ class TableTotals:
         received: records that loads took; each was loaded, superseded or rejected.
         damaged: entries of the log that were left out.
         loads: number of committed loads.
+        failures: number of failed tries.
+        error: the last try failed.
+        stopped: the table is not tried again until somebody acts.
     """
 
     source_id: int

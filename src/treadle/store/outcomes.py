@@ -72,8 +72,13 @@ class OutcomeRepository(StoreRepository):
         """Return outcomes of entries with rejected records, newest first, each with a time.
 
         The time is `_sdc_rejected_at` of the rows of these records, microseconds since 1970; 0
-        where the load is no longer known. `table_name` is as sent. With `before` only entries below
-        this position are returned: the last one of the page before.
+        where the load is no longer known.
+
+        Args:
+            source_id: only this source's.
+            table_name: only of tables of this name, as sent.
+            before: only of entries below this position: the last one of the page before.
+            limit: how many entries at most.
         """
         query = (
             _outcomes.add_columns(func.coalesce(_load_started_at, 0).label("began"))
@@ -93,7 +98,8 @@ class OutcomeRepository(StoreRepository):
     def find_rejected_records(self, entries: Mapping[int, int]) -> dict[tuple[int, int], str]:
         """Return the rejected records of entries: (position, index in the entry) -> reason.
 
-        `entries` is position -> number of records in the entry.
+        Args:
+            entries: position -> number of records in the entry.
         """
         return {
             (outcome.position, index): reason

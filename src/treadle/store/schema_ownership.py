@@ -33,7 +33,11 @@ def refuse_taken_name(
 ) -> None:
     """Check that no other source owns the schema that a new source would fill.
 
-    `destination_id` is that of the source; None for the default of the account.
+    Args:
+        tx: the transaction that creates the source.
+        account_id: its account.
+        name: of the source and the schema.
+        destination_id: of the source; None for the default of the account.
 
     Raises:
         NameTakenError: another source owns that schema.

@@ -30,7 +30,11 @@ _HOW_TO_MAKE: Final = "64 hexadecimal digits, as `openssl rand -hex 32` prints t
 
 
 class SecretCipher:
-    """Encrypts and decrypts short texts with the key of the installation, 32 random bytes."""
+    """Encrypts and decrypts short texts with the key of the installation.
+
+    Args:
+        key: 32 random bytes.
+    """
 
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:
@@ -49,7 +53,9 @@ class SecretCipher:
     def seal(self, text: str, context: str) -> bytes:
         """Encrypt a text for one row.
 
-        `context` names the row, with the same text when it is decrypted.
+        Args:
+            text: the secret.
+            context: the row, with the same text when it is decrypted.
         """
         nonce = secrets.token_bytes(NONCE_BYTES)
         return nonce + self._aead.encrypt(nonce, text.encode(), context.encode())

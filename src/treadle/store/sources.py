@@ -41,9 +41,13 @@ class SourceRepository(StoreRepository):
     ) -> Source:
         """Create a source.
 
-        `type` is "import_api". `name` is that of the schema that it fills; the caller checked its
-        form (connect-api.md 4.1). `destination_id` is None for the default of the account. With
-        `bootstrap_token` a first token is made with it (connect-api.md 2.5).
+        Args:
+            account_id: its account.
+            type: "import_api".
+            display_name: a label for people.
+            name: of the schema that it fills; the caller checked its form (connect-api.md 4.1).
+            destination_id: its destination; None for the default of the account.
+            bootstrap_token: create a first token with it (connect-api.md 2.5).
 
         Raises:
             NameTakenError: another source owns the schema (`schema_ownership`).
@@ -102,9 +106,13 @@ class SourceRepository(StoreRepository):
     ) -> Source | None:
         """Change a source; an argument that is not given leaves its column as it is.
 
-        `account_id` is None for any. The name of the schema stays when the label changes. A
-        `paused_at` of None ends the pause, a `destination_id` of None is the default of the
-        account. `settings` is a merge patch for the present ones (RFC 7396: None removes a key).
+        Args:
+            account_id: its account; None for any.
+            source_id: the source.
+            display_name: a label for people; the name of the schema stays.
+            paused_at: the time of a pause; None ends it.
+            destination_id: its destination; None for the default of the account.
+            settings: a merge patch for the present ones (RFC 7396: None removes a key).
 
         Returns:
             The source after the change; None when it is unknown or deleted.

@@ -56,8 +56,11 @@ class Store:
     ) -> Self:
         """Open the store; make or migrate it where needed. Several processes may do so at once.
 
-        The URL is `sqlite:///path/of/a/file` or `postgresql://...`. `clock` gives microseconds
-        since 1970, UTC; `mint` makes a new token that begins with a prefix.
+        Args:
+            url: `sqlite:///path/of/a/file` or `postgresql://...`.
+            cipher: made by `secrets.load_cipher`.
+            clock: microseconds since 1970, UTC.
+            mint: prefix -> a new token.
 
         Raises:
             OperatorError: the URL cannot be used, the store was made by a newer treadle, or its

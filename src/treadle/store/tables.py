@@ -1,7 +1,8 @@
 """The repository of tables: their load status, and the totals of their records.
 
 Positions belong to one log, and a new log begins again with 1. So the statements here and in
-`loads` and `outcomes` look only at the log that `Store.use_log` named last. Older reports stay.
+`loads` and `outcomes` look only at the log that `Store.use_log` named last. Reports of earlier logs
+stay as history.
 """
 
 from typing import Any, Final

@@ -163,7 +163,11 @@ class TokenRepository(StoreRepository):
             return noted.rowcount > 0 or not _read_unused_and_revoked(tx, token_id)[1]
 
     def record_uses(self, uses: Mapping[int, tuple[int, int]]) -> None:
-        """Add to the numbers of uses; token id -> (number of new uses, time of the last one)."""
+        """Add to the numbers of uses.
+
+        Args:
+            uses: token id -> (number of new uses, time of the last one).
+        """
         if not uses:
             return
         last = bindparam("at", type_=BigInteger)

@@ -46,6 +46,7 @@ class Column:
         name: as it is called in the destination.
         field: the canonical, flattened name of the field it holds; several columns of one field
             are a split. System columns have `field == name`.
+        type: logical type.
         nullable: False for key columns.
     """
 
@@ -244,6 +245,7 @@ class TableWrite:
     Attributes:
         private: the rows go to a stage.
         mode: "upsert" by `root.relation.key` where the sequence is greater, or "append".
+        root: parent rows.
         children: rows of subtables; their parents are all in `root`.
         stale: relations whose rows of the same key and a lower sequence go when a parent is
             written (option stale_children: delete); all subtables there are.
@@ -315,6 +317,7 @@ class LoadPlan:
             with `PlanOutdatedError` when it holds another.
         changes: in order, before any row is written.
         writes: in order.
+        rejections: rows for `_sdc_rejected`.
         rejected_at, batched_at: microseconds since 1970, UTC.
         table_after: the catalogue entry once done; None when there is still no table.
         received: records in the entries; `ignored`: of an older version; `superseded`: per entry

@@ -132,8 +132,10 @@ class Namer:
     def name_field(self, prefix: str | None, literal: str, keyless: bool = False) -> FieldName:
         """Return the name of a field of an object.
 
-        `prefix` is the flattened canonical name of the object it is in, None at the top. A
-        `keyless` relation has the generated key, so its name is taken.
+        Args:
+            prefix: flattened canonical name of the object it is in, None at the top.
+            literal: the key as sent.
+            keyless: the relation has the generated key, so its name is taken.
         """
         key = (prefix, literal, keyless)
         known = self._names.get(key)

@@ -100,7 +100,9 @@ def list_effective_options(
 ) -> tuple[EffectiveOption, ...]:
     """Return every option of a table, or of a source's tables in general, in loading.md's order.
 
-    `table_name` is as sent; None for what holds for tables without options of their own.
+    Args:
+        settings: of the source.
+        table_name: as sent; None for what holds for tables without options of their own.
 
     Raises:
         OptionFault: something stored is no option.
@@ -125,7 +127,11 @@ def list_effective_options(
 
 
 def make_options(settings: Mapping[str, Any], table_name: str) -> TableOptions:
-    """Return the options of a table, named as sent, for its loads.
+    """Return the options of a table for its loads.
+
+    Args:
+        settings: of the source.
+        table_name: as sent.
 
     Raises:
         TableStoppedError: something stored is no option; the table waits until it is mended.
@@ -150,7 +156,9 @@ def make_options_patch(
 ) -> dict[str, Any]:
     """Make the merge patch of a source's settings that sets options; None takes one back.
 
-    `table_name` is as sent; None for the whole source. The values were checked before.
+    Args:
+        table_name: as sent; None for the whole source.
+        assignments: option -> value, checked before.
     """
     patch: dict[str, Any] = dict(assignments)
     for name, value in assignments.items():

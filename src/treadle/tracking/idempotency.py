@@ -10,7 +10,9 @@ import hashlib
 def digest_request(target: str, body: bytes) -> bytes:
     """Return a digest that tells one request from another, 32 bytes.
 
-    `target` is the path, and all else that decides what the body means. The body is decompressed.
+    Args:
+        target: the path, and all else that decides what the body means.
+        body: as received, decompressed.
     """
     found = hashlib.sha256(target.encode("utf-8", "surrogatepass") + b"\n")
     found.update(body)
@@ -20,8 +22,12 @@ def digest_request(target: str, body: bytes) -> bytes:
 def derive_key_name(scope: str, source_id: int, key: str) -> bytes:
     """Return the name of a request in the log, 32 bytes.
 
-    Logs keep these names: another way to make them would make every key a new one. The scope is the
-    kind of the key, so that a client's key is never that of a resend.
+    Logs keep these names: another way to make them would make every key a new one.
+
+    Args:
+        scope: the kind of the key, so that a client's key is never that of a resend.
+        source_id: the source that the key belongs to.
+        key: any text.
     """
     prefix = f"{scope} {source_id} done".encode()
     # The length keeps ("a", "bc") apart from ("ab", "c").

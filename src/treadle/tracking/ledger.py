@@ -20,9 +20,11 @@ class LedgerLine:
 
     Attributes:
         hour: its beginning, microseconds since 1970, UTC.
+        accepted: all of them.
         loaded: those that are rows, or were rows until a greater sequence came.
         superseded: those that lost against a greater sequence or a newer table version.
         rejected: those in `_sdc_rejected`, and those of damaged entries.
+        waiting: those that are not loaded yet.
     """
 
     source_id: int
@@ -40,8 +42,11 @@ def compute_ledger(
 ) -> list[LedgerLine]:
     """Return the lines of the ledger, by source, table and hour.
 
-    The store is asked before the log: a load between the two questions then shows as waiting, and
-    never as more loaded than accepted. `source_ids` is None for all sources.
+    Args:
+        store: has load status and outcomes. It is asked before the log: a load between the two
+            questions then shows as waiting, and never as more loaded than accepted.
+        log: has the accepted records.
+        source_ids: only these sources; None for all.
     """
     wanted = None if source_ids is None else set(source_ids)
     statuses = {(s.source_id, s.table_name): s.loaded for s in store.tables.list_statuses()}

@@ -20,7 +20,11 @@ T = TypeVar("T")
 
 
 class LoadProgress:
-    """Reads the log and the store for an event loop, in a thread of its own."""
+    """Reads the log and the store for an event loop, in a thread of its own.
+
+    Attributes:
+        store: for functions that `run_in_thread` runs.
+    """
 
     def __init__(
         self,
@@ -29,7 +33,13 @@ class LoadProgress:
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Open nothing yet: the first question opens the log, in the thread that reads it."""
+        """Open nothing yet: the log is opened by the first question.
+
+        Args:
+            store: has load reports and outcomes.
+            open_reader: opens the log; called in the thread that reads it.
+            monotonic: seconds since any moment.
+        """
         self.store = store
         self._open_reader = open_reader
         self._reader: LogReader | None = None
@@ -84,6 +94,11 @@ class LoadProgress:
         self, source_id: int, places: Iterable[TablePosition], seconds: float
     ) -> bool:
         """Wait until all places are loaded, or the time is up, or only stopped tables are left.
+
+        Args:
+            source_id: the source of all places.
+            places: tables and positions.
+            seconds: to wait at most.
 
         Returns:
             Whether all are loaded.

@@ -27,9 +27,14 @@ def read_receipt_status(
 ) -> dict[str, Any]:
     """Return the JSON value of the status of a receipt.
 
-    `text` is the receipt as it was asked for. `entries` are those of its entries that the log still
-    keeps. The statuses, by table name, are read after the entries. `find_keys` (`LogStatistics`)
-    finds rejected records that were sent again.
+    Args:
+        text: the receipt as it was asked for.
+        receipt: the same, decoded.
+        entries: those of its entries that the log still keeps.
+        statuses: of the tables of its source, by name; read after the entries.
+        store: has the outcomes and the load reports.
+        find_keys: of the log (`LogStatistics`); finds rejected records that were sent again.
+        codec: encodes the receipts of these.
     """
     shown = entries[:TABLES_MAX]
     loaded = [entry for entry in shown if is_loaded(entry, statuses)]

@@ -21,6 +21,7 @@ class Receipt:
     """The entries of one accepted request.
 
     Attributes:
+        source_id: the source that pushed.
         first: position of the first entry.
         entries: number of entries; they follow each other without a gap.
     """
@@ -31,13 +32,18 @@ class Receipt:
 
 
 class ReceiptCodec:
-    """Encodes receipts as texts and decodes them."""
+    """Encodes receipts as texts and decodes them.
+
+    Attributes:
+        log_id: the log whose entries they name.
+    """
 
     def __init__(self, installation_id: str, log_id: str) -> None:
         """Sign for one installation and one log, so that positions of another are not believed.
 
         The signature keeps typing errors and guesses from being looked up. It guards no secret:
-        whoever asks for a receipt shows a token of the source or account too. 8 bytes are enough.
+        whoever asks for a receipt shows a token of the source or of its account too. So 8 bytes
+        are enough.
         """
         self.log_id = log_id
         key = hashlib.sha256(f"treadle receipt {installation_id} {log_id}".encode()).digest()

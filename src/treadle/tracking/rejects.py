@@ -104,7 +104,13 @@ def parse_reject_id(name: str) -> tuple[int, int]:
 def list_rejects(
     outcomes: OutcomeRepository, wanted: RejectFilter, first: int | None = None
 ) -> Iterator[RejectedRecord]:
-    """Return rejected records, newest first; with `first` only those at this position or below."""
+    """Return rejected records, newest first.
+
+    Args:
+        outcomes: of the store.
+        wanted: the choice.
+        first: only those at this position or below.
+    """
     before = None if first is None else first + 1
     while True:
         page = outcomes.list_rejections(
@@ -147,7 +153,14 @@ def find_resent_receipts(
     source_id: int,
     names: Sequence[str],
 ) -> dict[str, str]:
-    """Return id -> receipt of the resend, for those rejects of a source that were sent again."""
+    """Return id -> receipt of the resend, for those rejects of a source that were sent again.
+
+    Args:
+        find_keys: of the log (`LogStatistics.find_keys`).
+        receipts: encodes the receipts.
+        source_id: the source.
+        names: ids of rejects.
+    """
     keys = {_make_resend_key(receipts.log_id, source_id, name): name for name in names}
     return {
         keys[key]: receipts.encode(Receipt(source_id, first, 1))
@@ -160,7 +173,13 @@ def pair_with_receipts(
     find_keys: Callable[[Sequence[bytes]], Mapping[bytes, int]],
     receipts: ReceiptCodec,
 ) -> Iterator[tuple[RejectedRecord, str | None]]:
-    """Yield each reject with the receipt of its resend, or None; the log is read by pages."""
+    """Yield each reject with the receipt of its resend, or None; the log is read by pages.
+
+    Args:
+        rejects: the rejects, in any order.
+        find_keys: of the log (`LogStatistics.find_keys`).
+        receipts: encodes the receipts.
+    """
     left = iter(rejects)
     while page := list(islice(left, RECEIPTS_PER_PAGE)):
         keys = [_make_resend_key(receipts.log_id, reject.source_id, reject.id) for reject in page]
@@ -176,7 +195,9 @@ def pair_with_receipts(
 def read_batch(reject: RejectedRecord, entries: Sequence[LogEntry | DamagedEntry]) -> MessageBatch:
     """Return the batch that a reject was sent in.
 
-    `entries` are those that the log holds at its position: one or none.
+    Args:
+        reject: the reject.
+        entries: those that the log holds at its position: one or none.
 
     Raises:
         OperatorError: the log does not keep the entry any more, or it is damaged.
@@ -195,7 +216,13 @@ def read_batch(reject: RejectedRecord, entries: Sequence[LogEntry | DamagedEntry
 
 
 class RejectResender:
-    """Sends rejected records again; `clock` gives microseconds since 1970, UTC."""
+    """Sends rejected records again.
+
+    Args:
+        log: to append them to.
+        progress: to read them.
+        clock: microseconds since 1970, UTC.
+    """
 
     def __init__(self, log: LogAppender, progress: LoadProgress, clock: Callable[[], int]) -> None:
         self._log = log

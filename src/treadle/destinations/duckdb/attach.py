@@ -42,8 +42,10 @@ def open_attached(
 ) -> duckdb.DuckDBPyConnection:
     """Return a connection to a file, whose catalog has the name that DuckDB itself would give it.
 
-    `path` is absolute, with links resolved; `config` is the same each time. For reading, a file
-    that this process has open for writing is shared.
+    Args:
+        path: absolute, links resolved.
+        config: settings of the instance; the same each time.
+        read_only: for reading; a file that this process has open for writing is shared.
 
     Raises:
         duckdb.Error: it cannot be opened, or is open for reading only.
@@ -72,7 +74,8 @@ def open_attached(
 def use(connection: duckdb.DuckDBPyConnection, called: str) -> None:
     """Let names without a catalog mean this one.
 
-    USE gets the schema too: it would take a schema of the file's name (`information_schema`).
+    USE gets the schema too: a file can have the name of a schema (`information_schema`), and USE
+    would take that.
     """
     connection.execute(compose("USE {called}", called=Quoted(str(duckdb.col(called, "main")))))
 

@@ -44,7 +44,12 @@ _CYCLE: Final = 146_097 * 86_400_000_000  # microseconds of 400 years
 
 
 class DuckDBConnection(SqlConnection):
-    """One connection; if `read_only`, the operator's statements may only read."""
+    """One connection.
+
+    Args:
+        driver: to the file.
+        read_only: whether the operator's statements may only read.
+    """
 
     driver: duckdb.DuckDBPyConnection
     errors = (duckdb.Error, pa.ArrowException, OverflowError, UnicodeEncodeError)

@@ -14,7 +14,11 @@ from treadle.tables.profiles import DUCKDB
 
 
 class DuckDBDialect(SqlDialect):
-    """DuckDB 2; the catalog is what it calls the file."""
+    """DuckDB 2.
+
+    Args:
+        catalog: what DuckDB calls the file.
+    """
 
     profile = DUCKDB
     types: ClassVar = {

@@ -85,7 +85,11 @@ def _hold(connection: duckdb.DuckDBPyConnection, limit: int) -> bool:
 
 @dataclass(slots=True)
 class MemoryWatch:
-    """Watches whether one session gathers more memory than `bytes_max`; None for any."""
+    """Watches the memory that one session gathers.
+
+    Attributes:
+        bytes_max: from where on it is much; None for never.
+    """
 
     bytes_max: int | None = GATHERED_BYTES_MAX
     _loads: int = 0
@@ -104,8 +108,12 @@ class MemoryWatch:
         """Count a load, and return whether DuckDB must let go of memory before it.
 
         What the first load needs, the next ones need again: the index of a large table is not read
-        anew for every load. `logged` is the bytes of the write-ahead log. `adds_little`: the load
-        writes few rows, and reads none.
+        anew for every load.
+
+        Args:
+            connection: of the session.
+            logged: bytes of the write-ahead log.
+            adds_little: the load writes few rows, and reads none.
         """
         if self.bytes_max is None:
             return False

@@ -36,7 +36,9 @@ class DuckDBSession(SqlSession):
     """One connection at a time; see `Session`.
 
     Args:
+        connect: opens the file.
         turn: held by who writes to the file in this process.
+        gathered: what it gathers in memory.
         read_only: whether the operator's statements may only read.
         path: of the file that it makes checkpoints of; None for none.
     """

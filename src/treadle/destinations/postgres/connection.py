@@ -42,7 +42,11 @@ class _AnyYear(TimestamptzLoader):
 
 
 class PostgresConnection(SqlConnection):
-    """One connection, in autocommit mode, with the cursor that takes `$1` for a value."""
+    """One connection.
+
+    Args:
+        driver: in autocommit mode, with the cursor that takes `$1` for a value.
+    """
 
     driver: psycopg.Connection[tuple[Any, ...]]
     errors = (psycopg.Error, UnicodeEncodeError)

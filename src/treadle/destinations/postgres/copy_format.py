@@ -54,7 +54,8 @@ def order_fields(types: Sequence[ColumnType]) -> list[int]:
 def encode_rows(columns: Columns) -> Iterator[memoryview | bytes] | None:
     """Return the bytes for COPY ... (FORMAT binary); None when rows have to be written one by one.
 
-    Columns are (type, values) in the order that `order_fields` gives; all of one length.
+    Args:
+        columns: (type, values) in the order that `order_fields` gives; all of one length.
     """
     if not columns or len(columns[0][1]) < ROWS_MIN or sys.byteorder != "little":
         return None

@@ -49,7 +49,11 @@ SESSION_SETTINGS: Final = sql.SQL(
 
 
 class PostgresDestination(SqlDestination):
-    """One database, by its URL `postgresql://user:secret@host:port/database?parameters`."""
+    """One database.
+
+    Args:
+        url: a libpq URL, `postgresql://user:secret@host:port/database?parameters`.
+    """
 
     kind = "postgres"
     profile = POSTGRES

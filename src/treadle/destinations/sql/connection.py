@@ -21,6 +21,8 @@ class SqlConnection(ABC):
     """Runs statements, in autocommit mode outside of `begin` and its end.
 
     Attributes:
+        dialect: how statements are spelled.
+        driver: the driver's connection.
         errors: what the driver raises when a statement or a value is refused.
     """
 

@@ -31,6 +31,10 @@ class SqlSession:
     """One connection; see `Session`.
 
     A load is one transaction: `change` and `write` run inside it.
+
+    Attributes:
+        schema_statements: makes the statements of schema changes.
+        writer: writes rows.
     """
 
     schema_statements: ClassVar[type[SchemaStatements]] = SchemaStatements

@@ -15,6 +15,7 @@ class StagedRows:
     """Rows for a relation, in a table that statements name `s` and that goes with the load.
 
     Attributes:
+        name: the table.
         columns: relation's column -> the table's.
         entries: it has the column `entry`, which tells the log entry that a row came from.
     """
@@ -45,6 +46,8 @@ class StagedUpsert:
     Managed columns without values become NULL (loading.md 2.2).
 
     Attributes:
+        target: the relation's place.
+        rows: what is staged.
         stage: where, as `s`.
         condition: which rows of `s` take part; empty for all.
         wins: which rows of the relation, as `t`, give way to the row of their key, whose sequence

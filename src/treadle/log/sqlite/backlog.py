@@ -24,7 +24,11 @@ class _CountedTable:
 
 
 class BacklogCounter:
-    """The backlog of one reader, whose connection is outside any transaction."""
+    """The backlog of one reader.
+
+    Args:
+        connection: the reader's, outside any transaction.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -105,8 +109,11 @@ def sum_waiting_above(
 ) -> list[TableSegment]:
     """Sum up the entries above a position that are not loaded, by table and in order of position.
 
-    The connection is inside a transaction. `cursor` is 0 for all entries, `end` the greatest
-    position given. `loaded` has, by id, the position up to which each of all tables is loaded.
+    Args:
+        connection: inside a transaction.
+        cursor: only entries above this position; 0 for all.
+        end: only entries up to here, the greatest position given.
+        loaded: table id -> position up to which it is loaded, of all tables.
     """
     # At the first look most entries may be loaded, later hardly any: two ways to the same sums.
     statement = statements.SUM_NEW if cursor else statements.SUM_ALL_WAITING

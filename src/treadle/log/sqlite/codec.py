@@ -53,7 +53,9 @@ class PayloadCodec:
     def restore(self, stored: bytes, size: int) -> bytes:
         """Return the payload that `compress` was given.
 
-        The checksum of what is stored was verified; `size` is that of the payload, in bytes.
+        Args:
+            stored: what `compress` made; its checksum was verified.
+            size: of the payload, in bytes.
 
         Raises:
             ValueError: these are not the stored bytes of a payload of that size.
@@ -98,8 +100,14 @@ def checksum_entry(
 ) -> int:
     """Compute the CRC-32 of an entry: of its stored bytes and then of what identifies it.
 
-    `stored_crc` was made by `checksum_payload`. The table's name is in UTF-8, the time in
-    microseconds since 1970, UTC, and the size is that of the uncompressed payload.
+    Args:
+        stored_crc: of the stored payload, made beforehand by `checksum_payload`.
+        position: of the entry.
+        source_id: who pushed.
+        table_name: in UTF-8.
+        received_at: microseconds since 1970, UTC.
+        records: how many.
+        size: of the payload, uncompressed.
     """
     names = _IDENTITY.pack(position, source_id, received_at, records, size, len(table_name))
     return zlib.crc32(names + table_name, stored_crc)

@@ -26,7 +26,11 @@ NEIGHBOURS_MAX: Final = 500
 
 
 class EntryReader:
-    """Reads entries by table or by position."""
+    """Reads entries by table or by position.
+
+    Args:
+        connection: the reader's.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         # A damaged row may hold text that is none, which must not end the statement.

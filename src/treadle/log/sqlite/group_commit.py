@@ -38,7 +38,9 @@ class AppendRequest:
 class GroupWriter:
     """Writes groups of entries. Used by one thread.
 
-    The connection is durable (`log_file.open_log_file`) and is not closed here.
+    Args:
+        connection: durable (`log_file.open_log_file`); not closed here.
+        lock: held around each transaction.
     """
 
     def __init__(self, connection: sqlite3.Connection, lock: LogWriteLock) -> None:

@@ -109,6 +109,7 @@ class SqliteAppender:
             `RetriableError`. One request alone is always taken.
         quota: bounds of the log; beyond them appends are turned away with `RetriableError`.
         measure: says how full the log is; the seam for tests of the bounds.
+        report_failure: called for each group that the disk did not take.
     """
 
     def __init__(

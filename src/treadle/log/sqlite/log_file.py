@@ -43,7 +43,10 @@ class LogWriteLock:
     """A lock that lets one writer at a time write, in all processes.
 
     SQLite's own lock is polled with growing pauses; here the next writer is woken at once. Not for
-    several threads: each writer has its own. The lock file holds nothing and is never removed.
+    several threads: each writer has its own.
+
+    Args:
+        path: the lock file, made where missing. It holds nothing and is never removed.
     """
 
     def __init__(self, path: Path) -> None:

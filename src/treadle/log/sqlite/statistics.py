@@ -41,7 +41,14 @@ def measure_space(connection: sqlite3.Connection, path: Path) -> LogSpace:
 
 
 class SqliteStatistics:
-    """The statistics of one reader (`protocol.LogStatistics`)."""
+    """The statistics of one reader (`protocol.LogStatistics`).
+
+    Args:
+        connection: the reader's.
+        path: the log's file.
+        lock: held around transactions that write.
+        table_ids: the reader's.
+    """
 
     def __init__(
         self, connection: sqlite3.Connection, path: Path, lock: LogWriteLock, table_ids: TableIds

@@ -10,7 +10,11 @@ TABLE_IDS_MAX: Final = 100_000
 
 
 class TableIds:
-    """The ids that one connection knows."""
+    """The ids that one connection knows.
+
+    Args:
+        connection: of the one who uses the ids.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection

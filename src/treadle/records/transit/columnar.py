@@ -153,7 +153,10 @@ class ColumnReader:
     ) -> list[Any]:
         """Read maps as dictionaries.
 
-        `shapes` are the keys of each; `parts` gives the values of a map.
+        Args:
+            maps: as sent.
+            shapes: the keys of each.
+            parts: gives the values of a map.
         """
         groups: dict[tuple[Any, ...], list[int]] = {}
         if shapes.count(shapes[0]) == len(shapes):

@@ -55,7 +55,9 @@ def decode_transit(body: bytes) -> Any:
 def decode_elements(elements: Sequence[msgspec.Raw], *, codes: bool) -> Iterator[list[Any]]:
     """Yield the values of an array's elements, some at a time, so that few are in memory.
 
-    The first element is not a tag. `codes`: whether any string begins with "^".
+    Args:
+        elements: their texts; the first is not a tag.
+        codes: whether any string begins with "^".
 
     Raises:
         RequestRefusedError: as `decode_transit`.
@@ -106,7 +108,9 @@ class _BodyReader:
     def read_value(self, value: Any, text: bytes) -> Any:
         """Interpret a decoded value.
 
-        The value is decoded JSON: the body, or an array of some of its elements.
+        Args:
+            value: decoded JSON: the body, or an array of some of its elements.
+            text: its text.
         """
         if type(value) is list and value and type(value[0]) in (list, dict):
             return self.read_elements(value, text)

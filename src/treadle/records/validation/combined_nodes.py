@@ -70,7 +70,12 @@ class CombinedNode(SchemaNode):
 
 
 class ReferenceNode(SchemaNode):
-    """`$ref`; its target is set after it is loaded, since it may contain the reference."""
+    """`$ref`.
+
+    Attributes:
+        target: set after it is loaded, since it may contain the reference.
+        budget: counts the steps through all references of the schema.
+    """
 
     def __init__(self, budget: ReferenceBudget) -> None:
         self.target: SchemaNode = EmptyNode()

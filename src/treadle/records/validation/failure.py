@@ -8,6 +8,7 @@ class ValidationFailure:
 
     Attributes:
         pointer: `#` or `#/name/0`, from the value that was checked.
+        text: what is wrong.
         causes: failures that make this one up; none for a leaf.
     """
 

@@ -2,7 +2,8 @@
 
 References let a small schema check the same value again and again: thirty definitions that each
 name the next one twice check it a thousand million times. So a schema that unrolls to too many
-nodes is never given to the fast validator, which nothing can stop, and its nodes count their steps.
+nodes is never given to the fast validator, which cannot be stopped, and its nodes count their
+steps.
 """
 
 from math import inf

@@ -56,7 +56,11 @@ class BooleanNode(SchemaNode):
 
 @dataclass(slots=True)
 class StringNode(SchemaNode):
-    """Strings; if `typed`, other types are wrong, otherwise they pass."""
+    """Strings.
+
+    Attributes:
+        typed: other types are wrong; otherwise they pass.
+    """
 
     typed: bool
     length_min: int | None = None

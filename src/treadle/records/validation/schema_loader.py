@@ -39,7 +39,11 @@ class SchemaError(Exception):
 
 
 def load_schema(schema: dict[str, Any], budget: ReferenceBudget | None = None) -> SchemaNode:
-    """Load a decoded schema into its node; the budget counts the steps through its references.
+    """Load a schema into its node.
+
+    Args:
+        schema: decoded.
+        budget: counts the steps through its references.
 
     Raises:
         SchemaError: it cannot be used.

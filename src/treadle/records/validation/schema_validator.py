@@ -30,6 +30,7 @@ class SchemaValidator:
         node: explains what is wrong with a record.
         all_valid_fast: tells whether a list of records conforms by the fast validator, which never
             accepts what `node` refuses; None if that validator cannot tell.
+        budget: counts the steps through references.
     """
 
     __slots__ = ("_typed_decoders", "all_valid_fast", "budget", "node")
@@ -48,7 +49,9 @@ class SchemaValidator:
     def decodes_all(self, key_names: tuple[str, ...], data: bytes) -> bool:
         """Return whether the typed decoder accepts all records, so that they conform and have keys.
 
-        `data` is a valid JSON array text of objects.
+        Args:
+            key_names: as sent.
+            data: a valid JSON array text of objects.
         """
         if key_names not in self._typed_decoders:
             if len(self._typed_decoders) >= _KEY_LISTS_KEPT:

@@ -38,7 +38,9 @@ def make_typed_decoder(
 ) -> Callable[[bytes], object] | None:
     """Make a decoder of an array of records that fails unless each conforms and has all its keys.
 
-    Each key must be there with a value other than null.
+    Args:
+        node: the loaded schema.
+        key_names: as sent; each must be there with a value other than null.
 
     Returns:
         None if no type expresses the schema.

@@ -94,7 +94,9 @@ class ColumnAllocator:
     ) -> ColumnAllocation:
         """Find a column for every type of every field.
 
-        `required` are folded fields whose columns are NOT NULL (keys of a new relation).
+        Args:
+            needs: what the rows carry.
+            required: folded fields whose columns are NOT NULL (keys of a new relation).
         """
         by_field: dict[str, list[Column]] = {}
         for column in self._columns:

@@ -37,7 +37,11 @@ def apply_contracts(
 ) -> tuple[VersionGroup, OmittedFields] | NeedsRejections:
     """Check the rows of a load against the contract.
 
-    The group has the latest row of each key; relations are the live ones by folded path.
+    Args:
+        group: the latest row of each key.
+        relations: live ones by folded path, as they are.
+        prepared: where they come from.
+        namer: for names of subtables.
 
     Returns:
         The group without discarded values, and for each such field a row for `_sdc_rejected`:
@@ -56,7 +60,12 @@ def apply_contracts(
 
 
 class _ContractCheck:
-    """Checks the relations of a group against the contract, one after the other."""
+    """Checks the relations of a group against the contract, one after the other.
+
+    Attributes:
+        refused: records that are to be rejected, and why.
+        left_out: fields that are left out.
+    """
 
     def __init__(
         self,

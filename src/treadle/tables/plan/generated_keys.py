@@ -35,8 +35,11 @@ def generate_keys(
 ) -> list[str]:
     """Make one UUID text per record.
 
-    `positions` are those of the load's entries. Of each record there are the index of its entry in
-    them, and its index in the entry.
+    Args:
+        log_id: name of the log.
+        positions: of the load's entries.
+        entries: of each record, the index of its entry in `positions`.
+        indexes: of each record, its index in the entry.
     """
     log = int.from_bytes(hashlib.sha256(log_id.encode()).digest()[:6], "big")
     heads = [_format_position(log, position) for position in positions]

@@ -58,9 +58,15 @@ def plan_load(
 ) -> LoadPlan | SequenceLookup:
     """Compute a load.
 
-    `prepared` was made with the same profile and options. `mark` says how far the log is loaded
-    before and after, `now` is in microseconds since 1970, UTC, and `log_id` names the log that the
-    entries are from. `known` has the answers to earlier lookups.
+    Args:
+        prepared: what `prepare_load` made of the entries, with the same profile and options.
+        state: what the destination holds.
+        profile: of the destination.
+        options: of the table.
+        mark: how far the log is loaded before and after.
+        now: microseconds since 1970, UTC.
+        log_id: name of the log the entries are from.
+        known: answers to earlier lookups.
 
     Raises:
         TableStoppedError: the table cannot be loaded until somebody acts (loading.md 5.2, 5.4).
@@ -90,9 +96,15 @@ def plan_swap(
     It is like the activation of a newer version (loading.md 9.2): the relations stay, with the
     columns of the user, and get the columns, subtables and keys that they lack.
 
-    `state` is what the destination holds in `schema`, the source's; `rebuilt` is the catalogue
-    entry of the table in another schema of the same destination. `mark` has `replaces_rows`; `now`
-    is in microseconds since 1970, UTC.
+    Args:
+        state: what the destination holds in `schema`.
+        rebuilt: the catalogue entry of the table in another schema of the same destination.
+        schema: the source's.
+        source_name: the table's name as sent.
+        profile: of the destination.
+        options: of the table.
+        mark: one with `replaces_rows`.
+        now: microseconds since 1970, UTC.
 
     Raises:
         TableStoppedError: the existing table cannot take the rows.
@@ -291,14 +303,19 @@ class _LoadPlanner:
     ) -> Unmet | None:
         """Plan the columns and rows of a target.
 
-        `met` is the root relation whose rows the new ones meet, a stage's if `private`; None when
-        there are none. The rows of `stage` are copied into the target.
+        Args:
+            target: to write to.
+            groups: of its version.
+            met: the root relation whose rows the new ones meet; None when there are none.
+            live: the table's relations.
+            private: `met` is a stage's.
+            stage: staged rows to copy into the target.
         """
         group = merge_groups(groups, self.profile, self._superseded, self.options)
         rows = self._select_rows(target, group, met, live, private=private)
         if not isinstance(rows, _RowsOfLoad):
             return rows
-        target.allocate(rows.group, () if stage is None else stage.relations)
+        target.allocate(rows.group, () if stage is None else stage.relations, self.options)
         refused = target.check_columns(rows.group, self.prepared)
         if refused is not None:
             return refused
@@ -307,7 +324,7 @@ class _LoadPlanner:
             self._changes += self._find_key_changes(target, live)
         if stage is not None:
             self._changes += _copy_stage(target, stage, self.profile)
-        write = target.make_write(rows.group, rows.deletes, fresh=met is None)
+        write = target.make_write(rows.group, rows.deletes, self.options, fresh=met is None)
         if write is not None:
             self._writes.append(write)
         return None

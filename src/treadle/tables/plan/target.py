@@ -11,6 +11,7 @@ from treadle.tables.model import (
     Relation,
     RelationRows,
     SchemaChange,
+    TableOptions,
     TableWrite,
 )
 from treadle.tables.names import Namer
@@ -33,7 +34,11 @@ from treadle.tables.profile import DestinationProfile
 
 @dataclass(frozen=True, slots=True)
 class NeedsRejections:
-    """Some records have to be rejected: the load is to be prepared again without them."""
+    """Some records have to be rejected: the load is to be prepared again without them.
+
+    Attributes:
+        reasons: record -> why it is rejected.
+    """
 
     reasons: Mapping[RecordRef, str]
 
@@ -43,13 +48,18 @@ class RelationTarget:
     """The live relations of a table, or those of a stage.
 
     Attributes:
+        name: of the root relation.
+        source_name: of the table, as sent.
         root: as it is, None when it is to be made.
         children: subtables as they are, by folded path.
         keys: key columns, by name; the generated one for a table without.
         append: rows are appended, whatever their key.
         root_key: the root's primary key afterwards.
         private: the relations are a stage's.
+        version: of the rows.
         unknown_columns, column_counts: see `reconcile.LiveRelations`.
+        namer: for names of subtables.
+        batched_at: of the load.
         log_id, positions: what generated keys are made from.
         stage_name: (version, path) -> name of a stage's relation.
         changes: of the schema, once columns were allocated.
@@ -143,7 +153,9 @@ class RelationTarget:
     def _fold_path(self, path: RelationPath) -> RelationPath:
         return tuple(map(self._profile.fold, path))
 
-    def allocate(self, group: VersionGroup | None, staged: Sequence[Relation]) -> None:
+    def allocate(
+        self, group: VersionGroup | None, staged: Sequence[Relation], options: TableOptions
+    ) -> None:
         """Find a column for everything in the rows and in the staged relations."""
         needs: dict[RelationPath, dict[str, tuple[str, list[ColumnType]]]] = {}
         shapes: dict[RelationPath, tuple[RelationPath, str]] = {
@@ -171,7 +183,7 @@ class RelationTarget:
         for column in self.keys if () not in self._before and not self.keyless else ():
             _add_need(needs[()], fold(column.field), column.field, column.type)
         for path in sorted(needs):
-            self._allocate_relation(path, *shapes[path], needs[path])
+            self._allocate_relation(path, *shapes[path], needs[path], options)
 
     def _allocate_relation(
         self,
@@ -179,6 +191,7 @@ class RelationTarget:
         path: RelationPath,
         source_name: str,
         needs: dict[str, tuple[str, list[ColumnType]]],
+        options: TableOptions,
     ) -> None:
         before = self._before.get(folded)
         keys = self.root_key if not path else self._child_key(len(path))
@@ -197,7 +210,7 @@ class RelationTarget:
             new=before is None,
             private=self.private,
             profile=self._profile,
-            options=self.namer.options,
+            options=options,
             system=self._system_columns(len(path)),
             others=self.unknown_columns.get(relation.name),
         ).allocate(
@@ -302,17 +315,22 @@ class RelationTarget:
         self,
         group: VersionGroup | None,
         deletes: VersionGroup | None,
+        options: TableOptions,
         *,
         fresh: bool,
     ) -> TableWrite | None:
         """Make the rows by column, as the destination gets them.
 
-        `fresh`: no row of this version is in the relations yet.
+        Args:
+            group: rows to write.
+            deletes: rows to remove.
+            options: of the table.
+            fresh: no row of this version is in the relations yet.
         """
         if group is None and deletes is None:
             return None
         root = self._after[()]
-        upsert, options = self.upsert, self.namer.options
+        upsert = self.upsert
         stale: tuple[Relation, ...] = ()
         if upsert and not fresh and options.stale_children == "delete":
             stale = tuple(relation for relation in self.relations if relation.path)

@@ -50,8 +50,12 @@ def resolve_versions(
 ) -> VersionOutcome:
     """Decide where each group goes.
 
-    Groups are in order of their first record; the n-th activation ends segment n. `exists`: the
-    live table is there. `appending`: everything is appended, and versions replace nothing.
+    Args:
+        groups: in order of their first record.
+        activations: the n-th ends segment n.
+        table: the catalogue entry.
+        exists: the live table is there.
+        appending: the destination or the option appends everything, and versions replace nothing.
     """
     active = table.version if table is not None and exists else None
     stages = {stage.version for stage in table.stages} if table is not None else set()

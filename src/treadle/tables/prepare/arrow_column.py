@@ -75,7 +75,9 @@ TypedColumn = Sequence[Any] | ArrowColumn
 def to_arrow(column: TypedColumn, type_: ColumnType) -> ArrowColumn | None:
     """Return a column as Arrow holds it; None when it has a value that Arrow cannot hold.
 
-    The values are of the class that the type has everywhere (`model.RelationRows`), and None.
+    Args:
+        column: values of the class that the type has everywhere (`model.RelationRows`), and None.
+        type_: of the column.
     """
     if isinstance(column, ArrowColumn):
         return column

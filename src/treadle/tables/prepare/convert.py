@@ -1,7 +1,8 @@
 """Converts columns of one JSON class to one logical type, with the checks of loading.md 3.3.
 
 Every converter takes a column that holds one Python class and None, and gives the column as the
-destination gets it. What is out of range goes to `ConversionSink.reject_value`, and becomes None.
+destination gets it. What is out of range is given to `ConversionSink.reject_value` and becomes
+None.
 """
 
 import math
@@ -57,7 +58,11 @@ def convert_values(
 ) -> TypedColumns:
     """Convert a column by the class of its values.
 
-    `kind` is the one class that the values have besides None.
+    Args:
+        kind: the one class that its values have besides None.
+        column: the values.
+        rules: of the field.
+        sink: where to report to.
     """
     if kind is str:
         if rules.listed_texts:

@@ -12,8 +12,11 @@ def find_latest_rows(
 ) -> list[int] | None:
     """Return the latest row of each key, ascending; None when no key is there twice.
 
-    `tie` says which of equal sequences stays, by order of arrival. `order` has the rows in that
-    order, when it is not their own.
+    Args:
+        keys: of each row.
+        sequences: of each row.
+        tie: which of equal sequences stays, by order of arrival.
+        order: rows in order of arrival, when that is not their own order.
     """
     if len(set(keys)) == len(keys):
         return None

@@ -89,6 +89,8 @@ class Flattener:
     Attributes:
         frames: root first, then subtables by path; after `flatten`.
         rejected: root row -> the reason.
+        omitted: fields left out.
+        nul_removed: NUL characters removed.
     """
 
     def __init__(
@@ -100,7 +102,11 @@ class Flattener:
     ) -> None:
         """Look at nothing yet.
 
-        Records are dictionaries, or rows of a shape, whose dictionaries `original` gives.
+        Args:
+            context: the rules and names.
+            records: dictionaries, or rows of a shape.
+            shape: of the records that are rows.
+            original: with a shape, gives the record of a row as a dictionary.
         """
         self._decoder = shape
         self._original = original or records.__getitem__

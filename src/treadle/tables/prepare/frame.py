@@ -55,6 +55,7 @@ class Frame:
         path: of the relation, see `model.Relation`.
         source_name: the array's key as sent; the table's name for the root.
         root_rows: for each row of a subtable the row of the root it belongs to; empty for the root.
+        size: number of rows.
         levels: a subtable's array indexes, outermost first.
         fields: by folded name.
     """

@@ -24,13 +24,17 @@ class PreparedLoad:
     """The records of one load, flattened and checked, whatever the table holds.
 
     Attributes:
+        schema: the destination schema.
         source_name: the table's name as sent.
         table_name: canonical.
+        log_batches: the log entries.
         groups: in order of their first record that is not rejected.
         activations: versions, in order of arrival; the n-th ends segment n - 1.
         rejections: records that fit nowhere, in order of arrival; then fields left out.
         omitted_fields: names of fields left out, for the report.
         superseded: entry -> records that lost against another of their group.
+        received: how many records there are.
+        nul_removed: NUL characters removed.
         extracted_max: greatest time_extracted, else greatest received time.
         bookmark_names: as sent.
     """
@@ -75,8 +79,13 @@ def prepare_load(
 ) -> PreparedLoad:
     """Flatten, check and deduplicate the records of one load.
 
-    Batches are the entries of one table, by position. `source_name` is the table's name as sent;
-    the first batch's when not given. `refused` are records to reject for a reason found elsewhere.
+    Args:
+        log_batches: the entries of one table, by position.
+        profile: of the destination.
+        options: of the table.
+        schema: the destination schema.
+        source_name: the table's name as sent; the first batch's when not given.
+        refused: records to reject for a reason found elsewhere.
     """
     if source_name is None:
         source_name = log_batches[0].batch.table_name if log_batches else ""

@@ -54,6 +54,8 @@ class LoadInput:
     """The entries and names that all slices of a load share.
 
     Attributes:
+        log_batches: the entries of the load.
+        namer: for the destination and the table's options.
         table_name: canonical.
         source_name: the table's name as sent.
         refused: records to reject for a reason that was found elsewhere.
@@ -84,6 +86,7 @@ class SliceResult:
         rejected: records that are rejected, and why.
         omitted: fields left out, and the first record that is loaded without them.
         superseded: entry -> how many of its records lost against another.
+        nul_removed: NUL characters removed.
     """
 
     group: VersionGroup | None = None
@@ -162,8 +165,12 @@ class SchemaSlice:
     ) -> None:
         """Add some records of an entry.
 
-        `entry` is its index in the load. `records` are all of its records, dictionaries or rows of
-        the decoder; `indexes` say which of them are added.
+        Args:
+            entry: its index in the load.
+            log_batch: the entry.
+            records: all of its records: dictionaries, or rows of a shape.
+            indexes: which of them.
+            decoder: of the records that are rows.
         """
         if decoder is not self._decoder and self._waiting:
             self._flatten(self._waiting)

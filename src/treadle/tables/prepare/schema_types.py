@@ -19,7 +19,12 @@ JsonSchema = Mapping[str, Any]
 
 
 class CompiledSchema(NamedTuple):
-    """The type rules of a schema; `exact` if numbers are to be decoded exactly, for decimals."""
+    """The type rules of a schema.
+
+    Attributes:
+        rules: of a record.
+        exact: some number becomes a decimal, so numbers are to be decoded exactly.
+    """
 
     rules: TypeRules
     exact: bool

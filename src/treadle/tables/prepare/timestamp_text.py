@@ -29,7 +29,8 @@ def parse_timestamp(text: str) -> int | None:
     """Return the microseconds since 1970 of a date-time text; None when it is no such text.
 
     Takes RFC 3339, also with a space or lower-case `t` and `z`, an offset without a colon, no
-    offset (UTC) and a fraction of any length, rounded half up. Second 60 and 24:00:00 roll over.
+    offset (UTC) and a fraction of any length, rounded half up. A second of 60 and the time
+    24:00:00 roll over.
 
     Raises:
         OutOfRange: it has the shape of a date-time and is none.

@@ -97,8 +97,11 @@ def drop_duplicates(
 ) -> VersionGroup:
     """Keep of the rows with one key the latest one; count the others by entry.
 
-    The group has a key. `superseded` counts entry -> how many of its records lost, further here.
-    `ordered`: the rows stand in order of arrival.
+    Args:
+        group: with a key.
+        options: of the table.
+        superseded: entry -> how many of its records lost; counted further here.
+        ordered: the rows stand in order of arrival.
     """
     order = None
     if not ordered:

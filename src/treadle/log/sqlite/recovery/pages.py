@@ -42,7 +42,12 @@ class PageCell:
 
 
 class PageReader:
-    """Reads pages by number, from 1; a write-ahead log holds the `newer` ones instead."""
+    """Reads pages by number, from 1.
+
+    Args:
+        data: the file.
+        newer: pages that a write-ahead log holds instead.
+    """
 
     def __init__(self, data: bytes | memoryview, newer: dict[int, bytes]) -> None:
         self._data = data
@@ -197,6 +202,7 @@ class _WalFrame(NamedTuple):
     Attributes:
         number: of the frame, from 0.
         page: number of the page that it holds.
+        body: the page.
         commits: it is the last of a transaction.
         is_chained: all frames before it are sound too.
     """

@@ -84,7 +84,11 @@ def find_damage(
 ) -> str | None:
     """Return why SQLite or treadle cannot use a log; None when they can.
 
-    A server may be using the file. With `whole` all of it is looked at, however long it is.
+    Args:
+        path: the log's file; a server may be using it.
+        known: what others remember of it.
+        connect: opens it.
+        whole: look at all of it, however long it is.
 
     Raises:
         OperatorError, RetriableError: the disk or its rights are at fault, not the log.
