@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -67,7 +68,7 @@ INSIDE: dict[str, set[str]] = {
     "records.validation": {"records"},
     "store": set(),
     "store.migrations": {"store"},
-    "tables": {"tables.prepare"},
+    "tables": set(),
     "tables.prepare": {"tables"},
     "tables.plan": {"tables", "tables.prepare"},
 }
@@ -157,6 +158,19 @@ def test_folders_of_a_room_import_each_other_in_one_direction() -> None:
         if above := found - INSIDE[here]:
             wrong.append(f"{module} imports {sorted(above)}")
     assert wrong == []
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in modules()}
+
+    def module_of(name: str) -> str:
+        return name if name in names else name.rpartition(".")[0]
+
+    graph = {
+        module: {module_of(name) for name in imported(path)} & names.keys()
+        for module, path in names.items()
+    }
+    assert len(tuple(graphlib.TopologicalSorter(graph).static_order())) == len(names)
 
 
 @pytest.mark.parametrize("module", PURE)

@@ -13,6 +13,7 @@ from treadle.destinations.planning import execute_load, find_refused_records, pl
 from treadle.destinations.protocol import RowRefusedError, Session
 from treadle.errors import TableStoppedError
 from treadle.records.message_batch import MessageBatch
+from treadle.tables.arrow_column import to_values
 from treadle.tables.model import (
     AddColumn,
     CopyStage,
@@ -27,7 +28,6 @@ from treadle.tables.model import (
 )
 from treadle.tables.options import make_options
 from treadle.tables.plan.explain import explain_plan
-from treadle.tables.prepare.arrow_column import to_values
 from treadle.tables.prepare.prepare import LogBatch, prepare_load
 from treadle.tables.profile import DestinationProfile
 

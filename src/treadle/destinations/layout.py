@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import msgspec
 
 from treadle.destinations.protocol import FencedError, LoadResult, PlanOutdatedError
+from treadle.tables.column_type import ColumnType
 from treadle.tables.model import (
     Column,
-    ColumnType,
     CopyStage,
     CreateRelation,
     EmptyRelation,

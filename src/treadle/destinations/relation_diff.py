@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterator
 
 from treadle.destinations.layout import BATCHED_AT
 from treadle.destinations.protocol import RelationPair
-from treadle.tables.model import Column, ColumnType, Relation, Table
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import Column, Relation, Table
 from treadle.tables.profile import DestinationProfile
 
 

@@ -7,24 +7,12 @@ computed and not yet done. A destination carries a plan out in one transaction a
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
-if TYPE_CHECKING:
-    from treadle.tables.prepare.arrow_column import TypedColumn
+from treadle.tables.column_type import ColumnType
 
-
-class ColumnType(StrEnum):
-    """Logical types (loading.md 3.2). JSON is only made by the option `nested: json`."""
-
-    BIGINT = "bigint"
-    BOOLEAN = "boolean"
-    DECIMAL = "decimal"
-    DOUBLE = "double"
-    JSON = "json"
-    TEXT = "text"
-    TIMESTAMP = "timestamp"
-
+if TYPE_CHECKING:  # it takes pyarrow, which a process that only accepts records does without
+    from treadle.tables.arrow_column import TypedColumn
 
 SPLIT_SUFFIXES: Mapping[ColumnType, str] = {
     ColumnType.BIGINT: "bi",

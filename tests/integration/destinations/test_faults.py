@@ -156,7 +156,8 @@ def test_a_constraint_checked_at_commit_is_no_unknown(postgres_database: str) ->
 
 def test_a_view_on_a_column_that_must_widen_stops_the_table(postgres_database: str) -> None:
     from treadle.destinations.conformance.builders import column
-    from treadle.tables.model import ColumnType, WidenColumn
+    from treadle.tables.column_type import ColumnType
+    from treadle.tables.model import WidenColumn
 
     with make_destination(postgres_database).open() as session:
         session.prepare("web")

@@ -11,8 +11,8 @@ from tests.examples import examples
 from tests.unit.tables.test_arrow_column import VALUES
 
 from treadle.destinations.postgres import copy_format
-from treadle.tables.model import ColumnType
-from treadle.tables.prepare.arrow_column import TypedColumn, to_arrow, to_values
+from treadle.tables.arrow_column import TypedColumn, to_arrow, to_values
+from treadle.tables.column_type import ColumnType
 
 Y2000 = 946_684_800_000_000
 MANY = st.integers(copy_format.ROWS_MIN, copy_format.ROWS_MIN + 3)

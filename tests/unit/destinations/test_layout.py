@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from treadle.destinations import layout
 from treadle.destinations.protocol import FencedError, LoadResult, PlanOutdatedError
+from treadle.tables.column_type import ColumnType
 from treadle.tables.model import (
     Column,
-    ColumnType,
     CopyStage,
     CreateRelation,
     EmptyRelation,

@@ -2,9 +2,9 @@
 
 from treadle.destinations.load_counter import LoadCounter
 from treadle.destinations.protocol import LoadResult
+from treadle.tables.column_type import ColumnType
 from treadle.tables.model import (
     Column,
-    ColumnType,
     CreateRelation,
     LoadPlan,
     OffsetCommit,

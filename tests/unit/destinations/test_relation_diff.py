@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from treadle.destinations.protocol import RelationPair
 from treadle.destinations.relation_diff import pair_relations
-from treadle.tables.model import Column, ColumnType, Relation, Table
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import Column, Relation, Table
 from treadle.tables.profiles import DUCKDB, POSTGRES
 
 BIGINT, TEXT, JSON = ColumnType.BIGINT, ColumnType.TEXT, ColumnType.JSON

@@ -1,8 +1,9 @@
 """Rows beyond the greatest key of a table, told from the others."""
 
 from treadle.destinations.postgres.writer import split
-from treadle.tables.model import Column, ColumnType, Relation, RelationRows
-from treadle.tables.prepare.arrow_column import to_arrow_if_long, to_values
+from treadle.tables.arrow_column import to_arrow_if_long, to_values
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import Column, Relation, RelationRows
 
 OF = Relation(
     (),

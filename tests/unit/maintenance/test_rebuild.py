@@ -14,7 +14,8 @@ from treadle.maintenance.rebuild import (
     find_doubts,
 )
 from treadle.store.model import TableLoadStatus
-from treadle.tables.model import Column, ColumnType, Table
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import Column, Table
 
 STATUS = TableLoadStatus(1, "t", 9, 1, None, None, False, began=3)
 BUILT = RebuildProgress(first=3, position=9)

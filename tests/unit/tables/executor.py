@@ -11,10 +11,11 @@ import pytest
 from treadle.destinations.conformance.loading import literals
 from treadle.records.message_batch import MessageBatch
 from treadle.tables import table_codec
+from treadle.tables.arrow_column import to_values
+from treadle.tables.column_type import ColumnType
 from treadle.tables.model import (
     AddColumn,
     ChangeKey,
-    ColumnType,
     CopyStage,
     CreateRelation,
     DropStage,
@@ -33,7 +34,6 @@ from treadle.tables.model import (
 from treadle.tables.plan.column_split import widen_values
 from treadle.tables.plan.planner import plan_load
 from treadle.tables.plan.sequence_lookup import KnownSequences, SequenceLookup
-from treadle.tables.prepare.arrow_column import to_values
 from treadle.tables.prepare.prepare import LogBatch, PreparedLoad, prepare_load
 from treadle.tables.profile import DestinationProfile
 

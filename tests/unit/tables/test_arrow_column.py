@@ -14,15 +14,10 @@ from tests.unit.tables.executor import batch
 from tests.unit.tables.test_flatten_properties import RECORDS
 
 from treadle.records import row_decoder
-from treadle.tables.model import ColumnType, TableOptions
-from treadle.tables.prepare import arrow_column
-from treadle.tables.prepare.arrow_column import (
-    ArrowColumn,
-    TypedColumn,
-    has_none,
-    to_arrow,
-    to_values,
-)
+from treadle.tables import arrow_column
+from treadle.tables.arrow_column import ArrowColumn, TypedColumn, has_none, to_arrow, to_values
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import TableOptions
 from treadle.tables.prepare.frame import concatenate_frames, make_row_picker
 from treadle.tables.prepare.prepare import LogBatch, PreparedLoad, prepare_load
 from treadle.tables.profile import DestinationProfile

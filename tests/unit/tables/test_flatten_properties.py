@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from tests.examples import examples
 from tests.unit.tables.executor import batch
 
-from treadle.tables.model import ColumnType, TableOptions
+from treadle.tables.arrow_column import to_values
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import TableOptions
 from treadle.tables.names import Namer
-from treadle.tables.prepare.arrow_column import to_values
 from treadle.tables.prepare.frame import Frame
 from treadle.tables.prepare.prepare import LogBatch, PreparedLoad, prepare_load
 from treadle.tables.profile import DestinationProfile

@@ -13,7 +13,8 @@ from tests.unit.tables.executor import Executor, batch
 from treadle.destinations.conformance.loading import literals
 from treadle.errors import TableStoppedError
 from treadle.records.message_batch import MessageBatch
-from treadle.tables.model import ColumnType, TableOptions
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import TableOptions
 from treadle.tables.prepare import timestamp_text
 from treadle.tables.profile import DestinationProfile
 from treadle.tables.profiles import DUCKDB, POSTGRES

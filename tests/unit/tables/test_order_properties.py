@@ -11,7 +11,8 @@ from tests.examples import examples
 from tests.unit.tables.executor import Executor, batch
 
 from treadle.tables import table_codec
-from treadle.tables.model import ColumnType, TableOptions
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import TableOptions
 from treadle.tables.profile import DestinationProfile
 from treadle.tables.profiles import DUCKDB, POSTGRES
 

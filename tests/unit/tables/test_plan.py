@@ -13,7 +13,8 @@ from treadle.errors import TableStoppedError
 from treadle.records.message_batch import MessageBatch
 from treadle.records.transit import encoding
 from treadle.tables import table_codec
-from treadle.tables.model import ColumnType, LoadPlan, OffsetCommit, Table, TableOptions, TableState
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import LoadPlan, OffsetCommit, Table, TableOptions, TableState
 from treadle.tables.plan.explain import explain_plan
 from treadle.tables.plan.planner import plan_load
 from treadle.tables.plan.sequence_lookup import SequenceLookup

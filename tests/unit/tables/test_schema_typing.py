@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.unit.tables.executor import Executor, batch
 
-from treadle.tables.model import ColumnType
+from treadle.tables.column_type import ColumnType
 from treadle.tables.profiles import DUCKDB, POSTGRES
 
 B, D, T = ColumnType.BIGINT, ColumnType.DOUBLE, ColumnType.TEXT

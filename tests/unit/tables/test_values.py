@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from tests.examples import examples
 
 from treadle.errors import InternalError
+from treadle.tables.arrow_column import to_values
 from treadle.tables.model import TableOptions
 from treadle.tables.names import Namer, name_stage_relation
 from treadle.tables.plan.generated_keys import generate_keys
 from treadle.tables.prepare import decimals, timestamp_text
-from treadle.tables.prepare.arrow_column import to_values
 from treadle.tables.profiles import DUCKDB, POSTGRES
 from treadle.timestamps import format_exact, from_datetime
 

@@ -8,14 +8,8 @@ from tests.unit.tables.executor import Executor, batch
 
 from treadle.errors import TableStoppedError
 from treadle.tables import table_codec
-from treadle.tables.model import (
-    ColumnType,
-    CopyStage,
-    DropStage,
-    EmptyRelation,
-    LoadPlan,
-    TableOptions,
-)
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import CopyStage, DropStage, EmptyRelation, LoadPlan, TableOptions
 from treadle.tables.plan.planner import STAGE_AGE_MAX
 from treadle.tables.profile import DestinationProfile
 from treadle.tables.profiles import DUCKDB, POSTGRES

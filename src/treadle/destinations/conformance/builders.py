@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from treadle.destinations.protocol import LoadResult, Session
+from treadle.tables.column_type import ColumnType
 from treadle.tables.model import (
     Column,
-    ColumnType,
     CreateRelation,
     LoadPlan,
     OffsetCommit,

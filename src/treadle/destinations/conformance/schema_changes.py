@@ -20,10 +20,11 @@ from treadle.destinations.conformance.builders import (
     upsert,
 )
 from treadle.destinations.protocol import Destination, Session
+from treadle.tables.arrow_column import to_values
+from treadle.tables.column_type import ColumnType
 from treadle.tables.model import (
     AddColumn,
     ChangeKey,
-    ColumnType,
     CopyStage,
     CreateRelation,
     DropStage,
@@ -36,7 +37,6 @@ from treadle.tables.model import (
     WidenColumn,
 )
 from treadle.tables.plan.column_split import widen_values
-from treadle.tables.prepare.arrow_column import to_values
 from treadle.timestamps import from_datetime
 
 EVERY_TYPE = relation("orders", {"id": BIGINT, **{f"c_{t}": t for t in ColumnType}})

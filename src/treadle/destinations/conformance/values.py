@@ -20,7 +20,8 @@ from treadle.destinations.conformance.builders import (
 )
 from treadle.destinations.conformance.traits import ODD_NAMES, DestinationTraits
 from treadle.destinations.protocol import Destination, RowRefusedError, Session
-from treadle.tables.model import AddColumn, ColumnType, CreateRelation, TableWrite
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import AddColumn, CreateRelation, TableWrite
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)

@@ -20,8 +20,9 @@ from treadle.destinations.sql.connection import Field, SqlConnection
 from treadle.destinations.sql.text import Quoted
 from treadle.destinations.sql.upsert import StagedUpsert, delete_replaced, insert, insert_absent
 from treadle.errors import OperatorError, TreadleError
-from treadle.tables.model import ColumnType, PhysicalRelation, RelationRows
-from treadle.tables.prepare.arrow_column import ArrowColumn, TypedColumn
+from treadle.tables.arrow_column import ArrowColumn, TypedColumn
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import PhysicalRelation, RelationRows
 from treadle.timestamps import EPOCH
 
 _ARROW: Final[dict[ColumnType, Any]] = {

@@ -9,7 +9,8 @@ from treadle.destinations.layout import digest_name
 from treadle.destinations.sql.dialect import SqlDialect
 from treadle.destinations.sql.schema_changes import SchemaStatements
 from treadle.destinations.sql.text import Quoted, compose, join
-from treadle.tables.model import AddColumn, ColumnType, WidenColumn
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import AddColumn, WidenColumn
 from treadle.tables.profiles import DUCKDB
 
 

@@ -15,8 +15,9 @@ from treadle.destinations.protocol import CommitUnknownError, QueryResult
 from treadle.destinations.sql.connection import Field, SqlConnection
 from treadle.destinations.sql.text import Quoted, compose, join
 from treadle.errors import TreadleError
-from treadle.tables.model import ColumnType, RelationRows
-from treadle.tables.prepare.arrow_column import to_values
+from treadle.tables.arrow_column import to_values
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import RelationRows
 
 _COPIED_AS: Final = {
     ColumnType.BIGINT: "int8",

@@ -15,8 +15,8 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from treadle.tables.model import ColumnType
-from treadle.tables.prepare.arrow_column import ArrowColumn, TypedColumn, to_arrow
+from treadle.tables.arrow_column import ArrowColumn, TypedColumn, to_arrow
+from treadle.tables.column_type import ColumnType
 
 ROWS_MIN: Final = 64
 """Fewer rows are written quicker one by one."""

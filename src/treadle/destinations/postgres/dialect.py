@@ -10,7 +10,8 @@ from treadle.destinations.sql.connection import SqlConnection
 from treadle.destinations.sql.dialect import SqlDialect
 from treadle.destinations.sql.schema_changes import SchemaStatements
 from treadle.destinations.sql.text import Quoted, compose
-from treadle.tables.model import ColumnType, LoadPlan, Relation
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import LoadPlan, Relation
 from treadle.tables.profiles import POSTGRES
 
 NAME_BYTES_MAX: Final = 63

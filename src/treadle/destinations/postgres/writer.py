@@ -8,8 +8,9 @@ from treadle.destinations.layout import order_key, pair_parent_key
 from treadle.destinations.sql.text import Quoted, compose, join
 from treadle.destinations.sql.upsert import StagedRows
 from treadle.destinations.sql.writer import TableWriter
-from treadle.tables.model import ColumnType, Relation, RelationRows, TableWrite
-from treadle.tables.prepare import arrow_column
+from treadle.tables import arrow_column
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import Relation, RelationRows, TableWrite
 from treadle.tables.prepare.convert import INT64_MIN
 from treadle.tables.prepare.frame import make_row_picker
 

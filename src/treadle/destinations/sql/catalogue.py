@@ -23,16 +23,9 @@ from treadle.destinations.sql.dialect import SqlDialect
 from treadle.destinations.sql.schema_changes import create_relation
 from treadle.destinations.sql.text import Quoted, compose
 from treadle.tables import table_codec
-from treadle.tables.model import (
-    Column,
-    ColumnType,
-    LoadPlan,
-    Rejection,
-    Relation,
-    RelationRows,
-    Table,
-)
-from treadle.tables.prepare.arrow_column import TypedColumn
+from treadle.tables.arrow_column import TypedColumn
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import Column, LoadPlan, Rejection, Relation, RelationRows, Table
 from treadle.text import make_storable
 
 _NUMBERS: Final = ("source_id", "position", "fence", "revision")

@@ -10,8 +10,9 @@ from treadle.destinations.sql.dialect import SqlDialect
 from treadle.destinations.sql.text import Quoted, compose, number_values
 from treadle.destinations.sql.upsert import StagedRows, StagedUpsert, insert_or_update
 from treadle.errors import TreadleError
-from treadle.tables.model import ColumnType, PhysicalRelation, RelationRows
-from treadle.tables.prepare.arrow_column import TypedColumn
+from treadle.tables.arrow_column import TypedColumn
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import PhysicalRelation, RelationRows
 
 Field = tuple[Quoted, ColumnType, TypedColumn]
 """Column of a staged table: name, type, values."""

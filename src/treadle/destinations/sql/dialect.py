@@ -10,7 +10,8 @@ from typing import ClassVar, LiteralString
 
 from treadle.destinations.layout import PRIVATE_SCHEMA
 from treadle.destinations.sql.text import NOTHING, Quoted, compose, join
-from treadle.tables.model import Column, ColumnType
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import Column
 from treadle.tables.profile import DestinationProfile
 from treadle.timestamps import to_datetime
 

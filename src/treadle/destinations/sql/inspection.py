@@ -12,7 +12,8 @@ from treadle.destinations.sql.catalogue import forget
 from treadle.destinations.sql.connection import SqlConnection
 from treadle.destinations.sql.dialect import SqlDialect
 from treadle.destinations.sql.text import Quoted, compose, join
-from treadle.tables.model import ColumnType, Relation, Table
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import Relation, Table
 
 
 def list_relations(connection: SqlConnection, schema: str) -> set[str]:

@@ -10,11 +10,11 @@ from treadle.destinations.layout import PRIVATE_SCHEMA, SEQUENCE, order_key, tom
 from treadle.destinations.sql.connection import SqlConnection
 from treadle.destinations.sql.dialect import SqlDialect
 from treadle.destinations.sql.text import NOTHING, Quoted, compose, join
+from treadle.tables.column_type import ColumnType
 from treadle.tables.model import (
     AddColumn,
     ChangeKey,
     Column,
-    ColumnType,
     CopyStage,
     CreateRelation,
     DropStage,

@@ -21,9 +21,9 @@ from treadle.maintenance.audit.differences import RecordPlace, TableEvidence
 from treadle.records.message_batch import decode_batch
 from treadle.store.model import ConfiguredDestination, LoadReport, Source
 from treadle.store.store import Store
+from treadle.tables.arrow_column import to_values
 from treadle.tables.model import OffsetCommit, Relation, Table, TableState, TableWrite
 from treadle.tables.options import make_options
-from treadle.tables.prepare.arrow_column import to_values
 from treadle.tables.prepare.prepare import LogBatch, PreparedLoad, RecordRef, prepare_load
 
 PART_RECORDS_MAX: Final = 50_000

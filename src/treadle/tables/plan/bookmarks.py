@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 
-from treadle.tables.model import ColumnType
+from treadle.tables.arrow_column import to_values
+from treadle.tables.column_type import ColumnType
 from treadle.tables.names import Namer
-from treadle.tables.prepare.arrow_column import to_values
 from treadle.tables.prepare.version_group import VersionGroup
 from treadle.timestamps import format_exact
 

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from treadle.tables.arrow_column import TypedColumn, to_values
+from treadle.tables.column_type import ColumnType
 from treadle.tables.model import (
     SPLIT_SUFFIXES,
     AddColumn,
     Column,
-    ColumnType,
     CreateRelation,
     Relation,
     RenameColumn,
@@ -17,7 +18,6 @@ from treadle.tables.model import (
     WidenColumn,
 )
 from treadle.tables.names import byte_order
-from treadle.tables.prepare.arrow_column import TypedColumn, to_values
 from treadle.tables.profile import DestinationProfile
 from treadle.timestamps import format_exact
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Literal
 
 from treadle.errors import TableStoppedError
-from treadle.tables.model import ColumnType, Rejection, Relation, TableOptions
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import Rejection, Relation, TableOptions
 from treadle.tables.names import Namer
 from treadle.tables.plan.target import NeedsRejections, find_rows_with_type
 from treadle.tables.prepare.frame import Frame, RelationPath, is_blank

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from treadle.errors import TableStoppedError
 from treadle.tables import names
-from treadle.tables.model import Column, ColumnType, Relation
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import Column, Relation
 from treadle.tables.names import Namer
 from treadle.tables.prepare.version_group import VersionGroup
 from treadle.tables.profile import DestinationProfile

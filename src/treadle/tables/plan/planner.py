@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from treadle.errors import TableStoppedError
 from treadle.tables import names
+from treadle.tables.arrow_column import to_values
 from treadle.tables.model import (
     ChangeKey,
     Column,
@@ -35,7 +36,6 @@ from treadle.tables.plan.reconcile import LiveRelations, reconcile_table
 from treadle.tables.plan.sequence_lookup import KnownSequences, SequenceLookup
 from treadle.tables.plan.target import NeedsRejections, RelationTarget
 from treadle.tables.plan.versions import VersionOutcome, resolve_versions
-from treadle.tables.prepare.arrow_column import to_values
 from treadle.tables.prepare.frame import RelationPath, make_row_picker
 from treadle.tables.prepare.prepare import PreparedLoad, prepare_load
 from treadle.tables.prepare.version_group import VersionGroup, merge_groups

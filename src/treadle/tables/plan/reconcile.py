@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 
 from treadle.errors import TableStoppedError
 from treadle.tables import names
+from treadle.tables.column_type import ColumnType
 from treadle.tables.model import (
     SPLIT_SUFFIXES,
     Column,
-    ColumnType,
     PhysicalRelation,
     Relation,
     Table,

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 
 from treadle.errors import TableStoppedError
 from treadle.tables import names
+from treadle.tables.arrow_column import TypedColumn, to_values
+from treadle.tables.column_type import ColumnType
 from treadle.tables.model import (
     Column,
-    ColumnType,
     Relation,
     RelationRows,
     SchemaChange,
@@ -24,7 +25,6 @@ from treadle.tables.plan.column_split import (
 from treadle.tables.plan.generated_keys import generate_keys
 from treadle.tables.plan.keys import GENERATED_KEY_COLUMNS
 from treadle.tables.plan.reconcile import SYSTEM_COLUMNS
-from treadle.tables.prepare.arrow_column import TypedColumn, to_values
 from treadle.tables.prepare.frame import Frame, RelationPath, fill_gaps, make_row_picker
 from treadle.tables.prepare.prepare import PreparedLoad
 from treadle.tables.prepare.schema_slice import TOO_MANY_COLUMNS

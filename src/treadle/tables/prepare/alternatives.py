@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from treadle.tables.model import ColumnType
+from treadle.tables.column_type import ColumnType
 from treadle.tables.prepare import decimals, timestamp_text
 from treadle.tables.prepare.type_rules import ObjectRules, TypeRules
 

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from treadle.tables.model import ColumnType
+from treadle.tables.arrow_column import ArrowColumn, TypedColumn, to_arrow_if_long
+from treadle.tables.column_type import ColumnType
 from treadle.tables.prepare import decimals, timestamp_text
-from treadle.tables.prepare.arrow_column import ArrowColumn, TypedColumn, to_arrow_if_long
 from treadle.tables.prepare.frame import fill_gaps, is_blank
 from treadle.tables.prepare.type_rules import TypeRules
 from treadle.tables.profile import DestinationProfile

@@ -16,11 +16,12 @@ from typing import Any
 
 from treadle.records.row_decoder import RowDecoder as Shaped
 from treadle.tables import names
-from treadle.tables.model import ColumnType, TableOptions
+from treadle.tables.arrow_column import TypedColumn, to_values
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import TableOptions
 from treadle.tables.names import FieldName, Namer
 from treadle.tables.prepare import convert
 from treadle.tables.prepare.alternatives import choose_alternative
-from treadle.tables.prepare.arrow_column import TypedColumn, to_values
 from treadle.tables.prepare.frame import Frame, RelationPath, is_blank, join_frames
 from treadle.tables.prepare.type_rules import VALUE_RULES, ObjectRules, TypeRules
 from treadle.tables.profile import DestinationProfile

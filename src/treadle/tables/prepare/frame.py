@@ -10,9 +10,9 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any
 
-from treadle.tables.model import ColumnType
-from treadle.tables.prepare import arrow_column
-from treadle.tables.prepare.arrow_column import ArrowColumn, TypedColumn, to_values
+from treadle.tables import arrow_column
+from treadle.tables.arrow_column import ArrowColumn, TypedColumn, to_values
+from treadle.tables.column_type import ColumnType
 
 RelationPath = tuple[str, ...]
 

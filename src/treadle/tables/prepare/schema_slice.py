@@ -13,9 +13,9 @@ from typing import Any, Final, NamedTuple
 from treadle.records import record_reader
 from treadle.records.row_decoder import RowDecoder, ShapePredictor
 from treadle.tables import names
-from treadle.tables.model import ColumnType
+from treadle.tables.arrow_column import has_none
+from treadle.tables.column_type import ColumnType
 from treadle.tables.names import Namer
-from treadle.tables.prepare.arrow_column import has_none
 from treadle.tables.prepare.flatten import (
     FlattenContext,
     Flattener,

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from treadle.tables.model import ColumnType
+from treadle.tables.column_type import ColumnType
 from treadle.tables.prepare.type_rules import VALUE_RULES, ObjectRules, TypeRules
 
 JsonSchema = Mapping[str, Any]

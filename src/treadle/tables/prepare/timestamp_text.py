@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from treadle.tables.prepare.arrow_column import ArrowColumn
+from treadle.tables.arrow_column import ArrowColumn
 from treadle.timestamps import EPOCH_DAY
 
 _DAY_US = 86_400_000_000

@@ -8,7 +8,7 @@ text, and how the insides of objects and arrays are typed. A JSON schema is comp
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from treadle.tables.model import ColumnType
+from treadle.tables.column_type import ColumnType
 
 
 @dataclass(frozen=True, slots=True)

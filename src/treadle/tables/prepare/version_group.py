@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from treadle.records.message_batch import MessageBatch
-from treadle.tables.model import ColumnType, TableOptions
-from treadle.tables.prepare.arrow_column import to_values
+from treadle.tables.arrow_column import to_values
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import TableOptions
 from treadle.tables.prepare.deduplicate import find_latest_rows
 from treadle.tables.prepare.frame import Frame, concatenate_frames, take_rows
 from treadle.tables.profile import DestinationProfile

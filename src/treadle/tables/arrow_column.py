@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from treadle.tables.model import ColumnType
+from treadle.tables.column_type import ColumnType
 
 ARROW_ROWS_MIN: Final = 64
 """Shorter columns stay lists: Arrow takes a microsecond for each, whatever it holds."""
