@@ -19,7 +19,6 @@ from treadle.destinations.duckdb.errors import translate, translate_open
 from treadle.destinations.duckdb.memory import GATHERED_BYTES_MAX, MemoryWatch
 from treadle.destinations.duckdb.session import DuckDBSession
 from treadle.destinations.protocol import Session
-from treadle.destinations.sql.destination import SqlDestination
 from treadle.tables.profiles import DUCKDB
 
 CONFIG: Final[Mapping[str, str]] = {
@@ -42,7 +41,7 @@ _turns: dict[str, threading.Lock] = {}
 _turns_guard = threading.Lock()
 
 
-class DuckDBDestination(SqlDestination):
+class DuckDBDestination:
     """One file.
 
     Args:

@@ -5,6 +5,7 @@ COMMIT can be told from every other.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import psycopg
@@ -19,7 +20,6 @@ from treadle.destinations.postgres.errors import server_message, translate, tran
 from treadle.destinations.postgres.writer import PostgresWriter
 from treadle.destinations.protocol import AccessDeniedError, Session
 from treadle.destinations.sql import catalogue
-from treadle.destinations.sql.destination import SqlDestination
 from treadle.destinations.sql.session import SqlSession
 from treadle.errors import OperatorError, TableStoppedError
 from treadle.tables.profiles import POSTGRES
@@ -48,7 +48,7 @@ SESSION_SETTINGS: Final = sql.SQL(
 """A lock that somebody holds delays the load, which is repeated; a hung statement ends."""
 
 
-class PostgresDestination(SqlDestination):
+class PostgresDestination:
     """One database.
 
     Args:
@@ -58,6 +58,7 @@ class PostgresDestination(SqlDestination):
     kind = "postgres"
     profile = POSTGRES
     capabilities = Capabilities()
+    file: Path | None = None  # a server has to be there
 
     def __init__(self, url: str) -> None:
         # The driver's own message may repeat the part that holds the password.
@@ -105,6 +106,10 @@ class PostgresDestination(SqlDestination):
             connection.close()
             raise translate(error) from error
         return PostgresSession(PostgresConnection(connection))
+
+    def preview(self) -> Session:
+        """Connect for reading; see `Destination.preview`."""
+        return self.open(read_only=True)
 
 
 class PostgresSession(SqlSession):
