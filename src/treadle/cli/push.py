@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -218,6 +218,7 @@ def _digest_token(token: str) -> bytes:
 # The work ----------------------------------------------------------------------------------------
 
 
+@dataclass(slots=True)
 class PushJob:
     """One run of a push.
 
@@ -225,24 +226,14 @@ class PushJob:
         progress: how many records the server has acknowledged.
     """
 
-    def __init__(
-        self,
-        form: PushTemplate,
-        target: PushTarget,
-        push: PushConfig,
-        sequence_field: str | None,
-        bookmark: ResumeFile | None,
-        shown: ProgressDisplay,
-        progress: PushProgress,
-    ) -> None:
-        self.progress = progress
-        self._form = form
-        self._target = target
-        self._push = push
-        self._sequence_field = sequence_field
-        self._resume_file = bookmark
-        self._display = shown
-        self._requests: list[AcknowledgedRequest] = []
+    form: PushTemplate
+    target: PushTarget
+    push: PushConfig
+    sequence_field: str | None
+    resume_file: ResumeFile | None
+    display: ProgressDisplay
+    progress: PushProgress
+    _requests: "list[AcknowledgedRequest]" = field(default_factory=list)
 
     async def run(self, stream: IO[bytes]) -> None:
         """Push every record that an earlier run did not push."""
@@ -251,17 +242,17 @@ class PushJob:
         start = self.progress.records
         found = make_batches(
             read_records(stream, start),
-            self._form.keys,
-            self._sequence_field,
+            self.form.keys,
+            self.sequence_field,
             self.progress.base,
             start,
-            self._push.batch_records,
+            self.push.batch_records,
         )
         async with self._open_client() as client:
-            sender = PushSender(client, self._form, self._make_retry(self._display))
+            sender = PushSender(client, self.form, self._make_retry(self.display))
             await sender.send_all(
-                read_ahead(found, self._push.connections),
-                self._push.connections,
+                read_ahead(found, self.push.connections),
+                self.push.connections,
                 self._record_acknowledged,
             )
 
@@ -277,8 +268,8 @@ class PushJob:
     def _make_retry(self, told: ProgressDisplay) -> "RequestRetry":
         from treadle.cli.request_retry import RequestRetry
 
-        url = mask_password(self._target.url)
-        return RequestRetry(url, self._push.retry_seconds, told.show_waiting)
+        url = mask_password(self.target.url)
+        return RequestRetry(url, self.push.retry_seconds, told.show_waiting)
 
     def _open_client(self) -> "httpx.AsyncClient":
         # Imported here: it takes a tenth of a second, which other commands need not spend.
@@ -287,33 +278,33 @@ class PushJob:
         from treadle.cli.push_sender import TIMEOUT
 
         # A proxy of the environment is for other machines, not for this one.
-        proxied = urlsplit(self._target.url).hostname not in ("127.0.0.1", "::1", "localhost")
+        proxied = urlsplit(self.target.url).hostname not in ("127.0.0.1", "::1", "localhost")
         try:
-            base_url = httpx.URL(self._target.url)
+            base_url = httpx.URL(self.target.url)
         except httpx.InvalidURL as error:
             raise OperatorError(f"--url is not a URL: {error}") from error
         return httpx.AsyncClient(
             base_url=base_url,
             headers={
-                "Authorization": f"Bearer {self._target.token}",
+                "Authorization": f"Bearer {self.target.token}",
                 "Content-Type": "application/json",
             },
             timeout=TIMEOUT,
             trust_env=proxied,
-            limits=httpx.Limits(max_connections=self._push.connections),
+            limits=httpx.Limits(max_connections=self.push.connections),
         )
 
     def describe_progress(self) -> str:
         """Describe the progress, for the message of a push that ended early."""
         done = f"{self.progress.records:,} records were pushed"
-        return f"{done}; the same command goes on from there" if self._resume_file else done
+        return f"{done}; the same command goes on from there" if self.resume_file else done
 
     def _record_acknowledged(self, batch: RequestBatch, has: "AcknowledgedRequest") -> None:
         self._requests.append(has)
         self.progress = PushProgress(self.progress.base, batch.end)
-        if self._resume_file:
-            self._resume_file.write(self.progress)
-        self._display.advance(batch.end, batch.pieces[-1].read)
+        if self.resume_file:
+            self.resume_file.write(self.progress)
+        self.display.advance(batch.end, batch.pieces[-1].read)
 
 
 async def read_ahead(found: Iterator[RequestBatch], ahead: int) -> AsyncIterator[RequestBatch]:

@@ -7,6 +7,7 @@ the wrong order, changes nothing in the table.
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 
 import httpx
 
@@ -21,24 +22,19 @@ TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 """In seconds. The server answers when the records are on its disk, which may take a while."""
 
 
+@dataclass(frozen=True, slots=True)
 class PushSender:
     """Sends batches, several at the same time.
 
-    Args:
+    Attributes:
         client: with the base URL and the token.
         form: what all records share.
         retry: repeats a request.
     """
 
-    def __init__(
-        self,
-        client: httpx.AsyncClient,
-        form: PushTemplate,
-        retry: RequestRetry,
-    ) -> None:
-        self._client = client
-        self._form = form
-        self._retry = retry
+    client: httpx.AsyncClient
+    form: PushTemplate
+    retry: RequestRetry
 
     async def send_all(
         self,
@@ -90,19 +86,19 @@ class PushSender:
             OperatorError: the server refuses the batch; the text has its answer and the place.
             RetriableError: the batch could not be sent in the time given.
         """
-        body = self._form.encode_body(batch)
+        body = self.form.encode_body(batch)
 
         async def push() -> httpx.Response:
             return await self._post("/v2/import/push", body)
 
-        answer = await self._retry.fetch_answer(push, f"{batch.places} could not be sent")
+        answer = await self.retry.fetch_answer(push, f"{batch.places} could not be sent")
         if not answer.is_success:
             raise await self._make_refusal_error(batch, answer)
         _check_acknowledged(answer)
         return AcknowledgedRequest(answer.headers.get(RECEIPT_HEADER), len(batch.pieces))
 
     async def _post(self, path: str, body: bytes) -> httpx.Response:
-        return await self._client.post(path, content=body)
+        return await self.client.post(path, content=body)
 
     async def _make_refusal_error(
         self, batch: RequestBatch, answer: httpx.Response
@@ -129,7 +125,7 @@ class PushSender:
             second = batch.split_half(second=True)
             for part in (first, second):
                 try:
-                    found = await self._post("/v2/import/validate", self._form.encode_body(part))
+                    found = await self._post("/v2/import/validate", self.form.encode_body(part))
                 except httpx.RequestError:
                     return batch, answer
                 if found.status_code in (400, 413, 422):

@@ -50,17 +50,17 @@ class PushOutcome:
         )
 
 
+@dataclass(frozen=True, slots=True)
 class ReceiptFollower:
     """Asks for receipts, one after the other.
 
-    Args:
+    Attributes:
         client: with the base URL and the token.
         retry: repeats a request.
     """
 
-    def __init__(self, client: httpx.AsyncClient, retry: RequestRetry) -> None:
-        self._client = client
-        self._retry = retry
+    client: httpx.AsyncClient
+    retry: RequestRetry
 
     async def wait_until_loaded(self, requests: Sequence[AcknowledgedRequest]) -> PushOutcome:
         """Wait until all requests are loaded.
@@ -73,7 +73,7 @@ class ReceiptFollower:
         for request in requests:
             if request.receipt is None:
                 raise OperatorError(
-                    f"{self._retry.url} gives no receipts that could be followed; "
+                    f"{self.retry.url} gives no receipts that could be followed; "
                     "--wait works with a treadle server"
                 )
             fate += await self._wait_for_receipt(request.receipt, request.records)
@@ -83,10 +83,10 @@ class ReceiptFollower:
         path = f"/v1/receipts/{receipt}"
 
         async def ask() -> httpx.Response:
-            return await self._client.get(path, params={"wait": ASK_SECONDS})
+            return await self.client.get(path, params={"wait": ASK_SECONDS})
 
         while True:
-            answer = await self._retry.fetch_answer(
+            answer = await self.retry.fetch_answer(
                 ask, "What became of the records could not be asked"
             )
             if (
@@ -103,7 +103,7 @@ class ReceiptFollower:
             error = next((table["error"] for table in found["tables"] if table["error"]), None)
             if found["status"] == "stopped":
                 raise OperatorError(f"The table is stopped: {error}")
-            self._retry.on_waiting(error and f"it cannot be loaded yet: {error}")
+            self.retry.on_waiting(error and f"it cannot be loaded yet: {error}")
 
 
 def make_outcome(table: dict[str, Any]) -> PushOutcome:

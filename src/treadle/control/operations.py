@@ -6,6 +6,7 @@ be done is refused by an exception (`treadle.errors.RequestRefusedError`).
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from treadle.clock import read_clock
@@ -25,53 +26,44 @@ LOADS_KEPT_US: Final = 60 * 24 * 60 * 60 * 1_000_000
 """How long a table stays in the list of loads after its last load (connect-api.md 2.12)."""
 
 
+@dataclass(frozen=True, slots=True)
 class ConnectOperations:
     """The operations of the Connect API.
 
-    Args:
+    Attributes:
         store: sources, tokens, loads; every look-up is inside the account.
         settings: what the answers look like.
         clock: microseconds since 1970.
     """
 
-    def __init__(
-        self, store: Store, settings: ConnectApiSettings, clock: Callable[[], int] = read_clock
-    ) -> None:
-        self._store = store
-        self._settings = settings
-        self._clock = clock
-
-    @property
-    def store(self) -> Store:
-        """Return the store, for queries that are no operation."""
-        return self._store
+    store: Store
+    settings: ConnectApiSettings
+    clock: Callable[[], int] = read_clock
 
     # Source types --------------------------------------------------------------------------------
 
     def list_source_types(self) -> object:
         """Serve `GET /v4/source-types`."""
-        return [responses.render_source_type(self._settings)]
+        return [responses.render_source_type(self.settings)]
 
     def get_source_type(self, type_: str) -> object:
         """Serve `GET /v4/source-types/{source_type}`."""
         if type_ not in responses.SOURCE_TYPES:
             raise errors.unknown_source_type(type_, status=404)
-        return responses.render_source_type(self._settings)
+        return responses.render_source_type(self.settings)
 
     # Sources -------------------------------------------------------------------------------------
 
     def list_sources(self, account: Account) -> object:
         """Serve `GET /v4/sources`: all of the account, deleted ones too, by id."""
-        rows = self._store.sources.list_sources(account.id)
-        shown = [row.id for row in rows] if self._settings.shows_tokens else []
-        tokens = self._store.tokens.list_tokens_by_source(shown)
-        return [
-            responses.render_source(self._settings, row, tokens.get(row.id, [])) for row in rows
-        ]
+        rows = self.store.sources.list_sources(account.id)
+        shown = [row.id for row in rows] if self.settings.shows_tokens else []
+        tokens = self.store.tokens.list_tokens_by_source(shown)
+        return [responses.render_source(self.settings, row, tokens.get(row.id, [])) for row in rows]
 
     def get_source(self, account: Account, source_id: str) -> object:
         """Serve `GET /v4/sources/{source_id}`."""
-        row = find_source(self._store, account, source_id)
+        row = find_source(self.store, account, source_id)
         if row is None:
             raise errors.source_not_found(source_id, status=404)
         return self._render_source(row)
@@ -83,13 +75,13 @@ class ConnectOperations:
             raise self._make_properties_error(account, asked)
         _check_id_range(asked.destination_id)
         try:
-            row = self._store.sources.create_source(
+            row = self.store.sources.create_source(
                 account.id,
                 type=asked.type,
                 display_name=asked.display_name,
                 name=asked.name,
                 destination_id=asked.destination_id,
-                bootstrap_token=self._settings.shows_tokens,
+                bootstrap_token=self.settings.shows_tokens,
             )
         except NameTakenError as error:
             raise asked.make_name_taken_error() from error
@@ -103,10 +95,10 @@ class ConnectOperations:
 
         (connect-api.md 2.5, check order)
         """
-        for row in self._store.sources.list_sources(account.id):
+        for row in self.store.sources.list_sources(account.id):
             if row.name == asked.name and row.deleted_at is None:
                 return asked.make_name_taken_error()
-        card = responses.render_report_card(self._settings, configured=False)
+        card = responses.render_report_card(self.settings, configured=False)
         return errors.invalid_properties(asked.properties, card)
 
     def update_source(self, account: Account, source_id: str, raw: bytes) -> object:
@@ -114,7 +106,7 @@ class ConnectOperations:
         row = self._require_active_source(account, source_id)
         asked = requests.parse_update(raw)
         if asked.properties:
-            card = responses.render_report_card(self._settings, configured=True)
+            card = responses.render_report_card(self.settings, configured=True)
             raise errors.invalid_properties(asked.properties, card)
         if not isinstance(asked.destination_id, Unset):
             _check_id_range(asked.destination_id)
@@ -122,7 +114,7 @@ class ConnectOperations:
         if not changes:
             return self._render_source(row)
         try:
-            changed = self._store.sources.update_source(account.id, row.id, **changes)
+            changed = self.store.sources.update_source(account.id, row.id, **changes)
         except NameTakenError as error:  # in another destination the name is another account's
             raise errors.name_taken(row.name) from error
         except NotFoundError as error:
@@ -135,7 +127,7 @@ class ConnectOperations:
     def delete_source(self, account: Account, source_id: str) -> object:
         """Serve `DELETE /v4/sources/{source_id}`: the source stays readable, its data stays."""
         row = self._require_active_source(account, source_id)
-        deleted = self._store.sources.delete_source(account.id, row.id)
+        deleted = self.store.sources.delete_source(account.id, row.id)
         if deleted is None:
             raise errors.source_not_found(source_id)
         logger.info("account %d deleted source %d", account.id, row.id)
@@ -147,21 +139,21 @@ class ConnectOperations:
         """Serve `POST /v4/sources/{source_id}/tokens`."""
         row = _require_import_source(self._require_active_source(account, source_id))
         try:
-            token = self._store.tokens.create_token(account.id, row.id)
+            token = self.store.tokens.create_token(account.id, row.id)
         except NotFoundError as error:
             raise errors.source_not_found(source_id) from error
         except TokenLimitError as error:
             raise errors.token_limit_reached(row.id, error.limit) from error
         logger.info("account %d made token %d of source %d", account.id, token.id, row.id)
-        changed = self._store.sources.get_source(account.id, row.id) or row
+        changed = self.store.sources.get_source(account.id, row.id) or row
         return responses.render_new_token(
-            self._settings, token, changed, self._store.tokens.list_tokens(row.id)
+            self.settings, token, changed, self.store.tokens.list_tokens(row.id)
         )
 
     def list_tokens(self, account: Account, source_id: str) -> object:
         """Serve `GET /v4/sources/{source_id}/tokens`: ids of active tokens, never values."""
         row = _require_import_source(self._require_active_source(account, source_id, status=404))
-        return responses.render_token_list(self._settings, self._store.tokens.list_tokens(row.id))
+        return responses.render_token_list(self.settings, self.store.tokens.list_tokens(row.id))
 
     def revoke_token(self, account: Account, source_id: str, token_id: str) -> object:
         """Serve `DELETE /v4/sources/{source_id}/tokens/{token_id}`."""
@@ -170,7 +162,7 @@ class ConnectOperations:
         if number is None:
             raise errors.token_not_found(token_id)
         try:
-            changed = self._store.tokens.revoke_token(account.id, row.id, number)
+            changed = self.store.tokens.revoke_token(account.id, row.id, number)
         except NotFoundError as error:
             raise errors.source_not_found(source_id) from error
         if changed is None:
@@ -183,12 +175,12 @@ class ConnectOperations:
     def list_loads(self, account: Account, client_id: str, page: str | None) -> object:
         """Serve `GET /v4/{client_id}/loads`: the last load of each table, for 60 days."""
         require_own_account(account, client_id)
-        names = {row.id: row.name for row in self._store.sources.list_sources(account.id)}
-        since = self._clock() - LOADS_KEPT_US
+        names = {row.id: row.name for row in self.store.sources.list_sources(account.id)}
+        since = self.clock() - LOADS_KEPT_US
         rows = sorted(
             (
                 (status.table_name, names[status.source_id], status)
-                for status in self._store.tables.list_statuses()
+                for status in self.store.tables.list_statuses()
                 if status.source_id in names and _get_last_try(status) >= since
             ),
             key=lambda row: row[:2],
@@ -205,14 +197,14 @@ class ConnectOperations:
     def _require_active_source(
         self, account: Account, source_id: str, *, status: int = 400
     ) -> Source:
-        row = find_source(self._store, account, source_id)
+        row = find_source(self.store, account, source_id)
         if row is None or row.deleted_at is not None:
             raise errors.source_not_found(source_id, status=status)
         return row
 
     def _render_source(self, row: Source) -> object:
-        tokens = self._store.tokens.list_tokens(row.id) if self._settings.shows_tokens else []
-        return responses.render_source(self._settings, row, tokens)
+        tokens = self.store.tokens.list_tokens(row.id) if self.settings.shows_tokens else []
+        return responses.render_source(self.settings, row, tokens)
 
 
 def _require_import_source(row: Source) -> Source:

@@ -4,21 +4,23 @@ Every source is pushed to, so that there are no extractions, streams, checks and
 are those that clients get for a source of which nothing was found yet.
 """
 
+from dataclasses import dataclass
+
 from treadle.control import errors, paging, requests
 from treadle.control.lookups import find_source, require_own_account
 from treadle.store.model import Account, Source
 from treadle.store.store import Store
 
 
+@dataclass(frozen=True, slots=True)
 class PulledSourceOperations:
     """Answers questions about extractions, streams, checks and jobs.
 
-    Args:
+    Attributes:
         store: sources; every look-up is inside the account.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    store: Store
 
     def list_extractions(self, account: Account, client_id: str, page: str | None) -> object:
         """Serve `GET /v4/{client_id}/extractions`: nothing is extracted."""
@@ -33,25 +35,25 @@ class PulledSourceOperations:
 
     def get_last_check(self, account: Account, source_id: str) -> object:
         """Serve `GET /v4/sources/{source_id}/last-connection-check`."""
-        row = find_source(self._store, account, source_id)
+        row = find_source(self.store, account, source_id)
         if row is None:
             raise errors.source_not_found(source_id, status=404)
         raise errors.connection_check_not_found(row.id)
 
     def list_streams(self, account: Account, source_id: str) -> object:
         """Serve `GET /v4/sources/{source_id}/streams`: nothing was discovered."""
-        if find_source(self._store, account, source_id) is None:
+        if find_source(self.store, account, source_id) is None:
             raise errors.stream_not_found(source_id)
         return []
 
     def get_stream(self, account: Account, source_id: str, stream_id: str) -> object:
         """Serve `GET /v4/sources/{source_id}/streams/{stream_id}`."""
-        known = find_source(self._store, account, source_id) is not None
+        known = find_source(self.store, account, source_id) is not None
         raise errors.stream_not_found(stream_id if known else source_id)
 
     def select_streams(self, account: Account, source_id: str, raw: bytes) -> object:
         """Serve `PUT /v4/sources/{source_id}/streams/metadata`."""
-        if find_source(self._store, account, source_id) is None:
+        if find_source(self.store, account, source_id) is None:
             raise errors.stream_not_found(source_id)
         ids = requests.parse_selected_streams(raw)
         if ids:
@@ -71,7 +73,7 @@ class PulledSourceOperations:
         return {"status": 200}
 
     def _require_job_source(self, account: Account, source_id: str) -> Source:
-        row = find_source(self._store, account, source_id)
+        row = find_source(self.store, account, source_id)
         if row is None:
             raise errors.job_source_not_found(source_id, account.id)
         return row

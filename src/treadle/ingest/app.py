@@ -79,7 +79,9 @@ class IngestService:
         hooks = webhook_endpoint.WebhookEndpoint(
             admission, self.token_cache, store.sources, acceptor, clock
         )
-        tables = records_endpoint.RecordsEndpoint(admission, acceptor, clock)
+        tables = records_endpoint.RecordsEndpoint(
+            admission, acceptor, records_endpoint.SequenceCounter(clock)
+        )
         self.routes: list[BaseRoute] = [
             make_route("/v2/import/push", {"POST": budget.release_after(push.push)}),
             make_route("/v2/import/validate", {"POST": budget.release_after(push.validate)}),

@@ -7,6 +7,7 @@ against the tables as they are now.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -48,27 +49,22 @@ def is_dry_run(scope: Scope) -> bool:
     return wanted
 
 
+@dataclass(frozen=True, slots=True)
 class DryRunPlanner:
-    """Plans requests, one at a time, in a thread of its own."""
+    """Plans requests, one at a time, in a thread of its own.
 
-    def __init__(
-        self,
-        store: Store,
-        clock: Callable[[], int],
-        *,
-        open_destination: Callable[[str], Destination] = make_destination,
-    ) -> None:
-        """Open nothing before it is needed.
+    Attributes:
+        store: knows where sources load.
+        clock: microseconds since 1970, UTC.
+        open_destination: URL -> destination; called when it is needed.
+    """
 
-        Args:
-            store: knows where sources load.
-            clock: microseconds since 1970, UTC.
-            open_destination: URL -> destination.
-        """
-        self._store = store
-        self._clock = clock
-        self._open_destination = open_destination
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="dry-run")
+    store: Store
+    clock: Callable[[], int]
+    open_destination: Callable[[str], Destination] = make_destination
+    _thread: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="dry-run")
+    )
 
     async def respond(self, owner: TokenOwner, batches: Sequence[MessageBatch]) -> Response:
         """Answer with what a load would do, an element for each table.
@@ -98,11 +94,11 @@ class DryRunPlanner:
     def _plan_tables(
         self, owner: TokenOwner, tables: Sequence[Sequence[MessageBatch]]
     ) -> list[LoadForecast]:
-        source = self._store.sources.get_source(owner.account_id, owner.source_id)
-        row = self._store.destinations.find_destination_of_source(owner.source_id)
+        source = self.store.sources.get_source(owner.account_id, owner.source_id)
+        row = self.store.destinations.find_destination_of_source(owner.source_id)
         if source is None or row is None:
             raise RetriableError("the source was deleted, or has no destination")
-        destination = self._open_destination(row.url)
+        destination = self.open_destination(row.url)
         return open_with_retry(lambda: self._plan_once(destination, source, tables))
 
     def _plan_once(
@@ -116,7 +112,7 @@ class DryRunPlanner:
                     schema=source.name,
                     profile=destination.profile,
                     settings=source.settings,
-                    now=self._clock(),
+                    now=self.clock(),
                 )
                 for batches in tables
             ]

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,39 +25,32 @@ FAILURE_SECONDS = 10.0
 logger = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
 class IngestHealth:
-    """Knows whether the log takes data, and which destinations are in trouble."""
+    """Knows whether the log takes data, and which destinations are in trouble.
 
-    def __init__(
-        self,
-        destinations: DestinationRepository,
-        *,
-        version: str,
-        revision: str,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Ask nothing before the first request.
+    Attributes:
+        destinations: knows destinations in trouble; asked at the first request.
+        version: of treadle.
+        revision: of treadle's source.
+        monotonic: seconds.
+    """
 
-        Args:
-            destinations: knows destinations in trouble.
-            version: of treadle.
-            revision: of treadle's source.
-            monotonic: seconds.
-        """
-        self._destinations = destinations
-        self._version = version
-        self._revision = revision
-        self._monotonic = monotonic
-        self._failure: str | None = None
-        self._failed_at = 0.0
-        self._trouble: str | None = None
-        self._asked_at = -FRESH_SECONDS
-        self._asking = asyncio.Lock()
+    destinations: DestinationRepository
+    _: KW_ONLY
+    version: str
+    revision: str
+    monotonic: Callable[[], float] = time.monotonic
+    _failure: str | None = None
+    _failed_at: float = 0.0
+    _trouble: str | None = None
+    _asked_at: float = -FRESH_SECONDS
+    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def record_failure(self, error: TreadleError) -> None:
         """Note that the log did not take data."""
         self._failure = str(error)
-        self._failed_at = self._monotonic()
+        self._failed_at = self.monotonic()
 
     def record_success(self) -> None:
         """Note that the log took data."""
@@ -65,25 +59,25 @@ class IngestHealth:
     async def get_status(self, request: Request) -> Response:
         """Answer 200 while data is accepted, 503 while it is not; `reason` says what is wrong."""
         async with self._asking:
-            if self._monotonic() - self._asked_at >= FRESH_SECONDS:
+            if self.monotonic() - self._asked_at >= FRESH_SECONDS:
                 await self._ask()
-                self._asked_at = self._monotonic()
+                self._asked_at = self.monotonic()
         reason = self._failure or self._trouble
         failing = self._failure is not None
         body = {
             "name": STATUS_NAME,
-            "version": self._version,
-            "revision": self._revision,
+            "version": self.version,
+            "revision": self.revision,
             "status": "ERROR" if failing else "OK",
             "reason": reason,
         }
         return JsonResponse(body, 503 if failing else 200)
 
     async def _ask(self) -> None:
-        if self._monotonic() - self._failed_at >= FAILURE_SECONDS:
+        if self.monotonic() - self._failed_at >= FAILURE_SECONDS:
             self.record_success()
         try:
-            destinations = await asyncio.to_thread(self._destinations.list_destinations)
+            destinations = await asyncio.to_thread(self.destinations.list_destinations)
         except TreadleError as error:
             logger.warning("The state of destinations cannot be read: %s", error)
             self._trouble = "The state of destinations cannot be read; data is accepted."

@@ -78,50 +78,44 @@ class SequenceCounter:
         return range(first, self._next)
 
 
+@dataclass(frozen=True, slots=True)
 class RecordsEndpoint:
-    """Accepts raw records."""
+    """Accepts raw records.
 
-    def __init__(
-        self,
-        admission: RequestAdmission,
-        acceptor: BatchAcceptor,
-        clock: Callable[[], int],
-    ) -> None:
-        """Serve the owners of import tokens.
+    Attributes:
+        admission: checks requests.
+        acceptor: makes batches durable.
+        sequences: numbers records that bring no sequence.
+    """
 
-        Args:
-            admission: checks requests.
-            acceptor: makes batches durable.
-            clock: microseconds since 1970, UTC.
-        """
-        self._admission = admission
-        self._acceptor = acceptor
-        self._sequences = SequenceCounter(clock)
+    admission: RequestAdmission
+    acceptor: BatchAcceptor
+    sequences: SequenceCounter
 
     async def post(self, request: Request) -> Response:
         """Accept the records, all or none."""
         sent, owner, kept = await self._checked(request)
-        return await self._acceptor.accept(sent, owner, kept)
+        return await self.acceptor.accept(sent, owner, kept)
 
     async def _checked(
         self, request: Request
     ) -> tuple[ReceivedRequest, TokenOwner, list[EncodedBatch]]:
         """Check a request and encode its batches; the body is free after this."""
         headers = select_headers(request.scope)
-        owner = await self._admission.admit_first(headers)
+        owner = await self.admission.admit_first(headers)
         query = request.query_params
         address = RecordsTarget(
             request.path_params["table"], tuple(query.getlist("key")), query.get("sequence")
         )
-        body = await self._admission.budget.read(request, headers)
-        records = await self._admission.executor.run(len(body), lambda: parse_records(body))
+        body = await self.admission.budget.read(request, headers)
+        records = await self.admission.executor.run(len(body), lambda: parse_records(body))
         if not records:
             raise RequestRefusedError(400, NO_RECORDS)
-        numbers = self._sequences.reserve(len(records))
-        kept = await self._admission.executor.run(
+        numbers = self.sequences.reserve(len(records))
+        kept = await self.admission.executor.run(
             len(body), lambda: encode_batches(check_records(records, address, numbers))
         )
-        await self._admission.record_use(owner)
+        await self.admission.record_use(owner)
         target = f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}"
         return ReceivedRequest.from_body(target, headers, body), owner, kept
 

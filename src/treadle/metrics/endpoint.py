@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
 from starlette.requests import Request
@@ -37,45 +38,34 @@ WRONG_TOKEN: Final = "This is not the token that metrics_token names.\n"  # noqa
 UNREADABLE: Final = "The figures cannot be read now. Try again later.\n"
 
 
+@dataclass(slots=True)
 class MetricsEndpoint:
-    """Answers in one worker with the figures of all workers."""
+    """Answers in one worker with the figures of all workers.
 
-    def __init__(
-        self,
-        store: Store,
-        open_reader: Callable[[], LogReader],
-        counts: Callable[[], Mapping[str, int]],
-        *,
-        token: str | None,
-        host: str,
-        version: str,
-        clock: Callable[[], int],
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Open nothing before the first request.
+    Attributes:
+        store: knows what became of records.
+        open_reader: opens the log, which knows what waits; called at the first request.
+        counts: what all workers counted.
+        token: who sends it may ask; None to answer this machine only.
+        host: where the server listens.
+        version: of treadle.
+        clock: microseconds since 1970.
+        monotonic: seconds.
+    """
 
-        Args:
-            store: knows what became of records.
-            open_reader: opens the log, which knows what waits.
-            counts: what all workers counted.
-            token: who sends it may ask; None to answer this machine only.
-            host: where the server listens.
-            version: of treadle.
-            clock: microseconds since 1970.
-            monotonic: seconds.
-        """
-        self._store = store
-        self._open_reader = open_reader
-        self._counts = counts
-        self._token = token
-        self._host = host
-        self._version = version
-        self._clock = clock
-        self._monotonic = monotonic
-        self._reader: LogReader | None = None
-        self._answer = b""
-        self._looked_at = -FRESH_SECONDS
-        self._looking = asyncio.Lock()
+    store: Store
+    open_reader: Callable[[], LogReader]
+    counts: Callable[[], Mapping[str, int]]
+    _: KW_ONLY
+    token: str | None
+    host: str
+    version: str
+    clock: Callable[[], int]
+    monotonic: Callable[[], float] = time.monotonic
+    _reader: LogReader | None = None
+    _answer: bytes = b""
+    _looked_at: float = -FRESH_SECONDS
+    _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def get(self, request: Request) -> Response:
         """Return the metrics, or why they are not given."""
@@ -83,12 +73,12 @@ class MetricsEndpoint:
         if refusal is not None:
             return refusal
         async with self._looking:
-            if self._monotonic() - self._looked_at >= FRESH_SECONDS:
+            if self.monotonic() - self._looked_at >= FRESH_SECONDS:
                 try:
                     self._answer = await asyncio.to_thread(self._render)
                 except TreadleError as error:
                     return PlainTextResponse(f"{UNREADABLE}{error}\n", 503, {"Retry-After": "2"})
-                self._looked_at = self._monotonic()
+                self._looked_at = self.monotonic()
         return Response(self._answer, media_type=CONTENT_TYPE)
 
     def close(self) -> None:
@@ -97,27 +87,27 @@ class MetricsEndpoint:
             self._reader.close()
 
     def _check_access(self, request: Request) -> Response | None:
-        if self._token is not None:
-            if matches_token(select_headers(request.scope), self._token):
+        if self.token is not None:
+            if matches_token(select_headers(request.scope), self.token):
                 return None
             challenge = {"WWW-Authenticate": "Bearer"}
             return PlainTextResponse(WRONG_TOKEN, 401, challenge)
         passed_on = any(name in request.headers for name in PROXY_HEADERS)
-        if self._host in LOCAL_HOSTS and not passed_on:
+        if self.host in LOCAL_HOSTS and not passed_on:
             return None
         return PlainTextResponse(LOCAL_ONLY, 403)
 
     def _render(self) -> bytes:
         if self._reader is None:
-            self._reader = self._open_reader()
+            self._reader = self.open_reader()
         return render_metrics(self._take_snapshot(self._reader))
 
     def _take_snapshot(self, reader: LogReader) -> MetricsSnapshot:
         # The log before the store: marks of the log say less than the store, never more. So what a
         # load takes between the two questions is counted as waiting no more.
         backlog = {(one.source_id, one.table_name): one for one in reader.list_backlogs()}
-        tallies = {(one.source_id, one.table_name): one for one in self._store.tables.list_totals()}
-        names = {s.id: s.name for s in self._store.sources.list_sources() if s.deleted_at is None}
+        tallies = {(one.source_id, one.table_name): one for one in self.store.tables.list_totals()}
+        names = {s.id: s.name for s in self.store.sources.list_sources() if s.deleted_at is None}
         tables: list[TableSnapshot] = []
         for key in backlog.keys() | tallies.keys():
             source_id, table_name = key
@@ -151,17 +141,17 @@ class MetricsEndpoint:
             )
         space = reader.statistics.measure_space()
         return MetricsSnapshot(
-            now=self._clock(),
-            version=self._version,
+            now=self.clock(),
+            version=self.version,
             tables=tables,
             destinations=[
                 DestinationSnapshot(row.id, row.type, row.name, row.trouble is None)
-                for row in self._store.destinations.list_destinations()
+                for row in self.store.destinations.list_destinations()
                 if row.deleted_at is None
             ],
             log_used=space.used_bytes,
             log_free=space.free_bytes,
-            counts=self._counts(),
+            counts=self.counts(),
         )
 
 
