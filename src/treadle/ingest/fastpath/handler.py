@@ -7,6 +7,7 @@ nothing: the request goes to its endpoint, which words the refusal.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, NamedTuple, Protocol
 
@@ -199,40 +200,21 @@ class FastPathHandler:
         request.sink.reply(response)
 
 
+@dataclass(slots=True, eq=False)
 class PendingRequest:
     """A request that waits for the log; to the log it is what a future is.
 
     A future would cost a callback and a turn of the event loop for each request.
     """
 
-    __slots__ = (
-        "_due",
-        "_handler",
-        "answered",
-        "entries",
-        "held_bytes",
-        "path",
-        "sink",
-        "source_id",
-    )
-
-    def __init__(
-        self,
-        handler: FastPathHandler,
-        path: str,
-        sink: ResponseSink,
-        source_id: int,
-        entries: int,
-        held_bytes: int,
-    ) -> None:
-        self._handler = handler
-        self._due: float | None = None
-        self.answered = False
-        self.path = path
-        self.sink = sink
-        self.source_id = source_id
-        self.entries = entries
-        self.held_bytes = held_bytes
+    handler: FastPathHandler
+    path: str
+    sink: ResponseSink
+    source_id: int
+    entries: int
+    held_bytes: int
+    answered: bool = False
+    _due: float | None = None
 
     def cancelled(self) -> bool:
         """Return False: nobody gives up before the log has answered or the time is over."""
@@ -244,11 +226,11 @@ class PendingRequest:
 
     def set_result(self, stored: AppendResult, /) -> None:
         """Answer: the entries are durable."""
-        self._handler.answer_durable(self, stored.first)
+        self.handler.answer_durable(self, stored.first)
 
     def set_exception(self, error: BaseException, /) -> None:
         """Answer: the log did not take the entries."""
-        self._handler.answer_failure(self, error)
+        self.handler.answer_failure(self, error)
 
     def check_deadline(self, now: float) -> bool:
         """Give up if it is late; return whether it was. Time counts from the first check."""
@@ -256,5 +238,5 @@ class PendingRequest:
             self._due = now + APPEND_SECONDS_MAX
         late = now >= self._due
         if late:
-            self._handler.answer_timeout(self)
+            self.handler.answer_timeout(self)
         return late
