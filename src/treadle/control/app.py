@@ -15,7 +15,7 @@ from treadle.control.docs_csp import DocsPolicyMiddleware
 from treadle.control.openapi_document import ABOUT, complete_document
 from treadle.control.operations import ConnectOperations
 from treadle.control.pulled_sources import PulledSourceOperations
-from treadle.control.routes import OperationRunner, router
+from treadle.control.routes import ROUTERS, OperationRunner
 from treadle.control.settings import ConnectApiSettings
 from treadle.errors import RequestRefusedError, RetriableError
 from treadle.http.authentication import TokenAuthentication
@@ -67,7 +67,8 @@ def create_control_app(
         authentication,
         changed,
     )
-    app.include_router(router)
+    for router in ROUTERS:
+        app.include_router(router)
     app.include_router(load_report_routes.router)
     if open_reader is not None:
         app.state.open_reader = open_reader

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
-from pydantic import Field, WithJsonSchema
+from fastapi import APIRouter, Request
+from pydantic import Field
 from starlette.responses import Response
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from treadle.control.load_report_routes import invalid_parameter
+from treadle.control.load_report_routes import OnlySourceId, invalid_parameter
 from treadle.control.lookups import parse_id
 from treadle.control.routes import COMMON_RESPONSES, AuthenticatedAccount, Runner, describe_refusal
 from treadle.control.schemas import Id, MessageAnswer, component
@@ -91,12 +91,6 @@ def _render_sums(line: LedgerLine) -> dict[str, int]:
     }
 
 
-SourceId = Annotated[
-    str | None,
-    Query(description="only of the source with this id"),
-    WithJsonSchema({"type": "integer", "minimum": 1}),
-]
-
 router = APIRouter(prefix="/v1", responses=COMMON_RESPONSES)
 
 
@@ -107,7 +101,7 @@ router = APIRouter(prefix="/v1", responses=COMMON_RESPONSES)
     tags=["loads"],
 )
 async def show_ledger(
-    request: Request, work: Runner, account: AuthenticatedAccount, source: SourceId = None
+    request: Request, work: Runner, account: AuthenticatedAccount, source: OnlySourceId = None
 ) -> Response:
     """What became of every accepted record, by source, table and hour of acceptance."""
     open_reader: Callable[[], LogReader] = request.app.state.open_reader

@@ -9,7 +9,13 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from treadle.control import errors
 from treadle.control.lookups import parse_id
-from treadle.control.routes import ACCOUNT_TOKEN, COMMON_RESPONSES, Runner, describe_refusal
+from treadle.control.routes import (
+    ACCOUNT_TOKEN,
+    COMMON_RESPONSES,
+    POSITIVE_ID,
+    Runner,
+    describe_refusal,
+)
 from treadle.control.schemas import Id, MessageAnswer, component
 from treadle.errors import RequestRefusedError
 from treadle.store.model import Account, TokenOwner
@@ -99,10 +105,8 @@ def list_reports(
     }
 
 
-SourceId = Annotated[
-    str | None,
-    Query(description="only of the source with this id"),
-    WithJsonSchema({"type": "integer", "minimum": 1}),
+OnlySourceId = Annotated[
+    str | None, Query(description="only of the source with this id"), POSITIVE_ID
 ]
 TableName = Annotated[str | None, Query(description="only of tables of this name, as sent")]
 Before = Annotated[str | None, Query(description="only loads before the one with this id")]
@@ -127,7 +131,7 @@ async def list_load_reports(
     request: Request,
     work: Runner,
     _: Annotated[object, Security(ACCOUNT_TOKEN)],
-    source: SourceId = None,
+    source: OnlySourceId = None,
     table: TableName = None,
     before: Before = None,
     limit: Limit = None,

@@ -104,25 +104,12 @@ async def _read_raw_body(request: Request) -> bytes:
 
 AuthenticatedAccount = Annotated[Account, Depends(_authenticate)]
 RawBody = Annotated[bytes, Depends(_read_raw_body)]
-SourceId = Annotated[
-    str,
-    InPath(description="id of the source"),
-    WithJsonSchema({"type": "integer", "minimum": 1}),
-]
-TokenId = Annotated[
-    str,
-    InPath(description="id of the Import API access token"),
-    WithJsonSchema({"type": "integer", "minimum": 1}),
-]
-StreamId = Annotated[
-    str,
-    InPath(description="id of the stream"),
-    WithJsonSchema({"type": "integer", "minimum": 1}),
-]
+POSITIVE_ID: Final = WithJsonSchema({"type": "integer", "minimum": 1})
+SourceId = Annotated[str, InPath(description="id of the source"), POSITIVE_ID]
+TokenId = Annotated[str, InPath(description="id of the Import API access token"), POSITIVE_ID]
+StreamId = Annotated[str, InPath(description="id of the stream"), POSITIVE_ID]
 ClientId = Annotated[
-    str,
-    InPath(description="id of the account, which must be the token's"),
-    WithJsonSchema({"type": "integer", "minimum": 1}),
+    str, InPath(description="id of the account, which must be the token's"), POSITIVE_ID
 ]
 PageNumber = Annotated[
     str | None,
@@ -157,29 +144,45 @@ def describe_refusal(status: int, model: object, when: str) -> dict[int | str, d
     return {status: {"model": model, "description": when}}
 
 
+def _describe_bad(when: str) -> dict[int | str, dict[str, Any]]:
+    return describe_refusal(400, schemas.CodedAnswer, when)
+
+
+def _describe_not_found(when: str) -> dict[int | str, dict[str, Any]]:
+    return describe_refusal(404, schemas.CodedAnswer | schemas.NoRouteAnswer, when)
+
+
 def _describe_body(body: type[Any]) -> dict[str, Any]:
     """Describe a JSON body for the OpenAPI document."""
     schema = TypeAdapter(body).json_schema(ref_template="#/components/schemas/{model}")
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-router = APIRouter(prefix="/v4", responses=COMMON_RESPONSES)
+def _make_router(tag: str) -> APIRouter:
+    return APIRouter(prefix="/v4", responses=COMMON_RESPONSES, tags=[tag])
+
+
+source_types = _make_router("source types")
+sources = _make_router("sources")
+tokens = _make_router("tokens")
+loads = _make_router("loads")
+pulled_sources = _make_router("pulled sources")
+ROUTERS: Final = (source_types, sources, tokens, loads, pulled_sources)
 
 
 # Source types ------------------------------------------------------------------------------------
 
 
-@router.get("/source-types", response_model=list[schemas.SourceType], tags=["source types"])
+@source_types.get("/source-types", response_model=list[schemas.SourceType])
 async def list_source_types(work: Runner, _: AuthenticatedAccount) -> Response:
     """The types a source can have: `import_api`."""
     return await work.read(work.operations.list_source_types)
 
 
-@router.get(
+@source_types.get(
     "/source-types/{source_type}",
     response_model=schemas.SourceType,
-    responses=describe_refusal(404, schemas.CodedAnswer | schemas.NoRouteAnswer, "no such type"),
-    tags=["source types"],
+    responses=_describe_not_found("no such type"),
 )
 async def get_source_type(work: Runner, _: AuthenticatedAccount, source_type: str) -> Response:
     """What a source of a type needs."""
@@ -189,13 +192,13 @@ async def get_source_type(work: Runner, _: AuthenticatedAccount, source_type: st
 # Sources -----------------------------------------------------------------------------------------
 
 
-@router.get("/sources", response_model=list[schemas.SourceAnswer], tags=["sources"])
+@sources.get("/sources", response_model=list[schemas.SourceAnswer])
 async def list_sources(work: Runner, who: AuthenticatedAccount) -> Response:
     """All sources of the account, paused and deleted ones too, by ascending id."""
     return await work.read(work.operations.list_sources, who)
 
 
-@router.post(
+@sources.post(
     "/sources",
     response_model=schemas.SourceAnswer,
     responses=describe_refusal(
@@ -203,25 +206,23 @@ async def list_sources(work: Runner, who: AuthenticatedAccount) -> Response:
     )
     | _BODY_RESPONSES,
     openapi_extra=_describe_body(schemas.CreateSource),
-    tags=["sources"],
 )
 async def create_source(work: Runner, who: AuthenticatedAccount, raw: RawBody) -> Response:
     """Create a source; its name, the schema in the destination, comes from its display name."""
     return await work.change(work.operations.create_source, who, raw)
 
 
-@router.get(
+@sources.get(
     "/sources/{source_id}",
     response_model=schemas.SourceAnswer,
-    responses=describe_refusal(404, schemas.CodedAnswer | schemas.NoRouteAnswer, "no such source"),
-    tags=["sources"],
+    responses=_describe_not_found("no such source"),
 )
 async def get_source(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
     """One source, also when it is paused or deleted."""
     return await work.read(work.operations.get_source, who, source_id)
 
 
-@router.put(
+@sources.put(
     "/sources/{source_id}",
     response_model=schemas.SourceAnswer,
     responses=describe_refusal(
@@ -231,7 +232,6 @@ async def get_source(work: Runner, who: AuthenticatedAccount, source_id: SourceI
     )
     | _BODY_RESPONSES,
     openapi_extra=_describe_body(schemas.UpdateSource),
-    tags=["sources"],
 )
 async def update_source(
     work: Runner, who: AuthenticatedAccount, source_id: SourceId, raw: RawBody
@@ -240,11 +240,10 @@ async def update_source(
     return await work.change(work.operations.update_source, who, source_id, raw)
 
 
-@router.delete(
+@sources.delete(
     "/sources/{source_id}",
     response_model=schemas.SourceAnswer,
-    responses=describe_refusal(400, schemas.CodedAnswer, "no such source, or deleted already"),
-    tags=["sources"],
+    responses=_describe_bad("no such source, or deleted already"),
 )
 async def delete_source(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
     """Delete a source: it refuses pushes and stays readable; loaded data stays."""
@@ -254,27 +253,21 @@ async def delete_source(work: Runner, who: AuthenticatedAccount, source_id: Sour
 # Import API access tokens ------------------------------------------------------------------------
 
 
-@router.get(
+@tokens.get(
     "/sources/{source_id}/tokens",
     response_model=list[schemas.ListedToken] | list[int],
-    responses=describe_refusal(400, schemas.CodedAnswer, "the source's type has no tokens")
-    | describe_refusal(
-        404, schemas.CodedAnswer | schemas.NoRouteAnswer, "no such source, or deleted"
-    ),
-    tags=["tokens"],
+    responses=_describe_bad("the source's type has no tokens")
+    | _describe_not_found("no such source, or deleted"),
 )
 async def list_tokens(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
     """The active tokens of a source, newest first, without their values."""
     return await work.read(work.operations.list_tokens, who, source_id)
 
 
-@router.post(
+@tokens.post(
     "/sources/{source_id}/tokens",
     response_model=schemas.NewToken,
-    responses=describe_refusal(
-        400, schemas.CodedAnswer, "no such source, or it has two active tokens"
-    ),
-    tags=["tokens"],
+    responses=_describe_bad("no such source, or it has two active tokens"),
 )
 async def create_token(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
     """Generate a token. A source has two at most, so that one can be replaced without a gap.
@@ -284,13 +277,10 @@ async def create_token(work: Runner, who: AuthenticatedAccount, source_id: Sourc
     return await work.change(work.operations.create_token, who, source_id)
 
 
-@router.delete(
+@tokens.delete(
     "/sources/{source_id}/tokens/{token_id}",
     response_model=schemas.SourceAnswer,
-    responses=describe_refusal(
-        400, schemas.CodedAnswer, "no such source, or it has no such active token"
-    ),
-    tags=["tokens"],
+    responses=_describe_bad("no such source, or it has no such active token"),
 )
 async def revoke_token(
     work: Runner, who: AuthenticatedAccount, source_id: SourceId, token_id: TokenId
@@ -302,7 +292,7 @@ async def revoke_token(
 # Loads -------------------------------------------------------------------------------------------
 
 
-@router.get("/{client_id}/loads", response_model=schemas.LoadPage, tags=["loads"])
+@loads.get("/{client_id}/loads", response_model=schemas.LoadPage)
 async def list_loads(
     work: Runner, who: AuthenticatedAccount, client_id: ClientId, page: PageNumber = None
 ) -> Response:
@@ -313,9 +303,7 @@ async def list_loads(
 # What a source that is pushed to does not have (connect-api.md 5) --------------------------------
 
 
-@router.get(
-    "/{client_id}/extractions", response_model=schemas.ExtractionPage, tags=["pulled sources"]
-)
+@pulled_sources.get("/{client_id}/extractions", response_model=schemas.ExtractionPage)
 async def list_extractions(
     work: Runner, who: AuthenticatedAccount, client_id: ClientId, page: PageNumber = None
 ) -> Response:
@@ -323,11 +311,10 @@ async def list_extractions(
     return await work.read(work.pulled_sources.list_extractions, who, client_id, page)
 
 
-@router.get(
+@pulled_sources.get(
     "/{client_id}/extractions/{job_name}",
     status_code=404,
     responses=describe_refusal(404, schemas.NoRouteAnswer, "no such job; there is none"),
-    tags=["pulled sources"],
 )
 async def get_extraction_log(
     work: Runner, who: AuthenticatedAccount, client_id: ClientId, job_name: str
@@ -336,37 +323,30 @@ async def get_extraction_log(
     return await work.read(work.pulled_sources.get_extraction_log, who, client_id)
 
 
-@router.get(
+@pulled_sources.get(
     "/sources/{source_id}/last-connection-check",
     status_code=404,
-    responses=describe_refusal(
-        404,
-        schemas.CodedAnswer | schemas.NoRouteAnswer,
-        "no such source, or no check of it; there is none",
-    ),
-    tags=["pulled sources"],
+    responses=_describe_not_found("no such source, or no check of it; there is none"),
 )
 async def get_last_check(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
     """The last connection check of a source: there is none."""
     return await work.read(work.pulled_sources.get_last_check, who, source_id)
 
 
-@router.get(
+@pulled_sources.get(
     "/sources/{source_id}/streams",
     response_model=list[dict[str, Any]],
     responses=describe_refusal(400, str, "no such source"),
-    tags=["pulled sources"],
 )
 async def list_streams(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
     """The streams of a source: none, as nothing is discovered."""
     return await work.read(work.pulled_sources.list_streams, who, source_id)
 
 
-@router.get(
+@pulled_sources.get(
     "/sources/{source_id}/streams/{stream_id}",
     status_code=400,
     responses=describe_refusal(400, str, "no such source, or no such stream; there is none"),
-    tags=["pulled sources"],
 )
 async def get_stream(
     work: Runner, who: AuthenticatedAccount, source_id: SourceId, stream_id: StreamId
@@ -375,7 +355,7 @@ async def get_stream(
     return await work.read(work.pulled_sources.get_stream, who, source_id, stream_id)
 
 
-@router.put(
+@pulled_sources.put(
     "/sources/{source_id}/streams/metadata",
     response_model=schemas.DoneAnswer,
     responses=describe_refusal(
@@ -383,7 +363,6 @@ async def get_stream(
     )
     | _BODY_RESPONSES,
     openapi_extra=_describe_body(schemas.SelectStreams),
-    tags=["pulled sources"],
 )
 async def select_streams(
     work: Runner, who: AuthenticatedAccount, source_id: SourceId, raw: RawBody
@@ -392,24 +371,22 @@ async def select_streams(
     return await work.read(work.pulled_sources.select_streams, who, source_id, raw)
 
 
-@router.post(
+@pulled_sources.post(
     "/sources/{source_id}/sync",
     status_code=400,
     responses=describe_refusal(
         400, schemas.JobErrorAnswer, "nothing is pulled, so no job is started"
     ),
-    tags=["pulled sources"],
 )
 async def start_job(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
     """Start a replication job: answers at once that there is none to start."""
     return await work.read(work.pulled_sources.start_job, who, source_id)
 
 
-@router.delete(
+@pulled_sources.delete(
     "/sources/{source_id}/sync",
     response_model=schemas.DoneAnswer,
     responses=describe_refusal(400, schemas.JobErrorAnswer, "no such source"),
-    tags=["pulled sources"],
 )
 async def stop_job(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
     """Stop a replication job: none runs, so it is stopped."""
