@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import hashlib
 import os
 import sys
 import threading
@@ -23,6 +22,7 @@ from treadle.cli.store_access import find_source, open_existing_store
 from treadle.config import PUSH_SETTINGS, Config, PushConfig, mask_password
 from treadle.errors import OperatorError, RetriableError
 from treadle.store.model import Source
+from treadle.text import digest_text
 
 if TYPE_CHECKING:
     import httpx
@@ -158,7 +158,7 @@ def find_target(config: Config, push: PushConfig) -> PushTarget:
     url = (push.url or config.url).rstrip("/")
     if push.token is not None:
         return PushTarget(
-            url, push.token, _find_client_id(config, push), _digest_token(push.token).hex()
+            url, push.token, _find_client_id(config, push), digest_text(push.token).hex()
         )
     with open_existing_store(config) as store:
         if push.source is None:
@@ -205,14 +205,10 @@ def _find_client_id(config: Config, push: PushConfig) -> int:
         return push.client_id
     if push.token is not None and config.has_store():
         with open_existing_store(config) as store:
-            pusher = store.tokens.find_owner(_digest_token(push.token))
+            pusher = store.tokens.find_owner(digest_text(push.token))
         if pusher is not None:
             return pusher.account_id
     raise OperatorError("Say with --client-id which client the token belongs to.")
-
-
-def _digest_token(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()
 
 
 # The work ----------------------------------------------------------------------------------------
