@@ -107,3 +107,40 @@ def test_a_destination_that_was_never_written_to_can_be_planned_for(destination:
     with destination.open() as session:
         found, _ = planned_at(session, destination.profile, -1, (1, {"id": 1, "a": "x"}))
     assert [type(change) for change in found.changes] == [CreateRelation]
+
+
+def test_a_new_version_with_other_keys_may_hold_nothing_but_deletes(
+    session: Session, destination: Any
+) -> None:
+    def run(position: int, version: int, keys: tuple[str, ...], record: dict[str, Any]) -> LoadPlan:
+        batch = MessageBatch(
+            "t",
+            keys,
+            "json",
+            b"",
+            (),
+            [version],
+            version,
+            None,
+            [(1, version)],
+            json.dumps([record]).encode(),
+        )
+        loaded, _ = execute_load(
+            session,
+            prepare_load(
+                [LogBatch(batch, position, NOW + position)],
+                profile=destination.profile,
+                options=TableOptions(hard_delete=True),
+                schema="web",
+            ),
+            offset=OffsetCommit(LOG, 1, "t", position - 1, position),
+            now=NOW + position,
+        )
+        return loaded
+
+    run(0, 1, ("id",), {"id": 5, "f": "x"})
+    deleted = {"id": 7, "k": 3, "_sdc_deleted_at": "2024-01-01T00:00:00Z"}
+    changes = run(1, 2, ("id", "k"), deleted).changes
+    assert [change.column.name for change in changes if isinstance(change, AddColumn)] == ["k"]
+    run(2, 2, ("id", "k"), {"id": 7, "k": 4, "f": "y"})
+    assert session.query("SELECT id, k, f FROM web.t").rows == [(7, 4, "y")]

@@ -180,8 +180,11 @@ class RelationTarget:
                     _add_need(fields, folded, each.name, type_)
         for path in self._before:
             needs.setdefault(path, {})
-        for column in self.keys if () not in self._before and not self.keyless else ():
-            _add_need(needs[()], fold(column.field), column.field, column.type)
+        # A version with other keys may hold nothing but deletes, so no row brings the new columns.
+        live = self._before.get(())
+        for column in self.keys if not self.keyless else ():
+            if live is None or (live.key != self.root_key and column.name in self.root_key):
+                _add_need(needs[()], fold(column.field), column.field, column.type)
         for path in sorted(needs):
             self._allocate_relation(path, *shapes[path], needs[path], options)
 
