@@ -211,8 +211,7 @@ def forget(connection: SqlConnection, schema: str, table: str, log_id: str) -> N
 def reject(
     connection: SqlConnection, schema: str, rejections: Sequence[Rejection], rejected_at: int
 ) -> None:
-    """Write rows of `_sdc_rejected`, which is made again where the user dropped it."""
-    connection.run(create_relation(connection.dialect, schema, REJECTIONS, if_missing=True))
+    """Write rows of `_sdc_rejected`."""
     columns: dict[str, TypedColumn] = {
         "record": [make_storable(each.record) for each in rejections],
         "reason": [make_storable(each.reason) for each in rejections],

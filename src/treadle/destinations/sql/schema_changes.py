@@ -52,13 +52,6 @@ def make_tombstones(dialect: SqlDialect, schema: str, root: Relation) -> Relatio
     return Relation((), name, columns, root.key, "")
 
 
-def create_tombstones(dialect: SqlDialect, plan: LoadPlan, write: TableWrite) -> Quoted:
-    """Return the statement that makes the table of deleted keys where it is missing."""
-    schema = PRIVATE_SCHEMA if write.private else plan.schema
-    kept = make_tombstones(dialect, schema, write.root.relation)
-    return create_relation(dialect, PRIVATE_SCHEMA, kept, if_missing=True)
-
-
 class SchemaStatements:
     """Makes the statements of a plan's schema changes, in order; runs none of them.
 
@@ -78,6 +71,17 @@ class SchemaStatements:
         """Give the statements."""
         for change in _group_additions(self._plan.changes):
             yield from self._make(change)
+        plan = self._plan
+        if plan.table_after is not None and plan.table_after.tombstones:
+            yield from (
+                self._make_tombstones(write) for write in plan.writes if write.mode == "upsert"
+            )
+
+    def _make_tombstones(self, write: TableWrite) -> Quoted:
+        """Make the table of deleted keys where it is missing (loading.md 9.4)."""
+        schema = PRIVATE_SCHEMA if write.private else self._schema
+        kept = make_tombstones(self._dialect, schema, write.root.relation)
+        return create_relation(self._dialect, PRIVATE_SCHEMA, kept, if_missing=True)
 
     def _make(self, change: SchemaChange | list[AddColumn]) -> Iterator[Quoted]:
         dialect = self._dialect

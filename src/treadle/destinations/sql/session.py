@@ -20,7 +20,7 @@ from treadle.destinations.protocol import (
 )
 from treadle.destinations.sql import catalogue, inspection
 from treadle.destinations.sql.connection import SqlConnection
-from treadle.destinations.sql.schema_changes import SchemaStatements, create_tombstones
+from treadle.destinations.sql.schema_changes import SchemaStatements, create_relation
 from treadle.destinations.sql.text import compose
 from treadle.destinations.sql.writer import TableWriter
 from treadle.errors import OperatorError
@@ -141,6 +141,9 @@ class SqlSession:
         failpoint.reach("destination.after-lock")
         for statement in self.schema_statements(connection, plan).generate():
             connection.run(statement)
+        if plan.rejections:  # the user may have dropped the table since `prepare`
+            kept = catalogue.REJECTIONS
+            connection.run(create_relation(connection.dialect, plan.schema, kept, if_missing=True))
         failpoint.reach("destination.after-changes")
 
     def write(self, plan: LoadPlan) -> LoadResult:
@@ -179,15 +182,9 @@ class SqlSession:
     def ddl(self, plan: LoadPlan) -> list[str]:
         """Return the statements by which a load would change the schema; see `Inspection.ddl`."""
         with self._translated() as connection:
-            tombstones = plan.table_after is not None and plan.table_after.tombstones
             return [
                 *catalogue.prepare_schema(connection, plan.schema),
                 *self.schema_statements(connection, plan).generate(),
-                *(
-                    create_tombstones(connection.dialect, plan, write)
-                    for write in plan.writes
-                    if tombstones and write.mode == "upsert"
-                ),
             ]
 
     def query(self, sql: str) -> QueryResult:

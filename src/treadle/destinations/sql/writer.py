@@ -12,7 +12,7 @@ from treadle.destinations.layout import (
 )
 from treadle.destinations.load_counter import LoadCounter
 from treadle.destinations.sql.connection import SqlConnection
-from treadle.destinations.sql.schema_changes import create_tombstones, make_tombstones
+from treadle.destinations.sql.schema_changes import make_tombstones
 from treadle.destinations.sql.text import NOTHING, Quoted, compose, join_conditions, where
 from treadle.destinations.sql.upsert import StagedRows, StagedUpsert
 from treadle.tables.model import LoadPlan, Relation, RelationRows, TableWrite
@@ -59,8 +59,6 @@ class TableWriter:
             for rows in (write.root, *write.children):
                 self._append(rows)
             return
-        if self._tombstones:
-            self._connection.run(create_tombstones(self._dialect, self._plan, write))
         parents: StagedRows | None = None
         if self._counter.is_empty(write.root.relation):
             self._append(write.root)
