@@ -1,13 +1,14 @@
-"""Decodes large bodies apart from the event loop.
+"""Decodes bodies apart from the event loop: in a thread, or in a process that can be ended.
 
 Decoding holds the interpreter lock inside each call of the decoder (45 ms for 20 MB), so a thread
 does not make it parallel. But checking is many calls and, for a body that is refused, Python code
 (600 ms for 20 MB), and between calls other requests get their turn: while bodies of 20 MB came one
 after the other, nine of ten small pushes were answered within 87 ms instead of 290 ms, and within
-364 ms instead of 1,077 ms when the large ones were refused. Processes would be parallel at the
-price of copying each body twice and of more to supervise; a server that needs it runs more workers.
-One thread, because a second could only compete with the first and hold one more body's records in
-memory.
+364 ms instead of 1,077 ms when the large ones were refused. One thread, because a second could only
+compete with the first and hold one more body's records in memory.
+
+Work of which nobody knows beforehand how long it takes, or that holds the lock in one call for more
+than 50 ms, goes to a task process. That costs a copy of the body and of what is made of it.
 """
 
 import asyncio
@@ -15,6 +16,8 @@ import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
+
+from treadle.ingest.task_pool import TaskPool
 
 INLINE_BYTES_MAX = 512 * 1024
 """Bodies up to this size are decoded on the event loop: about 3 ms, 15 ms for odd refusals."""
@@ -24,12 +27,17 @@ T = TypeVar("T")
 
 
 class BodyExecutor:
-    """A thread for bodies that would keep other requests waiting."""
+    """A thread and a few processes for bodies that would keep other requests waiting.
+
+    Attributes:
+        tasks: the processes.
+    """
 
     def __init__(self, inline_bytes: int = INLINE_BYTES_MAX) -> None:
-        """Start no thread before the first large body."""
+        """Start no thread before the first large body, and no process before the first task."""
         self._inline_bytes = inline_bytes
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="large")
+        self.tasks = TaskPool()
 
     async def run(self, size: int, do: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run something that decodes a body of `size` bytes, and return its result."""
@@ -39,5 +47,6 @@ class BodyExecutor:
         return await asyncio.get_running_loop().run_in_executor(self._thread, task)
 
     def close(self) -> None:
-        """Finish the running work, and end the thread."""
+        """End the tasks, finish the thread's running work, and end the thread."""
+        self.tasks.close()
         self._thread.shutdown()
