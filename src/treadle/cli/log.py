@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from treadle.cli.command import Arguments, CliCommand
@@ -17,6 +18,7 @@ from treadle.config import Config
 from treadle.errors import OperatorError, TreadleError
 from treadle.log.protocol import DamagedEntry, LogEntry, LogReader
 from treadle.log.registry import find_damage
+from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 from treadle.timestamps import to_datetime
 
 COLUMNS: Final = (
@@ -202,12 +204,26 @@ def salvage_log(config: Config, arguments: Arguments) -> int:
         if why is None and not arguments.anyway:
             print("The log's structure is sound; nothing was done. `treadle log verify` reads it.")
             return 0
-        found = registry.salvage_log(config, known, why or "written anew by hand")
+        with _record_salvage(config):
+            found = registry.salvage_log(config, known, why or "written anew by hand")
     finally:
         os.close(lock)
     text = found.describe()
     print(f"{text[0].upper()}{text[1:]}.")
     return 0
+
+
+@contextmanager
+def _record_salvage(config: Config) -> Iterator[None]:
+    """Record a salvage in the trail; there is none where the store is lost too."""
+    if not config.has_store():
+        yield
+        return
+    with (
+        open_existing_store(config) as store,
+        store.trail.follow_action(TrailAction.SALVAGE_LOG, TrailTarget(TargetKind.LOG)),
+    ):
+        yield
 
 
 def _parse_position(text: str | None, flag: str) -> int | None:

@@ -29,6 +29,7 @@ from treadle.cli import (
     serve,
     source,
     token,
+    trail,
 )
 from treadle.cli.command import (
     CliCommand,
@@ -52,6 +53,7 @@ COMMANDS: tuple[CliCommand, ...] = (
     loads.COMMAND,
     ledger.COMMAND,
     audit.COMMAND,
+    trail.COMMAND,
     *rejects.COMMANDS,
     replay.COMMAND,
     *log.COMMANDS,

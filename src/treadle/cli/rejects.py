@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -24,6 +25,8 @@ from treadle.clock import read_clock
 from treadle.config import Config
 from treadle.errors import OperatorError
 from treadle.files import open_private_file
+from treadle.store.model import Source
+from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 
 if TYPE_CHECKING:
     from treadle.records.edit import RecordEdit
@@ -194,8 +197,10 @@ def resend_rejects(config: Config, arguments: Arguments) -> int:
             chosen = list(list_rejects(store.outcomes, _make_filter(store, arguments)))
         if arguments.record is not None and len(chosen) != 1:
             raise OperatorError(f"--record replaces one record, and {len(chosen)} are meant.")
-        _check_sources(store, chosen)
-        results = asyncio.run(_resend_chosen(config, store, chosen, edit))
+        sources = _find_sources(store, chosen)
+        with _record_resend(store, sources, chosen) as noted:
+            results = asyncio.run(_resend_chosen(config, store, chosen, edit))
+            _count_results(noted, results)
         receipts = ReceiptCodec(store.installation_id, reader.log_id)
     told: list[tuple[str, str, str | None, str | None]] = []
     for reject, result in results.items():
@@ -257,12 +262,13 @@ def _read_record_file(name: str) -> bytes:
         raise OperatorError(f"The file {name} cannot be read: {error.strerror}.") from None
 
 
-def _check_sources(store: "Store", chosen: "Sequence[RejectedRecord]") -> None:
-    """Check that the sources accept records.
+def _find_sources(store: "Store", chosen: "Sequence[RejectedRecord]") -> list[Source]:
+    """Return the sources of records, all of which accept records.
 
     Raises:
         OperatorError: a source is paused or deleted.
     """
+    found = []
     for source_id in dict.fromkeys(reject.source_id for reject in chosen):
         source = store.sources.get_source(None, source_id)
         if source is None or source.deleted_at is not None:
@@ -272,6 +278,41 @@ def _check_sources(store: "Store", chosen: "Sequence[RejectedRecord]") -> None:
                 f"The source {source.name} is paused; unpause it first with "
                 f"`treadle source unpause {source.name}`."
             )
+        found.append(source)
+    return found
+
+
+@contextlib.contextmanager
+def _record_resend(
+    store: "Store", sources: Sequence[Source], chosen: "Sequence[RejectedRecord]"
+) -> Iterator[dict[int, dict[str, Any]]]:
+    """Record a resend in the trail, for each source by itself.
+
+    Yields:
+        The id of each source -> where its counts belong.
+    """
+    counts = Counter(reject.source_id for reject in chosen)
+    with contextlib.ExitStack() as stack:
+        yield {
+            source.id: stack.enter_context(
+                store.trail.follow_action(
+                    TrailAction.RESEND_RECORDS,
+                    TrailTarget(TargetKind.SOURCE, source.id, source.name),
+                    account_id=source.account_id,
+                    detail={"records": counts[source.id]},
+                )
+            )
+            for source in sources
+        }
+
+
+def _count_results(
+    noted: Mapping[int, dict[str, Any]], results: "Mapping[RejectedRecord, Any]"
+) -> None:
+    for source_id, detail in noted.items():
+        own = [result for reject, result in results.items() if reject.source_id == source_id]
+        failed = sum(isinstance(result, Exception) for result in own)
+        detail |= {"resent": len(own) - failed, "failed": failed}
 
 
 # --- the log ---

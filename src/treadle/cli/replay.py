@@ -19,6 +19,7 @@ from treadle.clock import read_clock
 from treadle.config import Config
 from treadle.data_lock import take_lock
 from treadle.errors import OperatorError
+from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 
 if TYPE_CHECKING:
     from treadle.maintenance.rebuild import RelationComparison, TableRebuild
@@ -90,17 +91,24 @@ def run_replay(config: Config, arguments: Arguments) -> int:
             clock=read_clock,
         )
         swapped = False
-        try:
-            replay.build()
-            found = replay.compare()
-            lacks = find_doubts(replay.progress, replay.find_status(), window)
-            differs = any(each.differs for each in found)
-            if swaps and differs and (arguments.force or not lacks):
-                replay.swap()
-                swapped = True
-        finally:
-            if arguments.into is None:
-                replay.remove()
+        with store.trail.follow_action(
+            TrailAction.REPLAY_TABLE,
+            TrailTarget(TargetKind.TABLE, source.id, arguments.table),
+            account_id=source.account_id,
+            detail={"source": source.name, "into": arguments.into, "force": arguments.force},
+        ) as noted:
+            try:
+                replay.build()
+                found = replay.compare()
+                lacks = find_doubts(replay.progress, replay.find_status(), window)
+                differs = any(each.differs for each in found)
+                if swaps and differs and (arguments.force or not lacks):
+                    replay.swap()
+                    swapped = True
+            finally:
+                if arguments.into is None:
+                    replay.remove()
+            noted["swapped"] = swapped
         _print_result(replay, found, lacks, arguments, swapped=swapped)
     if swaps and differs and not swapped:
         raise OperatorError(

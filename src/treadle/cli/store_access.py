@@ -1,6 +1,8 @@
 """Opens the store and the log of the data folder for commands, also while the server runs."""
 
 import argparse
+import os
+import pwd
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
@@ -8,6 +10,7 @@ from typing import TYPE_CHECKING
 from treadle.config import Config
 from treadle.errors import OperatorError
 from treadle.store.model import Account, Source
+from treadle.store.trail_event import ActorKind, StoreActor
 
 if TYPE_CHECKING:
     from treadle.log.protocol import LogReader
@@ -37,7 +40,11 @@ def open_existing_store(config: Config, *, make: bool = False) -> Iterator["Stor
             f"There is no treadle data in {config.data}; name its folder with --data, "
             "or begin with `treadle account create`."
         )
-    store = Store.open(config.store_url, load_cipher(config.key_path, config.secret_key))
+    store = Store.open(
+        config.store_url,
+        load_cipher(config.key_path, config.secret_key),
+        actor=StoreActor(ActorKind.COMMAND_LINE, find_user_name(os.getuid())),
+    )
     try:
         yield store
     finally:
@@ -82,6 +89,17 @@ def open_existing_log(config: Config) -> Iterator["LogReader"]:
     require_log(config)
     with closing(open_reader(config)) as reader:
         yield reader
+
+
+def find_user_name(user_id: int) -> str:
+    """Return the name of a user of this machine; its number where it has none, as in a container.
+
+    Not the name in the environment, which the user can set to any.
+    """
+    try:
+        return pwd.getpwuid(user_id).pw_name
+    except KeyError:
+        return str(user_id)
 
 
 def find_account(store: "Store", wanted: str | None) -> Account:

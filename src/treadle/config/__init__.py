@@ -113,6 +113,11 @@ class Config(CheckedSettings):
         NumberKind(0, 36_500, whole=False, unit="days"),
         "keep accepted requests this long after they were loaded",
     )
+    audit_days: float = define_setting(
+        365.0,
+        NumberKind(1, 36_500, whole=False, unit="days"),
+        "keep the audit trail, which tells who changed what, this long",
+    )
     log_bytes: int = define_setting(
         0,
         NumberKind(0, 10**15, unit="bytes"),

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from treadle import __version__
 from treadle.clock import read_clock
-from treadle.control import errors, ledger_routes, load_report_routes
+from treadle.control import errors, ledger_routes, load_report_routes, trail_routes
 from treadle.control.docs_csp import DocsPolicyMiddleware
 from treadle.control.openapi_document import ABOUT, complete_document
 from treadle.control.operations import ConnectOperations
@@ -58,7 +58,7 @@ def create_control_app(
         swagger_ui_parameters={"validatorUrl": None},
     )
     authentication = TokenAuthentication(
-        lambda token: run_sync(store.accounts.find_account_by_token, token),
+        lambda token: run_sync(store.accounts.find_token_holder, token),
         lambda token: run_sync(store.tokens.find_owner, digest_text(token)),
     )
     app.state.work = OperationRunner(
@@ -70,6 +70,7 @@ def create_control_app(
     for router in ROUTERS:
         app.include_router(router)
     app.include_router(load_report_routes.router)
+    app.include_router(trail_routes.router)
     if open_reader is not None:
         app.state.open_reader = open_reader
         app.include_router(ledger_routes.router)

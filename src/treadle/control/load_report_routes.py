@@ -18,7 +18,7 @@ from treadle.control.routes import (
 )
 from treadle.control.schemas import Id, MessageAnswer, component
 from treadle.errors import RequestRefusedError
-from treadle.store.model import Account, TokenOwner
+from treadle.store.model import TokenHolder, TokenOwner
 from treadle.store.store import Store
 from treadle.tracking.load_reports import render_load_report
 
@@ -66,7 +66,7 @@ def invalid_parameter(name: str, expected: str) -> RequestRefusedError:
 
 def list_reports(
     store: Store,
-    asking: Account | TokenOwner,
+    asking: TokenHolder | TokenOwner,
     source: str | None,
     table: str | None,
     before: str | None,
@@ -77,8 +77,8 @@ def list_reports(
     Raises:
         RequestRefusedError: 400 for a parameter that is wrong.
     """
-    if isinstance(asking, Account):
-        account_id, source_id = asking.id, None
+    if isinstance(asking, TokenHolder):
+        account_id, source_id = asking.account.id, None
     else:
         account_id, source_id = asking.account_id, asking.source_id
     if source is not None:

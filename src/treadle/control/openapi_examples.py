@@ -129,6 +129,16 @@ _HOUR = {
     **_SUMS,
 }
 
+_EVENT = {
+    "event_id": 12,
+    "at": "2026-01-01T12:00:00.000000Z",
+    "actor": {"kind": "account_token", "id": "1", "address": "192.0.2.7"},
+    "action": "pause_source",
+    "target": {"kind": "source", "id": str(_SOURCE), "name": "import_api"},
+    "outcome": "done",
+    "detail": {"changed": ["paused_at"]},
+}
+
 
 def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, Examples]]:
     """Return examples by operation and status, without COMMON_EXAMPLES and BODY_EXAMPLES."""
@@ -216,6 +226,10 @@ def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, 
         "list_loads": {200: {"loaded, and stuck": loads}},
         "list_load_reports": {
             200: {"a load": {"loads": [render_load_report(_LOAD)], "next": None}},
+            400: {"limit": {"message": "limit is a number from 1 to 1000"}},
+        },
+        "list_trail_events": {
+            200: {"a change": {"events": [_EVENT], "next": None}},
             400: {"limit": {"message": "limit is a number from 1 to 1000"}},
         },
         "show_ledger": {

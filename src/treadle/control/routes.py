@@ -5,9 +5,9 @@ errors are not those of a framework (connect-api.md 1.2, 1.8).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any, Final, ParamSpec
+from typing import Annotated, Any, Concatenate, Final, ParamSpec
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request, Security
@@ -24,9 +24,30 @@ from treadle.errors import RequestRefusedError
 from treadle.http.authentication import TokenAuthentication
 from treadle.http.body_reader import read_body
 from treadle.http.responses import JsonResponse
-from treadle.store.model import Account, TokenOwner
+from treadle.store.model import Account, TokenHolder, TokenOwner
+from treadle.store.trail_event import (
+    LOCAL_ADDRESS,
+    ActorKind,
+    StoreActor,
+    TargetKind,
+    TrailAction,
+    TrailOutcome,
+    TrailTarget,
+)
 
 P = ParamSpec("P")
+
+
+@dataclass(frozen=True, slots=True)
+class AccountCaller:
+    """Who sends a request: an account, by one of its tokens.
+
+    Attributes:
+        actor: whom the trail names for what the request changes.
+    """
+
+    account: Account
+    actor: StoreActor
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +63,7 @@ class OperationRunner:
 
     operations: ConnectOperations
     pulled_sources: PulledSourceOperations
-    authentication: TokenAuthentication[Account, TokenOwner]
+    authentication: TokenAuthentication[TokenHolder, TokenOwner]
     changed: Callable[[], None]
 
     async def read(
@@ -52,17 +73,70 @@ class OperationRunner:
         return JsonResponse(await anyio.to_thread.run_sync(partial(operation, *args, **kwargs)))
 
     async def change(
-        self, operation: Callable[P, object], *args: P.args, **kwargs: P.kwargs
+        self,
+        caller: AccountCaller,
+        action: TrailAction,
+        target: TrailTarget,
+        operation: Callable[Concatenate[ConnectOperations, Account, P], object],
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> Response:
         """Return the answer of an operation that may change something.
 
         `changed` is called however it ends: a change may have been made before an error, and a
         caller that goes away does not undo it.
+
+        Args:
+            caller: who asks.
+            action: what is asked; the trail has it when the operation is refused.
+            target: on what.
+            operation: a method of `ConnectOperations`. It runs on those of the caller, whose store
+                records every change.
+            args: of the operation, behind the account.
+            kwargs: of the operation.
         """
         try:
-            return await self.read(operation, *args, **kwargs)
+            return await self.read(
+                self._run_change,
+                caller,
+                action,
+                target,
+                lambda bound: operation(bound, caller.account, *args, **kwargs),
+            )
         finally:
             self.changed()
+
+    def _run_change(
+        self,
+        caller: AccountCaller,
+        action: TrailAction,
+        target: TrailTarget,
+        run: Callable[[ConnectOperations], object],
+    ) -> object:
+        """Run a change, and record it in the trail if it is refused.
+
+        Raises:
+            RequestRefusedError: it is refused.
+            RetriableError: the store is not available, also for the record of a refusal.
+        """
+        store = self.operations.store.for_actor(caller.actor)
+        try:
+            return run(replace(self.operations, store=store))
+        except RequestRefusedError as refused:
+            store.trail.record_event(
+                action,
+                target,
+                TrailOutcome.REFUSED,
+                account_id=caller.account.id,
+                detail=describe_answer(refused),
+            )
+            raise
+
+
+def describe_answer(refused: RequestRefusedError) -> dict[str, Any]:
+    """Return what an event says of a refusal: its status, and the code in its body."""
+    code = refused.body.get("error") if isinstance(refused.body, dict) else None
+    return {"status": refused.status} | ({"error": code} if isinstance(code, str) else {})
 
 
 def _get_runner(request: Request) -> OperationRunner:
@@ -81,11 +155,20 @@ ACCOUNT_TOKEN: Final = HTTPBearer(
 
 async def _authenticate(
     request: Request, work: Runner, _: Annotated[object, Security(ACCOUNT_TOKEN)]
-) -> Account:
-    account = await work.authentication.find_account(request.headers)
-    if account is None:
+) -> AccountCaller:
+    holder = await work.authentication.find_account(request.headers)
+    if holder is None:
         raise errors.not_authorized()
-    return account
+    address = request.client.host if request.client is not None else LOCAL_ADDRESS
+    actor = StoreActor(ActorKind.ACCOUNT_TOKEN, str(holder.token_id), address)
+    return AccountCaller(holder.account, actor)
+
+
+AuthenticatedCaller = Annotated[AccountCaller, Depends(_authenticate)]
+
+
+async def _get_account(caller: AuthenticatedCaller) -> Account:
+    return caller.account
 
 
 async def _read_raw_body(request: Request) -> bytes:
@@ -102,7 +185,7 @@ async def _read_raw_body(request: Request) -> bytes:
         raise errors.unreadable_body(refused.status, message) from refused
 
 
-AuthenticatedAccount = Annotated[Account, Depends(_authenticate)]
+AuthenticatedAccount = Annotated[Account, Depends(_get_account)]
 RawBody = Annotated[bytes, Depends(_read_raw_body)]
 POSITIVE_ID: Final = WithJsonSchema({"type": "integer", "minimum": 1})
 SourceId = Annotated[str, InPath(description="id of the source"), POSITIVE_ID]
@@ -207,9 +290,15 @@ async def list_sources(work: Runner, who: AuthenticatedAccount) -> Response:
     | _BODY_RESPONSES,
     openapi_extra=_describe_body(schemas.CreateSource),
 )
-async def create_source(work: Runner, who: AuthenticatedAccount, raw: RawBody) -> Response:
+async def create_source(work: Runner, who: AuthenticatedCaller, raw: RawBody) -> Response:
     """Create a source; its name, the schema in the destination, comes from its display name."""
-    return await work.change(work.operations.create_source, who, raw)
+    return await work.change(
+        who,
+        TrailAction.CREATE_SOURCE,
+        TrailTarget(TargetKind.SOURCE),
+        ConnectOperations.create_source,
+        raw,
+    )
 
 
 @sources.get(
@@ -234,10 +323,17 @@ async def get_source(work: Runner, who: AuthenticatedAccount, source_id: SourceI
     openapi_extra=_describe_body(schemas.UpdateSource),
 )
 async def update_source(
-    work: Runner, who: AuthenticatedAccount, source_id: SourceId, raw: RawBody
+    work: Runner, who: AuthenticatedCaller, source_id: SourceId, raw: RawBody
 ) -> Response:
     """Rename, pause or unpause a source. A paused one refuses pushes."""
-    return await work.change(work.operations.update_source, who, source_id, raw)
+    return await work.change(
+        who,
+        TrailAction.CHANGE_SOURCE,
+        TrailTarget(TargetKind.SOURCE, source_id),
+        ConnectOperations.update_source,
+        source_id,
+        raw,
+    )
 
 
 @sources.delete(
@@ -245,9 +341,15 @@ async def update_source(
     response_model=schemas.SourceAnswer,
     responses=_describe_bad("no such source, or deleted already"),
 )
-async def delete_source(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
+async def delete_source(work: Runner, who: AuthenticatedCaller, source_id: SourceId) -> Response:
     """Delete a source: it refuses pushes and stays readable; loaded data stays."""
-    return await work.change(work.operations.delete_source, who, source_id)
+    return await work.change(
+        who,
+        TrailAction.DELETE_SOURCE,
+        TrailTarget(TargetKind.SOURCE, source_id),
+        ConnectOperations.delete_source,
+        source_id,
+    )
 
 
 # Import API access tokens ------------------------------------------------------------------------
@@ -269,12 +371,18 @@ async def list_tokens(work: Runner, who: AuthenticatedAccount, source_id: Source
     response_model=schemas.NewToken,
     responses=_describe_bad("no such source, or it has two active tokens"),
 )
-async def create_token(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
+async def create_token(work: Runner, who: AuthenticatedCaller, source_id: SourceId) -> Response:
     """Generate a token. A source has two at most, so that one can be replaced without a gap.
 
     A token that was made with the source and never used gives way to a third one.
     """
-    return await work.change(work.operations.create_token, who, source_id)
+    return await work.change(
+        who,
+        TrailAction.CREATE_IMPORT_TOKEN,
+        TrailTarget(TargetKind.SOURCE, source_id),
+        ConnectOperations.create_token,
+        source_id,
+    )
 
 
 @tokens.delete(
@@ -283,10 +391,17 @@ async def create_token(work: Runner, who: AuthenticatedAccount, source_id: Sourc
     responses=_describe_bad("no such source, or it has no such active token"),
 )
 async def revoke_token(
-    work: Runner, who: AuthenticatedAccount, source_id: SourceId, token_id: TokenId
+    work: Runner, who: AuthenticatedCaller, source_id: SourceId, token_id: TokenId
 ) -> Response:
     """Revoke a token at once."""
-    return await work.change(work.operations.revoke_token, who, source_id, token_id)
+    return await work.change(
+        who,
+        TrailAction.REVOKE_IMPORT_TOKEN,
+        TrailTarget(TargetKind.IMPORT_TOKEN, token_id),
+        ConnectOperations.revoke_token,
+        source_id,
+        token_id,
+    )
 
 
 # Loads -------------------------------------------------------------------------------------------

@@ -40,6 +40,8 @@ REPORT_RETENTION_US = 60 * 86_400 * 1_000_000
 KEY_RETENTION_US = 3_600 * 1_000_000
 """An idempotency key is known at least this long: longer than a client goes on sending it."""
 
+AUDIT_RETENTION_US = 365 * 86_400 * 1_000_000
+
 STOP_SECONDS_MAX = 100.0
 """The loads that are under way at the end may take this long: less than the process supervisor
 waits for the loader. What is not committed by then is loaded after the next start."""
@@ -55,6 +57,7 @@ class LoaderSupervisor:
         open_destination: makes the destination of a URL; raises OperatorError for a wrong one.
         flush_policy: when loads begin.
         retention_us: how long entries stay in the log after their load, microseconds.
+        audit_us: how long events stay in the trail, microseconds.
         clock: microseconds since 1970.
         new_id: returns a fresh load id.
         place: where it runs (`DestinationLease.place`).
@@ -71,6 +74,7 @@ class LoaderSupervisor:
     new_id: Callable[[], str]
     place: str = "here"
     log_quota: LogQuota = field(default_factory=LogQuota)
+    audit_us: int = AUDIT_RETENTION_US
     stop_timeout_seconds: float = STOP_SECONDS_MAX
     _holder: str = field(default_factory=lambda: str(uuid.uuid4()))
     _loaders: dict[int, tuple[str, DestinationLoader]] = field(default_factory=dict)
@@ -262,6 +266,7 @@ class LoaderSupervisor:
             retention_us = 0  # accepting records matters more than keeping loaded ones
         else:
             self._trimmed_at = now
+            self.store.trail.delete_events_before(now - self.audit_us)
         for source_id, table_name, position in self.store.loads.list_loaded_before(
             now - retention_us
         ):

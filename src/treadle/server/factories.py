@@ -3,11 +3,18 @@
 from treadle.config import Config
 from treadle.store.secrets import load_cipher
 from treadle.store.store import Store
+from treadle.store.trail_event import SERVER_ACTOR, StoreActor
 
 LISTEN_BACKLOG = 2048
 """How many connections may wait until the server accepts them."""
 
 
-def open_store(config: Config) -> Store:
-    """Open the store, migrated to the present schema."""
-    return Store.open(config.store_url, load_cipher(config.key_path, config.secret_key))
+def open_store(config: Config, actor: StoreActor | None = SERVER_ACTOR) -> Store:
+    """Open the store, migrated to the present schema.
+
+    Args:
+        config: the settings.
+        actor: who makes the changes; None to refuse all changes but those of `Store.for_actor`.
+    """
+    cipher = load_cipher(config.key_path, config.secret_key)
+    return Store.open(config.store_url, cipher, actor=actor)

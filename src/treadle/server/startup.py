@@ -11,6 +11,7 @@ from treadle.log.registry import repair_log
 from treadle.log.salvage_report import KnownLog
 from treadle.server.factories import open_store
 from treadle.store.model import Account
+from treadle.store.trail_event import TargetKind, TrailAction, TrailOutcome, TrailTarget
 
 logger = logging.getLogger("treadle.server")
 
@@ -74,6 +75,10 @@ def repair_log_at_start(config: Config) -> None:
     salvaged = repair_log(config, known)
     if salvaged is not None:
         logger.error("%s", salvaged.describe())
+        with contextlib.closing(open_store(config)) as store:
+            store.trail.record_event(
+                TrailAction.SALVAGE_LOG, TrailTarget(TargetKind.LOG), TrailOutcome.DONE
+            )
 
 
 def read_known_log(config: Config) -> KnownLog:

@@ -46,7 +46,8 @@ the server closed at the same moment, so the server waits longer (import-api.md 
 
 def run_worker(config: Config, name: str, descriptor: int) -> None:
     """Answer requests until SIGTERM, or until the supervisor is gone."""
-    store = open_store(config)
+    # Nobody: whatever a request changes is changed by its caller, whom the trail names.
+    store = open_store(config, actor=None)
     with socket.socket(fileno=descriptor) as listening:
         server = uvicorn.Server(
             uvicorn.Config(

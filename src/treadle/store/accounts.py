@@ -7,9 +7,10 @@ from sqlalchemy import func, insert, select, update
 from treadle.store.database import StoreRepository, StoreTransaction
 from treadle.store.destinations import with_shared_destination
 from treadle.store.errors import AccountTakenError, NotFoundError
-from treadle.store.model import Account, AccountToken
+from treadle.store.model import Account, AccountToken, TokenHolder
 from treadle.store.schema import account_tokens, accounts
 from treadle.store.secrets import hash_token
+from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 
 ACCOUNT_TOKEN_PREFIX: Final = "ac_"  # noqa: S105 - how tokens begin (connect-api.md 1.3)
 
@@ -50,7 +51,13 @@ class AccountRepository(StoreRepository):
                     id=account.id, name=name, created_at=tx.now, destination_id=None
                 )
             )
-            token = _add_token(tx, account.id, "")
+            token_id, token = _add_token(tx, account.id, "")
+            tx.record(
+                TrailAction.CREATE_ACCOUNT,
+                TrailTarget(TargetKind.ACCOUNT, account.id, name),
+                account_id=account.id,
+                detail={"token_id": token_id},
+            )
             return with_shared_destination(tx, account), token
 
     def list_accounts(self) -> list[Account]:
@@ -61,16 +68,24 @@ class AccountRepository(StoreRepository):
 
     def find_account_by_token(self, token: str) -> Account | None:
         """Return the account of a Connect API token; None for an unknown or disabled token."""
+        holder = self.find_token_holder(token)
+        return None if holder is None else holder.account
+
+    def find_token_holder(self, token: str) -> TokenHolder | None:
+        """Return who has a Connect API token; None for an unknown or disabled token."""
         with self._database.read() as tx:
             row = tx.connection.execute(
-                select(accounts)
+                select(accounts, account_tokens.c.id.label("token_id"))
                 .join(account_tokens, account_tokens.c.account_id == accounts.c.id)
                 .where(
                     account_tokens.c.sha256 == hash_token(token),
                     account_tokens.c.disabled_at.is_(None),
                 )
             ).one_or_none()
-        return None if row is None else Account(**row._mapping)
+        if row is None:
+            return None
+        values = dict(row._mapping)
+        return TokenHolder(token_id=values.pop("token_id"), account=Account(**values))
 
     def create_token(self, account_id: int, description: str = "") -> str:
         """Create another Connect API token. Only its hash is kept, so it cannot be read again.
@@ -80,7 +95,13 @@ class AccountRepository(StoreRepository):
         """
         with self._database.change() as tx:
             require_account(tx, account_id)
-            return _add_token(tx, account_id, description)
+            token_id, token = _add_token(tx, account_id, description)
+            tx.record(
+                TrailAction.CREATE_ACCOUNT_TOKEN,
+                TrailTarget(TargetKind.ACCOUNT_TOKEN, token_id, description or None),
+                account_id=account_id,
+            )
+            return token
 
     def list_tokens(self, account_id: int) -> list[AccountToken]:
         """Return the Connect API tokens of an account by id, disabled ones too."""
@@ -106,6 +127,11 @@ class AccountRepository(StoreRepository):
             )
             if found.rowcount == 0:
                 raise NotFoundError(f"account {account_id} has no token {token_id}")
+            tx.record(
+                TrailAction.REVOKE_ACCOUNT_TOKEN,
+                TrailTarget(TargetKind.ACCOUNT_TOKEN, token_id),
+                account_id=account_id,
+            )
 
 
 def require_account(tx: StoreTransaction, account_id: int) -> None:
@@ -123,10 +149,12 @@ def _is_known(tx: StoreTransaction, account_id: int) -> bool:
     return tx.connection.execute(query).one_or_none() is not None
 
 
-def _add_token(tx: StoreTransaction, account_id: int, description: str) -> str:
+def _add_token(tx: StoreTransaction, account_id: int, description: str) -> tuple[int, str]:
+    """Insert a token; return its id and the token itself."""
     token = tx.mint(ACCOUNT_TOKEN_PREFIX)
-    tx.connection.execute(
-        insert(account_tokens).values(
+    result = tx.connection.execute(
+        insert(account_tokens)
+        .values(
             account_id=account_id,
             sha256=hash_token(token),
             last_four=token[-4:],
@@ -134,5 +162,7 @@ def _add_token(tx: StoreTransaction, account_id: int, description: str) -> str:
             created_at=tx.now,
             disabled_at=None,
         )
+        .returning(account_tokens.c.id)
     )
-    return token
+    token_id: int = result.scalar_one()
+    return token_id, token

@@ -4,15 +4,26 @@ Several processes use one store at once. On SQLite a transaction that writes beg
 IMMEDIATE. It waits for its turn before it reads anything, so it never has to give up half way.
 """
 
+import copy
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from sqlalchemy import Connection, Engine, create_engine, event, update
+from sqlalchemy import (
+    Connection,
+    CursorResult,
+    Delete,
+    Engine,
+    Update,
+    create_engine,
+    event,
+    update,
+)
+from sqlalchemy import Insert as AnyInsert
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError
@@ -22,13 +33,68 @@ from sqlalchemy.schema import Table
 
 from treadle.errors import InternalError, OperatorError, RetriableError
 from treadle.files import make_private_file, sync_folder
-from treadle.store.schema import meta
+from treadle.store.schema import (
+    account_tokens,
+    accounts,
+    destinations,
+    meta,
+    sources,
+    tokens,
+    trail,
+)
 from treadle.store.secrets import SecretCipher
+from treadle.store.trail_event import (
+    StoreActor,
+    TrailAction,
+    TrailOutcome,
+    TrailTarget,
+    shorten_text,
+)
 
 BUSY_TIMEOUT_MS: Final = 30_000  # longer than any write transaction of treadle takes
 WAL_RETRY_PAUSE_S: Final = 0.01  # between tries to switch a new file to its write-ahead log
 
 Insert = sqlite.Insert | postgresql.Insert
+
+TRAILED_TABLES: Final = frozenset({accounts, account_tokens, sources, tokens, destinations})
+"""The tables of which no change is committed without an event in the trail."""
+
+BOOKKEEPING: Final[Mapping[str, Any]] = {"treadle_bookkeeping": True}
+"""Execution options of a statement that only notes what treadle itself saw, such as the uses of a
+token. Nobody changed anything, so it needs no event."""
+
+
+@dataclass(slots=True)
+class ChangeWatch:
+    """What a transaction changed in TRAILED_TABLES, and whether it says so in the trail."""
+
+    changed: set[str] = field(default_factory=set)
+    recorded: bool = False
+
+    def note_statement(
+        self, statement: object, options: Mapping[str, Any], result: CursorResult[Any]
+    ) -> None:
+        """Note a statement that was executed, if it changed rows that nobody may change unseen."""
+        if (
+            isinstance(statement, AnyInsert | Update | Delete)
+            and statement.table in TRAILED_TABLES
+            and not options.get("treadle_bookkeeping")
+            # How many rows a statement with RETURNING changed is known when all of them were read.
+            and (result.returns_rows or result.rowcount != 0)
+        ):
+            self.changed.add(str(statement.table))
+
+    def require_event(self) -> None:
+        """Check that the transaction may be committed.
+
+        Raises:
+            InternalError: it changed something, and has no event.
+        """
+        if self.changed and not self.recorded:
+            raise InternalError(
+                f"a change of {', '.join(sorted(self.changed))} has an event in the trail, and "
+                "this transaction has none: call `StoreTransaction.record` in it"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +104,64 @@ class StoreTransaction:
     Attributes:
         now: the time of its beginning, microseconds since 1970, UTC.
         mint: prefix -> a new token.
+        actor: who acts; None while nobody is named, so that nothing can be changed.
+        watch: what was changed so far.
     """
 
     connection: Connection
     now: int
     cipher: SecretCipher
     mint: Callable[[str], str]
+    actor: StoreActor | None
+    watch: ChangeWatch
+
+    def record(
+        self,
+        action: TrailAction,
+        target: TrailTarget,
+        *,
+        account_id: int | None,
+        outcome: TrailOutcome = TrailOutcome.DONE,
+        detail: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Add an event to the trail, in this transaction; return its id.
+
+        Args:
+            action: what was done.
+            target: on what.
+            account_id: the account that it concerns; None for the whole server.
+            outcome: how it ended.
+            detail: JSON values that say more; no secrets.
+
+        Raises:
+            InternalError: nobody is named who acts.
+        """
+        actor = self.actor
+        if actor is None:
+            raise InternalError(
+                "every change is made by somebody, and here nobody is named: take the repositories "
+                "of `Store.for_actor`"
+            )
+        result = self.connection.execute(
+            self.insert(trail)
+            .values(
+                at=self.now,
+                actor_kind=actor.kind.value,
+                actor_id=shorten_text(actor.id),
+                address=shorten_text(actor.address),
+                account_id=account_id,
+                action=action.value,
+                target_kind=target.kind.value,
+                target_id=shorten_text(target.id),
+                target_name=shorten_text(target.name),
+                outcome=outcome.value,
+                detail=dict(detail or {}),
+            )
+            .returning(trail.c.id)
+        )
+        event_id: int = result.scalar_one()
+        self.watch.recorded = True
+        return event_id
 
     def insert(self, table: Table) -> Insert:
         """Return an INSERT that can have ON CONFLICT, which SQLAlchemy has by dialect only."""
@@ -58,6 +176,7 @@ class StoreDatabase:
     Args:
         url: `sqlite:///path/of/a/file` or `postgresql://...`.
         clock: microseconds since 1970, UTC.
+        actor: who makes the changes; None while nobody is named.
     """
 
     def __init__(
@@ -66,26 +185,39 @@ class StoreDatabase:
         cipher: SecretCipher,
         clock: Callable[[], int],
         mint: Callable[[str], str],
+        actor: StoreActor | None,
     ) -> None:
         self.engine = create_store_engine(url)
         self._cipher = cipher
         self._clock = clock
         self._mint = mint
+        self._actor = actor
+
+    def for_actor(self, actor: StoreActor) -> Self:
+        """Return the same database for somebody else; both use the same connections."""
+        bound = copy.copy(self)
+        bound._actor = actor
+        return bound
 
     @contextmanager
     def read(self) -> Iterator[StoreTransaction]:
         """Open a transaction that only reads."""
         with translate_errors(), self.engine.connect() as connection:
-            yield self._make_transaction(connection)
+            yield self._make_transaction(connection, ChangeWatch())
 
     @contextmanager
     def write(self) -> Iterator[StoreTransaction]:
         """Open a transaction that writes; it is committed when the block ends without an error.
 
         The store revision stays, so other processes do not read again: for what no request sees.
+
+        Raises:
+            InternalError: a change of TRAILED_TABLES has no event; it is undone.
         """
-        with translate_errors(), begin_write(self.engine) as connection:
-            yield self._make_transaction(connection)
+        watch = ChangeWatch()
+        with translate_errors(), begin_write(self.engine, treadle_watch=watch) as connection:
+            yield self._make_transaction(connection, watch)
+            watch.require_event()
 
     @contextmanager
     def change(self) -> Iterator[StoreTransaction]:
@@ -94,6 +226,9 @@ class StoreDatabase:
         It raises the store revision first, and so locks that row until it ends. In all processes
         together there is one change at a time, which makes "read, decide, write" safe inside it.
         A change that raises leaves the revision as it was.
+
+        Its event is recorded inside it (`StoreTransaction.record`), so nothing changes when that
+        cannot be written.
         """
         with self.write() as tx:
             tx.connection.execute(update(meta).values(revision=meta.c.revision + 1))
@@ -103,8 +238,10 @@ class StoreDatabase:
         """Close all connections."""
         self.engine.dispose()
 
-    def _make_transaction(self, connection: Connection) -> StoreTransaction:
-        return StoreTransaction(connection, self._clock(), self._cipher, self._mint)
+    def _make_transaction(self, connection: Connection, watch: ChangeWatch) -> StoreTransaction:
+        return StoreTransaction(
+            connection, self._clock(), self._cipher, self._mint, self._actor, watch
+        )
 
 
 class StoreRepository:
@@ -124,10 +261,15 @@ class StoreRepository:
 
 
 @contextmanager
-def begin_write(engine: Engine) -> Iterator[Connection]:
-    """Open a connection with a transaction that writes."""
+def begin_write(engine: Engine, **options: Any) -> Iterator[Connection]:
+    """Open a connection with a transaction that writes.
+
+    Args:
+        engine: of the store.
+        options: further execution options of the connection.
+    """
     with engine.connect() as connection:
-        connection = connection.execution_options(treadle_writes=True)
+        connection = connection.execution_options(treadle_writes=True, **options)
         with connection.begin():
             yield connection
 
@@ -140,9 +282,25 @@ def create_store_engine(url: str) -> Engine:
     """
     parsed = _parse_url(url)
     if parsed.get_backend_name() == "sqlite":
-        return _create_sqlite_engine(parsed)
-    # Parameters hold sealed secrets and names of clients: never in an error text.
-    return create_engine(parsed, hide_parameters=True, pool_pre_ping=True, pool_recycle=3600)
+        engine = _create_sqlite_engine(parsed)
+    else:
+        # Parameters hold sealed secrets and names of clients: never in an error text.
+        engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=True, pool_recycle=3600)
+    event.listen(engine, "after_execute", _watch_changes)
+    return engine
+
+
+def _watch_changes(
+    connection: Connection,
+    statement: object,
+    _: object,
+    __: object,
+    options: Mapping[str, Any],
+    result: CursorResult[Any],
+) -> None:
+    watch: ChangeWatch | None = options.get("treadle_watch")
+    if watch is not None:
+        watch.note_statement(statement, options, result)
 
 
 def _parse_url(url: str) -> URL:

@@ -5,11 +5,12 @@ from typing import Any
 
 from sqlalchemy import Row, func, insert, select, update
 
-from treadle.store.database import StoreRepository, StoreTransaction
+from treadle.store.database import BOOKKEEPING, StoreRepository, StoreTransaction
 from treadle.store.errors import NotFoundError
 from treadle.store.model import Account, ConfiguredDestination
 from treadle.store.schema import accounts, connections, destinations, sources
 from treadle.store.schema_ownership import refuse_shared_schemas
+from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 
 # The destination of each source: its own, or the default one of its account. Deleted ones are left
 # out.
@@ -68,6 +69,12 @@ class DestinationRepository(StoreRepository):
             else:
                 changed = _update_destination(tx, account.destination_id, type, url, identity)
             refuse_shared_schemas(tx, account_id)
+            tx.record(
+                TrailAction.SET_DESTINATION,
+                # Not the URL, nor the place that it names: those are for the operator alone.
+                TrailTarget(TargetKind.DESTINATION, changed.id, changed.name),
+                account_id=account_id,
+            )
             return changed
 
     def list_destinations(self, account_id: int | None = None) -> list[ConfiguredDestination]:
@@ -105,6 +112,7 @@ class DestinationRepository(StoreRepository):
                 .where(destinations.c.id == destination_id)
                 .where(destinations.c.trouble.is_distinct_from(trouble))
                 .values(trouble=trouble, trouble_since=since)
+                .execution_options(**BOOKKEEPING)
             )
 
 

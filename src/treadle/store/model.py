@@ -36,6 +36,14 @@ class AccountToken:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenHolder:
+    """Who has a Connect API token: the token among those of its account, and the account."""
+
+    token_id: int
+    account: Account
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Something that pushes records, and fills one schema (connect-api.md 3.1)."""
 

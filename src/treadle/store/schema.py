@@ -248,3 +248,24 @@ leases: Final = Table(
     Column("fence", BigInteger, nullable=False),
     Column("until", BigInteger, nullable=False),
 )
+
+# Who changed what (trail.py). An account is named by its number alone: what concerned it stays.
+trail: Final = Table(
+    "trail",
+    metadata,
+    Column("id", Id, primary_key=True),
+    _time_column("at"),
+    Column("actor_kind", String(32), nullable=False),
+    Column("actor_id", ClientText),
+    Column("address", ClientText, nullable=False),
+    Column("account_id", BigInteger),
+    Column("action", String(64), nullable=False),
+    Column("target_kind", String(32), nullable=False),
+    Column("target_id", ClientText),
+    Column("target_name", ClientText),
+    Column("outcome", String(16), nullable=False),
+    Column("detail", JSON, nullable=False),
+    Index("ix_trail_by_account", "account_id", "id"),
+    Index("ix_trail_by_time", "at"),
+    sqlite_autoincrement=True,
+)

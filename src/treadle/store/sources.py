@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy import insert, select
 
 from treadle.store.accounts import require_account
-from treadle.store.database import StoreRepository
+from treadle.store.database import StoreRepository, StoreTransaction
 from treadle.store.destinations import create_connection_id, require_destination
 from treadle.store.merge_patch import apply_merge_patch
 from treadle.store.model import Source
@@ -14,6 +14,7 @@ from treadle.store.schema import sources
 from treadle.store.schema_ownership import refuse_shared_schemas, refuse_taken_name
 from treadle.store.source_rows import change_source, find_source, find_undeleted_source
 from treadle.store.tokens import IMPORT_TOKEN_PREFIX, add_token
+from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 
 
 class Unset:
@@ -74,7 +75,9 @@ class SourceRepository(StoreRepository):
             ).one()
             if bootstrap_token:
                 add_token(tx, row.id, tx.mint(IMPORT_TOKEN_PREFIX), bootstrap=True)
-            return Source(**row._mapping)
+            source = Source(**row._mapping)
+            _record(tx, TrailAction.CREATE_SOURCE, source)
+            return source
 
     def list_sources(self, account_id: int | None = None) -> list[Source]:
         """Return the sources of one account or of all, by id, deleted ones too."""
@@ -142,6 +145,7 @@ class SourceRepository(StoreRepository):
             changed = change_source(tx, source, **values)
             if "destination_id" in values:
                 refuse_shared_schemas(tx, source.account_id)
+            _record(tx, name_change(values), changed, {"changed": sorted(values)})
             return changed
 
     def delete_source(self, account_id: int | None, source_id: int) -> Source | None:
@@ -151,4 +155,27 @@ class SourceRepository(StoreRepository):
         """
         with self._database.change() as tx:
             source = find_undeleted_source(tx, account_id, source_id)
-            return None if source is None else change_source(tx, source, deleted_at=tx.now)
+            if source is None:
+                return None
+            deleted = change_source(tx, source, deleted_at=tx.now)
+            _record(tx, TrailAction.DELETE_SOURCE, deleted)
+            return deleted
+
+
+def name_change(values: Mapping[str, object]) -> TrailAction:
+    """Return the action that changes these columns of a source, by the only one of them."""
+    names = set(values)
+    if names == {"paused_at"}:
+        paused = values["paused_at"] is not None
+        return TrailAction.PAUSE_SOURCE if paused else TrailAction.UNPAUSE_SOURCE
+    return TrailAction.SET_OPTIONS if names == {"settings"} else TrailAction.CHANGE_SOURCE
+
+
+def _record(
+    tx: StoreTransaction,
+    action: TrailAction,
+    source: Source,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    target = TrailTarget(TargetKind.SOURCE, source.id, source.name)
+    tx.record(action, target, account_id=source.account_id, detail=detail)

@@ -21,6 +21,8 @@ from treadle.store.secrets import SecretCipher
 from treadle.store.sources import SourceRepository
 from treadle.store.tables import TableRepository
 from treadle.store.tokens import TokenRepository
+from treadle.store.trail import TrailRepository
+from treadle.store.trail_event import SERVER_ACTOR, StoreActor
 
 
 class Store:
@@ -44,6 +46,7 @@ class Store:
         self.tables = TableRepository(database)
         self.loads = LoadRepository(database)
         self.outcomes = OutcomeRepository(database)
+        self.trail = TrailRepository(database)
 
     @classmethod
     def open(
@@ -53,6 +56,7 @@ class Store:
         *,
         clock: Callable[[], int] = read_clock,
         mint: Callable[[str], str] = secrets.mint_token,
+        actor: StoreActor | None = SERVER_ACTOR,
     ) -> Self:
         """Open the store; make or migrate it where needed. Several processes may do so at once.
 
@@ -61,12 +65,13 @@ class Store:
             cipher: made by `secrets.load_cipher`.
             clock: microseconds since 1970, UTC.
             mint: prefix -> a new token.
+            actor: who makes the changes; None to refuse all changes but those of `for_actor`.
 
         Raises:
             OperatorError: the URL cannot be used, the store was made by a newer treadle, or its
                 secrets were encrypted with another key.
         """
-        database = StoreDatabase(url, cipher, clock, mint)
+        database = StoreDatabase(url, cipher, clock, mint, actor)
         try:
             with translate_errors():
                 migrate_schema(database.engine)
@@ -75,6 +80,13 @@ class Store:
             database.close()
             raise
         return cls(database, installation_id)
+
+    def for_actor(self, actor: StoreActor) -> Self:
+        """Return the same store for somebody: the trail names them for every change made with it.
+
+        It uses the connections of this one, so only one of the two is closed.
+        """
+        return type(self)(self._database.for_actor(actor), self.installation_id)
 
     def close(self) -> None:
         """Close all connections."""

@@ -16,12 +16,13 @@ from sqlalchemy import (
     update,
 )
 
-from treadle.store.database import StoreRepository, StoreTransaction
+from treadle.store.database import BOOKKEEPING, StoreRepository, StoreTransaction
 from treadle.store.errors import TokenLimitError, TokenTakenError
 from treadle.store.model import ImportToken, Source, TokenOwner
 from treadle.store.schema import sources, tokens
 from treadle.store.secrets import hash_token
 from treadle.store.source_rows import change_source, require_source
+from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 
 IMPORT_TOKEN_PREFIX: Final = "at_"  # noqa: S105 - how tokens begin (connect-api.md 1.3)
 
@@ -61,7 +62,9 @@ class TokenRepository(StoreRepository):
         """
         with self._database.change() as tx:
             source = require_source(tx, account_id, source_id)
-            return _add_counted_token(tx, source, tx.mint(IMPORT_TOKEN_PREFIX))
+            return _add_counted_token(
+                tx, source, tx.mint(IMPORT_TOKEN_PREFIX), TrailAction.CREATE_IMPORT_TOKEN
+            )
 
     def adopt_token(self, source_id: int, secret: str) -> ImportToken:
         """Add a token that was made elsewhere, for a client that moves here and keeps its token.
@@ -79,7 +82,7 @@ class TokenRepository(StoreRepository):
                 select(tokens).where(tokens.c.sha256 == hash_token(secret))
             ).one_or_none()
             if row is None:
-                return _add_counted_token(tx, source, secret)
+                return _add_counted_token(tx, source, secret, TrailAction.TAKE_OVER_IMPORT_TOKEN)
             if row.revoked_at is not None:
                 raise TokenTakenError(
                     "this token was revoked here and cannot be taken back: use another one"
@@ -123,7 +126,10 @@ class TokenRepository(StoreRepository):
                 .where(tokens.c.id == token_id, _is_active(source.id))
                 .values(revoked_at=tx.now)
             )
-            return None if revoked.rowcount == 0 else change_source(tx, source)
+            if revoked.rowcount == 0:
+                return None
+            _record(tx, TrailAction.REVOKE_IMPORT_TOKEN, source, token_id)
+            return change_source(tx, source)
 
     def find_owner(self, sha256: bytes) -> TokenOwner | None:
         """Return the owner of the token with this SHA-256; None for an unknown or revoked token.
@@ -159,6 +165,7 @@ class TokenRepository(StoreRepository):
                 .where(tokens.c.id == token_id, tokens.c.first_used_at.is_(None))
                 .where(tokens.c.revoked_at.is_(None))
                 .values(first_used_at=at, last_used_at=at)
+                .execution_options(**BOOKKEEPING)
             )
             return noted.rowcount > 0 or not _read_unused_and_revoked(tx, token_id)[1]
 
@@ -180,7 +187,8 @@ class TokenRepository(StoreRepository):
                     uses=tokens.c.uses + bindparam("count"),
                     first_used_at=func.coalesce(tokens.c.first_used_at, last),
                     last_used_at=later,
-                ),
+                )
+                .execution_options(**BOOKKEEPING),
                 # In one order in all processes, so that no two wait for each other in a circle.
                 [
                     {"token": id_, "count": count, "at": at}
@@ -207,17 +215,39 @@ def add_token(tx: StoreTransaction, source_id: int, secret: str, *, bootstrap: b
     return _read_token(tx, row)
 
 
-def _add_counted_token(tx: StoreTransaction, source: Source, secret: str) -> ImportToken:
-    _check_limit(tx, source.id)
+def _add_counted_token(
+    tx: StoreTransaction, source: Source, secret: str, action: TrailAction
+) -> ImportToken:
+    replaced = _replace_spare_tokens(tx, source.id)
     change_source(tx, source)
-    return add_token(tx, source.id, secret, bootstrap=False)
+    token = add_token(tx, source.id, secret, bootstrap=False)
+    _record(tx, action, source, token.id, {"replaced": replaced} if replaced else {})
+    return token
 
 
-def _check_limit(tx: StoreTransaction, source_id: int) -> None:
+def _record(
+    tx: StoreTransaction,
+    action: TrailAction,
+    source: Source,
+    token_id: int,
+    more: Mapping[str, Any] | None = None,
+) -> None:
+    tx.record(
+        action,
+        TrailTarget(TargetKind.IMPORT_TOKEN, token_id),
+        account_id=source.account_id,
+        detail={"source_id": source.id, "source": source.name, **(more or {})},
+    )
+
+
+def _replace_spare_tokens(tx: StoreTransaction, source_id: int) -> list[int]:
     """Check that the source may have one more token; an unused bootstrap token is revoked for it.
 
     Otherwise a client that never saw the bootstrap token could have only one token of its own
     (connect-api.md 2.6, "the bootstrap-token trap").
+
+    Returns:
+        The ids of the tokens that were revoked.
 
     Raises:
         TokenLimitError: the source has two tokens already.
@@ -226,11 +256,12 @@ def _check_limit(tx: StoreTransaction, source_id: int) -> None:
         select(tokens.c.id, tokens.c.bootstrap, tokens.c.first_used_at).where(_is_active(source_id))
     ).all()
     if len(rows) < ACTIVE_TOKENS_MAX:
-        return
+        return []
     spare = [row.id for row in rows if row.bootstrap and row.first_used_at is None]
     if not spare:
         raise TokenLimitError(source_id, ACTIVE_TOKENS_MAX)
     tx.connection.execute(update(tokens).where(tokens.c.id.in_(spare)).values(revoked_at=tx.now))
+    return spare
 
 
 def _read_unused_and_revoked(tx: StoreTransaction, token_id: int) -> tuple[bool, bool]:

@@ -1,0 +1,136 @@
+"""The values of the trail: who did what, from where, on what, and with which outcome.
+
+The words of the lists here are stored, and shown by the API and by `treadle trail`. A word is added
+for a new kind of change, and none is ever removed or given another meaning: events of earlier
+releases have it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+LOCAL_ADDRESS: Final = "local"
+"""The address of what happens on the machine of the server, without a network connection."""
+
+TEXT_CHARACTERS_MAX: Final = 200
+"""Most characters of a name or an id in an event. A refused request may name anything."""
+
+
+class ActorKind(StrEnum):
+    """The kinds of actors."""
+
+    ACCOUNT_TOKEN = "account_token"  # noqa: S105 - a kind
+    PERSON = "person"
+    COMMAND_LINE = "command_line"
+    SERVER = "server"
+
+
+class TrailAction(StrEnum):
+    """What can be done to accounts, sources, tokens, destinations, tables and the log."""
+
+    CREATE_ACCOUNT = "create_account"
+    CREATE_ACCOUNT_TOKEN = "create_account_token"  # noqa: S105 - an action, as below
+    REVOKE_ACCOUNT_TOKEN = "revoke_account_token"  # noqa: S105
+    CREATE_SOURCE = "create_source"
+    CHANGE_SOURCE = "change_source"
+    PAUSE_SOURCE = "pause_source"
+    UNPAUSE_SOURCE = "unpause_source"
+    SET_OPTIONS = "set_options"
+    DELETE_SOURCE = "delete_source"
+    CREATE_IMPORT_TOKEN = "create_import_token"  # noqa: S105
+    TAKE_OVER_IMPORT_TOKEN = "take_over_import_token"  # noqa: S105
+    REVOKE_IMPORT_TOKEN = "revoke_import_token"  # noqa: S105
+    SET_DESTINATION = "set_destination"
+    REPLAY_TABLE = "replay_table"
+    RESEND_RECORDS = "resend_records"
+    SALVAGE_LOG = "salvage_log"
+
+
+class TrailOutcome(StrEnum):
+    """How an action ended.
+
+    An action outside the store, such as a replay, has two events: `begun` is written before it,
+    and one of the others after it.
+    """
+
+    BEGUN = "begun"
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+class TargetKind(StrEnum):
+    """The kinds of things that an action is about."""
+
+    ACCOUNT = "account"
+    ACCOUNT_TOKEN = "account_token"  # noqa: S105 - a kind, as below
+    SOURCE = "source"
+    IMPORT_TOKEN = "import_token"  # noqa: S105
+    DESTINATION = "destination"
+    TABLE = "table"
+    LOG = "log"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreActor:
+    """Who changes the store, and from where.
+
+    Attributes:
+        id: of the token or the person; the name of the local user for the command line; None for
+            the server.
+        address: the network address of the client; LOCAL_ADDRESS on this machine.
+    """
+
+    kind: ActorKind
+    id: str | None = None
+    address: str = LOCAL_ADDRESS
+
+
+SERVER_ACTOR: Final = StoreActor(ActorKind.SERVER)
+"""The server itself: what it does at its start, and what it does by its settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrailTarget:
+    """What an action is about.
+
+    Attributes:
+        id: as text; None where it is not known, as for a source that was not created.
+        name: of a source, a table or an account; None where there is none.
+    """
+
+    kind: TargetKind
+    id: str | int | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrailEvent:
+    """One element of the trail.
+
+    Attributes:
+        id: grows with each event.
+        at: microseconds since 1970, UTC.
+        account_id: the account that it concerns; None for the whole server.
+        detail: JSON values that say more; no secrets.
+    """
+
+    id: int
+    at: int
+    actor: StoreActor
+    account_id: int | None
+    action: str
+    target: TrailTarget
+    outcome: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+def shorten_text(text: str | int | None) -> str | None:
+    """Return a text as it is kept in an event: at most TEXT_CHARACTERS_MAX characters."""
+    if text is None:
+        return None
+    text = str(text)
+    if len(text) <= TEXT_CHARACTERS_MAX:
+        return text
+    return text[: TEXT_CHARACTERS_MAX - 3] + "..."

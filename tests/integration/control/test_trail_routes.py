@@ -1,0 +1,161 @@
+"""`GET /v1/trail`, and the event of every request that changes something or may not."""
+
+import re
+from typing import Any
+
+import pytest
+from tests.integration.control.api import NOT_AUTHORIZED, Api
+
+from treadle.store.trail_event import ActorKind, StoreActor
+
+ACTOR = {"kind": "account_token", "id": "1", "address": "127.0.0.1"}
+
+
+def events(api: Api, query: str = "", **more: Any) -> Any:
+    answer = api.get(f"/v1/trail{query}", **more)
+    assert answer.status == 200
+    return answer.body["events"]
+
+
+def changed_by(api: Api, method: str, path: str, body: object = None) -> list[Any]:
+    """The events of one request, oldest first."""
+    before = {event["event_id"] for event in events(api)}
+    api.call(method, path, body)
+    return [event for event in reversed(events(api)) if event["event_id"] not in before]
+
+
+def test_an_event_has_the_documented_keys(api: Api) -> None:
+    made = api.create("My Shop")
+    event = events(api)[0]
+    assert event == {
+        "event_id": event["event_id"],
+        "at": event["at"],
+        "actor": ACTOR,
+        "action": "create_source",
+        "target": {"kind": "source", "id": str(made["id"]), "name": "my_shop"},
+        "outcome": "done",
+        "detail": {},
+    }
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", event["at"])
+
+
+def test_every_operation_that_changes_has_an_event_done_and_refused(api: Api) -> None:
+    """Every method of the document but GET, so that a new operation is noticed here."""
+    source = api.create("Shop")["id"]
+    ids = [one.id for one in api.store.tokens.list_tokens(source)]
+    done = {
+        ("put", "/v4/sources/{source_id}"): ({"display_name": "New"}, "change_source"),
+        ("delete", "/v4/sources/{source_id}/tokens/{token_id}"): (None, "revoke_import_token"),
+        ("post", "/v4/sources/{source_id}/tokens"): (None, "create_import_token"),
+        ("post", "/v4/sources"): (
+            {"type": "import_api", "display_name": "Second"},
+            "create_source",
+        ),
+        ("delete", "/v4/sources/{source_id}"): (None, "delete_source"),
+    }
+    nothing_changes = {
+        ("put", "/v4/sources/{source_id}/streams/metadata"),
+        ("post", "/v4/sources/{source_id}/sync"),
+        ("delete", "/v4/sources/{source_id}/sync"),
+    }
+    described = {
+        (method, path)
+        for path, item in api.app.openapi()["paths"].items()
+        for method in item
+        if method != "get"
+    }
+    assert described == done.keys() | nothing_changes
+    for (method, path), (body, action) in done.items():
+        real = path.replace("{source_id}", str(source)).replace("{token_id}", str(ids[0]))
+        [event] = changed_by(api, method.upper(), real, body)
+        assert (event["action"], event["outcome"], event["actor"]) == (action, "done", ACTOR)
+        wrong = path.replace("{source_id}", "99999").replace("{token_id}", "99999")
+        [event] = changed_by(api, method.upper(), wrong, {})
+        assert (event["action"], event["outcome"], event["actor"]) == (action, "refused", ACTOR)
+        assert event["detail"]["status"] == 400
+        assert event["detail"]["error"].startswith("Invalid")
+    for method, path in nothing_changes:
+        real = path.replace("{source_id}", str(source))
+        assert changed_by(api, method.upper(), real, {"streams": []}) == []
+
+
+def test_reading_leaves_no_event(api: Api) -> None:
+    source = api.create("Shop")["id"]
+    for path in (
+        "/v4/sources",
+        f"/v4/sources/{source}",
+        f"/v4/sources/{source}/tokens",
+        "/v1/loads",
+    ):
+        assert changed_by(api, "GET", path) == []
+
+
+def test_pausing_is_told_from_other_changes(api: Api) -> None:
+    path = f"/v4/sources/{api.create('Shop')['id']}"
+    [paused] = changed_by(api, "PUT", path, {"paused_at": "2026-01-01T00:00:00Z"})
+    [unpaused] = changed_by(api, "PUT", path, {"paused_at": None})
+    assert [paused["action"], unpaused["action"]] == ["pause_source", "unpause_source"]
+    assert changed_by(api, "PUT", path, {}) == []  # nothing was asked
+
+
+def test_an_account_sees_its_own_events_and_not_who_the_operator_is(api: Api) -> None:
+    other, others_token = api.another_account()
+    source = api.create("Shop")["id"]
+    operator = api.store.for_actor(StoreActor(ActorKind.COMMAND_LINE, "root", "local"))
+    operator.sources.update_source(None, source, paused_at=5)
+    told = events(api)[0]
+    assert told["action"] == "pause_source"
+    assert told["actor"] == {"kind": "command_line", "id": None, "address": None}
+    theirs = events(api, token=others_token)
+    assert [event["action"] for event in theirs] == ["create_account"]
+    assert theirs[0]["target"]["id"] == str(other.id)
+    # Another account's source is unknown, and the attempt is told to the one who made it.
+    assert api.delete(f"/v4/sources/{source}", token=others_token).status == 400
+    assert events(api, token=others_token)[0]["outcome"] == "refused"
+    assert events(api)[0] == told
+
+
+def test_pages_and_filters(api: Api) -> None:
+    source = api.create("Shop")["id"]
+    for name in ("A", "B", "C"):
+        api.put(f"/v4/sources/{source}", {"display_name": name})
+    every = events(api)
+    pages: list[Any] = []
+    query = "?limit=2"
+    while True:
+        answer = api.get(f"/v1/trail{query}").body
+        pages += answer["events"]
+        if answer["next"] is None:
+            break
+        query = f"?limit=2&before={answer['next']}"
+    assert pages == every
+    assert len(events(api, "?action=change_source")) == 3
+    assert events(api, "?outcome=refused") == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=1001", "limit=x", "before=x", "before=-1", "action=", "action=x",
+     "outcome=x", "outcome=%00"],
+)  # fmt: skip
+def test_a_wrong_parameter_is_refused(api: Api, query: str) -> None:
+    assert api.get(f"/v1/trail?{query}").status == 400
+
+
+def test_strangers_and_import_tokens_are_refused_and_leave_no_event(api: Api) -> None:
+    source = api.create("Shop")["id"]
+    [token, *_] = api.store.tokens.list_tokens(source)
+    before = api.store.trail.list_events()
+    for wrong in (None, "ac_wrong", token.secret):
+        assert api.get("/v1/trail", token=wrong).pair == (401, NOT_AUTHORIZED)
+        assert api.delete(f"/v4/sources/{source}", token=wrong).pair == (401, NOT_AUTHORIZED)
+    assert api.store.trail.list_events() == before
+
+
+def test_nothing_changes_when_the_trail_cannot_be_written(api: Api) -> None:
+    source = api.create("Shop")["id"]
+    with api.store._database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE trail RENAME TO gone")
+    assert api.delete(f"/v4/sources/{source}").status in (500, 503)
+    assert api.post(f"/v4/sources/{source}/tokens").status in (500, 503)
+    assert api.get(f"/v4/sources/{source}").body["deleted_at"] is None

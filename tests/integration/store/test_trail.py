@@ -1,0 +1,368 @@
+"""Who changed what is in the store together with the change, or nothing was changed."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import text, update
+
+from treadle.errors import InternalError, OperatorError, RetriableError, TreadleError
+from treadle.store.database import StoreRepository
+from treadle.store.model import Account
+from treadle.store.schema import sources, tokens
+from treadle.store.store import Store
+from treadle.store.trail_event import (
+    TEXT_CHARACTERS_MAX,
+    ActorKind,
+    StoreActor,
+    TargetKind,
+    TrailAction,
+    TrailOutcome,
+    TrailTarget,
+    shorten_text,
+)
+
+OpenStore = Callable[[], Store]
+
+ACTOR = StoreActor(ActorKind.ACCOUNT_TOKEN, "7", "192.0.2.7")
+
+
+class World:
+    """An account with a source and a token for it, all made by the server."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.account, self.account_token = store.accounts.create_account("first")
+        self.source = store.sources.create_source(
+            self.account.id, type="import_api", display_name="Shop", name="shop",
+            bootstrap_token=False,
+        )  # fmt: skip
+        self.token = store.tokens.create_token(self.account.id, self.source.id)
+
+
+CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
+    "accounts.create_account": (
+        TrailAction.CREATE_ACCOUNT,
+        lambda store, world: store.accounts.create_account("second"),
+    ),
+    "accounts.create_token": (
+        TrailAction.CREATE_ACCOUNT_TOKEN,
+        lambda store, world: store.accounts.create_token(world.account.id, "CI"),
+    ),
+    "accounts.disable_token": (
+        TrailAction.REVOKE_ACCOUNT_TOKEN,
+        lambda store, world: store.accounts.disable_token(world.account.id, 1),
+    ),
+    "sources.create_source": (
+        TrailAction.CREATE_SOURCE,
+        lambda store, world: store.sources.create_source(
+            world.account.id, type="import_api", display_name="B", name="b", bootstrap_token=True
+        ),
+    ),
+    "sources.update_source": (
+        TrailAction.PAUSE_SOURCE,
+        lambda store, world: store.sources.update_source(None, world.source.id, paused_at=5),
+    ),
+    "sources.delete_source": (
+        TrailAction.DELETE_SOURCE,
+        lambda store, world: store.sources.delete_source(world.account.id, world.source.id),
+    ),
+    "tokens.create_token": (
+        TrailAction.CREATE_IMPORT_TOKEN,
+        lambda store, world: store.tokens.create_token(None, world.source.id),
+    ),
+    "tokens.adopt_token": (
+        TrailAction.TAKE_OVER_IMPORT_TOKEN,
+        lambda store, world: store.tokens.adopt_token(world.source.id, "an-old-token-of-stitch"),
+    ),
+    "tokens.revoke_token": (
+        TrailAction.REVOKE_IMPORT_TOKEN,
+        lambda store, world: store.tokens.revoke_token(None, world.source.id, world.token.id),
+    ),
+    "destinations.set_default_destination": (
+        TrailAction.SET_DESTINATION,
+        lambda store, world: store.destinations.set_default_destination(
+            world.account.id, "postgres", "postgresql://u:pa55word@h/d", "h d"
+        ),
+    ),
+}
+"""The methods that change what somebody made. Each adds one event."""
+
+BOOKKEEPING = {
+    "tokens.record_first_use",
+    "tokens.record_uses",
+    "destinations.set_trouble",
+    "leases.take_lease",
+    "tables.record_rebuilt",
+    "loads.record_load",
+    "loads.record_failure",
+    "loads.delete_loads_before",
+    "trail.record_event",
+    "trail.follow_action",
+    "trail.delete_events_before",
+}
+"""The methods that write what treadle itself saw, or the trail."""
+
+READING = ("find_", "get_", "list_")
+"""How the names of methods begin that only read."""
+
+
+@pytest.fixture
+def world(store: Store) -> World:
+    return World(store)
+
+
+def test_every_method_is_a_change_with_an_event_or_known_to_be_none(store: Store) -> None:
+    methods = {
+        f"{noun}.{name}"
+        for noun, repository in vars(store).items()
+        if isinstance(repository, StoreRepository)
+        for name, _ in inspect.getmembers(repository, inspect.ismethod)
+        if not name.startswith("_")
+    }
+    others = {name for name in methods if not name.partition(".")[2].startswith(READING)}
+    assert others == CHANGES.keys() | BOOKKEEPING
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_has_one_event_that_says_who_made_it(
+    store: Store, world: World, name: str
+) -> None:
+    action, change = CHANGES[name]
+    before = store.trail.list_events()
+    change(store.for_actor(ACTOR), world)
+    [event] = store.trail.list_events()[: -len(before)]
+    assert event.actor == ACTOR
+    assert event.action == action
+    assert event.outcome == TrailOutcome.DONE
+    assert event.account_id in (world.account.id, world.account.id + 1)
+    assert event.id > before[0].id
+    assert event.at > before[0].at
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_nothing_changes_while_the_trail_cannot_be_written(
+    store: Store, world: World, name: str
+) -> None:
+    before = _read_all(store)
+    with store._database.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE trail RENAME TO gone"))
+    with pytest.raises(TreadleError):
+        CHANGES[name][1](store, world)
+    with store._database.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE gone RENAME TO trail"))
+    assert _read_all(store) == before
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_nobody_changes_nothing(store: Store, world: World, name: str) -> None:
+    nobody = Store(store._database.for_actor(ACTOR), store.installation_id)
+    nobody._database._actor = None
+    before = _read_all(store)
+    with pytest.raises(InternalError, match="for_actor"):
+        CHANGES[name][1](nobody, world)
+    assert _read_all(store) == before
+
+
+def test_a_change_without_an_event_is_undone(store: Store, world: World) -> None:
+    revision = store.get_revision()
+    for open_transaction in (store._database.change, store._database.write):
+        for statement in (
+            update(sources).values(display_name="hidden"),
+            update(tokens).values(revoked_at=1).returning(tokens.c.id),
+        ):
+            with (
+                pytest.raises(InternalError, match="has an event in the trail"),
+                open_transaction() as tx,
+            ):
+                tx.connection.execute(statement)
+    assert store.get_revision() == revision
+    assert [one.display_name for one in store.sources.list_sources()] == ["Shop"]
+    assert len(store.tokens.list_tokens(world.source.id)) == 1
+
+
+def test_bookkeeping_needs_no_event(store: Store, world: World) -> None:
+    before = store.trail.list_events()
+    assert store.tokens.record_first_use(world.token.id, 5)
+    store.tokens.record_uses({world.token.id: (3, 9)})
+    place = store.destinations.set_default_destination(
+        world.account.id, "duckdb", "duckdb:///x", "x"
+    )
+    store.destinations.set_trouble(place.id, "gone")
+    assert [event.action for event in store.trail.list_events()[: -len(before)]] == [
+        TrailAction.SET_DESTINATION
+    ]
+
+
+def test_what_changes_nothing_has_no_event(store: Store, world: World) -> None:
+    before = store.trail.list_events()
+    missing = world.source.id + 100
+    assert store.sources.update_source(None, missing, display_name="x") is None
+    present = store.sources.get_source(None, world.source.id)
+    assert store.sources.update_source(None, world.source.id) == present
+    assert store.sources.delete_source(None, missing) is None
+    assert store.tokens.revoke_token(None, world.source.id, 999) is None
+    assert store.tokens.adopt_token(world.source.id, world.token.secret or "") == world.token
+    with pytest.raises(OperatorError):
+        store.accounts.create_account("again", client_id=world.account.id)
+    assert store.trail.list_events() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "action"),
+    [
+        ({"paused_at": 5}, TrailAction.PAUSE_SOURCE),
+        ({"paused_at": None}, TrailAction.UNPAUSE_SOURCE),
+        ({"settings": {"split_mode": "widen"}}, TrailAction.SET_OPTIONS),
+        ({"display_name": "x"}, TrailAction.CHANGE_SOURCE),
+        ({"display_name": "x", "paused_at": 5}, TrailAction.CHANGE_SOURCE),
+    ],
+)
+def test_a_change_of_a_source_says_of_what(
+    store: Store, world: World, change: dict[str, Any], action: TrailAction
+) -> None:
+    store.sources.update_source(None, world.source.id, **change)
+    event = store.trail.list_events(limit=1)[0]
+    assert (event.action, event.target) == (
+        action,
+        TrailTarget(TargetKind.SOURCE, str(world.source.id), "shop"),
+    )
+    assert event.detail == {"changed": sorted(change)}
+
+
+def test_a_token_that_gives_way_is_named(store: Store) -> None:
+    account, _ = store.accounts.create_account("a")
+    source = store.sources.create_source(
+        account.id, type="import_api", display_name="x", name="x", bootstrap_token=True
+    )
+    [bootstrap] = store.tokens.list_tokens(source.id)
+    store.tokens.create_token(None, source.id)
+    store.tokens.create_token(None, source.id)
+    event = store.trail.list_events(limit=1)[0]
+    assert event.detail == {"source_id": source.id, "source": "x", "replaced": [bootstrap.id]}
+
+
+def test_no_secret_is_in_the_trail(store: Store, world: World) -> None:
+    made = store.tokens.create_token(None, world.source.id)
+    store.destinations.set_default_destination(
+        world.account.id, "postgres", "postgresql://u:pa55word@h/d", "h d"
+    )
+    told = repr(store.trail.list_events())
+    for secret in (world.account_token, world.token.secret, made.secret, "pa55word"):
+        assert secret is not None
+        assert secret not in told
+
+
+def test_events_are_listed_newest_first_by_pages_and_filters(store: Store, world: World) -> None:
+    other, _ = store.accounts.create_account("other")
+    store.accounts.create_token(other.id)
+    every = store.trail.list_events()
+    assert [event.id for event in every] == sorted((event.id for event in every), reverse=True)
+    pages = []
+    before = None
+    while page := store.trail.list_events(limit=2, before=before):
+        pages += page
+        before = page[-1].id
+    assert pages == every
+    assert {event.account_id for event in store.trail.list_events(account_id=other.id)} == {
+        other.id
+    }
+    made = store.trail.list_events(action=TrailAction.CREATE_ACCOUNT)
+    assert [event.target.name for event in made] == ["other", "first"]
+    assert store.trail.list_events(outcome=TrailOutcome.REFUSED) == []
+    middle = every[2].at
+    later, earlier = store.trail.list_events(since=middle), store.trail.list_events(until=middle)
+    assert later + earlier == every
+    assert earlier
+
+
+def test_old_events_are_deleted_and_their_ids_are_not_given_again(
+    store: Store, world: World
+) -> None:
+    every = store.trail.list_events()
+    assert store.trail.delete_events_before(every[0].at) == len(every) - 1
+    assert store.trail.list_events() == every[:1]
+    assert store.trail.delete_events_before(every[0].at + 1) == 1
+    store.accounts.create_token(world.account.id)
+    assert store.trail.list_events()[0].id > every[0].id
+
+
+def _target() -> TrailTarget:
+    return TrailTarget(TargetKind.TABLE, "shop.orders", "orders")
+
+
+def test_an_action_outside_the_store_has_a_beginning_and_an_end(store: Store) -> None:
+    with store.trail.follow_action(
+        TrailAction.REPLAY_TABLE, _target(), account_id=3, detail={"force": True}
+    ) as found:
+        [begun] = store.trail.list_events()
+        found["swapped"] = True
+    done, _ = store.trail.list_events()
+    assert (begun.outcome, begun.detail) == (TrailOutcome.BEGUN, {"force": True})
+    assert (done.outcome, done.detail) == (
+        TrailOutcome.DONE,
+        {"began": begun.id, "swapped": True},
+    )
+    assert begun.target == done.target == _target()
+    assert begun.account_id == done.account_id == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(RetriableError("pa55word"), "RetriableError"), (KeyError("x"), None)]
+)
+def test_a_failed_action_is_recorded_without_the_text_of_its_error(
+    store: Store, error: Exception, told: str | None
+) -> None:
+    with (
+        pytest.raises(type(error)),
+        store.trail.follow_action(TrailAction.SALVAGE_LOG, TrailTarget(TargetKind.LOG)),
+    ):
+        raise error
+    failed, begun = store.trail.list_events()
+    assert failed.outcome == TrailOutcome.FAILED
+    assert failed.detail == {"began": begun.id} | ({"error": told} if told else {})
+
+
+def test_an_action_does_not_begin_when_its_beginning_cannot_be_recorded(store: Store) -> None:
+    with store._database.engine.begin() as connection:
+        connection.execute(text("DROP TABLE trail"))
+    ran = False
+    with (
+        pytest.raises(TreadleError),
+        store.trail.follow_action(TrailAction.SALVAGE_LOG, TrailTarget(TargetKind.LOG)),
+    ):
+        ran = True
+    assert not ran
+
+
+@pytest.mark.parametrize(
+    "name", ["\0", "\ud800", "a\x1b[2J\u202e\n", "x" * 10_000, "=1+1", "'\";--"]
+)
+def test_a_name_of_any_characters_can_be_recorded(store: Store, name: str) -> None:
+    store.for_actor(StoreActor(ActorKind.PERSON, name, name)).trail.record_event(
+        TrailAction.DELETE_SOURCE,
+        TrailTarget(TargetKind.SOURCE, name, name),
+        TrailOutcome.REFUSED,
+        detail={"asked": name},
+    )
+    [event] = store.trail.list_events()
+    kept = (shorten_text(name) or "").replace("\ud800", "\ufffd")
+    assert event.target == TrailTarget(TargetKind.SOURCE, kept, kept)
+    assert event.actor == StoreActor(ActorKind.PERSON, kept, kept)
+    assert len(kept) <= TEXT_CHARACTERS_MAX
+
+
+def _read_all(store: Store) -> tuple[object, ...]:
+    """Everything that the changes of this file could change."""
+    accounts: list[Account] = store.accounts.list_accounts()
+    every = store.sources.list_sources()
+    return (
+        accounts,
+        [store.accounts.list_tokens(account.id) for account in accounts],
+        every,
+        [store.tokens.list_tokens(source.id) for source in every],
+        store.destinations.list_destinations(),
+        store.get_revision(),
+        store.trail.list_events(),
+    )
