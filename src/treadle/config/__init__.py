@@ -245,6 +245,11 @@ class Config(CheckedSettings):
         return self.data / "counters"
 
     @property
+    def turns_path(self) -> Path:
+        """The folder by which the loader and dry runs take turns at a destination."""
+        return self.data / "turns"
+
+    @property
     def push_path(self) -> Path:
         """The folder where `treadle push` remembers its progress."""
         return self.data / "push"

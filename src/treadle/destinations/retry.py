@@ -15,6 +15,7 @@ RETRY_PAUSE_SECONDS: Final = 0.05
 
 def open_with_retry(
     attempt: Callable[[], T],
+    seconds: float = RETRY_SECONDS,
     *,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
@@ -23,6 +24,7 @@ def open_with_retry(
 
     Args:
         attempt: `Destination.open` or `preview`, or what opens a session and may be repeated.
+        seconds: longest wait.
         clock: seconds.
         sleep: waits.
 
@@ -30,7 +32,7 @@ def open_with_retry(
         DestinationUnavailableError: it is still held, or cannot be reached.
         AccessDeniedError: credentials or rights.
     """
-    until = clock() + RETRY_SECONDS
+    until = clock() + seconds
     while True:
         try:
             return attempt()

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from treadle import __version__
 from treadle.clock import read_clock
+from treadle.destinations.priority import LoaderPriority
 from treadle.http.authentication import TokenAuthentication
 from treadle.ingest import records_endpoint, webhook_endpoint
 from treadle.ingest.acknowledgement import BatchAcceptor
@@ -48,6 +49,7 @@ class IngestService:
         version: str = __version__,
         revision: str = "release",
         count_answer: Callable[[str, int], None] = lambda path, status: None,
+        priority: LoaderPriority | None = None,
     ) -> None:
         """Build the endpoints; nothing runs before `start`. The caller closes store and log.
 
@@ -60,6 +62,7 @@ class IngestService:
             version: shown by the status.
             revision: shown by the status.
             count_answer: called with path and status of each answer that `fast_path` gives.
+            priority: of the loader over dry runs; None where no loader runs.
         """
         self.token_cache = TokenCache(store, clock)
         health = IngestHealth(store.destinations, version=version, revision=revision)
@@ -68,7 +71,7 @@ class IngestService:
         acceptor = BatchAcceptor(log, health, clock, receipts, self._progress)
         self._executor = BodyExecutor()
         budget = BodyMemoryBudget()
-        self._dry_run = DryRunPlanner(store, clock)
+        self._dry_run = DryRunPlanner(store, clock, priority=priority)
         authentication = TokenAuthentication(
             lambda token: asyncio.to_thread(store.accounts.find_account_by_token, token),
             self.token_cache.find_owner,

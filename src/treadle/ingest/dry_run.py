@@ -5,17 +5,20 @@ against the tables as they are now.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Final
 from urllib.parse import parse_qs
 
 from starlette.responses import Response
 from starlette.types import Scope
 
 from treadle.destinations.forecast import LoadForecast, forecast_document, forecast_load
-from treadle.destinations.protocol import Destination
+from treadle.destinations.priority import LoaderPriority
+from treadle.destinations.protocol import Destination, Session
 from treadle.destinations.registry import make_destination
 from treadle.destinations.retry import open_with_retry
 from treadle.errors import RequestRefusedError, RetriableError
@@ -31,6 +34,16 @@ DRY_RUN_PARAMETER = "dry_run"
 DRY_RUN_VALUES: Mapping[str, bool] = {"1": True, "true": True, "0": False, "false": False}
 INVALID_DRY_RUN = {"message": "dry_run is 1 or 0"}
 TOO_MANY_TABLES = {"message": f"A dry run takes {TABLES_MAX} tables at most"}
+ONE_AT_A_TIME = {
+    "status": "ERROR",
+    "message": "Another dry run of this source is under way. Try again later.",
+}
+
+HOLD_SECONDS_MAX: Final = 1.0
+"""How long a dry run has a destination that only one process can open, before others get it."""
+
+WAITING_MAX: Final = 4
+"""Dry runs in a worker at once, of as many sources: one is planned, the others wait for it."""
 
 
 def is_dry_run(scope: Scope) -> bool:
@@ -49,38 +62,55 @@ def is_dry_run(scope: Scope) -> bool:
     return wanted
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DryRunPlanner:
     """Plans requests, one at a time, in a thread of its own.
+
+    A dry run never holds what the loader needs: a destination that only one process can open is
+    closed as soon as the loader wants it, and opened again later. A source has one dry run at a
+    time, so that it cannot keep those of other sources waiting.
 
     Attributes:
         store: knows where sources load.
         clock: microseconds since 1970, UTC.
         open_destination: URL -> destination; called when it is needed.
+        priority: says when the loader wants a destination; None where no loader runs.
     """
 
     store: Store
     clock: Callable[[], int]
     open_destination: Callable[[str], Destination] = make_destination
+    priority: LoaderPriority | None = None
     _thread: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="dry-run")
     )
+    _sources: set[int] = field(default_factory=set)
+    """The sources that have a dry run here now."""
 
     async def respond(self, owner: TokenOwner, batches: Sequence[MessageBatch]) -> Response:
         """Answer with what a load would do, an element for each table.
 
         Raises:
-            RequestRefusedError: too many tables.
-            RetriableError, OperatorError: the destination cannot be asked.
+            RequestRefusedError: 400, too many tables; 429, the source has a dry run already.
+            RetriableError, OperatorError: the destination cannot be asked, or too many dry runs
+                wait for their turn.
         """
         tables: dict[str, list[MessageBatch]] = {}
         for batch in batches:
             tables.setdefault(batch.table_name, []).append(batch)
         if len(tables) > TABLES_MAX:
             raise RequestRefusedError(400, TOO_MANY_TABLES)
-        found = await asyncio.get_running_loop().run_in_executor(
+        if owner.source_id in self._sources:
+            raise RequestRefusedError(429, ONE_AT_A_TIME, (("Retry-After", "1"),))
+        if len(self._sources) >= WAITING_MAX:
+            raise RetriableError(f"{WAITING_MAX} dry runs wait for their turn already")
+        self._sources.add(owner.source_id)
+        planned = asyncio.get_running_loop().run_in_executor(
             self._thread, self._plan_tables, owner, list(tables.values())
         )
+        # Not before the thread is done with it, also when nobody waits for the answer any more.
+        planned.add_done_callback(partial(self._forget_run, owner.source_id))
+        found = await asyncio.shield(planned)
         body: dict[str, Any] = {
             "dry_run": True,
             "tables": [forecast_document(each) for each in found],
@@ -89,7 +119,7 @@ class DryRunPlanner:
 
     def close(self) -> None:
         """Finish the running plan, and end the thread."""
-        self._thread.shutdown()
+        self._thread.shutdown(cancel_futures=True)
 
     def _plan_tables(
         self, owner: TokenOwner, tables: Sequence[Sequence[MessageBatch]]
@@ -99,20 +129,47 @@ class DryRunPlanner:
         if source is None or row is None:
             raise RetriableError("the source was deleted, or has no destination")
         destination = self.open_destination(row.url)
-        return open_with_retry(lambda: self._plan_once(destination, source, tables))
+        found: list[LoadForecast] = []
+        while len(found) < len(tables):
+            found += self._plan_in_turn(destination, source, tables[len(found) :])
+        return found
 
-    def _plan_once(
+    def _plan_in_turn(
         self, destination: Destination, source: Source, tables: Sequence[Sequence[MessageBatch]]
     ) -> list[LoadForecast]:
-        with destination.preview() as session:
-            return [
-                forecast_load(
-                    session,
-                    batches,
-                    schema=source.name,
-                    profile=destination.profile,
-                    settings=source.settings,
-                    now=self.clock(),
-                )
-                for batches in tables
-            ]
+        """Plan the first tables, one at least, until the loader wants the destination."""
+        if self.priority is None or not destination.capabilities.exclusive:
+            with open_with_retry(destination.preview) as session:
+                return [self._plan_table(session, destination, source, one) for one in tables]
+        found: list[LoadForecast] = []
+        with (
+            self.priority.take_turn(destination.identity) as is_wanted,
+            open_with_retry(destination.preview) as session,
+        ):
+            until = time.monotonic() + HOLD_SECONDS_MAX
+            for one in tables:
+                found.append(self._plan_table(session, destination, source, one))
+                if is_wanted() or time.monotonic() >= until:
+                    break
+        return found
+
+    def _plan_table(
+        self,
+        session: Session,
+        destination: Destination,
+        source: Source,
+        batches: Sequence[MessageBatch],
+    ) -> LoadForecast:
+        return forecast_load(
+            session,
+            batches,
+            schema=source.name,
+            profile=destination.profile,
+            settings=source.settings,
+            now=self.clock(),
+        )
+
+    def _forget_run(self, source_id: int, done: "asyncio.Future[list[LoadForecast]]") -> None:
+        self._sources.discard(source_id)
+        if not done.cancelled():
+            done.exception()  # nobody may wait for the answer any more, who would have seen it

@@ -7,7 +7,7 @@ an older one of its kind, which nobody needs any more.
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 from treadle.log.protocol import TableBacklog
@@ -22,9 +22,14 @@ twentieth of the default age of a load."""
 
 @dataclass(frozen=True, slots=True)
 class AssignSources:
-    """These sources, by id, load into the destination; earlier backlogs are void."""
+    """These sources, by id, load into the destination; earlier backlogs are void.
+
+    Attributes:
+        weights: source id -> loads of one turn, where the operator set them (`loader.turns`).
+    """
 
     sources: Mapping[int, Source]
+    weights: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

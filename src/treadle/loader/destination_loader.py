@@ -14,11 +14,13 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from treadle.destinations.priority import LoaderPriority
 from treadle.destinations.protocol import (
     CommitUnknownError,
     Destination,
@@ -26,7 +28,7 @@ from treadle.destinations.protocol import (
     PlanOutdatedError,
     Session,
 )
-from treadle.destinations.retry import RETRY_PAUSE_SECONDS
+from treadle.destinations.retry import RETRY_PAUSE_SECONDS, open_with_retry
 from treadle.errors import OperatorError, RetriableError
 from treadle.loader.chunk import EntryChunk
 from treadle.loader.commands import (
@@ -66,6 +68,10 @@ ROUND_PAUSE_SECONDS = 5 * RETRY_PAUSE_SECONDS
 process that waits for a DuckDB file tries every `RETRY_PAUSE_SECONDS`. A try takes as long, on a
 busy machine three times as long. Without a pause hardly any try would fall between two rounds."""
 
+HELD_SECONDS_MAX = 2.0
+"""How long a file that another process holds is tried, before its destination counts as one that
+cannot be used. A dry run lets go of it after the table that it is at."""
+
 LoaderCommand = AssignSources | SetBacklog | RetireLoader | StopLoader
 
 
@@ -83,6 +89,8 @@ class LoaderDependencies:
         new_id: returns a fresh load id.
         report_position: tells the log how far a table is loaded.
         lease: of this destination.
+        priority: of the loader at a destination that one process at a time can open; None where
+            nobody else opens it.
     """
 
     open_reader: Callable[[], LogReader]
@@ -94,6 +102,7 @@ class LoaderDependencies:
     new_id: Callable[[], str]
     report_position: Callable[[TableKey, int], None]
     lease: DestinationLease
+    priority: LoaderPriority | None = None
 
 
 class _OpenParts(NamedTuple):
@@ -172,10 +181,18 @@ class DestinationLoader:
         waiting = (*self._reporting.pending_tables, *self._recovery.uncertain)
         return frozenset(waiting if claimed is None else (claimed, *waiting))
 
-    def assign_sources(self, sources: Mapping[int, Source]) -> None:
-        """Say which sources load into this destination; their backlog is to be set anew."""
-        self._commands.put(AssignSources(sources))
-        self._pipeline_commands.put(AssignSources(sources))
+    def assign_sources(
+        self, sources: Mapping[int, Source], weights: Mapping[int, int] | None = None
+    ) -> None:
+        """Say which sources load into this destination; their backlog is to be set anew.
+
+        Args:
+            sources: by id.
+            weights: see `AssignSources`.
+        """
+        command = AssignSources(sources, weights or {})
+        self._commands.put(command)
+        self._pipeline_commands.put(command)
 
     def set_backlog(self, backlogs: Sequence[TableBacklog]) -> None:
         """Say what waits for this destination now."""
@@ -221,6 +238,7 @@ class DestinationLoader:
         """Load these backlogs in the calling thread, whatever their age, instead of `start`."""
         self._receive()
         self._run_once(backlogs, None)
+        self._reporting.write_lines()
 
     def close(self) -> None:
         """Close what was opened; the thread does so itself at its end."""
@@ -239,6 +257,7 @@ class DestinationLoader:
                 if self._is_stopped:
                     break
                 now = self._dependencies.clock()
+                self._reporting.write_lines(now)
                 self._recovery.drop_expired(self._sources, self.identity)
                 has_open_ends = self._reporting.pending_tables or self._recovery.uncertain
                 if self._is_retired and not has_open_ends:
@@ -262,7 +281,7 @@ class DestinationLoader:
         """Obey the commands that wait; wait for the first one at most so long."""
         for command in self._commands.receive(timeout_seconds):
             match command:
-                case AssignSources(sources):
+                case AssignSources(sources, _):
                     self._sources, self._backlogs = sources, ()
                 case SetBacklog(backlogs):
                     self._backlogs = backlogs
@@ -343,7 +362,7 @@ class DestinationLoader:
         """
         self._dependencies.lease.fence()
         self._waiting_since = self._dependencies.clock()
-        with parts.destination.open() as session:
+        with self._open_session(parts.destination) as session:
             self._fetch_offsets(parts, session)
             self._waiting_since = None
             history = self._history().copy()
@@ -356,6 +375,7 @@ class DestinationLoader:
                         break
                     key = step.chunk.key
                     self._reporting.flush()
+                    self._reporting.write_lines(self._dependencies.clock())
                     if key not in skipped and not self._load_step(parts.executor, session, step):
                         # What follows of the table does not follow what is there.
                         skipped |= {key}
@@ -365,6 +385,22 @@ class DestinationLoader:
             finally:
                 parts.pipeline.end_round()
         self._reporting.clear_trouble()
+
+    @contextmanager
+    def _open_session(self, destination: Destination) -> Iterator[Session]:
+        """Open the destination; one that somebody else holds for a moment is tried again at once.
+
+        Who reads a DuckDB file lets go of it within that time. The pause of a failed round grows
+        and would be missed by that: one reader after another could keep the loader away.
+        """
+        if not destination.capabilities.exclusive:
+            with destination.open() as session:
+                yield session
+            return
+        priority = self._dependencies.priority
+        claim = nullcontext() if priority is None else priority.claim(destination.identity)
+        with claim, open_with_retry(destination.open, seconds=HELD_SECONDS_MAX) as session:
+            yield session
 
     def _fetch_offsets(self, parts: _OpenParts, session: Session) -> None:
         """Ask the destination what it has committed, if that is not known."""

@@ -11,17 +11,24 @@ thread receives.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from treadle.loader.chunk import EntryChunk, build_chunk
 from treadle.loader.commands import POLL_SECONDS, AssignSources, CommandQueue, SetBacklog
 from treadle.loader.schedule import FlushPolicy, LoadHistory, RoundProgress, TableKey, select_due
+from treadle.loader.turns import SourceTurns
 from treadle.log.protocol import READ_BYTES_MAX, LogReader, ReadLimits, TableBacklog
 from treadle.records.message_batch import decode_batch
 from treadle.store.model import Source
 from treadle.tables.options import make_options
 from treadle.tables.prepare.prepare import LogBatch, PreparedLoad, prepare_load
 from treadle.tables.profile import DestinationProfile
+
+ROUND_TABLES_MAX: Final = 5_000
+"""Tables of one round: what a round notes of each table is kept until its end."""
+
+NEWCOMER_LOOK_US: Final = 250_000
+"""The time between two looks for sources that begin to wait while those of others are loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,8 @@ class LoadPipeline:
     _sources: Mapping[int, Source] = field(default_factory=dict)
     _backlogs: Sequence[TableBacklog] = ()
     _skipped: frozenset[TableKey] = frozenset()
+    _turns: SourceTurns = field(default_factory=SourceTurns)
+    """It is kept from round to round, so that a round goes on with whose turn it is."""
     _number: int = 0
     _awaited: int = 0
 
@@ -154,8 +163,9 @@ class LoadPipeline:
         """Obey the commands that wait."""
         for command in self.commands.receive(timeout_seconds):
             match command:
-                case AssignSources(sources):
+                case AssignSources(sources, weights):
                     self._sources, self._backlogs = sources, ()
+                    self._turns.weights = weights
                 case SetBacklog(backlogs):
                     self._backlogs = backlogs
                 case AwaitStep(number):
@@ -164,25 +174,70 @@ class LoadPipeline:
                     self._skipped = keys
 
     def _read_steps(self, load_round: LoadRound) -> Iterator[PreparedStep]:
-        """Yield the backlogs in order, and then what becomes due while they are loaded.
+        """Yield what is due, source by source in turn, and then what becomes due meanwhile.
 
-        Ends when the time of the round is over, but not before the first step, or when nothing is
-        due and nothing is being loaded.
+        Ends when the round is over, but not before the first step, or when nothing is due and
+        nothing is being loaded.
         """
+        progress: dict[TableKey, RoundProgress] = {}
 
         def is_over() -> bool:
-            return load_round.until is not None and self.clock() >= load_round.until
+            if load_round.until is None:
+                return False
+            return self.clock() >= load_round.until or len(progress) >= ROUND_TABLES_MAX
 
-        progress: dict[TableKey, RoundProgress] = {}
-        backlogs = load_round.backlogs
-        while backlogs:
-            for backlog in backlogs:
-                for step in self._read_table(backlog, progress, load_round.history.offsets):
-                    yield step
-                    del step
-                    if is_over():
-                        return
-            backlogs = self._await_backlogs(load_round, progress, is_over)
+        turns = self._turns
+        turns.offer(load_round.backlogs)
+        looked_at = self.clock()
+        while True:
+            backlog = turns.take()
+            if backlog is None:
+                turns.offer(self._await_backlogs(load_round, progress, is_over))
+                looked_at = self.clock()
+                backlog = turns.take()
+            if backlog is None:
+                return
+            step = self._read_chunk(backlog, progress, load_round.history.offsets)
+            if step is not None:
+                if step.chunk.last < backlog.last:
+                    turns.put_back(backlog)
+                yield step
+                del step
+                if is_over():
+                    return
+            now = self.clock()
+            if now - looked_at >= NEWCOMER_LOOK_US:
+                looked_at = now
+                turns.add(self._select_newcomers(load_round, progress, now))
+
+    def _select_newcomers(
+        self, load_round: LoadRound, progress: Mapping[TableKey, RoundProgress], now: int
+    ) -> Sequence[TableBacklog]:
+        """Return what is due of sources that do not wait for a turn yet.
+
+        They would otherwise wait until all that is due of the others is loaded. What the others
+        have besides is looked at then: to judge 20,000 tables takes some hundredths of a second.
+        """
+        turns = self._turns
+        newcomers = [one for one in self._backlogs if not turns.is_waiting(one.source_id)]
+        return self._select_due(newcomers, load_round, progress, now) if newcomers else ()
+
+    def _select_due(
+        self,
+        backlogs: Sequence[TableBacklog],
+        load_round: LoadRound,
+        progress: Mapping[TableKey, RoundProgress],
+        now: int,
+    ) -> Sequence[TableBacklog]:
+        return select_due(
+            backlogs,
+            self._sources,
+            load_round.history,
+            self.policy,
+            now,
+            progress=progress,
+            skipped=self._skipped,
+        )
 
     def _await_backlogs(
         self,
@@ -194,27 +249,22 @@ class LoadPipeline:
         self._receive()
         while not is_over():
             is_last_look = self._awaited == self._number
-            backlogs = select_due(
-                self._backlogs,
-                self._sources,
-                load_round.history,
-                self.policy,
-                self.clock(),
-                progress=progress,
-                skipped=self._skipped,
-            )
+            backlogs = self._select_due(self._backlogs, load_round, progress, self.clock())
             if backlogs or is_last_look:
                 return backlogs
             self._receive(POLL_SECONDS)
         return ()
 
-    def _read_table(
+    def _read_chunk(
         self,
         backlog: TableBacklog,
         progress: dict[TableKey, RoundProgress],
         offsets: Mapping[TableKey, int],
-    ) -> Iterator[PreparedStep]:
-        """Yield prepared chunks of a table in order, until it is skipped or loads elsewhere."""
+    ) -> PreparedStep | None:
+        """Return the next chunk of a table, prepared; None when it is skipped or loads elsewhere.
+
+        None, too, when nothing of the backlog is left in the log.
+        """
         key = (backlog.source_id, backlog.table_name)
         if key in progress:
             begin = after = progress[key].last
@@ -223,28 +273,25 @@ class LoadPipeline:
             # A destination that has committed no offset starts where the log says that the table
             # stands: switching the destination moves nothing (loading.md 5.5).
             begin = after if key in offsets else backlog.loaded
-        while begin < backlog.last:
-            self._receive()
-            source = self._sources.get(backlog.source_id)
-            if source is None or key in self._skipped:
-                break
-            items = self.reader.read(*key, begin, self.limits.records, self.limits.size)
-            chunk = build_chunk(key, after, items)
-            if chunk is None:
-                break
-            # What was unpacked is not needed in its packed form, half of a load's bytes.
-            payloads = [entry.payload for entry in chunk.entries]
-            size = sum(map(len, payloads))
-            chunk = chunk.without_payloads()
-            progress.setdefault(key, RoundProgress()).add_chunk(
-                chunk.last, items[-1].received_at, chunk.records, size
-            )
-            del items
-            begin = after = chunk.last
-            step = PreparedStep(chunk, self._prepare(chunk, payloads, source), size)
-            del chunk
-            yield step
-            del step
+        if begin >= backlog.last:
+            return None
+        self._receive()
+        source = self._sources.get(backlog.source_id)
+        if source is None or key in self._skipped:
+            return None
+        items = self.reader.read(*key, begin, self.limits.records, self.limits.size)
+        chunk = build_chunk(key, after, items)
+        if chunk is None:
+            return None
+        # What was unpacked is not needed in its packed form, half of a load's bytes.
+        payloads = [entry.payload for entry in chunk.entries]
+        size = sum(map(len, payloads))
+        chunk = chunk.without_payloads()
+        progress.setdefault(key, RoundProgress()).add_chunk(
+            chunk.last, items[-1].received_at, chunk.records, size
+        )
+        del items
+        return PreparedStep(chunk, self._prepare(chunk, payloads, source), size)
 
     def _prepare(
         self, chunk: EntryChunk, payloads: list[bytes], source: Source

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from treadle import failpoint
 from treadle.errors import TableStoppedError
+from treadle.loader.load_lines import LoadLines
 from treadle.loader.schedule import TableKey
 from treadle.store.model import EntryOutcome, LoadReport
 from treadle.store.store import Store
@@ -57,6 +58,17 @@ class LoadReporting:
     """True while the store says that the destination cannot be used. None at first, because an
     earlier loader may have noted trouble that is over."""
     _is_retired: bool = False
+    _loaded_lines: LoadLines = field(
+        default_factory=lambda: LoadLines(
+            "loaded {tables} tables of source {source}: {loads} loads, {0} records, "
+            "{1} superseded, {2} rejected"
+        )
+    )
+    _failed_lines: LoadLines = field(
+        default_factory=lambda: LoadLines(
+            "{loads} loads of {tables} tables of source {source} failed; the first: {first}"
+        )
+    )
     _trouble_lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while trouble is noted or cleared, so that none is noted after `retire`: the row of the
     destination then belongs to another loader."""
@@ -79,14 +91,27 @@ class LoadReporting:
         self._pending = report
         self.flush()
         load = report.load
-        logger.info(
-            "loaded %s: %d records, %d superseded, %d rejected, %.3f s",
-            describe_table(report.key),
-            load.rows_received,
-            load.rows_discarded,
-            load.rows_rejected,
-            (load.finished_at - load.started_at) / 1e6,
+        line = self._loaded_lines.add(
+            report.key,
+            f"loaded {describe_table(report.key)}: {load.rows_received} records, "
+            f"{load.rows_discarded} superseded, {load.rows_rejected} rejected, "
+            f"{(load.finished_at - load.started_at) / 1e6:.3f} s",
+            load.finished_at,
+            (load.rows_received, load.rows_discarded, load.rows_rejected),
         )
+        if line is not None:
+            logger.info("%s", line)
+
+    def write_lines(self, now: int | None = None) -> None:
+        """Write the lines that wait for their second to be over.
+
+        Args:
+            now: microseconds since 1970; None at the end, when all are written.
+        """
+        for line in self._loaded_lines.flush(now):
+            logger.info("%s", line)
+        for line in self._failed_lines.flush(now):
+            logger.error("%s", line)
 
     def flush(self) -> None:
         """Record the pending report, if there is one.
@@ -104,6 +129,7 @@ class LoadReporting:
 
     def flush_if_possible(self) -> None:
         """Record the pending report before the thread ends; the next loader finds it otherwise."""
+        self.write_lines()
         try:
             self.flush()
         except Exception as error:  # noqa: BLE001 - the thread ends all the same
@@ -124,12 +150,15 @@ class LoadReporting:
             pause_us: until the next try, microseconds.
         """
         self.store.loads.record_failure(load, stopped=isinstance(error, TableStoppedError))
-        logger.error(
-            "%s cannot be loaded, its records wait: %s; tried again in %.0f s",
-            describe_table((load.source_id, load.table_name)),
-            error,
-            pause_us / 1e6,
+        key = load.source_id, load.table_name
+        line = self._failed_lines.add(
+            key,
+            f"{describe_table(key)} cannot be loaded, its records wait: {error}; "
+            f"tried again in {pause_us / 1e6:.0f} s",
+            load.finished_at,
         )
+        if line is not None:
+            logger.error("%s", line)
 
     def retire(self) -> None:
         """Say nothing of the destination any more: another loader does."""

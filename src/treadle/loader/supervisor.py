@@ -17,6 +17,7 @@ from functools import partial
 
 import pyarrow as pa
 
+from treadle.destinations.priority import LoaderPriority
 from treadle.destinations.protocol import Destination
 from treadle.errors import RetriableError
 from treadle.loader.commands import POLL_SECONDS
@@ -62,6 +63,7 @@ class LoaderSupervisor:
         new_id: returns a fresh load id.
         place: where it runs (`DestinationLease.place`).
         log_quota: bounds of the log. While one is reached, loaded entries are removed at once.
+        priority: see `LoaderDependencies`.
         stop_timeout_seconds: for the loads that are under way at the end of `run`.
     """
 
@@ -75,6 +77,7 @@ class LoaderSupervisor:
     place: str = "here"
     log_quota: LogQuota = field(default_factory=LogQuota)
     audit_us: int = AUDIT_RETENTION_US
+    priority: LoaderPriority | None = None
     stop_timeout_seconds: float = STOP_SECONDS_MAX
     _holder: str = field(default_factory=lambda: str(uuid.uuid4()))
     _loaders: dict[int, tuple[str, DestinationLoader]] = field(default_factory=dict)
@@ -203,6 +206,7 @@ class LoaderSupervisor:
             new_id=self.new_id,
             report_position=lambda key, position: self._loaded.put((key, position)),
             lease=lease,
+            priority=self.priority,
         )
         return DestinationLoader(destination_id, dependencies)
 

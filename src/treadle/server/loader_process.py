@@ -7,6 +7,7 @@ import uuid
 
 from treadle import clock
 from treadle.config import Config
+from treadle.destinations.priority import LoaderPriority
 from treadle.destinations.registry import make_destination
 from treadle.loader.schedule import FlushPolicy
 from treadle.loader.supervisor import LoaderSupervisor
@@ -32,6 +33,7 @@ def make_loader(config: Config, store: Store) -> LoaderSupervisor:
         clock=clock.read_clock,
         new_id=lambda: str(uuid.uuid4()),
         log_quota=make_quota(config),
+        priority=LoaderPriority(config.turns_path),
         # A loader of the same data folder takes over the lease of an earlier one at once. Two can
         # never run together, because the data folder is locked.
         place=f"{socket.gethostname()}:{config.data}",

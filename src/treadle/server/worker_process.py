@@ -15,6 +15,7 @@ from treadle import __version__, clock
 from treadle.config import Config
 from treadle.control.app import create_control_app as control_app
 from treadle.control.settings import ConnectApiSettings
+from treadle.destinations.priority import LoaderPriority
 from treadle.http.openapi import merge_documents
 from treadle.ingest.app import FrontRouter, IngestService
 from treadle.ingest.fastpath.connection import FastPathProtocol
@@ -90,6 +91,7 @@ def make_worker_app(
         log,
         open_reader=lambda: open_reader(config),
         count_answer=lambda path, status: board.add(name_counter(path, status)),
+        priority=LoaderPriority(config.turns_path),
     )
     control = control_app(
         store,

@@ -171,3 +171,44 @@ def test_a_table_is_left_when_it_is_skipped_or_loads_elsewhere(
     assert len(take_all(pipeline)) <= 1
     pipeline.begin_round(load_round(backlog(*entries)))
     assert len(take_all(pipeline)) == (5 if why == "skipped" else 0)
+
+
+def test_sources_take_turns_chunk_by_chunk(
+    make: Make, commands: CommandQueue[PipelineCommand]
+) -> None:
+    large = [entry(position, records=10) for position in (1, 2, 3)]
+    small = [entry(4, "a", source_id=2), entry(5, "b", source_id=2)]
+    commands.put(AssignSources({1: source(1), 2: source(2)}))
+    pipeline = make(MemoryReader([*large, *small]))
+    pipeline.begin_round(load_round(backlog(*large), *map(backlog, small)))
+    assert [step.chunk.key for step in take_all(pipeline)] == [
+        *((1, "t"), (2, "a"), (1, "t"), (2, "b"), (1, "t"))
+    ]
+
+
+def test_a_source_that_begins_to_wait_does_not_wait_for_the_tables_of_another(
+    make: Make, commands: CommandQueue[PipelineCommand], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipelines, "NEWCOMER_LOOK_US", 0)
+    greedy = [entry(position, f"t{position}") for position in range(1, 50)]
+    single = entry(50, "single", source_id=2)
+    commands.put(AssignSources({1: source(1), 2: source(2)}))
+    pipeline = make(MemoryReader([*greedy, single]))
+    pipeline.begin_round(load_round(*map(backlog, greedy)))
+    assert pipeline.take_step() is not None
+    commands.put(SetBacklog([*map(backlog, greedy), backlog(single)]))
+    order = [step.chunk.key for step in take_all(pipeline)]
+    assert len(order) == 49
+    assert order.index((2, "single")) <= 3
+
+
+def test_a_round_has_a_bounded_number_of_tables(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipelines, "ROUND_TABLES_MAX", 3)
+    entries = [entry(position, f"t{position}") for position in range(1, 10)]
+    pipeline = make(MemoryReader(entries))
+    pipeline.begin_round(load_round(*map(backlog, entries), until=NOW + 1))
+    assert len(take_all(pipeline)) == 3
+    pipeline.begin_round(load_round(*map(backlog, entries)))
+    assert len(take_all(pipeline)) == 9

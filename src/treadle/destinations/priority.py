@@ -1,0 +1,104 @@
+"""Whose turn it is at a destination that one process at a time can open.
+
+The loader goes first. It claims the destination before it opens it, and keeps the claim for the
+round. Dry runs, of whichever worker, have it one at a time; who has it asks after each table
+whether the loader claimed it meanwhile, and closes it then.
+
+Claims are locks of files, so that a process that dies leaves none. They keep nobody from opening
+the destination: that does the destination itself. They only say who is to wait.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from treadle.errors import RetriableError
+from treadle.files import open_private_file
+from treadle.text import digest_text
+
+WAIT_SECONDS_MAX: Final = 20.0
+"""Longest wait of a dry run for others: more than three rounds of the loader."""
+
+_POLL_SECONDS: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderPriority:
+    """The claims of one server.
+
+    Attributes:
+        folder: of the files; made if it is missing.
+        clock: seconds.
+        sleep: waits.
+    """
+
+    folder: Path
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+    @contextmanager
+    def claim(self, identity: str) -> Iterator[None]:
+        """Claim a destination for the loader; where that is not possible, go on without.
+
+        Args:
+            identity: of the destination.
+        """
+        descriptor = None
+        with suppress(OSError):
+            descriptor = self._open("loader", identity)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # others have it for microseconds
+        try:
+            yield
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+    @contextmanager
+    def take_turn(self, identity: str) -> Iterator[Callable[[], bool]]:
+        """Wait until no other dry run has the destination, and the loader does not claim it.
+
+        The value returns whether the loader claims it by now.
+
+        Raises:
+            RetriableError: it was not free for `WAIT_SECONDS_MAX`, or a file cannot be used.
+        """
+        try:
+            ours, theirs = self._open("dry-run", identity), self._open("loader", identity)
+        except OSError as error:
+            raise RetriableError(f"{self.folder} cannot be used: {error.strerror}") from error
+        try:
+            until = self.clock() + WAIT_SECONDS_MAX
+            while not _try_lock(ours) or not _is_free(theirs):
+                if self.clock() >= until:
+                    raise RetriableError(f"{identity} is used by the loader and other dry runs")
+                self.sleep(_POLL_SECONDS)
+            yield lambda: not _is_free(theirs)
+        finally:
+            os.close(ours)
+            os.close(theirs)
+
+    def _open(self, who: str, identity: str) -> int:
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        return open_private_file(self.folder / f"{who}.{digest_text(identity).hex()[:16]}")
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _is_free(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return True
