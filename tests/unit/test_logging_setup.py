@@ -1,7 +1,13 @@
 import json
 import logging
+import sys
+import threading
+from pathlib import Path
 
-from treadle.logging_setup import JsonFormatter, TextFormatter
+import pytest
+
+from treadle.config import Config
+from treadle.logging_setup import JsonFormatter, TextFormatter, set_up_logging
 
 
 def line(message: str, level: int = logging.INFO) -> logging.LogRecord:
@@ -33,3 +39,51 @@ def test_a_traceback_stays_on_its_line() -> None:
     text = JsonFormatter("loader").format(record)
     assert "\n" not in text
     assert "ValueError: why" in json.loads(text)["error"]
+
+
+HOSTILE = "\x1b[2J\n2026-01-01T00:00:00.000Z INFO    loader: forged\u202e\x9b\ud800\u2028"
+
+
+def test_a_message_cannot_begin_a_line_nor_command_a_terminal() -> None:
+    shown = TextFormatter("loader").format(line(HOSTILE))
+    assert len(shown.splitlines()) == 1
+    assert shown.isprintable()
+    assert "\\x1b[2J\\n2026" in shown
+
+
+def test_a_traceback_for_people_keeps_its_lines_and_no_others() -> None:
+    record = line("failed")
+    error = ValueError(HOSTILE)
+    record.exc_info = (type(error), error, None)
+    shown = TextFormatter("loader").format(record)
+    assert all(one.isprintable() for one in shown.split("\n"))
+    assert "\\x1b[2J" in shown
+    assert "\\u202e" in shown
+
+
+def test_json_lines_are_exact_and_have_no_control_character() -> None:
+    record = line(HOSTILE)
+    error = ValueError(HOSTILE)
+    record.exc_info = (type(error), error, None)
+    shown = JsonFormatter("loader").format(record)
+    assert shown.isprintable()
+    assert json.loads(shown)["message"] == HOSTILE
+    assert HOSTILE in json.loads(shown)["error"]
+
+
+def test_an_error_that_nobody_caught_becomes_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    before = sys.excepthook, threading.excepthook, logging.root.handlers[:], logging.root.level
+    try:
+        set_up_logging(Config(data=Path("x")), "worker")
+        error = ValueError(HOSTILE)
+        sys.excepthook(ValueError, error, None)
+        thread = threading.Thread(target=lambda: int(HOSTILE))
+        thread.start()
+        thread.join()
+    finally:
+        sys.excepthook, threading.excepthook = before[:2]
+        logging.root.handlers[:] = before[2]
+        logging.root.setLevel(before[3])
+    shown = capsys.readouterr().err
+    assert shown.count("CRITICAL worker: an error was not expected") == 2
+    assert all(one.isprintable() for one in shown.split("\n"))

@@ -3,7 +3,7 @@
 import argparse
 
 from treadle.cli.command import Arguments, CliCommand, parse_positive
-from treadle.cli.output import print_json, print_list, to_whole_second
+from treadle.cli.output import print_json, print_line, print_list, to_whole_second
 from treadle.cli.store_access import find_account, open_existing_store
 from treadle.config import Config
 from treadle.store.model import Account
@@ -64,8 +64,8 @@ def _print_token(account: Account, token: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"stitch_client_id": account.id, "access_token": token})
     else:
-        print(f"stitch_client_id: {account.id}")
-        print(f"access_token: {token}  (shown this once)")
+        print_line(f"stitch_client_id: {account.id}")
+        print_line(f"access_token: {token}  (shown this once)")
 
 
 COMMANDS = (

@@ -4,7 +4,7 @@ import argparse
 from contextlib import closing
 
 from treadle.cli.command import Arguments, CliCommand
-from treadle.cli.output import print_objects, print_table
+from treadle.cli.output import print_line, print_objects, print_table
 from treadle.cli.store_access import find_source, open_existing_store
 from treadle.clock import read_clock
 from treadle.config import Config
@@ -79,7 +79,8 @@ def run_audit(config: Config, arguments: Arguments) -> int:
         print_objects((*COLUMNS, "differences", "not_compared"), rows)
     else:
         print_table(COLUMNS, [row[: len(COLUMNS)] for row in rows])
-        print("\n".join(told), end="\n" if told else "")
+        for text in told:
+            print_line(text)
     return 1 if differs else 0
 
 

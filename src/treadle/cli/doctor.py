@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from treadle.cli.command import Arguments, CliCommand
-from treadle.cli.output import print_json
+from treadle.cli.output import print_json, print_line
 from treadle.config import Config
 from treadle.errors import OperatorError
 
@@ -34,7 +34,7 @@ def run_doctor(config: Config, arguments: Arguments) -> int:
     for finding in findings:
         found.append(finding)
         if not arguments.json:
-            print(_format_finding(finding), flush=True)
+            _print_finding(finding)
     return _print_summary(found, is_healthy(found), arguments)
 
 
@@ -50,7 +50,7 @@ def report_unreadable_settings(fault: OperatorError, arguments: Arguments) -> in
         "Correct it there.",
     )
     if not arguments.json:
-        print(_format_finding(finding))
+        _print_finding(finding)
     return _print_summary([finding], False, arguments)
 
 
@@ -71,15 +71,17 @@ def _print_summary(found: "list[Finding]", well: bool, arguments: Arguments) -> 
         counts = {
             level: sum(one.level == level for one in found) for level in ("good", "odd", "bad")
         }
-        print(f"{counts['good']} good, {counts['odd']} odd, {counts['bad']} bad.")
+        print_line(f"{counts['good']} good, {counts['odd']} odd, {counts['bad']} bad.")
     return 0 if well else 1
 
 
-def _format_finding(finding: "Finding") -> str:
+def _print_finding(finding: "Finding") -> None:
     level = finding.level.upper() if finding.level == "bad" else finding.level
-    lines = [f"{level:<5}{finding.subject}: {finding.found}"]
-    lines += [f"     {text}" for text in (finding.meaning, finding.remedy) if text]
-    return "\n".join(lines)
+    # Shown at once: the next check may take long.
+    print_line(f"{level:<5}{finding.subject}: {finding.found}", flush=True)
+    for text in (finding.meaning, finding.remedy):
+        if text:
+            print_line(f"     {text}", flush=True)
 
 
 COMMAND = CliCommand(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from treadle.cli.command import Arguments, CliCommand
-from treadle.cli.output import print_json, print_objects, print_table, to_json_value
+from treadle.cli.output import print_json, print_line, print_objects, print_table, to_json_value
 from treadle.cli.store_access import (
     find_source,
     open_existing_log,
@@ -57,7 +57,7 @@ def print_log_stats(config: Config, arguments: Arguments) -> int:
         print_objects(COLUMNS, rows)
         return 0
     print_table(COLUMNS, rows)
-    print(f"The log holds {space.used_bytes} bytes and can grow by {space.free_bytes}.")
+    print_line(f"The log holds {space.used_bytes} bytes and can grow by {space.free_bytes}.")
     return 0
 
 
@@ -76,11 +76,13 @@ def verify_log(config: Config, arguments: Arguments) -> int:
     with open_existing_log(config) as reader:
         found = verdict_on(reader)
     for one in found.damaged_entries:
-        print(
+        print_line(
             f"entry {one.position} of {one.table_name!r}, source {one.source_id}, is damaged and "
             f"will be left out: {one.why}"
         )
-    print(f"{found.sound_entries} entries are sound, {len(found.damaged_entries)} are damaged.")
+    print_line(
+        f"{found.sound_entries} entries are sound, {len(found.damaged_entries)} are damaged."
+    )
     return 2 if found.damaged_entries else 0
 
 
@@ -202,14 +204,16 @@ def salvage_log(config: Config, arguments: Arguments) -> int:
         known = read_known_log(config) if config.has_store() else KnownLog()
         why = find_damage(config, known, whole=True)
         if why is None and not arguments.anyway:
-            print("The log's structure is sound; nothing was done. `treadle log verify` reads it.")
+            print_line(
+                "The log's structure is sound; nothing was done. `treadle log verify` reads it."
+            )
             return 0
         with _record_salvage(config):
             found = registry.salvage_log(config, known, why or "written anew by hand")
     finally:
         os.close(lock)
     text = found.describe()
-    print(f"{text[0].upper()}{text[1:]}.")
+    print_line(f"{text[0].upper()}{text[1:]}.")
     return 0
 
 

@@ -38,6 +38,7 @@ from treadle.cli.command import (
     add_setting_flags,
     collect_flags,
 )
+from treadle.cli.output import make_output_robust, print_error, print_traceback
 from treadle.config import FILE_SETTING, SETTINGS, Config
 from treadle.errors import InternalError, OperatorError, TreadleError
 
@@ -81,12 +82,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    make_output_robust()
+    if argv is None:
+        # What nobody caught is printed by Python as it is, with whatever a client sent in it.
+        sys.excepthook = print_traceback
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
     except InternalError:
         raise
     except TreadleError as error:
-        print(f"treadle: {make_sentence(str(error))}", file=sys.stderr)
+        print_error(make_sentence(str(error)))
         return 2
     except KeyboardInterrupt:
         return 130

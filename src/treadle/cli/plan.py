@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 from treadle.cli.command import Arguments, CliCommand
-from treadle.cli.output import print_json
+from treadle.cli.output import print_json, print_line, print_text
 from treadle.cli.push import find_only_source, open_input
 from treadle.cli.record_file import read_records
 from treadle.cli.request_batch import PushTemplate, make_batches
@@ -71,7 +71,7 @@ def run_plan(config: Config, arguments: Arguments) -> int:
             for batch in found
         ]
     if not sent:
-        print("The file holds no record.")
+        print_line("The file holds no record.")
         return 0
     found = _make_forecast(destination, source, sent, rehearse=arguments.rehearse)
     if arguments.json:
@@ -79,7 +79,7 @@ def run_plan(config: Config, arguments: Arguments) -> int:
     elif found.stopped is not None:
         raise TableStoppedError(describe_forecast(found))
     else:
-        print(describe_forecast(found))
+        print_text(describe_forecast(found))
     return 0 if found.stopped is None else 2
 
 

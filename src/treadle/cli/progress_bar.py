@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from treadle.cli.output import print_error
+from treadle.text import escape_unprintable
+
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
@@ -31,7 +34,7 @@ class SilentDisplay:
     def show_waiting(self, trouble: str | None) -> None:
         """Print on standard error that the push waits."""
         if trouble is not None and not self._told:
-            print(f"treadle: Waiting, as {trouble}.", file=sys.stderr)
+            print_error(f"Waiting, as {trouble}.")
         self._told = trouble is not None
 
 
@@ -63,7 +66,7 @@ def show_progress(size: int | None, begun: int) -> Iterator[ProgressDisplay]:
         TextColumn("{task.fields[rate]:,.0f}/s"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[trouble]}", style="yellow"),
+        TextColumn("{task.fields[trouble]}", style="yellow", markup=False),
         console=Console(stderr=True),
         transient=True,
     ) as progress:
@@ -86,5 +89,5 @@ class ProgressBar:
 
     def show_waiting(self, trouble: str | None) -> None:
         """Show the trouble beside the bar at once, since the push waits now."""
-        told = f"waiting: {trouble}" if trouble else ""
+        told = f"waiting: {escape_unprintable(trouble)}" if trouble else ""
         self._progress.update(self._task, trouble=told, refresh=True)

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import os
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -14,6 +13,7 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from treadle.cli.command import Arguments, CliCommand, collect_flags
+from treadle.cli.output import print_error, print_line
 from treadle.cli.progress_bar import ProgressDisplay, SilentDisplay, show_progress
 from treadle.cli.record_file import read_records
 from treadle.cli.request_batch import PushTemplate, RequestBatch, make_batches
@@ -92,7 +92,7 @@ def run_push(config: Config, arguments: Arguments) -> int:
             try:
                 asyncio.run(job.run(stream))
             except KeyboardInterrupt:
-                print(f"treadle: Stopped; {job.describe_progress()}.", file=sys.stderr)
+                print_error(f"Stopped; {job.describe_progress()}.")
                 return 130
             except (OperatorError, RetriableError) as error:
                 raise type(error)(
@@ -104,7 +104,7 @@ def run_push(config: Config, arguments: Arguments) -> int:
     sent = job.progress.records - progress.records
     rate = f"{sent / seconds:,.0f} records/s" if seconds else "at once"
     before = f", after {progress.records:,} of an earlier run" if earlier else ""
-    print(
+    print_line(
         f"Pushed {sent:,} records to {form.table} in {seconds:.1f} s ({rate}){before}.", flush=True
     )
     return print_outcome(job, begun) if arguments.wait else 0
@@ -115,20 +115,17 @@ def print_outcome(job: "PushJob", begun: float) -> int:
     try:
         fate = asyncio.run(job.wait_until_loaded())
     except KeyboardInterrupt:
-        print(f"treadle: Stopped; {PUSHED_NOTE}.", file=sys.stderr)
+        print_error(f"Stopped; {PUSHED_NOTE}.")
         return 130
     except (OperatorError, RetriableError) as error:
         raise type(error)(f"{str(error).rstrip('.')}; {PUSHED_NOTE}.") from error
-    print(
+    print_line(
         f"After {time.monotonic() - begun:.1f} s: {fate.loaded:,} loaded, "
         f"{fate.superseded:,} superseded, {fate.rejected:,} rejected."
     )
     if not fate.rejected:
         return 0
-    print(
-        f"treadle: Rejected, the first because: {fate.reason}. `treadle rejects list` shows all.",
-        file=sys.stderr,
-    )
+    print_error(f"Rejected, the first because: {fate.reason}. `treadle rejects list` shows all.")
     return 1
 
 

@@ -22,7 +22,18 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sql", metavar="SQL", help="one statement, for example a SELECT")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON array of objects")
-    form.add_argument("--csv", action="store_true", help="print CSV with a header line")
+    form.add_argument(
+        "--csv",
+        action="store_true",
+        help="print CSV with a header line, exact; a spreadsheet takes texts such as =1+1 in it "
+        "for formulas",
+    )
+    form.add_argument(
+        "--csv-safe",
+        action="store_true",
+        help="print CSV for a spreadsheet: a text that would be a formula there begins with an "
+        "apostrophe",
+    )
 
 
 def run_query(config: Config, arguments: Arguments) -> int:
@@ -41,8 +52,8 @@ def run_query(config: Config, arguments: Arguments) -> int:
         ) from error
     if arguments.json:
         print_objects(result.columns, result.rows)
-    elif arguments.csv:
-        print_csv(result.columns, result.rows)
+    elif arguments.csv or arguments.csv_safe:
+        print_csv(result.columns, result.rows, safe=arguments.csv_safe)
     else:
         print_table(result.columns, result.rows)
     return 0

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from treadle.cli.command import Arguments, CliCommand, UsageError, parse_positive
 from treadle.cli.output import (
     print_json,
+    print_line,
     print_objects,
     print_rows,
     to_json_value,
@@ -27,6 +28,7 @@ from treadle.errors import OperatorError
 from treadle.files import open_private_file
 from treadle.store.model import Source
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
+from treadle.text import escape_json
 
 if TYPE_CHECKING:
     from treadle.records.edit import RecordEdit
@@ -141,8 +143,8 @@ def show_reject(config: Config, arguments: Arguments) -> int:
     for name, value in told.items():
         if isinstance(value, list):
             value = ", ".join(value)
-        print(f"{name}: {'' if value is None else value}".rstrip())
-    print(f"record: {text}")
+        print_line(f"{name}: {'' if value is None else value}".rstrip())
+    print_line(f"record: {escape_json(text)}")
     return 0
 
 
@@ -214,9 +216,9 @@ def resend_rejects(config: Config, arguments: Arguments) -> int:
         print_objects(("id", "status", "receipt", "error"), told)
     else:
         for name, state, text, error in told:
-            print(f"{name} {state}: {error or text}")
+            print_line(f"{name} {state}: {error or text}")
         if not told:
-            print("There is no such rejected record.")
+            print_line("There is no such rejected record.")
     return 2 if any(error for *_, error in told) else 0
 
 

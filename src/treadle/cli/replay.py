@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from treadle.cli.command import Arguments, CliCommand, UsageError
-from treadle.cli.output import print_json, print_table
+from treadle.cli.output import print_json, print_line, print_table
 from treadle.cli.store_access import (
     find_source,
     open_existing_log,
@@ -193,20 +193,20 @@ def _print_result(
         }
         print_json(told)
         return
-    print(
+    print_line(
         f"Built {replay.source.name}.{replay.destination_name} again from {built.records} "
         f"records in "
         f"{built.entries} entries of the log, up to position {built.position}."
     )
     print_table(COLUMNS, rows)
     for each in lacks:
-        print(f"Beware: {each}.")
+        print_line(f"Beware: {each}.")
     if swapped:
-        print("What was built is in the table now.")
+        print_line("What was built is in the table now.")
     elif not any(each.differs for each in found):
-        print("The table holds the same.")
+        print_line("The table holds the same.")
     if arguments.into is not None:
-        print(f"It stays in the schema {arguments.into}.")
+        print_line(f"It stays in the schema {arguments.into}.")
 
 
 COMMAND = CliCommand(

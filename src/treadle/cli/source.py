@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from treadle.cli.command import Arguments, CliCommand
-from treadle.cli.output import print_json, print_list, to_whole_second
+from treadle.cli.output import ask_user, print_json, print_line, print_list, to_whole_second
 from treadle.cli.store_access import find_account, open_existing_store, open_named_source
 from treadle.clock import read_clock
 from treadle.config import Config
@@ -61,10 +61,10 @@ def create_source(config: Config, arguments: Arguments) -> int:
             | {"token_id": token.id, "access_token": token.secret}
         )
     else:
-        print(f"stitch_client_id: {account.id}")
-        print(f"source_id: {source.id}")
-        print(f"name: {source.name}")
-        print(f"access_token: {token.secret}")
+        print_line(f"stitch_client_id: {account.id}")
+        print_line(f"source_id: {source.id}")
+        print_line(f"name: {source.name}")
+        print_line(f"access_token: {token.secret}")
     return 0
 
 
@@ -116,7 +116,7 @@ def _set_pause(config: Config, arguments: Arguments, paused_at: int | None) -> i
         changed = store.sources.update_source(source.account_id, source.id, paused_at=paused_at)
     if changed is None:  # deleted by somebody else a moment ago
         raise OperatorError(f"The source {source.name} was deleted.")
-    print(f"Source {changed.name} ({changed.id}) is {describe_state(changed)}.")
+    print_line(f"Source {changed.name} ({changed.id}) is {describe_state(changed)}.")
     return 0
 
 
@@ -132,7 +132,7 @@ def delete_source(config: Config, arguments: Arguments) -> int:
             return 0
         if store.sources.delete_source(source.account_id, source.id) is None:
             raise OperatorError(f"The source {source.name} was deleted already.")
-    print(f"Deleted source {source.name} ({source.id}); its tables stay.")
+    print_line(f"Deleted source {source.name} ({source.id}); its tables stay.")
     return 0
 
 
@@ -142,7 +142,7 @@ def _confirm_deletion(source: Source) -> bool:
             f"Deleting the source {source.name} cannot be undone; add --yes to do it."
         )
     question = f"Delete the source {source.name} ({source.id}) for good? [y/N] "
-    return input(question).strip().lower() in ("y", "yes")
+    return ask_user(question).strip().lower() in ("y", "yes")
 
 
 def describe_state(source: Source) -> str:

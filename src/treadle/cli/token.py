@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from treadle.cli.command import Arguments, CliCommand
-from treadle.cli.output import print_json, print_list, to_whole_second
+from treadle.cli.output import print_json, print_line, print_list, to_whole_second
 from treadle.cli.store_access import open_named_source
 from treadle.config import Config
 from treadle.errors import OperatorError
@@ -58,9 +58,9 @@ def create_token(config: Config, arguments: Arguments) -> int:
         made = {"token_id": token.id, "access_token": token.secret}
         print_json({"stitch_client_id": source.account_id, "source_id": source.id} | made)
     else:
-        print(f"stitch_client_id: {source.account_id}")
-        print(f"token_id: {token.id}")
-        print(f"access_token: {token.secret}")
+        print_line(f"stitch_client_id: {source.account_id}")
+        print_line(f"token_id: {token.id}")
+        print_line(f"access_token: {token.secret}")
     return 0
 
 
@@ -78,7 +78,7 @@ def revoke_token(config: Config, arguments: Arguments) -> int:
                 f"The source {source.name} has no active token {arguments.token_id}; "
                 f"`treadle token list {source.name}` shows what it has."
             )
-    print(f"Revoked token {active[0].id} of {source.name}.")
+    print_line(f"Revoked token {active[0].id} of {source.name}.")
     return 0
 
 
@@ -98,7 +98,7 @@ def import_token(config: Config, arguments: Arguments) -> int:
         _explain_token_limit(store, source),
     ):
         token = store.tokens.adopt_token(source.id, secret)
-    print(f"Imported token {token.id} into {source.name}.")
+    print_line(f"Imported token {token.id} into {source.name}.")
     return 0
 
 

@@ -18,6 +18,7 @@ from treadle.server.child_channel import encode_orders
 from treadle.server.factories import LISTEN_BACKLOG
 from treadle.server.startup import FirstAccount, repair_log_at_start, set_up_store
 from treadle.server.supervisor import ChildSpec, ProcessSupervisor
+from treadle.text import escape_lines
 
 WORKER_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(1024 * 1024)}
 """For glibc: gives the memory of a large body back to the system when it is released. By default
@@ -118,7 +119,7 @@ def _print_announcement(config: Config, port: int, newcomer: FirstAccount | None
             write_guide(url, newcomer.token, newcomer.account.id, _spell_query_command(config)),
         ]
     # In one write, which `print` does not promise, so that a program that reads it gets all of it.
-    sys.stdout.write("\n".join([*lines, ""]))
+    sys.stdout.write(escape_lines("\n".join([*lines, ""])))
     sys.stdout.flush()
 
 

@@ -1,9 +1,16 @@
 """Results as JSON, CSV and tables."""
 
+import contextlib
+import csv
+import io
 import json
+import math
+import sys
+import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -11,9 +18,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from treadle.cli.output import (
+    FORMULA_BEGINNINGS,
+    encode_value,
+    make_output_robust,
     print_csv,
+    print_error,
+    print_json,
+    print_line,
+    print_list,
     print_objects,
+    print_rows,
     print_table,
+    print_text,
     to_cell_text,
     to_json_value,
     to_whole_second,
@@ -92,3 +108,85 @@ def test_moments_are_seconds() -> None:
     assert to_whole_second(None) is None
     assert to_whole_second(1_500_000) == datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
     assert to_cell_text(to_json_value(to_whole_second(1_500_000))) == "1970-01-01T00:00:01Z"
+
+
+UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.text(st.characters() | st.sampled_from("\x1b\x9b\u202e\ud800\n\r"))
+    | st.integers()
+    | st.floats()
+    | st.none()
+    | st.booleans()
+    | st.binary()
+    | st.decimals(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()), inner),
+    max_leaves=8,
+)
+
+
+def _find_unseen(shown: str) -> set[str]:
+    return {one for one in shown if unicodedata.category(one) in UNSEEN and one != "\n"}
+
+
+@given(st.lists(st.text(st.characters()), min_size=1, max_size=3), st.data())
+def test_no_form_of_output_holds_a_control_character(
+    columns: list[str], data: st.DataObject
+) -> None:
+    row = data.draw(st.tuples(*(VALUES for _ in columns)))
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        print_table(columns, [row])
+        print_objects(columns, [row])
+        print_rows(columns, [row], as_json=True)
+        print_list(columns, [row], as_json=True)
+        print_list(columns, [row], as_json=False)
+        print_json(to_json_value(list(row)))
+        print_line(str(row[0]))
+        print_text(str(row[0]))
+        print_error(str(row[0]))
+    assert _find_unseen(out.getvalue()) == set()
+
+
+@given(VALUES)
+def test_json_is_exact(value: object) -> None:
+    shown = encode_value(to_json_value(value))
+    assert _find_unseen(shown) == set()
+    plain = to_json_value(value)
+    assert json.loads(shown) == json.loads(json.dumps(_without_decimals(plain)))
+
+
+def _without_decimals(value: Any) -> Any:
+    """What Python's own JSON can write of a value, which msgspec writes as well."""
+    if isinstance(value, Decimal):
+        return json.loads(encode_value(value))
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _without_decimals(inner) for key, inner in value.items()}
+    return [_without_decimals(inner) for inner in value] if isinstance(value, list) else value
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1), st.booleans())
+def test_csv_comes_back_as_it_was(cells: list[str], safe: bool) -> None:
+    out = io.StringIO(newline="")
+    with contextlib.redirect_stdout(out):
+        print_csv(["x"] * len(cells), [cells], safe=safe)
+    [_, row] = csv.reader(io.StringIO(out.getvalue(), newline=""))
+    for sent, found in zip(cells, row, strict=True):
+        assert found in ((sent, f"'{sent}") if safe else (sent,))
+        if safe:
+            assert not found.startswith(FORMULA_BEGINNINGS)
+
+
+def test_numbers_stay_numbers_in_safe_csv(capsys: pytest.CaptureFixture[str]) -> None:
+    print_csv(("a", "b", "c", "d"), [(-1, -1.5, Decimal("-2.50"), "-3")], safe=True)
+    assert capsys.readouterr().out == "a,b,c,d\n-1,-1.5,-2.50,'-3\n"
+
+
+def test_a_terminal_of_another_encoding_gets_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    make_output_robust()
+    print_line("Łódź")
+    sys.stdout.flush()
+    assert raw.getvalue() == b"\\u0141\\xf3d\\u017a\n"

@@ -17,14 +17,15 @@ from treadle.tables.model import (
     TableWrite,
     WidenColumn,
 )
+from treadle.text import escape_unprintable
 
 EXAMPLES_MAX = 3
 """Rejected records shown for each reason."""
 
 
 def explain_plan(plan: LoadPlan) -> str:
-    """Describe what a plan would do, line by line."""
-    return "\n".join(_explain_lines(plan))
+    """Describe what a plan would do, line by line, whatever characters its names have."""
+    return "\n".join(map(escape_unprintable, _explain_lines(plan)))
 
 
 def _explain_lines(plan: LoadPlan) -> Iterator[str]:
