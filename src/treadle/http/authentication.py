@@ -8,8 +8,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from treadle.http.caller import mark_caller_known
+
 AccountT = TypeVar("AccountT")
 OwnerT = TypeVar("OwnerT")
+FoundT = TypeVar("FoundT")
 
 
 def read_bearer_token(headers: Mapping[str, str]) -> str | None:
@@ -29,7 +32,10 @@ def read_bearer_token(headers: Mapping[str, str]) -> str | None:
 def matches_token(headers: Mapping[str, str], expected: str) -> bool:
     """Return whether a request has this token; how long it takes says nothing about the token."""
     sent = read_bearer_token(headers) or ""
-    return hmac.compare_digest(sent.encode(), expected.encode())
+    matches = hmac.compare_digest(sent.encode(), expected.encode())
+    if matches:
+        mark_caller_known()
+    return matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +53,12 @@ class TokenAuthentication(Generic[AccountT, OwnerT]):
     async def find_account(self, headers: Mapping[str, str]) -> AccountT | None:
         """Return whose account token a request has; import tokens are unknown here."""
         token = read_bearer_token(headers)
-        return None if token is None else await self.get_account(token)
+        return None if token is None else _mark_known(await self.get_account(token))
 
     async def find_owner(self, headers: Mapping[str, str]) -> OwnerT | None:
         """Return whose import token a request has; account tokens are unknown here."""
         token = read_bearer_token(headers)
-        return None if token is None else await self.get_owner(token)
+        return None if token is None else _mark_known(await self.get_owner(token))
 
     async def find_either(self, headers: Mapping[str, str]) -> AccountT | OwnerT | None:
         """Return whose token a request has, of whichever kind.
@@ -63,4 +69,13 @@ class TokenAuthentication(Generic[AccountT, OwnerT]):
         if token is None:
             return None
         owner = await self.get_owner(token)
-        return owner if owner is not None else await self.get_account(token)
+        if owner is not None:
+            return _mark_known(owner)
+        return _mark_known(await self.get_account(token))
+
+
+def _mark_known(found: FoundT | None) -> FoundT | None:
+    """Return whose token it is; where it is somebody's, the caller is no stranger."""
+    if found is not None:
+        mark_caller_known()
+    return found

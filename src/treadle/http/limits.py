@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from treadle.errors import RequestRefusedError
+from treadle.http.request_head import CONTENT_LENGTH_DIGITS_MAX
 
 BODY_BYTES_MAX: Final = 20 * 1024 * 1024
 """Largest request body in bytes, before and after decompression (import-api.md 5)."""
@@ -22,7 +23,9 @@ def read_declared_length(headers: Mapping[str, str]) -> int | None:
         headers: names in lower case.
     """
     length = headers.get("content-length")
-    return int(length) if length is not None and length.isascii() and length.isdigit() else None
+    if length is None or len(length) > CONTENT_LENGTH_DIGITS_MAX:
+        return None
+    return int(length) if length.isascii() and length.isdigit() else None
 
 
 def check_declared_length(headers: Mapping[str, str], limit: int = BODY_BYTES_MAX) -> None:

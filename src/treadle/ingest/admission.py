@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 from treadle.errors import RequestRefusedError
 from treadle.http.authentication import TokenAuthentication
+from treadle.http.caller import mark_caller_known
 from treadle.http.headers import read_media_type
 from treadle.http.limits import check_declared_length
 from treadle.ingest.body_executor import BodyExecutor
@@ -33,6 +34,7 @@ class RequestAdmission:
     Attributes:
         get_known_owner: digest of an import token -> who may push with it without anything to ask
             first; None where that is not sure.
+        has_token: digest of an import token -> whether it is somebody's, as far as memory knows.
         count_use: counts a use of a token that was used before.
         authentication: who may push, by headers.
         executor: decodes bodies; a large one does not keep other requests waiting.
@@ -56,6 +58,7 @@ class RequestAdmission:
         """
         # Bound methods: the fast path calls them for each request, without a layer between.
         self.get_known_owner = token_cache.get_known_owner
+        self.has_token = token_cache.has_token
         self.count_use = token_cache.count_use
         self.budget = budget
         self.authentication = authentication
@@ -82,6 +85,8 @@ class RequestAdmission:
             owner = await self.authentication.find_owner(headers)
         else:
             owner = await self._token_cache.find_owner(token)
+            if owner is not None:
+                mark_caller_known()
         if owner is None or client_id not in (None, str(owner.account_id)):
             raise RequestRefusedError(401, NOT_AUTHORIZED)
         if not owner.active:

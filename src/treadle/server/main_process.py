@@ -16,6 +16,7 @@ from treadle.guide import write_guide
 from treadle.logging_setup import set_up_logging
 from treadle.server.child_channel import encode_orders
 from treadle.server.factories import LISTEN_BACKLOG
+from treadle.server.file_limit import raise_file_limit
 from treadle.server.startup import FirstAccount, repair_log_at_start, set_up_store
 from treadle.server.supervisor import ChildSpec, ProcessSupervisor
 from treadle.text import escape_lines
@@ -48,6 +49,7 @@ def run_server(config: Config) -> int:
         OperatorError: the data folder, the port, the key file or a setting cannot be used.
     """
     set_up_logging(config)
+    raise_file_limit()  # for the children, which inherit it
     config.make_data_folder()
     lock = take_lock(config.lock_path)
     listening = _open_listener(config.host, config.port)

@@ -2,7 +2,9 @@
 
 import contextlib
 import gc
+import logging
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -17,8 +19,14 @@ from treadle.control.app import create_control_app as control_app
 from treadle.control.settings import ConnectApiSettings
 from treadle.destinations.priority import LoaderPriority
 from treadle.http.openapi import merge_documents
+from treadle.http.refusal_log import RefusalLog
 from treadle.ingest.app import FrontRouter, IngestService
 from treadle.ingest.fastpath.connection import FastPathProtocol
+from treadle.ingest.fastpath.connection_table import (
+    CONNECTIONS_STATE,
+    ConnectionLimits,
+    ConnectionTable,
+)
 from treadle.ingest.fastpath.handler import FAST_PATH_STATE
 from treadle.ingest.openapi_document import load_document as ingest_document
 from treadle.log.registry import open_appender, open_reader
@@ -30,7 +38,8 @@ from treadle.metrics.request_counter import (
     name_counter,
 )
 from treadle.server.child_channel import call_when_orphaned, report_ready
-from treadle.server.factories import LISTEN_BACKLOG, open_store
+from treadle.server.factories import open_store
+from treadle.server.file_limit import plan_backlog, raise_file_limit
 from treadle.shared_counters import SharedCounters, sum_counters
 from treadle.store.store import Store
 
@@ -44,15 +53,18 @@ KEEP_ALIVE_SECONDS = 75
 """Clients close idle connections after 15 s or more. They do not retry a POST on a connection that
 the server closed at the same moment, so the server waits longer (import-api.md 4)."""
 
+logger = logging.getLogger(__name__)
+
 
 def run_worker(config: Config, name: str, descriptor: int) -> None:
     """Answer requests until SIGTERM, or until the supervisor is gone."""
+    files = raise_file_limit()
     # Nobody: whatever a request changes is changed by its caller, whom the trail names.
     store = open_store(config, actor=None)
     with socket.socket(fileno=descriptor) as listening:
         server = uvicorn.Server(
             uvicorn.Config(
-                make_worker_app(config, store, _freeze_and_report_ready, name),
+                make_worker_app(config, store, _freeze_and_report_ready, name, files),
                 loop="uvloop",
                 http=FastPathProtocol,
                 lifespan="on",
@@ -60,7 +72,7 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
                 access_log=False,
                 server_header=False,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                backlog=LISTEN_BACKLOG,
+                backlog=plan_backlog(files),
             )
         )
 
@@ -73,7 +85,11 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
 
 
 def make_worker_app(
-    config: Config, store: Store, ready: Callable[[], None], name: str = "worker 1"
+    config: Config,
+    store: Store,
+    ready: Callable[[], None],
+    name: str = "worker 1",
+    files: int = 1024,
 ) -> ASGIApp:
     """Make the ASGI application of one worker.
 
@@ -82,6 +98,7 @@ def make_worker_app(
         store: open; the caller closes it.
         ready: called once, when the application answers.
         name: of this worker among the others.
+        files: how many files the process may have open; connections have a part of them.
     """
     # By the worker's name and not by a process id, so that a restarted worker counts on.
     board = SharedCounters(config.counters_path, name, COUNTER_NAMES)
@@ -98,6 +115,11 @@ def make_worker_app(
         ConnectApiSettings(config.connect_api_era, config.token_list),
         changed=ingest.token_cache.invalidate,
         open_reader=lambda: open_reader(config),
+    )
+    connections = ConnectionTable(
+        ConnectionLimits.from_open_files(files, plan_backlog(files)),
+        RefusalLog(logger, time.monotonic),
+        lambda status: board.add(name_counter("", status)),
     )
     metrics = MetricsEndpoint(
         store,
@@ -117,7 +139,10 @@ def make_worker_app(
         await ingest.start()
         ready()
         try:
-            yield {FAST_PATH_STATE: ingest.fast_path} if config.fast_path == "on" else {}
+            state: dict[str, Any] = {CONNECTIONS_STATE: connections}
+            if config.fast_path == "on":
+                state[FAST_PATH_STATE] = ingest.fast_path
+            yield state
         finally:
             await log.aclose()
             await ingest.aclose()

@@ -183,7 +183,7 @@ def test_what_is_unusual_is_kept_the_same(server: ImportServer, body: Any) -> No
 def test_a_token_that_is_revoked_is_refused(server: ImportServer, taken: list[bool]) -> None:
     token = server.store.tokens.create_token(4321, server.source_id)
     with Wire(server, PUSH, token.secret) as wire:
-        for _ in range(2):
+        for _ in range(3):
             assert b"201 Created" in wire.ask([REC])
         server.store.tokens.revoke_token(4321, server.source_id, token.id)
         server.ingest.token_cache.invalidate()

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 from tests.servers.cases import MSG, REC, env, msg, rec
-from tests.servers.ingest import CLIENT, ImportServer
+from tests.servers.ingest import CLIENT, UNKNOWN_TOKEN, ImportServer
 from tests.servers.treadle import eventually
 
 from treadle.errors import RequestRefusedError
@@ -286,8 +286,19 @@ def heads(head: bytes) -> Iterator[bytes]:
         yield head + b"Content-Length: " + (length % size).encode() + b"\r\n\r\n" + BODY
     for length in ("", "\xb2", "99999999999", "18446744073709551616", "21000000"):
         yield head + b"Content-Length: " + length.encode("latin-1") + b"\r\n\r\n"
-    chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (size, BODY)
-    yield head + b"Transfer-Encoding: chunked\r\n\r\n" + chunked
+    chunked = b"%x\r\n%s\r\n0\r\n" % (size, BODY)
+    for body in (
+        chunked + b"\r\n", chunked + b"X: y\r\n\r\n",
+        chunked + b"Authorization: Bearer x\r\n\r\n",
+        chunked + b"Host: a\r\n\r\n", chunked + b"X: y\r\n" * 101 + b"\r\n",
+        chunked + b"X: " + b"x" * 17_000,
+        chunked.replace(b"\r\n", b";a=b\r\n", 1) + b"\r\n",
+        chunked.replace(b"\r\n", b"\n", 1) + b"\r\n",
+        b"0" + chunked + b"\r\n", b"+" + chunked + b"\r\n", b"0x" + chunked + b"\r\n",
+        b" " + chunked + b"\r\n",
+        b"1;" + b"x" * 17_000 + b"\r\n", b"f" * 17 + b"\r\n", b"\r\n", b"-1\r\n",
+    ):  # fmt: skip
+        yield head + b"Transfer-Encoding: chunked\r\n\r\n" + body
     yield request(head + b"Transfer-Encoding: chunked\r\n", BODY)
     for more in (
         f"Content-Length: {size}", "Content-Length: 1", "Transfer-Encoding: identity",
@@ -295,12 +306,29 @@ def heads(head: bytes) -> Iterator[bytes]:
         "Authorization: Bearer x", "Content-Type: text/plain", "Content-Encoding: gzip",
         "Content-Encoding: identity", "Content-Encoding: br", "Idempotency-Key: a",
         "Idempotency-Key: ", "Prefer: wait=0", "X: \0", "X: \xff", "X: a\r\n b", ": a",
-        "Content-Length : 1", "X: " + "x" * 5_000,
+        "Content-Length : 1", "X: " + "x" * 5_000, "X: " + "x" * 17_000, "X: y\r\n" * 99 + "X: y",
+        "Host: a", "hOST: b", "Host:", "authorization: Bearer x",
+        f"AUTHORIZATION: Bearer {UNKNOWN_TOKEN}",
+        "Content-Type: application/json", "Content-Length: 3",
+        "Idempotency-Key: a\r\nidempotency-key: a",
+        "Content-Encoding: gzip\r\nContent-Encoding: gzip", "User-Agent: a\r\nUser-Agent: b",
+        "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        "Expect: a\r\nExpect: b", "Cookie: a\r\nCookie: b",
+        "X-Forwarded-For: a\r\nX-Forwarded-For: b",
     ):  # fmt: skip
         yield request(head + more.encode("latin-1") + b"\r\n", BODY)
     for before, after in (
-        ("1.1", "1.0"), ("1.1", "2.0"), ("Host: a\r\n", ""), ("Host: a\r\n", "Host: a\n"),
-        ("Host", "hOST"), ("Bearer ", "bEARER   "), ("Bearer ", "Bearer\r\n "), ("Bearer", "Basic"),
+        ("1.1", "1.0"), ("1.1", "2.0"), ("1.1", "0.9"), ("1.1", "1.2"), ("1.1", "1.10"),
+        (" HTTP/1.1", ""),
+        ("HTTP/", "http/"), ("HTTP/", "HTTPS/"), ("Host: a", "Host: a, b"),
+        ("Host: a", "Host: a b"),
+        ("Host: a", "Host: http://a/"), ("Host: a", "Host: [::1]:80"), ("Host: a", "Host:"),
+        ("Host: a", "Host: a:x"),
+        ("push", "push?" + "a" * 8_200), ("push", "push?" + "a" * 17_000), ("Host: a\r\n", ""),
+        ("Host: a\r\n", "Host: a\n"),
+        ("Host", "hOST"), ("Bearer ", "bEARER   "), ("Bearer ", "Bearer\r\n "),
+        ("Bearer", "Basic"),
         ("json", "json; charset=latin1"), ("json", "transit+json"), ("json", "JSON"),
         ("Content-Type: application/json\r\n", ""), ("push", "push?dry_run=true"),
         ("push", "push?"), ("push", "%70ush"), ("push", "push/"), ("push", "validate"),

@@ -126,11 +126,21 @@ class FastPathHandler:
             count_answer: called with path and status of each answer.
         """
         self._get_known_owner = admission.get_known_owner
+        self._has_token = admission.has_token
         self._count_use = admission.count_use
         self._acceptor = acceptor
         self.budget = admission.budget
         self._endpoints = endpoints
         self._count_answer = count_answer
+
+    def knows_token(self, headers: Sequence[tuple[bytes, bytes]]) -> bool:
+        """Return whether a request has an import token that is somebody's.
+
+        Args:
+            headers: of the request, names in lower case.
+        """
+        token = read_bearer_token(select_headers({"headers": headers}))
+        return token is not None and self._has_token(digest_text(token))
 
     def can_take(self, head: RequestHead, size: int) -> bool:
         """Return whether to wait for the rest of a body of so many bytes: `take` may take it."""

@@ -1,21 +1,38 @@
-"""Where the requests of a connection begin and end."""
+"""Where the requests of a connection begin and end, and which of them are served."""
 
 import re
 from typing import Final
 
 import httptools
 
+from treadle.errors import InternalError, RequestRefusedError
+from treadle.http.request_head import (
+    SINGLE_HEADERS,
+    check_head_size,
+    check_header_count,
+    check_request_head,
+)
+from treadle.ingest.fastpath.chunk_scanner import ChunkScanner
+
+MALFORMED: Final = "Invalid HTTP request received."
+"""The answer to what is no request: uvicorn's."""
+
+_LINE_END: Final = b"\r\n"
 _HEAD_END: Final = b"\r\n\r\n"
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
 _OFFER: Final = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
 
 
 class RequestFraming:
-    """Follows the requests that a connection gives to uvicorn.
+    """Follows the requests that a connection gives to uvicorn, one after the other.
 
     A parser like uvicorn's reads everything first. It is fed up to the end of each head and of each
-    body, and has to see the end in the same place. Where it does not, nothing is known about the
-    connection any more: two opinions about where a request ends are how requests are smuggled.
+    body, and has to see the end in the same place. Where it does not, the request is refused: two
+    opinions about where a request ends are how requests are smuggled. What is too large, ambiguous
+    or of another version is refused as well, so that uvicorn only gets requests that are served.
+
+    Nothing behind a request is read before `feed` is called again, which has to wait for the
+    answer. So a sender that does not wait has one request under way, however many it sends.
 
     Java's client offers HTTP/2 with every request to a plain port. A server may ignore that
     (RFC 9110, 7.8), but the parser stops behind such a head and takes the body for something else.
@@ -23,46 +40,73 @@ class RequestFraming:
 
     Attributes:
         heads: how many heads were complete so far.
-        lost: it is not known any more where requests begin and end.
+        inside: a head is complete and its body is not.
+        target: of the last request, path and query as sent.
+        fields: its headers in order, names in lower case.
     """
 
     def __init__(self) -> None:
         self.heads = 0
+        self.inside = False
+        self.target = b""
+        self.fields: list[tuple[bytes, bytes]] = []
         self._held = b""  # an incomplete head
+        self._empty_bytes = 0  # of empty lines before it
         self._begun = 0
         self._framed = 0
-        self._inside = False  # a body
         self._complete = False
-        self._missing: int | None = None  # of the body; None where it is sent in chunks
-        self._tail = b""
-        self.lost = False
+        self._missing: int | None = None  # of the body, where its length is declared
+        self._chunks: ChunkScanner | None = None  # where it is sent in chunks
         self._start_parser()
 
     @property
     def between(self) -> bool:
         """Return whether every request so far is complete."""
-        return not (self._inside or self._held or self.lost)
+        return not (self.inside or self._held)
 
     @property
     def keeps_alive(self) -> bool:
         """Return whether the last request is of HTTP/1.1 and leaves the connection open."""
         return self._parser.get_http_version() == "1.1" and self._parser.should_keep_alive()
 
-    def feed(self, data: bytes) -> bytes:
-        """Return the bytes that uvicorn is to be given when these have arrived."""
-        if self.lost:
-            return data
+    @property
+    def method(self) -> bytes:
+        """Return the method of the last request."""
+        found: bytes = self._parser.get_method()
+        return found
+
+    @property
+    def declared_bytes(self) -> int | None:
+        """Return the length of the last body as its head says; None where it is sent in chunks."""
+        return next((int(value) for name, value in self.fields if name == b"content-length"), None)
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """Take what has arrived, up to the end of a request.
+
+        Returns:
+            The bytes that uvicorn is to be given, and those that follow the request.
+
+        Raises:
+            RequestRefusedError: nothing on this connection can be read from here on.
+        """
         try:
             if self.between:
+                data = self._skip_empty_lines(data)
                 end = data.find(_HEAD_END) + len(_HEAD_END)
                 length = _LENGTH.search(data, 0, end)
                 if length is not None and end + int(length[1]) == len(data):
-                    return self._feed_whole(data, end)
+                    return self._feed_whole(data, end), b""
             return self._feed_parts(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade, _FramingLostError):
-            self.lost = True  # uvicorn sees the same and answers 400
-            data, self._held = self._held + data, b""
-            return data
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            raise _make_malformed_error() from error
+
+    def _skip_empty_lines(self, data: bytes) -> bytes:
+        """Return what follows empty lines, which may come before a head (RFC 9112 2.2)."""
+        request = data.lstrip(b"\r\n")
+        if len(request) < len(data):
+            self._empty_bytes += len(data) - len(request)
+            check_head_size(self._empty_bytes, 0)
+        return request
 
     def skip(self) -> None:
         """Count a whole request that came between others, without reading it."""
@@ -86,32 +130,32 @@ class RequestFraming:
             data = head + body
         self._framed += 1
         if not (self._complete and self._begun == self.heads == self._framed):
-            raise _FramingLostError
+            raise _make_malformed_error()
+        self._check_head(end)
         return data
 
-    def _feed_parts(self, data: bytes) -> bytes:
-        """Feed anything else in steps, up to the end of each head and of each body."""
+    def _feed_parts(self, data: bytes) -> tuple[bytes, bytes]:
+        """Feed anything else in steps, up to the end of the head and of the body."""
+        if self.inside:
+            return self._feed_body(data, 0)
         fed = len(self._held)
         data = self._held + data
-        begin = 0
-        while fed < len(data):
-            if self._inside:
-                fed = begin = self._feed_body(data, fed)
-                continue
-            end = data.find(_HEAD_END, max(begin, fed - 3)) + len(_HEAD_END)
-            if end < len(_HEAD_END):
-                self._parser.feed_data(data[fed:])
-                break
-            try:
-                self._parser.feed_data(data[fed:end])
-            except httptools.HttpParserUpgrade:
-                head = self._feed_without_offer(data[begin:end])
-                data = data[:begin] + head + data[end:]
-                end = begin + len(head)
-            self._begin_body(data[begin:end])
-            fed = begin = end
-        self._held = data[begin:]
-        return data[:begin]
+        end = data.find(_HEAD_END, max(0, fed - 3)) + len(_HEAD_END)
+        if end < len(_HEAD_END):
+            self._parser.feed_data(data[fed:])
+            check_header_count(self.fields)
+            check_head_size(self._empty_bytes + len(data), len(self.target))
+            self._held = data
+            return b"", b""
+        self._held = b""
+        try:
+            self._parser.feed_data(data[fed:end])
+        except httptools.HttpParserUpgrade:
+            head = self._feed_without_offer(data[:end])
+            data = head + data[end:]
+            end = len(head)
+        self._begin_body(end)
+        return self._feed_body(data, end) if self.inside else (data[:end], data[end:])
 
     def _start_parser(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
@@ -120,7 +164,7 @@ class RequestFraming:
     def _feed_without_offer(self, head: bytes) -> bytes:
         """Parse a head anew without the protocol that it offers; return it so."""
         if self._parser.get_method() == b"CONNECT":
-            raise _FramingLostError
+            raise _make_malformed_error()
         self._start_parser()
         self._begun -= 1
         self.heads -= 1
@@ -128,39 +172,64 @@ class RequestFraming:
         self._parser.feed_data(head)
         return head
 
-    def _begin_body(self, head: bytes) -> None:
-        """Find out how the body behind a head ends; bytes without a head were empty lines."""
-        if self._begun != self.heads:
-            raise _FramingLostError
-        if self.heads == self._framed:
-            return
+    def _begin_body(self, head_bytes: int) -> None:
+        """Find out how the body behind a head ends."""
         self._framed += 1
-        length = _LENGTH.search(head)
-        self._missing = None if length is None else int(length[1])
-        self._tail = b""
+        if not self._begun == self.heads == self._framed:
+            raise _make_malformed_error()
+        self._check_head(head_bytes)
+        self._missing = self.declared_bytes
+        chunked = self._missing is None and not self._complete
+        self._chunks = ChunkScanner() if chunked else None
         self._check_end()
 
-    def _feed_body(self, data: bytes, fed: int) -> int:
-        """Feed the parser with what is there of a body; return where that ends."""
+    def _check_head(self, head_bytes: int) -> None:
+        check_head_size(self._empty_bytes + head_bytes, len(self.target))
+        self._empty_bytes = 0
+        check_request_head(self._parser.get_http_version(), self.fields)
+
+    def _feed_body(self, data: bytes, begin: int) -> tuple[bytes, bytes]:
+        """Feed the parser with what is there of a body.
+
+        Args:
+            data: what has arrived, and the head before it.
+            begin: where in it the body goes on.
+
+        Returns:
+            What uvicorn is to be given, without trailers: it would take them for headers of the
+            head; and what follows the body.
+        """
+        known = len(self.fields)
         if self._missing is not None:
-            end = min(fed + self._missing, len(data))
-            self._missing -= end - fed
-        else:  # the last chunk ends with an empty line, and other lines may
-            near = (self._tail + data[fed : fed + 3]).find(_HEAD_END)
-            found = fed - len(self._tail) + near if near >= 0 else data.find(_HEAD_END, fed)
-            missed = near < 0 and found < 0
-            end = len(data) if missed else found + len(_HEAD_END)
-            self._tail = (self._tail + data[max(end - 3, fed) : end])[-3:]
-        self._parser.feed_data(memoryview(data)[fed:end])
+            end = min(begin + self._missing, len(data))
+            self._missing -= end - begin
+        elif self._chunks is not None:
+            end = self._chunks.scan(data, begin)
+        else:
+            raise InternalError("a body has a declared length, or comes in chunks")
+        self._parser.feed_data(memoryview(data)[begin:end])
+        if len(self.fields) > known:
+            check_header_count(self.fields)
+            if not SINGLE_HEADERS.isdisjoint(name for name, _ in self.fields[known:]):
+                raise RequestRefusedError(400, "A trailer has the name of a header of the head.")
         self._check_end()
-        return end
+        trailers = None if self._chunks is None else self._chunks.trailers_begin
+        if trailers is None:
+            return data[:end], data[end:]
+        if self.inside:
+            return data[:trailers], data[end:]
+        passed = data[:end] if end - trailers == len(_LINE_END) else data[:trailers] + _LINE_END
+        return passed, data[end:]
 
     def _check_end(self) -> None:
         """Compare what the parser says with what the head said."""
-        as_declared = self._missing is None or self._complete == (self._missing == 0)
-        if not as_declared or not self._begun == self.heads == self._framed:
-            raise _FramingLostError
-        self._inside = not self._complete
+        if self._missing is not None:
+            ends = self._missing == 0
+        else:
+            ends = self._chunks is None or self._chunks.complete
+        if self._complete != ends or not self._begun == self.heads == self._framed:
+            raise _make_malformed_error()
+        self.inside = not self._complete
 
     # --- called by the parser ---------------------------------------------------------------------
 
@@ -168,6 +237,16 @@ class RequestFraming:
         """Note that a head begins."""
         self._begun += 1
         self._complete = False
+        self.target = b""
+        self.fields = []
+
+    def on_url(self, part: bytes) -> None:
+        """Note a part of the target."""
+        self.target += part
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Note a header, or a trailer."""
+        self.fields.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Note that a head is complete."""
@@ -178,31 +257,5 @@ class RequestFraming:
         self._complete = True
 
 
-class _FramingLostError(Exception):
-    """The parser saw the end of a request in another place."""
-
-
-class _HeadReader:
-    """Collects what a parser finds in a head."""
-
-    def __init__(self) -> None:
-        self.target = b""
-        self.headers: list[tuple[bytes, bytes]] = []
-
-    def on_url(self, part: bytes) -> None:
-        self.target += part
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
-
-
-def parse_head(received: bytes) -> tuple[bytes, bytes, list[tuple[bytes, bytes]]]:
-    """Return method, target and headers of a request that a parser has taken.
-
-    Args:
-        received: its head, and of its body what is there.
-    """
-    reader = _HeadReader()
-    parser = httptools.HttpRequestParser(reader)
-    parser.feed_data(received[: received.find(_HEAD_END) + len(_HEAD_END)])
-    return parser.get_method(), reader.target, reader.headers
+def _make_malformed_error() -> RequestRefusedError:
+    return RequestRefusedError(400, MALFORMED)

@@ -2,7 +2,8 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -13,15 +14,31 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from treadle.errors import RetriableError
+from treadle.http.deadline import get_deadline_timer
+from treadle.http.refusal_log import RefusalLog
 from treadle.ingest.body_memory import BodyMemoryBudget
 from treadle.ingest.fastpath import body_buffer
 from treadle.ingest.fastpath.connection import HEADS_LEARNED_MAX, FastPathProtocol
+from treadle.ingest.fastpath.connection_state import (
+    DRAIN_SECONDS,
+    FIRST_BYTE_SECONDS,
+    HEAD_SECONDS,
+    LINGER_SECONDS,
+    WRITE_BYTES_MIN,
+    WRITE_SECONDS,
+)
+from treadle.ingest.fastpath.connection_table import (
+    CONNECTIONS_STATE,
+    ConnectionLimits,
+    ConnectionTable,
+)
 from treadle.ingest.fastpath.handler import FAST_PATH_STATE, RequestHead, ResponseSink, read_head
 from treadle.ingest.fastpath.head_template import HEAD_BYTES_MAX, HeadTemplate
 
 HEAD = b"POST /v2/import/push HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 TURNS = 50
 ROOM = 100_000
+KEEP_ALIVE = 75
 TOKEN = b"Authorization: Bearer at_1\r\n"
 
 
@@ -160,6 +177,9 @@ class Wire(asyncio.Transport):
         self.sent = b""
         self.closed = False
         self.paused = False
+        self.aborted = False
+        self.ended = False
+        self.unsent = 0
 
     def write(self, data: Any) -> None:
         self.sent += data
@@ -176,21 +196,39 @@ class Wire(asyncio.Transport):
     def resume_reading(self) -> None:
         self.paused = False
 
+    def abort(self) -> None:
+        self.closed = True
+        self.aborted = True
+
+    def write_eof(self) -> None:
+        self.ended = True
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
 
 class Taker:
     """Takes every request, or none, and answers when the test says so.
 
     Attributes:
         patient: waits for a body that comes in pieces.
+        known: knows every token.
         budget: counts what is there of it.
     """
 
     def __init__(self) -> None:
         self.willing = True
         self.patient = True
+        self.known = True
         self.budget = BodyMemoryBudget(ROOM)
         self.bodies: list[bytes] = []
         self.repliers: list[ResponseSink] = []
+
+    def knows_token(self, headers: Sequence[tuple[bytes, bytes]]) -> bool:
+        return self.known
 
     def can_take(self, head: RequestHead, size: int) -> bool:
         return self.patient
@@ -209,25 +247,50 @@ class Rig:
     """A connection that has answered one request the long way."""
 
     def __init__(self, *, fast_path: bool = True) -> None:
-        self.wire = Wire()
         self.taker = Taker()
         self.long: list[bytes] = []
-        config = uvicorn.Config(self.app, interface="asgi3", log_config=None, server_header=False)
+        self.impatient = False
+        self.began = self.gone = 0
+        config = uvicorn.Config(
+            self.app,
+            interface="asgi3",
+            log_config=None,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE,
+        )
         config.load()
         self.state = ServerState()
         self.state.default_headers = [(b"date", b"now")]
-        loop = asyncio.get_running_loop()
-        state = {FAST_PATH_STATE: self.taker} if fast_path else {}
-        self.connection = FastPathProtocol(config, self.state, state, loop)
-        self.connection.connection_made(self.wire)
+        self.loop = asyncio.get_running_loop()
+        self._config = config
+        self._app_state: dict[str, Any] = {FAST_PATH_STATE: self.taker} if fast_path else {}
+        self.connection, self.wire = self.connect()
+
+    def connect(self, table: ConnectionTable | None = None) -> tuple[FastPathProtocol, Wire]:
+        """A new connection, of a worker with this table."""
+        state = {**self._app_state, CONNECTIONS_STATE: table}
+        wire = Wire()
+        connection = FastPathProtocol(self._config, self.state, state, self.loop)
+        connection.connection_made(wire)
+        return connection, wire
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body, more = b"", True
+        self.began += 1
+        body, more = b"", not self.impatient
         while more:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                self.gone += 1
+                return
             body, more = body + message["body"], message["more_body"]
         self.long.append(body)
         await Response(b"long", 201, {"x": "y"})(scope, receive, send)
+
+    def check(self, seconds: float = 0.0) -> None:
+        """Look at every deadline as it will be in so many seconds."""
+        now = self.loop.time() + seconds
+        for deadline in tuple(get_deadline_timer(self.loop)):
+            deadline.check_deadline(now)
 
     async def settle(self) -> None:
         """Let what can go on go on; nothing here waits for anything but its turn."""
@@ -340,13 +403,13 @@ def test_what_is_not_taken_after_all_goes_the_long_way_as_a_whole() -> None:
     run(test)
 
 
-def test_another_request_behind_the_last_piece_goes_the_long_way_with_it() -> None:
+def test_a_request_with_another_one_behind_its_last_piece_goes_the_long_way() -> None:
     async def test(rig: Rig) -> None:
         whole = request(b"[1]")
         await rig.feed(whole[:-2])
         assert b"long" in await rig.feed(whole[-2:] + request(b"[2]"))
-        assert rig.long == [b"[0]", b"[1]", b"[2]"]
-        assert rig.taker.bodies == []
+        assert rig.long == [b"[0]", b"[1]"]
+        assert rig.taker.bodies == [b"[2]"]
 
     run(test)
 
@@ -357,6 +420,7 @@ def test_a_body_that_takes_long_goes_the_long_way(monkeypatch: pytest.MonkeyPatc
     async def test(rig: Rig) -> None:
         whole = request(b"[123]")
         await rig.feed(whole[:-4])
+        rig.check()
         await rig.feed(whole[-4:-2])
         assert b"long" in await rig.feed(whole[-2:])
         assert rig.long == [b"[0]", b"[123]"]
@@ -406,18 +470,6 @@ def test_a_server_that_stops_answers_what_is_still_arriving() -> None:
     run(test)
 
 
-def test_a_connection_is_not_idle_while_a_body_arrives() -> None:
-    async def test(rig: Rig) -> None:
-        rig.connection.timeout_keep_alive = 1000
-        await rig.feed(request(b"[1]")[:-1])
-        rig.connection._answered_at -= 2000
-        rig.connection.timeout_keep_alive_handler()
-        assert not rig.wire.closed
-        rig.connection.connection_lost(None)
-
-    run(test)
-
-
 @pytest.mark.parametrize("patient", [True, False])
 def test_the_end_of_one_request_is_not_taken_for_another(*, patient: bool) -> None:
     async def test(rig: Rig) -> None:
@@ -447,21 +499,27 @@ def test_requests_that_come_before_the_answer_wait_for_it() -> None:
         await rig.feed(request(b"[3]") + request(b"[4]"))
         rig.taker.reply()
         await rig.settle()
-        assert rig.long == [b"[0]", b"[3]", b"[4]"]
+        assert rig.long == [b"[0]", b"[3]"]
+        assert rig.taker.bodies == [b"[1]", b"[2]", b"[4]"]
+        rig.taker.reply()
         assert rig.wire.sent.count(b"HTTP/1.1 201 Created") == 5
         assert rig.wire.sent.index(b"short") < rig.wire.sent.rindex(b"long")
 
     run(test)
 
 
-def test_a_request_after_one_that_is_still_under_way_goes_the_long_way() -> None:
+def test_a_request_waits_for_the_answer_to_one_that_goes_the_long_way() -> None:
     async def test(rig: Rig) -> None:
         rig.taker.willing = False
         rig.connection.data_received(request(b"[1]"))
         rig.taker.willing = True
         rig.connection.data_received(request(b"[2]"))
+        assert rig.wire.paused
+        assert rig.long == [b"[0]"]
         await rig.settle()
-        assert rig.long == [b"[0]", b"[1]", b"[2]"]
+        assert not rig.wire.paused
+        assert rig.long == [b"[0]", b"[1]"]
+        assert rig.taker.bodies == [b"[2]"]
 
     run(test)
 
@@ -531,23 +589,6 @@ def test_nothing_is_written_to_who_is_gone() -> None:
     run(test)
 
 
-def test_a_connection_without_requests_is_closed_after_a_while() -> None:
-    async def test(rig: Rig) -> None:
-        connection = rig.connection
-        connection.timeout_keep_alive = 1000
-        await rig.feed(request(b"[1]"))
-        connection.timeout_keep_alive_handler()  # waits for an answer
-        rig.taker.reply()
-        connection.timeout_keep_alive_handler()  # was just answered
-        assert not rig.wire.closed
-        connection.timeout_keep_alive = 0
-        connection.timeout_keep_alive_handler()
-        assert rig.wire.closed
-        connection.connection_lost(None)
-
-    run(test)
-
-
 def test_every_request_goes_the_long_way_where_the_short_one_is_turned_off() -> None:
     async def test(rig: Rig) -> None:
         offered = request(b"[4]", HEAD + TOKEN + b"Connection: Upgrade\r\nUpgrade: h2c\r\n")
@@ -581,3 +622,234 @@ def test_the_server_below_is_built_and_stopped_as_uvicorn_does_it() -> None:
     assert config.timeout_keep_alive == 7
     assert config.loaded is False
     assert "loaded_app" in uvicorn.Config.load.__code__.co_names
+
+
+# --- what a sender may use ------------------------------------------------------------------------
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.mark.parametrize("size", [1, 10, 10_000])
+@pytest.mark.parametrize(
+    ("received", "status"),
+    [
+        (b"GET /" + b"a" * 20_000, b"414"),
+        (b"GET / HTTP/1.1\r\n" + b"X: " + b"a" * 20_000, b"431"),
+        (b"GET / HTTP/1.1\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", b"400"),
+        (request(b"[1]", HEAD + TOKEN + TOKEN), b"400"),
+        (request(b"[1]").replace(b"1.1", b"2.0"), b"505"),
+        (b"\x16\x03\x01\x02\x00\x01\x00", b"400"),
+    ],
+)
+def test_a_refusal_is_an_answer_and_the_sender_gets_to_read_it(
+    received: bytes, status: bytes, size: int
+) -> None:
+    async def test(rig: Rig) -> None:
+        before = len(rig.wire.sent)
+        for at in range(0, len(received), size):
+            await rig.feed(received[at : at + size])
+        answer = rig.wire.sent[before:]
+        assert answer.startswith(b"HTTP/1.1 " + status)
+        assert answer.count(b"\r\nconnection: close\r\n") == 1
+        assert b"\r\ncontent-length: " in answer
+        lingers = rig.wire.ended and not rig.wire.closed
+        assert lingers or rig.wire.closed
+        await rig.feed(request(b"[9]"))  # is dropped
+        assert rig.wire.sent[before:] == answer
+        assert rig.long == [b"[0]"]
+        rig.check()
+        rig.check(LINGER_SECONDS)
+        assert rig.wire.closed
+
+    run(test)
+
+
+def test_a_damaged_body_is_answered_and_its_reader_told() -> None:
+    async def test(rig: Rig) -> None:
+        assert await rig.feed(HEAD + TOKEN + b"Transfer-Encoding: chunked\r\n\r\n") == b""
+        answer = await rig.feed(b"x\r\n")
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert rig.gone == 1
+        assert rig.wire.ended
+
+    run(test)
+
+
+def test_one_request_is_under_way_at_a_time() -> None:
+    async def test(rig: Rig) -> None:
+        rig.connection.data_received(request(b"[1]", HEAD) + request(b"[2]", HEAD) * 99)
+        assert rig.wire.paused
+        assert rig.began == 0
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+            assert rig.began <= len(rig.long) + 1
+        await rig.settle()
+        for _ in range(20):
+            await rig.settle()
+        assert rig.long == [b"[1]", *[b"[2]"] * 99]
+        assert not rig.wire.paused
+
+    run(test, warm=False)
+
+
+def test_a_stranger_who_sends_ahead_gets_one_answer() -> None:
+    async def test(rig: Rig) -> None:
+        rig.taker.known = False
+        answer = await rig.feed(GET * 5_000)
+        assert answer.count(b"HTTP/1.1 201 ") == 1
+        assert b"\r\nconnection: close\r\n" in answer
+        assert rig.wire.ended
+        assert rig.connection._ahead_bytes == 0
+
+    run(test, warm=False)
+
+
+def test_a_stranger_may_send_a_few_requests_ahead() -> None:
+    async def test(rig: Rig) -> None:
+        rig.taker.known = False
+        answer = await rig.feed(GET * 20)
+        for _ in range(5):
+            await rig.settle()
+        answer = rig.wire.sent
+        assert answer.count(b"HTTP/1.1 201 ") == 20
+        assert not rig.wire.closed
+
+    run(test, warm=False)
+
+
+def test_nothing_is_remembered_of_a_stranger() -> None:
+    async def test(rig: Rig) -> None:
+        rig.taker.known = False
+        for _ in range(3):
+            assert b"long" in await rig.feed(request(b"[1]"))
+        assert rig.connection._template is rig.connection._passed_template is None
+        rig.connection.mark_known()  # as an endpoint does that looked the token up
+        assert b"long" in await rig.feed(request(b"[1]"))
+        await rig.feed(request(b"[2]"))
+        assert rig.taker.bodies == [b"[2]"]
+
+    run(test, warm=False)
+
+
+@pytest.mark.parametrize(
+    ("before", "received", "seconds", "answer"),
+    [
+        ([], b"", FIRST_BYTE_SECONDS, b""),
+        ([], b"\r\n", FIRST_BYTE_SECONDS, b""),
+        ([], b"G", HEAD_SECONDS, b"HTTP/1.1 408 "),
+        ([], GET[:-1], HEAD_SECONDS, b"HTTP/1.1 408 "),
+        ([GET], b"", KEEP_ALIVE, b""),
+        ([GET], b"\r\n", KEEP_ALIVE, b""),
+        ([GET], GET[:-1], HEAD_SECONDS, b"HTTP/1.1 408 "),
+        ([], request(b"[12]")[:-2], 35.0, b"HTTP/1.1 408 "),
+    ],
+)
+def test_every_state_has_a_deadline(
+    before: list[bytes], received: bytes, seconds: float, answer: bytes
+) -> None:
+    async def test(rig: Rig) -> None:
+        for each in before:
+            await rig.feed(each)
+        rig.check()
+        said = len(rig.wire.sent)
+        if received:
+            await rig.feed(received)
+        rig.check()
+        rig.check(seconds - 1)
+        assert not rig.wire.closed
+        assert rig.wire.sent[said:] == b""
+        rig.check(seconds + 1)
+        await rig.settle()
+        assert rig.wire.sent[said:].startswith(answer)
+        assert rig.wire.closed or rig.wire.ended
+
+    run(test, warm=False)
+
+
+def test_the_head_of_a_request_does_not_get_more_time_by_more_bytes() -> None:
+    async def test(rig: Rig) -> None:
+        rig.check()
+        for at in range(10):
+            await rig.feed(GET[at : at + 1])
+            rig.check(at * HEAD_SECONDS / 9)
+            rig.check(at * HEAD_SECONDS / 9)
+        rig.check(HEAD_SECONDS + 1)
+        assert b"HTTP/1.1 408 " in rig.wire.sent
+
+    run(test, warm=False)
+
+
+def test_what_is_left_of_an_answered_body_is_read_for_a_while() -> None:
+    async def test(rig: Rig) -> None:
+        rig.impatient = True
+        whole = request(b"[1, 2, 3]", HEAD)
+        assert b"long" in await rig.feed(whole[:-5])
+        rig.check()
+        await rig.feed(whole[-5:-3])
+        assert b"long" in await rig.feed(whole[-3:] + whole)  # the connection goes on
+        await rig.feed(whole[:-5])
+        rig.check()
+        rig.check(DRAIN_SECONDS + 1)
+        assert rig.wire.aborted
+
+    run(test, warm=False)
+
+
+def test_a_client_that_does_not_read_is_given_up() -> None:
+    async def test(rig: Rig) -> None:
+        await rig.feed(GET)
+        rig.wire.unsent = 200_000
+        rig.check()
+        rig.wire.unsent -= WRITE_BYTES_MIN  # it reads
+        rig.check(WRITE_SECONDS)
+        rig.check(2 * WRITE_SECONDS - 1)
+        assert not rig.wire.aborted
+        rig.wire.unsent -= 1  # too little
+        rig.check(2 * WRITE_SECONDS)
+        assert rig.wire.aborted
+
+    run(test, warm=False)
+
+
+def test_no_request_begins_while_answers_are_not_read() -> None:
+    async def test(rig: Rig) -> None:
+        await rig.feed(request(b"[1]"))
+        rig.connection.pause_writing()
+        rig.taker.reply()
+        await rig.feed(request(b"[2]"))
+        assert rig.taker.bodies == [b"[1]"]
+        assert rig.wire.paused
+        rig.connection.resume_writing()
+        await rig.settle()
+        assert rig.taker.bodies == [b"[1]", b"[2]"]
+        assert not rig.wire.paused
+
+    run(test)
+
+
+def test_a_connection_without_a_place_is_closed_at_once() -> None:
+    async def test(rig: Rig) -> None:
+        limits = ConnectionLimits(1, 0, 1, 1)
+        log = RefusalLog(logging.getLogger("test"), lambda: 0.0)
+        table = ConnectionTable(limits, log, lambda _: None)
+        first, second, third = (rig.connect(table) for _ in range(3))
+        assert [wire.aborted for _, wire in (first, second, third)] == [True, True, False]
+        third[0].mark_known()
+        assert rig.connect(table)[1].aborted
+        third[0].connection_lost(None)
+        assert not rig.connect(table)[1].aborted
+
+    run(test)
+
+
+def test_a_server_that_stops_drops_what_came_ahead() -> None:
+    async def test(rig: Rig) -> None:
+        rig.connection.data_received(request(b"[1]", HEAD) + request(b"[2]", HEAD))
+        rig.connection.shutdown()
+        await rig.settle()
+        assert rig.long == [b"[1]"]
+        assert b"\r\nconnection: close\r\n" in rig.wire.sent
+        assert rig.wire.ended
+
+    run(test, warm=False)

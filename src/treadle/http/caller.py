@@ -1,0 +1,27 @@
+"""The connection of the request that is being answered, and whether its sender is known.
+
+Who shows a token that treadle knows is no stranger any more: when connections run short, those of
+strangers are closed first. Whoever looks up tokens says so here, and needs not to know of
+connections.
+"""
+
+from contextvars import ContextVar
+from typing import Final, Protocol
+
+
+class RequestCaller(Protocol):
+    """Where a request came from."""
+
+    def mark_known(self) -> None:
+        """Note that a request came from there with a token that treadle knows."""
+
+
+CURRENT_CALLER: Final[ContextVar[RequestCaller | None]] = ContextVar("caller", default=None)
+"""Set by the connection, for the task that answers a request."""
+
+
+def mark_caller_known() -> None:
+    """Note that the running request has a token that treadle knows; does nothing elsewhere."""
+    caller = CURRENT_CALLER.get()
+    if caller is not None:
+        caller.mark_known()

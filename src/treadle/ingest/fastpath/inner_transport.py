@@ -1,0 +1,74 @@
+"""What the protocol behind takes for its transport."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+_CONTINUE: Final = b"HTTP/1.1 100 "
+
+
+class InnerTransport(asyncio.Transport):
+    """Passes on what the protocol behind writes, and asks the connection where it closes.
+
+    Two read from the transport: the protocol behind stops while it has enough of a body, and the
+    connection while an answer is due. Reading goes on when neither wants it to stop.
+
+    Attributes:
+        is_paused: the protocol behind has enough of a body.
+        has_written: an answer was begun since this was last set to False.
+    """
+
+    def __init__(
+        self, transport: asyncio.Transport, close: Callable[[], None], resume: Callable[[], None]
+    ) -> None:
+        """Stand for a transport.
+
+        Args:
+            transport: the real one.
+            close: called when the protocol behind closes.
+            resume: called when the protocol behind wants to read again.
+        """
+        super().__init__()
+        self._transport = transport
+        self._close = close
+        self._resume = resume
+        self._is_closed = False
+        self.is_paused = False
+        self.has_written = False
+        # Bound here: every answer calls it, and nothing is to be done in between but to note it.
+        self._write = transport.write
+
+    def write(self, data: Any) -> None:
+        """Write; after `close` nothing is written."""
+        if not self._is_closed:
+            if not data.startswith(_CONTINUE):
+                self.has_written = True
+            self._write(data)
+
+    def close(self) -> None:
+        """Close after what was written."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._close()
+
+    def detach(self) -> None:
+        """Write nothing more, without closing."""
+        self._is_closed = True
+
+    def is_closing(self) -> bool:
+        """Return whether nothing can be written any more."""
+        return self._is_closed or self._transport.is_closing()
+
+    def pause_reading(self) -> None:
+        """Stop to read."""
+        self.is_paused = True
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again, unless the connection has stopped as well."""
+        self.is_paused = False
+        self._resume()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return what is known of the connection."""
+        return self._transport.get_extra_info(name, default)

@@ -1,0 +1,182 @@
+"""Who gets a place, and who has to go for whom."""
+
+import logging
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from treadle.http.refusal_log import RefusalLog
+from treadle.ingest.fastpath.connection_table import (
+    ConnectionLimits,
+    ConnectionTable,
+    get_address_key,
+    is_local_address,
+)
+
+LIMITS = ConnectionLimits(connections=8, local=2, strangers=6, strangers_of_address=3)
+REMOTE = "192.0.2.1"
+
+
+@dataclass(eq=False)
+class Connection:
+    """One that notes whether it had to go."""
+
+    name: str = ""
+    aborted: bool = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+@dataclass
+class Worker:
+    """A table, and what became of each connection."""
+
+    limits: ConnectionLimits = LIMITS
+    statuses: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        log = RefusalLog(logging.getLogger("test"), lambda: 0.0)
+        self.table = ConnectionTable(self.limits, log, self.statuses.append)
+
+    def connect(self, address: str = REMOTE, *, known: bool = False) -> Connection | None:
+        connection = Connection(address)
+        if not self.table.add(connection, address):
+            return None
+        if known:
+            self.table.mark_known(connection)
+        return connection
+
+
+def open_ones(connections: list[Connection | None]) -> list[int]:
+    return [at for at, one in enumerate(connections) if one is not None and not one.aborted]
+
+
+def test_the_oldest_stranger_of_an_address_goes_for_its_newest() -> None:
+    worker = Worker()
+    first = worker.connect("192.0.2.9")
+    same = [worker.connect() for _ in range(5)]
+    assert open_ones(same) == [2, 3, 4]
+    assert first is not None
+    assert not first.aborted
+
+
+def test_the_oldest_of_all_strangers_goes_where_all_have_too_many() -> None:
+    worker = Worker()
+    many = [worker.connect(f"192.0.2.{number}") for number in range(9)]
+    assert open_ones(many) == [3, 4, 5, 6, 7, 8]
+    assert len(worker.table) == LIMITS.strangers
+
+
+def test_connections_with_a_known_token_never_go_for_strangers() -> None:
+    worker = Worker()
+    known = [worker.connect(known=True) for _ in range(5)]
+    strangers = [worker.connect(f"192.0.2.{number}") for number in range(100)]
+    assert open_ones(known) == [0, 1, 2, 3, 4]
+    assert open_ones(strangers) == [97, 98, 99]
+
+
+def test_one_address_may_have_many_connections_with_a_known_token() -> None:
+    worker = Worker()
+    assert open_ones([worker.connect(known=True) for _ in range(8)]) == list(range(8))
+
+
+def test_where_all_are_known_only_this_machine_gets_a_place() -> None:
+    worker = Worker()
+    for _ in range(8):
+        worker.connect(known=True)
+    assert worker.connect() is None
+    local = [worker.connect(address, known=True) for address in ("127.0.0.1", "::1")]
+    assert open_ones(local) == [0, 1]
+    assert worker.connect("") is None
+
+
+def test_a_connection_that_ends_leaves_its_place() -> None:
+    worker = Worker()
+    for known in (False, True) * 50:
+        connection = worker.connect(known=known)
+        assert connection is not None
+        worker.table.remove(connection)
+        worker.table.remove(connection)  # twice does no harm
+        worker.table.mark_known(connection)  # nor a token that is found known too late
+    assert len(worker.table) == 0
+
+
+ACTIONS = st.lists(
+    st.tuples(st.sampled_from(["connect", "know", "close"]), st.integers(0, 9)), max_size=200
+)
+
+
+@given(ACTIONS)
+def test_the_limits_hold_whatever_comes(actions: list[tuple[str, int]]) -> None:
+    worker = Worker()
+    there: list[Connection] = []
+    known: set[Connection] = set()
+    for action, number in actions:
+        if action == "connect":
+            address = f"192.0.2.{number // 3}" if number else "127.0.0.1"
+            connection = worker.connect(address)
+            there += [] if connection is None else [connection]
+        elif there and action == "know":
+            worker.table.mark_known(there[number % len(there)])
+            known.add(there[number % len(there)])
+        elif there:
+            worker.table.remove(there.pop(number % len(there)))
+        there = [one for one in there if not one.aborted]
+        strangers = [one for one in there if one not in known]
+        assert len(worker.table) == len(there) <= LIMITS.connections + LIMITS.local
+        assert len(strangers) <= LIMITS.strangers
+        for address in {one.name for one in strangers}:
+            same = sum(one.name == address for one in strangers)
+            assert same <= LIMITS.strangers_of_address
+    assert not any(one.aborted for one in known)
+
+
+def test_lines_are_logged_once_a_second(caplog: pytest.LogCaptureFixture) -> None:
+    now = 100.0
+    log = RefusalLog(logging.getLogger("test"), lambda: now)
+    for _ in range(1000):
+        log.record("it was refused", REMOTE, "too large")
+    log.record("another kind", "")
+    now += 1.0
+    log.record("it was refused", "192.0.2.2")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"it was refused (1 since the last such line, the latest from {REMOTE}): too large",
+        "another kind (1 since the last such line, the latest from an unknown address)",
+        "it was refused (1000 since the last such line, the latest from 192.0.2.2)",
+    ]
+
+
+def test_a_refused_request_is_counted() -> None:
+    worker = Worker()
+    worker.table.record_refusal(431, REMOTE, "too large")
+    assert worker.statuses == [431]
+
+
+@pytest.mark.parametrize(
+    ("address", "key"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:db8:0:0:ffff::9", "2001:db8::/64"),
+        ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+        ("no:address", "no:address"),
+    ],
+)
+def test_what_counts_as_one_address(address: str, key: str) -> None:
+    assert get_address_key(address) == key
+
+
+@pytest.mark.parametrize(
+    ("address", "local"),
+    [("127.0.0.1", True), ("127.9.9.9", True),
+     ("::1", True), ("::ffff:127.0.0.1", True), ("", True),
+     ("192.0.2.1", False), ("::ffff:192.0.2.1", False), ("2001:db8::1", False), ("a", False)],
+)  # fmt: skip
+def test_addresses_of_this_machine(address: str, *, local: bool) -> None:
+    assert is_local_address(address) == local
