@@ -35,6 +35,11 @@ LOADER_ENVIRONMENT = {
 load needs as much. By default they keep some hundred megabytes after bodies of 20 MB. To keep
 nothing at all costs a seventh of the speed. glibc also gives threads heaps of their own, and with
 10,000 tables DuckDB's catalogue was spread over several: 533 MB, and 497 MB with two heaps."""
+WORKER_STOP_SECONDS = 15.0
+"""When a worker is killed that was asked to stop. It gives up by itself some seconds before, unless
+a thread of it keeps the interpreter."""
+LOADER_STOP_SECONDS = 120.0
+"""When the loader is killed: it waits 100 seconds itself for a destination that hangs."""
 CHILD_MODULE = "treadle.server"
 """The module that a child runs. A test may put another one here."""
 
@@ -88,17 +93,22 @@ def _list_child_specs(config: Config, listening: int, lock: int) -> list[ChildSp
     orders = encode_orders(config)
 
     def job(
-        name: str, role: str, inherit: tuple[int, ...], stops: int, waits_for: str
+        name: str,
+        role: str,
+        inherit: tuple[int, ...],
+        stops: int,
+        waits_for: str,
+        stop_seconds: float,
     ) -> ChildSpec:
         arguments = ("-m", CHILD_MODULE, role, name, *map(str, inherit))
-        return ChildSpec(name, arguments, orders, (*inherit, lock), stops, waits_for)
+        return ChildSpec(name, arguments, orders, (*inherit, lock), stops, waits_for, stop_seconds)
 
-    worker = job("", "worker", (listening,), 0, "requests it began to answer")
+    worker = job("", "worker", (listening,), 0, "requests it began to answer", WORKER_STOP_SECONDS)
     workers = [
         replace(worker, name=f"worker {number}", environment=WORKER_ENVIRONMENT)
         for number in range(1, config.workers + 1)
     ]
-    loader = job("loader", "loader", (), 1, "the load it is in")
+    loader = job("loader", "loader", (), 1, "the load it is in", LOADER_STOP_SECONDS)
     return [*workers, replace(loader, environment=LOADER_ENVIRONMENT)]
 
 

@@ -24,8 +24,6 @@ RESTART_PAUSE_MAX_SECONDS = 10.0
 STEADY_SECONDS = 30.0
 """A child that ran this long is restarted after the shortest pause, as after its first death."""
 DRAIN_REPORT_SECONDS = 5.0
-DRAIN_MAX_SECONDS = 120.0
-"""A child that does not end in this time is killed. What it acknowledged is safe in the log."""
 POLL_SECONDS = 0.2
 
 
@@ -40,6 +38,8 @@ class ChildSpec:
         inherited_descriptors: the file descriptors that it keeps.
         stop_order: children with a lower number stop first, those with the same number together.
         waits_for: what it still finishes when it is asked to stop; for log lines.
+        stop_seconds: when it is killed if it has not ended by then. What it acknowledged is safe in
+            the log.
         environment: further variables of its environment.
     """
 
@@ -49,6 +49,7 @@ class ChildSpec:
     inherited_descriptors: tuple[int, ...]
     stop_order: int
     waits_for: str
+    stop_seconds: float
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -192,24 +193,26 @@ class ProcessSupervisor:
     def _wait_for_end(self, group: Sequence[_RunningChild]) -> bool:
         began = time.monotonic()
         reported = began
+        clean = True
         while running := [child for child in group if child.process.poll() is None]:
             now = time.monotonic()
             if now - reported >= DRAIN_REPORT_SECONDS:
                 reported = now
                 for child in running:
                     self._log_waiting(child)
-            if now - began >= DRAIN_MAX_SECONDS:
-                for child in running:
+            late = [child for child in running if now - began >= child.spec.stop_seconds]
+            if late:
+                clean = False
+                for child in late:
                     logger.error(
                         "%s did not end within %.0f s and is killed; nothing accepted is lost",
                         child.spec.name,
-                        DRAIN_MAX_SECONDS,
+                        child.spec.stop_seconds,
                     )
                     child.process.kill()
                     child.process.wait()
-                return False
             time.sleep(0.02)
-        return True
+        return clean
 
 
 def _describe_exit(code: int) -> str:

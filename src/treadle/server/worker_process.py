@@ -1,12 +1,15 @@
 """A worker process: answers the Import API and the Connect API on one socket."""
 
+import asyncio
 import contextlib
 import gc
 import logging
+import os
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 from starlette.applications import Starlette
@@ -53,7 +56,48 @@ KEEP_ALIVE_SECONDS = 75
 """Clients close idle connections after 15 s or more. They do not retry a POST on a connection that
 the server closed at the same moment, so the server waits longer (import-api.md 4)."""
 
+ANSWER_SECONDS: Final = 6.0
+"""How long a worker that stops waits for the requests that it began, and for answers to be read.
+Then it closes the connections that are left."""
+
+CANCEL_SECONDS: Final = 8
+"""When a worker that stops cancels what still runs without a connection."""
+
+STOP_SECONDS_MAX: Final = 12.0
+"""When a worker that stops ends itself, whatever its threads still do. What it acknowledged is in
+the log."""
+
 logger = logging.getLogger(__name__)
+
+
+class WorkerServer(uvicorn.Server):
+    """Stops in bounded time."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop as uvicorn does; the process ends at STOP_SECONDS_MAX if it has not before."""
+        timer = threading.Timer(STOP_SECONDS_MAX, _end_process)
+        timer.daemon = True
+        timer.start()
+        asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._abort_connections)
+        await super().shutdown(sockets)
+
+    def _abort_connections(self) -> None:
+        left: list[Any] = list(self.server_state.connections)
+        if left:
+            logger.warning(
+                "%d connections are closed before their requests are answered", len(left)
+            )
+        for connection in left:
+            connection.abort()
+
+
+def _end_process() -> None:
+    logger.error(
+        "what this worker was doing did not end within %.0f s and is given up; nothing that was "
+        "acknowledged is lost",
+        STOP_SECONDS_MAX,
+    )
+    os._exit(1)
 
 
 def run_worker(config: Config, name: str, descriptor: int) -> None:
@@ -62,7 +106,7 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
     # Nobody: whatever a request changes is changed by its caller, whom the trail names.
     store = open_store(config, actor=None)
     with socket.socket(fileno=descriptor) as listening:
-        server = uvicorn.Server(
+        server = WorkerServer(
             uvicorn.Config(
                 make_worker_app(config, store, _freeze_and_report_ready, name, files),
                 loop="uvloop",
@@ -72,6 +116,7 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
                 access_log=False,
                 server_header=False,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=CANCEL_SECONDS,
                 backlog=plan_backlog(files),
             )
         )

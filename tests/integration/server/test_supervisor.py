@@ -30,9 +30,11 @@ PARENT = """
 import logging, sys
 from treadle.server.supervisor import ChildSpec, ProcessSupervisor
 folder = sys.argv[1]
+STOP = float(sys.argv[2])
 logging.basicConfig(level=logging.INFO)
 def job(name, stops):
-    return ChildSpec(name, (folder + "/child.py", name, folder), b"orders", (), stops, "its work")
+    script = folder + "/child.py", name, folder
+    return ChildSpec(name, script, b"orders", (), stops, "its work", STOP)
 jobs = [job("worker", 0), job("loader", 1)]
 code = ProcessSupervisor(jobs, lambda: print("all ready", flush=True)).run()
 sys.exit(code)
@@ -51,11 +53,10 @@ def wait(condition: Callable[[], bool], seconds: float = 120.0) -> None:
         time.sleep(0.02)
 
 
-@pytest.fixture
-def parent(tmp_path: Path) -> subprocess.Popen[str]:
-    (tmp_path / "child.py").write_text(CHILD)
+def start_parent(folder: Path, stop_seconds: float) -> subprocess.Popen[str]:
+    (folder / "child.py").write_text(CHILD)
     process = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(tmp_path)],
+        [sys.executable, "-c", PARENT, str(folder), str(stop_seconds)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -63,6 +64,11 @@ def parent(tmp_path: Path) -> subprocess.Popen[str]:
     assert process.stdout is not None
     assert process.stdout.readline() == "all ready\n"
     return process
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> subprocess.Popen[str]:
+    return start_parent(tmp_path, 120)
 
 
 def test_children_get_their_orders_and_stop_in_order(
@@ -106,3 +112,16 @@ def test_children_stop_when_the_supervisor_is_killed(
     parent.wait()
     wait(lambda: len(events(tmp_path)) == 4)
     assert {event[1] for event in events(tmp_path)[2:]} == {"lost-supervisor"}
+
+
+def test_a_child_that_does_not_stop_is_killed(tmp_path: Path) -> None:
+    parent = start_parent(tmp_path, 1)
+    deaf = next(int(event[3]) for event in events(tmp_path) if event[0] == "worker")
+    os.kill(deaf, signal.SIGSTOP)  # what it does holds the whole process
+    began = time.monotonic()
+    parent.send_signal(signal.SIGTERM)
+    _, said = parent.communicate(timeout=120)
+    assert time.monotonic() - began >= 1
+    assert parent.returncode == 1
+    assert "worker did not end within 1 s and is killed; nothing accepted is lost" in said
+    assert [event[:2] for event in events(tmp_path)[2:]] == [["loader", "asked-to-stop"]]

@@ -383,6 +383,11 @@ class FastPathProtocol(asyncio.Protocol):
         self._transport.write(b"".join(content))
         self._server_state.total_requests += 1
 
+    @property
+    def is_closing(self) -> bool:
+        """Return whether nothing can be answered any more."""
+        return self._state is ConnectionState.CLOSING
+
     def record_answer(self) -> None:
         """Note that the protocol behind has answered one of its requests."""
         self._answered += 1
@@ -538,6 +543,11 @@ class _AnswerReporter:
         CURRENT_CALLER.set(connection)
         try:
             await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            # Done by a server that stops. Where the connection is closed already, nobody waits for
+            # an answer, and uvicorn would log a traceback for each.
+            if not connection.is_closing:
+                raise
         finally:
             connection.record_answer()
 
