@@ -16,6 +16,7 @@ from treadle.config import Config
 from treadle.destinations.retry import open_with_retry
 from treadle.errors import RequestRefusedError, TableStoppedError
 from treadle.store.model import Source
+from treadle.tables.schema_owner import SchemaOwner
 
 if TYPE_CHECKING:
     from treadle.destinations.forecast import LoadForecast
@@ -61,6 +62,7 @@ def run_plan(config: Config, arguments: Arguments) -> int:
         else:
             source = find_source(store, None, arguments.source)
         row = store.destinations.find_destination_of_source(source.id)
+        owner = SchemaOwner(store.installation_id, source.account_id, source.id)
     here = config.destination_url if row is None else row.url
     destination = make_destination(config.destination or here)
     form = PushTemplate(source.account_id, arguments.table, tuple(arguments.key))
@@ -73,7 +75,7 @@ def run_plan(config: Config, arguments: Arguments) -> int:
     if not sent:
         print_line("The file holds no record.")
         return 0
-    found = _make_forecast(destination, source, sent, rehearse=arguments.rehearse)
+    found = _make_forecast(destination, source, owner, sent, rehearse=arguments.rehearse)
     if arguments.json:
         print_json(forecast_document(found))
     elif found.stopped is not None:
@@ -110,6 +112,7 @@ def _decode_requests(
 def _make_forecast(
     destination: "Destination",
     source: Source,
+    owner: SchemaOwner,
     sent: "list[MessageBatch]",
     *,
     rehearse: bool,
@@ -118,7 +121,8 @@ def _make_forecast(
     from treadle.destinations.forecast import forecast_load
 
     how: dict[str, Any] = {
-        "schema": source.name,
+        "schema": source.schema,
+        "owner": owner,
         "profile": destination.profile,
         "settings": source.settings,
         "now": read_clock(),

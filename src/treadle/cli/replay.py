@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from treadle.maintenance.rebuild import RelationComparison, TableRebuild
 
 COLUMNS = ("table", "only_there", "only_in_the_log", "different")
-RESERVED_SCHEMAS = ("public", "main", "information_schema", "_treadle")
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,7 +83,10 @@ def run_replay(config: Config, arguments: Arguments) -> int:
             source=source,
             table_name=arguments.table,
             schema=choose_schema(
-                source.name, arguments.into, {each.name for each in store.sources.list_sources()}
+                source.schema,
+                arguments.into,
+                {each.schema for each in store.sources.list_sources()},
+                store.destinations.list_identities(source.account_id, source.destination_id),
             ),
             window=window,
             limits=ReadLimits.within_memory(config.load_rows, config.load_bytes),
@@ -136,13 +138,16 @@ def _lock_replays(config: Config) -> Iterator[None]:
         os.close(descriptor)
 
 
-def choose_schema(source: str, into: str | None, taken: Iterable[str]) -> str:
+def choose_schema(
+    source: str, into: str | None, taken: Iterable[str], identities: Iterable[str] = ()
+) -> str:
     """Return the schema to build in.
 
     Args:
         source: the schema of the source.
         into: the schema that was asked for; None for one of its own.
         taken: the schemas of all sources.
+        identities: of the destination.
 
     Raises:
         OperatorError: the schema cannot be used.
@@ -155,10 +160,11 @@ def choose_schema(source: str, into: str | None, taken: Iterable[str]) -> str:
         while into in names:
             into += "_"
         return into
-    if not is_schema_name(into) or into in RESERVED_SCHEMAS or into.startswith("pg_"):
+    if not is_schema_name(into, identities):
         raise OperatorError(
             f"{into!r} cannot be a schema to build in: it is to have 1 to 49 of the characters "
-            "a-z, 0-9, _ and $, to begin with a letter or _, and not to be the database's own."
+            "a-z, 0-9, _ and $, to begin with a letter or _, and not to be one that a database or "
+            "treadle keeps for itself."
         )
     if into in names:
         raise OperatorError(f"{into!r} is the schema of a source; name another one with --into.")

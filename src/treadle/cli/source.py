@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from typing import Any
 
 from treadle.cli.command import Arguments, CliCommand
 from treadle.cli.output import ask_user, print_json, print_line, print_list, to_whole_second
@@ -10,8 +11,12 @@ from treadle.clock import read_clock
 from treadle.config import Config
 from treadle.errors import OperatorError
 from treadle.store.model import Source
+from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 
 COLUMNS = ("id", "name", "display_name", "type", "state", "stitch_client_id", "created_at")
+ADOPTION_COLUMNS = ("table", "columns", "key", "subtables", "cannot_be_adopted")
+TABLES_NOTED_MAX = 100
+"""The most tables of an adoption that the trail names."""
 
 
 def _create_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,14 +33,15 @@ def create_source(config: Config, arguments: Arguments) -> int:
 
     wanted = arguments.name
     name = derive_schema_name(arguments.display_name) if wanted is None else wanted
-    if not is_schema_name(name):
-        made = "" if wanted is not None else f", made from {arguments.display_name!r},"
-        raise OperatorError(
-            f"The name {name!r}{made} cannot be a schema: it is to have 1 to 49 of the characters "
-            "a-z, 0-9, _ and $, and to begin with a letter or _; give another one with --name."
-        )
     with open_existing_store(config) as store:
         account = find_account(store, arguments.account)
+        if not is_schema_name(name, store.destinations.list_identities(account.id, None)):
+            made = "" if wanted is not None else f", made from {arguments.display_name!r},"
+            raise OperatorError(
+                f"The name {name!r}{made} cannot be a schema: it is to have 1 to 49 of the "
+                "characters a-z, 0-9, _ and $, to begin with a letter or _, and not to be one that "
+                "a database or treadle keeps for itself; give another one with --name."
+            )
         try:
             source = store.sources.create_source(
                 account.id,
@@ -46,15 +52,19 @@ def create_source(config: Config, arguments: Arguments) -> int:
                 # (connect-api.md 2.6).
                 bootstrap_token=False,
             )
-        except NameTakenError as error:
-            whose = " of another account" if error.elsewhere else ""
+        except NameTakenError:
             raise OperatorError(
-                f"There is a source{whose} with the name {name!r} already; "
-                "give another one with --name."
+                f"There is a source with the name {name!r} already; give another one with --name."
             ) from None
         token = store.tokens.create_token(account.id, source.id)
     if arguments.json:
-        made_ = {"source_id": source.id, "name": source.name, "display_name": source.display_name}
+        made_: dict[str, Any] = {
+            "source_id": source.id,
+            "name": source.name,
+            "display_name": source.display_name,
+        }
+        if source.schema != source.name:
+            made_["schema"] = source.schema
         print_json(
             {"stitch_client_id": account.id}
             | made_
@@ -64,6 +74,8 @@ def create_source(config: Config, arguments: Arguments) -> int:
         print_line(f"stitch_client_id: {account.id}")
         print_line(f"source_id: {source.id}")
         print_line(f"name: {source.name}")
+        if source.schema != source.name:
+            print_line(f"schema: {source.schema} (another account loads into {source.name})")
         print_line(f"access_token: {token.secret}")
     return 0
 
@@ -145,6 +157,91 @@ def _confirm_deletion(source: Source) -> bool:
     return ask_user(question).strip().lower() in ("y", "yes")
 
 
+def _adopt_arguments(parser: argparse.ArgumentParser) -> None:
+    _arguments(parser)
+    parser.add_argument(
+        "table",
+        metavar="TABLE",
+        nargs="*",
+        help="tables to adopt, as named in the destination (default: all that can be)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="list them; change nothing")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def adopt_tables(config: Config, arguments: Arguments) -> int:
+    """Let a source load into a schema and tables that treadle did not make for it."""
+    from treadle.destinations.protocol import Session
+    from treadle.destinations.registry import make_destination
+    from treadle.destinations.retry import open_with_retry
+    from treadle.maintenance.adoption import carry_out, plan_adoption
+
+    with open_named_source(config, arguments) as (store, source):
+        row = store.destinations.find_destination_of_source(source.id)
+        destination = make_destination(config.destination_url if row is None else row.url)
+
+        def attempt() -> Session:
+            return destination.preview() if arguments.dry_run else destination.open()
+
+        with open_with_retry(attempt) as session:
+            plan = plan_adoption(
+                session,
+                source,
+                store.sources.list_sources(),
+                store.installation_id,
+                destination.profile,
+                arguments.table,
+            )
+            if not arguments.dry_run:
+                with store.trail.follow_action(
+                    TrailAction.ADOPT_TABLES,
+                    TrailTarget(TargetKind.SOURCE, source.id, source.name),
+                    account_id=source.account_id,
+                    detail={
+                        "schema": plan.schema,
+                        "takes_schema": plan.takes_schema,
+                        "tables": [table.name for table in plan.tables][:TABLES_NOTED_MAX],
+                    },
+                ):
+                    carry_out(session, plan)
+    rows = [
+        (
+            each.name,
+            "" if each.table is None else len(each.table.relations[0].columns),
+            "" if each.table is None else ", ".join(key.name for key in each.table.keys),
+            "" if each.table is None else ", ".join(r.name for r in each.table.relations[1:]),
+            each.reason or "",
+        )
+        for each in plan.candidates
+    ]
+    if arguments.json:
+        tables = [dict(zip(ADOPTION_COLUMNS, row, strict=True)) for row in rows]
+        print_json(
+            {
+                "source": source.name,
+                "schema": plan.schema,
+                "takes_schema": plan.takes_schema,
+                "tables": tables,
+                "adopted": not arguments.dry_run,
+            }
+        )
+        return 0
+    would = "would be" if arguments.dry_run else "is"
+    if plan.takes_schema:
+        held = plan.status.owner
+        whose = "nobody's before" if held is None else f"of source {held.source_id} before"
+        print_line(f"The schema {plan.schema} {would} the source's ({whose}).")
+    else:
+        print_line(f"The schema {plan.schema} is the source's already.")
+    print_list(ADOPTION_COLUMNS, rows, as_json=False)
+    count = len(plan.tables)
+    print_line(
+        f"{count} table{'' if count == 1 else 's'} {'would be ' if arguments.dry_run else ''}"
+        "adopted."
+    )
+    return 0
+
+
 def describe_state(source: Source) -> str:
     """Return the state of a source in one word."""
     if source.deleted_at is not None:
@@ -176,6 +273,12 @@ COMMANDS = (
         help="accept pushes to a source again",
         run=unpause_source,
         arguments=_arguments,
+    ),
+    CliCommand(
+        words=("source", "adopt"),
+        help="let a source load into tables that treadle did not make",
+        run=adopt_tables,
+        arguments=_adopt_arguments,
     ),
     CliCommand(
         words=("source", "delete"),

@@ -13,6 +13,7 @@ from treadle.clock import read_clock
 from treadle.control import errors, paging, requests, responses
 from treadle.control.lookups import ID_MAX, find_source, parse_id, require_own_account
 from treadle.control.requests import SourceCreation, SourceUpdate
+from treadle.control.schema_names import is_schema_name
 from treadle.control.settings import ConnectApiSettings
 from treadle.store.errors import NameTakenError, NotFoundError, TokenLimitError
 from treadle.store.model import Account, Source, TableLoadStatus
@@ -71,6 +72,8 @@ class ConnectOperations:
     def create_source(self, account: Account, raw: bytes) -> object:
         """Serve `POST /v4/sources`."""
         asked = requests.parse_creation(raw)
+        if self._is_reserved(account, asked):
+            raise asked.make_reserved_error()
         if asked.properties:
             raise self._make_properties_error(account, asked)
         _check_id_range(asked.destination_id)
@@ -89,6 +92,13 @@ class ConnectOperations:
             raise errors.destination_not_found(asked.destination_id) from error
         logger.info("account %d created source %d", account.id, row.id)
         return self._render_source(row)
+
+    def _is_reserved(self, account: Account, asked: SourceCreation) -> bool:
+        """Return whether the destination that is asked for keeps the name for itself."""
+        if asked.destination_id is not None and not 1 <= asked.destination_id <= ID_MAX:
+            return False
+        found = self.store.destinations.list_identities(account.id, asked.destination_id)
+        return not is_schema_name(asked.name, found)
 
     def _make_properties_error(self, account: Account, asked: SourceCreation) -> Exception:
         """Return why a creation with properties fails; a name in use comes first.
@@ -115,8 +125,6 @@ class ConnectOperations:
             return self._render_source(row)
         try:
             changed = self.store.sources.update_source(account.id, row.id, **changes)
-        except NameTakenError as error:  # in another destination the name is another account's
-            raise errors.name_taken(row.name) from error
         except NotFoundError as error:
             raise errors.destination_not_found(asked.destination_id) from error
         if changed is None:

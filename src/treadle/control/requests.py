@@ -30,7 +30,7 @@ class SourceCreation:
     """A request to create a source.
 
     Attributes:
-        name: of the schema, legal.
+        name: of the source, legal for a schema in every kind of destination.
         derived: the name was made from the display name, not sent.
         properties: names of properties that were sent; none may be set.
         destination_id: None for the account's default.
@@ -42,6 +42,12 @@ class SourceCreation:
     derived: bool
     properties: tuple[str, ...]
     destination_id: int | None
+
+    def make_reserved_error(self) -> RequestRefusedError:
+        """Return the refusal for a name that the destination keeps for itself."""
+        if self.derived:
+            return errors.underivable_name(self.display_name, self.name)
+        return errors.invalid_name()
 
     def make_name_taken_error(self) -> RequestRefusedError:
         """Return the refusal for a name that is in use; it says where the name came from."""

@@ -1,7 +1,10 @@
-"""Derives the name of a schema from a display name (connect-api.md 4.1)."""
+"""Derives the name of a schema from a display name, and judges names (connect-api.md 4.1)."""
 
 import re
+from collections.abc import Iterable
 from typing import Final
+
+from treadle.destinations.reserved_schemas import is_reserved_schema
 
 SCHEMA_NAME: Final = re.compile(r"[a-z_][a-z0-9_$]{0,48}")
 """A legal name: under 50 characters, the first one a letter or an underscore."""
@@ -24,6 +27,12 @@ def derive_schema_name(display_name: str) -> str:
     return _DROPPED.sub("", display_name.strip().translate(_ASCII))
 
 
-def is_schema_name(name: str) -> bool:
-    """Return whether a schema may have this name."""
-    return SCHEMA_NAME.fullmatch(name) is not None
+def is_schema_name(name: str, identities: Iterable[str] = ()) -> bool:
+    """Return whether a schema of a source may have this name.
+
+    Args:
+        name: of the schema.
+        identities: of the destinations that it is known to be made in, which may reserve the name
+            beside those that every kind of destination reserves.
+    """
+    return SCHEMA_NAME.fullmatch(name) is not None and not is_reserved_schema(name, identities)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from textwrap import dedent, indent
 from typing import Any
 
-from treadle.destinations.planning import execute_load, find_refused_records, plan_with_session
-from treadle.destinations.protocol import RowRefusedError, Session
+from treadle.destinations.planning import execute_accepted, plan_with_session
+from treadle.destinations.protocol import Session
 from treadle.errors import TableStoppedError
 from treadle.records.message_batch import MessageBatch
 from treadle.tables.arrow_column import to_values
@@ -30,6 +30,7 @@ from treadle.tables.options import make_options
 from treadle.tables.plan.explain import explain_plan
 from treadle.tables.prepare.prepare import LogBatch, prepare_load
 from treadle.tables.profile import DestinationProfile
+from treadle.tables.schema_owner import UNOWNED, SchemaOwner
 
 DRY_RUN_LOG = "dry run"
 """Stands for the log in marks that are never kept."""
@@ -65,6 +66,7 @@ def forecast_load(
     settings: Mapping[str, Any],
     now: int,
     rehearse: bool = False,
+    owner: SchemaOwner = UNOWNED,
 ) -> LoadForecast:
     """Find out what a load would do.
 
@@ -77,6 +79,7 @@ def forecast_load(
         now: microseconds since 1970.
         rehearse: carry the load out and undo it, to find records that only the database
             refuses. It locks the table meanwhile, as a load does.
+        owner: of the schema.
 
     Raises:
         DestinationUnavailableError, AccessDeniedError: the destination cannot be asked.
@@ -90,13 +93,13 @@ def forecast_load(
             source_name=table_name,
             profile=profile,
             options=make_options(settings, table_name),
+            owner=owner,
         )
         if rehearse:
-            try:
-                execute_load(session, prepared, offset=offset, now=now, rehearse=True)
-            except RowRefusedError:
-                found = find_refused_records(session, prepared, offset=offset, now=now)
-                prepared = prepared.reject_records(found)
+            prepared, _, _ = execute_accepted(
+                session, prepared, offset=offset, now=now, rehearse=True
+            )
+        session.check_owner(schema, owner)
         plan = plan_with_session(session, prepared, offset=offset, now=now)
     except TableStoppedError as stopped:
         return LoadForecast(table_name, batches, None, (), 0, str(stopped))

@@ -22,13 +22,11 @@ from treadle.tables.model import (
     Table,
     TableWrite,
 )
+from treadle.tables.names import DIGEST_CHARACTERS, STAGE, TOMBSTONES
 from treadle.text import NulEscape, digest_text
 
 PRIVATE_SCHEMA = "_treadle"
 """Where positions, the catalogue, stages and tombstones live."""
-
-TOMBSTONES = "tombstones_"
-"""Beginning of the names of the tables of deleted keys."""
 
 REJECTED = "_sdc_rejected"
 """The table of rejected records in every source's schema (loading.md 8.1)."""
@@ -174,7 +172,9 @@ def partition_columns(rows: RelationRows) -> tuple[list[Column], list[Column]]:
 
 
 def tombstones_name(schema: str, root: str) -> str:
-    """Return the name of the private table of deleted keys (hard_delete, loading.md 9.4).
+    """Return the name of the private table of deleted keys where no entry notes one.
+
+    All of them were called so before entries noted it (hard_delete, loading.md 9.4).
 
     Args:
         schema: the root relation's, treadle's own for a stage.
@@ -198,3 +198,27 @@ def list_subtables(plan: LoadPlan, write: TableWrite) -> list[Relation]:
         for relation in relations
         if relation.path
     ]
+
+
+def find_live_tombstones(table: Table | None, schema: str, root: str) -> str:
+    """Return the name of the private table of the keys that were deleted from a live table.
+
+    Args:
+        table: the catalogue entry; None where there is none.
+        schema: of the table.
+        root: folded name of its root relation.
+    """
+    noted = table.tombstones_relation if table is not None else ""
+    return noted or tombstones_name(schema, root)
+
+
+def find_stage_tombstones(stage: str) -> str:
+    """Return the name of the private table of the keys that were deleted from a stage.
+
+    Args:
+        stage: folded name of its root relation.
+    """
+    digest = stage.removeprefix(STAGE)
+    if digest != stage and len(digest) == DIGEST_CHARACTERS:
+        return TOMBSTONES + digest
+    return tombstones_name(PRIVATE_SCHEMA, stage)

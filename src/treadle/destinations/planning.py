@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from treadle.destinations.protocol import (
+    ChangeRefusedError,
     LoadResult,
     LoadSession,
     PlanOutdatedError,
     RowRefusedError,
 )
-from treadle.destinations.record_bisection import find_refused
+from treadle.destinations.record_bisection import find_refused, find_refused_together
 from treadle.errors import InternalError
 from treadle.tables.model import LoadPlan, OffsetCommit, Relation, TableState
 from treadle.tables.plan.planner import plan_load
@@ -101,13 +102,15 @@ def execute_load(
 
     Raises:
         RowRefusedError, DestinationUnavailableError, CommitUnknownError, FencedError,
-            AccessDeniedError, PlanOutdatedError: see the protocol.
+            AccessDeniedError, PlanOutdatedError, ChangeRefusedError: see the protocol.
         TableStoppedError: the table cannot go on until somebody acts.
     """
     outdated: PlanOutdatedError | None = None
     for _ in range(PLANS_MAX):
-        if not rehearse:
-            session.prepare(prepared.schema)
+        if rehearse:
+            session.check_owner(prepared.schema, prepared.owner)
+        else:
+            session.prepare(prepared.schema, prepared.owner)
         step = plan_with_session(session, prepared, offset=offset, now=now, log_id=log_id)
         if with_report is not None:
             step.offset = with_report(step)
@@ -118,16 +121,73 @@ def execute_load(
     raise outdated or InternalError("a load was planned without a result")
 
 
-def find_refused_records(
-    session: LoadSession, prepared: PreparedLoad, *, offset: OffsetCommit, now: int
-) -> dict[RecordRef, str]:
-    """Find the records that the database refuses when each is loaded alone; return the reasons.
+def execute_accepted(
+    session: LoadSession,
+    prepared: PreparedLoad,
+    *,
+    offset: OffsetCommit,
+    now: int,
+    rehearse: bool = False,
+    with_report: Callable[[LoadPlan], OffsetCommit] | None = None,
+    log_id: str | None = None,
+    note: Callable[[], None] = lambda: None,
+) -> tuple[PreparedLoad, LoadPlan, LoadResult]:
+    """Plan a load and have the destination do it, without the records that it refuses.
+
+    It may refuse a value, or a schema change that a record needs, as for a name that it does not
+    take.
 
     Args:
-        session: on the destination.
-        prepared: the records, some of which it refuses.
-        offset: how far the table's entries are loaded before and after.
-        now: microseconds since 1970.
+        session: see `execute_load`, as for all up to `log_id`.
+        prepared: see there.
+        offset: see there.
+        now: see there.
+        rehearse: see there.
+        with_report: see there.
+        log_id: see there.
+        note: called when a record is refused and is looked for.
+
+    Returns:
+        The records with those that were refused as rejections, the plan and its result.
+
+    Raises:
+        All of `execute_load` but RowRefusedError. A refused schema change that no record is to
+            blame for is raised as what it means without one (`ChangeRefusedError.fault`).
+    """
+
+    def execute(part: PreparedLoad) -> tuple[PreparedLoad, LoadPlan, LoadResult]:
+        plan, result = execute_load(
+            session,
+            part,
+            offset=offset,
+            now=now,
+            rehearse=rehearse,
+            with_report=with_report,
+            log_id=log_id,
+        )
+        return part, plan, result
+
+    for find in (find_refused, find_refused_together):
+        try:
+            return execute(prepared)
+        except RowRefusedError as refusal:
+            note()
+            prepared = _reject_refused(session, prepared, refusal, find, offset=offset, now=now)
+    return execute(prepared)
+
+
+def _reject_refused(
+    session: LoadSession,
+    prepared: PreparedLoad,
+    refusal: RowRefusedError,
+    find: Callable[
+        [Sequence[RecordRef], Callable[[Sequence[RecordRef]], str | None]], dict[RecordRef, str]
+    ],
+    *,
+    offset: OffsetCommit,
+    now: int,
+) -> PreparedLoad:
+    """Find the records that the database refuses by rehearsals, and return the load without them.
 
     Raises:
         All of `execute_load` but RowRefusedError.
@@ -149,4 +209,6 @@ def find_refused_records(
             return error.reason
         return None
 
-    return find_refused(names, rehearse)
+    if isinstance(refusal, ChangeRefusedError) and rehearse(()) is not None:
+        raise refusal.fault from refusal
+    return prepared.reject_records(find(names, rehearse))

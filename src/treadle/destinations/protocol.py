@@ -14,6 +14,9 @@ A *mark* is the `OffsetCommit` of a plan: how far the log entries of a table are
   refused with `PlanOutdatedError` and changes nothing. So a load may be repeated after any failure.
 - A mark with a lower fence than the one held is refused with `FencedError`.
 - Everything treadle keeps for itself lives in the schema `_treadle` of the destination.
+- A schema belongs to the source it was made for. The destination records the owner with the schema,
+  in the same transaction, and compares it at every load. A schema that is there and not recorded
+  is not written into.
 - Identifiers are quoted by the driver's own tools.
 - A session is used by one thread at a time and is closed by whoever opened it.
 """
@@ -25,8 +28,9 @@ from typing import Any, Protocol, Self
 
 from treadle.destinations.capabilities import Capabilities
 from treadle.errors import OperatorError, RetriableError, TreadleError
-from treadle.tables.model import LoadPlan, Relation, TableState
+from treadle.tables.model import LoadPlan, PhysicalRelation, Relation, Table, TableState
 from treadle.tables.profile import DestinationProfile
+from treadle.tables.schema_owner import UNOWNED, SchemaOwner
 
 
 class DestinationUnavailableError(RetriableError):
@@ -65,6 +69,20 @@ class RowRefusedError(TreadleError):
         self.reason = reason
 
 
+class ChangeRefusedError(PlanOutdatedError, RowRefusedError):
+    """The database refused a schema change, which may be due to a name that a record brought.
+
+    Somebody else may also have changed the table: so the load is planned anew first.
+
+    Attributes:
+        fault: what the error means where no record is to blame.
+    """
+
+    def __init__(self, reason: str, fault: TreadleError) -> None:
+        super().__init__(reason)
+        self.fault = fault
+
+
 @dataclass(frozen=True, slots=True)
 class LoadResult:
     """The outcome of a committed load.
@@ -92,6 +110,22 @@ class CommittedOffset:
     position: int
     report: str
     result: LoadResult
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaStatus:
+    """A schema as it is, and the owner that the destination has recorded for it.
+
+    Attributes:
+        exists: it is there.
+        owner: None where none is recorded.
+        former: sources that loaded into it before owners were recorded; empty where there is a
+            record, or where the schema holds tables that treadle did not make and nothing else.
+    """
+
+    exists: bool
+    owner: SchemaOwner | None = None
+    former: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +192,19 @@ class LoadSession(Protocol):
     def __exit__(self, *exc: object) -> None:
         """Close."""
 
-    def prepare(self, schema: str) -> None:
-        """Make the schema with `_sdc_rejected` in it, and treadle's own, where missing."""
+    def prepare(self, schema: str, owner: SchemaOwner = UNOWNED) -> None:
+        """Make the schema with `_sdc_rejected` in it, and treadle's own, where missing.
+
+        Raises:
+            TableStoppedError: the schema is there and not the owner's.
+        """
+
+    def check_owner(self, schema: str, owner: SchemaOwner = UNOWNED) -> None:
+        """Check what `prepare` would; change nothing.
+
+        Raises:
+            TableStoppedError: the schema is there and not the owner's.
+        """
 
     def committed(self, log_id: str) -> Mapping[tuple[int, str], CommittedOffset]:
         """Return (source id, table name as sent) -> the last load, for one log.
@@ -192,6 +237,7 @@ class LoadSession(Protocol):
             RowRefusedError: the database refused a row; nothing was changed.
             PlanOutdatedError, FencedError, DestinationUnavailableError, CommitUnknownError,
                 AccessDeniedError: see the classes.
+            TableStoppedError: the schema is not that of the plan's owner.
         """
 
     def change(self, plan: LoadPlan) -> None:
@@ -201,6 +247,8 @@ class LoadSession(Protocol):
 
         Raises:
             PlanOutdatedError, FencedError: it does not follow.
+            ChangeRefusedError: the database refused one of them.
+            TableStoppedError: the schema is not that of the plan's owner.
         """
 
     def write(self, plan: LoadPlan) -> LoadResult:
@@ -254,6 +302,29 @@ class Inspection(Protocol):
         """Return the server's time, microseconds since 1970; None where it runs in this process."""
 
 
+class Adoption(Protocol):
+    """What an operator does about schemas and tables that treadle did not make."""
+
+    def schema_status(self, schema: str) -> SchemaStatus:
+        """Return whether a schema is there and whose it is."""
+
+    def unknown_relations(self, schema: str) -> Mapping[str, PhysicalRelation]:
+        """Return the tables and views in a schema that no catalogue entry names, as they are."""
+
+    def adopt(self, schema: str, owner: SchemaOwner, tables: Sequence[Table] = ()) -> None:
+        """Record an owner for a schema, whosever it was, and catalogue entries for tables in it.
+
+        Args:
+            schema: that is there, or is to be made.
+            owner: of it from now on.
+            tables: without a catalogue entry so far.
+
+        Raises:
+            TableStoppedError: the schema is the database's or treadle's own.
+            PlanOutdatedError: a table has an entry by now.
+        """
+
+
 class Rebuild(Protocol):
     """Requests of a rebuild, which builds a table anew beside the live one.
 
@@ -272,7 +343,7 @@ class Rebuild(Protocol):
         """
 
 
-class Session(LoadSession, Inspection, Rebuild, Protocol):
+class Session(LoadSession, Inspection, Adoption, Rebuild, Protocol):
     """One connection with every part; `Capabilities` says which parts a destination has."""
 
 

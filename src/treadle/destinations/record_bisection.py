@@ -33,3 +33,32 @@ def find_refused(
             middle = len(some) // 2
             waiting += [some[middle:], some[:middle]]
     return found
+
+
+def find_refused_together(
+    records: Sequence[Record], rehearse: Callable[[Sequence[Record]], str | None]
+) -> dict[Record, str]:
+    """Return records without which the others are taken together, with reasons.
+
+    For records that are taken alone and refused with others, such as two whose fields get one
+    column. A rehearsal tries a part beside all that was taken before, so each is as large as what
+    is kept; the first of two that do not go together stays.
+
+    Args:
+        records: names of the records, in order.
+        rehearse: tries to load just these; returns why they were refused, or None.
+    """
+    found: dict[Record, str] = {}
+    kept: list[Record] = []
+    waiting = [records] if records else []
+    while waiting:
+        some = waiting.pop()
+        reason = rehearse([*kept, *some])
+        if reason is None:
+            kept += some
+        elif len(some) == 1:
+            found[some[0]] = reason
+        else:
+            middle = len(some) // 2
+            waiting += [some[middle:], some[:middle]]
+    return found

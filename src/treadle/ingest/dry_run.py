@@ -26,6 +26,7 @@ from treadle.http.responses import JsonResponse
 from treadle.records.message_batch import MessageBatch
 from treadle.store.model import Source, TokenOwner
 from treadle.store.store import Store
+from treadle.tables.schema_owner import SchemaOwner
 
 TABLES_MAX = 100
 """Tables of one request that are planned: each asks the destination anew."""
@@ -163,10 +164,11 @@ class DryRunPlanner:
         return forecast_load(
             session,
             batches,
-            schema=source.name,
+            schema=source.schema,
             profile=destination.profile,
             settings=source.settings,
             now=self.clock(),
+            owner=SchemaOwner(self.store.installation_id, source.account_id, source.id),
         )
 
     def _forget_run(self, source_id: int, done: "asyncio.Future[list[LoadForecast]]") -> None:

@@ -313,6 +313,7 @@ class DestinationLoader:
             its.clock,
             self._pipeline_commands,
             ThreadPoolExecutor(1, thread_name_prefix=f"{self._thread.name}-prepare"),
+            its.store.installation_id,
         )
         executor = LoadExecutor(reader.log_id, its.lease, its.clock, its.new_id)
         self._parts = _OpenParts(destination, reader, pipeline, executor)

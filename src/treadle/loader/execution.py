@@ -5,15 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from treadle import failpoint
-from treadle.destinations.planning import execute_load, find_refused_records
-from treadle.destinations.protocol import LoadResult, RowRefusedError, Session
+from treadle.destinations.planning import execute_accepted
+from treadle.destinations.protocol import Session
 from treadle.loader.chunk import EntryChunk
 from treadle.loader.lease import DestinationLease
 from treadle.loader.load_report import complete_report, plan_report
 from treadle.loader.pipeline import PreparedStep
 from treadle.loader.reporting import PendingReport, describe_table
-from treadle.tables.model import LoadPlan, OffsetCommit
-from treadle.tables.prepare.prepare import PreparedLoad
+from treadle.tables.model import OffsetCommit
 
 logger = logging.getLogger("treadle.loader")
 
@@ -42,7 +41,7 @@ class LoadExecutor:
 
         Raises:
             Exception: `step.prepared`, when the step could not be prepared.
-            TableStoppedError, RetriableError, OperatorError: see `execute_load`.
+            TableStoppedError, RetriableError, OperatorError: see `execute_accepted`.
         """
         chunk, prepared = step.chunk, step.prepared
         if isinstance(prepared, Exception):
@@ -58,17 +57,19 @@ class LoadExecutor:
                 damaged.records,
                 damaged.why,
             )
-        try:
-            plan, result = self._execute(session, chunk, prepared, load_id, started_at)
-        except RowRefusedError:
-            logger.warning(
+        offset = self._make_offset(chunk)
+        _, plan, result = execute_accepted(
+            session,
+            prepared,
+            offset=offset,
+            now=started_at,
+            with_report=lambda plan: replace(
+                offset, report=plan_report(chunk, plan, load_id, started_at).encode()
+            ),
+            note=lambda: logger.warning(
                 "%s: the database refuses a record; looking for it", describe_table(chunk.key)
-            )
-            found = find_refused_records(
-                session, prepared, offset=self._make_offset(chunk), now=started_at
-            )
-            prepared = prepared.reject_records(found)
-            plan, result = self._execute(session, chunk, prepared, load_id, started_at)
+            ),
+        )
         failpoint.reach("loader.after-load")
         load, outcomes = complete_report(
             plan_report(chunk, plan, load_id, started_at),
@@ -77,25 +78,6 @@ class LoadExecutor:
             lambda: [entry.position for entry in chunk.entries],
         )
         return PendingReport(chunk.key, chunk.last, load, outcomes)
-
-    def _execute(
-        self,
-        session: Session,
-        chunk: EntryChunk,
-        prepared: PreparedLoad,
-        load_id: str,
-        started_at: int,
-    ) -> tuple[LoadPlan, LoadResult]:
-        offset = self._make_offset(chunk)
-        return execute_load(
-            session,
-            prepared,
-            offset=offset,
-            now=started_at,
-            with_report=lambda plan: replace(
-                offset, report=plan_report(chunk, plan, load_id, started_at).encode()
-            ),
-        )
 
     def _make_offset(self, chunk: EntryChunk) -> OffsetCommit:
         return OffsetCommit(self.log_id, *chunk.key, chunk.after, chunk.last, self.lease.fence())

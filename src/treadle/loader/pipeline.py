@@ -23,6 +23,7 @@ from treadle.store.model import Source
 from treadle.tables.options import make_options
 from treadle.tables.prepare.prepare import LogBatch, PreparedLoad, prepare_load
 from treadle.tables.profile import DestinationProfile
+from treadle.tables.schema_owner import SchemaOwner
 
 ROUND_TABLES_MAX: Final = 5_000
 """Tables of one round: what a round notes of each table is kept until its end."""
@@ -86,6 +87,7 @@ class LoadPipeline:
         clock: microseconds since 1970.
         commands: to the pipeline's thread.
         thread: the pipeline's thread.
+        installation_id: of the store that knows the sources.
     """
 
     reader: LogReader
@@ -95,6 +97,7 @@ class LoadPipeline:
     clock: Callable[[], int]
     commands: CommandQueue[PipelineCommand]
     thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    installation_id: str = ""
 
     # Of the destination's thread:
     _following: "Future[PreparedStep | None] | None" = None
@@ -307,8 +310,9 @@ class LoadPipeline:
                     LogBatch(decode_batch(payloads.pop()), entry.position, entry.received_at)
                     for entry in chunk.entries
                 ],
-                schema=source.name,
+                schema=source.schema,
                 source_name=chunk.key[1],
+                owner=SchemaOwner(self.installation_id, source.account_id, source.id),
                 profile=self.profile,
                 options=make_options(source.settings, chunk.key[1]),
             )

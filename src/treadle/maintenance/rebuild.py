@@ -19,12 +19,11 @@ from time import sleep
 from typing import Final
 
 from treadle.destinations.layout import REJECTED
-from treadle.destinations.planning import execute_load, find_refused_records
+from treadle.destinations.planning import execute_accepted
 from treadle.destinations.protocol import (
     Destination,
     PlanOutdatedError,
     RowDiff,
-    RowRefusedError,
     Session,
 )
 from treadle.destinations.relation_diff import pair_relations
@@ -39,6 +38,7 @@ from treadle.tables.names import Namer
 from treadle.tables.options import make_options
 from treadle.tables.plan.planner import plan_swap
 from treadle.tables.prepare.prepare import LogBatch, PreparedLoad, RecordRef, prepare_load
+from treadle.tables.schema_owner import SchemaOwner, make_operator
 
 ROUNDS_MAX: Final = 50
 """How many times a load may come in between. Each round rebuilds only what is new."""
@@ -222,6 +222,16 @@ class TableRebuild:
         return self._make_namer().name_table(self.table_name)[0]
 
     @property
+    def _owner(self) -> SchemaOwner:
+        """The owner of the source's schema."""
+        return SchemaOwner(self.store.installation_id, self.source.account_id, self.source.id)
+
+    @property
+    def _builder(self) -> SchemaOwner:
+        """The owner of the schema to build in: an operator may build tables of several sources."""
+        return make_operator(self.store.installation_id)
+
+    @property
     def _offset_log_id(self) -> str:
         """The log id of the offsets of the rebuilt table."""
         return f"{self._offset_log_prefix}{self.source.id} {self.destination_name}"
@@ -255,6 +265,7 @@ class TableRebuild:
                 )
             if session.committed(self._offset_log_id):
                 session.remove(self.schema, self.destination_name, self._offset_log_id)
+            self._take_schema(session)
             stands = self._find_loaded_position(session)
         if stands <= 0:
             raise OperatorError(
@@ -262,6 +273,12 @@ class TableRebuild:
                 "build again; `treadle log stats` shows what waits"
             )
         self._build_to(stands)
+
+    def _take_schema(self, session: Session) -> None:
+        """Take a schema that is there, of which no owner is recorded: the operator named it."""
+        status = session.schema_status(self.schema)
+        if status.exists and status.owner is None:
+            session.adopt(self.schema, self._builder)
 
     def _build_to(self, last: int) -> None:
         built = self.progress
@@ -303,6 +320,7 @@ class TableRebuild:
             profile=self.destination.profile,
             options=make_options(self.source.settings, self.table_name),
             refused=refused,
+            owner=self._builder,
         )
         mark = OffsetCommit(
             self._offset_log_id,
@@ -331,12 +349,7 @@ class TableRebuild:
         self, session: Session, prepared: PreparedLoad, mark: OffsetCommit
     ) -> tuple[Rejection, ...]:
         now, log_id = self.clock(), self.reader.log_id
-        try:
-            plan, _ = execute_load(session, prepared, offset=mark, now=now, log_id=log_id)
-        except RowRefusedError:
-            found = find_refused_records(session, prepared, offset=mark, now=now)
-            prepared = prepared.reject_records(found)
-            plan, _ = execute_load(session, prepared, offset=mark, now=now, log_id=log_id)
+        _, plan, _ = execute_accepted(session, prepared, offset=mark, now=now, log_id=log_id)
         return plan.rejections
 
     def _find_rejected(self, entries: Sequence[LogEntry]) -> dict[RecordRef, str]:
@@ -369,13 +382,13 @@ class TableRebuild:
         raise self._make_overtaken_error()
 
     def _compare_relations(self, session: Session) -> list[RelationComparison]:
-        here = session.state(self.source.name, self.destination_name)
+        here = session.state(self.source.schema, self.destination_name)
         there = session.state(self.schema, self.destination_name)
         found = []
         for pair in pair_relations(
             here.table, there.table, self.destination.profile, here.physical
         ):
-            parted = session.compare(self.source.name, self.schema, pair)
+            parted = session.compare(self.source.schema, self.schema, pair)
             only_here = pair.there is None
             found.append(RelationComparison(pair.here or pair.there or "", parted, only_here))
         self.progress.shape_changes = describe_shape_changes(here.table, there.table, found)
@@ -400,7 +413,7 @@ class TableRebuild:
             )
         for _ in range(ROUNDS_MAX):
             with self._open_session() as session:
-                session.prepare(self.source.name)
+                session.prepare(self.source.schema, self._owner)
                 stands = self._find_loaded_position(session)
                 if stands == self.progress.position:
                     rebuilt = session.state(self.schema, self.destination_name).table
@@ -409,9 +422,10 @@ class TableRebuild:
                             "Nothing was built, so there is nothing to swap in."
                         )
                     plan = plan_swap(
-                        session.state(self.source.name, self.destination_name),
+                        session.state(self.source.schema, self.destination_name),
                         rebuilt,
-                        schema=self.source.name,
+                        schema=self.source.schema,
+                        owner=self._owner,
                         source_name=self.table_name,
                         profile=self.destination.profile,
                         options=options,

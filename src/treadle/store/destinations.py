@@ -91,6 +91,22 @@ class DestinationRepository(StoreRepository):
             row = tx.connection.execute(_by_source.where(sources.c.id == source_id)).one_or_none()
             return None if row is None else _read_destination(tx, row)
 
+    def list_identities(self, account_id: int, destination_id: int | None) -> list[str]:
+        """Return the identity of the destination of a new source; nothing where there is none.
+
+        Args:
+            account_id: of the source.
+            destination_id: of the source; None for the default of the account.
+        """
+        chosen = select(accounts.c.destination_id).where(accounts.c.id == account_id)
+        query = select(destinations.c.identity).where(
+            destinations.c.account_id == account_id,
+            destinations.c.id
+            == (chosen.scalar_subquery() if destination_id is None else destination_id),
+        )
+        with self._database.read() as tx:
+            return list(tx.connection.execute(query).scalars())
+
     def list_ids_by_source(self) -> dict[int, int]:
         """Return source id -> destination id, for all sources that have a destination."""
         with self._database.read() as tx:

@@ -11,14 +11,15 @@ class NotFoundError(TreadleError):
 
 
 class NameTakenError(TreadleError):
-    """Another source owns the schema of that name (connect-api.md 4.1).
+    """Another source has the name, or the schema of that name (connect-api.md 4.1).
 
     Attributes:
-        name: the schema's name.
-        elsewhere: the owner is a source of another account that loads into the same database.
+        name: of the source, or the schema.
+        elsewhere: a source of another account that loads into the same database fills the schema.
+            Only the operator meets this, when a change of destinations brings two together.
     """
 
-    def __init__(self, name: str, *, elsewhere: bool) -> None:
+    def __init__(self, name: str, *, elsewhere: bool = False) -> None:
         owner = "a source of another account in the same destination" if elsewhere else "a source"
         super().__init__(f"the name {name} is taken by {owner}; choose another name")
         self.name = name

@@ -45,7 +45,11 @@ class TokenHolder:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Something that pushes records, and fills one schema (connect-api.md 3.1)."""
+    """Something that pushes records, and fills one schema (connect-api.md 3.1).
+
+    Attributes:
+        schema_name: of the schema, where that is not the source's name.
+    """
 
     id: int
     account_id: int
@@ -59,6 +63,12 @@ class Source:
     system_paused_at: int | None
     deleted_at: int | None
     settings: dict[str, Any]
+    schema_name: str | None = None
+
+    @property
+    def schema(self) -> str:
+        """Return the name of the schema that it fills."""
+        return self.schema_name or self.name
 
     @property
     def active(self) -> bool:

@@ -1,22 +1,34 @@
 """The rule that a schema of a destination belongs to one source.
 
 Within an account a name is taken by a source that is not deleted; the name of a deleted source may
-be used again (connect-api.md 4.1). Between accounts that load into the same database a name is
-taken for ever, because the schema and its rows stay when the source is deleted. Accounts without a
-destination count as loading into one database, because the server will give them the same.
+be used again, with its schema (connect-api.md 4.1). Between accounts a name is never taken: an
+account is not told what names others have. Where a source of another account fills the schema of
+that name in the same database, or filled it before it was deleted, the new source fills one that
+has a number at its end. Its name is as it was asked for.
+
+Accounts without a destination count as loading into one database, because the server will give
+them the same. The destination itself records whose a schema is, and every load compares that
+(`destinations.schema_claim`).
 """
 
-from sqlalchemy import func, select
+from collections.abc import Iterator
 
+from sqlalchemy import ColumnElement, and_, func, not_, select
+
+from treadle.errors import InternalError
 from treadle.store.database import StoreTransaction
 from treadle.store.errors import NameTakenError
 from treadle.store.schema import accounts, destinations, sources
 
-# Every source with the database that it loads into; NULL where it has no destination yet.
+# Every source with its schema and the database that it loads into; NULL where it has no destination
+# yet.
 _placed = (
     select(
+        sources.c.id,
         sources.c.account_id,
         sources.c.name,
+        sources.c.deleted_at,
+        func.coalesce(sources.c.schema_name, sources.c.name).label("schema"),
         destinations.c.identity,
     )
     .select_from(sources)
@@ -28,19 +40,11 @@ _placed = (
 )
 
 
-def refuse_taken_name(
-    tx: StoreTransaction, account_id: int, name: str, destination_id: int | None
-) -> None:
-    """Check that no other source owns the schema that a new source would fill.
-
-    Args:
-        tx: the transaction that creates the source.
-        account_id: its account.
-        name: of the source and the schema.
-        destination_id: of the source; None for the default of the account.
+def refuse_taken_name(tx: StoreTransaction, account_id: int, name: str) -> None:
+    """Check that no source of the account has a name, but for deleted ones.
 
     Raises:
-        NameTakenError: another source owns that schema.
+        NameTakenError: one has.
     """
     own = tx.connection.execute(
         select(sources.c.id).where(
@@ -50,38 +54,81 @@ def refuse_taken_name(
         )
     ).first()
     if own is not None:
-        raise NameTakenError(name, elsewhere=False)
+        raise NameTakenError(name)
+
+
+def choose_schema_name(
+    tx: StoreTransaction,
+    account_id: int,
+    name: str,
+    destination_id: int | None,
+    *,
+    present: str | None = None,
+    source_id: int | None = None,
+) -> str | None:
+    """Return the name of the schema that a source fills; None for that of the source.
+
+    Args:
+        tx: the transaction that makes the source, or gives it another destination.
+        account_id: its account.
+        name: of the source.
+        destination_id: of the source; None for the default of the account.
+        present: the name of the schema that it has.
+        source_id: its id; None for a new source.
+    """
     if destination_id is None:
         destination_id = tx.connection.execute(
             select(accounts.c.destination_id).where(accounts.c.id == account_id)
         ).scalar_one_or_none()
     placed = _placed.subquery()
     same = select(destinations.c.identity).where(destinations.c.id == destination_id)
-    other = tx.connection.execute(
-        select(placed.c.name).where(
-            placed.c.identity.is_not_distinct_from(same.scalar_subquery()),
-            placed.c.name == name,
-            placed.c.account_id != account_id,
-        )
-    ).first()
-    if other is not None:
-        raise NameTakenError(name, elsewhere=True)
+    there = placed.c.identity.is_not_distinct_from(same.scalar_subquery())
+    predecessor = and_(
+        placed.c.account_id == account_id, placed.c.name == name, placed.c.deleted_at.is_not(None)
+    )
+    others: ColumnElement[bool] = not_(predecessor)
+    if source_id is not None:
+        others = and_(others, placed.c.id != source_id)
+    first = present
+    if first is None and source_id is None:
+        first = tx.connection.execute(
+            select(placed.c.schema).where(there, predecessor).order_by(placed.c.id.desc())
+        ).scalar()
+    for schema in _list_candidates(name, first):
+        taken = tx.connection.execute(
+            select(placed.c.id).where(there, others, placed.c.schema == schema)
+        ).first()
+        if taken is None:
+            return None if schema == name else schema
+    raise InternalError("the candidates for the name of a schema ended")
+
+
+def _list_candidates(name: str, first: str | None) -> Iterator[str]:
+    """Give names for a schema, without end; no destination keeps one with a number for itself."""
+    if first is not None:
+        yield first
+    yield name
+    number = 2
+    while True:
+        yield f"{name}{number}"
+        number += 1
 
 
 def refuse_shared_schemas(tx: StoreTransaction, account_id: int) -> None:
     """Check that after a change of destinations no two accounts share a schema.
 
-    It is called after the change in the same transaction, which the error then undoes.
+    It is called after the change in the same transaction, which the error then undoes. Only the
+    operator makes such a change, so the error may name what it is about.
 
     Raises:
         NameTakenError: with the first schema that would have two owners.
     """
     ours, theirs = _placed.subquery("ours"), _placed.subquery("theirs")
     shared = tx.connection.execute(
-        select(ours.c.name)
-        .join(theirs, (theirs.c.identity == ours.c.identity) & (theirs.c.name == ours.c.name))
+        select(ours.c.schema)
+        .join(theirs, (theirs.c.identity == ours.c.identity) & (theirs.c.schema == ours.c.schema))
         .where(ours.c.account_id == account_id, theirs.c.account_id != account_id)
-        .order_by(ours.c.name)
+        .order_by(ours.c.schema)
     ).first()
     if shared is not None:
-        raise NameTakenError(shared.name, elsewhere=True)
+        raise NameTakenError(shared.schema, elsewhere=True)

@@ -11,7 +11,7 @@ from treadle.store.destinations import create_connection_id, require_destination
 from treadle.store.merge_patch import apply_merge_patch
 from treadle.store.model import Source
 from treadle.store.schema import sources
-from treadle.store.schema_ownership import refuse_shared_schemas, refuse_taken_name
+from treadle.store.schema_ownership import choose_schema_name, refuse_taken_name
 from treadle.store.source_rows import change_source, find_source, find_undeleted_source
 from treadle.store.tokens import IMPORT_TOKEN_PREFIX, add_token
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
@@ -46,18 +46,19 @@ class SourceRepository(StoreRepository):
             account_id: its account.
             type: "import_api".
             display_name: a label for people.
-            name: of the schema that it fills; the caller checked its form (connect-api.md 4.1).
+            name: of the source, and of the schema that it fills unless a source of another account
+                fills that (`schema_ownership`); the caller checked its form (connect-api.md 4.1).
             destination_id: its destination; None for the default of the account.
             bootstrap_token: create a first token with it (connect-api.md 2.5).
 
         Raises:
-            NameTakenError: another source owns the schema (`schema_ownership`).
+            NameTakenError: another source of the account has the name.
             NotFoundError: no such account, or the destination belongs to another account.
         """
         with self._database.change() as tx:
             require_account(tx, account_id)
             require_destination(tx, account_id, destination_id)
-            refuse_taken_name(tx, account_id, name, destination_id)
+            refuse_taken_name(tx, account_id, name)
             row = tx.connection.execute(
                 insert(sources)
                 .values(
@@ -70,6 +71,7 @@ class SourceRepository(StoreRepository):
                     created_at=tx.now,
                     updated_at=tx.now,
                     settings={},
+                    schema_name=choose_schema_name(tx, account_id, name, destination_id),
                 )
                 .returning(sources)
             ).one()
@@ -114,14 +116,14 @@ class SourceRepository(StoreRepository):
             source_id: the source.
             display_name: a label for people; the name of the schema stays.
             paused_at: the time of a pause; None ends it.
-            destination_id: its destination; None for the default of the account.
+            destination_id: its destination; None for the default of the account. Where a source of
+                another account fills the schema there, this one fills another from then on.
             settings: a merge patch for the present ones (RFC 7396: None removes a key).
 
         Returns:
             The source after the change; None when it is unknown or deleted.
 
         Raises:
-            NameTakenError: at that destination a source of another account owns the schema.
             NotFoundError: the destination belongs to another account.
         """
         asked = {
@@ -134,6 +136,7 @@ class SourceRepository(StoreRepository):
         if not values:
             with self._database.read() as tx:
                 return find_undeleted_source(tx, account_id, source_id)
+        asked_for = dict(values)
         with self._database.change() as tx:
             source = find_undeleted_source(tx, account_id, source_id)
             if source is None:
@@ -142,10 +145,16 @@ class SourceRepository(StoreRepository):
                 values["settings"] = apply_merge_patch(source.settings, settings)
             if not isinstance(destination_id, Unset):
                 require_destination(tx, source.account_id, destination_id)
+                values["schema_name"] = choose_schema_name(
+                    tx,
+                    source.account_id,
+                    source.name,
+                    destination_id,
+                    present=source.schema,
+                    source_id=source.id,
+                )
             changed = change_source(tx, source, **values)
-            if "destination_id" in values:
-                refuse_shared_schemas(tx, source.account_id)
-            _record(tx, name_change(values), changed, {"changed": sorted(values)})
+            _record(tx, name_change(asked_for), changed, {"changed": sorted(asked_for)})
             return changed
 
     def delete_source(self, account_id: int | None, source_id: int) -> Source | None:

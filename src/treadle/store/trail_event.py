@@ -42,6 +42,7 @@ class TrailAction(StrEnum):
     TAKE_OVER_IMPORT_TOKEN = "take_over_import_token"  # noqa: S105
     REVOKE_IMPORT_TOKEN = "revoke_import_token"  # noqa: S105
     SET_DESTINATION = "set_destination"
+    ADOPT_TABLES = "adopt_tables"
     REPLAY_TABLE = "replay_table"
     RESEND_RECORDS = "resend_records"
     SALVAGE_LOG = "salvage_log"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from treadle.tables.column_type import ColumnType
+from treadle.tables.schema_owner import UNOWNED, SchemaOwner
 
 if TYPE_CHECKING:  # it takes pyarrow, which a process that only accepts records does without
     from treadle.tables.arrow_column import TypedColumn
@@ -94,6 +95,9 @@ class Table:
         batched_at: `_sdc_batched_at` of the last load, microseconds since 1970; the next load's
             is greater.
         tombstones: the option hard_delete keeps (key, sequence) of deleted rows.
+        tombstones_relation: name of the private table that holds them; "" for the name that they
+            had before it was noted (`destinations.layout.tombstones_name`).
+        adopted: treadle did not make the table, and has loaded nothing into it yet.
     """
 
     schema: str
@@ -106,6 +110,8 @@ class Table:
     stages: tuple[StagedVersion, ...] = ()
     batched_at: int = 0
     tombstones: bool = False
+    tombstones_relation: str = ""
+    adopted: bool = False
 
 
 # --- what a load does -----------------------------------------------------------------------------
@@ -177,12 +183,15 @@ class CopyStage:
     Attributes:
         columns: (name in the stage, name in the live relation).
         schema: where the stage relation is; None for treadle's private schema.
+        tombstones: name of the private table of keys that were deleted from the stage relation; ""
+            for the one that its name tells.
     """
 
     stage: str
     relation: str
     columns: tuple[tuple[str, str], ...]
     schema: str | None = None
+    tombstones: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +323,7 @@ class LoadPlan:
         new_version: the load emptied the table for a newer version.
         extracted_max: greatest time_extracted, else greatest received time, microseconds.
         bookmarks: (field, least, greatest) as JSON texts, for bookmark_names.
+        owner: of the schema; the destination refuses the plan when it has recorded another.
     """
 
     schema: str
@@ -334,6 +344,7 @@ class LoadPlan:
     new_version: bool = False
     extracted_max: int | None = None
     bookmarks: tuple[tuple[str, str, str], ...] = ()
+    owner: SchemaOwner = UNOWNED
 
 
 # --- what a destination says it holds -------------------------------------------------------------

@@ -1,10 +1,14 @@
 """Names of fields and tables in a destination, and names that cannot be used (loading.md 6)."""
 
+import base64
 import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from treadle.tables.model import TableOptions
 from treadle.tables.profile import DestinationProfile
+from treadle.tables.schema_owner import SchemaOwner
 
 SEPARATOR = "__"
 GENERATED_KEY = "__sdc_primary_key"
@@ -17,6 +21,13 @@ DELETED_AT = "_sdc_deleted_at"
 SOURCE_KEY = "_sdc_source_key_"
 META_COLUMN = "_treadle_meta"
 """Column that lists the values the option `on_bad_value: null_field` left out of a row."""
+
+STAGE = "stage_"
+TOMBSTONES = "tombstones_"
+"""Beginnings of the names of treadle's private relations; a whole digest follows."""
+
+DIGEST_CHARACTERS = 52
+"""Characters of a SHA-256 in base 32."""
 
 VALUE = "value"
 """Column, or path, of array elements that are no objects (loading.md 7.4)."""
@@ -160,8 +171,10 @@ class Namer:
         lowered = full.lower()
         taken = (GENERATED_KEY, META_COLUMN) if keyless else (META_COLUMN,)
         if (
-            lowered.startswith(_RESERVED_PREFIXES) and lowered not in _EXEMPT_NAMES
-        ) or lowered in taken:
+            (lowered.startswith(_RESERVED_PREFIXES) and lowered not in _EXEMPT_NAMES)
+            or lowered in taken
+            or profile.fold(full) in profile.columns_reserved
+        ):
             refused = f"Column name {full} is reserved"
         full, omitted = self._limit_name("Column", full, profile.column_bytes_max)
         return FieldName(
@@ -176,7 +189,50 @@ class Namer:
         return FieldName(name.literal, full, self.profile.fold(full))
 
 
-def name_stage_relation(schema: str, table: str, version: int, path: tuple[str, ...]) -> str:
-    """Name a stage's relation: unique among all of them, and at most 63 bytes."""
-    name = f"stage_{_hash_digits(schema + chr(0) + table)[:12]}_{version}"
-    return f"{name}_{_hash_digits(chr(0).join(path))[:12]}" if path else name
+def name_stage_relation(
+    owner: SchemaOwner, schema: str, table: str, version: int, path: tuple[str, ...]
+) -> str:
+    """Name a stage's relation: unique among all of them, and 58 bytes.
+
+    Args:
+        owner: of the schema.
+        schema: of the table.
+        table: its canonical name.
+        version: of the stage.
+        path: of the subtable; () for the root.
+    """
+    return STAGE + _digest_parts(owner, (schema, table, version, list(path)))
+
+
+def name_tombstones(owner: SchemaOwner, schema: str, table: str) -> str:
+    """Name the private table of the deleted keys of a live table; 63 bytes.
+
+    Args:
+        owner: of the schema.
+        schema: of the table.
+        table: its canonical name.
+    """
+    return TOMBSTONES + _digest_parts(owner, (schema, table))
+
+
+def name_auxiliary(owner: SchemaOwner, prefix: str, *parts: str) -> str:
+    """Name a relation or an index that is among the tables of a source for a moment, or for good.
+
+    The installation's id takes part, which no client knows. So no table that a client names is in
+    the way.
+
+    Args:
+        owner: of the schema.
+        prefix: of at most 11 bytes.
+        parts: what it is for.
+    """
+    return prefix + _digest_parts(owner, parts)
+
+
+def _digest_parts(owner: SchemaOwner, parts: Sequence[object]) -> str:
+    """Return all 256 bits of the SHA-256 of an owner and some parts, as 52 letters and digits.
+
+    As JSON the parts are told apart whatever characters are in them, unpaired surrogates too.
+    """
+    whole = json.dumps([owner.installation_id, owner.account_id, owner.source_id, *parts])
+    return base64.b32encode(hashlib.sha256(whole.encode()).digest()).decode().rstrip("=").lower()

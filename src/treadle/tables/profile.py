@@ -28,6 +28,12 @@ class DestinationProfile:
         decimal_integer_digits_max: digits before the point that a decimal column holds.
         decimal_scale_max: digits after the point; more are rounded half up. None for no bound.
         timestamp_min_us, timestamp_max_us: microseconds since 1970 that a timestamp column holds.
+        columns_reserved: folded names of columns that the database refuses or keeps for itself: a
+            record with such a field is rejected (loading.md 6.5).
+        schemas_system: schemas of the database itself, lower case; one that ends with `*` stands
+            for all that begin so. No source is loaded into one.
+        schemas_reserved: schemas that the database makes for its users, or that it would mistake
+            for something else, lower case. No new source gets such a name.
         dropped_key: what a load does when the user dropped or changed the key constraint:
             "append" from then on, or "stop" the table (loading.md 5.2).
     """
@@ -45,6 +51,9 @@ class DestinationProfile:
     timestamp_min_us: int
     timestamp_max_us: int
     dropped_key: Literal["append", "stop"]
+    columns_reserved: frozenset[str] = frozenset()
+    schemas_system: tuple[str, ...] = ()
+    schemas_reserved: tuple[str, ...] = ()
 
     def decimal_fits(self, value: Decimal) -> bool:
         """Return whether a column holds the digits that a finite decimal has before the point."""

@@ -48,6 +48,10 @@ POSTGRES = DestinationProfile(
     timestamp_min_us=-210_866_803_200_000_000,  # 4714-11-24 BC, PostgreSQL's first day
     timestamp_max_us=9_224_318_015_999_999_999,  # 294276-12-31 23:59:59.999999
     dropped_key="append",
+    # Every table has them: `SELECT attname FROM pg_attribute WHERE attnum < 0`.
+    columns_reserved=frozenset({"cmax", "cmin", "ctid", "tableoid", "xmax", "xmin"}),
+    schemas_system=("information_schema", "pg_*"),
+    schemas_reserved=("public",),
 )
 
 DUCKDB = DestinationProfile(
@@ -64,4 +68,8 @@ DUCKDB = DestinationProfile(
     timestamp_min_us=-9_223_372_022_400_000_000,  # 290309-12-22 BC
     timestamp_max_us=9_223_372_036_854_775_806,  # one below the value DuckDB reads as infinity
     dropped_key="stop",
+    # Where a table has a column of this name, statements no longer find its rows by it.
+    columns_reserved=frozenset({"rowid"}),
+    schemas_system=("information_schema", "pg_catalog"),
+    schemas_reserved=("main", "system", "temp"),
 )

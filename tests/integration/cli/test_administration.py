@@ -179,9 +179,21 @@ def test_accounts_share_no_schema(store: Store, treadle: Treadle) -> None:
     treadle("account create --name Two")
     assert treadle("source create Orders --account One").code == 0
     done = treadle("source create Orders --account Two")
+    assert done.code == 0
+    assert "schema: orders2" in done.out
+    assert {source.schema for source in store.sources.list_sources()} == {"orders", "orders2"}
+    done = treadle("source create Orders --account Two")
     assert done.code == 2
-    assert "a source of another account with the name 'orders' already" in done.err
-    assert "--name" in done.err
+    assert "a source with the name 'orders' already; give another one with --name" in done.err
+
+
+@pytest.mark.parametrize("name", ["_treadle", "public", "main", "pg_x", "information_schema"])
+def test_a_reserved_name_is_refused(store: Store, treadle: Treadle, name: str) -> None:
+    for words in (f"source create {name}", f"source create x --name {name}"):
+        done = treadle(words)
+        assert done.code == 2
+        assert "keeps for itself" in done.err
+    assert store.sources.list_sources() == []
 
 
 def test_a_source_is_named_within_its_account(store: Store, treadle: Treadle) -> None:

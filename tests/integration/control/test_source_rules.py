@@ -6,6 +6,8 @@ from contextlib import closing
 import pytest
 from tests.integration.control.api import Api
 
+from treadle.control.errors import NAME_RULE
+
 UNKNOWN = 999_999
 
 
@@ -145,19 +147,35 @@ def test_accounts_do_not_see_each_other(api: Api) -> None:
     assert api.get(path, token=token).body == theirs
 
 
-def test_two_accounts_share_no_schema_of_one_database(api: Api) -> None:
+def test_accounts_are_not_told_of_the_names_of_others(api: Api) -> None:
     other, token = api.another_account()
     for account in (api.account, other):
         api.store.destinations.set_default_destination(
             account.id, "duckdb", "duckdb:///a", "duckdb:/a"
         )
     mine = api.create("Orders")
+    # One name is another's, one is free: the answers tell nothing of it.
+    told = []
+    for name in ("Orders", "Carts"):
+        answer = api.post("/v4/sources", _creation(name), token=token)
+        assert (answer.status, answer.body["name"]) == (200, name.lower())
+        told.append(sorted(answer.body))
+        explicit = _creation("x", name=f"{name.lower()}_2")
+        assert api.post("/v4/sources", explicit, token=token).body["name"] == f"{name.lower()}_2"
+    assert told[0] == told[1]
+    # Each has a schema of its own, which stays when the source is deleted.
+    held = {source.id: source.schema for source in api.store.sources.list_sources()}
+    assert len(set(held.values())) == len(held) == 5
+    assert held[mine["id"]] == "orders"
+    api.delete(f"/v4/sources/{mine['id']}")
     assert api.post("/v4/sources", _creation("Orders"), token=token).pair == _taken(
         "Orders", "orders"
     )
-    api.delete(f"/v4/sources/{mine['id']}")  # its rows stay, so its schema stays taken
-    assert api.post("/v4/sources", _creation("Orders"), token=token).status == 400
-    assert api.create("Orders")["name"] == "orders"
+    again = api.create("Orders")
+    assert again["name"] == "orders"
+    found = api.store.sources.get_source(None, again["id"])
+    assert found is not None
+    assert found.schema == "orders"
 
 
 def test_a_destination_is_kept_and_not_shown(api: Api) -> None:
@@ -186,7 +204,7 @@ def test_an_unknown_destination_is_refused(api: Api, destination_id: int) -> Non
     assert api.put(path, {"destination_id": destination_id}).pair == expected
 
 
-def test_a_destination_where_the_name_is_taken_is_refused(api: Api) -> None:
+def test_a_source_that_moves_is_not_told_of_the_names_of_others(api: Api) -> None:
     other, token = api.another_account()
     api.store.destinations.set_default_destination(other.id, "duckdb", "duckdb:///a", "duckdb:/a")
     api.create("Orders", token=token)
@@ -203,11 +221,17 @@ def test_a_destination_where_the_name_is_taken_is_refused(api: Api) -> None:
             " FROM destinations WHERE account_id = ?",
             (api.account.id,),
         )
-    message = "non-unique name (orders)"
-    expected = (400, {"error": "InvalidName", "data": {"message": message}})
     path = f"/v4/sources/{mine['id']}"
-    assert api.put(path, {"destination_id": 1000}).pair == expected
-    assert api.get(path).body == mine
+    moved = api.put(path, {"destination_id": 1000})
+    assert moved.status == 200
+    assert {**moved.body, "updated_at": mine["updated_at"]} == mine
+    found = api.store.sources.get_source(None, mine["id"])
+    assert found is not None
+    assert (found.name, found.schema) == ("orders", "orders2")
+    assert api.put(path, {"destination_id": None}).status == 200
+    found = api.store.sources.get_source(None, mine["id"])
+    assert found is not None
+    assert found.schema == "orders2"  # what it loaded there stays where it is
 
 
 def test_properties_are_refused_after_the_name(api: Api) -> None:
@@ -243,3 +267,35 @@ def test_a_failed_change_changes_nothing(api: Api) -> None:
     }
     assert api.put(path, half_bad).status == 400
     assert api.get(path).body == source
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_treadle",
+        "information_schema",
+        "pg_catalog",
+        "pg_temp",
+        "pg_toast",
+        "pg_",
+        "public",
+        "main",
+        "temp",
+        "system",
+        "a",  # what DuckDB calls the file of the destination
+    ],
+)
+def test_a_name_that_a_destination_keeps_for_itself_is_refused(api: Api, name: str) -> None:
+    api.store.destinations.set_default_destination(
+        api.account.id, "duckdb", "duckdb:///x/a.duckdb", "duckdb:///x/a.duckdb"
+    )
+    explicit = api.post("/v4/sources", _creation("x", name=name))
+    assert explicit.pair == (400, {"error": "InvalidName", "data": {"message": NAME_RULE}})
+    for shown in (name, f" {name.upper()} ", f"{name}!"):
+        message = f"invalid name after deriving it from display_name ({shown} -> {name})"
+        derived = api.post("/v4/sources", _creation(shown))
+        assert derived.pair == (400, {"error": "InvalidDisplayName", "data": {"message": message}})
+    assert api.get("/v4/sources").body == []
+    # A label is no name.
+    made = api.create("Orders")
+    assert api.put(f"/v4/sources/{made['id']}", {"display_name": name}).body["name"] == "orders"

@@ -26,6 +26,7 @@ from treadle.records.message_batch import MessageBatch, encode_batch
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
 from treadle.tables.options import make_options_patch
+from treadle.tables.schema_owner import make_operator
 
 BAD = 10**30
 Rows = list[tuple[Any, ...]]
@@ -639,7 +640,7 @@ def test_replays_of_several_tables_share_a_schema(site: Site) -> None:
 def test_a_replay_that_was_killed_at_its_beginning_is_in_nobodys_way(site: Site) -> None:
     orders(site)
     with make_destination(site.url).open() as session:
-        session.prepare("again")
+        session.prepare("again", make_operator(site.store.installation_id))
     assert site.query("SELECT count(*) FROM again._sdc_rejected") == [(0,)]
     replay = site.built()
     assert parted(replay)["orders"] == SAME

@@ -27,6 +27,7 @@ from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
 from treadle.tables.model import OffsetCommit, TableOptions
 from treadle.tables.prepare.prepare import LogBatch, prepare_load
+from treadle.tables.schema_owner import SchemaOwner
 
 CLIENT = 1
 
@@ -259,6 +260,9 @@ class Run:
                 source_name=table,
                 profile=self.world.destination.profile,
                 options=TableOptions(),
+                owner=SchemaOwner(
+                    self.world.store.installation_id, self.source.account_id, self.source.id
+                ),
             )
             position, fence = fresh[-1].position, 2**62  # above any lease, and undone
             mark = OffsetCommit(

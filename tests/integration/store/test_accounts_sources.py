@@ -182,12 +182,38 @@ def test_accounts_of_one_database_share_no_schema(store: Store) -> None:
         theirs.id, "postgres", "postgresql://v:2@h/db", "postgres h db"
     )
     source = make_source(store, theirs.id)
-    for _ in range(2):
-        with pytest.raises(NameTakenError) as caught:
-            make_source(store, ours.id)
-        assert caught.value.elsewhere
-        store.sources.delete_source(theirs.id, source.id)
-    make_source(store, ours.id, "other")
+    assert (source.name, source.schema) == ("shop", "shop")
+    mine = make_source(store, ours.id)
+    assert (mine.name, mine.schema) == ("shop", "shop2")
+    # A schema stays when its source is deleted: the next source of the name in the account has it.
+    for account, schema in ((theirs, "shop"), (ours, "shop2")):
+        [held] = store.sources.list_sources(account.id)
+        store.sources.delete_source(account.id, held.id)
+        assert make_source(store, account.id).schema == schema
+    # The name of that schema is free, and another's schema.
+    assert make_source(store, theirs.id, "shop2").schema == "shop22"
+    assert make_source(store, ours.id, "shop22").schema == "shop222"
+    assert make_source(store, ours.id, "other").schema == "other"
+    held_by: dict[str, set[int]] = {}
+    for one in store.sources.list_sources():
+        held_by.setdefault(one.schema, set()).add(one.account_id)
+    assert all(len(accounts) == 1 for accounts in held_by.values())
+
+
+def test_a_source_that_moves_to_a_taken_schema_fills_another(store: Store) -> None:
+    ours, _ = store.accounts.create_account("ours")
+    theirs, _ = store.accounts.create_account("theirs")
+    for account in (ours, theirs):
+        store.destinations.set_default_destination(account.id, "duckdb", "duckdb:///a", "a")
+    taken = make_source(store, theirs.id)
+    store.destinations.set_default_destination(ours.id, "duckdb", "duckdb:///b", "b")
+    mine = make_source(store, ours.id)
+    assert mine.schema == "shop"
+    with pytest.raises(NameTakenError) as caught:  # what the operator does is told
+        store.destinations.set_default_destination(ours.id, "duckdb", "duckdb:///a", "a")
+    assert caught.value.elsewhere
+    assert store.sources.get_source(None, mine.id) == mine
+    assert store.sources.get_source(None, taken.id) == taken
 
 
 def test_an_account_made_later_loads_where_the_others_do(store: Store) -> None:
@@ -198,9 +224,7 @@ def test_an_account_made_later_loads_where_the_others_do(store: Store) -> None:
     later, _ = store.accounts.create_account("later", client_id=116078)
     assert later.destination_id is not None
     assert store.accounts.list_accounts()[-1] == later
-    with pytest.raises(NameTakenError) as caught:
-        make_source(store, later.id)
-    assert caught.value.elsewhere
+    assert make_source(store, later.id).schema == "shop2"
     row = store.destinations.find_destination_of_source(make_source(store, later.id, "other").id)
     assert row is not None
     assert (row.id, row.account_id, row.url) == (later.destination_id, later.id, "duckdb:///a")
@@ -215,9 +239,7 @@ def test_accounts_without_a_destination_share_no_schema(store: Store) -> None:
     ours, _ = store.accounts.create_account("ours")
     theirs, _ = store.accounts.create_account("theirs")
     source = make_source(store, theirs.id)
-    with pytest.raises(NameTakenError) as caught:
-        make_source(store, ours.id)
-    assert caught.value.elsewhere
+    assert make_source(store, ours.id).schema == "shop2"
     make_source(store, ours.id, "other")
     # The first start gives both the same destination.
     for account in (ours, theirs):

@@ -16,6 +16,7 @@ from treadle.records.message_batch import MessageBatch, encode_batch
 from treadle.store.model import EntryOutcome, LoadReport, Source, TableLoadStatus
 from treadle.store.store import Store
 from treadle.tables.model import LoadPlan, TableState
+from treadle.tables.schema_owner import SchemaOwner
 
 LOG_ID = "log"
 NOW = 1_700_000_000_000_000
@@ -86,6 +87,7 @@ class MemoryStore:
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     fails: BaseException | None = None
     statuses: list[TableLoadStatus] = field(default_factory=list)
+    installation_id: str = "here"
 
     def __post_init__(self) -> None:
         self.loads = self.tables = self.destinations = self.leases = self
@@ -143,8 +145,11 @@ class MemorySession:
         assert log_id == LOG_ID
         return dict(self.offsets)
 
-    def prepare(self, schema: str) -> None:
+    def prepare(self, schema: str, owner: SchemaOwner) -> None:
         """Nothing is made."""
+
+    def check_owner(self, schema: str, owner: SchemaOwner) -> None:
+        """Everything is anybody's."""
 
     def state(self, schema: str, table: str) -> TableState:
         return TableState(0, None, {})

@@ -33,6 +33,7 @@ from treadle.tables.model import (
 )
 from treadle.tables.plan.column_split import widen_values
 from treadle.tables.plan.planner import plan_load
+from treadle.tables.plan.reconcile import adopt_table
 from treadle.tables.plan.sequence_lookup import KnownSequences, SequenceLookup
 from treadle.tables.prepare.prepare import LogBatch, PreparedLoad, prepare_load
 from treadle.tables.profile import DestinationProfile
@@ -86,9 +87,19 @@ class Executor:
         physical = {
             n: PhysicalRelation(dict(held.columns), frozenset(held.key))
             for n, held in self.live.items()
-            if fold(n) in wanted or (table is None and fold(n).startswith(fold(name) + "__"))
+            if fold(n) in wanted
         }
         return TableState(self.revisions.get(fold(name), 0), table, physical)
+
+    def adopt(self, name: str) -> None:
+        """What an operator does about a table that is there already."""
+        physical = {
+            n: PhysicalRelation(dict(held.columns), frozenset(held.key))
+            for n, held in self.live.items()
+        }
+        table = adopt_table(name, physical, "s", self.profile)
+        self.catalogue[self.profile.fold(name)] = table_codec.encode_table(table)
+        self.revisions[self.profile.fold(name)] = 1
 
     def sequences(self, lookup: SequenceLookup) -> list[int | None]:
         self.lookups += 1

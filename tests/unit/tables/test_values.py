@@ -1,5 +1,6 @@
 """Instants, decimals, generated keys, names: the rules of single values."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import UUID
@@ -12,10 +13,16 @@ from tests.examples import examples
 from treadle.errors import InternalError
 from treadle.tables.arrow_column import to_values
 from treadle.tables.model import TableOptions
-from treadle.tables.names import Namer, name_stage_relation
+from treadle.tables.names import (
+    Namer,
+    name_auxiliary,
+    name_stage_relation,
+    name_tombstones,
+)
 from treadle.tables.plan.generated_keys import generate_keys
 from treadle.tables.prepare import decimals, timestamp_text
 from treadle.tables.profiles import DUCKDB, POSTGRES
+from treadle.tables.schema_owner import SchemaOwner
 from treadle.timestamps import format_exact, from_datetime
 
 DAY = 86_400_000_000
@@ -212,12 +219,30 @@ def test_long_names_may_be_hashed() -> None:
     assert len(namer.name_source_key("k" * 59)[0]) == 63
 
 
-def test_names_of_stages_fit_and_differ() -> None:
-    names = {
-        name_stage_relation("s", "t" * 100, -(2**63), ()),
-        name_stage_relation("s", "t" * 100, -(2**63), ("a" * 100, "b")),
-        name_stage_relation("s", "t" * 100, -(2**63), ("a" * 100, "c")),
-        name_stage_relation("s2", "t" * 100, -(2**63), ()),
-    }
-    assert len(names) == 4
-    assert max(map(len, names)) <= 63
+OWNER = SchemaOwner("0d2c0e0e-0000-4000-8000-000000000009", 1, 7)
+
+
+def test_names_of_private_relations_fit_and_differ() -> None:
+    owners = [
+        OWNER,
+        replace(OWNER, source_id=8),
+        replace(OWNER, account_id=2),
+        replace(OWNER, installation_id=""),
+    ]
+    tables = ["t" * 100, "t" * 99, "\0", "\ud800", "", "ü" * 40, "a\0b", "A"]
+    names = [
+        *(name_stage_relation(one, "s", t, -(2**63), ()) for one in owners for t in tables),
+        name_stage_relation(OWNER, "s", "t", 1, ("a" * 100, "b")),
+        name_stage_relation(OWNER, "s", "t", 1, ("a" * 100, "c")),
+        name_stage_relation(OWNER, "s", "t", 1, ("a" * 100 + "\0c",)),
+        name_stage_relation(OWNER, "s", "t", 2, ("a" * 100, "c")),
+        name_stage_relation(OWNER, "s2", "t", 1, ()),
+        *(name_tombstones(one, "s", t) for one in owners for t in tables),
+        name_tombstones(OWNER, "s2", "t"),
+        name_auxiliary(OWNER, "_treadle_", "s", "t"),
+        name_auxiliary(OWNER, "pkey_", "s", "t"),
+    ]
+    assert len(set(names)) == len(names)
+    assert {len(name.rpartition("_")[2]) for name in names} == {52}  # 256 bits, five a letter
+    assert max(map(len, names)) == 63
+    assert all(name.isascii() and name.islower() for name in names)

@@ -22,6 +22,7 @@ from treadle.destinations.conformance.traits import ODD_NAMES, DestinationTraits
 from treadle.destinations.protocol import Destination, RowRefusedError, Session
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import AddColumn, CreateRelation, TableWrite
+from treadle.tables.schema_owner import UNOWNED
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
@@ -51,6 +52,7 @@ def test_any_name_is_only_a_name(
 
 @pytest.mark.parametrize("schema", ["Odd Schema", 'quo"te', "data", "select", "main"])
 def test_any_schema_is_only_a_name(session: Session, schema: str) -> None:
+    session.adopt(schema, UNOWNED)  # some databases have one of these names already
     session.prepare(schema)
     made = relation("orders", {"id": BIGINT, "a": TEXT})
     loads = TableLoads(session)

@@ -13,8 +13,8 @@ import duckdb
 import pyarrow as pa
 
 from treadle.destinations.duckdb.dialect import DuckDBDialect
-from treadle.destinations.duckdb.errors import is_missing, message, translate
-from treadle.destinations.layout import PRIVATE_SCHEMA, TOMBSTONES
+from treadle.destinations.duckdb.errors import is_missing, is_refused_change, message, translate
+from treadle.destinations.layout import PRIVATE_SCHEMA
 from treadle.destinations.protocol import CommitUnknownError, QueryResult, RowRefusedError
 from treadle.destinations.sql.connection import Field, SqlConnection
 from treadle.destinations.sql.text import Quoted
@@ -23,6 +23,7 @@ from treadle.errors import OperatorError, TreadleError
 from treadle.tables.arrow_column import ArrowColumn, TypedColumn
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import PhysicalRelation, RelationRows
+from treadle.tables.names import TOMBSTONES
 from treadle.timestamps import EPOCH
 
 _ARROW: Final[dict[ColumnType, Any]] = {
@@ -56,6 +57,7 @@ class DuckDBConnection(SqlConnection):
     errors = (duckdb.Error, pa.ArrowException, OverflowError, UnicodeEncodeError)
     translate = staticmethod(translate)
     is_missing = staticmethod(is_missing)
+    is_refused_change = staticmethod(is_refused_change)
     message = staticmethod(message)
 
     def __init__(self, driver: duckdb.DuckDBPyConnection, *, read_only: bool) -> None:

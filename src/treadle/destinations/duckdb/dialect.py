@@ -5,10 +5,10 @@ from typing import ClassVar
 
 import duckdb
 
-from treadle.destinations.layout import digest_name
 from treadle.destinations.sql.dialect import SqlDialect
 from treadle.destinations.sql.schema_changes import SchemaStatements
 from treadle.destinations.sql.text import Quoted, compose, join
+from treadle.tables import names
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import AddColumn, WidenColumn
 from treadle.tables.profiles import DUCKDB
@@ -57,7 +57,7 @@ class DuckDBDialect(SqlDialect):
     microseconds = "epoch_us({at})"
     find_schema = Quoted(
         "SELECT 1 FROM duckdb_schemas() WHERE database_name = current_database()"
-        " AND schema_name = $1"
+        " AND lower(schema_name) = lower($1)"
     )
     find_table = Quoted(
         "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database()"
@@ -97,7 +97,7 @@ class DuckDBSchemaStatements(SchemaStatements):
         """Make the table anew, with its rows copied. Views find it by its name."""
         dialect = self._dialect
         target = self._place(relation)
-        name = f"_treadle_{digest_name(relation)[:16]}"
+        name = names.name_auxiliary(self._plan.owner, "_treadle_", self._schema, relation)
         rebuilt = self._place(name)
         described = self._describe(relation)
         indexes = self._connection.rows(

@@ -37,6 +37,20 @@ def is_missing(error: Exception) -> bool:
     )
 
 
+_REFUSED_CHANGES: Final = (
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.NotImplementedException,
+    duckdb.ParserException,
+    duckdb.SyntaxException,
+)
+
+
+def is_refused_change(error: Exception) -> bool:
+    """Return whether a schema change failed by what it says, such as a name."""
+    return isinstance(error, _REFUSED_CHANGES) and not is_missing(error)
+
+
 def translate_open(error: duckdb.Error, path: str) -> TreadleError:
     """Return the meaning of a failed attempt to open a file."""
     text = message(error)

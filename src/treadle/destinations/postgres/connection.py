@@ -10,7 +10,12 @@ from psycopg.types.datetime import TimestamptzLoader
 from treadle.destinations.layout import partition_columns
 from treadle.destinations.postgres import copy_format
 from treadle.destinations.postgres.dialect import PostgresDialect
-from treadle.destinations.postgres.errors import is_missing, server_message, translate
+from treadle.destinations.postgres.errors import (
+    is_missing,
+    is_refused_change,
+    server_message,
+    translate,
+)
 from treadle.destinations.protocol import CommitUnknownError, QueryResult
 from treadle.destinations.sql.connection import Field, SqlConnection
 from treadle.destinations.sql.text import Quoted, compose, join
@@ -53,6 +58,7 @@ class PostgresConnection(SqlConnection):
     errors = (psycopg.Error, UnicodeEncodeError)
     translate = staticmethod(translate)
     is_missing = staticmethod(is_missing)
+    is_refused_change = staticmethod(is_refused_change)
     message = staticmethod(server_message)
 
     def __init__(self, driver: psycopg.Connection[tuple[Any, ...]]) -> None:

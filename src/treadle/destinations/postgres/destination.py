@@ -23,6 +23,7 @@ from treadle.destinations.sql import catalogue
 from treadle.destinations.sql.session import SqlSession
 from treadle.errors import OperatorError, TableStoppedError
 from treadle.tables.profiles import POSTGRES
+from treadle.tables.schema_owner import UNOWNED, SchemaOwner
 
 CONNECT_DEFAULTS: Final[Mapping[str, str]] = {
     "application_name": "treadle",
@@ -118,10 +119,10 @@ class PostgresSession(SqlSession):
     schema_statements = PostgresSchemaStatements
     writer = PostgresWriter
 
-    def prepare(self, schema: str) -> None:
+    def prepare(self, schema: str, owner: SchemaOwner = UNOWNED) -> None:
         """Make what is missing; says which right is missing where it cannot."""
         try:
-            super().prepare(schema)
+            super().prepare(schema, owner)
         except AccessDeniedError as error:
             cause = error.__cause__
             if not isinstance(cause, psycopg.errors.InsufficientPrivilege):

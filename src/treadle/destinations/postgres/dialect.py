@@ -5,11 +5,11 @@ from typing import ClassVar, Final
 
 from psycopg import sql
 
-from treadle.destinations.layout import digest_name
 from treadle.destinations.sql.connection import SqlConnection
 from treadle.destinations.sql.dialect import SqlDialect
 from treadle.destinations.sql.schema_changes import SchemaStatements
 from treadle.destinations.sql.text import Quoted, compose
+from treadle.tables import names
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import LoadPlan, Relation
 from treadle.tables.profiles import POSTGRES
@@ -81,6 +81,11 @@ class PostgresDialect(SqlDialect):
         ON CONFLICT (schema_name, table_key) DO UPDATE SET revision = c.revision
         RETURNING revision
         """
+    # Shared: two tables of a source may be loaded at once, and `adopt` waits for both.
+    claim_schema = """
+        SELECT installation_id, account_id, source_id FROM {schemas}
+        WHERE schema_name = $1 FOR SHARE
+        """
     find_schema = Quoted("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1")
     find_table = Quoted(
         "SELECT 1 FROM pg_catalog.pg_class r"
@@ -151,5 +156,7 @@ class PostgresSchemaStatements(SchemaStatements):
             yield compose(
                 "ALTER INDEX {index} RENAME TO {name}",
                 index=self._dialect.quote(schema, name),
-                name=self._dialect.quote(f"pkey_{digest_name(name)[:16]}"),
+                name=self._dialect.quote(
+                    names.name_auxiliary(self._plan.owner, "pkey_", schema, name)
+                ),
             )

@@ -24,6 +24,22 @@ ROW_TOO_BIG = "row is too big for PostgreSQL"
 TOO_MANY_COLUMNS = "ERROR: too many columns"
 """Reason when dropped columns count towards 1,600, which no plan can know (loading.md 5.3)."""
 
+_REFUSED_CHANGES: Final = frozenset(
+    {
+        "42601",  # syntax
+        "42602",  # a name
+        "42611",  # the definition of a column
+        "42622",  # a name that is too long
+        "42701",  # a column of that name, also one of the system
+        "42710",  # an object of that name, such as a type
+        "42939",  # a reserved name
+        "42P07",  # a table or an index of that name
+        "42P16",  # the definition of a table
+        "42P17",  # the definition of an object
+    }
+)
+"""What PostgreSQL says against the names and definitions of a schema change."""
+
 _MISSING = ("3F000", "42P01")
 """No such schema, no such table."""
 
@@ -47,7 +63,7 @@ _MEANINGS: Final[Sequence[tuple[tuple[str, ...], type[TreadleError], str]]] = (
     ),
     # a relation, column, constraint or schema is not as the plan saw it
     (
-        ("3F000", "42P01", "42P07", "42P10", "42701", "42703", "42704", "42710"),
+        ("3F000", "42P01", "42P06", "42P07", "42P10", "42701", "42703", "42704", "42710"),
         PlanOutdatedError,
         "the table is not as it was planned: {text}",
     ),
@@ -94,6 +110,11 @@ def server_message(error: Exception) -> str:
 def is_missing(error: Exception) -> bool:
     """Return whether a statement failed because a table or schema is not there."""
     return isinstance(error, psycopg.Error) and error.sqlstate in _MISSING
+
+
+def is_refused_change(error: Exception) -> bool:
+    """Return whether a schema change failed by what it says, such as a name."""
+    return isinstance(error, psycopg.Error) and error.sqlstate in _REFUSED_CHANGES
 
 
 def translate_login(error: psycopg.Error) -> TreadleError:

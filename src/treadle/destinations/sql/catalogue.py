@@ -17,18 +17,20 @@ from treadle.destinations.layout import (
     moves_offset,
     unescape_name,
 )
-from treadle.destinations.protocol import CommittedOffset, PlanOutdatedError
+from treadle.destinations.protocol import CommittedOffset, PlanOutdatedError, SchemaStatus
+from treadle.destinations.schema_claim import SchemaClaim, claim_schema
 from treadle.destinations.sql.connection import SqlConnection
 from treadle.destinations.sql.dialect import SqlDialect
-from treadle.destinations.sql.schema_changes import create_relation
+from treadle.destinations.sql.relation_definition import create_relation
 from treadle.destinations.sql.text import Quoted, compose
 from treadle.tables import table_codec
 from treadle.tables.arrow_column import TypedColumn
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import Column, LoadPlan, Rejection, Relation, RelationRows, Table
+from treadle.tables.schema_owner import SchemaOwner
 from treadle.text import make_storable
 
-_NUMBERS: Final = ("source_id", "position", "fence", "revision")
+_NUMBERS: Final = ("account_id", "source_id", "position", "fence", "revision")
 
 
 def _own(name: str, keys: int, columns: str) -> Relation:
@@ -56,28 +58,166 @@ OFFSETS: Final = _own(
 ENTRIES: Final = _own("catalogue", 2, "schema_name table_key table_name revision document")
 """The tables that treadle made; `table_key` is the digest of the folded canonical table name."""
 
+OWNERS: Final = _own("schemas", 1, "schema_name installation_id account_id source_id")
+"""The sources that schemas were made for."""
+
 REJECTIONS: Final = Relation((), REJECTED, REJECTED_COLUMNS, (), REJECTED)
 """Rejected records, in the schema of each source."""
 
 
 def prepare_schema(connection: SqlConnection, schema: str) -> Iterator[Quoted]:
     """Give the statements that make what is missing of a source's schema and of treadle's own."""
-    for place, relations in ((PRIVATE_SCHEMA, (OFFSETS, ENTRIES)), (schema, (REJECTIONS,))):
+    own = (OFFSETS, ENTRIES, OWNERS)
+    for place, relations in ((PRIVATE_SCHEMA, own), (schema, (REJECTIONS,))):
         missing = [each for each in relations if not connection.holds_table(place, each.name)]
         if not missing:
             continue
         if not holds_schema(connection, place):
+            # A schema of that name that somebody else makes meanwhile is not taken for the source.
+            absent = Quoted("IF NOT EXISTS " if place == PRIVATE_SCHEMA else "")
             yield compose(
-                "CREATE SCHEMA IF NOT EXISTS {schema}", schema=connection.dialect.schema(place)
+                "CREATE SCHEMA {absent}{schema}",
+                absent=absent,
+                schema=connection.dialect.schema(place),
             )
         for relation in missing:
             yield create_relation(connection.dialect, place, relation, if_missing=True)
 
 
-def make_schema(connection: SqlConnection, schema: str) -> None:
-    """Make what is missing of a source's schema and of treadle's own."""
+def make_schema(connection: SqlConnection, schema: str, owner: SchemaOwner) -> None:
+    """Make what is missing of a source's schema and of treadle's own, and record the owner.
+
+    Raises:
+        TableStoppedError: the schema is there and not the owner's.
+    """
+    status = read_status(connection, schema)
+    claim_schema(schema, status, owner, connection.dialect.profile)
     for statement in list(prepare_schema(connection, schema)):
         connection.run(statement)
+    if status.owner is None or owner.succeeds(status.owner):
+        record_owner(connection, schema, owner, known=status.owner is not None)
+
+
+def is_ready(connection: SqlConnection, schema: str, owner: SchemaOwner) -> bool:
+    """Return whether an owner can load into a schema as it is.
+
+    Raises:
+        TableStoppedError: the schema is there and not the owner's.
+    """
+    status = read_status(connection, schema)
+    claim = claim_schema(schema, status, owner, connection.dialect.profile)
+    return claim is SchemaClaim.KEEP and not any(prepare_schema(connection, schema))
+
+
+def read_status(connection: SqlConnection, schema: str) -> SchemaStatus:
+    """Return whether a schema is there and whose it is; also inside a transaction.
+
+    A schema of which no owner is recorded is one that treadle loaded into before it recorded them
+    where the catalogue names tables in it, or where it holds nothing but rejected records.
+    """
+    exists = holds_schema(connection, schema)
+    owner = None
+    if connection.holds_own_table(OWNERS.name):
+        owner = read_owner(connection, schema)
+    own = (OFFSETS, ENTRIES)
+    if not exists or owner is not None or not all(connection.holds_own_table(t.name) for t in own):
+        return SchemaStatus(exists, owner)
+    known = connection.rows(
+        _fill(connection, "SELECT 1 FROM {entries} WHERE schema_name = $1 LIMIT 1"), schema
+    )
+    if not known:
+        there = connection.rows(connection.dialect.list_relations, schema)
+        if [name for (name,) in there] != [REJECTED]:
+            return SchemaStatus(exists)
+    loaded = connection.rows(_fill(connection, "SELECT DISTINCT source_id FROM {offsets}"))
+    return SchemaStatus(exists, None, frozenset(int(source) for (source,) in loaded))
+
+
+def read_owner(connection: SqlConnection, schema: str) -> SchemaOwner | None:
+    """Return the recorded owner of a schema."""
+    rows = connection.rows(_fill(connection, SqlDialect.claim_schema), schema)
+    return SchemaOwner(*rows[0]) if rows else None
+
+
+def record_owner(
+    connection: SqlConnection, schema: str, owner: SchemaOwner, *, known: bool
+) -> None:
+    """Record the owner of a schema; `known` where one is recorded already."""
+    statement: LiteralString = "INSERT INTO {schemas} VALUES ($1, $2, $3, $4)"
+    if known:
+        statement = (
+            "UPDATE {schemas} SET installation_id = $2, account_id = $3, source_id = $4"
+            " WHERE schema_name = $1"
+        )
+    connection.run(
+        _fill(connection, statement),
+        schema,
+        owner.installation_id,
+        owner.account_id,
+        owner.source_id,
+    )
+
+
+def forget_owner(connection: SqlConnection, schema: str) -> None:
+    """Delete the record of a schema that is dropped."""
+    connection.run(_fill(connection, "DELETE FROM {schemas} WHERE schema_name = $1"), schema)
+
+
+def check_owner(connection: SqlConnection, schema: str, owner: SchemaOwner) -> None:
+    """Check inside the transaction of a load that the schema is still its owner's.
+
+    Raises:
+        TableStoppedError: it is another's.
+        PlanOutdatedError: nothing is recorded any more, so it is to be prepared again.
+    """
+    profile = connection.dialect.profile
+    rows = connection.rows(_fill(connection, connection.dialect.claim_schema), schema)
+    if not rows:
+        raise PlanOutdatedError(f"the destination holds no owner of the schema {schema!r}")
+    claim_schema(schema, SchemaStatus(True, SchemaOwner(*rows[0])), owner, profile)
+
+
+def add_entry(connection: SqlConnection, table: Table) -> None:
+    """Write the catalogue entry of a table that treadle did not make.
+
+    Raises:
+        PlanOutdatedError: there is one already.
+    """
+    place = (table.schema, table_key(connection.dialect, table.name))
+    held = "SELECT document FROM {entries} WHERE schema_name = $1 AND table_key = $2"
+    rows = connection.rows(_fill(connection, held), *place)
+    document = table_codec.encode_table(table)
+    if not rows:
+        connection.run(
+            _fill(connection, "INSERT INTO {entries} VALUES ($1, $2, $3, 1, $4)"),
+            *place,
+            escape_name(table.name),
+            document,
+        )
+        return
+    if rows[0][0] is not None and table_codec.decode_table(rows[0][0]).relations:
+        raise PlanOutdatedError(f"the table {table.name!r} is known by now")
+    connection.run(
+        _fill(
+            connection,
+            "UPDATE {entries} SET revision = revision + 1, document = $3"
+            " WHERE schema_name = $1 AND table_key = $2",
+        ),
+        *place,
+        document,
+    )
+
+
+def read_relation_names(connection: SqlConnection, schema: str) -> frozenset[str]:
+    """Return the folded names of the relations in a schema that catalogue entries name."""
+    rows = _rows(connection, "SELECT document FROM {entries} WHERE schema_name = $1", schema)
+    fold = connection.dialect.profile.fold
+    return frozenset(
+        fold(relation.name)
+        for (document,) in rows
+        if document is not None
+        for relation in table_codec.decode_table(document).relations
+    )
 
 
 def holds_schema(connection: SqlConnection, schema: str) -> bool:

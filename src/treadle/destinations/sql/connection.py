@@ -122,5 +122,12 @@ class SqlConnection(ABC):
         """Return whether a statement failed because a table or schema is not there."""
 
     @abstractmethod
+    def is_refused_change(self, error: Exception) -> bool:
+        """Return whether a schema change failed by what it says, such as a name.
+
+        Errors of values, rights and the connection are none; see `translate` for those.
+        """
+
+    @abstractmethod
     def message(self, error: Exception) -> str:
         """Return the database's own words for an error, on one line."""

@@ -42,6 +42,8 @@ class SqlDialect(ABC):
             ends, or their COMMIT fails.
         claim_entry: the same for the revision that `{entries}` holds for $1 (schema) and $2 (table
             key); $3 is the table's name.
+        claim_schema: installation, account and source that `{schemas}` holds for $1 (schema).
+            Nobody gives it to another until the transaction ends.
         find_schema: a row when there is a schema $1.
         find_table: a row when there is a table $2 in schema $1.
         list_relations: names of the tables, views and sequences of schema $1.
@@ -75,6 +77,9 @@ class SqlDialect(ABC):
     )
     claim_entry: ClassVar[LiteralString] = (
         "SELECT revision FROM {entries} WHERE schema_name = $1 AND table_key = $2"
+    )
+    claim_schema: ClassVar[LiteralString] = (
+        "SELECT installation_id, account_id, source_id FROM {schemas} WHERE schema_name = $1"
     )
     find_schema: ClassVar[Quoted] = Quoted(
         "SELECT 1 FROM information_schema.schemata WHERE schema_name = $1"
@@ -116,8 +121,12 @@ class SqlDialect(ABC):
 
     @cached_property
     def own_tables(self) -> Mapping[str, Quoted]:
-        """The places of `{offsets}` and `{entries}`, which every load names several times."""
-        return {"offsets": self.own("positions"), "entries": self.own("catalogue")}
+        """The places of `{offsets}`, `{entries}` and `{schemas}`, which every load names."""
+        return {
+            "offsets": self.own("positions"),
+            "entries": self.own("catalogue"),
+            "schemas": self.own("schemas"),
+        }
 
     def define(self, columns: Iterable[Column]) -> Quoted:
         """Return column definitions for CREATE TABLE."""

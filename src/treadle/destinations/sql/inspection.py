@@ -2,13 +2,13 @@
 
 from treadle.destinations.layout import (
     BATCHED_AT,
-    PRIVATE_SCHEMA,
     REJECTED,
     REJECTED_COLUMNS,
-    tombstones_name,
+    find_live_tombstones,
+    find_stage_tombstones,
 )
 from treadle.destinations.protocol import AccessDeniedError, RelationPair, RowCounts, RowDiff
-from treadle.destinations.sql.catalogue import forget
+from treadle.destinations.sql.catalogue import OWNERS, forget, forget_owner
 from treadle.destinations.sql.connection import SqlConnection
 from treadle.destinations.sql.dialect import SqlDialect
 from treadle.destinations.sql.text import Quoted, compose, join
@@ -128,17 +128,23 @@ def remove_table(
     dialect = connection.dialect
     relations = entry.relations if entry is not None else ()
     stages = entry.stages if entry is not None else ()
-    dropped = [(schema, relation.name) for relation in relations]
-    dropped += [(PRIVATE_SCHEMA, each.name) for stage in stages for each in stage.relations]
-    for place, name in dropped:
-        tombstones = tombstones_name(place, dialect.profile.fold(name))
-        for each in (dialect.place(place, name), dialect.own(tombstones)):
-            connection.run(compose("DROP TABLE IF EXISTS {table}", table=each))
+    fold = dialect.profile.fold
+    dropped = [dialect.place(schema, relation.name) for relation in relations]
+    if relations:
+        dropped.append(dialect.own(find_live_tombstones(entry, schema, fold(relations[0].name))))
+    for each in (relation for stage in stages for relation in stage.relations):
+        dropped.append(dialect.own(each.name))
+        if not each.path:
+            dropped.append(dialect.own(find_stage_tombstones(fold(each.name))))
+    for place in dropped:
+        connection.run(compose("DROP TABLE IF EXISTS {table}", table=place))
     forget(connection, schema, table, log_id)
     left = list_relations(connection, schema)
     rejected = dialect.place(schema, REJECTED)
     if left == {REJECTED}:
         connection.run(compose("DROP TABLE {table}", table=rejected))
         connection.run(compose("DROP SCHEMA {schema}", schema=dialect.schema(schema)))
+        if connection.holds_own_table(OWNERS.name):  # an earlier version made the others
+            forget_owner(connection, schema)
     elif REJECTED in left:
         connection.run(compose("DELETE FROM {table} WHERE table_name = $1", table=rejected), table)

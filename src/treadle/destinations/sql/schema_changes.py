@@ -6,10 +6,18 @@ A load executes what `SchemaStatements` gives, and a person is shown the same.
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
-from treadle.destinations.layout import PRIVATE_SCHEMA, SEQUENCE, order_key, tombstones_name
+from treadle.destinations.layout import (
+    PRIVATE_SCHEMA,
+    SEQUENCE,
+    find_live_tombstones,
+    find_stage_tombstones,
+    order_key,
+)
+from treadle.destinations.sql.catalogue import read_entry
 from treadle.destinations.sql.connection import SqlConnection
 from treadle.destinations.sql.dialect import SqlDialect
-from treadle.destinations.sql.text import NOTHING, Quoted, compose, join
+from treadle.destinations.sql.relation_definition import create_relation
+from treadle.destinations.sql.text import Quoted, compose, join
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import (
     AddColumn,
@@ -23,33 +31,39 @@ from treadle.tables.model import (
     Relation,
     RenameColumn,
     SchemaChange,
+    Table,
     TableWrite,
     WidenColumn,
 )
 
 
-def create_relation(
-    dialect: SqlDialect, schema: str, relation: Relation, *, if_missing: bool = False
-) -> Quoted:
-    """Return the statement that makes a relation."""
-    key = compose(", PRIMARY KEY ({key})", key=dialect.quote_all(order_key(relation.key)))
-    return compose(
-        "CREATE TABLE {if_missing}{place} ({columns}{key})",
-        if_missing=Quoted("IF NOT EXISTS " if if_missing else ""),
-        place=dialect.place(schema, relation.name),
-        columns=dialect.define(relation.columns),
-        key=key if relation.key else NOTHING,
-    )
+def make_tombstones(
+    dialect: SqlDialect, plan: LoadPlan, root: Relation, *, private: bool
+) -> Relation:
+    """Return the private table of deleted keys as a relation: the keys, and their sequences.
 
-
-def make_tombstones(dialect: SqlDialect, schema: str, root: Relation) -> Relation:
-    """Return the private table of deleted keys as a relation: the keys, and their sequences."""
+    Args:
+        dialect: of the database.
+        plan: that writes to the table.
+        root: the root relation that the keys were deleted from.
+        private: it is a stage's.
+    """
     columns = (
         *(column for column in root.columns if column.name in root.key),
         Column(SEQUENCE, SEQUENCE, ColumnType.BIGINT, nullable=False),
     )
-    name = tombstones_name(schema, dialect.profile.fold(root.name))
+    name = name_tombstones_of(dialect, plan, root.name, private=private)
     return Relation((), name, columns, root.key, "")
+
+
+def name_tombstones_of(
+    dialect: SqlDialect, plan: LoadPlan, root_name: str, *, private: bool
+) -> str:
+    """Return the name of the private table of keys that were deleted from a root relation."""
+    folded = dialect.profile.fold(root_name)
+    if private:
+        return find_stage_tombstones(folded)
+    return find_live_tombstones(plan.table_after, plan.schema, folded)
 
 
 class SchemaStatements:
@@ -64,8 +78,10 @@ class SchemaStatements:
         self._dialect = connection.dialect
         self._plan = plan
         self._schema = plan.schema
-        self._renamed: set[str] = set()
-        """Tables of deleted keys that earlier statements give another name."""
+        self._gone: set[str] = set()
+        """Tables of deleted keys that earlier statements drop, or give another name."""
+        self._given: set[str] = set()
+        """Tables of deleted keys that earlier statements make, or give this name."""
 
     def generate(self) -> Iterator[Quoted]:
         """Give the statements."""
@@ -73,15 +89,31 @@ class SchemaStatements:
             yield from self._make(change)
         plan = self._plan
         if plan.table_after is not None and plan.table_after.tombstones:
-            yield from (
-                self._make_tombstones(write) for write in plan.writes if write.mode == "upsert"
-            )
+            for write in plan.writes:
+                if write.mode == "upsert":
+                    yield from self._make_tombstones(write)
 
-    def _make_tombstones(self, write: TableWrite) -> Quoted:
-        """Make the table of deleted keys where it is missing (loading.md 9.4)."""
-        schema = PRIVATE_SCHEMA if write.private else self._schema
-        kept = make_tombstones(self._dialect, schema, write.root.relation)
-        return create_relation(self._dialect, PRIVATE_SCHEMA, kept, if_missing=True)
+    def _make_tombstones(self, write: TableWrite) -> Iterator[Quoted]:
+        """Make the table of deleted keys where it is missing (loading.md 9.4).
+
+        One of that name is taken only where the catalogue says that an earlier load made it.
+        """
+        root = write.root.relation
+        kept = make_tombstones(self._dialect, self._plan, root, private=write.private)
+        ours = kept.name in self._given or self._kept_tombstones(write.private)
+        if not (ours and self._holds(kept.name)):
+            self._given.add(kept.name)
+            yield create_relation(self._dialect, PRIVATE_SCHEMA, kept)
+
+    def _kept_tombstones(self, private: bool) -> bool:
+        """Return whether the table kept deleted keys before this load, by its catalogue entry."""
+        after = self._plan.table_after
+        if after is None:
+            return False
+        before = self._find_entry(after.name)
+        if before is None or not before.tombstones:
+            return False
+        return private or before.tombstones_relation == after.tombstones_relation
 
     def _make(self, change: SchemaChange | list[AddColumn]) -> Iterator[Quoted]:
         dialect = self._dialect
@@ -92,7 +124,7 @@ class SchemaStatements:
                 schema = PRIVATE_SCHEMA if private else self._schema
                 yield from self._create(schema, relation)
                 if not relation.path:
-                    yield from self._forget_tombstones(schema, relation.name)
+                    yield from self._forget_tombstones(relation.name, private)
             case RenameColumn(relation_name, old, new, private):
                 yield compose(
                     "ALTER TABLE {target} RENAME COLUMN {old} TO {new}",
@@ -106,7 +138,7 @@ class SchemaStatements:
                 yield from self._change_key(relation_name, old_key, key)
             case EmptyRelation(relation_name):
                 yield compose(dialect.empty_relation, target=self._place(relation_name))
-                yield from self._forget_tombstones(self._schema, relation_name)
+                yield from self._forget_tombstones(relation_name, False)
             case CopyStage(stage, relation_name, columns, staged_in):
                 schema = staged_in or PRIVATE_SCHEMA
                 yield compose(
@@ -116,10 +148,10 @@ class SchemaStatements:
                     staged=dialect.quote_all(staged for staged, _ in columns),
                     stage=dialect.place(schema, stage),
                 )
-                yield from self._activate_tombstones(schema, stage, relation_name)
+                yield from self._activate_tombstones(change)
             case DropStage(relation_name):
                 yield compose("DROP TABLE {stage}", stage=self._place(relation_name, private=True))
-                yield from self._forget_tombstones(PRIVATE_SCHEMA, relation_name)
+                yield from self._forget_tombstones(relation_name, True)
 
     # --- what databases do differently ------------------------------------------------------------
 
@@ -176,25 +208,38 @@ class SchemaStatements:
         for part in parts:
             yield compose("ALTER TABLE {target} {part}", target=target, part=part)
 
-    def _activate_tombstones(self, staged_in: str, stage: str, live: str) -> Iterator[Quoted]:
+    def _activate_tombstones(self, copied: CopyStage) -> Iterator[Quoted]:
         """Keep what was deleted inside a version deleted when the version is activated."""
-        fold = self._dialect.profile.fold
-        staged = tombstones_name(staged_in, fold(stage))
+        stage = self._dialect.profile.fold(copied.stage)
+        staged = copied.tombstones
+        if not staged and copied.schema is None:
+            staged = find_stage_tombstones(stage)
+        elif not staged:
+            staged = find_live_tombstones(None, copied.schema or PRIVATE_SCHEMA, stage)
         if self._holds(staged):
+            name = name_tombstones_of(self._dialect, self._plan, copied.relation, private=False)
             yield compose(
                 "ALTER TABLE {staged} RENAME TO {live}",
                 staged=self._dialect.own(staged),
-                live=self._dialect.quote(tombstones_name(self._schema, fold(live))),
+                live=self._dialect.quote(name),
             )
-            self._renamed.add(staged)
+            self._gone.add(staged)
+            self._given.add(name)
 
-    def _forget_tombstones(self, schema: str, root: str) -> Iterator[Quoted]:
-        name = tombstones_name(schema, self._dialect.profile.fold(root))
+    def _forget_tombstones(self, root: str, private: bool) -> Iterator[Quoted]:
+        name = name_tombstones_of(self._dialect, self._plan, root, private=private)
         if self._holds(name):
+            self._gone.add(name)
             yield compose("DROP TABLE {table}", table=self._dialect.own(name))
 
+    def _find_entry(self, table: str) -> Table | None:
+        """Return the catalogue entry of a table before this load."""
+        return read_entry(self._connection, self._plan.schema, table)[1]
+
     def _holds(self, own_table: str) -> bool:
-        return own_table not in self._renamed and self._connection.holds_own_table(own_table)
+        if own_table in self._given:
+            return True
+        return own_table not in self._gone and self._connection.holds_own_table(own_table)
 
 
 def _group_additions(

@@ -9,6 +9,7 @@ from treadle.destinations.layout import PRIVATE_SCHEMA, REJECTED, encode_result
 from treadle.destinations.load_counter import LoadCounter
 from treadle.destinations.protocol import (
     AccessDeniedError,
+    ChangeRefusedError,
     CommittedOffset,
     DestinationUnavailableError,
     LoadResult,
@@ -17,14 +18,25 @@ from treadle.destinations.protocol import (
     RelationPair,
     RowCounts,
     RowDiff,
+    SchemaStatus,
 )
+from treadle.destinations.schema_claim import claim_schema, refuse_system_schema
 from treadle.destinations.sql import catalogue, inspection
 from treadle.destinations.sql.connection import SqlConnection
-from treadle.destinations.sql.schema_changes import SchemaStatements, create_relation
-from treadle.destinations.sql.text import compose
+from treadle.destinations.sql.relation_definition import create_relation
+from treadle.destinations.sql.schema_changes import SchemaStatements
+from treadle.destinations.sql.text import Quoted, compose
 from treadle.destinations.sql.writer import TableWriter
 from treadle.errors import OperatorError
-from treadle.tables.model import LoadPlan, Relation, RelationRows, TableState
+from treadle.tables.model import (
+    LoadPlan,
+    PhysicalRelation,
+    Relation,
+    RelationRows,
+    Table,
+    TableState,
+)
+from treadle.tables.schema_owner import UNOWNED, SchemaOwner
 
 
 class SqlSession:
@@ -42,7 +54,7 @@ class SqlSession:
 
     def __init__(self, connection: SqlConnection) -> None:
         self._connection = connection
-        self._prepared: set[str] = set()  # schemas, until something fails
+        self._prepared: set[tuple[str, SchemaOwner]] = set()  # until something fails
 
     def __enter__(self) -> Self:
         """Return itself; leaving the block closes it."""
@@ -56,21 +68,59 @@ class SqlSession:
         """Close the connection."""
         self._connection.close()
 
-    def prepare(self, schema: str) -> None:
+    def prepare(self, schema: str, owner: SchemaOwner = UNOWNED) -> None:
         """Make the schema with `_sdc_rejected` in it, and treadle's own, where missing."""
-        if schema in self._prepared:
+        if (schema, owner) in self._prepared:
             return
         with self._in_turn():
             with self._translated() as connection:
-                missing = any(catalogue.prepare_schema(connection, schema))
-            if missing:
+                ready = catalogue.is_ready(connection, schema, owner)
+            if not ready:
                 with self._transaction() as connection:
                     if connection.dialect.before_prepare:
                         connection.run(connection.dialect.before_prepare)
-                    catalogue.make_schema(connection, schema)
+                    catalogue.make_schema(connection, schema, owner)
                     failpoint.reach("destination.prepare")
                     connection.commit()
-        self._prepared.add(schema)
+        self._prepared.add((schema, owner))
+
+    def check_owner(self, schema: str, owner: SchemaOwner = UNOWNED) -> None:
+        """Check that a schema is missing or the owner's; see `LoadSession.check_owner`."""
+        with self._translated() as connection:
+            status = catalogue.read_status(connection, schema)
+            claim_schema(schema, status, owner, connection.dialect.profile)
+
+    def schema_status(self, schema: str) -> SchemaStatus:
+        """Return whether a schema is there and whose it is."""
+        with self._translated() as connection:
+            return catalogue.read_status(connection, schema)
+
+    def unknown_relations(self, schema: str) -> Mapping[str, PhysicalRelation]:
+        """Return the relations that no catalogue entry names; see `Adoption`."""
+        with self._translated() as connection:
+            known = catalogue.read_relation_names(connection, schema)
+            fold = connection.dialect.profile.fold
+            there = inspection.list_relations(connection, schema)
+            names = sorted(name for name in there if fold(name) not in known and name != REJECTED)
+            return connection.describe(schema, names) if names else {}
+
+    def adopt(self, schema: str, owner: SchemaOwner, tables: Sequence[Table] = ()) -> None:
+        """Record an owner for a schema, and catalogue entries; see `Adoption.adopt`."""
+        with self._in_turn():
+            self._prepared.clear()
+            with self._transaction() as connection:
+                refuse_system_schema(schema, connection.dialect.profile)
+                if connection.dialect.before_prepare:
+                    connection.run(connection.dialect.before_prepare)
+                status = catalogue.read_status(connection, schema)
+                for statement in list(catalogue.prepare_schema(connection, schema)):
+                    connection.run(statement)
+                if status.owner != owner:
+                    known = status.owner is not None
+                    catalogue.record_owner(connection, schema, owner, known=known)
+                for table in tables:
+                    catalogue.add_entry(connection, table)
+                connection.commit()
 
     def committed(self, log_id: str) -> Mapping[tuple[int, str], CommittedOffset]:
         """Return (source id, table name as sent) -> the last load, for one log."""
@@ -123,7 +173,7 @@ class SqlSession:
             try:
                 with self._transaction() as connection:
                     if rehearse:
-                        catalogue.make_schema(connection, plan.schema)
+                        catalogue.make_schema(connection, plan.schema, plan.owner)
                     self.change(plan)
                     result = self.write(plan)
                     if rehearse:
@@ -137,14 +187,25 @@ class SqlSession:
     def change(self, plan: LoadPlan) -> None:
         """Check that a plan follows what is there, and make its schema changes."""
         connection = self._connection
+        catalogue.check_owner(connection, plan.schema, plan.owner)
         catalogue.claim(connection, plan)
         failpoint.reach("destination.after-lock")
         for statement in self.schema_statements(connection, plan).generate():
-            connection.run(statement)
+            self._run_change(statement)
         if plan.rejections:  # the user may have dropped the table since `prepare`
             kept = catalogue.REJECTIONS
             connection.run(create_relation(connection.dialect, plan.schema, kept, if_missing=True))
         failpoint.reach("destination.after-changes")
+
+    def _run_change(self, statement: Quoted) -> None:
+        connection = self._connection
+        try:
+            connection.run(statement)
+        except connection.errors as error:
+            if not connection.is_refused_change(error):
+                raise
+            fault = connection.translate(error)
+            raise ChangeRefusedError(connection.message(error), fault) from error
 
     def write(self, plan: LoadPlan) -> LoadResult:
         """Write a plan's rows, rejections, catalogue entry and offset."""
@@ -214,7 +275,7 @@ class SqlSession:
                 if not connection.holds_own_table(catalogue.ENTRIES.name):
                     return
                 _, entry = catalogue.read_entry(connection, schema, table)
-            self._prepared.discard(schema)
+            self._prepared.clear()
             with self._transaction() as connection:
                 inspection.remove_table(connection, schema, table, entry, log_id)
                 connection.commit()

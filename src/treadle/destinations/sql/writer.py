@@ -164,7 +164,7 @@ class TableWriter:
         if not self._tombstones:
             return NOTHING
         at_least = Quoted(">" if self._write.tie == "last" else ">=")
-        kept = make_tombstones(self._dialect, self._schema, self._write.root.relation)
+        kept = self._find_tombstones()
         return compose(
             "NOT EXISTS (SELECT 1 FROM {tombstones} d WHERE {same_key}"
             " AND d._sdc_sequence {at_least} {sequence})",
@@ -176,7 +176,7 @@ class TableWriter:
 
     def _delete(self, deletes: RelationRows) -> None:
         root = self._write.root.relation
-        kept = make_tombstones(self._dialect, self._schema, root)
+        kept = self._find_tombstones()
         tombstones = self._dialect.own(kept.name)
         stage = self._stage(RelationRows(root, deletes.columns, deletes.entries))
         sequence = stage.value(SEQUENCE)
@@ -215,6 +215,12 @@ class TableWriter:
                     ),
                 )
             )
+
+    def _find_tombstones(self) -> Relation:
+        write = self._write
+        return make_tombstones(
+            self._dialect, self._plan, write.root.relation, private=write.private
+        )
 
     def _place(self, relation: Relation) -> Quoted:
         return self._dialect.place(self._schema, relation.name)

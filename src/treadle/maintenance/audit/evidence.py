@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from treadle.destinations.layout import tombstones_name
+from treadle.destinations.layout import find_live_tombstones
 from treadle.destinations.planning import plan_with_session
 from treadle.destinations.protocol import Destination, Session
 from treadle.destinations.retry import open_with_retry
@@ -121,7 +121,7 @@ def _gather_table(
     now: int,
 ) -> None:
     with open_with_retry(destination.preview) as session:
-        state = session.state(source.name, found.table)
+        state = session.state(source.schema, found.table)
         table = state.table
         if table is None or not table.relations:
             found.loads = {at: loaded for at, (_, loaded) in loads.counts.items()}
@@ -140,7 +140,7 @@ def _gather_table(
             if not loads.counts:
                 found.skipped = "it is gone, and was not loaded since it was built again"
             return
-        counts = session.counts(source.name, root, min(loads.counts, default=now))
+        counts = session.counts(source.schema, root, min(loads.counts, default=now))
     found.rows = counts.rows
     found.duplicates = 0 if table.append else counts.duplicates
     # Rows of newer loads were committed after the reports were read. Rows without a time are
@@ -182,7 +182,7 @@ def _look_up_records(
             return
         prepared = prepare_load(
             [LogBatch(decode_batch(one.payload), one.position, one.received_at) for one in entries],
-            schema=source.name,
+            schema=source.schema,
             source_name=name,
             profile=destination.profile,
             options=make_options(source.settings, name),
@@ -218,7 +218,7 @@ def _compare_entries(
         raise TableStoppedError(f"its records cannot be planned again: {stopped}") from stopped
     if plan.new_version:
         return  # this part of the log begins a table version that was not activated in it
-    state = session.state(source.name, found.table)
+    state = session.state(source.schema, found.table)
     if state.table is None or not state.table.relations:
         return
     root = state.table.relations[0]
@@ -247,7 +247,10 @@ def _compare_write(
     buried: list[int | None] = [None] * len(there)
     if state.table is not None and state.table.tombstones and None in there:
         grave = replace(
-            root, name=tombstones_name(prepared.schema, prepared.profile.fold(root.name))
+            root,
+            name=find_live_tombstones(
+                state.table, prepared.schema, prepared.profile.fold(root.name)
+            ),
         )
         with suppress(TreadleError):  # the table of tombstones exists only after a first delete
             buried = session.sequences(prepared.schema, grave, columns, True)

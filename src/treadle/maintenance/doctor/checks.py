@@ -183,7 +183,11 @@ def _check_destination(
         )
         return
     found, there = measurements.rehearse_load(
-        examination.config, destination, sources, examination.now
+        examination.config,
+        destination,
+        sources,
+        examination.now,
+        "" if examination.store is None else examination.store.installation_id,
     )
     yield findings.judge_destination(found)
     if there is not None:

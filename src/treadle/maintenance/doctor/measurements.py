@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 from treadle.config import FILE_NAME, Config
 from treadle.destinations.forecast import forecast_load
-from treadle.destinations.protocol import Destination
+from treadle.destinations.protocol import Destination, Session
 from treadle.destinations.retry import open_with_retry
-from treadle.errors import RetriableError, TreadleError
+from treadle.errors import RetriableError, TableStoppedError, TreadleError
 from treadle.log.protocol import LogReader
 from treadle.maintenance.doctor.findings import (
     DiskMeasurement,
@@ -32,6 +32,7 @@ from treadle.records.message_batch import MessageBatch
 from treadle.store import migration
 from treadle.store.model import Source
 from treadle.store.secrets import KEY_VARIABLE, load_cipher
+from treadle.tables.schema_owner import UNOWNED, SchemaOwner
 
 FSYNC_COUNT: Final = 25
 FSYNC_BYTES: Final = 4096
@@ -148,20 +149,24 @@ def measure_key(config: Config, check: str | None) -> KeyMeasurement:
 
 
 def rehearse_load(
-    config: Config, destination: Destination, sources: list[Source], now: int
+    config: Config,
+    destination: Destination,
+    sources: list[Source],
+    now: int,
+    installation_id: str = "",
 ) -> tuple[RehearsalResult, int | None]:
     """Carry out a load in each schema and undo it; return the result and the destination's time."""
     name = destination.identity
     if destination.file is not None and not destination.file.exists():
         fault = _explain_unmakeable(destination.file.parent, config.data)
         return RehearsalResult(name, (), fault=fault, missing=fault is None), None
-    schemas = [source.name for source in sources][:SCHEMAS_MAX] or [REHEARSAL_TABLE]
     began = time.monotonic()
     try:
         with open_with_retry(destination.open) as session:
             took = (time.monotonic() - began) * 1000
             there = session.clock()
-            for schema in schemas:
+            chosen = _choose_schemas(session, sources, installation_id)
+            for schema, owner in chosen:
                 found = forecast_load(
                     session,
                     [_make_batch()],
@@ -170,13 +175,32 @@ def rehearse_load(
                     settings={},
                     now=now,
                     rehearse=True,
+                    owner=owner,
                 )
                 if found.stopped is not None:
                     return RehearsalResult(name, (schema,), took, make_clause(found.stopped)), there
     except TreadleError as error:
         passing = isinstance(error, RetriableError)
         return RehearsalResult(name, (), 0.0, make_clause(str(error)), passing), None
-    return RehearsalResult(name, tuple(schemas), took), there
+    return RehearsalResult(name, tuple(schema for schema, _ in chosen), took), there
+
+
+def _choose_schemas(
+    session: Session, sources: list[Source], installation_id: str
+) -> list[tuple[str, SchemaOwner]]:
+    """Return the schemas to rehearse a load in, with their owners.
+
+    A source whose schema is not its own is no trouble of the destination: its tables are stopped,
+    and named among those.
+    """
+    chosen: list[tuple[str, SchemaOwner]] = []
+    for source in sources:
+        owner = SchemaOwner(installation_id, source.account_id, source.id)
+        if len(chosen) < SCHEMAS_MAX:
+            with contextlib.suppress(TableStoppedError):
+                session.check_owner(source.schema, owner)
+                chosen.append((source.schema, owner))
+    return chosen or [(REHEARSAL_TABLE, UNOWNED)]
 
 
 def _explain_unmakeable(folder: Path, data: Path) -> str | None:

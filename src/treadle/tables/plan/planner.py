@@ -40,6 +40,7 @@ from treadle.tables.prepare.frame import RelationPath, make_row_picker
 from treadle.tables.prepare.prepare import PreparedLoad, prepare_load
 from treadle.tables.prepare.version_group import VersionGroup, merge_groups
 from treadle.tables.profile import DestinationProfile
+from treadle.tables.schema_owner import UNOWNED, SchemaOwner
 
 STAGE_AGE_MAX = 30 * 86_400_000_000
 """Microseconds after which a version that was never activated goes (loading.md 9.2)."""
@@ -90,6 +91,7 @@ def plan_swap(
     options: TableOptions,
     mark: OffsetCommit,
     now: int,
+    owner: SchemaOwner = UNOWNED,
 ) -> LoadPlan:
     """Compute how the rows of a rebuilt table replace those that are there.
 
@@ -100,6 +102,7 @@ def plan_swap(
         state: what the destination holds in `schema`.
         rebuilt: the catalogue entry of the table in another schema of the same destination.
         schema: the source's.
+        owner: of that schema.
         source_name: the table's name as sent.
         profile: of the destination.
         options: of the table.
@@ -110,7 +113,7 @@ def plan_swap(
         TableStoppedError: the existing table cannot take the rows.
     """
     prepared = prepare_load(
-        [], profile=profile, options=options, schema=schema, source_name=source_name
+        [], profile=profile, options=options, schema=schema, source_name=source_name, owner=owner
     )
     planner = _LoadPlanner(
         prepared, state, profile, options, mark, now, mark.log_id, KnownSequences()
@@ -166,7 +169,7 @@ class _LoadPlanner:
         prepared, before = self.prepared, self.state.table
         if not prepared.groups and not prepared.activations:
             return self._make_plan(before, None)
-        live = reconcile_table(self.state, prepared.table_name, prepared.source_name, self.profile)
+        live = self._reconcile()
         outcome = resolve_versions(
             prepared.groups,
             prepared.activations,
@@ -183,9 +186,7 @@ class _LoadPlanner:
     def plan_swap(self, rebuilt: Table) -> LoadPlan | Unmet:
         """Plan to replace the rows of this table by another's; see the function `plan_swap`."""
         before = self.state.table
-        live = reconcile_table(
-            self.state, self.prepared.table_name, self.prepared.source_name, self.profile
-        )
+        live = self._reconcile()
         stage = StagedVersion(rebuilt.version, rebuilt.keys, rebuilt.relations, self.now)
         target = self._plan_live(
             live, VersionOutcome(rebuilt.version, swapped=True), rebuilt.version, stage
@@ -193,7 +194,13 @@ class _LoadPlanner:
         if not isinstance(target, RelationTarget):
             return target
         self._changes = [
-            replace(change, schema=rebuilt.schema) if isinstance(change, CopyStage) else change
+            replace(
+                change,
+                schema=rebuilt.schema,
+                tombstones="" if change.stage != rebuilt.name else rebuilt.tombstones_relation,
+            )
+            if isinstance(change, CopyStage)
+            else change
             for change in self._changes
         ]
         waiting = before.stages if before is not None else ()
@@ -211,6 +218,11 @@ class _LoadPlanner:
         )
         table = replace(table, batched_at=max(table.batched_at, rebuilt.batched_at))
         return self._make_plan(table, None)
+
+    def _reconcile(self) -> LiveRelations:
+        prepared = self.prepared
+        source = str(prepared.owner.source_id or prepared.schema)
+        return reconcile_table(self.state, prepared.table_name, source, self.profile)
 
     def _plan_table(
         self, live: LiveRelations, outcome: VersionOutcome, version: int
@@ -241,6 +253,12 @@ class _LoadPlanner:
         tombstones: bool,
     ) -> Table:
         before = self.state.table
+        keeps = tombstones or (before is not None and before.tombstones)
+        noted = before.tombstones_relation if before is not None else ""
+        if keeps and not (before is not None and before.tombstones):
+            noted = names.name_tombstones(
+                self.prepared.owner, self.prepared.schema, self.prepared.table_name
+            )
         return Table(
             schema=self.prepared.schema,
             name=target.relations[0].name,
@@ -251,7 +269,8 @@ class _LoadPlanner:
             relations=target.relations,
             stages=stages,
             batched_at=self._batched_at,
-            tombstones=tombstones or (before is not None and before.tombstones),
+            tombstones=keeps,
+            tombstones_relation=noted,
         )
 
     def _is_expired(self, stage: StagedVersion, outcome: VersionOutcome) -> bool:
@@ -458,7 +477,7 @@ class _LoadPlanner:
 
     def _name_stage(self, version: int, path: RelationPath) -> str:
         return names.name_stage_relation(
-            self.prepared.schema, self.prepared.table_name, version, path
+            self.prepared.owner, self.prepared.schema, self.prepared.table_name, version, path
         )
 
     # --- records that do not win ---
@@ -555,6 +574,7 @@ class _LoadPlanner:
             new_version=any(isinstance(change, EmptyRelation) for change in self._changes),
             extracted_max=prepared.extracted_max,
             bookmarks=find_bookmarks(prepared.bookmark_names, written, self._namer),
+            owner=prepared.owner,
         )
 
 

@@ -1,5 +1,6 @@
 """Compares treadle's catalogue with what the destination really holds (loading.md 5.2)."""
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -14,6 +15,7 @@ from treadle.tables.model import (
     Table,
     TableState,
 )
+from treadle.tables.plan.keys import GENERATED_KEY_COLUMNS
 from treadle.tables.prepare.frame import RelationPath
 from treadle.tables.profile import DestinationProfile
 
@@ -46,7 +48,7 @@ class LiveRelations:
         children: by folded path; may be there although the root was dropped.
         keys: key columns, by name.
         constrained: the root has the primary key of the catalogue.
-        adopted: treadle did not make the table.
+        adopted: treadle did not make the table, and has loaded nothing into it yet.
         unknown_columns: relation name -> columns that are not in the catalogue entry.
         column_counts: relation name -> how many columns it has in the destination.
     """
@@ -61,21 +63,28 @@ class LiveRelations:
 
 
 def reconcile_table(
-    state: TableState, name: str, source_name: str, profile: DestinationProfile
+    state: TableState, name: str, source: str, profile: DestinationProfile
 ) -> LiveRelations:
     """Return the relations that there are to load into.
+
+    Args:
+        state: what the destination holds.
+        name: of the table, canonical.
+        source: the source of the table, as the operator names it to a command.
+        profile: of the destination.
 
     Raises:
         TableStoppedError: the user changed something that loading needs, or a table that treadle
             did not make is in the way.
     """
-    physical = {profile.fold(n): p for n, p in state.physical.items()}
     table = state.table
-    if table is None:
-        found = physical.get(profile.fold(name))
-        if found is None:
+    if table is None or not table.relations:
+        for there_name in state.physical:
+            if profile.fold(there_name) == profile.fold(name):
+                raise TableStoppedError(_describe_unknown(source, there_name))
+        if table is None:
             return LiveRelations(None, {})
-        return _adopt_table(state, name, source_name, profile)
+    physical = {profile.fold(n): p for n, p in state.physical.items()}
     root: Relation | None = None
     children: dict[RelationPath, Relation] = {}
     constrained = True
@@ -102,7 +111,7 @@ def reconcile_table(
         children,
         table.keys,
         constrained,
-        False,
+        table.adopted,
         unknown_columns,
         column_counts,
     )
@@ -160,39 +169,70 @@ def _join_names(columns: Iterable[str]) -> str:
 # --- a table treadle did not make -----------------------------------------------------------------
 
 
-def _adopt_table(
-    state: TableState, name: str, source_name: str, profile: DestinationProfile
-) -> LiveRelations:
+def _describe_unknown(source: str, name: str) -> str:
+    return (
+        f'A table "{name}" is there already, and treadle did not make it. To load into it, run '
+        f"`treadle source adopt {source} {shlex.quote(name)}`; or drop or rename it."
+    )
+
+
+def adopt_table(
+    name: str, physical: Mapping[str, PhysicalRelation], schema: str, profile: DestinationProfile
+) -> Table:
+    """Return the catalogue entry of a table that treadle did not make, from what is there.
+
+    Nothing says which version it holds: the first one that is sent is taken (`Table.adopted`).
+
+    Args:
+        name: of the table as the destination spells it.
+        physical: the relations of the schema that are in no catalogue entry, by name. Those of
+            them that can be subtables are taken, too.
+        schema: the table's.
+        profile: of the destination.
+
+    Raises:
+        TableStoppedError: the table has no primary key, or lacks a system column.
+    """
     fold = profile.fold
-    root: Relation | None = None
-    keys: tuple[Column, ...] = ()
-    children: dict[RelationPath, Relation] = {}
-    unknown_columns: dict[str, Mapping[str, ColumnType | None]] = {}
-    column_counts: dict[str, int] = {}
-    for there_name, there in sorted(state.physical.items()):
-        is_root = fold(there_name) == fold(name)
-        if not is_root and not fold(there_name).startswith(fold(name) + names.SEPARATOR):
+    columns, key = _describe_relation(name, physical[name], fold)
+    if not key:
+        raise TableStoppedError(
+            f'The table "{name}" has no primary key. Give it the key that the records have, or '
+            "drop or rename it."
+        )
+    children = []
+    for other, there in sorted(physical.items(), key=lambda item: names.byte_order(item[0])):
+        if not fold(other).startswith(fold(name) + names.SEPARATOR):
             continue
-        columns = tuple(_infer_columns(there, fold))
-        _check_system_columns(there_name, there, columns)
-        unknown_columns[there_name] = {n: t for n, t in there.columns.items() if t is None}
-        column_counts[there_name] = len(there.columns)
-        key = tuple(sorted(there.key, key=names.byte_order))
-        if is_root:
-            keys = tuple(column for column in columns if column.name in there.key)
-            root = Relation((), there_name, columns, key, source_name)
-            if not key:
-                raise TableStoppedError(
-                    f'A table "{there_name}" that treadle did not make is there, without a '
-                    "primary key. Give it the key the records have, or drop or rename it."
-                )
-        else:
-            path = _infer_path(there_name[len(name) + 2 :], there)
-            if path is not None:
-                children[tuple(map(fold, path))] = Relation(
-                    path, there_name, columns, key, path[-1]
-                )
-    return LiveRelations(root, children, keys, True, True, unknown_columns, column_counts)
+        path = _infer_path(other[len(name) + len(names.SEPARATOR) :], there)
+        if path is not None:
+            inner, inner_key = _describe_relation(other, there, fold)
+            children.append(Relation(path, other, inner, inner_key, path[-1]))
+    keys = tuple(
+        sorted(
+            (column for column in columns if column.name in key),
+            key=lambda column: names.byte_order(column.field),
+        )
+    )
+    return Table(
+        schema=schema,
+        name=name,
+        keys=keys,
+        keyless=keys == GENERATED_KEY_COLUMNS,
+        append=False,
+        version=0,
+        relations=(Relation((), name, columns, key, name), *children),
+        adopted=True,
+    )
+
+
+def _describe_relation(
+    name: str, there: PhysicalRelation, fold: Callable[[str], str]
+) -> tuple[tuple[Column, ...], tuple[str, ...]]:
+    """Return the columns and the key of a relation that treadle did not make."""
+    columns = tuple(_infer_columns(there, fold))
+    _check_system_columns(name, there, columns)
+    return columns, tuple(sorted(there.key, key=names.byte_order))
 
 
 def _infer_path(rest: str, there: PhysicalRelation) -> tuple[str, ...] | None:
@@ -233,7 +273,7 @@ def _check_system_columns(name: str, there: PhysicalRelation, columns: tuple[Col
     for column in SYSTEM_COLUMNS:
         if types.get(column.name) is not column.type:
             raise TableStoppedError(
-                f'A table "{name}" that treadle did not make is in the way: its column '
+                f'A table "{name}" that treadle did not make does not fit: its column '
                 f'"{column.name}" should be of type {column.type.value} and is '
                 f"{_describe_column(there, column.name)}. Drop or rename the table."
             )

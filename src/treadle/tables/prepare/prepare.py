@@ -15,6 +15,7 @@ from treadle.tables.prepare.schema_slice import LoadInput, OmittedKey, make_slic
 from treadle.tables.prepare.timestamp_text import find_timestamp
 from treadle.tables.prepare.version_group import LogBatch, RecordRef, VersionGroup
 from treadle.tables.profile import DestinationProfile
+from treadle.tables.schema_owner import UNOWNED, SchemaOwner
 
 __all__ = ["LogBatch", "PreparedLoad", "RecordRef", "prepare_load"]
 
@@ -37,6 +38,7 @@ class PreparedLoad:
         nul_removed: NUL characters removed.
         extracted_max: greatest time_extracted, else greatest received time.
         bookmark_names: as sent.
+        owner: of the schema.
     """
 
     schema: str
@@ -54,6 +56,7 @@ class PreparedLoad:
     nul_removed: int = 0
     extracted_max: int | None = None
     bookmark_names: tuple[str, ...] = ()
+    owner: SchemaOwner = UNOWNED
     _rejected: Mapping[RecordRef, str] = field(default_factory=dict)
 
     def reject_records(self, refused: Mapping[RecordRef, str]) -> "PreparedLoad":
@@ -64,6 +67,7 @@ class PreparedLoad:
             options=self.options,
             schema=self.schema,
             source_name=self.source_name,
+            owner=self.owner,
             refused={**self._rejected, **refused},
         )
 
@@ -76,6 +80,7 @@ def prepare_load(
     schema: str,
     source_name: str | None = None,
     refused: Mapping[RecordRef, str] | None = None,
+    owner: SchemaOwner = UNOWNED,
 ) -> PreparedLoad:
     """Flatten, check and deduplicate the records of one load.
 
@@ -86,6 +91,7 @@ def prepare_load(
         schema: the destination schema.
         source_name: the table's name as sent; the first batch's when not given.
         refused: records to reject for a reason found elsewhere.
+        owner: of the schema.
     """
     if source_name is None:
         source_name = log_batches[0].batch.table_name if log_batches else ""
@@ -93,6 +99,7 @@ def prepare_load(
     table_name, reason = namer.name_table(source_name)
     prepared = PreparedLoad(schema, source_name, table_name, log_batches, profile, options)
     prepared._rejected = dict(refused or {})
+    prepared.owner = owner
     prepared.received = sum(len(one.batch) for one in log_batches)
     prepared.activations = [v for one in log_batches for _, v in one.batch.activations]
     prepared.bookmark_names = tuple(
