@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "src" / "treadle"
 
-VALUES = {"errors", "text", "timestamps"}
+VALUES = {"errors", "step_check", "text", "timestamps"}
 """What every room may use: nothing there touches a file, a socket or a clock."""
 
 RIM = VALUES | {"clock", "failpoint", "files"}
@@ -21,6 +21,7 @@ DATA = RIM | {"log", "store", "destinations", "tables", "records"}
 
 BELOW: dict[str, set[str]] = {
     "errors": set(),
+    "step_check": set(),
     "text": set(),
     "timestamps": set(),
     "clock": set(),

@@ -1,7 +1,8 @@
 """Reads the body of a request within its limits."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from typing import Final
 
 from starlette.requests import ClientDisconnect
@@ -15,12 +16,16 @@ from treadle.http.limits import (
     BODY_BYTES_PER_SECOND_MIN,
     BODY_GRACE_SECONDS,
     check_declared_length,
+    extend_arrival,
     make_too_large_error,
-    read_declared_length,
 )
+from treadle.step_check import StepCheck
 
-INLINE_INFLATE_BYTES_MAX: Final = 64 * 1024
-"""Compressed bytes up to which decompressing on the event loop is cheaper than a thread."""
+INLINE_INFLATE_BYTES_MAX: Final = 256 * 1024
+"""Content up to which decompressing on the event loop is cheaper than a thread: about 1 ms."""
+
+BodyWork = Callable[[StepCheck], bytes]
+"""Makes the content of a body, in a thread."""
 
 
 async def read_body(
@@ -31,6 +36,7 @@ async def read_body(
     grace_seconds: float = BODY_GRACE_SECONDS,
     bytes_per_second_min: int = BODY_BYTES_PER_SECOND_MIN,
     took: Callable[[int], None] = lambda _: None,
+    run_apart: Callable[[BodyWork], Awaitable[bytes]] | None = None,
 ) -> bytes:
     """Return the body of a request, decompressed, of at most `limit` bytes.
 
@@ -41,60 +47,98 @@ async def read_body(
         headers: the request's headers.
         receive: the ASGI channel of the request.
         limit: largest size in bytes, compressed and decompressed.
-        grace_seconds: time that any body may take to arrive.
-        bytes_per_second_min: slowest sender that is waited for; `grace_seconds` comes on top.
+        grace_seconds: how far a sender may fall behind the slowest rate.
+        bytes_per_second_min: the slowest rate that is waited for.
         took: called with the number of bytes that were added to what is in memory; an error of it
             ends the reading.
+        run_apart: runs the decompression of more than a little in another thread; None to do all of
+            it here.
 
     Raises:
         RequestRefusedError: 413 above the limit, 415 for an unknown content encoding, 400 for
             damaged compressed data, 408 for a sender that is too slow.
         ClientDisconnect: the sender went away; nobody waits for an answer.
     """
+    raw = await read_raw_body(
+        headers,
+        receive,
+        limit=limit,
+        grace_seconds=grace_seconds,
+        bytes_per_second_min=bytes_per_second_min,
+        took=took,
+    )
+    encoding = headers.get("content-encoding")
+    inflate = None if encoding is None else find_inflater(encoding)
+    if inflate is None:
+        return raw
+    parts = inflate(raw, limit)
+    body = bytearray()
+    for part in parts:
+        body += part
+        if len(body) > INLINE_INFLATE_BYTES_MAX and run_apart is not None:
+            whole = await run_apart(partial(_gather_parts, body, parts))
+            break
+    else:
+        whole = bytes(body)
+    took(len(whole))
+    return whole
+
+
+async def read_raw_body(
+    headers: Mapping[str, str],
+    receive: Receive,
+    *,
+    limit: int = BODY_BYTES_MAX,
+    grace_seconds: float = BODY_GRACE_SECONDS,
+    bytes_per_second_min: int = BODY_BYTES_PER_SECOND_MIN,
+    took: Callable[[int], None] = lambda _: None,
+) -> bytes:
+    """Return the body of a request as it was sent; arguments and errors as of `read_body`."""
     check_declared_length(headers, limit)
-    declared = read_declared_length(headers)
-    seconds = (limit if declared is None else declared) / bytes_per_second_min
     try:
-        async with RequestDeadline(grace_seconds + seconds):
-            raw = await _collect_body(receive, limit, took)
+        async with RequestDeadline(grace_seconds) as deadline:
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body", False):
+                whole: bytes = message.get("body", b"")
+                if len(whole) > limit:
+                    raise make_too_large_error(len(whole))
+                took(len(whole))
+                return whole
+            # One block that grows: many parts of all sizes would leave holes that no other body
+            # fits.
+            gathered = bytearray()
+            now = asyncio.get_running_loop().time
+            while True:
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                part = message.get("body", b"")
+                if len(gathered) + len(part) > limit:
+                    raise make_too_large_error(len(gathered) + len(part))
+                took(len(part))
+                gathered += part
+                if not message.get("more_body", False):
+                    return bytes(gathered)
+                deadline.due = extend_arrival(
+                    deadline.due, now(), len(part), grace_seconds, bytes_per_second_min
+                )
+                message = await receive()
     except TimeoutError as slow:
         raise RequestRefusedError(
             408,
             {"status": "ERROR", "message": "The request body arrived too slowly. Send it again."},
             (("Connection", "close"),),
         ) from slow
-    encoding = headers.get("content-encoding")
+
+
+def inflate_body(raw: bytes, encoding: str | None, limit: int) -> bytes:
+    """Return the content of a small body, decompressed at once; errors as of `read_body`."""
     inflate = None if encoding is None else find_inflater(encoding)
-    if inflate is None:
-        return raw
-    if len(raw) <= INLINE_INFLATE_BYTES_MAX:
-        body = inflate(raw, limit)
-    else:
-        body = await asyncio.to_thread(inflate, raw, limit)
-    took(len(body))
-    return body
+    return raw if inflate is None else b"".join(inflate(raw, limit))
 
 
-async def _collect_body(receive: Receive, limit: int, took: Callable[[int], None]) -> bytes:
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body", False):
-        whole: bytes = message.get("body", b"")
-        if len(whole) > limit:
-            raise make_too_large_error(len(whole))
-        took(len(whole))
-        return whole
-    # One block that grows: many parts of all sizes would leave holes that no other body fits.
-    gathered = bytearray()
-    size = 0
-    while True:
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        part = message.get("body", b"")
-        size += len(part)
-        if size > limit:
-            raise make_too_large_error(size)
-        took(len(part))
-        gathered += part
-        if not message.get("more_body", False):
-            return bytes(gathered)
-        message = await receive()
+def _gather_parts(body: bytearray, parts: Iterator[bytes], check: StepCheck) -> bytes:
+    """Return what is in `body` and the rest of the parts."""
+    for part in parts:
+        check()
+        body += part
+    return bytes(body)

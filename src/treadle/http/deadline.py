@@ -56,7 +56,7 @@ class RequestDeadline:
     starting and stopping a timer costs as much as half of a small request.
     """
 
-    __slots__ = ("_due", "_late", "_seconds", "_task", "_timer")
+    __slots__ = ("_late", "_seconds", "_task", "_timer", "due")
 
     def __init__(self, seconds: float) -> None:
         """Raise TimeoutError in the block after so many seconds.
@@ -73,7 +73,7 @@ class RequestDeadline:
         if task is None:
             raise InternalError("a deadline is used inside a task")
         self._task = task
-        self._due = loop.time() + self._seconds
+        self.due = loop.time() + self._seconds
         self._timer = get_deadline_timer(loop)
         self._timer.start(self)
         return self
@@ -88,7 +88,7 @@ class RequestDeadline:
 
     def check_deadline(self, now: float) -> bool:
         """Cancel the task if it is late; return whether it was."""
-        self._late = now >= self._due
+        self._late = now >= self.due
         if self._late:
             self._task.cancel()
         return self._late

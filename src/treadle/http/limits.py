@@ -10,10 +10,10 @@ BODY_BYTES_MAX: Final = 20 * 1024 * 1024
 """Largest request body in bytes, before and after decompression (import-api.md 5)."""
 
 BODY_GRACE_SECONDS: Final = 30.0
-"""Seconds that any body may take to arrive, however small."""
+"""Seconds by which a body may fall behind the slowest rate; a small body may take all of them."""
 
 BODY_BYTES_PER_SECOND_MIN: Final = 64 * 1024
-"""Slowest sender that is waited for, in bytes a second; BODY_GRACE_SECONDS comes on top."""
+"""Slowest sender that is waited for, in bytes a second, measured over BODY_GRACE_SECONDS."""
 
 
 def read_declared_length(headers: Mapping[str, str]) -> int | None:
@@ -43,3 +43,21 @@ def make_too_large_error(size: int) -> RequestRefusedError:
     """Return the refusal of a body of `size` bytes (import-api.md 17.2)."""
     message = f"Request rejected: request size ({size} bytes) exceeds the maximum"
     return RequestRefusedError(413, {"status": "ERROR", "message": message})
+
+
+def extend_arrival(
+    due: float, now: float, count: int, grace_seconds: float, bytes_per_second_min: int
+) -> float:
+    """Return until when the next bytes of a body have to come.
+
+    What arrives pays for the time that the slowest rate needs for it. It never buys more than the
+    grace from now: a sender that was fast may not stand still for long because of that.
+
+    Args:
+        due: until when these bytes had to come.
+        now: by the same clock, in seconds.
+        count: bytes that came now.
+        grace_seconds: how far a sender may fall behind the slowest rate.
+        bytes_per_second_min: the slowest rate.
+    """
+    return min(due + count / bytes_per_second_min, now + grace_seconds)

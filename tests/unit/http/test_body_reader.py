@@ -14,6 +14,7 @@ from starlette.types import Message, Receive
 from treadle.errors import RequestRefusedError
 from treadle.http.authentication import read_bearer_token as bearer
 from treadle.http.body_reader import read_body
+from treadle.http.limits import extend_arrival
 from treadle.http.responses import JsonResponse, render_refusal
 
 
@@ -174,3 +175,45 @@ def test_a_sender_that_goes_away_is_no_body() -> None:
         asyncio.run(read_body({}, channel([b"a"], gone=True)))
     with pytest.raises(ClientDisconnect):
         asyncio.run(read_body({}, channel([])))
+
+
+@given(
+    arrivals=st.lists(
+        st.tuples(st.floats(0, 20, allow_subnormal=False), st.integers(0, 4_000_000)), max_size=30
+    )
+)
+def test_a_sender_may_fall_behind_by_the_grace_and_no_more(
+    arrivals: list[tuple[float, int]],
+) -> None:
+    """Whatever came before: between two arrivals pass at most 30 s, and a steady sender stays."""
+    now, due = 0.0, 30.0
+    for pause, count in arrivals:
+        now += pause
+        later = extend_arrival(due, now, count, 30.0, 65_536)
+        assert later <= now + 30.0
+        assert later >= min(due, now + 30.0)
+        due = later
+
+
+def test_a_steady_sender_is_waited_for_as_long_as_its_body_takes() -> None:
+    due = 30.0
+    for second in range(1, 320):
+        assert due > second
+        due = extend_arrival(due, float(second), 65_536, 30.0, 65_536)
+
+
+def test_a_fast_sender_that_stands_still_is_given_up_after_the_grace() -> None:
+    async def receive() -> Message:
+        if waited:
+            await asyncio.sleep(60)
+        waited.append(1)
+        return {"type": "http.request", "body": b"x" * 1_000_000, "more_body": True}
+
+    waited: list[int] = []
+    with pytest.raises(RequestRefusedError) as caught:
+        asyncio.run(
+            asyncio.wait_for(
+                read_body({}, receive, grace_seconds=0.1, bytes_per_second_min=1_000), 30
+            )
+        )
+    assert caught.value.status == 408
