@@ -11,6 +11,7 @@ from treadle.records.batch_builder import join_json_array
 from treadle.records.limits import RECORDS_MAX, VALUES_MAX
 from treadle.records.message_batch import MessageBatch
 from treadle.records.partial_decode import check_value_count, slice_elements
+from treadle.step_check import StepCheck, pass_step
 
 NOT_OBJECTS = {"status": "ERROR", "message": "A JSON object or an array of objects is expected"}
 TOO_MANY_RECORDS = {
@@ -28,11 +29,15 @@ class RawRecord(NamedTuple):
     value: dict[str, Any]
 
 
-def parse_records(body: bytes) -> list[RawRecord]:
+def parse_records(body: bytes, check: StepCheck = pass_step) -> list[RawRecord]:
     """Return the records of a body: an array of objects, or objects one after the other.
 
     Objects one after the other are what a single object and newline-delimited JSON have in common.
     Every value is decoded, so that what passes here passes in the loader.
+
+    Args:
+        body: as received, decompressed.
+        check: called between steps.
 
     Raises:
         RequestRefusedError: 400, the body is not JSON, is something else than objects, or has
@@ -44,7 +49,7 @@ def parse_records(body: bytes) -> list[RawRecord]:
     try:
         slices = _split_records(text)
     except json_decoder.SYNTAX_ERRORS:
-        slices = _split_repaired(text)
+        slices = _split_repaired(text, check)
     if len(slices) > RECORDS_MAX:
         raise RequestRefusedError(400, TOO_MANY_RECORDS)
     for element in slices:
@@ -66,9 +71,9 @@ def _split_records(text: bytes) -> list[msgspec.Raw]:
     return found
 
 
-def _split_repaired(text: bytes) -> list[msgspec.Raw]:
+def _split_repaired(text: bytes, check: StepCheck) -> list[msgspec.Raw]:
     try:
-        return _split_records(json_decoder.repair_json(text))
+        return _split_records(json_decoder.repair_json(text, check))
     except json_decoder.SYNTAX_ERRORS as error:
         json_decoder.refuse_malformed(error)
 

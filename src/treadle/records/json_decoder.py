@@ -17,6 +17,7 @@ import msgspec
 
 from treadle.errors import RequestRefusedError
 from treadle.records.limits import DEPTH_MAX, INTEGER_CHARACTERS_MAX
+from treadle.step_check import StepCheck, pass_step
 
 BOM = b"\xef\xbb\xbf"
 
@@ -91,7 +92,9 @@ decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 """Decode an object into the texts of its values, by key."""
 
 
-def decode_json(text: bytes, *, exact: bool = False, kind: str = "json") -> Any:
+def decode_json(
+    text: bytes, *, exact: bool = False, kind: str = "json", check: StepCheck = pass_step
+) -> Any:
     """Decode a JSON text.
 
     Integers are exact; the last of duplicate keys wins. A number with a fraction or an exponent is
@@ -101,6 +104,7 @@ def decode_json(text: bytes, *, exact: bool = False, kind: str = "json") -> Any:
         text: UTF-8, with or without a byte order mark.
         exact: give such numbers as Decimal instead of float.
         kind: "json" or "transit", for the refusal.
+        check: called between steps.
 
     Raises:
         RequestRefusedError: 400, the text is not JSON (import-api.md 17.2).
@@ -111,7 +115,7 @@ def decode_json(text: bytes, *, exact: bool = False, kind: str = "json") -> Any:
     except SYNTAX_ERRORS:
         pass
     try:
-        return second(repair_json(text))
+        return second(repair_json(text, check))
     except SYNTAX_ERRORS as error:
         refuse_malformed(error, kind=kind)
 
@@ -131,24 +135,50 @@ def strip_byte_order_mark(body: bytes) -> bytes:
     return text
 
 
-# A pair is one match, so that any other match of a surrogate is unpaired. An escaped backslash is
-# one match, so that the text behind it is not taken for an escape.
-_ESCAPES = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    rb"|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
-    re.DOTALL,
-)
+_HIGH = rb"\\u[dD][89abAB][0-9a-fA-F]{2}"
+_LOW = rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_HIGH_ESCAPE = re.compile(_HIGH)
+_LONE_HIGH = re.compile(_HIGH + rb"(?!" + _LOW + rb")")
+_LONE_LOW = re.compile(rb"(?<!" + _HIGH + rb")" + _LOW)
+_ESCAPE_BYTES = 6
+_PART_BYTES = 128 * 1024
+"""Bytes of a text that are searched in one call: all of them may be escapes."""
 
 
-def repair_json(text: bytes) -> bytes:
+def repair_json(text: bytes, check: StepCheck = pass_step) -> bytes:
     """Remove the byte order mark and replace escapes of unpaired surrogates by those of U+FFFD.
 
     Apart from the mark, every byte keeps its position.
+
+    Args:
+        text: UTF-8; it may be JSON or not.
+        check: called between steps.
     """
     text = text.removeprefix(BOM)
-    if b"\\u" not in text:
+    if b"\\u" not in text or b"\0" in text:  # a text with a NUL is not JSON
         return text
-    return _ESCAPES.sub(lambda found: b"\\ufffd" if found["lone"] else found[0], text)
+    # Escaped backslashes are put away, so that what is left of `\u` begins an escape.
+    hidden = text.replace(rb"\\", b"\0\0")
+    parts: list[bytes] = []
+    begin = 0
+    while begin < len(hidden):
+        check()
+        end = _find_escape_end(hidden, begin + _PART_BYTES)
+        part = _LONE_HIGH.sub(rb"\\ufffd", hidden[begin:end])
+        parts.append(_LONE_LOW.sub(rb"\\ufffd", part))
+        begin = end
+    return b"".join(parts).replace(b"\0\0", rb"\\")
+
+
+def _find_escape_end(text: bytes, end: int) -> int:
+    """Return where to cut a text near `end`, so that no escape and no pair of two is cut."""
+    if end >= len(text):
+        return len(text)
+    found = text.rfind(rb"\u", end - _ESCAPE_BYTES + 1, end + 2)
+    cut = end if found < 0 else found
+    # The escape behind the cut may be the second half of a pair, and that before it the first.
+    before = cut - _ESCAPE_BYTES
+    return before if _HIGH_ESCAPE.match(text, before, cut) else cut
 
 
 def refuse_malformed(error: Exception | str, *, kind: str = "json") -> NoReturn:

@@ -35,13 +35,14 @@ about them (loading.md 3.3).
 """
 
 VALUES_MAX = 1_000_000
-"""Most values, arrays and objects in one record of a body above a megabyte; more is malformed.
+"""Most values, arrays and objects in one record of a body above a megabyte, and in such a body that
+is no array of records; more is malformed.
 
 This is a hundred for each data point that a record may have, and few enough to fit in memory.
 """
 
-WRITTEN_CHARACTERS_MAX = 64 * 1024 * 1024
-"""Most characters in a Transit body after its cache codes are replaced; more is malformed.
+WRITTEN_BYTES_MAX = 64 * 1024 * 1024
+"""Most bytes that the cache codes of a Transit body may stand for together; more is malformed.
 
-A code of two characters may stand for a string of any length.
+Three times the largest body: enough for names that are several times longer than their codes.
 """

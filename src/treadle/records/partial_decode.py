@@ -15,6 +15,7 @@ import msgspec
 from treadle.records import json_decoder
 from treadle.records.batch_builder import join_json_array
 from treadle.records.limits import RECORDS_MAX, VALUES_MAX
+from treadle.step_check import StepCheck, pass_step
 
 LARGE_BODY_BYTES = 1024 * 1024
 """Bodies above this size are decoded in parts of about half of it."""
@@ -47,12 +48,13 @@ def slice_elements(body: bytes) -> list[msgspec.Raw]:
     return found
 
 
-def slice_body(body: bytes, *, kind: str) -> list[msgspec.Raw] | None:
+def slice_body(body: bytes, *, kind: str, check: StepCheck = pass_step) -> list[msgspec.Raw] | None:
     """Return the texts of the elements of a body, which may need a repair; None if it is no array.
 
     Args:
         body: as received.
         kind: "json" or "transit", for the refusal.
+        check: called between steps.
 
     Raises:
         RequestRefusedError: 400, an array that is not JSON.
@@ -64,17 +66,20 @@ def slice_body(body: bytes, *, kind: str) -> list[msgspec.Raw] | None:
     except json_decoder.SYNTAX_ERRORS:
         pass
     try:
-        return slice_elements(json_decoder.repair_json(body))
+        return slice_elements(json_decoder.repair_json(body, check))
     except json_decoder.SYNTAX_ERRORS as error:
         json_decoder.refuse_malformed(error, kind=kind)
 
 
-def split_into_arrays(elements: Sequence[msgspec.Raw], *, kind: str) -> Iterator[bytes]:
+def split_into_arrays(
+    elements: Sequence[msgspec.Raw], *, kind: str, check: StepCheck = pass_step
+) -> Iterator[bytes]:
     """Yield the elements as JSON arrays that are small enough to decode.
 
     Args:
         elements: JSON texts.
         kind: "json" or "transit", for the refusal.
+        check: called before each.
 
     Raises:
         RequestRefusedError: 400, an element holds more values than allowed.
@@ -84,6 +89,7 @@ def split_into_arrays(elements: Sequence[msgspec.Raw], *, kind: str) -> Iterator
     for element in elements:
         length = len(element)
         if part and size + length > _PART_BYTES:
+            check()
             yield join_json_array(part)
             part, size = [], 0
         if length > 2 * VALUES_MAX:  # a shorter text cannot hold so many
@@ -91,6 +97,7 @@ def split_into_arrays(elements: Sequence[msgspec.Raw], *, kind: str) -> Iterator
         part.append(element)
         size += length
     if part:
+        check()
         yield join_json_array(part)
 
 

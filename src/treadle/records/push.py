@@ -45,6 +45,7 @@ from treadle.records.partial_decode import (
     split_into_arrays,
 )
 from treadle.records.transit import encoding, reader
+from treadle.step_check import StepCheck, pass_step
 
 NOT_AN_ARRAY = {"status": "ERROR", "message": "An array of records is expected"}
 TOO_MANY_RECORDS = {
@@ -126,29 +127,31 @@ _decode_upserts = msgspec.json.Decoder(list[_PushUpsert]).decode
 # --- before the token is known (import-api.md 7.2 steps 4-6) --------------------------------------
 
 
-def decode_body(body: bytes, *, transit: bool) -> PushBody:
+def decode_body(body: bytes, *, transit: bool, check: StepCheck = pass_step) -> PushBody:
     """Parse a body: an array of 1 to 20,000 values.
 
     Args:
         body: as received, decompressed.
         transit: the content type is `application/transit+json`.
+        check: called between steps.
 
     Raises:
         RequestRefusedError: 400, not parsable, no array, empty, or too many records.
     """
     if transit:
         if len(body) > LARGE_BODY_BYTES:
-            parsed = _decode_large_transit(body)
+            parsed = _decode_large_transit(body, check)
             if parsed is not None:
                 return parsed
-        records = reader.decode_transit(body)
+            check_value_count(body, "transit")  # one value of whatever kind
+        records = reader.decode_transit(body, check)
         _check_count(records)
         return PushBody(records=records)
     upserts = _read_upserts(body)
     if upserts is not None and not _may_exceed_limits(body, upserts):
         return PushBody(body=body, upserts=upserts)
     body = json_decoder.strip_byte_order_mark(body)
-    _check_count(_parse_json(body))
+    _check_count(_parse_json(body, check))
     return PushBody(body=body)
 
 
@@ -162,12 +165,12 @@ def _read_upserts(body: bytes) -> list[_PushUpsert] | None:
         return None
 
 
-def _decode_large_transit(body: bytes) -> PushBody | None:
+def _decode_large_transit(body: bytes, check: StepCheck) -> PushBody | None:
     """Decode a large Transit body, and keep of its records only the encoded data.
 
     Return None if it is not an array of records.
     """
-    elements = slice_body(body, kind="transit")
+    elements = slice_body(body, kind="transit", check=check)
     if elements is None:
         return None
     head = bytes(memoryview(elements[0])[:2]) if elements else b""
@@ -176,8 +179,10 @@ def _decode_large_transit(body: bytes) -> PushBody | None:
         return None
     _check_count(elements)
     checked: list[_CheckedRecord] = []
-    for records in reader.decode_elements(elements, codes=reader.may_have_cache_codes(body)):
+    codes = reader.may_have_cache_codes(body)
+    for records in reader.decode_elements(elements, codes=codes, check=check):
         while records:
+            check()
             chunk, records = records[:_RECORDS_AT_ONCE], records[_RECORDS_AT_ONCE:]
             checked += map(_check_record, chunk, map(_encode_data, chunk))
     return PushBody(records=[], checked=checked)
@@ -196,16 +201,18 @@ def _may_exceed_limits(body: bytes, upserts: list[_PushUpsert]) -> bool:
     )
 
 
-def _parse_json(body: bytes) -> Any:
+def _parse_json(body: bytes, check: StepCheck) -> Any:
     """Parse a JSON body: its value, or the texts of the elements of a large array."""
-    elements = slice_body(body, kind="json") if len(body) > LARGE_BODY_BYTES else None
+    elements = slice_body(body, kind="json", check=check) if len(body) > LARGE_BODY_BYTES else None
     if elements is None:
-        value = json_decoder.decode_json(body)
+        if len(body) > LARGE_BODY_BYTES:
+            check_value_count(body, "json")
+        value = json_decoder.decode_json(body, check=check)
     else:
         value = elements
         _check_count(elements)
-        for part in split_into_arrays(elements, kind="json"):
-            json_decoder.decode_json(part)  # and forgotten
+        for part in split_into_arrays(elements, kind="json", check=check):
+            json_decoder.decode_json(part, check=check)  # and forgotten
     if json_decoder.is_body_too_deep(body):
         json_decoder.refuse_malformed(RecursionError())
     return value
@@ -221,12 +228,15 @@ def _check_count(records: Any) -> None:
 # --- with the account known (import-api.md 7.2 steps 8-10) ----------------------------------------
 
 
-def check_body(parsed: PushBody, account_id: int) -> list[MessageBatch]:
+def check_body(
+    parsed: PushBody, account_id: int, check: StepCheck = pass_step
+) -> list[MessageBatch]:
     """Check every record and group the records into batches.
 
     Args:
         parsed: from `decode_body`.
         account_id: the client that owns the token.
+        check: called between steps.
 
     Returns:
         One batch per table and key names, in the order in which they begin.
@@ -242,7 +252,7 @@ def check_body(parsed: PushBody, account_id: int) -> list[MessageBatch]:
             batches = _check_upserts(parsed.upserts, account_id)
     elif parsed.transit and parsed.checked is None:
         batches = _check_columns(parsed.records, account_id)
-    return check_body_exactly(parsed, account_id) if batches is None else batches
+    return check_body_exactly(parsed, account_id, check) if batches is None else batches
 
 
 def read_fast(body: bytes, account_id: int) -> list[MessageBatch] | None:
@@ -291,14 +301,17 @@ def _check_single_upsert(upsert: _PushUpsert, account_id: int) -> list[MessageBa
     ]
 
 
-def check_body_exactly(parsed: PushBody, account_id: int) -> list[MessageBatch]:
+def check_body_exactly(
+    parsed: PushBody, account_id: int, check: StepCheck = pass_step
+) -> list[MessageBatch]:
     """Do the same as `check_body` with the exact reader alone."""
     if not parsed.transit:
-        sent = starmap(_check_record, _read_json_records(parsed.body))
+        sent = starmap(_check_record, _read_json_records(parsed.body, check))
         return _build_or_refuse(sent, account_id).build("json", join_json_array)
     checked: Iterable[_CheckedRecord] | None = parsed.checked
     if checked is None:
-        checked = map(_check_record, parsed.records, map(_encode_data, parsed.records))
+        records = _check_between(parsed.records, check)
+        checked = (_check_record(record, _encode_data(record)) for record in records)
     return _build_or_refuse(checked, account_id).build("transit", encoding.join_records)
 
 
@@ -413,22 +426,29 @@ def _normalize_client_id(value: Any) -> int | str | None:
     return "no client"
 
 
+def _check_between(records: Iterable[Any], check: StepCheck) -> Iterator[Any]:
+    for record in records:
+        check()
+        yield record
+
+
 def _encode_data(record: Any) -> bytes:
     data = record.get("data") if type(record) is dict else None
     return encoding.encode_record(data) if type(data) is dict else b""
 
 
-def _read_json_records(body: bytes) -> Iterator[tuple[Any, bytes]]:
+def _read_json_records(body: bytes, check: StepCheck) -> Iterator[tuple[Any, bytes]]:
     """Yield each value of a JSON array with the text of its `data` as sent, empty without one."""
-    repaired = json_decoder.repair_json(body)
+    repaired = json_decoder.repair_json(body, check)
     end = body.index(b"[") + 1
     for piece in json_decoder.decode_slices(repaired):
+        check()
         text = bytes(piece)
         # Nothing but commas and blanks stands between elements, so the first match is this one.
         start = repaired.index(text, end)
         end = start + len(text)
         check_value_count(text, "json")
-        value = json_decoder.decode_json(text)
+        value = json_decoder.decode_json(text, check=check)
         if type(value) is dict and type(value.get("data")) is dict:
             yield value, _find_data_as_sent(text, body[start:end])
         else:

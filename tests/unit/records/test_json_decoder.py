@@ -1,5 +1,7 @@
 import json as stdlib
 import pickle
+import re
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -46,6 +48,29 @@ def test_repair_replaces_unpaired_surrogates_in_their_places(found: list[str]) -
     read = stdlib.loads(text)
     expected = "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in read)
     assert json_decoder.decode_json(text) == stdlib.loads(repaired) == expected
+
+
+@given(
+    st.lists(st.sampled_from([r"\\", r"\ud800", r"\udc00", r"\n", r"\u0041", r"\"", "u", "d8"])),
+    st.integers(1, 30),
+)
+def test_repair_is_the_same_wherever_it_is_cut(found: list[str], size: int) -> None:
+    text = f'"{"".join(found)}"'.encode()
+    whole = json_decoder.repair_json(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_decoder, "_PART_BYTES", size + 6)
+        assert json_decoder.repair_json(text) == whole
+    assert json_decoder.decode_json(text) == re.sub("[\ud800-\udfff]", "\ufffd", stdlib.loads(text))
+
+
+def test_escapes_by_the_million_are_repaired_in_time() -> None:
+    steps: list[int] = []
+    for piece in (rb"\ud800", rb"\ud800\udc00", rb"\\ud800", rb"\\", rb"\udc00\\"):
+        text = b'"' + piece * (20_000_000 // len(piece)) + b'"'
+        began = time.process_time()
+        assert len(json_decoder.repair_json(text, lambda: steps.append(1))) == len(text)
+        assert time.process_time() - began < 3.0
+    assert len(steps) > 100
 
 
 def nesting(value: Any) -> int:

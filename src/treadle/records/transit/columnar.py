@@ -16,6 +16,7 @@ from typing import Any
 
 from treadle.records.json_decoder import HugeNumber
 from treadle.records.transit.scalars import COLUMN_PARSERS, MalformedTransitError, make_key_name
+from treadle.records.transit.written_count import WrittenCount
 
 _MAP_MARK = "^ "
 _PLAIN_TYPES = frozenset((int, float, bool, NoneType, HugeNumber))
@@ -39,16 +40,30 @@ class ColumnReader:
         interpret: interprets a string that begins with "~" or "^"; raises
             `MalformedTransitError`.
         key: the same for a string that is a key.
+        written: counts what codes stand for.
         codes: the body uses the cache, so that changes of it matter.
     """
 
-    __slots__ = ("_depth", "_interpret_key", "_interpret_text", "_readers", "_uses_cache")
+    __slots__ = (
+        "_depth",
+        "_interpret_key",
+        "_interpret_text",
+        "_readers",
+        "_uses_cache",
+        "_written",
+    )
 
     def __init__(
-        self, interpret: Callable[[str], Any], key: Callable[[str], Any], *, codes: bool
+        self,
+        interpret: Callable[[str], Any],
+        key: Callable[[str], Any],
+        written: WrittenCount,
+        *,
+        codes: bool,
     ) -> None:
         self._interpret_text = interpret
         self._interpret_key = key
+        self._written = written
         self._uses_cache = codes
         self._depth = 0
         self._readers: tuple[tuple[type, Callable[[Any], Sequence[Any]]], ...] = (
@@ -181,7 +196,9 @@ class ColumnReader:
     ) -> list[dict[str, Any]]:
         if not keys:
             return [{} for _ in range(count)]
+        before = self._written.size
         names = list(map(self._make_name, keys))
+        self._written.add((self._written.size - before) * (count - 1))
         # All are of one length; `strict` would double the time.
         rows = zip(*map(self._read_column, columns))  # noqa: B905
         return [dict(zip(names, row)) for row in rows]  # noqa: B905

@@ -7,12 +7,12 @@ list of keys that are codes is looked up once and remembered.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ParamSpec
+from typing import Any, NamedTuple, ParamSpec
 
 import msgspec
 
 from treadle.records import json_decoder
-from treadle.records.limits import DEPTH_MAX, WRITTEN_CHARACTERS_MAX
+from treadle.records.limits import DEPTH_MAX
 from treadle.records.partial_decode import split_into_arrays
 from treadle.records.transit.columnar import ColumnReader, NotColumnarError
 from treadle.records.transit.scalars import (
@@ -21,6 +21,8 @@ from treadle.records.transit.scalars import (
     make_key_name,
     make_uuid,
 )
+from treadle.records.transit.written_count import WrittenCount, measure_text
+from treadle.step_check import StepCheck, pass_step
 
 P = ParamSpec("P")
 
@@ -33,40 +35,50 @@ _CACHE_SIZE = _CODE_CHARACTERS * _CODE_CHARACTERS
 _MAP_MARK = "^ "
 _MARKS = frozenset("~^")
 
+_VALUES_AT_ONCE = 4096
+"""Values of one array that are read in a step."""
 
-def decode_transit(body: bytes) -> Any:
+
+def decode_transit(body: bytes, check: StepCheck = pass_step) -> Any:
     """Decode a Transit body.
 
     Values are dict with string keys, list, str, int, float, bool, None, `datetime` in UTC,
-    `ExactDecimal`, `WideInteger` and `DistantInstant` of `encoding`, and `HugeNumber`.
+    `ExactDecimal`, `WideInteger` and `DistantInstant` of `encoding`, and `HugeNumber`. Values that
+    cache codes stand for are not copied.
+
+    Args:
+        body: as received, decompressed.
+        check: called between steps.
 
     Raises:
         RequestRefusedError: 400, the body is not Transit (import-api.md 17.2).
     """
-    value = json_decoder.decode_json(body, kind="transit")
+    value = json_decoder.decode_json(body, kind="transit", check=check)
     codes = may_have_cache_codes(body)
     if not (codes or b'"~' in body):
         if json_decoder.is_body_too_deep(body):
             json_decoder.refuse_malformed(RecursionError(), kind="transit")
         return value
-    return _read_or_refuse(_BodyReader(codes=codes).read_value, value, body)
+    return _read_or_refuse(_BodyReader(check, codes=codes).read_value, value)
 
 
-def decode_elements(elements: Sequence[msgspec.Raw], *, codes: bool) -> Iterator[list[Any]]:
+def decode_elements(
+    elements: Sequence[msgspec.Raw], *, codes: bool, check: StepCheck = pass_step
+) -> Iterator[list[Any]]:
     """Yield the values of an array's elements, some at a time, so that few are in memory.
 
     Args:
         elements: their texts; the first is not a tag.
         codes: whether any string begins with "^".
+        check: called between steps.
 
     Raises:
         RequestRefusedError: as `decode_transit`.
     """
-    body = _BodyReader(codes=codes)
-    for part in split_into_arrays(elements, kind="transit"):
-        yield _read_or_refuse(
-            body.read_elements, json_decoder.decode_json(part, kind="transit"), part
-        )
+    body = _BodyReader(check, codes=codes)
+    for part in split_into_arrays(elements, kind="transit", check=check):
+        values = json_decoder.decode_json(part, kind="transit", check=check)
+        yield _read_or_refuse(body.read_elements, values)
 
 
 def may_have_cache_codes(body: bytes) -> bool:
@@ -77,7 +89,7 @@ def may_have_cache_codes(body: bytes) -> bool:
 def decode_exactly(body: bytes) -> Any:
     """Do the same as `decode_transit`, but read every value by itself."""
     return _read_or_refuse(
-        _ValueReader().read_value, json_decoder.decode_json(body, kind="transit")
+        _ValueReader(WrittenCount()).read_value, json_decoder.decode_json(body, kind="transit")
     )
 
 
@@ -97,71 +109,41 @@ _CHUNK_MAX = 2048
 class _BodyReader:
     """Reads the values of one body; reads records together where they have the same keys."""
 
-    def __init__(self, *, codes: bool) -> None:
-        self._values = _ValueReader()
+    def __init__(self, check: StepCheck, *, codes: bool) -> None:
+        self._check_step = check
+        self._written = WrittenCount()
+        self._values = _ValueReader(self._written, check)
         self._columns = ColumnReader(
-            self._values.interpret_text, self._values.interpret_key, codes=codes
+            self._values.interpret_text, self._values.interpret_key, self._written, codes=codes
         )
         # The first record brings the names that are cached, so it is read by itself.
         self._chunk_size = 1 if codes else _CHUNK_MIN
 
-    def read_value(self, value: Any, text: bytes) -> Any:
-        """Interpret a decoded value.
-
-        Args:
-            value: decoded JSON: the body, or an array of some of its elements.
-            text: its text.
-        """
+    def read_value(self, value: Any) -> Any:
+        """Interpret a decoded body."""
         if type(value) is list and value and type(value[0]) in (list, dict):
-            return self.read_elements(value, text)
-        return self._check_written_size(self._values.read_value(value), text)
+            return self.read_elements(value)
+        return self._values.read_value(value)
 
-    def read_elements(self, values: list[Any], text: bytes) -> list[Any]:
+    def read_elements(self, values: list[Any]) -> list[Any]:
         """Interpret the elements of an array, of which the first is not a tag."""
-        read = self._read_chunks(values)
-        self._check_written_size(read, text)
-        return read
-
-    def _check_written_size(self, read: Any, text: bytes) -> Any:
-        longest = max(map(len, self._values.cache), default=0)
-        if (
-            longest * text.count(b'"^') > WRITTEN_CHARACTERS_MAX
-            and _count_written_characters(read) > WRITTEN_CHARACTERS_MAX
-        ):
-            raise MalformedTransitError(
-                f"more than {WRITTEN_CHARACTERS_MAX} characters by cache codes"
-            )
-        return read
-
-    def _read_chunks(self, value: list[Any]) -> list[Any]:
         self._values.depth = 1
         read: list[Any] = []
-        while len(read) < len(value):
-            part = value[len(read) : len(read) + self._chunk_size]
+        while len(read) < len(values):
+            self._check_step()
+            part = values[len(read) : len(read) + self._chunk_size]
+            written = self._written.size
             self._chunk_size = min(max(2 * self._chunk_size, _CHUNK_MIN), _CHUNK_MAX)
             try:
                 read += self._columns.read_values(part)
             except NotColumnarError:
-                read += map(self._values.read_value, part)
+                self._written.size = written
+                for value in part:
+                    self._check_step()
+                    read.append(self._values.read_value(value))
                 self._chunk_size = _CHUNK_MIN
         self._values.depth = 0
         return read
-
-
-def _count_written_characters(value: Any) -> int:
-    """Count the characters of all strings in a value; stop above the limit."""
-    found = 0
-    waiting = [value]
-    while waiting and found <= WRITTEN_CHARACTERS_MAX:
-        value = waiting.pop()
-        if type(value) is str:
-            found += len(value)
-        elif type(value) is dict:
-            waiting.extend(value)
-            waiting.extend(value.values())
-        elif type(value) is list:
-            waiting.extend(value)
-    return found
 
 
 class _TagName(str):
@@ -170,23 +152,51 @@ class _TagName(str):
     __slots__ = ()
 
 
+class _CachedValue(NamedTuple):
+    """What a cache code stands for.
+
+    Attributes:
+        value: interpreted; a tag's name is a `_TagName`.
+        size: bytes of the string as sent.
+    """
+
+    value: Any
+    size: int
+
+
+class _KnownShape(NamedTuple):
+    """The keys of a map that are codes or short.
+
+    Attributes:
+        names: what they stand for.
+        size: bytes that the codes among them stand for.
+    """
+
+    names: list[str]
+    size: int
+
+
 class _ValueReader:
     """Reads the values of one body, one by one.
 
     Attributes:
-        cache: strings as sent, by index.
+        cache: what strings stand for, by index, so that a code copies nothing.
         next_index: index of the next entry.
         depth: number of arrays and objects around the current value.
         known_keys: keys of maps as sent -> names, for keys that put nothing into the cache.
+        written: counts what codes stand for.
+        check_step: called between steps.
     """
 
-    __slots__ = ("cache", "depth", "known_keys", "next_index")
+    __slots__ = ("cache", "check_step", "depth", "known_keys", "next_index", "written")
 
-    def __init__(self) -> None:
-        self.cache: list[str] = []
+    def __init__(self, written: WrittenCount, check: StepCheck = pass_step) -> None:
+        self.written = written
+        self.check_step = check
+        self.cache: list[_CachedValue] = []
         self.next_index = 0
         self.depth = 0
-        self.known_keys: dict[tuple[Any, ...], list[str]] = {}
+        self.known_keys: dict[tuple[Any, ...], _KnownShape] = {}
 
     def read_value(self, value: Any) -> Any:
         """Interpret a value; lists may be changed in place."""
@@ -201,6 +211,13 @@ class _ValueReader:
 
     def _read_all(self, values: list[Any]) -> None:
         """Interpret values in their places; repeats `read_value`, for most values need nothing."""
+        if len(values) > _VALUES_AT_ONCE:
+            for begin in range(0, len(values), _VALUES_AT_ONCE):
+                self.check_step()
+                part = values[begin : begin + _VALUES_AT_ONCE]
+                self._read_all(part)
+                values[begin : begin + _VALUES_AT_ONCE] = part
+            return
         for index, value in enumerate(values):
             kind = type(value)
             if kind is str:
@@ -238,22 +255,26 @@ class _ValueReader:
             raise MalformedTransitError("a map with a key and no value")
         keys = items[1::2]
         try:
-            names = self.known_keys.get(tuple(keys))
+            shape = self.known_keys.get(tuple(keys))
         except TypeError:  # an array or an object as a key
-            names = None
+            shape = None
         values = items[2::2]
-        if names is None:
+        if shape is None:
             return self._read_new_map(keys, values)
+        self.written.add(shape.size)
         self._read_all(values)
-        return dict(zip(names, values))  # noqa: B905 - of one length; asking doubles the time
+        return dict(zip(shape.names, values))  # noqa: B905 - of one length; asking doubles the time
 
     def _read_new_map(self, keys: list[Any], values: list[Any]) -> dict[str, Any]:
         made = {}
         names = []
         known = True
+        size = 0
         shapes = self.known_keys  # forgotten, not changed, when a value below changes the cache
         for key, value in zip(keys, values, strict=True):
+            before = self.written.size
             key_name = self._read_key(key)
+            size += self.written.size - before
             names.append(key_name)
             known = known and type(key) is str and (len(key) < 4)
             kind = type(value)
@@ -269,7 +290,7 @@ class _ValueReader:
         # Keys of up to three characters are codes, or too short for the cache: they stand for the
         # same names until the cache begins anew, which also forgets what is known here.
         if known:
-            shapes[tuple(keys)] = names
+            shapes[tuple(keys)] = _KnownShape(names, size)
         return made
 
     def interpret_key(self, text: str) -> Any:
@@ -309,30 +330,23 @@ class _ValueReader:
     def _interpret(self, text: str, *, is_key: bool) -> Any:
         """Interpret a string: its value, or a tag's name as `_TagName`."""
         if text[:1] == "^" and text != _MAP_MARK:
-            text = self._look_up_code(text)
-        elif len(text) >= 4 and (is_key or (text[0] == "~" and text[1] in ":$#")):
-            self._add_to_cache(text)
-        if text[:1] != "~" or len(text) < 2:
-            return text
-        tag = text[1]
-        if tag in "~^`":
-            return text[1:]
-        if tag == "#":
-            return _TagName(text[2:])
-        scalar = SCALAR_PARSERS.get(tag)
-        return text[2:] if scalar is None else scalar(text[2:])
+            return self._look_up_code(text)
+        value = _interpret_literal(text)
+        if len(text) >= 4 and (is_key or (text[0] == "~" and text[1] in ":$#")):
+            self._add_to_cache(_CachedValue(value, measure_text(text)))
+        return value
 
-    def _add_to_cache(self, text: str) -> None:
+    def _add_to_cache(self, cached: _CachedValue) -> None:
         if self.next_index == _CACHE_SIZE:
             self.next_index = 0
         if self.next_index < len(self.cache):
-            self.cache[self.next_index] = text
+            self.cache[self.next_index] = cached
             self.known_keys = {}  # one of them may hold the old name
         else:
-            self.cache.append(text)
+            self.cache.append(cached)
         self.next_index += 1
 
-    def _look_up_code(self, code: str) -> str:
+    def _look_up_code(self, code: str) -> Any:
         index = -1
         if len(code) == 2:
             index = ord(code[1]) - 48
@@ -340,7 +354,22 @@ class _ValueReader:
             index = (ord(code[1]) - 48) * _CODE_CHARACTERS + ord(code[2]) - 48
         if not 0 <= index < len(self.cache):
             raise MalformedTransitError(f"cache code {code[:40]} stands for nothing")
-        return self.cache[index]
+        value, size = self.cache[index]
+        self.written.add(size)
+        return value
+
+
+def _interpret_literal(text: str) -> Any:
+    """Interpret a string that is no code: its value, or a tag's name as `_TagName`."""
+    if text[:1] != "~" or len(text) < 2:
+        return text
+    tag = text[1]
+    if tag in "~^`":
+        return text[1:]
+    if tag == "#":
+        return _TagName(text[2:])
+    scalar = SCALAR_PARSERS.get(tag)
+    return text[2:] if scalar is None else scalar(text[2:])
 
 
 def _interpret_tagged(tag: str, value: Any) -> Any:

@@ -202,6 +202,22 @@ def test_codes_that_stand_for_more_than_fits() -> None:
     assert "by cache codes" in in_parts(body.encode())
 
 
+def test_codes_are_counted_over_all_parts_of_a_body() -> None:
+    """Each record is within the limit; the body is not."""
+    word = "x" * 60_000
+    rest = ",".join(['["^ ","^0",["^0"' + ',"^0"' * 99 + "]]"] * 15)
+    body = f'[["^ ","{word}",1],{rest}]'.encode()
+    assert "by cache codes" in judged(body)
+    assert "by cache codes" in in_parts(body)
+
+
+def test_codes_as_keys_count_for_each_record() -> None:
+    word = "x" * 60_000
+    body = f'[["^ ","{word}",1]' + ',["^ ","^0",1]' * 1_200 + "]"
+    assert "by cache codes" in judged(body.encode())
+    assert "by cache codes" not in judged(body.replace(word, "name").encode())
+
+
 def test_a_large_record_of_very_many_values() -> None:
     body = b'[{"data":[' + b",".join([b"[]"] * 1_100_000) + b"]}]"
     assert "a record with more than 1000000 values" in judged(body)
