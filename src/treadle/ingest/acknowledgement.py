@@ -87,6 +87,11 @@ def encode_batches(batches: Iterable[MessageBatch]) -> list[EncodedBatch]:
     return [EncodedBatch(batch.table_name, len(batch), encode_batch(batch)) for batch in batches]
 
 
+def count_bytes(batches: Iterable[EncodedBatch]) -> int:
+    """Return the size of encoded batches, in bytes."""
+    return sum(len(batch.payload) for batch in batches)
+
+
 def build_entries(
     source_id: int, batches: Iterable[EncodedBatch], received_at: int
 ) -> list[NewEntry]:

@@ -3,29 +3,41 @@
 Two orders of these checks are documented, and clients can tell them apart by the answer to a
 request with more than one fault:
 
-* a push is read and parsed before its token is looked at (import-api.md 7.2);
-* a batch, a webhook and raw records are refused for their token before anything is read, so that
-  only the owner of a token can fill memory (import-api.md 9.2).
+* what is wrong with the body of a push is told before what is wrong with its token (import-api.md
+  7.2);
+* a batch, a webhook and raw records are refused for their token before anything is read
+  (import-api.md 9.2).
+
+In both, the token is looked up first, so that only its owner can fill memory and use threads. Of a
+push by a stranger, a little is read to tell what is wrong with it.
 
 In both, a token that is used for the first time is noted last: what is refused does not use it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from starlette.requests import Request
 
 from treadle.errors import RequestRefusedError
 from treadle.http.authentication import TokenAuthentication
 from treadle.http.caller import mark_caller_known
 from treadle.http.headers import read_media_type
 from treadle.http.limits import check_declared_length
-from treadle.ingest.body_executor import BodyExecutor
+from treadle.ingest.body_executor import INLINE_BYTES_MAX, BodyExecutor
 from treadle.ingest.body_memory import BodyMemoryBudget
+from treadle.ingest.body_threads import BodyThreads
 from treadle.ingest.endpoint import NOT_ACTIVE, NOT_AUTHORIZED
+from treadle.ingest.stranger_allowance import StrangerAllowance, close_after, close_unread
 from treadle.ingest.token_cache import TokenCache
+from treadle.step_check import StepCheck, pass_step
 from treadle.store.model import Account, TokenOwner
 
 JSON_TYPE = "application/json"
 TRANSIT_TYPE = "application/transit+json"
 WRONG_TYPE = "Content-Type must be application/json"
+
+T = TypeVar("T")
 
 
 class RequestAdmission:
@@ -38,7 +50,9 @@ class RequestAdmission:
         count_use: counts a use of a token that was used before.
         authentication: who may push, by headers.
         executor: decodes bodies; a large one does not keep other requests waiting.
+        threads: decompress and decode large bodies, each source in its turn.
         budget: reads bodies, and counts them from their arrival to the answer.
+        strangers: reads what little is read of bodies without a known token.
     """
 
     def __init__(
@@ -46,6 +60,7 @@ class RequestAdmission:
         authentication: TokenAuthentication[Account, TokenOwner],
         token_cache: TokenCache,
         executor: BodyExecutor,
+        threads: BodyThreads,
         budget: BodyMemoryBudget,
     ) -> None:
         """Ask nothing before the first request.
@@ -54,6 +69,7 @@ class RequestAdmission:
             authentication: becomes an attribute.
             token_cache: who may push, by token.
             executor: becomes an attribute.
+            threads: becomes an attribute.
             budget: becomes an attribute.
         """
         # Bound methods: the fast path calls them for each request, without a layer between.
@@ -64,6 +80,8 @@ class RequestAdmission:
         self.authentication = authentication
         self._token_cache = token_cache
         self.executor = executor
+        self.threads = threads
+        self.strangers = StrangerAllowance()
 
     async def admit_first(
         self, headers: Mapping[str, str], token: str | None = None, client_id: str | None = None
@@ -80,18 +98,45 @@ class RequestAdmission:
                 with this token.
             RetriableError: the token is not in memory and the store cannot be asked.
         """
-        check_declared_length(headers)
-        if token is None:
-            owner = await self.authentication.find_owner(headers)
-        else:
-            owner = await self._token_cache.find_owner(token)
-            if owner is not None:
-                mark_caller_known()
+        try:
+            check_declared_length(headers)
+        except RequestRefusedError as refused:
+            if await self._find_owner(headers, token) is None:
+                raise close_after(refused) from None
+            raise
+        owner = await self._find_owner(headers, token)
         if owner is None or client_id not in (None, str(owner.account_id)):
-            raise RequestRefusedError(401, NOT_AUTHORIZED)
+            raise close_unread(RequestRefusedError(401, NOT_AUTHORIZED), headers)
         if not owner.active:
             raise RequestRefusedError(401, NOT_ACTIVE)
         return owner
+
+    async def _find_owner(self, headers: Mapping[str, str], token: str | None) -> TokenOwner | None:
+        if token is None:
+            return await self.authentication.find_owner(headers)
+        owner = await self._token_cache.find_owner(token)
+        if owner is not None:
+            mark_caller_known()
+        return owner
+
+    async def decode(
+        self, request: Request, owner: TokenOwner, weight: int, do: Callable[[StepCheck], T]
+    ) -> T:
+        """Run something that decodes a body, and return its result.
+
+        Args:
+            request: its body was read.
+            owner: whose body it is.
+            weight: how long it takes, as a size of plain JSON in bytes.
+            do: the work; it calls the check that it gets between its steps.
+
+        Raises:
+            ClientDisconnect: the sender has left; nobody waits for an answer.
+            RequestRefusedError: the work took too much processor time, or what `do` raises.
+        """
+        if weight <= INLINE_BYTES_MAX:
+            return do(pass_step)
+        return await self.threads.run(owner.source_id, do, request.receive)
 
     async def record_use(self, owner: TokenOwner, refusal: object = NOT_AUTHORIZED) -> None:
         """Count a use of a token; the first one is in the store when this returns.

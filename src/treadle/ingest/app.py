@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -16,6 +17,7 @@ from treadle.ingest.admission import RequestAdmission
 from treadle.ingest.batch_endpoint import BatchEndpoint
 from treadle.ingest.body_executor import BodyExecutor
 from treadle.ingest.body_memory import BodyMemoryBudget
+from treadle.ingest.body_threads import BodyThreads
 from treadle.ingest.dry_run import DryRunPlanner
 from treadle.ingest.endpoint import NotFoundEndpoint, PathEndpoint, make_route
 from treadle.ingest.fastpath.handler import FastPathHandler
@@ -65,18 +67,24 @@ class IngestService:
             priority: of the loader over dry runs; None where no loader runs.
         """
         self.token_cache = TokenCache(store, clock)
-        health = IngestHealth(store.destinations, version=version, revision=revision)
+        self._health = health = IngestHealth(store.destinations, version=version, revision=revision)
         receipts = ReceiptCodec(store.installation_id, log.log_id)
         self._progress = None if open_reader is None else LoadProgress(store, open_reader)
         acceptor = BatchAcceptor(log, health, clock, receipts, self._progress)
         self._executor = BodyExecutor()
-        budget = BodyMemoryBudget()
+        self._threads = BodyThreads()
+        budget = BodyMemoryBudget(self._threads)
         self._dry_run = DryRunPlanner(store, clock, priority=priority)
+        self._account_thread = ThreadPoolExecutor(1, thread_name_prefix="accounts")
         authentication = TokenAuthentication(
-            lambda token: asyncio.to_thread(store.accounts.find_account_by_token, token),
+            lambda token: asyncio.get_running_loop().run_in_executor(
+                self._account_thread, store.accounts.find_account_by_token, token
+            ),
             self.token_cache.find_owner,
         )
-        admission = RequestAdmission(authentication, self.token_cache, self._executor, budget)
+        admission = RequestAdmission(
+            authentication, self.token_cache, self._executor, self._threads, budget
+        )
         push = PushEndpoint(admission, acceptor, self._dry_run)
         batch = BatchEndpoint(admission, acceptor, self._dry_run)
         hooks = webhook_endpoint.WebhookEndpoint(
@@ -116,7 +124,10 @@ class IngestService:
         """Stop following changes, and write the uses of tokens counted in memory."""
         await self.token_cache.aclose()
         self._executor.close()
+        self._threads.close()
         self._dry_run.close()
+        self._health.close()
+        self._account_thread.shutdown()
         if self._progress is not None:
             await self._progress.aclose()
 

@@ -47,7 +47,7 @@ class BatchEndpoint:
         headers = select_headers(request.scope)
         owner = await self.admission.admit_first(headers)
         check_json_type(headers)
-        body = await self.admission.budget.read(request, headers)
+        body = await self.admission.budget.read(request, headers, owner.source_id)
         made = await self.admission.executor.run(len(body), lambda: use(batch.read_body(body)))
         await self.admission.record_use(owner)
         return ReceivedRequest.from_body("batch", headers, body), owner, made

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, field
 
 from starlette.requests import Request
@@ -46,6 +47,10 @@ class IngestHealth:
     _trouble: str | None = None
     _asked_at: float = -FRESH_SECONDS
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _thread: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="health")
+    )
+    """Of its own: whatever else a worker does, it says how it is."""
 
     def record_failure(self, error: TreadleError) -> None:
         """Note that the log did not take data."""
@@ -55,6 +60,10 @@ class IngestHealth:
     def record_success(self) -> None:
         """Note that the log took data."""
         self._failure = None
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown()
 
     async def get_status(self, request: Request) -> Response:
         """Answer 200 while data is accepted, 503 while it is not; `reason` says what is wrong."""
@@ -77,7 +86,9 @@ class IngestHealth:
         if self.monotonic() - self._failed_at >= FAILURE_SECONDS:
             self.record_success()
         try:
-            destinations = await asyncio.to_thread(self.destinations.list_destinations)
+            destinations = await asyncio.get_running_loop().run_in_executor(
+                self._thread, self.destinations.list_destinations
+            )
         except TreadleError as error:
             logger.warning("The state of destinations cannot be read: %s", error)
             self._trouble = "The state of destinations cannot be read; data is accepted."

@@ -1,22 +1,28 @@
 """`POST /v2/import/push` and `POST /v2/import/validate` (import-api.md 7, 8)."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from treadle.errors import InternalError, OperatorError, RequestRefusedError, RetriableError
+from treadle.errors import OperatorError, RequestRefusedError, RetriableError, TreadleError
 from treadle.http.headers import select_headers
 from treadle.http.responses import JsonResponse
-from treadle.ingest.acknowledgement import BatchAcceptor, ReceivedRequest, encode_batches
+from treadle.ingest.acknowledgement import (
+    BatchAcceptor,
+    ReceivedRequest,
+    count_bytes,
+    encode_batches,
+)
 from treadle.ingest.admission import JSON_TYPE, TRANSIT_TYPE, RequestAdmission, is_transit
 from treadle.ingest.dry_run import DryRunPlanner, is_dry_run
 from treadle.ingest.endpoint import NOT_ACTIVE, TIMEOUT
 from treadle.records import push
 from treadle.records.message_batch import MessageBatch
+from treadle.step_check import StepCheck
 from treadle.store.model import TokenOwner
 
 T = TypeVar("T")
@@ -42,6 +48,7 @@ class PushEndpoint:
             await self._record_use(owner)
             return await self.dry_run.respond(owner, batches)
         sent, owner, kept = await self._checked(request, encode_batches)
+        self.admission.budget.replace(request, owner.source_id, count_bytes(kept))
         await self._record_use(owner)
         return await self.acceptor.accept(sent, owner, kept)
 
@@ -67,20 +74,42 @@ class PushEndpoint:
         The body is local to this function: its memory is free when this returns.
         """
         headers = select_headers(request.scope)
-        body = await self.admission.budget.read(request, headers)
+        owner = await self._find_owner(request, headers)
+        admission = self.admission
+        body = await admission.budget.read(request, headers, owner.source_id)
         transit = is_transit(headers)
-        owner = await self.admission.authentication.find_owner(headers)
         weight = len(body) * (TRANSIT_WEIGHT if transit else 1)
-        made = await self.admission.executor.run(
-            weight, lambda: use(check_push(body, transit, owner))
+        made = await admission.decode(
+            request, owner, weight, lambda check: use(check_push(body, transit, owner, check))
         )
-        if owner is None:
-            raise InternalError("a push without a known token passed its checks")
         target = TRANSIT_TYPE if transit else JSON_TYPE
         return ReceivedRequest.from_body(f"push {target}", headers, body), owner, made
 
+    async def _find_owner(self, request: Request, headers: Mapping[str, str]) -> TokenOwner:
+        """Return whom the token belongs to.
 
-def check_push(body: bytes, transit: bool, owner: TokenOwner | None) -> list[MessageBatch]:
+        Raises:
+            RequestRefusedError: 401, or what is wrong with the body of a stranger.
+            RetriableError: the token is not in memory and the store cannot be asked.
+        """
+        refusal: TreadleError = RequestRefusedError(401, push.NOT_AUTHENTICATED)
+        try:
+            owner = await self.admission.authentication.find_owner(headers)
+        except RetriableError as later:
+            owner, refusal = None, later
+        if owner is None:
+            await self.admission.strangers.refuse(
+                request,
+                headers,
+                refusal,
+                lambda body: push.decode_body(body, transit=is_transit(headers)),
+            )
+        return owner
+
+
+def check_push(
+    body: bytes, transit: bool, owner: TokenOwner, check: StepCheck
+) -> list[MessageBatch]:
     """Check a body: steps 4 to 10 of import-api.md 7.2.
 
     What the body says comes first, then whether its sender may say it.
@@ -88,14 +117,13 @@ def check_push(body: bytes, transit: bool, owner: TokenOwner | None) -> list[Mes
     Args:
         body: as received, inflated.
         transit: it is Transit and not JSON.
-        owner: whom the token belongs to; None when it is unknown.
+        owner: whom the token belongs to.
+        check: called between steps.
 
     Raises:
         RequestRefusedError: with the answer of the first step that fails.
     """
-    parsed = push.decode_body(body, transit=transit)
-    if owner is None:
-        raise RequestRefusedError(401, push.NOT_AUTHENTICATED)
+    parsed = push.decode_body(body, transit=transit, check=check)
     if not owner.active:
         raise RequestRefusedError(401, NOT_ACTIVE)
-    return push.check_body(parsed, owner.account_id)
+    return push.check_body(parsed, owner.account_id, check=check)

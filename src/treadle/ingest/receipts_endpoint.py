@@ -1,6 +1,5 @@
 """`GET /v1/receipts/{id}`: tells what became of an accepted request."""
 
-import asyncio
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -73,7 +72,10 @@ class ReceiptsEndpoint:
         if isinstance(asking, TokenOwner):
             owned = asking.source_id == receipt.source_id
         else:
-            found = await asyncio.to_thread(self.sources.get_source, asking.id, receipt.source_id)
+            account_id = asking.id
+            found = await self.progress.run_in_thread(
+                lambda: self.sources.get_source(account_id, receipt.source_id)
+            )
             owned = found is not None
         if not owned:
             raise RequestRefusedError(404, NOT_FOUND)

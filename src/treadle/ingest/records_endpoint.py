@@ -26,6 +26,7 @@ from treadle.ingest.admission import RequestAdmission
 from treadle.ingest.raw_records import RawRecord, build_batch, parse_records
 from treadle.records.field_check import UPSERT, find_field_errors, refuse_records
 from treadle.records.message_batch import MessageBatch
+from treadle.step_check import StepCheck, pass_step
 from treadle.store.model import TokenOwner
 
 RECORDS_PATH = "/v1/tables/{table:text}/records"
@@ -107,13 +108,19 @@ class RecordsEndpoint:
         address = RecordsTarget(
             request.path_params["table"], tuple(query.getlist("key")), query.get("sequence")
         )
-        body = await self.admission.budget.read(request, headers)
-        records = await self.admission.executor.run(len(body), lambda: parse_records(body))
+        body = await self.admission.budget.read(request, headers, owner.source_id)
+        admission = self.admission
+        records = await admission.decode(
+            request, owner, len(body), lambda check: parse_records(body, check)
+        )
         if not records:
             raise RequestRefusedError(400, NO_RECORDS)
         numbers = self.sequences.reserve(len(records))
-        kept = await self.admission.executor.run(
-            len(body), lambda: encode_batches(check_records(records, address, numbers))
+        kept = await admission.decode(
+            request,
+            owner,
+            len(body),
+            lambda check: encode_batches(check_records(records, address, numbers, check)),
         )
         await self.admission.record_use(owner)
         target = f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}"
@@ -121,7 +128,10 @@ class RecordsEndpoint:
 
 
 def check_records(
-    records: Sequence[RawRecord], address: RecordsTarget, numbers: Sequence[int]
+    records: Sequence[RawRecord],
+    address: RecordsTarget,
+    numbers: Sequence[int],
+    check: StepCheck = pass_step,
 ) -> list[MessageBatch]:
     """Return the records as one batch.
 
@@ -129,6 +139,7 @@ def check_records(
         records: at least one.
         address: where they go.
         numbers: sequences for records that bring none.
+        check: called between steps.
 
     Raises:
         RequestRefusedError: 422 with what is wrong, in the words of a push; nothing is kept then.
@@ -138,6 +149,7 @@ def check_records(
         sequences = [record.value.get(address.sequence) for record in records]
     reasons = []
     for record, sequence in zip(records, sequences, strict=True):
+        check()
         pushed = {
             "client_id": 0,
             "table_name": address.table,

@@ -30,6 +30,7 @@ from treadle.ingest.token_cache import TokenCache
 from treadle.records.data_points import has_too_many_points
 from treadle.records.field_check import TOO_MANY_POINTS, refuse_records
 from treadle.records.message_batch import MessageBatch
+from treadle.step_check import StepCheck, pass_step
 from treadle.store.model import TokenOwner
 from treadle.store.sources import SourceRepository
 
@@ -77,12 +78,15 @@ class WebhookEndpoint:
         headers = select_headers(request.scope)
         path = request.path_params
         owner = await self.admission.admit_first(headers, path["token"], path["client_id"])
-        body = await self.admission.budget.read(request, headers)
+        body = await self.admission.budget.read(request, headers, owner.source_id)
         hook = await self._read_settings(owner)
         # All records of a request have the time of its arrival as their sequence.
         arrival = self.clock() // 1000
-        kept = await self.admission.executor.run(
-            len(body), lambda: encode_batches(build_batches(body, hook, arrival))
+        kept = await self.admission.decode(
+            request,
+            owner,
+            len(body),
+            lambda check: encode_batches(build_batches(body, hook, arrival, check)),
         )
         await self.admission.record_use(owner)
         return (
@@ -107,18 +111,24 @@ def parse_webhook_settings(settings: Mapping[str, Any]) -> WebhookSettings:
         return WebhookSettings()
 
 
-def build_batches(body: bytes, hook: WebhookSettings, arrival: int) -> list[MessageBatch]:
+def build_batches(
+    body: bytes,
+    hook: WebhookSettings,
+    arrival: int,
+    check: StepCheck = pass_step,
+) -> list[MessageBatch]:
     """Return the records of a body as one batch; no batch when no record has the key.
 
     Args:
         body: as received, inflated.
         hook: of the source.
         arrival: sequence of the records, milliseconds since 1970.
+        check: called between steps.
 
     Raises:
         RequestRefusedError: 400 or 422; nothing of the body is kept then.
     """
-    records = parse_records(body)
+    records = parse_records(body, check)
     if any(has_too_many_points(record.text) for record in records):
         refuse_records([{"data": [TOO_MANY_POINTS]}])
     kept = [record for record in records if has_key_values(record, hook.key)]

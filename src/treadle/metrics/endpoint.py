@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
@@ -66,6 +67,9 @@ class MetricsEndpoint:
     _answer: bytes = b""
     _looked_at: float = -FRESH_SECONDS
     _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _thread: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="metrics")
+    )
 
     async def get(self, request: Request) -> Response:
         """Return the metrics, or why they are not given."""
@@ -75,14 +79,17 @@ class MetricsEndpoint:
         async with self._looking:
             if self.monotonic() - self._looked_at >= FRESH_SECONDS:
                 try:
-                    self._answer = await asyncio.to_thread(self._render)
+                    self._answer = await asyncio.get_running_loop().run_in_executor(
+                        self._thread, self._render
+                    )
                 except TreadleError as error:
                     return PlainTextResponse(f"{UNREADABLE}{error}\n", 503, {"Retry-After": "2"})
                 self._looked_at = self.monotonic()
         return Response(self._answer, media_type=CONTENT_TYPE)
 
     def close(self) -> None:
-        """Close the log."""
+        """End the thread, and close the log."""
+        self._thread.shutdown()
         if self._reader is not None:
             self._reader.close()
 

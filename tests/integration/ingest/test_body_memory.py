@@ -18,7 +18,7 @@ LIMIT = 1_000_000
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ImportServer]:
-    monkeypatch.setattr(rooms.BodyMemoryBudget.__init__, "__defaults__", (LIMIT,))
+    monkeypatch.setattr(rooms.BodyMemoryBudget.__init__, "__defaults__", (2 * LIMIT,))
     server = ImportServer(tmp_path)
     with server.running():
         yield server

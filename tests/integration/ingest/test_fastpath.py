@@ -321,7 +321,7 @@ def test_large_bodies_count_until_they_are_answered(
     server, log = failing
     large = env(messages=MANY)
     size = len(json.dumps(large).encode())
-    monkeypatch.setattr(server.ingest.fast_path.budget, "_limit", 2 * size)
+    monkeypatch.setattr(server.ingest.fast_path.budget, "_limit", 4 * size)
     with Wire(server, BATCH) as wire, Wire(server, BATCH) as other, Wire(server, BATCH) as third:
         for one in (wire, other, third):
             one.ask(ENV)

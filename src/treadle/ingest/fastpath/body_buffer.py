@@ -22,6 +22,7 @@ class BodyBuffer:
         missing_bytes: bytes that are still to come, at first all of the body; below 0 when more
             came than belongs to it.
         budget: counts what is in memory of bodies that are not small.
+        source_id: whose body it is.
         on_late: called when the body takes too long.
     """
 
@@ -29,6 +30,7 @@ class BodyBuffer:
     head_bytes: bytes
     missing_bytes: int
     budget: BodyMemoryBudget
+    source_id: int
     on_late: Callable[[], None]
     _pieces: list[bytes] = field(default_factory=list)
     _is_counted: bool = field(init=False)
@@ -42,19 +44,20 @@ class BodyBuffer:
         """Keep a piece.
 
         Raises:
-            RetriableError: too much of other bodies is in memory. The piece is kept all the same:
+            RetriableError: the source has its part of the memory. The piece is kept all the same:
                 an endpoint has to read it to say so.
         """
         self._pieces.append(piece)
         self.missing_bytes -= len(piece)
         if self._is_counted:
-            self.budget.reserve(len(piece))
+            self.budget.reserve(self.source_id, len(piece))
             self._held_bytes += len(piece)
 
     def release(self) -> tuple[bytes, bytes]:
         """Return the head and what is there of the body; its bytes count no more."""
-        self.budget.release(self._held_bytes)
-        self._held_bytes = 0
+        if self._held_bytes:
+            self.budget.release(self.source_id, self._held_bytes)
+            self._held_bytes = 0
         return self.head_bytes, b"".join(self._pieces)
 
     def check_deadline(self, now: float) -> bool:

@@ -184,10 +184,11 @@ class FastPathProtocol(asyncio.Protocol):
         begin, end = place
         if end <= len(data):
             return end == len(data) and self._take(handler, self._head, data[begin:])
-        if not handler.can_take(self._head, end - begin):
+        source_id = handler.find_sender(self._head, end - begin)
+        if source_id is None:
             return False
         self._buffer = BodyBuffer(
-            self._head, data[:begin], end - begin, handler.budget, self._on_late_body
+            self._head, data[:begin], end - begin, handler.budget, source_id, self._on_late_body
         )
         self._state = ConnectionState.PIECES
         get_deadline_timer(self._loop).start(self._buffer)

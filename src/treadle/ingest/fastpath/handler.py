@@ -142,9 +142,14 @@ class FastPathHandler:
         token = read_bearer_token(select_headers({"headers": headers}))
         return token is not None and self._has_token(digest_text(token))
 
-    def can_take(self, head: RequestHead, size: int) -> bool:
-        """Return whether to wait for the rest of a body of so many bytes: `take` may take it."""
-        return size <= INLINE_BYTES_MAX and self._get_known_owner(head.token_sha256) is not None
+    def find_sender(self, head: RequestHead, size: int) -> int | None:
+        """Return the source that sends a body of so many bytes, if `take` may take it.
+
+        Returns:
+            None where the rest of the body is not to be waited for.
+        """
+        owner = self._get_known_owner(head.token_sha256) if size <= INLINE_BYTES_MAX else None
+        return None if owner is None else owner.source_id
 
     def take(self, head: RequestHead, body: bytes, sink: ResponseSink) -> bool:
         """Begin to make a request durable; its answer comes on a later turn of the event loop.
@@ -175,11 +180,14 @@ class FastPathHandler:
         return True
 
     def _begin(self, request: "PendingRequest", batches: Sequence[EncodedBatch]) -> None:
-        self.budget.reserve(request.held_bytes)
+        if not request.held_bytes:
+            self._acceptor.begin_append(request.source_id, batches, request)
+            return
+        self.budget.reserve(request.source_id, request.held_bytes)
         try:
             self._acceptor.begin_append(request.source_id, batches, request)
         except BaseException:
-            self.budget.release(request.held_bytes)
+            self.budget.release(request.source_id, request.held_bytes)
             raise
 
     @cached_property
@@ -205,7 +213,8 @@ class FastPathHandler:
 
     def _answer(self, request: "PendingRequest", response: Response) -> None:
         request.answered = True
-        self.budget.release(request.held_bytes)
+        if request.held_bytes:
+            self.budget.release(request.source_id, request.held_bytes)
         self._count_answer(request.path, response.status_code)
         request.sink.reply(response)
 

@@ -17,6 +17,7 @@ from treadle.errors import RetriableError
 from treadle.http.deadline import get_deadline_timer
 from treadle.http.refusal_log import RefusalLog
 from treadle.ingest.body_memory import BodyMemoryBudget
+from treadle.ingest.body_threads import BodyThreads
 from treadle.ingest.fastpath import body_buffer
 from treadle.ingest.fastpath.connection import HEADS_LEARNED_MAX, FastPathProtocol
 from treadle.ingest.fastpath.connection_state import (
@@ -37,6 +38,7 @@ from treadle.ingest.fastpath.head_template import HEAD_BYTES_MAX, HeadTemplate
 
 HEAD = b"POST /v2/import/push HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 TURNS = 50
+SOURCE = 7
 ROOM = 100_000
 KEEP_ALIVE = 75
 TOKEN = b"Authorization: Bearer at_1\r\n"
@@ -223,15 +225,15 @@ class Taker:
         self.willing = True
         self.patient = True
         self.known = True
-        self.budget = BodyMemoryBudget(ROOM)
+        self.budget = BodyMemoryBudget(BodyThreads(), 2 * ROOM)
         self.bodies: list[bytes] = []
         self.repliers: list[ResponseSink] = []
 
     def knows_token(self, headers: Sequence[tuple[bytes, bytes]]) -> bool:
         return self.known
 
-    def can_take(self, head: RequestHead, size: int) -> bool:
-        return self.patient
+    def find_sender(self, head: RequestHead, size: int) -> int | None:
+        return SOURCE if self.patient else None
 
     def take(self, head: RequestHead, body: bytes, replier: ResponseSink) -> bool:
         if self.willing:
@@ -358,8 +360,8 @@ def test_a_body_that_comes_in_pieces_is_put_together(size: int) -> None:
             for start in range(begin, len(whole), size):
                 await rig.feed(whole[start : start + size])
             assert rig.taker.bodies[-1] == sent
-            rig.taker.budget.reserve(ROOM)  # nothing of it counts any more
-            rig.taker.budget.release(ROOM)
+            rig.taker.budget.reserve(SOURCE, ROOM)  # nothing of it counts any more
+            rig.taker.budget.release(SOURCE, ROOM)
             rig.taker.reply()
         assert rig.long == [b"[0]"]
 
@@ -431,12 +433,12 @@ def test_a_body_that_takes_long_goes_the_long_way(monkeypatch: pytest.MonkeyPatc
 
 def test_a_body_for_which_there_is_no_room_goes_the_long_way() -> None:
     async def test(rig: Rig) -> None:
-        rig.taker.budget.reserve(ROOM // 2)
+        rig.taker.budget.reserve(SOURCE, ROOM // 2)
         body = b" " * (ROOM - 10_000)
         whole = request(body)
         await rig.feed(whole[: -ROOM // 2])
         await rig.feed(whole[-ROOM // 2 : -1])
-        rig.taker.budget.reserve(ROOM // 2)  # what was there counts no more
+        rig.taker.budget.reserve(SOURCE, ROOM // 2)  # what was there counts no more
         assert b"long" in await rig.feed(whole[-1:])
         assert rig.long == [b"[0]", body]
 
@@ -448,9 +450,9 @@ def test_who_goes_away_in_the_middle_holds_nothing() -> None:
         whole = request(b" " * (ROOM - 1))
         await rig.feed(whole[:-1])
         with pytest.raises(RetriableError):
-            rig.taker.budget.reserve(ROOM // 2)
+            rig.taker.budget.reserve(SOURCE, ROOM // 2)
         rig.connection.connection_lost(None)
-        rig.taker.budget.reserve(ROOM)
+        rig.taker.budget.reserve(SOURCE, ROOM)
         assert rig.taker.bodies == []
 
     run(test)

@@ -1,0 +1,176 @@
+"""The threads in which large bodies are decompressed and decoded, dealt out by source.
+
+Decoding holds the interpreter lock inside each call of the decoder, so threads do not make it
+parallel. But a body is decoded in many short calls, and between calls other requests get their
+turn. There are two threads, and a source has one of them at a time: while one source sends large
+bodies one after the other, the other thread is there for everybody else.
+
+Nothing else runs in these threads, so that health checks, receipts and the store never wait for a
+body. Work that nobody waits for any more is dropped, or ends at its next step.
+"""
+
+import asyncio
+import functools
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
+
+from treadle.errors import RequestRefusedError, RetriableError
+from treadle.step_check import StepCheck
+
+THREADS: Final = 2
+
+WORK_SECONDS_MAX: Final = 60.0
+"""Most processor time of one piece of work. The slowest body of the largest size takes a tenth of
+it on a slow machine, so this is for what nobody thought of."""
+
+TOO_MUCH_WORK: Final = {
+    "status": "ERROR",
+    "message": "The body takes too much processor time to read. Send it in several requests.",
+}
+
+T = TypeVar("T")
+
+
+class BodyAbandonedError(RetriableError):
+    """Nobody waits for this work any more."""
+
+
+class BodyTask:
+    """Work on one body.
+
+    Attributes:
+        answer: done when the work is done, or was given up before it began.
+    """
+
+    def __init__(self, do: Callable[[StepCheck], Any], clock: Callable[[], float]) -> None:
+        """Do nothing yet.
+
+        Args:
+            do: the work; it gets the check of its steps.
+            clock: processor time of the calling thread, in seconds.
+        """
+        self.answer: Future[Any] = Future()
+        self._do = do
+        self._clock = clock
+        self._is_abandoned = False
+        self._due = 0.0
+
+    def abandon(self) -> None:
+        """Let the work end at its next step; may be called from any thread."""
+        self._is_abandoned = True
+        self.answer.cancel()
+
+    def run(self) -> None:
+        """Do the work, in the thread that calls this."""
+        if not self.answer.set_running_or_notify_cancel():
+            return
+        self._due = self._clock() + WORK_SECONDS_MAX
+        try:
+            self.answer.set_result(self._do(self._check_step))
+        except BaseException as error:  # noqa: BLE001 - whoever waits gets it
+            self.answer.set_exception(error)
+
+    def _check_step(self) -> None:
+        if self._is_abandoned:
+            raise BodyAbandonedError("nobody waits for this body any more")
+        if self._clock() > self._due:
+            raise RequestRefusedError(413, TOO_MUCH_WORK)
+
+
+class BodyThreads:
+    """Runs work on bodies; sources take turns. It belongs to one event loop."""
+
+    def __init__(
+        self, threads: int = THREADS, clock: Callable[[], float] = time.thread_time
+    ) -> None:
+        """Start no thread before the first work.
+
+        Args:
+            threads: how many sources have work under way at once.
+            clock: processor time of the calling thread, in seconds.
+        """
+        self._free_threads = threads
+        self._clock = clock
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="body")
+        # By source, in the order in which they have their turn.
+        self._waiting: dict[int, deque[BodyTask]] = {}
+        self._running: dict[int, BodyTask] = {}
+
+    async def run(self, source_id: int, do: Callable[[StepCheck], T], receive: Receive) -> T:
+        """Run something in one of the threads, and return its result.
+
+        Args:
+            source_id: whose body it is.
+            do: the work. It calls the check that it gets between its steps.
+            receive: the ASGI channel of the request, whose body was read: it tells when its sender
+                has left.
+
+        Raises:
+            ClientDisconnect: the sender has left.
+            RequestRefusedError: the work took too much processor time, or what `do` raises.
+        """
+        task = BodyTask(do, self._clock)
+        self._waiting.setdefault(source_id, deque()).append(task)
+        self._start_tasks()
+        answer = asyncio.wrap_future(task.answer)
+        leaving = asyncio.ensure_future(_wait_until_left(receive))
+        try:
+            await asyncio.wait((answer, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                raise ClientDisconnect
+            found: T = answer.result()
+            return found
+        finally:
+            leaving.cancel()
+            if not answer.done():
+                task.abandon()
+                answer.cancel()
+
+    def close(self) -> None:
+        """Drop what waits, end what runs at its next step, and end the threads."""
+        for tasks in self._waiting.values():
+            for task in tasks:
+                task.abandon()
+        self._waiting.clear()
+        for task in self._running.values():
+            task.abandon()
+        self._executor.shutdown()
+
+    def _start_tasks(self) -> None:
+        """Give free threads to sources that have none, the one that waits longest first."""
+        for source_id in [*self._waiting]:
+            if not self._free_threads:
+                return
+            if source_id in self._running:
+                continue
+            tasks = self._waiting.pop(source_id)
+            while tasks and tasks[0].answer.cancelled():
+                tasks.popleft()
+            if not tasks:
+                continue
+            task = tasks.popleft()
+            if tasks:
+                self._waiting[source_id] = tasks
+            self._free_threads -= 1
+            self._running[source_id] = task
+            running = asyncio.get_running_loop().run_in_executor(self._executor, task.run)
+            running.add_done_callback(functools.partial(self._end_task, source_id))
+
+    def _end_task(self, source_id: int, _: object) -> None:
+        self._free_threads += 1
+        del self._running[source_id]
+        waiting = self._waiting.pop(source_id, None)
+        if waiting:  # at the end of the line: it had its turn
+            self._waiting[source_id] = waiting
+        self._start_tasks()
+
+
+async def _wait_until_left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
