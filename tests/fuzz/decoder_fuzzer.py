@@ -21,7 +21,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tests.fuzz.decoder_fuzzer", description="Fuzz a decoder of bodies."
     )
-    parser.add_argument("target", choices=("push", "batch", "transit"), help="which bodies")
+    parser.add_argument(
+        "target", choices=("push", "batch", "transit", "schema"), help="which bodies"
+    )
     parser.add_argument("--seconds", type=int, default=60, help="when to stop")
     parser.add_argument("--runs", type=int, default=-1, help="stop after so many inputs")
     parser.add_argument("--seed", type=int, default=0, help="for the same inputs; 0: others")

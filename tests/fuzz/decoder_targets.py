@@ -3,6 +3,8 @@
 A target takes bytes. It raises AssertionError, or whatever escaped, when something is wrong.
 """
 
+import contextlib
+import time
 from typing import Any
 
 import msgspec
@@ -10,7 +12,10 @@ import msgspec
 from treadle.errors import RequestRefusedError
 from treadle.records import batch, json_decoder, message_batch, push, record_reader
 from treadle.records.transit import reader
-from treadle.records.validation.schema_validator import get_validator
+from treadle.records.validation.effort import Effort, EffortSpentError
+from treadle.records.validation.failure import TEXT_BYTES_MAX
+from treadle.records.validation.schema_loader import SchemaError
+from treadle.records.validation.schema_validator import SchemaValidator, get_validator
 
 CLIENT_ID = 4321
 
@@ -82,5 +87,57 @@ def fuzz_batch_json(data: bytes) -> None:
         assert not any(node.check(record) for record in record_reader.read_records(accepted))
 
 
-TARGETS = {"push": fuzz_push_json, "transit": fuzz_push_transit, "batch": fuzz_batch_json}
+FUZZED_UNITS = 100_000
+FUZZED_SECONDS_MAX = 20.0
+"""Of processor time, for code that is watched by the fuzzer: without it, a unit takes less than a
+microsecond."""
+
+
+def fuzz_schema_text(data: bytes) -> None:
+    """Load the first line as a schema, and check each of the others by it in every way.
+
+    Whatever the schema asks for, no more than the effort is spent, and what a fast way accepts is
+    accepted by the nodes.
+    """
+    first, *others = data.split(b"\n")[:20]
+    before = time.thread_time()
+    try:
+        schema, *values = [msgspec.json.decode(text) for text in (first, *others)]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return
+    if type(schema) is not dict or any(map(json_decoder.is_too_deep, (first, *others))):
+        return
+    values.append(schema)
+    try:
+        effort = Effort(FUZZED_UNITS)
+        validator = SchemaValidator(schema, effort)
+        assert 0 <= effort.units_left <= FUZZED_UNITS
+        for value in values:
+            _assert_agreement(validator, value)
+    except (SchemaError, EffortSpentError):
+        pass
+    assert time.thread_time() - before < FUZZED_SECONDS_MAX
+
+
+def _assert_agreement(validator: SchemaValidator, value: Any) -> None:
+    text = msgspec.json.encode([value])
+    lines = validator.explain_failure(value, Effort(FUZZED_UNITS))
+    if lines is not None:
+        assert len(lines) <= TEXT_BYTES_MAX + 100
+        assert lines.startswith("#")
+        assert lines.endswith("\n")
+    accepted = validator.decodes_all((), text, Effort(FUZZED_UNITS))
+    foretold = validator.cost.measure_records(1, len(text))
+    if validator.all_valid_fast is not None and foretold <= FUZZED_UNITS:
+        with contextlib.suppress(ValueError):  # it takes no number that is too large for it
+            accepted = accepted or validator.all_valid_fast([value])
+    assert not accepted or lines is None
+
+
+TARGETS = {
+    "push": fuzz_push_json,
+    "transit": fuzz_push_transit,
+    "batch": fuzz_batch_json,
+    "schema": fuzz_schema_text,
+}
 """By the name of their folder in `corpus`."""

@@ -1,21 +1,32 @@
 """`POST /v2/import/batch` (import-api.md 9)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from treadle.http.headers import select_headers
-from treadle.ingest.acknowledgement import BatchAcceptor, ReceivedRequest, encode_batches
+from treadle.ingest.acknowledgement import (
+    BatchAcceptor,
+    EncodedBatch,
+    ReceivedRequest,
+    encode_batches,
+)
 from treadle.ingest.admission import RequestAdmission, check_json_type
+from treadle.ingest.client_watch import finish_unless_left
 from treadle.ingest.dry_run import DryRunPlanner, is_dry_run
+from treadle.ingest.task_process import TaskLimitError
 from treadle.records import batch
-from treadle.records.message_batch import MessageBatch
+from treadle.records.message_batch import decode_batch
+from treadle.records.validation.effort import EffortSpentError
 from treadle.store.model import TokenOwner
 
-T = TypeVar("T")
+READER = "treadle.records.batch:encode_body"
+"""Reads a body in a task process."""
+
+SHARED_BYTES_MAX = 4 * 1024 * 1024
+"""A longer body is read in a task process at once: one call of the decoder, which holds the
+interpreter lock, could take more than 50 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +42,16 @@ class BatchEndpoint:
 
         The token is checked before anything is read, so that only its owner can fill memory.
         """
-        if is_dry_run(request.scope):
-            _, owner, batches = await self._checked(request, list)
-            return await self.dry_run.respond(owner, batches)
-        sent, owner, kept = await self._checked(request, encode_batches)
+        planned = is_dry_run(request.scope)
+        sent, owner, kept = await self._checked(request)
+        if planned:
+            return await self.dry_run.respond(owner, [decode_batch(one.payload) for one in kept])
         return await self.acceptor.accept(sent, owner, kept)
 
     async def _checked(
-        self, request: Request, use: Callable[[list[MessageBatch]], T]
-    ) -> tuple[ReceivedRequest, TokenOwner, T]:
-        """Check a request, and use its batches.
+        self, request: Request
+    ) -> tuple[ReceivedRequest, TokenOwner, list[EncodedBatch]]:
+        """Check a request, and encode its batches.
 
         The body is local to this function: its memory is free when this returns.
         """
@@ -48,6 +59,24 @@ class BatchEndpoint:
         owner = await self.admission.admit_first(headers)
         check_json_type(headers)
         body = await self.admission.budget.read(request, headers, owner.source_id)
-        made = await self.admission.executor.run(len(body), lambda: use(batch.read_body(body)))
+        made = await self._read(request, owner, body)
         await self.admission.record_use(owner)
         return ReceivedRequest.from_body("batch", headers, body), owner, made
+
+    async def _read(self, request: Request, owner: TokenOwner, body: bytes) -> list[EncodedBatch]:
+        """Read a body: here if that surely does not take long, in a task process otherwise."""
+        executor = self.admission.executor
+        if len(body) <= SHARED_BYTES_MAX:
+            try:
+                return await executor.run(
+                    len(body), lambda: encode_batches(batch.read_inline(body))
+                )
+            except EffortSpentError:
+                pass
+        try:
+            encoded = await finish_unless_left(
+                request.receive, executor.tasks.run(owner.source_id, READER, body)
+            )
+        except TaskLimitError as error:
+            raise batch.make_effort_refusal() from error
+        return [EncodedBatch(*one) for one in batch.decode_payloads(encoded)]

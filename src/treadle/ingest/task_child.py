@@ -6,6 +6,7 @@ no Python code has to notice, ends it when the other end of the lifeline closes.
 """
 
 import fcntl
+import gc
 import importlib
 import os
 import resource
@@ -28,6 +29,12 @@ from treadle.ingest.task_channel import (
     send_answer,
 )
 
+_GC_THRESHOLDS = 50_000, 20, 50
+"""How often to search for garbage: what a task makes has few cycles, and is much."""
+
+_NICENESS = 5
+"""Processes that answer requests come first where there are too few cores."""
+
 _MEMORY_FILE = Path("/proc/self/statm")
 
 
@@ -39,6 +46,8 @@ def run_child() -> None:
         signal.signal(number, signal.SIG_IGN)
     _watch_lifeline(lifeline)
     _limit_resources(memory_bytes)
+    gc.set_threshold(*_GC_THRESHOLDS)
+    os.nice(_NICENESS)
     channel = socket.socket(fileno=sys.stdin.fileno())
     source = channel.makefile("rb")
     try:

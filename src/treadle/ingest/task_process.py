@@ -27,8 +27,8 @@ MEMORY_BYTES_MAX: Final = 512 * 1024 * 1024
 KEPT_BYTES_MAX: Final = 160 * 1024 * 1024
 """A process that holds more memory than this after its task is ended; a new one has about 30 MB."""
 
-PATIENCE: Final = 6
-"""How many times longer than its processor time a task may take by the clock, on a busy machine."""
+PATIENCE_SECONDS: Final = 120
+"""How long a task may take by the clock, however busy the machine is."""
 
 _CHILD_MODULE: Final = "treadle.ingest.task_child"
 _INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
@@ -118,15 +118,15 @@ class TaskProcess:
 
     def _exchange(self, request: TaskRequest) -> TaskAnswer:
         child = self._get_child()
-        due = time.monotonic() + request.seconds * PATIENCE
+        due = time.monotonic() + PATIENCE_SECONDS
         try:
-            self._channel.settimeout(request.seconds * PATIENCE)
+            self._channel.settimeout(PATIENCE_SECONDS)
             send_request(self._channel.sendall, request)
             self._channel.settimeout(max(due - time.monotonic(), 1.0))
             return receive_answer(self._source)
         except TimeoutError as error:
             raise RetriableError(
-                f"a task of {request.seconds} s was not done in {PATIENCE} times as long"
+                f"a task of {request.seconds} s was not done in {PATIENCE_SECONDS} s"
             ) from error
         except (ChannelClosedError, OSError) as error:
             raise self._judge_end(child.wait(), request) from error

@@ -4,9 +4,13 @@ There are two readers. The fast one decodes into structs that leave the records 
 bodies in which nothing is wrong and declines all others. The exact one decides about those and
 finds the documented texts for what is wrong: `decode_body` parses a body and checks its envelope,
 `check_body` checks the schema and the records.
+
+Both spend the effort of a request. Where other requests wait it is small, and it is known before a
+step that the step can be finished (`read_inline`). What takes more is read once more where it
+delays nobody (`encode_body`, a function for a task process).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
@@ -25,16 +29,25 @@ from treadle.records.limits import (
     SEQUENCE_MAX,
     SEQUENCE_MIN,
 )
-from treadle.records.message_batch import MessageBatch
+from treadle.records.message_batch import MessageBatch, encode_batch
 from treadle.records.partial_decode import split_into_arrays
+from treadle.records.validation.effort import (
+    ENDLESS,
+    Effort,
+    EffortSpentError,
+    make_inline_effort,
+    make_request_effort,
+)
 from treadle.records.validation.schema_loader import SchemaError
 from treadle.records.validation.schema_validator import (
+    TOO_MUCH_WORK,
     SchemaValidator,
     get_validator,
     make_schema_refusal,
 )
 
 _Sequence = Annotated[int, msgspec.Meta(ge=SEQUENCE_MIN, le=SEQUENCE_MAX)]
+_KEYS_PER_UNIT = 16
 _NO_DATA = msgspec.Raw(b"")
 _RECORD_DEPTH_MAX = DEPTH_MAX - 3
 """Levels that are left for a record, inside the body, its array of messages and its message."""
@@ -77,32 +90,79 @@ class _BatchEnvelope(msgspec.Struct, Generic[_M], forbid_unknown_fields=True, gc
 
 Envelope = _BatchEnvelope[_BatchMessage]
 
+_encode_payloads = msgspec.msgpack.Encoder().encode
+_decode_payloads = msgspec.msgpack.Decoder(list[tuple[str, int, bytes]]).decode
 _decode_messages = msgspec.json.Decoder(Envelope).decode
 _decode_upserts = msgspec.json.Decoder(_BatchEnvelope[_BatchUpsert]).decode
 
 
-def read_body(body: bytes) -> list[MessageBatch]:
+def read_body(body: bytes, effort: Effort | None = None) -> list[MessageBatch]:
     """Read a body with the fast reader, or with the exact one if that declines.
+
+    Args:
+        body: as received, decompressed.
+        effort: what may be spent; what a request may cost where it delays nobody, if not given.
 
     Raises:
         RequestRefusedError: see `decode_body` and `check_body`.
+        EffortSpentError: it takes more than that.
     """
-    found = _accept_fast(body)
+    effort = make_request_effort(len(body)) if effort is None else effort
+    found = _accept_fast(body, effort)
     if isinstance(found, MessageBatch):
         return [found]
     # A record that is not an object makes the envelope wrong, too.
     if found is None or not all(bytes(memoryview(record)[:1]) == b"{" for record in found):
-        return check_body(decode_body(body))
-    return check_body(_decode_messages(body))
+        return check_body(decode_body(body, effort), effort)
+    return check_body(_decode_messages(body), effort)
+
+
+def read_inline(body: bytes) -> list[MessageBatch]:
+    """Read a body where other requests wait.
+
+    Raises:
+        RequestRefusedError: see `decode_body` and `check_body`.
+        EffortSpentError: it takes, or could take, too long.
+    """
+    return read_body(body, make_inline_effort())
+
+
+def encode_body(body: bytes) -> bytes:
+    """Read a body, and encode what it holds for `decode_payloads`: a function for a task process.
+
+    Raises:
+        RequestRefusedError: as `read_body`, and 400 where the effort of a request is not enough.
+    """
+    try:
+        batches = read_body(body)
+    except (EffortSpentError, MemoryError) as error:
+        raise make_effort_refusal() from error
+    return _encode_payloads(
+        [(batch.table_name, len(batch), encode_batch(batch)) for batch in batches]
+    )
+
+
+def decode_payloads(encoded: bytes) -> list[tuple[str, int, bytes]]:
+    """Return what `encode_body` encoded: table name, number of records and encoded batch."""
+    found: list[tuple[str, int, bytes]] = _decode_payloads(encoded)
+    return found
+
+
+def make_effort_refusal() -> RequestRefusedError:
+    """Make the answer to a request that takes more effort than it may."""
+    return make_schema_refusal(SchemaError(TOO_MUCH_WORK))
 
 
 def read_fast(body: bytes) -> list[MessageBatch] | None:
     """Read a body with the fast reader; None if it declines, and for a body with an activation."""
-    found = _accept_fast(body)
+    try:
+        found = _accept_fast(body, make_inline_effort())
+    except EffortSpentError:
+        return None
     return [found] if isinstance(found, MessageBatch) and not found.activations else None
 
 
-def _accept_fast(body: bytes) -> MessageBatch | list[msgspec.Raw] | None:
+def _accept_fast(body: bytes, effort: Effort) -> MessageBatch | list[msgspec.Raw] | None:
     """Return the batch of a body that surely is valid.
 
     If only the envelope surely is, return the texts of the records; if not even that, None. No
@@ -145,8 +205,8 @@ def _accept_fast(body: bytes) -> MessageBatch | list[msgspec.Raw] | None:
     key_names = sent.key_names or ()
     schema = bytes(sent.schema)
     try:
-        validator = get_validator(schema)
-        if not _all_conform(validator, key_names, records, data):
+        validator = get_validator(schema, effort)
+        if not _all_conform(validator, key_names, records, data, effort):
             return records
         if longest > 2 * DATA_POINTS_MAX and any(map(has_too_many_points, records)):
             return records
@@ -182,20 +242,22 @@ def _is_bare(message: _BatchMessage) -> bool:
     )
 
 
-def decode_body(body: bytes) -> Envelope:
+def decode_body(body: bytes, effort: Effort = ENDLESS) -> Envelope:
     """Parse a body and check all but the schema and the records (import-api.md 9.2 steps 5-7).
 
     Args:
         body: as received, decompressed.
+        effort: what may be spent.
 
     Raises:
         RequestRefusedError: 400, not parsable or not the documented envelope.
+        EffortSpentError: it takes more than that.
     """
     body = json_decoder.strip_byte_order_mark(body)
     value = json_decoder.decode_json(body)
     if json_decoder.is_body_too_deep(body):
         json_decoder.refuse_malformed(RecursionError())
-    batch_envelope.check_envelope(value)
+    batch_envelope.check_envelope(value, effort)
     repaired = json_decoder.repair_json(body)
     members = json_decoder.decode_members(repaired)
     messages = []
@@ -231,17 +293,19 @@ def _make_message(message: dict[str, Any], data: msgspec.Raw) -> _BatchMessage:
     )
 
 
-def check_body(sent: Envelope) -> list[MessageBatch]:
+def check_body(sent: Envelope, effort: Effort = ENDLESS) -> list[MessageBatch]:
     """Check the schema, and the records by it and by the key names (import-api.md 9.2 steps 8-10).
 
     Args:
         sent: from `decode_body`.
+        effort: what may be spent.
 
     Returns:
         One batch of form "schema".
 
     Raises:
         RequestRefusedError: 400 with the text for the first bad record; nothing is stored then.
+        EffortSpentError: it takes more than that.
     """
     schema = bytes(sent.schema)
     key_names = sent.key_names or ()
@@ -249,9 +313,9 @@ def check_body(sent: Envelope) -> list[MessageBatch]:
     records = [message.data for message in upserts]
     data = join_json_array(records)
     try:
-        validator = get_validator(schema)
-        if not _all_conform(validator, key_names, records, data):
-            _refuse_first_failure(validator, key_names, sent)
+        validator = get_validator(schema, effort)
+        if not _all_conform(validator, key_names, records, data, effort):
+            _refuse_first_failure(validator, key_names, sent, effort)
     except SchemaError as error:
         raise make_schema_refusal(error) from error
     if may_exceed_data_points(records):
@@ -277,7 +341,11 @@ def check_body(sent: Envelope) -> list[MessageBatch]:
 
 
 def _all_conform(
-    validator: SchemaValidator, key_names: tuple[str, ...], records: list[msgspec.Raw], data: bytes
+    validator: SchemaValidator,
+    key_names: tuple[str, ...],
+    records: list[msgspec.Raw],
+    data: bytes,
+    effort: Effort,
 ) -> bool:
     """Return whether all records surely conform to the schema and have their keys.
 
@@ -286,10 +354,16 @@ def _all_conform(
         key_names: as sent.
         records: JSON texts of objects.
         data: the same as one array.
+        effort: is spent by the fast validator as much as it may take.
+
+    Raises:
+        EffortSpentError: where other requests wait, it is not sure that this ends soon.
     """
-    if validator.decodes_all(key_names, data):
+    if validator.decodes_all(key_names, data, effort):
         return True
     if validator.all_valid_fast is None:
+        return False
+    if not effort.try_spend(validator.cost.measure_records(len(records), len(data))):
         return False
     try:  # in parts, so that few decoded records are in memory
         pieces = map(json_decoder.decode_fast, split_into_arrays(records, kind="json"))
@@ -304,20 +378,35 @@ def _collect_times(upserts: list[_BatchMessage]) -> list[str | None] | None:
 
 
 def _refuse_first_failure(
-    validator: SchemaValidator, key_names: tuple[str, ...], sent: Envelope
+    validator: SchemaValidator, key_names: tuple[str, ...], sent: Envelope, effort: Effort
 ) -> None:
     """Refuse the first record that does not conform or lacks a key; do nothing if there is none."""
-    validator.budget.begin_request(sum(len(message.data) for message in sent.messages))
+    needed = dict.fromkeys(key_names)
+    sizes = [len(message.data) for message in sent.messages]
+    conforms = validator.all_valid_fast
+    if conforms and not effort.try_spend(validator.cost.measure_records(len(sizes), sum(sizes))):
+        conforms = None
     for index, message in enumerate(sent.messages):
         if message.action != UPSERT:
             continue
-        record = json_decoder.decode_json(bytes(message.data))
-        lines = validator.explain_failure(record)
+        effort.spend(1 + len(needed) // _KEYS_PER_UNIT)
+        text = bytes(message.data)
+        record = json_decoder.decode_json(text)
+        # The nodes take fifty times as long, so they see only what the fast validator doubts.
+        doubted = conforms is None or not _conforms_fast(conforms, text)
+        lines = validator.explain_failure(record, effort) if doubted else None
         if lines is not None:
             raise batch_envelope.make_refusal(f"Record {index} did not conform to schema:\n{lines}")
-        for name in key_names:
+        for name in needed:
             if record.get(name) is None:
                 raise batch_envelope.make_refusal(f"Record is missing key property {name}")
+
+
+def _conforms_fast(conforms: Callable[[list[Any]], bool], text: bytes) -> bool:
+    try:
+        return conforms([json_decoder.decode_fast(text)])
+    except (*json_decoder.SYNTAX_ERRORS, ValueError):
+        return False
 
 
 def _locate_activations(sent: Envelope) -> Iterator[tuple[int, int]]:

@@ -6,7 +6,12 @@ from treadle.errors import RequestRefusedError
 from treadle.records.field_check import UPSERT
 from treadle.records.limits import RECORDS_MAX, SEQUENCE_MAX, SEQUENCE_MIN
 from treadle.records.validation import java_format
+from treadle.records.validation.effort import ENDLESS, Effort
+from treadle.records.validation.failure import TEXT_BYTES_MAX, cut_text
 from treadle.records.validation.schema_loader import load_schema
+
+_REFUSAL_BYTES_MAX = TEXT_BYTES_MAX + 1024
+"""What stands before the lines of a failure, and the line that counts the rest, fit in."""
 
 ACTIVATE_VERSION = "activate_version"
 
@@ -56,24 +61,26 @@ _ENVELOPE_NODE = load_schema(
 
 
 def make_refusal(text: str) -> RequestRefusedError:
-    """Make the answer of status 400 with an error text."""
-    return RequestRefusedError(400, {"error": text})
+    """Make the answer of status 400 with an error text, or with the beginning of a long one."""
+    return RequestRefusedError(400, {"error": cut_text(text, _REFUSAL_BYTES_MAX)})
 
 
-def check_envelope(body: Any) -> None:
+def check_envelope(body: Any, effort: Effort = ENDLESS) -> None:
     """Check all of a body but what its schema and key names require of records.
 
     Args:
         body: the decoded body.
+        effort: what may be spent.
 
     Raises:
         RequestRefusedError: 400 with the text of the original service.
+        EffortSpentError: it takes more than that.
     """
     # Some clients send null instead of no key names, which the original's schema would refuse.
     checked = body
     if type(body) is dict and "key_names" in body and body["key_names"] is None:
         checked = {name: value for name, value in body.items() if name != "key_names"}
-    failure = _ENVELOPE_NODE.check(checked)
+    failure = _ENVELOPE_NODE.check(checked, effort)
     if failure is not None:
         raise _make_validation_refusal("".join(failure.format_lines()))
     for index, message in enumerate(body["messages"]):

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from treadle.records.validation import java_format
+from treadle.records.validation.effort import ENDLESS, UNITS_PER_FAILURE, Effort
 from treadle.records.validation.failure import ValidationFailure
-from treadle.records.validation.reference_budget import ReferenceBudget
 from treadle.records.validation.scalar_nodes import EmptyNode
 from treadle.records.validation.schema_node import Draft4Builder, Schema, SchemaNode
 
@@ -18,13 +17,12 @@ class NotNode(SchemaNode):
     node: SchemaNode
     source: Any
 
-    def check(self, value: Any) -> ValidationFailure | None:
+    def check(self, value: Any, effort: Effort = ENDLESS) -> ValidationFailure | None:
         """Find a value wrong that the inner schema accepts."""
-        if self.node.check(value) is not None:
+        effort.spend()
+        if self.node.check(value, effort) is not None:
             return None
-        return ValidationFailure(
-            f"subject must not be valid against schema {java_format.format_value(self.source)}"
-        )
+        return ValidationFailure("subject must not be valid against schema ", self.source)
 
     def to_draft4(self, into: Draft4Builder) -> Schema:
         """Translate the keyword."""
@@ -46,19 +44,29 @@ class CombinedNode(SchemaNode):
     kind: str
     nodes: list[SchemaNode]
 
-    def check(self, value: Any) -> ValidationFailure | None:
+    def check(self, value: Any, effort: Effort = ENDLESS) -> ValidationFailure | None:
         """Count the schemas that accept the value; a failure has its causes in schema order."""
-        found = [failure for node in self.nodes if (failure := node.check(value)) is not None]
+        effort.spend()
+        any_of = self.kind == "anyOf"
+        found: list[ValidationFailure] = []
+        for node in self.nodes:
+            failure = node.check(value, effort)
+            if failure is not None:
+                effort.spend(UNITS_PER_FAILURE)
+                found.append(failure)
+            elif any_of:
+                return None
         total = len(self.nodes)
         matching = total - len(found)
-        if self.kind == "allOf" and matching < total:
-            return ValidationFailure(f"#: only {matching} subschema matches out of {total}", found)
-        if self.kind == "anyOf" and not matching:
+        if any_of:
             text = f"#: no subschema matched out of the total {total} subschemas"
-            return ValidationFailure(text, found)
-        if self.kind == "oneOf" and matching != 1:
-            return ValidationFailure(f"#: {matching} subschemas matched instead of one", found)
-        return None
+        elif self.kind == "allOf" and matching < total:
+            text = f"#: only {matching} subschema matches out of {total}"
+        elif self.kind == "oneOf" and matching != 1:
+            text = f"#: {matching} subschemas matched instead of one"
+        else:
+            return None
+        return ValidationFailure(text, causes=found)
 
     def to_draft4(self, into: Draft4Builder) -> Schema:
         """Translate the keyword."""
@@ -74,17 +82,15 @@ class ReferenceNode(SchemaNode):
 
     Attributes:
         target: set after it is loaded, since it may contain the reference.
-        budget: counts the steps through all references of the schema.
     """
 
-    def __init__(self, budget: ReferenceBudget) -> None:
+    def __init__(self) -> None:
         self.target: SchemaNode = EmptyNode()
-        self.budget = budget
 
-    def check(self, value: Any) -> ValidationFailure | None:
+    def check(self, value: Any, effort: Effort = ENDLESS) -> ValidationFailure | None:
         """Check the value by the target."""
-        self.budget.spend_step()
-        return self.target.check(value)
+        effort.spend()
+        return self.target.check(value, effort)
 
     def to_draft4(self, into: Draft4Builder) -> Schema:
         """Return a reference to the target's schema."""

@@ -1,12 +1,12 @@
 """Nodes for arrays and objects."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from treadle.records.validation import java_format
+from treadle.records.validation.effort import ENDLESS, UNITS_PER_FAILURE, Effort
 from treadle.records.validation.failure import ValidationFailure, combine_failures
-from treadle.records.validation.formats import get_pattern_test
 from treadle.records.validation.schema_node import (
     Draft4Builder,
     Schema,
@@ -14,6 +14,12 @@ from treadle.records.validation.schema_node import (
     make_identity,
     make_type_failure,
 )
+from treadle.records.validation.string_pattern import StringPattern
+
+_KEYS_PER_UNIT = 16
+"""Keys that are looked up in one unit."""
+_HASHED_PER_UNIT = 8
+"""Characters of names whose hash of Java is computed in one unit."""
 
 
 @dataclass(slots=True)
@@ -35,8 +41,9 @@ class ArrayNode(SchemaNode):
     tuple: list[SchemaNode] | None = None
     additional: "bool | SchemaNode" = True
 
-    def check(self, value: Any) -> ValidationFailure | None:
+    def check(self, value: Any, effort: Effort = ENDLESS) -> ValidationFailure | None:
         """Check count, uniqueness and elements, in this order."""
+        effort.spend()
         if type(value) is not list:
             return make_type_failure("JSONArray", value) if self.typed else None
         found = []
@@ -47,16 +54,20 @@ class ArrayNode(SchemaNode):
         if self.count_max is not None and count > self.count_max:
             text = f"expected maximum item count: {self.count_max}, found: {count}"
             found.append(ValidationFailure(text))
-        if self.unique and len({make_identity(element) for element in value}) < count:
-            found.append(ValidationFailure("array items are not unique"))
+        if self.unique:
+            effort.spend(count)
+            if len({make_identity(element, effort) for element in value}) < count:
+                found.append(ValidationFailure("array items are not unique"))
         if self.tuple is not None and self.additional is False and count > len(self.tuple):
             found.append(
                 ValidationFailure(f"expected: [{len(self.tuple)}] array items, found: [{count}]")
             )
-        for index, element in enumerate(value):
+        for index in range(self._count_checked(count)):
+            element = value[index]
             node = self._get_node_at(index)
-            failure = node.check(element) if node is not None else None
+            failure = node.check(element, effort) if node is not None else None
             if failure is not None:
+                effort.spend(UNITS_PER_FAILURE)
                 found.append(failure.move_inside(str(index)))
         return combine_failures(found)
 
@@ -65,6 +76,12 @@ class ArrayNode(SchemaNode):
         nodes = [] if self.items is None else [self.items]
         nodes.extend(self.tuple or ())
         return nodes if isinstance(self.additional, bool) else [*nodes, self.additional]
+
+    def _count_checked(self, count: int) -> int:
+        """Return how many of so many elements have a node."""
+        if self.tuple is None:
+            return 0 if self.items is None else count
+        return min(count, len(self.tuple)) if isinstance(self.additional, bool) else count
 
     def _get_node_at(self, index: int) -> SchemaNode | None:
         if self.tuple is None:
@@ -112,25 +129,24 @@ class ObjectNode(SchemaNode):
     required: list[str] = field(default_factory=list)
     size_min: int | None = None
     size_max: int | None = None
-    patterns: list[tuple[str, SchemaNode]] = field(default_factory=list)
+    patterns: list[tuple[StringPattern, SchemaNode]] = field(default_factory=list)
     key_dependencies: dict[str, list[str]] = field(default_factory=dict)
     schema_dependencies: dict[str, SchemaNode] = field(default_factory=dict)
 
-    def check(self, value: Any) -> ValidationFailure | None:
+    def check(self, value: Any, effort: Effort = ENDLESS) -> ValidationFailure | None:
         """Check properties, required, other keys, size, dependencies, patterns, in this order."""
+        effort.spend(1 + self.count_keys() // _KEYS_PER_UNIT)
         if type(value) is not dict:
             return make_type_failure("JSONObject", value) if self.typed else None
         found: list[ValidationFailure] = []
         for name, node in self.properties.items():
             if name in value:
-                _add_failure(found, node.check(value[name]), name)
-        found.extend(
-            ValidationFailure(f"required key [{name}] not found")
-            for name in self.required
-            if name not in value
-        )
+                _add_failure(found, node.check(value[name], effort), name, effort)
+        missing = [name for name in self.required if name not in value]
+        effort.spend(UNITS_PER_FAILURE * len(missing))
+        found.extend(ValidationFailure("required key [", name, "] not found") for name in missing)
         if self.additional is not True:
-            self._check_additional(value, self.additional, found)
+            self._check_additional(value, self.additional, found, effort)
         size = len(value)
         if self.size_min is not None and size < self.size_min:
             found.append(ValidationFailure(f"minimum size: [{self.size_min}], found: [{size}]"))
@@ -138,38 +154,54 @@ class ObjectNode(SchemaNode):
             found.append(ValidationFailure(f"maximum size: [{self.size_max}], found: [{size}]"))
         for name, needed in self.key_dependencies.items():
             if name in value:
+                effort.spend(len(needed) // _KEYS_PER_UNIT)
+                lacking = [other for other in needed if other not in value]
+                effort.spend(UNITS_PER_FAILURE * len(lacking))
                 found.extend(
-                    ValidationFailure(f"property [{other}] is required")
-                    for other in needed
-                    if other not in value
+                    ValidationFailure("property [", other, "] is required") for other in lacking
                 )
         for name, node in self.schema_dependencies.items():
-            failure = node.check(value) if name in value else None
+            failure = node.check(value, effort) if name in value else None
             if failure is not None:
                 found.append(failure)
         for pattern, node in self.patterns:
-            matches = get_pattern_test(pattern)
-            for name in java_format.sort_by_hash(filter(matches, value)):
-                _add_failure(found, node.check(value[name]), name)
+            matching = [name for name in value if pattern.matches(name, effort)]
+            for name in _sort_names(matching, effort):
+                _add_failure(found, node.check(value[name], effort), name, effort)
         return combine_failures(found)
 
+    def count_keys(self) -> int:
+        """Count the keys that are looked up in every object, at most."""
+        return (
+            len(self.properties)
+            + len(self.required)
+            + len(self.key_dependencies)
+            + len(self.schema_dependencies)
+        )
+
     def _check_additional(
-        self, value: dict[str, Any], further: "bool | SchemaNode", found: list[ValidationFailure]
+        self,
+        value: dict[str, Any],
+        further: "bool | SchemaNode",
+        found: list[ValidationFailure],
+        effort: Effort,
     ) -> None:
-        tests = [get_pattern_test(pattern) for pattern, _ in self.patterns]
+        effort.spend(len(value) // _KEYS_PER_UNIT)
         names = {
             name
             for name in value
-            if name not in self.properties and not any(test(name) for test in tests)
+            if name not in self.properties
+            and not any(pattern.matches(name, effort) for pattern, _ in self.patterns)
         }
         # The order comes from the whole object's HashMap, whose size all its keys decide.
-        ordered = java_format.sort_by_hash(value) if len(names) > 1 else names
+        ordered = _sort_names(value, effort) if len(names) > 1 else names
         for name in ordered:
             if name in names:
                 if isinstance(further, bool):
-                    found.append(ValidationFailure(f"extraneous key [{name}] is not permitted"))
+                    effort.spend(UNITS_PER_FAILURE)
+                    found.append(ValidationFailure("extraneous key [", name, "] is not permitted"))
                 else:
-                    _add_failure(found, further.check(value[name]), name)
+                    _add_failure(found, further.check(value[name], effort), name, effort)
 
     def to_draft4(self, into: Draft4Builder) -> Schema:
         """Translate keyword by keyword."""
@@ -191,7 +223,7 @@ class ObjectNode(SchemaNode):
             schema["maxProperties"] = self.size_max
         if self.patterns:
             schema["patternProperties"] = {
-                pattern: node.to_draft4(into) for pattern, node in self.patterns
+                into.add_pattern(pattern): node.to_draft4(into) for pattern, node in self.patterns
             }
         dependencies: Schema = {
             name: list(dict.fromkeys(needed))
@@ -215,7 +247,15 @@ class ObjectNode(SchemaNode):
 
 
 def _add_failure(
-    found: list[ValidationFailure], failure: ValidationFailure | None, name: str
+    found: list[ValidationFailure], failure: ValidationFailure | None, name: str, effort: Effort
 ) -> None:
     if failure is not None:
+        effort.spend(UNITS_PER_FAILURE)
         found.append(failure.move_inside(name))
+
+
+def _sort_names(names: Iterable[str], effort: Effort) -> list[str]:
+    """Sort names in the order of a Java HashMap, which takes time for every character."""
+    found = list(names)
+    effort.spend(len(found) + sum(map(len, found)) // _HASHED_PER_UNIT)
+    return java_format.sort_by_hash(found)

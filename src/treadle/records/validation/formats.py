@@ -4,7 +4,7 @@ The fast validator checks all of them, also for the nodes, so that the two canno
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import Any, NamedTuple
 
 import jsonschema_rs
@@ -47,6 +47,10 @@ class StringFormat(NamedTuple):
     noun: str
 
 
+FORMAT_STATES = 2
+"""What a format costs, as states of a pattern that is matched in one pass. Their own states do not
+matter: the engine follows all of them at once."""
+
 FORMATS = {
     "date-time": StringFormat(
         {"pattern": DATE_TIME},
@@ -60,23 +64,8 @@ FORMATS = {
 }
 
 
-@lru_cache(maxsize=256)
+@cache
 def get_format_test(name: str) -> Callable[[Any], bool]:
     """Return the test of a format in `FORMATS`."""
     schema = FORMATS[name].schema
     return jsonschema_rs.Draft4Validator(schema, validate_formats=True).is_valid
-
-
-@lru_cache(maxsize=128)
-def get_pattern_test(pattern: str) -> Callable[[Any], bool]:
-    """Return the test whether a string matches a regular expression somewhere.
-
-    The engine gives up on expressions that would take for ever, so no schema can block a process.
-
-    Raises:
-        ValueError: it is no regular expression that JSON schema knows (ECMA 262).
-    """
-    try:
-        return jsonschema_rs.Draft4Validator({"pattern": pattern}).is_valid
-    except (jsonschema_rs.ValidationError, ValueError) as error:
-        raise ValueError(f"{pattern} is not a regular expression of ECMA 262") from error

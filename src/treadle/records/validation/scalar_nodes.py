@@ -1,12 +1,14 @@
 """Nodes for values without parts: strings, numbers, true, false and null, and `enum`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from typing import Any
 
+from treadle.records.json_decoder import HugeNumber
 from treadle.records.validation import java_format
+from treadle.records.validation.effort import ENDLESS, STEPS_PER_UNIT, Effort
 from treadle.records.validation.failure import ValidationFailure, combine_failures
-from treadle.records.validation.formats import FORMATS, get_format_test, get_pattern_test
+from treadle.records.validation.formats import FORMAT_STATES, FORMATS, get_format_test
 from treadle.records.validation.schema_node import (
     Draft4Builder,
     Schema,
@@ -14,13 +16,15 @@ from treadle.records.validation.schema_node import (
     make_identity,
     make_type_failure,
 )
+from treadle.records.validation.string_pattern import StringPattern
 
 
 class EmptyNode(SchemaNode):
     """An empty schema, or one without any known keyword."""
 
-    def check(self, value: Any) -> ValidationFailure | None:
+    def check(self, value: Any, effort: Effort = ENDLESS) -> ValidationFailure | None:
         """Find nothing wrong."""
+        effort.spend()
         return None
 
     def to_draft4(self, into: Draft4Builder) -> Schema:
@@ -31,8 +35,9 @@ class EmptyNode(SchemaNode):
 class NullNode(SchemaNode):
     """`type: null`."""
 
-    def check(self, value: Any) -> ValidationFailure | None:
+    def check(self, value: Any, effort: Effort = ENDLESS) -> ValidationFailure | None:
         """Find anything but null wrong; the text lacks the word "type", as in the original."""
+        effort.spend()
         if value is None:
             return None
         return ValidationFailure(f"expected: null, found: {java_format.get_type_name(value)}")
@@ -45,8 +50,9 @@ class NullNode(SchemaNode):
 class BooleanNode(SchemaNode):
     """`type: boolean`."""
 
-    def check(self, value: Any) -> ValidationFailure | None:
+    def check(self, value: Any, effort: Effort = ENDLESS) -> ValidationFailure | None:
         """Find anything but true and false wrong."""
+        effort.spend()
         return None if type(value) is bool else make_type_failure("Boolean", value)
 
     def to_draft4(self, into: Draft4Builder) -> Schema:
@@ -65,11 +71,12 @@ class StringNode(SchemaNode):
     typed: bool
     length_min: int | None = None
     length_max: int | None = None
-    pattern: str | None = None
+    pattern: StringPattern | None = None
     format: str | None = None
 
-    def check(self, value: Any) -> ValidationFailure | None:
+    def check(self, value: Any, effort: Effort = ENDLESS) -> ValidationFailure | None:
         """Check length, pattern and format, in this order."""
+        effort.spend()
         if type(value) is not str:
             return make_type_failure("String", value) if self.typed else None
         found = []
@@ -82,12 +89,14 @@ class StringNode(SchemaNode):
             found.append(
                 ValidationFailure(f"expected maxLength: {self.length_max}, actual: {length}")
             )
-        if self.pattern is not None and not get_pattern_test(self.pattern)(value):
-            found.append(
-                ValidationFailure(f"string [{value}] does not match pattern {self.pattern}")
-            )
-        if self.format is not None and not get_format_test(self.format)(value):
-            found.append(ValidationFailure(f"[{value}] is not a valid {FORMATS[self.format].noun}"))
+        if self.pattern is not None and not self.pattern.matches(value, effort):
+            text = self.pattern.text
+            found.append(ValidationFailure("string [", value, "] does not match pattern ", text))
+        if self.format is not None:
+            effort.spend(length * FORMAT_STATES // STEPS_PER_UNIT)
+            if not get_format_test(self.format)(value):
+                noun = FORMATS[self.format].noun
+                found.append(ValidationFailure("[", value, "] is not a valid ", noun))
         return combine_failures(found)
 
     def to_draft4(self, into: Draft4Builder) -> Schema:
@@ -98,7 +107,7 @@ class StringNode(SchemaNode):
         if self.length_max is not None:
             schema["maxLength"] = self.length_max
         if self.pattern is not None:
-            schema["pattern"] = self.pattern
+            schema["pattern"] = into.add_pattern(self.pattern)
         if self.format is not None:
             schema["allOf"] = [FORMATS[self.format].schema]
         return schema
@@ -106,6 +115,16 @@ class StringNode(SchemaNode):
 
 def _to_decimal(value: Any) -> Decimal:
     return Decimal(value) if isinstance(value, int | Decimal) else Decimal(repr(value))
+
+
+_DIGITS_PER_UNIT = 16
+
+
+def _measure_division(value: Any) -> int:
+    """Return the units of a division, as far as they come from the length of one number."""
+    if isinstance(value, HugeNumber):
+        return 2 + len(value.literal) // _DIGITS_PER_UNIT
+    return 2 + value.bit_length() // (4 * _DIGITS_PER_UNIT) if type(value) is int else 2
 
 
 # Wide enough for the exact remainder of any two doubles' decimal forms.
@@ -129,8 +148,9 @@ class NumberNode(SchemaNode):
     exclusive_maximum: bool = False
     multiple_of: float | None = None
 
-    def check(self, value: Any) -> ValidationFailure | None:
+    def check(self, value: Any, effort: Effort = ENDLESS) -> ValidationFailure | None:
         """Return the first failure of: type, minimum, maximum, multipleOf."""
+        effort.spend()
         name = java_format.get_type_name(value)
         if name not in ("Integer", "Long", "BigInteger", "Double"):
             return make_type_failure("Number", value) if self.typed else None
@@ -146,15 +166,18 @@ class NumberNode(SchemaNode):
                 return self._make_failure(value, "lower than", self.maximum)
             if value > self.maximum:
                 return self._make_failure(value, "lower or equal to", self.maximum)
-        if self.multiple_of is not None and not self._is_multiple(value, self.multiple_of):
-            return self._make_failure(value, "a multiple of", self.multiple_of)
+        if self.multiple_of is not None:
+            effort.spend(_measure_division(value) + _measure_division(self.multiple_of))
+            if not self._is_multiple(value, self.multiple_of):
+                return self._make_failure(value, "a multiple of", self.multiple_of)
         return None
 
     @staticmethod
     def _make_failure(value: Any, relation: str, bound: float) -> ValidationFailure:
         return ValidationFailure(
-            f"{java_format.format_double(value)} is not {relation} "
-            f"{java_format.format_number(bound)}"
+            java_format.format_double(value),
+            f" is not {relation} ",
+            java_format.format_number(bound),
         )
 
     @staticmethod
@@ -181,21 +204,25 @@ class NumberNode(SchemaNode):
         return schema
 
 
-@dataclass(slots=True)
 class EnumNode(SchemaNode):
-    """`enum`; a `type` beside it counts for nothing."""
+    """`enum`; a `type` beside it counts for nothing.
 
-    values: list[Any]
-    _identities: set[Any] = field(init=False)
+    Attributes:
+        values: as sent.
+    """
 
-    def __post_init__(self) -> None:
-        self._identities = {make_identity(value) for value in self.values}
+    __slots__ = ("_identities", "values")
 
-    def check(self, value: Any) -> ValidationFailure | None:
+    def __init__(self, values: list[Any], effort: Effort = ENDLESS) -> None:
+        self.values = values
+        self._identities = {make_identity(value, effort) for value in values}
+
+    def check(self, value: Any, effort: Effort = ENDLESS) -> ValidationFailure | None:
         """Find a value wrong that is not in the list."""
-        if make_identity(value) in self._identities:
+        effort.spend()
+        if make_identity(value, effort) in self._identities:
             return None
-        return ValidationFailure(f"{java_format.format_value(value)} is not a valid enum value")
+        return ValidationFailure(value, " is not a valid enum value")
 
     def to_draft4(self, into: Draft4Builder) -> Schema:
         """Translate strings, null, booleans and integers; numbers in containers are inexact."""
@@ -208,5 +235,6 @@ class EnumNode(SchemaNode):
         if simple:
             parts.append({"enum": [*dict.fromkeys(simple)]})
         if integers:
-            parts.append({"type": "integer", "enum": [*dict.fromkeys(integers)]})
+            distinct = {make_identity(value): value for value in integers}
+            parts.append({"type": "integer", "enum": [*distinct.values()]})
         return {"anyOf": parts}

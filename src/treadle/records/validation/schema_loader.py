@@ -6,8 +6,8 @@ from urllib.parse import unquote
 from treadle.records.validation import java_format
 from treadle.records.validation.combined_nodes import CombinedNode, NotNode, ReferenceNode
 from treadle.records.validation.container_nodes import ArrayNode, ObjectNode
-from treadle.records.validation.formats import FORMATS, get_pattern_test
-from treadle.records.validation.reference_budget import ReferenceBudget
+from treadle.records.validation.effort import ENDLESS, UNITS_PER_LOADED_NODE, Effort
+from treadle.records.validation.formats import FORMATS
 from treadle.records.validation.scalar_nodes import (
     BooleanNode,
     EmptyNode,
@@ -17,6 +17,7 @@ from treadle.records.validation.scalar_nodes import (
     StringNode,
 )
 from treadle.records.validation.schema_node import SchemaNode
+from treadle.records.validation.string_pattern import PatternError, StringPattern
 
 _COMBINED_KEYWORDS = ("allOf", "anyOf", "oneOf")
 # Without a type, the first group that has one of its keywords in the schema decides what it is.
@@ -38,17 +39,18 @@ class SchemaError(Exception):
     """A schema cannot be used; `str(error)` follows "Invalid JSON schema: "."""
 
 
-def load_schema(schema: dict[str, Any], budget: ReferenceBudget | None = None) -> SchemaNode:
+def load_schema(schema: dict[str, Any], effort: Effort = ENDLESS) -> SchemaNode:
     """Load a schema into its node.
 
     Args:
         schema: decoded.
-        budget: counts the steps through its references.
+        effort: is spent by every node and every pattern.
 
     Raises:
         SchemaError: it cannot be used.
+        EffortSpentError: it is too large, with what its references name.
     """
-    loader = _SchemaLoader(schema, budget or ReferenceBudget())
+    loader = _SchemaLoader(schema, effort)
     try:
         node = loader.load_node(schema)
         loader.check_reference_ends()
@@ -58,14 +60,19 @@ def load_schema(schema: dict[str, Any], budget: ReferenceBudget | None = None) -
 
 
 class _SchemaLoader:
-    def __init__(self, root: dict[str, Any], budget: ReferenceBudget) -> None:
+    def __init__(self, root: dict[str, Any], effort: Effort) -> None:
         self._root = root
-        self._budget = budget
-        self._references: dict[str, ReferenceNode] = {}
+        self._effort = effort
+        # By what they name, since one schema can be named in any number of ways.
+        self._references: dict[int, tuple[str, ReferenceNode]] = {}
+        self._patterns: dict[str, StringPattern] = {}
 
     def load_node(self, schema: dict[str, Any]) -> SchemaNode:
+        self._effort.spend(UNITS_PER_LOADED_NODE)
         if "enum" in schema:
-            node: SchemaNode = EnumNode(_get_array(schema, "enum"))
+            values = _get_array(schema, "enum")
+            self._effort.spend(len(values))
+            node: SchemaNode = EnumNode(values, self._effort)
         else:
             combined = self._load_combined(schema)
             if combined is not None:
@@ -118,7 +125,7 @@ class _SchemaLoader:
         if any(name in schema for name in _NUMBER_KEYWORDS):
             return _load_number(schema, typed=False)
         if any(name in schema for name in _STRING_KEYWORDS):
-            return _load_string(schema, typed=False)
+            return self._load_string(schema, typed=False)
         return None
 
     def _load_typed(self, schema: dict[str, Any], type_: Any) -> SchemaNode:
@@ -132,7 +139,7 @@ class _SchemaLoader:
     def _load_type(self, schema: dict[str, Any], name: str) -> SchemaNode:
         match name:
             case "string":
-                return _load_string(schema, typed=True)
+                return self._load_string(schema, typed=True)
             case "integer":
                 return _load_number(schema, typed=True, integer=True)
             case "number":
@@ -176,23 +183,24 @@ class _SchemaLoader:
             properties = schema["properties"]
             if type(properties) is not dict:
                 raise _make_type_error(None, ("JSONObject",), properties)
-            for name in java_format.sort_by_hash(properties):
+            for name in self._sort_names(properties):
                 made.properties[name] = self._load_child(properties[name])
         if "additionalProperties" in schema:
             made.additional = self._load_additional(
                 "additionalProperties", schema["additionalProperties"]
             )
         if "required" in schema:
+            self._effort.spend(len(_get_array(schema, "required")))
             for index, name in enumerate(_get_array(schema, "required")):
                 made.required.append(_require_text(name, f"JSONArray[{index}]"))
         if "patternProperties" in schema:
             patterns = _get_object(schema, "patternProperties")
-            for pattern in java_format.sort_by_hash(patterns):
+            for pattern in self._sort_names(patterns):
                 made.patterns.append(
-                    (_require_pattern(pattern), self.load_node(_get_object(patterns, pattern)))
+                    (self._load_pattern(pattern), self.load_node(_get_object(patterns, pattern)))
                 )
         dependencies = _get_keyword(schema, "dependencies", "JSONObject")
-        for name in java_format.sort_by_hash(dependencies or ()):
+        for name in self._sort_names(dependencies or {}):
             self._load_dependency(made, name, dependencies[name])
         return made
 
@@ -218,20 +226,49 @@ class _SchemaLoader:
             raise _make_type_error(None, ("JSONObject",), schema)
         return self.load_node(schema)
 
-    def _load_reference(self, pointer: str) -> SchemaNode:
-        known = self._references.get(pointer)
+    def _load_string(self, schema: dict[str, Any], *, typed: bool) -> SchemaNode:
+        pattern = _get_keyword(schema, "pattern", "String")
+        format_ = _get_keyword(schema, "format", "String")
+        return StringNode(
+            typed,
+            length_min=_get_keyword(schema, "minLength", "Integer"),
+            length_max=_get_keyword(schema, "maxLength", "Integer"),
+            pattern=None if pattern is None else self._load_pattern(pattern),
+            format=format_ if format_ in FORMATS else None,
+        )
+
+    def _load_pattern(self, text: str) -> StringPattern:
+        known = self._patterns.get(text)
         if known is None:
-            known = self._references[pointer] = ReferenceNode(self._budget)
-            known.target = self.load_node(self._resolve_pointer(pointer))
+            try:
+                known = self._patterns[text] = StringPattern(text, self._effort)
+            except PatternError as error:
+                raise SchemaError(str(error)) from error
         return known
+
+    def _sort_names(self, names: dict[str, Any]) -> list[str]:
+        """Sort names in the order of a Java HashMap, which takes time for every character."""
+        self._effort.spend(len(names) + sum(map(len, names)) // 8)
+        return java_format.sort_by_hash(names)
+
+    def _load_reference(self, pointer: str) -> SchemaNode:
+        target = self._resolve_pointer(pointer)
+        found = self._references.get(id(target))
+        if found is not None:
+            return found[1]
+        reference = ReferenceNode()
+        self._references[id(target)] = pointer, reference
+        reference.target = self.load_node(target)
+        return reference
 
     def check_reference_ends(self) -> None:
         """Refuse references that lead back to themselves without going into the value."""
         done: set[int] = set()
-        for pointer, reference in self._references.items():
+        for pointer, reference in self._references.values():
             _check_reference_end(reference, pointer, [], done)
 
     def _resolve_pointer(self, pointer: str) -> dict[str, Any]:
+        self._effort.spend(1 + len(pointer) // 8)
         if not pointer.startswith("#"):
             raise SchemaError(f"$ref {pointer} leads out of the schema; use # or #/...")
         value: Any = self._root
@@ -278,18 +315,6 @@ def _load_number(schema: dict[str, Any], *, typed: bool, integer: bool = False) 
     return number
 
 
-def _load_string(schema: dict[str, Any], *, typed: bool) -> SchemaNode:
-    pattern = _get_keyword(schema, "pattern", "String")
-    format_ = _get_keyword(schema, "format", "String")
-    return StringNode(
-        typed,
-        length_min=_get_keyword(schema, "minLength", "Integer"),
-        length_max=_get_keyword(schema, "maxLength", "Integer"),
-        pattern=None if pattern is None else _require_pattern(pattern),
-        format=format_ if format_ in FORMATS else None,
-    )
-
-
 # --- values of keywords ---------------------------------------------------------------------------
 
 
@@ -326,14 +351,6 @@ def _require_text(value: Any, place: str) -> str:
     if type(value) is not str:
         raise SchemaError(f"{place} not a string.")
     return value
-
-
-def _require_pattern(pattern: str) -> str:
-    try:
-        get_pattern_test(pattern)
-    except ValueError as error:
-        raise SchemaError(str(error)) from error
-    return pattern
 
 
 def _make_type_error(key: str | None, expected: tuple[str, ...], value: Any) -> SchemaError:

@@ -7,11 +7,13 @@ express itself so calls `Draft4Builder.mark_inexact` instead.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from math import inf
 from typing import Any
 
+from treadle.records.json_decoder import HugeNumber
 from treadle.records.validation import java_format
+from treadle.records.validation.effort import ENDLESS, Effort
 from treadle.records.validation.failure import ValidationFailure
+from treadle.records.validation.string_pattern import StringPattern
 
 Schema = dict[str, Any]
 
@@ -21,11 +23,13 @@ class Draft4Builder:
 
     Attributes:
         is_exact: whether an acceptance by the fast validator can be trusted.
+        pattern_states: of all patterns, which are compiled once more.
         definitions: schemas of references, by number.
     """
 
     def __init__(self) -> None:
         self.is_exact = True
+        self.pattern_states = 0
         self.definitions: Schema = {}
         self._numbers: dict[int, str] = {}
 
@@ -33,6 +37,15 @@ class Draft4Builder:
         """Note that the fast validator cannot check this; return a placeholder."""
         self.is_exact = False
         return {}
+
+    def add_pattern(self, pattern: StringPattern) -> str:
+        """Return the text of a pattern; the fast validator is not trusted with a slow one.
+
+        It takes a string for which it gave up for one that does not match.
+        """
+        self.is_exact = self.is_exact and pattern.one_pass
+        self.pattern_states += pattern.states
+        return pattern.text
 
     def add_reference(self, target: "SchemaNode") -> Schema:
         """Return a reference to a node's schema, which may contain itself."""
@@ -49,8 +62,13 @@ class SchemaNode(ABC):
     __slots__ = ()
 
     @abstractmethod
-    def check(self, value: Any) -> ValidationFailure | None:
-        """Return what is wrong with a value; None if nothing is."""
+    def check(self, value: Any, effort: Effort = ENDLESS) -> ValidationFailure | None:
+        """Return what is wrong with a value; None if nothing is.
+
+        Raises:
+            EffortSpentError: nothing is left to find out.
+            PatternError: a pattern takes too many steps for one string.
+        """
 
     @abstractmethod
     def to_draft4(self, into: Draft4Builder) -> Schema:
@@ -65,20 +83,6 @@ class SchemaNode(ABC):
         return ()
 
 
-def count_unrolled_nodes(node: SchemaNode) -> float:
-    """Count a schema's nodes, with a copy for every reference; infinite if it contains itself."""
-    return _count_unrolled(node, {})
-
-
-def _count_unrolled(node: SchemaNode, sizes: dict[int, float]) -> float:
-    known = sizes.get(id(node))
-    if known is None:
-        sizes[id(node)] = inf  # if it is met again before it is counted, it contains itself
-        inner = [*node.same_value_nodes(), *node.part_nodes()]
-        known = sizes[id(node)] = 1 + sum(_count_unrolled(one, sizes) for one in inner)
-    return known
-
-
 def make_type_failure(expected: str, value: Any) -> ValidationFailure:
     """Make the failure of a value that has another type than expected."""
     return ValidationFailure(
@@ -86,10 +90,29 @@ def make_type_failure(expected: str, value: Any) -> ValidationFailure:
     )
 
 
-def make_identity(value: Any) -> Any:
-    """Return a hashable, equal for values that Java finds deeply equal: 1 is not 1.0 or true."""
-    if type(value) is dict:
-        return dict, frozenset((name, make_identity(inner)) for name, inner in value.items())
-    if type(value) is list:
-        return list, tuple(map(make_identity, value))
-    return type(value), value
+_INTEGER_BITS = 60
+"""Smaller integers are their own hashes. Of larger ones, a client could choose many of one hash."""
+
+
+def make_identity(value: Any, effort: Effort = ENDLESS) -> Any:
+    """Return a hashable, equal for values that Java finds deeply equal: 1 is not 1.0 or true.
+
+    Raises:
+        EffortSpentError: the value has more parts than that.
+    """
+    kind = type(value)
+    if kind is str or value is None or kind is float or kind is bool:
+        return kind, value
+    if kind is int:
+        return kind, value if value.bit_length() <= _INTEGER_BITS else str(value)
+    effort.spend(1 + len(value) if kind is dict or kind is list else 1)
+    if kind is dict:
+        return kind, frozenset(
+            (name, make_identity(inner, effort)) for name, inner in value.items()
+        )
+    if kind is list:
+        return kind, tuple(make_identity(inner, effort) for inner in value)
+    if kind is HugeNumber:
+        sign, digits, _ = value.as_tuple()
+        return kind, sign, bytes(digits).rstrip(b"\0"), value.adjusted()
+    return kind, value

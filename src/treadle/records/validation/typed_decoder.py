@@ -26,6 +26,12 @@ from treadle.records.validation.schema_node import SchemaNode
 FIELDS_MAX = 256
 """Most properties of a schema, at any depth, for which a decoder is made: each costs about 1 KB."""
 
+TYPES_MAX = 2048
+"""Most types of a schema, at any depth, for which a decoder is made."""
+
+_KINDS_MAX = 16
+"""Most alternatives of one value: to make their union takes the square of their number."""
+
 _NOT_NULL = str | int | float | bool | list[Any] | dict[str, Any]
 
 
@@ -59,6 +65,7 @@ class _TypeBuilder:
 
     def __init__(self) -> None:
         self._field_count = 0
+        self._type_count = 0
 
     def build_object(self, node: ObjectNode, keys: frozenset[str] = frozenset()) -> Any:
         limited = node.size_min is not None or node.size_max is not None
@@ -85,6 +92,9 @@ class _TypeBuilder:
         return msgspec.defstruct("Record", fields, rename=rename, gc=False, kw_only=True)
 
     def _build_type(self, node: SchemaNode) -> Any:
+        self._type_count += 1
+        if self._type_count > TYPES_MAX:
+            raise UntypableSchemaError
         match node:
             case EmptyNode():
                 return Any
@@ -102,7 +112,7 @@ class _TypeBuilder:
                 return list[Any] if items is None else list[self._build_type(items)]  # type: ignore[misc]
             case ObjectNode():
                 return self.build_object(node)
-            case CombinedNode(kind="anyOf"):
+            case CombinedNode(kind="anyOf") if len(node.nodes) <= _KINDS_MAX:
                 kinds = [self._build_type(inner) for inner in node.nodes]
                 return Any if Any in kinds else reduce(or_, kinds)
             case _:

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle.records.validation.reference_budget import ReferenceBudget
 from treadle.records.validation.schema_loader import load_schema
 from treadle.records.validation.schema_node import SchemaNode
 from treadle.records.validation.typed_decoder import FIELDS_MAX, make_typed_decoder
@@ -79,7 +78,7 @@ schemas = st.builds(
 
 
 def node_of(schema: dict[str, Any]) -> SchemaNode:
-    return load_schema(schema, ReferenceBudget())
+    return load_schema(schema)
 
 
 def taken(
