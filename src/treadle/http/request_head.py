@@ -19,7 +19,7 @@ TARGET_BYTES_MAX: Final = 8 * 1024
 """Longest target of a request, path and query, in bytes."""
 
 HEADERS_MAX: Final = 100
-"""Most headers of a request, trailers included."""
+"""Most headers of a request, and most trailers."""
 
 CONTENT_LENGTH_DIGITS_MAX: Final = 19
 """Most digits of a Content-Length: all that fit 64 bits."""
@@ -73,7 +73,7 @@ def check_request_head(version: str, fields: Fields) -> None:
         raise RequestRefusedError(
             505, f"HTTP/{version} is not served on this connection; send HTTP/1.1."
         )
-    check_header_count(fields)
+    check_header_count(len(fields))
     seen: dict[bytes, bytes] = {}
     for name, value in fields:
         if name in SINGLE_HEADERS:
@@ -100,13 +100,13 @@ def check_request_head(version: str, fields: Fields) -> None:
             raise RequestRefusedError(501, "The only transfer-encoding that is served is chunked.")
 
 
-def check_header_count(fields: Fields) -> None:
-    """Refuse a request with too many headers.
+def check_header_count(count: int) -> None:
+    """Refuse a request with so many headers, or trailers, if they are too many.
 
     Raises:
         RequestRefusedError: 431.
     """
-    if len(fields) > HEADERS_MAX:
+    if count > HEADERS_MAX:
         raise RequestRefusedError(431, f"The request has more than {HEADERS_MAX} headers.")
 
 

@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from treadle.errors import RequestRefusedError
-from treadle.http.request_head import REQUEST_HEAD_BYTES_MAX
+from treadle.http.request_head import (
+    REQUEST_HEAD_BYTES_MAX,
+    SINGLE_HEADERS,
+    check_header_count,
+)
 
 _CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 
@@ -29,6 +33,7 @@ class ChunkScanner:
     _left: int = 0  # of a chunk, with the line break behind it
     _line: bytes = b""  # the begin of one that is not all there
     _extra_bytes: int = 0
+    _trailers: int = 0
 
     def scan(self, data: bytes, begin: int) -> int:
         """Return where the body ends in these bytes, or their length where it does not.
@@ -38,8 +43,8 @@ class ChunkScanner:
             begin: where in it the body goes on.
 
         Raises:
-            RequestRefusedError: 400, these are no chunks; 431, extensions and trailers have too
-                many bytes.
+            RequestRefusedError: 400, these are no chunks, or a trailer has the name of a header
+                that may come once; 431, extensions and trailers are too many or too long.
         """
         if self.trailers_begin is not None:
             self.trailers_begin = begin
@@ -66,6 +71,8 @@ class ChunkScanner:
         if self.trailers_begin is not None:
             self._count_extra(len(line))
             self.complete = line == b"\r\n"
+            if not self.complete:
+                self._check_trailer(line)
             return
         found = _CHUNK_SIZE.fullmatch(line)
         if found is None:
@@ -76,6 +83,12 @@ class ChunkScanner:
             self._left = size + 2
         else:
             self.trailers_begin = end
+
+    def _check_trailer(self, line: bytes) -> None:
+        self._trailers += 1
+        check_header_count(self._trailers)
+        if line.partition(b":")[0].strip().lower() in SINGLE_HEADERS:
+            raise RequestRefusedError(400, "A trailer has the name of a header of the head.")
 
     def _count_extra(self, count: int) -> None:
         self._extra_bytes += count

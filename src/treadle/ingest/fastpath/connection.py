@@ -253,30 +253,27 @@ class FastPathProtocol(asyncio.Protocol):
             return
         if framing.heads > heads:
             self._inner_transport.has_written = False
-            self._begin_request()
+            if not self._is_known:
+                self._find_out_token()
             if learn and self._is_known:
                 self._learn(data, passed)
+        due = framing.heads != self._answered
         if framing.inside:
-            drain = framing.heads == self._answered
-            self._state = ConnectionState.DRAIN if drain else ConnectionState.BODY
-        elif not framing.between:
-            self._state = ConnectionState.HEAD
+            self._state = ConnectionState.BODY if due else ConnectionState.DRAIN
+        elif due:
+            self._state = _ANSWER
         else:
-            self._state = _READY if framing.heads == self._answered else _ANSWER
+            self._state = _READY if framing.between else ConnectionState.HEAD
         if passed:
             self._inner.data_received(passed)
-        if rest:
+        if rest and not self.is_closing:
             self._put_back(rest)
             if self._state is _READY:
                 self._take_ahead()
 
-    def _begin_request(self) -> None:
+    def _find_out_token(self) -> None:
         """Find out whether the sender of a request is known, before anything is kept for it."""
-        if (
-            not self._is_known
-            and self._handler is not None
-            and self._handler.knows_token(self._framing.fields)
-        ):
+        if self._handler is not None and self._handler.knows_token(self._framing.fields):
             self.mark_known()
 
     def mark_known(self) -> None:
@@ -508,7 +505,7 @@ class FastPathProtocol(asyncio.Protocol):
             self._state,
             used=self._requests > 0,
             idle_seconds=self.timeout_keep_alive,
-            declared_bytes=self._framing.declared_bytes if self._framing.inside else None,
+            declared_bytes=self._framing.declared_bytes,
         )
         if now - self._since >= patience:
             self._end_late_state()

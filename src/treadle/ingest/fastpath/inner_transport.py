@@ -2,9 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
-
-_CONTINUE: Final = b"HTTP/1.1 100 "
+from typing import Any
 
 
 class InnerTransport(asyncio.Transport):
@@ -15,7 +13,7 @@ class InnerTransport(asyncio.Transport):
 
     Attributes:
         is_paused: the protocol behind has enough of a body.
-        has_written: an answer was begun since this was last set to False.
+        has_written: something was written since this was last set to False.
     """
 
     def __init__(
@@ -35,25 +33,23 @@ class InnerTransport(asyncio.Transport):
         self._is_closed = False
         self.is_paused = False
         self.has_written = False
-        # Bound here: every answer calls it, and nothing is to be done in between but to note it.
-        self._write = transport.write
+        self._write: Callable[[Any], None] = transport.write
 
     def write(self, data: Any) -> None:
         """Write; after `close` nothing is written."""
-        if not self._is_closed:
-            if not data.startswith(_CONTINUE):
-                self.has_written = True
-            self._write(data)
+        self.has_written = True
+        self._write(data)
 
     def close(self) -> None:
         """Close after what was written."""
         if not self._is_closed:
-            self._is_closed = True
+            self.detach()
             self._close()
 
     def detach(self) -> None:
         """Write nothing more, without closing."""
         self._is_closed = True
+        self._write = _drop
 
     def is_closing(self) -> bool:
         """Return whether nothing can be written any more."""
@@ -72,3 +68,7 @@ class InnerTransport(asyncio.Transport):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return what is known of the connection."""
         return self._transport.get_extra_info(name, default)
+
+
+def _drop(_: Any) -> None:
+    """Write nothing."""

@@ -1,13 +1,14 @@
 """Where the requests of a connection begin and end, and which of them are served."""
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 import httptools
 
 from treadle.errors import InternalError, RequestRefusedError
 from treadle.http.request_head import (
-    SINGLE_HEADERS,
+    TARGET_BYTES_MAX,
+    Fields,
     check_head_size,
     check_header_count,
     check_request_head,
@@ -20,7 +21,22 @@ MALFORMED: Final = "Invalid HTTP request received."
 _LINE_END: Final = b"\r\n"
 _HEAD_END: Final = b"\r\n\r\n"
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
+_FIRST_LINE_END: Final = b" HTTP/1.1\r\n"
 _OFFER: Final = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
+
+
+class _ServedHead(NamedTuple):
+    """What decided that a head is served, where the next one may be like it.
+
+    Attributes:
+        names: of its headers, as sent and in order.
+        host_name: which of them is the host.
+        host: its value.
+    """
+
+    names: tuple[bytes, ...]
+    host_name: bytes
+    host: bytes
 
 
 class RequestFraming:
@@ -42,14 +58,22 @@ class RequestFraming:
         heads: how many heads were complete so far.
         inside: a head is complete and its body is not.
         target: of the last request, path and query as sent.
-        fields: its headers in order, names in lower case.
+        declared_bytes: length of the body that is inside, as its head says; None where it comes in
+            chunks.
+        on_header: called by the parser with name and value of a header. A function of the
+            interpreter, because a method would take longer than all else that is done here for a
+            small request.
     """
 
     def __init__(self) -> None:
         self.heads = 0
         self.inside = False
         self.target = b""
-        self.fields: list[tuple[bytes, bytes]] = []
+        self.declared_bytes: int | None = None
+        self._headers: dict[bytes, bytes] = {}  # of equal names the last one; and trailers
+        self.on_header = self._headers.__setitem__
+        self._fields: Fields | None = None
+        self._served: _ServedHead | None = None
         self._held = b""  # an incomplete head
         self._empty_bytes = 0  # of empty lines before it
         self._begun = 0
@@ -76,9 +100,11 @@ class RequestFraming:
         return found
 
     @property
-    def declared_bytes(self) -> int | None:
-        """Return the length of the last body as its head says; None where it is sent in chunks."""
-        return next((int(value) for name, value in self.fields if name == b"content-length"), None)
+    def fields(self) -> Fields:
+        """Return the headers of the last request in order, names in lower case."""
+        if self._fields is None:
+            self._fields = _lower_names(self._headers)
+        return self._fields
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Take what has arrived, up to the end of a request.
@@ -127,11 +153,13 @@ class RequestFraming:
             head = self._feed_without_offer(data[:end])
             body = data[end:]
             self._parser.feed_data(body)
-            data = head + body
+            data, end = head + body, len(head)
         self._framed += 1
         if not (self._complete and self._begun == self.heads == self._framed):
             raise _make_malformed_error()
-        self._check_head(end)
+        if not self._is_like_served(data, end):
+            self._served = self._check_head(data, end)
+        self._empty_bytes = 0
         return data
 
     def _feed_parts(self, data: bytes) -> tuple[bytes, bytes]:
@@ -143,7 +171,7 @@ class RequestFraming:
         end = data.find(_HEAD_END, max(0, fed - 3)) + len(_HEAD_END)
         if end < len(_HEAD_END):
             self._parser.feed_data(data[fed:])
-            check_header_count(self.fields)
+            check_header_count(data.count(_LINE_END) - 1)
             check_head_size(self._empty_bytes + len(data), len(self.target))
             self._held = data
             return b"", b""
@@ -154,7 +182,7 @@ class RequestFraming:
             head = self._feed_without_offer(data[:end])
             data = head + data[end:]
             end = len(head)
-        self._begin_body(end)
+        self._begin_body(data, end)
         return self._feed_body(data, end) if self.inside else (data[:end], data[end:])
 
     def _start_parser(self) -> None:
@@ -172,21 +200,62 @@ class RequestFraming:
         self._parser.feed_data(head)
         return head
 
-    def _begin_body(self, head_bytes: int) -> None:
-        """Find out how the body behind a head ends."""
+    def _begin_body(self, data: bytes, end: int) -> None:
+        """Find out how the body behind a head ends.
+
+        Args:
+            data: the head, and what follows.
+            end: of the head.
+        """
         self._framed += 1
         if not self._begun == self.heads == self._framed:
             raise _make_malformed_error()
-        self._check_head(head_bytes)
-        self._missing = self.declared_bytes
+        self._check_head(data, end)
+        self._empty_bytes = 0
+        self.declared_bytes = self._missing = next(
+            (int(value) for name, value in self.fields if name == b"content-length"), None
+        )
         chunked = self._missing is None and not self._complete
         self._chunks = ChunkScanner() if chunked else None
         self._check_end()
 
-    def _check_head(self, head_bytes: int) -> None:
-        check_head_size(self._empty_bytes + head_bytes, len(self.target))
-        self._empty_bytes = 0
-        check_request_head(self._parser.get_http_version(), self.fields)
+    def _is_like_served(self, data: bytes, end: int) -> bool:
+        """Return whether a head differs from the last one in nothing that decides.
+
+        Args:
+            data: a whole request, with a length of at most nine digits.
+            end: of the head.
+        """
+        served = self._served
+        headers = self._headers
+        # As many lines as names: no name came twice.
+        return (
+            served is not None
+            and tuple(headers) == served.names
+            and headers[served.host_name] == served.host
+            and self._empty_bytes + end <= TARGET_BYTES_MAX
+            and data.count(_LINE_END, 0, end) == len(headers) + 2
+            and data.startswith(_FIRST_LINE_END, data.find(_LINE_END) + 2 - len(_FIRST_LINE_END))
+        )
+
+    def _check_head(self, data: bytes, end: int) -> _ServedHead | None:
+        """Refuse a head that is not served; return what decided, where the next may be like it.
+
+        Args:
+            data: the head, and what follows.
+            end: of the head.
+        """
+        headers = self._headers
+        lines = data.count(_LINE_END, 0, end) - 2
+        unique = lines == len(headers)
+        self._fields = _lower_names(headers) if unique else _read_fields(data[:end])
+        check_head_size(self._empty_bytes + end, len(self.target))
+        version = self._parser.get_http_version()
+        check_request_head(version, self._fields)
+        if not unique or version != "1.1":
+            return None
+        host = next(name for name in headers if name.lower() == b"host")
+        return _ServedHead(tuple(headers), host, headers[host])
 
     def _feed_body(self, data: bytes, begin: int) -> tuple[bytes, bytes]:
         """Feed the parser with what is there of a body.
@@ -199,7 +268,6 @@ class RequestFraming:
             What uvicorn is to be given, without trailers: it would take them for headers of the
             head; and what follows the body.
         """
-        known = len(self.fields)
         if self._missing is not None:
             end = min(begin + self._missing, len(data))
             self._missing -= end - begin
@@ -208,10 +276,6 @@ class RequestFraming:
         else:
             raise InternalError("a body has a declared length, or comes in chunks")
         self._parser.feed_data(memoryview(data)[begin:end])
-        if len(self.fields) > known:
-            check_header_count(self.fields)
-            if not SINGLE_HEADERS.isdisjoint(name for name, _ in self.fields[known:]):
-                raise RequestRefusedError(400, "A trailer has the name of a header of the head.")
         self._check_end()
         trailers = None if self._chunks is None else self._chunks.trailers_begin
         if trailers is None:
@@ -238,15 +302,12 @@ class RequestFraming:
         self._begun += 1
         self._complete = False
         self.target = b""
-        self.fields = []
+        self._headers.clear()
+        self._fields = None
 
     def on_url(self, part: bytes) -> None:
         """Note a part of the target."""
         self.target += part
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Note a header, or a trailer."""
-        self.fields.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Note that a head is complete."""
@@ -259,3 +320,24 @@ class RequestFraming:
 
 def _make_malformed_error() -> RequestRefusedError:
     return RequestRefusedError(400, MALFORMED)
+
+
+class _FieldReader:
+    """Collects the headers of a head."""
+
+    def __init__(self) -> None:
+        self.fields: list[tuple[bytes, bytes]] = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name.lower(), value))
+
+
+def _read_fields(head: bytes) -> Fields:
+    """Return all headers of a head that a parser has taken, names in lower case."""
+    reader = _FieldReader()
+    httptools.HttpRequestParser(reader).feed_data(head)
+    return reader.fields
+
+
+def _lower_names(headers: dict[bytes, bytes]) -> Fields:
+    return [(name.lower(), value) for name, value in headers.items()]

@@ -126,7 +126,7 @@ def test_what_a_head_says(cut: int) -> None:
     framing.feed(received[: len(received) - cut])
     assert (framing.method, framing.target) == (b"POST", b"/v2/import/push")
     assert framing.fields == [(b"host", b"a"), (b"x", b"y"), (b"content-length", b"3")]
-    assert framing.declared_bytes == 3
+    assert framing.declared_bytes == (3 if cut else None)
     assert framing.keeps_alive
 
 
@@ -172,7 +172,7 @@ REFUSED = [
     (431, LINE + CHUNKED + b"1;" + LONG),
     (431, LINE + CHUNKED + b"1;" + LONG + b"\r\nx\r\n0\r\n\r\n"),
     (431, LINE + CHUNKED + (b"1;" + b"x" * 2000 + b"\r\nx\r\n") * 9),
-    (431, chunked(b"[1]", b"", b"X: y\r\n" * HEADERS_MAX)),
+    (431, chunked(b"[1]", b"", b"X: y\r\n" * (HEADERS_MAX + 1))),
     (431, chunked(b"[1]", b"", b"X: " + LONG + b"\r\n")),
 ]  # fmt: skip
 
