@@ -1,4 +1,4 @@
-"""Fuzzes a decoder of bodies: `python -m tests.fuzz.decoder_fuzzer push --seconds N`.
+"""Fuzzes what reads requests: `python -m tests.fuzz.decoder_fuzzer push --seconds N`.
 
 libFuzzer makes up the bytes, guided by the code that they reach; needs atheris. It begins with the
 corpus in git. New inputs go to a folder of their own, to be looked through and added by hand.
@@ -11,6 +11,8 @@ import tempfile
 from pathlib import Path
 
 CORPUS = Path(__file__).parent / "corpus"
+INSTRUMENTED = ("treadle.records", "treadle.http", "treadle.ingest.fastpath")
+"""The modules whose ways guide the fuzzer."""
 UNTIMED = ["-reload=0", "-entropic=0"]
 """Turns off what libFuzzer does by the clock: with one PYTHONHASHSEED, a seed always makes the same
 inputs."""
@@ -19,10 +21,13 @@ inputs."""
 def main() -> None:
     """Run one target of `decoder_targets.TARGETS` until the time is over or a check fails."""
     parser = argparse.ArgumentParser(
-        prog="python -m tests.fuzz.decoder_fuzzer", description="Fuzz a decoder of bodies."
+        prog="python -m tests.fuzz.decoder_fuzzer",
+        description="Fuzz a decoder of bodies, or the connection.",
     )
     parser.add_argument(
-        "target", choices=("push", "batch", "transit", "schema"), help="which bodies"
+        "target",
+        choices=("push", "batch", "transit", "schema", "wire"),
+        help="which bodies, or bytes on a connection",
     )
     parser.add_argument("--seconds", type=int, default=60, help="when to stop")
     parser.add_argument("--runs", type=int, default=-1, help="stop after so many inputs")
@@ -37,7 +42,7 @@ def main() -> None:
         atheris = importlib.import_module("atheris")
     except ImportError:
         sys.exit("The fuzz targets need atheris, which is made for Linux: pip install '.[fuzz]'")
-    with atheris.instrument_imports(include=["treadle.records"]):
+    with atheris.instrument_imports(include=[*INSTRUMENTED]):
         from tests.fuzz.decoder_targets import TARGETS
     arguments = [
         sys.argv[0],
@@ -50,7 +55,7 @@ def main() -> None:
         "-max_len=4096",
         "-timeout=120",
         "-print_final_stats=1",
-        f"-dict={CORPUS / 'words.txt'}",
+        f"-dict={CORPUS / ('wire-words.txt' if name == 'wire' else 'words.txt')}",
         f"-artifact_prefix={found}/wrong-",
     ]
     if options.seed:

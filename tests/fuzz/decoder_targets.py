@@ -1,4 +1,4 @@
-"""Targets of the decoder fuzzer: any body is accepted or refused, and both readers agree on it.
+"""Targets of the fuzzer: any body is accepted or refused, and both readers agree on it.
 
 A target takes bytes. It raises AssertionError, or whatever escaped, when something is wrong.
 """
@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import msgspec
+from tests.fuzz.wire_target import fuzz_wire
 
 from treadle.errors import RequestRefusedError
 from treadle.records import batch, json_decoder, message_batch, push, record_reader
@@ -139,5 +140,6 @@ TARGETS = {
     "transit": fuzz_push_transit,
     "batch": fuzz_batch_json,
     "schema": fuzz_schema_text,
+    "wire": fuzz_wire,
 }
 """By the name of their folder in `corpus`."""
