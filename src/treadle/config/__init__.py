@@ -89,6 +89,21 @@ class Config(CheckedSettings):
         "database that rows are loaded into",
         shown="warehouse.duckdb in the data folder",
     )
+    allowed_hosts: str | None = define_setting(
+        None,
+        TextKind(
+            "host names with commas between them, such as treadle.example.com",
+            pattern=r"[A-Za-z0-9_.:\[\]-]+( *, *[A-Za-z0-9_.:\[\]-]+)*",
+        ),
+        "further names under which /docs and /metrics are served; others are refused, so that no "
+        "page of another server can be led here",
+        shown="the listen address and localhost",
+    )
+    docs_page: str = define_setting(
+        "on",
+        ChoiceKind(("on", "off")),
+        "off serves no page about the API at /docs; /openapi.json stays",
+    )
     workers: int = define_setting(1, NumberKind(1, 64), "processes that answer requests")
     load_age_seconds: float = define_setting(
         1.0,

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from treadle import __version__
 from treadle.clock import read_clock
 from treadle.control import errors, ledger_routes, load_report_routes, trail_routes
-from treadle.control.docs_csp import DocsPolicyMiddleware
+from treadle.control.docs_page import DocsGuard
 from treadle.control.openapi_document import ABOUT, complete_document
 from treadle.control.operations import ConnectOperations
 from treadle.control.pulled_sources import PulledSourceOperations
@@ -19,7 +19,8 @@ from treadle.control.routes import ROUTERS, OperationRunner
 from treadle.control.settings import ConnectApiSettings
 from treadle.errors import RequestRefusedError, RetriableError
 from treadle.http.authentication import TokenAuthentication
-from treadle.http.responses import JsonResponse
+from treadle.http.hosts import AllowedHosts
+from treadle.http.responses import JsonResponse, list_refusal_headers
 from treadle.log.protocol import LogReader
 from treadle.store.store import Store
 from treadle.text import digest_text
@@ -34,6 +35,8 @@ def create_control_app(
     changed: Callable[[], None],
     clock: Callable[[], int] = read_clock,
     open_reader: Callable[[], LogReader] | None = None,
+    allowed_hosts: AllowedHosts | None = None,
+    serves_docs: bool = True,
 ) -> FastAPI:
     """Return the application that answers `/v4/...`, and 404 for every path it does not know.
 
@@ -44,6 +47,8 @@ def create_control_app(
             whoever remembers tokens in this process forgets them at once.
         clock: microseconds since 1970.
         open_reader: opens the log; without it there is no ledger.
+        allowed_hosts: the names under which the page about the API is served; None for any.
+        serves_docs: whether there is that page.
     """
     app = FastAPIOffline(
         docs_url="/docs",
@@ -75,7 +80,7 @@ def create_control_app(
         app.state.open_reader = open_reader
         app.include_router(ledger_routes.router)
     app.openapi_schema = complete_document(app.openapi(), settings)
-    app.add_middleware(DocsPolicyMiddleware)
+    app.add_middleware(DocsGuard, allowed_hosts=allowed_hosts, serves=serves_docs)
     app.add_exception_handler(RequestRefusedError, _on_refusal)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RetriableError, _on_try_later)
@@ -88,7 +93,7 @@ def _render_refusal(refused: RequestRefusedError) -> Response:
 
     A text becomes a JSON string, with its quotes (connect-api.md 1.8).
     """
-    return JsonResponse(refused.body, refused.status, dict(refused.headers))
+    return JsonResponse(refused.body, refused.status, list_refusal_headers(refused))
 
 
 def _on_refusal(_: Request, error: Exception) -> Response:

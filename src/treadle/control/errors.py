@@ -49,6 +49,15 @@ def route_not_found() -> RequestRefusedError:
     return RequestRefusedError(404, {"status": "NOT FOUND"})
 
 
+def host_not_allowed() -> RequestRefusedError:
+    """Refuse the page about the API under a name that is not known to be the server's."""
+    message = (
+        "This page is served under the address of the server and the names of the setting "
+        "allowed_hosts. Ask for it by one of them, or add the name that you used."
+    )
+    return _make_coded_error(421, "UnknownHost", message)
+
+
 def unreadable_body(status: int, message: str) -> RequestRefusedError:
     """Refuse a body that is too large, too slow or compressed in an unknown way."""
     return _make_coded_error(status, "InvalidBody", message)

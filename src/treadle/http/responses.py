@@ -1,12 +1,19 @@
-"""Answers in JSON, and refusals as answers."""
+"""Answers in JSON, refusals as answers, and the headers that every answer has."""
 
 import json
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from starlette.responses import PlainTextResponse, Response
 
 from treadle.errors import RequestRefusedError
+
+COMMON_HEADERS: Final = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+)
+"""The headers of every answer. The server adds them, so that no endpoint can forget them: a body is
+what its type says, and the path of a page, which may hold a token, is told to nobody."""
 
 
 def encode_json(value: object) -> bytes:
@@ -33,7 +40,18 @@ class JsonResponse(Response):
 
 def render_refusal(refused: RequestRefusedError) -> Response:
     """Return the answer to a refused request: text for a `str` body, JSON for anything else."""
-    headers = dict(refused.headers)
+    headers = list_refusal_headers(refused)
     if isinstance(refused.body, str):
         return PlainTextResponse(refused.body, refused.status, headers)
     return JsonResponse(refused.body, refused.status, headers)
+
+
+def list_refusal_headers(refused: RequestRefusedError) -> dict[str, str]:
+    """Return the headers of the answer to a refused request.
+
+    A 401 names the scheme that is expected (RFC 9110 11.6.1).
+    """
+    headers = dict(refused.headers)
+    if refused.status == 401:
+        headers.setdefault("WWW-Authenticate", "Bearer")
+    return headers

@@ -11,15 +11,18 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from treadle.errors import TreadleError
-from treadle.http.authentication import matches_token
+from treadle.http.authentication import matches_token, read_bearer_token
 from treadle.http.headers import select_headers
+from treadle.http.hosts import AllowedHosts
 from treadle.log.protocol import LogReader
+from treadle.metrics.access import is_local_request
 from treadle.metrics.families import (
     CONTENT_TYPE,
     DestinationSnapshot,
     MetricsSnapshot,
     TableSnapshot,
     render_metrics,
+    select_account,
 )
 from treadle.store.model import TableTotals
 from treadle.store.store import Store
@@ -27,16 +30,28 @@ from treadle.store.store import Store
 FRESH_SECONDS: Final = 1.0
 """Time for which an answer is kept: monitors may ask as often as they like."""
 
-LOCAL_HOSTS: Final = ("127.0.0.1", "::1", "localhost")
-PROXY_HEADERS: Final = ("forwarded", "x-forwarded-for", "via")
-"""Headers that a proxy adds: the client behind it is not on this machine."""
-
 LOCAL_ONLY: Final = (
-    "Metrics are given to this machine only, unless metrics_token is set and sent as "
-    "Authorization: Bearer <token>.\n"
+    "Metrics are given to this machine only, under the name localhost and without a proxy. Others "
+    "send a token as Authorization: Bearer <token>: the one of the setting metrics_token, or an "
+    "account token for the figures of its account.\n"
 )
-WRONG_TOKEN: Final = "This is not the token that metrics_token names.\n"  # noqa: S105 - a sentence
+WRONG_TOKEN: Final = "This is neither the token that metrics_token names nor an account token.\n"  # noqa: S105 - a sentence
+UNKNOWN_HOST: Final = (
+    "Metrics are given under the address of the server and the names of the setting allowed_hosts. "
+    "Ask by one of them, or add the name that you used.\n"
+)
 UNREADABLE: Final = "The figures cannot be read now. Try again later.\n"
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsReader:
+    """Who may read metrics.
+
+    Attributes:
+        account_id: the only account that is shown; None for everything.
+    """
+
+    account_id: int | None
 
 
 @dataclass(slots=True)
@@ -47,8 +62,10 @@ class MetricsEndpoint:
         store: knows what became of records.
         open_reader: opens the log, which knows what waits; called at the first request.
         counts: what all workers counted.
-        token: who sends it may ask; None to answer this machine only.
-        host: where the server listens.
+        token: who sends it may ask for everything; None for none. An account token opens the
+            figures of its account. Without a token only this machine is answered, and only while
+            `token` is None.
+        hosts: the names under which the server may be asked.
         version: of treadle.
         clock: microseconds since 1970.
         monotonic: seconds.
@@ -59,12 +76,14 @@ class MetricsEndpoint:
     counts: Callable[[], Mapping[str, int]]
     _: KW_ONLY
     token: str | None
-    host: str
+    hosts: AllowedHosts
     version: str
     clock: Callable[[], int]
     monotonic: Callable[[], float] = time.monotonic
     _reader: LogReader | None = None
-    _answer: bytes = b""
+    _snapshot: MetricsSnapshot | None = None
+    _answers: dict[int | None, bytes] = field(default_factory=dict)
+    """What was rendered of the snapshot: for an account, or None for everything."""
     _looked_at: float = -FRESH_SECONDS
     _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _thread: ThreadPoolExecutor = field(
@@ -72,20 +91,18 @@ class MetricsEndpoint:
     )
 
     async def get(self, request: Request) -> Response:
-        """Return the metrics, or why they are not given."""
-        refusal = self._check_access(request)
-        if refusal is not None:
-            return refusal
-        async with self._looking:
-            if self.monotonic() - self._looked_at >= FRESH_SECONDS:
-                try:
-                    self._answer = await asyncio.get_running_loop().run_in_executor(
-                        self._thread, self._render
-                    )
-                except TreadleError as error:
-                    return PlainTextResponse(f"{UNREADABLE}{error}\n", 503, {"Retry-After": "2"})
-                self._looked_at = self.monotonic()
-        return Response(self._answer, media_type=CONTENT_TYPE)
+        """Return the metrics that the caller may see, or why they are not given."""
+        try:
+            reader = await self._identify(request)
+            if isinstance(reader, Response):
+                return reader
+            async with self._looking:
+                answer = await asyncio.get_running_loop().run_in_executor(
+                    self._thread, self._render, reader.account_id
+                )
+        except TreadleError as error:
+            return PlainTextResponse(f"{UNREADABLE}{error}\n", 503, {"Retry-After": "2"})
+        return Response(answer, media_type=CONTENT_TYPE)
 
     def close(self) -> None:
         """End the thread, and close the log."""
@@ -93,32 +110,50 @@ class MetricsEndpoint:
         if self._reader is not None:
             self._reader.close()
 
-    def _check_access(self, request: Request) -> Response | None:
-        if self.token is not None:
-            if matches_token(select_headers(request.scope), self.token):
-                return None
-            challenge = {"WWW-Authenticate": "Bearer"}
-            return PlainTextResponse(WRONG_TOKEN, 401, challenge)
-        passed_on = any(name in request.headers for name in PROXY_HEADERS)
-        if self.host in LOCAL_HOSTS and not passed_on:
-            return None
+    async def _identify(self, request: Request) -> MetricsReader | Response:
+        """Return who asks, or the refusal."""
+        if not self.hosts.allows(request.scope):
+            return PlainTextResponse(UNKNOWN_HOST, 421)
+        headers = select_headers(request.scope)
+        if self.token is not None and matches_token(headers, self.token):
+            return MetricsReader(None)
+        sent = read_bearer_token(headers)
+        if sent is not None:
+            account = await asyncio.to_thread(self.store.accounts.find_account_by_token, sent)
+            if account is not None:
+                return MetricsReader(account.id)
+        if self.token is not None or sent is not None:
+            return PlainTextResponse(WRONG_TOKEN, 401, {"WWW-Authenticate": "Bearer"})
+        if is_local_request(request.scope):
+            return MetricsReader(None)
         return PlainTextResponse(LOCAL_ONLY, 403)
 
-    def _render(self) -> bytes:
-        if self._reader is None:
-            self._reader = self.open_reader()
-        return render_metrics(self._take_snapshot(self._reader))
+    def _render(self, account_id: int | None) -> bytes:
+        if self._snapshot is None or self.monotonic() - self._looked_at >= FRESH_SECONDS:
+            if self._reader is None:
+                self._reader = self.open_reader()
+            self._snapshot = self._take_snapshot(self._reader)
+            self._answers.clear()
+            self._looked_at = self.monotonic()
+        answer = self._answers.get(account_id)
+        if answer is None:
+            seen = self._snapshot
+            if account_id is not None:
+                seen = select_account(seen, account_id)
+            answer = self._answers[account_id] = render_metrics(seen)
+        return answer
 
     def _take_snapshot(self, reader: LogReader) -> MetricsSnapshot:
         # The log before the store: marks of the log say less than the store, never more. So what a
         # load takes between the two questions is counted as waiting no more.
         backlog = {(one.source_id, one.table_name): one for one in reader.list_backlogs()}
         tallies = {(one.source_id, one.table_name): one for one in self.store.tables.list_totals()}
-        names = {s.id: s.name for s in self.store.sources.list_sources() if s.deleted_at is None}
+        sources = {s.id: s for s in self.store.sources.list_sources() if s.deleted_at is None}
         tables: list[TableSnapshot] = []
         for key in backlog.keys() | tallies.keys():
             source_id, table_name = key
-            if source_id not in names:
+            source = sources.get(source_id)
+            if source is None:
                 continue
             waits, tally = backlog.get(key), tallies.get(key, _make_empty_totals(*key))
             waiting = entries = 0
@@ -129,7 +164,7 @@ class MetricsEndpoint:
                     waiting = reader.statistics.count_records_above(*key, tally.position)
             tables.append(
                 TableSnapshot(
-                    names[source_id],
+                    source.name,
                     source_id,
                     table_name,
                     tally.received + waiting,
@@ -144,6 +179,7 @@ class MetricsEndpoint:
                     tally.failures,
                     tally.error,
                     tally.stopped,
+                    account_id=source.account_id,
                 )
             )
         space = reader.statistics.measure_space()
@@ -152,7 +188,9 @@ class MetricsEndpoint:
             version=self.version,
             tables=tables,
             destinations=[
-                DestinationSnapshot(row.id, row.type, row.name, row.trouble is None)
+                DestinationSnapshot(
+                    row.id, row.type, row.name, row.trouble is None, account_id=row.account_id
+                )
                 for row in self.store.destinations.list_destinations()
                 if row.deleted_at is None
             ],

@@ -26,6 +26,7 @@ class TableSnapshot:
         accepted: records acknowledged since the store was made; of them `waiting` are not loaded.
         oldest: acceptance of the oldest that waits, microseconds since 1970; None for none.
         error: its last try failed. `stopped`: somebody has to act.
+        account_id: the account of its source.
     """
 
     source: str
@@ -43,6 +44,7 @@ class TableSnapshot:
     failures: int = 0
     error: bool = False
     stopped: bool = False
+    account_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class DestinationSnapshot:
     type: str
     name: str
     up: bool
+    account_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class MetricsSnapshot:
         now: microseconds since 1970.
         log_used, log_free: bytes.
         counts: of all workers together, `requests.NAMES`.
+        account_id: the only account that it is about; None for the whole server.
     """
 
     now: int
@@ -72,6 +76,18 @@ class MetricsSnapshot:
     log_used: int = 0
     log_free: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
+    account_id: int | None = None
+
+
+def select_account(seen: MetricsSnapshot, account_id: int) -> MetricsSnapshot:
+    """Return what an account may see: its tables and its destinations, nothing of the server."""
+    return MetricsSnapshot(
+        now=seen.now,
+        version=seen.version,
+        tables=[table for table in seen.tables if table.account_id == account_id],
+        destinations=[one for one in seen.destinations if one.account_id == account_id],
+        account_id=account_id,
+    )
 
 
 def render_metrics(seen: MetricsSnapshot) -> bytes:
@@ -108,7 +124,10 @@ _GAUGES: Final = (
 
 
 def build_families(seen: MetricsSnapshot) -> Iterator[Metric]:
-    """Return all metrics; docs/reference/metrics.md says what they mean."""
+    """Return all metrics; docs/reference/metrics.md says what they mean.
+
+    For one account, those of its tables and destinations.
+    """
     build = GaugeMetricFamily("treadle_build_info", "1, with the version.", labels=("version",))
     build.add_metric((seen.version,), 1)
     yield build
@@ -139,10 +158,12 @@ def build_families(seen: MetricsSnapshot) -> Iterator[Metric]:
         loads.add_metric((*_get_labels(table), "committed"), table.loads)
         loads.add_metric((*_get_labels(table), "failed"), table.failures)
     yield loads
-    yield from _build_server_families(seen)
+    yield _build_destination_family(seen)
+    if seen.account_id is None:
+        yield from _build_server_families(seen)
 
 
-def _build_server_families(seen: MetricsSnapshot) -> Iterator[Metric]:
+def _build_destination_family(seen: MetricsSnapshot) -> Metric:
     up = GaugeMetricFamily(
         "treadle_destination_up",
         "0 while the loader cannot use the destination.",
@@ -150,7 +171,10 @@ def _build_server_families(seen: MetricsSnapshot) -> Iterator[Metric]:
     )
     for one in seen.destinations:
         up.add_metric((str(one.id), one.type, one.name), one.up)
-    yield up
+    return up
+
+
+def _build_server_families(seen: MetricsSnapshot) -> Iterator[Metric]:
     yield GaugeMetricFamily("treadle_log_bytes", "Bytes that the log holds.", value=seen.log_used)
     yield GaugeMetricFamily(
         "treadle_log_free_bytes", "Bytes by which the log can grow.", value=seen.log_free

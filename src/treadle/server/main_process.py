@@ -124,7 +124,7 @@ def _print_announcement(config: Config, port: int, newcomer: FirstAccount | None
             f"  client id      {newcomer.account.id}",
             f"  account token  {newcomer.token}",
             f"  rows go to     {make_destination(config.destination_url).identity}",
-            f"  API document   {url}/docs",
+            *([f"  API document   {url}/docs"] if config.docs_page == "on" else []),
             "",
             f"The guide, to paste into another terminal in the folder {Path.cwd()}:",
             "",

@@ -21,8 +21,10 @@ from treadle.config import Config
 from treadle.control.app import create_control_app as control_app
 from treadle.control.settings import ConnectApiSettings
 from treadle.destinations.priority import LoaderPriority
+from treadle.http.hosts import AllowedHosts
 from treadle.http.openapi import merge_documents
 from treadle.http.refusal_log import RefusalLog
+from treadle.http.responses import COMMON_HEADERS
 from treadle.ingest.app import FrontRouter, IngestService
 from treadle.ingest.fastpath.connection import FastPathProtocol
 from treadle.ingest.fastpath.connection_table import (
@@ -115,6 +117,7 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                headers=list(COMMON_HEADERS),
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=CANCEL_SECONDS,
                 backlog=plan_backlog(files),
@@ -155,11 +158,14 @@ def make_worker_app(
         count_answer=lambda path, status: board.add(name_counter(path, status)),
         priority=LoaderPriority(config.turns_path),
     )
+    hosts = AllowedHosts.parse(config.host, config.allowed_hosts)
     control = control_app(
         store,
         ConnectApiSettings(config.connect_api_era, config.token_list),
         changed=ingest.token_cache.invalidate,
         open_reader=lambda: open_reader(config),
+        allowed_hosts=hosts,
+        serves_docs=config.docs_page == "on",
     )
     connections = ConnectionTable(
         ConnectionLimits.from_open_files(files, plan_backlog(files)),
@@ -171,7 +177,7 @@ def make_worker_app(
         lambda: open_reader(config),
         lambda: sum_counters(config.counters_path, COUNTER_NAMES),
         token=config.metrics_token,
-        host=config.host,
+        hosts=hosts,
         version=__version__,
         clock=clock.read_clock,
     )

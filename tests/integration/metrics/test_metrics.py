@@ -12,6 +12,7 @@ from starlette.routing import Route
 from tests.integration.loader.test_lease import Stage
 
 from treadle.errors import RetriableError
+from treadle.http.hosts import AllowedHosts
 from treadle.log.sqlite.log import SqliteReader
 from treadle.metrics.endpoint import MetricsEndpoint
 from treadle.metrics.request_counter import RequestCounter
@@ -22,8 +23,13 @@ class Asked:
 
     def __init__(self, stage: Stage, **options: Any) -> None:
         self.counted: list[str] = []
-        defaults: dict[str, Any] = {"token": None, "host": "127.0.0.1", "version": "1"}
+        defaults: dict[str, Any] = {
+            "token": None,
+            "version": "1",
+            "hosts": AllowedHosts.parse("127.0.0.1", "metrics.example.com"),
+        }
         self.now = 0.0
+        self.peer = "127.0.0.1"
         self.metrics = MetricsEndpoint(
             stage.store,
             lambda: SqliteReader(stage.folder / "log.sqlite"),
@@ -37,8 +43,10 @@ class Asked:
 
     def get(self, **headers: str) -> httpx.Response:
         async def ask() -> httpx.Response:
-            transport = httpx.ASGITransport(self.app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            transport = httpx.ASGITransport(self.app, client=(self.peer, 5))
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://localhost"
+            ) as client:
                 return await client.get(
                     "/metrics", headers={k.replace("_", "-"): v for k, v in headers.items()}
                 )
@@ -103,23 +111,60 @@ def test_the_ledger_adds_up_whenever_it_is_asked(tmp_path: Path) -> None:
     ("options", "headers", "status"),
     [
         ({}, {}, 200),
-        ({"host": "::1"}, {}, 200),
-        ({"host": "192.0.2.1"}, {}, 403),
+        ({"peer": "::1"}, {"Host": "[::1]:8484"}, 200),
+        ({"peer": "192.0.2.1"}, {}, 403),
         ({}, {"X_Forwarded_For": "192.0.2.1"}, 403),
+        ({}, {"X_Real_IP": "1.2.3.4"}, 403),
+        ({}, {"Host": "evil.example"}, 421),
+        ({}, {"Host": "evil.example", "X_Real_IP": "1.2.3.4"}, 421),
+        ({}, {"Host": "metrics.example.com"}, 403),
+        ({}, {"Authorization": "Bearer b"}, 401),
         ({"token": "a" * 16}, {}, 401),
         ({"token": "a" * 16}, {"Authorization": "Bearer b"}, 401),
-        ({"token": "a" * 16, "host": "192.0.2.1"}, {"Authorization": "Bearer " + "a" * 16}, 200),
+        ({"token": "a" * 16, "peer": "192.0.2.1"}, {"Authorization": "Bearer " + "a" * 16}, 200),
+        (
+            {"token": "a" * 16, "peer": "192.0.2.1"},
+            {"Authorization": "Bearer " + "a" * 16, "Host": "metrics.example.com"},
+            200,
+        ),
+        ({"token": "a" * 16}, {"Authorization": "Bearer " + "a" * 16, "Host": "evil.example"}, 421),
     ],
 )
 def test_who_may_ask(
     tmp_path: Path, options: dict[str, str], headers: dict[str, str], status: int
 ) -> None:
     stage = stage_in(tmp_path)
-    asked = Asked(stage, **options)
+    asked = Asked(stage, token=options.get("token"))
+    asked.peer = options.get("peer", "127.0.0.1")
     answer = asked.get(**headers)
     assert answer.status_code == status
     assert ("treadle_build_info" in answer.text) == (status == 200)
     assert asked.counted == [f"metrics {status}"]
+    asked.metrics.close()
+    stage.store.close()
+
+
+@pytest.mark.parametrize("token", [None, "a" * 16])
+def test_an_account_sees_its_own_figures_alone(tmp_path: Path, token: str | None) -> None:
+    stage = stage_in(tmp_path)
+    asyncio.run(stage.append(1))
+    stage.loader("a").load_once()
+    other, others_token = stage.store.accounts.create_account("other")
+    own_token = stage.store.accounts.create_token(1)
+    asked = Asked(stage, token=token)
+    asked.peer = "192.0.2.1"
+    own, theirs = (asked.get(Authorization=f"Bearer {sent}") for sent in (own_token, others_token))
+    assert own.status_code == theirs.status_code == 200
+    assert 'table="events"' in own.text
+    assert "events" not in theirs.text
+    for answer in (own, theirs):
+        for family in ("treadle_log_bytes", "treadle_http_requests", "treadle_log_append"):
+            assert family not in answer.text
+    assert f'destination_id="{other.destination_id}"' not in own.text
+    asked.peer = "127.0.0.1"
+    everything = asked.get(**({} if token is None else {"Authorization": f"Bearer {token}"})).text
+    assert "treadle_log_bytes" in everything
+    assert 'table="events"' in everything
     asked.metrics.close()
     stage.store.close()
 
