@@ -27,6 +27,15 @@ settings.load_profile("rules")
 pytest.register_assert_rewrite("treadle.destinations.conformance")
 
 
+@pytest.fixture(autouse=True)
+def _unmasked() -> Iterator[None]:
+    """Undo what a command of this process did to the files that later tests make."""
+    mask = os.umask(0)
+    os.umask(mask)
+    yield
+    os.umask(mask)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _frozen() -> None:
     """Leave what the tests are made of, and what earlier ones left, out of the search for garbage.

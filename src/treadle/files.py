@@ -6,6 +6,10 @@ from typing import Final
 
 _MODE: Final = 0o600
 
+PRIVATE_UMASK: Final = 0o077
+"""For `os.umask`: what a process makes is its user's alone, also what a library makes, such as the
+file of DuckDB and its temporary folder."""
+
 
 def make_private_file(path: Path) -> bool:
     """Make a file where there is none; return whether it was made.

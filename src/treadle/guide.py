@@ -1,5 +1,6 @@
 """The guide of six calls as shell lines, which `treadle serve` prints once and README shows."""
 
+import shlex
 from pathlib import Path
 from string import Template
 
@@ -20,3 +21,8 @@ def write_guide(
     return GUIDE.substitute(
         base_url=base_url, account_token=account_token, client_id=client_id, query=query
     )
+
+
+def write_socket_call(path: Path) -> str:
+    """Return a line that has curl use a UNIX socket in the lines after it."""
+    return f'curl() {{ command curl --unix-socket {shlex.quote(str(path))} "$@"; }}\n'

@@ -69,8 +69,6 @@ class TreadleServer:
         """Start and wait until it listens; a port once chosen is kept over restarts."""
         command = [sys.executable, "-m", self.program, "serve", "--data", str(self.data)]
         command += ["--port", str(self.port)]
-        if self.destination is not None:
-            command += ["--destination", self.destination]
         for name, value in self.settings.items():
             command += ["--" + name.replace("_", "-"), value]
         with self.log.open("a") as log:
@@ -78,14 +76,18 @@ class TreadleServer:
                 command,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, **self.environment},
+                env={**os.environ, **self.environment, **self._name_destination()},
                 start_new_session=True,
             )
         self.said = self._read_announcement()
-        found = re.search(r"treadle listens at http://[^:]+:(\d+)", self.said)
+        found = re.search(r"treadle listens at (https?://[^:]+:(\d+)|unix:/)", self.said)
         assert found, self.said
-        self.port = int(found[1])
+        self.port = int(found[2] or 0)
         return self
+
+    def _name_destination(self) -> dict[str, str]:
+        """The destination as a variable: other users can read a password in a flag."""
+        return {} if self.destination is None else {"TREADLE_DESTINATION": self.destination}
 
     def _read_announcement(self) -> str:
         """What the server prints once it listens, up to the end of the guide if there is one."""
@@ -156,10 +158,7 @@ class TreadleServer:
         return str(done.stdout)
 
     def _as_environment(self) -> dict[str, str]:
-        values = {"TREADLE_PORT": str(self.port)}
-        if self.destination is not None:
-            values["TREADLE_DESTINATION"] = self.destination
-        return values
+        return {"TREADLE_PORT": str(self.port), **self._name_destination()}
 
     def query(self, statement: str) -> list[dict[str, Any]]:
         """Rows of a query through the command line."""

@@ -13,27 +13,37 @@ from treadle.config import (
     SETTINGS,
     ChoiceKind,
     Config,
+    FileKind,
     FolderKind,
     NumberKind,
+    OperatorWarning,
     PushConfig,
     SettingDefinition,
+    SwitchKind,
     TextKind,
     UrlKind,
     mask_password,
 )
 from treadle.errors import OperatorError
 
+FIXED = {"socket_mode": ("0600", "0666", "640")}
+"""Samples of settings whose values have a form of their own."""
+
 
 def samples(setting: SettingDefinition) -> tuple[str, str, str]:
     """Three different values as text, none of them the default."""
+    if setting.name in FIXED:
+        return FIXED[setting.name]
     match setting.kind:
         case NumberKind(least):
             return str(least + 11), str(least + 12), str(least + 13)
         case ChoiceKind(words):
             other = [word for word in words if word != setting.default]
             return other[0], other[-1], other[0]
-        case FolderKind():
+        case FolderKind() | FileKind():
             return "/a", "/b", "/c"
+        case SwitchKind():
+            return ("false", "false", "false") if setting.default else ("true", "true", "true")
         case UrlKind(schemes=schemes):
             scheme = schemes[0] if schemes else "duckdb"
             return f"{scheme}://a", f"{scheme}://b", f"{scheme}://c"
@@ -45,14 +55,22 @@ def samples(setting: SettingDefinition) -> tuple[str, str, str]:
 
 def shown(value: object) -> str:
     """A value as the text it came from."""
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def in_toml(setting: SettingDefinition, text: str) -> str:
-    return f"{setting.name} = {text if isinstance(setting.kind, NumberKind) else repr(text)}\n"
+    bare = isinstance(setting.kind, NumberKind | SwitchKind)
+    return f"{setting.name} = {text if bare else repr(text)}\n"
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s.name)
+def without_content(settings: tuple[SettingDefinition, ...]) -> list[SettingDefinition]:
+    """The settings whose value is not in a file that would have to be there."""
+    return [setting for setting in settings if setting.content_of is None]
+
+
+@pytest.mark.parametrize("setting", without_content(SETTINGS), ids=lambda s: s.name)
 def test_a_flag_wins_over_the_environment_over_the_file_over_the_default(
     setting: SettingDefinition, tmp_path: Path
 ) -> None:
@@ -73,7 +91,7 @@ def test_a_flag_wins_over_the_environment_over_the_file_over_the_default(
     assert getattr(Config.read(given_, {}), setting.name) == getattr(default, setting.name)
 
 
-@pytest.mark.parametrize("setting", PUSH_SETTINGS, ids=lambda s: s.name)
+@pytest.mark.parametrize("setting", without_content(PUSH_SETTINGS), ids=lambda s: s.name)
 def test_a_setting_of_push_is_a_flag_or_a_variable(setting: SettingDefinition) -> None:
     flag, variable, _ = samples(setting)
     read = PushConfig.read({setting.name: flag}, {setting.variable: variable})
@@ -216,10 +234,13 @@ def test_everything_kept_lies_in_the_data_folder(tmp_path: Path) -> None:
         ("0.0.0.0", "http://127.0.0.1:8484"),  # noqa: S104 - what the operator listens to
         ("::", "http://[::1]:8484"),
         ("db.example.com", "http://db.example.com:8484"),
+        ("unix:/run/treadle.sock", "http://localhost"),
     ],
 )
 def test_the_url_for_clients_on_this_machine(host: str, url: str) -> None:
     assert Config(host=host).url == url
+    with_tls = Config(host=host, tls_cert=Path("/c"), tls_key=Path("/k"))
+    assert with_tls.url == url.replace("http:", "https:")
 
 
 def test_the_data_folder_is_made_for_its_owner_only(tmp_path: Path) -> None:
@@ -227,6 +248,28 @@ def test_the_data_folder_is_made_for_its_owner_only(tmp_path: Path) -> None:
     config.make_data_folder()
     config.make_data_folder()
     assert stat.S_IMODE(config.data.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o720, 0o702, 0o1777])
+def test_a_data_folder_that_others_can_write_to_is_refused(mode: int, tmp_path: Path) -> None:
+    config = Config(data=tmp_path / "data")
+    config.data.mkdir()
+    config.data.chmod(mode)
+    with pytest.raises(OperatorError, match=r"can be changed by .*chmod go-w /"):
+        config.make_data_folder()
+
+
+def test_a_data_folder_that_others_can_read_is_warned_about(tmp_path: Path) -> None:
+    config = Config(data=tmp_path / "data")
+    found: list[OperatorWarning] = []
+    config.check_data_folder(found.append)
+    config.make_data_folder()
+    config.check_data_folder(found.append)
+    assert found == []
+    config.data.chmod(0o755)
+    config.check_data_folder(found.append)
+    [warning] = found
+    assert f"{config.data} can be read by other users (mode 0755)" in str(warning)
 
 
 def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
@@ -322,3 +365,232 @@ def test_a_wrong_value_is_told_under_the_name_it_was_given(tmp_path: Path) -> No
 def test_a_file_sets_one_of_the_names(tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match="'connect_api_era' and 'surface', which are one"):
         read_era(tmp_path, file="surface = 'seed'\nconnect_api_era = 'modern'")
+
+
+# --- addresses ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "0.0.0.0", "::", "fe80::1%eth0", "db-1.example.com", "unix:/run/t.sock"],  # noqa: S104
+)
+def test_an_address_or_a_socket_is_taken(host: str) -> None:
+    assert Config(host=host).host == host
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        " ",
+        "unix:",
+        "unix:/",
+        "unix:relative.sock",
+        "unix:/" + "a" * 107,
+        "unix:/a\0b",
+        "http://0.0.0.0",
+        "[::1]",
+        "a b",
+        "user@host",
+    ],
+)
+def test_what_is_no_address_is_refused(host: str) -> None:
+    with pytest.raises(OperatorError, match="host is to be a host name, an address, or unix:"):
+        Config(host=host)
+
+
+@pytest.mark.parametrize("text", ["True", "1", "yes", "on", ""])
+def test_a_switch_is_true_or_false(text: str) -> None:
+    with pytest.raises(OperatorError, match="--insecure-http is to be true or false, not "):
+        Config.read({"insecure_http": text}, {})
+
+
+@pytest.mark.parametrize("mode", ["888", "66", "07777", "rw-rw----", "-660"])
+def test_permission_bits_are_octal(mode: str) -> None:
+    with pytest.raises(OperatorError, match="the permission bits of a file such as 0660"):
+        Config(socket_mode=mode)
+
+
+# --- files with one secret ------------------------------------------------------------------------
+
+URL = "postgresql://loader:5ecret@db.example.com/warehouse"
+KEY = "ab" * 32
+
+
+def write_secret(path: Path, text: str = f"{URL}\n", mode: int = 0o600) -> str:
+    path.write_text(text)
+    path.chmod(mode)
+    return str(path)
+
+
+def test_a_file_holds_the_value_of_a_setting(tmp_path: Path) -> None:
+    url = write_secret(tmp_path / "url")
+    key = write_secret(tmp_path / "key", f"  {KEY}  ")
+    token = write_secret(tmp_path / "token", "t" * 20)
+    config = Config.read(
+        {"destination_file": url, "secret_key_file": key}, {"TREADLE_METRICS_TOKEN_FILE": token}
+    )
+    assert (config.destination, config.secret_key, config.metrics_token) == (URL, KEY, "t" * 20)
+    assert "5ecret" not in repr(config)
+    assert PushConfig.read({"token_file": token}, {}).token == "t" * 20
+    assert PushConfig.read({}, {"TREADLE_PUSH_TOKEN_FILE": token}).token == "t" * 20
+
+
+def test_every_secret_can_be_in_a_file() -> None:
+    for settings in (SETTINGS, PUSH_SETTINGS):
+        named = {setting.content_of for setting in settings}
+        hidden = {s.name for s in settings if isinstance(s.kind, TextKind) and s.kind.hidden}
+        assert hidden <= named
+
+
+def test_a_relative_path_in_a_settings_file_is_relative_to_it(tmp_path: Path) -> None:
+    write_secret(tmp_path / "url")
+    file = tmp_path / "settings.toml"
+    file.write_text("destination_file = 'url'\ntls_cert = 'c.pem'\ntls_key = '/etc/k.pem'\n")
+    config = Config.read({"config": str(file)}, {})
+    assert config.destination == URL
+    assert (config.tls_cert, config.tls_key) == (tmp_path / "c.pem", Path("/etc/k.pem"))
+
+
+def test_the_first_place_decides_between_a_value_and_its_file(tmp_path: Path) -> None:
+    url = write_secret(tmp_path / "url")
+    other = write_secret(tmp_path / "other", "duckdb:///other")
+    file = tmp_path / "settings.toml"
+    file.write_text(f"destination_file = '{url}'\n")
+    given: dict[str, str | None] = {"config": str(file)}
+    assert Config.read(given, {}).destination == URL
+    read = Config.read(given, {"TREADLE_DESTINATION": "duckdb:///a"})
+    assert (read.destination, read.destination_file) == ("duckdb:///a", None)
+    environ = {"TREADLE_DESTINATION": "duckdb:///a"}
+    assert (
+        Config.read(given | {"destination_file": other}, environ).destination == "duckdb:///other"
+    )
+    environ = {"TREADLE_DESTINATION_FILE": other}
+    assert Config.read(given | {"destination": "duckdb:///a"}, environ).destination == "duckdb:///a"
+
+
+def test_a_value_and_its_file_in_one_place_are_one_too_many(tmp_path: Path) -> None:
+    url = write_secret(tmp_path / "url")
+    with pytest.raises(OperatorError, match="destination and destination_file are both set"):
+        Config.read({"destination": "duckdb:///a", "destination_file": url}, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is to hold one line, a URL such as"),
+        ("a\nb", "is to hold one line"),
+        ("loader:5ecret@db", "is to hold one line"),
+        ("duckdb://" + "x" * 70_000, "is to hold one line"),
+        ("duckdb://\udcff", "is to hold one line"),
+    ],
+)
+def test_a_file_that_holds_no_value_is_not_quoted(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "url"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    path.chmod(0o600)
+    with pytest.raises(OperatorError) as fault:
+        Config.read({"destination_file": str(path)}, {})
+    assert said in str(fault.value)
+    assert "5ecret" not in str(fault.value)
+    assert fault.value.__cause__ is None
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match="that destination_file names cannot be read: No such"):
+        Config.read({"destination_file": str(tmp_path / "url")}, {})
+
+
+# --- who else can read and write them -------------------------------------------------------------
+
+
+def read_warnings(
+    flags: dict[str, str | None], environ: dict[str, str] | None = None
+) -> list[OperatorWarning]:
+    found: list[OperatorWarning] = []
+    Config.read(flags, environ or {}, found.append)
+    return found
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o660, 0o622, 0o606, 0o777])
+@pytest.mark.parametrize("text", [f"secret_key = '{KEY}'", "workers = 2", ""])
+def test_a_settings_file_that_others_can_write_is_refused(
+    mode: int, text: str, tmp_path: Path
+) -> None:
+    file = write_secret(tmp_path / FILE_NAME, text, mode)
+    with pytest.raises(OperatorError, match=r"can be changed by .* run `chmod go-w /"):
+        Config.read({"data": str(tmp_path)}, {})
+    with pytest.raises(OperatorError, match="can be changed by"):
+        Config.read({"config": file}, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "warnings"),
+    [
+        (f"secret_key = '{KEY}'", 0o644, 1),
+        (f"secret_key = '{KEY}'", 0o640, 1),
+        (f"secret_key = '{KEY}'", 0o600, 0),
+        (f"destination = '{URL}'", 0o604, 1),
+        ("destination = 'postgresql://loader@db/w?password=5ecret'", 0o644, 1),
+        ("metrics_token = 'tttttttttttttttt'", 0o644, 1),
+        ("destination = 'postgresql://loader@db/w'", 0o644, 0),
+        ("workers = 2", 0o644, 0),
+    ],
+)
+def test_a_settings_file_with_a_secret_that_others_can_read_is_warned_about(
+    text: str, mode: int, warnings: int, tmp_path: Path
+) -> None:
+    file = write_secret(tmp_path / FILE_NAME, text, mode)
+    found = read_warnings({"config": file})
+    assert len(found) == warnings
+    for warning in found:
+        assert f"settings file {file} can be read by" in str(warning)
+        assert "5ecret" not in str(warning)
+
+
+def test_a_file_with_one_secret_is_judged_by_the_same_rule(tmp_path: Path) -> None:
+    assert read_warnings({"destination_file": write_secret(tmp_path / "a")}) == []
+    [warning] = read_warnings({"destination_file": write_secret(tmp_path / "b", mode=0o644)})
+    assert "file of destination_file" in str(warning)
+    with pytest.raises(OperatorError, match="can be changed by other users"):
+        Config.read({"destination_file": write_secret(tmp_path / "c", mode=0o646)}, {})
+
+
+def test_what_is_no_file_is_nobody_elses(tmp_path: Path) -> None:
+    assert read_warnings({"config": "/dev/null"}) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        URL,
+        "postgres://:5ecret@db/w",
+        "postgresql:///w?user=u&password=5ecret",
+        "postgresql://db/w?sslmode=verify-full&sslpassword=5ecret",
+        "postgresql://u:5ecret@a,b/w",
+    ],
+)
+def test_a_password_in_a_flag_is_warned_about(url: str) -> None:
+    [warning] = read_warnings({"destination": url})
+    assert "--destination holds a secret" in warning.found
+    for word in ("TREADLE_DESTINATION,", "destination_file", "TREADLE_DESTINATION_FILE"):
+        assert word in warning.remedy
+    assert "5ecret" not in str(warning)
+
+
+def test_a_token_in_a_flag_of_push_is_warned_about() -> None:
+    found: list[OperatorWarning] = []
+    PushConfig.read({"token": "at_5ecret", "url": "http://u:5ecret@h"}, {}, found.append)
+    assert [warning.found for warning in found] == [
+        "The flag --url holds a secret.",
+        "The flag --token holds a secret.",
+    ]
+    assert "TREADLE_PUSH_TOKEN_FILE" in found[1].remedy
+    assert "5ecret" not in "".join(map(str, found))
+
+
+def test_what_is_no_secret_or_no_flag_is_not_warned_about() -> None:
+    assert read_warnings({"destination": "postgresql://loader@db/w"}) == []
+    assert read_warnings({"destination": "duckdb:///a:b/c.duckdb"}) == []
+    environ = {"TREADLE_DESTINATION": URL, "TREADLE_SECRET_KEY": KEY}
+    assert read_warnings({}, environ) == []

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "src" / "treadle"
 
-VALUES = {"errors", "step_check", "text", "timestamps"}
+VALUES = {"errors", "file_rights", "step_check", "text", "timestamps"}
 """What every room may use: nothing there touches a file, a socket or a clock."""
 
 RIM = VALUES | {"clock", "failpoint", "files"}
@@ -21,6 +21,7 @@ DATA = RIM | {"log", "store", "destinations", "tables", "records"}
 
 BELOW: dict[str, set[str]] = {
     "errors": set(),
+    "file_rights": set(),
     "step_check": set(),
     "text": set(),
     "timestamps": set(),
@@ -37,8 +38,9 @@ BELOW: dict[str, set[str]] = {
     "ingest": DATA | {"tracking", "http"},
     "loader": DATA | {"tracking"},
     "control": DATA | {"tracking", "http"},
-    "maintenance": DATA | {"tracking", "config", "data_lock"},
+    "maintenance": DATA | {"tracking", "certificate", "config", "data_lock"},
     "config": VALUES,
+    "certificate": RIM,
     "guide": set(),
     "data_lock": RIM,
     "shared_counters": RIM,

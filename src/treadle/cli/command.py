@@ -5,7 +5,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
-from treadle.config import FILE_SETTING, PUSH_SETTINGS, SETTINGS, Config, SettingDefinition
+from treadle.cli.output import print_error
+from treadle.config import (
+    FILE_SETTING,
+    PUSH_SETTINGS,
+    SETTINGS,
+    Config,
+    OperatorWarning,
+    SettingDefinition,
+)
 from treadle.config.setting import option_of
 from treadle.errors import OperatorError
 
@@ -51,6 +59,11 @@ def parse_positive(flag: str, text: str) -> int:
     return int(text)
 
 
+def print_warning(warning: OperatorWarning) -> None:
+    """Print a warning for the operator, on standard error."""
+    print_error(f"Warning: {warning}")
+
+
 def _no_arguments(_: argparse.ArgumentParser) -> None:
     """Add nothing: the command takes settings only."""
 
@@ -71,6 +84,9 @@ class CliCommand:
         intermixed: flags may stand between the words of a list.
         run_without_settings: runs instead if the settings cannot be read; None to end with the
             error.
+        takes_warnings: it tells warnings about the settings itself; it finds them in
+            `arguments.warnings`.
+        opens_data: it does not run where others can write to the data folder.
     """
 
     words: tuple[str, ...]
@@ -82,11 +98,14 @@ class CliCommand:
     defaults: Mapping[str, str] = field(default_factory=dict)
     intermixed: bool = False
     run_without_settings: Callable[[OperatorError, Arguments], int] | None = None
+    takes_warnings: bool = False
+    opens_data: bool = True
 
     @property
     def flags(self) -> tuple[SettingDefinition, ...]:
         """The settings that the command takes as flags."""
-        names = {"data", *self.settings}
+        taken = {"data", *self.settings}
+        names = taken | {s.name for s in SETTINGS if s.content_of in taken}
         chosen = tuple(
             replace(s, shown_default=self.defaults.get(s.name, s.shown_default))
             for s in SETTINGS

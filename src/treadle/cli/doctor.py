@@ -30,6 +30,7 @@ def run_doctor(config: Config, arguments: Arguments) -> int:
         lambda: open_reader(config),
         lambda: find_damage(config, KnownLog()),
         whole=not arguments.quick,
+        warnings=arguments.warnings,
     )
     for finding in findings:
         found.append(finding)
@@ -91,4 +92,6 @@ COMMAND = CliCommand(
     arguments=_arguments,
     settings=("destination", "host", "port", "workers", "log_bytes", "disk_reserve_bytes"),
     run_without_settings=report_unreadable_settings,
+    takes_warnings=True,
+    opens_data=False,  # it judges the folder itself
 )

@@ -37,10 +37,12 @@ from treadle.cli.command import (
     UsageError,
     add_setting_flags,
     collect_flags,
+    print_warning,
 )
 from treadle.cli.output import make_output_robust, print_error, print_traceback
-from treadle.config import FILE_SETTING, SETTINGS, Config
+from treadle.config import FILE_SETTING, SETTINGS, Config, OperatorWarning
 from treadle.errors import InternalError, OperatorError, TreadleError
+from treadle.files import PRIVATE_UMASK
 
 COMMANDS: tuple[CliCommand, ...] = (
     serve.COMMAND,
@@ -86,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         # What nobody caught is printed by Python as it is, with whatever a client sent in it.
         sys.excepthook = print_traceback
+    os.umask(PRIVATE_UMASK)
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
     except InternalError:
@@ -117,12 +120,17 @@ def _run(argv: list[str]) -> int:
     if left:
         called = " ".join(("treadle", *command.words))
         raise UsageError(f"`{called}` cannot use {left[0]!r}; see `{called} --help`.")
+    warnings: list[OperatorWarning] = []
+    warn = warnings.append if command.takes_warnings else print_warning
     try:
-        config = Config.read(collect_flags(arguments, (*SETTINGS, FILE_SETTING)))
+        config = Config.read(collect_flags(arguments, (*SETTINGS, FILE_SETTING)), warn=warn)
     except OperatorError as fault:
         if command.run_without_settings is None:
             raise
         return command.run_without_settings(fault, arguments)
+    if command.opens_data:
+        config.check_data_folder(warn)
+    arguments.warnings = warnings
     return command.run(config, arguments)
 
 

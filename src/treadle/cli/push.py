@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from treadle.cli.command import Arguments, CliCommand, collect_flags
+from treadle.cli.command import Arguments, CliCommand, collect_flags, print_warning
 from treadle.cli.output import print_error, print_line
 from treadle.cli.progress_bar import ProgressDisplay, SilentDisplay, show_progress
 from treadle.cli.record_file import read_records
 from treadle.cli.request_batch import PushTemplate, RequestBatch, make_batches
 from treadle.cli.resume_file import PushProgress, ResumeFile
 from treadle.cli.store_access import find_source, open_existing_store
-from treadle.config import PUSH_SETTINGS, Config, PushConfig, mask_password
+from treadle.config import PUSH_SETTINGS, Config, PushConfig, is_loopback, mask_password
 from treadle.errors import OperatorError, RetriableError
 from treadle.store.model import Source
 from treadle.text import digest_text
@@ -67,7 +67,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_push(config: Config, arguments: Arguments) -> int:
     """Push a file."""
-    push = PushConfig.read(collect_flags(arguments, PUSH_SETTINGS))
+    push = PushConfig.read(collect_flags(arguments, PUSH_SETTINGS), warn=print_warning)
     target = find_target(config, push)
     form = PushTemplate(target.client_id, arguments.table, tuple(arguments.key))
     with open_input(arguments.file) as stream:
@@ -138,12 +138,14 @@ class PushTarget:
 
     Attributes:
         identity: of the source, without its token; for the name of the resume file.
+        socket: the UNIX socket to connect to; None to connect to the host of the URL.
     """
 
     url: str
     token: str
     client_id: int
     identity: str
+    socket: Path | None = None
 
 
 def find_target(config: Config, push: PushConfig) -> PushTarget:
@@ -153,10 +155,10 @@ def find_target(config: Config, push: PushConfig) -> PushTarget:
         OperatorError: something is still missing; the text names the command or flag that gives it.
     """
     url = (push.url or config.url).rstrip("/")
+    socket = config.socket_path if push.url is None else None
     if push.token is not None:
-        return PushTarget(
-            url, push.token, _find_client_id(config, push), digest_text(push.token).hex()
-        )
+        identity = digest_text(push.token).hex()
+        return PushTarget(url, push.token, _find_client_id(config, push), identity, socket)
     with open_existing_store(config) as store:
         if push.source is None:
             source = find_only_source(store.sources.list_sources())
@@ -169,7 +171,7 @@ def find_target(config: Config, push: PushConfig) -> PushTarget:
             f"`treadle token create {source.name}`, and give it in TREADLE_PUSH_TOKEN."
         )
     client_id = source.account_id if push.client_id is None else push.client_id
-    return PushTarget(url, kept[-1].secret, client_id, f"source {source.id}")
+    return PushTarget(url, kept[-1].secret, client_id, f"source {source.id}", socket)
 
 
 def find_only_source(sources: Iterable[Source]) -> Source:
@@ -271,20 +273,25 @@ class PushJob:
         from treadle.cli.push_sender import TIMEOUT
 
         # A proxy of the environment is for other machines, not for this one.
-        proxied = urlsplit(self.target.url).hostname not in ("127.0.0.1", "::1", "localhost")
+        proxied = not is_loopback(urlsplit(self.target.url).hostname or "")
         try:
             base_url = httpx.URL(self.target.url)
         except httpx.InvalidURL as error:
             raise OperatorError(f"--url is not a URL: {error}") from error
+        limits = httpx.Limits(max_connections=self.push.connections)
+        transport = None
+        if self.target.socket is not None:
+            transport = httpx.AsyncHTTPTransport(uds=str(self.target.socket), limits=limits)
         return httpx.AsyncClient(
             base_url=base_url,
+            transport=transport,
             headers={
                 "Authorization": f"Bearer {self.target.token}",
                 "Content-Type": "application/json",
             },
             timeout=TIMEOUT,
             trust_env=proxied,
-            limits=httpx.Limits(max_connections=self.push.connections),
+            limits=limits,
         )
 
     def describe_progress(self) -> str:

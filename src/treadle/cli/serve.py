@@ -4,12 +4,12 @@ from treadle.cli.command import Arguments, CliCommand
 from treadle.config import SETTINGS, Config
 
 
-def run_serve(config: Config, _: Arguments) -> int:
+def run_serve(config: Config, arguments: Arguments) -> int:
     """Run the server until it is told to stop."""
     # Imported here: the server imports every back-end, and other commands start faster without.
     from treadle.server.main_process import run_server
 
-    return run_server(config)
+    return run_server(config, arguments.warnings)
 
 
 COMMAND = CliCommand(
@@ -17,4 +17,5 @@ COMMAND = CliCommand(
     help="run the server: take records and load them",
     run=run_serve,
     settings=tuple(setting.name for setting in SETTINGS),
+    takes_warnings=True,
 )

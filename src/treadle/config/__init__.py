@@ -14,6 +14,7 @@ The value of a setting comes from the first of these places that has one:
 """
 
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,17 +23,24 @@ from urllib.parse import quote
 
 from treadle.config.kinds import (
     ChoiceKind,
+    FileKind,
     FolderKind,
+    ListenKind,
     NumberKind,
+    SwitchKind,
     TextKind,
     UrlKind,
+    find_socket_path,
+    is_loopback,
     mask_password,
 )
 from treadle.config.lookup import (
     FILE_NAME,
     FILE_SETTING,
-    parse_texts,
-    read_settings_file,
+    OperatorWarning,
+    Warn,
+    ignore_warning,
+    read_settings,
     select_variables,
 )
 from treadle.config.setting import (
@@ -43,6 +51,7 @@ from treadle.config.setting import (
     list_settings,
 )
 from treadle.errors import OperatorError
+from treadle.file_rights import Exposure, describe_exposure, judge_rights
 
 __all__ = [
     "FILE_NAME",
@@ -51,12 +60,20 @@ __all__ = [
     "SETTINGS",
     "ChoiceKind",
     "Config",
+    "FileKind",
     "FolderKind",
+    "ListenKind",
     "NumberKind",
+    "OperatorWarning",
     "PushConfig",
     "SettingDefinition",
+    "SwitchKind",
     "TextKind",
     "UrlKind",
+    "Warn",
+    "format_host",
+    "ignore_warning",
+    "is_loopback",
     "mask_password",
 ]
 
@@ -77,17 +94,47 @@ class Config(CheckedSettings):
     )
     host: str = define_setting(
         "127.0.0.1",
-        TextKind("a host name or an address"),
-        "address to listen at; 0.0.0.0 listens to the whole network",
+        ListenKind(),
+        "address to listen at, or unix: and the path of a socket; 0.0.0.0 listens to the whole "
+        "network, which needs tls_cert or insecure_http",
     )
     port: int = define_setting(
         8484, NumberKind(0, 65535), "port to listen at; 0 takes any that is free"
     )
+    tls_cert: Path | None = define_setting(  # noqa: RUF009 - a field, as above
+        None,
+        FileKind(),
+        "file with the certificate to serve HTTPS with, and those that lead to its authority, in "
+        "PEM; read again on SIGHUP",
+        shown="none: HTTP",
+    )
+    tls_key: Path | None = define_setting(  # noqa: RUF009 - a field, as above
+        None, FileKind(), "file with the key of tls_cert, in PEM and not encrypted", shown="none"
+    )
+    insecure_http: bool = define_setting(
+        False,
+        SwitchKind(),
+        "true allows an address that other machines reach without TLS: tokens and records cross "
+        "the network in clear",
+        shown="false",
+    )
+    socket_mode: str = define_setting(
+        "0660",
+        TextKind("the permission bits of a file such as 0660", pattern=r"0?[0-7]{3}"),
+        "who may connect to the socket that host names, as permission bits of its file",
+    )
     destination: str | None = define_setting(
         None,
-        UrlKind("a URL such as postgresql://user:password@host/database"),
+        UrlKind("a URL such as postgresql://loader@db.example.com/warehouse"),
         "database that rows are loaded into",
         shown="warehouse.duckdb in the data folder",
+    )
+    destination_file: Path | None = define_setting(  # noqa: RUF009 - a field, as above
+        None,
+        FileKind(),
+        "file that holds the URL of destination, in place of it",
+        shown="none",
+        content_of="destination",
     )
     allowed_hosts: str | None = define_setting(
         None,
@@ -174,6 +221,13 @@ class Config(CheckedSettings):
         shown="the key file in the data folder",
         flag=False,
     )
+    secret_key_file: Path | None = define_setting(  # noqa: RUF009 - a field, as above
+        None,
+        FileKind(),
+        "file that holds secret_key, in place of it",
+        shown="none",
+        content_of="secret_key",
+    )
     metrics_token: str | None = define_setting(
         None,
         TextKind(
@@ -182,6 +236,13 @@ class Config(CheckedSettings):
         "bearer token that is needed to read /metrics; without one, only this machine may read it",
         shown="none",
         flag=False,
+    )
+    metrics_token_file: Path | None = define_setting(  # noqa: RUF009 - a field, as above
+        None,
+        FileKind(),
+        "file that holds metrics_token, in place of it",
+        shown="none",
+        content_of="metrics_token",
     )
     log_level: str = define_setting(
         "info", ChoiceKind(("debug", "info", "warning", "error")), "lowest level that is logged"
@@ -195,6 +256,7 @@ class Config(CheckedSettings):
         cls,
         flags: Mapping[str, str | None] | None = None,
         environ: Mapping[str, str] | None = None,
+        warn: Warn = ignore_warning,
     ) -> Self:
         """Take every setting from the first place that has it, and check all of them.
 
@@ -202,18 +264,18 @@ class Config(CheckedSettings):
             flags: setting name -> text given with its flag, and `config` -> the file's path; a
                 flag that was not given is absent or None.
             environ: the environment; that of this process when None.
+            warn: called with what works and should not stay so: a secret in a flag, or in a file
+                that others can read.
 
         Raises:
             OperatorError: an unknown name, a value that is not valid, or a file that cannot be
-                read. The text says where.
+                read or that others can write. The text says where.
         """
         given = {name: text for name, text in (flags or {}).items() if text is not None}
         variables = select_variables(
             os.environ if environ is None else environ, (FILE_SETTING, *SETTINGS, *PUSH_SETTINGS)
         )
-        values = read_settings_file(SETTINGS, given, variables)
-        values |= parse_texts(SETTINGS, given, variables)
-        return cls(**values)
+        return cls(**read_settings(SETTINGS, given, variables, warn))
 
     @property
     def destination_url(self) -> str:
@@ -270,16 +332,27 @@ class Config(CheckedSettings):
         return self.data / "push"
 
     @property
+    def socket_path(self) -> Path | None:
+        """The UNIX socket that the server listens at; None where it listens at an address."""
+        return find_socket_path(self.host)
+
+    @property
     def url(self) -> str:
-        """The URL at which a client on this machine reaches the server."""
+        """The URL at which a client on this machine reaches the server.
+
+        Through a UNIX socket, it is the URL that is asked for inside of the connection.
+        """
+        scheme = "http" if self.tls_cert is None else "https"
+        if self.socket_path is not None:
+            return f"{scheme}://localhost"
         here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
-        return f"http://[{here}]:{self.port}" if ":" in here else f"http://{here}:{self.port}"
+        return f"{scheme}://{format_host(here)}:{self.port}"
 
     def make_data_folder(self) -> None:
         """Make the data folder if it is missing, readable by its owner only.
 
         Raises:
-            OperatorError: it cannot be made, or cannot be written to.
+            OperatorError: it cannot be made, cannot be written to, or others can write to it.
         """
         try:
             self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -293,6 +366,39 @@ class Config(CheckedSettings):
                 f"The data folder {self.data} cannot be written to by this user; "
                 "change its owner, or name another one with --data."
             )
+        self.check_data_folder()
+
+    def check_data_folder(self, warn: Warn = ignore_warning) -> None:
+        """Refuse a data folder that others can write to, and warn of one that they can read.
+
+        A folder that is not there yet will be made for its owner only.
+
+        Raises:
+            OperatorError: others can write to it.
+        """
+        try:
+            mode = stat.S_IMODE(self.data.stat().st_mode)
+        except OSError:  # not there, or whoever opens it says why it cannot be
+            return
+        exposure = judge_rights(mode)
+        if exposure is Exposure.REFUSED:
+            raise OperatorError(
+                f"The data folder {self.data} {describe_exposure(mode)}, who can so replace what "
+                f"is in it; run `chmod go-w {self.data}`, or name another one with --data."
+            )
+        if exposure is Exposure.READABLE:
+            warn(
+                OperatorWarning(
+                    f"The data folder {self.data} {describe_exposure(mode)}.",
+                    "They can list it, and read what in it is not private by itself.",
+                    f"Run `chmod go-rwx {self.data}`.",
+                )
+            )
+
+
+def format_host(host: str) -> str:
+    """Return an address as it is written in a URL: of IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 @dataclass(frozen=True, repr=False)
@@ -319,6 +425,14 @@ class PushConfig(CheckedSettings):
         "Import API access token",
         shown="the source's",
     )
+    token_file: Path | None = define_setting(  # noqa: RUF009 - a field, as above
+        None,
+        FileKind(),
+        "file that holds token, in place of it",
+        shown="none",
+        content_of="token",
+        file=False,
+    )
     client_id: int | None = define_setting(
         None,
         NumberKind(1, 2**63 - 1),
@@ -344,13 +458,14 @@ class PushConfig(CheckedSettings):
         cls,
         flags: Mapping[str, str | None] | None = None,
         environ: Mapping[str, str] | None = None,
+        warn: Warn = ignore_warning,
     ) -> Self:
-        """Read the settings as `Config.read` does, without a file."""
+        """Read the settings as `Config.read` does, without a settings file."""
         given = {name: text for name, text in (flags or {}).items() if text is not None}
         variables = select_variables(
             os.environ if environ is None else environ, (FILE_SETTING, *SETTINGS, *PUSH_SETTINGS)
         )
-        return cls(**parse_texts(PUSH_SETTINGS, given, variables))
+        return cls(**read_settings(PUSH_SETTINGS, given, variables, warn, file=False))
 
 
 SETTINGS = list_settings(Config)

@@ -4,12 +4,13 @@ A kind turns text into a value, checks a value, and describes both in error text
 """
 
 import difflib
+import ipaddress
 import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class ValueKind(Protocol):
@@ -139,6 +140,105 @@ class FolderKind:
     def show(self, value: object) -> str:
         """Return the path as it was given."""
         return repr(str(value))
+
+
+@dataclass(frozen=True, slots=True)
+class FileKind:
+    """A path of a file."""
+
+    expected: str = "the path of a file"
+
+    def parse(self, text: str) -> object:
+        """Read a path; `~` is the home folder."""
+        return self.check(text)
+
+    def check(self, value: object) -> object:
+        """Return an absolute path, which names the same file for every process."""
+        if isinstance(value, str) and value.strip():
+            value = Path(value)
+        if not isinstance(value, Path) or "\0" in str(value):
+            raise ValueError(value)
+        return value.expanduser().absolute()
+
+    def show(self, value: object) -> str:
+        """Return the path as it was given."""
+        return repr(str(value))
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchKind:
+    """True or false."""
+
+    expected: str = "true or false"
+
+    def parse(self, text: str) -> object:
+        """Accept exactly `true` and `false`, as TOML does."""
+        return self.check({"true": True, "false": False}.get(text, text))
+
+    def check(self, value: object) -> object:
+        """Return the value as it is."""
+        if not isinstance(value, bool):
+            raise ValueError(value)  # noqa: TRY004 - one error for all that is no value
+        return value
+
+    def show(self, value: object) -> str:
+        """Return the value itself."""
+        return repr(value)
+
+
+SOCKET_PREFIX: Final = "unix:"
+SOCKET_PATH_BYTES_MAX: Final = 107
+"""Longest path of a UNIX socket in bytes (unix(7))."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListenKind:
+    """A host name, an address, or `unix:` and the absolute path of a socket."""
+
+    expected: str = "a host name, an address, or unix: and the absolute path of a socket"
+
+    def parse(self, text: str) -> object:
+        """Return the text as it is."""
+        return self.check(text)
+
+    def check(self, value: object) -> object:
+        """Return the text as it is. An address in brackets belongs into a URL."""
+        if not isinstance(value, str) or "\0" in value:
+            raise ValueError(value)
+        path = find_socket_path(value)
+        if path is None:
+            if not re.fullmatch(r"[^\s/\[\]@?#]+", value):
+                raise ValueError(value)
+        elif not path.is_absolute() or len(bytes(path)) > SOCKET_PATH_BYTES_MAX or not path.name:
+            raise ValueError(value)
+        return value
+
+    def show(self, value: object) -> str:
+        """Return the value itself."""
+        return repr(value)
+
+
+def find_socket_path(host: str) -> Path | None:
+    """Return the path of the UNIX socket that `host` names; None where it names an address."""
+    if not host.startswith(SOCKET_PREFIX):
+        return None
+    return Path(host.removeprefix(SOCKET_PREFIX))
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches an address. A name is not looked up.
+
+    Args:
+        host: an address, `localhost` or another name.
+    """
+    if host.lower() == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ class SettingDefinition:
         flag: it has a flag. A secret has none: other users of a machine can read flags.
         file: the settings file may set it.
         former_name: an earlier name, under which the setting still works; None for none.
+        content_of: the setting whose value is in the file that this one names; None for none.
     """
 
     name: str
@@ -33,6 +34,7 @@ class SettingDefinition:
     flag: bool
     file: bool
     former_name: str | None = None
+    content_of: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -54,6 +56,16 @@ class SettingDefinition:
         """The environment variables of all names."""
         return tuple(self.prefix + name.upper() for name in self.names)
 
+    def holds_secret(self, value: object) -> bool:
+        """Return whether a value, or its text, is a secret or a URL with a password in it."""
+        if isinstance(self.kind, TextKind):
+            return self.kind.hidden and bool(value)
+        return (
+            isinstance(self.kind, UrlKind)
+            and isinstance(value, str)
+            and mask_password(value) != value
+        )
+
     def make_error(self, place: str, value: object) -> OperatorError:
         """Make the error for a value that is not valid; `place` says where it was found."""
         text = f"{place} is to be {self.kind.expected}, not {self.kind.show(value)}"
@@ -74,10 +86,12 @@ def define_setting(
     flag: bool = True,
     file: bool = True,
     former_name: str | None = None,
+    content_of: str | None = None,
 ) -> Any:
     """Make a field of `Config` that carries what `SettingDefinition` needs."""
     about = {"kind": kind, "help": help_, "shown": shown, "flag": flag, "file": file}
-    return field(default=default, metadata=about | {"former_name": former_name})
+    further = {"former_name": former_name, "content_of": content_of}
+    return field(default=default, metadata=about | further)
 
 
 def list_settings(cls: type["CheckedSettings"]) -> tuple[SettingDefinition, ...]:
@@ -99,6 +113,7 @@ def _make_definition(f: "Field[Any]", prefix: str) -> SettingDefinition:
         flag=about["flag"],
         file=about["file"],
         former_name=about["former_name"],
+        content_of=about["content_of"],
     )
 
 

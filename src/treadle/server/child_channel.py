@@ -33,7 +33,8 @@ def encode_orders(config: Config) -> bytes:
     """
     values = {f.name: getattr(config, f.name) for f in fields(config)}
     return msgspec.json.encode(
-        values | {"data": str(config.data), "failpoint": failpoint.get_armed_file()}
+        values | {"data": str(config.data), "failpoint": failpoint.get_armed_file()},
+        enc_hook=str,  # of paths
     )
 
 

@@ -1,25 +1,33 @@
 """The process of `treadle serve`: prepares the data folder, listens, supervises its children."""
 
+import logging
 import os
 import shlex
 import shutil
-import socket
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from treadle.config import Config
+from treadle.certificate import load_certificate, read_certificate
+from treadle.config import Config, OperatorWarning, format_host
 from treadle.data_lock import take_lock
 from treadle.destinations.registry import make_destination
-from treadle.errors import OperatorError
-from treadle.guide import write_guide
+from treadle.guide import write_guide, write_socket_call
 from treadle.logging_setup import set_up_logging
 from treadle.server.child_channel import encode_orders
-from treadle.server.factories import LISTEN_BACKLOG
 from treadle.server.file_limit import raise_file_limit
-from treadle.server.startup import FirstAccount, repair_log_at_start, set_up_store
+from treadle.server.listener import ServerListener, open_listener
+from treadle.server.startup import (
+    FirstAccount,
+    find_risks,
+    repair_log_at_start,
+    set_up_store,
+)
 from treadle.server.supervisor import ChildSpec, ProcessSupervisor
 from treadle.text import escape_lines
+
+logger = logging.getLogger("treadle.server")
 
 WORKER_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(1024 * 1024)}
 """For glibc: gives the memory of a large body back to the system when it is released. By default
@@ -44,49 +52,45 @@ CHILD_MODULE = "treadle.server"
 """The module that a child runs. A test may put another one here."""
 
 
-def run_server(config: Config) -> int:
+def run_server(config: Config, warnings: Sequence[OperatorWarning] = ()) -> int:
     """Run the server until SIGTERM or SIGINT.
+
+    Args:
+        config: the settings.
+        warnings: found while they were read, to be logged.
 
     Returns:
         The exit code: 0 after a clean stop.
 
     Raises:
-        OperatorError: the data folder, the port, the key file or a setting cannot be used.
+        OperatorError: the data folder, the address, the certificate, the key file or a setting
+            cannot be used.
     """
     set_up_logging(config)
     raise_file_limit()  # for the children, which inherit it
+    found = list(warnings)
+    config.check_data_folder(found.append)
+    found += find_risks(config, os.geteuid())
+    for warning in found:
+        logger.warning("%s", warning)
+    if config.tls_cert is not None or config.tls_key is not None:
+        load_certificate(config.tls_cert, config.tls_key)  # the workers read it again
     config.make_data_folder()
     lock = take_lock(config.lock_path)
-    listening = _open_listener(config.host, config.port)
-    port = listening.getsockname()[1]
     try:
-        newcomer = set_up_store(config)
-        repair_log_at_start(config)
-        supervisor = ProcessSupervisor(
-            _list_child_specs(config, listening.fileno(), lock),
-            lambda: _print_announcement(config, port, newcomer),
-        )
-        return supervisor.run()
+        listener = open_listener(config)
+        try:
+            newcomer = set_up_store(config)
+            repair_log_at_start(config)
+            supervisor = ProcessSupervisor(
+                _list_child_specs(config, listener.socket.fileno(), lock),
+                lambda: _print_announcement(config, listener, newcomer),
+            )
+            return supervisor.run()
+        finally:
+            listener.close()
     finally:
-        listening.close()
         os.close(lock)
-
-
-def _open_listener(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(LISTEN_BACKLOG)
-    except OSError as error:
-        raise OperatorError(
-            f"Cannot listen at {host} port {port}: {error.strerror}; stop what listens there, or "
-            "choose another address with --host and --port."
-        ) from error
-    return listening
 
 
 def _list_child_specs(config: Config, listening: int, lock: int) -> list[ChildSpec]:
@@ -105,18 +109,26 @@ def _list_child_specs(config: Config, listening: int, lock: int) -> list[ChildSp
 
     worker = job("", "worker", (listening,), 0, "requests it began to answer", WORKER_STOP_SECONDS)
     workers = [
-        replace(worker, name=f"worker {number}", environment=WORKER_ENVIRONMENT)
+        replace(
+            worker,
+            name=f"worker {number}",
+            environment=WORKER_ENVIRONMENT,
+            reloads=config.tls_cert is not None,
+        )
         for number in range(1, config.workers + 1)
     ]
     loader = job("loader", "loader", (), 1, "the load it is in", LOADER_STOP_SECONDS)
     return [*workers, replace(loader, environment=LOADER_ENVIRONMENT)]
 
 
-def _print_announcement(config: Config, port: int, newcomer: FirstAccount | None) -> None:
+def _print_announcement(
+    config: Config, listener: ServerListener, newcomer: FirstAccount | None
+) -> None:
     """Print the server's address and, for a new data folder, the first account and the guide."""
-    url = config.url.removesuffix(f":{config.port}") + f":{port}"
-    lines = [f"treadle listens at {url}"]
+    lines = [f"treadle listens at {listener.address}"]
     if newcomer is not None:
+        url = _choose_guide_url(config, listener)
+        path = config.socket_path
         lines += [
             "",
             "This is a new data folder, so an account was made for you. Its token is shown once:",
@@ -128,11 +140,23 @@ def _print_announcement(config: Config, port: int, newcomer: FirstAccount | None
             "",
             f"The guide, to paste into another terminal in the folder {Path.cwd()}:",
             "",
+            *([] if path is None else [write_socket_call(path)]),
             write_guide(url, newcomer.token, newcomer.account.id, _spell_query_command(config)),
         ]
     # In one write, which `print` does not promise, so that a program that reads it gets all of it.
     sys.stdout.write(escape_lines("\n".join([*lines, ""])))
     sys.stdout.flush()
+
+
+def _choose_guide_url(config: Config, listener: ServerListener) -> str:
+    """Return a URL of the server that a client can verify, as far as the settings tell one."""
+    if config.tls_cert is None or config.socket_path is not None:
+        return listener.url
+    names = read_certificate(config.tls_cert).names
+    hosts = [name for name in names if not set("*=") & set(name)]
+    if config.host in names or not hosts:
+        return listener.url
+    return f"https://{format_host(hosts[0])}:{listener.socket.getsockname()[1]}"
 
 
 def _spell_query_command(config: Config) -> str:

@@ -2,9 +2,10 @@
 
 import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from treadle.config import Config, mask_password
+from treadle.config import Config, OperatorWarning, mask_password
 from treadle.destinations.registry import make_destination
 from treadle.errors import OperatorError
 from treadle.log.registry import repair_log
@@ -24,6 +25,22 @@ class FirstAccount:
 
     account: Account
     token: str
+
+
+def find_risks(config: Config, user: int) -> Iterator[OperatorWarning]:
+    """Find what a server may do, and an operator has seldom thought of.
+
+    Args:
+        config: the settings.
+        user: the number of the user that the server runs as.
+    """
+    if user == 0:
+        # A warning only: the user of most containers is root, who is nobody outside of them.
+        yield OperatorWarning(
+            "The server runs as root.",
+            "A fault in it is a fault of the whole machine.",
+            "Run it as a user of its own.",
+        )
 
 
 def set_up_store(config: Config) -> FirstAccount | None:

@@ -41,6 +41,7 @@ class ChildSpec:
         stop_seconds: when it is killed if it has not ended by then. What it acknowledged is safe in
             the log.
         environment: further variables of its environment.
+        reloads: it reads files again on SIGHUP.
     """
 
     name: str
@@ -51,6 +52,7 @@ class ChildSpec:
     waits_for: str
     stop_seconds: float
     environment: Mapping[str, str] = field(default_factory=dict)
+    reloads: bool = False
 
 
 @dataclass(slots=True)
@@ -59,6 +61,7 @@ class _RunningChild:
     process: subprocess.Popen[bytes]
     started: float
     ready: bool = False
+    reload_due: bool = False
 
 
 @dataclass(slots=True)
@@ -76,21 +79,36 @@ class ProcessSupervisor:
     _restart_at: dict[str, float] = field(default_factory=dict)
     _failures: dict[str, int] = field(default_factory=dict)
     _stopping: bool = False
+    _reload_requested: bool = False
     _announced: bool = False
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
 
     def run(self) -> int:
-        """Supervise until SIGTERM or SIGINT; return the exit code, 0 after a clean stop."""
-        before = {
-            number: signal.signal(number, self._request_stop)
-            for number in (signal.SIGTERM, signal.SIGINT)
+        """Supervise until SIGTERM or SIGINT; return the exit code, 0 after a clean stop.
+
+        On SIGHUP, the children that do so read their files again. Where it says that the terminal
+        is gone which the server was started in, it stops the server.
+        """
+        terminal = os.isatty(2)
+
+        def hang_up(number: int, frame: FrameType | None) -> None:
+            if terminal and not os.isatty(2):
+                self._stopping = True
+            self._reload_requested = True
+
+        handlers = {
+            signal.SIGTERM: self._request_stop,
+            signal.SIGINT: self._request_stop,
+            signal.SIGHUP: hang_up,
         }
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             for job in self.specs:
                 self._start_child(job)
             while not self._stopping:
                 self._read_children(POLL_SECONDS)
                 self._restart_dead_children()
+                self._pass_reload_on()
             return self._stop_children()
         finally:
             for number, handler in before.items():
@@ -99,6 +117,20 @@ class ProcessSupervisor:
 
     def _request_stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
+
+    def _pass_reload_on(self) -> None:
+        """Tell the children to read their files again; one that is starting, when it is ready."""
+        if self._reload_requested:
+            self._reload_requested = False
+            reloading = [child for child in self._children.values() if child.spec.reloads]
+            for child in reloading:
+                child.reload_due = True
+            if not reloading:
+                logger.info("SIGHUP changes nothing: no file is read again")
+        for child in self._children.values():
+            if child.reload_due and child.ready and child.process.poll() is None:
+                child.reload_due = False
+                child.process.send_signal(signal.SIGHUP)
 
     def _start_child(self, job: ChildSpec) -> None:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module

@@ -5,10 +5,13 @@ import contextlib
 import gc
 import logging
 import os
+import signal
 import socket
+import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any, Final
 
 import uvicorn
@@ -17,6 +20,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from treadle import __version__, clock
+from treadle.certificate import ServedCertificate
 from treadle.config import Config
 from treadle.control.app import create_control_app as control_app
 from treadle.control.settings import ConnectApiSettings
@@ -107,10 +111,13 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
     files = raise_file_limit()
     # Nobody: whatever a request changes is changed by its caller, whom the trail names.
     store = open_store(config, actor=None)
+    certificate = None
+    if config.tls_cert is not None and config.tls_key is not None:
+        certificate = ServedCertificate(config.tls_cert, config.tls_key)
     with socket.socket(fileno=descriptor) as listening:
         server = WorkerServer(
             uvicorn.Config(
-                make_worker_app(config, store, _freeze_and_report_ready, name, files),
+                make_worker_app(config, store, partial(_become_ready, certificate), name, files),
                 loop="uvloop",
                 http=FastPathProtocol,
                 lifespan="on",
@@ -118,6 +125,7 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
                 access_log=False,
                 server_header=False,
                 headers=list(COMMON_HEADERS),
+                ssl_context_factory=None if certificate is None else partial(_use, certificate),
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=CANCEL_SECONDS,
                 backlog=plan_backlog(files),
@@ -130,6 +138,11 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
         call_when_orphaned(stop)
         server.run(sockets=[listening])
     store.close()
+
+
+def _use(certificate: ServedCertificate, *_: object) -> ssl.SSLContext:
+    """Return the TLS settings, as uvicorn asks for them."""
+    return certificate.context
 
 
 def make_worker_app(
@@ -207,7 +220,10 @@ def make_worker_app(
     return RequestCounter(FrontRouter(ingest, app), board.add)
 
 
-def _freeze_and_report_ready() -> None:
+def _become_ready(certificate: ServedCertificate | None) -> None:
+    if certificate is not None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, certificate.reload)
     # The objects made so far, more than 100,000, stay until the end. To search through them in
     # every collection took a seventh of a worker's time, and requests waited meanwhile.
     gc.collect()

@@ -18,6 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from treadle.errors import OperatorError
+from treadle.file_rights import Exposure, FileContent, describe_exposure, judge_rights
 from treadle.files import sync_folder
 from treadle.text import digest_text
 
@@ -136,10 +137,10 @@ def _read_key_file(path: Path) -> str:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise OperatorError(f"the key file {path} is not a file: name another one")
-        if status.st_mode & 0o077:
+        mode = stat.S_IMODE(status.st_mode)
+        if judge_rights(mode, FileContent.KEY) is Exposure.REFUSED:
             raise OperatorError(
-                f"the key file {path} is open to other users (mode {status.st_mode & 0o777:04o}): "
-                f"run `chmod 600 {path}`"
+                f"the key file {path} {describe_exposure(mode)}: run `chmod 600 {path}`"
             )
         return os.read(descriptor, KEY_FILE_BYTES_MAX).decode("ascii", "replace")
     finally:

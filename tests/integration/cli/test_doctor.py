@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from tests.faults.damage import append
 from tests.integration.cli.conftest import Treadle
+from tests.servers.certificates import make_certificate
 from tests.servers.postgres import PostgresServer
 
 from treadle.log.protocol import NewEntry
@@ -58,7 +59,7 @@ def test_a_folder_that_is_not_there_yet_is_well(data: Path, treadle: Treadle) ->
 
 
 def test_a_folder_in_memory_is_found(data: Path, treadle: Treadle, mounts: Path) -> None:
-    data.mkdir()
+    data.mkdir(0o700)
     mounts.write_text(f"22 1 8:1 / {data.resolve()} rw - tmpfs tmpfs rw\n")
     assert "tmpfs" in findings(treadle, code=1)["disk"][0]["found"]
 
@@ -78,6 +79,7 @@ def test_a_lost_or_wrong_key_is_found_and_no_other_made(folder: Path, treadle: T
     assert "is gone" in findings(treadle, code=1)["key"][0]["found"]
     assert not (folder / "secret.key").exists()
     (folder / "secret.key").write_text("0" * 64)
+    (folder / "secret.key").chmod(0o644)
     assert "chmod 600" in findings(treadle, code=1)["key"][0]["found"]
     (folder / "secret.key").chmod(0o600)
     assert "not the one" in findings(treadle, code=1)["key"][0]["found"]
@@ -134,3 +136,98 @@ def test_a_right_that_is_missing_in_postgresql(
     assert "secret-word" not in json.dumps(found)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("DROP ROLE examined")
+
+
+def odd(treadle: Treadle, *words: str, code: int = 0) -> dict[str, list[dict[str, Any]]]:
+    """Subject -> findings of that level."""
+    done = treadle("doctor --json", *words)
+    assert done.code == code
+    found: dict[str, list[dict[str, Any]]] = {}
+    for one in json.loads(done.out)["findings"]:
+        if one["level"] == "odd":
+            found.setdefault(one["subject"], []).append(one)
+    return found
+
+
+def test_the_folder_itself_is_judged(folder: Path, treadle: Treadle) -> None:
+    folder.chmod(0o777)
+    [found] = findings(treadle, code=1)["files"]
+    assert f"The data folder {folder} can be changed by other users (mode 0777)" in found["found"]
+    assert found["remedy"] == f"Run `chmod go-w {folder}`."
+    for line in ("ledger", "log stats", "source list", "account create"):
+        done = treadle(line)
+        assert (done.code, "can be changed by other users" in done.err) == (2, True), line
+    folder.chmod(0o755)
+    assert "can be read by other users" in odd(treadle)["files"][0]["found"]
+    done = treadle("source list")
+    assert (done.code, done.err.count("Warning: The data folder")) == (0, 1)
+    folder.chmod(0o700)
+    assert "files" not in odd(treadle)
+    assert treadle("source list").err == ""
+
+
+def test_files_with_secrets_are_judged_wherever_they_are(
+    folder: Path, treadle: Treadle, tmp_path: Path
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("metrics_token = 'tttttttttttttttt'\n")
+    file.chmod(0o644)
+    said = [one["found"] for one in odd(treadle, "--config", str(file))["settings"]]
+    assert any(f"settings file {file} can be read by other users" in text for text in said)
+    done = treadle("source list", "--config", str(file))
+    assert (done.code, f"settings file {file} can be read" in done.err) == (0, True)
+    file.chmod(0o646)
+    [found] = findings(treadle, "--config", str(file), code=1)["settings"]
+    assert f"run `chmod go-w {file}`" in found["found"]
+    done = treadle("source list", "--config", str(file))
+    assert (done.code, "can be changed by other users" in done.err) == (2, True)
+
+
+def test_an_address_that_the_server_would_not_take(treadle: Treadle) -> None:
+    [found] = findings(treadle, "--host", "0.0.0.0", code=1)["settings"]  # noqa: S104
+    assert "without TLS" in found["found"]
+
+
+def test_a_certificate_is_examined(
+    treadle: Treadle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = make_certificate(tmp_path, days=5)
+    monkeypatch.setenv("TREADLE_TLS_CERT", str(files.cert))
+    monkeypatch.setenv("TREADLE_TLS_KEY", str(files.key))
+    [found] = odd(treadle)["certificate"]
+    assert "for localhost, 127.0.0.1 expires in 4 days" in found["found"]
+    files.replace(make_certificate(tmp_path, "old", days=-1))
+    assert "has expired" in findings(treadle, code=1)["certificate"][0]["found"]
+    files.key.chmod(0o644)
+    assert "chmod go-wx,o-r" in findings(treadle, code=1)["certificate"][0]["found"]
+
+
+def test_the_password_may_be_in_the_file_of_libpq(
+    treadle: Treadle,
+    postgres_server: PostgresServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = postgres_server.create_database()
+    name = str(psycopg.conninfo.conninfo_to_dict(url)["dbname"])
+    server, user = postgres_server, postgres_server.user
+    bare = f"postgresql://{user}@127.0.0.1:{server.port}/{name}"
+    monkeypatch.setenv("PGPASSFILE", str(tmp_path / "none"))
+    assert findings(treadle, "--destination", bare, code=1)["destination"]
+    passwords = tmp_path / "pgpass"
+    passwords.write_text(f"127.0.0.1:{server.port}:*:{user}:{server.password}\n")
+    passwords.chmod(0o600)
+    monkeypatch.setenv("PGPASSFILE", str(passwords))
+    assert findings(treadle, "--destination", bare, code=0)["destination"] == []
+    assert treadle(f"query --destination {bare} --json", "SELECT 1 AS n").json == [{"n": 1}]
+
+
+def test_a_password_in_a_flag_is_warned_about_by_every_command(
+    treadle: Treadle, tmp_path: Path
+) -> None:
+    url = "postgresql://loader:5ecret@127.0.0.1:1/warehouse"
+    found = odd(treadle, "--destination", url, code=1)["settings"]
+    assert any("TREADLE_DESTINATION_FILE" in one["remedy"] for one in found)
+    done = treadle(f"query --destination {url}", "SELECT 1")
+    assert "Warning: The flag --destination holds a secret." in done.err
+    assert "5ecret" not in done.err + done.out

@@ -29,7 +29,7 @@ CREATE TABLE orders AS SELECT * FROM (VALUES
 
 @pytest.fixture
 def warehouse(data: Path) -> Path:
-    data.mkdir()
+    data.mkdir(0o700)
     path = data / "warehouse.duckdb"
     with duckdb.connect(str(path)) as connection:
         connection.execute(TABLE)

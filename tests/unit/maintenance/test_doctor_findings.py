@@ -2,12 +2,15 @@
 
 import dataclasses
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
-from treadle.config import Config
+from treadle.config import Config, OperatorWarning
 from treadle.maintenance.doctor import findings
 from treadle.maintenance.doctor.findings import (
+    DAY_US,
+    CertificateMeasurement,
     DiskMeasurement,
     DiskMount,
     FileRights,
@@ -25,7 +28,7 @@ MOUNTS = """\
 33 22 0:33 / /srv/share rw - ext4 /dev/sdc rw
 nonsense
 """
-MACHINE = MachineFacts(cores=4, settings_file_mode=None)
+MACHINE = MachineFacts(cores=4, root=False, address="127.0.0.1")
 NOW = 1_800_000_000_000_000
 
 
@@ -128,7 +131,13 @@ def test_files_are_private_as_far_as_their_folder_is() -> None:
     folder = FileRights("The data folder", "/data", 0o700, True, True, folder=True)
     open_ = FileRights("The log", "/data/log", 0o644, True, True)
     assert levels(findings.judge_files([folder, open_])) == ["good"]
-    assert levels(findings.judge_files([dataclasses.replace(folder, mode=0o755), open_])) == ["odd"]
+    both = findings.judge_files([dataclasses.replace(folder, mode=0o755), open_])
+    assert levels(both) == ["odd", "odd"]
+    written = findings.judge_files([dataclasses.replace(folder, mode=0o777)])
+    assert levels(written) == ["bad"]
+    readable = dataclasses.replace(folder, mode=0o750)
+    writable = dataclasses.replace(open_, mode=0o666)
+    assert levels(findings.judge_files([readable, writable])) == ["odd", "bad"]
     assert levels(findings.judge_files([folder, dataclasses.replace(open_, usable=False)])) == [
         "bad"
     ]
@@ -143,15 +152,18 @@ def test_the_defaults_hold_no_surprise() -> None:
 @pytest.mark.parametrize(
     ("config", "machine", "word"),
     [
-        (Config(host="192.0.2.1"), MACHINE, "TLS"),
+        (
+            Config(host="192.0.2.1", insecure_http=True),
+            dataclasses.replace(MACHINE, address="192.0.2.1"),
+            "TLS",
+        ),
+        (Config(), dataclasses.replace(MACHINE, root=True), "root"),
         (Config(port=0), MACHINE, "port"),
         (Config(workers=5), MACHINE, "5 on 4"),
         (Config(load_age_seconds=0), MACHINE, "load_age_seconds"),
         (Config(retention_days=0), MACHINE, "Receipts"),
         (Config(disk_reserve_bytes=0), MACHINE, "full"),
         (Config(log_bytes=1000), MACHINE, "load_bytes"),
-        (Config(destination="postgresql://u:pass@h/d"), MachineFacts(4, 0o644), "password"),
-        (Config(secret_key="a" * 64), MachineFacts(4, 0o644), "password"),
     ],
 )
 def test_odd_settings_are_named(config: Config, machine: MachineFacts, word: str) -> None:
@@ -160,9 +172,43 @@ def test_odd_settings_are_named(config: Config, machine: MachineFacts, word: str
     assert word in said(found, "odd")
 
 
-def test_a_settings_file_without_a_secret_may_be_read() -> None:
-    config = Config(destination="postgresql://u@h/d")
-    assert levels(findings.judge_settings(config, MachineFacts(4, 0o644))) == ["good"]
+def test_warnings_about_the_settings_are_told() -> None:
+    warning = OperatorWarning("A flag holds a secret.", "Others see it.", "Use a file.")
+    [found] = findings.judge_settings(Config(), MACHINE, [warning])
+    assert (found.level, found.found) == ("odd", "A flag holds a secret.")
+
+
+@pytest.mark.parametrize(
+    ("config", "address", "expected"),
+    [
+        (Config(host="0.0.0.0"), "0.0.0.0", "bad"),  # noqa: S104
+        (Config(host="db.example.com"), "192.0.2.1", "bad"),
+        (Config(host="db.example.com"), None, "bad"),
+        (Config(host="db.example.com"), "127.0.1.1", "good"),
+        (Config(host="0.0.0.0", tls_cert=Path("/c"), tls_key=Path("/k")), "0.0.0.0", "good"),  # noqa: S104
+        (Config(host="unix:/run/t.sock"), None, "good"),
+    ],
+)
+def test_an_address_that_others_reach_needs_tls(
+    config: Config, address: str | None, expected: str
+) -> None:
+    machine = dataclasses.replace(MACHINE, address=address)
+    assert levels(findings.judge_settings(config, machine)) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("found", "level", "word"),
+    [
+        (CertificateMeasurement("The key is gone."), "bad", "gone"),
+        (CertificateMeasurement(None, ("a.example.com",), NOW - 1), "bad", "expired"),
+        (CertificateMeasurement(None, ("a", "b"), NOW + 3 * DAY_US), "odd", "a, b expires in 3 "),
+        (CertificateMeasurement(None, ("a",), NOW + 30 * DAY_US), "good", "30 days"),
+    ],
+)
+def test_the_certificate(found: CertificateMeasurement, level: str, word: str) -> None:
+    judged = findings.judge_certificate(found, NOW)
+    assert judged.level == level
+    assert word in judged.found
 
 
 @pytest.mark.parametrize(

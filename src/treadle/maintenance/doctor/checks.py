@@ -4,14 +4,14 @@ To add a check, write a value and its rule in `findings`, its measurement in `me
 row in `CHECKS` that puts the two together.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
 from treadle.clock import read_clock
-from treadle.config import Config
+from treadle.config import Config, OperatorWarning
 from treadle.data_lock import is_lock_taken
 from treadle.destinations.registry import make_destination
 from treadle.errors import TreadleError
@@ -33,6 +33,7 @@ class Examination:
         find_log_damage: says what is wrong with the log's structure; None for nothing.
         whole: read every entry of the log.
         now: microseconds since 1970.
+        warnings: found while the settings were read.
     """
 
     config: Config
@@ -40,6 +41,7 @@ class Examination:
     find_log_damage: Callable[[], str | None]
     whole: bool
     now: int
+    warnings: Sequence[OperatorWarning] = ()
 
     @cached_property
     def store_file(self) -> tuple[findings.StoreMeasurement, str | None, int | None]:
@@ -89,6 +91,7 @@ def examine(
     find_log_damage: Callable[[], str | None],
     *,
     whole: bool = True,
+    warnings: Sequence[OperatorWarning] = (),
 ) -> Iterator[Finding]:
     """Run every check, and yield each finding as soon as it is known.
 
@@ -97,9 +100,10 @@ def examine(
         open_reader: opens the log; called only if it exists.
         find_log_damage: says what is wrong with the log's structure; None for nothing.
         whole: read every entry of the log.
+        warnings: found while the settings were read.
     """
     with closing(
-        Examination(config, open_reader, find_log_damage, whole, read_clock())
+        Examination(config, open_reader, find_log_damage, whole, read_clock(), warnings)
     ) as examination:
         for check in CHECKS:
             yield from check.run(examination)
@@ -121,6 +125,14 @@ def check_server(examination: Examination) -> Iterator[Finding]:
         return
     says = "A server runs" if taken else "No server runs"
     yield Finding("server", "good", f"{says} on {config.data}.")
+
+
+def check_certificate(examination: Examination) -> Iterator[Finding]:
+    """Examine the certificate, if the settings name one."""
+    config = examination.config
+    if config.tls_cert is not None or config.tls_key is not None:
+        found = measurements.measure_certificate(config)
+        yield findings.judge_certificate(found, examination.now)
 
 
 def check_log(examination: Examination) -> Iterator[Finding]:
@@ -235,7 +247,12 @@ CHECKS: Final = (
     DoctorCheck(
         "settings",
         "Is a setting allowed that is seldom meant?",
-        lambda its: findings.judge_settings(its.config, measurements.measure_machine(its.config)),
+        lambda its: findings.judge_settings(
+            its.config, measurements.measure_machine(its.config), its.warnings
+        ),
+    ),
+    DoctorCheck(
+        "certificate", "Can the server use its certificate, and for how long?", check_certificate
     ),
     DoctorCheck(
         "clock",

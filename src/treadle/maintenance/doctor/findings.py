@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final, Literal
 
-from treadle.config import Config, mask_password
+from treadle.config import Config, OperatorWarning, is_loopback
+from treadle.file_rights import Exposure, describe_exposure, judge_rights
 from treadle.tables.plan.keys import KEY_TYPE_DIFFERS, KEYS_DIFFER
 
 Level = Literal["good", "odd", "bad"]
@@ -28,6 +29,9 @@ CLOCK_SKEW_MAX_US: Final = 60_000_000
 WAITING_AGE_MAX_US: Final = 3_600_000_000
 OPEN_FILES_MIN: Final = 1024
 """Each connection of a client takes one, and so does each file."""
+DAY_US: Final = 86_400_000_000
+CERTIFICATE_DAYS_MIN: Final = 14
+"""Days before its end at which a certificate should have been renewed."""
 CLOCK_EARLIEST_US: Final = 1_735_689_600_000_000  # 2025: before treadle was written
 
 
@@ -308,10 +312,12 @@ class FileRights:
 
 def judge_files(found: Sequence[FileRights]) -> Iterator[Finding]:
     """Judge whether treadle, and only treadle, may use its files."""
-    shut = any(one.folder and not one.mode & 0o077 for one in found)
+    shut = any(one.folder and judge_rights(one.mode) is Exposure.PRIVATE for one in found)
     troubled = False
     for one in found:
-        troubled = troubled or not one.usable or not one.own
+        exposure = judge_rights(one.mode)
+        exposed = exposure is not Exposure.PRIVATE and (one.folder or not shut)
+        troubled = troubled or not one.usable or not one.own or exposed
         if not one.usable:
             yield Finding(
                 "files",
@@ -320,15 +326,15 @@ def judge_files(found: Sequence[FileRights]) -> Iterator[Finding]:
                 "A server that runs as this user cannot work.",
                 "Run treadle as the user it belongs to, or change its owner.",
             )
-        elif not shut and one.mode & 0o077 and not one.folder:
+        elif exposed:
+            refused = exposure is Exposure.REFUSED
             yield Finding(
                 "files",
-                "odd",
-                f"{one.name} {one.path} is open to other users (mode {one.mode:04o}).",
-                "They may read what clients sent, or change it.",
-                f"Run `chmod go-rwx {one.path}`.",
+                "bad" if refused else "odd",
+                f"{one.name} {one.path} {describe_exposure(one.mode)}.",
+                _explain_exposure(one, refused=refused),
+                f"Run `chmod {'go-w' if refused else 'go-rwx'} {one.path}`.",
             )
-            troubled = True
         elif not one.own:
             yield Finding(
                 "files",
@@ -341,36 +347,56 @@ def judge_files(found: Sequence[FileRights]) -> Iterator[Finding]:
         yield Finding("files", "good", "The data folder is this user's alone.")
 
 
+def _explain_exposure(one: FileRights, *, refused: bool) -> str:
+    if one.folder and refused:
+        return "No command of treadle works with it, and the server does not start."
+    if one.folder:
+        return "They can list it, and read what in it is not private by itself."
+    return "They can read what clients sent" + (", and change it." if refused else ".")
+
+
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
     """Facts about the machine that settings are compared with.
 
     Attributes:
         cores: processors that this process may use.
-        settings_file_mode: permission bits of the settings file; None if it does not exist.
+        root: this process runs as root.
+        address: that `host` names, looked up; None if it names none, or a socket.
     """
 
     cores: int
-    settings_file_mode: int | None
+    root: bool
+    address: str | None
 
 
-def judge_settings(config: Config, machine: MachineFacts) -> Iterator[Finding]:
-    """Find settings that are valid but seldom intended. Invalid ones end every command earlier."""
-    found = list(_find_odd_settings(config, machine))
+def judge_settings(
+    config: Config, machine: MachineFacts, warnings: Sequence[OperatorWarning] = ()
+) -> Iterator[Finding]:
+    """Find settings that are valid but seldom intended. Invalid ones end every command earlier.
+
+    Args:
+        config: the settings.
+        machine: what they are compared with.
+        warnings: found while they were read.
+    """
+    found = [Finding("settings", "odd", one.found, one.meaning, one.remedy) for one in warnings]
+    found += _find_odd_settings(config, machine)
     yield from found
     if not found:
         yield Finding("settings", "good", "The settings hold no surprise.")
 
 
 def _find_odd_settings(config: Config, machine: MachineFacts) -> Iterator[Finding]:
-    if config.host not in ("127.0.0.1", "::1", "localhost"):
+    if machine.root:
         yield Finding(
             "settings",
             "odd",
-            f"host is {config.host}: the server listens beyond this machine, without TLS.",
-            "Tokens and records can be read by whoever is on the way.",
-            "Let a proxy that speaks TLS listen, and treadle at 127.0.0.1 behind it.",
+            "This is root: a server that runs as the same user does so, too.",
+            "A fault in it is a fault of the whole machine.",
+            "Run it as a user of its own.",
         )
+    yield from _judge_address(config, machine.address)
     if config.port == 0:
         yield Finding(
             "settings",
@@ -419,20 +445,75 @@ def _find_odd_settings(config: Config, machine: MachineFacts) -> Iterator[Findin
             "The log is full before a load is due by its size.",
             "Raise --log-bytes or lower --load-bytes.",
         )
-    mode = machine.settings_file_mode
-    if mode is not None and mode & 0o044 and _has_secrets(config):
+
+
+def _judge_address(config: Config, address: str | None) -> Iterator[Finding]:
+    """Judge whether tokens and records cross a network in clear."""
+    if config.socket_path is not None or config.tls_cert is not None:
+        return
+    if address is None:
         yield Finding(
             "settings",
-            "odd",
-            f"The settings file can be read by other users (mode {mode:04o}).",
-            "A password or key in it can be too.",
-            "Run `chmod 600` on it.",
+            "bad",
+            f"host is {config.host}, and no address is found for it.",
+            "The server does not start.",
+            "Name another one with --host.",
+        )
+    elif not is_loopback(address):
+        yield Finding(
+            "settings",
+            "odd" if config.insecure_http else "bad",
+            f"host is {config.host}: the server listens beyond this machine, without TLS.",
+            "Tokens and records can be read by whoever is on the way."
+            if config.insecure_http
+            else "The server does not start: tokens and records would cross the network in clear.",
+            "Set tls_cert and tls_key, or let a proxy that speaks TLS listen, and treadle at "
+            "127.0.0.1 or at a UNIX socket behind it.",
         )
 
 
-def _has_secrets(config: Config) -> bool:
-    url = config.destination or ""
-    return config.secret_key is not None or mask_password(url) != url
+# --- certificate ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateMeasurement:
+    """The certificate that the server shows.
+
+    Attributes:
+        fault: why it cannot be used; None if it can.
+        names: the hosts that it is for.
+        expires: when it stops to be valid, microseconds since 1970.
+    """
+
+    fault: str | None
+    names: tuple[str, ...] = ()
+    expires: int = 0
+
+
+def judge_certificate(found: CertificateMeasurement, now: int) -> Finding:
+    """Judge whether clients can trust the certificate, and for how long."""
+    remedy = "Get a new one, and send SIGHUP to the server."
+    if found.fault is not None:
+        return Finding(
+            "certificate",
+            "bad",
+            found.fault,
+            "The server does not start; one that runs keeps the certificate that it has.",
+            "Mend it.",
+        )
+    said = f"The certificate for {', '.join(found.names)}"
+    days = (found.expires - now) // DAY_US
+    if found.expires <= now:
+        return Finding("certificate", "bad", f"{said} has expired.", "Clients refuse it.", remedy)
+    if days < CERTIFICATE_DAYS_MIN:
+        return Finding(
+            "certificate",
+            "odd",
+            f"{said} expires in {days} days.",
+            "Clients will refuse it.",
+            remedy,
+        )
+    return Finding("certificate", "good", f"{said} is valid for {days} days.")
 
 
 # --- store, key, log ------------------------------------------------------------------------------

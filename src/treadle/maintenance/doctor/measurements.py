@@ -3,7 +3,9 @@
 import contextlib
 import os
 import resource
+import socket
 import sqlite3
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,13 +14,15 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from treadle.config import FILE_NAME, Config
+from treadle.certificate import load_certificate, read_certificate
+from treadle.config import Config
 from treadle.destinations.forecast import forecast_load
 from treadle.destinations.protocol import Destination, Session
 from treadle.destinations.retry import open_with_retry
 from treadle.errors import RetriableError, TableStoppedError, TreadleError
 from treadle.log.protocol import LogReader
 from treadle.maintenance.doctor.findings import (
+    CertificateMeasurement,
     DiskMeasurement,
     FileRights,
     KeyMeasurement,
@@ -85,7 +89,7 @@ def measure_files(config: Config) -> list[FileRights]:
         FileRights(
             name,
             str(path),
-            path.stat().st_mode & 0o777,
+            stat.S_IMODE(path.stat().st_mode),
             os.access(path, os.R_OK | os.W_OK),
             path.stat().st_uid == os.geteuid(),
             path.is_dir(),
@@ -97,9 +101,31 @@ def measure_files(config: Config) -> list[FileRights]:
 
 def measure_machine(config: Config) -> MachineFacts:
     """Return what the settings are compared with."""
-    file = config.data / FILE_NAME
-    mode = file.stat().st_mode & 0o777 if file.exists() else None
-    return MachineFacts(len(os.sched_getaffinity(0)), mode)
+    return MachineFacts(len(os.sched_getaffinity(0)), os.geteuid() == 0, look_up_host(config))
+
+
+def look_up_host(config: Config) -> str | None:
+    """Return the address that the server listens at; None if there is none, or for a socket."""
+    if config.socket_path is not None:
+        return None
+    try:
+        found = socket.getaddrinfo(
+            config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError:
+        return None
+    return str(found[0][4][0])
+
+
+def measure_certificate(config: Config) -> CertificateMeasurement:
+    """Return what the certificate says, or why it cannot be used."""
+    try:
+        load_certificate(config.tls_cert, config.tls_key)
+        facts = read_certificate(config.tls_cert) if config.tls_cert is not None else None
+    except TreadleError as error:
+        return CertificateMeasurement(_make_sentence(str(error)))
+    assert facts is not None  # noqa: S101 - loaded before
+    return CertificateMeasurement(None, facts.names, facts.expires)
 
 
 def read_open_files_limit() -> int:
