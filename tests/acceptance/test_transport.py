@@ -184,6 +184,22 @@ def test_records_come_by_a_socket(tmp_path: Path, fast_path: str) -> None:
     assert not path.exists()
 
 
+@pytest.mark.parametrize(
+    ("proxies", "noted"), [("127.0.0.0/8", "203.0.113.7"), (None, "127.0.0.1")]
+)
+def test_the_trail_has_the_client_that_a_trusted_proxy_names(
+    tmp_path: Path, proxies: str | None, noted: str
+) -> None:
+    settings = {} if proxies is None else {"trusted_proxies": proxies}
+    with TreadleServer(tmp_path / "data", settings=settings) as server:
+        headers = {"X-Forwarded-For": "198.51.100.1, 203.0.113.7", "X-Forwarded-Proto": "https"}
+        with httpx.Client(base_url=server.url, timeout=60, headers=headers) as client:
+            make_source(client, server)
+        events = json.loads(server.treadle("trail", "--json"))
+        assert noted in {event["address"] for event in events}
+        assert "198.51.100.1" not in json.dumps(events)
+
+
 # --- other machines and other users ---------------------------------------------------------------
 
 

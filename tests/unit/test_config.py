@@ -15,6 +15,7 @@ from treadle.config import (
     Config,
     FileKind,
     FolderKind,
+    NetworksKind,
     NumberKind,
     OperatorWarning,
     PushConfig,
@@ -44,6 +45,8 @@ def samples(setting: SettingDefinition) -> tuple[str, str, str]:
             return "/a", "/b", "/c"
         case SwitchKind():
             return ("false", "false", "false") if setting.default else ("true", "true", "true")
+        case NetworksKind():
+            return "10.0.0.0/8", "::1/128", "unix"
         case UrlKind(schemes=schemes):
             scheme = schemes[0] if schemes else "duckdb"
             return f"{scheme}://a", f"{scheme}://b", f"{scheme}://c"
@@ -57,6 +60,8 @@ def shown(value: object) -> str:
     """A value as the text it came from."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -397,6 +402,28 @@ def test_an_address_or_a_socket_is_taken(host: str) -> None:
 def test_what_is_no_address_is_refused(host: str) -> None:
     with pytest.raises(OperatorError, match="host is to be a host name, an address, or unix:"):
         Config(host=host)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("10.0.0.0/8, 192.0.2.1", ("10.0.0.0/8", "192.0.2.1/32")),
+        ("::1,unix", ("::1/128", "unix")),
+        (["2001:DB8::/32"], ("2001:db8::/32",)),
+        ([], ()),
+    ],
+)
+def test_networks_are_read(text: object, found: tuple[str, ...]) -> None:
+    assert NetworksKind().check(text) == found
+    assert NetworksKind().check(list(found)) == found
+
+
+@pytest.mark.parametrize(
+    "text", ["", "10.0.0.1/8", "localhost", "*", "10.0.0.0/33", "1.2.3.4,", 7, [7], None, True]
+)
+def test_what_are_no_networks_is_refused(text: object) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - of any kind: all are told alike
+        NetworksKind().check(text)
 
 
 @pytest.mark.parametrize("text", ["True", "1", "yes", "on", ""])

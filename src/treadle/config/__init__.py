@@ -26,6 +26,7 @@ from treadle.config.kinds import (
     FileKind,
     FolderKind,
     ListenKind,
+    NetworksKind,
     NumberKind,
     SwitchKind,
     TextKind,
@@ -63,6 +64,7 @@ __all__ = [
     "FileKind",
     "FolderKind",
     "ListenKind",
+    "NetworksKind",
     "NumberKind",
     "OperatorWarning",
     "PushConfig",
@@ -122,6 +124,13 @@ class Config(CheckedSettings):
         "0660",
         TextKind("the permission bits of a file such as 0660", pattern=r"0?[0-7]{3}"),
         "who may connect to the socket that host names, as permission bits of its file",
+    )
+    trusted_proxies: tuple[str, ...] = define_setting(
+        (),
+        NetworksKind(),
+        "proxies that are believed about whom a request comes from, by X-Forwarded-For, "
+        "X-Forwarded-Proto and Forwarded; unix trusts whoever connects to the socket",
+        shown="none",
     )
     destination: str | None = define_setting(
         None,

@@ -241,6 +241,41 @@ def is_loopback(host: str) -> bool:
     return (mapped or address).is_loopback
 
 
+SOCKET_PEER: Final = "unix"
+"""In `trusted_proxies`: whoever connects to the UNIX socket, which has no address."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworksKind:
+    """Addresses and networks, separated by commas; `unix` for the other end of a UNIX socket."""
+
+    expected: str = "addresses or networks such as 10.0.0.0/8, or unix, separated by commas"
+
+    def parse(self, text: str) -> object:
+        """Read them from one text."""
+        return self.check(text)
+
+    def check(self, value: object) -> object:
+        """Return a tuple of their texts, each a network in its usual form or `unix`.
+
+        A network with bits beyond its mask is refused: it names one machine or many, and which of
+        the two was meant cannot be known.
+        """
+        if isinstance(value, str):
+            value = value.split(",")
+        if not isinstance(value, list | tuple):
+            raise ValueError(value)  # noqa: TRY004 - one error for all that is no value
+        found = []
+        for one in value:
+            text = one.strip() if isinstance(one, str) else ""
+            found.append(text if text == SOCKET_PEER else str(ipaddress.ip_network(text)))
+        return tuple(found)
+
+    def show(self, value: object) -> str:
+        """Return the value itself."""
+        return repr(value)
+
+
 @dataclass(frozen=True, slots=True)
 class UrlKind:
     """A URL, of any scheme when `schemes` is empty. It may contain a password."""

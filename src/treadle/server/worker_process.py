@@ -25,6 +25,7 @@ from treadle.config import Config
 from treadle.control.app import create_control_app as control_app
 from treadle.control.settings import ConnectApiSettings
 from treadle.destinations.priority import LoaderPriority
+from treadle.http.forwarding import ForwardedOrigin, TrustedProxies
 from treadle.http.hosts import AllowedHosts
 from treadle.http.openapi import merge_documents
 from treadle.http.refusal_log import RefusalLog
@@ -125,6 +126,7 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
                 access_log=False,
                 server_header=False,
                 headers=list(COMMON_HEADERS),
+                proxy_headers=False,  # `ForwardedOrigin` does it, for those in trusted_proxies
                 ssl_context_factory=None if certificate is None else partial(_use, certificate),
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=CANCEL_SECONDS,
@@ -217,7 +219,12 @@ def make_worker_app(
     )
     app.router.redirect_slashes = False
     app.router.default = control  # mounted, it would not get paths that contain a line break
-    return RequestCounter(FrontRouter(ingest, app), board.add)
+    answering: ASGIApp = RequestCounter(FrontRouter(ingest, app), board.add)
+    if not config.trusted_proxies:
+        return answering
+    at_socket = config.socket_path is not None
+    trusted = TrustedProxies.parse(config.trusted_proxies, socket=at_socket)
+    return ForwardedOrigin(answering, trusted)
 
 
 def _become_ready(certificate: ServedCertificate | None) -> None:

@@ -158,6 +158,7 @@ def test_the_defaults_hold_no_surprise() -> None:
             "TLS",
         ),
         (Config(), dataclasses.replace(MACHINE, root=True), "root"),
+        (Config(trusted_proxies=("0.0.0.0/0",)), MACHINE, "every address"),
         (Config(port=0), MACHINE, "port"),
         (Config(workers=5), MACHINE, "5 on 4"),
         (Config(load_age_seconds=0), MACHINE, "load_age_seconds"),

@@ -397,6 +397,14 @@ def _find_odd_settings(config: Config, machine: MachineFacts) -> Iterator[Findin
             "Run it as a user of its own.",
         )
     yield from _judge_address(config, machine.address)
+    if any(network.endswith("/0") for network in config.trusted_proxies):
+        yield Finding(
+            "settings",
+            "odd",
+            "trusted_proxies holds every address.",
+            "Whoever sends X-Forwarded-For chooses the address that is noted for a request.",
+            "Name the addresses of your proxies.",
+        )
     if config.port == 0:
         yield Finding(
             "settings",
