@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from treadle.config import Config, OperatorWarning, mask_password
 from treadle.destinations.registry import make_destination
+from treadle.destinations.transport import find_transport_risk
 from treadle.errors import OperatorError
 from treadle.log.registry import repair_log
 from treadle.log.salvage_report import KnownLog
@@ -41,6 +42,9 @@ def find_risks(config: Config, user: int) -> Iterator[OperatorWarning]:
             "A fault in it is a fault of the whole machine.",
             "Run it as a user of its own.",
         )
+    risk = find_transport_risk(make_destination(config.destination_url))
+    if risk is not None:
+        yield OperatorWarning(risk.found, risk.meaning, risk.remedy)
 
 
 def set_up_store(config: Config) -> FirstAccount | None:

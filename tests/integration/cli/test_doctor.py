@@ -202,6 +202,22 @@ def test_a_certificate_is_examined(
     assert "chmod go-wx,o-r" in findings(treadle, code=1)["certificate"][0]["found"]
 
 
+def test_a_server_that_is_not_verified_is_told(
+    treadle: Treadle, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = postgres_server.create_database()
+    monkeypatch.setenv("TREADLE_DESTINATION", local)
+    assert "destination" not in odd(treadle)
+    remote = local.replace(
+        f"127.0.0.1:{postgres_server.port}",
+        f"127.0.0.1:{postgres_server.port},db.invalid:{postgres_server.port}",
+    )
+    monkeypatch.setenv("TREADLE_DESTINATION", remote)
+    [found] = odd(treadle)["destination"]
+    assert "sslmode=prefer, which does not verify the server" in found["found"]
+    assert "sslmode=verify-full" in found["remedy"]
+
+
 def test_the_password_may_be_in_the_file_of_libpq(
     treadle: Treadle,
     postgres_server: PostgresServer,

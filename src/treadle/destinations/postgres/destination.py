@@ -17,10 +17,12 @@ from treadle.destinations.layout import PRIVATE_SCHEMA
 from treadle.destinations.postgres.connection import PostgresConnection
 from treadle.destinations.postgres.dialect import PostgresSchemaStatements
 from treadle.destinations.postgres.errors import server_message, translate, translate_login
+from treadle.destinations.postgres.transport import judge_transport
 from treadle.destinations.postgres.writer import PostgresWriter
 from treadle.destinations.protocol import AccessDeniedError, Session
 from treadle.destinations.sql import catalogue
 from treadle.destinations.sql.session import SqlSession
+from treadle.destinations.transport import TransportRisk
 from treadle.errors import OperatorError, TableStoppedError
 from treadle.tables.profiles import POSTGRES
 from treadle.tables.schema_owner import UNOWNED, SchemaOwner
@@ -79,14 +81,23 @@ class PostgresDestination:
     @property
     def identity(self) -> str:
         """Host, port and database."""
+        found = self._resolve_parameters()
+        host = found.get("host") or found.get("hostaddr") or "local"
+        database = found.get("dbname") or found.get("user", "")
+        return f"postgresql://{host.lower()}:{found.get('port') or '5432'}/{database}"
+
+    def find_risk(self) -> TransportRisk | None:
+        """Return why others could read or change what is loaded; None where they cannot."""
+        return judge_transport(self.identity, self._resolve_parameters())
+
+    def _resolve_parameters(self) -> dict[str, str]:
+        """Return every parameter of libpq: of the URL, or else of the environment (PGSSLMODE)."""
         found = {
             option.keyword.decode(): option.val.decode() if option.val else ""
             for option in pq.Conninfo.get_defaults()
         }
         found.update({name: str(value) for name, value in self._parameters.items()})
-        host = found.get("host") or found.get("hostaddr") or "local"
-        database = found.get("dbname") or found.get("user", "")
-        return f"postgresql://{host.lower()}:{found.get('port') or '5432'}/{database}"
+        return found
 
     def open(self, *, read_only: bool = False) -> Session:
         """Connect; see `Destination.open`."""

@@ -14,6 +14,7 @@ from treadle.clock import read_clock
 from treadle.config import Config, OperatorWarning
 from treadle.data_lock import is_lock_taken
 from treadle.destinations.registry import make_destination
+from treadle.destinations.transport import find_transport_risk
 from treadle.errors import TreadleError
 from treadle.log.protocol import LogReader
 from treadle.maintenance.doctor import findings, measurements
@@ -194,6 +195,9 @@ def _check_destination(
             findings.RehearsalResult("The destination", (), fault=fault)
         )
         return
+    risk = find_transport_risk(destination)
+    if risk is not None:
+        yield Finding("destination", "odd", risk.found, risk.meaning, risk.remedy)
     found, there = measurements.rehearse_load(
         examination.config,
         destination,

@@ -1,0 +1,32 @@
+"""What somebody between treadle and a destination could do."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+
+@dataclass(frozen=True, slots=True)
+class TransportRisk:
+    """Why a connection to a destination can be read or taken over by others.
+
+    Attributes:
+        found: what is set, one sentence.
+        meaning: what follows from it, one sentence.
+        remedy: what to do, one sentence.
+    """
+
+    found: str
+    meaning: str
+    remedy: str
+
+
+@runtime_checkable
+class RemoteDestination(Protocol):
+    """A destination that may be on another machine. One that is a file has no such method."""
+
+    def find_risk(self) -> TransportRisk | None:
+        """Return what is wrong with how it is connected to; None for nothing. Asks no server."""
+
+
+def find_transport_risk(destination: object) -> TransportRisk | None:
+    """Return what is wrong with how a destination is connected to; None for nothing."""
+    return destination.find_risk() if isinstance(destination, RemoteDestination) else None
