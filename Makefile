@@ -1,12 +1,17 @@
-# Targets for a machine with Python 3.11 or newer, pip and make. Versions are locked in constraints.txt.
+# Targets for a machine with Python 3.11 or newer, pip and make. Versions and hashes are locked in requirements/.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps
+# A lock names all that is needed, so nothing else is looked for, and what a package is built with is in build.txt.
+LOCKED := $(PIP_INSTALL) --require-hashes --requirement
+# The project itself has no hash: it is the folder here.
+PROJECT := $(PIP_INSTALL) --editable .
 TESTS_AT_ONCE ?= 3
 FUZZ_RUNS ?= 20000
+LOCKS := $(wildcard requirements/*.txt)
 
-.PHONY: run test release-test quick lint types docs fuzz lock clean bench bench-full
+.PHONY: run test release-test quick lint types docs fuzz lock sbom clean bench bench-full
 
 run: $(VENV)/run.stamp ## Install into $(VENV) and start the server on the embedded defaults
 	$(BIN)/treadle serve $(ARGS)
@@ -43,32 +48,35 @@ bench: $(VENV)/test.stamp ## Measure treadle, other loaders and the limits, shor
 bench-full: $(VENV)/test.stamp ## The same with a million records and five runs: some hours
 	$(BIN)/python -m benchmarks --full $(ARGS)
 
-lock: ## Write constraints.txt anew from the newest versions pyproject.toml allows
+lock: ## Write requirements/ anew from the newest versions pyproject.toml allows; ARGS=--keep keeps those that fit
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet '.[postgres,test,lint,fuzz]'
-	{ echo '# Locked versions of everything treadle, its tests and its checks use; written by `make lock`.'; \
-	  $(VENV)-lock/bin/python -m pip freeze --exclude treadle; } > constraints.txt
+	$(VENV)-lock/bin/python $(LOCKED) requirements/lock.txt
+	$(VENV)-lock/bin/python requirements/write_locks.py $(VENV)-lock/bin/uv $(ARGS)
 	rm -rf $(VENV)-lock
 
+sbom: ## Write sbom.json: all that a server is made of, in CycloneDX
+	rm -rf $(VENV)-sbom && $(PYTHON) -m venv $(VENV)-sbom/run && $(PYTHON) -m venv $(VENV)-sbom/tool
+	$(VENV)-sbom/run/bin/python $(LOCKED) requirements/build.txt
+	$(VENV)-sbom/run/bin/python $(LOCKED) requirements/run.txt
+	$(VENV)-sbom/run/bin/python $(PIP_INSTALL) .
+	$(VENV)-sbom/run/bin/python -m pip uninstall --quiet --yes setuptools pip
+	$(VENV)-sbom/tool/bin/python $(LOCKED) requirements/sbom.txt
+	$(VENV)-sbom/tool/bin/cyclonedx-py environment $(VENV)-sbom/run/bin/python --pyproject pyproject.toml \
+	  --output-reproducible --output-format JSON --output-file sbom.json
+	rm -rf $(VENV)-sbom
+
 clean: ## Remove what make made; treadle-data stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lock $(VENV)-sbom sbom.json .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("treadle needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 $(MAKECMDGOALS)") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/run.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(INSTALL) --editable '.[postgres]'
+$(VENV)/build.stamp: requirements/build.txt | $(VENV)/bin/python
+	$(BIN)/python $(LOCKED) requirements/build.txt
 	touch $@
 
-$(VENV)/test.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(INSTALL) --editable '.[postgres,test]'
-	touch $@
-
-$(VENV)/fuzz.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(INSTALL) --editable '.[fuzz]'
-	touch $@
-
-$(VENV)/lint.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(INSTALL) --editable '.[postgres,test,lint]'
+$(VENV)/%.stamp: pyproject.toml $(LOCKS) $(VENV)/build.stamp
+	$(BIN)/python $(LOCKED) requirements/$*.txt
+	$(BIN)/python $(PROJECT)
 	touch $@
