@@ -18,6 +18,7 @@ from uvicorn.server import ServerState
 
 from treadle.http.request_head import HEADERS_MAX, REQUEST_HEAD_BYTES_MAX, SINGLE_HEADERS
 from treadle.ingest.body_memory import BodyMemoryBudget
+from treadle.ingest.body_threads import BodyThreads
 from treadle.ingest.fastpath.connection import FastPathProtocol
 from treadle.ingest.fastpath.connection_state import ConnectionState
 from treadle.ingest.fastpath.handler import FAST_PATH_STATE, RequestHead, ResponseSink
@@ -200,7 +201,7 @@ class _Site:
 
     def __init__(self) -> None:
         self.seen: list[StrictRequest] = []
-        self.budget = BodyMemoryBudget()
+        self.budget = BodyMemoryBudget(BodyThreads())
         self.config = uvicorn.Config(
             self.app, interface="asgi3", log_config=None, server_header=False
         )
