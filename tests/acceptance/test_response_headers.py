@@ -2,6 +2,7 @@
 
 import re
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -122,3 +123,35 @@ def test_the_fast_path_and_the_full_path_answer_alike(client: Client) -> None:
         check_common(answer)
     orders = [[name for name, _ in headers] for _, headers, _ in answers]
     assert orders[0] == orders[1] == orders[2]
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        (write("GET", "/v4/sources", "ac_wrong"), "refused for its token"),
+        (
+            write("POST", "/v2/import/batch", "at_wrong", b"{}", {"Content-Type": "text/json"}),
+            "refused for its token",
+        ),
+        (b"NON SENSE\r\n\r\n", "WARNING"),
+    ],
+)
+def test_refusals_are_logged_with_address_and_number_and_do_not_fill_the_log(
+    client: Client, request_: bytes, said: str
+) -> None:
+    log = client.server.log
+    before = len(log.read_text().splitlines())
+    began = time.monotonic()
+    for _ in range(100):
+        [(status, _, _)] = ask(client, request_)
+        assert status in (400, 401)
+    time.sleep(1.1)
+    ask(client, request_)
+    seconds = time.monotonic() - began
+    lines = log.read_text().splitlines()[before:]
+    assert 1 <= len(lines) <= seconds + 2
+    told = [line for line in lines if said in line]
+    assert told
+    assert all("127.0.0.1" in line for line in told)
+    assert sum(int(number) for number in re.findall(r"\((\d+) since", "\n".join(told))) >= 100
+    assert "wrong" not in "\n".join(lines)

@@ -5,7 +5,7 @@ errors are not those of a framework (connect-api.md 1.2, 1.8).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, Any, Concatenate, Final, ParamSpec
 
@@ -20,6 +20,7 @@ from starlette.responses import Response
 from treadle.control import errors, requests, schemas
 from treadle.control.operations import ConnectOperations
 from treadle.control.pulled_sources import PulledSourceOperations
+from treadle.control.refusal_allowance import RefusalAllowance
 from treadle.errors import RequestRefusedError
 from treadle.http.authentication import TokenAuthentication
 from treadle.http.body_reader import read_body
@@ -59,12 +60,14 @@ class OperationRunner:
         pulled_sources: on what a source that is pushed to does not have.
         authentication: who asks.
         changed: called on the event loop after every change and before its answer is sent.
+        refusals: bounds the events of refused requests.
     """
 
     operations: ConnectOperations
     pulled_sources: PulledSourceOperations
     authentication: TokenAuthentication[TokenHolder, TokenOwner]
     changed: Callable[[], None]
+    refusals: RefusalAllowance = field(default_factory=RefusalAllowance)
 
     async def read(
         self, operation: Callable[P, object], *args: P.args, **kwargs: P.kwargs
@@ -123,13 +126,16 @@ class OperationRunner:
         try:
             return run(replace(self.operations, store=store))
         except RequestRefusedError as refused:
-            store.trail.record_event(
-                action,
-                target,
-                TrailOutcome.REFUSED,
-                account_id=caller.account.id,
-                detail=describe_answer(refused),
-            )
+            left_out = self.refusals.take(caller.account.id)
+            if left_out is not None:
+                store.trail.record_event(
+                    action,
+                    target,
+                    TrailOutcome.REFUSED,
+                    account_id=caller.account.id,
+                    detail=describe_answer(refused)
+                    | ({"left_out_before": left_out} if left_out else {}),
+                )
             raise
 
 

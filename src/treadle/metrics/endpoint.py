@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -26,6 +26,9 @@ from treadle.metrics.families import (
 )
 from treadle.store.model import TableTotals
 from treadle.store.store import Store
+
+A = TypeVar("A")
+T = TypeVar("T")
 
 FRESH_SECONDS: Final = 1.0
 """Time for which an answer is kept: monitors may ask as often as they like."""
@@ -97,12 +100,13 @@ class MetricsEndpoint:
             if isinstance(reader, Response):
                 return reader
             async with self._looking:
-                answer = await asyncio.get_running_loop().run_in_executor(
-                    self._thread, self._render, reader.account_id
-                )
+                answer = await self._run(self._render, reader.account_id)
         except TreadleError as error:
             return PlainTextResponse(f"{UNREADABLE}{error}\n", 503, {"Retry-After": "2"})
         return Response(answer, media_type=CONTENT_TYPE)
+
+    async def _run(self, question: Callable[[A], T], asked: A) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, question, asked)
 
     def close(self) -> None:
         """End the thread, and close the log."""
@@ -119,7 +123,7 @@ class MetricsEndpoint:
             return MetricsReader(None)
         sent = read_bearer_token(headers)
         if sent is not None:
-            account = await asyncio.to_thread(self.store.accounts.find_account_by_token, sent)
+            account = await self._run(self.store.accounts.find_account_by_token, sent)
             if account is not None:
                 return MetricsReader(account.id)
         if self.token is not None or sent is not None:

@@ -64,15 +64,23 @@ def name_counter(path: str, status: int) -> str:
 class RequestCounter:
     """Counts the answers of an application."""
 
-    def __init__(self, app: ASGIApp, add: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        add: Callable[[str], None],
+        note_refused_token: Callable[[str], None] = lambda address: None,
+    ) -> None:
         """Count the answers of an application.
 
         Args:
             app: answers.
             add: called with the name of a counter for each answer.
+            note_refused_token: called with the address of a client whose token was refused; empty
+                where there is no address.
         """
         self._app = app
         self._add = add
+        self._note_refused_token = note_refused_token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the application's lifespan."""
@@ -82,7 +90,11 @@ class RequestCounter:
 
         def counting(message: Message) -> object:
             if message["type"] == "http.response.start":
-                self._add(name_counter(scope["path"], message["status"]))
+                status = message["status"]
+                self._add(name_counter(scope["path"], status))
+                if status == 401:
+                    client = scope.get("client")
+                    self._note_refused_token(client[0] if client else "")
             return send(message)
 
         await self._app(scope, receive, counting)  # type: ignore[arg-type]  # awaitable as it is

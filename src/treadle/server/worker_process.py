@@ -182,9 +182,10 @@ def make_worker_app(
         allowed_hosts=hosts,
         serves_docs=config.docs_page == "on",
     )
+    refusals = RefusalLog(logger, time.monotonic)
     connections = ConnectionTable(
         ConnectionLimits.from_open_files(files, plan_backlog(files)),
-        RefusalLog(logger, time.monotonic),
+        refusals,
         lambda status: board.add(name_counter("", status)),
     )
     metrics = MetricsEndpoint(
@@ -219,7 +220,11 @@ def make_worker_app(
     )
     app.router.redirect_slashes = False
     app.router.default = control  # mounted, it would not get paths that contain a line break
-    answering: ASGIApp = RequestCounter(FrontRouter(ingest, app), board.add)
+    answering: ASGIApp = RequestCounter(
+        FrontRouter(ingest, app),
+        board.add,
+        lambda address: refusals.record("A request was refused for its token", address),
+    )
     if not config.trusted_proxies:
         return answering
     at_socket = config.socket_path is not None

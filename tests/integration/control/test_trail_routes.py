@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from tests.integration.control.api import NOT_AUTHORIZED, Api
 
-from treadle.store.trail_event import ActorKind, StoreActor
+from treadle.control.refusal_allowance import REFUSALS_PER_MINUTE
+from treadle.store.trail_event import ActorKind, StoreActor, TrailOutcome
 
 ACTOR = {"kind": "account_token", "id": "1", "address": "127.0.0.1"}
 
@@ -159,3 +160,13 @@ def test_nothing_changes_when_the_trail_cannot_be_written(api: Api) -> None:
     assert api.delete(f"/v4/sources/{source}").status in (500, 503)
     assert api.post(f"/v4/sources/{source}/tokens").status in (500, 503)
     assert api.get(f"/v4/sources/{source}").body["deleted_at"] is None
+
+
+def test_refusals_beyond_the_allowance_are_counted_and_not_stored(api: Api) -> None:
+    for _ in range(REFUSALS_PER_MINUTE + 10):
+        assert api.delete("/v4/sources/99999").status == 400
+    refused = api.store.trail.list_events(outcome=TrailOutcome.REFUSED, limit=1000)
+    assert len(refused) == REFUSALS_PER_MINUTE
+    # What is done is recorded all the same.
+    api.create("Shop")
+    assert events(api)[0]["action"] == "create_source"

@@ -19,7 +19,7 @@ import functools
 import http
 import re
 from collections import deque
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 
 import uvicorn
 from starlette.responses import PlainTextResponse, Response
@@ -87,6 +87,9 @@ class FastPathProtocol(asyncio.Protocol):
     The protocol behind is known by what any protocol has, by its `shutdown`, and by the requests
     that its application gets; README.md lists every name.
     """
+
+    _default_head: ClassVar[tuple[list[tuple[bytes, bytes]], bytes]] = ([], b"")
+    """The headers of every answer that were made last, and their bytes."""
 
     def __init__(
         self,
@@ -370,9 +373,7 @@ class FastPathProtocol(asyncio.Protocol):
                 self._take_ahead()
 
     def _write(self, response: Response, *, close: bool) -> None:
-        content = [STATUS_LINES[response.status_code]]
-        for name, value in self._server_state.default_headers:
-            content += name, b": ", value, b"\r\n"
+        content = [STATUS_LINES[response.status_code], self._get_default_head()]
         for name, value in response.raw_headers:
             content += name, b": ", value, b"\r\n"
         if close:
@@ -380,6 +381,15 @@ class FastPathProtocol(asyncio.Protocol):
         content += b"\r\n", bytes(response.body)
         self._transport.write(b"".join(content))
         self._server_state.total_requests += 1
+
+    def _get_default_head(self) -> bytes:
+        """Return the headers of every answer, which the server changes once a second."""
+        defaults, head = FastPathProtocol._default_head
+        present = self._server_state.default_headers
+        if defaults is not present:
+            head = b"".join(b"%b: %b\r\n" % pair for pair in present)
+            FastPathProtocol._default_head = present, head
+        return head
 
     @property
     def is_closing(self) -> bool:

@@ -1,0 +1,147 @@
+"""`treadle trail`, and the event of every command that changes something."""
+
+import os
+import pwd
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.cli.conftest import Treadle
+from tests.integration.cli.shop import Shop
+
+from treadle.cli.main import COMMANDS
+from treadle.store.schema import outcomes, tables
+from treadle.store.trail_event import ActorKind, StoreActor
+
+READING = {
+    "account list", "source list", "token list", "query", "plan", "loads", "ledger", "audit",
+    "trail", "rejects list", "rejects show", "log stats", "log verify", "log cat", "doctor",
+    "push",  # sends requests, as any client
+    "serve",  # has events of its own, by the server
+}  # fmt: skip
+
+CHANGES: dict[str, tuple[str, list[str]]] = {
+    "account create": ("--name Second", ["create_account"]),
+    "account token create": ("--account 1", ["create_account_token"]),
+    "source create": ("Other --account 1", ["create_source", "create_import_token"]),
+    "source options": ("web split_mode=widen", ["set_options"]),
+    "source pause": ("web", ["pause_source"]),
+    "source unpause": ("web", ["unpause_source"]),
+    "token create": ("web", ["create_import_token"]),
+    "token revoke": ("web 1", ["revoke_import_token"]),
+    "token import": ("web", ["take_over_import_token"]),
+    "source adopt": ("web", ["adopt_tables", "adopt_tables"]),
+    "rejects resend": ("1.0", ["resend_records", "resend_records"]),
+    "replay": ("--source web --table orders --force", ["replay_table", "replay_table"]),
+    "log salvage": ("--anyway", ["salvage_log", "salvage_log"]),
+    "source delete": ("web --yes", ["delete_source"]),
+}
+"""In this order: command -> further words, and the actions of its events, the first one first."""
+
+
+@pytest.fixture
+def shop(data: Path, treadle: Treadle) -> Iterator[Shop]:
+    made = Shop(data, treadle, None)
+    made.push("orders", [{"id": 1}, {"id": 2}], first=1, keys=("id",))
+    yield made
+    made.close()
+
+
+def reject_first_record(shop: Shop) -> None:
+    with shop.store._database.write() as tx:
+        table = tx.connection.execute(tables.select()).first()
+        assert table is not None
+        rejected = {"position": 1, "superseded": 0, "rejected": [[0, "odd"]]}
+        tx.connection.execute(
+            outcomes.insert().values(log_id=table.log_id, table_id=table.id, **rejected)
+        )
+
+
+def list_new(treadle: Treadle, seen: int) -> list[dict[str, Any]]:
+    return [row for row in reversed(treadle("trail --json").json) if row["id"] > seen]
+
+
+def test_every_command_is_known_to_change_or_to_read() -> None:
+    assert {" ".join(command.words) for command in COMMANDS} == READING | CHANGES.keys()
+
+
+def test_every_command_that_changes_has_its_events(
+    shop: Shop, treadle: Treadle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reject_first_record(shop)
+    user = pwd.getpwuid(os.getuid()).pw_name
+    monkeypatch.setenv("LOGNAME", "somebody-else")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    monkeypatch.setattr("sys.stdin.readline", lambda: "a-token-of-another-service\n", raising=False)
+    for command, (words, actions) in CHANGES.items():
+        if command == "log salvage":
+            shop.close()
+        seen = treadle("trail --json --limit 1").json[0]["id"]
+        done = treadle(f"{command} {words}")
+        assert done.code in (0, 1), (command, done.err)
+        events = list_new(treadle, seen)
+        assert [event["action"] for event in events] == actions, command
+        assert {event["actor"] for event in events} == {f"command_line {user}"}
+        assert {event["address"] for event in events} == {"local"}
+        ends = (
+            ["begun", "done"]
+            if actions[0] == actions[-1] and len(actions) == 2
+            else ["done"] * len(actions)
+        )
+        assert [event["outcome"] for event in events] == ends, command
+
+
+def test_reading_leaves_no_event(shop: Shop, treadle: Treadle) -> None:
+    before = treadle("trail --json").json
+    for command in READING - {"serve", "push", "plan", "query", "rejects show", "token list"}:
+        treadle(command)
+    treadle("token list web")
+    treadle("query", "SELECT 1")
+    assert treadle("trail --json").json == before
+
+
+def test_events_are_filtered(shop: Shop, treadle: Treadle) -> None:
+    other, _ = shop.store.for_actor(
+        StoreActor(ActorKind.ACCOUNT_TOKEN, "7", "192.0.2.7")
+    ).accounts.create_account("other")
+    treadle("source pause web")
+    [row] = treadle("trail --json --account other").json
+    assert row["account"] == other.id
+    assert (row["actor"], row["address"]) == ("account_token 7", "192.0.2.7")
+    assert row["target"] == f"account {other.id} other"
+    assert [each["action"] for each in treadle("trail --json --action pause_source").json] == [
+        "pause_source"
+    ]
+    assert treadle("trail --json --outcome failed").json == []
+    assert treadle("trail --json --until 2001-01-01").json == []
+    assert len(treadle("trail --json --limit 2").json) == 2
+    head, *lines = treadle("trail").out.splitlines()
+    assert head.split()[:3] == ["id", "at", "actor"]
+    assert "pause_source" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--action pause", "--action is to be one of"),
+        ("--outcome ok", "--outcome is to be one of"),
+        ("--limit 0", "--limit is to be"),
+        ("--since x", "--since is to be a time"),
+        ("--account nobody", "no account"),
+    ],
+)
+def test_what_cannot_be_listed(shop: Shop, treadle: Treadle, words: str, said: str) -> None:
+    done = treadle(f"trail {words}")
+    assert done.code == 2
+    assert said in done.err
+
+
+def test_old_events_are_removed_by_the_server(shop: Shop, treadle: Treadle) -> None:
+    assert treadle("trail --json").json
+    shop.loader.audit_us = 0
+    shop.loader.clock = lambda: 4_000_000_000_000_000
+    reader = shop.loader.open_reader()
+    shop.loader._trim(reader)
+    reader.close()
+    assert treadle("trail --json").json == []
