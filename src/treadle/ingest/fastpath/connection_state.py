@@ -20,6 +20,10 @@ BODY_MARGIN_SECONDS: Final = 5.0
 """How much longer than promised the rest of a body is waited for: the endpoint that reads it gives
 up before, and words the answer."""
 
+ANSWER_SECONDS: Final = 300.0
+"""How long a request that is all there may take. Whoever works on it ends much earlier; this is for
+one that nobody works on."""
+
 DRAIN_SECONDS: Final = 10.0
 """How long the rest of a body is read and dropped whose request was answered already."""
 
@@ -46,7 +50,7 @@ class ConnectionState(enum.Enum):
     BODY = enum.auto()
     """The rest of a body that an endpoint reads."""
     ANSWER = enum.auto()
-    """The answer to a request that is all there; who works on it has a deadline."""
+    """The answer to a request that is all there."""
     DRAIN = enum.auto()
     """The rest of a body that nobody reads: its request was answered."""
     CLOSING = enum.auto()
@@ -81,5 +85,7 @@ def get_patience(
             return DRAIN_SECONDS
         case ConnectionState.CLOSING:
             return LINGER_SECONDS
-        case ConnectionState.PIECES | ConnectionState.ANSWER:
+        case ConnectionState.ANSWER:
+            return ANSWER_SECONDS
+        case ConnectionState.PIECES:
             return math.inf

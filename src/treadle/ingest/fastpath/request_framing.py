@@ -171,6 +171,8 @@ class RequestFraming:
         end = data.find(_HEAD_END, max(0, fed - 3)) + len(_HEAD_END)
         if end < len(_HEAD_END):
             self._parser.feed_data(data[fed:])
+            if self.heads != self._framed:  # it saw the end of a head, as after a bare line feed
+                raise _make_malformed_error()
             check_header_count(data.count(_LINE_END) - 1)
             check_head_size(self._empty_bytes + len(data), len(self.target))
             self._held = data

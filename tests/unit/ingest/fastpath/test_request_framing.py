@@ -159,6 +159,8 @@ REFUSED = [
     (505, declared(b"[1]").replace(b"1.1", b"2.0")),
     (505, b"GET / HTTP/0.9\r\n\r\n"),
     (505, b"GET /\r\n\r\n"),
+    (400, b"GET /\n\r\n"),
+    (400, b"POST /v2/import/push\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
     (414, b"GET /" + b"a" * TARGET_BYTES_MAX),
     (414, b"GET /?" + b"a" * TARGET_BYTES_MAX + b" HTTP/1.1\r\nHost: a\r\n\r\n"),
     (414, b"GET /" + LONG * 20),
