@@ -1,6 +1,7 @@
 """Files that only the user who runs treadle may read, and what makes their names durable."""
 
 import os
+import secrets
 from pathlib import Path
 from typing import Final
 
@@ -51,3 +52,39 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_private_file(path: Path, text: str, *, replace: bool) -> bool:
+    """Write a whole file that only its owner may read, and make it durable.
+
+    The file gets its name when it is complete, so no process can read half of it.
+
+    Args:
+        path: its folder must exist.
+        text: the content.
+        replace: take the place of a file that is there; otherwise that one stays as it is.
+
+    Returns:
+        Whether it was written.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            draft.replace(path)
+        else:
+            try:
+                os.link(draft, path)
+            except FileExistsError:
+                return False
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return True

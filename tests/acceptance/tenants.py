@@ -13,6 +13,7 @@ import psycopg
 from tests.conformance.loading.runner import Rig
 
 from treadle.destinations.registry import make_destination
+from treadle.store.token_rules import TokenRequest
 
 Cells = list[tuple[Any, ...]]
 
@@ -112,8 +113,9 @@ class Tenants:
 
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
-        first = rig.store.accounts.create_token(rig.client_id)
-        self.a = Tenant(rig, rig.client_id, first)
+        first = rig.store.tokens.issue_token(TokenRequest("account"), account_id=rig.client_id)
+        assert first.secret is not None
+        self.a = Tenant(rig, rig.client_id, first.secret)
         account, token = rig.store.accounts.create_account("B")
         self.b = Tenant(rig, account.id, token)
 

@@ -1,10 +1,21 @@
 """`treadle account ...`: accounts, which own sources, and their tokens for the Connect API."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from treadle.cli.command import Arguments, CliCommand, parse_positive
 from treadle.cli.output import print_json, print_line, print_list, to_whole_second
 from treadle.cli.store_access import find_account, open_existing_store
+from treadle.cli.time_argument import parse_expiry
+from treadle.cli.token_life import (
+    OwnedTokens,
+    TokenGroup,
+    explain_token_limit,
+    make_life_commands,
+    print_made_token,
+)
+from treadle.clock import read_clock
 from treadle.config import Config
 from treadle.store.model import Account
 
@@ -45,18 +56,40 @@ def list_accounts(config: Config, arguments: Arguments) -> int:
     return 0
 
 
-def _token_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_account(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--account", metavar="ID", help="id or name (default: the only one)")
+
+
+@contextmanager
+def _open_tokens(config: Config, arguments: Arguments) -> Iterator[OwnedTokens]:
+    from treadle.store.token_rules import ACCOUNT
+    from treadle.store.tokens import TokenFilter
+
+    with open_existing_store(config) as store:
+        account = find_account(store, arguments.account)
+        wanted = TokenFilter((ACCOUNT,), account.id)
+        list_them = f"treadle account token list --account {account.id}"
+        yield OwnedTokens(store, wanted, f"account {account.id}", list_them)
+
+
+def _token_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_account(parser)
     parser.add_argument("--description", default="", help="what the token is for")
+    parser.add_argument(
+        "--expires", metavar="WHEN", help="90d, 12h, a time in ISO 8601, or never (default: never)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def create_account_token(config: Config, arguments: Arguments) -> int:
     """Make another token for the Connect API."""
-    with open_existing_store(config) as store:
-        account = find_account(store, arguments.account)
-        token = store.accounts.create_token(account.id, arguments.description)
-    _print_token(account, token, as_json=arguments.json)
+    from treadle.store.token_rules import ACCOUNT, TokenRequest
+
+    expires_at = parse_expiry("--expires", arguments.expires, read_clock())
+    with _open_tokens(config, arguments) as owned, explain_token_limit(owned):
+        asked = TokenRequest(ACCOUNT, arguments.description, expires_at)
+        token = owned.store.tokens.issue_token(asked, account_id=owned.wanted.account_id)
+    print_made_token(token, as_json=arguments.json, more="  (shown this once)")
     return 0
 
 
@@ -86,5 +119,8 @@ COMMANDS = (
         help="make another token for the Connect API",
         run=create_account_token,
         arguments=_token_arguments,
+    ),
+    *make_life_commands(
+        TokenGroup(("account", "token"), "the tokens of an account", _add_account, _open_tokens)
     ),
 )

@@ -17,9 +17,11 @@ from treadle.cli import (
     account,
     audit,
     doctor,
+    key,
     ledger,
     loads,
     log,
+    metrics_token,
     options,
     plan,
     push,
@@ -30,6 +32,7 @@ from treadle.cli import (
     source,
     token,
     trail,
+    webhook,
 )
 from treadle.cli.command import (
     CliCommand,
@@ -49,7 +52,10 @@ COMMANDS: tuple[CliCommand, ...] = (
     *account.COMMANDS,
     *source.COMMANDS,
     options.COMMAND,
+    webhook.COMMAND,
     *token.COMMANDS,
+    *metrics_token.COMMANDS,
+    *key.COMMANDS,
     push.COMMAND,
     plan.COMMAND,
     query.COMMAND,
@@ -68,9 +74,12 @@ GROUPS = {
     ("account",): "accounts, which own sources, and their tokens for the Connect API",
     ("account", "token"): "tokens for the Connect API",
     ("source",): "sources, each of which is pushed into its own schema",
+    ("key",): "the secret key that the store is encrypted with",
+    ("metrics",): "the figures of the server",
+    ("metrics", "token"): "tokens that open /metrics",
     ("log",): "the log: what was accepted, and what waits to be loaded",
     ("rejects",): "records that could not be loaded, and how to send them again",
-    ("token",): "Import API tokens of a source",
+    ("token",): "import and webhook tokens of a source",
 }
 """The help of each group of commands, by the words before the last one."""
 

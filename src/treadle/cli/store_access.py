@@ -30,7 +30,7 @@ def open_existing_store(config: Config, *, make: bool = False) -> Iterator["Stor
         OperatorError: there is no store, or its key is another one.
     """
     # Imported here: databases take a third of a second, and `treadle --help` needs none.
-    from treadle.store.secrets import load_cipher
+    from treadle.store.key_files import load_cipher
     from treadle.store.store import Store
 
     if make:
@@ -42,7 +42,7 @@ def open_existing_store(config: Config, *, make: bool = False) -> Iterator["Stor
         )
     store = Store.open(
         config.store_url,
-        load_cipher(config.key_path, config.secret_key),
+        load_cipher(config.key_path, config.secret_key, config.next_secret_key),
         actor=StoreActor(ActorKind.COMMAND_LINE, find_user_name(os.getuid())),
     )
     try:

@@ -237,6 +237,25 @@ class Config(CheckedSettings):
         shown="none",
         content_of="secret_key",
     )
+    next_secret_key: str | None = define_setting(
+        None,
+        TextKind(
+            "64 hexadecimal digits, as `openssl rand -hex 32` prints them",
+            hidden=True,
+            pattern=r"\s*[0-9a-fA-F]{64}\s*",
+        ),
+        "key that takes the place of secret_key when `treadle key rotate` is run; until then both "
+        "are valid",
+        shown="none",
+        flag=False,
+    )
+    next_secret_key_file: Path | None = define_setting(  # noqa: RUF009 - a field, as above
+        None,
+        FileKind(),
+        "file that holds next_secret_key, in place of it",
+        shown="none",
+        content_of="next_secret_key",
+    )
     metrics_token: str | None = define_setting(
         None,
         TextKind(
@@ -314,6 +333,11 @@ class Config(CheckedSettings):
     def key_path(self) -> Path:
         """The file with the key that secrets are encrypted with. Not used with `secret_key`."""
         return self.data / "secret.key"
+
+    @property
+    def first_token_path(self) -> Path:
+        """The file with the token of the first account, until somebody removes it."""
+        return self.data / "account.token"
 
     @property
     def warehouse_path(self) -> Path:

@@ -10,8 +10,9 @@ from starlette.responses import Response
 
 from treadle import __version__
 from treadle.clock import read_clock
-from treadle.control import errors, ledger_routes, load_report_routes, trail_routes
+from treadle.control import errors, ledger_routes, load_report_routes, token_routes, trail_routes
 from treadle.control.docs_page import DocsGuard
+from treadle.control.no_store import NoStoreMiddleware
 from treadle.control.openapi_document import ABOUT, complete_document
 from treadle.control.operations import ConnectOperations
 from treadle.control.pulled_sources import PulledSourceOperations
@@ -33,6 +34,7 @@ def create_control_app(
     settings: ConnectApiSettings,
     *,
     changed: Callable[[], None],
+    count_use: Callable[[int, str | None], None] = lambda token_id, origin: None,
     clock: Callable[[], int] = read_clock,
     open_reader: Callable[[], LogReader] | None = None,
     allowed_hosts: AllowedHosts | None = None,
@@ -45,6 +47,8 @@ def create_control_app(
         settings: which answers are given.
         changed: called on the event loop after every change, before the answer is sent, so that
             whoever remembers tokens in this process forgets them at once.
+        count_use: called on the event loop with the id of each account token that was used, and the
+            address of the client.
         clock: microseconds since 1970.
         open_reader: opens the log; without it there is no ledger.
         allowed_hosts: the names under which the page about the API is served; None for any.
@@ -71,16 +75,19 @@ def create_control_app(
         PulledSourceOperations(store),
         authentication,
         changed,
+        count_use,
     )
     for router in ROUTERS:
         app.include_router(router)
     app.include_router(load_report_routes.router)
     app.include_router(trail_routes.router)
+    app.include_router(token_routes.router)
     if open_reader is not None:
         app.state.open_reader = open_reader
         app.include_router(ledger_routes.router)
     app.openapi_schema = complete_document(app.openapi(), settings)
     app.add_middleware(DocsGuard, allowed_hosts=allowed_hosts, serves=serves_docs)
+    app.add_middleware(NoStoreMiddleware)
     app.add_exception_handler(RequestRefusedError, _on_refusal)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RetriableError, _on_try_later)
@@ -112,4 +119,6 @@ def _on_try_later(_: Request, __: Exception) -> Response:
 
 def _on_error(_: Request, __: Exception) -> Response:
     """Answer 500; the framework logs the error after this answer was sent."""
-    return _render_refusal(errors.internal_error())
+    refused = errors.internal_error()
+    refused.headers = (("Cache-Control", "no-store"),)  # this answer passes no middleware
+    return _render_refusal(refused)

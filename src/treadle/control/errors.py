@@ -163,9 +163,19 @@ def token_limit_reached(source_id: int, limit: int) -> RequestRefusedError:
     return _make_coded_error(400, "AccessDenied", message)
 
 
-def token_not_found(token_id: str) -> RequestRefusedError:
-    """Refuse a token that is unknown, revoked or of another source."""
-    return _make_coded_error(400, "InvalidId", f"token not found ({token_id})")
+def token_not_found(token_id: str, *, status: int = 400) -> RequestRefusedError:
+    """Refuse a token that is unknown, has ended, or is of another source or account."""
+    return _make_coded_error(status, "InvalidId", f"token not found ({token_id})")
+
+
+def too_many_tokens(message: str) -> RequestRefusedError:
+    """Refuse one more token of a kind: there are as many as there can be."""
+    return _make_coded_error(400, "AccessDenied", message)
+
+
+def invalid_token_body(message: str) -> RequestRefusedError:
+    """Refuse a body or a parameter of the calls about tokens and webhooks."""
+    return _make_coded_error(400, "InvalidBody", message)
 
 
 # What an import_api source does not have (connect-api.md 5) --------------------------------------

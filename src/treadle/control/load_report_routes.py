@@ -18,6 +18,7 @@ from treadle.control.routes import (
 )
 from treadle.control.schemas import Id, MessageAnswer, component
 from treadle.errors import RequestRefusedError
+from treadle.http.headers import read_peer
 from treadle.store.model import TokenHolder, TokenOwner
 from treadle.store.store import Store
 from treadle.tracking.load_reports import render_load_report
@@ -143,6 +144,8 @@ async def list_load_reports(
     asking = await work.authentication.find_either(request.headers)
     if asking is None:
         raise errors.not_authorized()
+    if isinstance(asking, TokenHolder):
+        work.count_use(asking.token_id, read_peer(request.scope))
     return await work.read(
         list_reports, work.operations.store, asking, source, table, before, limit
     )

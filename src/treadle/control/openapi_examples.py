@@ -1,9 +1,9 @@
 """Examples for the OpenAPI document, made by the functions that make the answers."""
 
-from treadle.control import errors, paging, responses
+from treadle.control import errors, paging, responses, token_responses
 from treadle.control.settings import ConnectApiSettings
 from treadle.errors import RequestRefusedError
-from treadle.store.model import ImportToken, LoadReport, Source, TableLoadStatus
+from treadle.store.model import AccessToken, LoadReport, SenderSignature, Source, TableLoadStatus
 from treadle.tracking.load_reports import render_load_report
 
 Examples = dict[str, object]
@@ -32,18 +32,28 @@ def _source(**changes: object) -> Source:
     return Source(**(row | changes))  # type: ignore[arg-type]  # the keys are the fields
 
 
-def _token(id_: int, created_at: int) -> ImportToken:
-    return ImportToken(
-        id=id_,
-        source_id=_SOURCE,
-        secret=f"at_<TOKEN_{id_}>",
-        bootstrap=False,
-        created_at=created_at,
-        first_used_at=None,
-        last_used_at=None,
-        uses=0,
-        revoked_at=None,
-    )
+def _token(id_: int, created_at: int, **changes: object) -> AccessToken:
+    token: dict[str, object] = {
+        "id": id_,
+        "kind": "import",
+        "account_id": _ACCOUNT,
+        "source_id": _SOURCE,
+        "secret": f"at_<TOKEN_{id_}>",
+        "last_four": "63ab",
+        "description": "",
+        "tables": (),
+        "signature": None,
+        "bootstrap": False,
+        "created_at": created_at,
+        "created_by": "",
+        "first_used_at": None,
+        "last_used_at": None,
+        "last_used_from": None,
+        "uses": 0,
+        "expires_at": None,
+        "revoked_at": None,
+    }
+    return AccessToken(**(token | changes))  # type: ignore[arg-type]  # the keys are the fields
 
 
 _OLD, _NEW = _token(544_973_525, _CREATED), _token(545_799_083, _LATER)
@@ -90,6 +100,21 @@ def list_request_examples() -> dict[str, Examples]:
             "unpause": {"paused_at": None},
         },
         "select_streams": {"a stream": {"streams": [selection]}},
+        "create_access_token": {
+            "an account token": {"kind": "account", "description": "deployment"},
+            "a webhook token": {
+                "kind": "webhook",
+                "source_id": _SOURCE,
+                "tables": ["events"],
+                "signature": {"scheme": "github", "secret": "<SECRET>"},
+            },
+        },
+        "expire_access_token": {
+            "at a time": {"expires_at": "2027-01-01T00:00:00Z"},
+            "never": {"expires_at": None},
+        },
+        "replace_access_token": {"with an hour for the change": {"overlap_seconds": 3600}},
+        "change_webhook": {"turn import tokens off": {"import_tokens": False}},
     }
 
 
@@ -138,6 +163,49 @@ _EVENT = {
     "outcome": "done",
     "detail": {"changed": ["paused_at"]},
 }
+
+
+def _list_token_examples() -> dict[str, dict[int, Examples]]:
+    """Return examples of the calls about tokens of all kinds and about webhooks."""
+    account = _token(7, _CREATED, kind="account", source_id=None, secret="ac_<TOKEN>")  # noqa: S106 - an example
+    webhook = _token(
+        545_799_084,
+        _CREATED,
+        kind="webhook",
+        secret="wh_<TOKEN>",  # noqa: S106 - an example
+        tables=("events",),
+        signature=SenderSignature("github", "<SECRET>"),
+        last_used_at=_LATER,
+        last_used_from="192.0.2.1",
+        uses=3,
+    )
+    shown = [token_responses.render_access_token(one, _LATER) for one in (account, _OLD, webhook)]
+    ended = token_responses.render_access_token(
+        _token(7, _CREATED, kind="account", source_id=None, revoked_at=_LATER), _LATER
+    )
+    made: Examples = {
+        "an account token": token_responses.render_made_token(account, _LATER),
+        "a webhook token": token_responses.render_made_token(webhook, _LATER),
+    }
+    refused = errors.invalid_token_body("kind is one of account, import, webhook")
+    limit = errors.too_many_tokens(
+        f"source {_SOURCE} already has the maximum of 2 active access tokens; revoke one first"
+    )
+    unknown = errors.token_not_found("7", status=404)
+    no_source = errors.source_not_found(str(_SOURCE), status=404)
+    settings = token_responses.render_webhook_settings(_source())
+    return {
+        "list_access_tokens": {200: {"three": {"tokens": shown}}, **_collect_errors(refused)},
+        "create_access_token": {200: made, **_collect_errors(refused, limit)},
+        "expire_access_token": {
+            200: {"expired": shown[0]},
+            **_collect_errors(refused, unknown),
+        },
+        "revoke_access_token": {200: {"revoked": ended}, **_collect_errors(unknown)},
+        "replace_access_token": {200: made, **_collect_errors(refused, limit, unknown)},
+        "get_webhook": {200: {"defaults": settings}, **_collect_errors(no_source)},
+        "change_webhook": {200: {"defaults": settings}, **_collect_errors(refused, no_source)},
+    }
 
 
 def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, Examples]]:
@@ -223,6 +291,7 @@ def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, 
             200: {"the other one is left": rotated},
             **_collect_errors(*no_tokens, errors.token_not_found(str(_OLD.id))),
         },
+        **_list_token_examples(),
         "list_loads": {200: {"loaded, and stuck": loads}},
         "list_load_reports": {
             200: {"a load": {"loads": [render_load_report(_LOAD)], "next": None}},

@@ -9,7 +9,7 @@ from typing import Final
 from treadle.control import schemas
 from treadle.control.settings import ConnectApiSettings
 from treadle.errors import InternalError
-from treadle.store.model import ImportToken, Source, TableLoadStatus
+from treadle.store.model import AccessToken, Source, TableLoadStatus
 from treadle.timestamps import format_seconds
 
 IMPORT_API: Final = "import_api"
@@ -65,7 +65,7 @@ def render_source_type(settings: ConnectApiSettings) -> schemas.SourceType:
 
 
 def render_source(
-    settings: ConnectApiSettings, row: Source, tokens: Iterable[ImportToken]
+    settings: ConnectApiSettings, row: Source, tokens: Iterable[AccessToken]
 ) -> schemas.SourceAnswer:
     """Return a source, as every endpoint that answers one sends it (connect-api.md 3.1).
 
@@ -97,7 +97,7 @@ def render_source(
 
 
 def render_new_token(
-    settings: ConnectApiSettings, token: ImportToken, row: Source, tokens: Iterable[ImportToken]
+    settings: ConnectApiSettings, token: AccessToken, row: Source, tokens: Iterable[AccessToken]
 ) -> schemas.NewToken:
     """Return the answer to the creation of a token, which shows its value in both eras.
 
@@ -120,7 +120,7 @@ def render_new_token(
 
 
 def render_token_list(
-    settings: ConnectApiSettings, tokens: Iterable[ImportToken]
+    settings: ConnectApiSettings, tokens: Iterable[AccessToken]
 ) -> list[schemas.ListedToken] | list[int]:
     """Return a source's active tokens, newest first, never their values.
 

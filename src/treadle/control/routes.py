@@ -24,6 +24,7 @@ from treadle.control.refusal_allowance import RefusalAllowance
 from treadle.errors import RequestRefusedError
 from treadle.http.authentication import TokenAuthentication
 from treadle.http.body_reader import read_body
+from treadle.http.headers import read_peer
 from treadle.http.responses import JsonResponse
 from treadle.store.model import Account, TokenHolder, TokenOwner
 from treadle.store.trail_event import (
@@ -60,6 +61,8 @@ class OperationRunner:
         pulled_sources: on what a source that is pushed to does not have.
         authentication: who asks.
         changed: called on the event loop after every change and before its answer is sent.
+        count_use: called with the id of each account token that was used, and the address of the
+            client.
         refusals: bounds the events of refused requests.
     """
 
@@ -67,6 +70,7 @@ class OperationRunner:
     pulled_sources: PulledSourceOperations
     authentication: TokenAuthentication[TokenHolder, TokenOwner]
     changed: Callable[[], None]
+    count_use: Callable[[int, str | None], None]
     refusals: RefusalAllowance = field(default_factory=RefusalAllowance)
 
     async def read(
@@ -165,8 +169,9 @@ async def _authenticate(
     holder = await work.authentication.find_account(request.headers)
     if holder is None:
         raise errors.not_authorized()
-    address = request.client.host if request.client is not None else LOCAL_ADDRESS
-    actor = StoreActor(ActorKind.ACCOUNT_TOKEN, str(holder.token_id), address)
+    address = read_peer(request.scope)
+    work.count_use(holder.token_id, address)
+    actor = StoreActor(ActorKind.ACCOUNT_TOKEN, str(holder.token_id), address or LOCAL_ADDRESS)
     return AccountCaller(holder.account, actor)
 
 
@@ -218,7 +223,7 @@ COMMON_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
         "description": "the server cannot reach its store; try later",
     },
 }
-_BODY_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+BODY_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     408: {"model": schemas.CodedAnswer, "description": "the body arrived too slowly"},
     413: {"model": schemas.CodedAnswer, "description": "the body has more than 1 MiB"},
     415: {
@@ -241,7 +246,7 @@ def _describe_not_found(when: str) -> dict[int | str, dict[str, Any]]:
     return describe_refusal(404, schemas.CodedAnswer | schemas.NoRouteAnswer, when)
 
 
-def _describe_body(body: type[Any]) -> dict[str, Any]:
+def describe_body(body: type[Any]) -> dict[str, Any]:
     """Describe a JSON body for the OpenAPI document."""
     schema = TypeAdapter(body).json_schema(ref_template="#/components/schemas/{model}")
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
@@ -293,8 +298,8 @@ async def list_sources(work: Runner, who: AuthenticatedAccount) -> Response:
     responses=describe_refusal(
         400, schemas.CodedAnswer | schemas.CodedProperties, "the source cannot be created"
     )
-    | _BODY_RESPONSES,
-    openapi_extra=_describe_body(schemas.CreateSource),
+    | BODY_RESPONSES,
+    openapi_extra=describe_body(schemas.CreateSource),
 )
 async def create_source(work: Runner, who: AuthenticatedCaller, raw: RawBody) -> Response:
     """Create a source; its name, the schema in the destination, comes from its display name."""
@@ -325,8 +330,8 @@ async def get_source(work: Runner, who: AuthenticatedAccount, source_id: SourceI
         schemas.CodedAnswer | schemas.CodedProperties,
         "no such source, or it cannot be changed so",
     )
-    | _BODY_RESPONSES,
-    openapi_extra=_describe_body(schemas.UpdateSource),
+    | BODY_RESPONSES,
+    openapi_extra=describe_body(schemas.UpdateSource),
 )
 async def update_source(
     work: Runner, who: AuthenticatedCaller, source_id: SourceId, raw: RawBody
@@ -482,8 +487,8 @@ async def get_stream(
     responses=describe_refusal(
         400, schemas.InvalidFields | str, "no such source, no such stream, or a part is missing"
     )
-    | _BODY_RESPONSES,
-    openapi_extra=_describe_body(schemas.SelectStreams),
+    | BODY_RESPONSES,
+    openapi_extra=describe_body(schemas.SelectStreams),
 )
 async def select_streams(
     work: Runner, who: AuthenticatedAccount, source_id: SourceId, raw: RawBody

@@ -137,6 +137,125 @@ class ListedToken(TypedDict):
     created_at: Instant
 
 
+@component("Signature")
+class SignatureAnswer(TypedDict):
+    """How the sender of a webhook signs; its secret is not shown."""
+
+    scheme: str
+    header: Annotated[str | None, Field(description="of a plain signature")]
+    encoding: Annotated[str, Field(json_schema_extra={"enum": ["hex", "base64"]})]
+
+
+@component("Token")
+class TokenAnswer(TypedDict):
+    """A token of any kind, without its value."""
+
+    id: Id
+    kind: Annotated[str, Field(json_schema_extra={"enum": ["account", "import", "webhook"]})]
+    source_id: Annotated[Id | None, Field(description="null for an account token")]
+    last_four: Annotated[str, Field(description="the last characters of its value")]
+    description: str
+    tables: Annotated[
+        list[str], Field(description="the only tables of a webhook token; none for any")
+    ]
+    signature: SignatureAnswer | None
+    active: Annotated[bool, Field(description="neither revoked nor expired")]
+    created_at: Instant
+    created_by: Annotated[str | None, Field(description="who made it, where that is known")]
+    first_used_at: Instant | None
+    last_used_at: Annotated[Instant | None, Field(description="written every few seconds")]
+    last_used_from: Annotated[str | None, Field(description="the address of a client")]
+    uses: Annotated[int, Field(ge=0)]
+    expires_at: Annotated[Instant | None, Field(description="refused from then on; null for never")]
+    revoked_at: Instant | None
+
+
+class MadeToken(TokenAnswer):
+    """A token that was just made, with its value."""
+
+    access_token: Annotated[str, Field(description="shown this once")]
+    path: Annotated[str | None, Field(description="of a webhook token: the path of its URL")]
+
+
+@component("Tokens")
+class TokenList(TypedDict):
+    """Tokens, by id."""
+
+    tokens: list[TokenAnswer]
+
+
+@component("Webhook")
+class WebhookAnswer(TypedDict):
+    """What the webhook of a source does."""
+
+    table: Annotated[str, Field(description="that records go to")]
+    key: Annotated[list[str], Field(description="fields that a record must have")]
+    upsert: Annotated[
+        bool, Field(description="records that come with an import token replace earlier ones")
+    ]
+    import_tokens: Annotated[
+        bool, Field(description="import tokens of the source work in its webhook's URL")
+    ]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class SenderSecret(TypedDict):
+    """How the sender of a webhook signs."""
+
+    scheme: Literal["github", "stripe", "segment", "plain"]
+    secret: Annotated[str, Field(min_length=8, max_length=512)]
+    header: NotRequired[
+        Annotated[str, Field(description="of a plain signature; X-Signature-256 by default")]
+    ]
+    encoding: NotRequired[Literal["hex", "base64"]]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class CreateToken(TypedDict):
+    """A token to be made."""
+
+    kind: Literal["account", "import", "webhook"]
+    source_id: NotRequired[Annotated[Id | None, Field(description="of import and webhook tokens")]]
+    description: NotRequired[Annotated[str, Field(max_length=255)]]
+    expires_at: NotRequired[Annotated[str | None, Field(json_schema_extra={"format": "date-time"})]]
+    tables: NotRequired[
+        Annotated[
+            list[str],
+            Field(max_length=100, description="the only tables of a webhook token; none for any"),
+        ]
+    ]
+    signature: NotRequired[SenderSecret | None]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class ExpireToken(TypedDict):
+    """From when a token is refused."""
+
+    expires_at: Annotated[
+        str | None,
+        Field(description="null for never", json_schema_extra={"format": "date-time"}),
+    ]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class ReplaceToken(TypedDict):
+    """How long a token and its successor are both valid."""
+
+    overlap_seconds: NotRequired[
+        Annotated[int, Field(ge=0, le=31_622_400, description="0 ends the old one at once")]
+    ]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class ChangeWebhook(TypedDict):
+    """What is to change of a webhook; what is left out stays."""
+
+    table: NotRequired[Annotated[str, Field(min_length=1)]]
+    key: NotRequired[Annotated[list[str], Field(max_length=20)]]
+    upsert: NotRequired[bool]
+    import_tokens: NotRequired[bool]
+
+
 @component("Notification")
 class LoadNotification(TypedDict):
     """Why loading a table fails."""

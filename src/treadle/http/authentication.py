@@ -43,7 +43,7 @@ class TokenAuthentication(Generic[AccountT, OwnerT]):
     """Looks up the bearer token of a request as an account token, an import token, or either.
 
     Attributes:
-        get_account: account token -> its account; None where it is none.
+        get_account: account token -> who has it; None where it is none.
         get_owner: import token -> the source that may push with it; None where it is none.
     """
 

@@ -34,3 +34,9 @@ def select_headers(scope: Scope) -> dict[str, str]:
 def read_media_type(headers: Mapping[str, str]) -> str:
     """Return the media type of a body as sent, without parameters; empty where there is none."""
     return headers.get("content-type", "").partition(";")[0].strip()
+
+
+def read_peer(scope: Scope) -> str | None:
+    """Return the address of the client of a request; None where there is none."""
+    client = scope.get("client")
+    return None if not client else str(client[0])

@@ -144,7 +144,10 @@ class BatchAcceptor:
             first = await self._append_in_time(self._track_append(self.log.append(entries)))
         else:
             once = idempotency.create_idempotency_key(
-                owner.source_id, request.headers[idempotency.KEY_HEADER], request.digest
+                owner.source_id,
+                request.headers[idempotency.KEY_HEADER],
+                request.digest,
+                idempotency.name_scope(owner),
             )
             stored = await self._append_in_time(
                 self._track_append(self.log.append_once(entries, once))

@@ -31,7 +31,7 @@ from treadle.ingest.endpoint import NOT_ACTIVE, NOT_AUTHORIZED
 from treadle.ingest.stranger_allowance import StrangerAllowance, close_after, close_unread
 from treadle.ingest.token_cache import TokenCache
 from treadle.step_check import StepCheck, pass_step
-from treadle.store.model import Account, TokenOwner
+from treadle.store.model import TokenHolder, TokenOwner
 
 JSON_TYPE = "application/json"
 TRANSIT_TYPE = "application/transit+json"
@@ -57,7 +57,7 @@ class RequestAdmission:
 
     def __init__(
         self,
-        authentication: TokenAuthentication[Account, TokenOwner],
+        authentication: TokenAuthentication[TokenHolder, TokenOwner],
         token_cache: TokenCache,
         executor: BodyExecutor,
         threads: BodyThreads,
@@ -90,7 +90,7 @@ class RequestAdmission:
 
         Args:
             headers: of the request.
-            token: where it is not in the headers.
+            token: where it is not in the headers but in the URL; it may be a webhook token.
             client_id: the account that the token has to belong to; None for any.
 
         Raises:
@@ -114,7 +114,7 @@ class RequestAdmission:
     async def _find_owner(self, headers: Mapping[str, str], token: str | None) -> TokenOwner | None:
         if token is None:
             return await self.authentication.find_owner(headers)
-        owner = await self._token_cache.find_owner(token)
+        owner = await self._token_cache.find_sender(token)
         if owner is not None:
             mark_caller_known()
         return owner
@@ -138,14 +138,21 @@ class RequestAdmission:
             return do(pass_step)
         return await self.threads.run(owner.source_id, do, request.receive)
 
-    async def record_use(self, owner: TokenOwner, refusal: object = NOT_AUTHORIZED) -> None:
+    async def record_use(
+        self, owner: TokenOwner, origin: str | None, refusal: object = NOT_AUTHORIZED
+    ) -> None:
         """Count a use of a token; the first one is in the store when this returns.
+
+        Args:
+            owner: of the token.
+            origin: the address of the client (`read_peer`).
+            refusal: the body of the 401.
 
         Raises:
             RequestRefusedError: 401 with this body, the token was replaced a moment ago.
             RetriableError: it is the first use and the store cannot be written.
         """
-        if not await self._token_cache.record_use(owner):
+        if not await self._token_cache.record_use(owner, origin):
             raise RequestRefusedError(401, refusal)
 
 

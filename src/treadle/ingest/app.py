@@ -78,7 +78,7 @@ class IngestService:
         self._account_thread = ThreadPoolExecutor(1, thread_name_prefix="accounts")
         authentication = TokenAuthentication(
             lambda token: asyncio.get_running_loop().run_in_executor(
-                self._account_thread, store.accounts.find_account_by_token, token
+                self._account_thread, store.accounts.find_token_holder, token
             ),
             self.token_cache.find_owner,
         )
@@ -107,7 +107,9 @@ class IngestService:
             make_route(records_endpoint.RECORDS_PATH, {"POST": budget.release_after(tables.post)}),
         ]
         if self._progress is not None:
-            receipt = ReceiptsEndpoint(authentication, store.sources, receipts, self._progress)
+            receipt = ReceiptsEndpoint(
+                authentication, store.sources, receipts, self._progress, self.token_cache.add_use
+            )
             self.routes.append(make_route("/v1/receipts/{id}", {"GET": receipt.get}))
         self.endpoints = {
             found.path: found.app

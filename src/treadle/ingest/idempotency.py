@@ -2,6 +2,7 @@
 
 from treadle.errors import RequestRefusedError
 from treadle.log.protocol import IdempotencyKey
+from treadle.store.model import TokenOwner
 from treadle.tracking.idempotency import derive_key_name
 
 KEY_HEADER = "idempotency-key"
@@ -20,17 +21,28 @@ KEY_REUSED = {
 PUSH_SCOPE = "source"
 
 
-def create_idempotency_key(source_id: int, key: str, digest: bytes) -> IdempotencyKey:
+def name_scope(owner: TokenOwner) -> str:
+    """Return the scope of the keys that come with a token: webhook tokens have one each.
+
+    So the sender of a webhook cannot use up the keys of others.
+    """
+    return PUSH_SCOPE if owner.webhook is None else f"webhook token {owner.token_id}"
+
+
+def create_idempotency_key(
+    source_id: int, key: str, digest: bytes, scope: str = PUSH_SCOPE
+) -> IdempotencyKey:
     """Return the key of a request, for the log.
 
     Args:
         source_id: the source that pushes; the same text of another source is another key.
         key: as sent.
         digest: of the request (`digest_request`).
+        scope: of the token (`name_scope`).
 
     Raises:
         RequestRefusedError: 400, the text is no key.
     """
     if not 0 < len(key) <= KEY_CHARACTERS_MAX:
         raise RequestRefusedError(400, INVALID_KEY)
-    return IdempotencyKey(derive_key_name(PUSH_SCOPE, source_id, key), digest)
+    return IdempotencyKey(derive_key_name(scope, source_id, key), digest)

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from treadle.errors import OperatorError, RequestRefusedError, RetriableError, TreadleError
-from treadle.http.headers import select_headers
+from treadle.http.headers import read_peer, select_headers
 from treadle.http.responses import JsonResponse
 from treadle.ingest.acknowledgement import (
     BatchAcceptor,
@@ -45,11 +45,11 @@ class PushEndpoint:
         """Accept the records, or plan them."""
         if is_dry_run(request.scope):
             _, owner, batches = await self._checked(request, list)
-            await self._record_use(owner)
+            await self._record_use(request, owner)
             return await self.dry_run.respond(owner, batches)
         sent, owner, kept = await self._checked(request, encode_batches)
         self.admission.budget.replace(request, owner.source_id, count_bytes(kept))
-        await self._record_use(owner)
+        await self._record_use(request, owner)
         return await self.acceptor.accept(sent, owner, kept)
 
     async def validate(self, request: Request) -> Response:
@@ -60,11 +60,12 @@ class PushEndpoint:
             # Never 503 here (import-api.md 8); only a token that is not in memory comes this way.
             raise RequestRefusedError(504, TIMEOUT) from error
         with contextlib.suppress(RetriableError, OperatorError):
-            await self._record_use(owner)
+            await self._record_use(request, owner)
         return JsonResponse(VALID_BODY)
 
-    async def _record_use(self, owner: TokenOwner) -> None:
-        await self.admission.record_use(owner, push.NOT_AUTHENTICATED)
+    async def _record_use(self, request: Request, owner: TokenOwner) -> None:
+        origin = read_peer(request.scope)
+        await self.admission.record_use(owner, origin, push.NOT_AUTHENTICATED)
 
     async def _checked(
         self, request: Request, use: Callable[[list[MessageBatch]], T]

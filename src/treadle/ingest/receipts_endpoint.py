@@ -1,7 +1,7 @@
 """`GET /v1/receipts/{id}`: tells what became of an accepted request."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from treadle.errors import RequestRefusedError
 from treadle.http.authentication import TokenAuthentication
-from treadle.http.headers import select_headers
+from treadle.http.headers import read_peer, select_headers
 from treadle.http.responses import JsonResponse
 from treadle.ingest.endpoint import NOT_AUTHORIZED, NOT_FOUND
-from treadle.store.model import Account, TokenOwner
+from treadle.store.model import TokenHolder, TokenOwner
 from treadle.store.sources import SourceRepository
 from treadle.tracking.load_progress import LoadProgress
 from treadle.tracking.receipt_status import read_receipt_status
@@ -27,17 +27,22 @@ INVALID_WAIT = {"message": f"wait is a number of seconds from 0 to {WAIT_SECONDS
 
 @dataclass(frozen=True, slots=True)
 class ReceiptsEndpoint:
-    """Tells the owner of a receipt what became of its request."""
+    """Tells the owner of a receipt what became of its request.
 
-    authentication: TokenAuthentication[Account, TokenOwner]
+    Attributes:
+        count_use: counts a use of an account token, by its id and the address of the client.
+    """
+
+    authentication: TokenAuthentication[TokenHolder, TokenOwner]
     sources: SourceRepository
     receipts: ReceiptCodec
     progress: LoadProgress
+    count_use: Callable[[int, str | None], None]
 
     async def get(self, request: Request) -> Response:
         """Answer with one element for each table of the request."""
         text = request.path_params["id"]
-        receipt = await self._authorize(select_headers(request.scope), text)
+        receipt = await self._authorize(request, text)
         seconds = parse_wait_seconds(request.query_params.get("wait", "0"))
         if seconds is None:
             raise RequestRefusedError(400, INVALID_WAIT)
@@ -61,9 +66,9 @@ class ReceiptsEndpoint:
         )
         return JsonResponse(status)
 
-    async def _authorize(self, headers: Mapping[str, str], text: str) -> Receipt:
+    async def _authorize(self, request: Request, text: str) -> Receipt:
         """Return the receipt, if the token is one of its source or of the source's account."""
-        asking = await self.authentication.find_either(headers)
+        asking = await self.authentication.find_either(select_headers(request.scope))
         if asking is None:
             raise RequestRefusedError(401, NOT_AUTHORIZED)
         receipt = self.receipts.decode(text)
@@ -72,7 +77,8 @@ class ReceiptsEndpoint:
         if isinstance(asking, TokenOwner):
             owned = asking.source_id == receipt.source_id
         else:
-            account_id = asking.id
+            self.count_use(asking.token_id, read_peer(request.scope))
+            account_id = asking.account.id
             found = await self.progress.run_in_thread(
                 lambda: self.sources.get_source(account_id, receipt.source_id)
             )

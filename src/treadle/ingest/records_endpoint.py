@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from treadle.errors import RequestRefusedError
-from treadle.http.headers import select_headers
+from treadle.http.headers import read_peer, select_headers
 from treadle.ingest.acknowledgement import (
     BatchAcceptor,
     EncodedBatch,
@@ -122,7 +122,7 @@ class RecordsEndpoint:
             len(body),
             lambda check: encode_batches(check_records(records, address, numbers, check)),
         )
-        await self.admission.record_use(owner)
+        await self.admission.record_use(owner, read_peer(request.scope))
         target = f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}"
         return ReceivedRequest.from_body(target, headers, body), owner, kept
 

@@ -1,15 +1,19 @@
-"""The owners of import tokens in memory, never more than a second old.
+"""The owners of import and webhook tokens in memory, never more than a second old.
 
-The store is the source of truth. Every process keeps all unrevoked tokens, by their digest, and
+The store is the source of truth. Every process keeps all active tokens, by their digest, and
 asks several times a second whether anything changed. A token that is not among them is looked up
 in the store before it is refused, so that a new one works at once. That answer is kept for a while
 too, so that a wrong token does not become a query each time it is sent.
 
-While the store cannot be asked, the last known tokens stay valid: accepting goes on.
+While the store cannot be asked, the last known tokens stay valid until they expire: accepting goes
+on.
+
+Webhook tokens are kept apart from import tokens: they are never looked up for a header.
 """
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
@@ -61,7 +65,9 @@ class TokenCache:
         self._flush_seconds = flush_seconds
         # A reader, and a second thread so that looking up unknown tokens never delays the polling.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="tokens")
-        self._owners: dict[bytes, TokenOwner] = {}
+        self._owners: dict[bytes, TokenOwner] = {}  # of import tokens
+        self._webhook_owners: dict[bytes, TokenOwner] = {}
+        self._expires_at = math.inf  # of the token that expires next
         self._unknown_tokens: dict[bytes, None] = {}
         self._revision = -1
         self._generation = 0
@@ -69,6 +75,7 @@ class TokenCache:
         self._first_uses: set[int] = set()
         self._first_use_tasks: dict[int, asyncio.Task[bool]] = {}
         self._uses: dict[int, tuple[int, int]] = {}
+        self._origins: dict[int, str] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -95,22 +102,31 @@ class TokenCache:
         self._threads.shutdown()
 
     async def find_owner(self, token: str | None) -> TokenOwner | None:
-        """Return whom a token belongs to; None for an unknown or revoked one.
+        """Return whom an import token belongs to; None for an unknown or ended one.
 
         Raises:
             RetriableError: the token is not in memory and the store cannot be asked.
         """
-        if token is None:
-            return None
+        found = None if token is None else await self.find_sender(token)
+        return None if found is None or found.webhook is not None else found
+
+    async def find_sender(self, token: str) -> TokenOwner | None:
+        """Return whom an import or webhook token belongs to; None for an unknown or ended one.
+
+        Raises:
+            RetriableError: the token is not in memory and the store cannot be asked.
+        """
         sha256 = digest_text(token)
-        known = self._owners.get(sha256)
+        known = self._owners.get(sha256) or self._webhook_owners.get(sha256)
         if known is not None or sha256 in self._unknown_tokens:
             return known
         generation = self._generation
-        found = await self._run(self._store.tokens.find_owner, sha256)
+        found = await self._run(self._store.tokens.find_sender, sha256)
         if generation == self._generation:
             if found is not None:
-                self._owners[sha256] = found
+                kept = self._owners if found.webhook is None else self._webhook_owners
+                kept[sha256] = found
+                self._expires_at = min(self._expires_at, _get_expiry(found))
             else:
                 if len(self._unknown_tokens) >= UNKNOWN_TOKENS_MAX:
                     del self._unknown_tokens[next(iter(self._unknown_tokens))]
@@ -137,11 +153,15 @@ class TokenCache:
         count, _ = self._uses.get(owner.token_id, (0, 0))
         self._uses[owner.token_id] = (count + 1, self._clock())
 
-    async def record_use(self, owner: TokenOwner) -> bool:
+    async def record_use(self, owner: TokenOwner, origin: str | None = None) -> bool:
         """Count a use of the token; return when its first use is in the store.
 
         A token that was never used may be replaced silently (connect-api.md 2.6), so its first use
         has to be known before the sender gets its answer.
+
+        Args:
+            owner: of the token.
+            origin: the address of the client.
 
         Returns:
             Whether the token is still valid: it may be replaced just before its first use.
@@ -158,9 +178,20 @@ class TokenCache:
                 self._first_use_tasks[token] = task
             if not await asyncio.shield(task):
                 return False
-        count, _ = self._uses.get(token, (0, 0))
-        self._uses[token] = (count + 1, now)
+        self.add_use(token, origin)
         return True
+
+    def add_use(self, token_id: int, origin: str | None) -> None:
+        """Count a use of a token of any kind.
+
+        Args:
+            token_id: the token.
+            origin: the address of the client.
+        """
+        count, _ = self._uses.get(token_id, (0, 0))
+        self._uses[token_id] = (count + 1, self._clock())
+        if origin is not None:
+            self._origins[token_id] = origin
 
     async def _record_first_use(self, token: int, now: int) -> bool:
         try:
@@ -197,6 +228,7 @@ class TokenCache:
         self._generation += 1
         self._revision = -1
         self._owners = {}
+        self._webhook_owners = {}
         self._unknown_tokens = {}
 
     async def refresh(self) -> None:
@@ -205,35 +237,54 @@ class TokenCache:
         Raises:
             RetriableError: the store cannot be asked.
         """
+        self._drop_expired()
         generation = self._generation
         # The revision first: what it counts is then surely among the tokens read after it.
         revision = await self._run(self._store.get_revision)
         if revision == self._revision and generation == self._generation:
             return
-        known = await self._run(self._store.tokens.list_owners)
+        known = await self._run(self._store.tokens.list_senders)
         if generation == self._generation:
             self._generation += 1
-            self._owners = known
+            self._owners = {sha: one for sha, one in known.items() if one.webhook is None}
+            self._webhook_owners = {
+                sha: one for sha, one in known.items() if one.webhook is not None
+            }
+            self._expires_at = min(map(_get_expiry, known.values()), default=math.inf)
             self._unknown_tokens = {}
             self._revision = revision
             self._first_uses &= {p.token_id for p in known.values() if p.unused}
 
     async def flush_uses(self) -> None:
-        """Write the uses counted since the last time.
+        """Write the uses counted since the last time, and from where they came.
 
         Raises:
             RetriableError: the store cannot be written; the uses are kept for the next time.
         """
         uses, self._uses = self._uses, {}
+        origins, self._origins = self._origins, {}
         if not uses:
             return
         try:
-            await self._run(self._store.tokens.record_uses, uses)
+            await self._run(self._store.tokens.record_uses, uses, origins)
         except BaseException:
+            self._origins = origins | self._origins
             for token, (count, at) in uses.items():
                 more, later = self._uses.get(token, (0, 0))
                 self._uses[token] = (count + more, max(at, later))
             raise
+
+    def _drop_expired(self) -> None:
+        """Forget tokens that have expired, also while the store cannot be asked."""
+        now = self._clock()
+        if now < self._expires_at:
+            return
+        self._owners = {sha: o for sha, o in self._owners.items() if _get_expiry(o) > now}
+        self._webhook_owners = {
+            sha: o for sha, o in self._webhook_owners.items() if _get_expiry(o) > now
+        }
+        left = [*self._owners.values(), *self._webhook_owners.values()]
+        self._expires_at = min(map(_get_expiry, left), default=math.inf)
 
     async def _run(self, question: Callable[P, T], *args: P.args, **_: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
@@ -252,3 +303,7 @@ class TokenCache:
                 failing = True
             else:
                 failing = False
+
+
+def _get_expiry(owner: TokenOwner) -> float:
+    return math.inf if owner.expires_at is None else owner.expires_at

@@ -1,23 +1,27 @@
 """Incoming webhooks: `POST /v1/clients/{client_id}/token/{token}` (import-api.md 15).
 
-The URL is the credential. What a source's webhook does is in its settings, all optional:
+The URL holds the credential. A *webhook token* fills the tables that it names, appends only, and
+may ask the sender for a signature. An import token works here too, as at Stitch, until that is
+turned off for its source. What a source's webhook does is in its settings, all optional:
 
-    {"webhook": {"table": "data", "key": ["id"], "upsert": false}}
+    {"webhook": {"table": "data", "key": ["id"], "upsert": false, "import_tokens": true}}
 
 One key field may be given as its name alone. Records in which a key field is missing or null are
-left out. With `upsert` a record replaces the earlier one with its key; otherwise every record is a
-new row, as documented.
+left out. With `upsert`, a record that comes with an import token replaces the earlier one with its
+key; otherwise every record is a new row, as documented.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Message, Receive
 
-from treadle.http.headers import select_headers
+from treadle.errors import RequestRefusedError
+from treadle.http.headers import read_peer, select_headers
 from treadle.ingest.acknowledgement import (
     BatchAcceptor,
     EncodedBatch,
@@ -25,13 +29,15 @@ from treadle.ingest.acknowledgement import (
     encode_batches,
 )
 from treadle.ingest.admission import RequestAdmission
+from treadle.ingest.endpoint import NOT_AUTHORIZED
 from treadle.ingest.raw_records import RawRecord, build_batch, parse_records
+from treadle.ingest.sender_signature import verify_signature
 from treadle.ingest.token_cache import TokenCache
 from treadle.records.data_points import has_too_many_points
 from treadle.records.field_check import TOO_MANY_POINTS, refuse_records
 from treadle.records.message_batch import MessageBatch
 from treadle.step_check import StepCheck, pass_step
-from treadle.store.model import TokenOwner
+from treadle.store.model import TokenOwner, WebhookScope
 from treadle.store.sources import SourceRepository
 
 WEBHOOK_PATH = "/v1/clients/{client_id}/token/{token}"
@@ -42,9 +48,27 @@ CORS_HEADERS = {
 }
 """Web pages send to this route too; the token in its URL is the only credential."""
 
+TABLE_PARAMETER: Final = "table"
+"""The query parameter with which a webhook token chooses among its tables."""
+
+TABLE_NOT_ALLOWED = {
+    "status": "ERROR",
+    "message": "The token of this URL does not allow this table",
+}
+BAD_SIGNATURE = {
+    "status": "ERROR",
+    "message": "The signature of the sender is missing or does not fit the body",
+}
+
 
 class WebhookSettings(msgspec.Struct, frozen=True):
-    """The webhook settings of a source."""
+    """The webhook settings of a source.
+
+    Attributes:
+        table: that records go to.
+        key: fields that a record must have.
+        upsert: records that come with an import token replace earlier ones with their key.
+    """
 
     table: str = "data"
     key: tuple[str, ...] = ()
@@ -78,8 +102,13 @@ class WebhookEndpoint:
         headers = select_headers(request.scope)
         path = request.path_params
         owner = await self.admission.admit_first(headers, path["token"], path["client_id"])
-        body = await self.admission.budget.read(request, headers, owner.source_id)
-        hook = await self._read_settings(owner)
+        settings = await self._read_settings(owner)
+        if owner.webhook is None and not allows_import_tokens(settings):
+            raise RequestRefusedError(401, NOT_AUTHORIZED)
+        hook = parse_webhook_settings(settings)
+        if owner.webhook is not None:
+            hook = limit_webhook(hook, owner.webhook, request.query_params.get(TABLE_PARAMETER))
+        body = await self._read_body(request, headers, owner)
         # All records of a request have the time of its arrival as their sequence.
         arrival = self.clock() // 1000
         kept = await self.admission.decode(
@@ -88,16 +117,52 @@ class WebhookEndpoint:
             len(body),
             lambda check: encode_batches(build_batches(body, hook, arrival, check)),
         )
-        await self.admission.record_use(owner)
-        return (
-            ReceivedRequest.from_body("webhook", headers, body),
-            owner,
-            kept,
-        )  # its path holds the token
+        await self.admission.record_use(owner, read_peer(request.scope))
+        target = "webhook"  # its path holds the token
+        if owner.webhook is not None:
+            target = f"webhook {hook.table}"
+        return ReceivedRequest.from_body(target, headers, body), owner, kept
 
-    async def _read_settings(self, owner: TokenOwner) -> WebhookSettings:
-        settings = await self.token_cache.get_cached(owner.source_id, self.sources.get_settings)
-        return parse_webhook_settings(settings)
+    async def _read_body(
+        self, request: Request, headers: Mapping[str, str], owner: TokenOwner
+    ) -> bytes:
+        """Return the body, decompressed; its sender has signed it where the token asks for that.
+
+        Raises:
+            RequestRefusedError: 401, the signature is missing or wrong; and as the budget's `read`.
+        """
+        signature = None if owner.webhook is None else owner.webhook.signature
+        if signature is None:
+            return await self.admission.budget.read(request, headers, owner.source_id)
+        raw = bytearray()
+        if "content-encoding" in headers:  # signed is what was sent
+            request = Request(request.scope, copy_received(request.receive, raw))
+        body = await self.admission.budget.read(request, headers, owner.source_id)
+        signed = bytes(raw) if "content-encoding" in headers else body
+        now = self.clock() // 1_000_000
+        genuine = await self.admission.decode(
+            request,
+            owner,
+            len(signed),
+            lambda _: verify_signature(signature, request.scope["headers"], signed, now),
+        )
+        if not genuine:
+            raise RequestRefusedError(401, BAD_SIGNATURE)
+        return body
+
+    async def _read_settings(self, owner: TokenOwner) -> Mapping[str, Any]:
+        return await self.token_cache.get_cached(owner.source_id, self.sources.get_settings)
+
+
+def copy_received(receive: Receive, raw: bytearray) -> Receive:
+    """Return a channel that also adds the body's bytes to `raw`, as they arrive."""
+
+    async def receive_and_copy() -> Message:
+        message = await receive()
+        raw.extend(message.get("body", b""))
+        return message
+
+    return receive_and_copy
 
 
 def parse_webhook_settings(settings: Mapping[str, Any]) -> WebhookSettings:
@@ -109,6 +174,35 @@ def parse_webhook_settings(settings: Mapping[str, Any]) -> WebhookSettings:
         return msgspec.convert(given, WebhookSettings)
     except msgspec.ValidationError:
         return WebhookSettings()
+
+
+def allows_import_tokens(settings: Mapping[str, Any]) -> bool:
+    """Return whether import tokens of a source work in its webhook's URL.
+
+    It is a setting of its own: another one of a wrong form must not turn it on again.
+    """
+    given = settings.get("webhook")
+    return not isinstance(given, dict) or given.get("import_tokens", True) is True
+
+
+def limit_webhook(hook: WebhookSettings, scope: WebhookScope, asked: str | None) -> WebhookSettings:
+    """Return what a webhook token may do: append to one of its tables.
+
+    Args:
+        hook: the settings of its source.
+        scope: of the token.
+        asked: the table that the URL names; None for none.
+
+    Raises:
+        RequestRefusedError: 403, the token does not name this table.
+    """
+    table = asked
+    if table is None:
+        named = scope.tables
+        table = hook.table if not named or hook.table in named else named[0]
+    if not table.strip() or (scope.tables and table not in scope.tables):
+        raise RequestRefusedError(403, TABLE_NOT_ALLOWED)
+    return WebhookSettings(table, hook.key, upsert=False)
 
 
 def build_batches(

@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from treadle.errors import TreadleError
 from treadle.http.authentication import matches_token, read_bearer_token
-from treadle.http.headers import select_headers
+from treadle.http.headers import read_peer, select_headers
 from treadle.http.hosts import AllowedHosts
 from treadle.log.protocol import LogReader
 from treadle.metrics.access import is_local_request
@@ -38,7 +38,7 @@ LOCAL_ONLY: Final = (
     "send a token as Authorization: Bearer <token>: the one of the setting metrics_token, or an "
     "account token for the figures of its account.\n"
 )
-WRONG_TOKEN: Final = "This is neither the token that metrics_token names nor an account token.\n"  # noqa: S105 - a sentence
+WRONG_TOKEN: Final = "This is no metrics token and no account token.\n"  # noqa: S105 - a sentence
 UNKNOWN_HOST: Final = (
     "Metrics are given under the address of the server and the names of the setting allowed_hosts. "
     "Ask by one of them, or add the name that you used.\n"
@@ -65,9 +65,11 @@ class MetricsEndpoint:
         store: knows what became of records.
         open_reader: opens the log, which knows what waits; called at the first request.
         counts: what all workers counted.
-        token: who sends it may ask for everything; None for none. An account token opens the
-            figures of its account. Without a token only this machine is answered, and only while
-            `token` is None.
+        token: who sends it may ask for everything, as with a metrics token of the store; None for
+            none. An account token opens the figures of its account. Without a token only this
+            machine is answered, and only while `token` is None.
+        count_use: called on the event loop with the id of each token of the store that was used,
+            and the address of the client.
         hosts: the names under which the server may be asked.
         version: of treadle.
         clock: microseconds since 1970.
@@ -79,6 +81,7 @@ class MetricsEndpoint:
     counts: Callable[[], Mapping[str, int]]
     _: KW_ONLY
     token: str | None
+    count_use: Callable[[int, str | None], None] = lambda token_id, origin: None
     hosts: AllowedHosts
     version: str
     clock: Callable[[], int]
@@ -123,14 +126,24 @@ class MetricsEndpoint:
             return MetricsReader(None)
         sent = read_bearer_token(headers)
         if sent is not None:
-            account = await self._run(self.store.accounts.find_account_by_token, sent)
-            if account is not None:
-                return MetricsReader(account.id)
+            found = await self._run(self._find_token, sent)
+            if found is not None:
+                token_id, reader = found
+                self.count_use(token_id, read_peer(request.scope))
+                return reader
         if self.token is not None or sent is not None:
             return PlainTextResponse(WRONG_TOKEN, 401, {"WWW-Authenticate": "Bearer"})
         if is_local_request(request.scope):
             return MetricsReader(None)
         return PlainTextResponse(LOCAL_ONLY, 403)
+
+    def _find_token(self, sent: str) -> tuple[int, MetricsReader] | None:
+        """Return the id of a token of the store, and what it opens; None for any other text."""
+        token_id = self.store.tokens.find_metrics_token(sent)
+        if token_id is not None:
+            return token_id, MetricsReader(None)
+        holder = self.store.accounts.find_token_holder(sent)
+        return None if holder is None else (holder.token_id, MetricsReader(holder.account.id))
 
     def _render(self, account_id: int | None) -> bytes:
         if self._snapshot is None or self.monotonic() - self._looked_at >= FRESH_SECONDS:

@@ -1,7 +1,7 @@
 """Opens what several processes, and commands beside a server, have in common."""
 
 from treadle.config import Config
-from treadle.store.secrets import load_cipher
+from treadle.store.key_files import load_cipher
 from treadle.store.store import Store
 from treadle.store.trail_event import SERVER_ACTOR, StoreActor
 
@@ -16,5 +16,5 @@ def open_store(config: Config, actor: StoreActor | None = SERVER_ACTOR) -> Store
         config: the settings.
         actor: who makes the changes; None to refuse all changes but those of `Store.for_actor`.
     """
-    cipher = load_cipher(config.key_path, config.secret_key)
+    cipher = load_cipher(config.key_path, config.secret_key, config.next_secret_key)
     return Store.open(config.store_url, cipher, actor=actor)

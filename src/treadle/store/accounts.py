@@ -1,24 +1,24 @@
-"""The repository of accounts and their Connect API tokens."""
+"""The repository of accounts; their tokens are in `tokens`."""
 
-from typing import Final
-
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, select
 
 from treadle.store.database import StoreRepository, StoreTransaction
 from treadle.store.destinations import with_shared_destination
 from treadle.store.errors import AccountTakenError, NotFoundError
-from treadle.store.model import Account, AccountToken, TokenHolder
-from treadle.store.schema import account_tokens, accounts
+from treadle.store.model import Account, TokenHolder
+from treadle.store.schema import access_tokens, accounts
 from treadle.store.secrets import hash_token
+from treadle.store.token_rows import add_token, is_active
+from treadle.store.token_rules import ACCOUNT, PREFIXES, TokenRequest
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
-
-ACCOUNT_TOKEN_PREFIX: Final = "ac_"  # noqa: S105 - how tokens begin (connect-api.md 1.3)
 
 
 class AccountRepository(StoreRepository):
-    """Accounts and their Connect API tokens."""
+    """Accounts, and who has their tokens."""
 
-    def create_account(self, name: str, *, client_id: int | None = None) -> tuple[Account, str]:
+    def create_account(
+        self, name: str, *, client_id: int | None = None, secret: str | None = None
+    ) -> tuple[Account, str]:
         """Create an account and its first Connect API token.
 
         The account gets the destination that all accounts before it share. The first account has
@@ -28,6 +28,7 @@ class AccountRepository(StoreRepository):
             name: for people.
             client_id: the id of the account, for a client that moves here and has an id in its
                 pushes; None for the next free one. Ids begin with 1.
+            secret: the token that it is to get; None for a new one.
 
         Returns:
             The account and the token. The token cannot be read again later.
@@ -51,12 +52,13 @@ class AccountRepository(StoreRepository):
                     id=account.id, name=name, created_at=tx.now, destination_id=None
                 )
             )
-            token_id, token = _add_token(tx, account.id, "")
+            token = tx.mint(PREFIXES[ACCOUNT]) if secret is None else secret
+            made = add_token(tx, TokenRequest(ACCOUNT), token, account_id=account.id)
             tx.record(
                 TrailAction.CREATE_ACCOUNT,
                 TrailTarget(TargetKind.ACCOUNT, account.id, name),
                 account_id=account.id,
-                detail={"token_id": token_id},
+                detail={"token_id": made.id},
             )
             return with_shared_destination(tx, account), token
 
@@ -67,71 +69,26 @@ class AccountRepository(StoreRepository):
             return [Account(**row._mapping) for row in rows]
 
     def find_account_by_token(self, token: str) -> Account | None:
-        """Return the account of a Connect API token; None for an unknown or disabled token."""
+        """Return the account of a Connect API token; None for an unknown or ended token."""
         holder = self.find_token_holder(token)
         return None if holder is None else holder.account
 
     def find_token_holder(self, token: str) -> TokenHolder | None:
-        """Return who has a Connect API token; None for an unknown or disabled token."""
+        """Return who has a Connect API token; None for an unknown or ended token."""
         with self._database.read() as tx:
             row = tx.connection.execute(
-                select(accounts, account_tokens.c.id.label("token_id"))
-                .join(account_tokens, account_tokens.c.account_id == accounts.c.id)
+                select(accounts, access_tokens.c.id.label("token_id"))
+                .join(access_tokens, access_tokens.c.account_id == accounts.c.id)
                 .where(
-                    account_tokens.c.sha256 == hash_token(token),
-                    account_tokens.c.disabled_at.is_(None),
+                    access_tokens.c.kind == ACCOUNT,
+                    access_tokens.c.sha256 == hash_token(token),
+                    is_active(tx.now),
                 )
             ).one_or_none()
         if row is None:
             return None
         values = dict(row._mapping)
         return TokenHolder(token_id=values.pop("token_id"), account=Account(**values))
-
-    def create_token(self, account_id: int, description: str = "") -> str:
-        """Create another Connect API token. Only its hash is kept, so it cannot be read again.
-
-        Raises:
-            NotFoundError: no such account.
-        """
-        with self._database.change() as tx:
-            require_account(tx, account_id)
-            token_id, token = _add_token(tx, account_id, description)
-            tx.record(
-                TrailAction.CREATE_ACCOUNT_TOKEN,
-                TrailTarget(TargetKind.ACCOUNT_TOKEN, token_id, description or None),
-                account_id=account_id,
-            )
-            return token
-
-    def list_tokens(self, account_id: int) -> list[AccountToken]:
-        """Return the Connect API tokens of an account by id, disabled ones too."""
-        with self._database.read() as tx:
-            rows = tx.connection.execute(
-                select(*(column for column in account_tokens.c if column.name != "sha256"))
-                .where(account_tokens.c.account_id == account_id)
-                .order_by(account_tokens.c.id)
-            )
-            return [AccountToken(**row._mapping) for row in rows]
-
-    def disable_token(self, account_id: int, token_id: int) -> None:
-        """Disable a Connect API token; a second call changes nothing.
-
-        Raises:
-            NotFoundError: the account has no such token.
-        """
-        with self._database.change() as tx:
-            found = tx.connection.execute(
-                update(account_tokens)
-                .where(account_tokens.c.id == token_id, account_tokens.c.account_id == account_id)
-                .values(disabled_at=func.coalesce(account_tokens.c.disabled_at, tx.now))
-            )
-            if found.rowcount == 0:
-                raise NotFoundError(f"account {account_id} has no token {token_id}")
-            tx.record(
-                TrailAction.REVOKE_ACCOUNT_TOKEN,
-                TrailTarget(TargetKind.ACCOUNT_TOKEN, token_id),
-                account_id=account_id,
-            )
 
 
 def require_account(tx: StoreTransaction, account_id: int) -> None:
@@ -147,22 +104,3 @@ def require_account(tx: StoreTransaction, account_id: int) -> None:
 def _is_known(tx: StoreTransaction, account_id: int) -> bool:
     query = select(accounts.c.id).where(accounts.c.id == account_id)
     return tx.connection.execute(query).one_or_none() is not None
-
-
-def _add_token(tx: StoreTransaction, account_id: int, description: str) -> tuple[int, str]:
-    """Insert a token; return its id and the token itself."""
-    token = tx.mint(ACCOUNT_TOKEN_PREFIX)
-    result = tx.connection.execute(
-        insert(account_tokens)
-        .values(
-            account_id=account_id,
-            sha256=hash_token(token),
-            last_four=token[-4:],
-            description=description,
-            created_at=tx.now,
-            disabled_at=None,
-        )
-        .returning(account_tokens.c.id)
-    )
-    token_id: int = result.scalar_one()
-    return token_id, token

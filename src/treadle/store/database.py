@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -34,12 +34,11 @@ from sqlalchemy.schema import Table
 from treadle.errors import InternalError, OperatorError, RetriableError
 from treadle.files import make_private_file, sync_folder
 from treadle.store.schema import (
-    account_tokens,
+    access_tokens,
     accounts,
     destinations,
     meta,
     sources,
-    tokens,
     trail,
 )
 from treadle.store.secrets import SecretCipher
@@ -56,7 +55,7 @@ WAL_RETRY_PAUSE_S: Final = 0.01  # between tries to switch a new file to its wri
 
 Insert = sqlite.Insert | postgresql.Insert
 
-TRAILED_TABLES: Final = frozenset({accounts, account_tokens, sources, tokens, destinations})
+TRAILED_TABLES: Final = frozenset({accounts, access_tokens, sources, destinations})
 """The tables of which no change is committed without an event in the trail."""
 
 BOOKKEEPING: Final[Mapping[str, Any]] = {"treadle_bookkeeping": True}
@@ -106,6 +105,7 @@ class StoreTransaction:
         mint: prefix -> a new token.
         actor: who acts; None while nobody is named, so that nothing can be changed.
         watch: what was changed so far.
+        key_check: the check value of the key in force; None where nothing may be sealed.
     """
 
     connection: Connection
@@ -114,6 +114,24 @@ class StoreTransaction:
     mint: Callable[[str], str]
     actor: StoreActor | None
     watch: ChangeWatch
+    key_check: str | None = None
+
+    def seal(self, text: str, context: str) -> bytes:
+        """Encrypt a text for one row with the key in force, in a transaction that changes.
+
+        Raises:
+            OperatorError: this process does not know the key in force.
+            InternalError: the transaction is of another kind; it may run beside a rotation.
+        """
+        if self.key_check is None:
+            raise InternalError(
+                "a secret is sealed in a transaction of `StoreDatabase.change` only"
+            )
+        return self.cipher.seal(text, context, self.key_check)
+
+    def with_key(self, key_check: str) -> "StoreTransaction":
+        """Return the same transaction with another key in force."""
+        return replace(self, key_check=key_check)
 
     def record(
         self,
@@ -231,8 +249,8 @@ class StoreDatabase:
         cannot be written.
         """
         with self.write() as tx:
-            tx.connection.execute(update(meta).values(revision=meta.c.revision + 1))
-            yield tx
+            raised = update(meta).values(revision=meta.c.revision + 1).returning(meta.c.key_check)
+            yield tx.with_key(tx.connection.execute(raised).scalar_one())
 
     def close(self) -> None:
         """Close all connections."""

@@ -185,6 +185,19 @@ def create_connection_id(tx: StoreTransaction, kind: str) -> int:
     return number
 
 
+def seal_destinations_anew(tx: StoreTransaction) -> int:
+    """Encrypt the URLs of all destinations again, deleted ones too; return their number."""
+    rows = tx.connection.execute(select(destinations.c.id, destinations.c.url)).all()
+    for row in rows:
+        url = tx.cipher.open(bytes(row.url), _make_context(row.id))
+        tx.connection.execute(
+            update(destinations)
+            .where(destinations.c.id == row.id)
+            .values(url=tx.seal(url, _make_context(row.id)))
+        )
+    return len(rows)
+
+
 def _insert_destination(
     tx: StoreTransaction, account_id: int, type_: str, url: str, identity: str
 ) -> ConfiguredDestination:
@@ -196,7 +209,7 @@ def _insert_destination(
             account_id=account_id,
             type=type_,
             name=type_,
-            url=tx.cipher.seal(url, _make_context(destination_id)),
+            url=tx.seal(url, _make_context(destination_id)),
             identity=identity,
             created_at=tx.now,
             updated_at=tx.now,
@@ -218,7 +231,7 @@ def _update_destination(
         .values(
             type=type_,
             name=type_,
-            url=tx.cipher.seal(url, _make_context(destination_id)),
+            url=tx.seal(url, _make_context(destination_id)),
             identity=identity,
             updated_at=tx.now,
             deleted_at=None,

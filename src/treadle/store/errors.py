@@ -27,15 +27,23 @@ class NameTakenError(TreadleError):
 
 
 class TokenLimitError(TreadleError):
-    """The source has as many active tokens as a source may have (connect-api.md 2.6)."""
+    """There are as many active tokens of this kind as there may be (connect-api.md 2.6).
 
-    def __init__(self, source_id: int, limit: int) -> None:
+    Attributes:
+        owner: whose tokens they are, "source 7".
+        limit: the most it may have.
+    """
+
+    def __init__(self, owner: str, limit: int) -> None:
         super().__init__(
-            f"source {source_id} already has the maximum of {limit} active access tokens; "
-            f"revoke one first"
+            f"{owner} already has the maximum of {limit} active access tokens; revoke one first"
         )
-        self.source_id = source_id
+        self.owner = owner
         self.limit = limit
+
+
+class TokenRuleError(OperatorError):
+    """A token that is asked for, or given from outside, breaks a rule (`token_rules`)."""
 
 
 class TokenTakenError(OperatorError):

@@ -1,6 +1,6 @@
 """The values that the store keeps. Times are microseconds since 1970, UTC."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -17,30 +17,6 @@ class Account:
     name: str
     created_at: int
     destination_id: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class AccountToken:
-    """A Connect API token as it is listed; the token itself is not kept (connect-api.md 1.3).
-
-    Attributes:
-        disabled_at: the time since which it is refused; None while it is valid.
-    """
-
-    id: int
-    account_id: int
-    last_four: str
-    description: str
-    created_at: int
-    disabled_at: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class TokenHolder:
-    """Who has a Connect API token: the token among those of its account, and the account."""
-
-    token_id: int
-    account: Account
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,33 +53,101 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class ImportToken:
-    """An Import API access token, with which a source pushes.
+class SenderSignature:
+    """How the sender of a webhook signs its requests.
 
     Attributes:
-        secret: the token itself; None where it is not kept.
+        scheme: "github", "stripe", "segment" or "plain".
+        secret: what the sender signs with.
+        header: that holds a plain signature; the other schemes have one of their own.
+        encoding: "hex" or "base64", of a plain signature.
+    """
+
+    scheme: str
+    secret: str = field(repr=False)
+    header: str = ""
+    encoding: str = "hex"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """A token of any kind, as it is listed.
+
+    Attributes:
+        kind: "account" opens the Connect API, "import" lets a source push, "webhook" stands in a
+            webhook's URL, "metrics" opens `/metrics`.
+        account_id: None for a token of the whole server.
+        source_id: None for a token of an account, or of the whole server.
+        secret: the token itself; None where it is not kept, or was not asked for.
+        tables: the only tables that a webhook token fills; none for any.
+        signature: what a webhook's sender has to prove itself with; None for nothing.
         bootstrap: it was made with the source; nobody asked for it (connect-api.md 2.6).
-        first_used_at: the time of the first push with it; None for a token that was never used.
+        created_by: who made it; empty where that is not known.
+        first_used_at: the time of the first use; None for a token that was never used.
+        last_used_from: the address of a client that used it last.
+        expires_at: the time from which it is refused; None for never.
+        revoked_at: the time since which it is refused; None while it is not revoked.
     """
 
     id: int
-    source_id: int
-    secret: str | None
+    kind: str
+    account_id: int | None
+    source_id: int | None
+    secret: str | None = field(repr=False)
+    last_four: str
+    description: str
+    tables: tuple[str, ...]
+    signature: SenderSignature | None
     bootstrap: bool
     created_at: int
+    created_by: str
     first_used_at: int | None
     last_used_at: int | None
+    last_used_from: str | None
     uses: int
+    expires_at: int | None
     revoked_at: int | None
+
+    def is_active(self, now: int) -> bool:
+        """Return whether it is neither revoked nor expired."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenHolder:
+    """Who has an account token.
+
+    Attributes:
+        token_id: the token.
+        account: what it opens.
+    """
+
+    token_id: int
+    account: Account
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookScope:
+    """What a webhook token may do.
+
+    Attributes:
+        tables: the only tables that it fills; none for any.
+        signature: what its sender has to prove itself with; None for nothing.
+    """
+
+    tables: tuple[str, ...]
+    signature: SenderSignature | None
 
 
 @dataclass(frozen=True, slots=True)
 class TokenOwner:
-    """The source and the account of an import token, with all that a push needs to know.
+    """The source and the account of a token, with all that a request needs to know.
 
     Attributes:
         active: the source is neither paused nor deleted.
         unused: the token was never used; its first use is recorded before the answer.
+        expires_at: the time from which the token is refused; None for never.
+        webhook: what a webhook token may do; None for an import token.
     """
 
     token_id: int
@@ -111,6 +155,8 @@ class TokenOwner:
     account_id: int
     active: bool
     unused: bool
+    expires_at: int | None = None
+    webhook: WebhookScope | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,19 +102,6 @@ accounts: Final = Table(
     Column("destination_id", BigInteger),
 )
 
-account_tokens: Final = Table(
-    "account_tokens",
-    metadata,
-    Column("id", Id, primary_key=True),
-    Column("account_id", BigInteger, ForeignKey("accounts.id"), nullable=False, index=True),
-    Column("sha256", LargeBinary(32), nullable=False, unique=True),
-    Column("last_four", String(4), nullable=False),
-    Column("description", ClientText, nullable=False),
-    _time_column("created_at"),
-    _time_column("disabled_at", nullable=True),
-    sqlite_autoincrement=True,
-)
-
 destinations: Final = Table(
     "destinations",
     metadata,
@@ -158,18 +145,30 @@ sources: Final = Table(
     ),
 )
 
-tokens: Final = Table(
-    "tokens",
+# The tokens of all kinds: they have one life and one range of ids. `account_id` is null for those
+# of the whole server, `source_id` for those of an account. `sealed` is kept of tokens that the API
+# shows again, `signature` is a sealed SenderSignature. `tables` names those of a webhook token.
+access_tokens: Final = Table(
+    "access_tokens",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("source_id", BigInteger, ForeignKey("sources.id"), nullable=False, index=True),
+    Column("kind", String(16), nullable=False),
+    Column("account_id", BigInteger, ForeignKey("accounts.id"), index=True),
+    Column("source_id", BigInteger, ForeignKey("sources.id"), index=True),
     Column("sha256", LargeBinary(32), nullable=False, unique=True),
     Column("sealed", LargeBinary),
+    Column("last_four", String(4)),
+    Column("description", ClientText, nullable=False),
+    Column("tables", JSON, nullable=False),
+    Column("signature", LargeBinary),
     Column("bootstrap", Boolean, nullable=False),
     _time_column("created_at"),
+    Column("created_by", ClientText, nullable=False),
     _time_column("first_used_at", nullable=True),
     _time_column("last_used_at", nullable=True),
+    Column("last_used_from", ClientText),
     Column("uses", BigInteger, nullable=False),
+    _time_column("expires_at", nullable=True),
     _time_column("revoked_at", nullable=True),
     sqlite_autoincrement=True,
 )

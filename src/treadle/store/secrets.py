@@ -1,37 +1,33 @@
 """The secret key of the installation, encryption with it, and tokens.
 
-Encrypted are import tokens, because the API shows them again (connect-api.md 3.1), and the URLs of
-destinations. The cipher is AES-GCM with 256 bits. The *context* names the row of a text, so that a
-text that somebody moves to another row cannot be decrypted there.
+Encrypted are import tokens, because the API shows them again (connect-api.md 3.1), the secrets that
+senders of webhooks sign with, and the URLs of destinations. The cipher is AES-GCM with 256 bits.
+The *context* names the row of a text, so that a text that somebody moves to another row cannot be
+decrypted there.
+
+While the key is rotated there are two of them. The store says which one is in force
+(`meta.key_check`): it seals. Both open, so it does not matter which one a process has seen first.
 """
 
-import errno
 import hmac
-import os
-import re
 import secrets
-import stat
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from treadle.errors import OperatorError
-from treadle.file_rights import Exposure, FileContent, describe_exposure, judge_rights
-from treadle.files import sync_folder
 from treadle.text import digest_text
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12  # what NIST SP 800-38D recommends for GCM
-KEY_FILE_BYTES_MAX: Final = 4096  # a key is 64; more is no key
-KEY_VARIABLE: Final = "TREADLE_SECRET_KEY"
 
-_HOW_TO_MAKE: Final = "64 hexadecimal digits, as `openssl rand -hex 32` prints them"
+HOW_TO_MAKE_A_KEY: Final = "64 hexadecimal digits, as `openssl rand -hex 32` prints them"
 
 
-class SecretCipher:
-    """Encrypts and decrypts short texts with the key of the installation.
+class SecretKey:
+    """Encrypts and decrypts short texts with one key.
 
     Args:
         key: 32 random bytes.
@@ -41,15 +37,11 @@ class SecretCipher:
         if len(key) != KEY_BYTES:
             raise OperatorError(
                 f"the secret key has {len(key)} bytes and must have {KEY_BYTES}: "
-                f"give {_HOW_TO_MAKE}"
+                f"give {HOW_TO_MAKE_A_KEY}"
             )
         self._aead = AESGCM(_derive_key(key, "seal"))
         self.check_value = _derive_key(key, "check").hex()
         """64 hexadecimal digits that differ from key to key and do not reveal the key."""
-
-    def is_key_of(self, check_value: str) -> bool:
-        """Return whether `check_value` was made by this key."""
-        return hmac.compare_digest(self.check_value.encode(), check_value.encode())
 
     def seal(self, text: str, context: str) -> bytes:
         """Encrypt a text for one row.
@@ -61,20 +53,109 @@ class SecretCipher:
         nonce = secrets.token_bytes(NONCE_BYTES)
         return nonce + self._aead.encrypt(nonce, text.encode(), context.encode())
 
+    def open(self, sealed: bytes, context: str) -> str | None:
+        """Decrypt a text that `seal` encrypted for the same context.
+
+        Returns:
+            None where the bytes were changed, or belong to another key or row.
+        """
+        nonce, rest = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
+        try:
+            return self._aead.decrypt(nonce, rest, context.encode()).decode()
+        except (InvalidTag, ValueError):
+            return None
+
+
+class SecretCipher:
+    """Encrypts and decrypts short texts with the keys of the installation.
+
+    Args:
+        key: 32 random bytes.
+        further: other keys that are valid, too: the next one, while the key is rotated.
+        reread: returns the keys that are valid now. It is asked when something was encrypted with a
+            key that is not known: the key was rotated since. None where keys cannot change.
+    """
+
+    def __init__(
+        self, key: bytes, *further: bytes, reread: Callable[[], Sequence[bytes]] | None = None
+    ) -> None:
+        # Replaced as a whole and never changed, so that threads need no lock.
+        self._keys = tuple(SecretKey(one) for one in (key, *further))
+        self._reread = reread
+
+    @property
+    def check_value(self) -> str:
+        """The check value of the first key."""
+        return self._keys[0].check_value
+
+    def is_key_of(self, check_value: str) -> bool:
+        """Return whether `check_value` was made by a key of these."""
+        return self.find_key(check_value) is not None
+
+    def find_key(self, check_value: str) -> SecretKey | None:
+        """Return the key with this check value; None where it is none of the installation's."""
+        found = self._search_key(check_value)
+        if found is None and self._reread_keys():
+            found = self._search_key(check_value)
+        return found
+
+    def seal(self, text: str, context: str, check_value: str | None = None) -> bytes:
+        """Encrypt a text for one row.
+
+        Args:
+            text: the secret.
+            context: the row, with the same text when it is decrypted.
+            check_value: of the key in force; None for the first key.
+
+        Raises:
+            OperatorError: the key in force is not known here.
+        """
+        key = self._keys[0] if check_value is None else self.find_key(check_value)
+        if key is None:
+            raise OperatorError(
+                "the secret key was rotated, and this process has only an earlier one: give it the "
+                "key in force (`secret_key` or the key file) and start it again"
+            )
+        return key.seal(text, context)
+
     def open(self, sealed: bytes, context: str) -> str:
         """Decrypt a text that `seal` encrypted for the same context.
 
         Raises:
             OperatorError: the bytes were changed, or belong to another key or row.
         """
-        nonce, rest = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
-        try:
-            return self._aead.decrypt(nonce, rest, context.encode()).decode()
-        except (InvalidTag, ValueError) as error:
+        found = self._try_keys(sealed, context)
+        if found is None and self._reread_keys():
+            found = self._try_keys(sealed, context)
+        if found is None:
             raise OperatorError(
                 f"the stored secret of {context} does not open with this key: the store was "
                 f"changed from outside or is damaged; restore it from a backup"
-            ) from error
+            )
+        return found
+
+    def _try_keys(self, sealed: bytes, context: str) -> str | None:
+        opened = (key.open(sealed, context) for key in self._keys)
+        return next((text for text in opened if text is not None), None)
+
+    def _search_key(self, check_value: str) -> SecretKey | None:
+        wanted = check_value.encode()
+        matches = (k for k in self._keys if hmac.compare_digest(k.check_value.encode(), wanted))
+        return next(matches, None)
+
+    def _reread_keys(self) -> bool:
+        """Read the keys again; return whether there are others than before.
+
+        Keys that were known stay: a transaction that began before the rotation still reads what
+        they encrypted.
+        """
+        if self._reread is None:
+            return False
+        known = {key.check_value for key in self._keys}
+        fresh = [SecretKey(one) for one in self._reread()]
+        new = [key for key in fresh if key.check_value not in known]
+        self._keys = (*new, *self._keys)
+        return bool(new)
 
 
 def _derive_key(key: bytes, purpose: str) -> bytes:
@@ -84,7 +165,8 @@ def _derive_key(key: bytes, purpose: str) -> bytes:
 def hash_token(token: str) -> bytes:
     """Return the SHA-256 of a token, 32 bytes, under which it is looked up.
 
-    A token has 256 random bits. Nobody can try them all, so a slow hash would hide it no better.
+    A token has at least 128 random bits. Nobody can try them all, so a slow hash would hide it no
+    better.
     """
     return digest_text(token)
 
@@ -92,84 +174,3 @@ def hash_token(token: str) -> bytes:
 def mint_token(prefix: str) -> str:
     """Return a new token: the prefix (`at_`, `ac_`) and 256 random bits in hexadecimal."""
     return prefix + secrets.token_hex(32)
-
-
-def load_cipher(path: Path, environment_value: str | None = None) -> SecretCipher:
-    """Return the cipher of the installation; a key file is made where there is no key.
-
-    Args:
-        path: the key file. It is made with mode 0600; its folder must exist.
-        environment_value: the value of TREADLE_SECRET_KEY; where it is set, the file is not read.
-
-    Raises:
-        OperatorError: there is no usable key; the text says what to do.
-    """
-    if environment_value is not None and environment_value.strip():
-        return SecretCipher(_parse_key(environment_value, KEY_VARIABLE))
-    try:
-        text = _read_key_file(path)
-    except FileNotFoundError:
-        _make_key_file(path)
-        text = _read_key_file(path)
-    return SecretCipher(_parse_key(text, f"the key file {path}"))
-
-
-def _parse_key(text: str, origin: str) -> bytes:
-    stripped = text.strip()
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", stripped):
-        raise OperatorError(
-            f"{origin} holds no key ({len(stripped)} characters): it must hold {_HOW_TO_MAKE}"
-        )
-    return bytes.fromhex(stripped)
-
-
-def _read_key_file(path: Path) -> str:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise OperatorError(
-            f"the key file {path} cannot be read ({error.strerror}): make it readable for the "
-            f"user treadle runs as"
-        ) from error
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OperatorError(f"the key file {path} is not a file: name another one")
-        mode = stat.S_IMODE(status.st_mode)
-        if judge_rights(mode, FileContent.KEY) is Exposure.REFUSED:
-            raise OperatorError(
-                f"the key file {path} {describe_exposure(mode)}: run `chmod 600 {path}`"
-            )
-        return os.read(descriptor, KEY_FILE_BYTES_MAX).decode("ascii", "replace")
-    finally:
-        os.close(descriptor)
-
-
-def _make_key_file(path: Path) -> None:
-    """Write a new key file and make it durable, unless another process made one meanwhile.
-
-    The file gets its name when it is complete, so no process can read half a key.
-    """
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(KEY_BYTES) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                os.link(draft, path)
-            except FileExistsError:
-                return
-        finally:
-            draft.unlink()
-        sync_folder(path.parent)
-    except OSError as error:
-        what = "its folder is missing" if error.errno == errno.ENOENT else error.strerror
-        raise OperatorError(
-            f"the key file {path} cannot be made ({what}): make its folder writable for the user "
-            f"treadle runs as, or set {KEY_VARIABLE} to {_HOW_TO_MAKE}"
-        ) from error

@@ -13,7 +13,8 @@ from treadle.store.model import Source
 from treadle.store.schema import sources
 from treadle.store.schema_ownership import choose_schema_name, refuse_taken_name
 from treadle.store.source_rows import change_source, find_source, find_undeleted_source
-from treadle.store.tokens import IMPORT_TOKEN_PREFIX, add_token
+from treadle.store.token_rows import add_token
+from treadle.store.token_rules import IMPORT, PREFIXES, TokenRequest
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 
 
@@ -76,7 +77,14 @@ class SourceRepository(StoreRepository):
                 .returning(sources)
             ).one()
             if bootstrap_token:
-                add_token(tx, row.id, tx.mint(IMPORT_TOKEN_PREFIX), bootstrap=True)
+                add_token(
+                    tx,
+                    TokenRequest(IMPORT),
+                    tx.mint(PREFIXES[IMPORT]),
+                    account_id=account_id,
+                    source_id=row.id,
+                    bootstrap=True,
+                )
             source = Source(**row._mapping)
             _record(tx, TrailAction.CREATE_SOURCE, source)
             return source

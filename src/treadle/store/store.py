@@ -12,6 +12,8 @@ from treadle.store import secrets
 from treadle.store.accounts import AccountRepository
 from treadle.store.database import StoreDatabase, translate_errors
 from treadle.store.destinations import DestinationRepository
+from treadle.store.key_files import KEY_VARIABLE
+from treadle.store.keys import KeyRepository
 from treadle.store.leases import LeaseRepository
 from treadle.store.loads import LoadRepository
 from treadle.store.migration import migrate_schema
@@ -32,7 +34,8 @@ class Store:
 
     Attributes:
         installation_id: a UUID, made with the store.
-        tokens: import tokens; the account tokens of the Connect API are in `accounts`.
+        tokens: access tokens of all kinds.
+        keys: the secret key in force.
     """
 
     def __init__(self, database: StoreDatabase, installation_id: str) -> None:
@@ -41,6 +44,7 @@ class Store:
         self.accounts = AccountRepository(database)
         self.sources = SourceRepository(database)
         self.tokens = TokenRepository(database)
+        self.keys = KeyRepository(database)
         self.destinations = DestinationRepository(database)
         self.leases = LeaseRepository(database)
         self.tables = TableRepository(database)
@@ -62,7 +66,7 @@ class Store:
 
         Args:
             url: `sqlite:///path/of/a/file` or `postgresql://...`.
-            cipher: made by `secrets.load_cipher`.
+            cipher: made by `key_files.load_cipher`.
             clock: microseconds since 1970, UTC.
             mint: prefix -> a new token.
             actor: who makes the changes; None to refuse all changes but those of `for_actor`.
@@ -151,7 +155,7 @@ def _read_installation_id(database: StoreDatabase) -> str:
     if not tx.cipher.is_key_of(row.key_check):
         raise OperatorError(
             f"the secret key is not the one this store was made with: bring back the old key file, "
-            f"or set {secrets.KEY_VARIABLE} to the old key"
+            f"or set {KEY_VARIABLE} to the old key"
         )
     found: str = row.installation_id
     return found

@@ -1,117 +1,291 @@
-"""The repository of import tokens, with which sources push (connect-api.md 2.6)."""
+"""The repository of access tokens: what opens the APIs, and the life that all kinds of it have.
 
+A token is made, listed, replaced with an overlap, and ends when it expires or is revoked. Import
+tokens have the documented calls besides (connect-api.md 2.6).
+"""
+
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Row,
-    and_,
-    bindparam,
-    case,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import BigInteger, Row, Text, bindparam, case, func, select, update
 
+from treadle.errors import OperatorError
+from treadle.store.accounts import require_account
 from treadle.store.database import BOOKKEEPING, StoreRepository, StoreTransaction
-from treadle.store.errors import TokenLimitError, TokenTakenError
-from treadle.store.model import ImportToken, Source, TokenOwner
-from treadle.store.schema import sources, tokens
+from treadle.store.errors import NotFoundError, TokenTakenError
+from treadle.store.model import AccessToken, Source, TokenOwner, WebhookScope
+from treadle.store.schema import access_tokens, sources
 from treadle.store.secrets import hash_token
-from treadle.store.source_rows import change_source, require_source
-from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
+from treadle.store.source_rows import change_source, find_undeleted_source, require_source
+from treadle.store.token_rows import (
+    add_token,
+    is_active,
+    make_room,
+    open_secret,
+    open_signature,
+    read_token,
+    record_token,
+    seal_signature,
+)
+from treadle.store.token_rules import (
+    ACCOUNT,
+    IMPORT,
+    METRICS,
+    PREFIXES,
+    SOURCE_KINDS,
+    WEBHOOK,
+    TokenRequest,
+    check_imported_token,
+    check_token_request,
+)
+from treadle.store.trail_event import TrailAction
+from treadle.timestamps import format_exact
 
-IMPORT_TOKEN_PREFIX: Final = "at_"  # noqa: S105 - how tokens begin (connect-api.md 1.3)
+logger = logging.getLogger(__name__)
 
-# Two, so that a client can change from one to the other without a gap (connect-api.md 2.6).
-ACTIVE_TOKENS_MAX: Final = 2
+_IMPORT_REQUEST: Final = TokenRequest(IMPORT)
 
-_NOT_SHOWN: Final = ("sha256", "sealed")
+_CREATE: Final = {
+    ACCOUNT: TrailAction.CREATE_ACCOUNT_TOKEN,
+    IMPORT: TrailAction.CREATE_IMPORT_TOKEN,
+    WEBHOOK: TrailAction.CREATE_WEBHOOK_TOKEN,
+    METRICS: TrailAction.CREATE_METRICS_TOKEN,
+}
+_REVOKE: Final = {
+    ACCOUNT: TrailAction.REVOKE_ACCOUNT_TOKEN,
+    IMPORT: TrailAction.REVOKE_IMPORT_TOKEN,
+    WEBHOOK: TrailAction.REVOKE_WEBHOOK_TOKEN,
+    METRICS: TrailAction.REVOKE_METRICS_TOKEN,
+}
+_TAKE_OVER: Final = {
+    IMPORT: TrailAction.TAKE_OVER_IMPORT_TOKEN,
+    WEBHOOK: TrailAction.TAKE_OVER_WEBHOOK_TOKEN,
+}
 
-_owners = (
+_senders = (
     select(
-        tokens.c.sha256,
-        tokens.c.id,
-        tokens.c.source_id,
-        tokens.c.first_used_at,
+        access_tokens.c.sha256,
+        access_tokens.c.id,
+        access_tokens.c.kind,
+        access_tokens.c.source_id,
+        access_tokens.c.tables,
+        access_tokens.c.signature,
+        access_tokens.c.first_used_at,
+        access_tokens.c.expires_at,
         sources.c.account_id,
         sources.c.paused_at,
         sources.c.system_paused_at,
         sources.c.deleted_at,
     )
-    .join(sources, sources.c.id == tokens.c.source_id)
-    .where(tokens.c.revoked_at.is_(None))
+    .join(sources, sources.c.id == access_tokens.c.source_id)
+    .where(access_tokens.c.kind.in_(SOURCE_KINDS))
 )
 
 
+@dataclass(frozen=True, slots=True)
+class TokenFilter:
+    """Which tokens are asked for.
+
+    Attributes:
+        kinds: of these kinds.
+        account_id: only of this account and its sources; None for any.
+        source_id: only of this source; None for any.
+    """
+
+    kinds: tuple[str, ...]
+    account_id: int | None = None
+    source_id: int | None = None
+
+
 class TokenRepository(StoreRepository):
-    """Import tokens of sources."""
+    """Access tokens of all kinds."""
 
-    def create_token(self, account_id: int | None, source_id: int) -> ImportToken:
-        """Create a token and return it with its secret.
+    # The life of every token ----------------------------------------------------------------------
 
-        A source has at most two active tokens. The bootstrap token, made with the source, counts
+    def issue_token(
+        self, asked: TokenRequest, *, account_id: int | None = None, source_id: int | None = None
+    ) -> AccessToken:
+        """Make a token and return it with its secret, which is shown this once.
+
+        Args:
+            asked: what it is to be.
+            account_id: its account; None for a token of the server, or for a source of any.
+            source_id: its source, for an import or a webhook token.
+
+        Raises:
+            NotFoundError: no such account, or no such source in it.
+            TokenLimitError: there are as many tokens of this kind as there may be.
+            TokenRuleError: what is asked for breaks a rule.
+        """
+        check_token_request(asked)
+        with self._database.change() as tx:
+            owner = _require_owner(tx, asked.kind, account_id, source_id)
+            secret = tx.mint(PREFIXES[asked.kind])
+            return _add_token(tx, asked, secret, owner, _CREATE[asked.kind])
+
+    def find_tokens(self, wanted: TokenFilter) -> list[AccessToken]:
+        """Return tokens by id, ended ones too, without their secrets."""
+        query = select(access_tokens).where(access_tokens.c.kind.in_(wanted.kinds))
+        if wanted.account_id is not None:
+            query = query.where(access_tokens.c.account_id == wanted.account_id)
+        if wanted.source_id is not None:
+            query = query.where(access_tokens.c.source_id == wanted.source_id)
+        with self._database.read() as tx:
+            rows = tx.connection.execute(query.order_by(access_tokens.c.id))
+            return [read_token(tx, row) for row in rows]
+
+    def end_token(self, wanted: TokenFilter, token_id: int) -> AccessToken:
+        """Revoke an active token and return it.
+
+        Raises:
+            NotFoundError: there is no such active token among those asked for.
+        """
+        with self._database.change() as tx:
+            row = _require_active(tx, wanted, token_id)
+            token = _change_token(tx, row, revoked_at=tx.now)
+            record_token(tx, _REVOKE[row.kind], token, {})
+            return token
+
+    def expire_token(self, wanted: TokenFilter, token_id: int, at: int | None) -> AccessToken:
+        """Set the time from which an active token is refused, and return the token.
+
+        Args:
+            wanted: the token is among these.
+            token_id: the token.
+            at: microseconds since 1970; None for never.
+
+        Raises:
+            NotFoundError: there is no such active token among those asked for.
+        """
+        with self._database.change() as tx:
+            row = _require_active(tx, wanted, token_id)
+            token = _change_token(tx, row, expires_at=at)
+            ends = None if at is None else format_exact(at)
+            record_token(tx, TrailAction.EXPIRE_TOKEN, token, {"expires_at": ends})
+            return token
+
+    def replace_token(self, wanted: TokenFilter, token_id: int, overlap_us: int) -> AccessToken:
+        """Make a token like an active one, which ends after an overlap.
+
+        The new one has the description, the tables and the signature of the old one, and no time of
+        expiry.
+
+        Args:
+            wanted: the token is among these.
+            token_id: the old token.
+            overlap_us: how long both are valid; 0 ends the old one at once. An earlier expiry of
+                it stays.
+
+        Returns:
+            The new token with its secret.
+
+        Raises:
+            NotFoundError: there is no such active token among those asked for, or its source is
+                deleted.
+            TokenLimitError: with an overlap there would be more tokens than there may be.
+        """
+        with self._database.change() as tx:
+            row = _require_active(tx, wanted, token_id)
+            owner = _require_owner(tx, row.kind, row.account_id, row.source_id)
+            if overlap_us <= 0:
+                _change_token(tx, row, revoked_at=tx.now)
+            else:
+                ends = tx.now + overlap_us
+                ends = ends if row.expires_at is None else min(ends, row.expires_at)
+                _change_token(tx, row, expires_at=ends)
+            old = read_token(tx, row)
+            asked = TokenRequest(
+                old.kind, old.description, tables=old.tables, signature=old.signature
+            )
+            secret = tx.mint(PREFIXES[asked.kind])
+            return _add_token(tx, asked, secret, owner, TrailAction.REPLACE_TOKEN, old.id)
+
+    def find_metrics_token(self, token: str) -> int | None:
+        """Return the id of an active token that opens `/metrics`; None for any other."""
+        with self._database.read() as tx:
+            found: int | None = tx.connection.execute(
+                select(access_tokens.c.id).where(
+                    access_tokens.c.kind == METRICS,
+                    access_tokens.c.sha256 == hash_token(token),
+                    is_active(tx.now),
+                )
+            ).scalar_one_or_none()
+            return found
+
+    # Import tokens, as documented (connect-api.md 2.6) --------------------------------------------
+
+    def create_token(self, account_id: int | None, source_id: int) -> AccessToken:
+        """Create an import token and return it with its secret.
+
+        A source has at most two active ones. The bootstrap token, made with the source, counts
         only after its first use: while unused, it is revoked for a third one (connect-api.md 2.6).
 
         Raises:
             NotFoundError: the source is unknown or deleted.
             TokenLimitError: it has two tokens already.
         """
-        with self._database.change() as tx:
-            source = require_source(tx, account_id, source_id)
-            return _add_counted_token(
-                tx, source, tx.mint(IMPORT_TOKEN_PREFIX), TrailAction.CREATE_IMPORT_TOKEN
-            )
+        return self.issue_token(_IMPORT_REQUEST, account_id=account_id, source_id=source_id)
 
-    def adopt_token(self, source_id: int, secret: str) -> ImportToken:
+    def adopt_token(
+        self, source_id: int, secret: str, asked: TokenRequest = _IMPORT_REQUEST
+    ) -> AccessToken:
         """Add a token that was made elsewhere, for a client that moves here and keeps its token.
 
-        A second call for the same source returns the token as it is.
+        A second call for the same source returns the token as it is. An import token that is
+        adopted as a webhook token becomes one, and works in the URL only.
+
+        Args:
+            source_id: its source.
+            secret: the token itself.
+            asked: what it is to be: an import or a webhook token.
 
         Raises:
             NotFoundError: the source is unknown or deleted.
-            TokenLimitError: it has two tokens already, by the rule of `create_token`.
-            TokenTakenError: the token belongs to another source, or was revoked.
+            TokenLimitError: the source has as many tokens as it may have.
+            TokenRuleError: it could be guessed, or cannot stand in a URL.
+            TokenTakenError: the token belongs to another source, or has ended.
         """
+        check_token_request(asked)
+        check_imported_token(secret, in_url=asked.kind == WEBHOOK)
         with self._database.change() as tx:
             source = require_source(tx, None, source_id)
             row = tx.connection.execute(
-                select(tokens).where(tokens.c.sha256 == hash_token(secret))
+                select(access_tokens).where(access_tokens.c.sha256 == hash_token(secret))
             ).one_or_none()
             if row is None:
-                return _add_counted_token(tx, source, secret, TrailAction.TAKE_OVER_IMPORT_TOKEN)
-            if row.revoked_at is not None:
-                raise TokenTakenError(
-                    "this token was revoked here and cannot be taken back: use another one"
-                )
-            if row.source_id != source.id:
-                raise TokenTakenError(
-                    f"this token belongs to source {row.source_id} already: revoke it there"
-                )
-            return _read_token(tx, row)
+                return _add_token(tx, asked, secret, source, _TAKE_OVER[asked.kind])
+            _refuse_taken(row, source, asked.kind, tx.now)
+            if row.kind == asked.kind:
+                return read_token(tx, row, secret)
+            make_room(tx, asked.kind, source.account_id, source.id)
+            change_source(tx, source)
+            return _narrow_token(tx, row, asked)
 
-    def list_tokens(self, source_id: int) -> list[ImportToken]:
-        """Return the active tokens of a source by id, with their secrets."""
+    def list_tokens(self, source_id: int) -> list[AccessToken]:
+        """Return the active import tokens of a source by id, with their secrets."""
         return self.list_tokens_by_source([source_id])[source_id]
 
-    def list_tokens_by_source(self, source_ids: Sequence[int]) -> dict[int, list[ImportToken]]:
-        """Return the active tokens of several sources: each source id -> its tokens, or none."""
-        found: dict[int, list[ImportToken]] = {source_id: [] for source_id in source_ids}
+    def list_tokens_by_source(self, source_ids: Sequence[int]) -> dict[int, list[AccessToken]]:
+        """Return the active import tokens of sources: each source id -> its tokens, or none."""
+        found: dict[int, list[AccessToken]] = {source_id: [] for source_id in source_ids}
         with self._database.read() as tx:
             rows = tx.connection.execute(
-                select(tokens)
-                .where(tokens.c.source_id.in_(source_ids), tokens.c.revoked_at.is_(None))
-                .order_by(tokens.c.id)
+                select(access_tokens)
+                .where(
+                    access_tokens.c.kind == IMPORT,
+                    access_tokens.c.source_id.in_(source_ids),
+                    is_active(tx.now),
+                )
+                .order_by(access_tokens.c.id)
             )
             for row in rows:
-                found[row.source_id].append(_read_token(tx, row))
+                found[row.source_id].append(read_token(tx, row, open_secret(tx, row)))
         return found
 
     def revoke_token(self, account_id: int | None, source_id: int, token_id: int) -> Source | None:
-        """Revoke a token of a source.
+        """Revoke an import token of a source.
 
         Returns:
             The source with a new `updated_at`; None when it has no such active token.
@@ -121,30 +295,42 @@ class TokenRepository(StoreRepository):
         """
         with self._database.change() as tx:
             source = require_source(tx, account_id, source_id)
-            revoked = tx.connection.execute(
-                update(tokens)
-                .where(tokens.c.id == token_id, _is_active(source.id))
-                .values(revoked_at=tx.now)
-            )
-            if revoked.rowcount == 0:
+            row = _find_active(tx, TokenFilter((IMPORT,), source.account_id, source.id), token_id)
+            if row is None:
                 return None
-            _record(tx, TrailAction.REVOKE_IMPORT_TOKEN, source, token_id)
-            return change_source(tx, source)
+            token = _change_token(tx, row, revoked_at=tx.now)
+            record_token(tx, TrailAction.REVOKE_IMPORT_TOKEN, token, {})
+            return find_undeleted_source(tx, account_id, source_id)
+
+    # Look-ups and uses, for who takes requests ----------------------------------------------------
 
     def find_owner(self, sha256: bytes) -> TokenOwner | None:
-        """Return the owner of the token with this SHA-256; None for an unknown or revoked token.
+        """Return the owner of the import token with this SHA-256; None for any other token.
 
         A token of a paused or deleted source has an owner too, with `active` False: such a push is
         answered otherwise than one with an unknown token (connect-api.md 4.3).
         """
-        with self._database.read() as tx:
-            row = tx.connection.execute(_owners.where(tokens.c.sha256 == sha256)).one_or_none()
-        return None if row is None else _read_owner(row)
+        found = self.find_sender(sha256)
+        return None if found is None or found.webhook is not None else found
 
-    def list_owners(self) -> dict[bytes, TokenOwner]:
-        """Return SHA-256 of the token -> owner, for all tokens that are not revoked."""
+    def find_sender(self, sha256: bytes) -> TokenOwner | None:
+        """Return the owner of an import or webhook token; None for an unknown or ended one."""
         with self._database.read() as tx:
-            return {bytes(row.sha256): _read_owner(row) for row in tx.connection.execute(_owners)}
+            row = tx.connection.execute(
+                _senders.where(access_tokens.c.sha256 == sha256, is_active(tx.now))
+            ).one_or_none()
+            return None if row is None else _read_owner(tx, row)
+
+    def list_senders(self) -> dict[bytes, TokenOwner]:
+        """Return SHA-256 of the token -> owner, for all active import and webhook tokens."""
+        with self._database.read() as tx:
+            found: dict[bytes, TokenOwner] = {}
+            for row in tx.connection.execute(_senders.where(is_active(tx.now))):
+                try:
+                    found[bytes(row.sha256)] = _read_owner(tx, row)
+                except OperatorError as error:  # it hurts this token alone
+                    logger.warning("Token %d is refused: %s", row.id, error)
+            return found
 
     def record_first_use(self, token_id: int, at: int) -> bool:
         """Record the first use of a token. It is called before that push is answered.
@@ -156,146 +342,203 @@ class TokenRepository(StoreRepository):
             before its first use.
         """
         with self._database.read() as tx:
-            unused, revoked = _read_unused_and_revoked(tx, token_id)
-        if revoked or not unused:
-            return not revoked
+            unused, ended = _read_unused_and_ended(tx, token_id)
+        if ended or not unused:
+            return not ended
         with self._database.change() as tx:
             noted = tx.connection.execute(
-                update(tokens)
-                .where(tokens.c.id == token_id, tokens.c.first_used_at.is_(None))
-                .where(tokens.c.revoked_at.is_(None))
+                update(access_tokens)
+                .where(access_tokens.c.id == token_id, access_tokens.c.first_used_at.is_(None))
+                .where(is_active(tx.now))
                 .values(first_used_at=at, last_used_at=at)
                 .execution_options(**BOOKKEEPING)
             )
-            return noted.rowcount > 0 or not _read_unused_and_revoked(tx, token_id)[1]
+            return noted.rowcount > 0 or not _read_unused_and_ended(tx, token_id)[1]
 
-    def record_uses(self, uses: Mapping[int, tuple[int, int]]) -> None:
+    def record_uses(
+        self, uses: Mapping[int, tuple[int, int]], origins: Mapping[int, str] | None = None
+    ) -> None:
         """Add to the numbers of uses.
 
         Args:
             uses: token id -> (number of new uses, time of the last one).
+            origins: token id -> address of a client that used it since, where that is known.
         """
         if not uses:
             return
+        known = origins or {}
         last = bindparam("at", type_=BigInteger)
-        later = case((tokens.c.last_used_at > last, tokens.c.last_used_at), else_=last)
+        origin = bindparam("origin", type_=Text)
+        is_later = access_tokens.c.last_used_at > last
         with self._database.write() as tx:
             tx.connection.execute(
-                update(tokens)
-                .where(tokens.c.id == bindparam("token"))
+                update(access_tokens)
+                .where(access_tokens.c.id == bindparam("token"))
                 .values(
-                    uses=tokens.c.uses + bindparam("count"),
-                    first_used_at=func.coalesce(tokens.c.first_used_at, last),
-                    last_used_at=later,
+                    uses=access_tokens.c.uses + bindparam("count"),
+                    first_used_at=func.coalesce(access_tokens.c.first_used_at, last),
+                    last_used_at=case((is_later, access_tokens.c.last_used_at), else_=last),
+                    last_used_from=case(
+                        (is_later, access_tokens.c.last_used_from),
+                        else_=func.coalesce(origin, access_tokens.c.last_used_from),
+                    ),
                 )
                 .execution_options(**BOOKKEEPING),
                 # In one order in all processes, so that no two wait for each other in a circle.
                 [
-                    {"token": id_, "count": count, "at": at}
+                    {"token": id_, "count": count, "at": at, "origin": known.get(id_)}
                     for id_, (count, at) in sorted(uses.items())
                 ],
             )
 
 
-def add_token(tx: StoreTransaction, source_id: int, secret: str, *, bootstrap: bool) -> ImportToken:
-    """Insert a token: its hash for look-ups, and itself encrypted to be shown again."""
-    sha256 = hash_token(secret)
-    row = tx.connection.execute(
-        insert(tokens)
-        .values(
-            source_id=source_id,
-            sha256=sha256,
-            sealed=tx.cipher.seal(secret, _make_context(sha256)),
-            bootstrap=bootstrap,
-            created_at=tx.now,
-            uses=0,
-        )
-        .returning(tokens)
-    ).one()
-    return _read_token(tx, row)
+_Owner = Source | int | None
+"""Whose token it is: a source, an account by its id, or the server."""
 
 
-def _add_counted_token(
-    tx: StoreTransaction, source: Source, secret: str, action: TrailAction
-) -> ImportToken:
-    replaced = _replace_spare_tokens(tx, source.id)
-    change_source(tx, source)
-    token = add_token(tx, source.id, secret, bootstrap=False)
-    _record(tx, action, source, token.id, {"replaced": replaced} if replaced else {})
+def _require_owner(
+    tx: StoreTransaction, kind: str, account_id: int | None, source_id: int | None
+) -> _Owner:
+    """Return who is to have a token of this kind.
+
+    Raises:
+        NotFoundError: there is no such account or source.
+    """
+    if kind == METRICS:
+        return None
+    if kind == ACCOUNT:
+        if account_id is None:
+            raise NotFoundError("a token of this kind belongs to an account, and none is named")
+        require_account(tx, account_id)
+        return account_id
+    if source_id is None:
+        raise NotFoundError("a token of this kind belongs to a source, and none is named")
+    return require_source(tx, account_id, source_id)
+
+
+def _add_token(
+    tx: StoreTransaction,
+    asked: TokenRequest,
+    secret: str,
+    owner: _Owner,
+    action: TrailAction,
+    replaces: int | None = None,
+) -> AccessToken:
+    """Add a token where there is room for it, and its event to the trail."""
+    account_id: int | None
+    source_id: int | None
+    if isinstance(owner, Source):
+        account_id, source_id = owner.account_id, owner.id
+        change_source(tx, owner)
+    else:
+        account_id, source_id = owner, None
+    revoked = make_room(tx, asked.kind, account_id, source_id)
+    token = add_token(tx, asked, secret, account_id=account_id, source_id=source_id)
+    gone = [*revoked, *([] if replaces is None else [replaces])]
+    record_token(tx, action, token, {"replaced": gone} if gone else {})
     return token
 
 
-def _record(
-    tx: StoreTransaction,
-    action: TrailAction,
-    source: Source,
-    token_id: int,
-    more: Mapping[str, Any] | None = None,
-) -> None:
-    tx.record(
-        action,
-        TrailTarget(TargetKind.IMPORT_TOKEN, token_id),
-        account_id=source.account_id,
-        detail={"source_id": source.id, "source": source.name, **(more or {})},
+def _find_active(tx: StoreTransaction, wanted: TokenFilter, token_id: int) -> Row[Any] | None:
+    query = select(access_tokens).where(
+        access_tokens.c.id == token_id,
+        access_tokens.c.kind.in_(wanted.kinds),
+        is_active(tx.now),
     )
+    if wanted.account_id is not None:
+        query = query.where(access_tokens.c.account_id == wanted.account_id)
+    if wanted.source_id is not None:
+        query = query.where(access_tokens.c.source_id == wanted.source_id)
+    return tx.connection.execute(query).one_or_none()
 
 
-def _replace_spare_tokens(tx: StoreTransaction, source_id: int) -> list[int]:
-    """Check that the source may have one more token; an unused bootstrap token is revoked for it.
+def _require_active(tx: StoreTransaction, wanted: TokenFilter, token_id: int) -> Row[Any]:
+    row = _find_active(tx, wanted, token_id)
+    if row is None:
+        raise NotFoundError(f"there is no active token {token_id}")
+    return row
 
-    Otherwise a client that never saw the bootstrap token could have only one token of its own
-    (connect-api.md 2.6, "the bootstrap-token trap").
 
-    Returns:
-        The ids of the tokens that were revoked.
+def _change_token(tx: StoreTransaction, row: Row[Any], **values: Any) -> AccessToken:
+    """Change columns of a token, and `updated_at` of its source; return it as it is then."""
+    changed = tx.connection.execute(
+        update(access_tokens)
+        .where(access_tokens.c.id == row.id)
+        .values(**values)
+        .returning(access_tokens)
+    ).one()
+    if row.source_id is not None:
+        source = find_undeleted_source(tx, None, row.source_id)
+        if source is not None:
+            change_source(tx, source)
+    return read_token(tx, changed)
+
+
+def _refuse_taken(row: Row[Any], source: Source, kind: str, now: int) -> None:
+    """Refuse to adopt a token that is here already, unless it is the same or becomes narrower.
 
     Raises:
-        TokenLimitError: the source has two tokens already.
+        TokenTakenError: the token has ended, or is somebody else's.
     """
-    rows = tx.connection.execute(
-        select(tokens.c.id, tokens.c.bootstrap, tokens.c.first_used_at).where(_is_active(source_id))
-    ).all()
-    if len(rows) < ACTIVE_TOKENS_MAX:
-        return []
-    spare = [row.id for row in rows if row.bootstrap and row.first_used_at is None]
-    if not spare:
-        raise TokenLimitError(source_id, ACTIVE_TOKENS_MAX)
-    tx.connection.execute(update(tokens).where(tokens.c.id.in_(spare)).values(revoked_at=tx.now))
-    return spare
+    if row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= now):
+        raise TokenTakenError(
+            "this token was revoked or has expired here and cannot be taken back: use another one"
+        )
+    if row.source_id != source.id:
+        owner = f"source {row.source_id}" if row.source_id is not None else "an account"
+        raise TokenTakenError(f"this token belongs to {owner} already: revoke it there")
+    if row.kind == WEBHOOK and kind == IMPORT:
+        raise TokenTakenError(
+            "this token is a webhook token of this source and stays one: make an import token with "
+            "`treadle token create`"
+        )
 
 
-def _read_unused_and_revoked(tx: StoreTransaction, token_id: int) -> tuple[bool, bool]:
-    """Return whether a token was never used, and whether it is revoked or unknown."""
+def _narrow_token(tx: StoreTransaction, row: Row[Any], asked: TokenRequest) -> AccessToken:
+    """Make a webhook token of an import token."""
+    ended = tx.connection.execute(
+        update(access_tokens)
+        .where(access_tokens.c.id == row.id)
+        .values(
+            kind=asked.kind,
+            sealed=None,
+            last_four=(open_secret(tx, row) or "")[-4:],
+            description=asked.description or row.description,
+            tables=list(asked.tables),
+            signature=seal_signature(tx, asked.signature, bytes(row.sha256)),
+            bootstrap=False,
+            expires_at=row.expires_at if asked.expires_at is None else asked.expires_at,
+        )
+        .returning(access_tokens)
+    ).one()
+    token = read_token(tx, ended)
+    record_token(tx, TrailAction.TAKE_OVER_WEBHOOK_TOKEN, token, {"was": row.kind})
+    return token
+
+
+def _read_unused_and_ended(tx: StoreTransaction, token_id: int) -> tuple[bool, bool]:
+    """Return whether a token was never used, and whether it is unknown or has ended."""
     row = tx.connection.execute(
-        select(tokens.c.first_used_at, tokens.c.revoked_at).where(tokens.c.id == token_id)
+        select(access_tokens.c.first_used_at, is_active(tx.now).label("active")).where(
+            access_tokens.c.id == token_id
+        )
     ).one_or_none()
     if row is None:
         return True, True
-    return row.first_used_at is None, row.revoked_at is not None
+    return row.first_used_at is None, not row.active
 
 
-def _is_active(source_id: int) -> ColumnElement[bool]:
-    return and_(tokens.c.source_id == source_id, tokens.c.revoked_at.is_(None))
-
-
-def _read_token(tx: StoreTransaction, row: Row[Any]) -> ImportToken:
-    secret = None
-    if row.sealed is not None:
-        secret = tx.cipher.open(bytes(row.sealed), _make_context(bytes(row.sha256)))
-    values = {name: value for name, value in row._mapping.items() if name not in _NOT_SHOWN}
-    return ImportToken(**values, secret=secret)
-
-
-def _read_owner(row: Any) -> TokenOwner:
+def _read_owner(tx: StoreTransaction, row: Any) -> TokenOwner:
     inactive = (row.paused_at, row.system_paused_at, row.deleted_at)
+    scope = None
+    if row.kind == WEBHOOK:
+        scope = WebhookScope(tuple(row.tables), open_signature(tx, row))
     return TokenOwner(
         token_id=row.id,
         source_id=row.source_id,
         account_id=row.account_id,
         active=inactive == (None, None, None),
         unused=row.first_used_at is None,
+        expires_at=row.expires_at,
+        webhook=scope,
     )
-
-
-def _make_context(sha256: bytes) -> str:
-    return f"token {sha256.hex()}"

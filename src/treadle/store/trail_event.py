@@ -41,6 +41,16 @@ class TrailAction(StrEnum):
     CREATE_IMPORT_TOKEN = "create_import_token"  # noqa: S105
     TAKE_OVER_IMPORT_TOKEN = "take_over_import_token"  # noqa: S105
     REVOKE_IMPORT_TOKEN = "revoke_import_token"  # noqa: S105
+    CREATE_WEBHOOK_TOKEN = "create_webhook_token"  # noqa: S105
+    TAKE_OVER_WEBHOOK_TOKEN = "take_over_webhook_token"  # noqa: S105
+    REVOKE_WEBHOOK_TOKEN = "revoke_webhook_token"  # noqa: S105
+    CREATE_METRICS_TOKEN = "create_metrics_token"  # noqa: S105
+    REVOKE_METRICS_TOKEN = "revoke_metrics_token"  # noqa: S105
+    CREATE_TOKEN = "create_token"  # noqa: S105 - of a kind that a refused request names
+    REVOKE_TOKEN = "revoke_token"  # noqa: S105 - of a kind that is not known
+    EXPIRE_TOKEN = "expire_token"  # noqa: S105
+    REPLACE_TOKEN = "replace_token"  # noqa: S105
+    ROTATE_KEY = "rotate_key"
     SET_DESTINATION = "set_destination"
     ADOPT_TABLES = "adopt_tables"
     REPLAY_TABLE = "replay_table"
@@ -68,6 +78,10 @@ class TargetKind(StrEnum):
     ACCOUNT_TOKEN = "account_token"  # noqa: S105 - a kind, as below
     SOURCE = "source"
     IMPORT_TOKEN = "import_token"  # noqa: S105
+    WEBHOOK_TOKEN = "webhook_token"  # noqa: S105
+    METRICS_TOKEN = "metrics_token"  # noqa: S105
+    TOKEN = "token"  # noqa: S105 - of a kind that is not known, in a refused request
+    KEY = "key"
     DESTINATION = "destination"
     TABLE = "table"
     LOG = "log"

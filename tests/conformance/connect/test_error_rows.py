@@ -13,6 +13,8 @@ import pytest
 from tests.integration.control.api import Answer, Api, MakeApi
 
 from treadle.control.app import ConnectApiSettings
+from treadle.store.token_rules import TokenRequest
+from treadle.store.tokens import TokenFilter
 
 POST_RULE = (
     "POST body may only include a non-empty type, a non-empty display_name and map of string "
@@ -445,8 +447,8 @@ def test_a_token_is_looked_up_and_never_judged_by_its_prefix(api: Api) -> None:
 
 
 def test_a_disabled_token_opens_nothing(api: Api) -> None:
-    further = api.store.accounts.create_token(api.account.id, "laptop")
-    assert api.get("/v4/sources", token=further).status == 200
-    listed = api.store.accounts.list_tokens(api.account.id)
-    api.store.accounts.disable_token(api.account.id, listed[-1].id)
-    assert api.get("/v4/sources", token=further).status == 401
+    asked = TokenRequest("account", "laptop")
+    further = api.store.tokens.issue_token(asked, account_id=api.account.id)
+    assert api.get("/v4/sources", token=further.secret).status == 200
+    api.store.tokens.end_token(TokenFilter(("account",), api.account.id), further.id)
+    assert api.get("/v4/sources", token=further.secret).status == 401

@@ -15,7 +15,7 @@ from tests.servers.postgres import PostgresServer
 
 from treadle.log.protocol import NewEntry
 from treadle.maintenance.doctor import measurements
-from treadle.store.secrets import load_cipher
+from treadle.store.key_files import load_cipher
 from treadle.store.store import Store
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from tests.integration.cli.conftest import Treadle
 from tests.loads import load as plain
 
+from treadle.store.key_files import load_cipher
 from treadle.store.model import LoadReport
-from treadle.store.secrets import load_cipher
 from treadle.store.store import Store
 
 

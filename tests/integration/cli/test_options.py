@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.integration.cli.conftest import Treadle
 
-from treadle.store.secrets import load_cipher
+from treadle.store.key_files import load_cipher
 from treadle.store.store import Store
 
 

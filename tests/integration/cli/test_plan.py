@@ -8,7 +8,7 @@ import pytest
 from tests.integration.cli.conftest import Treadle
 
 from treadle.config import Config
-from treadle.store.secrets import load_cipher
+from treadle.store.key_files import load_cipher
 from treadle.store.store import Store
 
 

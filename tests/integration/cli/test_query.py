@@ -16,7 +16,7 @@ from treadle.cli.query import query_destination
 from treadle.config import Config
 from treadle.destinations import retry
 from treadle.destinations.protocol import DestinationUnavailableError
-from treadle.store.secrets import load_cipher
+from treadle.store.key_files import load_cipher
 from treadle.store.store import Store
 
 TABLE = """

@@ -11,8 +11,8 @@ from tests.loads import load
 from treadle.log.protocol import NewEntry
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 from treadle.records.message_batch import MessageBatch, encode_batch
+from treadle.store.key_files import load_cipher
 from treadle.store.model import EntryOutcome
-from treadle.store.secrets import load_cipher
 from treadle.store.store import Store
 
 AT = 1_559_347_200_000_000  # 2019-06-01

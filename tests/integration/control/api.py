@@ -3,8 +3,9 @@
 import asyncio
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class Answer:
 
     status: int
     text: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def body(self) -> Any:
@@ -48,12 +50,14 @@ class Api:
 
     Attributes:
         changes: how often the room said that something changed.
+        uses: how often each account token was used, by its id.
         now: the store's clock, microseconds since 1970; every reading moves it by a second.
     """
 
     def __init__(self, folder: Path, settings: ConnectApiSettings | None = None) -> None:
         self.settings = settings or ConnectApiSettings()
         self.changes = 0
+        self.uses: Counter[int] = Counter()
         self.now = 1_549_385_095_123_456
         self.minted = 0
         self.path = folder / "store.sqlite"
@@ -76,10 +80,19 @@ class Api:
         asyncio.get_running_loop()  # promised: it is called on the event loop
         self.changes += 1
 
+    def _count_use(self, token_id: int, origin: str | None) -> None:
+        asyncio.get_running_loop()  # promised as well
+        assert origin == "127.0.0.1"
+        self.uses[token_id] += 1
+
     def server(self, settings: ConnectApiSettings) -> FastAPI:
         """Another server over the same store."""
         return create_control_app(
-            self.store, settings, changed=self._changed, clock=lambda: self.now
+            self.store,
+            settings,
+            changed=self._changed,
+            count_use=self._count_use,
+            clock=lambda: self.now,
         )
 
     def another_account(self) -> tuple[Account, str]:
@@ -119,7 +132,7 @@ class Api:
                 return await client.request(method, path, content=content, headers=coded)
 
         response = asyncio.run(send())
-        answer = Answer(response.status_code, response.text)
+        answer = Answer(response.status_code, response.text, response.headers)
         assert response.headers["content-type"] == JSON
         assert response.text == _compact(answer.body)
         self.document.check(method, response.request.url.path, answer.status, answer.body)

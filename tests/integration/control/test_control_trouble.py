@@ -146,7 +146,7 @@ def test_a_store_that_cannot_write_is_503_and_nothing_is_half_done(api: Api) -> 
 def test_a_damaged_store_is_500_and_tells_the_caller_nothing(api: Api) -> None:
     path = f"/v4/sources/{api.create()['id']}"
     with closing(sqlite3.connect(api.path)) as store, store:
-        store.execute("UPDATE tokens SET sealed = x'00112233445566778899aabbccddeeff'")
+        store.execute("UPDATE access_tokens SET sealed = x'00112233445566778899aabbccddeeff'")
     answer = api.get(path)
     assert answer.status == 500
     assert answer.body["error"] == "InternalError"

@@ -9,6 +9,7 @@ from tests.integration.loader.test_lease import Stage
 
 from treadle.control.app import ConnectApiSettings, create_control_app
 from treadle.log.sqlite.log import SqliteReader
+from treadle.store.token_rules import TokenRequest
 
 
 @pytest.fixture
@@ -22,7 +23,8 @@ def test_the_ledger_of_an_account(stage: Stage, tmp_path: Path) -> None:
     loader.load_once()
     asyncio.run(stage.append(2))
     [account] = stage.store.accounts.list_accounts()
-    token = stage.store.accounts.create_token(account.id)
+    made = stage.store.tokens.issue_token(TokenRequest("account"), account_id=account.id)
+    token = made.secret
     _, other = stage.store.accounts.create_account("other")
     app = create_control_app(
         stage.store,

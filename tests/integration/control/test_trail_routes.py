@@ -7,6 +7,7 @@ import pytest
 from tests.integration.control.api import NOT_AUTHORIZED, Api
 
 from treadle.control.refusal_allowance import REFUSALS_PER_MINUTE
+from treadle.store.token_rules import TokenRequest
 from treadle.store.trail_event import ActorKind, StoreActor, TrailOutcome
 
 ACTOR = {"kind": "account_token", "id": "1", "address": "127.0.0.1"}
@@ -54,6 +55,21 @@ def test_every_operation_that_changes_has_an_event_done_and_refused(api: Api) ->
         ),
         ("delete", "/v4/sources/{source_id}"): (None, "delete_source"),
     }
+    of_own_kinds = {
+        ("post", "/v1/tokens"): ({"kind": "account"}, "create_account_token", "create_token"),
+        ("put", "/v1/tokens/{token_id}"): ({"expires_at": None}, "expire_token", "expire_token"),
+        ("post", "/v1/tokens/{token_id}/replace"): (
+            {"overlap_seconds": 0},
+            "replace_token",
+            "replace_token",
+        ),
+        ("delete", "/v1/tokens/{token_id}"): (None, "revoke_account_token", "revoke_token"),
+        ("put", "/v1/sources/{source_id}/webhook"): (
+            {"import_tokens": False},
+            "set_options",
+            "set_options",
+        ),
+    }
     nothing_changes = {
         ("put", "/v4/sources/{source_id}/streams/metadata"),
         ("post", "/v4/sources/{source_id}/sync"),
@@ -65,7 +81,16 @@ def test_every_operation_that_changes_has_an_event_done_and_refused(api: Api) ->
         for method in item
         if method != "get"
     }
-    assert described == done.keys() | nothing_changes
+    assert described == done.keys() | of_own_kinds.keys() | nothing_changes
+    for (method, path), (sent, action, refused) in of_own_kinds.items():
+        own = api.store.tokens.issue_token(TokenRequest("account"), account_id=api.account.id)
+        real = path.replace("{source_id}", str(source)).replace("{token_id}", str(own.id))
+        [event] = changed_by(api, method.upper(), real, sent)
+        assert (event["action"], event["outcome"], event["actor"]) == (action, "done", ACTOR)
+        wrong = path.replace("{source_id}", "99999").replace("{token_id}", "99999")
+        [event] = changed_by(api, method.upper(), wrong, {"kind": "none", "expires_at": None})
+        assert (event["action"], event["outcome"], event["actor"]) == (refused, "refused", ACTOR)
+        assert event["detail"]["error"].startswith("Invalid")
     for (method, path), (body, action) in done.items():
         real = path.replace("{source_id}", str(source)).replace("{token_id}", str(ids[0]))
         [event] = changed_by(api, method.upper(), real, body)

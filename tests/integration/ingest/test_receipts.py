@@ -13,6 +13,7 @@ from tests.servers.ingest import CLIENT, OTHER_CLIENT, Answer, ImportServer
 
 from treadle.log.sqlite.log import SqliteReader
 from treadle.store.model import EntryOutcome, LoadReport
+from treadle.store.token_rules import TokenRequest
 
 
 class Site(ImportServer):
@@ -150,8 +151,11 @@ def test_a_wait_that_is_none(site: Site, wait: str) -> None:
 
 def test_who_may_follow(site: Site) -> None:
     receipt = site.receipt(rec())
-    ours = site.store.accounts.create_token(CLIENT)
-    theirs = site.store.accounts.create_token(OTHER_CLIENT)
+    asked = TokenRequest("account")
+    ours = site.store.tokens.issue_token(asked, account_id=CLIENT).secret
+    theirs = site.store.tokens.issue_token(asked, account_id=OTHER_CLIENT).secret
+    assert ours is not None
+    assert theirs is not None
     _, sibling = site.make_source("sibling")
     compare(site.follow(receipt, ours), 200, lambda body: body["id"] == receipt)
     for token in (theirs, site.other_token, sibling):

@@ -25,11 +25,11 @@ class Counted(TokenRepository):
     first_uses = 0
     down = False
 
-    def find_owner(self, sha256: bytes) -> TokenOwner | None:
+    def find_sender(self, sha256: bytes) -> TokenOwner | None:
         self.lookups += 1
         if self.down:
             raise RetriableError("the store is away")
-        return super().find_owner(sha256)
+        return super().find_sender(sha256)
 
     def record_first_use(self, token_id: int, at: int) -> bool:
         self.first_uses += 1
@@ -38,10 +38,12 @@ class Counted(TokenRepository):
             raise RetriableError("the store is away")
         return super().record_first_use(token_id, at)
 
-    def record_uses(self, uses: Mapping[int, tuple[int, int]]) -> None:
+    def record_uses(
+        self, uses: Mapping[int, tuple[int, int]], origins: Mapping[int, str] | None = None
+    ) -> None:
         if self.down:
             raise RetriableError("the store is away")
-        super().record_uses(uses)
+        super().record_uses(uses, origins)
 
 
 class World:

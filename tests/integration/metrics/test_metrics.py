@@ -16,6 +16,7 @@ from treadle.http.hosts import AllowedHosts
 from treadle.log.sqlite.log import SqliteReader
 from treadle.metrics.endpoint import MetricsEndpoint
 from treadle.metrics.request_counter import RequestCounter
+from treadle.store.token_rules import TokenRequest
 
 
 class Asked:
@@ -150,7 +151,8 @@ def test_an_account_sees_its_own_figures_alone(tmp_path: Path, token: str | None
     asyncio.run(stage.append(1))
     stage.loader("a").load_once()
     other, others_token = stage.store.accounts.create_account("other")
-    own_token = stage.store.accounts.create_token(1)
+    made = stage.store.tokens.issue_token(TokenRequest("account"), account_id=1)
+    own_token = made.secret
     asked = Asked(stage, token=token)
     asked.peer = "192.0.2.1"
     own, theirs = (asked.get(Authorization=f"Bearer {sent}") for sent in (own_token, others_token))

@@ -11,11 +11,15 @@ from treadle.store.errors import (
     TokenLimitError,
     TokenTakenError,
 )
-from treadle.store.model import ImportToken, Source
+from treadle.store.model import AccessToken, Source
 from treadle.store.secrets import hash_token
 from treadle.store.store import Store
+from treadle.store.token_rules import TokenRequest
+from treadle.store.tokens import TokenFilter
 
 OpenStore = Callable[[], Store]
+
+OLD_TOKEN = "at_0ld1mport5ecret98765"
 
 
 def make_source(store: Store, account_id: int, name: str = "shop", **others: Any) -> Source:
@@ -23,7 +27,7 @@ def make_source(store: Store, account_id: int, name: str = "shop", **others: Any
     return store.sources.create_source(account_id, type="import_api", name=name, **others)
 
 
-def secret_of(token: ImportToken) -> str:
+def secret_of(token: AccessToken) -> str:
     assert token.secret is not None
     return token.secret
 
@@ -42,10 +46,11 @@ def test_accounts_get_ids_from_one_on_or_the_one_asked_for(store: Store) -> None
             store.accounts.create_account("again", client_id=taken)
 
 
-def test_an_account_is_found_by_its_tokens_until_they_are_disabled(store: Store) -> None:
+def test_an_account_is_found_by_its_tokens_until_they_are_revoked(store: Store) -> None:
     account, first = store.accounts.create_account("a")
     other, others = store.accounts.create_account("b")
-    second = store.accounts.create_token(account.id, "CI")
+    asked = TokenRequest("account", "CI")
+    second = secret_of(store.tokens.issue_token(asked, account_id=account.id))
     assert first.startswith("ac_")
     assert len(first) == 67
     assert store.accounts.find_account_by_token(first) == account
@@ -53,19 +58,21 @@ def test_an_account_is_found_by_its_tokens_until_they_are_disabled(store: Store)
     assert store.accounts.find_account_by_token(others) == other
     for unknown in ("", "ac_", first[:-1], first + "0", first.upper(), "\ud800", "\0"):
         assert store.accounts.find_account_by_token(unknown) is None
-    rows = store.accounts.list_tokens(account.id)
+    ours = TokenFilter(("account",), account.id)
+    rows = store.tokens.find_tokens(ours)
     assert [(row.last_four, row.description) for row in rows] == [
         (first[-4:], ""),
         (second[-4:], "CI"),
     ]
-    store.accounts.disable_token(account.id, rows[0].id)
-    store.accounts.disable_token(account.id, rows[0].id)
+    store.tokens.end_token(ours, rows[0].id)
+    with pytest.raises(NotFoundError):
+        store.tokens.end_token(ours, rows[0].id)
     assert store.accounts.find_account_by_token(first) is None
     assert store.accounts.find_account_by_token(second) == account
     with pytest.raises(NotFoundError):
-        store.accounts.disable_token(other.id, rows[1].id)
+        store.tokens.end_token(TokenFilter(("account",), other.id), rows[1].id)
     with pytest.raises(NotFoundError):
-        store.accounts.create_token(77)
+        store.tokens.issue_token(asked, account_id=77)
 
 
 # Sources
@@ -145,7 +152,7 @@ def test_a_deleted_source_stays_readable_and_cannot_be_changed(store: Store) -> 
     for change in (
         lambda: store.tokens.create_token(account.id, source.id),
         lambda: store.tokens.revoke_token(account.id, source.id, token.id),
-        lambda: store.tokens.adopt_token(source.id, "at_x"),
+        lambda: store.tokens.adopt_token(source.id, OLD_TOKEN),
     ):
         with pytest.raises(NotFoundError):
             change()
@@ -314,7 +321,7 @@ def test_two_tokens_are_active_at_most(store: Store) -> None:
     with pytest.raises(TokenLimitError, match="maximum of 2"):
         store.tokens.create_token(account.id, source.id)
     with pytest.raises(TokenLimitError):
-        store.tokens.adopt_token(source.id, "at_old")
+        store.tokens.adopt_token(source.id, OLD_TOKEN)
     assert store.tokens.revoke_token(account.id, source.id, first.id) is not None
     third = store.tokens.create_token(account.id, source.id)
     assert first.id < second.id < third.id
@@ -356,7 +363,7 @@ def test_every_token_change_moves_updated_at(store: Store) -> None:
     assert revoked is not None
     assert revoked.updated_at > created.updated_at
     assert store.sources.get_source(account.id, source.id) == revoked
-    store.tokens.adopt_token(source.id, "at_old")
+    store.tokens.adopt_token(source.id, OLD_TOKEN)
     imported = store.sources.get_source(account.id, source.id)
     assert imported is not None
     assert imported.updated_at > revoked.updated_at
@@ -389,8 +396,8 @@ def test_a_token_made_elsewhere_is_adopted(store: Store) -> None:
     with pytest.raises(TokenTakenError, match=f"source {one.id}") as caught:
         store.tokens.adopt_token(two.id, secret)
     assert secret not in str(caught.value)
-    store.tokens.adopt_token(one.id, "at_second")
-    assert [t.secret for t in store.tokens.list_tokens(one.id)] == [secret, "at_second"]
+    store.tokens.adopt_token(one.id, OLD_TOKEN)
+    assert [t.secret for t in store.tokens.list_tokens(one.id)] == [secret, OLD_TOKEN]
     store.tokens.revoke_token(account.id, one.id, token.id)
     with pytest.raises(TokenTakenError, match="revoked"):
         store.tokens.adopt_token(one.id, secret)
@@ -406,17 +413,17 @@ def test_pushers_tell_who_may_push(store: Store) -> None:
     assert (fresh.token_id, fresh.source_id, fresh.account_id) == (token.id, source.id, account.id)
     assert fresh.active
     assert fresh.unused
-    assert store.tokens.list_owners() == {key: fresh}
+    assert store.tokens.list_senders() == {key: fresh}
     store.tokens.record_first_use(token.id, 5)
     store.sources.update_source(account.id, source.id, paused_at=1)
     paused = store.tokens.find_owner(key)
     assert paused is not None
     assert not paused.active
     assert not paused.unused
-    assert store.tokens.list_owners() == {key: paused}
+    assert store.tokens.list_senders() == {key: paused}
     store.tokens.revoke_token(account.id, source.id, token.id)
     assert store.tokens.find_owner(key) is None
-    assert store.tokens.list_owners() == {}
+    assert store.tokens.list_senders() == {}
     assert store.tokens.find_owner(hash_token("at_unknown")) is None
 
 
@@ -447,7 +454,7 @@ def test_of_tokens_asked_for_at_once_two_are_made(open_store: OpenStore) -> None
     stores = [open_store() for _ in range(4)]
     account, _ = stores[0].accounts.create_account("a")
     source = make_source(stores[0], account.id)
-    made: list[ImportToken] = []
+    made: list[AccessToken] = []
 
     def run(store: Store) -> None:
         for _ in range(3):

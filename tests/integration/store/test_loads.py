@@ -288,7 +288,7 @@ def test_every_change_of_who_may_push_moves_the_revision(store: Store) -> None:
     assert moved()
     store.tokens.revoke_token(account.id, source.id, token.id)
     assert moved()
-    store.tokens.adopt_token(source.id, "at_x")
+    store.tokens.adopt_token(source.id, "at_0ld1mport5ecret98765")
     assert moved()
     store.destinations.set_default_destination(account.id, "duckdb", "duckdb:///x", "x")
     assert moved()

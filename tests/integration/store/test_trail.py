@@ -6,12 +6,16 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text, update
+from tests.integration.store.conftest import KEY
 
 from treadle.errors import InternalError, OperatorError, RetriableError, TreadleError
 from treadle.store.database import StoreRepository
 from treadle.store.model import Account
-from treadle.store.schema import sources, tokens
+from treadle.store.schema import access_tokens, sources
+from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
+from treadle.store.token_rules import KINDS, TokenRequest
+from treadle.store.tokens import TokenFilter
 from treadle.store.trail_event import (
     TEXT_CHARACTERS_MAX,
     ActorKind,
@@ -41,19 +45,37 @@ class World:
         self.token = store.tokens.create_token(self.account.id, self.source.id)
 
 
+ASKED = TokenRequest("account", "CI")
+ACCOUNT_TOKENS = TokenFilter(("account",))
+
+
+def _rotate_key(store: Store) -> None:
+    store._database._cipher = SecretCipher(KEY, b"n" * 32)
+    store.keys.rotate_key(SecretCipher(b"n" * 32).check_value)
+
+
 CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
     "accounts.create_account": (
         TrailAction.CREATE_ACCOUNT,
         lambda store, world: store.accounts.create_account("second"),
     ),
-    "accounts.create_token": (
+    "tokens.issue_token": (
         TrailAction.CREATE_ACCOUNT_TOKEN,
-        lambda store, world: store.accounts.create_token(world.account.id, "CI"),
+        lambda store, world: store.tokens.issue_token(ASKED, account_id=world.account.id),
     ),
-    "accounts.disable_token": (
+    "tokens.end_token": (
         TrailAction.REVOKE_ACCOUNT_TOKEN,
-        lambda store, world: store.accounts.disable_token(world.account.id, 1),
+        lambda store, world: store.tokens.end_token(ACCOUNT_TOKENS, 1),
     ),
+    "tokens.expire_token": (
+        TrailAction.EXPIRE_TOKEN,
+        lambda store, world: store.tokens.expire_token(ACCOUNT_TOKENS, 1, 10**15),
+    ),
+    "tokens.replace_token": (
+        TrailAction.REPLACE_TOKEN,
+        lambda store, world: store.tokens.replace_token(ACCOUNT_TOKENS, 1, 5),
+    ),
+    "keys.rotate_key": (TrailAction.ROTATE_KEY, lambda store, world: _rotate_key(store)),
     "sources.create_source": (
         TrailAction.CREATE_SOURCE,
         lambda store, world: store.sources.create_source(
@@ -136,7 +158,8 @@ def test_a_change_has_one_event_that_says_who_made_it(
     assert event.actor == ACTOR
     assert event.action == action
     assert event.outcome == TrailOutcome.DONE
-    assert event.account_id in (world.account.id, world.account.id + 1)
+    whose = {None} if name == "keys.rotate_key" else {world.account.id, world.account.id + 1}
+    assert event.account_id in whose
     assert event.id > before[0].id
     assert event.at > before[0].at
 
@@ -170,7 +193,7 @@ def test_a_change_without_an_event_is_undone(store: Store, world: World) -> None
     for open_transaction in (store._database.change, store._database.write):
         for statement in (
             update(sources).values(display_name="hidden"),
-            update(tokens).values(revoked_at=1).returning(tokens.c.id),
+            update(access_tokens).values(revoked_at=1).returning(access_tokens.c.id),
         ):
             with (
                 pytest.raises(InternalError, match="has an event in the trail"),
@@ -256,7 +279,7 @@ def test_no_secret_is_in_the_trail(store: Store, world: World) -> None:
 
 def test_events_are_listed_newest_first_by_pages_and_filters(store: Store, world: World) -> None:
     other, _ = store.accounts.create_account("other")
-    store.accounts.create_token(other.id)
+    store.tokens.issue_token(ASKED, account_id=other.id)
     every = store.trail.list_events()
     assert [event.id for event in every] == sorted((event.id for event in every), reverse=True)
     pages = []
@@ -284,7 +307,7 @@ def test_old_events_are_deleted_and_their_ids_are_not_given_again(
     assert store.trail.delete_events_before(every[0].at) == len(every) - 1
     assert store.trail.list_events() == every[:1]
     assert store.trail.delete_events_before(every[0].at + 1) == 1
-    store.accounts.create_token(world.account.id)
+    store.tokens.issue_token(ASKED, account_id=world.account.id)
     assert store.trail.list_events()[0].id > every[0].id
 
 
@@ -359,7 +382,8 @@ def _read_all(store: Store) -> tuple[object, ...]:
     every = store.sources.list_sources()
     return (
         accounts,
-        [store.accounts.list_tokens(account.id) for account in accounts],
+        store.tokens.find_tokens(TokenFilter(KINDS)),
+        store.keys.get_check_value(),
         every,
         [store.tokens.list_tokens(source.id) for source in every],
         store.destinations.list_destinations(),

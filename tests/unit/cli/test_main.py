@@ -38,7 +38,10 @@ def test_the_help_of_every_command_names_the_variable_of_every_flag(
             "source crate x",
             "There is no command `treadle source crate`; did you mean `treadle source create`?",
         ),
-        ("account token", "`treadle account token` is to be followed by create."),
+        (
+            "account token",
+            "`treadle account token` is to be followed by create, expire, list, replace or revoke.",
+        ),
         ("serve --prot 1", "`treadle serve` has no flag --prot; did you mean --port?"),
         ("push --tabel t", "`treadle push` has no flag --tabel; did you mean --table?"),
         ("serve --xyzzy=1", "`treadle serve` has no flag --xyzzy; see `treadle serve --help`."),

@@ -7,7 +7,7 @@ from typing import Any
 from treadle.control import responses
 from treadle.control.settings import ConnectApiSettings
 from treadle.http.responses import encode_json
-from treadle.store.model import ImportToken, Source, TableLoadStatus
+from treadle.store.model import AccessToken, Source, TableLoadStatus
 
 SEED, MODERN = ConnectApiSettings(), ConnectApiSettings(era="modern")
 
@@ -25,15 +25,24 @@ SOURCE = Source(
     deleted_at=None,
     settings={"batch_keys": True},
 )
-OLD = ImportToken(
+OLD = AccessToken(
     id=544973525,
+    kind="import",
+    account_id=116078,
     source_id=126890,
     secret="at_old",
+    last_four="_old",
+    description="",
+    tables=(),
+    signature=None,
     bootstrap=True,
     created_at=1_549_385_095_000_000,
+    created_by="",
     first_used_at=None,
     last_used_at=None,
+    last_used_from=None,
     uses=0,
+    expires_at=None,
     revoked_at=None,
 )
 NEW = replace(OLD, id=545799083, secret="at_new", bootstrap=False, created_at=1_549_462_973_000_000)

@@ -19,8 +19,8 @@ from treadle.errors import TreadleError
 from treadle.log.protocol import LogReader
 from treadle.maintenance.doctor import findings, measurements
 from treadle.maintenance.doctor.findings import Finding
+from treadle.store.key_files import load_cipher
 from treadle.store.model import Source
-from treadle.store.secrets import load_cipher
 from treadle.store.store import Store
 
 
@@ -61,7 +61,8 @@ class Examination:
         sound = file.exists and file.damage is None and file.form == file.known
         if not sound or self.key.level != "good":
             return None
-        cipher = load_cipher(self.config.key_path, self.config.secret_key)
+        config = self.config
+        cipher = load_cipher(config.key_path, config.secret_key, config.next_secret_key)
         return Store.open(self.config.store_url, cipher)
 
     def close(self) -> None:

@@ -34,8 +34,8 @@ from treadle.maintenance.doctor.findings import (
 )
 from treadle.records.message_batch import MessageBatch
 from treadle.store import migration
+from treadle.store.key_files import KEY_VARIABLE, load_cipher
 from treadle.store.model import Source
-from treadle.store.secrets import KEY_VARIABLE, load_cipher
 from treadle.tables.schema_owner import UNOWNED, SchemaOwner
 
 FSYNC_COUNT: Final = 25
@@ -153,7 +153,7 @@ def measure_store(config: Config) -> tuple[StoreMeasurement, str | None, int | N
             ).fetchone()
     except (sqlite3.Error, TypeError) as error:
         return StoreMeasurement(exists=True, damage=str(error)), None, None
-    newer = form is not None and form > migration.HEAD_REVISION  # revisions are 0001, 0002, ...
+    newer = form is not None and not migration.is_known(form)
     return StoreMeasurement(True, None, form, migration.HEAD_REVISION, newer), check, newest
 
 
@@ -168,7 +168,7 @@ def measure_key(config: Config, check: str | None) -> KeyMeasurement:
     if not given and not config.key_path.exists():
         return KeyMeasurement(place, exists=False, fits_store=None if check is None else False)
     try:
-        cipher = load_cipher(config.key_path, config.secret_key)
+        cipher = load_cipher(config.key_path, config.secret_key, config.next_secret_key)
     except TreadleError as error:
         return KeyMeasurement(place, exists=True, fault=_make_sentence(str(error)))
     return KeyMeasurement(place, True, None, None if check is None else cipher.is_key_of(check))

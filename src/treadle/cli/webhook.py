@@ -1,0 +1,98 @@
+"""`treadle source webhook`: sets what the webhook of a source does (import-api.md 15)."""
+
+import argparse
+from typing import Any
+
+from treadle.cli.command import Arguments, CliCommand, UsageError
+from treadle.cli.output import print_json, print_table
+from treadle.cli.store_access import open_named_source
+from treadle.config import Config
+from treadle.errors import OperatorError
+
+DEFAULTS: dict[str, Any] = {"table": "data", "key": [], "upsert": False, "import_tokens": True}
+"""What is in force where nothing is set, by the names of the settings."""
+
+VALUES = {
+    "table": "the name of a table",
+    "key": "names of fields, separated by commas",
+    "upsert": "on or off",
+    "import_tokens": "on or off",
+}
+_SWITCHES = {"on": True, "off": False}
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help="name or id of the source")
+    parser.add_argument(
+        "assignments",
+        metavar="NAME=VALUE",
+        nargs="*",
+        help="set table, key, upsert or import_tokens; NAME= takes it back; without any, print all",
+    )
+    parser.add_argument("--account", metavar="ID", help="account of the source (default: any)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(config: Config, arguments: Arguments) -> int:
+    """Set what a webhook does, and print what is in force."""
+    change = parse_assignments(arguments.assignments)
+    with open_named_source(config, arguments) as (store, source):
+        if change:
+            changed = store.sources.update_source(
+                source.account_id, source.id, settings={"webhook": change}
+            )
+            if changed is None:  # deleted by somebody else a moment ago
+                raise OperatorError(f"The source {source.name} was deleted.")
+            source = changed
+    kept = source.settings.get("webhook")
+    found = DEFAULTS | (kept if isinstance(kept, dict) else {})
+    if arguments.json:
+        print_json({name: found[name] for name in DEFAULTS})
+        return 0
+    print_table(
+        ("setting", "value", "values"),
+        [(name, _format_value(found[name]), VALUES[name]) for name in DEFAULTS],
+    )
+    return 0
+
+
+def parse_assignments(texts: list[str]) -> dict[str, Any]:
+    """Return setting -> its new value, None to take it back.
+
+    Raises:
+        UsageError: an unknown setting, or a value that is not valid.
+    """
+    wanted: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or name not in DEFAULTS:
+            raise UsageError(
+                f"Expected NAME=VALUE with one of {', '.join(DEFAULTS)}, found {text!r}."
+            )
+        wanted[name] = _parse_value(name, value) if value else None
+    return wanted
+
+
+def _parse_value(name: str, value: str) -> Any:
+    if name == "key":
+        return [field for field in value.split(",") if field]
+    if name == "table":
+        return value
+    if value not in _SWITCHES:
+        raise UsageError(f"{name} is to be on or off, not {value!r}.")
+    return _SWITCHES[value]
+
+
+def _format_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+COMMAND = CliCommand(
+    words=("source", "webhook"),
+    help="print or set what the webhook of a source does",
+    run=run,
+    arguments=_arguments,
+    intermixed=True,
+)
