@@ -14,7 +14,7 @@ def write_guide(
 
     Args:
         base_url: of the server, without a slash at the end.
-        account_token: an `ac_` token, or a placeholder.
+        account_token: what the shell puts in place of the account token: `$(cat a/file)`.
         client_id: the account's `stitch_client_id`.
         query: the command that shows rows, with `--data` if the data folder is not the default.
     """

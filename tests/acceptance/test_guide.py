@@ -70,6 +70,7 @@ def test_the_printed_lines_lead_from_a_token_to_rows(server: TreadleServer) -> N
     for column in ("_sdc_batched_at", "_sdc_received_at"):
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", row[column])
     assert account_token not in server.log.read_text()
+    assert account_token not in server.said
     assert second not in server.log.read_text()
 
 
@@ -78,5 +79,5 @@ def test_the_account_is_announced_once(server: TreadleServer) -> None:
     assert server.account()
     server.stop()
     server.start()
-    assert "ac_" not in server.said
+    assert "account token" not in server.said
     assert server.said.strip() == f"treadle listens at {server.url}"

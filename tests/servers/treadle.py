@@ -176,12 +176,12 @@ class TreadleServer:
         return code, out.getvalue(), err.getvalue()
 
     def account(self) -> tuple[int, str]:
-        """Client id and token of the first account, as they were announced."""
+        """Client id and token of the first account: the token is in the file that was announced."""
         client = re.search(r"client id +(\d+)", self.said)
-        token = re.search(r"account token +(ac_\w+)", self.said)
+        file = re.search(r"account token +in the file (.+)", self.said)
         assert client, self.said
-        assert token, self.said
-        return int(client[1]), token[1]
+        assert file, self.said
+        return int(client[1]), Path(file[1]).read_text().strip()
 
 
 def _lives(pid: int) -> bool:

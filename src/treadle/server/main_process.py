@@ -131,17 +131,23 @@ def _print_announcement(
         path = config.socket_path
         lines += [
             "",
-            "This is a new data folder, so an account was made for you. Its token is shown once:",
+            "This is a new data folder, so an account was made for you. Its token is in a file",
+            "that only you can read; keep it where you keep passwords, and remove the file then:",
             "",
             f"  client id      {newcomer.account.id}",
-            f"  account token  {newcomer.token}",
+            f"  account token  in the file {newcomer.token_path}",
             f"  rows go to     {make_destination(config.destination_url).identity}",
             *([f"  API document   {url}/docs"] if config.docs_page == "on" else []),
             "",
             f"The guide, to paste into another terminal in the folder {Path.cwd()}:",
             "",
             *([] if path is None else [write_socket_call(path)]),
-            write_guide(url, newcomer.token, newcomer.account.id, _spell_query_command(config)),
+            write_guide(
+                url,
+                f"$(cat {shlex.quote(_shorten_path(newcomer.token_path))})",
+                newcomer.account.id,
+                _spell_query_command(config),
+            ),
         ]
     # In one write, which `print` does not promise, so that a program that reads it gets all of it.
     sys.stdout.write(escape_lines("\n".join([*lines, ""])))

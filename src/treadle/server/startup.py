@@ -3,16 +3,21 @@
 import contextlib
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from treadle.config import Config, OperatorWarning, mask_password
 from treadle.destinations.registry import make_destination
 from treadle.destinations.transport import find_transport_risk
 from treadle.errors import OperatorError
+from treadle.files import write_private_file
 from treadle.log.registry import repair_log
 from treadle.log.salvage_report import KnownLog
 from treadle.server.factories import open_store
 from treadle.store.model import Account
+from treadle.store.secrets import mint_token
+from treadle.store.store import Store
+from treadle.store.token_rules import ACCOUNT, PREFIXES
 from treadle.store.trail_event import TargetKind, TrailAction, TrailOutcome, TrailTarget
 
 logger = logging.getLogger("treadle.server")
@@ -22,10 +27,17 @@ FIRST_ACCOUNT_NAME = "default"
 
 @dataclass(frozen=True, slots=True)
 class FirstAccount:
-    """The account that was made with a new store, and its token, which is shown only once."""
+    """The account that was made with a new store.
+
+    Attributes:
+        token: of the account. It is never printed: what the server prints may end in a journal, or
+            in the log of a container.
+        token_path: the file with the token, which only the user who runs treadle may read.
+    """
 
     account: Account
-    token: str
+    token: str = field(repr=False)
+    token_path: Path
 
 
 def find_risks(config: Config, user: int) -> Iterator[OperatorWarning]:
@@ -53,8 +65,7 @@ def set_up_store(config: Config) -> FirstAccount | None:
     with contextlib.closing(open_store(config)) as store:
         newcomer = None
         if not store.accounts.list_accounts():
-            account, token = store.accounts.create_account(FIRST_ACCOUNT_NAME)
-            newcomer = FirstAccount(account, token)
+            newcomer = _make_first_account(config, store)
         defaults = {account.destination_id for account in store.accounts.list_accounts()}
         former = {
             _identify_destination(row.url)
@@ -73,6 +84,25 @@ def set_up_store(config: Config) -> FirstAccount | None:
                 account.id, destination.kind, config.destination_url, destination.identity
             )
         return newcomer
+
+
+def _make_first_account(config: Config, store: Store) -> FirstAccount:
+    """Make the first account; its token is in a file before the account is there.
+
+    Raises:
+        OperatorError: the file cannot be written. There is no account then.
+    """
+    path = config.first_token_path
+    token = mint_token(PREFIXES[ACCOUNT])
+    try:
+        write_private_file(path, token + "\n", replace=True)
+    except OSError as error:
+        raise OperatorError(
+            f"The token of the first account cannot be written to {path}: {error.strerror}; make "
+            "its folder writable for the user treadle runs as."
+        ) from error
+    account, _ = store.accounts.create_account(FIRST_ACCOUNT_NAME, secret=token)
+    return FirstAccount(account, token, path)
 
 
 def _identify_destination(url: str) -> str:
