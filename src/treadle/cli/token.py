@@ -58,7 +58,8 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
         metavar="TABLE",
         action="append",
         default=[],
-        help="the only table of a webhook token; may be given several times (default: any)",
+        help="a table that a webhook token fills; may be given several times (default: the table "
+        "that the webhook of the source is set to)",
     )
     parser.add_argument("--description", default="", help="what the token is for")
     parser.add_argument(

@@ -156,7 +156,7 @@ class TokenAnswer(TypedDict):
     last_four: Annotated[str, Field(description="the last characters of its value")]
     description: str
     tables: Annotated[
-        list[str], Field(description="the only tables of a webhook token; none for any")
+        list[str], Field(description="the only tables of a webhook token; none: that of its source")
     ]
     signature: SignatureAnswer | None
     active: Annotated[bool, Field(description="neither revoked nor expired")]
@@ -221,7 +221,10 @@ class CreateToken(TypedDict):
     tables: NotRequired[
         Annotated[
             list[str],
-            Field(max_length=100, description="the only tables of a webhook token; none for any"),
+            Field(
+                max_length=100,
+                description="the only tables of a webhook token; none: that of its source",
+            ),
         ]
     ]
     signature: NotRequired[SenderSecret | None]

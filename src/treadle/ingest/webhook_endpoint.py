@@ -188,6 +188,9 @@ def allows_import_tokens(settings: Mapping[str, Any]) -> bool:
 def limit_webhook(hook: WebhookSettings, scope: WebhookScope, asked: str | None) -> WebhookSettings:
     """Return what a webhook token may do: append to one of its tables.
 
+    Without names it fills the table that its source is set to. The sender cannot choose another:
+    rows without a key in a table that has one, or is to get one, would stop that table.
+
     Args:
         hook: the settings of its source.
         scope: of the token.
@@ -196,11 +199,10 @@ def limit_webhook(hook: WebhookSettings, scope: WebhookScope, asked: str | None)
     Raises:
         RequestRefusedError: 403, the token does not name this table.
     """
-    table = asked
-    if table is None:
-        named = scope.tables
-        table = hook.table if not named or hook.table in named else named[0]
-    if not table.strip() or (scope.tables and table not in scope.tables):
+    allowed = scope.tables or (hook.table,)
+    preferred = hook.table if hook.table in allowed else allowed[0]
+    table = preferred if asked is None else asked
+    if table not in allowed:
         raise RequestRefusedError(403, TABLE_NOT_ALLOWED)
     return WebhookSettings(table, hook.key, upsert=False)
 

@@ -79,7 +79,7 @@ class AccessToken:
         account_id: None for a token of the whole server.
         source_id: None for a token of an account, or of the whole server.
         secret: the token itself; None where it is not kept, or was not asked for.
-        tables: the only tables that a webhook token fills; none for any.
+        tables: the only tables that a webhook token fills; none for the one of its source.
         signature: what a webhook's sender has to prove itself with; None for nothing.
         bootstrap: it was made with the source; nobody asked for it (connect-api.md 2.6).
         created_by: who made it; empty where that is not known.
@@ -131,7 +131,7 @@ class WebhookScope:
     """What a webhook token may do.
 
     Attributes:
-        tables: the only tables that it fills; none for any.
+        tables: the only tables that it fills; none for the one of its source.
         signature: what its sender has to prove itself with; None for nothing.
     """
 

@@ -53,7 +53,7 @@ class TokenRequest:
         kind: one of KINDS.
         description: what it is for, for people.
         expires_at: the time from which it is refused; None for never.
-        tables: the only tables that a webhook token fills; none for any.
+        tables: the only tables that a webhook token fills; none for the one of its source.
         signature: what a webhook's sender has to prove itself with; None for nothing.
     """
 

@@ -79,14 +79,15 @@ def test_it_fills_the_tables_that_it_names_alone(server: ImportServer) -> None:
     assert [table for table, _, _ in hook.rows()] == ["events", "clicks"]
 
 
-def test_without_names_the_url_may_name_any_table(server: ImportServer) -> None:
-    hook = Hook(server)
-    compare(hook.post(query="?table=any%20table"), 200, OK)
+def test_without_names_it_fills_the_table_that_its_source_is_set_to(server: ImportServer) -> None:
+    hook = Hook(server, table="any table")
     compare(hook.post(), 200, OK)
-    assert [table for table, _, _ in hook.rows()] == ["any table", "data"]
+    compare(hook.post(query="?table=any%20table"), 200, OK)
+    compare(hook.post(query="?table=payroll"), 403, webhook_endpoint.TABLE_NOT_ALLOWED)
+    assert [table for table, _, _ in hook.rows()] == ["any table"] * 2
     # With an import token the query says nothing, as ever.
-    compare(hook.post(query="?table=x", token=hook.import_token), 200, OK)
-    assert hook.rows()[2][0] == "data"
+    compare(hook.post(query="?table=payroll", token=hook.import_token), 200, OK)
+    assert hook.rows()[2][0] == "any table"
 
 
 SWITCH = {**REC, "action": "switch_view", "sequence": 9, "table_version": 2**62}

@@ -15,7 +15,7 @@ HOOK = WebhookSettings("data", ("id",), upsert=True)
     ("tables", "asked", "table"),
     [
         ((), None, "data"),
-        ((), "any", "any"),
+        ((), "data", "data"),
         (("data", "events"), None, "data"),
         (("events", "more"), None, "events"),
         (("events", "more"), "more", "more"),
@@ -34,6 +34,7 @@ def test_the_table_of_a_request(tables: tuple[str, ...], asked: str | None, tabl
         (("events",), "events "),
         (("events",), ""),
         ((), ""),
+        ((), "payroll"),
         ((), " \t"),
         (("events", "more"), "events,more"),
     ],
