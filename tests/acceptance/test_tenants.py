@@ -1,16 +1,21 @@
 """One source does the worst that it may; records of another one are accepted and loaded on time."""
 
 import itertools
+import json
+import random
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from tests.servers.treadle import PATIENCE_SECONDS, Client, TreadleServer
+from tests.servers.treadle import PATIENCE_SECONDS, Client, TreadleServer, eventually
+
+from treadle.quotas import BURST_SECONDS
 
 LOADED_SECONDS_MAX = 5.0
 """The promise (guarantees.md 5)."""
@@ -141,3 +146,156 @@ def test_dry_runs_of_one_source_hold_up_no_other(greedy: Tenant, modest: Tenant)
     assert set(answers) <= {200, 429, 503}
     assert answers[200]
     assert answers[429]
+
+
+@contextmanager
+def serving(folder: Path, **settings: str) -> Iterator[tuple[TreadleServer, Tenant, Tenant]]:
+    """A server with these settings, and two of its sources."""
+    with TreadleServer(folder / "data", settings=settings) as running_server:
+        account = Client(running_server, *running_server.account())
+        yield running_server, Tenant(account, "greedy"), Tenant(account, "modest")
+
+
+def show_quotas(server: TreadleServer, name: str) -> dict[str, dict[str, Any]]:
+    """What `treadle source show` says, by quota; the server's settings are not the command's."""
+    shown = json.loads(server.treadle("source", "show", name, "--json"))
+    return {row["quota"]: row for row in shown["quotas"]}
+
+
+def test_tables_beyond_the_quota_are_refused_until_the_operator_allows_more(
+    tmp_path: Path,
+) -> None:
+    with serving(tmp_path, quota_tables="10") as (server, greedy, modest):
+        assert greedy.push_tables(10).status_code == 201
+        refused = greedy.push_tables(11)
+        assert refused.status_code == 429
+        assert int(refused.headers["Retry-After"]) > 0
+        assert refused.json() == {
+            "status": "ERROR",
+            "message": "This source may have 10 tables, and has them.",
+        }
+        assert greedy.push_tables(10).status_code == 201
+        assert modest.push_tables(10).status_code == 201
+        eventually(lambda: show_quotas(server, "greedy")["tables"]["refused"] == 1)
+        server.treadle("source", "quota", "greedy", "tables=11")
+        eventually(lambda: greedy.push_tables(11).status_code == 201)
+        assert modest.push_tables(11).status_code == 429
+        shown = show_quotas(server, "greedy")["tables"]
+        assert (shown["limit"], shown["set_by"], shown["used"]) == (11, "operator", 11)
+        eventually(
+            lambda: (
+                f'treadle_quota_limit{{quota="tables",source="greedy",source_id="'
+                f'{greedy.source_id}"}} 11.0' in httpx.get(f"{server.url}/metrics").text
+            )
+        )
+        server.treadle("source", "quota", "greedy", "tables=")
+        assert "tables" in server.treadle("source", "quota", "greedy")
+        assert httpx.get(f"{server.url}/v2/import/status").status_code == 200
+
+
+def test_a_rate_is_kept_over_all_workers_and_others_are_not_refused(tmp_path: Path) -> None:
+    rate = 100
+    with serving(tmp_path, quota_records_per_second=str(rate), workers="2") as (_, greedy, modest):
+        accepted: Counter[int] = Counter()
+        over = threading.Event()
+
+        def push_again_and_again() -> None:
+            with httpx.Client(base_url=greedy.http.base_url, timeout=PATIENCE_SECONDS) as http:
+                while not over.is_set():
+                    answer = http.post(
+                        "/v2/import/push",
+                        json=[greedy.record("t", n) for n in range(50)],
+                        headers={"Authorization": f"Bearer {greedy.token}"},
+                    )
+                    accepted[answer.status_code] += 1
+                    if answer.status_code == 429:
+                        over.wait(0.05)
+
+        threads = [threading.Thread(target=push_again_and_again) for _ in range(4)]
+        began = time.monotonic()
+        for thread in threads:
+            thread.start()
+        eventually(lambda: accepted[429] > 50)
+        for _ in range(20):
+            assert modest.push([modest.record("t", 1)]).status_code == 201
+        over.set()
+        for thread in threads:
+            thread.join(PATIENCE_SECONDS)
+        elapsed = time.monotonic() - began
+        assert set(accepted) == {201, 429}
+        # What was saved up, the rate, and what four connections can send between two settlements
+        # on a machine that stands still for a while.
+        assert 50 * accepted[201] <= rate * (BURST_SECONDS + elapsed) + 20_000
+        assert 50 * accepted[201] >= rate * BURST_SECONDS
+
+
+def test_one_source_cannot_fill_the_log(tmp_path: Path) -> None:
+    bounds = {"log_bytes": "30000000", "load_bytes": "2000000000", "load_rows": "10000000"}
+    with serving(tmp_path, load_age_seconds="86400", **bounds) as (server, greedy, modest):
+
+        def push_megabyte() -> httpx.Response:
+            # Hexadecimal digits of random numbers, of which half remains when they are compressed.
+            fields = {"text": random.Random(time.monotonic()).randbytes(500_000).hex()}
+            record = greedy.record("t", 1)
+            return greedy.push([record | {"data": {"id": 1} | fields}])
+
+        sent = 0
+        while (answer := push_megabyte()).status_code == 201:
+            sent += 1
+            assert sent < 200
+            assert modest.push([modest.record("t", sent)]).status_code == 201
+            time.sleep(
+                0.3
+            )  # as slow as a source on a slow machine: the loader tells a moment later
+        assert answer.status_code == 503
+        assert answer.headers["Retry-After"]
+        used = (server.data / "log.sqlite").stat().st_size
+        assert used < 29_000_000
+        for n in range(20):
+            assert modest.push([modest.record("t", n)]).status_code == 201
+        assert httpx.get(f"{server.url}/v2/import/status").status_code == 200
+        assert show_quotas(server, "greedy")["log_part"]["used"] == "above"
+        assert show_quotas(server, "modest")["log_part"]["used"] == "within"
+
+
+def test_what_waits_of_one_source_is_bounded(tmp_path: Path) -> None:
+    with serving(tmp_path, load_age_seconds="86400", quota_waiting_bytes="2000") as (
+        _,
+        greedy,
+        modest,
+    ):
+        eventually(lambda: greedy.push([greedy.record("t", 1)] * 10).status_code == 429)
+        assert modest.push([modest.record("t", 1)]).status_code == 201
+        body = [greedy.record("t", 1)]
+        headers = {"Authorization": f"Bearer {greedy.token}"}
+        answer = greedy.http.post("/v2/import/validate", json=body, headers=headers)
+        assert answer.status_code == 200
+
+
+def test_records_with_more_columns_than_the_quota_are_rejected(tmp_path: Path) -> None:
+    with serving(tmp_path, quota_columns="20") as (_, greedy, _):
+        narrow, wide = greedy.record("narrow", 1), greedy.record("wide", 1)
+        wide["data"] |= {f"c{n}": n for n in range(30)}
+        answer = greedy.push([narrow, wide])
+        receipt = f"/v1/receipts/{answer.headers['Treadle-Receipt']}?wait=60"
+        headers = {"Authorization": f"Bearer {greedy.token}"}
+        said = greedy.http.get(receipt, headers=headers).json()
+        counts = {table["table_name"]: table["rejected"] for table in said["tables"]}
+        assert counts["narrow"] == []
+        [rejected] = counts["wide"]
+        assert rejected["reason"] == "ERROR: too many columns"
+
+
+def test_an_account_has_a_bounded_number_of_sources(tmp_path: Path) -> None:
+    with serving(tmp_path, quota_account_sources="2") as (server, greedy, _):
+        account = Client(server, *server.account())
+        body = {"type": "import_api", "display_name": "third"}
+        answer = account.http.post("/v4/sources", json=body, headers=account.account)
+        assert answer.status_code == 429
+        assert answer.headers["Retry-After"]
+        server.treadle("source", "create", "made by the operator")
+        server.treadle("source", "delete", "greedy", "--yes")
+        server.treadle("account", "quota", "sources=3")
+        answer = account.http.post("/v4/sources", json=body, headers=account.account)
+        assert answer.status_code == 200
+        assert greedy.push([greedy.record("t", 1)]).status_code == 401

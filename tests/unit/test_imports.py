@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "src" / "treadle"
 
-VALUES = {"errors", "file_rights", "step_check", "text", "timestamps"}
+VALUES = {"errors", "file_rights", "quotas", "step_check", "text", "timestamps"}
 """What every room may use: nothing there touches a file, a socket or a clock."""
 
 RIM = VALUES | {"clock", "failpoint", "files"}
@@ -23,6 +23,7 @@ BELOW: dict[str, set[str]] = {
     "errors": set(),
     "file_rights": set(),
     "step_check": set(),
+    "quotas": {"errors"},
     "text": set(),
     "timestamps": set(),
     "clock": set(),
@@ -35,8 +36,8 @@ BELOW: dict[str, set[str]] = {
     "destinations": RIM | {"tables", "records"},
     "tracking": DATA,
     "http": VALUES,
-    "ingest": DATA | {"tracking", "http"},
-    "loader": DATA | {"tracking"},
+    "ingest": DATA | {"tracking", "http", "shared_rows"},
+    "loader": DATA | {"tracking", "shared_rows"},
     "control": DATA | {"tracking", "http"},
     "maintenance": DATA | {"tracking", "certificate", "config", "data_lock"},
     "config": VALUES,
@@ -44,6 +45,7 @@ BELOW: dict[str, set[str]] = {
     "guide": set(),
     "data_lock": RIM,
     "shared_counters": RIM,
+    "shared_rows": RIM,
     "metrics": RIM | {"http", "log", "store"},
     "logging_setup": VALUES | {"config"},
 }

@@ -201,6 +201,66 @@ class Config(CheckedSettings):
         "answer 503 while the disk of the data folder has less space than this, so that loading "
         "can go on",
     )
+    quota_requests_per_second: int = define_setting(
+        20_000,
+        NumberKind(0, 10**9, unit="requests"),
+        "requests a second of one source, answered 429 beyond; 0 for no limit; what is not used is "
+        "saved up for ten seconds",
+    )
+    quota_bytes_per_second: int = define_setting(
+        500_000_000,
+        NumberKind(0, 10**15, unit="bytes"),
+        "bytes of records a second of one source, answered 429 beyond; 0 for no limit",
+    )
+    quota_records_per_second: int = define_setting(
+        2_000_000,
+        NumberKind(0, 10**12, unit="records"),
+        "records a second of one source, answered 429 beyond; 0 for no limit",
+    )
+    quota_bodies: int = define_setting(
+        500,
+        NumberKind(0, 10**6, unit="requests"),
+        "requests of one source that a worker reads or decodes at once, answered 429 beyond; "
+        "0 for no limit",
+    )
+    quota_waiting_bytes: int = define_setting(
+        0,
+        NumberKind(0, 10**15, unit="bytes"),
+        "answer 429 to a source while so many bytes of its records wait to be loaded; 0 for no "
+        "limit but its part of the log",
+    )
+    quota_tables: int = define_setting(
+        20_000,
+        NumberKind(0, 10**9, unit="tables"),
+        "tables of one source; a request with a further one is answered 429; 0 for no limit",
+    )
+    quota_columns: int = define_setting(
+        20_000,
+        NumberKind(0, 10**9, unit="columns"),
+        "columns of one table, where the database allows more; records with further ones are "
+        "rejected; 0 for no limit",
+    )
+    quota_account_requests_per_second: int = define_setting(
+        0,
+        NumberKind(0, 10**9, unit="requests"),
+        "requests a second of all sources of an account, answered 429 beyond; 0 for no limit",
+    )
+    quota_account_bytes_per_second: int = define_setting(
+        0,
+        NumberKind(0, 10**15, unit="bytes"),
+        "bytes of records a second of all sources of an account, answered 429 beyond; 0 for no "
+        "limit",
+    )
+    quota_account_records_per_second: int = define_setting(
+        0,
+        NumberKind(0, 10**12, unit="records"),
+        "records a second of all sources of an account, answered 429 beyond; 0 for no limit",
+    )
+    quota_account_sources: int = define_setting(
+        1_000,
+        NumberKind(0, 10**9, unit="sources"),
+        "sources that an account may make by the Connect API; 0 for no limit",
+    )
     connect_api_era: str = define_setting(
         "seed",
         ChoiceKind(("seed", "modern")),

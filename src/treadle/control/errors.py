@@ -6,6 +6,7 @@ from typing import Any, Final
 from treadle.control.schemas import ReportCard
 from treadle.errors import RequestRefusedError
 from treadle.http.responses import encode_json
+from treadle.quotas import QUOTA_RETRY_SECONDS
 
 NAME_RULE: Final = (
     "The name field must be under 50 characters, and can only contain lowercase letters, numbers, "
@@ -145,6 +146,15 @@ def invalid_properties(names: Sequence[str], card: ReportCard) -> RequestRefused
 def destination_not_found(destination_id: object) -> RequestRefusedError:
     """Refuse a destination that the account does not have."""
     return _make_coded_error(400, "InvalidId", f"destination not found ({destination_id})")
+
+
+def source_limit_reached(limit: int) -> RequestRefusedError:
+    """Refuse one more source: the account has as many as its quota allows."""
+    body = {
+        "error": "AccessDenied",
+        "data": {"message": f"the account already has the maximum of {limit} sources"},
+    }
+    return RequestRefusedError(429, body, (("Retry-After", str(QUOTA_RETRY_SECONDS)),))
 
 
 # Tokens ------------------------------------------------------------------------------------------

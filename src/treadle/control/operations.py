@@ -15,7 +15,12 @@ from treadle.control.lookups import ID_MAX, find_source, parse_id, require_own_a
 from treadle.control.requests import SourceCreation, SourceUpdate
 from treadle.control.schema_names import is_schema_name
 from treadle.control.settings import ConnectApiSettings
-from treadle.store.errors import NameTakenError, NotFoundError, TokenLimitError
+from treadle.store.errors import (
+    NameTakenError,
+    NotFoundError,
+    SourceLimitError,
+    TokenLimitError,
+)
 from treadle.store.model import Account, Source, TableLoadStatus
 from treadle.store.sources import UNSET, Unset
 from treadle.store.store import Store
@@ -85,9 +90,12 @@ class ConnectOperations:
                 name=asked.name,
                 destination_id=asked.destination_id,
                 bootstrap_token=self.settings.shows_tokens,
+                sources_max=self.settings.sources_max,
             )
         except NameTakenError as error:
             raise asked.make_name_taken_error() from error
+        except SourceLimitError as error:
+            raise errors.source_limit_reached(error.limit) from error
         except NotFoundError as error:
             raise errors.destination_not_found(asked.destination_id) from error
         logger.info("account %d created source %d", account.id, row.id)

@@ -12,10 +12,12 @@ class ConnectApiSettings:
             clients of either era understand that. `modern`: a token is shown once, where it is
             made, and nothing else speaks of tokens.
         token_list: a source's tokens as `objects`, `{token_id, created_at}`, or as `integers`.
+        sources_max: of an account for which the operator set nothing else; 0 for no bound.
     """
 
     era: str = "seed"
     token_list: str = "objects"  # noqa: S105 - no password
+    sources_max: int = 0
 
     @property
     def shows_tokens(self) -> bool:

@@ -13,7 +13,9 @@ from treadle.ingest import idempotency
 from treadle.ingest.endpoint import TIMEOUT
 from treadle.ingest.health_endpoint import IngestHealth
 from treadle.ingest.prefer_header import LoadPreference, parse_prefer
+from treadle.ingest.quotas import SourceQuotas
 from treadle.log.protocol import AppendWaiter, LogAppender, NewEntry
+from treadle.quotas import QuotaReachedError
 from treadle.records.message_batch import MessageBatch, encode_batch
 from treadle.store.model import TokenOwner
 from treadle.tracking.idempotency import digest_request
@@ -110,6 +112,7 @@ class BatchAcceptor:
         health: gets to know whether the log takes data.
         clock: microseconds since 1970, UTC.
         progress: knows loads; None where nobody can wait for them.
+        quotas: counts what is given to the log, and what it refuses a source.
     """
 
     log: LogAppender
@@ -117,6 +120,7 @@ class BatchAcceptor:
     clock: Callable[[], int]
     receipts: ReceiptCodec
     progress: LoadProgress | None
+    quotas: SourceQuotas
 
     async def accept(
         self,
@@ -132,12 +136,14 @@ class BatchAcceptor:
 
         Raises:
             RetriableError: nothing of the batches is in the log.
+            QuotaReachedError: nor is it, because of the source that sent them.
             RequestRefusedError: 504, nobody knows whether they are in the log; 422 for another
                 request with the key of an earlier one, 400 for a key that is none.
         """
         if not batches:
             return AcceptedResponse(status, None)
 
+        self.quotas.charge(owner, ((len(one.payload), one.records) for one in batches))
         entries = build_entries(owner.source_id, batches, self.clock())
         replayed = False
         if request.digest is None:
@@ -184,9 +190,11 @@ class BatchAcceptor:
         return AcceptedResponse(201, self.receipts.encode(receipt))
 
     def record_failure(self, error: BaseException) -> None:
-        """Note that the log did not take something."""
+        """Note that the log did not take something, or not from this source."""
         if isinstance(error, RetriableError):
             self.health.record_failure(error)
+        elif isinstance(error, QuotaReachedError):
+            self.quotas.count_refusal(error)
 
     def make_timeout_error(self) -> RequestRefusedError:
         """Return the refusal of a request for which the log did not answer in time."""
@@ -198,7 +206,7 @@ class BatchAcceptor:
         """Wait for an append, and note whether the log takes data."""
         try:
             found = await appending
-        except RetriableError as later:
+        except (RetriableError, QuotaReachedError) as later:
             self.record_failure(later)
             raise
         self.health.record_success()

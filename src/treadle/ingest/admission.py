@@ -28,6 +28,7 @@ from treadle.ingest.body_executor import INLINE_BYTES_MAX, BodyExecutor
 from treadle.ingest.body_memory import BodyMemoryBudget
 from treadle.ingest.body_threads import BodyThreads
 from treadle.ingest.endpoint import NOT_ACTIVE, NOT_AUTHORIZED
+from treadle.ingest.quotas import SourceQuotas
 from treadle.ingest.stranger_allowance import StrangerAllowance, close_after, close_unread
 from treadle.ingest.token_cache import TokenCache
 from treadle.step_check import StepCheck, pass_step
@@ -53,6 +54,7 @@ class RequestAdmission:
         threads: decompress and decode large bodies, each source in its turn.
         budget: reads bodies, and counts them from their arrival to the answer.
         strangers: reads what little is read of bodies without a known token.
+        quotas: keeps each source within its quota.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class RequestAdmission:
         executor: BodyExecutor,
         threads: BodyThreads,
         budget: BodyMemoryBudget,
+        quotas: SourceQuotas,
     ) -> None:
         """Ask nothing before the first request.
 
@@ -71,12 +74,14 @@ class RequestAdmission:
             executor: becomes an attribute.
             threads: becomes an attribute.
             budget: becomes an attribute.
+            quotas: becomes an attribute.
         """
         # Bound methods: the fast path calls them for each request, without a layer between.
         self.get_known_owner = token_cache.get_known_owner
         self.has_token = token_cache.has_token
         self.count_use = token_cache.count_use
         self.budget = budget
+        self.quotas = quotas
         self.authentication = authentication
         self._token_cache = token_cache
         self.executor = executor
@@ -96,6 +101,7 @@ class RequestAdmission:
         Raises:
             RequestRefusedError: 413, the declared length is above the limit; 401, nobody may push
                 with this token.
+            QuotaReachedError: its source has used what it may.
             RetriableError: the token is not in memory and the store cannot be asked.
         """
         try:
@@ -109,6 +115,7 @@ class RequestAdmission:
             raise close_unread(RequestRefusedError(401, NOT_AUTHORIZED), headers)
         if not owner.active:
             raise RequestRefusedError(401, NOT_ACTIVE)
+        self.quotas.admit(owner)
         return owner
 
     async def _find_owner(self, headers: Mapping[str, str], token: str | None) -> TokenOwner | None:

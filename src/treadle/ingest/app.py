@@ -19,10 +19,11 @@ from treadle.ingest.body_executor import BodyExecutor
 from treadle.ingest.body_memory import BodyMemoryBudget
 from treadle.ingest.body_threads import BodyThreads
 from treadle.ingest.dry_run import DryRunPlanner
-from treadle.ingest.endpoint import NotFoundEndpoint, PathEndpoint, make_route
+from treadle.ingest.endpoint import NotFoundEndpoint, PathEndpoint, RequestHandler, make_route
 from treadle.ingest.fastpath.handler import FastPathHandler
 from treadle.ingest.health_endpoint import IngestHealth
 from treadle.ingest.push_endpoint import PushEndpoint
+from treadle.ingest.quotas import SourceQuotas
 from treadle.ingest.receipts_endpoint import ReceiptsEndpoint
 from treadle.ingest.token_cache import TokenCache
 from treadle.log.protocol import LogAppender, LogReader
@@ -51,6 +52,7 @@ class IngestService:
         version: str = __version__,
         revision: str = "release",
         count_answer: Callable[[str, int], None] = lambda path, status: None,
+        quotas: SourceQuotas | None = None,
         priority: LoaderPriority | None = None,
     ) -> None:
         """Build the endpoints; nothing runs before `start`. The caller closes store and log.
@@ -64,13 +66,15 @@ class IngestService:
             version: shown by the status.
             revision: shown by the status.
             count_answer: called with path and status of each answer that `fast_path` gives.
+            quotas: of sources and accounts; none where it is None. Started and closed with this.
             priority: of the loader over dry runs; None where no loader runs.
         """
         self.token_cache = TokenCache(store, clock)
         self._health = health = IngestHealth(store.destinations, version=version, revision=revision)
         receipts = ReceiptCodec(store.installation_id, log.log_id)
         self._progress = None if open_reader is None else LoadProgress(store, open_reader)
-        acceptor = BatchAcceptor(log, health, clock, receipts, self._progress)
+        self._quotas = quotas or SourceQuotas(store)
+        acceptor = BatchAcceptor(log, health, clock, receipts, self._progress, self._quotas)
         self._executor = BodyExecutor()
         self._threads = BodyThreads()
         budget = BodyMemoryBudget(self._threads)
@@ -83,8 +87,17 @@ class IngestService:
             self.token_cache.find_owner,
         )
         admission = RequestAdmission(
-            authentication, self.token_cache, self._executor, self._threads, budget
+            authentication,
+            self.token_cache,
+            self._executor,
+            self._threads,
+            budget,
+            self._quotas,
         )
+
+        def hold(handler: RequestHandler) -> RequestHandler:
+            return budget.release_after(self._quotas.hold_bodies(handler))
+
         push = PushEndpoint(admission, acceptor, self._dry_run)
         batch = BatchEndpoint(admission, acceptor, self._dry_run)
         hooks = webhook_endpoint.WebhookEndpoint(
@@ -94,17 +107,17 @@ class IngestService:
             admission, acceptor, records_endpoint.SequenceCounter(clock)
         )
         self.routes: list[BaseRoute] = [
-            make_route("/v2/import/push", {"POST": budget.release_after(push.push)}),
-            make_route("/v2/import/validate", {"POST": budget.release_after(push.validate)}),
-            make_route("/v2/import/batch", {"POST": budget.release_after(batch.post)}),
+            make_route("/v2/import/push", {"POST": hold(push.push)}),
+            make_route("/v2/import/validate", {"POST": hold(push.validate)}),
+            make_route("/v2/import/batch", {"POST": hold(batch.post)}),
             make_route("/v2/import/status", {"GET": health.get_status}),
             Route("/v2/{path:path}", NotFoundEndpoint()),
             make_route(
                 webhook_endpoint.WEBHOOK_PATH,
-                {"POST": budget.release_after(hooks.post)},
+                {"POST": hold(hooks.post)},
                 webhook_endpoint.CORS_HEADERS,
             ),
-            make_route(records_endpoint.RECORDS_PATH, {"POST": budget.release_after(tables.post)}),
+            make_route(records_endpoint.RECORDS_PATH, {"POST": hold(tables.post)}),
         ]
         if self._progress is not None:
             receipt = ReceiptsEndpoint(
@@ -121,10 +134,12 @@ class IngestService:
     async def start(self) -> None:
         """Read who may push, and follow changes."""
         await self.token_cache.start()
+        await self._quotas.start()
 
     async def aclose(self) -> None:
         """Stop following changes, and write the uses of tokens counted in memory."""
         await self.token_cache.aclose()
+        await self._quotas.aclose()
         self._executor.close()
         self._threads.close()
         self._dry_run.close()

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from treadle.errors import OperatorError, RequestRefusedError, RetriableError, TreadleError
 from treadle.http.responses import JsonResponse, render_refusal
+from treadle.quotas import LOG_PART, QuotaReachedError
 
 RequestHandler = Callable[[Request], Awaitable[Response]]
 
@@ -81,6 +82,8 @@ class PathEndpoint:
         """Return the answer to a failed request; log what is not the client's fault."""
         if isinstance(error, RequestRefusedError):
             return render_refusal(error)
+        if isinstance(error, QuotaReachedError):
+            return render_quota_refusal(error)
         if isinstance(error, RetriableError | OperatorError):
             self._log_outage(error)
             return render_unavailable()
@@ -104,6 +107,17 @@ class PathEndpoint:
 def render_unavailable() -> Response:
     """Return the answer while the log cannot take data; the sender may repeat."""
     return JsonResponse(UNAVAILABLE, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+def render_quota_refusal(error: QuotaReachedError) -> Response:
+    """Return the answer to a source that has used what it may (import-api.md 17.1).
+
+    The log's part is answered as a log that is full: 503, after which every client tries again.
+    """
+    headers = {"Retry-After": str(error.retry_seconds)}
+    if error.quota == LOG_PART:
+        return JsonResponse(UNAVAILABLE, 503, headers)
+    return JsonResponse({"status": "ERROR", "message": str(error)}, 429, headers)
 
 
 class NotFoundEndpoint:

@@ -44,7 +44,7 @@ class PushEndpoint:
     async def push(self, request: Request) -> Response:
         """Accept the records, or plan them."""
         if is_dry_run(request.scope):
-            _, owner, batches = await self._checked(request, list)
+            _, owner, batches = await self._checked(request, list, keeps=False)
             await self._record_use(request, owner)
             return await self.dry_run.respond(owner, batches)
         sent, owner, kept = await self._checked(request, encode_batches)
@@ -55,7 +55,7 @@ class PushEndpoint:
     async def validate(self, request: Request) -> Response:
         """Answer as `push` would, and keep nothing, also while store and log do not work."""
         try:
-            _, owner, _ = await self._checked(request, len)
+            _, owner, _ = await self._checked(request, len, keeps=False)
         except (RetriableError, OperatorError) as error:
             # Never 503 here (import-api.md 8); only a token that is not in memory comes this way.
             raise RequestRefusedError(504, TIMEOUT) from error
@@ -68,7 +68,7 @@ class PushEndpoint:
         await self.admission.record_use(owner, origin, push.NOT_AUTHENTICATED)
 
     async def _checked(
-        self, request: Request, use: Callable[[list[MessageBatch]], T]
+        self, request: Request, use: Callable[[list[MessageBatch]], T], *, keeps: bool = True
     ) -> tuple[ReceivedRequest, TokenOwner, T]:
         """Check a request in the order of import-api.md 7.2, and use its batches.
 
@@ -76,6 +76,8 @@ class PushEndpoint:
         """
         headers = select_headers(request.scope)
         owner = await self._find_owner(request, headers)
+        if owner.active:
+            self.admission.quotas.admit(owner, keeps=keeps)
         admission = self.admission
         body = await admission.budget.read(request, headers, owner.source_id)
         transit = is_transit(headers)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 from treadle.log.protocol import TableBacklog
+from treadle.quotas import SourceQuota
 from treadle.store.model import Source
 
 Command = TypeVar("Command")
@@ -25,11 +26,11 @@ class AssignSources:
     """These sources, by id, load into the destination; earlier backlogs are void.
 
     Attributes:
-        weights: source id -> loads of one turn, where the operator set them (`loader.turns`).
+        quotas: by source id; one that is missing has no bounds.
     """
 
     sources: Mapping[int, Source]
-    weights: Mapping[int, int] = field(default_factory=dict)
+    quotas: Mapping[int, SourceQuota] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ from treadle.loader.schedule import (
     select_due,
 )
 from treadle.log.protocol import LogReader, ReadLimits, TableBacklog
+from treadle.quotas import SourceQuota
 from treadle.store.model import Source
 from treadle.store.store import Store
 
@@ -182,15 +183,15 @@ class DestinationLoader:
         return frozenset(waiting if claimed is None else (claimed, *waiting))
 
     def assign_sources(
-        self, sources: Mapping[int, Source], weights: Mapping[int, int] | None = None
+        self, sources: Mapping[int, Source], quotas: Mapping[int, SourceQuota] | None = None
     ) -> None:
         """Say which sources load into this destination; their backlog is to be set anew.
 
         Args:
             sources: by id.
-            weights: see `AssignSources`.
+            quotas: see `AssignSources`.
         """
-        command = AssignSources(sources, weights or {})
+        command = AssignSources(sources, quotas or {})
         self._commands.put(command)
         self._pipeline_commands.put(command)
 

@@ -10,7 +10,7 @@ thread receives.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from treadle.loader.chunk import EntryChunk, build_chunk
@@ -18,6 +18,7 @@ from treadle.loader.commands import POLL_SECONDS, AssignSources, CommandQueue, S
 from treadle.loader.schedule import FlushPolicy, LoadHistory, RoundProgress, TableKey, select_due
 from treadle.loader.turns import SourceTurns
 from treadle.log.protocol import READ_BYTES_MAX, LogReader, ReadLimits, TableBacklog
+from treadle.quotas import SourceQuota
 from treadle.records.message_batch import decode_batch
 from treadle.store.model import Source
 from treadle.tables.options import make_options
@@ -106,6 +107,7 @@ class LoadPipeline:
 
     # Of the pipeline's thread:
     _sources: Mapping[int, Source] = field(default_factory=dict)
+    _quotas: Mapping[int, SourceQuota] = field(default_factory=dict)
     _backlogs: Sequence[TableBacklog] = ()
     _skipped: frozenset[TableKey] = frozenset()
     _turns: SourceTurns = field(default_factory=SourceTurns)
@@ -166,9 +168,10 @@ class LoadPipeline:
         """Obey the commands that wait."""
         for command in self.commands.receive(timeout_seconds):
             match command:
-                case AssignSources(sources, weights):
+                case AssignSources(sources, quotas):
                     self._sources, self._backlogs = sources, ()
-                    self._turns.weights = weights
+                    self._quotas = quotas
+                    self._turns.weights = {source: its.weight for source, its in quotas.items()}
                 case SetBacklog(backlogs):
                     self._backlogs = backlogs
                 case AwaitStep(number):
@@ -313,8 +316,16 @@ class LoadPipeline:
                 schema=source.schema,
                 source_name=chunk.key[1],
                 owner=SchemaOwner(self.installation_id, source.account_id, source.id),
-                profile=self.profile,
+                profile=self._limit_columns(source.id),
                 options=make_options(source.settings, chunk.key[1]),
             )
         except Exception as error:  # noqa: BLE001 - raised again by who loads the chunk
             return error
+
+    def _limit_columns(self, source_id: int) -> DestinationProfile:
+        """Return the profile of the destination with no more columns than a source may have."""
+        quota = self._quotas.get(source_id, SourceQuota()).columns
+        there = self.profile.columns_max
+        if not quota or (there is not None and there <= quota):
+            return self.profile
+        return replace(self.profile, columns_max=quota)

@@ -11,8 +11,8 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pyarrow as pa
@@ -24,8 +24,10 @@ from treadle.loader.commands import POLL_SECONDS
 from treadle.loader.destination_loader import DestinationLoader, LoaderDependencies
 from treadle.loader.lease import DestinationLease
 from treadle.loader.schedule import FlushPolicy, TableKey, exclude_claimed, group_by_destination
-from treadle.log.protocol import LogReader, ReadLimits
+from treadle.loader.waiting_board import PUBLISH_INTERVAL_US, WaitingBoard
+from treadle.log.protocol import LogReader, ReadLimits, TableBacklog
 from treadle.log.quota import LogQuota
+from treadle.quotas import QuotaTable
 from treadle.store.model import Source
 from treadle.store.store import Store
 
@@ -64,6 +66,8 @@ class LoaderSupervisor:
         place: where it runs (`DestinationLease.place`).
         log_quota: bounds of the log. While one is reached, loaded entries are removed at once.
         priority: see `LoaderDependencies`.
+        quotas: what holds for sources for which the operator set nothing.
+        board: tells the workers what waits; None where there are none.
         stop_timeout_seconds: for the loads that are under way at the end of `run`.
     """
 
@@ -78,6 +82,8 @@ class LoaderSupervisor:
     log_quota: LogQuota = field(default_factory=LogQuota)
     audit_us: int = AUDIT_RETENTION_US
     priority: LoaderPriority | None = None
+    quotas: QuotaTable = field(default_factory=QuotaTable)
+    board: WaitingBoard | None = None
     stop_timeout_seconds: float = STOP_SECONDS_MAX
     _holder: str = field(default_factory=lambda: str(uuid.uuid4()))
     _loaders: dict[int, tuple[str, DestinationLoader]] = field(default_factory=dict)
@@ -91,6 +97,8 @@ class LoaderSupervisor:
     _revision: int | None = None
     _trimmed_at: int = 0
     _quota_checked_at: int = 0
+    _published_at: int = 0
+    _sources_count: int = 0
     _is_waiting: bool = False
 
     def run(self, stop: threading.Event, ready: Callable[[], None]) -> None:
@@ -123,7 +131,9 @@ class LoaderSupervisor:
             # so that another loader is not given those entries.
             claims = [(loader, loader.claimed_tables) for loader in self._list_loaders()]
             self._mark_loaded(reader)
-            waiting = group_by_destination(reader.list_backlogs(), self._destination_of)
+            backlogs = reader.list_backlogs()
+            self._publish(reader, backlogs)
+            waiting = group_by_destination(backlogs, self._destination_of)
             for destination_id, (_, loader) in self._loaders.items():
                 claimed = {key for other, keys in claims if other is not loader for key in keys}
                 offered = exclude_claimed(
@@ -141,6 +151,14 @@ class LoaderSupervisor:
             if self._is_waiting:
                 logger.info("the loader goes on")
             self._is_waiting = False
+
+    def _publish(self, reader: LogReader, backlogs: Sequence[TableBacklog]) -> None:
+        """Tell the workers what waits, a few times a second."""
+        now = self.clock()
+        if self.board is None or 0 <= now - self._published_at < PUBLISH_INTERVAL_US:
+            return
+        self._published_at = now
+        self.board.publish(backlogs, reader.statistics.measure_space(), self._sources_count)
 
     def load_once(self) -> None:
         """Load everything that waits now, each table once, in the calling thread.
@@ -170,6 +188,8 @@ class LoaderSupervisor:
             if row.deleted_at is None
         }
         sources = self.store.sources.list_sources()
+        table = replace(self.quotas, overrides=self.store.quotas.list_overrides())
+        self._sources_count = sum(source.deleted_at is None for source in sources)
         self._destination_of = dict(self.store.destinations.list_ids_by_source())
         for destination_id, (url, loader) in list(self._loaders.items()):
             if urls.get(destination_id) != url:
@@ -190,7 +210,9 @@ class LoaderSupervisor:
                 if self._destination_of.get(source.id) == destination_id
             }
             self._sources[destination_id] = assigned
-            loader.assign_sources(assigned)
+            loader.assign_sources(
+                assigned, {source_id: table.get_source_quota(source_id) for source_id in assigned}
+            )
         self._revision = revision  # last, so that what failed half way is done again
 
     def _make_loader(self, destination_id: int, url: str) -> DestinationLoader:

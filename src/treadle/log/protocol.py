@@ -189,6 +189,8 @@ class LogAppender(Protocol):
 
         Raises:
             RetriableError: they could not be made durable; none is in the log.
+            QuotaReachedError: they would give their source more tables than it may have; none is in
+                the log.
         """
 
     async def append_once(self, entries: Sequence[NewEntry], once: IdempotencyKey) -> AppendResult:
@@ -198,6 +200,8 @@ class LogAppender(Protocol):
 
         Raises:
             RetriableError: they could not be made durable; none is in the log.
+            QuotaReachedError: they would give their source more tables than it may have; none is in
+                the log.
         """
 
     def begin_append(self, entries: Sequence[NewEntry], waiter: AppendWaiter) -> None:

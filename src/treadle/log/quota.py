@@ -32,6 +32,11 @@ class LogQuota:
     bytes_max: int = 0
     disk_reserve_bytes: int = 0
 
+    def compute_room(self, found: LogSpace) -> int:
+        """Return the bytes that the log may hold in all, those included that it holds now."""
+        by_disk = max(0, found.used_bytes + found.free_bytes - self.disk_reserve_bytes)
+        return min(self.bytes_max, by_disk) if self.bytes_max else by_disk
+
     def find_shortage(self, found: LogSpace) -> str | None:
         """Return why the log takes no more; None when it does."""
         if self.bytes_max and found.used_bytes >= self.bytes_max:

@@ -39,13 +39,17 @@ def make_quota(settings: LogSettings) -> LogQuota:
 
 
 def open_appender(
-    settings: LogSettings, report_failure: Callable[[], None] = lambda: None
+    settings: LogSettings,
+    report_failure: Callable[[], None] = lambda: None,
+    get_tables_max: Callable[[int], int] = lambda source_id: 0,
 ) -> LogAppender:
     """Open the log for writing; blocks for a moment.
 
     Args:
         settings: name the log.
         report_failure: called for each group of requests that the disk did not take.
+        get_tables_max: source id -> how many tables it may have, 0 for any. The thread that writes
+            calls it.
 
     Raises:
         OperatorError: it cannot be opened, is no log, or is a newer treadle's.
@@ -54,7 +58,12 @@ def open_appender(
     from treadle.log.sqlite.log import SqliteAppender
 
     quota = make_quota(settings)
-    return SqliteAppender(settings.log_path, quota=quota, report_failure=report_failure)
+    return SqliteAppender(
+        settings.log_path,
+        quota=quota,
+        report_failure=report_failure,
+        get_tables_max=get_tables_max,
+    )
 
 
 def open_reader(settings: LogSettings) -> LogReader:

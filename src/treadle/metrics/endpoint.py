@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Final, TypeVar
@@ -20,18 +21,24 @@ from treadle.metrics.families import (
     CONTENT_TYPE,
     DestinationSnapshot,
     MetricsSnapshot,
+    QuotaSnapshot,
     TableSnapshot,
     render_metrics,
     select_account,
 )
-from treadle.store.model import TableTotals
+from treadle.quotas import RATES, REFUSALS, SOURCE_QUOTAS, USAGE_COLUMNS, QuotaTable
+from treadle.store.model import Source, TableTotals
 from treadle.store.store import Store
 
 A = TypeVar("A")
 T = TypeVar("T")
 
 FRESH_SECONDS: Final = 1.0
-"""Time for which an answer is kept: monitors may ask as often as they like."""
+"""Least time for which an answer is kept: monitors may ask as often as they like."""
+
+FRESH_FACTOR: Final = 10
+"""An answer is kept so many times as long as it took: with many tables it takes a while, and no
+more than a tenth of a processor goes into it."""
 
 LOCAL_ONLY: Final = (
     "Metrics are given to this machine only, under the name localhost and without a proxy. Others "
@@ -57,6 +64,52 @@ class MetricsReader:
     account_id: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class QuotaUsage:
+    """What sources may use, and what they used, whenever it is asked.
+
+    Attributes:
+        get_table: returns all quotas.
+        sum_usage: returns, by source, the numbers of `quotas.USAGE_COLUMNS` of all workers.
+        read_waiting: returns, by source, the numbers of `quotas.WAITING_COLUMNS`.
+    """
+
+    get_table: Callable[[], QuotaTable] = QuotaTable
+    sum_usage: Callable[[], Mapping[int, Sequence[int]]] = dict
+    read_waiting: Callable[[], Mapping[int, Sequence[int]]] = dict
+
+    def take_snapshots(
+        self, sources: Mapping[int, Source], tables: Mapping[int, int]
+    ) -> list[QuotaSnapshot]:
+        """Return the figures of the sources that used something.
+
+        Args:
+            sources: by id; others are left out.
+            tables: source id -> how many it has.
+        """
+        quotas, counted, waiting = self.get_table(), self.sum_usage(), self.read_waiting()
+        found = []
+        for source_id in sorted((counted.keys() | tables.keys()) & sources.keys()):
+            quota = quotas.get_source_quota(source_id)
+            numbers = counted.get(source_id, (0,) * len(USAGE_COLUMNS))
+            waits, _, above = waiting.get(source_id, (0, 0, 0))
+            limits = {name: getattr(quota, name) for name in SOURCE_QUOTAS}
+            found.append(
+                QuotaSnapshot(
+                    sources[source_id].name,
+                    source_id,
+                    limits={name: most for name, most in limits.items() if most},
+                    used=dict(zip(RATES, numbers, strict=False)),
+                    refused=dict(zip(REFUSALS, numbers[len(RATES) :], strict=True)),
+                    tables=tables.get(source_id, 0),
+                    waiting_bytes=waits,
+                    above_part=bool(above),
+                    account_id=sources[source_id].account_id,
+                )
+            )
+        return found
+
+
 @dataclass(slots=True)
 class MetricsEndpoint:
     """Answers in one worker with the figures of all workers.
@@ -65,6 +118,7 @@ class MetricsEndpoint:
         store: knows what became of records.
         open_reader: opens the log, which knows what waits; called at the first request.
         counts: what all workers counted.
+        usage: what sources may use, and what they used.
         token: who sends it may ask for everything, as with a metrics token of the store; None for
             none. An account token opens the figures of its account. Without a token only this
             machine is answered, and only while `token` is None.
@@ -80,6 +134,7 @@ class MetricsEndpoint:
     open_reader: Callable[[], LogReader]
     counts: Callable[[], Mapping[str, int]]
     _: KW_ONLY
+    usage: QuotaUsage = QuotaUsage()
     token: str | None
     count_use: Callable[[int, str | None], None] = lambda token_id, origin: None
     hosts: AllowedHosts
@@ -91,6 +146,7 @@ class MetricsEndpoint:
     _answers: dict[int | None, bytes] = field(default_factory=dict)
     """What was rendered of the snapshot: for an account, or None for everything."""
     _looked_at: float = -FRESH_SECONDS
+    _fresh_seconds: float = FRESH_SECONDS
     _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _thread: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="metrics")
@@ -146,12 +202,14 @@ class MetricsEndpoint:
         return None if holder is None else (holder.token_id, MetricsReader(holder.account.id))
 
     def _render(self, account_id: int | None) -> bytes:
-        if self._snapshot is None or self.monotonic() - self._looked_at >= FRESH_SECONDS:
+        began = self.monotonic()
+        if self._snapshot is None or began - self._looked_at >= self._fresh_seconds:
             if self._reader is None:
                 self._reader = self.open_reader()
             self._snapshot = self._take_snapshot(self._reader)
             self._answers.clear()
             self._looked_at = self.monotonic()
+            self._fresh_seconds = max(FRESH_SECONDS, FRESH_FACTOR * (self._looked_at - began))
         answer = self._answers.get(account_id)
         if answer is None:
             seen = self._snapshot
@@ -211,6 +269,9 @@ class MetricsEndpoint:
                 for row in self.store.destinations.list_destinations()
                 if row.deleted_at is None
             ],
+            quotas=self.usage.take_snapshots(
+                sources, Counter(source_id for source_id, _ in reader.statistics.list_tables())
+            ),
             log_used=space.used_bytes,
             log_free=space.free_bytes,
             counts=self.counts(),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -13,6 +14,8 @@ from treadle.metrics.request_counter import APPEND_FAILURES, ENDPOINTS, STATUSES
 
 TABLES_MAX: Final = 10_000
 """Most tables with series of their own. Clients name tables; further ones are summed up."""
+SOURCE_TABLES_MAX: Final = 1_000
+"""Most tables of one source with series of their own."""
 OTHER_TABLES: Final = "(others)"
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -48,6 +51,31 @@ class TableSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class QuotaSnapshot:
+    """The quotas of one source, and what it used.
+
+    Attributes:
+        limits: quota -> the most; those without a bound are left out.
+        used: rate -> all that was ever used.
+        refused: quota -> how many requests were refused for it.
+        tables: that ever had a record.
+        waiting_bytes: of records that are not loaded yet.
+        above_part: its records take up more of the log than its part.
+        account_id: the account of the source.
+    """
+
+    source: str
+    source_id: int
+    limits: Mapping[str, int]
+    used: Mapping[str, int]
+    refused: Mapping[str, int]
+    tables: int
+    waiting_bytes: int
+    above_part: bool
+    account_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class DestinationSnapshot:
     """The state of one destination; its URL may hold a password and is left out."""
 
@@ -73,6 +101,7 @@ class MetricsSnapshot:
     version: str
     tables: Sequence[TableSnapshot] = ()
     destinations: Sequence[DestinationSnapshot] = ()
+    quotas: Sequence[QuotaSnapshot] = ()
     log_used: int = 0
     log_free: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -86,6 +115,7 @@ def select_account(seen: MetricsSnapshot, account_id: int) -> MetricsSnapshot:
         version=seen.version,
         tables=[table for table in seen.tables if table.account_id == account_id],
         destinations=[one for one in seen.destinations if one.account_id == account_id],
+        quotas=[one for one in seen.quotas if one.account_id == account_id],
         account_id=account_id,
     )
 
@@ -102,7 +132,8 @@ def render_metrics(seen: MetricsSnapshot) -> bytes:
     return generate_latest(registry)
 
 
-_TABLE: Final = ("source", "source_id", "table")
+_SOURCE: Final = ("source", "source_id")
+_TABLE: Final = (*_SOURCE, "table")
 
 _COUNTERS: Final = (
     ("records_accepted", "accepted", "Records that were acknowledged."),
@@ -159,8 +190,47 @@ def build_families(seen: MetricsSnapshot) -> Iterator[Metric]:
         loads.add_metric((*_get_labels(table), "failed"), table.failures)
     yield loads
     yield _build_destination_family(seen)
+    yield from _build_quota_families(seen.quotas)
     if seen.account_id is None:
         yield from _build_server_families(seen)
+
+
+def _build_quota_families(quotas: Sequence[QuotaSnapshot]) -> Iterator[Metric]:
+    limits = GaugeMetricFamily(
+        "treadle_quota_limit", "The most that a source may use.", labels=(*_SOURCE, "quota")
+    )
+    used = CounterMetricFamily(
+        "treadle_quota_used",
+        "Requests, bytes and records that count for the rates of a source.",
+        labels=(*_SOURCE, "quota"),
+    )
+    refusals = CounterMetricFamily(
+        "treadle_quota_refusals",
+        "Requests that were refused because of a quota, or of the log's part of their source.",
+        labels=(*_SOURCE, "quota"),
+    )
+    tables = GaugeMetricFamily(
+        "treadle_source_tables", "Tables that ever had a record.", labels=_SOURCE
+    )
+    waiting = GaugeMetricFamily(
+        "treadle_source_waiting_bytes",
+        "Bytes of records that wait, before compression.",
+        labels=_SOURCE,
+    )
+    above = GaugeMetricFamily(
+        "treadle_source_above_part",
+        "1 while a source has more of the log than its part, and is refused.",
+        labels=_SOURCE,
+    )
+    for one in quotas:
+        labels = one.source, str(one.source_id)
+        for family, values in ((limits, one.limits), (used, one.used), (refusals, one.refused)):
+            for quota, value in values.items():
+                family.add_metric((*labels, quota), value)
+        tables.add_metric(labels, one.tables)
+        waiting.add_metric(labels, one.waiting_bytes)
+        above.add_metric(labels, one.above_part)
+    yield from (limits, used, refusals, tables, waiting, above)
 
 
 def _build_destination_family(seen: MetricsSnapshot) -> Metric:
@@ -202,13 +272,26 @@ def _get_labels(table: TableSnapshot) -> tuple[str, str, str]:
 
 
 def _limit_tables(tables: Sequence[TableSnapshot]) -> list[TableSnapshot]:
-    """Return at most TABLES_MAX tables, and the sums of the others as one more."""
+    """Return at most TABLES_MAX tables, and at most SOURCE_TABLES_MAX of a source.
+
+    The sums of the others of a source are one table more, and so are those of other sources.
+    """
     ordered = sorted(tables, key=lambda table: (table.source_id, table.table))
-    kept, rest = ordered[:TABLES_MAX], ordered[TABLES_MAX:]
+    found: list[TableSnapshot] = []
+    for (source_id, source), group in groupby(ordered, lambda its: (its.source_id, its.source)):
+        its = list(group)
+        found += its[:SOURCE_TABLES_MAX]
+        if len(its) > SOURCE_TABLES_MAX:
+            others = TableSnapshot(source, source_id, OTHER_TABLES)
+            found.append(_sum_tables(others, its[SOURCE_TABLES_MAX:]))
+    kept, rest = found[:TABLES_MAX], found[TABLES_MAX:]
     if not rest:
         return kept
-    sums = TableSnapshot(OTHER_TABLES, 0, OTHER_TABLES)
-    for one in rest:
+    return [*kept, _sum_tables(TableSnapshot(OTHER_TABLES, 0, OTHER_TABLES), rest)]
+
+
+def _sum_tables(sums: TableSnapshot, tables: Sequence[TableSnapshot]) -> TableSnapshot:
+    for one in tables:
         sums = replace(
             sums,
             **{
@@ -222,4 +305,4 @@ def _limit_tables(tables: Sequence[TableSnapshot]) -> list[TableSnapshot]:
             error=sums.error or one.error,
             stopped=sums.stopped or one.stopped,
         )
-    return [*kept, sums]
+    return sums

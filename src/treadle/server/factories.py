@@ -1,6 +1,7 @@
 """Opens what several processes, and commands beside a server, have in common."""
 
 from treadle.config import Config
+from treadle.quotas import AccountQuota, QuotaTable, SourceQuota
 from treadle.store.key_files import load_cipher
 from treadle.store.store import Store
 from treadle.store.trail_event import SERVER_ACTOR, StoreActor
@@ -18,3 +19,24 @@ def open_store(config: Config, actor: StoreActor | None = SERVER_ACTOR) -> Store
     """
     cipher = load_cipher(config.key_path, config.secret_key, config.next_secret_key)
     return Store.open(config.store_url, cipher, actor=actor)
+
+
+def make_quota_table(config: Config) -> QuotaTable:
+    """Make the quotas that the settings name, without what was set for single sources."""
+    return QuotaTable(
+        SourceQuota(
+            requests=config.quota_requests_per_second,
+            bytes=config.quota_bytes_per_second,
+            records=config.quota_records_per_second,
+            bodies=config.quota_bodies,
+            waiting_bytes=config.quota_waiting_bytes,
+            tables=config.quota_tables,
+            columns=config.quota_columns,
+        ),
+        AccountQuota(
+            requests=config.quota_account_requests_per_second,
+            bytes=config.quota_account_bytes_per_second,
+            records=config.quota_account_records_per_second,
+            sources=config.quota_account_sources,
+        ),
+    )

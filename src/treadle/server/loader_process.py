@@ -11,9 +11,12 @@ from treadle.destinations.priority import LoaderPriority
 from treadle.destinations.registry import make_destination
 from treadle.loader.schedule import FlushPolicy
 from treadle.loader.supervisor import LoaderSupervisor
+from treadle.loader.waiting_board import WaitingBoard
 from treadle.log.registry import make_quota, open_reader
+from treadle.quotas import WAITING_COLUMNS
 from treadle.server.child_channel import call_when_orphaned, report_ready
-from treadle.server.factories import open_store
+from treadle.server.factories import make_quota_table, open_store
+from treadle.shared_rows import SharedRows
 from treadle.store.store import Store
 
 
@@ -34,6 +37,10 @@ def make_loader(config: Config, store: Store) -> LoaderSupervisor:
         new_id=lambda: str(uuid.uuid4()),
         log_quota=make_quota(config),
         priority=LoaderPriority(config.turns_path),
+        quotas=make_quota_table(config),
+        board=WaitingBoard(
+            SharedRows(config.counters_path, "loader", WAITING_COLUMNS), make_quota(config)
+        ),
         # A loader of the same data folder takes over the lease of an earlier one at once. Two can
         # never run together, because the data folder is locked.
         place=f"{socket.gethostname()}:{config.data}",

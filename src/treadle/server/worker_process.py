@@ -39,18 +39,21 @@ from treadle.ingest.fastpath.connection_table import (
 )
 from treadle.ingest.fastpath.handler import FAST_PATH_STATE
 from treadle.ingest.openapi_document import load_document as ingest_document
+from treadle.ingest.quotas import SourceQuotas
 from treadle.log.registry import open_appender, open_reader
-from treadle.metrics.endpoint import MetricsEndpoint
+from treadle.metrics.endpoint import MetricsEndpoint, QuotaUsage
 from treadle.metrics.request_counter import (
     APPEND_FAILURES,
     COUNTER_NAMES,
     RequestCounter,
     name_counter,
 )
+from treadle.quotas import USAGE_COLUMNS, WAITING_COLUMNS
 from treadle.server.child_channel import call_when_orphaned, report_ready
-from treadle.server.factories import open_store
+from treadle.server.factories import make_quota_table, open_store
 from treadle.server.file_limit import plan_backlog, raise_file_limit
 from treadle.shared_counters import SharedCounters, sum_counters
+from treadle.shared_rows import sum_rows
 from treadle.store.store import Store
 
 GC_THRESHOLDS = 10_000, 20, 20
@@ -165,18 +168,20 @@ def make_worker_app(
     """
     # By the worker's name and not by a process id, so that a restarted worker counts on.
     board = SharedCounters(config.counters_path, name, COUNTER_NAMES)
-    log = open_appender(config, lambda: board.add(APPEND_FAILURES))
+    quotas = SourceQuotas(store, make_quota_table(config), folder=config.counters_path, worker=name)
+    log = open_appender(config, lambda: board.add(APPEND_FAILURES), quotas.get_tables_max)
     ingest = IngestService(
         store,
         log,
         open_reader=lambda: open_reader(config),
         count_answer=lambda path, status: board.add(name_counter(path, status)),
+        quotas=quotas,
         priority=LoaderPriority(config.turns_path),
     )
     hosts = AllowedHosts.parse(config.host, config.allowed_hosts)
     control = control_app(
         store,
-        ConnectApiSettings(config.connect_api_era, config.token_list),
+        ConnectApiSettings(config.connect_api_era, config.token_list, config.quota_account_sources),
         changed=ingest.token_cache.invalidate,
         count_use=ingest.token_cache.add_use,
         open_reader=lambda: open_reader(config),
@@ -193,6 +198,11 @@ def make_worker_app(
         store,
         lambda: open_reader(config),
         lambda: sum_counters(config.counters_path, COUNTER_NAMES),
+        usage=QuotaUsage(
+            lambda: quotas.table,
+            lambda: sum_rows(config.counters_path, USAGE_COLUMNS),
+            lambda: sum_rows(config.counters_path, WAITING_COLUMNS),
+        ),
         token=config.metrics_token,
         count_use=ingest.token_cache.add_use,
         hosts=hosts,

@@ -52,3 +52,13 @@ class TokenTakenError(OperatorError):
 
 class AccountTakenError(OperatorError):
     """The client id belongs to another account, or is none."""
+
+
+class SourceLimitError(TreadleError):
+    """The account has as many sources as its quota allows."""
+
+    def __init__(self, account_id: int, limit: int) -> None:
+        super().__init__(
+            f"account {account_id} already has the maximum of {limit} sources; delete one first"
+        )
+        self.limit = limit

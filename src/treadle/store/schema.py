@@ -270,3 +270,13 @@ trail: Final = Table(
     Index("ix_trail_by_time", "at"),
     sqlite_autoincrement=True,
 )
+
+# What the operator set for one source or one account; without a row the setting holds.
+quotas: Final = Table(
+    "quotas",
+    metadata,
+    Column("owner_kind", String(7), primary_key=True),
+    Column("owner_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", String(32), primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)

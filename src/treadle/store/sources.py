@@ -10,6 +10,7 @@ from treadle.store.database import StoreRepository, StoreTransaction
 from treadle.store.destinations import create_connection_id, require_destination
 from treadle.store.merge_patch import apply_merge_patch
 from treadle.store.model import Source
+from treadle.store.quotas import check_sources_max
 from treadle.store.schema import sources
 from treadle.store.schema_ownership import choose_schema_name, refuse_taken_name
 from treadle.store.source_rows import change_source, find_source, find_undeleted_source
@@ -40,6 +41,7 @@ class SourceRepository(StoreRepository):
         name: str,
         destination_id: int | None = None,
         bootstrap_token: bool,
+        sources_max: int | None = None,
     ) -> Source:
         """Create a source.
 
@@ -51,15 +53,20 @@ class SourceRepository(StoreRepository):
                 fills that (`schema_ownership`); the caller checked its form (connect-api.md 4.1).
             destination_id: its destination; None for the default of the account.
             bootstrap_token: create a first token with it (connect-api.md 2.5).
+            sources_max: most sources of an account for which the operator set nothing else; None
+                where it is the operator who asks.
 
         Raises:
             NameTakenError: another source of the account has the name.
+            SourceLimitError: the account has as many sources as it may.
             NotFoundError: no such account, or the destination belongs to another account.
         """
         with self._database.change() as tx:
             require_account(tx, account_id)
             require_destination(tx, account_id, destination_id)
             refuse_taken_name(tx, account_id, name)
+            if sources_max is not None:
+                check_sources_max(tx, account_id, sources_max)
             row = tx.connection.execute(
                 insert(sources)
                 .values(

@@ -18,6 +18,7 @@ from treadle.store.leases import LeaseRepository
 from treadle.store.loads import LoadRepository
 from treadle.store.migration import migrate_schema
 from treadle.store.outcomes import OutcomeRepository
+from treadle.store.quotas import QuotaRepository
 from treadle.store.schema import loads, meta, outcomes, tables
 from treadle.store.secrets import SecretCipher
 from treadle.store.sources import SourceRepository
@@ -51,6 +52,7 @@ class Store:
         self.loads = LoadRepository(database)
         self.outcomes = OutcomeRepository(database)
         self.trail = TrailRepository(database)
+        self.quotas = QuotaRepository(database)
 
     @classmethod
     def open(

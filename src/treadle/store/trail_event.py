@@ -37,6 +37,7 @@ class TrailAction(StrEnum):
     PAUSE_SOURCE = "pause_source"
     UNPAUSE_SOURCE = "unpause_source"
     SET_OPTIONS = "set_options"
+    SET_QUOTAS = "set_quotas"
     DELETE_SOURCE = "delete_source"
     CREATE_IMPORT_TOKEN = "create_import_token"  # noqa: S105
     TAKE_OVER_IMPORT_TOKEN = "take_over_import_token"  # noqa: S105

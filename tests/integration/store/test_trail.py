@@ -108,6 +108,14 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
             world.account.id, "postgres", "postgresql://u:pa55word@h/d", "h d"
         ),
     ),
+    "quotas.set_source_quotas": (
+        TrailAction.SET_QUOTAS,
+        lambda store, world: store.quotas.set_source_quotas(world.source, {"tables": 5}),
+    ),
+    "quotas.set_account_quotas": (
+        TrailAction.SET_QUOTAS,
+        lambda store, world: store.quotas.set_account_quotas(world.account, {"sources": None}),
+    ),
 }
 """The methods that change what somebody made. Each adds one event."""
 

@@ -128,6 +128,7 @@ class FastPathHandler:
         self._get_known_owner = admission.get_known_owner
         self._has_token = admission.has_token
         self._count_use = admission.count_use
+        self._gates = admission.quotas.gates
         self._acceptor = acceptor
         self.budget = admission.budget
         self._endpoints = endpoints
@@ -164,7 +165,8 @@ class FastPathHandler:
         """
         size = len(body)
         owner = self._get_known_owner(head.token_sha256)
-        if owner is None or size > INLINE_BYTES_MAX:
+        gate = None if owner is None else self._gates.get(owner.source_id)
+        if owner is None or gate is None or not gate.is_open or size > INLINE_BYTES_MAX:
             return False
         try:
             batches = head.decode(body, owner.account_id)
@@ -172,10 +174,15 @@ class FastPathHandler:
                 return False
             held = size if size > UNCOUNTED_BYTES_MAX else 0
             request = PendingRequest(self, head.path, sink, owner.source_id, len(batches), held)
-            self._begin(request, encode_batches(batches))
+            kept = encode_batches(batches)
+            self._begin(request, kept)
         except Exception:  # noqa: BLE001 - the endpoint meets it again, and answers it
             return False
         self._count_use(owner)
+        gate.requests += 1
+        for _, records, payload in kept:
+            gate.bytes += len(payload)
+            gate.records += records
         self._deadlines.start(request)
         return True
 

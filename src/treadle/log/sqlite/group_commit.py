@@ -1,7 +1,8 @@
 """Group commit: the entries of many requests in one transaction, with one fsync for all."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +11,8 @@ from treadle.log.protocol import AppendResult, IdempotencyKey, NewEntry
 from treadle.log.sqlite import statements
 from treadle.log.sqlite.codec import PayloadCodec, StoredPayload, checksum_entry, encode_payload
 from treadle.log.sqlite.log_file import LogWriteLock, read_end_position, write_transaction
-from treadle.log.sqlite.table_ids import TableIds
+from treadle.log.sqlite.table_ids import TableCounter, TableIds
+from treadle.quotas import QUOTA_RETRY_SECONDS, QuotaReachedError
 
 # Rows of one INSERT: few different statements, so that all of them stay prepared.
 _ROWS_PER_INSERT: Final = (64, 32, 16, 8, 4, 2, 1)
@@ -41,22 +43,31 @@ class GroupWriter:
     Args:
         connection: durable (`log_file.open_log_file`); not closed here.
         lock: held around each transaction.
+        get_tables_max: source id -> how many tables it may have, 0 for any.
     """
 
-    def __init__(self, connection: sqlite3.Connection, lock: LogWriteLock) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        lock: LogWriteLock,
+        get_tables_max: Callable[[int], int] = lambda source_id: 0,
+    ) -> None:
         self._connection = connection
         self._lock = lock
+        self._get_tables_max = get_tables_max
         self._codec = PayloadCodec()
         self._table_ids = TableIds(connection)
+        self._table_counter = TableCounter(connection)
         self._suspect = False
         self.failed = False
         """A write failed, and the connection is not to be trusted until the log is opened anew."""
 
-    def write(self, requests: Sequence[AppendRequest]) -> list[AppendResult]:
-        """Make the entries of all requests durable, or none.
+    def write(self, requests: Sequence[AppendRequest]) -> list[AppendResult | QuotaReachedError]:
+        """Make the entries of all requests durable, or none, but those of a refused request.
 
         Returns:
-            For each request where its entries are; those of one follow each other without a gap.
+            For each request where its entries are, or why they are not there; those of one follow
+            each other without a gap.
 
         Raises:
             sqlite3.Error, OSError: none of them is in the log.
@@ -93,13 +104,21 @@ class GroupWriter:
 
     def _assign_positions(
         self, requests: Sequence[AppendRequest], prepared: Sequence[PreparedEntry], following: int
-    ) -> tuple[list[AppendResult], list[PreparedEntry]]:
-        """Find the position of each request, old or new, and the entries to add."""
-        stored: list[AppendResult] = []
+    ) -> tuple[list[AppendResult | QuotaReachedError], list[PreparedEntry]]:
+        """Find the position of each request, old or new, and the entries to add.
+
+        A request whose tables are more than its source may have is refused, and leaves nothing.
+        """
+        stored: list[AppendResult | QuotaReachedError] = []
         new: list[PreparedEntry] = []
         begin = 0
         for request in requests:
             end = begin + len(request.entries)
+            refusal = self._find_refusal(request.entries)
+            if refusal is not None:
+                stored.append(refusal)
+                begin = end
+                continue
             place = AppendResult(following, b"", duplicate=False)
             if request.key is not None:
                 place = self._find_or_add_key(
@@ -111,6 +130,26 @@ class GroupWriter:
                 following += end - begin
             begin = end
         return stored, new
+
+    def _find_refusal(self, entries: Sequence[NewEntry]) -> QuotaReachedError | None:
+        """Return why a request may not add its tables; None where it may, or adds none.
+
+        All appenders take turns here, so the number of tables is exact over all processes. The
+        tables are added at once, so that the next request of the group finds them.
+        """
+        find = self._table_ids.find
+        new = dict.fromkeys(
+            (one.source_id, one.table_name)
+            for one in entries
+            if find(one.source_id, one.table_name) is None
+        )
+        for source_id, added in Counter(source_id for source_id, _ in new).items():
+            most = self._get_tables_max(source_id)
+            if most and self._table_counter.count(source_id) + added > most:
+                return QuotaReachedError(source_id, "tables", most, QUOTA_RETRY_SECONDS)
+        for key in new:
+            self._table_ids.find_or_add(*key)
+        return None
 
     def _find_or_add_key(self, once: IdempotencyKey, following: int, at: int) -> AppendResult:
         """Return where a request is already, or note that it will be at `following`."""
@@ -148,6 +187,7 @@ class GroupWriter:
     def _roll_back(self) -> None:
         """Undo a transaction that failed, so that nothing of it can come back."""
         self._table_ids.forget()
+        self._table_counter.forget()
         self._suspect = self.failed = True
         try:
             if self._connection.in_transaction:

@@ -54,6 +54,7 @@ from treadle.log.sqlite.statistics import (
     measure_space,
 )
 from treadle.log.sqlite.table_ids import TableIds
+from treadle.quotas import QuotaReachedError
 
 logger = logging.getLogger("treadle.log")
 
@@ -110,6 +111,8 @@ class SqliteAppender:
         quota: bounds of the log; beyond them appends are turned away with `RetriableError`.
         measure: says how full the log is; the seam for tests of the bounds.
         report_failure: called for each group that the disk did not take.
+        get_tables_max: source id -> how many tables it may have, 0 for any; a request that would
+            add more is turned away with `QuotaReachedError`.
     """
 
     def __init__(
@@ -121,6 +124,7 @@ class SqliteAppender:
         quota: LogQuota | None = None,
         measure: Callable[[sqlite3.Connection, Path], LogSpace] = measure_space,
         report_failure: Callable[[], None] = lambda: None,
+        get_tables_max: Callable[[int], int] = lambda source_id: 0,
     ) -> None:
         self._path = path
         self._connect = connect
@@ -130,6 +134,7 @@ class SqliteAppender:
         self._quota = quota
         self._measure = measure
         self._report_failure = report_failure
+        self._get_tables_max = get_tables_max
         self._shortage: str | None = None
         self._quota_checked_at = -math.inf
         self._write_began_at: float | None = None  # when the group that is being written was begun
@@ -237,7 +242,7 @@ class SqliteAppender:
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
 
     def _run_writer(self) -> None:
-        writer = GroupWriter(self._connection, self._lock)
+        writer = GroupWriter(self._connection, self._lock, self._get_tables_max)
         try:
             closing = False
             while not closing:
@@ -273,7 +278,7 @@ class SqliteAppender:
 
     def _write_group(self, writer: GroupWriter, group: list[_PendingAppend]) -> GroupWriter:
         """Write a group and answer its requests; return the writer for the next group."""
-        outcome: list[AppendResult] | TreadleError
+        outcome: list[AppendResult | QuotaReachedError] | TreadleError
         try:
             with translate_errors():
                 if writer.failed:
@@ -329,7 +334,7 @@ class SqliteAppender:
                 raise OperatorError(  # noqa: TRY301 - the connection is closed below
                     f"another log has taken the place of {self._path}: start treadle again"
                 )
-            writer = GroupWriter(connection, lock)
+            writer = GroupWriter(connection, lock, self._get_tables_max)
             writer.overwrite_failed_commit()
             end = read_end_position(connection)
             rows = EntryReader(connection).find_entries(

@@ -92,6 +92,14 @@ END_POSITION: Final = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE n
 
 TABLE_ID: Final = "SELECT id FROM tables WHERE source_id = ? AND table_name = ?"
 ADD_TABLE: Final = "INSERT INTO tables (source_id, table_name) VALUES (?, ?) RETURNING id"
+# How many tables a source has: at first all, later those that were added since. Tables stay.
+COUNT_TABLES: Final = """
+    SELECT (SELECT count(*) FROM tables WHERE source_id = ?), coalesce(max(id), 0) FROM tables
+    """
+COUNT_NEW_TABLES: Final = """
+    SELECT count(CASE WHEN source_id = ?1 THEN 1 END), coalesce(max(id), ?2)
+    FROM tables WHERE id > ?2
+    """
 
 # What a reader keeps in memory of `tables`.
 NEW_TABLES: Final = "SELECT id, source_id, table_name, loaded FROM tables WHERE id > ? ORDER BY id"

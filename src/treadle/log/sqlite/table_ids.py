@@ -49,3 +49,36 @@ class TableIds:
             self._ids.clear()
         self._ids[key] = table_id
         return table_id
+
+
+class TableCounter:
+    """Counts the tables of each source; what was counted is kept in memory.
+
+    Args:
+        connection: of the one who counts, in a transaction that keeps others from adding tables.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._counts: dict[int, tuple[int, int]] = {}
+        """By source: its tables among those up to an id, and that id."""
+
+    def count(self, source_id: int) -> int:
+        """Return how many tables of a source the log knows."""
+        known = self._counts.get(source_id)
+        if known is None:
+            row = self._connection.execute(statements.COUNT_TABLES, (source_id,)).fetchone()
+            counted, last = row
+        else:
+            row = self._connection.execute(
+                statements.COUNT_NEW_TABLES, (source_id, known[1])
+            ).fetchone()
+            counted, last = known[0] + row[0], row[1]
+        if len(self._counts) >= TABLE_IDS_MAX:
+            self._counts.clear()
+        self._counts[source_id] = counted, last
+        return int(counted)
+
+    def forget(self) -> None:
+        """Forget all counts, because an undone transaction may have made some of the tables."""
+        self._counts.clear()

@@ -222,7 +222,7 @@ class SchemaSlice:
             return
         self._pieces.append(flattened.frames)
         profile = self._load.namer.profile
-        fold, limit = profile.fold, profile.columns_max or FIELDS_MAX
+        fold, limit = profile.fold, min(profile.columns_max or FIELDS_MAX, FIELDS_MAX)
         for frame in flattened.frames:
             known = self._fields.setdefault(tuple(map(fold, frame.path)), set())
             known.update(frame.fields)
