@@ -1,13 +1,16 @@
 """Who changed what is in the store together with the change, or nothing was changed."""
 
+import ast
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text, update
 from tests.integration.store.conftest import KEY
 
+import treadle.store
 from treadle.errors import InternalError, OperatorError, RetriableError, TreadleError
 from treadle.store.database import StoreRepository
 from treadle.store.model import Account
@@ -398,3 +401,17 @@ def _read_all(store: Store) -> tuple[object, ...]:
         store.get_revision(),
         store.trail.list_events(),
     )
+
+
+def test_no_repository_writes_sql_as_text_which_nobody_would_notice() -> None:
+    """Statements are noticed by their table; a text has none."""
+    found = []
+    for path in Path(next(iter(treadle.store.__path__))).glob("*.py"):
+        if path.name in ("migration.py", "schema.py"):  # before there is a store, and for indexes
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module == "sqlalchemy":
+                found += [f"{path.name} {name.name}" for name in node.names if name.name == "text"]
+            elif isinstance(node, ast.Attribute) and node.attr == "exec_driver_sql":
+                found.append(f"{path.name}:{node.lineno}")
+    assert [one for one in found if not one.startswith("database.py:")] == []
