@@ -24,7 +24,8 @@ def came_through_proxy(scope: Scope) -> bool:
     """
     if scope.get("http_version") == "1.0":
         return True
-    return any(_PROXY_HEADER.fullmatch(name) for name, _ in scope["headers"])
+    # With underscores as well, which some proxies make of hyphens.
+    return any(_PROXY_HEADER.fullmatch(name.replace(b"_", b"-")) for name, _ in scope["headers"])
 
 
 def is_local_request(scope: Scope) -> bool:

@@ -40,6 +40,7 @@ def test_a_monitor_on_this_machine(peer: str, host: str) -> None:
         "X-Azure-ClientIP", "X-Azure-SocketIP", "X-Originating-IP", "X-Remote-IP", "X-Remote-Addr",
         "WL-Proxy-Client-IP", "Proxy-Client-IP", "Proxy-Authorization", "Proxy-Connection",
         "X-ProxyUser-IP", "X-Amzn-Trace-Id", "X-Amz-Cf-Id", "X-ARR-LOG-ID",
+        "X_Forwarded_For", "X_Real_IP",
     ],
 )  # fmt: skip
 def test_a_header_of_a_proxy(name: str) -> None:
