@@ -62,8 +62,9 @@ class ConnectionLimits:
                 before any other is closed for them.
         """
         free = files - OWN_FILES - backlog - LOCAL_CONNECTIONS
-        connections = max(8, min(free, CONNECTIONS_MAX))
-        strangers = min(STRANGERS_MAX, connections * 3 // 4)
+        # A stranger may have two: a page of the documentation is read from a file.
+        strangers = max(4, min(STRANGERS_MAX, free // 4))
+        connections = max(8, min(free - strangers, CONNECTIONS_MAX))
         return cls(connections, LOCAL_CONNECTIONS, strangers, strangers // 2)
 
 

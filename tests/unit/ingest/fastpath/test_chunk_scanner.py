@@ -87,3 +87,22 @@ def test_extensions_and_trailers_have_a_bound(body: bytes, cuts: list[int]) -> N
     with pytest.raises(RequestRefusedError) as refused:
         scan(body, cuts)
     assert refused.value.status == 431
+
+
+@pytest.mark.parametrize(("size", "count"), [(1, 1_024), (2, 1_365), (4, 4_096)])
+def test_a_body_in_crumbs_is_refused_before_it_takes_long(size: int, count: int) -> None:
+    crumb = b"x" * size
+    assert not scan(encode([crumb] * count), [])[0].complete
+    with pytest.raises(RequestRefusedError) as refused:
+        scan(encode([crumb] * (count + 1)), [])
+    assert refused.value.status == 400
+
+
+def test_small_chunks_are_taken_without_end_and_between_large_ones() -> None:
+    small = [b"x" * 8] * 10_000
+    mixed = [b"x" * 20_000, *[b"x"] * 3_000] * 3
+    for chunks in (small, mixed):
+        body = encode(chunks) + b"0\r\n\r\n"
+        scanner, taken = scan(body, [])
+        assert scanner.complete
+        assert taken == len(body)

@@ -180,3 +180,18 @@ def test_what_counts_as_one_address(address: str, key: str) -> None:
 )  # fmt: skip
 def test_addresses_of_this_machine(address: str, *, local: bool) -> None:
     assert is_local_address(address) == local
+
+
+@pytest.mark.parametrize("files", [256, 1_024, 4_096, 65_536])
+def test_connections_end_below_the_open_files(files: int) -> None:
+    backlog = files // 4
+    limits = ConnectionLimits.from_open_files(files, backlog)
+    most = limits.connections + limits.local + limits.strangers + backlog
+    assert most < files
+    assert 0 < limits.strangers_of_address < limits.strangers < limits.connections
+    assert limits.strangers <= 1_024
+    assert limits.connections <= 8_192
+
+
+def test_a_system_with_hardly_any_files_has_a_few_connections() -> None:
+    assert ConnectionLimits.from_open_files(10, 8) == ConnectionLimits(8, 16, 4, 2)
