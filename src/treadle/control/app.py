@@ -1,5 +1,6 @@
 """The Connect API as one ASGI application."""
 
+import functools
 from collections.abc import Callable
 
 from anyio.to_thread import run_sync
@@ -7,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Route
 
 from treadle import __version__
 from treadle.clock import read_clock
@@ -21,7 +23,7 @@ from treadle.control.settings import ConnectApiSettings
 from treadle.errors import RequestRefusedError, RetriableError
 from treadle.http.authentication import TokenAuthentication
 from treadle.http.hosts import AllowedHosts
-from treadle.http.responses import JsonResponse, list_refusal_headers
+from treadle.http.responses import JsonResponse, encode_json, list_refusal_headers
 from treadle.log.protocol import LogReader
 from treadle.store.store import Store
 from treadle.text import digest_text
@@ -86,6 +88,7 @@ def create_control_app(
         app.state.open_reader = open_reader
         app.include_router(ledger_routes.router)
     app.openapi_schema = complete_document(app.openapi(), settings)
+    _render_document_once(app)
     app.add_middleware(DocsGuard, allowed_hosts=allowed_hosts, serves=serves_docs)
     app.add_middleware(NoStoreMiddleware)
     app.add_exception_handler(RequestRefusedError, _on_refusal)
@@ -93,6 +96,27 @@ def create_control_app(
     app.add_exception_handler(RetriableError, _on_try_later)
     app.add_exception_handler(Exception, _on_error)
     return app
+
+
+def _render_document_once(app: FastAPI) -> None:
+    """Keep the OpenAPI document as bytes: anybody may ask for it, and to write it takes 3 ms.
+
+    It is written at the first request, because the rooms beside this one add theirs before.
+    """
+    path = app.openapi_url or ""
+
+    @functools.cache
+    def render() -> bytes:
+        return encode_json(app.openapi())
+
+    async def get_document(_: Request) -> Response:
+        return Response(render(), media_type="application/json")
+
+    places = [
+        at for at, route in enumerate(app.routes) if isinstance(route, Route) and route.path == path
+    ]
+    for at in places:
+        app.router.routes[at] = Route(path, get_document, include_in_schema=False)
 
 
 def _render_refusal(refused: RequestRefusedError) -> Response:
