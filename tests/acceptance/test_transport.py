@@ -3,11 +3,14 @@
 import json
 import os
 import signal
+import socket
 import ssl
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ import httpx
 import pytest
 from tests.servers.certificates import CertificateFiles, make_certificate
 from tests.servers.treadle import TreadleServer, eventually
+
+from treadle.server.tls_handshake import HANDSHAKE_SECONDS
 
 FAST = {"load_age_seconds": "0.2"}
 
@@ -155,6 +160,76 @@ def test_a_plain_request_to_a_tls_port_is_not_answered_in_clear(
         pytest.raises(httpx.RemoteProtocolError),
     ):
         httpx.get(f"http://127.0.0.1:{server.port}/v2/import/status", timeout=60)
+
+
+def test_whoever_begins_no_handshake_takes_nobody_elses_place(
+    tmp_path: Path, files: CertificateFiles
+) -> None:
+    """Connections that say nothing, or no end of a greeting, to a server with few files."""
+    tls = {"tls_cert": str(files.cert), "tls_key": str(files.key)}
+    program = "tests.servers.few_files"
+    with (
+        TreadleServer(tmp_path / "data", settings={**FAST, **tls}, program=program) as server,
+        ExitStack() as held,
+        connect(server, files.cert) as tenant,
+    ):
+        make_source(tenant, server)
+        assert push(tenant, server, 1).status_code == 201
+        pushed = dict(tenant.headers)
+        # Below the strangers of one address in a worker with 1,024 files, then above it.
+        for greeting in (b"", b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\n", b""):
+            for _ in range(200):
+                wire = held.enter_context(
+                    socket.create_connection(("127.0.0.1", server.port), timeout=60)
+                )
+                with suppress(OSError):
+                    wire.sendall(greeting)
+        assert push(tenant, server, 2).status_code == 201
+        with connect(server, files.cert) as other:
+            other.headers.update(pushed)
+            assert push(other, server, 3).status_code == 201
+        log = server.log.read_text()
+        assert "a connection without a known token was closed, because a newer one" in log
+        assert "because its TLS handshake failed" in log
+        assert len(log.splitlines()) < 60
+        # Those that are left are given up, and the server stops at once with some new ones.
+        first = held.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60))
+        began = time.monotonic()
+        with suppress(ConnectionResetError):
+            assert first.recv(1) == b""
+        assert time.monotonic() - began < 2 * HANDSHAKE_SECONDS
+        held.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60))
+        assert server.stop() == 0
+        assert "did not end within" not in server.log.read_text()
+
+
+def test_a_request_that_comes_with_the_end_of_the_handshake_is_answered(
+    tmp_path: Path, files: CertificateFiles
+) -> None:
+    """A client need not wait: what it sends may arrive before the server knows that it is one."""
+    tls = {"tls_cert": str(files.cert), "tls_key": str(files.key)}
+    request = b"GET /v2/import/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    context = ssl.create_default_context(cafile=str(files.cert))
+    with TreadleServer(tmp_path / "data", settings=tls) as server:
+        for _ in range(20):
+            come, gone = ssl.MemoryBIO(), ssl.MemoryBIO()
+            client = context.wrap_bio(come, gone, server_hostname="localhost")
+            with socket.create_connection(("127.0.0.1", server.port), timeout=60) as wire:
+                while True:
+                    try:
+                        client.do_handshake()
+                        break
+                    except ssl.SSLWantReadError:
+                        wire.sendall(gone.read())
+                        come.write(wire.recv(65536))
+                client.write(request)
+                wire.sendall(gone.read())  # the end of the handshake and the request, in one piece
+                answer = b""
+                while piece := wire.recv(65536):
+                    come.write(piece)
+                    with suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
+                        answer += client.read()
+            assert answer.startswith(b"HTTP/1.1 200 OK\r\n"), answer
 
 
 # --- UNIX sockets ---------------------------------------------------------------------------------

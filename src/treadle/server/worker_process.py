@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import socket
-import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -52,6 +51,7 @@ from treadle.quotas import USAGE_COLUMNS, WAITING_COLUMNS
 from treadle.server.child_channel import call_when_orphaned, report_ready
 from treadle.server.factories import make_quota_table, open_store
 from treadle.server.file_limit import plan_backlog, raise_file_limit
+from treadle.server.tls_handshake import TlsAcceptor
 from treadle.shared_counters import SharedCounters, sum_counters
 from treadle.shared_rows import sum_rows
 from treadle.store.store import Store
@@ -81,7 +81,37 @@ logger = logging.getLogger(__name__)
 
 
 class WorkerServer(uvicorn.Server):
-    """Stops in bounded time."""
+    """Accepts TLS where there is a certificate, and stops in bounded time."""
+
+    def __init__(
+        self, config: uvicorn.Config, certificate: ServedCertificate | None = None
+    ) -> None:
+        """Make the server.
+
+        Args:
+            config: of uvicorn, which knows nothing of the certificate.
+            certificate: to show; None to speak HTTP.
+        """
+        super().__init__(config)
+        self._certificate = certificate
+        self._acceptor: TlsAcceptor | None = None
+        self._accepting: list[asyncio.Task[None]] = []
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept connections at sockets that listen."""
+        if self._certificate is None or sockets is None:
+            await super().startup(sockets)
+            return
+        await super().startup([])
+
+        def make_protocol() -> FastPathProtocol:
+            return FastPathProtocol(self.config, self.server_state, self.lifespan.state)
+
+        table: ConnectionTable = self.lifespan.state[CONNECTIONS_STATE]
+        self._acceptor = TlsAcceptor(self._certificate.context, make_protocol, table)
+        self._accepting = [
+            asyncio.create_task(self._acceptor.accept_all(listening)) for listening in sockets
+        ]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop as uvicorn does; the process ends at STOP_SECONDS_MAX if it has not before."""
@@ -89,6 +119,10 @@ class WorkerServer(uvicorn.Server):
         timer.daemon = True
         timer.start()
         asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._abort_connections)
+        for task in self._accepting:
+            task.cancel()
+        if self._acceptor is not None:
+            await self._acceptor.end_handshakes()
         await super().shutdown(sockets)
 
     def _abort_connections(self) -> None:
@@ -130,11 +164,11 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
                 server_header=False,
                 headers=list(COMMON_HEADERS),
                 proxy_headers=False,  # `ForwardedOrigin` does it, for those in trusted_proxies
-                ssl_context_factory=None if certificate is None else partial(_use, certificate),
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=CANCEL_SECONDS,
                 backlog=plan_backlog(files),
-            )
+            ),
+            certificate,
         )
 
         def stop() -> None:
@@ -143,11 +177,6 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
         call_when_orphaned(stop)
         server.run(sockets=[listening])
     store.close()
-
-
-def _use(certificate: ServedCertificate, *_: object) -> ssl.SSLContext:
-    """Return the TLS settings, as uvicorn asks for them."""
-    return certificate.context
 
 
 def make_worker_app(
