@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -193,6 +194,46 @@ def test_a_server_stops_while_tasks_run(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
         assert [child for child in children if Path(f"/proc/{child}").exists()] == []
+
+
+POISON: Final[dict[str, dict[str, Any]]] = {
+    "products": {"allOf": [{"anyOf": [{"type": "string"}, {"type": "integer"}]}] * 60},
+    "itself": {"additionalProperties": {"$ref": "#"}},
+    "patterns": {"patternProperties": {"^(a+)+$": {"type": "integer"}, r"\p{L}": {}}},
+    "places": {"enum": [1], "anyOf": [{"$ref": "#/anyOf/²"}]},
+}
+"""Schemas of fields that a batch may have, since no record has these fields as they are described,
+and that the loader reads as well."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("destination", ["duckdb", "postgres"])
+def test_no_accepted_schema_stops_the_loader(
+    tmp_path: Path, destination: str, request: pytest.FixtureRequest
+) -> None:
+    url = None if destination == "duckdb" else request.getfixturevalue("postgres_database")
+    with TreadleServer(tmp_path / "data", url, {"load_age_seconds": "0.2"}) as server:
+        client = Client(server, *server.account())
+        _, token = client.create_source("attacker")
+        _, other = client.create_source("bystander")
+        headers = {"Authorization": f"Bearer {token}"}
+        for name, schema in POISON.items():
+            whole = {"properties": {"id": {"type": "integer"}, "v": schema}, **schema}
+            for table, given in ((name, whole), (f"{name}2", {"properties": {"v": schema}})):
+                data = {"id": 1, "a" * 40 + "!": {"a" * 40 + "!": 1}}
+                message = {"action": "upsert", "sequence": 1, "data": data}
+                body = {"table_name": table, "schema": given, "messages": [message]}
+                answer = client.http.post("/v2/import/batch", json=body, headers=headers)
+                assert answer.status_code in (201, 400), answer.text
+        assert client.push(other, [{"id": 7}], table="small").status_code == 201
+        eventually(lambda: server.query("SELECT id FROM bystander.small") == [{"id": 7}], 120)
+
+        def all_loaded() -> bool:
+            ledger = client.http.get("/v1/ledger", headers=client.account).json()
+            return bool(ledger["total"]["waiting"] == 0)
+
+        eventually(all_loaded, 120)
+        assert "Traceback" not in server.log.read_text()
 
 
 def test_nothing_of_this_was_the_servers_fault(server: TreadleServer) -> None:

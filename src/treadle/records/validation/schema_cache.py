@@ -9,7 +9,7 @@ from treadle.records.validation.effort import ENDLESS, Effort, EffortSpentError
 KEPT_BYTES_MAX: Final = 32 * 1024 * 1024
 """Most memory of all kept schemas, by upper estimates."""
 
-_SCHEMA_BYTES_MAX: Final = 65_536
+SCHEMA_BYTES_MAX: Final = 65_536
 """A longer text is loaded anew for each request."""
 
 _ENTRY_BYTES: Final = 300
@@ -47,16 +47,21 @@ class SchemaCache(Generic[T]):
     """
 
     def __init__(
-        self, load: Callable[[bytes, Effort], tuple[T, int]], bytes_max: int = KEPT_BYTES_MAX
+        self,
+        load: Callable[[bytes, Effort], tuple[T, int]],
+        bytes_max: int = KEPT_BYTES_MAX,
+        schema_bytes_max: int = SCHEMA_BYTES_MAX,
     ) -> None:
         """Keep nothing yet.
 
         Args:
             load: schema text and effort -> the loaded schema, and its bytes of memory at most.
             bytes_max: what is kept never takes more. One schema takes a quarter of it at most.
+            schema_bytes_max: a longer text is not kept.
         """
         self._load = load
         self._bytes_max = bytes_max
+        self._schema_bytes_max = schema_bytes_max
         self._entries: dict[bytes, _KeptSchema[T]] = {}
         self._lock = threading.Lock()
         self.held_bytes = 0
@@ -85,7 +90,7 @@ class SchemaCache(Generic[T]):
         return loaded
 
     def _keep(self, schema: bytes, entry: _KeptSchema[T]) -> None:
-        if len(schema) > _SCHEMA_BYTES_MAX or entry.size > self._bytes_max // 4:
+        if len(schema) > self._schema_bytes_max or entry.size > self._bytes_max // 4:
             return
         with self._lock:
             former = self._entries.pop(schema, None)

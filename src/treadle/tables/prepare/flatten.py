@@ -6,7 +6,6 @@ columns of the same frame, arrays become the rows of another frame. Only a colum
 value is looked at value by value. This is several times as fast as a loop over records and fields.
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, compress, repeat
@@ -471,10 +470,10 @@ def _rules_for_key(shape: ObjectRules, key: str, default_rules: TypeRules) -> Ty
     found = shape.properties.get(key)
     if found is not None:
         return found
-    for pattern, rules in shape.patterns:
-        if re.search(pattern, key):
-            return rules
-    return default_rules if shape.others is None else shape.others
+    for pattern, make_rules in shape.patterns:
+        if pattern.matches(key):
+            return make_rules()
+    return default_rules if shape.others is None else shape.others()
 
 
 def _split_by_alternative(

@@ -3,17 +3,38 @@
 The batch was validated against the schema before it was accepted; here the schema only says what
 becomes of a value. Insides are compiled when a value asks for them, so a schema that refers to
 itself costs what its data needs.
+
+A few alternatives inside each other make any number of them. So the steps of a schema are counted,
+and what would take more is typed by value, as if the schema said nothing about it.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache, lru_cache
-from typing import Any, NamedTuple
+from functools import cache, partial
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
 
+from treadle.records.validation.effort import Effort, EffortSpentError
+from treadle.records.validation.schema_cache import SchemaCache
 from treadle.tables.column_type import ColumnType
+from treadle.tables.prepare.key_pattern import COMPILED_UNITS_MAX, KeyPattern
 from treadle.tables.prepare.type_rules import VALUE_RULES, ObjectRules, TypeRules
+
+STEPS_MAX: Final = 30_000
+"""Steps that one schema may take: about 0.1 s. A property with three types takes less than ten."""
+
+OBJECT_ALTERNATIVES_MAX: Final = 64
+"""Most alternatives for the objects of one field: each record is compared with each of them."""
+
+_KEPT_BYTES_MAX: Final = 64 * 1024 * 1024
+_BYTES_PER_CHARACTER: Final = 40
+"""Memory of a decoded and compiled schema, for each byte of its text, at most."""
+
+_ITEMS_PER_STEP: Final = 8
+
+_POSITION = re.compile("[0-9]{1,9}")
 
 JsonSchema = Mapping[str, Any]
 
@@ -30,15 +51,21 @@ class CompiledSchema(NamedTuple):
     exact: bool
 
 
-@lru_cache(maxsize=256)
-def compile_schema(schema: bytes) -> CompiledSchema:
-    """Compile a JSON schema text; the last ones are remembered."""
+def _compile_schema(schema: bytes, _: Effort) -> tuple[CompiledSchema, int]:
+    """Compile a JSON schema text; return it with its bytes of memory at most."""
     exact = b"multipleOf" in schema or b"singer.decimal" in schema
     try:
         document = msgspec.json.decode(schema) if schema else {}
     except msgspec.DecodeError:  # only with numbers or escapes that say nothing about types
         document = {}
-    return CompiledSchema(_SchemaCompiler(document).compile_rules(document), exact)
+    rules = _SchemaCompiler(document).compile_rules(document)
+    return CompiledSchema(rules, exact), _BYTES_PER_CHARACTER * len(schema)
+
+
+compile_schema = SchemaCache(
+    _compile_schema, _KEPT_BYTES_MAX, schema_bytes_max=_KEPT_BYTES_MAX
+).get_loaded
+"""Schema text -> `CompiledSchema`; the last ones are remembered, within their memory."""
 
 
 class _PropertyRules(Mapping[str, TypeRules]):
@@ -65,10 +92,16 @@ class _PropertyRules(Mapping[str, TypeRules]):
 class _SchemaCompiler:
     def __init__(self, document: object) -> None:
         self._document = document
+        self._steps = Effort(STEPS_MAX)
+        self._pattern_effort = Effort(COMPILED_UNITS_MAX)
 
     def compile_rules(self, schema: object) -> TypeRules:
-        """Return the type rules of the values that a schema describes."""
-        simples = list(self._expand_alternatives(schema, frozenset()))
+        """Return the type rules of the values that a schema describes; by value if that is much."""
+        try:
+            simples = list(self._expand_alternatives(schema, frozenset()))
+            self._steps.spend(sum(map(_measure_simple, simples)))
+        except (EffortSpentError, RecursionError):
+            return VALUE_RULES
         return TypeRules(
             integer=_choose_integer_type(simples),
             number=(number := _choose_number_type(simples)),
@@ -84,6 +117,7 @@ class _SchemaCompiler:
     # --- alternatives without $ref, allOf, anyOf, oneOf ---
 
     def _expand_alternatives(self, schema: object, seen: frozenset[str]) -> Iterator[JsonSchema]:
+        self._steps.spend(1 + len(seen) // _ITEMS_PER_STEP)
         if not isinstance(schema, dict):
             yield {}
             return
@@ -95,7 +129,9 @@ class _SchemaCompiler:
         base = {k: v for k, v in schema.items() if k not in ("allOf", "anyOf", "oneOf")}
         found: list[JsonSchema] = [base]
         for part in _as_list(schema.get("allOf")):
-            found = [_intersect(a, b) for a in found for b in self._expand_alternatives(part, seen)]
+            found = [
+                self._intersect(a, b) for a in found for b in self._expand_alternatives(part, seen)
+            ]
         for union in ("anyOf", "oneOf"):
             choices = [
                 s
@@ -103,8 +139,12 @@ class _SchemaCompiler:
                 for s in self._expand_alternatives(part, seen)
             ]
             if choices:
-                found = [_intersect(a, b) for a in found for b in choices]
+                found = [self._intersect(a, b) for a in found for b in choices]
         yield from found
+
+    def _intersect(self, first: JsonSchema, second: JsonSchema) -> JsonSchema:
+        self._steps.spend(1 + (_count_items(first) + _count_items(second)) // _ITEMS_PER_STEP)
+        return _intersect(first, second)
 
     def _resolve_reference(self, reference: str) -> object:
         if not reference.startswith("#"):
@@ -114,7 +154,7 @@ class _SchemaCompiler:
             name = part.replace("~1", "/").replace("~0", "~")
             if isinstance(at, dict):
                 at = at.get(name)
-            elif isinstance(at, list) and name.isdigit() and int(name) < len(at):
+            elif isinstance(at, list) and _POSITION.fullmatch(name) and int(name) < len(at):
                 at = at[int(name)]
             else:
                 return None
@@ -135,16 +175,23 @@ class _SchemaCompiler:
                         properties if isinstance(properties, dict) else {}, self.compile_rules
                     ),
                     tuple(
-                        (pattern, self.compile_rules(inner))
+                        (
+                            KeyPattern(pattern, self._pattern_effort),
+                            cache(partial(self.compile_rules, inner)),
+                        )
                         for pattern, inner in (
                             patterns.items() if isinstance(patterns, dict) else ()
                         )
                     ),
-                    self.compile_rules(others) if isinstance(others, dict) and others else None,
+                    cache(partial(self.compile_rules, others))
+                    if isinstance(others, dict) and others
+                    else None,
                     frozenset(k for k in _as_list(simple.get("required")) if isinstance(k, str)),
                 )
             )
         described = [s for s in shapes if s.properties or s.patterns or s.others]
+        if len(described) > OBJECT_ALTERNATIVES_MAX:
+            return ()
         return tuple(shapes) if len(described) > 1 else tuple(described)
 
     def _make_element_rules(self, simples: Sequence[JsonSchema]) -> Callable[[], TypeRules] | None:
@@ -173,6 +220,17 @@ class _SchemaCompiler:
                     cache(lambda schema=schema: self.compile_rules(schema)) for schema in items
                 )
         return ()
+
+
+def _count_items(simple: JsonSchema) -> int:
+    """Count what is copied of a schema when it is merged with another."""
+    inner = (simple.get(key) for key in ("properties", "patternProperties", "required"))
+    return len(simple) + sum(len(each) for each in inner if isinstance(each, (dict, list)))
+
+
+def _measure_simple(simple: JsonSchema) -> int:
+    listed = simple.get("enum")
+    return 1 + (len(listed) // _ITEMS_PER_STEP if isinstance(listed, list) else 0)
 
 
 def _as_list(value: object) -> list[Any]:

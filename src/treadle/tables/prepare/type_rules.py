@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from treadle.tables.column_type import ColumnType
+from treadle.tables.prepare.key_pattern import KeyPattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +18,14 @@ class ObjectRules:
 
     Attributes:
         properties: by key as sent.
-        patterns: (regular expression, rules) of patternProperties, in order.
-        others: of every other key; None for by value.
+        patterns: of patternProperties, in order, each with a function that makes its rules.
+        others: makes the rules of every other key; None for by value.
         required: keys an object of this alternative has.
     """
 
     properties: Mapping[str, "TypeRules"] = field(default_factory=dict)
-    patterns: tuple[tuple[str, "TypeRules"], ...] = ()
-    others: "TypeRules | None" = None
+    patterns: tuple[tuple[KeyPattern, "Callable[[], TypeRules]"], ...] = ()
+    others: "Callable[[], TypeRules] | None" = None
     required: frozenset[str] = frozenset()
 
 
