@@ -280,6 +280,15 @@ def test_a_schema_is_another_treadles_until_it_is_adopted(
 # --- names ----------------------------------------------------------------------------------------
 
 
+def _tell_dry_run(tenants: Tenants, table: str) -> str:
+    """What an account is told of a load that is not done, as JSON."""
+    record = {"client_id": tenants.a.account, "table_name": table, "sequence": 1}
+    record |= {"action": "upsert", "key_names": ["id"], "data": {"id": 1, "shop2": 1}}
+    answer = tenants.a.send("/v2/import/push?dry_run=1", [record])
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
 def test_two_accounts_may_use_one_name(tenants: Tenants) -> None:
     tenants.b.use_over_api("shop")
     tenants.b.push("orders", (1, {"id": 1, "amount": 1}))
@@ -292,6 +301,15 @@ def test_two_accounts_may_use_one_name(tenants: Tenants) -> None:
     source = tenants.rig.store.sources.get_source(None, taken.json()["id"])
     assert source is not None
     tenants.a._keep(source.id)
+    assert source.schema == "shop2"
+    told = [_tell_dry_run(tenants, "orders")]
+    tenants.rig.store.sources.delete_source(None, source.id)
+    tenants.a.use_over_api("other")
+    told.append(_tell_dry_run(tenants, "orders").replace("other", "shop"))
+    assert told[0] == told[1]
+    assert "shop" in told[0]
+    tenants.a.use_over_api("shop")
+    assert tenants.a.schema == "shop2"
     tenants.a.push("orders", (9, {"id": 1, "amount": 9}))
     tenants.load()
     assert tenants.a.errors() == {}

@@ -67,6 +67,7 @@ def forecast_load(
     now: int,
     rehearse: bool = False,
     owner: SchemaOwner = UNOWNED,
+    shown_as: str | None = None,
 ) -> LoadForecast:
     """Find out what a load would do.
 
@@ -80,6 +81,7 @@ def forecast_load(
         rehearse: carry the load out and undo it, to find records that only the database
             refuses. It locks the table meanwhile, as a load does.
         owner: of the schema.
+        shown_as: the name to show for the schema; None for its own.
 
     Raises:
         DestinationUnavailableError, AccessDeniedError: the destination cannot be asked.
@@ -105,7 +107,9 @@ def forecast_load(
         return LoadForecast(table_name, batches, None, (), 0, str(stopped))
     state = session.state(schema, prepared.table_name)
     superseded = sum(_lost(session, plan, write, state) for write in plan.writes)
-    return LoadForecast(table_name, batches, plan, tuple(session.ddl(plan)), superseded, None)
+    return LoadForecast(
+        table_name, batches, plan, tuple(session.ddl(plan, shown_as)), superseded, None
+    )
 
 
 def _lost(session: Session, plan: LoadPlan, write: TableWrite, state: TableState) -> int:

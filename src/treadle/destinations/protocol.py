@@ -282,11 +282,16 @@ class Inspection(Protocol):
     def compare(self, schema: str, other: str, pair: RelationPair) -> RowDiff:
         """Compare the rows of a pair of relations in two schemas (`Capabilities.row_compare`)."""
 
-    def ddl(self, plan: LoadPlan) -> list[str]:
+    def ddl(self, plan: LoadPlan, shown_as: str | None = None) -> list[str]:
         """Return the statements by which `prepare` and `load` would change the schema for a plan.
 
         They are in order and the same that `load` executes; none is run. Copying and dropping a
         stage is among them. Tables that a load makes and removes itself are left out.
+
+        Args:
+            plan: not done.
+            shown_as: the name to show for the schema. An account is not told that the schema of
+                its source has another name, since that is because of another account.
         """
 
     def query(self, sql: str) -> QueryResult:

@@ -169,6 +169,7 @@ class DryRunPlanner:
             settings=source.settings,
             now=self.clock(),
             owner=SchemaOwner(self.store.installation_id, source.account_id, source.id),
+            shown_as=source.name,
         )
 
     def _forget_run(self, source_id: int, done: "asyncio.Future[list[LoadForecast]]") -> None:

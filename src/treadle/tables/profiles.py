@@ -68,8 +68,6 @@ DUCKDB = DestinationProfile(
     timestamp_min_us=-9_223_372_022_400_000_000,  # 290309-12-22 BC
     timestamp_max_us=9_223_372_036_854_775_806,  # one below the value DuckDB reads as infinity
     dropped_key="stop",
-    # Where a table has a column of this name, statements no longer find its rows by it.
-    columns_reserved=frozenset({"rowid"}),
     schemas_system=("information_schema", "pg_catalog"),
     schemas_reserved=("main", "system", "temp"),
 )

@@ -12,7 +12,14 @@ from tests.unit.loader.doubles import (
     lease,
 )
 
-from treadle.destinations.protocol import DestinationUnavailableError, RowRefusedError, Session
+from treadle.destinations.planning import PLANS_MAX
+from treadle.destinations.protocol import (
+    ChangeRefusedError,
+    DestinationUnavailableError,
+    RowRefusedError,
+    Session,
+)
+from treadle.errors import TableStoppedError
 from treadle.loader.chunk import EntryChunk
 from treadle.loader.execution import LoadExecutor
 from treadle.loader.load_report import decode_planned_report
@@ -93,3 +100,40 @@ def test_errors_of_the_destination_are_the_callers() -> None:
 
     with pytest.raises(DestinationUnavailableError, match="gone"):
         executor().load(cast(Session, MemorySession(before_load=gone)), step(prepared()))
+
+
+def test_a_refused_change_is_due_to_a_record_or_to_none() -> None:
+    fault = TableStoppedError("no table may be changed")
+    tries = 0
+
+    def refuse(plan: LoadPlan, rehearse: bool) -> None:
+        nonlocal tries
+        tries += 1
+        raise ChangeRefusedError("refused", fault)
+
+    session = MemorySession(before_load=refuse)
+    with pytest.raises(TableStoppedError, match="no table may be changed"):
+        executor().load(cast(Session, session), step(prepared()))
+    assert tries == 2 * PLANS_MAX  # the load, and the same without a record
+
+    def refuse_one(plan: LoadPlan, rehearse: bool) -> None:
+        if (0, 1) not in {(rejection.entry, rejection.index) for rejection in plan.rejections}:
+            raise ChangeRefusedError("an odd name", fault)
+
+    session = MemorySession(before_load=refuse_one)
+    found = executor().load(cast(Session, session), step(prepared()))
+    [outcome] = found.outcomes
+    assert (outcome.position, outcome.rejected) == (4, ((1, "an odd name"),))
+
+
+def test_records_that_are_refused_together_are_found() -> None:
+    def refuse(plan: LoadPlan, rehearse: bool) -> None:
+        rejected = {(rejection.entry, rejection.index) for rejection in plan.rejections}
+        if not {(0, 0), (1, 0)} & rejected:
+            raise RowRefusedError("one of both")
+
+    session = MemorySession(before_load=refuse)
+    found = executor().load(cast(Session, session), step(prepared()))
+    assert (found.load.rows_loaded, found.load.rows_rejected) == (2, 1)
+    [outcome] = found.outcomes
+    assert (outcome.position, outcome.rejected) == (6, ((0, "one of both"),))

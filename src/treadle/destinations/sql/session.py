@@ -240,13 +240,22 @@ class SqlSession:
         with self._translated() as connection:
             return inspection.compare_rows(connection, schema, other, pair)
 
-    def ddl(self, plan: LoadPlan) -> list[str]:
+    def ddl(self, plan: LoadPlan, shown_as: str | None = None) -> list[str]:
         """Return the statements by which a load would change the schema; see `Inspection.ddl`."""
         with self._translated() as connection:
-            return [
+            statements = [
                 *catalogue.prepare_schema(connection, plan.schema),
                 *self.schema_statements(connection, plan).generate(),
             ]
+        if shown_as is None or shown_as == plan.schema:
+            return list(statements)
+        held, shown = map(connection.dialect.schema, (plan.schema, shown_as))
+        return [
+            statement.replace(f"{held}.", f"{shown}.").replace(
+                f"CREATE SCHEMA {held}", f"CREATE SCHEMA {shown}"
+            )
+            for statement in statements
+        ]
 
     def query(self, sql: str) -> QueryResult:
         """Run one statement of the operator's; see `Inspection.query`."""

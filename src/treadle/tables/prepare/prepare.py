@@ -112,6 +112,7 @@ def prepare_load(
             for index in range(len(one.batch))
         }
         prepared.rejections = make_rejections(log_batches, everything, source_name)
+        prepared.activations = []  # of a table that there cannot be
         return prepared
     rejected = dict(prepared._rejected)
     omitted: dict[OmittedKey, RecordRef] = {}
