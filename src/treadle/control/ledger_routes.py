@@ -1,9 +1,9 @@
 """`GET /v1/ledger`: tells what became of every record that an account's sources sent."""
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
@@ -15,7 +15,10 @@ from treadle.control.schemas import Id, MessageAnswer, component
 from treadle.log.protocol import LogReader
 from treadle.store.store import Store
 from treadle.timestamps import format_seconds
-from treadle.tracking.ledger import LedgerLine, compute_ledger, sum_lines
+from treadle.tracking.ledger import LedgerLine, compute_page, sum_lines
+
+TABLES_MAX: Final = 1000
+"""Tables of one answer: each takes several questions to the log and the store."""
 
 NonNegativeCount = Annotated[int, Field(ge=0)]
 
@@ -44,17 +47,25 @@ class LedgerHour(LedgerSums):
 class LedgerAnswer(TypedDict):
     """What became of accepted records, as far back as requests are kept."""
 
-    total: LedgerSums
+    total: Annotated[LedgerSums, Field(description="of the tables of this answer")]
     hours: list[LedgerHour]
+    next: Annotated[
+        str | None,
+        Field(description=f"`after` of the next {TABLES_MAX} tables; null for the last ones"),
+    ]
 
 
 def read_ledger(
-    store: Store, open_reader: Callable[[], LogReader], account_id: int, source: str | None
+    store: Store,
+    open_reader: Callable[[], LogReader],
+    account_id: int,
+    source: str | None,
+    after: str | None,
 ) -> object:
     """Return the answer's value.
 
     Raises:
-        RequestRefusedError: 400, the source is no id.
+        RequestRefusedError: 400, the source is no id, or `after` is no table.
     """
     wanted = {one.id for one in store.sources.list_sources(account_id)}
     if source is not None:
@@ -62,13 +73,14 @@ def read_ledger(
         if chosen is None:
             raise invalid_parameter("source", "the id of a source")
         wanted &= {chosen}
+    begin = None if after is None else parse_table(after)
     reader = open_reader()
     try:
-        lines = compute_ledger(store, reader.statistics, wanted)
+        page = compute_page(store, reader.statistics, wanted, begin, TABLES_MAX)
     finally:
         reader.close()
     return {
-        "total": _render_sums(sum_lines(lines)),
+        "total": _render_sums(sum_lines(page.lines)),
         "hours": [
             {
                 "source_id": line.source_id,
@@ -76,9 +88,23 @@ def read_ledger(
                 "hour": format_seconds(line.hour),
                 **_render_sums(line),
             }
-            for line in lines
+            for line in page.lines
         ],
+        "next": None if page.last is None else f"{page.last[0]}/{page.last[1]}",
     }
+
+
+def parse_table(text: str) -> tuple[int, str]:
+    """Return the source id and the table name of a text such as `7/orders`.
+
+    Raises:
+        RequestRefusedError: 400, it is none.
+    """
+    source, slash, table = text.partition("/")
+    source_id = parse_id(source)
+    if source_id is None or not slash:
+        raise invalid_parameter("after", "the id of a source, a slash and a table name")
+    return source_id, table
 
 
 def _render_sums(line: LedgerLine) -> dict[str, int]:
@@ -91,6 +117,8 @@ def _render_sums(line: LedgerLine) -> dict[str, int]:
     }
 
 
+AfterTable = Annotated[str | None, Query(description="only the tables after `next` of an answer")]
+
 router = APIRouter(prefix="/v1", responses=COMMON_RESPONSES)
 
 
@@ -101,8 +129,17 @@ router = APIRouter(prefix="/v1", responses=COMMON_RESPONSES)
     tags=["loads"],
 )
 async def show_ledger(
-    request: Request, work: Runner, account: AuthenticatedAccount, source: OnlySourceId = None
+    request: Request,
+    work: Runner,
+    account: AuthenticatedAccount,
+    source: OnlySourceId = None,
+    after: AfterTable = None,
 ) -> Response:
-    """What became of every accepted record, by source, table and hour of acceptance."""
+    """What became of every accepted record, by source, table and hour of acceptance.
+
+    An answer has the hours of 1,000 tables at most, and their sums.
+    """
     open_reader: Callable[[], LogReader] = request.app.state.open_reader
-    return await work.read(read_ledger, work.operations.store, open_reader, account.id, source)
+    return await work.read(
+        read_ledger, work.operations.store, open_reader, account.id, source, after
+    )

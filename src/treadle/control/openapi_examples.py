@@ -302,7 +302,7 @@ def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, 
             400: {"limit": {"message": "limit is a number from 1 to 1000"}},
         },
         "show_ledger": {
-            200: {"one hour": {"total": _SUMS, "hours": [_HOUR]}},
+            200: {"one hour": {"total": _SUMS, "hours": [_HOUR], "next": None}},
             400: {"source": {"message": "source is the id of a source"}},
         },
         "list_extractions": {200: {"none": extractions}},

@@ -293,11 +293,15 @@ class LoaderSupervisor:
         else:
             self._trimmed_at = now
             self.store.trail.delete_events_before(now - self.audit_us)
+        trimmed: dict[int, tuple[int, int]] = {}
         for source_id, table_name, position in self.store.loads.list_loaded_before(
             now - retention_us
         ):
             gone = reader.trim(source_id, table_name, position)
             if gone:
-                logger.info("trimmed %d entries of %r of source %d", gone, table_name, source_id)
+                entries, tables = trimmed.get(source_id, (0, 0))
+                trimmed[source_id] = entries + gone, tables + 1
+        for source_id, (entries, tables) in trimmed.items():
+            logger.info("trimmed %d entries of %d tables of source %d", entries, tables, source_id)
         self.store.loads.delete_loads_before(now - max(self.retention_us, REPORT_RETENTION_US))
         reader.statistics.forget_keys(now - max(self.retention_us, KEY_RETENTION_US))

@@ -37,6 +37,43 @@ class LedgerLine:
     waiting: int
 
 
+@dataclass(frozen=True, slots=True)
+class LedgerPage:
+    """The lines of some tables.
+
+    Attributes:
+        last: the last of these tables, where there are further ones; else None.
+    """
+
+    lines: list[LedgerLine]
+    last: tuple[int, str] | None
+
+
+def compute_page(
+    store: Store,
+    log: LogStatistics,
+    source_ids: Iterable[int],
+    after: tuple[int, str] | None,
+    tables_max: int,
+) -> LedgerPage:
+    """Return the lines of the next tables, by source, table and hour.
+
+    Args:
+        store: see `compute_ledger`.
+        log: see there.
+        source_ids: only these sources.
+        after: the table before the first one; None to begin.
+        tables_max: how many tables at most: each takes several questions.
+    """
+    wanted = set(source_ids)
+    rest = sorted(
+        key for key in log.list_tables() if key[0] in wanted and (after is None or key > after)
+    )
+    chosen = rest[:tables_max]
+    lines = _compute_lines(store, log, chosen)
+    return LedgerPage(lines, chosen[-1] if len(rest) > tables_max else None)
+
+
 def compute_ledger(
     store: Store, log: LogStatistics, source_ids: Iterable[int] | None = None
 ) -> list[LedgerLine]:
@@ -49,11 +86,16 @@ def compute_ledger(
         source_ids: only these sources; None for all.
     """
     wanted = None if source_ids is None else set(source_ids)
+    tables = [key for key in log.list_tables() if wanted is None or key[0] in wanted]
+    return _compute_lines(store, log, sorted(tables))
+
+
+def _compute_lines(
+    store: Store, log: LogStatistics, tables: Iterable[tuple[int, str]]
+) -> list[LedgerLine]:
     statuses = {(s.source_id, s.table_name): s.loaded for s in store.tables.list_statuses()}
     lines: list[LedgerLine] = []
-    for source_id, name in sorted(log.list_tables()):
-        if wanted is not None and source_id not in wanted:
-            continue
+    for source_id, name in tables:
         loaded = statuses.get((source_id, name), 0)
         outcomes = store.outcomes.list_outcomes_of_table(source_id, name)
         hours = log.count_by_hour(source_id, name, loaded)
