@@ -11,9 +11,11 @@ from treadle.metrics.families import (
     OTHER_TABLES,
     DestinationSnapshot,
     MetricsSnapshot,
+    QuotaSnapshot,
     TableSnapshot,
     build_families,
     render_metrics,
+    select_account,
 )
 from treadle.metrics.request_counter import COUNTER_NAMES, STATUSES, name_counter, name_endpoint
 
@@ -104,6 +106,52 @@ def test_tables_beyond_the_bound_are_summed(monkeypatch: pytest.MonkeyPatch) -> 
     assert value("table_stopped") == 1
     assert value("loads_total", ("result", "committed")) == 2
     assert len([name for name, _ in found if name == "treadle_records_waiting"]) == 2
+
+
+def test_the_tables_of_one_source_beyond_its_bound_are_summed_and_leave_room_for_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "SOURCE_TABLES_MAX", 2)
+    monkeypatch.setattr(module, "TABLES_MAX", 4)
+    tables = [TableSnapshot("greedy", 1, f"t{n}", accepted=1, account_id=1) for n in range(1000)]
+    tables.append(TableSnapshot("modest", 2, "orders", accepted=7, account_id=2))
+    found = samples(MetricsSnapshot(now=1, version="1", tables=tables))
+
+    def value(source: str, source_id: int, table: str) -> float:
+        labels = {("source", source), ("source_id", str(source_id)), ("table", table)}
+        return found["treadle_records_accepted_total", frozenset(labels)]
+
+    assert value("greedy", 1, "t0") == 1
+    assert value("greedy", 1, OTHER_TABLES) == 998
+    assert value("modest", 2, "orders") == 7
+    assert len([name for name, _ in found if name == "treadle_records_accepted_total"]) == 4
+
+
+def test_the_quotas_of_a_source_and_how_often_it_was_refused() -> None:
+    one = QuotaSnapshot(
+        "web", 2, {"tables": 5}, {"requests": 9}, {"tables": 3}, 4, 100, above_part=True
+    )
+    found = samples(MetricsSnapshot(now=1, version="1", quotas=[one]))
+
+    def value(name: str, **labels: str) -> float:
+        whose = {"source": "web", "source_id": "2"} | labels
+        return found[f"treadle_{name}", frozenset(whose.items())]
+
+    assert value("quota_limit", quota="tables") == 5
+    assert value("quota_used_total", quota="requests") == 9
+    assert value("quota_refusals_total", quota="tables") == 3
+    assert value("source_tables") == 4
+    assert value("source_waiting_bytes") == 100
+    assert value("source_above_part") == 1
+
+
+def test_an_account_sees_its_own_quotas_alone() -> None:
+    quotas = [
+        QuotaSnapshot("web", n, {"tables": 5}, {}, {}, 0, 0, above_part=False, account_id=n)
+        for n in (1, 2)
+    ]
+    seen = select_account(MetricsSnapshot(now=1, version="1", quotas=quotas), 2)
+    assert [one.source_id for one in seen.quotas] == [2]
 
 
 def test_every_metric_is_in_the_reference() -> None:
