@@ -18,8 +18,8 @@ MEMBERS_MAX: Final = 1000
 """Most gzip members, or zstd frames, of one body. Writers make one, or one for each block of a
 megabyte or so; the smallest has some 10 to 20 bytes and takes as long as kilobytes of content."""
 
-GZIP_STEP_BYTES: Final = 2048
-"""Compressed bytes that are decompressed at a time; they become 2 MB at worst."""
+GZIP_STEP_BYTES: Final = 8192
+"""Compressed bytes that are decompressed at a time; they become 8 MB at worst."""
 
 ZSTD_WINDOW_BYTES_MAX: Final = 32 * 1024 * 1024
 """Largest zstd window: the next power of two above BODY_BYTES_MAX, because a frame that states its

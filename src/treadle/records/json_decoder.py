@@ -213,10 +213,11 @@ from a text makes an object for each place."""
 _STEPS = {91: 1, 93: -1, 123: 1, 125: -1}
 
 
-def measure_depth(text: bytes) -> int:
+def measure_depth(text: bytes, check: StepCheck = pass_step) -> int:
     """Return the nesting depth of a valid JSON text: 0 for a scalar, 1 for `[]`."""
     level = deepest = 0
     for piece in PIECES.finditer(text):
+        check()
         brackets = _NOT_BRACKETS.sub(b"", piece[0])
         steps = accumulate(map(_STEPS.__getitem__, brackets), initial=level)
         deepest = max(deepest, max(steps))
@@ -224,23 +225,23 @@ def measure_depth(text: bytes) -> int:
     return deepest
 
 
-def is_too_deep(text: bytes, levels: int = DEPTH_MAX) -> bool:
+def is_too_deep(text: bytes, levels: int = DEPTH_MAX, check: StepCheck = pass_step) -> bool:
     """Return whether a valid JSON text is nested deeper than so many levels; fast if short."""
     return (
         len(text) > 2 * levels
         and text.count(b"[") + text.count(b"{") > levels
-        and measure_depth(text) > levels
+        and measure_depth(text, check) > levels
     )
 
 
-def is_body_too_deep(body: bytes) -> bool:
+def is_body_too_deep(body: bytes, check: StepCheck = pass_step) -> bool:
     """Return whether a body is nested too deep; fast for an array of short elements."""
     try:
         elements = decode_slices(body)
     except SYNTAX_ERRORS:
-        return is_too_deep(body)
+        return is_too_deep(body, check=check)
     return any(
-        is_too_deep(bytes(element), DEPTH_MAX - 1)
+        is_too_deep(bytes(element), DEPTH_MAX - 1, check)
         for element in elements
         if len(element) > 2 * (DEPTH_MAX - 1)
     )

@@ -148,7 +148,7 @@ def decode_body(body: bytes, *, transit: bool, check: StepCheck = pass_step) -> 
         _check_count(records)
         return PushBody(records=records)
     upserts = _read_upserts(body)
-    if upserts is not None and not _may_exceed_limits(body, upserts):
+    if upserts is not None and not _may_exceed_limits(body, upserts, check):
         return PushBody(body=body, upserts=upserts)
     body = json_decoder.strip_byte_order_mark(body)
     _check_count(_parse_json(body, check))
@@ -192,12 +192,14 @@ _RECORDS_AT_ONCE = 256
 """Records of a large body that are checked together: their decoded values are freed after it."""
 
 
-def _may_exceed_limits(body: bytes, upserts: list[_PushUpsert]) -> bool:
+def _may_exceed_limits(
+    body: bytes, upserts: list[_PushUpsert], check: StepCheck = pass_step
+) -> bool:
     """Return whether there may be too few or many records, too deep data or too long integers."""
     if not 0 < len(upserts) <= RECORDS_MAX or json_decoder.may_hide_long_integer(body):
         return True
     return max([len(upsert.data) for upsert in upserts]) > 2 * (DEPTH_MAX - 2) and any(
-        json_decoder.is_too_deep(bytes(upsert.data), DEPTH_MAX - 2) for upsert in upserts
+        json_decoder.is_too_deep(bytes(upsert.data), DEPTH_MAX - 2, check) for upsert in upserts
     )
 
 
@@ -213,7 +215,7 @@ def _parse_json(body: bytes, check: StepCheck) -> Any:
         _check_count(elements)
         for part in split_into_arrays(elements, kind="json", check=check):
             json_decoder.decode_json(part, check=check)  # and forgotten
-    if json_decoder.is_body_too_deep(body):
+    if json_decoder.is_body_too_deep(body, check):
         json_decoder.refuse_malformed(RecursionError())
     return value
 

@@ -56,7 +56,7 @@ def decode_transit(body: bytes, check: StepCheck = pass_step) -> Any:
     value = json_decoder.decode_json(body, kind="transit", check=check)
     codes = may_have_cache_codes(body)
     if not (codes or b'"~' in body):
-        if json_decoder.is_body_too_deep(body):
+        if json_decoder.is_body_too_deep(body, check):
             json_decoder.refuse_malformed(RecursionError(), kind="transit")
         return value
     return _read_or_refuse(_BodyReader(check, codes=codes).read_value, value)
@@ -138,9 +138,7 @@ class _BodyReader:
                 read += self._columns.read_values(part)
             except NotColumnarError:
                 self._written.size = written
-                for value in part:
-                    self._check_step()
-                    read.append(self._values.read_value(value))
+                read += map(self._values.read_value, part)
                 self._chunk_size = _CHUNK_MIN
         self._values.depth = 0
         return read
@@ -150,18 +148,6 @@ class _TagName(str):
     """The name of a tag: the first element of an array, or the only key of an object."""
 
     __slots__ = ()
-
-
-class _CachedValue(NamedTuple):
-    """What a cache code stands for.
-
-    Attributes:
-        value: interpreted; a tag's name is a `_TagName`.
-        size: bytes of the string as sent.
-    """
-
-    value: Any
-    size: int
 
 
 class _KnownShape(NamedTuple):
@@ -180,7 +166,8 @@ class _ValueReader:
     """Reads the values of one body, one by one.
 
     Attributes:
-        cache: what strings stand for, by index, so that a code copies nothing.
+        cache: strings as sent, by index.
+        cached_values: what they stand for, so that a code copies nothing.
         next_index: index of the next entry.
         depth: number of arrays and objects around the current value.
         known_keys: keys of maps as sent -> names, for keys that put nothing into the cache.
@@ -188,12 +175,21 @@ class _ValueReader:
         check_step: called between steps.
     """
 
-    __slots__ = ("cache", "check_step", "depth", "known_keys", "next_index", "written")
+    __slots__ = (
+        "cache",
+        "cached_values",
+        "check_step",
+        "depth",
+        "known_keys",
+        "next_index",
+        "written",
+    )
 
     def __init__(self, written: WrittenCount, check: StepCheck = pass_step) -> None:
         self.written = written
         self.check_step = check
-        self.cache: list[_CachedValue] = []
+        self.cache: list[str] = []
+        self.cached_values: list[Any] = []
         self.next_index = 0
         self.depth = 0
         self.known_keys: dict[tuple[Any, ...], _KnownShape] = {}
@@ -261,20 +257,19 @@ class _ValueReader:
         values = items[2::2]
         if shape is None:
             return self._read_new_map(keys, values)
-        self.written.add(shape.size)
+        names, size = shape
+        if size:
+            self.written.add(size)
         self._read_all(values)
-        return dict(zip(shape.names, values))  # noqa: B905 - of one length; asking doubles the time
+        return dict(zip(names, values))  # noqa: B905 - of one length; asking doubles the time
 
     def _read_new_map(self, keys: list[Any], values: list[Any]) -> dict[str, Any]:
         made = {}
         names = []
         known = True
-        size = 0
         shapes = self.known_keys  # forgotten, not changed, when a value below changes the cache
         for key, value in zip(keys, values, strict=True):
-            before = self.written.size
             key_name = self._read_key(key)
-            size += self.written.size - before
             names.append(key_name)
             known = known and type(key) is str and (len(key) < 4)
             kind = type(value)
@@ -290,7 +285,8 @@ class _ValueReader:
         # Keys of up to three characters are codes, or too short for the cache: they stand for the
         # same names until the cache begins anew, which also forgets what is known here.
         if known:
-            shapes[tuple(keys)] = _KnownShape(names, size)
+            coded = [name for key, name in zip(keys, names, strict=True) if key[:1] == "^"]
+            shapes[tuple(keys)] = _KnownShape(names, sum(map(measure_text, coded)))
         return made
 
     def interpret_key(self, text: str) -> Any:
@@ -331,19 +327,21 @@ class _ValueReader:
         """Interpret a string: its value, or a tag's name as `_TagName`."""
         if text[:1] == "^" and text != _MAP_MARK:
             return self._look_up_code(text)
-        value = _interpret_literal(text)
+        value = _interpret_tilde(text) if text[:1] == "~" else text
         if len(text) >= 4 and (is_key or (text[0] == "~" and text[1] in ":$#")):
-            self._add_to_cache(_CachedValue(value, measure_text(text)))
+            self._add_to_cache(text, value)
         return value
 
-    def _add_to_cache(self, cached: _CachedValue) -> None:
+    def _add_to_cache(self, text: str, value: Any) -> None:
         if self.next_index == _CACHE_SIZE:
             self.next_index = 0
         if self.next_index < len(self.cache):
-            self.cache[self.next_index] = cached
+            self.cache[self.next_index] = text
+            self.cached_values[self.next_index] = value
             self.known_keys = {}  # one of them may hold the old name
         else:
-            self.cache.append(cached)
+            self.cache.append(text)
+            self.cached_values.append(value)
         self.next_index += 1
 
     def _look_up_code(self, code: str) -> Any:
@@ -354,14 +352,13 @@ class _ValueReader:
             index = (ord(code[1]) - 48) * _CODE_CHARACTERS + ord(code[2]) - 48
         if not 0 <= index < len(self.cache):
             raise MalformedTransitError(f"cache code {code[:40]} stands for nothing")
-        value, size = self.cache[index]
-        self.written.add(size)
-        return value
+        self.written.add(measure_text(self.cache[index]))
+        return self.cached_values[index]
 
 
-def _interpret_literal(text: str) -> Any:
-    """Interpret a string that is no code: its value, or a tag's name as `_TagName`."""
-    if text[:1] != "~" or len(text) < 2:
+def _interpret_tilde(text: str) -> Any:
+    """Interpret a string that begins with "~": its value, or a tag's name as `_TagName`."""
+    if len(text) < 2:
         return text
     tag = text[1]
     if tag in "~^`":
