@@ -41,6 +41,8 @@ fuzz: $(VENV)/fuzz.stamp ## The decoders with some thousand inputs made up from 
 	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz.decoder_fuzzer transit --runs $(FUZZ_RUNS) --seed 1 --seconds 600
 	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz.decoder_fuzzer schema --runs $(FUZZ_RUNS) --seed 1 --seconds 600
 	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz.decoder_fuzzer wire --runs $(FUZZ_RUNS) --seed 1 --seconds 600
+	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz.decoder_fuzzer gzip --runs $(FUZZ_RUNS) --seed 1 --seconds 600
+	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz.decoder_fuzzer zstd --runs $(FUZZ_RUNS) --seed 1 --seconds 600
 
 bench: $(VENV)/test.stamp ## Measure treadle, other loaders and the limits, short form
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -26,7 +26,7 @@ def main() -> None:
     )
     parser.add_argument(
         "target",
-        choices=("push", "batch", "transit", "schema", "wire"),
+        choices=("push", "batch", "transit", "schema", "gzip", "zstd", "wire"),
         help="which bodies, or bytes on a connection",
     )
     parser.add_argument("--seconds", type=int, default=60, help="when to stop")

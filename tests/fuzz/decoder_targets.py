@@ -4,13 +4,17 @@ A target takes bytes. It raises AssertionError, or whatever escaped, when someth
 """
 
 import contextlib
+import gzip
 import time
+import zlib
 from typing import Any
 
 import msgspec
+import zstandard
 from tests.fuzz.wire_target import fuzz_wire
 
 from treadle.errors import RequestRefusedError
+from treadle.http.inflate import MEMBERS_MAX, find_inflater
 from treadle.records import batch, json_decoder, message_batch, push, record_reader
 from treadle.records.transit import reader
 from treadle.records.validation.effort import Effort, EffortSpentError
@@ -135,11 +139,63 @@ def _assert_agreement(validator: SchemaValidator, value: Any) -> None:
     assert not accepted or lines is None
 
 
+INFLATED_BYTES_MAX = 1024 * 1024
+
+
+def _inflate_with(encoding: str, data: bytes) -> bytes | None:
+    """Return what the library makes of a body at once; None where it refuses it."""
+    try:
+        if encoding == "gzip":
+            return gzip.decompress(data)
+        reader = zstandard.ZstdDecompressor(max_window_size=1 << 25).stream_reader(
+            data, read_across_frames=True
+        )
+        return reader.read(INFLATED_BYTES_MAX + 1)
+    except (zlib.error, zstandard.ZstdError, EOFError, OSError, MemoryError):
+        return None
+
+
+def _fuzz_inflate(encoding: str, data: bytes) -> None:
+    inflate = find_inflater(encoding)
+    assert inflate is not None
+    size = 0
+    refusal: RequestRefusedError | None
+    parts: list[bytes] = []
+    try:
+        for part in inflate(data, INFLATED_BYTES_MAX):
+            size += len(part)
+            assert size <= INFLATED_BYTES_MAX
+            parts.append(part)
+    except RequestRefusedError as refused:
+        refusal = refused
+    else:
+        refusal = None
+    if refusal is not None:
+        answer = refusal.status, refusal.body
+        msgspec.json.encode(answer)
+        assert answer[0] in (400, 413), answer
+        return
+    assert b"".join(parts) == (_inflate_with(encoding, data) or b"")
+    assert len(parts) <= MEMBERS_MAX + len(data)
+
+
+def fuzz_gzip(data: bytes) -> None:
+    """Inflate a body of gzip members: as the library does, or a refusal."""
+    _fuzz_inflate("gzip", data)
+
+
+def fuzz_zstd(data: bytes) -> None:
+    """Inflate a body of zstd frames: as the library does, or a refusal."""
+    _fuzz_inflate("zstd", data)
+
+
 TARGETS = {
     "push": fuzz_push_json,
     "transit": fuzz_push_transit,
     "batch": fuzz_batch_json,
     "schema": fuzz_schema_text,
+    "gzip": fuzz_gzip,
+    "zstd": fuzz_zstd,
     "wire": fuzz_wire,
 }
 """By the name of their folder in `corpus`."""
