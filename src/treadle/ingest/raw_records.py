@@ -1,5 +1,6 @@
 """Raw records: JSON objects with nothing around them, as webhooks and pipelines send them."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -8,9 +9,9 @@ import msgspec
 from treadle.errors import RequestRefusedError
 from treadle.records import json_decoder
 from treadle.records.batch_builder import join_json_array
-from treadle.records.limits import RECORDS_MAX, VALUES_MAX
+from treadle.records.limits import DEPTH_MAX, RECORDS_MAX
 from treadle.records.message_batch import MessageBatch
-from treadle.records.partial_decode import check_value_count, slice_elements
+from treadle.records.partial_decode import slice_elements, split_into_arrays
 from treadle.step_check import StepCheck, pass_step
 
 NOT_OBJECTS = {"status": "ERROR", "message": "A JSON object or an array of objects is expected"}
@@ -20,6 +21,16 @@ TOO_MANY_RECORDS = {
 }
 
 _decode_lines = msgspec.json.Decoder(msgspec.Raw).decode_lines
+
+_LINES_BYTES = 128 * 1024
+"""Bytes that are split into objects at a time: each object takes memory until they are counted."""
+
+_BOUNDARY = re.compile(rb"\}\s*+(?=[^\s,\]}])")
+"""Behind an object, where another value begins: between two records, or in a string."""
+
+_STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_NEIGHBOURS = re.compile(rb"[\w\]}]\s+[\w\[-]|[\]}]\s*[\[\w-]")
+"""Two values with nothing between them, of which the second is no object."""
 
 
 class RawRecord(NamedTuple):
@@ -47,33 +58,58 @@ def parse_records(body: bytes, check: StepCheck = pass_step) -> list[RawRecord]:
     if not text.strip():
         json_decoder.refuse_malformed("the body is empty")
     try:
-        slices = _split_records(text)
+        slices = _split_records(text, check)
     except json_decoder.SYNTAX_ERRORS:
         slices = _split_repaired(text, check)
     if len(slices) > RECORDS_MAX:
         raise RequestRefusedError(400, TOO_MANY_RECORDS)
-    for element in slices:
-        if len(memoryview(element)) > VALUES_MAX:
-            check_value_count(bytes(element), "json")
-    joined = join_json_array(list(slices))
-    values = json_decoder.decode_json(joined)
-    if json_decoder.is_too_deep(joined):
+    values: list[Any] = []
+    for part in split_into_arrays(slices, kind="json", check=check):
+        values += json_decoder.decode_json(part, check=check)
+    levels = DEPTH_MAX - 1
+    if any(json_decoder.is_too_deep(bytes(one), levels, check) for one in slices):
         json_decoder.refuse_malformed(RecursionError())
     if not all(type(value) is dict for value in values):
         raise RequestRefusedError(400, NOT_OBJECTS)
     return list(map(RawRecord, slices, values))
 
 
-def _split_records(text: bytes) -> list[msgspec.Raw]:
-    found: list[msgspec.Raw] = (
-        slice_elements(text) if text.lstrip()[:1] == b"[" else _decode_lines(text)
-    )
+def _split_records(text: bytes, check: StepCheck) -> list[msgspec.Raw]:
+    if text.lstrip()[:1] == b"[":
+        return slice_elements(text)
+    found: list[msgspec.Raw] = []
+    begin, size = 0, _LINES_BYTES
+    while begin < len(text) and len(found) <= RECORDS_MAX:
+        check()
+        cut = _BOUNDARY.search(text, begin + size)
+        end = len(text) if cut is None else cut.end()
+        part = text[begin:end]
+        if len(text) > _LINES_BYTES and part.lstrip()[:1] not in (b"{", b""):
+            raise RequestRefusedError(400, NOT_OBJECTS)
+        if cut is None and len(part) > _LINES_BYTES:
+            _check_neighbours(part, check)
+        try:
+            found += _decode_lines(part)
+        except json_decoder.SYNTAX_ERRORS:
+            if cut is None:
+                raise
+            size *= 2  # the boundary may be in a string
+        else:
+            begin, size = end, _LINES_BYTES
     return found
+
+
+def _check_neighbours(text: bytes, check: StepCheck) -> None:
+    """Refuse a text in which numbers, strings or arrays follow each other as records would."""
+    for piece in json_decoder.PIECES.finditer(text):
+        check()
+        if _NEIGHBOURS.search(_STRINGS.sub(b" 0 ", piece[0])):
+            raise RequestRefusedError(400, NOT_OBJECTS)
 
 
 def _split_repaired(text: bytes, check: StepCheck) -> list[msgspec.Raw]:
     try:
-        return _split_records(json_decoder.repair_json(text, check))
+        return _split_records(json_decoder.repair_json(text, check), check)
     except json_decoder.SYNTAX_ERRORS as error:
         json_decoder.refuse_malformed(error)
 

@@ -1,7 +1,7 @@
 """Validation of the fields of a push record (import-api.md 7.3)."""
 
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, islice
 from types import NoneType
 from typing import Any, NamedTuple, NoReturn
 
@@ -37,6 +37,12 @@ KEYS_LONG = f"String keys cannot be longer than {KEY_CHARACTERS_MAX} characters"
 TOO_MANY_POINTS = f"data cannot contain more than {DATA_POINTS_MAX} data points"
 UNKNOWN_KEY = "unknown key"
 
+UNKNOWN_KEYS_MAX = 1000
+"""Most unknown keys of one record that an answer names."""
+
+QUOTED_CHARACTERS_MAX = 1024
+"""Most characters of an unknown key that an answer repeats."""
+
 
 def find_field_errors(record: dict[str, Any], size: int) -> dict[str, list[str]]:
     """Return what is wrong with a record: field -> messages in alphabetical order; empty for none.
@@ -68,10 +74,15 @@ def find_field_errors(record: dict[str, Any], size: int) -> dict[str, list[str]]
         )
     version = _check_integer(record.get("table_version"), 0, required=action == SWITCH_VIEW)
     _add_errors(found, "table_version", version)
-    for name in record:
-        if name not in KNOWN_FIELDS:
-            found[name] = [UNKNOWN_KEY]
+    unknown = (name for name in record if name not in KNOWN_FIELDS)
+    for name in islice(unknown, UNKNOWN_KEYS_MAX):
+        found[_shorten_name(name)] = [UNKNOWN_KEY]
     return found
+
+
+def _shorten_name(name: str) -> str:
+    """Return a name as an answer quotes it: the first part of one that is longer than any field."""
+    return name if len(name) <= QUOTED_CHARACTERS_MAX else f"{name[:QUOTED_CHARACTERS_MAX]}..."
 
 
 def refuse_records(reasons: Sequence[Any]) -> NoReturn:

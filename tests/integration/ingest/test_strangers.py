@@ -214,7 +214,7 @@ def test_while_the_store_cannot_be_asked_nobody_knows_who_is_a_stranger(
     def fail(*_: object) -> None:
         raise RetriableError("the store is locked")
 
-    monkeypatch.setattr(type(server.store.tokens), "find_owner", fail)
+    monkeypatch.setattr(type(server.store.tokens), "find_sender", fail)
     for path, status in (("/v2/import/push", 503), ("/v2/import/validate", 504)):
         assert server.post(path, b"[{", token=UNKNOWN_TOKEN).status == 400
         assert server.post(path, [rec()], token=UNKNOWN_TOKEN).status == status

@@ -1,6 +1,7 @@
 """Bare records, and what webhooks and the plain door make of them."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from treadle.errors import RequestRefusedError
 from treadle.http import limits as http_limits
+from treadle.ingest import raw_records
 from treadle.ingest.raw_records import parse_records
 from treadle.ingest.records_endpoint import RecordsTarget, SequenceCounter
 from treadle.ingest.records_endpoint import check_records as judge_plain
@@ -111,3 +113,49 @@ def test_webhook_settings(settings: dict[str, Any], hook: WebhookSettings) -> No
 
 def test_the_limit_of_bodies_is_one_number() -> None:
     assert http_limits.BODY_BYTES_MAX == BODY_BYTES_MAX
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}\n" * 6_900_000,
+        b"{}" * 10_000_000,
+        b"1\n" * 10_000_000,
+        b"{} " + b"1 " * 10_000_000,
+        b'{"a":"} x"}' + b'"",'.rstrip(b",") * 9_000_000,
+        b'{"a":"} x"}' + b"[]" * 9_000_000,
+    ],
+    ids=["lines", "together", "numbers", "numbers behind", "texts behind", "arrays behind"],
+)
+def test_records_by_the_million_are_not_kept(body: bytes) -> None:
+    """Each took 70 bytes until they were counted: 20 MB became 750."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(RequestRefusedError) as caught:
+            parse_records(body)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert caught.value.status == 400
+    assert peak < 64 * 1024 * 1024
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.text(max_size=3), st.text() | st.just("} {") | st.just([{}]), max_size=3
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    st.sampled_from(["", "\n", " ", "\n\n", "\r\n"]),
+    st.sampled_from([None, 1]),
+)
+def test_records_are_the_same_wherever_they_are_split(
+    records: list[dict[str, object]], between: str, indent: int | None
+) -> None:
+    body = between.join(json.dumps(record, indent=indent) for record in records).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(raw_records, "_LINES_BYTES", 3)
+        assert [record.value for record in parse_records(body)] == records
+    assert [record.value for record in parse_records(body)] == records

@@ -239,6 +239,7 @@ def test_cases_35_and_36_data_stays_as_sent() -> None:
             e422({"key_names": BLANK, "key_properties": ["unknown key"]}),
         ),
         (rec(foo=1), e422({"foo": ["unknown key"]})),
+        (rec(**{"k" * 1025: 1}), e422({"k" * 1024 + "...": ["unknown key"]})),
         (
             rec(data={"id": "a" * 1025}),
             e422({"data": ["String keys cannot be longer than 1024 characters"]}),
