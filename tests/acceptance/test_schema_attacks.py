@@ -202,8 +202,7 @@ POISON: Final[dict[str, dict[str, Any]]] = {
     "patterns": {"patternProperties": {"^(a+)+$": {"type": "integer"}, r"\p{L}": {}}},
     "places": {"enum": [1], "anyOf": [{"$ref": "#/anyOf/²"}]},
 }
-"""Schemas of fields that a batch may have, since no record has these fields as they are described,
-and that the loader reads as well."""
+"""Schemas of a field that a batch may have, and that the loader reads as well."""
 
 
 @pytest.mark.slow
@@ -220,11 +219,11 @@ def test_no_accepted_schema_stops_the_loader(
         for name, schema in POISON.items():
             whole = {"properties": {"id": {"type": "integer"}, "v": schema}, **schema}
             for table, given in ((name, whole), (f"{name}2", {"properties": {"v": schema}})):
-                data = {"id": 1, "a" * 40 + "!": {"a" * 40 + "!": 1}}
+                data = {"id": 1, "v": 1, "a" * 40 + "!": {"a" * 40 + "!": 1}}
                 message = {"action": "upsert", "sequence": 1, "data": data}
                 body = {"table_name": table, "schema": given, "messages": [message]}
                 answer = client.http.post("/v2/import/batch", json=body, headers=headers)
-                assert answer.status_code in (201, 400), answer.text
+                assert answer.status_code == 201 or table == name, answer.text
         assert client.push(other, [{"id": 7}], table="small").status_code == 201
         eventually(lambda: server.query("SELECT id FROM bystander.small") == [{"id": 7}], 120)
 
