@@ -5,6 +5,7 @@ input, whatever its answer, everything of B is as it was, and B's next records l
 """
 
 import hashlib
+import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -301,6 +302,9 @@ def test_commands(
         lambda name: ["replay", "--source", source, "--table", name, "--dry-run"],
         lambda name: ["source", "adopt", source, "--", name],
         lambda name: ["source", "adopt", "--dry-run", "--", name],
+        lambda name: ["token", "import", "--", name],
+        lambda name: ["source", "pause", "--account", str(a.account), "--", name],
+        lambda name: ["source", "options", source, "split_mode=keep", "--table", name],
         lambda name: ["plan", str(records), "--table", name, "--key", "id", "--source", source],
     ]
     reserved = {"_treadle", "pg_catalog", "pg_temp", "information_schema", "public", "main"}
@@ -308,6 +312,7 @@ def test_commands(
         if "\0" in name:
             continue  # no argument of a program has one
         for command in commands:
+            monkeypatch.setattr("sys.stdin", io.StringIO("t" * 64))
             words = command(name)
             try:
                 code = main(words)

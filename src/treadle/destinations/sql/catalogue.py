@@ -65,9 +65,18 @@ REJECTIONS: Final = Relation((), REJECTED, REJECTED_COLUMNS, (), REJECTED)
 """Rejected records, in the schema of each source."""
 
 
-def prepare_schema(connection: SqlConnection, schema: str) -> Iterator[Quoted]:
-    """Give the statements that make what is missing of a source's schema and of treadle's own."""
-    own = (OFFSETS, ENTRIES, OWNERS)
+def prepare_schema(
+    connection: SqlConnection,
+    schema: str,
+    own: Sequence[Relation] = (OFFSETS, ENTRIES, OWNERS),
+) -> Iterator[Quoted]:
+    """Give the statements that make what is missing of a source's schema and of treadle's own.
+
+    Args:
+        connection: to the database.
+        schema: of the source.
+        own: the tables of treadle to look for.
+    """
     for place, relations in ((PRIVATE_SCHEMA, own), (schema, (REJECTIONS,))):
         missing = [each for each in relations if not connection.holds_table(place, each.name)]
         if not missing:
@@ -99,14 +108,20 @@ def make_schema(connection: SqlConnection, schema: str, owner: SchemaOwner) -> N
 
 
 def is_ready(connection: SqlConnection, schema: str, owner: SchemaOwner) -> bool:
-    """Return whether an owner can load into a schema as it is.
+    """Return whether an owner can load into a schema as it is; outside of a transaction.
 
     Raises:
         TableStoppedError: the schema is there and not the owner's.
     """
-    status = read_status(connection, schema)
+    # To look for a table takes longer the more there are: what was read is there.
+    rows = _rows(connection, SqlDialect.claim_schema, schema)
+    if rows:
+        status = SchemaStatus(holds_schema(connection, schema), SchemaOwner(*rows[0]))
+    else:
+        status = read_status(connection, schema)
     claim = claim_schema(schema, status, owner, connection.dialect.profile)
-    return claim is SchemaClaim.KEEP and not any(prepare_schema(connection, schema))
+    others = (OFFSETS, ENTRIES) if rows else (OFFSETS, ENTRIES, OWNERS)
+    return claim is SchemaClaim.KEEP and not any(prepare_schema(connection, schema, others))
 
 
 def read_status(connection: SqlConnection, schema: str) -> SchemaStatus:
