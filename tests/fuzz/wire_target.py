@@ -222,8 +222,8 @@ class _Site:
     def knows_token(self, headers: Sequence[tuple[bytes, bytes]]) -> bool:
         return True
 
-    def can_take(self, head: RequestHead, size: int) -> bool:
-        return True
+    def find_sender(self, head: RequestHead, size: int) -> int | None:
+        return 1
 
     def take(self, head: RequestHead, body: bytes, sink: ResponseSink) -> bool:
         self.seen.append(StrictRequest(b"POST", head.path.encode(), body))
