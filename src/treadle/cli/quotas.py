@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from treadle.cli.command import Arguments, CliCommand
-from treadle.cli.output import print_json, print_rows, to_json_value, to_whole_second
+from treadle.cli.output import print_json, print_line, print_rows, to_json_value, to_whole_second
 from treadle.cli.source import describe_state
 from treadle.cli.store_access import find_account, open_existing_store, open_named_source
 from treadle.config import Config
@@ -111,11 +111,11 @@ def show_source(config: Config, arguments: Arguments) -> int:
             }
         )
         return 0
-    print(f"id: {source.id}")
-    print(f"name: {source.name}")
-    print(f"state: {describe_state(source)}")
-    print(f"stitch_client_id: {source.account_id}")
-    print()
+    print_line(f"id: {source.id}")
+    print_line(f"name: {source.name}")
+    print_line(f"state: {describe_state(source)}")
+    print_line(f"stitch_client_id: {source.account_id}")
+    print_line()
     print_rows(COLUMNS, rows, as_json=False)
     return 0
 
