@@ -339,14 +339,15 @@ DISK: Mapping[str, Callable[[], BaseException]] = {
     "EIO": disk_error(sqlite3.SQLITE_IOERR, "disk I/O error (injected)"),
     "ENOSPC": disk_error(sqlite3.SQLITE_FULL, "database or disk is full (injected)"),
 }
+LOADS = ("load", "load_group")
 CALLS: Mapping[str, tuple[Callable[[], BaseException], bool, tuple[str, ...]]] = {
     "unavailable": (lambda: DestinationUnavailableError("gone (injected)"), False, ()),
     "gone after it was done": (lambda: DestinationUnavailableError("gone (injected)"), True, ()),
-    "cut during COMMIT, before": (lambda: CommitUnknownError("cut (injected)"), False, ("load",)),
-    "cut during COMMIT, after": (lambda: CommitUnknownError("cut (injected)"), True, ("load",)),
+    "cut during COMMIT, before": (lambda: CommitUnknownError("cut (injected)"), False, LOADS),
+    "cut during COMMIT, after": (lambda: CommitUnknownError("cut (injected)"), True, LOADS),
     "forbidden": (lambda: AccessDeniedError("not yours (injected)"), False, ()),
-    "outdated": (lambda: PlanOutdatedError("changed (injected)"), False, ("load", "state")),
-    "stopped": (lambda: TableStoppedError("no (injected)"), False, ("load", "state", "prepare")),
+    "outdated": (lambda: PlanOutdatedError("changed (injected)"), False, (*LOADS, "state")),
+    "stopped": (lambda: TableStoppedError("no (injected)"), False, (*LOADS, "state", "prepare")),
     "a defect, after": (lambda: RuntimeError("injected"), True, ()),
 }
 NOTES: Mapping[str, tuple[Callable[[], BaseException], bool]] = {

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
-from tests.faults.calls import TABLES, Fault, WatchedDestination, batch, made, watched_disk
+from tests.faults.calls import LOADS, TABLES, Fault, WatchedDestination, batch, made, watched_disk
 from tests.faults.command import Tally, command, destinations, folder
 
 from treadle.destinations.protocol import (
@@ -70,7 +70,7 @@ class Stall(Fault):
             raise self.make()
         found = call()
         if self.ending == "failed after":
-            raise CommitUnknownError("cut (injected)") if name == "load" else self.make()
+            raise CommitUnknownError("cut (injected)") if name in LOADS else self.make()
         return found
 
 

@@ -32,10 +32,10 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     [
         # The loader took the store's revision for known though it had not read what changed.
         (lambda: RetriableError("locked (injected)"), "list_destinations", 1),
-        (lambda: RetriableError("locked (injected)"), "record_load", 2),
+        (lambda: RetriableError("locked (injected)"), "record_loads", 2),
         # The load was committed; the loader planned the next one from the old position for ever.
-        (lambda: OperatorError("read-only (injected)"), "record_load", 2),
-        (lambda: InternalError("injected"), "record_load", 1),
+        (lambda: OperatorError("read-only (injected)"), "record_loads", 2),
+        (lambda: InternalError("injected"), "record_loads", 1),
     ],
 )
 @pytest.mark.parametrize("after", [False, True])

@@ -18,12 +18,12 @@ class LoadCounter:
         self._names: Mapping[str, str] = {}
         self._private = False
 
-    def writes(self) -> Iterator[tuple[int, TableWrite]]:
-        """Give the plan's writes with their numbers; one is done when the next is asked for."""
-        for number, write in enumerate(self._plan.writes):
+    def writes(self) -> Iterator[TableWrite]:
+        """Give the plan's writes; one is done when the next is asked for."""
+        for write in self._plan.writes:
             self._names = map_report_names(self._plan.table_after, write)
             self._private = write.private
-            yield number, write
+            yield write
             self._empty -= {
                 (write.private, rows.relation.name) for rows in (write.root, *write.children)
             }

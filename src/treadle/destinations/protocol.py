@@ -240,6 +240,19 @@ class LoadSession(Protocol):
             TableStoppedError: the schema is not that of the plan's owner.
         """
 
+    def load_group(self, plans: Sequence[LoadPlan]) -> list[LoadResult]:
+        """Carry out plans of different tables in one transaction: all of them, or none.
+
+        A transaction takes a database as long as a small load, so small loads share one. Only for
+        destinations with `Capabilities.transactional_ddl`.
+
+        Returns:
+            The results, in the order of the plans.
+
+        Raises:
+            As `load`. Which plan was the reason is not said; each can then be loaded alone.
+        """
+
     def change(self, plan: LoadPlan) -> None:
         """Check that a plan follows what is there, and make its schema changes.
 

@@ -14,7 +14,7 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -43,8 +43,15 @@ from treadle.loader.commit_recovery import CommitRecovery
 from treadle.loader.execution import LoadExecutor
 from treadle.loader.lease import DestinationLease
 from treadle.loader.load_report import build_failure_report
-from treadle.loader.pipeline import LoadPipeline, LoadRound, PipelineCommand, PreparedStep
-from treadle.loader.reporting import LoadReporting
+from treadle.loader.pipeline import (
+    GroupLimits,
+    LoadPipeline,
+    LoadRound,
+    PipelineCommand,
+    PreparedStep,
+    StepGroup,
+)
+from treadle.loader.reporting import LoadReporting, PendingReport
 from treadle.loader.schedule import (
     FlushPolicy,
     LoadHistory,
@@ -155,8 +162,8 @@ class DestinationLoader:
         self._ended: dict[TableKey, int] = {}
         """The time when each table's last load here ended."""
         self._all_tables: TableKey = (destination_id, "")
-        self._claimed: TableKey | None = None
-        """The table that it may commit now, or `_all_tables`; read by the supervisor's thread."""
+        self._claimed: frozenset[TableKey] = frozenset()
+        """The tables that it may commit now, or `_all_tables`; read by the supervisor's thread."""
         self._waiting_since: int | None = None
         """The time since which the destination has been at a load or at opening, else None.
         Read by the supervisor's thread."""
@@ -179,8 +186,7 @@ class DestinationLoader:
         """
         # In this order: a load that is committed is pending before its table is no longer claimed.
         claimed = self._claimed
-        waiting = (*self._reporting.pending_tables, *self._recovery.uncertain)
-        return frozenset(waiting if claimed is None else (claimed, *waiting))
+        return claimed.union(self._reporting.pending_tables, self._recovery.uncertain)
 
     def assign_sources(
         self, sources: Mapping[int, Source], quotas: Mapping[int, SourceQuota] | None = None
@@ -314,6 +320,7 @@ class DestinationLoader:
             its.clock,
             self._pipeline_commands,
             ThreadPoolExecutor(1, thread_name_prefix=f"{self._thread.name}-prepare"),
+            GroupLimits() if destination.capabilities.transactional_ddl else GroupLimits(steps=1),
             its.store.installation_id,
         )
         executor = LoadExecutor(reader.log_id, its.lease, its.clock, its.new_id)
@@ -372,17 +379,24 @@ class DestinationLoader:
             skipped: frozenset[TableKey] = frozenset()
             try:
                 while not self._is_stopped:
-                    step = parts.pipeline.take_step()
-                    if step is None:
+                    group = parts.pipeline.take_group()
+                    if not group:
                         break
-                    key = step.chunk.key
                     self._reporting.flush()
                     self._reporting.write_lines(self._dependencies.clock())
-                    if key not in skipped and not self._load_step(parts.executor, session, step):
-                        # What follows of the table does not follow what is there.
-                        skipped |= {key}
-                        parts.pipeline.skip_tables(skipped)
-                    del step
+                    group = tuple(step for step in group if step.chunk.key not in skipped)
+                    if len(group) > 1 and self._load_group(parts.executor, session, group):
+                        group = ()
+                    for step in group:
+                        self._reporting.flush()
+                        if not self._load_step(parts.executor, session, step):
+                            # What follows of the table does not follow what is there.
+                            skipped |= {step.chunk.key}
+                            parts.pipeline.skip_tables(skipped)
+                        del step
+                        if self._is_stopped:
+                            break
+                    del group
                     self._receive()
             finally:
                 parts.pipeline.end_round()
@@ -410,12 +424,62 @@ class DestinationLoader:
             return
         found = session.committed(parts.reader.log_id)
         # What is recorded below must not come after what another loader records (see `_claim`).
-        self._claimed = self._all_tables
+        self._claimed = frozenset((self._all_tables,))
         try:
             self._receive()
             self._recovery.recover(found, parts.reader, self._sources)
         finally:
-            self._claimed = None
+            self._claimed = frozenset()
+
+    def _load_group(self, executor: LoadExecutor, session: Session, group: StepGroup) -> bool:
+        """Load small steps in one transaction and record them; return whether that was possible.
+
+        If it was not, the steps are to be loaded alone, which says of each what is wrong with it.
+        That is safe whatever came up here, because the destination refuses a plan whose offset it
+        holds already.
+
+        Raises:
+            RetriableError: the destination or the store cannot be used.
+        """
+        if not self._claim(step.chunk.key for step in group):
+            return False
+        self._waiting_since = self._dependencies.clock()
+        try:
+            reports = self._try_group(executor, session, group)
+            if reports is None:
+                return False
+            # Before the reports: whatever becomes of them, the loads are committed.
+            for chunk, _, _ in group:
+                self._recovery.advance_offset(chunk.key, chunk.last)
+            self._reporting.record(reports)
+        finally:
+            self._waiting_since = None
+            self._claimed = frozenset()
+        ended_at = self._dependencies.clock()
+        for chunk, _, _ in group:
+            self._retries.clear_failures(chunk.key)
+            self._ended[chunk.key] = ended_at
+        return True
+
+    def _try_group(
+        self, executor: LoadExecutor, session: Session, group: StepGroup
+    ) -> Sequence[PendingReport] | None:
+        """Load steps in one transaction; None when they have to be loaded alone."""
+        try:
+            return executor.load_group(session, group)
+        except FencedError as error:
+            self._dependencies.lease.invalidate()
+            raise RetriableError(str(error)) from error
+        except CommitUnknownError:
+            for chunk, _, _ in group:
+                self._recovery.add_uncertain(chunk.key, chunk.last)
+            raise
+        except PlanOutdatedError:
+            return None
+        except RetriableError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, it comes again with the table it is of
+            return None
 
     def _load_step(self, executor: LoadExecutor, session: Session, step: PreparedStep) -> bool:
         """Load a step and record it; return whether its table can be loaded further.
@@ -425,14 +489,14 @@ class DestinationLoader:
             Exception: a fault of ours.
         """
         chunk = step.chunk
-        if not self._claim(chunk.key):
+        if not self._claim((chunk.key,)):
             return False
         self._waiting_since = self._dependencies.clock()
         try:
             report = executor.load(session, step)
             # Before the report: whatever becomes of that, the load is committed.
             self._recovery.advance_offset(chunk.key, chunk.last)
-            self._reporting.record(report)
+            self._reporting.record([report])
         except FencedError as error:
             self._dependencies.lease.invalidate()
             raise RetriableError(str(error)) from error
@@ -453,21 +517,22 @@ class DestinationLoader:
             self._record_failure(chunk, error)
             raise
         finally:
-            self._waiting_since = self._claimed = None
+            self._waiting_since = None
+            self._claimed = frozenset()
         self._retries.clear_failures(chunk.key)
         self._ended[chunk.key] = self._dependencies.clock()
         return True
 
-    def _claim(self, key: TableKey) -> bool:
-        """Claim a table; return whether its source still loads here."""
-        # It is claimed before the commands are received. Whoever takes the source away sends the
+    def _claim(self, keys: Iterable[TableKey]) -> bool:
+        """Claim tables; return whether the sources of all still load here."""
+        # They are claimed before the commands are received. Whoever takes a source away sends the
         # command first and then looks at the claims: either it finds this claim, or the command
         # is received here.
-        self._claimed = key
+        self._claimed = frozenset(keys)
         self._receive()
-        if key[0] in self._sources:
+        if all(source_id in self._sources for source_id, _ in self._claimed):
             return True
-        self._claimed = None
+        self._claimed = frozenset()
         return False
 
     def _record_failure(self, chunk: EntryChunk, error: Exception) -> None:

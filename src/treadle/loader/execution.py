@@ -5,14 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from treadle import failpoint
-from treadle.destinations.planning import execute_accepted
-from treadle.destinations.protocol import Session
+from treadle.destinations.planning import execute_accepted, plan_with_session
+from treadle.destinations.protocol import LoadResult, Session
 from treadle.loader.chunk import EntryChunk
 from treadle.loader.lease import DestinationLease
 from treadle.loader.load_report import complete_report, plan_report
-from treadle.loader.pipeline import PreparedStep
+from treadle.loader.pipeline import PreparedStep, StepGroup
 from treadle.loader.reporting import PendingReport, describe_table
-from treadle.tables.model import OffsetCommit
+from treadle.tables.model import LoadPlan, OffsetCommit
 
 logger = logging.getLogger("treadle.loader")
 
@@ -32,6 +32,34 @@ class LoadExecutor:
     lease: DestinationLease
     clock: Callable[[], int]
     new_id: Callable[[], str]
+
+    def load_group(self, session: Session, group: StepGroup) -> list[PendingReport]:
+        """Load small steps of different tables in one transaction.
+
+        Returns:
+            The reports of the committed loads, in order; none is recorded yet.
+
+        Raises:
+            CommitUnknownError: all loads may have been committed, or none.
+            Exception: nothing was committed. Each step can be loaded alone, by `load`.
+        """
+        begun: list[tuple[EntryChunk, LoadPlan, str, int]] = []
+        for chunk, prepared, _ in group:
+            if isinstance(prepared, Exception):
+                raise prepared
+            started_at, load_id = self.clock(), self.new_id()
+            failpoint.reach("loader.before-load")
+            session.prepare(prepared.schema, prepared.owner)
+            offset = self._make_offset(chunk)
+            plan = plan_with_session(session, prepared, offset=offset, now=started_at)
+            plan.offset = _add_report(offset, chunk, plan, load_id, started_at)
+            begun.append((chunk, plan, load_id, started_at))
+        results = session.load_group([plan for _, plan, _, _ in begun])
+        failpoint.reach("loader.after-load")
+        return [
+            self._complete(chunk, plan, result, load_id, started_at)
+            for (chunk, plan, load_id, started_at), result in zip(begun, results, strict=True)
+        ]
 
     def load(self, session: Session, step: PreparedStep) -> PendingReport:
         """Load a step, without the records that the database itself refuses.
@@ -63,14 +91,22 @@ class LoadExecutor:
             prepared,
             offset=offset,
             now=started_at,
-            with_report=lambda plan: replace(
-                offset, report=plan_report(chunk, plan, load_id, started_at).encode()
-            ),
+            with_report=lambda plan: _add_report(offset, chunk, plan, load_id, started_at),
             note=lambda: logger.warning(
                 "%s: the database refuses a record; looking for it", describe_table(chunk.key)
             ),
         )
         failpoint.reach("loader.after-load")
+        return self._complete(chunk, plan, result, load_id, started_at)
+
+    def _complete(
+        self,
+        chunk: EntryChunk,
+        plan: LoadPlan,
+        result: LoadResult,
+        load_id: str,
+        started_at: int,
+    ) -> PendingReport:
         load, outcomes = complete_report(
             plan_report(chunk, plan, load_id, started_at),
             result,
@@ -81,3 +117,10 @@ class LoadExecutor:
 
     def _make_offset(self, chunk: EntryChunk) -> OffsetCommit:
         return OffsetCommit(self.log_id, *chunk.key, chunk.after, chunk.last, self.lease.fence())
+
+
+def _add_report(
+    offset: OffsetCommit, chunk: EntryChunk, plan: LoadPlan, load_id: str, started_at: int
+) -> OffsetCommit:
+    """Return the offset with the report of the plan, which is committed with it."""
+    return replace(offset, report=plan_report(chunk, plan, load_id, started_at).encode())

@@ -8,7 +8,7 @@ The two threads share nothing but that one step and a queue of commands, which o
 thread receives.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
@@ -56,9 +56,26 @@ class PreparedStep(NamedTuple):
     size: int
 
 
+StepGroup = tuple[PreparedStep, ...]
+"""Steps that may be loaded in one transaction: small ones of different tables, or a single one."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLimits:
+    """Bounds of a `StepGroup`: a longer transaction saves little and keeps rows from being seen.
+
+    Attributes:
+        step_bytes: size in the log of a step that may be in one with others.
+        steps: number of steps; 1 where each load needs a transaction of its own.
+    """
+
+    step_bytes: int = 64 * 1024
+    steps: int = 8
+
+
 @dataclass(frozen=True, slots=True)
 class AwaitStep:
-    """Nothing is being loaded: the step of this number is waited for."""
+    """Nothing is being loaded: the group of this number is waited for."""
 
     number: int
 
@@ -88,6 +105,7 @@ class LoadPipeline:
         clock: microseconds since 1970.
         commands: to the pipeline's thread.
         thread: the pipeline's thread.
+        group_limits: which steps come together.
         installation_id: of the store that knows the sources.
     """
 
@@ -98,12 +116,13 @@ class LoadPipeline:
     clock: Callable[[], int]
     commands: CommandQueue[PipelineCommand]
     thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    group_limits: GroupLimits = GroupLimits()
     installation_id: str = ""
 
     # Of the destination's thread:
-    _following: "Future[PreparedStep | None] | None" = None
+    _following: "Future[StepGroup] | None" = None
     _requested: int = 0
-    _steps: Iterator[PreparedStep] = field(default_factory=lambda: iter(()))
+    _groups: Iterator[StepGroup] = field(default_factory=lambda: iter(()))
 
     # Of the pipeline's thread:
     _sources: Mapping[int, Source] = field(default_factory=dict)
@@ -120,22 +139,22 @@ class LoadPipeline:
     def begin_round(self, load_round: LoadRound) -> None:
         """Read what is to be loaded in this round; it ends with `end_round`."""
         self.commands.put(SkipTables(frozenset()))
-        self._steps = self._read_steps(load_round)
-        self._following = self._request_step()
+        self._groups = group_steps(self._read_steps(load_round), self.group_limits)
+        self._following = self._request_group()
 
-    def take_step(self) -> PreparedStep | None:
-        """Wait for the next step and return it; None when nothing more is due.
+    def take_group(self) -> StepGroup:
+        """Wait for the next steps and return them; none when nothing more is due.
 
-        The one after it is prepared at once, unless the step is so large that there is no memory
-        for both: then it is prepared when it is asked for, and the caller has let go of this one.
+        Those after them are prepared at once, unless a step is so large that there is no memory
+        for both: then they are prepared when they are asked for, and the caller has let go of this.
         """
-        following = self._following or self._request_step()
+        following = self._following or self._request_group()
         self.commands.put(AwaitStep(self._requested))
-        step = following.result()
+        group = following.result()
         self._following = None
-        if step is not None and step.size <= READ_BYTES_MAX:
-            self._following = self._request_step()
-        return step
+        if group and group[0].size <= READ_BYTES_MAX:
+            self._following = self._request_group()
+        return group
 
     def skip_tables(self, keys: frozenset[TableKey]) -> None:
         """Read no more of these tables in this round."""
@@ -147,22 +166,22 @@ class LoadPipeline:
             self.commands.put(AwaitStep(self._requested))
             wait([self._following])
         self._following = None
-        self._steps = iter(())
+        self._groups = iter(())
 
     def close(self) -> None:
         """End the thread."""
         self.thread.shutdown()
 
-    def _request_step(self) -> "Future[PreparedStep | None]":
+    def _request_group(self) -> "Future[StepGroup]":
         self._requested += 1
-        return self.thread.submit(self._next_step, self._steps)
+        return self.thread.submit(self._next_group, self._groups)
 
     # --- the thread -------------------------------------------------------------------------------
 
-    def _next_step(self, steps: Iterator[PreparedStep]) -> PreparedStep | None:
+    def _next_group(self, groups: Iterator[StepGroup]) -> StepGroup:
         self._number += 1
         self._receive()
-        return next(steps, None)
+        return next(groups, ())
 
     def _receive(self, timeout_seconds: float = 0.0) -> None:
         """Obey the commands that wait."""
@@ -179,8 +198,10 @@ class LoadPipeline:
                 case SkipTables(keys):
                     self._skipped = keys
 
-    def _read_steps(self, load_round: LoadRound) -> Iterator[PreparedStep]:
+    def _read_steps(self, load_round: LoadRound) -> Iterator[PreparedStep | None]:
         """Yield what is due, source by source in turn, and then what becomes due meanwhile.
+
+        None comes before anything that takes long: who gathers steps hands them over first.
 
         Ends when the round is over, but not before the first step, or when nothing is due and
         nothing is being loaded.
@@ -198,19 +219,25 @@ class LoadPipeline:
         while True:
             backlog = turns.take()
             if backlog is None:
+                yield None
                 turns.offer(self._await_backlogs(load_round, progress, is_over))
                 looked_at = self.clock()
                 backlog = turns.take()
             if backlog is None:
                 return
+            if backlog.size > self.group_limits.step_bytes:
+                yield None
             step = self._read_chunk(backlog, progress, load_round.history.offsets)
             if step is not None:
-                if step.chunk.last < backlog.last:
+                has_more = step.chunk.last < backlog.last
+                if has_more:
                     turns.put_back(backlog)
                 yield step
                 del step
                 if is_over():
                     return
+                if has_more:
+                    yield None
             now = self.clock()
             if now - looked_at >= NEWCOMER_LOOK_US:
                 looked_at = now
@@ -329,3 +356,43 @@ class LoadPipeline:
         if not quota or (there is not None and there <= quota):
             return self.profile
         return replace(self.profile, columns_max=quota)
+
+
+def group_steps(steps: Iterable[PreparedStep | None], limits: GroupLimits) -> Iterator[StepGroup]:
+    """Put small steps that follow each other into groups; the order stays.
+
+    A step that could not be prepared, or that has damaged entries, is alone: what is said of it
+    concerns no other table. Two steps of one table are in different groups, because the second
+    is planned with what the first has done.
+
+    Args:
+        steps: in order; None where a group ends.
+        limits: which steps come together.
+    """
+    group: dict[TableKey, PreparedStep] = {}
+    for step in steps:
+        can_share = step is not None and may_share(step, limits)
+        if group and (step is None or not can_share or step.chunk.key in group):
+            yield tuple(group.values())
+            group.clear()
+        if step is None:
+            continue
+        if can_share:
+            group[step.chunk.key] = step
+        else:
+            yield (step,)
+        del step
+        if len(group) >= limits.steps:
+            yield tuple(group.values())
+            group.clear()
+    if group:
+        yield tuple(group.values())
+
+
+def may_share(step: PreparedStep, limits: GroupLimits) -> bool:
+    """Return whether a step may be loaded in one transaction with others."""
+    return (
+        step.size <= limits.step_bytes
+        and not isinstance(step.prepared, Exception)
+        and not step.chunk.damaged
+    )

@@ -53,7 +53,7 @@ class LoadReporting:
     store: Store
     report_position: Callable[[TableKey, int], None]
     identity: Callable[[], str]
-    _pending: PendingReport | None = None
+    _pending: Sequence[PendingReport] = ()
     _in_trouble: bool | None = None
     """True while the store says that the destination cannot be used. None at first, because an
     earlier loader may have noted trouble that is over."""
@@ -76,31 +76,31 @@ class LoadReporting:
     @property
     def pending_tables(self) -> tuple[TableKey, ...]:
         """The tables with a load that is committed and not recorded; any thread may ask."""
-        pending = self._pending
-        return () if pending is None else (pending.key,)
+        return tuple(report.key for report in self._pending)
 
-    def record(self, report: PendingReport) -> None:
-        """Record a committed load; it stays pending if that fails.
+    def record(self, reports: Sequence[PendingReport]) -> None:
+        """Record committed loads; they stay pending if that fails.
 
         Raises:
-            ValueError: an earlier report is pending. `flush` comes before the next load.
+            ValueError: earlier reports are pending. `flush` comes before the next load.
             RetriableError, OperatorError: of the store.
         """
-        if self._pending is not None:
-            raise ValueError(f"{self._pending.key} was loaded and its load is not recorded yet")
-        self._pending = report
+        if self._pending:
+            raise ValueError(f"{self._pending[0].key} was loaded and its load is not recorded yet")
+        self._pending = reports
         self.flush()
-        load = report.load
-        line = self._loaded_lines.add(
-            report.key,
-            f"loaded {describe_table(report.key)}: {load.rows_received} records, "
-            f"{load.rows_discarded} superseded, {load.rows_rejected} rejected, "
-            f"{(load.finished_at - load.started_at) / 1e6:.3f} s",
-            load.finished_at,
-            (load.rows_received, load.rows_discarded, load.rows_rejected),
-        )
-        if line is not None:
-            logger.info("%s", line)
+        for report in reports:
+            load = report.load
+            line = self._loaded_lines.add(
+                report.key,
+                f"loaded {describe_table(report.key)}: {load.rows_received} records, "
+                f"{load.rows_discarded} superseded, {load.rows_rejected} rejected, "
+                f"{(load.finished_at - load.started_at) / 1e6:.3f} s",
+                load.finished_at,
+                (load.rows_received, load.rows_discarded, load.rows_rejected),
+            )
+            if line is not None:
+                logger.info("%s", line)
 
     def write_lines(self, now: int | None = None) -> None:
         """Write the lines that wait for their second to be over.
@@ -114,21 +114,23 @@ class LoadReporting:
             logger.error("%s", line)
 
     def flush(self) -> None:
-        """Record the pending report, if there is one.
+        """Record the pending reports, if there are any.
 
         Raises:
             RetriableError, OperatorError: of the store.
         """
-        pending = self._pending
-        if pending is None:
+        if not self._pending:
             return
-        self.store.loads.record_load(pending.load, pending.outcomes)
+        self.store.loads.record_loads(
+            [(pending.load, pending.outcomes) for pending in self._pending]
+        )
         failpoint.reach("loader.after-record")
-        self.report_position(pending.key, pending.position)
-        self._pending = None
+        for pending in self._pending:
+            self.report_position(pending.key, pending.position)
+        self._pending = ()
 
     def flush_if_possible(self) -> None:
-        """Record the pending report before the thread ends; the next loader finds it otherwise."""
+        """Record pending reports before the thread ends; the next loader finds them otherwise."""
         self.write_lines()
         try:
             self.flush()

@@ -46,38 +46,22 @@ class LoadRepository(StoreRepository):
     """Load reports: committed loads and failed tries."""
 
     def record_load(self, load: LoadReport, outcomes: Sequence[EntryOutcome]) -> None:
-        """Record a committed load and its outcomes; its table has no error any more.
+        """Record one committed load; see `record_loads`."""
+        self.record_loads([(load, outcomes)])
+
+    def record_loads(self, committed: Sequence[tuple[LoadReport, Sequence[EntryOutcome]]]) -> None:
+        """Record committed loads and their outcomes; their tables have no error any more.
 
         Idempotent by (source, table, last position): the first report of a load stays.
 
         Args:
-            load: its `error` is None.
-            outcomes: of the entries that have superseded or rejected records.
+            committed: reports whose `error` is None, each with the outcomes of its entries that
+                have superseded or rejected records. All are recorded, or none.
         """
         with self._database.write() as tx:
             log_id = tx.connection.execute(_LOG_ID).scalar_one()
-            table = lock_table(tx, load.source_id, load.table_name, log_id)
-            inserted = tx.connection.execute(
-                tx.insert(loads).on_conflict_do_nothing().returning(loads.c.number),
-                {"log_id": log_id, "table_id": table.id, **_report_columns(load)},
-            ).one_or_none()
-            failpoint.reach("store.record-load")
-            is_new = inserted is not None
-            tx.connection.execute(
-                _LOADED,
-                {
-                    "at_id": table.id,
-                    "at_log_id": log_id,
-                    "at_loaded": (
-                        max(load.last, table.loaded) if table.log_id == log_id else load.last
-                    ),
-                    "at_began": _first_position(table, load, log_id),
-                    **_error_columns(table, load, log_id, is_new=is_new),
-                    **_added_totals(load, is_new=is_new),
-                },
-            )
-            if is_new and outcomes:
-                _insert_outcomes(tx, table.id, log_id, outcomes)
+            for load, outcomes in committed:
+                _record_load(tx, log_id, load, outcomes)
 
     def record_failure(self, load: LoadReport, *, stopped: bool) -> None:
         """Record a failed try. Of several tries from the same position the last one is kept.
@@ -217,6 +201,31 @@ class LoadRepository(StoreRepository):
             )
             tx.connection.execute(delete(outcomes).where(~kept))
             return gone.rowcount
+
+
+def _record_load(
+    tx: StoreTransaction, log_id: str, load: LoadReport, outcomes: Sequence[EntryOutcome]
+) -> None:
+    table = lock_table(tx, load.source_id, load.table_name, log_id)
+    inserted = tx.connection.execute(
+        tx.insert(loads).on_conflict_do_nothing().returning(loads.c.number),
+        {"log_id": log_id, "table_id": table.id, **_report_columns(load)},
+    ).one_or_none()
+    failpoint.reach("store.record-load")
+    is_new = inserted is not None
+    tx.connection.execute(
+        _LOADED,
+        {
+            "at_id": table.id,
+            "at_log_id": log_id,
+            "at_loaded": max(load.last, table.loaded) if table.log_id == log_id else load.last,
+            "at_began": _first_position(table, load, log_id),
+            **_error_columns(table, load, log_id, is_new=is_new),
+            **_added_totals(load, is_new=is_new),
+        },
+    )
+    if is_new and outcomes:
+        _insert_outcomes(tx, table.id, log_id, outcomes)
 
 
 def _insert_outcomes(

@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 from tests.faults.calls import TABLES, Watched, batch, made, never
 
+from treadle.destinations.capabilities import Capabilities
 from treadle.destinations.protocol import (
     Destination,
     DestinationUnavailableError,
@@ -71,11 +72,16 @@ class Scene:
 
         class Noting(Watched):
             def record_load(self, load: LoadReport, outcomes: Sequence[EntryOutcome]) -> None:
+                self.record_loads([(load, outcomes)])
+
+            def record_loads(
+                self, committed: Sequence[tuple[LoadReport, Sequence[EntryOutcome]]]
+            ) -> None:
                 if scene.dies is not None:
                     error, scene.dies = scene.dies, None
                     raise error
-                scene.recorded.append(load.table_name)
-                scene.store.loads.record_load(load, outcomes)
+                scene.recorded += [load.table_name for load, _ in committed]
+                scene.store.loads.record_loads(committed)
 
         class NotingStore(Watched):
             loads = Noting(self.store.loads, never())
@@ -90,6 +96,8 @@ class Scene:
                 return found
 
         class Opening(Watched):
+            capabilities = Capabilities(transactional_ddl=False, exclusive=True)  # loads one by one
+
             def open(self, **options: Any) -> Session:
                 return cast(Session, Failing(self._inner.open(**options), never()))
 

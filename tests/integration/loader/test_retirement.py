@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from tests.faults.calls import Fault, WatchedDestination, WatchedStore, batch, made
+from tests.faults.calls import LOADS, Fault, WatchedDestination, WatchedStore, batch, made
 from tests.faults.hang import Stall, compare, stall
 from tests.servers.treadle import eventually
 
@@ -42,7 +42,7 @@ class Stage:
 
     folder: Path
     url: str
-    held: Stall = field(default_factory=lambda: stall(1, only=("load",)))
+    held: Stall = field(default_factory=lambda: stall(1, only=LOADS))
     store: Store = field(init=False)
     sources: list[int] = field(init=False)
     accounts: list[int] = field(init=False)
@@ -225,7 +225,7 @@ class Refusing(Fault):
     looks: int = -1
 
     def around(self, name: str, call: Callable[[], Any]) -> Any:
-        if name == "record_load":
+        if name == "record_loads":
             if self.looks < 0:
                 self.change()
                 self.looks = 0

@@ -37,11 +37,11 @@ class DyingLoads(LoadRepository):
 
     dies = False
 
-    def record_load(self, load: LoadReport, outcomes: Sequence[EntryOutcome]) -> None:
+    def record_loads(self, committed: Sequence[tuple[LoadReport, Sequence[EntryOutcome]]]) -> None:
         if self.dies:
             self.dies = False
             raise RetriableError("the process died before it recorded a load")
-        super().record_load(load, outcomes)
+        super().record_loads(committed)
 
 
 @dataclass

@@ -33,7 +33,7 @@ def test_writes_are_counted_under_the_live_names() -> None:
     plan = LoadPlan("s", "t", mark, 0, changes, writes, (), 0, 0, after)
     progress = LoadCounter(plan)
     empty = []
-    for number, each in progress.writes():
+    for number, each in enumerate(progress.writes()):
         empty.append([progress.is_empty(relation) for relation in (LIVE, CHILD, STAGED)])
         progress.count(each.root.relation, number + 1)
         for child in each.children:

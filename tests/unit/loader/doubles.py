@@ -93,7 +93,13 @@ class MemoryStore:
         self.loads = self.tables = self.destinations = self.leases = self
 
     def record_load(self, load: LoadReport, outcomes: Sequence[EntryOutcome]) -> None:
-        self._call("load", load.table_name, load.last, list(outcomes))
+        self.record_loads([(load, outcomes)])
+
+    def record_loads(self, committed: Sequence[tuple[LoadReport, Sequence[EntryOutcome]]]) -> None:
+        self._fail()
+        self.calls += [
+            ("load", load.table_name, load.last, list(outcomes)) for load, outcomes in committed
+        ]
 
     def record_failure(self, load: LoadReport, *, stopped: bool) -> None:
         self._call("failure", load.table_name, load.error, stopped)
@@ -108,10 +114,13 @@ class MemoryStore:
         return 7
 
     def _call(self, *call: Any) -> None:
+        self._fail()
+        self.calls.append(call)
+
+    def _fail(self) -> None:
         if self.fails is not None:
             error, self.fails = self.fails, None
             raise error
-        self.calls.append(call)
 
 
 def as_store(store: MemoryStore) -> Store:
@@ -129,11 +138,14 @@ class MemorySession:
     Attributes:
         offsets: what `committed` returns.
         before_load: called with each plan; may raise.
+        plans: what was loaded, in order.
+        groups: for each group, its tables; also of one that failed.
     """
 
     offsets: dict[TableKey, CommittedOffset] = field(default_factory=dict)
     before_load: Callable[[LoadPlan, bool], None] = lambda plan, rehearse: None
     plans: list[LoadPlan] = field(default_factory=list)
+    groups: list[list[str]] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         return self
@@ -164,6 +176,16 @@ class MemorySession:
                 mark.position, mark.report, result
             )
         return result
+
+    def load_group(self, plans: Sequence[LoadPlan]) -> list[LoadResult]:
+        self.groups.append([plan.offset.table_name for plan in plans])
+        for plan in plans:
+            self.before_load(plan, False)
+        before, self.before_load = self.before_load, lambda plan, rehearse: None
+        try:
+            return [self.load(plan) for plan in plans]
+        finally:
+            self.before_load = before
 
 
 @dataclass

@@ -18,12 +18,15 @@ from tests.unit.loader.doubles import (
     source,
 )
 
+from treadle.destinations.capabilities import Capabilities
 from treadle.destinations.protocol import (
     CommitUnknownError,
     DestinationUnavailableError,
     FencedError,
+    PlanOutdatedError,
+    RowRefusedError,
 )
-from treadle.errors import OperatorError
+from treadle.errors import InternalError, OperatorError, RetriableError
 from treadle.loader.destination_loader import DestinationLoader, LoaderDependencies
 from treadle.loader.schedule import FlushPolicy, TableKey
 from treadle.log.protocol import LogReader, ReadLimits
@@ -41,9 +44,10 @@ class Bench:
     store: MemoryStore = field(default_factory=MemoryStore)
     reader: MemoryReader = field(default_factory=lambda: MemoryReader(ENTRIES))
     positions: list[tuple[TableKey, int]] = field(default_factory=list)
+    capabilities: Capabilities = Capabilities(transactional_ddl=False)  # noqa: RUF009 - frozen
 
     def __post_init__(self) -> None:
-        self.destination = MemoryDestination(self.session)
+        self.destination = MemoryDestination(self.session, self.capabilities)
         self.loader = DestinationLoader(
             9,
             LoaderDependencies(
@@ -76,6 +80,12 @@ class Bench:
 @pytest.fixture
 def bench() -> Bench:
     return Bench()
+
+
+@pytest.fixture
+def grouping() -> Bench:
+    """A loader that may load several tables in one transaction."""
+    return Bench(capabilities=Capabilities(transactional_ddl=True))
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -166,3 +176,67 @@ def test_a_retired_loader_ends_by_itself_and_loads_nothing(bench: Bench) -> None
     bench.loader.join(60)
     assert not bench.loader.is_alive()
     assert bench.loads() == []
+
+
+def test_small_tables_are_loaded_in_one_transaction_and_recorded_together(grouping: Bench) -> None:
+    claims: list[frozenset[TableKey]] = []
+    grouping.session.before_load = lambda plan, rehearse: claims.append(
+        grouping.loader.claimed_tables
+    )
+    grouping.loader.load_once([A, C])
+    assert grouping.session.groups == [["a", "c"]]
+    assert claims == [{(1, "a"), (1, "c")}] * 2
+    assert grouping.loads() == [("a", 1), ("c", 4)]
+    assert grouping.positions == [((1, "a"), 1), ((1, "c"), 4)]
+    assert grouping.loader.claimed_tables == frozenset()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: OperatorError("no such right"),
+        lambda: RowRefusedError("too long"),
+        lambda: PlanOutdatedError("changed"),
+        lambda: InternalError("a fault of ours"),
+    ],
+)
+def test_a_table_that_fails_in_a_group_fails_alone(
+    grouping: Bench, make: Callable[[], BaseException]
+) -> None:
+    grouping.fail("c", make)
+    grouping.loader.load_once([A, C])
+    assert grouping.session.groups == [["a", "c"]]
+    assert grouping.loads() == [("a", 1)]
+    assert [call[1] for call in grouping.store.calls if call[0] == "failure"] == ["c"]
+    assert grouping.positions == [((1, "a"), 1)]
+
+
+def test_an_uncertain_commit_keeps_all_tables_of_its_group(grouping: Bench) -> None:
+    grouping.fail("a", lambda: CommitUnknownError("cut"))
+    grouping.loader.load_once([A, C])
+    assert grouping.loads() == []
+    assert grouping.loader.claimed_tables == {(1, "a"), (1, "c")}
+    grouping.session.before_load = lambda plan, rehearse: None
+    grouping.loader.load_once([A, C])
+    assert grouping.loads() == [("a", 1), ("c", 4)]
+    assert grouping.loader.claimed_tables == frozenset()
+
+
+def test_the_reports_of_a_group_wait_together_for_the_store(grouping: Bench) -> None:
+    grouping.session.before_load = lambda plan, rehearse: setattr(
+        grouping.store, "fails", RetriableError("locked")
+    )
+    grouping.loader.load_once([A, C])
+    assert grouping.loader.claimed_tables == {(1, "a"), (1, "c")}
+    assert grouping.positions == []
+    grouping.session.before_load = lambda plan, rehearse: None
+    grouping.loader.load_once([])
+    assert grouping.positions == [((1, "a"), 1), ((1, "c"), 4)]
+    assert grouping.loads() == [("a", 1), ("c", 4)]
+
+
+def test_a_group_of_a_source_that_was_taken_away_is_not_loaded(grouping: Bench) -> None:
+    grouping.loader.load_once([A])
+    grouping.session.before_load = lambda plan, rehearse: grouping.loader.assign_sources({})
+    grouping.loader.load_once([B, C])
+    assert grouping.loads() == [("a", 1), ("b", 2)]

@@ -4,11 +4,22 @@ from typing import cast
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.unit.loader.doubles import NOW, PROFILE, MemoryReader, backlog, entry, source
 
 from treadle.loader import pipeline as pipelines
+from treadle.loader.chunk import EntryChunk
 from treadle.loader.commands import AssignSources, CommandQueue, SetBacklog
-from treadle.loader.pipeline import LoadPipeline, LoadRound, PipelineCommand, PreparedStep
+from treadle.loader.pipeline import (
+    GroupLimits,
+    LoadPipeline,
+    LoadRound,
+    PipelineCommand,
+    PreparedStep,
+    StepGroup,
+    group_steps,
+)
 from treadle.loader.schedule import FlushPolicy, LoadHistory, RetrySchedule, TableKey
 from treadle.log.protocol import LogEntry, LogReader, ReadLimits, TableBacklog
 from treadle.tables.prepare.prepare import PreparedLoad
@@ -35,6 +46,7 @@ def make(commands: CommandQueue[PipelineCommand]) -> Iterator[Make]:
                 ReadLimits(records=records),
                 lambda: NOW,
                 commands,
+                group_limits=GroupLimits(steps=1),
             )
             stack.callback(found.close)
             return found
@@ -49,11 +61,13 @@ def load_round(
 
 
 def take_all(pipeline: LoadPipeline) -> list[PreparedStep]:
-    found = []
-    while (step := pipeline.take_step()) is not None:
-        found.append(step)
+    found = [step for group in take_groups(pipeline) for step in group]
     pipeline.end_round()
     return found
+
+
+def take_groups(pipeline: LoadPipeline) -> list[StepGroup]:
+    return list(iter(pipeline.take_group, ()))
 
 
 def places(steps: Sequence[PreparedStep]) -> list[tuple[str, int, int]]:
@@ -90,10 +104,9 @@ def test_no_more_than_one_step_is_read_ahead(make: Make) -> None:
     reader = MemoryReader(entries)
     pipeline = make(reader)
     pipeline.begin_round(load_round(backlog(*entries)))
-    first = pipeline.take_step()
-    second = pipeline.take_step()
-    assert first is not None
-    assert second is not None
+    first = pipeline.take_group()
+    second = pipeline.take_group()
+    assert len(first) == len(second) == 1
     assert len(reader.reads) <= 3
     pipeline.end_round()
     assert len(reader.reads) == 3
@@ -107,7 +120,7 @@ def test_nothing_is_read_beside_a_step_that_is_too_large(
     reader = MemoryReader(entries)
     pipeline = make(reader)
     pipeline.begin_round(load_round(backlog(*entries)))
-    assert pipeline.take_step() is not None
+    assert pipeline.take_group()
     assert len(reader.reads) == 1
     pipeline.end_round()
     assert len(reader.reads) == 1
@@ -131,7 +144,7 @@ def test_a_log_that_cannot_be_read_ends_the_round(make: Make) -> None:
     pipeline = make(Broken())
     pipeline.begin_round(load_round(backlog(entry(1))))
     with pytest.raises(OSError, match="the disk is gone"):
-        pipeline.take_step()
+        pipeline.take_group()
     pipeline.end_round()
 
 
@@ -141,7 +154,7 @@ def test_what_becomes_due_meanwhile_is_read_in_the_same_round(
     entries = [entry(position, records=10) for position in (1, 2, 3)]
     pipeline = make(MemoryReader(entries))
     pipeline.begin_round(load_round(backlog(entries[0])))
-    assert pipeline.take_step() is not None
+    assert pipeline.take_group()
     commands.put(SetBacklog([backlog(*entries)]))
     assert places(take_all(pipeline)) == [("t", 1, 2), ("t", 2, 3)]
 
@@ -162,7 +175,7 @@ def test_a_table_is_left_when_it_is_skipped_or_loads_elsewhere(
     entries = [entry(position, records=10) for position in range(1, 6)]
     pipeline = make(MemoryReader(entries))
     pipeline.begin_round(load_round(backlog(*entries)))
-    assert pipeline.take_step() is not None
+    assert pipeline.take_group()
     if why == "skipped":
         pipeline.skip_tables(frozenset([(1, "t")]))
     else:
@@ -195,7 +208,7 @@ def test_a_source_that_begins_to_wait_does_not_wait_for_the_tables_of_another(
     commands.put(AssignSources({1: source(1), 2: source(2)}))
     pipeline = make(MemoryReader([*greedy, single]))
     pipeline.begin_round(load_round(*map(backlog, greedy)))
-    assert pipeline.take_step() is not None
+    assert pipeline.take_group()
     commands.put(SetBacklog([*map(backlog, greedy), backlog(single)]))
     order = [step.chunk.key for step in take_all(pipeline)]
     assert len(order) == 49
@@ -212,3 +225,58 @@ def test_a_round_has_a_bounded_number_of_tables(
     assert len(take_all(pipeline)) == 3
     pipeline.begin_round(load_round(*map(backlog, entries)))
     assert len(take_all(pipeline)) == 9
+
+
+def test_small_tables_come_together_and_a_large_one_alone(make: Make) -> None:
+    small = [entry(position, f"small_{position}") for position in range(1, 6)]
+    large = entry(6, "large", records=9)
+    pipeline = make(MemoryReader([*small, large]))
+    pipeline.group_limits = GroupLimits(step_bytes=len(small[0].payload), steps=3)
+    pipeline.begin_round(load_round(*map(backlog, small), backlog(large)))
+    groups = take_groups(pipeline)
+    assert [[step.chunk.key[1] for step in group] for group in groups] == [
+        ["small_1", "small_2", "small_3"],
+        ["small_4", "small_5"],
+        ["large"],
+    ]
+
+
+def test_a_large_table_is_not_read_before_the_small_ones_are_handed_over(make: Make) -> None:
+    small, large = entry(1, "small"), entry(2, "large", records=9)
+    reader = MemoryReader([small, large])
+    pipeline = make(reader)
+    pipeline.group_limits = GroupLimits(step_bytes=len(small.payload))
+    steps = pipeline._read_steps(load_round(backlog(small), backlog(large)))
+    pipeline._receive()
+    groups = group_steps(steps, pipeline.group_limits)
+    [step] = next(groups)
+    assert (step.chunk.key, len(reader.reads)) == ((1, "small"), 1)
+
+
+def step(name: str, size: int = 1, *, why: Exception | None = None) -> PreparedStep:
+    chunk = EntryChunk((1, name), 0, (entry(1, name),), ())
+    return PreparedStep(chunk, cast(PreparedLoad, object()) if why is None else why, size)
+
+
+SIZES = st.sampled_from([1, 10, 11])
+STEPS = st.lists(
+    st.one_of(
+        st.none(),
+        st.builds(step, st.sampled_from("abcdef"), SIZES),
+        st.builds(step, st.sampled_from("abcdef"), why=st.just(ValueError())),
+    )
+)
+
+
+@given(STEPS, st.integers(1, 4))
+def test_groups_keep_the_order_and_their_limits(
+    steps: list[PreparedStep | None], steps_max: int
+) -> None:
+    groups = list(group_steps(steps, GroupLimits(10, steps_max)))
+    assert [one for group in groups for one in group] == [one for one in steps if one is not None]
+    for group in groups:
+        assert 1 <= len(group) <= steps_max
+        assert len({one.chunk.key for one in group}) == len(group)
+        if len(group) > 1:
+            assert all(one.size <= 10 for one in group)
+            assert not any(isinstance(one.prepared, Exception) for one in group)

@@ -28,7 +28,7 @@ def pending(table: str = "t", position: int = 5) -> PendingReport:
 
 def test_the_log_is_told_after_the_store() -> None:
     reporting, store, positions = make()
-    reporting.record(pending())
+    reporting.record([pending()])
     assert store.calls == [("load", "t", 5, [])]
     assert positions == [((1, "t"), 5)]
     assert reporting.pending_tables == ()
@@ -38,10 +38,10 @@ def test_a_report_that_the_store_does_not_take_is_kept_and_the_log_not_told() ->
     reporting, store, positions = make()
     store.fails = RetriableError("locked")
     with pytest.raises(RetriableError):
-        reporting.record(pending())
+        reporting.record([pending()])
     assert (reporting.pending_tables, positions) == (((1, "t"),), [])
     with pytest.raises(ValueError, match="is not recorded yet"):
-        reporting.record(pending("other"))
+        reporting.record([pending("other")])
     reporting.flush()
     assert store.calls == [("load", "t", 5, [])]
     assert (reporting.pending_tables, positions) == ((), [((1, "t"), 5)])
@@ -56,7 +56,7 @@ def test_a_thread_that_ends_says_what_it_could_not_record(
     reporting.flush_if_possible()
     store.fails = RetriableError("locked")
     with pytest.raises(RetriableError):
-        reporting.record(pending())
+        reporting.record([pending()])
     store.fails = RetriableError("still locked")
     reporting.flush_if_possible()
     assert "loads into the warehouse cannot be noted now: still locked" in caplog.text
@@ -111,5 +111,5 @@ def test_a_retired_loader_says_nothing_of_the_destination() -> None:
     reporting.report_silence(lambda: SILENCE_US_MAX + 1)
     reporting.clear_trouble()
     assert store.calls == []
-    reporting.record(pending())  # of loads it does: nobody else knows of them
+    reporting.record([pending()])  # of loads it does: nobody else knows of them
     assert positions == [((1, "t"), 5)]

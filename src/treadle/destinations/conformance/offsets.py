@@ -61,6 +61,39 @@ def test_a_plan_is_carried_out_once(session: Session, loads: TableLoads) -> None
     assert session.state("web", "orders").revision == 1
 
 
+def test_a_group_is_loaded_as_each_plan_alone(session: Session) -> None:
+    orders = TableLoads(session)
+    items = TableLoads(session, table_name="items")
+    others = replace(ORDERS, name="items")
+    makes = [
+        orders.plan(
+            table(ORDERS), upsert([(1, 1, "x"), (2, 1, "y")]), changes=[CreateRelation(ORDERS)]
+        ),
+        items.plan(
+            table(others),
+            upsert([(1, 1, "z")], of=others),
+            changes=[CreateRelation(others)],
+        ),
+    ]
+    assert [dict(done.rows) for done in session.load_group(makes)] == [{"orders": 2}, {"items": 1}]
+    assert orders.orders() == [(1, "x", 1), (2, "y", 1)]
+    assert orders.read("SELECT id, a FROM web.items") == [(1, "z")]
+    assert set(session.committed(LOG)) == {(7, "orders"), (7, "items")}
+
+
+def test_a_group_with_a_plan_that_does_not_follow_changes_nothing(
+    session: Session, loads: TableLoads
+) -> None:
+    plan, other = _first(loads), _first(TableLoads(session, table_name="items"))
+    other.revision, other.table_name = 3, "items"
+    with pytest.raises(PlanOutdatedError, match="revision 3"):
+        session.load_group([plan, other])
+    assert session.committed(LOG) == {}
+    assert session.state("web", "orders").physical == {}
+    loads.run(plan)
+    assert loads.orders() == [(1, "x", 1)]
+
+
 def test_a_gap_before_the_plan_is_refused(session: Session, loads: TableLoads) -> None:
     plan = _first(loads)
     plan.offset = replace(plan.offset, previous_position=4, position=5)

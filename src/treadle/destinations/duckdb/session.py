@@ -1,7 +1,7 @@
 """A session on a DuckDB file: loads in turn, and checkpoints between them."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -85,9 +85,9 @@ class DuckDBSession(SqlSession):
             self._turn.release()
 
     @contextmanager
-    def _loading(self, plan: LoadPlan, *, rehearse: bool) -> Iterator[None]:
+    def _loading(self, plans: Sequence[LoadPlan], *, rehearse: bool) -> Iterator[None]:
         with self._in_turn():
-            self._make_room(adds_little=not rehearse and adds_little(plan))
+            self._make_room(adds_little=not rehearse and all(map(adds_little, plans)))
             try:
                 yield
             except TreadleError as error:

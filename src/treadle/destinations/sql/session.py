@@ -55,6 +55,7 @@ class SqlSession:
     def __init__(self, connection: SqlConnection) -> None:
         self._connection = connection
         self._prepared: set[tuple[str, SchemaOwner]] = set()  # until something fails
+        self._writes = 0  # of this transaction, so that its stages have different names
 
     def __enter__(self) -> Self:
         """Return itself; leaving the block closes it."""
@@ -169,18 +170,31 @@ class SqlSession:
 
     def load(self, plan: LoadPlan, *, rehearse: bool = False) -> LoadResult:
         """Carry a plan out in one transaction; see `Session.load`."""
-        with self._loading(plan, rehearse=rehearse):
+        if not rehearse:
+            [result] = self.load_group([plan])
+            return result
+        with self._loading([plan], rehearse=True):
             try:
                 with self._transaction() as connection:
-                    if rehearse:
-                        catalogue.make_schema(connection, plan.schema, plan.owner)
+                    catalogue.make_schema(connection, plan.schema, plan.owner)
                     self.change(plan)
                     result = self.write(plan)
-                    if rehearse:
-                        connection.rollback()
-                        return result
-                self._commit()
+                    connection.rollback()
                 return result
+            finally:
+                self._connection.release()
+
+    def load_group(self, plans: Sequence[LoadPlan]) -> list[LoadResult]:
+        """Carry plans out in one transaction; see `Session.load_group`."""
+        results: list[LoadResult] = []
+        with self._loading(plans, rehearse=False):
+            try:
+                with self._transaction():
+                    for plan in plans:
+                        self.change(plan)
+                        results.append(self.write(plan))
+                self._commit()
+                return results
             finally:
                 self._connection.release()
 
@@ -211,8 +225,9 @@ class SqlSession:
         """Write a plan's rows, rejections, catalogue entry and offset."""
         connection = self._connection
         counter = LoadCounter(plan)
-        for number, write in counter.writes():
-            self.writer(connection, plan, write, number, counter).run()
+        for write in counter.writes():
+            self._writes += 1
+            self.writer(connection, plan, write, self._writes, counter).run()
         if plan.rejections:
             catalogue.reject(connection, plan.schema, plan.rejections, plan.rejected_at)
         failpoint.reach("destination.after-rows")
@@ -293,8 +308,10 @@ class SqlSession:
         """Keep other sessions of this process from writing, where the database needs it."""
         return nullcontext()
 
-    def _loading(self, plan: LoadPlan, *, rehearse: bool) -> AbstractContextManager[object]:
-        """Do what a load needs before and after it."""
+    def _loading(
+        self, plans: Sequence[LoadPlan], *, rehearse: bool
+    ) -> AbstractContextManager[object]:
+        """Do what a transaction with these loads needs before and after it."""
         return self._in_turn()
 
     @contextmanager
@@ -308,6 +325,7 @@ class SqlSession:
     def _transaction(self, purpose: str = "load") -> Iterator[SqlConnection]:
         """Begin a transaction, which the block may end; undo it when the block fails."""
         connection = self._connection
+        self._writes = 0
         try:
             connection.begin(purpose)
             yield connection
