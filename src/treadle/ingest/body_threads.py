@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from treadle.errors import RequestRefusedError, RetriableError
+from treadle.errors import RequestRefusedError, RetriableError, TreadleError
 from treadle.step_check import StepCheck
 
 THREADS: Final = 2
@@ -73,6 +73,10 @@ class BodyTask:
         self._due = self._clock() + WORK_SECONDS_MAX
         try:
             self.answer.set_result(self._do(self._check_step))
+        except TreadleError as error:
+            # Without its frames. They know this task, which is to know the error: a circle that
+            # would keep the body until the collector comes, which is seldom.
+            self.answer.set_exception(error.with_traceback(None))
         except BaseException as error:  # noqa: BLE001 - whoever waits gets it
             self.answer.set_exception(error)
 
@@ -131,6 +135,7 @@ class BodyThreads:
             if not answer.done():
                 task.abandon()
                 answer.cancel()
+            del task, answer  # they know the error, which knows this frame
 
     def close(self) -> None:
         """Drop what waits, end what runs at its next step, and end the threads."""
