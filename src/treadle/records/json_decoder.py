@@ -142,7 +142,8 @@ _LONE_HIGH = re.compile(_HIGH + rb"(?!" + _LOW + rb")")
 _LONE_LOW = re.compile(rb"(?<!" + _HIGH + rb")" + _LOW)
 _ESCAPE_BYTES = 6
 _PART_BYTES = 128 * 1024
-"""Bytes of a text that are searched in one call: all of them may be escapes."""
+"""Bytes of a text that are searched in one call: all of them may be escapes. More than two escapes,
+because a cut goes back by as much."""
 
 
 def repair_json(text: bytes, check: StepCheck = pass_step) -> bytes:
