@@ -2,8 +2,9 @@
 
 A destination that is down or slow holds up only its own thread; a table that fails holds up only
 itself. The thread decides what to load and when to try again. What it needs for that has objects
-of its own: `LoadPipeline` reads and prepares ahead, `LoadExecutor` loads, `CommitRecovery` knows
-what the destination has committed, `LoadReporting` tells store, log and operator.
+of its own: `LoadPipeline` reads and prepares ahead, `StepLoader` loads with a `LoadExecutor`,
+`CommitRecovery` knows what the destination has committed, `LoadReporting` tells store, log and
+operator.
 
 The supervisor's thread sends commands and never waits for an answer, so no destination can hold it
 up. It reads three things besides: `claimed_tables`, `identity`, and since when the destination has
@@ -14,23 +15,17 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from treadle.destinations.priority import LoaderPriority
-from treadle.destinations.protocol import (
-    CommitUnknownError,
-    Destination,
-    FencedError,
-    PlanOutdatedError,
-    Session,
-)
+from treadle.destinations.protocol import Destination, Session
 from treadle.destinations.retry import RETRY_PAUSE_SECONDS, open_with_retry
 from treadle.errors import OperatorError, RetriableError
-from treadle.loader.chunk import EntryChunk
+from treadle.loader.answer_wait import AnswerWait
 from treadle.loader.commands import (
     POLL_SECONDS,
     AssignSources,
@@ -42,24 +37,22 @@ from treadle.loader.commands import (
 from treadle.loader.commit_recovery import CommitRecovery
 from treadle.loader.execution import LoadExecutor
 from treadle.loader.lease import DestinationLease
-from treadle.loader.load_report import build_failure_report
 from treadle.loader.pipeline import (
     GroupLimits,
     LoadPipeline,
     LoadRound,
     PipelineCommand,
-    PreparedStep,
-    StepGroup,
 )
-from treadle.loader.reporting import LoadReporting, PendingReport
+from treadle.loader.reporting import LoadReporting
 from treadle.loader.schedule import (
     FlushPolicy,
-    LoadHistory,
     RetryBackoff,
     RetrySchedule,
     TableKey,
     select_due,
 )
+from treadle.loader.step_loader import StepLoader
+from treadle.loader.table_claims import TableClaims
 from treadle.log.protocol import LogReader, ReadLimits, TableBacklog
 from treadle.quotas import SourceQuota
 from treadle.store.model import Source
@@ -119,7 +112,7 @@ class _OpenParts(NamedTuple):
     destination: Destination
     reader: LogReader
     pipeline: LoadPipeline
-    executor: LoadExecutor
+    steps: StepLoader
 
 
 class DestinationLoader:
@@ -155,18 +148,11 @@ class DestinationLoader:
         self._backlogs: Sequence[TableBacklog] = ()
         self._is_retired = self._is_stopped = False
 
-        self._retries = RetrySchedule()
-        """When tables that failed may be tried again."""
         self._pauses = RetrySchedule(RetryBackoff(first_us=250_000, max_us=15_000_000))
         """When the destination may be tried again, under the key `_all_tables`."""
-        self._ended: dict[TableKey, int] = {}
-        """The time when each table's last load here ended."""
         self._all_tables: TableKey = (destination_id, "")
-        self._claimed: frozenset[TableKey] = frozenset()
-        """The tables that it may commit now, or `_all_tables`; read by the supervisor's thread."""
-        self._waiting_since: int | None = None
-        """The time since which the destination has been at a load or at opening, else None.
-        Read by the supervisor's thread."""
+        self._claims = TableClaims(self._receive)
+        self._wait = AnswerWait(dependencies.clock)
 
     # --- for the supervisor's thread --------------------------------------------------------------
 
@@ -185,7 +171,7 @@ class DestinationLoader:
         received that command yet. A table named `` stands for all.
         """
         # In this order: a load that is committed is pending before its table is no longer claimed.
-        claimed = self._claimed
+        claimed = self._claims.tables
         return claimed.union(self._reporting.pending_tables, self._recovery.uncertain)
 
     def assign_sources(
@@ -208,12 +194,7 @@ class DestinationLoader:
 
     def report_silence(self) -> None:
         """Tell the operator when the destination does not answer; its own thread cannot."""
-
-        def measure() -> int | None:
-            since = self._waiting_since
-            return None if since is None else self._dependencies.clock() - since
-
-        self._reporting.report_silence(measure)
+        self._reporting.report_silence(self._wait.measure)
 
     def retire(self) -> None:
         """Ask the thread to end because its destination is gone, or another loader has its place.
@@ -271,7 +252,7 @@ class DestinationLoader:
                     break
                 chosen: list[TableBacklog] = []
                 if self._parts is not None:
-                    policy, history = self._dependencies.flush_policy, self._history()
+                    policy, history = self._dependencies.flush_policy, self._parts.steps.history
                     chosen = select_due(self._backlogs, self._sources, history, policy, now)
                 todo = chosen or has_open_ends or self._parts is None
                 if not todo or not self._pauses.may_retry(self._all_tables, now):
@@ -284,8 +265,12 @@ class DestinationLoader:
         finally:
             self.close()
 
-    def _receive(self, timeout_seconds: float = 0.0) -> None:
-        """Obey the commands that wait; wait for the first one at most so long."""
+    def _receive(self, timeout_seconds: float = 0.0) -> Mapping[int, Source]:
+        """Obey the commands that wait; wait for the first one at most so long.
+
+        Returns:
+            The sources that load here then.
+        """
         for command in self._commands.receive(timeout_seconds):
             match command:
                 case AssignSources(sources, _):
@@ -296,6 +281,7 @@ class DestinationLoader:
                     self._is_retired = True
                 case StopLoader():
                     self._is_stopped = True
+        return self._sources
 
     def _leave_time_for_others(self) -> None:
         """Let a destination alone that only one process can open, for those who wait for it."""
@@ -304,9 +290,6 @@ class DestinationLoader:
         until = time.monotonic() + ROUND_PAUSE_SECONDS
         while not self._is_stopped and (left := until - time.monotonic()) > 0:
             self._receive(left)
-
-    def _history(self) -> LoadHistory:
-        return LoadHistory(self._recovery.offsets or {}, self._ended, self._retries)
 
     def _open(self) -> _OpenParts:
         its = self._dependencies
@@ -323,8 +306,17 @@ class DestinationLoader:
             GroupLimits() if destination.capabilities.transactional_ddl else GroupLimits(steps=1),
             its.store.installation_id,
         )
-        executor = LoadExecutor(reader.log_id, its.lease, its.clock, its.new_id)
-        self._parts = _OpenParts(destination, reader, pipeline, executor)
+        steps = StepLoader(
+            LoadExecutor(reader.log_id, its.lease, its.clock, its.new_id),
+            self._claims,
+            self._wait,
+            self._recovery,
+            self._reporting,
+            its.lease,
+            its.clock,
+            its.new_id,
+        )
+        self._parts = _OpenParts(destination, reader, pipeline, steps)
         logger.info("loading into %s", self.identity)
         return self._parts
 
@@ -355,7 +347,7 @@ class DestinationLoader:
         else:
             self._pauses.clear_failures(self._all_tables)
         finally:
-            self._waiting_since = None
+            self._wait.end()
             # An error holds, in a cycle, all that was being loaded when it came up.
             gc.collect()
 
@@ -370,11 +362,11 @@ class DestinationLoader:
             until: when no further load is begun, microseconds since 1970; None for never.
         """
         self._dependencies.lease.fence()
-        self._waiting_since = self._dependencies.clock()
+        self._wait.begin()
         with self._open_session(parts.destination) as session:
             self._fetch_offsets(parts, session)
-            self._waiting_since = None
-            history = self._history().copy()
+            self._wait.end()
+            history = parts.steps.history.copy()
             parts.pipeline.begin_round(LoadRound(backlogs, history, until))
             skipped: frozenset[TableKey] = frozenset()
             try:
@@ -385,11 +377,11 @@ class DestinationLoader:
                     self._reporting.flush()
                     self._reporting.write_lines(self._dependencies.clock())
                     group = tuple(step for step in group if step.chunk.key not in skipped)
-                    if len(group) > 1 and self._load_group(parts.executor, session, group):
+                    if len(group) > 1 and parts.steps.load_group(session, group):
                         group = ()
                     for step in group:
                         self._reporting.flush()
-                        if not self._load_step(parts.executor, session, step):
+                        if not parts.steps.load(session, step):
                             # What follows of the table does not follow what is there.
                             skipped |= {step.chunk.key}
                             parts.pipeline.skip_tables(skipped)
@@ -423,121 +415,10 @@ class DestinationLoader:
         if self._recovery.offsets is not None:
             return
         found = session.committed(parts.reader.log_id)
-        # What is recorded below must not come after what another loader records (see `_claim`).
-        self._claimed = frozenset((self._all_tables,))
+        # What is recorded below must not come after what another loader records (see
+        # `TableClaims.claim`).
         try:
-            self._receive()
-            self._recovery.recover(found, parts.reader, self._sources)
+            sources = self._claims.hold((self._all_tables,))
+            self._recovery.recover(found, parts.reader, sources)
         finally:
-            self._claimed = frozenset()
-
-    def _load_group(self, executor: LoadExecutor, session: Session, group: StepGroup) -> bool:
-        """Load small steps in one transaction and record them; return whether that was possible.
-
-        If it was not, the steps are to be loaded alone, which says of each what is wrong with it.
-        That is safe whatever came up here, because the destination refuses a plan whose offset it
-        holds already.
-
-        Raises:
-            RetriableError: the destination or the store cannot be used.
-        """
-        if not self._claim(step.chunk.key for step in group):
-            return False
-        self._waiting_since = self._dependencies.clock()
-        try:
-            reports = self._try_group(executor, session, group)
-            if reports is None:
-                return False
-            # Before the reports: whatever becomes of them, the loads are committed.
-            for chunk, _, _ in group:
-                self._recovery.advance_offset(chunk.key, chunk.last)
-            self._reporting.record(reports)
-        finally:
-            self._waiting_since = None
-            self._claimed = frozenset()
-        ended_at = self._dependencies.clock()
-        for chunk, _, _ in group:
-            self._retries.clear_failures(chunk.key)
-            self._ended[chunk.key] = ended_at
-        return True
-
-    def _try_group(
-        self, executor: LoadExecutor, session: Session, group: StepGroup
-    ) -> Sequence[PendingReport] | None:
-        """Load steps in one transaction; None when they have to be loaded alone."""
-        try:
-            return executor.load_group(session, group)
-        except FencedError as error:
-            self._dependencies.lease.invalidate()
-            raise RetriableError(str(error)) from error
-        except CommitUnknownError:
-            for chunk, _, _ in group:
-                self._recovery.add_uncertain(chunk.key, chunk.last)
-            raise
-        except PlanOutdatedError:
-            return None
-        except RetriableError:
-            raise
-        except Exception:  # noqa: BLE001 - whatever it is, it comes again with the table it is of
-            return None
-
-    def _load_step(self, executor: LoadExecutor, session: Session, step: PreparedStep) -> bool:
-        """Load a step and record it; return whether its table can be loaded further.
-
-        Raises:
-            RetriableError: the destination cannot be used.
-            Exception: a fault of ours.
-        """
-        chunk = step.chunk
-        if not self._claim((chunk.key,)):
-            return False
-        self._waiting_since = self._dependencies.clock()
-        try:
-            report = executor.load(session, step)
-            # Before the report: whatever becomes of that, the load is committed.
-            self._recovery.advance_offset(chunk.key, chunk.last)
-            self._reporting.record([report])
-        except FencedError as error:
-            self._dependencies.lease.invalidate()
-            raise RetriableError(str(error)) from error
-        except (OperatorError, PlanOutdatedError) as error:
-            # The load may have been committed before this came up.
-            self._recovery.forget_offsets()
-            self._record_failure(chunk, error)
-            return False
-        except CommitUnknownError:
-            self._recovery.add_uncertain(chunk.key, chunk.last)
-            raise
-        except RetriableError:
-            raise
-        except Exception as error:
-            # Whatever it is, it came with this table: the others go on without it.
-            if error is not step.prepared:
-                self._recovery.add_uncertain(chunk.key, chunk.last)
-            self._record_failure(chunk, error)
-            raise
-        finally:
-            self._waiting_since = None
-            self._claimed = frozenset()
-        self._retries.clear_failures(chunk.key)
-        self._ended[chunk.key] = self._dependencies.clock()
-        return True
-
-    def _claim(self, keys: Iterable[TableKey]) -> bool:
-        """Claim tables; return whether the sources of all still load here."""
-        # They are claimed before the commands are received. Whoever takes a source away sends the
-        # command first and then looks at the claims: either it finds this claim, or the command
-        # is received here.
-        self._claimed = frozenset(keys)
-        self._receive()
-        if all(source_id in self._sources for source_id, _ in self._claimed):
-            return True
-        self._claimed = frozenset()
-        return False
-
-    def _record_failure(self, chunk: EntryChunk, error: Exception) -> None:
-        """Record that a table cannot be loaded for now; the others go on."""
-        now = self._dependencies.clock()
-        pause_us = self._retries.add_failure(chunk.key, now)
-        load = build_failure_report(chunk, str(error), self._dependencies.new_id(), now, now)
-        self._reporting.record_failure(load, error, pause_us)
+            self._claims.release()

@@ -1,0 +1,155 @@
+"""Loads prepared steps under a claim, and keeps what became of each table."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from treadle.destinations.protocol import (
+    CommitUnknownError,
+    FencedError,
+    PlanOutdatedError,
+    Session,
+)
+from treadle.errors import OperatorError, RetriableError
+from treadle.loader.answer_wait import AnswerWait
+from treadle.loader.chunk import EntryChunk
+from treadle.loader.commit_recovery import CommitRecovery
+from treadle.loader.execution import LoadExecutor
+from treadle.loader.lease import DestinationLease
+from treadle.loader.load_report import build_failure_report
+from treadle.loader.pipeline import PreparedStep, StepGroup
+from treadle.loader.reporting import LoadReporting, PendingReport
+from treadle.loader.schedule import LoadHistory, RetrySchedule, TableKey
+from treadle.loader.table_claims import TableClaims
+
+
+@dataclass(slots=True)
+class StepLoader:
+    """Loads prepared steps of one destination, and records each.
+
+    While a step is loaded and recorded its tables are claimed.
+
+    Attributes:
+        executor: loads.
+        claims: the tables that are being loaded.
+        wait: for the destination.
+        recovery: is told what is committed, and of which load that is not known.
+        reporting: records loads and failures.
+        lease: of the destination.
+        clock: microseconds since 1970.
+        new_id: returns a fresh load id.
+    """
+
+    executor: LoadExecutor
+    claims: TableClaims
+    wait: AnswerWait
+    recovery: CommitRecovery
+    reporting: LoadReporting
+    lease: DestinationLease
+    clock: Callable[[], int]
+    new_id: Callable[[], str]
+    _retries: RetrySchedule = field(default_factory=RetrySchedule)
+    """When tables that failed may be tried again."""
+    _ended: dict[TableKey, int] = field(default_factory=dict)
+    """The time when each table's last load here ended."""
+
+    @property
+    def history(self) -> LoadHistory:
+        """Return the earlier loads of the tables; it changes with the next load."""
+        return LoadHistory(self.recovery.offsets or {}, self._ended, self._retries)
+
+    def load_group(self, session: Session, group: StepGroup) -> bool:
+        """Load small steps in one transaction and record them; return whether that was possible.
+
+        If it was not, the steps are to be loaded alone, which says of each what is wrong with it.
+        That is safe whatever came up here, because the destination refuses a plan whose offset it
+        holds already.
+
+        Raises:
+            RetriableError: the destination or the store cannot be used.
+        """
+        if not self.claims.claim(step.chunk.key for step in group):
+            return False
+        self.wait.begin()
+        try:
+            reports = self._try_group(session, group)
+            if reports is None:
+                return False
+            # Before the reports: whatever becomes of them, the loads are committed.
+            for chunk, _, _ in group:
+                self.recovery.advance_offset(chunk.key, chunk.last)
+            self.reporting.record(reports)
+        finally:
+            self.wait.end()
+            self.claims.release()
+        ended_at = self.clock()
+        for chunk, _, _ in group:
+            self._retries.clear_failures(chunk.key)
+            self._ended[chunk.key] = ended_at
+        return True
+
+    def _try_group(self, session: Session, group: StepGroup) -> Sequence[PendingReport] | None:
+        """Load steps in one transaction; None when they have to be loaded alone."""
+        try:
+            return self.executor.load_group(session, group)
+        except FencedError as error:
+            self.lease.invalidate()
+            raise RetriableError(str(error)) from error
+        except CommitUnknownError:
+            for chunk, _, _ in group:
+                self.recovery.add_uncertain(chunk.key, chunk.last)
+            raise
+        except PlanOutdatedError:
+            return None
+        except RetriableError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, it comes again with the table it is of
+            return None
+
+    def load(self, session: Session, step: PreparedStep) -> bool:
+        """Load a step and record it; return whether its table can be loaded further.
+
+        Raises:
+            RetriableError: the destination cannot be used.
+            Exception: a fault of ours.
+        """
+        chunk = step.chunk
+        if not self.claims.claim((chunk.key,)):
+            return False
+        self.wait.begin()
+        try:
+            report = self.executor.load(session, step)
+            # Before the report: whatever becomes of that, the load is committed.
+            self.recovery.advance_offset(chunk.key, chunk.last)
+            self.reporting.record([report])
+        except FencedError as error:
+            self.lease.invalidate()
+            raise RetriableError(str(error)) from error
+        except (OperatorError, PlanOutdatedError) as error:
+            # The load may have been committed before this came up.
+            self.recovery.forget_offsets()
+            self._record_failure(chunk, error)
+            return False
+        except CommitUnknownError:
+            self.recovery.add_uncertain(chunk.key, chunk.last)
+            raise
+        except RetriableError:
+            raise
+        except Exception as error:
+            # Whatever it is, it came with this table: the others go on without it.
+            if error is not step.prepared:
+                self.recovery.add_uncertain(chunk.key, chunk.last)
+            self._record_failure(chunk, error)
+            raise
+        finally:
+            self.wait.end()
+            self.claims.release()
+        self._retries.clear_failures(chunk.key)
+        self._ended[chunk.key] = self.clock()
+        return True
+
+    def _record_failure(self, chunk: EntryChunk, error: Exception) -> None:
+        """Record that a table cannot be loaded for now; the others go on."""
+        now = self.clock()
+        pause_us = self._retries.add_failure(chunk.key, now)
+        load = build_failure_report(chunk, str(error), self.new_id(), now, now)
+        self.reporting.record_failure(load, error, pause_us)
