@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from treadle.destinations.duckdb import attach
-from treadle.destinations.duckdb import session as module
+from treadle.destinations.duckdb import transactions as module
 from treadle.destinations.duckdb.attach import GROUP_ROWS
 from treadle.destinations.duckdb.destination import DuckDBDestination
 from treadle.destinations.protocol import AccessDeniedError, DestinationUnavailableError, Session

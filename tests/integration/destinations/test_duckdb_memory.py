@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from treadle.destinations.conformance.builders import LOG, ORDERS, TableLoads, table, upsert
-from treadle.destinations.duckdb import session as module
+from treadle.destinations.duckdb import transactions as module
 from treadle.destinations.duckdb.destination import DuckDBDestination
 from treadle.destinations.duckdb.memory import (
     LIMIT_BYTES,
@@ -22,7 +22,7 @@ from treadle.destinations.duckdb.memory import (
     raise_limit,
     release_memory,
 )
-from treadle.destinations.duckdb.session import LITTLE_ROWS_MAX
+from treadle.destinations.duckdb.transactions import LITTLE_ROWS_MAX
 from treadle.destinations.protocol import Session
 from treadle.errors import RetriableError
 from treadle.tables.model import CreateRelation

@@ -15,10 +15,12 @@ import duckdb
 
 from treadle.destinations.capabilities import Capabilities
 from treadle.destinations.duckdb.attach import name_catalog, open_attached, use
+from treadle.destinations.duckdb.dialect import DuckDBSchemaStatements
 from treadle.destinations.duckdb.errors import translate, translate_open
 from treadle.destinations.duckdb.memory import GATHERED_BYTES_MAX, MemoryWatch
-from treadle.destinations.duckdb.session import DuckDBSession
+from treadle.destinations.duckdb.transactions import DuckDBTransactions
 from treadle.destinations.protocol import Session
+from treadle.destinations.sql.session import SqlSession
 from treadle.tables.profiles import DUCKDB
 
 CONFIG: Final[Mapping[str, str]] = {
@@ -73,11 +75,13 @@ class DuckDBDestination:
         with _turns_guard:
             turn = _turns.setdefault(path, threading.Lock())
         return DuckDBSession(
-            partial(self._opened, path, read_only),
-            turn,
-            MemoryWatch(self._gathered_max),
-            read_only=read_only,
-            path=None if read_only else Path(path),
+            DuckDBTransactions(
+                partial(self._opened, path, read_only),
+                turn,
+                MemoryWatch(self._gathered_max),
+                read_only=read_only,
+                path=None if read_only else Path(path),
+            )
         )
 
     def preview(self) -> Session:
@@ -85,11 +89,13 @@ class DuckDBDestination:
         if self._path.exists():
             return self.open(read_only=True)
         return DuckDBSession(
-            partial(self._imagined, name_catalog(str(self._path.resolve()))),
-            threading.Lock(),
-            MemoryWatch(None),
-            read_only=False,
-            path=None,
+            DuckDBTransactions(
+                partial(self._imagined, name_catalog(str(self._path.resolve()))),
+                threading.Lock(),
+                MemoryWatch(None),
+                read_only=False,
+                path=None,
+            )
         )
 
     @staticmethod
@@ -115,3 +121,9 @@ class DuckDBDestination:
             connection.close()
             raise translate(error) from error
         return connection
+
+
+class DuckDBSession(SqlSession):
+    """One connection at a time; see `Session`."""
+
+    schema_statements = DuckDBSchemaStatements

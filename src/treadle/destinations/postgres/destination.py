@@ -22,6 +22,7 @@ from treadle.destinations.postgres.writer import PostgresWriter
 from treadle.destinations.protocol import AccessDeniedError, Session
 from treadle.destinations.sql import catalogue
 from treadle.destinations.sql.session import SqlSession
+from treadle.destinations.sql.transactions import SqlTransactions
 from treadle.destinations.transport import TransportRisk
 from treadle.errors import OperatorError, TableStoppedError
 from treadle.tables.profiles import POSTGRES
@@ -117,7 +118,7 @@ class PostgresDestination:
         except psycopg.Error as error:
             connection.close()
             raise translate(error) from error
-        return PostgresSession(PostgresConnection(connection))
+        return PostgresSession(SqlTransactions(PostgresConnection(connection)))
 
     def preview(self) -> Session:
         """Connect for reading; see `Destination.preview`."""
@@ -138,7 +139,7 @@ class PostgresSession(SqlSession):
             cause = error.__cause__
             if not isinstance(cause, psycopg.errors.InsufficientPrivilege):
                 raise
-            with self._translated() as connection:
+            with self._transactions.translated() as connection:
                 if all(catalogue.holds_schema(connection, s) for s in (PRIVATE_SCHEMA, schema)):
                     raise
             raise AccessDeniedError(

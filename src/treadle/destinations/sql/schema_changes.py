@@ -13,6 +13,7 @@ from treadle.destinations.layout import (
     find_stage_tombstones,
     order_key,
 )
+from treadle.destinations.protocol import ChangeRefusedError
 from treadle.destinations.sql.catalogue import read_entry
 from treadle.destinations.sql.connection import SqlConnection
 from treadle.destinations.sql.dialect import SqlDialect
@@ -35,6 +36,21 @@ from treadle.tables.model import (
     TableWrite,
     WidenColumn,
 )
+
+
+def run_change(connection: SqlConnection, statement: Quoted) -> None:
+    """Execute a schema change.
+
+    Raises:
+        ChangeRefusedError: the database refused it.
+    """
+    try:
+        connection.run(statement)
+    except connection.errors as error:
+        if not connection.is_refused_change(error):
+            raise
+        fault = connection.translate(error)
+        raise ChangeRefusedError(connection.message(error), fault) from error
 
 
 def make_tombstones(

@@ -1,7 +1,6 @@
-"""A session on any SQL database, in terms of a `SqlConnection` and its `SqlDialect`."""
+"""A session on any SQL database, in terms of `SqlTransactions` on a `SqlConnection`."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from treadle import failpoint
@@ -9,7 +8,6 @@ from treadle.destinations.layout import PRIVATE_SCHEMA, REJECTED, encode_result
 from treadle.destinations.load_counter import LoadCounter
 from treadle.destinations.protocol import (
     AccessDeniedError,
-    ChangeRefusedError,
     CommittedOffset,
     DestinationUnavailableError,
     LoadResult,
@@ -20,12 +18,12 @@ from treadle.destinations.protocol import (
     RowDiff,
     SchemaStatus,
 )
-from treadle.destinations.schema_claim import claim_schema, refuse_system_schema
-from treadle.destinations.sql import catalogue, inspection
-from treadle.destinations.sql.connection import SqlConnection
+from treadle.destinations.schema_claim import claim_schema
+from treadle.destinations.sql import adoption, catalogue, inspection
 from treadle.destinations.sql.relation_definition import create_relation
-from treadle.destinations.sql.schema_changes import SchemaStatements
-from treadle.destinations.sql.text import Quoted, compose
+from treadle.destinations.sql.schema_changes import SchemaStatements, run_change
+from treadle.destinations.sql.text import compose
+from treadle.destinations.sql.transactions import SqlTransactions
 from treadle.destinations.sql.writer import TableWriter
 from treadle.errors import OperatorError
 from treadle.tables.model import (
@@ -44,6 +42,9 @@ class SqlSession:
 
     A load is one transaction: `change` and `write` run inside it.
 
+    Args:
+        transactions: on its connection.
+
     Attributes:
         schema_statements: makes the statements of schema changes.
         writer: writes rows.
@@ -52,9 +53,10 @@ class SqlSession:
     schema_statements: ClassVar[type[SchemaStatements]] = SchemaStatements
     writer: ClassVar[type[TableWriter]] = TableWriter
 
-    def __init__(self, connection: SqlConnection) -> None:
-        self._connection = connection
-        self._prepared: set[tuple[str, SchemaOwner]] = set()  # until something fails
+    def __init__(self, transactions: SqlTransactions) -> None:
+        self._transactions = transactions
+        self._prepared: set[tuple[str, SchemaOwner]] = set()
+        transactions.on_undo = self._prepared.clear  # somebody may have dropped them
         self._writes = 0  # of this transaction, so that its stages have different names
 
     def __enter__(self) -> Self:
@@ -67,17 +69,17 @@ class SqlSession:
 
     def close(self) -> None:
         """Close the connection."""
-        self._connection.close()
+        self._transactions.close()
 
     def prepare(self, schema: str, owner: SchemaOwner = UNOWNED) -> None:
         """Make the schema with `_sdc_rejected` in it, and treadle's own, where missing."""
         if (schema, owner) in self._prepared:
             return
-        with self._in_turn():
-            with self._translated() as connection:
+        with self._transactions.in_turn():
+            with self._transactions.translated() as connection:
                 ready = catalogue.is_ready(connection, schema, owner)
             if not ready:
-                with self._transaction() as connection:
+                with self._transactions.transaction() as connection:
                     if connection.dialect.before_prepare:
                         connection.run(connection.dialect.before_prepare)
                     catalogue.make_schema(connection, schema, owner)
@@ -87,55 +89,41 @@ class SqlSession:
 
     def check_owner(self, schema: str, owner: SchemaOwner = UNOWNED) -> None:
         """Check that a schema is missing or the owner's; see `LoadSession.check_owner`."""
-        with self._translated() as connection:
+        with self._transactions.translated() as connection:
             status = catalogue.read_status(connection, schema)
             claim_schema(schema, status, owner, connection.dialect.profile)
 
     def schema_status(self, schema: str) -> SchemaStatus:
         """Return whether a schema is there and whose it is."""
-        with self._translated() as connection:
+        with self._transactions.translated() as connection:
             return catalogue.read_status(connection, schema)
 
     def unknown_relations(self, schema: str) -> Mapping[str, PhysicalRelation]:
         """Return the relations that no catalogue entry names; see `Adoption`."""
-        with self._translated() as connection:
-            known = catalogue.read_relation_names(connection, schema)
-            fold = connection.dialect.profile.fold
-            there = inspection.list_relations(connection, schema)
-            names = sorted(name for name in there if fold(name) not in known and name != REJECTED)
-            return connection.describe(schema, names) if names else {}
+        with self._transactions.translated() as connection:
+            return adoption.find_unknown_relations(connection, schema)
 
     def adopt(self, schema: str, owner: SchemaOwner, tables: Sequence[Table] = ()) -> None:
         """Record an owner for a schema, and catalogue entries; see `Adoption.adopt`."""
-        with self._in_turn():
+        with self._transactions.in_turn():
             self._prepared.clear()
-            with self._transaction() as connection:
-                refuse_system_schema(schema, connection.dialect.profile)
-                if connection.dialect.before_prepare:
-                    connection.run(connection.dialect.before_prepare)
-                status = catalogue.read_status(connection, schema)
-                for statement in list(catalogue.prepare_schema(connection, schema)):
-                    connection.run(statement)
-                if status.owner != owner:
-                    known = status.owner is not None
-                    catalogue.record_owner(connection, schema, owner, known=known)
-                for table in tables:
-                    catalogue.add_entry(connection, table)
+            with self._transactions.transaction() as connection:
+                adoption.adopt_schema(connection, schema, owner, tables)
                 connection.commit()
 
     def committed(self, log_id: str) -> Mapping[tuple[int, str], CommittedOffset]:
         """Return (source id, table name as sent) -> the last load, for one log."""
-        with self._translated() as connection:
+        with self._transactions.translated() as connection:
             return catalogue.read_offsets(connection, log_id)
 
     def list_log_ids(self, prefix: str) -> list[str]:
         """Return the logs that there are offsets of, of those whose names begin so."""
-        with self._translated() as connection:
+        with self._transactions.translated() as connection:
             return catalogue.read_log_ids(connection, prefix)
 
     def state(self, schema: str, table: str) -> TableState:
         """Return what is there for a canonical table name."""
-        with self._translated() as connection:
+        with self._transactions.translated() as connection:
             revision, entry = catalogue.read_entry(connection, schema, table)
             names = [table, *(relation.name for relation in (entry.relations if entry else ()))]
             # The catalogue's own spelling of a relation, which comes later, wins over the
@@ -152,7 +140,7 @@ class SqlSession:
             return []
         wanted = RelationRows(relation, dict(zip(relation.key, keys, strict=True)))
         wanted.entries = range(len(wanted))
-        with self._transaction("lookup") as connection:
+        with self._transactions.transaction("lookup") as connection:
             dialect = connection.dialect
             stage = connection.stage(wanted, "treadle_wanted")
             found = connection.rows(
@@ -165,7 +153,7 @@ class SqlSession:
                 )
             )
             connection.rollback()
-        self._connection.release()
+        self._transactions.connection.release()
         return [sequence for (sequence,) in found]
 
     def load(self, plan: LoadPlan, *, rehearse: bool = False) -> LoadResult:
@@ -173,57 +161,49 @@ class SqlSession:
         if not rehearse:
             [result] = self.load_group([plan])
             return result
-        with self._loading([plan], rehearse=True):
+        with self._transactions.loading([plan], rehearse=True):
             try:
-                with self._transaction() as connection:
+                with self._transactions.transaction() as connection:
+                    self._writes = 0
                     catalogue.make_schema(connection, plan.schema, plan.owner)
                     self.change(plan)
                     result = self.write(plan)
                     connection.rollback()
                 return result
             finally:
-                self._connection.release()
+                self._transactions.connection.release()
 
     def load_group(self, plans: Sequence[LoadPlan]) -> list[LoadResult]:
         """Carry plans out in one transaction; see `Session.load_group`."""
         results: list[LoadResult] = []
-        with self._loading(plans, rehearse=False):
+        with self._transactions.loading(plans, rehearse=False):
             try:
-                with self._transaction():
+                with self._transactions.transaction():
+                    self._writes = 0
                     for plan in plans:
                         self.change(plan)
                         results.append(self.write(plan))
-                self._commit()
+                self._transactions.commit()
                 return results
             finally:
-                self._connection.release()
+                self._transactions.connection.release()
 
     def change(self, plan: LoadPlan) -> None:
         """Check that a plan follows what is there, and make its schema changes."""
-        connection = self._connection
+        connection = self._transactions.connection
         catalogue.check_owner(connection, plan.schema, plan.owner)
         catalogue.claim(connection, plan)
         failpoint.reach("destination.after-lock")
         for statement in self.schema_statements(connection, plan).generate():
-            self._run_change(statement)
+            run_change(connection, statement)
         if plan.rejections:  # the user may have dropped the table since `prepare`
             kept = catalogue.REJECTIONS
             connection.run(create_relation(connection.dialect, plan.schema, kept, if_missing=True))
         failpoint.reach("destination.after-changes")
 
-    def _run_change(self, statement: Quoted) -> None:
-        connection = self._connection
-        try:
-            connection.run(statement)
-        except connection.errors as error:
-            if not connection.is_refused_change(error):
-                raise
-            fault = connection.translate(error)
-            raise ChangeRefusedError(connection.message(error), fault) from error
-
     def write(self, plan: LoadPlan) -> LoadResult:
         """Write a plan's rows, rejections, catalogue entry and offset."""
-        connection = self._connection
+        connection = self._transactions.connection
         counter = LoadCounter(plan)
         for write in counter.writes():
             self._writes += 1
@@ -237,7 +217,7 @@ class SqlSession:
 
     def relations(self, schema: str) -> list[str]:
         """Return the tables, views and sequences in a schema; see `Inspection.relations`."""
-        with self._translated() as connection:
+        with self._transactions.translated() as connection:
             found = inspection.list_relations(connection, schema)
             if REJECTED in found and inspection.is_unused_rejections(connection, schema):
                 found.remove(REJECTED)
@@ -245,19 +225,19 @@ class SqlSession:
 
     def counts(self, schema: str, relation: Relation, since: int) -> RowCounts:
         """Count the rows of a live root relation; see `Inspection.counts`."""
-        with self._transaction("snapshot") as connection:
+        with self._transactions.transaction("snapshot") as connection:
             found = inspection.count_rows(connection, schema, relation, since)
             connection.rollback()
             return found
 
     def compare(self, schema: str, other: str, pair: RelationPair) -> RowDiff:
         """Compare the rows of two relations; see `Inspection.compare`."""
-        with self._translated() as connection:
+        with self._transactions.translated() as connection:
             return inspection.compare_rows(connection, schema, other, pair)
 
     def ddl(self, plan: LoadPlan, shown_as: str | None = None) -> list[str]:
         """Return the statements by which a load would change the schema; see `Inspection.ddl`."""
-        with self._translated() as connection:
+        with self._transactions.translated() as connection:
             statements = [
                 *catalogue.prepare_schema(connection, plan.schema),
                 *self.schema_statements(connection, plan).generate(),
@@ -274,7 +254,7 @@ class SqlSession:
 
     def query(self, sql: str) -> QueryResult:
         """Run one statement of the operator's; see `Inspection.query`."""
-        connection = self._connection
+        connection = self._transactions.connection
         try:
             return connection.query(sql)
         except connection.errors as error:
@@ -286,7 +266,7 @@ class SqlSession:
 
     def clock(self) -> int | None:
         """Return the server's time; see `Inspection.clock`."""
-        with self._translated() as connection:
+        with self._transactions.translated() as connection:
             if not connection.dialect.clock:
                 return None
             [(now,)] = connection.rows(connection.dialect.clock)
@@ -294,61 +274,12 @@ class SqlSession:
 
     def remove(self, schema: str, table: str, log_id: str) -> None:
         """Drop a table with all that is kept of it; see `Rebuild.remove`."""
-        with self._in_turn():
-            with self._translated() as connection:
+        with self._transactions.in_turn():
+            with self._transactions.translated() as connection:
                 if not connection.holds_own_table(catalogue.ENTRIES.name):
                     return
                 _, entry = catalogue.read_entry(connection, schema, table)
             self._prepared.clear()
-            with self._transaction() as connection:
+            with self._transactions.transaction() as connection:
                 inspection.remove_table(connection, schema, table, entry, log_id)
                 connection.commit()
-
-    def _in_turn(self) -> AbstractContextManager[object]:
-        """Keep other sessions of this process from writing, where the database needs it."""
-        return nullcontext()
-
-    def _loading(
-        self, plans: Sequence[LoadPlan], *, rehearse: bool
-    ) -> AbstractContextManager[object]:
-        """Do what a transaction with these loads needs before and after it."""
-        return self._in_turn()
-
-    @contextmanager
-    def _translated(self) -> Iterator[SqlConnection]:
-        try:
-            yield self._connection
-        except self._connection.errors as error:
-            raise self._connection.translate(error) from error
-
-    @contextmanager
-    def _transaction(self, purpose: str = "load") -> Iterator[SqlConnection]:
-        """Begin a transaction, which the block may end; undo it when the block fails."""
-        connection = self._connection
-        self._writes = 0
-        try:
-            connection.begin(purpose)
-            yield connection
-        except connection.errors as error:
-            self._roll_back()
-            raise connection.translate(error) from error
-        except BaseException:
-            self._roll_back()
-            raise
-
-    def _roll_back(self) -> None:
-        self._prepared.clear()  # somebody may have dropped them
-        # A broken connection, or a statement that failed, may have ended the transaction already.
-        with suppress(*self._connection.errors):
-            self._connection.rollback()
-
-    def _commit(self) -> None:
-        failpoint.reach("destination.before-commit")
-        connection = self._connection
-        try:
-            connection.commit()
-        except connection.errors as error:
-            fault = connection.translate_commit(error)
-            self._roll_back()
-            raise fault from error
-        failpoint.reach("destination.after-commit")

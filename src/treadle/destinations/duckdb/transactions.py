@@ -1,4 +1,4 @@
-"""A session on a DuckDB file: loads in turn, and checkpoints between them."""
+"""Transactions on a DuckDB file: loads in turn, and checkpoints between them."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +9,6 @@ from typing import Final
 import duckdb
 
 from treadle.destinations.duckdb.connection import DuckDBConnection
-from treadle.destinations.duckdb.dialect import DuckDBSchemaStatements
 from treadle.destinations.duckdb.errors import is_out_of_memory, translate
 from treadle.destinations.duckdb.memory import (
     LIMIT_BYTES,
@@ -21,7 +20,7 @@ from treadle.destinations.duckdb.memory import (
     release_memory,
 )
 from treadle.destinations.protocol import DestinationUnavailableError
-from treadle.destinations.sql.session import SqlSession
+from treadle.destinations.sql.transactions import SqlTransactions
 from treadle.errors import TreadleError
 from treadle.tables.model import CreateRelation, LoadPlan
 
@@ -32,8 +31,8 @@ LITTLE_ROWS_MAX: Final = 1000
 """Rows up to which the first load of a table is a small one."""
 
 
-class DuckDBSession(SqlSession):
-    """One connection at a time; see `Session`.
+class DuckDBTransactions(SqlTransactions):
+    """On one connection at a time; it is opened anew when DuckDB keeps too much memory.
 
     Args:
         connect: opens the file.
@@ -43,8 +42,7 @@ class DuckDBSession(SqlSession):
         path: of the file that it makes checkpoints of; None for none.
     """
 
-    schema_statements = DuckDBSchemaStatements
-    _connection: DuckDBConnection
+    connection: DuckDBConnection
 
     def __init__(
         self,
@@ -68,13 +66,18 @@ class DuckDBSession(SqlSession):
         try:
             # What cannot be written into the file now stays in its write-ahead log.
             with suppress(duckdb.Error, TreadleError, OSError):
-                self._connection.use_one_thread(False)
+                self.connection.use_one_thread(False)
                 self._write_down()
         finally:
             super().close()
 
     @contextmanager
-    def _in_turn(self) -> Iterator[None]:
+    def in_turn(self) -> Iterator[None]:
+        """Keep other sessions of this process from writing into the file.
+
+        Raises:
+            DestinationUnavailableError: another one writes for too long.
+        """
         if not self._turn.acquire(timeout=TURN_SECONDS_MAX):
             raise DestinationUnavailableError(
                 "another load into the same DuckDB file is still running"
@@ -85,8 +88,9 @@ class DuckDBSession(SqlSession):
             self._turn.release()
 
     @contextmanager
-    def _loading(self, plans: Sequence[LoadPlan], *, rehearse: bool) -> Iterator[None]:
-        with self._in_turn():
+    def loading(self, plans: Sequence[LoadPlan], *, rehearse: bool) -> Iterator[None]:
+        """Make room before loads, and keep indexes that may be wrong out of the file."""
+        with self.in_turn():
             self._make_room(adds_little=not rehearse and all(map(adds_little, plans)))
             try:
                 yield
@@ -94,7 +98,7 @@ class DuckDBSession(SqlSession):
                 if is_out_of_memory(error.__cause__):
                     with suppress(duckdb.Error):
                         # Its indexes may be wrong now: they are made anew from the write-ahead log.
-                        self._connection.driver.execute("PRAGMA disable_checkpoint_on_shutdown")
+                        self.connection.driver.execute("PRAGMA disable_checkpoint_on_shutdown")
                         self._path = None
                 raise
 
@@ -105,14 +109,14 @@ class DuckDBSession(SqlSession):
         """
         try:
             if self._path is not None:
-                driver = self._connection.driver
+                driver = self.connection.driver
                 size = measure_log(self._path)
                 much = self._gathered.note_load(driver, size, adds_little=adds_little)
                 if much or size >= LOGGED_BYTES_MAX:
                     self._checkpoint()
-                if much and not release_memory(self._connection.driver, self._gathered.kept):
+                if much and not release_memory(self.connection.driver, self._gathered.kept):
                     self._reopen()
-            self._connection.use_one_thread(adds_little)
+            self.connection.use_one_thread(adds_little)
         except duckdb.Error as error:
             raise translate(error) from error
 
@@ -128,7 +132,7 @@ class DuckDBSession(SqlSession):
         """Make one; where it meets its limit the file is opened anew and it gets more."""
         while True:
             try:
-                checkpoint(self._connection.driver, self._limit)
+                checkpoint(self.connection.driver, self._limit)
             except duckdb.Error as error:
                 if self._limit is None or not is_out_of_memory(error):
                     raise
@@ -139,9 +143,9 @@ class DuckDBSession(SqlSession):
 
     def _reopen(self) -> None:
         with suppress(duckdb.Error):  # after a fatal error it takes no statement
-            self._connection.use_one_thread(False)  # other sessions may share the instance
-        self._connection.close()
-        self._connection = DuckDBConnection(self._connect(), read_only=self._read_only)
+            self.connection.use_one_thread(False)  # other sessions may share the instance
+        self.connection.close()
+        self.connection = DuckDBConnection(self._connect(), read_only=self._read_only)
 
 
 def adds_little(plan: LoadPlan) -> bool:
