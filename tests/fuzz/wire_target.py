@@ -241,7 +241,7 @@ class _Site:
             connection.data_received(piece)
             await self._settle(connection)
             bound = 2 * REQUEST_HEAD_BYTES_MAX + len(piece)
-            assert len(connection._framing._held) + connection._ahead_bytes <= bound
+            assert len(connection._framing._held) + connection._ahead.size <= bound
         closed = wire.closed
         connection.connection_lost(None)
         for _ in range(8):  # whoever waits for the rest of a body learns that there is none

@@ -31,7 +31,7 @@ class BodyBuffer:
     missing_bytes: int
     budget: BodyMemoryBudget
     source_id: int
-    on_late: Callable[[], None]
+    on_late: Callable[[], object]
     _pieces: list[bytes] = field(default_factory=list)
     _is_counted: bool = field(init=False)
     _held_bytes: int = 0

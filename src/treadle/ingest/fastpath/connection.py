@@ -16,10 +16,7 @@ ambiguous, and every state of the connection has a deadline.
 import asyncio
 import copy
 import functools
-import http
-import re
-from collections import deque
-from typing import Any, ClassVar, Final, cast
+from typing import Any, Final, cast
 
 import uvicorn
 from starlette.responses import PlainTextResponse, Response
@@ -31,47 +28,25 @@ from treadle.errors import RequestRefusedError, RetriableError
 from treadle.http.caller import CURRENT_CALLER
 from treadle.http.deadline import get_deadline_timer
 from treadle.http.request_head import REQUEST_HEAD_BYTES_MAX
+from treadle.ingest.fastpath.ahead_queue import AheadQueue
+from treadle.ingest.fastpath.answer_writer import AnswerWriter
 from treadle.ingest.fastpath.body_buffer import BodyBuffer
-from treadle.ingest.fastpath.connection_state import (
-    WRITE_BYTES_MIN,
-    WRITE_SECONDS,
-    ConnectionState,
-    get_patience,
-)
-from treadle.ingest.fastpath.connection_table import CONNECTIONS_STATE, ConnectionTable
-from treadle.ingest.fastpath.handler import FAST_PATH_STATE, FastPathHandler, RequestHead, read_head
-from treadle.ingest.fastpath.head_template import HEAD_BYTES_MAX, HeadTemplate
+from treadle.ingest.fastpath.connection_sender import ConnectionSender
+from treadle.ingest.fastpath.connection_state import ConnectionState
+from treadle.ingest.fastpath.connection_table import CONNECTIONS_STATE
+from treadle.ingest.fastpath.handler import FAST_PATH_STATE, FastPathHandler, RequestHead
+from treadle.ingest.fastpath.head_memory import HeadMemory
 from treadle.ingest.fastpath.inner_transport import InnerTransport
 from treadle.ingest.fastpath.request_framing import RequestFraming
-
-HEADS_LEARNED_MAX: Final = 16
-"""How often a connection may change the head that is remembered. Learning takes longer than the
-fast path saves, so a connection whose heads all differ stops to learn."""
+from treadle.ingest.fastpath.state_watch import LateEnd, StateWatch
 
 STRANGER_AHEAD_BYTES_MAX: Final = REQUEST_HEAD_BYTES_MAX
 """How many bytes a stranger may send ahead of an answer. Other senders have one read of the socket,
 256 KB: no client of theirs sends ahead at all."""
 
-AHEAD_PIECE_BYTES: Final = 16 * 1024
-"""What is sent ahead is kept in pieces, because what follows a request is copied out of its
-piece."""
-
-_UNUSUAL: Final = re.compile(
-    rb"\r\n(?:content-encoding|expect|idempotency-key|prefer|transfer-encoding):", re.IGNORECASE
-)
-"""Headers of requests that are not plain. `read_head` knows it exactly and takes longer."""
-
 NEVER_SECONDS: Final = 10 * 365 * 24 * 60 * 60
 """Keep-alive of the protocol behind. This protocol closes idle connections, because the one behind
 does not know of requests that took the fast path."""
-
-STATUS_LINES: Final = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
-    for status in http.HTTPStatus
-}
-
-LATE_HEAD: Final = "The head of the request arrived too slowly. Send it again."
-LATE_BODY: Final = "The request body arrived too slowly. Send it again."
 
 _STATE: Final = "treadle.connection"
 """Key of the connection in the state of each request that the protocol behind reads."""
@@ -86,10 +61,11 @@ class FastPathProtocol(asyncio.Protocol):
 
     The protocol behind is known by what any protocol has, by its `shutdown`, and by the requests
     that its application gets; README.md lists every name.
-    """
 
-    _default_head: ClassVar[tuple[list[tuple[bytes, bytes]], bytes]] = ([], b"")
-    """The headers of every answer that were made last, and their bytes."""
+    Attributes:
+        timeout_keep_alive: seconds that the connection may be idle.
+        sender: at the other end.
+    """
 
     def __init__(
         self,
@@ -117,40 +93,30 @@ class FastPathProtocol(asyncio.Protocol):
         self._answered = 0  # requests, of those that the protocol behind was given
         self._transport: asyncio.Transport
         self._inner_transport: InnerTransport
-        self._address = ""
-        self._table: ConnectionTable | None = app_state.get(CONNECTIONS_STATE)
         self._handler: FastPathHandler | None = app_state.get(FAST_PATH_STATE)
-        self._is_known = False  # by a token that came over it
-        self._plain_heads_left = self._passed_heads_left = HEADS_LEARNED_MAX
-        self._passed_template: HeadTemplate | None = None  # of a request that went on as it came
-        self._template: HeadTemplate | None = None
-        self._head: RequestHead | None = None
+        self.sender = ConnectionSender(self, app_state.get(CONNECTIONS_STATE), self._handler)
+        self._heads = HeadMemory()
         self._buffer: BodyBuffer | None = None  # of a request that is not all there
         self._state = _READY
         self._requests = 0  # that were answered
         self._is_waiting = False  # for an answer of the handler
         self._is_ending = False
         self._write_paused = False
-        self._ahead: deque[bytes] = deque()  # what came before the answer
-        self._ahead_bytes = 0
-        self._is_cut = False  # what came ahead is dropped
-        # What the last check of deadlines saw, and since when.
-        self._seen: tuple[ConnectionState, int] | None = None
-        self._since = 0.0
-        self._unsent: tuple[float, int] | None = None
+        self._ahead = AheadQueue()
+        self._watch = StateWatch()
 
     # --- what comes in ----------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; take the place of the protocol behind among those that the server stops."""
         self._transport = cast(asyncio.Transport, transport)
-        self._inner_transport = InnerTransport(self._transport, self._close, self._resume_reading)
+        self._writer = AnswerWriter(self._transport, self._server_state)
+        self._inner_transport = InnerTransport(self._transport, self._close, self._ahead)
         self._inner.connection_made(self._inner_transport)
         self._server_state.connections.discard(self._inner)
         self._server_state.connections.add(cast(Any, self))
         peer = transport.get_extra_info("peername")
-        self._address = str(peer[0]) if isinstance(peer, tuple) else ""
-        if self._table is not None and not self._table.add(self, self._address):
+        if not self.sender.take_place(str(peer[0]) if isinstance(peer, tuple) else ""):
             self.abort()
             return
         get_deadline_timer(self._loop).start(self)
@@ -161,7 +127,7 @@ class FastPathProtocol(asyncio.Protocol):
         if state is _READY:
             if self._handler is not None and self._try_fast_path(self._handler, data):
                 return
-            template = self._passed_template
+            template = self._heads.passed
             if template is not None and template.is_head_of(data):
                 self._framing.skip()
                 self._state = _ANSWER
@@ -170,7 +136,8 @@ class FastPathProtocol(asyncio.Protocol):
             else:
                 self._pass_on(data, learn=True)
         elif state is _ANSWER:
-            self._keep_ahead(data)
+            self._ahead.add(data)
+            self._hold_ahead()
         elif state is ConnectionState.PIECES:
             if self._handler is not None and self._buffer is not None:
                 self._add_piece(self._handler, self._buffer, data)
@@ -179,19 +146,23 @@ class FastPathProtocol(asyncio.Protocol):
 
     def _try_fast_path(self, handler: FastPathHandler, data: bytes) -> bool:
         """Take a request, or wait for the rest of it; return whether either was possible."""
-        if self._template is None or self._head is None:
+        heads = self._heads
+        template, head = heads.template, heads.head
+        if template is None or head is None:
             return False
-        place = self._template.locate_body(data)
+        place = template.locate_body(data)
         if place is None:
             return False
         begin, end = place
         if end <= len(data):
-            return end == len(data) and self._take(handler, self._head, data[begin:])
-        source_id = handler.find_sender(self._head, end - begin)
+            return end == len(data) and self._take(handler, head, data[begin:])
+        source_id = handler.find_sender(head, end - begin)
         if source_id is None:
             return False
+        # The timer is checking other deadlines when it is late, so that has a turn of its own.
+        on_late = functools.partial(self._loop.call_soon, self._pass_buffer)
         self._buffer = BodyBuffer(
-            self._head, data[:begin], end - begin, handler.budget, source_id, self._on_late_body
+            head, data[:begin], end - begin, handler.budget, source_id, on_late
         )
         self._state = ConnectionState.PIECES
         get_deadline_timer(self._loop).start(self._buffer)
@@ -221,13 +192,6 @@ class FastPathProtocol(asyncio.Protocol):
             if not self._take(handler, buffer.head, body):
                 self._pass_on(head + body)
 
-    def _on_late_body(self) -> None:
-        """Give up a request that takes long to arrive.
-
-        The timer is checking other deadlines now, so it is done on a turn of its own.
-        """
-        self._loop.call_soon(self._pass_buffer)
-
     def _pass_buffer(self) -> None:
         """Pass on what is there of a request; what is still to come will follow it."""
         if self._buffer is not None:
@@ -256,10 +220,11 @@ class FastPathProtocol(asyncio.Protocol):
             return
         if framing.heads > heads:
             self._inner_transport.has_written = False
-            if not self._is_known:
-                self._find_out_token()
-            if learn and self._is_known:
-                self._learn(data, passed)
+            sender = self.sender
+            if not sender.is_known:
+                sender.check_token(framing)
+            if learn and sender.is_known:
+                self._heads.learn(framing, data, passed, self._transport)
         due = framing.heads != self._answered
         if framing.inside:
             self._state = ConnectionState.BODY if due else ConnectionState.DRAIN
@@ -270,91 +235,24 @@ class FastPathProtocol(asyncio.Protocol):
         if passed:
             self._inner.data_received(passed)
         if rest and not self.is_closing:
-            self._put_back(rest)
+            self._ahead.put_back(rest)
+            self._hold_ahead()
             if self._state is _READY:
                 self._take_ahead()
 
-    def _find_out_token(self) -> None:
-        """Find out whether the sender of a request is known, before anything is kept for it."""
-        if self._handler is not None and self._handler.knows_token(self._framing.fields):
-            self.mark_known()
-
-    def mark_known(self) -> None:
-        """Note that a request came with a token that treadle knows."""
-        if not self._is_known:
-            self._is_known = True
-            if self._table is not None:
-                self._table.mark_known(self)
-
-    def _learn(self, data: bytes, passed: bytes) -> None:
-        """Remember the head of the request that is passed on.
-
-        Args:
-            data: as received.
-            passed: as the protocol behind gets it.
-        """
-        framing = self._framing
-        plain = (
-            self._plain_heads_left > 0
-            and (self._template is None or self._template.locate_body(data) is None)
-            and _UNUSUAL.search(passed, 0, HEAD_BYTES_MAX) is None
-        )
-        if not plain and not self._passed_heads_left:
-            return
-        head = HeadTemplate.from_request(data)
-        if head is None or self._transport.is_closing() or not framing.keeps_alive:
-            return
-        if self._passed_heads_left and passed == data:
-            self._passed_heads_left -= 1
-            self._passed_template = head
-        found = read_head(framing.method, framing.target, framing.fields) if plain else None
-        if found is not None:
-            self._plain_heads_left -= 1
-            self._template, self._head = head, found
-
     # --- what comes before an answer --------------------------------------------------------------
 
-    def _keep_ahead(self, data: bytes) -> None:
-        """Keep what came before the answer, and read no more until it is sent."""
-        self._ahead.append(data)
-        self._count_ahead(len(data))
-
-    def _put_back(self, rest: bytes) -> None:
-        """Keep what came with a request, before what came later."""
-        pieces = range(0, len(rest), AHEAD_PIECE_BYTES)
-        self._ahead.extendleft(rest[at : at + AHEAD_PIECE_BYTES] for at in reversed(pieces))
-        self._count_ahead(len(rest))
-
-    def _count_ahead(self, count: int) -> None:
+    def _hold_ahead(self) -> None:
+        """Read no more until what came ahead is taken; a stranger may send only so much of it."""
         self._transport.pause_reading()
-        self._ahead_bytes += count
-        if self._ahead_bytes > STRANGER_AHEAD_BYTES_MAX and not self._is_known:
-            self._drop_ahead()
+        if self._ahead.size > STRANGER_AHEAD_BYTES_MAX and not self.sender.is_known:
             self.shutdown()
-
-    def _drop_ahead(self) -> None:
-        if self._ahead:
-            self._ahead.clear()
-            self._ahead_bytes = 0
-            self._is_cut = True
 
     def _take_ahead(self) -> None:
         """Take what came before the answer, up to the end of the next request."""
         while self._ahead and self._state not in (_ANSWER, ConnectionState.CLOSING):
-            if self._ahead_bytes <= AHEAD_PIECE_BYTES:
-                data = b"".join(self._ahead)
-                self._ahead.clear()
-            else:
-                data = self._ahead.popleft()
-            self._ahead_bytes -= len(data)
-            self.data_received(data)
-        if not self._ahead:
-            self._resume_reading()
-
-    def _resume_reading(self) -> None:
-        """Read again, unless something that came before is kept."""
-        if not self._ahead and not self._inner_transport.is_paused:
-            self._transport.resume_reading()
+            self.data_received(self._ahead.take())
+        self._inner_transport.read_on()
 
     # --- what goes out ----------------------------------------------------------------------------
 
@@ -363,7 +261,7 @@ class FastPathProtocol(asyncio.Protocol):
         self._is_waiting = False
         if self._state is not _ANSWER or self._transport.is_closing():
             return
-        self._write(response, close=self._is_ending)
+        self._writer.write(response, close=self._is_ending)
         self._requests += 1
         if self._is_ending:
             self._close()
@@ -371,25 +269,6 @@ class FastPathProtocol(asyncio.Protocol):
             self._state = _READY
             if self._ahead:
                 self._take_ahead()
-
-    def _write(self, response: Response, *, close: bool) -> None:
-        content = [STATUS_LINES[response.status_code], self._get_default_head()]
-        for name, value in response.raw_headers:
-            content += name, b": ", value, b"\r\n"
-        if close:
-            content.append(b"connection: close\r\n")
-        content += b"\r\n", bytes(response.body)
-        self._transport.write(b"".join(content))
-        self._server_state.total_requests += 1
-
-    def _get_default_head(self) -> bytes:
-        """Return the headers of every answer, which the server changes once a second."""
-        defaults, head = FastPathProtocol._default_head
-        present = self._server_state.default_headers
-        if defaults is not present:
-            head = b"".join(b"%b: %b\r\n" % pair for pair in present)
-            FastPathProtocol._default_head = present, head
-        return head
 
     @property
     def is_closing(self) -> bool:
@@ -426,7 +305,7 @@ class FastPathProtocol(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on writing: the transport's buffer has room again."""
         self._write_paused = False
-        self._unsent = None
+        self._watch.forget_reader()
         self._inner.resume_writing()
         if (
             self._state is _ANSWER
@@ -439,7 +318,7 @@ class FastPathProtocol(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """Close now, or after the answer that is due."""
-        self._drop_ahead()
+        self._ahead.drop()
         if self._is_waiting:
             self._is_ending = True
             return
@@ -462,20 +341,21 @@ class FastPathProtocol(asyncio.Protocol):
         self._inner_transport.detach()
         if under_way:
             self._inner.connection_lost(None)  # whoever reads the body learns that it ends here
-        if self._table is not None:
-            self._table.record_refusal(refused.status, self._address, str(refused.body))
+        self.sender.record_refusal(refused)
         if answerable and not self._transport.is_closing():
-            self._write(PlainTextResponse(str(refused.body), refused.status), close=True)
-        self._is_cut = True
-        self._close()
+            self._writer.write(PlainTextResponse(str(refused.body), refused.status), close=True)
+        self._close(is_cut=True)
 
-    def _close(self) -> None:
+    def _close(self, *, is_cut: bool = False) -> None:
         """Close after what was written.
 
         Where the other side may still be sending it is read from for a while: see LINGER_SECONDS.
+
+        Args:
+            is_cut: what arrives is not taken to its end.
         """
-        self._drop_ahead()
-        rest = self._is_cut or not self._framing.between
+        self._ahead.drop()
+        rest = is_cut or self._ahead.is_cut or not self._framing.between
         self._state = ConnectionState.CLOSING
         if not rest or self._transport.is_closing():
             self._transport.close()
@@ -487,57 +367,32 @@ class FastPathProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End; give up a request that will never be all there."""
         self._server_state.connections.discard(cast(Any, self))
-        if self._table is not None:
-            self._table.remove(self)
+        self.sender.leave_place()
         get_deadline_timer(self._loop).discard(self)
         if self._buffer is not None:
             self._drop_buffer(self._buffer)
         self._state = ConnectionState.CLOSING
-        self._drop_ahead()
+        self._ahead.drop()
         self._inner_transport.detach()
         self._inner.connection_lost(exc)
 
     def check_deadline(self, now: float) -> bool:
-        """End a state that took too long; return False: the next one has a deadline, too.
-
-        Time counts from the first check that sees a state, so that a request costs nothing here.
-        """
-        unsent = self._transport.get_write_buffer_size()
-        if unsent:
-            self._check_reader(now, unsent)
-            return False
-        self._unsent = None
-        seen = self._state, self._requests
-        if seen != self._seen:
-            self._seen, self._since = seen, now
-            return False
-        patience = get_patience(
+        """End a state that took too long; return False: the next one has a deadline, too."""
+        late = self._watch.check(
+            now,
             self._state,
-            used=self._requests > 0,
+            requests=self._requests,
+            unsent_bytes=self._transport.get_write_buffer_size(),
             idle_seconds=self.timeout_keep_alive,
             declared_bytes=self._framing.declared_bytes,
         )
-        if now - self._since >= patience:
-            self._end_late_state()
-        return False
-
-    def _check_reader(self, now: float, unsent: int) -> None:
-        """Give up a client that does not read its answer."""
-        if self._unsent is None or unsent <= self._unsent[1] - WRITE_BYTES_MIN:
-            self._unsent = now, unsent
-        elif now - self._unsent[0] >= WRITE_SECONDS:
+        if isinstance(late, RequestRefusedError):
+            self._refuse(late)
+        elif late is LateEnd.CLOSE:
+            self._close()
+        elif late is LateEnd.ABORT:
             self.abort()
-
-    def _end_late_state(self) -> None:
-        match self._state:
-            case ConnectionState.HEAD:
-                self._refuse(RequestRefusedError(408, LATE_HEAD))
-            case ConnectionState.BODY:
-                self._refuse(RequestRefusedError(408, LATE_BODY))
-            case ConnectionState.READY:
-                self._close()
-            case _:
-                self.abort()
+        return False
 
 
 class _AnswerReporter:
@@ -548,7 +403,7 @@ class _AnswerReporter:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection: FastPathProtocol = scope["state"][_STATE]
-        CURRENT_CALLER.set(connection)
+        CURRENT_CALLER.set(connection.sender)
         try:
             await self._app(scope, receive, send)
         except asyncio.CancelledError:

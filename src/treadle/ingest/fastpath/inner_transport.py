@@ -1,7 +1,7 @@
 """What the protocol behind takes for its transport."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any
 
 
@@ -17,19 +17,19 @@ class InnerTransport(asyncio.Transport):
     """
 
     def __init__(
-        self, transport: asyncio.Transport, close: Callable[[], None], resume: Callable[[], None]
+        self, transport: asyncio.Transport, close: Callable[[], None], ahead: Sized
     ) -> None:
         """Stand for a transport.
 
         Args:
             transport: the real one.
             close: called when the protocol behind closes.
-            resume: called when the protocol behind wants to read again.
+            ahead: what came before an answer; the connection stops while there is any.
         """
         super().__init__()
         self._transport = transport
         self._close = close
-        self._resume = resume
+        self._ahead = ahead
         self._is_closed = False
         self.is_paused = False
         self.has_written = False
@@ -63,7 +63,12 @@ class InnerTransport(asyncio.Transport):
     def resume_reading(self) -> None:
         """Read again, unless the connection has stopped as well."""
         self.is_paused = False
-        self._resume()
+        self.read_on()
+
+    def read_on(self) -> None:
+        """Read again, unless the connection or the protocol behind wants it to stop."""
+        if not self._ahead and not self.is_paused:
+            self._transport.resume_reading()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return what is known of the connection."""

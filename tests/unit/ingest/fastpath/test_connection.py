@@ -19,7 +19,7 @@ from treadle.http.refusal_log import RefusalLog
 from treadle.ingest.body_memory import BodyMemoryBudget
 from treadle.ingest.body_threads import BodyThreads
 from treadle.ingest.fastpath import body_buffer
-from treadle.ingest.fastpath.connection import HEADS_LEARNED_MAX, FastPathProtocol
+from treadle.ingest.fastpath.connection import FastPathProtocol
 from treadle.ingest.fastpath.connection_state import (
     DRAIN_SECONDS,
     FIRST_BYTE_SECONDS,
@@ -34,6 +34,7 @@ from treadle.ingest.fastpath.connection_table import (
     ConnectionTable,
 )
 from treadle.ingest.fastpath.handler import FAST_PATH_STATE, RequestHead, ResponseSink, read_head
+from treadle.ingest.fastpath.head_memory import HEADS_LEARNED_MAX
 from treadle.ingest.fastpath.head_template import HEAD_BYTES_MAX, HeadTemplate
 
 HEAD = b"POST /v2/import/push HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
@@ -702,7 +703,7 @@ def test_a_stranger_who_sends_ahead_gets_one_answer() -> None:
         assert answer.count(b"HTTP/1.1 201 ") == 1
         assert b"\r\nconnection: close\r\n" in answer
         assert rig.wire.ended
-        assert rig.connection._ahead_bytes == 0
+        assert rig.connection._ahead.size == 0
 
     run(test, warm=False)
 
@@ -725,8 +726,8 @@ def test_nothing_is_remembered_of_a_stranger() -> None:
         rig.taker.known = False
         for _ in range(3):
             assert b"long" in await rig.feed(request(b"[1]"))
-        assert rig.connection._template is rig.connection._passed_template is None
-        rig.connection.mark_known()  # as an endpoint does that looked the token up
+        assert rig.connection._heads.template is rig.connection._heads.passed is None
+        rig.connection.sender.mark_known()  # as an endpoint does that looked the token up
         assert b"long" in await rig.feed(request(b"[1]"))
         await rig.feed(request(b"[2]"))
         assert rig.taker.bodies == [b"[2]"]
@@ -837,7 +838,7 @@ def test_a_connection_without_a_place_is_closed_at_once() -> None:
         table = ConnectionTable(limits, log, lambda _: None)
         first, second, third = (rig.connect(table) for _ in range(3))
         assert [wire.aborted for _, wire in (first, second, third)] == [True, True, False]
-        third[0].mark_known()
+        third[0].sender.mark_known()
         assert rig.connect(table)[1].aborted
         third[0].connection_lost(None)
         assert not rig.connect(table)[1].aborted
