@@ -16,11 +16,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CertificateFacts:
-    """What a certificate says.
+    """Facts that are read from a certificate.
 
     Attributes:
         names: the host names and addresses that it is for.
-        expires: when it stops to be valid, microseconds since 1970.
+        expires: the end of its validity, microseconds since 1970.
     """
 
     names: tuple[str, ...]

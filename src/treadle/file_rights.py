@@ -1,10 +1,10 @@
-"""What the permission bits of a file or folder of treadle let other users do."""
+"""Judges the permission bits of a file or folder of treadle: what may other users do with it?"""
 
 import enum
 
 
 class FileContent(enum.Enum):
-    """What a file or folder holds, as far as it matters who may read it."""
+    """Kinds of content of a file or folder. Each kind has its own rule of who may read it."""
 
     DATA = "data"
     """Records, settings, passwords in a file of the operator's. A container's secrets are mounted
@@ -16,7 +16,7 @@ class FileContent(enum.Enum):
 
 
 class Exposure(enum.Enum):
-    """What the users of a machine may do with a file or folder of treadle."""
+    """Rights that the other users of a machine have to a file or folder of treadle."""
 
     PRIVATE = "private"
     READABLE = "readable"

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Self
 from treadle.errors import TreadleError
 
 BURST_SECONDS: Final = 10
-"""What was not used is saved up for so many seconds of a rate."""
+"""Seconds of a rate that a source can save up while it does not use them."""
 
 PART_FACTOR: Final = 4
 """The log's part of a source: so many times as much as is left free."""
@@ -76,20 +76,19 @@ RATES: Final = ("requests", "bytes", "records")
 """The quotas that are kept by a bucket."""
 
 LOG_PART: Final = "log_part"
-"""Names the part of the log, which is no quota of the operator's."""
+"""Name of the part of the log in refusals. It is computed, and not set by the operator."""
 
 REFUSALS: Final = (*RATES, "bodies", "waiting_bytes", "tables", LOG_PART)
-"""What a request may be refused for."""
-
+"""Names of all quotas for which a request may be refused."""
 
 USAGE_COLUMNS: Final = (*RATES, *(f"refused {quota}" for quota in REFUSALS))
-"""What a worker counts of each source, in `shared_rows`."""
+"""Names of the numbers that a worker counts for each source, in `shared_rows`."""
 
 ACCOUNT_USAGE_COLUMNS: Final = tuple(f"account {rate}" for rate in RATES)
-"""What a worker counts of each account."""
+"""Names of the numbers that a worker counts for each account."""
 
 WAITING_COLUMNS: Final = ("waiting bytes", "waiting records", "above its part")
-"""What the loader counts of each source."""
+"""Names of the numbers that the loader counts for each source."""
 
 
 class QuotaReachedError(TreadleError):
@@ -128,7 +127,7 @@ def describe_refusal(quota: str, most: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RateUsage:
-    """What was used of the rates: a number of requests, bytes and records."""
+    """The use of the rates: numbers of requests, bytes and records."""
 
     requests: int = 0
     bytes: int = 0
@@ -290,7 +289,7 @@ class RateBuckets:
 
 @dataclass(frozen=True, slots=True)
 class QuotaOverrides:
-    """What the operator set for single sources and accounts: id -> name of a quota -> value."""
+    """Values of the operator for single sources and accounts: id -> name of a quota -> value."""
 
     sources: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
     accounts: Mapping[int, Mapping[str, int]] = field(default_factory=dict)

@@ -41,7 +41,7 @@ FORMULA_BEGINNINGS: Final = (
     "\uff0d",
     "\uff20",
 )
-"""What a spreadsheet takes for the beginning of a formula (OWASP, CSV Injection)."""
+"""Characters with which a spreadsheet begins a formula (OWASP, CSV Injection)."""
 
 
 def print_line(text: str = "", *, flush: bool = False) -> None:

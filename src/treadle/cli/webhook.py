@@ -10,7 +10,7 @@ from treadle.config import Config
 from treadle.errors import OperatorError
 
 DEFAULTS: dict[str, Any] = {"table": "data", "key": [], "upsert": False, "import_tokens": True}
-"""What is in force where nothing is set, by the names of the settings."""
+"""Default values, by the names of the settings."""
 
 VALUES = {
     "table": "the name of a table",

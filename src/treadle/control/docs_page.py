@@ -1,7 +1,7 @@
-"""What protects the documentation page, into which people type account tokens.
+"""The protection of the documentation page, into which people type account tokens.
 
-It loads nothing from other servers, runs no script but its own, cannot be shown inside of another
-page, and is served under known names only.
+The page loads nothing from other servers, runs no script but its own, cannot be shown inside of
+another page, and is served under known host names only.
 """
 
 import base64

@@ -1,11 +1,11 @@
-"""Whose turn it is at a destination that one process at a time can open.
+"""The order of the processes at a destination that only one process can open at a time.
 
 The loader goes first. It claims the destination before it opens it, and keeps the claim for the
-round. Dry runs, of whichever worker, have it one at a time; who has it asks after each table
-whether the loader claimed it meanwhile, and closes it then.
+round. Dry runs of all workers open it one at a time. A dry run checks after each table whether the
+loader has claimed the destination, and then closes it.
 
-Claims are locks of files, so that a process that dies leaves none. They keep nobody from opening
-the destination: that does the destination itself. They only say who is to wait.
+A claim is a lock of a file, so a process that dies leaves none. A claim does not prevent other
+processes from opening the destination; the destination itself does that. It only says who waits.
 """
 
 import fcntl

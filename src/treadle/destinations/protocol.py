@@ -321,7 +321,7 @@ class Inspection(Protocol):
 
 
 class Adoption(Protocol):
-    """What an operator does about schemas and tables that treadle did not make."""
+    """The adoption of schemas and tables that treadle did not make, by an operator."""
 
     def schema_status(self, schema: str) -> SchemaStatus:
         """Return whether a schema is there and whose it is."""

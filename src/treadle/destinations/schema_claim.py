@@ -1,4 +1,4 @@
-"""Decides whether a source may load into a schema. Pure: what is there in, what to do out."""
+"""Decides whether a source may load into a schema. A pure function of what the schema holds."""
 
 import enum
 
@@ -10,7 +10,7 @@ from treadle.tables.schema_owner import SchemaOwner
 
 
 class SchemaClaim(enum.Enum):
-    """What a destination does about a schema before it is loaded into."""
+    """A step that a destination does with a schema before the first load into it."""
 
     MAKE = "make it, and record its owner"
     RECORD = "record its owner"

@@ -1,4 +1,4 @@
-"""What somebody between treadle and a destination could do."""
+"""Risks of the network between treadle and a destination."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 @dataclass(frozen=True, slots=True)
 class TransportRisk:
-    """Why a connection to a destination can be read or taken over by others.
+    """A reason for which others can read a connection to a destination, or take it over.
 
     Attributes:
         found: what is set, one sentence.

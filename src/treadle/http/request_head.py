@@ -1,8 +1,8 @@
-"""What the head of a request may be: its size, its version, and headers that may come only once.
+"""Rules for the head of a request: its size, its version, and headers that may come only once.
 
-A sender that nobody knows yet has the budget of one head: what is above it is refused while it
-arrives. A header with one value that comes twice means two things to two readers, so a proxy in
-front could check one and the server obey the other (RFC 9110 5.3, RFC 9112 3.2 and 6.3).
+The sender is not known before the head is complete, so a head that is too large is refused while it
+arrives. A header with one value that comes twice means two things to two readers: a proxy in front
+could check one, and the server use the other (RFC 9110 5.3, RFC 9112 3.2 and 6.3).
 """
 
 import re

@@ -41,7 +41,7 @@ ONE_AT_A_TIME = {
 }
 
 HOLD_SECONDS_MAX: Final = 1.0
-"""How long a dry run has a destination that only one process can open, before others get it."""
+"""Seconds that a dry run may keep a destination that only one process can open, before others."""
 
 WAITING_MAX: Final = 4
 """Dry runs in a worker at once, of as many sources: one is planned, the others wait for it."""

@@ -59,7 +59,7 @@ _held: ContextVar["list[SourceGate]"] = ContextVar("treadle.bodies")
 
 @dataclass(slots=True)
 class SourceGate:
-    """What a source used in this worker since the last settlement, and whether it may go on.
+    """The use of a source in this worker since the last settlement, and its right to go on.
 
     Attributes:
         is_open: a request may be taken without a further question.

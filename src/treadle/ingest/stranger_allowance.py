@@ -1,9 +1,9 @@
-"""What strangers may cost: senders whose token is missing or unknown.
+"""Bounds of the cost of strangers: senders whose token is missing or unknown.
 
-A stranger is refused. On push and validate, what is wrong with a body is told before that
-(import-api.md 7.2), so a little of a stranger's body is read and looked at. All strangers of a
-worker together have little memory and little processor time for it; beyond that they are refused at
-once, and the rest of what they send is not read.
+A stranger is refused. On push and validate, an error in the body is answered before the missing
+token (import-api.md 7.2), so a small part of a stranger's body is read and checked. All strangers
+of a worker together have little memory and little processor time for that. Beyond it they are
+refused at once, and the rest of what they send is not read.
 """
 
 import time
@@ -34,10 +34,10 @@ CLOSE_HEADER: Final = ("Connection", "close")
 
 @dataclass(slots=True)
 class StrangerAllowance:
-    """What all strangers of a worker may take together.
+    """Memory and processor time that all strangers of a worker share.
 
     Attributes:
-        monotonic: seconds.
+        monotonic: returns the time of a clock that never goes back, in seconds.
     """
 
     monotonic: Callable[[], float] = time.monotonic

@@ -1,4 +1,4 @@
-"""What a worker and a task process say to each other, over a pair of sockets.
+"""The frames that a worker and a task process exchange over a pair of sockets.
 
 Both sides send frames: a head of fixed size, then bytes. A request names a function by module and
 name, and has its only argument. An answer has the function's result, or an error of ours.
@@ -60,7 +60,7 @@ class TaskRequest(NamedTuple):
 
 
 class AnswerKind(IntEnum):
-    """How a task ended."""
+    """Kinds of the end of a task."""
 
     RESULT = 0
     REFUSAL = 1
@@ -71,10 +71,10 @@ class AnswerKind(IntEnum):
 
 
 class TaskAnswer(NamedTuple):
-    """How a task ended.
+    """The answer of a task process: the end of a task.
 
     Attributes:
-        kind: what `payload` is.
+        kind: the kind of the end, which says what `payload` is.
         held_bytes: the memory that the process has now.
         payload: the result, or an encoded error.
     """

@@ -30,7 +30,8 @@ from treadle.ingest.task_channel import (
 )
 
 _GC_THRESHOLDS = 50_000, 20, 50
-"""How often to search for garbage: what a task makes has few cycles, and is much."""
+"""Thresholds of the garbage collector, above the defaults: a task makes many objects, few in
+cycles, so frequent searches would find little."""
 
 _NICENESS = 5
 """Processes that answer requests come first where there are too few cores."""

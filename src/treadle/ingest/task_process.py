@@ -28,7 +28,8 @@ KEPT_BYTES_MAX: Final = 160 * 1024 * 1024
 """A process that holds more memory than this after its task is ended; a new one has about 30 MB."""
 
 PATIENCE_SECONDS: Final = 120
-"""How long a task may take by the clock, however busy the machine is."""
+"""Seconds that a task may take by the clock. Its limit of processor time does not end a task that
+the machine, being busy, does not run."""
 
 _CHILD_MODULE: Final = "treadle.ingest.task_child"
 _INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "VIRTUAL_ENV", "LD_LIBRARY_PATH")

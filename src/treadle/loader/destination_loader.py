@@ -70,8 +70,8 @@ process that waits for a DuckDB file tries every `RETRY_PAUSE_SECONDS`. A try ta
 busy machine three times as long. Without a pause hardly any try would fall between two rounds."""
 
 HELD_SECONDS_MAX = 2.0
-"""How long a file that another process holds is tried, before its destination counts as one that
-cannot be used. A dry run lets go of it after the table that it is at."""
+"""Seconds in which the loader tries to open a file that another process holds, before it reports
+that the destination cannot be used. A dry run closes the file after its present table."""
 
 LoaderCommand = AssignSources | SetBacklog | RetireLoader | StopLoader
 

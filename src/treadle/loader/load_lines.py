@@ -16,14 +16,14 @@ LINE_US: Final = 1_000_000
 
 @dataclass(slots=True)
 class SourceLines:
-    """What is to be told of one source.
+    """The loads of one source that have no log line yet.
 
     Attributes:
-        written_at: when its last line was written, microseconds since 1970.
+        written_at: the time of the last log line of the source, microseconds since 1970.
         first: the line of the first load since then.
         tables: the tables of these loads.
-        loads: how many loads.
-        sums: of their numbers.
+        loads: the number of these loads.
+        sums: the sums of their numbers.
     """
 
     written_at: int
@@ -35,7 +35,7 @@ class SourceLines:
 
 @dataclass(slots=True)
 class LoadLines:
-    """What is to be told of loads of one kind, by source.
+    """Log lines for loads of one kind, by source.
 
     Attributes:
         summary: the line for several loads, with `{source}`, `{tables}`, `{loads}`, `{first}`, and

@@ -1,4 +1,4 @@
-"""What the loader tells the workers: what waits of each source, and who is above its part."""
+"""Tells the workers what waits of each source, and which are above their part of the log."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -34,12 +34,12 @@ class AdoptionCandidate:
 
 @dataclass(frozen=True, slots=True)
 class AdoptionPlan:
-    """What an adoption would change.
+    """The changes that an adoption would make.
 
     Attributes:
-        schema: of the source.
-        status: of the schema before.
-        owner: of the schema afterwards.
+        schema: the schema of the source.
+        status: the status of the schema before.
+        owner: the owner of the schema afterwards.
         candidates: the tables, by name.
     """
 

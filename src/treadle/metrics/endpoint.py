@@ -66,7 +66,7 @@ class MetricsReader:
 
 @dataclass(frozen=True, slots=True)
 class QuotaUsage:
-    """What sources may use, and what they used, whenever it is asked.
+    """Functions that read the quotas of sources and their use, for each rendering of the metrics.
 
     Attributes:
         get_table: returns all quotas.
@@ -144,7 +144,7 @@ class MetricsEndpoint:
     _reader: LogReader | None = None
     _snapshot: MetricsSnapshot | None = None
     _answers: dict[int | None, bytes] = field(default_factory=dict)
-    """What was rendered of the snapshot: for an account, or None for everything."""
+    """The rendered texts of the snapshot, by account id; None for the text of all accounts."""
     _looked_at: float = -FRESH_SECONDS
     _fresh_seconds: float = FRESH_SECONDS
     _looking: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -11,7 +11,8 @@ from treadle.records.validation.failure import TEXT_BYTES_MAX, cut_text
 from treadle.records.validation.schema_loader import load_schema
 
 _REFUSAL_BYTES_MAX = TEXT_BYTES_MAX + 1024
-"""What stands before the lines of a failure, and the line that counts the rest, fit in."""
+"""Most bytes of a refusal. The 1,024 are for the text before the lines of a failure, and for the
+line that counts those left out."""
 
 ACTIVATE_VERSION = "activate_version"
 

@@ -1,4 +1,4 @@
-"""How many files a process may have open."""
+"""The limit of open files of a process."""
 
 import resource
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from treadle.server.factories import LISTEN_BACKLOG
 
 OPEN_FILES_MAX: Final = 65_536
-"""More is not asked for: nothing here needs it."""
+"""Most open files that are asked for: no process of treadle needs more."""
 
 
 def raise_file_limit() -> int:

@@ -13,7 +13,8 @@ from treadle.errors import OperatorError
 from treadle.server.factories import LISTEN_BACKLOG
 
 PROBE_SECONDS = 2.0
-"""How long to try whether somebody listens at a UNIX socket that is there already."""
+"""Seconds for the attempt to connect to a UNIX socket that exists already, to see if a process
+listens there."""
 
 
 @dataclass(frozen=True, slots=True)

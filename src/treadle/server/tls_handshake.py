@@ -15,10 +15,10 @@ from typing import Final
 from treadle.ingest.fastpath.connection_table import ConnectionTable
 
 HANDSHAKE_SECONDS: Final = 10.0
-"""How long a handshake may take. One takes milliseconds, and two round trips."""
+"""Seconds that a handshake may take. Normally it takes milliseconds and two round trips."""
 
 GOODBYE_SECONDS: Final = 2.0
-"""How long to wait for the other side's end of the encryption, when a connection is closed."""
+"""Seconds to wait until the client ends the encryption, when a connection is closed."""
 
 ACCEPT_PAUSE_SECONDS: Final = 0.1
 """Pause after a connection that could not be accepted, as where files run out."""

@@ -67,7 +67,7 @@ KEEP_ALIVE_SECONDS = 75
 the server closed at the same moment, so the server waits longer (import-api.md 4)."""
 
 ANSWER_SECONDS: Final = 6.0
-"""How long a worker that stops waits for the requests that it began, and for answers to be read.
+"""Seconds that a worker that stops waits until its requests are finished and their answers read.
 Then it closes the connections that are left."""
 
 CANCEL_SECONDS: Final = 8

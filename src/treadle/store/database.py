@@ -65,7 +65,12 @@ token. Nobody changed anything, so it needs no event."""
 
 @dataclass(slots=True)
 class ChangeWatch:
-    """What a transaction changed in TRAILED_TABLES, and whether it says so in the trail."""
+    """Watches a transaction: which trailed tables it changed, and if it recorded an event.
+
+    Attributes:
+        changed: names of tables, of those in TRAILED_TABLES.
+        recorded: an event was recorded.
+    """
 
     changed: set[str] = field(default_factory=set)
     recorded: bool = False

@@ -54,13 +54,13 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class SenderSignature:
-    """How the sender of a webhook signs its requests.
+    """The scheme and the secret by which the sender of a webhook signs its requests.
 
     Attributes:
         scheme: "github", "stripe", "segment" or "plain".
-        secret: what the sender signs with.
-        header: that holds a plain signature; the other schemes have one of their own.
-        encoding: "hex" or "base64", of a plain signature.
+        secret: the secret with which the sender signs.
+        header: the header of a plain signature; the other schemes have one of their own.
+        encoding: the encoding of a plain signature, "hex" or "base64".
     """
 
     scheme: str
@@ -128,11 +128,11 @@ class TokenHolder:
 
 @dataclass(frozen=True, slots=True)
 class WebhookScope:
-    """What a webhook token may do.
+    """The rights of a webhook token.
 
     Attributes:
-        tables: the only tables that it fills; none for the one of its source.
-        signature: what its sender has to prove itself with; None for nothing.
+        tables: the only tables that it fills; empty for the table of its source.
+        signature: the signature that its sender has to give; None for no signature.
     """
 
     tables: tuple[str, ...]

@@ -17,7 +17,8 @@ SOURCE_KINDS: Final = (IMPORT, WEBHOOK)
 """The kinds of which each token belongs to one source."""
 
 PREFIXES: Final = {ACCOUNT: "ac_", IMPORT: "at_", WEBHOOK: "wh_", METRICS: "mt_"}
-"""How tokens of each kind begin (connect-api.md 1.3). No token is judged by it, only looked up."""
+"""The beginning of tokens of each kind (connect-api.md 1.3), for people. A token of a request is
+looked up whole, whatever its beginning."""
 
 ACTIVE_TOKENS_MAX: Final = {ACCOUNT: 10, IMPORT: 2, WEBHOOK: 10, METRICS: 10}
 """Most active tokens of an account, of a source, or of the server. A source has two import tokens,
@@ -47,14 +48,14 @@ _HEADER: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """What a new token is to be.
+    """The properties of a token that is to be made.
 
     Attributes:
         kind: one of KINDS.
-        description: what it is for, for people.
+        description: its purpose, as a text for people.
         expires_at: the time from which it is refused; None for never.
-        tables: the only tables that a webhook token fills; none for the one of its source.
-        signature: what a webhook's sender has to prove itself with; None for nothing.
+        tables: the only tables that a webhook token fills; empty for the table of its source.
+        signature: the signature that a webhook's sender has to give; None for no signature.
     """
 
     kind: str

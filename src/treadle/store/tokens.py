@@ -393,7 +393,7 @@ class TokenRepository(StoreRepository):
 
 
 _Owner = Source | int | None
-"""Whose token it is: a source, an account by its id, or the server."""
+"""The owner of a token: a source, an account by its id, or the server (None)."""
 
 
 def _require_owner(

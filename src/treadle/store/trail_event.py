@@ -27,7 +27,7 @@ class ActorKind(StrEnum):
 
 
 class TrailAction(StrEnum):
-    """What can be done to accounts, sources, tokens, destinations, tables and the log."""
+    """Actions on accounts, sources, tokens, destinations, tables and the log."""
 
     CREATE_ACCOUNT = "create_account"
     CREATE_ACCOUNT_TOKEN = "create_account_token"  # noqa: S105 - an action, as below
@@ -60,7 +60,7 @@ class TrailAction(StrEnum):
 
 
 class TrailOutcome(StrEnum):
-    """How an action ended.
+    """States of an action.
 
     An action outside the store, such as a replay, has two events: `begun` is written before it,
     and one of the others after it.
@@ -109,11 +109,11 @@ SERVER_ACTOR: Final = StoreActor(ActorKind.SERVER)
 
 @dataclass(frozen=True, slots=True)
 class TrailTarget:
-    """What an action is about.
+    """The thing that an action changes.
 
     Attributes:
-        id: as text; None where it is not known, as for a source that was not created.
-        name: of a source, a table or an account; None where there is none.
+        id: its id as text; None where it is not known, as for a source that was not created.
+        name: the name of a source, a table or an account; None where there is none.
     """
 
     kind: TargetKind

@@ -38,7 +38,7 @@ _REFUSED_CHANGES: Final = frozenset(
         "42P17",  # the definition of an object
     }
 )
-"""What PostgreSQL says against the names and definitions of a schema change."""
+"""SQLSTATE codes with which PostgreSQL refuses a name or a definition in a schema change."""
 
 _MISSING = ("3F000", "42P01")
 """No such schema, no such table."""

@@ -1,4 +1,4 @@
-"""Whether a connection to PostgreSQL is encrypted, and to the server that is meant (libpq)."""
+"""Check of a URL of PostgreSQL: is the connection encrypted, and is the server verified (libpq)."""
 
 import ipaddress
 from collections.abc import Mapping

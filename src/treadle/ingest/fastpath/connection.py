@@ -41,8 +41,8 @@ from treadle.ingest.fastpath.request_framing import RequestFraming
 from treadle.ingest.fastpath.state_watch import LateEnd, StateWatch
 
 STRANGER_AHEAD_BYTES_MAX: Final = REQUEST_HEAD_BYTES_MAX
-"""How many bytes a stranger may send ahead of an answer. Other senders have one read of the socket,
-256 KB: no client of theirs sends ahead at all."""
+"""Bytes that a stranger may send before the answer to its last request. Known senders may send one
+read of the socket, 256 KB; in practice their clients send nothing before the answer."""
 
 NEVER_SECONDS: Final = 10 * 365 * 24 * 60 * 60
 """Keep-alive of the protocol behind. This protocol closes idle connections, because the one behind

@@ -11,35 +11,36 @@ from treadle.http.limits import (
 )
 
 FIRST_BYTE_SECONDS: Final = 30.0
-"""How long a new connection may take to send anything."""
+"""Seconds that a new connection may take until its first byte."""
 
 HEAD_SECONDS: Final = 30.0
-"""How long a head may take to arrive, from its first byte."""
+"""Seconds that a head may take from its first byte to its last."""
 
 BODY_MARGIN_SECONDS: Final = 5.0
-"""How much longer than promised the rest of a body is waited for: the endpoint that reads it gives
-up before, and words the answer."""
+"""Seconds that the connection waits for a body beyond the time limit of the endpoint. So the
+endpoint, which knows the right answer, ends the request first."""
 
 ANSWER_SECONDS: Final = 300.0
-"""How long a request that is all there may take. Whoever works on it ends much earlier; this is for
-one that nobody works on."""
+"""Seconds until the answer to a complete request. Every endpoint has a shorter limit of its own, so
+this one only ends a request that no endpoint works on."""
 
 DRAIN_SECONDS: Final = 10.0
-"""How long the rest of a body is read and dropped whose request was answered already."""
+"""Seconds in which the rest of a body is read and dropped, after its request was answered."""
 
 LINGER_SECONDS: Final = 2.0
-"""How long a connection is read from after the last answer, so that its sender gets to read that. A
-socket that is closed with bytes unread resets the connection, and the answer may be lost."""
+"""Seconds in which a connection is still read after its last answer, so that the client can read
+that answer. A socket that is closed with bytes unread resets the connection, and the answer may be
+lost."""
 
 WRITE_SECONDS: Final = 30.0
-"""How long an answer waits for its reader to take WRITE_BYTES_MIN more of it."""
+"""Seconds in which the client has to take WRITE_BYTES_MIN more of an answer."""
 
 WRITE_BYTES_MIN: Final = 32 * 1024
-"""What the reader of a long answer takes in WRITE_SECONDS, at least."""
+"""Fewest bytes of a long answer that the client has to take in WRITE_SECONDS."""
 
 
 class ConnectionState(enum.Enum):
-    """What a connection waits for."""
+    """States of a connection: each names what the connection waits for."""
 
     READY = enum.auto()
     """A request."""

@@ -36,13 +36,13 @@ TURNED_AWAY: Final = "a connection was closed at once, because the worker has no
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """How many connections a worker has at most.
+    """The most connections that a worker has.
 
     Attributes:
-        connections: of all, but for those kept for this machine.
-        local: further ones that only this machine gets, for its health checks and commands.
-        strangers: of those, how many may be of strangers.
-        strangers_of_address: of those, how many may be from one address.
+        connections: from everywhere, without the places that are kept for this machine.
+        local: further places that only this machine gets, for its health checks and commands.
+        strangers: the most of `connections` that strangers may have.
+        strangers_of_address: the most of `strangers` that may come from one address.
     """
 
     connections: int
@@ -69,7 +69,7 @@ class ConnectionLimits:
 
 
 class TableConnection(Protocol):
-    """A connection that can lose its place."""
+    """A connection that can be closed to make room for another one."""
 
     def abort(self) -> None:
         """Close at once."""

@@ -1,4 +1,4 @@
-"""What the protocol behind takes for its transport."""
+"""The transport of the inner protocol, which is uvicorn's: it stands before the real transport."""
 
 import asyncio
 from collections.abc import Callable, Sized

@@ -26,12 +26,12 @@ _OFFER: Final = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
 
 
 class _ServedHead(NamedTuple):
-    """What decided that a head is served, where the next one may be like it.
+    """The facts for which a head was served. The next head with the same facts is served, too.
 
     Attributes:
         names: of its headers, as sent and in order.
-        host_name: which of them is the host.
-        host: its value.
+        host_name: the one of them that is the host.
+        host: the value of the host.
     """
 
     names: tuple[bytes, ...]

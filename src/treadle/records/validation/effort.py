@@ -27,7 +27,7 @@ INLINE_UNITS: Final = 30_000
 """Effort of a request that is checked where other requests wait: about twenty milliseconds."""
 
 UNITS_PER_FAILURE: Final = 3
-"""What is wrong with a value takes so many times longer to keep than to find."""
+"""Units for keeping a failure. Keeping it takes three times as long as finding it."""
 
 _REQUEST_UNITS: Final = 2_000_000
 _BYTES_PER_UNIT: Final = 2
@@ -38,12 +38,12 @@ class EffortSpentError(Exception):
 
 
 class Effort:
-    """What is left of the effort of one request.
+    """The effort of one request, and the units of it that are left.
 
     Attributes:
-        units_left: below zero when it is spent.
-        is_inline: other requests wait meanwhile. What cannot be done here can be done elsewhere, so
-            nothing is begun of which it is not sure beforehand that it can be finished.
+        units_left: below zero when the effort is spent.
+        is_inline: other requests wait during the check. A task process can do the same check, so
+            a step is begun here only if it is certain to end within the units that are left.
     """
 
     __slots__ = ("is_inline", "units_left")

@@ -48,8 +48,8 @@ class StringFormat(NamedTuple):
 
 
 FORMAT_STATES = 2
-"""What a format costs, as states of a pattern that is matched in one pass. Their own states do not
-matter: the engine follows all of them at once."""
+"""Cost of a format, as the number of states of a pattern that is matched in one pass. The real
+number of states does not matter: the engine follows all of them at once."""
 
 FORMATS = {
     "date-time": StringFormat(

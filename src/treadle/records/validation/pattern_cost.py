@@ -1,4 +1,4 @@
-"""What a regular expression costs, from its text alone: how large it is, and how it is matched.
+"""Computes the cost of a regular expression from its text: its size, and the way of matching.
 
 The engine compiles an expression into states. Repetitions with a number make copies, also of what
 already has copies, so a short text can stand for any number of states. An expression without
@@ -27,11 +27,11 @@ _TRYING_ESCAPES: Final = frozenset("123456789kgGKZA")
 
 
 class PatternCost(NamedTuple):
-    """What is known of an expression.
+    """The cost of an expression, as far as its text shows it.
 
     Attributes:
-        states: at most so many states, up to a small factor.
-        one_pass: it is matched in one pass over the text. False also where that is not sure.
+        states: the most states that the engine makes of it, up to a small factor.
+        one_pass: it is matched in one pass over the text. False also where that is not certain.
     """
 
     states: int

@@ -18,13 +18,13 @@ T = TypeVar("T")
 
 
 class _KeptSchema(Generic[T]):
-    """What is known of a schema text.
+    """A schema text in the cache.
 
     Attributes:
-        loaded: None while to load it took more effort than was there.
+        loaded: the loaded schema; None if the effort was not enough to load it.
         spent: the effort that was not enough.
-        size: bytes of memory, at most.
-        is_recent: used again since somebody looked for what to forget.
+        size: the most bytes of memory that it takes.
+        is_recent: used again since the cache last looked for schemas to remove.
     """
 
     __slots__ = ("is_recent", "loaded", "size", "spent")

@@ -1,9 +1,9 @@
-"""What it costs at most to check records by a schema, known before it is begun.
+"""Computes the highest cost of checking records by a schema, before the check begins.
 
 The fast validator cannot be stopped and counts nothing. But each node of a schema, with a copy for
-each reference, checks each value at most once, since a value is reached on one way only. So two
+each reference, checks each value at most once, since only one way leads to a value. So two
 products bound its steps: all nodes times the records, where no node applies to many parts of a
-value; and the nodes that can meet at one value times the values.
+value; and the nodes that can apply to one value times the values.
 """
 
 from collections.abc import Iterable
@@ -29,13 +29,13 @@ _DIVISION_STEPS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class SchemaCost:
-    """What one value can cost, in steps of the fast validator.
+    """The highest cost of one value, in steps of the fast validator.
 
     Attributes:
         nodes: of the schema, with a copy for each reference; infinite if it contains itself.
-        total: all steps at one record, if no node applies to many of its parts.
-        breadth: the steps that can meet at one value.
-        text_breadth: the steps that can meet at one byte of a string, in parts of 64.
+        total: all steps for one record, if no node applies to many of its parts.
+        breadth: the most steps for one value.
+        text_breadth: the most steps for one byte of a string, in parts of 64.
         spreads: whether some node applies to many parts of a value, as that of `items` does.
     """
 
