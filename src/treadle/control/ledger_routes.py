@@ -135,7 +135,7 @@ async def show_ledger(
     source: OnlySourceId = None,
     after: AfterTable = None,
 ) -> Response:
-    """What became of every accepted record, by source, table and hour of acceptance.
+    """The counts of all accepted records, by source, table and hour of acceptance.
 
     An answer has the hours of 1,000 tables at most, and their sums.
     """

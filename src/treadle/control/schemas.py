@@ -139,7 +139,7 @@ class ListedToken(TypedDict):
 
 @component("Signature")
 class SignatureAnswer(TypedDict):
-    """How the sender of a webhook signs; its secret is not shown."""
+    """The scheme by which the sender of a webhook signs; its secret is not shown."""
 
     scheme: str
     header: Annotated[str | None, Field(description="of a plain signature")]
@@ -186,7 +186,7 @@ class TokenList(TypedDict):
 
 @component("Webhook")
 class WebhookAnswer(TypedDict):
-    """What the webhook of a source does."""
+    """The settings of the webhook of a source."""
 
     table: Annotated[str, Field(description="that records go to")]
     key: Annotated[list[str], Field(description="fields that a record must have")]
@@ -200,7 +200,7 @@ class WebhookAnswer(TypedDict):
 
 @with_config(ConfigDict(extra="forbid"))
 class SenderSecret(TypedDict):
-    """How the sender of a webhook signs."""
+    """The scheme and the secret by which the sender of a webhook signs."""
 
     scheme: Literal["github", "stripe", "segment", "plain"]
     secret: Annotated[str, Field(min_length=8, max_length=512)]
@@ -242,7 +242,7 @@ class ExpireToken(TypedDict):
 
 @with_config(ConfigDict(extra="forbid"))
 class ReplaceToken(TypedDict):
-    """How long a token and its successor are both valid."""
+    """The time in which a token and its successor are both valid."""
 
     overlap_seconds: NotRequired[
         Annotated[int, Field(ge=0, le=31_622_400, description="0 ends the old one at once")]
@@ -251,7 +251,7 @@ class ReplaceToken(TypedDict):
 
 @with_config(ConfigDict(extra="forbid"))
 class ChangeWebhook(TypedDict):
-    """What is to change of a webhook; what is left out stays."""
+    """New settings of a webhook. A setting that is left out stays as it is."""
 
     table: NotRequired[Annotated[str, Field(min_length=1)]]
     key: NotRequired[Annotated[list[str], Field(max_length=20)]]

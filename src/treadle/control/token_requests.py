@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class SignatureBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a sender signs, as it is sent."""
+    """The scheme and the secret by which a sender signs, as a request has them."""
 
     scheme: str
     secret: str

@@ -132,7 +132,7 @@ async def replace_access_token(
     "/sources/{source_id}/webhook", response_model=schemas.WebhookAnswer, responses=_NO_SOURCE
 )
 async def get_webhook(work: Runner, who: AuthenticatedCaller, source_id: SourceId) -> Response:
-    """What the webhook of a source does."""
+    """The settings of the webhook of a source."""
     return await work.read(_take_tokens(work.operations).get_webhook, who.account, source_id)
 
 

@@ -39,7 +39,7 @@ class TrailActorAnswer(TypedDict):
 
 @component("Target")
 class TrailTargetAnswer(TypedDict):
-    """What it is about."""
+    """The thing that the action changes."""
 
     kind: str
     id: Annotated[str | None, Field(description="null where there is none, or it is not known")]
