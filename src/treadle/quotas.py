@@ -1,6 +1,6 @@
 """Quotas: how much one source, and one account, may use of what all of them share.
 
-All of it are functions of values. Who counts, and who knows the time, is elsewhere: `ingest.quotas`
+Everything here is a function of values. Counts and clocks are elsewhere: `ingest.quotas`
 for requests, `log.sqlite` for tables, the loader for columns and for what waits.
 """
 
@@ -15,10 +15,10 @@ BURST_SECONDS: Final = 10
 """Seconds of a rate that a source can save up while it does not use them."""
 
 PART_FACTOR: Final = 4
-"""The log's part of a source: so many times as much as is left free."""
+"""The part of the log that a source may have: this many times the space that is left free."""
 
 QUOTA_RETRY_SECONDS: Final = 30
-"""`Retry-After` where nothing frees itself by the passing of time."""
+"""`Retry-After` of a quota that does not recover with time alone, such as that of tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +151,9 @@ class RateUsage:
 def settle_level(level: float, spent: float, rate: int, elapsed_seconds: float) -> float:
     """Return the level of a token bucket after some time in which something was spent.
 
-    Spending is not held up by an empty bucket; the level then falls below zero, and what is owed is
-    paid off by time. So a body may be larger than the bucket, and over a long time exactly the rate
-    is spent, however seldom the bucket is settled.
+    More may be spent than the bucket has: the level then falls below zero and rises again with
+    time. So a body may be larger than the bucket, and over a long time exactly the rate is spent,
+    however seldom the bucket is settled.
 
     Args:
         level: tokens before; at most `BURST_SECONDS` of the rate.
@@ -165,7 +165,7 @@ def settle_level(level: float, spent: float, rate: int, elapsed_seconds: float) 
 
 
 def compute_wait(level: float, rate: int) -> int:
-    """Return the whole seconds until a bucket lends again; 0 when it does now."""
+    """Return the whole seconds until the level of a bucket is above 0; 0 if it is now."""
     return 0 if level > 0 else max(1, math.ceil(-level / rate))
 
 
@@ -194,9 +194,9 @@ class RateLevels(NamedTuple):
         )
 
     def find_empty(self, quota: SourceQuota | AccountQuota) -> tuple[str, int] | None:
-        """Return the name of the bucket that is empty for longest, and the seconds until it lends.
+        """Return the name of the bucket that stays empty for longest, and for how many seconds.
 
-        None when all of them lend.
+        None when none of them is empty.
         """
         waits = [
             (compute_wait(level, getattr(quota, name)), name)

@@ -15,9 +15,9 @@ from typing import Final
 
 from treadle.files import open_private_file
 
-_WIDTH: Final = 8
+_WIDTH: Final = 8  # bytes of an id or a number
 _ROWS_ADDED: Final = 256
-"""Rows by which a file grows: some of them are written soon."""
+"""Rows that are added to a file at once, so that it seldom has to grow."""
 
 
 class SharedRows:

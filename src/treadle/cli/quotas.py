@@ -1,4 +1,4 @@
-"""`treadle source show`, `source quota` and `account quota`: what one may use, and what it uses."""
+"""`treadle source show`, `source quota` and `account quota`: quotas, and what is used of them."""
 
 import argparse
 import time
@@ -31,7 +31,7 @@ COLUMNS = ("quota", "limit", "set_by", "used", "refused")
 ACCOUNT_COLUMNS = COLUMNS[:3]
 
 RATE_SECONDS = 1.0
-"""Time for which `source show` counts what a source uses a second."""
+"""Seconds over which `source show` measures the rates of a source."""
 
 NONE = "none"
 

@@ -99,9 +99,9 @@ def create_control_app(
 
 
 def _render_document_once(app: FastAPI) -> None:
-    """Keep the OpenAPI document as bytes: anybody may ask for it, and to write it takes 3 ms.
+    """Keep the OpenAPI document as bytes: anybody may ask for it, and making it takes 3 ms.
 
-    It is written at the first request, because the rooms beside this one add theirs before.
+    It is made at the first request: other packages add their paths before that.
     """
     path = app.openapi_url or ""
 

@@ -250,7 +250,7 @@ class LoadSession(Protocol):
             The results, in the order of the plans.
 
         Raises:
-            As `load`. Which plan was the reason is not said; each can then be loaded alone.
+            As `load`. The error does not say which plan failed; each can then be loaded alone.
         """
 
     def change(self, plan: LoadPlan) -> None:
@@ -330,7 +330,7 @@ class Adoption(Protocol):
         """Return the tables and views in a schema that no catalogue entry names, as they are."""
 
     def adopt(self, schema: str, owner: SchemaOwner, tables: Sequence[Table] = ()) -> None:
-        """Record an owner for a schema, whosever it was, and catalogue entries for tables in it.
+        """Record an owner for a schema, in place of any other, and entries for tables in it.
 
         Args:
             schema: that is there, or is to be made.

@@ -38,7 +38,7 @@ def find_refused(
 def find_refused_together(
     records: Sequence[Record], rehearse: Callable[[Sequence[Record]], str | None]
 ) -> dict[Record, str]:
-    """Return records without which the others are taken together, with reasons.
+    """Return the records to leave out, with reasons, so that the others can be loaded together.
 
     For records that are taken alone and refused with others, such as two whose fields get one
     column. A rehearsal tries a part beside all that was taken before, so each is as large as what

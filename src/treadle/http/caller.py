@@ -1,8 +1,8 @@
 """The connection of the request that is being answered, and whether its sender is known.
 
-Who shows a token that treadle knows is no stranger any more: when connections run short, those of
-strangers are closed first. Whoever looks up tokens says so here, and needs not to know of
-connections.
+A sender that shows a known token is no stranger any more: when places for connections run short,
+those of strangers are closed first. The code that looks up tokens notes the sender here, so it
+needs to know nothing of connections.
 """
 
 from contextvars import ContextVar

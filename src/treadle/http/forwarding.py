@@ -1,4 +1,4 @@
-"""Whom a request comes from, where proxies stand in between.
+"""Finds the client of a request that came through proxies.
 
 A proxy adds a header that names its client. Anybody else can send such a header, too, so it is
 believed as far as it was written by proxies that the operator trusts: the right-most address that

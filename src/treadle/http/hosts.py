@@ -1,10 +1,10 @@
-"""The names under which a server may be asked for pages that a browser must not be led to.
+"""The host names under which the server gives protected pages: a defence against DNS rebinding.
 
-A web page of somebody else can let its own name point to this machine (DNS rebinding). A browser
-then sends requests here, with that name in the header `Host`, and gives the page the answers. What
-is protected by where a request comes from, and what people type secrets into, is therefore given
-under known names only. An address cannot be pointed elsewhere; the one that the connection came
-to is known, too.
+A web page of an attacker can let its own host name point to this machine. A browser then sends
+requests here, with that name in the header `Host`, and gives the answers to the page. So pages that
+are protected by the address of the client, and pages into which people type secrets, are given
+under known names only. An IP address cannot be made to point elsewhere, so the address to which the
+connection came is known, too.
 """
 
 from dataclasses import dataclass

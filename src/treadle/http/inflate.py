@@ -25,6 +25,7 @@ ZSTD_WINDOW_BYTES_MAX: Final = 32 * 1024 * 1024
 """Largest zstd window: the next power of two above BODY_BYTES_MAX, because a frame that states its
 size may use all of it as its window."""
 
+# The smallest block of RFC 8878 3.1.1.2 (a repeated byte), and the most content of a block.
 _ZSTD_BLOCK_BYTES: Final = 4
 _ZSTD_BLOCK_CONTENT_BYTES: Final = 128 * 1024
 _ZSTD_STEP_BYTES_MAX: Final = 1024

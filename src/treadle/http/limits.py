@@ -50,8 +50,8 @@ def extend_arrival(
 ) -> float:
     """Return until when the next bytes of a body have to come.
 
-    What arrives pays for the time that the slowest rate needs for it. It never buys more than the
-    grace from now: a sender that was fast may not stand still for long because of that.
+    Bytes that arrive move the deadline by the time that the slowest rate needs for them, but never
+    beyond the grace from now: a sender that was fast at first may not pause for long.
 
     Args:
         due: until when these bytes had to come.

@@ -1,4 +1,4 @@
-"""Log lines about what strangers are refused, so few that nobody can fill a disk with them."""
+"""Log lines about refusals of strangers: so few that nobody can fill a disk with them."""
 
 import logging
 from collections.abc import Callable

@@ -12,8 +12,9 @@ COMMON_HEADERS: Final = (
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
 )
-"""The headers of every answer. The server adds them, so that no endpoint can forget them: a body is
-what its type says, and the path of a page, which may hold a token, is told to nobody."""
+"""The headers of every answer. The server adds them, so that no endpoint can forget them. They
+keep browsers from guessing another type for a body, and from sending the path of a page, which may
+hold a token, to other servers."""
 
 
 def encode_json(value: object) -> bytes:

@@ -3,15 +3,14 @@
 Two orders of these checks are documented, and clients can tell them apart by the answer to a
 request with more than one fault:
 
-* what is wrong with the body of a push is told before what is wrong with its token (import-api.md
-  7.2);
+* an error in the body of a push is answered before an error in its token (import-api.md 7.2);
 * a batch, a webhook and raw records are refused for their token before anything is read
   (import-api.md 9.2).
 
 In both, the token is looked up first, so that only its owner can fill memory and use threads. Of a
-push by a stranger, a little is read to tell what is wrong with it.
+push by a stranger, a small part is read, to answer an error in it.
 
-In both, a token that is used for the first time is noted last: what is refused does not use it.
+In both, the first use of a token is noted last: a refused request is no use of it.
 """
 
 from collections.abc import Callable, Mapping

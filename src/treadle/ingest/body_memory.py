@@ -18,7 +18,7 @@ BODY_MEMORY_BYTES = 128 * 1024 * 1024
 more times its size, two at a time."""
 
 UNCOUNTED_BYTES_MAX = 4 * 1024
-"""Bodies that are not counted: a connection costs as much without them."""
+"""Largest body that is not counted: a connection takes as much memory without it."""
 
 _HELD = "treadle.held"
 
@@ -26,9 +26,9 @@ _HELD = "treadle.held"
 class BodyMemoryBudget:
     """Counts body bytes from their arrival to the answer, for all requests of a process.
 
-    A source may hold as much as is left free for others. So a single source gets half of all, two
-    that take what they can get a third each, and there is always room for one that has nothing yet.
-    Strangers get nothing of it (`StrangerAllowance`).
+    A source may hold as much as is left free for others. So a single source gets at most half of
+    all, two sources get at most a third each, and there is always room for one that has nothing
+    yet. Strangers get nothing of it (`StrangerAllowance`).
     """
 
     def __init__(self, threads: BodyThreads, limit: int = BODY_MEMORY_BYTES) -> None:

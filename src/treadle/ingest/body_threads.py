@@ -24,10 +24,11 @@ from treadle.errors import RequestRefusedError, RetriableError, TreadleError
 from treadle.step_check import StepCheck
 
 THREADS: Final = 2
+"""One for a source that sends large bodies without a pause, and one for all others."""
 
 WORK_SECONDS_MAX: Final = 60.0
 """Most processor time of one piece of work. The slowest body of the largest size takes a tenth of
-it on a slow machine, so this is for what nobody thought of."""
+it on a slow machine, so only an unforeseen body reaches it."""
 
 TOO_MUCH_WORK: Final = {
     "status": "ERROR",

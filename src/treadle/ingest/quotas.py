@@ -1,4 +1,4 @@
-"""Keeps each source within its quota: what admission and the fast path ask.
+"""Keeps each source within its quota, for admission and the fast path.
 
 A request only looks whether its source's gate is open, and adds to its counts. A task of the event
 loop settles the counts ten times a second: it takes from the buckets what was used meanwhile, by
@@ -54,7 +54,7 @@ LINE_SECONDS: Final = 1.0
 logger = logging.getLogger(__name__)
 
 _held: ContextVar["list[SourceGate]"] = ContextVar("treadle.bodies")
-"""The gates whose body the running request is."""
+"""The gates that count the body of the running request."""
 
 
 @dataclass(slots=True)

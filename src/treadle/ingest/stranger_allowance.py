@@ -27,7 +27,7 @@ STRANGER_WORK_SECONDS: Final = 0.25
 """Processor time for the bodies of all strangers that may be spent at once: some hundred bodies."""
 
 STRANGER_WORK_SHARE: Final = 0.05
-"""The part of the event loop's time that this grows by."""
+"""Share of one core: the allowance grows by it as time passes, up to STRANGER_WORK_SECONDS."""
 
 CLOSE_HEADER: Final = ("Connection", "close")
 
@@ -117,7 +117,7 @@ def close_after(refusal: TreadleError) -> TreadleError:
 
 
 def close_unread(refusal: RequestRefusedError, headers: Mapping[str, str]) -> TreadleError:
-    """Return a refusal that comes before the body is read; what is long or endless never is."""
+    """Return a refusal for before the body is read; it closes before a long or endless body."""
     declared = read_declared_length(headers)
     if declared is not None and declared <= STRANGER_BODY_BYTES_MAX:
         return refusal

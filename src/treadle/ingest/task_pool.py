@@ -1,4 +1,4 @@
-"""The task processes of a worker, and whose turn it is.
+"""The task processes of a worker, and the order in which sources get them.
 
 Work on a body that can take long, or that holds the interpreter lock in foreign code, is done in
 a process of its own: it delays nobody else there, and it can be ended. The processes are few, so
@@ -29,7 +29,7 @@ IDLE_SECONDS: Final = 60.0
 """Time after which processes without work are ended."""
 
 SECONDS_MAX: Final = 10
-"""Processor time of one task, unless it says less: the shortest time-out of a client."""
+"""Most seconds of processor time of one task: as long as the least patient client waits."""
 
 
 class WaitingTask:

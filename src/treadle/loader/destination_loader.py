@@ -398,8 +398,8 @@ class DestinationLoader:
     def _open_session(self, destination: Destination) -> Iterator[Session]:
         """Open the destination; one that somebody else holds for a moment is tried again at once.
 
-        Who reads a DuckDB file lets go of it within that time. The pause of a failed round grows
-        and would be missed by that: one reader after another could keep the loader away.
+        A reader of a DuckDB file closes it within that time. The pause after a failed round is
+        longer and could miss each such moment: readers in turn could keep the loader away.
         """
         if not destination.capabilities.exclusive:
             with destination.open() as session:

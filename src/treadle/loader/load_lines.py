@@ -1,7 +1,8 @@
 """The log lines about loads: at most one a second for each source, however many tables it has.
 
 The first load of a source after a quiet second has a line of its own. Those that follow within a
-second are summed up in the next line. All of it are decisions on values: the caller writes.
+second are summed up in the next line. Everything here is a decision on values; the caller writes
+the lines.
 """
 
 from collections.abc import Sequence

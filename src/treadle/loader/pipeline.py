@@ -75,7 +75,7 @@ class GroupLimits:
 
 @dataclass(frozen=True, slots=True)
 class AwaitStep:
-    """Nothing is being loaded: the group of this number is waited for."""
+    """The destination's thread loads nothing, and waits for the group of this number."""
 
     number: int
 

@@ -44,6 +44,7 @@ KEY_RETENTION_US = 3_600 * 1_000_000
 """An idempotency key is known at least this long: longer than a client goes on sending it."""
 
 AUDIT_RETENTION_US = 365 * 86_400 * 1_000_000
+"""Events of the trail stay this long, unless the setting `audit_days` says otherwise."""
 
 STOP_SECONDS_MAX = 100.0
 """The loads that are under way at the end may take this long: less than the process supervisor

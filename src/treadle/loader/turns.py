@@ -1,7 +1,7 @@
 """The order in which the tables of a destination are loaded: weighted round robin by source.
 
-All of it are decisions on values. A source that has 20,000 tables to load gets its turn, and then
-every other source that waits gets one, before the first gets the next.
+Everything here is a decision on values. A source that has 20,000 tables to load gets its turn, and
+then every other source that waits gets one, before the first gets the next.
 """
 
 from collections import deque

@@ -1,4 +1,4 @@
-"""The rule which requests come from this machine, so that they need no token for `/metrics`."""
+"""Decides which requests come from this machine: they need no token for `/metrics`."""
 
 import re
 from typing import Final

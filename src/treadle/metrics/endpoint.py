@@ -37,8 +37,8 @@ FRESH_SECONDS: Final = 1.0
 """Least time for which an answer is kept: monitors may ask as often as they like."""
 
 FRESH_FACTOR: Final = 10
-"""An answer is kept so many times as long as it took: with many tables it takes a while, and no
-more than a tenth of a processor goes into it."""
+"""An answer is kept this many times as long as making it took. So with many tables, too, making
+answers takes at most a tenth of a processor."""
 
 LOCAL_ONLY: Final = (
     "Metrics are given to this machine only, under the name localhost and without a proxy. Others "
@@ -55,7 +55,7 @@ UNREADABLE: Final = "The figures cannot be read now. Try again later.\n"
 
 @dataclass(frozen=True, slots=True)
 class MetricsReader:
-    """Who may read metrics.
+    """A caller that may read metrics.
 
     Attributes:
         account_id: the only account that is shown; None for everything.

@@ -48,6 +48,7 @@ from treadle.records.validation.schema_validator import (
 
 _Sequence = Annotated[int, msgspec.Meta(ge=SEQUENCE_MIN, le=SEQUENCE_MAX)]
 _KEYS_PER_UNIT = 16
+"""Keys that are looked up in one unit of effort."""
 _NO_DATA = msgspec.Raw(b"")
 _RECORD_DEPTH_MAX = DEPTH_MAX - 3
 """Levels that are left for a record, inside the body, its array of messages and its message."""

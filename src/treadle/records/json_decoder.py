@@ -140,7 +140,7 @@ _LOW = rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _HIGH_ESCAPE = re.compile(_HIGH)
 _LONE_HIGH = re.compile(_HIGH + rb"(?!" + _LOW + rb")")
 _LONE_LOW = re.compile(rb"(?<!" + _HIGH + rb")" + _LOW)
-_ESCAPE_BYTES = 6
+_ESCAPE_BYTES = 6  # of `\u0000`
 _PART_BYTES = 128 * 1024
 """Bytes of a text that are searched in one call: all of them may be escapes. More than two escapes,
 because a cut goes back by as much."""

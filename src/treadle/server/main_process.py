@@ -44,10 +44,10 @@ load needs as much. By default they keep some hundred megabytes after bodies of 
 nothing at all costs a seventh of the speed. glibc also gives threads heaps of their own, and with
 10,000 tables DuckDB's catalogue was spread over several: 533 MB, and 497 MB with two heaps."""
 WORKER_STOP_SECONDS = 15.0
-"""When a worker is killed that was asked to stop. It gives up by itself some seconds before, unless
-a thread of it keeps the interpreter."""
+"""Seconds until a worker that was asked to stop is killed. It ends itself some seconds before,
+unless one of its threads keeps the interpreter lock."""
 LOADER_STOP_SECONDS = 120.0
-"""When the loader is killed: it waits 100 seconds itself for a destination that hangs."""
+"""Seconds until the loader is killed. It waits 100 seconds itself for a destination that hangs."""
 CHILD_MODULE = "treadle.server"
 """The module that a child runs. A test may put another one here."""
 

@@ -41,7 +41,7 @@ class FirstAccount:
 
 
 def find_risks(config: Config, user: int) -> Iterator[OperatorWarning]:
-    """Find what a server may do, and an operator has seldom thought of.
+    """Find risks that an operator may have overlooked.
 
     Args:
         config: the settings.

@@ -71,11 +71,11 @@ ANSWER_SECONDS: Final = 6.0
 Then it closes the connections that are left."""
 
 CANCEL_SECONDS: Final = 8
-"""When a worker that stops cancels what still runs without a connection."""
+"""Seconds after which a worker that stops cancels requests that still run without a connection."""
 
 STOP_SECONDS_MAX: Final = 12.0
-"""When a worker that stops ends itself, whatever its threads still do. What it acknowledged is in
-the log."""
+"""Seconds after which a worker that stops ends itself, whatever its threads still do. What it
+acknowledged is in the log."""
 
 logger = logging.getLogger(__name__)
 

@@ -79,8 +79,8 @@ class AccessToken:
         account_id: None for a token of the whole server.
         source_id: None for a token of an account, or of the whole server.
         secret: the token itself; None where it is not kept, or was not asked for.
-        tables: the only tables that a webhook token fills; none for the one of its source.
-        signature: what a webhook's sender has to prove itself with; None for nothing.
+        tables: the only tables that a webhook token fills; empty for the table of its source.
+        signature: the signature that a webhook's sender has to give; None for no signature.
         bootstrap: it was made with the source; nobody asked for it (connect-api.md 2.6).
         created_by: who made it; empty where that is not known.
         first_used_at: the time of the first use; None for a token that was never used.
@@ -115,11 +115,11 @@ class AccessToken:
 
 @dataclass(frozen=True, slots=True)
 class TokenHolder:
-    """Who has an account token.
+    """The holder of an account token.
 
     Attributes:
         token_id: the token.
-        account: what it opens.
+        account: the account that it opens.
     """
 
     token_id: int

@@ -6,7 +6,8 @@ The *context* names the row of a text, so that a text that somebody moves to ano
 decrypted there.
 
 While the key is rotated there are two of them. The store says which one is in force
-(`meta.key_check`): it seals. Both open, so it does not matter which one a process has seen first.
+(`meta.key_check`): only that one encrypts. Both decrypt, so it does not matter which one a process
+has seen first.
 """
 
 import hmac

@@ -66,7 +66,7 @@ class TokenRequest:
 
 
 def check_token_request(asked: TokenRequest) -> None:
-    """Check what a new token is to be.
+    """Check the properties of a new token.
 
     Raises:
         TokenRuleError: a part breaks a rule; the text says which.
@@ -100,7 +100,7 @@ def _check_tables(names: Iterable[str]) -> None:
 
 
 def check_signature(signature: SenderSignature) -> None:
-    """Check how a sender is to sign.
+    """Check the signature that a sender is to give.
 
     Raises:
         TokenRuleError: a part breaks a rule. The text does not repeat the secret.

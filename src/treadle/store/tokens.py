@@ -86,7 +86,7 @@ _senders = (
 
 @dataclass(frozen=True, slots=True)
 class TokenFilter:
-    """Which tokens are asked for.
+    """A choice of tokens.
 
     Attributes:
         kinds: of these kinds.

@@ -47,7 +47,7 @@ _REFUSED_CHANGES: Final = (
 
 
 def is_refused_change(error: Exception) -> bool:
-    """Return whether a schema change failed by what it says, such as a name."""
+    """Return whether the database refused a schema change for its content, such as a name."""
     return isinstance(error, _REFUSED_CHANGES) and not is_missing(error)
 
 

@@ -113,7 +113,7 @@ def is_missing(error: Exception) -> bool:
 
 
 def is_refused_change(error: Exception) -> bool:
-    """Return whether a schema change failed by what it says, such as a name."""
+    """Return whether the database refused a schema change for its content, such as a name."""
     return isinstance(error, psycopg.Error) and error.sqlstate in _REFUSED_CHANGES
 
 

@@ -123,7 +123,7 @@ class SqlConnection(ABC):
 
     @abstractmethod
     def is_refused_change(self, error: Exception) -> bool:
-        """Return whether a schema change failed by what it says, such as a name.
+        """Return whether the database refused a schema change for its content, such as a name.
 
         Errors of values, rights and the connection are none; see `translate` for those.
         """

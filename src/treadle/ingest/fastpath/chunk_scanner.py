@@ -1,4 +1,4 @@
-"""Where a body ends that is sent in chunks."""
+"""Finds the end of a body that is sent in chunks."""
 
 import re
 from dataclasses import dataclass

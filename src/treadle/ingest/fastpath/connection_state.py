@@ -1,4 +1,4 @@
-"""The states of a connection, and how long it may stay in each."""
+"""The states of a connection, and the time limit of each."""
 
 import enum
 import math

@@ -1,9 +1,10 @@
 """The connections of a worker, bounded, and which of them are closed when there are too many.
 
 A connection over which no known token came belongs to a stranger. Strangers have a part of the
-places, and one address has a part of theirs. Where a place is missing the oldest stranger makes
-room for the newest: a caller shows a token within milliseconds, and who only holds a place is the
-oldest soon. So a stranger who opens connections without end closes strangers' connections only.
+places, and one address has a part of theirs. When no place is left, the oldest connection of a
+stranger is closed for the newest: a caller shows its token within milliseconds, so a connection
+without one is soon the oldest. So a stranger who opens connections without end closes strangers'
+connections only.
 """
 
 import ipaddress

@@ -1,4 +1,4 @@
-"""The transport of the inner protocol, which is uvicorn's: it stands before the real transport."""
+"""The transport that uvicorn's protocol, "the protocol behind", gets instead of the real one."""
 
 import asyncio
 from collections.abc import Callable, Sized
@@ -8,8 +8,8 @@ from typing import Any
 class InnerTransport(asyncio.Transport):
     """Passes on what the protocol behind writes, and asks the connection where it closes.
 
-    Two read from the transport: the protocol behind stops while it has enough of a body, and the
-    connection while an answer is due. Reading goes on when neither wants it to stop.
+    Two sides can stop reading: the protocol behind, while it has enough of a body, and the
+    connection, while an answer is due. Reading goes on when neither of them stops it.
 
     Attributes:
         is_paused: the protocol behind has enough of a body.

@@ -1,4 +1,4 @@
-"""Where the requests of a connection begin and end, and which of them are served."""
+"""Finds where the requests of a connection begin and end, and refuses those not to be served."""
 
 import re
 from typing import Final, NamedTuple

@@ -10,13 +10,14 @@ import re
 from typing import Final, NamedTuple
 
 STATES_MAX: Final = 10**9
-"""Counts stop here."""
+"""Counts of states stop at this number."""
 
 _ANY_STATES: Final = 12
-"""Of a class that holds most characters: it is a choice between their forms in UTF-8."""
+"""States of a class that holds most characters: a choice between their forms in UTF-8."""
 _WORD_STATES: Final = 20
+"""States of an escape such as `\\w` or `\\b`, and of a class inside of a class."""
 _PROPERTY_STATES: Final = 800
-"""Of a property of Unicode: the largest have some hundred ranges."""
+"""States of a property of Unicode: the largest properties have some hundred ranges."""
 
 _REPETITION = re.compile(r"\{(\d+)(?:(,)(\d*))?\}")
 _BRACED_ESCAPE = re.compile(r"[pPux]\{[^}]*\}")
@@ -24,6 +25,7 @@ _DIGITS_MAX: Final = 9
 _PLAIN_GROUP = re.compile(r"\?(?::|P?<[A-Za-z_]\w*>)")
 _GROUP_WORD = re.compile(r"\?(?:[=!>|]|<[=!]|[^:)]*[:)])")
 _TRYING_ESCAPES: Final = frozenset("123456789kgGKZA")
+"""Letters behind a backslash that may make the engine match by trying, such as references."""
 
 
 class PatternCost(NamedTuple):

@@ -118,6 +118,7 @@ def _to_decimal(value: Any) -> Decimal:
 
 
 _DIGITS_PER_UNIT = 16
+"""Digits of a long number that are divided in one unit of effort."""
 
 
 def _measure_division(value: Any) -> int:

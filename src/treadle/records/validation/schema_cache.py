@@ -13,6 +13,7 @@ SCHEMA_BYTES_MAX: Final = 65_536
 """A longer text is loaded anew for each request."""
 
 _ENTRY_BYTES: Final = 300
+"""Memory of an entry itself, beside its text and its schema."""
 
 T = TypeVar("T")
 
@@ -39,8 +40,8 @@ class _KeptSchema(Generic[T]):
 class SchemaCache(Generic[T]):
     """Keeps loaded schemas by their text; may be used by many threads.
 
-    What was not used for longest is forgotten first, about: to look something up notes only that
-    it was used. (This is the clock algorithm.)
+    The schema that was unused for longest is removed first, approximately: a look-up only notes
+    that the schema was used (the clock algorithm).
 
     Attributes:
         held_bytes: of all that is kept.

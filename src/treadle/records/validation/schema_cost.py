@@ -25,6 +25,7 @@ FAST_STEPS_PER_UNIT: Final = 8
 _BYTES_PER_VALUE: Final = 2
 """The shortest value and the comma behind it."""
 _DIVISION_STEPS: Final = 8
+"""Steps of the check of `multipleOf`, which divides."""
 
 
 @dataclass(frozen=True, slots=True)

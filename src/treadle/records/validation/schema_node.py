@@ -41,7 +41,7 @@ class Draft4Builder:
     def add_pattern(self, pattern: StringPattern) -> str:
         """Return the text of a pattern; the fast validator is not trusted with a slow one.
 
-        It takes a string for which it gave up for one that does not match.
+        If it gives up on a string, it says that the string does not match.
         """
         self.is_exact = self.is_exact and pattern.one_pass
         self.pattern_states += pattern.states
@@ -91,7 +91,8 @@ def make_type_failure(expected: str, value: Any) -> ValidationFailure:
 
 
 _INTEGER_BITS = 60
-"""Smaller integers are their own hashes. Of larger ones, a client could choose many of one hash."""
+"""Integers of fewer bits are their own hashes. A client could choose many larger ones that have the
+same hash."""
 
 
 def make_identity(value: Any, effort: Effort = ENDLESS) -> Any:

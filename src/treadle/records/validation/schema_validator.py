@@ -16,19 +16,21 @@ from treadle.records.validation.schema_node import Draft4Builder, SchemaNode
 from treadle.records.validation.string_pattern import PATTERN_OPTIONS, PatternError
 from treadle.records.validation.typed_decoder import FIELDS_MAX, make_typed_decoder
 
+# Clients choose key names, so decoders are kept for few lists of them, and none for a long one.
 _KEY_LISTS_KEPT = 4
 _KEY_CHARACTERS_MAX = 4096
 _KEY_DECODER_BYTES = 1024
-"""Of a field of a typed decoder."""
+"""Memory of one field of a typed decoder."""
 
 _UNIT_BYTES = 256
-"""Of what is made in a unit of effort: a node takes up to 2 KB, here and in the fast validator, and
-eight units; a state of a pattern takes up to 200 bytes and one."""
+"""Memory of what is made in one unit of effort. A node takes eight units, and up to 2 KB here and
+in the fast validator; a state of a pattern takes one unit and up to 200 bytes."""
 
 _COMPARISONS_PER_UNIT = 3_000
 """Bytes of records times fields of their schema that are decoded in a unit, at least."""
 
 _LOADING_UNITS_MAX = 10**12
+"""For an endless effort: a finite number, from which the units that were spent can be computed."""
 
 
 class SchemaValidator:

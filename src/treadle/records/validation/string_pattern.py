@@ -14,7 +14,7 @@ from treadle.records.validation.effort import (
 from treadle.records.validation.pattern_cost import measure_pattern
 
 BACKTRACK_LIMIT: Final = 50_000
-"""Steps back that the engine may take for one value: about a millisecond."""
+"""Steps of backtracking that the engine may take for one value: about a millisecond."""
 
 COMPILED_BYTES_MAX: Final = 10 * 1024 * 1024
 """Most memory of one compiled expression, as the engine counts it."""
@@ -29,10 +29,10 @@ PATTERN_OPTIONS: Final = jsonschema_rs.FancyRegexOptions(
 )
 
 _TRYING_UNITS: Final = 100
-"""For a match by trying, which takes from one to two thousand; nobody knows beforehand."""
-
+"""Units for a match by trying. It takes between 1 and 2,000, which cannot be known before."""
 
 _LARGE_STATES: Final = 10_000
+"""From here on, the size may be the reason for which the engine refuses an expression."""
 
 
 class PatternError(Exception):

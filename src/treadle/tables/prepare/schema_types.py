@@ -29,10 +29,13 @@ OBJECT_ALTERNATIVES_MAX: Final = 64
 """Most alternatives for the objects of one field: each record is compared with each of them."""
 
 _KEPT_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Most memory of all compiled schemas that are kept."""
+
 _BYTES_PER_CHARACTER: Final = 40
 """Memory of a decoded and compiled schema, for each byte of its text, at most."""
 
 _ITEMS_PER_STEP: Final = 8
+"""Keys or values of a schema that are copied in one step."""
 
 _POSITION = re.compile("[0-9]{1,9}")
 
