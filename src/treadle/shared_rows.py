@@ -94,7 +94,7 @@ class SharedRows:
                 self._map.close()
                 self._map_rows(len(self._places) + _ROWS_ADDED)
             self._places[row] = place
-            # The id last: a reader then finds the numbers of an earlier row of this place nowhere.
+            # The id is written last, so that no reader finds it with numbers of another row.
             self._numbers[place] = row
         return place
 

@@ -78,7 +78,7 @@ def _print_summary(found: "list[Finding]", well: bool, arguments: Arguments) -> 
 
 def _print_finding(finding: "Finding") -> None:
     level = finding.level.upper() if finding.level == "bad" else finding.level
-    # Shown at once: the next check may take long.
+    # Flushed, because the next check may take long.
     print_line(f"{level:<5}{finding.subject}: {finding.found}", flush=True)
     for text in (finding.meaning, finding.remedy):
         if text:

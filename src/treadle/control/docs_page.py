@@ -35,7 +35,7 @@ def make_policy(page: bytes) -> str:
     return (
         "default-src 'none'; connect-src 'self'; img-src 'self' data:; "
         f"script-src 'self'{scripts}; style-src 'self'; "
-        # What default-src does not cover.
+        # These three do not follow `default-src`, so each is forbidden by itself.
         "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
     )
 

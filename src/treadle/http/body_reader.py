@@ -104,8 +104,8 @@ async def read_raw_body(
                     raise make_too_large_error(len(whole))
                 took(len(whole))
                 return whole
-            # One block that grows: many parts of all sizes would leave holes that no other body
-            # fits.
+            # One block that grows. Many parts of different sizes would fragment the memory, so
+            # that later bodies would need new memory.
             gathered = bytearray()
             now = asyncio.get_running_loop().time
             while True:

@@ -75,8 +75,8 @@ class BodyTask:
         try:
             self.answer.set_result(self._do(self._check_step))
         except TreadleError as error:
-            # Without its frames. They know this task, which is to know the error: a circle that
-            # would keep the body until the collector comes, which is seldom.
+            # Without its frames. They refer to this task, and the task to the error: such a cycle
+            # would keep the body in memory until the next garbage collection, and those are rare.
             self.answer.set_exception(error.with_traceback(None))
         except BaseException as error:  # noqa: BLE001 - whoever waits gets it
             self.answer.set_exception(error)

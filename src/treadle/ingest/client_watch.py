@@ -31,7 +31,8 @@ async def finish_unless_left(receive: Receive, work: Coroutine[Any, Any, T]) -> 
         working.cancel()
         leaving.cancel()
         await asyncio.gather(working, leaving, return_exceptions=True)
-        # An error in it knows this frame: a circle that keeps the body until the collector comes.
+        # An error in it refers to this frame: such a cycle would keep the body in memory until the
+        # next garbage collection.
         del working
 
 

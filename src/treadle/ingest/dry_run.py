@@ -109,7 +109,8 @@ class DryRunPlanner:
         planned = asyncio.get_running_loop().run_in_executor(
             self._thread, self._plan_tables, owner, list(tables.values())
         )
-        # Not before the thread is done with it, also when nobody waits for the answer any more.
+        # The source may have its next dry run when the thread is done with this one, not when its
+        # client leaves.
         planned.add_done_callback(partial(self._forget_run, owner.source_id))
         found = await asyncio.shield(planned)
         body: dict[str, Any] = {

@@ -233,7 +233,7 @@ class SourceQuotas:
             self._looked_at = now
             self._read_waiting()
             spent, of_accounts = self._read_others()
-        # One that is open and was not used stays as it is until it is used: there may be many.
+        # Only these gates: one that is open and unused stays open, and there may be many of those.
         changed = [
             gate
             for gate in self.gates.values()

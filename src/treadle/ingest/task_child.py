@@ -42,7 +42,7 @@ _MEMORY_FILE = Path("/proc/self/statm")
 def run_child() -> None:
     """Do what is asked until the worker is gone."""
     lifeline, memory_bytes = map(int, sys.argv[1:])
-    # Signals for the whole group mean the worker, which ends this process when it has answered.
+    # A signal to the process group is for the worker, which ends this process after its task.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     _watch_lifeline(lifeline)
@@ -74,7 +74,7 @@ def answer_request(request: TaskRequest) -> TaskAnswer:
 
 def _measure_memory() -> int:
     """Return the resident bytes of this process; 0 where the system does not say."""
-    # Not ru_maxrss, which a process takes over from the one that started it.
+    # Not ru_maxrss: a new process begins with the value of the process that started it.
     if not _MEMORY_FILE.exists():
         return 0
     return int(_MEMORY_FILE.read_bytes().split()[1]) * resource.getpagesize()

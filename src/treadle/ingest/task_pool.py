@@ -79,7 +79,7 @@ class TaskTurns:
             if running >= self._share:
                 continue
             task = row.popleft()
-            # Its source comes again after all others that wait.
+            # The source goes to the end of the queue, behind all others that wait.
             del self._waiting[source]
             if row:
                 self._waiting[source] = row
@@ -110,7 +110,7 @@ class TaskPool:
         self._turns = TaskTurns(processes)
         self._processes = [TaskProcess() for _ in range(processes)]
         self._free = list(self._processes)
-        # A thread waits for its process without the interpreter lock, also while it copies a body.
+        # Threads, because waiting for a process and sending it a body release the interpreter lock.
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix="task")
         self._idle: asyncio.TimerHandle | None = None
         self._closed = False
@@ -147,8 +147,8 @@ class TaskPool:
                 self._turns.remove_task(task)
             else:
                 task.process.kill(task.request)
-            # An error in them knows this frame: a circle that keeps the payload until the collector
-            # comes, which is seldom.
+            # An error refers to this frame, and these names to the error: such a cycle would keep
+            # the payload in memory until the next garbage collection, and those are rare.
             del task, done
 
     def close(self) -> None:
@@ -171,7 +171,7 @@ class TaskPool:
 
     def _start_tasks(self) -> None:
         while self._free and (task := self._turns.take_task()) is not None:
-            # The one that worked last: the others may rest until they are ended.
+            # The process that worked last, so that others stay idle long enough to be ended.
             task.process = self._free.pop()
             loop = asyncio.get_running_loop()
             work = loop.run_in_executor(self._threads, task.process.run, task.request)

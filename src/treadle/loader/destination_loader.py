@@ -382,7 +382,7 @@ class DestinationLoader:
                     for step in group:
                         self._reporting.flush()
                         if not parts.steps.load(session, step):
-                            # What follows of the table does not follow what is there.
+                            # Later steps of this table expect the offset of the step that failed.
                             skipped |= {step.chunk.key}
                             parts.pipeline.skip_tables(skipped)
                         del step

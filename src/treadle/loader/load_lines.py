@@ -78,7 +78,7 @@ class LoadLines:
         return [line for line in found if line is not None]
 
     def _take_line(self, source_id: int, its: SourceLines, now: int | None) -> str | None:
-        # A clock that was set back holds a line up for no longer.
+        # Not below 0: a clock that was set back must not delay a line for longer.
         if now is not None and 0 <= now - its.written_at < LINE_US:
             return None
         if now is None or not its.loads:

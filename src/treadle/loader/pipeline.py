@@ -316,7 +316,8 @@ class LoadPipeline:
         chunk = build_chunk(key, after, items)
         if chunk is None:
             return None
-        # What was unpacked is not needed in its packed form, half of a load's bytes.
+        # Only this list keeps the payloads, so that each is released when it is decoded: half of a
+        # load's bytes.
         payloads = [entry.payload for entry in chunk.entries]
         size = sum(map(len, payloads))
         chunk = chunk.without_payloads()

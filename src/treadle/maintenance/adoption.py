@@ -113,7 +113,7 @@ def list_candidates(
     """Return the tables among relations that no load made, by name; subtables with their tables."""
     found: list[AdoptionCandidate] = []
     taken: set[str] = set()
-    # A shorter name first: a table comes before its subtables.
+    # Shorter names first, so that a table comes before its subtables.
     for name in sorted(physical, key=lambda name: (len(name), name)):
         if name in taken:
             continue

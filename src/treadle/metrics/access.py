@@ -24,7 +24,7 @@ def came_through_proxy(scope: Scope) -> bool:
     """
     if scope.get("http_version") == "1.0":
         return True
-    # With underscores as well, which some proxies make of hyphens.
+    # Underscores count as hyphens, because some proxies replace hyphens by them.
     return any(_PROXY_HEADER.fullmatch(name.replace(b"_", b"-")) for name, _ in scope["headers"])
 
 

@@ -393,7 +393,8 @@ def _refuse_first_failure(
         effort.spend(1 + len(needed) // _KEYS_PER_UNIT)
         text = bytes(message.data)
         record = json_decoder.decode_json(text)
-        # The nodes take fifty times as long, so they see only what the fast validator doubts.
+        # The nodes take fifty times as long, so they check only records that the fast validator
+        # does not accept.
         doubted = conforms is None or not _conforms_fast(conforms, text)
         lines = validator.explain_failure(record, effort) if doubted else None
         if lines is not None:

@@ -16,7 +16,7 @@ def run_child() -> int:
     # Ctrl-C reaches every process of the terminal. Only the supervisor acts on it, or children
     # would stop in no order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # SIGHUP ends a process that does not expect it; a worker with a certificate does, later.
+    # By default SIGHUP ends a process. A worker with a certificate sets a handler for it later.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     role, name, *descriptors = sys.argv[1:]
     config = read_orders()

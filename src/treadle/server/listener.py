@@ -110,7 +110,7 @@ def _listen_at_socket(config: Config, path: Path) -> ServerListener:
     _remove_stale_socket(path)
     listening = socket.socket(socket.AF_UNIX)
     try:
-        # Nobody else can connect before its bits are as they are to be (`PRIVATE_UMASK`).
+        # `PRIVATE_UMASK` keeps others from connecting until the file has the mode of the setting.
         listening.bind(bytes(path))
         path.chmod(int(config.socket_mode, 8))
         listening.listen(LISTEN_BACKLOG)

@@ -147,7 +147,7 @@ def _end_process() -> None:
 def run_worker(config: Config, name: str, descriptor: int) -> None:
     """Answer requests until SIGTERM, or until the supervisor is gone."""
     files = raise_file_limit()
-    # Nobody: whatever a request changes is changed by its caller, whom the trail names.
+    # Without an actor: a request makes its changes as its caller, whom the trail names.
     store = open_store(config, actor=None)
     certificate = None
     if config.tls_cert is not None and config.tls_key is not None:

@@ -83,7 +83,7 @@ class ChangeWatch:
             isinstance(statement, AnyInsert | Update | Delete)
             and statement.table in TRAILED_TABLES
             and not options.get("treadle_bookkeeping")
-            # How many rows a statement with RETURNING changed is known when all of them were read.
+            # The number of rows of a statement with RETURNING is only known when they were read.
             and (result.returns_rows or result.rowcount != 0)
         ):
             self.changed.add(str(statement.table))

@@ -71,7 +71,7 @@ class DestinationRepository(StoreRepository):
             refuse_shared_schemas(tx, account_id)
             tx.record(
                 TrailAction.SET_DESTINATION,
-                # Not the URL, nor the place that it names: those are for the operator alone.
+                # Without the URL and the place that it names: only the operator may know them.
                 TrailTarget(TargetKind.DESTINATION, changed.id, changed.name),
                 account_id=account_id,
             )

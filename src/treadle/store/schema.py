@@ -133,7 +133,7 @@ sources: Final = Table(
     _time_column("system_paused_at", nullable=True),
     _time_column("deleted_at", nullable=True),
     Column("settings", JSON, nullable=False),
-    # Where it differs from the name (schema_ownership.py).
+    # NULL where it is the name of the source (schema_ownership.py).
     Column("schema_name", String(63)),
     Index(
         "uq_sources_account_id_name",

@@ -76,7 +76,7 @@ class TrailRepository(StoreRepository):
             yield found
             outcome = TrailOutcome.DONE
         except TreadleError as error:
-            # The text of an error may quote a URL or a record; its class says enough here.
+            # Only the class of the error: its text may quote a URL or a record.
             found["error"] = type(error).__name__
             raise
         finally:

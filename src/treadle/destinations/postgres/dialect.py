@@ -81,7 +81,7 @@ class PostgresDialect(SqlDialect):
         ON CONFLICT (schema_name, table_key) DO UPDATE SET revision = c.revision
         RETURNING revision
         """
-    # Shared: two tables of a source may be loaded at once, and `adopt` waits for both.
+    # A shared lock: two tables of a source may be loaded at once, and `adopt` waits for both.
     claim_schema = """
         SELECT installation_id, account_id, source_id FROM {schemas}
         WHERE schema_name = $1 FOR SHARE

@@ -113,7 +113,8 @@ def is_ready(connection: SqlConnection, schema: str, owner: SchemaOwner) -> bool
     Raises:
         TableStoppedError: the schema is there and not the owner's.
     """
-    # To look for a table takes longer the more there are: what was read is there.
+    # A row shows that the table of owners is there. It is not looked for then, because a look-up in
+    # the database's own catalogue takes longer the more tables there are.
     rows = _rows(connection, SqlDialect.claim_schema, schema)
     if rows:
         status = SchemaStatus(holds_schema(connection, schema), SchemaOwner(*rows[0]))

@@ -407,8 +407,8 @@ class _AnswerReporter:
         try:
             await self._app(scope, receive, send)
         except asyncio.CancelledError:
-            # Done by a server that stops. Where the connection is closed already, nobody waits for
-            # an answer, and uvicorn would log a traceback for each.
+            # A server that stops cancels requests. If the connection is closed already, nobody
+            # waits for the answer, and uvicorn would log a traceback for each request.
             if not connection.is_closing:
                 raise
         finally:

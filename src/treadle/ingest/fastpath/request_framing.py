@@ -230,7 +230,7 @@ class RequestFraming:
         """
         served = self._served
         headers = self._headers
-        # As many lines as names: no name came twice.
+        # As many header lines as the served head has names, so no name came twice.
         return (
             served is not None
             and tuple(headers) == served.names

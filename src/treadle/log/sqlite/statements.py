@@ -92,7 +92,8 @@ END_POSITION: Final = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE n
 
 TABLE_ID: Final = "SELECT id FROM tables WHERE source_id = ? AND table_name = ?"
 ADD_TABLE: Final = "INSERT INTO tables (source_id, table_name) VALUES (?, ?) RETURNING id"
-# How many tables a source has: at first all, later those that were added since. Tables stay.
+# The number of tables of a source: at first of all, then of those that were added after an id. That
+# is enough, because no table is ever removed.
 COUNT_TABLES: Final = """
     SELECT (SELECT count(*) FROM tables WHERE source_id = ?), coalesce(max(id), 0) FROM tables
     """

@@ -76,7 +76,7 @@ def measure_pattern(text: str) -> PatternCost:
                 _add_item(here, inner.states)
             continue
         if character in "*+?":
-            # Behind another quantifier, a plus means to give nothing back.
+            # Behind another quantifier, a plus makes it possessive: it gives nothing back.
             if character == "+" and at > 1 and text[at - 2] in "*+?}" and not _is_escaped(text, at):
                 one_pass = False
             here.states = min(here.states + 1, STATES_MAX)

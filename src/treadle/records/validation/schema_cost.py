@@ -103,7 +103,7 @@ class _SchemaMeter:
         named = [self.measure_node(inner) for inner in node.properties.values()]
         others = [self.measure_node(inner) for _, inner in node.patterns]
         alike = [] if isinstance(node.additional, bool) else [self.measure_node(node.additional)]
-        # What is done with each key, whatever its value.
+        # The steps for each key, whatever its value.
         tests = [pattern.states for pattern, _ in node.patterns]
         per_key = len(tests) + (node.additional is not True)
         inside = SchemaCost(

@@ -63,7 +63,7 @@ class _SchemaLoader:
     def __init__(self, root: dict[str, Any], effort: Effort) -> None:
         self._root = root
         self._effort = effort
-        # By what they name, since one schema can be named in any number of ways.
+        # By the schema that they lead to: one schema can be named in any number of ways.
         self._references: dict[int, tuple[str, ReferenceNode]] = {}
         self._patterns: dict[str, StringPattern] = {}
 

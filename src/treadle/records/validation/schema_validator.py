@@ -85,7 +85,7 @@ class SchemaValidator:
                 self._typed_decoders.clear()
             self._typed_decoders[key_names] = make_typed_decoder(self.node, key_names)
         decode = self._typed_decoders[key_names]
-        # A key that is no field is compared with all fields.
+        # The decoder compares an unknown key with all fields, so the bound is bytes times fields.
         if decode is None or not effort.try_spend(
             len(data) * self._fields // _COMPARISONS_PER_UNIT
         ):
