@@ -72,7 +72,7 @@ def test_every_path_and_method_of_the_document(client: Client) -> None:
     account_token = client.account["Authorization"].removeprefix("Bearer ")
     seen = set()
     for path, item in document["paths"].items():
-        real = re.sub(r"\{\w+\}", "1", path)
+        real = re.sub(r"\{\w+\}", "7", path)  # of nothing: the token of this test is 1
         for method in item:
             for token in ("", "wrong", account_token):
                 [answer] = ask(client, write(method.upper(), real, token, b"{}"))

@@ -24,7 +24,8 @@ def refusal(data: Path, *arguments: str, **environment: str) -> str:
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
-    [sentence] = done.stderr.strip().splitlines()
+    *warnings, sentence = done.stderr.strip().splitlines()
+    assert all("runs as root" in warning for warning in warnings), warnings
     return sentence
 
 

@@ -175,11 +175,23 @@ def test_a_connection_goes_on_after_a_body_that_was_not_read(
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     connection.auto_open = 0
     connection.connect()
-    unknown = {"Authorization": f"Bearer {UNKNOWN_TOKEN}", "Content-Type": "application/json"}
-    refused = exchange(connection, "POST", "/v2/import/batch", b" " * size, unknown)
+    paused = {"Authorization": f"Bearer {server.paused_token}", "Content-Type": "application/json"}
+    refused = exchange(connection, "POST", "/v2/import/batch", b" " * size, paused)
     assert refused.status == (401 if size < 20_971_520 else 413)
     known = {"Authorization": f"Bearer {server.token}", "Content-Type": "application/json"}
     compare(exchange(connection, "POST", "/v2/import/push", BODY, known), 201, OK)
+    connection.close()
+
+
+@pytest.mark.parametrize("size", [1_000_000, 21_000_000])
+def test_a_connection_ends_after_a_body_of_a_stranger_that_was_not_read(
+    server: ImportServer, size: int
+) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+    unknown = {"Authorization": f"Bearer {UNKNOWN_TOKEN}", "Content-Type": "application/json"}
+    refused = exchange(connection, "POST", "/v2/import/batch", b" " * size, unknown)
+    assert refused.status == (401 if size < 20_971_520 else 413)
+    assert connection.sock is None, "http.client keeps the socket of a connection that goes on"
     connection.close()
 
 
