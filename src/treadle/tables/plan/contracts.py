@@ -7,6 +7,7 @@ it that is the same as `discard_row`.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 from treadle.errors import TableStoppedError
@@ -51,6 +52,8 @@ def apply_contracts(
     Raises:
         TableStoppedError: something new came and the contract is frozen.
     """
+    # A load may be planned again from what was prepared, so nothing of that is changed.
+    group = _copy_fields(group)
     check = _ContractCheck(group, relations, prepared, namer)
     for frame in group.frames:
         check.check_frame(frame)
@@ -58,6 +61,23 @@ def apply_contracts(
         return NeedsRejections(check.refused)
     group.frames = [frame for frame in group.frames if not check.is_discarded(frame)]
     return group, check.left_out
+
+
+def _copy_fields(group: VersionGroup) -> VersionGroup:
+    """Return a group of which fields may be removed without a change of the one that is given."""
+    return replace(
+        group,
+        frames=[
+            replace(
+                frame,
+                fields={
+                    name: replace(each, columns=dict(each.columns))
+                    for name, each in frame.fields.items()
+                },
+            )
+            for frame in group.frames
+        ],
+    )
 
 
 class _ContractCheck:
