@@ -80,19 +80,34 @@ acknowledged is in the log."""
 logger = logging.getLogger(__name__)
 
 
+def _end_process() -> None:
+    logger.error(
+        "what this worker was doing did not end within %.0f s and is given up; nothing that was "
+        "acknowledged is lost",
+        STOP_SECONDS_MAX,
+    )
+    os._exit(1)
+
+
 class WorkerServer(uvicorn.Server):
     """Accepts TLS where there is a certificate, and stops in bounded time."""
 
     def __init__(
-        self, config: uvicorn.Config, certificate: ServedCertificate | None = None
+        self,
+        config: uvicorn.Config,
+        certificate: ServedCertificate | None = None,
+        end_process: Callable[[], None] = _end_process,
     ) -> None:
         """Make the server.
 
         Args:
             config: of uvicorn, which knows nothing of the certificate.
             certificate: to show; None to speak HTTP.
+            end_process: called STOP_SECONDS_MAX after the stop began, if the process is still
+                there; a process that does more than serve goes on.
         """
         super().__init__(config)
+        self._end_process = end_process
         self._certificate = certificate
         self._acceptor: TlsAcceptor | None = None
         self._accepting: list[asyncio.Task[None]] = []
@@ -115,7 +130,7 @@ class WorkerServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop as uvicorn does; the process ends at STOP_SECONDS_MAX if it has not before."""
-        timer = threading.Timer(STOP_SECONDS_MAX, _end_process)
+        timer = threading.Timer(STOP_SECONDS_MAX, self._end_process)
         timer.daemon = True
         timer.start()
         asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._abort_connections)
@@ -133,15 +148,6 @@ class WorkerServer(uvicorn.Server):
             )
         for connection in left:
             connection.abort()
-
-
-def _end_process() -> None:
-    logger.error(
-        "what this worker was doing did not end within %.0f s and is given up; nothing that was "
-        "acknowledged is lost",
-        STOP_SECONDS_MAX,
-    )
-    os._exit(1)
 
 
 def run_worker(config: Config, name: str, descriptor: int) -> None:

@@ -57,7 +57,7 @@ def serving(
     settings = uvicorn.Config(
         app, loop="uvloop", http=FastPathProtocol, log_config=None, access_log=False
     )
-    server = WorkerServer(settings, certificate)
+    server = WorkerServer(settings, certificate, end_process=lambda: None)
     thread = threading.Thread(target=server.run, args=([listener.socket],))
     thread.start()
     try:
