@@ -129,6 +129,7 @@ BOOKKEEPING = {
     "leases.take_lease",
     "tables.record_rebuilt",
     "loads.record_load",
+    "loads.record_loads",
     "loads.record_failure",
     "loads.delete_loads_before",
     "trail.record_event",
