@@ -38,7 +38,8 @@ def test_a_long_token_of_unreserved_characters_is_imported(secret: str, in_url: 
 def test_a_short_token_is_not_imported(secret: str, in_url: bool) -> None:
     with pytest.raises(TokenRuleError, match=r"has 22 to 512 characters.*this one has") as caught:
         check_imported_token(secret, in_url=in_url)
-    assert len(secret) < 4 or secret not in str(caught.value)
+    # Short ones may be a word of the sentence, or a part of one.
+    assert len(secret) < 12 or secret not in str(caught.value)
 
 
 @pytest.mark.parametrize(
