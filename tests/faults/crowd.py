@@ -320,7 +320,8 @@ def run(arguments: argparse.Namespace, tally: Tally) -> None:
                         except (OSError, TreadleError) as error:
                             found = [repr(error)]
                         finally:
-                            server.kill()
+                            with suppress(ProcessLookupError):  # it was stopped
+                                server.kill()
                         tally.note(f"{part.__name__} {kind} {cycle}", found)
 
 
