@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from treadle.errors import RequestRefusedError, RetriableError, TreadleError
+from treadle.ingest.client_watch import wait_for_departure
 from treadle.step_check import StepCheck
 
 THREADS: Final = 2
@@ -124,7 +125,7 @@ class BodyThreads:
         self._waiting.setdefault(source_id, deque()).append(task)
         self._start_tasks()
         answer = asyncio.wrap_future(task.answer)
-        leaving = asyncio.ensure_future(_wait_until_left(receive))
+        leaving = asyncio.ensure_future(wait_for_departure(receive))
         try:
             await asyncio.wait((answer, leaving), return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
@@ -175,8 +176,3 @@ class BodyThreads:
         if waiting:  # at the end of the line: it had its turn
             self._waiting[source_id] = waiting
         self._start_tasks()
-
-
-async def _wait_until_left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

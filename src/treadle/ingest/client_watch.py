@@ -21,7 +21,7 @@ async def finish_unless_left(receive: Receive, work: Coroutine[Any, Any, T]) -> 
         ClientDisconnect: the client left.
     """
     working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_wait_for_departure(receive))
+    leaving = asyncio.ensure_future(wait_for_departure(receive))
     try:
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
@@ -36,6 +36,7 @@ async def finish_unless_left(receive: Receive, work: Coroutine[Any, Any, T]) -> 
         del working
 
 
-async def _wait_for_departure(receive: Receive) -> None:
+async def wait_for_departure(receive: Receive) -> None:
+    """Return when the client has left; the body of its request was read to its end."""
     while (await receive())["type"] != "http.disconnect":
         pass
