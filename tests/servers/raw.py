@@ -39,20 +39,20 @@ class Tenant(Client):
         super().__init__(server, *server.account())
         _, self.token = self.create_source(f"tenant {time.monotonic_ns()}")
 
-    def get(self) -> bytes:
-        """A request with the token."""
-        return GET[:-2] + f"Authorization: Bearer {self.token}\r\n\r\n".encode()
-
-    def push_anew(self) -> float:
-        """How many seconds a small push takes on a new connection."""
+    def encode_push(self, *headers: str) -> bytes:
+        """A request that pushes a small record."""
         body = [
             {"client_id": self.client_id, "table_name": "t", "sequence": 1, "action": "upsert",
              "key_names": ["id"], "data": {"id": 1}}
         ]  # fmt: skip
         raw = json.dumps(body).encode()
-        head = HEAD + f"Authorization: Bearer {self.token}\r\nConnection: close\r\n".encode()
+        further = [f"Authorization: Bearer {self.token}", f"Content-Length: {len(raw)}", *headers]
+        return HEAD + "".join(f"{line}\r\n" for line in further).encode() + b"\r\n" + raw
+
+    def push_anew(self) -> float:
+        """How many seconds a small push takes on a new connection."""
         began = time.monotonic()
         with connect(self.server) as wire:
-            wire.sendall(head + b"Content-Length: %d\r\n\r\n" % len(raw) + raw)
+            wire.sendall(self.encode_push("Connection: close"))
             assert read_all(wire).startswith(b"HTTP/1.1 201 ")
         return time.monotonic() - began

@@ -43,6 +43,44 @@ class BodyAbandonedError(RetriableError):
     """Nobody waits for this work any more."""
 
 
+class WorkLimit:
+    """Ends work that nobody waits for, or that takes too long.
+
+    It knows neither the work nor its result: a decoder that keeps the check in a cycle of its own
+    objects must not keep a body in memory until the next garbage collection, which is rare.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """Wait for the start.
+
+        Args:
+            clock: processor time of the calling thread, in seconds.
+        """
+        self._clock = clock
+        self._is_abandoned = False
+        self._due = 0.0
+
+    def start(self) -> None:
+        """Count the time from now on, in this thread."""
+        self._due = self._clock() + WORK_SECONDS_MAX
+
+    def abandon(self) -> None:
+        """Let the work end at its next step; may be called from any thread."""
+        self._is_abandoned = True
+
+    def check_step(self) -> None:
+        """Let the work go on.
+
+        Raises:
+            BodyAbandonedError: nobody waits for it any more.
+            RequestRefusedError: it took too much processor time.
+        """
+        if self._is_abandoned:
+            raise BodyAbandonedError("nobody waits for this body any more")
+        if self._clock() > self._due:
+            raise RequestRefusedError(413, TOO_MUCH_WORK)
+
+
 class BodyTask:
     """Work on one body.
 
@@ -59,34 +97,37 @@ class BodyTask:
         """
         self.answer: Future[Any] = Future()
         self._do = do
-        self._clock = clock
-        self._is_abandoned = False
-        self._due = 0.0
+        self._limit = WorkLimit(clock)
 
     def abandon(self) -> None:
         """Let the work end at its next step; may be called from any thread."""
-        self._is_abandoned = True
+        self._limit.abandon()
         self.answer.cancel()
 
     def run(self) -> None:
         """Do the work, in the thread that calls this."""
         if not self.answer.set_running_or_notify_cancel():
             return
-        self._due = self._clock() + WORK_SECONDS_MAX
+        self._limit.start()
         try:
-            self.answer.set_result(self._do(self._check_step))
+            self.answer.set_result(self._do(self._limit.check_step))
         except TreadleError as error:
-            # Without its frames. They refer to this task, and the task to the error: such a cycle
-            # would keep the body in memory until the next garbage collection, and those are rare.
-            self.answer.set_exception(error.with_traceback(None))
+            _drop_frames(error)
+            self.answer.set_exception(error)
         except BaseException as error:  # noqa: BLE001 - whoever waits gets it
             self.answer.set_exception(error)
 
-    def _check_step(self) -> None:
-        if self._is_abandoned:
-            raise BodyAbandonedError("nobody waits for this body any more")
-        if self._clock() > self._due:
-            raise RequestRefusedError(413, TOO_MUCH_WORK)
+
+def _drop_frames(error: BaseException) -> None:
+    """Take the frames from an error and from what caused it.
+
+    They refer to the task, and the task to the error: such a cycle would keep the body in memory
+    until the next garbage collection, and those are rare.
+    """
+    found: BaseException | None = error
+    while found is not None:
+        found.__traceback__ = None
+        found = found.__cause__ or found.__context__
 
 
 class BodyThreads:
