@@ -43,13 +43,13 @@ class BatchEndpoint:
         The token is checked before anything is read, so that only its owner can fill memory.
         """
         planned = is_dry_run(request.scope)
-        sent, owner, kept = await self._checked(request)
+        sent, owner, kept = await self._checked(request, planned=planned)
         if planned:
             return await self.dry_run.respond(owner, [decode_batch(one.payload) for one in kept])
         return await self.acceptor.accept(sent, owner, kept)
 
     async def _checked(
-        self, request: Request
+        self, request: Request, *, planned: bool
     ) -> tuple[ReceivedRequest, TokenOwner, list[EncodedBatch]]:
         """Check a request, and encode its batches.
 
@@ -57,6 +57,8 @@ class BatchEndpoint:
         """
         headers = select_headers(request.scope)
         owner = await self.admission.admit_first(headers)
+        if planned:
+            self.dry_run.check_free(owner)
         check_json_type(headers)
         body = await self.admission.budget.read(request, headers, owner.source_id)
         made = await self._read(request, owner, body)

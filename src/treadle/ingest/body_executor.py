@@ -12,11 +12,11 @@ than 50 ms, goes to a task process. That costs a copy of the body and of what is
 """
 
 import asyncio
-import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from treadle.ingest.short_turns import give_short_turns
 from treadle.ingest.task_pool import TaskPool
 
 INLINE_BYTES_MAX = 512 * 1024
@@ -43,8 +43,12 @@ class BodyExecutor:
         """Run something that decodes a body of `size` bytes, and return its result."""
         if size <= self._inline_bytes:
             return do(*args, **kwargs)
-        task = functools.partial(do, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, task)
+
+        def work() -> T:
+            with give_short_turns():
+                return do(*args, **kwargs)
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def close(self) -> None:
         """End the tasks, finish the thread's running work, and end the thread."""

@@ -22,6 +22,7 @@ from starlette.types import Receive
 
 from treadle.errors import RequestRefusedError, RetriableError, TreadleError
 from treadle.ingest.client_watch import wait_for_departure
+from treadle.ingest.short_turns import give_short_turns
 from treadle.step_check import StepCheck
 
 THREADS: Final = 2
@@ -110,7 +111,9 @@ class BodyTask:
             return
         self._limit.start()
         try:
-            self.answer.set_result(self._do(self._limit.check_step))
+            with give_short_turns():
+                made = self._do(self._limit.check_step)
+            self.answer.set_result(made)
         except TreadleError as error:
             _drop_frames(error)
             self.answer.set_exception(error)

@@ -23,6 +23,7 @@ from treadle.destinations.registry import make_destination
 from treadle.destinations.retry import open_with_retry
 from treadle.errors import RequestRefusedError, RetriableError
 from treadle.http.responses import JsonResponse
+from treadle.ingest.short_turns import give_short_turns
 from treadle.records.message_batch import MessageBatch
 from treadle.store.model import Source, TokenOwner
 from treadle.store.store import Store
@@ -88,6 +89,17 @@ class DryRunPlanner:
     _sources: set[int] = field(default_factory=set)
     """The sources that have a dry run here now."""
 
+    def check_free(self, owner: TokenOwner) -> None:
+        """Refuse a dry run of a source that has one, before its body is read.
+
+        Otherwise a client that tries again at once would have its bodies decoded without end.
+
+        Raises:
+            RequestRefusedError: 429.
+        """
+        if owner.source_id in self._sources:
+            raise RequestRefusedError(429, ONE_AT_A_TIME, (("Retry-After", "1"),))
+
     async def respond(self, owner: TokenOwner, batches: Sequence[MessageBatch]) -> Response:
         """Answer with what a load would do, an element for each table.
 
@@ -101,8 +113,7 @@ class DryRunPlanner:
             tables.setdefault(batch.table_name, []).append(batch)
         if len(tables) > TABLES_MAX:
             raise RequestRefusedError(400, TOO_MANY_TABLES)
-        if owner.source_id in self._sources:
-            raise RequestRefusedError(429, ONE_AT_A_TIME, (("Retry-After", "1"),))
+        self.check_free(owner)
         if len(self._sources) >= WAITING_MAX:
             raise RetriableError(f"{WAITING_MAX} dry runs wait for their turn already")
         self._sources.add(owner.source_id)
@@ -132,8 +143,9 @@ class DryRunPlanner:
             raise RetriableError("the source was deleted, or has no destination")
         destination = self.open_destination(row.url)
         found: list[LoadForecast] = []
-        while len(found) < len(tables):
-            found += self._plan_in_turn(destination, source, tables[len(found) :])
+        with give_short_turns():
+            while len(found) < len(tables):
+                found += self._plan_in_turn(destination, source, tables[len(found) :])
         return found
 
     def _plan_in_turn(

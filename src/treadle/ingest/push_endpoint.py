@@ -44,7 +44,9 @@ class PushEndpoint:
     async def push(self, request: Request) -> Response:
         """Accept the records, or plan them."""
         if is_dry_run(request.scope):
-            _, owner, batches = await self._checked(request, list, keeps=False)
+            _, owner, batches = await self._checked(
+                request, list, keeps=False, admit=self.dry_run.check_free
+            )
             await self._record_use(request, owner)
             return await self.dry_run.respond(owner, batches)
         sent, owner, kept = await self._checked(request, encode_batches)
@@ -68,16 +70,28 @@ class PushEndpoint:
         await self.admission.record_use(owner, origin, push.NOT_AUTHENTICATED)
 
     async def _checked(
-        self, request: Request, use: Callable[[list[MessageBatch]], T], *, keeps: bool = True
+        self,
+        request: Request,
+        use: Callable[[list[MessageBatch]], T],
+        *,
+        keeps: bool = True,
+        admit: Callable[[TokenOwner], None] = lambda _: None,
     ) -> tuple[ReceivedRequest, TokenOwner, T]:
         """Check a request in the order of import-api.md 7.2, and use its batches.
 
         The body is local to this function: its memory is free when this returns.
+
+        Args:
+            request: its body is not read yet.
+            use: makes something of the batches, in the thread that decoded them.
+            keeps: the batches go to the log, and count for quotas.
+            admit: refuses a source before its body is read.
         """
         headers = select_headers(request.scope)
         owner = await self._find_owner(request, headers)
         if owner.active:
             self.admission.quotas.admit(owner, keeps=keeps)
+            admit(owner)
         admission = self.admission
         body = await admission.budget.read(request, headers, owner.source_id)
         transit = is_transit(headers)

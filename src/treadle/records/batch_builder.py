@@ -130,5 +130,8 @@ def fold_versions(versions: Sequence[int]) -> int | list[int]:
 
 
 def join_json_array(slices: list[Any]) -> bytes:
-    """Join JSON texts into the text of one array."""
-    return b"[" + b",".join(slices) + b"]"
+    """Join JSON texts into the text of one array; each is copied once, but the ends twice."""
+    if len(slices) < 2:
+        return b"".join((b"[", *slices, b"]"))
+    first, *others, last = slices
+    return b",".join((b"[" + bytes(first), *others, bytes(last) + b"]"))

@@ -126,4 +126,4 @@ def has_too_many_values(text: bytes) -> bool:
 
 
 def _count_values(text: bytes) -> int:
-    return text.count(b",") + text.count(b"[") + text.count(b"{")
+    return sum(json_decoder.count_bytes(text, byte) for byte in (b",", b"[", b"{"))

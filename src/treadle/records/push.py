@@ -341,12 +341,12 @@ def _check_upserts(upserts: list[_PushUpsert], account_id: int) -> list[MessageB
 
 
 _KEY_LISTS_MAX = 64
-"""Most batches whose keys are checked by decoders: each list of key names needs one of its own."""
+"""Most lists of key names that are checked by decoders: each needs one of its own."""
 
 
 def _have_key_values(batches: list[MessageBatch]) -> bool:
     """Return whether all data are objects with usable values of their keys; False when unsure."""
-    return len(batches) <= _KEY_LISTS_MAX and all(
+    return len({batch.key_names for batch in batches}) <= _KEY_LISTS_MAX and all(
         have_all_keys(batch.key_names, batch.data, characters_max=KEY_CHARACTERS_MAX)
         for batch in batches
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
+from tests.servers.processes import runs
 
 from treadle.errors import InternalError, OperatorError, RequestRefusedError, RetriableError
 from treadle.ingest.client_watch import finish_unless_left
@@ -46,24 +47,14 @@ def run_with_pool(use: Callable[[TaskPool], Awaitable[None]], processes: int = 2
         finally:
             started = pool.list_processes()
             pool.close()
-        assert [pid for pid in started if is_alive(pid)] == []
+        assert [pid for pid in started if runs(pid)] == []
 
     asyncio.run(run())
 
 
-def is_alive(pid: int) -> bool:
-    """A process that ended and was not asked for is there, but does nothing any more."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    state = Path(f"/proc/{pid}/stat")
-    return not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] != "Z"
-
-
 def wait_until_dead(pid: int, seconds: float = 10.0) -> None:
     due = time.monotonic() + seconds
-    while is_alive(pid):
+    while runs(pid):
         assert time.monotonic() < due, f"process {pid} lives on"
         time.sleep(0.01)
 

@@ -14,7 +14,7 @@ import pytest
 
 from treadle.errors import InternalError, OperatorError, RetriableError
 from treadle.log.protocol import LogEntry, NewEntry
-from treadle.log.sqlite.log import SqliteAppender, SqliteReader
+from treadle.log.sqlite.log import GROUPED_ENTRIES_MAX, SqliteAppender, SqliteReader
 from treadle.log.sqlite.log_file import open_sqlite
 
 
@@ -324,6 +324,79 @@ def test_closing_finishes_what_was_begun(log_path: Path, reader: SqliteReader) -
 
     assert sorted(asyncio.run(run())) == list(range(1, 101))
     assert len(everything(reader)) == 100
+
+
+def test_closing_finishes_what_is_being_encoded(log_path: Path, reader: SqliteReader) -> None:
+    large = [entry(os.urandom(100)) for _ in range(5_000)]
+
+    async def run() -> list[int]:
+        appender = SqliteAppender(log_path)
+        begun = [asyncio.ensure_future(appender.append(large)) for _ in range(3)]
+        await asyncio.sleep(0)
+        await appender.aclose()
+        with pytest.raises(RetriableError, match="closed"):
+            await appender.append(large)
+        return await asyncio.gather(*begun)
+
+    assert sorted(asyncio.run(run())) == [1, 5_001, 10_001]
+    assert [one.payload for one in everything(reader)] == [one.payload for one in large] * 3
+
+
+def test_who_stops_waiting_for_the_encoding_leaves_nothing(
+    log_path: Path, reader: SqliteReader
+) -> None:
+    large = [entry(os.urandom(100)) for _ in range(5_000)]
+
+    async def run() -> int:
+        appender = SqliteAppender(log_path, pending_bytes_max=10_000)
+        leaving = asyncio.ensure_future(appender.append(large))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        # Its bytes wait no more, so that another one fits.
+        first = await appender.append([entry(b"x" * 9_000)])
+        await appender.aclose()
+        return first
+
+    assert asyncio.run(run()) == 1
+    assert len(everything(reader)) == 1
+
+
+def test_small_requests_are_written_before_one_of_many_entries(
+    log_path: Path, reader: SqliteReader
+) -> None:
+    hold, held = threading.Event(), threading.Event()
+
+    class Slow(sqlite3.Connection):
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            if sql == "COMMIT" and not held.is_set():
+                held.set()
+                hold.wait(10)
+            return super().execute(sql, *values)
+
+    def slow(path: Path) -> sqlite3.Connection:
+        return sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Slow)
+
+    async def run() -> list[int]:
+        appender = SqliteAppender(log_path, connect=slow)
+        large = [entry(table=f"t{n}") for n in range(GROUPED_ENTRIES_MAX + 1)]
+        begun = [asyncio.ensure_future(appender.append([entry()]))]
+        await asyncio.to_thread(held.wait, 10)
+        begun += [asyncio.ensure_future(appender.append(large)) for _ in range(2)]
+        await asyncio.sleep(1)  # they are encoded and wait
+        begun += [asyncio.ensure_future(appender.append([entry()])) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        hold.set()
+        found = await asyncio.gather(*begun)
+        await appender.aclose()
+        return found
+
+    first, large_1, large_2, small_1, small_2 = asyncio.run(run())
+    assert [first, small_1, small_2] == [1, 2, 3]
+    assert sorted([large_1, large_2]) == [4, 4 + GROUPED_ENTRIES_MAX + 1]
+    tables = [one.table_name for one in everything(reader)][3:]
+    assert tables == [f"t{n}" for n in range(GROUPED_ENTRIES_MAX + 1)] * 2
 
 
 def test_who_stops_waiting_harms_nobody(log_path: Path, reader: SqliteReader) -> None:

@@ -191,3 +191,13 @@ def test_too_many_data_points(count: int, too_many: bool) -> None:
     assert has_too_many_points(stdlib.dumps({"a": [None] * count}).encode()) is too_many
     assert has_too_many_points(stdlib.dumps({"a": ["," * 9] * count}).encode()) is too_many
     assert has_too_many_points(stdlib.dumps({"a": [[]] * count * 2}).encode()) is False
+
+
+@pytest.mark.parametrize("size", [0, 10, 1024 * 1024, 1024 * 1024 + 1, 3 * 1024 * 1024 + 5])
+def test_bytes_of_a_long_text_are_counted_in_steps(size: int) -> None:
+    text = (b"[,{" * (size // 3 + 1))[:size]
+    assert [json_decoder.count_bytes(text, one) for one in (b"[", b",", b"x")] == [
+        text.count(b"["),
+        text.count(b","),
+        0,
+    ]

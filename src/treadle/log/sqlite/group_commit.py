@@ -1,22 +1,24 @@
 """Group commit: the entries of many requests in one transaction, with one fsync for all."""
 
 import sqlite3
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from treadle import failpoint
 from treadle.log.protocol import AppendResult, IdempotencyKey, NewEntry
 from treadle.log.sqlite import statements
-from treadle.log.sqlite.codec import PayloadCodec, StoredPayload, checksum_entry, encode_payload
+from treadle.log.sqlite.codec import PayloadCodec, StoredPayload, checksum_entries, encode_payload
 from treadle.log.sqlite.log_file import LogWriteLock, read_end_position, write_transaction
-from treadle.log.sqlite.table_ids import TableCounter, TableIds
+from treadle.log.sqlite.table_ids import TableCounter, TableIds, split_evenly
 from treadle.quotas import QUOTA_RETRY_SECONDS, QuotaReachedError
 
-# Rows of one INSERT: few different statements, so that all of them stay prepared.
-_ROWS_PER_INSERT: Final = (64, 32, 16, 8, 4, 2, 1)
-_INSERT_STATEMENTS: Final = tuple((rows, statements.make_insert(rows)) for rows in _ROWS_PER_INSERT)
+# Rows of one INSERT: few different statements, so that all of them stay prepared. Each gives the
+# interpreter's lock away a few times, and gets it back only when another thread leaves it: 20,000
+# entries took up to 2.8 s beside threads that decoded, with 64 rows at most.
+_ROWS_PER_INSERT: Final = (1024, 64, 32, 16, 8, 4, 2, 1)
+_INSERTS: Final = {rows: statements.make_insert(rows) for rows in _ROWS_PER_INSERT}
 
 PreparedEntry = tuple[NewEntry, bytes, bytes, int]
 InsertRow = tuple[int, int, int, int, int, int, bytes]
@@ -91,9 +93,7 @@ class GroupWriter:
             try:
                 following = read_end_position(self._connection) + 1
                 stored, prepared = self._assign_positions(requests, prepared, following)
-                self._insert_rows(
-                    [self._make_row(n, *one) for n, one in enumerate(prepared, following)]
-                )
+                self._insert_rows(self._make_rows(prepared, following))
                 failpoint.reach("log.before-commit")
                 self._connection.execute(statements.COMMIT)
             except BaseException:
@@ -137,18 +137,23 @@ class GroupWriter:
         All appenders take turns here, so the number of tables is exact over all processes. The
         tables are added at once, so that the next request of the group finds them.
         """
-        find = self._table_ids.find
-        new = dict.fromkeys(
-            (one.source_id, one.table_name)
-            for one in entries
-            if find(one.source_id, one.table_name) is None
-        )
-        for source_id, added in Counter(source_id for source_id, _ in new).items():
+        ids = self._table_ids
+        tables = ids.list_unkept([(one.source_id, one.table_name) for one in entries])
+        if not tables:
+            return None
+        names_by_source: dict[int, list[str]] = {}
+        for source_id, name in tables:
+            names_by_source.setdefault(source_id, []).append(name)
+        new = {
+            source_id: ids.find_unknown(source_id, names)
+            for source_id, names in names_by_source.items()
+        }
+        for source_id, names in new.items():
             most = self._get_tables_max(source_id)
-            if most and self._table_counter.count(source_id) + added > most:
+            if names and most and self._table_counter.count(source_id) + len(names) > most:
                 return QuotaReachedError(source_id, "tables", most, QUOTA_RETRY_SECONDS)
-        for key in new:
-            self._table_ids.find_or_add(*key)
+        for source_id, names in new.items():
+            ids.add_tables(source_id, names)
         return None
 
     def _find_or_add_key(self, once: IdempotencyKey, following: int, at: int) -> AppendResult:
@@ -160,29 +165,35 @@ class GroupWriter:
         self._connection.execute(statements.ADD_REQUEST, (once.name, once.digest, following, at))
         return AppendResult(following, once.digest, duplicate=False)
 
-    def _make_row(
-        self, position: int, entry: NewEntry, table_name: bytes, stored: bytes, stored_crc: int
-    ) -> InsertRow:
-        size = len(entry.payload)
-        crc = checksum_entry(
-            stored_crc,
-            position,
-            entry.source_id,
-            table_name,
-            entry.received_at,
-            entry.records,
-            size,
+    def _make_rows(self, prepared: Sequence[PreparedEntry], following: int) -> list[InsertRow]:
+        """Return the rows of entries, from a position on.
+
+        Column by column, which takes half as long as row by row: everything that waits for the
+        disk waits for 20,000 entries of one request.
+        """
+        entries = [one[0] for one in prepared]
+        positions = range(following, following + len(entries))
+        sources = [entry.source_id for entry in entries]
+        received = [entry.received_at for entry in entries]
+        records = [entry.records for entry in entries]
+        sizes = [len(entry.payload) for entry in entries]
+        crcs = checksum_entries(
+            [one[3] for one in prepared],
+            positions,
+            sources,
+            [one[1] for one in prepared],
+            received,
+            records,
+            sizes,
         )
-        table_id = self._table_ids.find_or_add(entry.source_id, entry.table_name)
-        return position, table_id, entry.received_at, entry.records, size, crc, stored
+        find_or_add = self._table_ids.find_or_add
+        tables = [find_or_add(entry.source_id, entry.table_name) for entry in entries]
+        stored = [one[2] for one in prepared]
+        return [*zip(positions, tables, received, records, sizes, crcs, stored, strict=True)]
 
     def _insert_rows(self, rows: Sequence[InsertRow]) -> None:
-        start = 0
-        for count, statement in _INSERT_STATEMENTS:
-            while len(rows) - start >= count:
-                chunk = rows[start : start + count]
-                self._connection.execute(statement, [value for row in chunk for value in row])
-                start += count
+        for chunk in split_evenly(rows, _ROWS_PER_INSERT):
+            self._connection.execute(_INSERTS[len(chunk)], [*chain.from_iterable(chunk)])
 
     def _roll_back(self) -> None:
         """Undo a transaction that failed, so that nothing of it can come back."""

@@ -235,6 +235,18 @@ FORGET_REQUESTS: Final = """
     """
 
 
+def make_id_lookup(count: int) -> str:
+    """Make the statement that finds the ids of so many tables of a source."""
+    names = ", ".join(["?"] * count)
+    return f"SELECT table_name, id FROM tables WHERE source_id = ? AND table_name IN ({names})"  # noqa: S608
+
+
+def make_table_insert(count: int) -> str:
+    """Make the statement that adds so many tables, each with a source, and returns their ids."""
+    rows = ", ".join(["(?, ?)"] * count)
+    return f"INSERT INTO tables (source_id, table_name) VALUES {rows} RETURNING table_name, id"  # noqa: S608
+
+
 def make_insert(count: int) -> str:
     """Make the statement that adds so many entries at once."""
     row = "(?, ?, ?, ?, ?, ?, ?)"

@@ -1,9 +1,15 @@
 """The ids of tables in the log's file, kept in memory."""
 
 import sqlite3
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeVar
 
 from treadle.log.sqlite import statements
+
+# Tables of one statement: few different statements, so that all of them stay prepared.
+_TABLES_AT_ONCE: Final = (512, 32, 1)
+
+T = TypeVar("T")
 
 TABLE_IDS_MAX: Final = 100_000
 """Most ids that are kept; one is about 200 bytes."""
@@ -40,6 +46,38 @@ class TableIds:
             return self._keep(key, row[0])
         return known
 
+    def list_unkept(self, tables: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
+        """Return the tables whose ids are not in memory, each once: source ids and names."""
+        kept = self._ids
+        return [*dict.fromkeys(table for table in tables if table not in kept)]
+
+    def find_unknown(self, source_id: int, table_names: Sequence[str]) -> list[str]:
+        """Keep the ids of the tables that the log knows; return the names of the others.
+
+        Many at a time: each statement gives the interpreter's lock away, and gets it back only
+        when another thread leaves it.
+
+        Args:
+            source_id: whose tables they are.
+            table_names: each once.
+        """
+        unknown = dict.fromkeys(table_names)
+        for names in split_evenly(table_names, _TABLES_AT_ONCE):
+            lookup = statements.make_id_lookup(len(names))
+            for name, table_id in self._connection.execute(lookup, (source_id, *names)):
+                self._keep((source_id, name), table_id)
+                del unknown[name]
+        return [*unknown]
+
+    def add_tables(self, source_id: int, table_names: Sequence[str]) -> None:
+        """Add tables that the log does not know, and keep their ids."""
+        for names in split_evenly(table_names, _TABLES_AT_ONCE):
+            insert = statements.make_table_insert(len(names))
+            values = [value for name in names for value in (source_id, name)]
+            # All rows are taken before the statement ends: only then is it done.
+            for name, table_id in self._connection.execute(insert, values).fetchall():
+                self._keep((source_id, name), table_id)
+
     def forget(self) -> None:
         """Forget all ids, because an undone transaction may have made some of them."""
         self._ids.clear()
@@ -49,6 +87,20 @@ class TableIds:
             self._ids.clear()
         self._ids[key] = table_id
         return table_id
+
+
+def split_evenly(values: Sequence[T], sizes: Sequence[int]) -> Iterator[Sequence[T]]:
+    """Split values into parts of a few sizes, the largest first.
+
+    Args:
+        values: to be split, in order.
+        sizes: falling; the last is 1.
+    """
+    start = 0
+    for size in sizes:
+        while len(values) - start >= size:
+            yield values[start : start + size]
+            start += size
 
 
 class TableCounter:
