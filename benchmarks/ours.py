@@ -40,7 +40,11 @@ class Treadle:
             ]
             log = SqliteReader(server.data / "log.sqlite")
             began = time.perf_counter()
-            sent = send(port, requests, CONNECTIONS)
+            try:
+                sent = send(port, requests, CONNECTIONS)
+            except RuntimeError as error:
+                error.add_note(server.log.read_text()[-5_000:])
+                raise
             while log.list_backlogs():
                 time.sleep(LOOK)
             seconds = time.perf_counter() - began

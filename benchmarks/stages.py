@@ -19,6 +19,7 @@ import msgspec
 
 from benchmarks.workloads import CLIENT, Workload
 from treadle.destinations.planning import execute_load
+from treadle.destinations.protocol import Session
 from treadle.destinations.registry import make_destination
 from treadle.loader.chunk import build_chunk
 from treadle.loader.load_report import complete_report, plan_report
@@ -183,10 +184,10 @@ class ServerTime:
     def __init__(self) -> None:
         self._pid = 0
 
-    def watch(self, session: Any) -> None:
-        connection = getattr(session, "_connection", None)
-        info = getattr(connection, "info", None)
-        self._pid = getattr(info, "backend_pid", 0)
+    def watch(self, session: Session) -> None:
+        """Look at the process of PostgreSQL; DuckDB has none of its own."""
+        if session.query("SELECT version()").rows[0][0].startswith("PostgreSQL"):
+            self._pid = int(session.query("SELECT pg_backend_pid()").rows[0][0])
 
     def spent(self) -> float:
         if not self._pid:

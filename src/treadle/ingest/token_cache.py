@@ -63,8 +63,10 @@ class TokenCache:
         self._clock = clock
         self._poll_seconds = poll_seconds
         self._flush_seconds = flush_seconds
-        # A reader, and a second thread so that looking up unknown tokens never delays the polling.
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="tokens")
+        # Following has a thread of its own, so that no flood of unknown tokens, which are looked up
+        # in the others, delays a revocation.
+        self._following = ThreadPoolExecutor(1, thread_name_prefix="tokens")
+        self._asking = ThreadPoolExecutor(2, thread_name_prefix="token-lookups")
         self._owners: dict[bytes, TokenOwner] = {}  # of import tokens
         self._webhook_owners: dict[bytes, TokenOwner] = {}
         self._expires_at = math.inf  # of the token that expires next
@@ -99,7 +101,8 @@ class TokenCache:
             await self.flush_uses()
         except Exception:
             logger.exception("The last uses of import tokens could not be written")
-        self._threads.shutdown()
+        self._following.shutdown()
+        self._asking.shutdown()
 
     async def find_owner(self, token: str | None) -> TokenOwner | None:
         """Return whom an import token belongs to; None for an unknown or ended one.
@@ -121,7 +124,7 @@ class TokenCache:
         if known is not None or sha256 in self._unknown_tokens:
             return known
         generation = self._generation
-        found = await self._run(self._store.tokens.find_sender, sha256)
+        found = await self._run(self._asking, self._store.tokens.find_sender, sha256)
         if generation == self._generation:
             if found is not None:
                 kept = self._owners if found.webhook is None else self._webhook_owners
@@ -195,7 +198,7 @@ class TokenCache:
 
     async def _record_first_use(self, token: int, now: int) -> bool:
         try:
-            valid = await self._run(self._store.tokens.record_first_use, token, now)
+            valid = await self._run(self._asking, self._store.tokens.record_first_use, token, now)
         finally:
             del self._first_use_tasks[token]
         if valid:
@@ -218,7 +221,7 @@ class TokenCache:
         known: tuple[int, T] | None = self._answers.get(source_id)
         if known is not None and known[0] == generation:
             return known[1]
-        found = await self._run(ask, source_id)
+        found = await self._run(self._asking, ask, source_id)
         if known is not None or len(self._answers) < UNKNOWN_TOKENS_MAX:
             self._answers[source_id] = (generation, found)
         return found
@@ -240,10 +243,10 @@ class TokenCache:
         self._drop_expired()
         generation = self._generation
         # The revision first: what it counts is then surely among the tokens read after it.
-        revision = await self._run(self._store.get_revision)
+        revision = await self._run(self._following, self._store.get_revision)
         if revision == self._revision and generation == self._generation:
             return
-        known = await self._run(self._store.tokens.list_senders)
+        known = await self._run(self._following, self._store.tokens.list_senders)
         if generation == self._generation:
             self._generation += 1
             self._owners = {sha: one for sha, one in known.items() if one.webhook is None}
@@ -266,7 +269,7 @@ class TokenCache:
         if not uses:
             return
         try:
-            await self._run(self._store.tokens.record_uses, uses, origins)
+            await self._run(self._following, self._store.tokens.record_uses, uses, origins)
         except BaseException:
             self._origins = origins | self._origins
             for token, (count, at) in uses.items():
@@ -286,9 +289,10 @@ class TokenCache:
         left = [*self._owners.values(), *self._webhook_owners.values()]
         self._expires_at = min(map(_get_expiry, left), default=math.inf)
 
-    async def _run(self, question: Callable[P, T], *args: P.args, **_: P.kwargs) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, question, *args)
+    async def _run(
+        self, thread: ThreadPoolExecutor, question: Callable[P, T], *args: P.args, **_: P.kwargs
+    ) -> T:
+        return await asyncio.get_running_loop().run_in_executor(thread, question, *args)
 
     async def _repeat(self, seconds: float, do: Callable[[], Awaitable[None]], doing: str) -> None:
         """Do something again and again; a failure is logged once until it works again."""

@@ -1,6 +1,7 @@
 """The directory against a real store that other processes change."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from treadle.store.model import TokenOwner
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
 from treadle.store.tokens import TokenRepository
+from treadle.text import digest_text
 
 
 class Counted(TokenRepository):
@@ -160,6 +162,33 @@ def test_revoked_elsewhere(world: World) -> None:
             return await directory.find_owner(world.token) is None
 
         await soon(gone)
+
+    run(world, test)
+
+
+def test_no_flood_of_wrong_tokens_delays_a_revocation(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+    look_up = world.tokens.find_sender
+
+    def look_up_slowly(sha256: bytes) -> TokenOwner | None:
+        over.wait(60)
+        return look_up(sha256)
+
+    monkeypatch.setattr(world.tokens, "find_sender", look_up_slowly)
+
+    async def test(directory: TokenCache) -> None:
+        flood = [asyncio.ensure_future(directory.find_owner(f"at_{n:064x}")) for n in range(50)]
+        await asyncio.sleep(0)
+        world.elsewhere.tokens.revoke_token(CLIENT, world.source.id, world.bootstrap.id)
+
+        async def gone() -> bool:
+            return directory.get_known_owner(digest_text(world.token)) is None
+
+        await soon(gone)
+        over.set()
+        assert await asyncio.gather(*flood) == [None] * 50
 
     run(world, test)
 
