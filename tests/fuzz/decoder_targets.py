@@ -147,10 +147,8 @@ def _inflate_with(encoding: str, data: bytes) -> bytes | None:
     try:
         if encoding == "gzip":
             return gzip.decompress(data)
-        reader = zstandard.ZstdDecompressor(max_window_size=1 << 25).stream_reader(
-            data, read_across_frames=True
-        )
-        return reader.read(INFLATED_BYTES_MAX + 1)
+        decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 25)
+        return decompressor.decompressobj(read_across_frames=True).decompress(data)
     except (zlib.error, zstandard.ZstdError, EOFError, OSError, MemoryError):
         return None
 

@@ -30,6 +30,9 @@ _ZSTD_BLOCK_BYTES: Final = 4
 _ZSTD_BLOCK_CONTENT_BYTES: Final = 128 * 1024
 _ZSTD_STEP_BYTES_MAX: Final = 1024
 
+# The longest head of a frame (RFC 8878 3.1.1.1), with its magic number.
+_ZSTD_HEAD_BYTES_MAX: Final = 18
+
 Inflater = Callable[[bytes, int], Iterator[bytes]]
 """Compressed data and the most bytes that its content may have -> the content, part by part."""
 
@@ -95,6 +98,7 @@ def inflate_zstd(raw: bytes, limit: int) -> Iterator[bytes]:
         frames += 1
         _check_member_count("zstd", frames)
         frame = decompressor.decompressobj()
+        stated, begin = _read_stated_size(view[place : place + _ZSTD_HEAD_BYTES_MAX]), size
         while not frame.eof:
             step = view[place : place + step_bytes]
             if not step:
@@ -109,6 +113,20 @@ def inflate_zstd(raw: bytes, limit: int) -> Iterator[bytes]:
                 raise make_too_large_error(size)
             if part:
                 yield part
+        if stated not in (None, size - begin):
+            # The decompressor sees it only where the whole frame is in one step.
+            raise _make_damaged_error(
+                "zstd", f"a frame states {stated} bytes of content, and has {size - begin}"
+            )
+
+
+def _read_stated_size(head: memoryview) -> int | None:
+    """Return how much content a frame says to have; None where it does not, or is no frame."""
+    try:
+        stated = zstandard.frame_content_size(head)
+    except zstandard.ZstdError:  # the decompressor says what is wrong
+        return None
+    return None if stated < 0 else stated
 
 
 def choose_zstd_step(limit: int) -> int:

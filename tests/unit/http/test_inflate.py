@@ -94,6 +94,15 @@ def test_a_step_of_zstd_becomes_no_more_than_the_limit_allows() -> None:
     assert choose_zstd_step(1 << 40) == 1024
 
 
+@pytest.mark.parametrize("limit", [BODY, 1024 * 1024, 1000])
+@pytest.mark.parametrize("stated", [31, 33, 231])
+def test_a_frame_of_another_size_than_it_states_is_damaged(stated: int, limit: int) -> None:
+    head = b"\x28\xb5\x2f\xfd\x20"  # one segment, its size in one byte
+    blocks = b"\x00\x01\x00" + b"x" * 32 + b"\x01\x00\x00"  # 32 bytes as they are, then nothing
+    assert inflated("zstd", head + bytes([32]) + blocks, limit) == b"x" * 32
+    assert refusal("zstd", head + bytes([stated]) + blocks, limit).status == 400
+
+
 @every_encoding
 def test_the_first_part_of_a_bomb_is_small(encoding: str) -> None:
     """A step that becomes much is the unit in which work can be given up."""
