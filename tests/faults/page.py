@@ -20,7 +20,7 @@ KINDS = {
     "damage": "a flipped byte, or a cut, anywhere in the log",
     "outage": "PostgreSQL killed, stopped, away for ten minutes, its disk full, the right to a "
     "table or a schema revoked, its schema dropped",
-    "crowd": "2,000 strangers, or a source that does all that its quota allows, beside small pushes",
+    "crowd": "2,000 strangers, or a source that does all that it may, beside small pushes",
 }
 
 
