@@ -104,7 +104,9 @@ class MemoryStore:
     def record_failure(self, load: LoadReport, *, stopped: bool) -> None:
         self._call("failure", load.table_name, load.error, stopped)
 
-    def set_trouble(self, destination_id: int, trouble: str | None) -> None:
+    def set_trouble(
+        self, destination_id: int, trouble: str | None, *, denied: bool = False
+    ) -> None:
         self._call("trouble", destination_id, trouble)
 
     def list_statuses(self) -> list[TableLoadStatus]:
