@@ -86,6 +86,9 @@ REGISTRIES = {"destinations.registry", "log.registry"}
 """The modules of a room that choose a back-end by the settings."""
 
 PURE: dict[str, set[str]] = {
+    "courier.mail_text": {"courier", "store"},
+    "courier.notice_decisions": {"courier", "store"},
+    "courier.notifications": set(),
     "maintenance.audit.differences": set(),
     "maintenance.doctor.findings": {"config", "tables"},
     "server.supervisor": set(),
