@@ -96,10 +96,24 @@ def judge_destinations(rows: Iterable[ConfiguredDestination]) -> Iterator[FoundP
 def judge_tables(
     statuses: Iterable[TableLoadStatus], sources: Mapping[int, Source]
 ) -> Iterator[FoundProblem]:
-    """Return the problems of tables that are stopped."""
+    """Return the problems of tables that are stopped, and of sources whose schema lacks a right.
+
+    A right is missing for many tables at once as a rule, so it is told for the source.
+    """
     for status in statuses:
         source = sources.get(status.source_id)
-        if status.stopped and source is not None:
+        if source is None:
+            continue
+        if status.denied and not status.stopped:
+            yield FoundProblem(
+                source.account_id,
+                DESTINATION_DENIED.name,
+                f"source {source.id}",
+                f"tables of {source.name}",
+                status.error_since or 0,
+                status.error or "",
+            )
+        elif status.stopped:
             yield _make_table_problem(
                 TABLE_STOPPED.name,
                 source,
@@ -121,7 +135,7 @@ def judge_delays(
 
     Args:
         backlogs: what waits, as the log sees it.
-        statuses: how far tables are loaded, and which are stopped.
+        statuses: how far tables are loaded, and which are stopped or lack a right.
         sources: by id, without deleted ones.
         troubled: ids of sources whose destination has a problem of its own.
         now: microseconds since 1970.
@@ -133,7 +147,7 @@ def judge_delays(
         status = known.get((waits.source_id, waits.table_name))
         if waits.source_id not in sources or waits.source_id in troubled:
             continue
-        if status is not None and (status.stopped or status.loaded >= waits.last):
+        if status is not None and (status.stopped or status.denied or status.loaded >= waits.last):
             continue
         oldest[waits.source_id] = min(waits.oldest, oldest.get(waits.source_id, waits.oldest))
     for source_id, accepted in oldest.items():

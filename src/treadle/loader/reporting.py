@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from treadle import failpoint
+from treadle.destinations.protocol import AccessDeniedError
 from treadle.errors import TableStoppedError
 from treadle.loader.load_lines import LoadLines
 from treadle.loader.schedule import TableKey
@@ -151,7 +152,11 @@ class LoadReporting:
             error: why.
             pause_us: until the next try, microseconds.
         """
-        self.store.loads.record_failure(load, stopped=isinstance(error, TableStoppedError))
+        self.store.loads.record_failure(
+            load,
+            stopped=isinstance(error, TableStoppedError),
+            denied=isinstance(error, AccessDeniedError),
+        )
         key = load.source_id, load.table_name
         line = self._failed_lines.add(
             key,

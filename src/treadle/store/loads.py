@@ -25,6 +25,7 @@ _LOADED: Final = (
         error=bindparam("at_error"),
         error_since=bindparam("at_error_since"),
         stopped=bindparam("at_stopped"),
+        denied=bindparam("at_denied"),
         began=bindparam("at_began"),
         received=tables.c.received + bindparam("more_received"),
         written=tables.c.written + bindparam("more_written"),
@@ -63,12 +64,13 @@ class LoadRepository(StoreRepository):
             for load, outcomes in committed:
                 _record_load(tx, log_id, load, outcomes)
 
-    def record_failure(self, load: LoadReport, *, stopped: bool) -> None:
+    def record_failure(self, load: LoadReport, *, stopped: bool, denied: bool = False) -> None:
         """Record a failed try. Of several tries from the same position the last one is kept.
 
         Args:
             load: its `error` says why.
             stopped: the table is not tried again until somebody acts.
+            denied: a right is missing in the destination.
         """
         with self._database.write() as tx:
             log_id = tx.connection.execute(_LOG_ID).scalar_one()
@@ -80,6 +82,7 @@ class LoadRepository(StoreRepository):
                     error=load.error,
                     error_since=func.coalesce(tables.c.error_since, load.finished_at),
                     stopped=stopped,
+                    denied=denied,
                     failures=tables.c.failures + 1,
                 )
             )
@@ -300,6 +303,7 @@ def _error_columns(
         "at_error": table.error if late else None,
         "at_error_since": table.error_since if late else None,
         "at_stopped": table.stopped if late else False,
+        "at_denied": table.denied if late else None,
     }
 
 

@@ -241,6 +241,7 @@ class TableLoadStatus:
         began: position of the table's first entry; None when that was in an earlier log, or is not
             known.
         rebuilt_at: the time of the last rebuild, or of its beginning; None without one.
+        denied: the last try failed because a right is missing in the destination.
     """
 
     source_id: int
@@ -252,6 +253,7 @@ class TableLoadStatus:
     stopped: bool
     began: int | None = None
     rebuilt_at: int | None = None
+    denied: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,6 +190,7 @@ tables: Final = Table(
     Column("error", ClientText),
     _time_column("error_since", nullable=True),
     Column("stopped", Boolean, nullable=False),
+    Column("denied", Boolean),
     *(_total_column(name) for name in ("received", "written", "discarded", "rejected", "damaged")),
     *(_total_column(name) for name in ("loads", "failures")),
     Column("began", BigInteger),

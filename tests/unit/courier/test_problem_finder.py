@@ -78,6 +78,15 @@ def test_only_stopped_tables_of_sources_that_are_there() -> None:
     ]
 
 
+def test_a_missing_right_is_one_problem_of_the_source_since_its_first_table() -> None:
+    denied = make_status(error="permission denied", error_since=9, denied=True)
+    found = list(judge_tables([denied, replace(denied, table_name="x", error_since=4)], SOURCES))
+    assert {(one.identity, one.named) for one in found} == {
+        ((1, "destination_denied", "source 5"), "tables of shop")
+    }
+    assert min(one.since for one in found) == 4
+
+
 def test_a_key_fits_whatever_the_name_is() -> None:
     names = ["o" * 100_000, "\0", "\ud800", "x y", "x"]
     stopped = [make_status(name, error="e", error_since=4, stopped=True) for name in names]
@@ -105,6 +114,7 @@ def test_records_are_late_behind_the_age_of_the_settings(age_us: int, is_late: b
     [
         (make_status(loaded=20), frozenset(), SOURCES),  # the log was not told yet
         (make_status(error="e", error_since=1, stopped=True), frozenset(), SOURCES),
+        (make_status(error="e", error_since=1, denied=True), frozenset(), SOURCES),
         (make_status(), frozenset({5}), SOURCES),
         (make_status(), frozenset(), {6: WEB}),
     ],

@@ -101,7 +101,7 @@ class MemoryStore:
             ("load", load.table_name, load.last, list(outcomes)) for load, outcomes in committed
         ]
 
-    def record_failure(self, load: LoadReport, *, stopped: bool) -> None:
+    def record_failure(self, load: LoadReport, *, stopped: bool, denied: bool = False) -> None:
         self._call("failure", load.table_name, load.error, stopped)
 
     def set_trouble(

@@ -1,6 +1,6 @@
 """Recipients of mails about problems, what they were told of, and the mails that wait.
 
-A destination says whether somebody has to act on its trouble. Trouble from before has no kind.
+A destination and a table say whether a right is missing. Trouble from before has no kind.
 """
 
 import sqlalchemy as sa
@@ -15,8 +15,9 @@ _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Make the tables, and add the column."""
+    """Make the tables, and add the columns."""
     op.add_column("destinations", sa.Column("trouble_kind", sa.String(length=11), nullable=True))
+    op.add_column("tables", sa.Column("denied", sa.Boolean(), nullable=True))
     op.create_table(
         "recipients",
         sa.Column("id", _ID, nullable=False),
