@@ -58,6 +58,12 @@ def _escape_character(found: re.Match[str]) -> str:
     return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
+def shorten_line(text: str, characters_max: int) -> str:
+    """Return a text as one line that can be seen, and that ends with `...` where it was longer."""
+    shown = escape_unprintable(text)
+    return shown if len(shown) <= characters_max else shown[: characters_max - 3] + "..."
+
+
 def escape_json(text: str) -> str:
     r"""Return the same JSON value as a text in which every character can be seen, on one line.
 

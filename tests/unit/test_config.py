@@ -27,7 +27,10 @@ from treadle.config import (
 )
 from treadle.errors import OperatorError
 
-FIXED = {"socket_mode": ("0600", "0666", "640")}
+FIXED = {
+    "socket_mode": ("0600", "0666", "640"),
+    "mail_from": ("a@example.com", "b@example.com", "c@localhost"),
+}
 """Samples of settings whose values have a form of their own."""
 
 

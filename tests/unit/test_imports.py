@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "src" / "treadle"
 
-VALUES = {"errors", "file_rights", "quotas", "step_check", "text", "timestamps"}
+VALUES = {"errors", "file_rights", "quotas", "smtp_url", "step_check", "text", "timestamps"}
 """What every room may use: nothing there touches a file, a socket or a clock."""
 
 RIM = VALUES | {"clock", "failpoint", "files"}
@@ -22,6 +22,7 @@ DATA = RIM | {"log", "store", "destinations", "tables", "records"}
 BELOW: dict[str, set[str]] = {
     "errors": set(),
     "file_rights": set(),
+    "smtp_url": set(),
     "step_check": set(),
     "quotas": {"errors"},
     "text": set(),
@@ -39,6 +40,7 @@ BELOW: dict[str, set[str]] = {
     "ingest": DATA | {"tracking", "http", "shared_rows"},
     "loader": DATA | {"tracking", "shared_rows"},
     "control": DATA | {"tracking", "http"},
+    "courier": RIM | {"log", "store"},
     "maintenance": DATA | {"tracking", "certificate", "config", "data_lock"},
     "config": VALUES,
     "certificate": RIM,
@@ -84,6 +86,9 @@ REGISTRIES = {"destinations.registry", "log.registry"}
 """The modules of a room that choose a back-end by the settings."""
 
 PURE: dict[str, set[str]] = {
+    "courier.mail_text": {"courier", "store"},
+    "courier.notice_decisions": {"courier", "store"},
+    "courier.notifications": set(),
     "maintenance.audit.differences": set(),
     "maintenance.doctor.findings": {"config", "tables"},
     "server.supervisor": set(),

@@ -27,6 +27,7 @@ from treadle.cli import (
     push,
     query,
     quotas,
+    recipient,
     rejects,
     replay,
     serve,
@@ -57,6 +58,7 @@ COMMANDS: tuple[CliCommand, ...] = (
     *quotas.COMMANDS,
     *token.COMMANDS,
     *metrics_token.COMMANDS,
+    *recipient.COMMANDS,
     *key.COMMANDS,
     push.COMMAND,
     plan.COMMAND,
@@ -80,6 +82,7 @@ GROUPS = {
     ("metrics",): "the figures of the server",
     ("metrics", "token"): "tokens that open /metrics",
     ("log",): "the log: what was accepted, and what waits to be loaded",
+    ("recipient",): "addresses that are told of problems by mail, the custom e-mails of the API",
     ("rejects",): "records that could not be loaded, and how to send them again",
     ("token",): "import and webhook tokens of a source",
 }

@@ -26,6 +26,7 @@ from treadle.config.kinds import (
     FileKind,
     FolderKind,
     ListenKind,
+    MailServerKind,
     NetworksKind,
     NumberKind,
     SwitchKind,
@@ -64,6 +65,7 @@ __all__ = [
     "FileKind",
     "FolderKind",
     "ListenKind",
+    "MailServerKind",
     "NetworksKind",
     "NumberKind",
     "OperatorWarning",
@@ -331,6 +333,44 @@ class Config(CheckedSettings):
         "file that holds metrics_token, in place of it",
         shown="none",
         content_of="metrics_token",
+    )
+    smtp_url: str | None = define_setting(
+        None,
+        MailServerKind(),
+        "mail server that takes mails about problems for the custom e-mails of accounts; without "
+        "one they are stored and nothing is sent",
+        shown="none",
+        flag=False,
+    )
+    smtp_url_file: Path | None = define_setting(  # noqa: RUF009 - a field, as above
+        None,
+        FileKind(),
+        "file that holds smtp_url, in place of it",
+        shown="none",
+        content_of="smtp_url",
+    )
+    mail_from: str | None = define_setting(
+        None,
+        TextKind(
+            "an e-mail address such as treadle@example.com",
+            pattern=r"[^\s\x00-\x1f\x7f-\x9f@\"(),:;<>\[\\\]]{1,64}"
+            r"@[A-Za-z0-9]([A-Za-z0-9.-]{0,187}[A-Za-z0-9])?",
+        ),
+        "sender of mails",
+        shown="the user of smtp_url where that is an address, otherwise treadle at the name of "
+        "this machine",
+    )
+    mail_subject_prefix: str = define_setting(
+        "treadle - ",
+        TextKind("up to 100 printable characters", pattern=r"[^\x00-\x1f\x7f-\x9f]{1,100}"),
+        "beginning of the subject of mails; what follows it never changes, so that filters can "
+        "rely on it",
+    )
+    mail_plain_errors: bool = define_setting(
+        True,
+        SwitchKind(),
+        "false leaves the texts of databases, which may quote values of records, out of mails",
+        shown="true",
     )
     log_level: str = define_setting(
         "info", ChoiceKind(("debug", "info", "warning", "error")), "lowest level that is logged"

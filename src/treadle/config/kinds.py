@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from treadle.smtp_url import parse_smtp_url
+
 
 class ValueKind(Protocol):
     """The values that a setting takes."""
@@ -300,6 +302,24 @@ class UrlKind:
         if "@" in text or "=" in text:
             return "what is there (it may hold a password and is not shown)"
         return repr(text)
+
+
+@dataclass(frozen=True, slots=True)
+class MailServerKind(UrlKind):
+    """The URL of a mail server, which is checked as a whole."""
+
+    expected: str = (
+        "a URL such as smtp://user:password@mail.example.com:587?starttls=1 or "
+        "smtps://user:password@mail.example.com, encrypted where it has a password"
+    )
+    schemes: tuple[str, ...] = ("smtp", "smtps")
+
+    def check(self, value: object) -> object:
+        """Return the URL as it is."""
+        if not isinstance(value, str):
+            raise ValueError(type(value))  # noqa: TRY004 - one error for all that is no value
+        parse_smtp_url(value)
+        return value
 
 
 def mask_password(url: str) -> str:

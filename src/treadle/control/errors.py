@@ -188,6 +188,31 @@ def invalid_token_body(message: str) -> RequestRefusedError:
     return _make_coded_error(400, "InvalidBody", message)
 
 
+# Custom e-mails (connect-api.md 2.13) ------------------------------------------------------------
+
+
+def invalid_email_address() -> RequestRefusedError:
+    """Refuse a body without an e-mail address."""
+    message = {"email_address": "Required. Must be valid email address format."}
+    return RequestRefusedError(400, {"error": {"message": message}})
+
+
+def too_many_custom_emails() -> RequestRefusedError:
+    """Refuse one more custom e-mail: the account has as many as it may have."""
+    message = "Account not authorized to create additional custom notification email addresses."
+    return RequestRefusedError(400, {"error": {"message": message}})
+
+
+def invalid_disabled_at(found: object) -> RequestRefusedError:
+    """Refuse a time of disabling that is none; anything but text is shown as JSON."""
+    return RequestRefusedError(400, {"disabled_at": show_value(found)})
+
+
+def custom_email_not_found() -> RequestRefusedError:
+    """Refuse a custom e-mail that the account does not have."""
+    return RequestRefusedError(404, {"status": "NOT FOUND"})
+
+
 # What an import_api source does not have (connect-api.md 5) --------------------------------------
 
 

@@ -1,9 +1,17 @@
 """Examples for the OpenAPI document, made by the functions that make the answers."""
 
 from treadle.control import errors, paging, responses, token_responses
+from treadle.control.recipient_operations import render_custom_email
 from treadle.control.settings import ConnectApiSettings
 from treadle.errors import RequestRefusedError
-from treadle.store.model import AccessToken, LoadReport, SenderSignature, Source, TableLoadStatus
+from treadle.store.model import (
+    AccessToken,
+    LoadReport,
+    MailRecipient,
+    SenderSignature,
+    Source,
+    TableLoadStatus,
+)
 from treadle.tracking.load_reports import render_load_report
 
 Examples = dict[str, object]
@@ -115,6 +123,11 @@ def list_request_examples() -> dict[str, Examples]:
         },
         "replace_access_token": {"with an hour for the change": {"overlap_seconds": 3600}},
         "change_webhook": {"turn import tokens off": {"import_tokens": False}},
+        "create_custom_email": {"an address": {"email_address": "oncall@example.com"}},
+        "update_custom_email": {
+            "disable": {"disabled_at": "2019-06-01T00:00:00Z"},
+            "enable": {"disabled_at": None},
+        },
     }
 
 
@@ -208,6 +221,26 @@ def _list_token_examples() -> dict[str, dict[int, Examples]]:
     }
 
 
+def _list_custom_email_examples() -> dict[str, dict[int, Examples]]:
+    one = render_custom_email(MailRecipient(22, _ACCOUNT, "oncall@example.com", _CREATED, None))
+    gone = errors.custom_email_not_found()
+    return {
+        "list_custom_emails": {200: {"one": [one], "none": []}},
+        "create_custom_email": {
+            200: {"added": one},
+            **_collect_errors(errors.invalid_email_address(), errors.too_many_custom_emails()),
+        },
+        "update_custom_email": {
+            200: {
+                "disabled": {"disabled_at": "2019-06-01T00:00:00Z"},
+                "enabled": {"disabled_at": None},
+            },
+            **_collect_errors(errors.invalid_disabled_at("tomorrow"), gone),
+        },
+        "delete_custom_email": {200: {"removed": [1]}, **_collect_errors(gone)},
+    }
+
+
 def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, Examples]]:
     """Return examples by operation and status, without COMMON_EXAMPLES and BODY_EXAMPLES."""
     source, card = str(_SOURCE), responses.render_report_card(settings, configured=False)
@@ -292,6 +325,7 @@ def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, 
             **_collect_errors(*no_tokens, errors.token_not_found(str(_OLD.id))),
         },
         **_list_token_examples(),
+        **_list_custom_email_examples(),
         "list_loads": {200: {"loaded, and stuck": loads}},
         "list_load_reports": {
             200: {"a load": {"loads": [render_load_report(_LOAD)], "next": None}},

@@ -259,6 +259,73 @@ class ChangeWebhook(TypedDict):
     import_tokens: NotRequired[bool]
 
 
+@component("CustomEmail")
+class CustomEmailAnswer(TypedDict):
+    """An address that is told of the problems of an account by mail."""
+
+    id: Id
+    client_id: Annotated[Id, Field(description="the account")]
+    email_address: str
+    created_at: Instant
+    disabled_at: Annotated[Instant | None, Field(description="set: it gets nothing")]
+
+
+@component("Disabled")
+class DisabledAnswer(TypedDict):
+    """Whether a custom e-mail is disabled now."""
+
+    disabled_at: Instant | None
+
+
+@component("InvalidDisabled")
+class InvalidDisabledAnswer(TypedDict):
+    """The value that was sent and is no time; empty where none was sent."""
+
+    disabled_at: str
+
+
+class InvalidAddress(TypedDict):
+    """What an address has to be."""
+
+    email_address: str
+
+
+class EmailRefusal(TypedDict):
+    """Why an address was not added."""
+
+    message: str | InvalidAddress
+
+
+class EmailRefusalAnswer(TypedDict):
+    """An address that was not added."""
+
+    error: EmailRefusal
+
+
+DeletedCount = Annotated[list[Literal[1]], Field(min_length=1, max_length=1)]
+"""The number of deleted custom e-mails, in a list."""
+
+
+class CreateCustomEmail(TypedDict):
+    """An address to be added."""
+
+    email_address: Annotated[
+        str, Field(max_length=254, description="with one @ and a dot behind it")
+    ]
+
+
+class ChangeCustomEmail(TypedDict):
+    """Whether an address is disabled."""
+
+    disabled_at: Annotated[
+        str | None,
+        Field(
+            description="any ISO 8601 instant disables it now and is kept; null enables it",
+            json_schema_extra={"format": "date-time"},
+        ),
+    ]
+
+
 @component("Notification")
 class LoadNotification(TypedDict):
     """Why loading a table fails."""

@@ -337,7 +337,8 @@ class DestinationLoader:
         except (RetriableError, OperatorError) as error:
             self._recovery.forget_offsets()
             pause_us = self._pauses.add_failure(self._all_tables, clock())
-            self._reporting.report_trouble(str(error), pause_us)
+            denied = isinstance(error, OperatorError)
+            self._reporting.report_trouble(str(error), pause_us, denied=denied)
         except Exception:
             # A fault of ours must not end the loading of the other tables for good: what is in
             # the log stays there, and the destination is asked anew where it stands.

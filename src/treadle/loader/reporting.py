@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from treadle import failpoint
+from treadle.destinations.protocol import AccessDeniedError
 from treadle.errors import TableStoppedError
 from treadle.loader.load_lines import LoadLines
 from treadle.loader.schedule import TableKey
@@ -151,7 +152,11 @@ class LoadReporting:
             error: why.
             pause_us: until the next try, microseconds.
         """
-        self.store.loads.record_failure(load, stopped=isinstance(error, TableStoppedError))
+        self.store.loads.record_failure(
+            load,
+            stopped=isinstance(error, TableStoppedError),
+            denied=isinstance(error, AccessDeniedError),
+        )
         key = load.source_id, load.table_name
         line = self._failed_lines.add(
             key,
@@ -167,10 +172,16 @@ class LoadReporting:
         with self._trouble_lock:
             self._is_retired = True
 
-    def report_trouble(self, why: str, pause_us: int) -> None:
-        """Tell the operator that the destination cannot be used, until the next try."""
+    def report_trouble(self, why: str, pause_us: int, *, denied: bool = False) -> None:
+        """Tell the operator that the destination cannot be used, until the next try.
+
+        Args:
+            why: it cannot.
+            pause_us: until the next try, microseconds.
+            denied: somebody has to act: a right is missing, or the URL is wrong.
+        """
         with self._trouble_lock:
-            self._note_trouble(why)
+            self._note_trouble(why, denied=denied)
         logger.warning(
             "%s cannot be used, records wait: %s; tried again in %.1f s",
             self.identity(),
@@ -203,12 +214,12 @@ class LoadReporting:
         if was:
             logger.info("%s is back", self.identity())
 
-    def _note_trouble(self, why: str) -> None:
+    def _note_trouble(self, why: str, *, denied: bool = False) -> None:
         if self._is_retired:
             return
         self._in_trouble = True
         try:
-            self.store.destinations.set_trouble(self.destination_id, why)
+            self.store.destinations.set_trouble(self.destination_id, why, denied=denied)
         except Exception as error:  # noqa: BLE001 - a full disk may hold both; loading has to go on
             logger.warning("the store cannot note it now: %s", error)
 

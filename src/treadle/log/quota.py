@@ -5,6 +5,10 @@ them. So a part of the disk is not given to new requests.
 """
 
 from dataclasses import dataclass
+from typing import Final
+
+NEARLY_FULL: Final = 0.9
+"""The part of `bytes_max` beyond which a log is nearly full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +54,9 @@ class LogQuota:
                 f"keeps {self.disk_reserve_bytes} for loading; it takes more once there is room"
             )
         return None
+
+    def is_nearly_full(self, found: LogSpace) -> bool:
+        """Return whether it takes no more soon: the disk has less than twice its reserve."""
+        return found.free_bytes < 2 * self.disk_reserve_bytes or (
+            self.bytes_max > 0 and found.used_bytes >= NEARLY_FULL * self.bytes_max
+        )

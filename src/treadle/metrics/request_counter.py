@@ -41,6 +41,7 @@ _PREFIXES: Final = (
     ("/v1/tables/", "records"),
     ("/v1/receipts/", "receipts"),
     ("/v4/", "control"),
+    ("/notifications/", "control"),
     ("/v1/", "control"),
     ("/metrics", "metrics"),
 )

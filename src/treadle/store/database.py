@@ -38,6 +38,7 @@ from treadle.store.schema import (
     accounts,
     destinations,
     meta,
+    recipients,
     sources,
     trail,
 )
@@ -55,7 +56,7 @@ WAL_RETRY_PAUSE_S: Final = 0.01  # between tries to switch a new file to its wri
 
 Insert = sqlite.Insert | postgresql.Insert
 
-TRAILED_TABLES: Final = frozenset({accounts, access_tokens, sources, destinations})
+TRAILED_TABLES: Final = frozenset({accounts, access_tokens, sources, destinations, recipients})
 """The tables of which no change is committed without an event in the trail."""
 
 BOOKKEEPING: Final[Mapping[str, Any]] = {"treadle_bookkeeping": True}
@@ -244,7 +245,7 @@ class StoreDatabase:
 
     @contextmanager
     def change(self) -> Iterator[StoreTransaction]:
-        """Open a transaction that changes accounts, sources, tokens or destinations.
+        """Open a transaction that changes accounts, sources, tokens, destinations or recipients.
 
         It raises the store revision first, and so locks that row until it ends. In all processes
         together there is one change at a time, which makes "read, decide, write" safe inside it.

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, func, insert, or_, select, update
 
 from treadle.store.database import BOOKKEEPING, StoreRepository, StoreTransaction
 from treadle.store.errors import NotFoundError
@@ -115,19 +115,32 @@ class DestinationRepository(StoreRepository):
             )
             return {row.source_id: row.id for row in rows}
 
-    def set_trouble(self, destination_id: int, trouble: str | None) -> None:
+    def set_trouble(
+        self, destination_id: int, trouble: str | None, *, denied: bool = False
+    ) -> None:
         """Record why a destination cannot be used, or with None that it can again.
 
         `trouble_since` stays the time of the first failure while failures go on, also when their
         text changes.
+
+        Args:
+            destination_id: the destination.
+            trouble: for the operator.
+            denied: somebody has to act: a right is missing, or the URL is wrong.
         """
+        kind = None if trouble is None else "denied" if denied else "unavailable"
         with self._database.write() as tx:
             since = None if trouble is None else func.coalesce(destinations.c.trouble_since, tx.now)
             tx.connection.execute(
                 update(destinations)
                 .where(destinations.c.id == destination_id)
-                .where(destinations.c.trouble.is_distinct_from(trouble))
-                .values(trouble=trouble, trouble_since=since)
+                .where(
+                    or_(
+                        destinations.c.trouble.is_distinct_from(trouble),
+                        destinations.c.trouble_kind.is_distinct_from(kind),
+                    )
+                )
+                .values(trouble=trouble, trouble_since=since, trouble_kind=kind)
                 .execution_options(**BOOKKEEPING)
             )
 
@@ -237,6 +250,7 @@ def _update_destination(
             deleted_at=None,
             trouble=None,
             trouble_since=None,
+            trouble_kind=None,
         )
         .returning(destinations)
     ).one()

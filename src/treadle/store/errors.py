@@ -54,6 +54,26 @@ class AccountTakenError(OperatorError):
     """The client id belongs to another account, or is none."""
 
 
+class AddressRuleError(OperatorError):
+    """A text is no e-mail address that treadle sends to (connect-rest.md A.2.5)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "an e-mail address has one @ with a dot behind it, at most 254 characters, and no "
+            "blanks, quotes, brackets, commas, colons or control characters"
+        )
+
+
+class RecipientLimitError(OperatorError):
+    """The account has as many recipients as it may have, disabled ones included."""
+
+    def __init__(self, account_id: int, limit: int) -> None:
+        super().__init__(
+            f"account {account_id} already has the maximum of {limit} recipients; remove one first"
+        )
+        self.limit = limit
+
+
 class SourceLimitError(TreadleError):
     """The account has as many sources as its quota allows."""
 

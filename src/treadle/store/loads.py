@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, Final
 
-from sqlalchemy import Row, bindparam, delete, func, select, update
+from sqlalchemy import Row, bindparam, case, delete, func, select, update
 
 from treadle import failpoint
 from treadle.store.database import StoreRepository, StoreTransaction
-from treadle.store.model import EntryOutcome, LoadReport
+from treadle.store.model import EntryOutcome, LoadReport, RejectionTimes
 from treadle.store.schema import loads, meta, outcomes, sources, tables
 from treadle.store.tables import lock_table, present_log
 from treadle.text import digest_text
@@ -25,6 +25,7 @@ _LOADED: Final = (
         error=bindparam("at_error"),
         error_since=bindparam("at_error_since"),
         stopped=bindparam("at_stopped"),
+        denied=bindparam("at_denied"),
         began=bindparam("at_began"),
         received=tables.c.received + bindparam("more_received"),
         written=tables.c.written + bindparam("more_written"),
@@ -63,12 +64,13 @@ class LoadRepository(StoreRepository):
             for load, outcomes in committed:
                 _record_load(tx, log_id, load, outcomes)
 
-    def record_failure(self, load: LoadReport, *, stopped: bool) -> None:
+    def record_failure(self, load: LoadReport, *, stopped: bool, denied: bool = False) -> None:
         """Record a failed try. Of several tries from the same position the last one is kept.
 
         Args:
             load: its `error` says why.
             stopped: the table is not tried again until somebody acts.
+            denied: a right is missing in the destination.
         """
         with self._database.write() as tx:
             log_id = tx.connection.execute(_LOG_ID).scalar_one()
@@ -80,6 +82,7 @@ class LoadRepository(StoreRepository):
                     error=load.error,
                     error_since=func.coalesce(tables.c.error_since, load.finished_at),
                     stopped=stopped,
+                    denied=denied,
                     failures=tables.c.failures + 1,
                 )
             )
@@ -130,6 +133,39 @@ class LoadRepository(StoreRepository):
             query = query.where(loads.c.number < place)
         with self._database.read() as tx:
             return [LoadReport(**row._mapping) for row in tx.connection.execute(query)]
+
+    def list_rejection_times(self, since: int) -> list[RejectionTimes]:
+        """Return the tables of which loads rejected records, or left damaged entries out.
+
+        The records of a damaged entry count as rejected, too; a load with such entries tells of
+        them alone.
+
+        Args:
+            since: only loads that finished at or after this time.
+        """
+        damaged = func.coalesce(loads.c.details["damaged_entries"].as_integer(), 0)
+        rejected_at = case((damaged == 0, loads.c.finished_at))
+        damaged_at = case((damaged > 0, loads.c.finished_at))
+        query = (
+            select(
+                tables.c.source_id,
+                tables.c.name.label("table_name"),
+                func.min(rejected_at).label("rejected_first"),
+                func.max(rejected_at).label("rejected_last"),
+                func.min(damaged_at).label("damaged_first"),
+                func.max(damaged_at).label("damaged_last"),
+            )
+            .join(tables, tables.c.id == loads.c.table_id)
+            .where(
+                loads.c.finished_at >= since,
+                loads.c.rows_rejected > 0,
+                loads.c.error.is_(None),
+            )
+            .group_by(tables.c.id, tables.c.source_id, tables.c.name)
+            .order_by(tables.c.id)
+        )
+        with self._database.read() as tx:
+            return [RejectionTimes(**row._mapping) for row in tx.connection.execute(query)]
 
     def find_covering_load(
         self, source_id: int, table_name: str, position: int
@@ -267,6 +303,7 @@ def _error_columns(
         "at_error": table.error if late else None,
         "at_error_since": table.error_since if late else None,
         "at_stopped": table.stopped if late else False,
+        "at_denied": table.denied if late else None,
     }
 
 

@@ -168,6 +168,8 @@ class ConfiguredDestination:
         url: with credentials; the store keeps it encrypted.
         trouble: why the loader cannot use it now, for the operator; None when it can.
         trouble_since: the time since which it cannot.
+        trouble_kind: "denied" where somebody has to act, as for a missing right; "unavailable"
+            where it may pass by itself; None without trouble, or where it is not known.
     """
 
     id: int
@@ -180,6 +182,7 @@ class ConfiguredDestination:
     deleted_at: int | None
     trouble: str | None
     trouble_since: int | None
+    trouble_kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +241,7 @@ class TableLoadStatus:
         began: position of the table's first entry; None when that was in an earlier log, or is not
             known.
         rebuilt_at: the time of the last rebuild, or of its beginning; None without one.
+        denied: the last try failed because a right is missing in the destination.
     """
 
     source_id: int
@@ -249,6 +253,7 @@ class TableLoadStatus:
     stopped: bool
     began: int | None = None
     rebuilt_at: int | None = None
+    denied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,3 +282,94 @@ class TableTotals:
     failures: int
     error: bool
     stopped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MailRecipient:
+    """An address that is told of the problems of an account (connect-api.md 3.16).
+
+    Attributes:
+        disabled_at: set while it gets nothing.
+    """
+
+    id: int
+    account_id: int
+    address: str
+    created_at: int
+    disabled_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenNotice:
+    """A problem that recipients were told of, and that is not over as far as they know.
+
+    Attributes:
+        kind: a kind of problem.
+        key: tells problems of a kind apart within an account, "destination 7".
+        named: what the problem is with, for people.
+        began_at: the time since which there is the problem.
+        gone_at: the time since which it is not seen; None while it is.
+    """
+
+    id: int
+    account_id: int
+    kind: str
+    key: str
+    named: str
+    began_at: int
+    gone_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewNotice:
+    """A problem that recipients are to be told of; its fields are those of `OpenNotice`."""
+
+    account_id: int
+    kind: str
+    key: str
+    named: str
+    began_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewMail:
+    """A mail that is to be sent to one recipient."""
+
+    recipient_id: int
+    address: str
+    subject: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingMail:
+    """A mail that waits to be sent.
+
+    Attributes:
+        created_at: the time at which it was decided on.
+        tries: number of tries that failed.
+    """
+
+    id: int
+    address: str
+    subject: str
+    body: str
+    created_at: int
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class RejectionTimes:
+    """When loads of one table rejected records, or left damaged entries out.
+
+    Attributes:
+        rejected_first, rejected_last: of the loads that rejected records; None without any.
+        damaged_first, damaged_last: of the loads that left entries out; None without any.
+    """
+
+    source_id: int
+    table_name: str
+    rejected_first: int | None
+    rejected_last: int | None
+    damaged_first: int | None
+    damaged_last: int | None

@@ -116,6 +116,7 @@ destinations: Final = Table(
     _time_column("deleted_at", nullable=True),
     Column("trouble", ClientText),
     _time_column("trouble_since", nullable=True),
+    Column("trouble_kind", String(11)),
 )
 
 sources: Final = Table(
@@ -189,6 +190,7 @@ tables: Final = Table(
     Column("error", ClientText),
     _time_column("error_since", nullable=True),
     Column("stopped", Boolean, nullable=False),
+    Column("denied", Boolean),
     *(_total_column(name) for name in ("received", "written", "discarded", "rejected", "damaged")),
     *(_total_column(name) for name in ("loads", "failures")),
     Column("began", BigInteger),
@@ -279,4 +281,60 @@ quotas: Final = Table(
     Column("owner_id", BigInteger, primary_key=True, autoincrement=False),
     Column("name", String(32), primary_key=True),
     Column("value", BigInteger, nullable=False),
+)
+
+# The addresses that are told of problems, "custom e-mails" on the wire.
+recipients: Final = Table(
+    "recipients",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", BigInteger, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("address", ClientText, nullable=False),
+    _time_column("created_at"),
+    _time_column("disabled_at", nullable=True),
+    sqlite_autoincrement=True,
+)
+
+# The problems that recipients were told of. `gone_at` is the time since which a problem is not
+# seen, `ended_at` the time at which recipients were told that it is over.
+notices: Final = Table(
+    "notices",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", BigInteger, ForeignKey("accounts.id"), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("key", String(100), nullable=False),
+    Column("named", ClientText, nullable=False),
+    _time_column("began_at"),
+    _time_column("told_at"),
+    _time_column("gone_at", nullable=True),
+    _time_column("ended_at", nullable=True),
+    Index(
+        "uq_notices_open",
+        "account_id",
+        "kind",
+        "key",
+        unique=True,
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+# One mail to one recipient: it waits while `sent_at` and `failed_at` are null.
+mails: Final = Table(
+    "mails",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("recipient_id", BigInteger, nullable=False, index=True),
+    Column("address", ClientText, nullable=False),
+    Column("subject", ClientText, nullable=False),
+    Column("body", ClientText, nullable=False),
+    _time_column("created_at"),
+    _time_column("next_at"),
+    Column("tries", Integer, nullable=False),
+    Column("error", ClientText),
+    _time_column("sent_at", nullable=True),
+    _time_column("failed_at", nullable=True),
+    sqlite_autoincrement=True,
 )

@@ -17,8 +17,10 @@ from treadle.store.keys import KeyRepository
 from treadle.store.leases import LeaseRepository
 from treadle.store.loads import LoadRepository
 from treadle.store.migration import migrate_schema
+from treadle.store.notices import NoticeRepository
 from treadle.store.outcomes import OutcomeRepository
 from treadle.store.quotas import QuotaRepository
+from treadle.store.recipients import RecipientRepository
 from treadle.store.schema import loads, meta, outcomes, tables
 from treadle.store.secrets import SecretCipher
 from treadle.store.sources import SourceRepository
@@ -53,6 +55,8 @@ class Store:
         self.outcomes = OutcomeRepository(database)
         self.trail = TrailRepository(database)
         self.quotas = QuotaRepository(database)
+        self.recipients = RecipientRepository(database)
+        self.notices = NoticeRepository(database)
 
     @classmethod
     def open(

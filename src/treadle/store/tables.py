@@ -49,6 +49,7 @@ class TableRepository(StoreRepository):
                     stopped=row.stopped,
                     began=row.began if row.present else None,
                     rebuilt_at=row.rebuilt_at,
+                    denied=bool(row.denied),
                 )
                 for row in tx.connection.execute(query)
             ]

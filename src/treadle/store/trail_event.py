@@ -27,7 +27,7 @@ class ActorKind(StrEnum):
 
 
 class TrailAction(StrEnum):
-    """Actions on accounts, sources, tokens, destinations, tables and the log."""
+    """Actions on accounts, sources, tokens, destinations, tables, the log and recipients."""
 
     CREATE_ACCOUNT = "create_account"
     CREATE_ACCOUNT_TOKEN = "create_account_token"  # noqa: S105 - an action, as below
@@ -57,6 +57,11 @@ class TrailAction(StrEnum):
     REPLAY_TABLE = "replay_table"
     RESEND_RECORDS = "resend_records"
     SALVAGE_LOG = "salvage_log"
+    ADD_RECIPIENT = "add_recipient"
+    CHANGE_RECIPIENT = "change_recipient"
+    DISABLE_RECIPIENT = "disable_recipient"
+    ENABLE_RECIPIENT = "enable_recipient"
+    REMOVE_RECIPIENT = "remove_recipient"
 
 
 class TrailOutcome(StrEnum):
@@ -86,6 +91,7 @@ class TargetKind(StrEnum):
     DESTINATION = "destination"
     TABLE = "table"
     LOG = "log"
+    RECIPIENT = "recipient"
 
 
 @dataclass(frozen=True, slots=True)

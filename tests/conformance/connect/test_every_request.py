@@ -19,7 +19,7 @@ scalars = (
     | st.integers()
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text()
-    | st.sampled_from(["import_api", "2019-06-01T00:00:00Z", "orders", "Import API", ""])
+    | st.sampled_from(["import_api", "2019-06-01T00:00:00Z", "orders", "Import API", "", "a@b.c"])
 )
 values = st.recursive(
     scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=6
@@ -33,6 +33,8 @@ keys = st.sampled_from(
         "paused_at",
         "destination_id",
         "streams",
+        "email_address",
+        "disabled_at",
     ]
 )
 bodies = (

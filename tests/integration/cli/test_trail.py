@@ -16,7 +16,7 @@ from treadle.store.trail_event import ActorKind, StoreActor
 
 READING = {
     "account list", "source list", "token list", "query", "plan", "loads", "ledger", "audit",
-    "account token list", "metrics token list", "source show",
+    "account token list", "metrics token list", "source show", "recipient list",
     "trail", "rejects list", "rejects show", "log stats", "log verify", "log cat", "doctor",
     "push",  # sends requests, as any client
     "serve",  # has events of its own, by the server
@@ -33,6 +33,10 @@ CHANGES: dict[str, tuple[str, str]] = {
     "metrics token expire": ("{token} 90d", "expire_token"),
     "metrics token replace": ("{token}", "replace_token"),
     "metrics token revoke": ("{token}", "revoke_metrics_token"),
+    "recipient add": ("a@example.com --account 1", "add_recipient"),
+    "recipient disable": ("a@example.com --account 1", "disable_recipient"),
+    "recipient enable": ("1 --account 1", "enable_recipient"),
+    "recipient remove": ("1 --account 1", "remove_recipient"),
     "source create": ("Other --account 1", "create_source"),
     "source options": ("web split_mode=widen", "set_options"),
     "source quota": ("web tables=50", "set_quotas"),

@@ -70,6 +70,16 @@ def test_every_operation_that_changes_has_an_event_done_and_refused(api: Api) ->
             "set_options",
         ),
     }
+    emails = "/notifications/public/v1/api/custom-emails"
+    of_emails = {
+        ("post", emails): ({"email_address": "a@b.c"}, "add_recipient", "add_recipient"),
+        ("put", emails + "/{email_id}"): (
+            {"disabled_at": "2026-01-01"},
+            "disable_recipient",
+            "change_recipient",
+        ),
+        ("delete", emails + "/{email_id}"): (None, "remove_recipient", "remove_recipient"),
+    }
     nothing_changes = {
         ("put", "/v4/sources/{source_id}/streams/metadata"),
         ("post", "/v4/sources/{source_id}/sync"),
@@ -81,7 +91,13 @@ def test_every_operation_that_changes_has_an_event_done_and_refused(api: Api) ->
         for method in item
         if method != "get"
     }
-    assert described == done.keys() | of_own_kinds.keys() | nothing_changes
+    assert described == done.keys() | of_own_kinds.keys() | of_emails.keys() | nothing_changes
+    for (method, path), (posted, action, refused) in of_emails.items():
+        [event] = changed_by(api, method.upper(), path.replace("{email_id}", "1"), posted)
+        assert (event["action"], event["outcome"], event["actor"]) == (action, "done", ACTOR)
+        assert event["target"] == {"kind": "recipient", "id": "1", "name": "a@b.c"}
+        [event] = changed_by(api, method.upper(), path.replace("{email_id}", "99999"), {})
+        assert (event["action"], event["outcome"], event["actor"]) == (refused, "refused", ACTOR)
     for (method, path), (sent, action, refused) in of_own_kinds.items():
         own = api.store.tokens.issue_token(TokenRequest("account"), account_id=api.account.id)
         real = path.replace("{source_id}", str(source)).replace("{token_id}", str(own.id))

@@ -46,6 +46,7 @@ class World:
             bootstrap_token=False,
         )  # fmt: skip
         self.token = store.tokens.create_token(self.account.id, self.source.id)
+        self.recipient = store.recipients.add_recipient(self.account.id, "a@example.com")
 
 
 ASKED = TokenRequest("account", "CI")
@@ -119,6 +120,20 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
         TrailAction.SET_QUOTAS,
         lambda store, world: store.quotas.set_account_quotas(world.account, {"sources": None}),
     ),
+    "recipients.add_recipient": (
+        TrailAction.ADD_RECIPIENT,
+        lambda store, world: store.recipients.add_recipient(world.account.id, "b@example.com"),
+    ),
+    "recipients.set_disabled": (
+        TrailAction.DISABLE_RECIPIENT,
+        lambda store, world: store.recipients.set_disabled(world.account.id, world.recipient.id, 5),
+    ),
+    "recipients.remove_recipient": (
+        TrailAction.REMOVE_RECIPIENT,
+        lambda store, world: store.recipients.remove_recipient(
+            world.account.id, world.recipient.id
+        ),
+    ),
 }
 """The methods that change what somebody made. Each adds one event."""
 
@@ -135,6 +150,11 @@ BOOKKEEPING = {
     "trail.record_event",
     "trail.follow_action",
     "trail.delete_events_before",
+    "notices.record_notices",
+    "notices.record_sent",
+    "notices.record_try",
+    "notices.record_failed",
+    "notices.delete_notices_before",
 }
 """The methods that write what treadle itself saw, or the trail."""
 
@@ -401,6 +421,7 @@ def _read_all(store: Store) -> tuple[object, ...]:
         store.destinations.list_destinations(),
         store.get_revision(),
         store.trail.list_events(),
+        store.recipients.list_recipients(),
     )
 
 

@@ -101,10 +101,12 @@ class MemoryStore:
             ("load", load.table_name, load.last, list(outcomes)) for load, outcomes in committed
         ]
 
-    def record_failure(self, load: LoadReport, *, stopped: bool) -> None:
+    def record_failure(self, load: LoadReport, *, stopped: bool, denied: bool = False) -> None:
         self._call("failure", load.table_name, load.error, stopped)
 
-    def set_trouble(self, destination_id: int, trouble: str | None) -> None:
+    def set_trouble(
+        self, destination_id: int, trouble: str | None, *, denied: bool = False
+    ) -> None:
         self._call("trouble", destination_id, trouble)
 
     def list_statuses(self) -> list[TableLoadStatus]:

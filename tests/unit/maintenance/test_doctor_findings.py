@@ -294,6 +294,32 @@ def test_destinations_and_tables() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("found", "smtp_url", "told"),
+    [
+        (findings.MailMeasurement(0), None, None),
+        (findings.MailMeasurement(0), "smtp://relay", None),
+        (findings.MailMeasurement(2), None, "odd: 2 recipients are stored, and nothing is sent"),
+        (findings.MailMeasurement(2), "smtp://relay", "good: 2 recipients are told of problems."),
+        (findings.MailMeasurement(2, 1), "smtp://relay", "good: 2 recipients are told of"),
+        (
+            findings.MailMeasurement(2, 1, 0, "Connection refused"),
+            "smtp://relay",
+            "odd: 1 mails wait and 0 were given up: Connection refused.",
+        ),
+        (
+            findings.MailMeasurement(0, 0, 3, "550 no such user"),
+            "smtp://relay",
+            "odd: 0 mails wait and 3 were given up: 550 no such user.",
+        ),
+    ],
+)
+def test_mails(found: findings.MailMeasurement, smtp_url: str | None, told: str | None) -> None:
+    judged = [f"{one.level}: {one.found}" for one in findings.judge_mails(found, smtp_url)]
+    assert len(judged) == (told is not None)
+    assert told is None or judged[0].startswith(told)
+
+
 def test_one_bad_finding_is_enough() -> None:
     good, odd, bad = (Finding("disk", level, "x") for level in ("good", "odd", "bad"))
     assert findings.is_healthy([good, odd])

@@ -232,6 +232,16 @@ def check_tables(examination: Examination) -> Iterator[Finding]:
             )
 
 
+def check_mails(examination: Examination) -> Iterator[Finding]:
+    """Find out whether recipients get their mails."""
+    store = examination.store
+    if store is None:
+        return
+    enabled = [one for one in store.recipients.list_recipients() if one.disabled_at is None]
+    measured = findings.MailMeasurement(len(enabled), *store.notices.find_mail_counts())
+    yield from findings.judge_mails(measured, examination.config.smtp_url)
+
+
 CHECKS: Final = (
     DoctorCheck("server", "Does a server run on the data folder?", check_server),
     DoctorCheck(
@@ -273,5 +283,6 @@ CHECKS: Final = (
         "destination", "Can it be reached, and may treadle do what a load does?", check_destinations
     ),
     DoctorCheck("table", "Which tables do not load, and why?", check_tables),
+    DoctorCheck("mail", "Do recipients get their mails?", check_mails),
 )
 """Every check. The `its` of a row is the `Examination`."""

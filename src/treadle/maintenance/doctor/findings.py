@@ -782,3 +782,47 @@ def judge_table(found: FailedTable) -> Finding:
         if found.stopped
         else "It is tried again by itself; act if this stays.",
     )
+
+
+# --- mails ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MailMeasurement:
+    """The mails about problems.
+
+    Attributes:
+        recipients: addresses that are enabled.
+        waiting: mails that are to be sent.
+        failed: mails that were given up in the last month.
+        why: the last mail was not sent; None where nothing is known against it.
+    """
+
+    recipients: int
+    waiting: int = 0
+    failed: int = 0
+    why: str | None = None
+
+
+def judge_mails(found: MailMeasurement, smtp_url: str | None) -> Iterator[Finding]:
+    """Judge whether recipients get their mails; nothing is found where there are none."""
+    if found.recipients and smtp_url is None:
+        yield Finding(
+            "mail",
+            "odd",
+            f"{found.recipients} recipients are stored, and nothing is sent to them: no smtp_url.",
+            "Nobody is told of problems by mail.",
+            "Set smtp_url, or remove the recipients.",
+        )
+    elif found.failed or (found.waiting and found.why):
+        yield Finding(
+            "mail",
+            "odd",
+            end_sentence(
+                f"{found.waiting} mails wait and {found.failed} were given up: {found.why}"
+            ),
+            "Recipients are told of problems late or not at all.",
+            "Mend smtp_url, or the addresses that `treadle recipient list` shows.",
+        )
+    elif found.recipients:
+        yield Finding("mail", "good", f"{found.recipients} recipients are told of problems.")

@@ -1,0 +1,1 @@
+"""What treadle sends by itself: mails about problems."""
