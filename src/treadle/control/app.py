@@ -23,6 +23,7 @@ from treadle.control.settings import ConnectApiSettings
 from treadle.errors import RequestRefusedError, RetriableError
 from treadle.http.authentication import TokenAuthentication
 from treadle.http.hosts import AllowedHosts
+from treadle.http.paths import SlashMiddleware
 from treadle.http.responses import JsonResponse, encode_json, list_refusal_headers
 from treadle.log.protocol import LogReader
 from treadle.store.store import Store
@@ -91,6 +92,7 @@ def create_control_app(
     _render_document_once(app)
     app.add_middleware(DocsGuard, allowed_hosts=allowed_hosts, serves=serves_docs)
     app.add_middleware(NoStoreMiddleware)
+    app.add_middleware(SlashMiddleware)  # the last one that is added is the first one asked
     app.add_exception_handler(RequestRefusedError, _on_refusal)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RetriableError, _on_try_later)

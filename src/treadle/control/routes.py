@@ -215,7 +215,7 @@ COMMON_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     401: {"model": schemas.UnauthorizedAnswer, "description": "no valid account token"},
     404: {
         "model": schemas.NoRouteAnswer,
-        "description": "a path that is none, such as with a second slash",
+        "description": "a path that is none, such as with a slash at its end",
     },
     500: {"model": schemas.CodedAnswer, "description": "the server's fault"},
     503: {

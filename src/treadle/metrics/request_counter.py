@@ -5,6 +5,8 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from treadle.http.paths import collapse_slashes
+
 ENDPOINTS: Final = (
     "push",
     "batch",
@@ -41,6 +43,8 @@ _PREFIXES: Final = (
     ("/v1/tables/", "records"),
     ("/v1/receipts/", "receipts"),
     ("/v4/", "control"),
+    ("/v3/", "control"),
+    ("/notifications/", "control"),
     ("/v1/", "control"),
     ("/metrics", "metrics"),
 )
@@ -52,6 +56,7 @@ def name_endpoint(path: str) -> str:
     found = _EXACT_PATHS.get(path)
     if found is not None:
         return found
+    path = collapse_slashes(path)
     return next((name for prefix, name in _PREFIXES if path.startswith(prefix)), "other")
 
 

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from tests.servers.document import Document
 
 from treadle.control.app import ConnectApiSettings, create_control_app
+from treadle.http.paths import collapse_slashes
 from treadle.store.model import Account
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
@@ -135,7 +136,8 @@ class Api:
         answer = Answer(response.status_code, response.text, response.headers)
         assert response.headers["content-type"] == JSON
         assert response.text == _compact(answer.body)
-        self.document.check(method, response.request.url.path, answer.status, answer.body)
+        meant = collapse_slashes(response.request.url.path)
+        self.document.check(method, meant, answer.status, answer.body)
         return answer
 
     def get(self, path: str, **more: Any) -> Answer:
