@@ -279,6 +279,11 @@ class Config(CheckedSettings):
         ChoiceKind(("objects", "integers")),
         "how the Connect API lists tokens: as objects with a creation time, or as bare ids",
     )
+    list_streams: str = define_setting(
+        "on",
+        ChoiceKind(("on", "off")),
+        "off has the Connect API list no tables as the streams of a source",
+    )
     secret_key: str | None = define_setting(
         None,
         TextKind(

@@ -208,6 +208,13 @@ def unknown_tap_streams(ids: Sequence[str]) -> RequestRefusedError:
     )
 
 
+def read_only_metadata(keys: Sequence[str]) -> RequestRefusedError:
+    """Refuse to set metadata: of a pushed table none can be set (connect-api.md 2.10)."""
+    shown = " ".join(encode_json(key).decode() for key in keys)
+    message = f"only non-discoverable metadata can be produced by the UI: #{{{shown}}}"
+    return RequestRefusedError(400, {"invalid_fields": message})
+
+
 def invalid_streams_body() -> RequestRefusedError:
     """Refuse the body of a selection that lacks a part."""
     return RequestRefusedError(400, STREAMS_RULE)

@@ -1,9 +1,19 @@
 """Examples for the OpenAPI document, made by the functions that make the answers."""
 
-from treadle.control import errors, paging, responses, token_responses
+from treadle.control import errors, paging, responses, streams, token_responses
 from treadle.control.settings import ConnectApiSettings
 from treadle.errors import RequestRefusedError
-from treadle.store.model import AccessToken, LoadReport, SenderSignature, Source, TableLoadStatus
+from treadle.store.model import (
+    AccessToken,
+    KeptColumn,
+    KeptColumns,
+    KeptRelation,
+    LoadReport,
+    PushedTable,
+    SenderSignature,
+    Source,
+    TableLoadStatus,
+)
 from treadle.tracking.load_reports import render_load_report
 
 Examples = dict[str, object]
@@ -80,6 +90,22 @@ _LOAD = LoadReport(
         "nul_characters_removed": 2,
     },
     error=None,
+)
+
+
+_TABLE = PushedTable(2_288_757, "customers", ("id",))
+_COLUMNS = KeptColumns(
+    ("id",),
+    (
+        KeptRelation(
+            (),
+            "customers",
+            (
+                KeptColumn("id", "id", "bigint", nullable=False, system=False),
+                KeptColumn("updated_at", "updated_at", "timestamp", nullable=True, system=False),
+            ),
+        ),
+    ),
 )
 
 
@@ -310,12 +336,19 @@ def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, 
         "get_last_check": _collect_errors(
             errors.source_not_found(source, status=404), errors.connection_check_not_found(_SOURCE)
         ),
-        "list_streams": {200: {"none": []}, **_collect_errors(errors.stream_not_found(source))},
-        "get_stream": _collect_errors(errors.stream_not_found("2288757")),
+        "list_streams": {
+            200: {"a table": [streams.render_stream(_TABLE)], "none": []},
+            **_collect_errors(errors.stream_not_found(source)),
+        },
+        "get_stream": {
+            200: {"a table": streams.render_stream_schema(_COLUMNS)},
+            **_collect_errors(errors.stream_not_found("2288757")),
+        },
         "select_streams": {
             200: {"nothing selected": done},
             **_collect_errors(
                 errors.unknown_tap_streams(["customers"]),
+                errors.read_only_metadata(["selected"]),
                 errors.invalid_streams_body(),
                 errors.stream_not_found(source),
             ),

@@ -459,44 +459,6 @@ async def get_last_check(work: Runner, who: AuthenticatedAccount, source_id: Sou
     return await work.read(work.pulled_sources.get_last_check, who, source_id)
 
 
-@pulled_sources.get(
-    "/sources/{source_id}/streams",
-    response_model=list[dict[str, Any]],
-    responses=describe_refusal(400, str, "no such source"),
-)
-async def list_streams(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
-    """The streams of a source: none, as nothing is discovered."""
-    return await work.read(work.pulled_sources.list_streams, who, source_id)
-
-
-@pulled_sources.get(
-    "/sources/{source_id}/streams/{stream_id}",
-    status_code=400,
-    responses=describe_refusal(400, str, "no such source, or no such stream; there is none"),
-)
-async def get_stream(
-    work: Runner, who: AuthenticatedAccount, source_id: SourceId, stream_id: StreamId
-) -> Response:
-    """The schema of a stream: there is none."""
-    return await work.read(work.pulled_sources.get_stream, who, source_id, stream_id)
-
-
-@pulled_sources.put(
-    "/sources/{source_id}/streams/metadata",
-    response_model=schemas.DoneAnswer,
-    responses=describe_refusal(
-        400, schemas.InvalidFields | str, "no such source, no such stream, or a part is missing"
-    )
-    | BODY_RESPONSES,
-    openapi_extra=describe_body(schemas.SelectStreams),
-)
-async def select_streams(
-    work: Runner, who: AuthenticatedAccount, source_id: SourceId, raw: RawBody
-) -> Response:
-    """Select streams: there is none, so the only list that works is an empty one."""
-    return await work.read(work.pulled_sources.select_streams, who, source_id, raw)
-
-
 @pulled_sources.post(
     "/sources/{source_id}/sync",
     status_code=400,

@@ -325,6 +325,39 @@ class ExtractionPage(TypedDict):
     links: PageLinks
 
 
+@component("Stream")
+class StreamAnswer(TypedDict):
+    """A table that a source pushed."""
+
+    selected: Literal[True]
+    stream_id: Id
+    tap_stream_id: Annotated[str, Field(description="the table's name as pushed")]
+    stream_name: Annotated[str, Field(description="the same")]
+    metadata: Annotated[
+        dict[str, Any], Field(description="`selected`, and the key in `table-key-properties`")
+    ]
+
+
+class StreamPart(TypedDict):
+    """Metadata of a table, or of one of its fields."""
+
+    breadcrumb: Annotated[list[str], Field(description="empty for the table")]
+    metadata: dict[str, Any]
+
+
+# Made by call, because a name with hyphens is no attribute's name.
+StreamSchema = TypedDict(
+    "StreamSchema",
+    {
+        "schema": Annotated[str, Field(description="a JSON schema, as text")],
+        "metadata": list[StreamPart],
+        "non-discoverable-metadata-keys": Annotated[
+            list[str], Field(max_length=0, description="nothing can be set")
+        ],
+    },
+)
+
+
 @component("Done")
 class DoneAnswer(TypedDict):
     """It was done."""
@@ -391,7 +424,7 @@ class JobErrorAnswer(TypedDict):
 
 
 class InvalidFields(TypedDict):
-    """Streams that do not exist."""
+    """Streams that do not exist, or what of them cannot be changed."""
 
     invalid_fields: str
 

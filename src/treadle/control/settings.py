@@ -13,11 +13,13 @@ class ConnectApiSettings:
             made, and nothing else speaks of tokens.
         token_list: a source's tokens as `objects`, `{token_id, created_at}`, or as `integers`.
         sources_max: of an account for which the operator set nothing else; 0 for no bound.
+        lists_streams: pushed tables are shown as streams of their source.
     """
 
     era: str = "seed"
     token_list: str = "objects"  # noqa: S105 - no password
     sources_max: int = 0
+    lists_streams: bool = True
 
     @property
     def shows_tokens(self) -> bool:

@@ -183,6 +183,67 @@ class ConfiguredDestination:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptColumn:
+    """A column of a table, as a load left it.
+
+    Attributes:
+        name: in the destination.
+        field: flattened name of the field that it holds; several columns of one are a split.
+        type: logical type, such as "bigint".
+        nullable: False for key columns.
+        system: treadle made it for itself; it holds no field of the records.
+    """
+
+    name: str
+    field: str
+    type: str
+    nullable: bool
+    system: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRelation:
+    """A table of the destination, or one of its subtables, as a load left it.
+
+    Attributes:
+        path: names of the fields that lead to its array; () for the table itself.
+        name: in the destination.
+        columns: in the order in which they were made.
+    """
+
+    path: tuple[str, ...]
+    name: str
+    columns: tuple[KeptColumn, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptColumns:
+    """The columns of a table and its subtables, as a load left them.
+
+    Attributes:
+        key_fields: the fields that identify a record; () for a table without a key.
+        relations: the table itself first; () while it has rows in stages only.
+    """
+
+    key_fields: tuple[str, ...]
+    relations: tuple[KeptRelation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PushedTable:
+    """A table that a source pushed records for, after the first try to load it.
+
+    Attributes:
+        name: as sent.
+        key_fields: the fields that identify a record; () while that is not known.
+    """
+
+    id: int
+    name: str
+    key_fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LoadReport:
     """The report of one load of one table, or of a try that failed (loading.md 11.2).
 
@@ -192,6 +253,8 @@ class LoadReport:
         tables: relation of the destination -> number of rows written.
         details: JSON value with the remaining fields of the report.
         error: why the try failed; None for a committed load.
+        columns: of the table after the load, where the store may not know them yet. They are kept
+            by themselves, so a report that is read has none.
     """
 
     id: str
@@ -208,6 +271,7 @@ class LoadReport:
     tables: dict[str, int]
     details: dict[str, Any]
     error: str | None
+    columns: KeptColumns | None = None
 
 
 @dataclass(frozen=True, slots=True)

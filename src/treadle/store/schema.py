@@ -197,6 +197,18 @@ tables: Final = Table(
     sqlite_autoincrement=True,
 )
 
+# The columns of a table as its last load left them (`KeptColumns`). They are not in `tables`, which
+# every load reads: they may take more than a megabyte.
+kept_columns: Final = Table(
+    "kept_columns",
+    metadata,
+    Column(
+        "table_id", BigInteger, ForeignKey("tables.id"), primary_key=True, autoincrement=False
+    ),
+    Column("key_fields", JSON, nullable=False),
+    Column("relations", JSON, nullable=False),
+)
+
 loads: Final = Table(
     "loads",
     metadata,
