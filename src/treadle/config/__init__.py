@@ -337,6 +337,35 @@ class Config(CheckedSettings):
         shown="none",
         content_of="metrics_token",
     )
+    partner_id: str | None = define_setting(
+        None,
+        TextKind("1 to 255 printable characters", pattern=r"[!-~]{1,255}"),
+        "id of the partner that may make accounts by POST /v3/accounts, together with "
+        "partner_secret; without both of them nobody may",
+        shown="none",
+        flag=False,
+    )
+    partner_secret: str | None = define_setting(
+        None,
+        TextKind(
+            "a secret of 22 to 512 printable characters", hidden=True, pattern=r"[!-~]{22,512}"
+        ),
+        "secret of the partner",
+        shown="none",
+        flag=False,
+    )
+    partner_secret_file: Path | None = define_setting(  # noqa: RUF009 - a field, as above
+        None,
+        FileKind(),
+        "file that holds partner_secret, in place of it",
+        shown="none",
+        content_of="partner_secret",
+    )
+    accounts_max: int = define_setting(
+        1_000,
+        NumberKind(0, 10**9, unit="accounts"),
+        "the partner makes no account while the server has this many; 0 for no limit",
+    )
     log_level: str = define_setting(
         "info", ChoiceKind(("debug", "info", "warning", "error")), "lowest level that is logged"
     )

@@ -16,6 +16,7 @@ from treadle.control import (
     errors,
     ledger_routes,
     load_report_routes,
+    partner_routes,
     stream_routes,
     token_routes,
     trail_routes,
@@ -24,6 +25,7 @@ from treadle.control.docs_page import DocsGuard
 from treadle.control.no_store import NoStoreMiddleware
 from treadle.control.openapi_document import ABOUT, complete_document
 from treadle.control.operations import ConnectOperations
+from treadle.control.partner_operations import PartnerOperations
 from treadle.control.pulled_sources import PulledSourceOperations
 from treadle.control.routes import ROUTERS, OperationRunner
 from treadle.control.settings import ConnectApiSettings
@@ -49,6 +51,7 @@ def create_control_app(
     open_reader: Callable[[], LogReader] | None = None,
     allowed_hosts: AllowedHosts | None = None,
     serves_docs: bool = True,
+    note_stranger: Callable[[str], None] = lambda address: None,
 ) -> FastAPI:
     """Return the application that answers `/v4/...`, and 404 for every path it does not know.
 
@@ -63,6 +66,8 @@ def create_control_app(
         open_reader: opens the log; without it there is no ledger.
         allowed_hosts: the names under which the page about the API is served; None for any.
         serves_docs: whether there is that page.
+        note_stranger: called on the event loop with the address of a client that has not the
+            credentials of the partner.
     """
     app = FastAPIOffline(
         docs_url="/docs",
@@ -93,6 +98,11 @@ def create_control_app(
     app.include_router(load_report_routes.router)
     app.include_router(trail_routes.router)
     app.include_router(token_routes.router)
+    if settings.partner is not None:
+        app.state.partner = PartnerOperations(
+            store, settings.partner, settings.accounts_max, note_stranger
+        )
+        app.include_router(partner_routes.router)
     if open_reader is not None:
         app.state.open_reader = open_reader
         app.include_router(ledger_routes.router)

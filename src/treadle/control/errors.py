@@ -157,6 +157,34 @@ def source_limit_reached(limit: int) -> RequestRefusedError:
     return RequestRefusedError(429, body, (("Retry-After", str(QUOTA_RETRY_SECONDS)),))
 
 
+# Accounts (connect-api.md 2.1) ---------------------------------------------------------------------
+
+
+def invalid_form(*fields: str) -> RequestRefusedError:
+    """Refuse to make an account: fields are missing, or something else is wrong with the body.
+
+    A wrong credential of the partner counts as missing.
+    """
+    body = {
+        "code": "BadRequest",
+        "message": "Invalid form data.",
+        "errors": dict.fromkeys(fields, "required"),
+    }
+    return RequestRefusedError(400, body)
+
+
+def owner_has_account() -> RequestRefusedError:
+    """Refuse to make an account for somebody who has one."""
+    message = "This email address is already associated with an active user."
+    return RequestRefusedError(400, {"code": "ExistingUser", "message": message})
+
+
+def too_many_accounts(message: str) -> RequestRefusedError:
+    """Refuse to make an account: there are too many, or too many in a minute."""
+    body = {"code": "TooManyRequests", "message": message, "errors": {}}
+    return RequestRefusedError(429, body, (("Retry-After", "60"),))
+
+
 # Tokens ------------------------------------------------------------------------------------------
 
 

@@ -120,6 +120,17 @@ def list_request_examples() -> dict[str, Examples]:
             "named by its label": {"type": "import_api", "display_name": "Import API"},
             "with a name": {"type": "import_api", "display_name": "Sales (EU)", "name": "sales"},
         },
+        "create_account": {
+            "for a customer": {
+                "partner_id": "<PARTNER_ID>",
+                "partner_secret": "<PARTNER_SECRET>",
+                "company": "Stitch Product Team",
+                "email": "stitch-api-test@example.com",
+                "first_name": "Stitch",
+                "last_name": "Product Team",
+                "region": "us-east-1",
+            }
+        },
         "update_source": {
             "rename": {"display_name": "Orders"},
             "pause": {"paused_at": "2019-06-01T00:00:00Z"},
@@ -279,6 +290,15 @@ def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, 
                 errors.invalid_display_name("\0"),
                 errors.destination_not_found(155_582),
                 errors.invalid_properties(["token"], card),
+            ),
+        },
+        "create_account": {
+            200: {"made": {"access_token": "ac_<TOKEN>", "stitch_account_id": 136_715}},
+            **_collect_errors(
+                errors.invalid_form(),
+                errors.invalid_form("partner_secret"),
+                errors.owner_has_account(),
+                errors.too_many_accounts("Too many accounts were created in this minute."),
             ),
         },
         "get_source": {

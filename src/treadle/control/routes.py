@@ -183,11 +183,17 @@ async def _get_account(caller: AuthenticatedCaller) -> Account:
 
 
 async def _read_raw_body(request: Request) -> bytes:
-    """Return the body, at most `requests.CONTROL_BODY_BYTES_MAX` bytes."""
+    return await read_limited_body(request, requests.CONTROL_BODY_BYTES_MAX)
+
+
+async def read_limited_body(request: Request, limit: int) -> bytes:
+    """Return the body, at most `limit` bytes.
+
+    Raises:
+        RequestRefusedError: 408, 413 or 415, it cannot be read.
+    """
     try:
-        return await read_body(
-            request.headers, request.receive, limit=requests.CONTROL_BODY_BYTES_MAX
-        )
+        return await read_body(request.headers, request.receive, limit=limit)
     except ClientDisconnect:
         return b""  # nobody reads the answer
     except RequestRefusedError as refused:

@@ -325,6 +325,40 @@ class ExtractionPage(TypedDict):
     links: PageLinks
 
 
+class MadeAccount(TypedDict):
+    """An account that was just made."""
+
+    access_token: Annotated[str, Field(description="its first account token, shown this once")]
+    stitch_account_id: Annotated[Id, Field(description="its id, elsewhere `stitch_client_id`")]
+
+
+@component("Form")
+class FormAnswer(TypedDict):
+    """Why no account was made."""
+
+    code: Literal["BadRequest", "ExistingUser", "TooManyRequests"]
+    message: str
+    errors: NotRequired[
+        Annotated[dict[str, str], Field(description="fields that are missing or not right")]
+    ]
+
+
+class CreateAccount(TypedDict):
+    """An account to be made, and who asks for it."""
+
+    partner_id: str
+    partner_secret: str
+    company: Annotated[
+        str, Field(min_length=1, max_length=255, description="the name of the account")
+    ]
+    email: Annotated[str, Field(min_length=6, max_length=254, description="of its owner")]
+    first_name: Annotated[str, Field(min_length=1, max_length=255)]
+    last_name: Annotated[str, Field(min_length=1, max_length=255)]
+    region: NotRequired[
+        Annotated[Literal["us-east-1", "eu-central-1"], Field(description="is kept, no more")]
+    ]
+
+
 @component("Stream")
 class StreamAnswer(TypedDict):
     """A table that a source pushed."""

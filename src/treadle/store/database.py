@@ -35,6 +35,7 @@ from treadle.errors import InternalError, OperatorError, RetriableError
 from treadle.files import make_private_file, sync_folder
 from treadle.store.schema import (
     access_tokens,
+    account_owners,
     accounts,
     destinations,
     meta,
@@ -55,7 +56,9 @@ WAL_RETRY_PAUSE_S: Final = 0.01  # between tries to switch a new file to its wri
 
 Insert = sqlite.Insert | postgresql.Insert
 
-TRAILED_TABLES: Final = frozenset({accounts, access_tokens, sources, destinations})
+TRAILED_TABLES: Final = frozenset(
+    {accounts, account_owners, access_tokens, sources, destinations}
+)
 """The tables of which no change is committed without an event in the trail."""
 
 BOOKKEEPING: Final[Mapping[str, Any]] = {"treadle_bookkeeping": True}

@@ -54,6 +54,18 @@ class AccountTakenError(OperatorError):
     """The client id belongs to another account, or is none."""
 
 
+class OwnerTakenError(TreadleError):
+    """The person has an account already: it has the e-mail address of another owner."""
+
+
+class AccountLimitError(TreadleError):
+    """There are as many accounts as there may be."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"this server already has the maximum of {limit} accounts")
+        self.limit = limit
+
+
 class SourceLimitError(TreadleError):
     """The account has as many sources as its quota allows."""
 

@@ -20,6 +20,20 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountOwner:
+    """The person for whom a partner made an account (connect-api.md 2.1).
+
+    Attributes:
+        region: where the data is to be; it is kept, and changes nothing here.
+    """
+
+    email: str
+    first_name: str
+    last_name: str
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Something that pushes records, and fills one schema (connect-api.md 3.1).
 

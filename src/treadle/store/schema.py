@@ -102,6 +102,21 @@ accounts: Final = Table(
     Column("destination_id", BigInteger),
 )
 
+# The people for whom a partner made accounts. An address is looked up by its SHA-256, in one case of
+# letters.
+account_owners: Final = Table(
+    "account_owners",
+    metadata,
+    Column(
+        "account_id", BigInteger, ForeignKey("accounts.id"), primary_key=True, autoincrement=False
+    ),
+    Column("email", ClientText, nullable=False),
+    Column("email_sha256", LargeBinary(32), nullable=False, unique=True),
+    Column("first_name", ClientText, nullable=False),
+    Column("last_name", ClientText, nullable=False),
+    Column("region", String(32), nullable=False),
+)
+
 destinations: Final = Table(
     "destinations",
     metadata,

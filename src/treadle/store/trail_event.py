@@ -21,6 +21,7 @@ class ActorKind(StrEnum):
     """The kinds of actors."""
 
     ACCOUNT_TOKEN = "account_token"  # noqa: S105 - a kind
+    PARTNER = "partner"
     PERSON = "person"
     COMMAND_LINE = "command_line"
     SERVER = "server"
@@ -93,8 +94,8 @@ class StoreActor:
     """Who changes the store, and from where.
 
     Attributes:
-        id: of the token or the person; the name of the local user for the command line; None for
-            the server.
+        id: of the token, the partner or the person; the name of the local user for the command
+            line; None for the server.
         address: the network address of the client; LOCAL_ADDRESS on this machine.
     """
 

@@ -24,3 +24,17 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["table_id"], ["tables.id"], name="fk_kept_columns_table_id"),
         sa.PrimaryKeyConstraint("table_id", name="pk_kept_columns"),
     )
+    op.create_table(
+        "account_owners",
+        sa.Column("account_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("email", sa.Text(), nullable=False),
+        sa.Column("email_sha256", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("first_name", sa.Text(), nullable=False),
+        sa.Column("last_name", sa.Text(), nullable=False),
+        sa.Column("region", sa.String(length=32), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name="fk_account_owners_account_id"
+        ),
+        sa.PrimaryKeyConstraint("account_id", name="pk_account_owners"),
+        sa.UniqueConstraint("email_sha256", name="uq_account_owners_email_sha256"),
+    )
