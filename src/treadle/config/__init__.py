@@ -151,8 +151,8 @@ class Config(CheckedSettings):
             "host names with commas between them, such as treadle.example.com",
             pattern=r"[A-Za-z0-9_.:\[\]-]+( *, *[A-Za-z0-9_.:\[\]-]+)*",
         ),
-        "further names under which /docs and /metrics are served; others are refused, so that no "
-        "page of another server can be led here",
+        "further names under which /docs, /metrics and /console are served; others are refused, so "
+        "that no page of another server can be led here",
         shown="the listen address and localhost",
     )
     docs_page: str = define_setting(

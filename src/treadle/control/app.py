@@ -17,6 +17,7 @@ from treadle.control import (
     ledger_routes,
     load_report_routes,
     partner_routes,
+    session_routes,
     stream_routes,
     token_routes,
     trail_routes,
@@ -64,7 +65,7 @@ def create_control_app(
             address of the client.
         clock: microseconds since 1970.
         open_reader: opens the log; without it there is no ledger.
-        allowed_hosts: the names under which the page about the API is served; None for any.
+        allowed_hosts: the names under which pages are served; None for any.
         serves_docs: whether there is that page.
         note_stranger: called on the event loop with the address of a client that has not the
             credentials of the partner.
@@ -98,6 +99,8 @@ def create_control_app(
     app.include_router(load_report_routes.router)
     app.include_router(trail_routes.router)
     app.include_router(token_routes.router)
+    app.state.allowed_hosts = allowed_hosts
+    app.include_router(session_routes.router)
     if settings.partner is not None:
         app.state.partner = PartnerOperations(
             store, settings.partner, settings.accounts_max, note_stranger

@@ -157,7 +157,7 @@ def source_limit_reached(limit: int) -> RequestRefusedError:
     return RequestRefusedError(429, body, (("Retry-After", str(QUOTA_RETRY_SECONDS)),))
 
 
-# Accounts (connect-api.md 2.1) ---------------------------------------------------------------------
+# Accounts (connect-api.md 2.1) -------------------------------------------------------------------
 
 
 def invalid_form(*fields: str) -> RequestRefusedError:
@@ -183,6 +183,29 @@ def too_many_accounts(message: str) -> RequestRefusedError:
     """Refuse to make an account: there are too many, or too many in a minute."""
     body = {"code": "TooManyRequests", "message": message, "errors": {}}
     return RequestRefusedError(429, body, (("Retry-After", "60"),))
+
+
+# Sessions (connect-rest.md A.2.8) ----------------------------------------------------------------
+
+
+def too_many_ephemeral_tokens(limit: int) -> RequestRefusedError:
+    """Refuse one more ephemeral token: so many wait for their use."""
+    body = {
+        "error": "AccessDenied",
+        "data": {
+            "message": f"the account already has the maximum of {limit} unused ephemeral tokens"
+        },
+    }
+    return RequestRefusedError(429, body, (("Retry-After", str(QUOTA_RETRY_SECONDS)),))
+
+
+def ephemeral_token_refused() -> RequestRefusedError:
+    """Refuse an ephemeral token, for people: as text, which does not say what is wrong with it."""
+    message = (
+        "This link is not valid. It was used already, it is older than an hour, or the account "
+        "token that made it has ended. Ask for a new one.\n"
+    )
+    return RequestRefusedError(401, message)
 
 
 # Tokens ------------------------------------------------------------------------------------------

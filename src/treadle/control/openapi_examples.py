@@ -301,6 +301,10 @@ def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, 
                 errors.too_many_accounts("Too many accounts were created in this minute."),
             ),
         },
+        "create_ephemeral_token": {
+            200: {"made": {"ephemeral_token": "<EPHEMERAL_TOKEN>"}},
+            **_collect_errors(errors.too_many_ephemeral_tokens(100)),
+        },
         "get_source": {
             200: {"active": fresh, "paused": paused, "deleted": gone},
             **_collect_errors(errors.source_not_found(source, status=404)),

@@ -46,10 +46,12 @@ class AccountCaller:
 
     Attributes:
         actor: whom the trail names for what the request changes.
+        token_id: of the token.
     """
 
     account: Account
     actor: StoreActor
+    token_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,7 @@ async def _authenticate(
     address = read_peer(request.scope)
     work.count_use(holder.token_id, address)
     actor = StoreActor(ActorKind.ACCOUNT_TOKEN, str(holder.token_id), address or LOCAL_ADDRESS)
-    return AccountCaller(holder.account, actor)
+    return AccountCaller(holder.account, actor, holder.token_id)
 
 
 AuthenticatedCaller = Annotated[AccountCaller, Depends(_authenticate)]

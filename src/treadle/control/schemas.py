@@ -325,6 +325,12 @@ class ExtractionPage(TypedDict):
     links: PageLinks
 
 
+class EphemeralToken(TypedDict):
+    """A token for one sign-in to the console."""
+
+    ephemeral_token: Annotated[str, Field(description="shown this once; one use within an hour")]
+
+
 class MadeAccount(TypedDict):
     """An account that was just made."""
 

@@ -16,12 +16,13 @@ ENDPOINTS: Final = (
     "records",
     "receipts",
     "control",
+    "console",
     "metrics",
     "other",
 )
 STATUSES: Final = (
-    *("200", "201", "202", "204", "400", "401", "402", "403", "404", "405", "408", "409", "410"),
-    *("413", "414", "415", "421", "422", "429", "431", "500", "501", "503", "504", "505"),
+    *("200", "201", "202", "204", "303", "400", "401", "402", "403", "404", "405", "408", "409"),
+    *("410", "413", "414", "415", "421", "422", "429", "431", "500", "501", "503", "504", "505"),
     "other",
 )
 """Every status of treadle's answers; a test compares."""
@@ -46,6 +47,7 @@ _PREFIXES: Final = (
     ("/v3/", "control"),
     ("/notifications/", "control"),
     ("/v1/", "control"),
+    ("/console", "console"),
     ("/metrics", "metrics"),
 )
 _EXACT_PATHS: Final = dict(_PREFIXES[:4])

@@ -37,7 +37,9 @@ from treadle.store.schema import (
     access_tokens,
     account_owners,
     accounts,
+    browser_sessions,
     destinations,
+    ephemeral_tokens,
     meta,
     sources,
     trail,
@@ -57,7 +59,15 @@ WAL_RETRY_PAUSE_S: Final = 0.01  # between tries to switch a new file to its wri
 Insert = sqlite.Insert | postgresql.Insert
 
 TRAILED_TABLES: Final = frozenset(
-    {accounts, account_owners, access_tokens, sources, destinations}
+    {
+        accounts,
+        account_owners,
+        access_tokens,
+        ephemeral_tokens,
+        browser_sessions,
+        sources,
+        destinations,
+    }
 )
 """The tables of which no change is committed without an event in the trail."""
 

@@ -66,6 +66,14 @@ class AccountLimitError(TreadleError):
         self.limit = limit
 
 
+class EphemeralTokenLimitError(TreadleError):
+    """The account has as many unused ephemeral tokens as it may have."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the account already has the maximum of {limit} unused ephemeral tokens")
+        self.limit = limit
+
+
 class SourceLimitError(TreadleError):
     """The account has as many sources as its quota allows."""
 

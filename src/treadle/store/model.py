@@ -1,6 +1,7 @@
 """The values that the store keeps. Times are microseconds since 1970, UTC."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 
@@ -138,6 +139,32 @@ class TokenHolder:
 
     token_id: int
     account: Account
+
+
+class ConsoleRole(StrEnum):
+    """The roles of sessions of the console: what they may do."""
+
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserSession:
+    """A session of the console in a browser.
+
+    Attributes:
+        account: the account that it opens.
+        token_id: the account token that it came from, and ends with.
+        opened_from: the address of the client that opened it.
+        expires_at: the time from which it is refused.
+    """
+
+    id: int
+    account: Account
+    token_id: int
+    role: ConsoleRole
+    opened_from: str
+    created_at: int
+    expires_at: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,8 +102,8 @@ accounts: Final = Table(
     Column("destination_id", BigInteger),
 )
 
-# The people for whom a partner made accounts. An address is looked up by its SHA-256, in one case of
-# letters.
+# The people for whom a partner made accounts. An address is looked up by its SHA-256, in one case
+# of letters.
 account_owners: Final = Table(
     "account_owners",
     metadata,
@@ -185,6 +185,35 @@ access_tokens: Final = Table(
     Column("uses", BigInteger, nullable=False),
     _time_column("expires_at", nullable=True),
     _time_column("revoked_at", nullable=True),
+    sqlite_autoincrement=True,
+)
+
+# Tokens that open a session of the console once, and the sessions. Neither is kept itself, only its
+# SHA-256. Both end with the account token that they came from.
+ephemeral_tokens: Final = Table(
+    "ephemeral_tokens",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("sha256", LargeBinary(32), nullable=False, unique=True),
+    Column("account_id", BigInteger, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("token_id", BigInteger, ForeignKey("access_tokens.id"), nullable=False),
+    _time_column("created_at"),
+    _time_column("expires_at"),
+    _time_column("used_at", nullable=True),
+    sqlite_autoincrement=True,
+)
+
+browser_sessions: Final = Table(
+    "browser_sessions",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("sha256", LargeBinary(32), nullable=False, unique=True),
+    Column("account_id", BigInteger, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("token_id", BigInteger, ForeignKey("access_tokens.id"), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("opened_from", ClientText, nullable=False),
+    _time_column("created_at"),
+    _time_column("expires_at"),
     sqlite_autoincrement=True,
 )
 

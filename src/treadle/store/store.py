@@ -21,6 +21,7 @@ from treadle.store.outcomes import OutcomeRepository
 from treadle.store.quotas import QuotaRepository
 from treadle.store.schema import loads, meta, outcomes, tables
 from treadle.store.secrets import SecretCipher
+from treadle.store.sessions import SessionRepository
 from treadle.store.sources import SourceRepository
 from treadle.store.tables import TableRepository
 from treadle.store.tokens import TokenRepository
@@ -36,6 +37,7 @@ class Store:
     Attributes:
         installation_id: a UUID, made with the store.
         tokens: access tokens of all kinds.
+        sessions: of the console, and what opens them.
         keys: the secret key in force.
     """
 
@@ -45,6 +47,7 @@ class Store:
         self.accounts = AccountRepository(database)
         self.sources = SourceRepository(database)
         self.tokens = TokenRepository(database)
+        self.sessions = SessionRepository(database)
         self.keys = KeyRepository(database)
         self.destinations = DestinationRepository(database)
         self.leases = LeaseRepository(database)

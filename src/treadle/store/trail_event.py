@@ -52,6 +52,9 @@ class TrailAction(StrEnum):
     REVOKE_TOKEN = "revoke_token"  # noqa: S105 - of a kind that is not known
     EXPIRE_TOKEN = "expire_token"  # noqa: S105
     REPLACE_TOKEN = "replace_token"  # noqa: S105
+    CREATE_EPHEMERAL_TOKEN = "create_ephemeral_token"  # noqa: S105
+    OPEN_SESSION = "open_session"
+    END_SESSION = "end_session"
     ROTATE_KEY = "rotate_key"
     SET_DESTINATION = "set_destination"
     ADOPT_TABLES = "adopt_tables"
@@ -83,6 +86,8 @@ class TargetKind(StrEnum):
     WEBHOOK_TOKEN = "webhook_token"  # noqa: S105
     METRICS_TOKEN = "metrics_token"  # noqa: S105
     TOKEN = "token"  # noqa: S105 - of a kind that is not known, in a refused request
+    EPHEMERAL_TOKEN = "ephemeral_token"  # noqa: S105
+    SESSION = "session"
     KEY = "key"
     DESTINATION = "destination"
     TABLE = "table"

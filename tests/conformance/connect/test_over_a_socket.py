@@ -318,7 +318,7 @@ def test_what_was_pushed_is_a_stream_of_its_source(connect: Connect) -> None:
         ("POST", "/v4/source-types"),
         ("PUT", "/v4/sources/1/tokens"),
         ("GET", "/v4/sources/1/tokens/1"),
-        ("POST", "/v3/sessions/ephemeral"),
+        ("POST", "/v3/accounts"),
         ("POST", "/oauth/token"),
     ],
 )

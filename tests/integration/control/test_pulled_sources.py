@@ -38,7 +38,12 @@ def test_nothing_is_extracted(api: Api) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("POST", "/v3/sessions/ephemeral"),
+        ("GET", "/v3/sessions/ephemeral"),
+        ("GET", "/console"),
+        ("GET", "/console/"),
+        ("GET", "/console/login"),
+        ("POST", "/console/login"),
+        ("HEAD", "/console/login"),
         ("POST", "/v3/accounts"),
         ("GET", "/v3/destinations"),
         ("POST", "/oauth/token"),

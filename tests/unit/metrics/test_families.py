@@ -177,6 +177,7 @@ def test_every_metric_is_in_the_reference() -> None:
         ("//v4//sources", "control"),
         ("/v3/accounts", "control"),
         ("//notifications/public/v1/api//hooks", "control"),
+        ("/console/login", "console"),
         ("/metrics", "metrics"),
         ("//metrics", "other"),
         ("//v2/import/push", "other"),

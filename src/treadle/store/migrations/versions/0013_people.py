@@ -38,3 +38,33 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("account_id", name="pk_account_owners"),
         sa.UniqueConstraint("email_sha256", name="uq_account_owners_email_sha256"),
     )
+    for name, more in (
+        ("ephemeral_tokens", [_time("expires_at"), _time("used_at", nullable=True)]),
+        (
+            "browser_sessions",
+            [
+                sa.Column("role", sa.String(length=16), nullable=False),
+                sa.Column("opened_from", sa.Text(), nullable=False),
+                _time("expires_at"),
+            ],
+        ),
+    ):
+        op.create_table(
+            name,
+            sa.Column("id", _ID, nullable=False),
+            sa.Column("sha256", sa.LargeBinary(length=32), nullable=False),
+            sa.Column("account_id", sa.BigInteger(), nullable=False),
+            sa.Column("token_id", sa.BigInteger(), nullable=False),
+            _time("created_at"),
+            *more,
+            sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=f"fk_{name}_account_id"),
+            sa.ForeignKeyConstraint(["token_id"], ["access_tokens.id"], name=f"fk_{name}_token_id"),
+            sa.PrimaryKeyConstraint("id", name=f"pk_{name}"),
+            sa.UniqueConstraint("sha256", name=f"uq_{name}_sha256"),
+            sqlite_autoincrement=True,
+        )
+        op.create_index(f"ix_{name}_account_id", name, ["account_id"])
+
+
+def _time(name: str, *, nullable: bool = False) -> "sa.Column[int]":
+    return sa.Column(name, sa.BigInteger(), nullable=nullable)
