@@ -46,7 +46,7 @@ class LoadExecutor:
             CommitUnknownError: all loads may have been committed, or none.
             Exception: nothing was committed. Each step can be loaded alone, by `load`.
         """
-        begun: list[tuple[EntryChunk, LoadPlan, str, int]] = []
+        begun: list[tuple[EntryChunk, LoadPlan, PlannedReport]] = []
         for chunk, prepared, _ in group:
             if isinstance(prepared, Exception):
                 raise prepared
@@ -55,13 +55,14 @@ class LoadExecutor:
             session.prepare(prepared.schema, prepared.owner)
             offset = self._make_offset(chunk)
             plan = plan_with_session(session, prepared, offset=offset, now=started_at)
-            plan.offset = self._add_report(offset, chunk, plan, load_id, started_at)
-            begun.append((chunk, plan, load_id, started_at))
-        results = session.load_group([plan for _, plan, _, _ in begun])
+            planned = self._plan_report(chunk, plan, load_id, started_at)
+            plan.offset = _add_report(offset, planned)
+            begun.append((chunk, plan, planned))
+        results = session.load_group([plan for _, plan, _ in begun])
         failpoint.reach("loader.after-load")
         return [
-            self._complete(chunk, plan, result, load_id, started_at)
-            for (chunk, plan, load_id, started_at), result in zip(begun, results, strict=True)
+            self._complete(chunk, plan, planned, result)
+            for (chunk, plan, planned), result in zip(begun, results, strict=True)
         ]
 
     def load(self, session: Session, step: PreparedStep) -> PendingReport:
@@ -94,29 +95,28 @@ class LoadExecutor:
             prepared,
             offset=offset,
             now=started_at,
-            with_report=lambda plan: self._add_report(offset, chunk, plan, load_id, started_at),
+            with_report=lambda plan: _add_report(
+                offset, self._plan_report(chunk, plan, load_id, started_at)
+            ),
             note=lambda: logger.warning(
                 "%s: the database refuses a record; looking for it", describe_table(chunk.key)
             ),
         )
         failpoint.reach("loader.after-load")
-        return self._complete(chunk, plan, result, load_id, started_at)
+        planned = self._plan_report(chunk, plan, load_id, started_at)
+        return self._complete(chunk, plan, planned, result)
 
     def _complete(
-        self,
-        chunk: EntryChunk,
-        plan: LoadPlan,
-        result: LoadResult,
-        load_id: str,
-        started_at: int,
+        self, chunk: EntryChunk, plan: LoadPlan, planned: PlannedReport, result: LoadResult
     ) -> PendingReport:
         load, outcomes = complete_report(
-            self._plan_report(chunk, plan, load_id, started_at),
+            planned,
             result,
             self.clock(),
             lambda: [entry.position for entry in chunk.entries],
         )
-        self._columns.note_kept(chunk.key, plan.table_after)
+        if planned.columns is not None:
+            self._columns.note_kept(chunk.key, plan.table_after)
         return PendingReport(chunk.key, chunk.last, load, outcomes)
 
     def _make_offset(self, chunk: EntryChunk) -> OffsetCommit:
@@ -128,14 +128,7 @@ class LoadExecutor:
         columns = self._columns.find_change(chunk.key, plan.table_after)
         return plan_report(chunk, plan, load_id, started_at, columns)
 
-    def _add_report(
-        self,
-        offset: OffsetCommit,
-        chunk: EntryChunk,
-        plan: LoadPlan,
-        load_id: str,
-        started_at: int,
-    ) -> OffsetCommit:
-        """Return the offset with the report of the plan, which is committed with it."""
-        report = self._plan_report(chunk, plan, load_id, started_at)
-        return replace(offset, report=report.encode())
+
+def _add_report(offset: OffsetCommit, planned: PlannedReport) -> OffsetCommit:
+    """Return the offset with the report of the plan, which is committed with it."""
+    return replace(offset, report=planned.encode())
