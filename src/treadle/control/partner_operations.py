@@ -70,9 +70,7 @@ class PartnerOperations:
             RequestRefusedError: it is refused; the trail says so.
             RetriableError: the store is not available, also for the record of a refusal.
         """
-        actor = StoreActor(
-            ActorKind.PARTNER, self.credentials.partner_id, address or LOCAL_ADDRESS
-        )
+        actor = StoreActor(ActorKind.PARTNER, self.credentials.partner_id, address or LOCAL_ADDRESS)
         store = self.store.for_actor(actor)
         try:
             return self._create_account(store, body)

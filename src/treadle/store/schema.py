@@ -246,9 +246,7 @@ tables: Final = Table(
 kept_columns: Final = Table(
     "kept_columns",
     metadata,
-    Column(
-        "table_id", BigInteger, ForeignKey("tables.id"), primary_key=True, autoincrement=False
-    ),
+    Column("table_id", BigInteger, ForeignKey("tables.id"), primary_key=True, autoincrement=False),
     Column("key_fields", JSON, nullable=False),
     Column("relations", JSON, nullable=False),
 )

@@ -7,7 +7,7 @@ token ends.
 
 from typing import Any, Final
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Row, RowMapping, delete, func, insert, select, update
 
 from treadle.store.database import StoreRepository, StoreTransaction
 from treadle.store.errors import EphemeralTokenLimitError, NotFoundError
@@ -131,16 +131,15 @@ class SessionRepository(StoreRepository):
                 account_id=row.account_id,
                 detail={"ephemeral_token_id": row.id, "role": ConsoleRole.OPERATOR.value},
             )
-            found = tx.connection.execute(_sessions.where(browser_sessions.c.id == made)).one()
-            return _read_session(found), cookie
+            query = _sessions.where(browser_sessions.c.id == made)
+            return _read_session(tx.connection.execute(query).mappings().one()), cookie
 
     def find_session(self, secret: str) -> BrowserSession | None:
         """Return a session; None for one that is unknown, has ended, or whose account token has."""
         query = _sessions.where(browser_sessions.c.sha256 == hash_token(secret))
         with self._database.read() as tx:
-            row = tx.connection.execute(
-                query.where(browser_sessions.c.expires_at > tx.now, is_active(tx.now))
-            ).one_or_none()
+            active = query.where(browser_sessions.c.expires_at > tx.now, is_active(tx.now))
+            row = tx.connection.execute(active).mappings().one_or_none()
         return None if row is None else _read_session(row)
 
     def end_session(self, session: BrowserSession) -> None:
@@ -220,14 +219,15 @@ def _add_session(tx: StoreTransaction, token: Row[Any], secret: str, address: st
     return made
 
 
-def _read_session(row: Row[Any]) -> BrowserSession:
-    account = Account(row.account_id, row.name, row.account_created_at, row.destination_id)
+def _read_session(row: RowMapping) -> BrowserSession:
     return BrowserSession(
-        id=row.id,
-        account=account,
-        token_id=row.token_id,
-        role=ConsoleRole(row.role),
-        opened_from=row.opened_from,
-        created_at=row.created_at,
-        expires_at=row.expires_at,
+        id=row["id"],
+        account=Account(
+            row["account_id"], row["name"], row["account_created_at"], row["destination_id"]
+        ),
+        token_id=row["token_id"],
+        role=ConsoleRole(row["role"]),
+        opened_from=row["opened_from"],
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
     )

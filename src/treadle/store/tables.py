@@ -8,7 +8,7 @@ stay as history.
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Row, bindparam, select, update
+from sqlalchemy import Row, RowMapping, bindparam, select, update
 
 from treadle.store.database import StoreRepository, StoreTransaction
 from treadle.store.model import KeptColumns, PushedTable, TableLoadStatus, TableTotals
@@ -85,13 +85,13 @@ class TableRepository(StoreRepository):
         """Return the tables of a source that were loaded, or tried, by id."""
         query = _pushed_tables.where(tables.c.source_id == source_id).order_by(tables.c.id)
         with self._database.read() as tx:
-            return [_read_pushed_table(row) for row in tx.connection.execute(query)]
+            return [_read_pushed_table(row) for row in tx.connection.execute(query).mappings()]
 
     def find_pushed_table(self, source_id: int, table_id: int) -> PushedTable | None:
         """Return a table of a source; None where the source has no such table."""
         query = _pushed_tables.where(tables.c.source_id == source_id, tables.c.id == table_id)
         with self._database.read() as tx:
-            row = tx.connection.execute(query).one_or_none()
+            row = tx.connection.execute(query).mappings().one_or_none()
             return None if row is None else _read_pushed_table(row)
 
     def get_kept_columns(self, table_id: int) -> KeptColumns:
@@ -103,7 +103,8 @@ class TableRepository(StoreRepository):
             row = tx.connection.execute(query).one_or_none()
         if row is None:
             return KeptColumns((), ())
-        return msgspec.convert(dict(row._mapping), KeptColumns)
+        kept = {"key_fields": row.key_fields, "relations": row.relations}
+        return msgspec.convert(kept, KeptColumns)
 
     def record_rebuilt(self, source_id: int, table_name: str, at: int) -> None:
         """Record that the rows of a table were made again from the log (rebuild).
@@ -120,8 +121,8 @@ class TableRepository(StoreRepository):
             )
 
 
-def _read_pushed_table(row: Row[Any]) -> PushedTable:
-    return PushedTable(row.id, row.name, tuple(row.key_fields or ()))
+def _read_pushed_table(row: RowMapping) -> PushedTable:
+    return PushedTable(row["id"], row["name"], tuple(row["key_fields"] or ()))
 
 
 def keep_columns(tx: StoreTransaction, table_id: int, columns: KeptColumns) -> None:

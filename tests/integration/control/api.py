@@ -129,8 +129,10 @@ class Api:
 
         async def send() -> httpx.Response:
             transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
-                return await client.request(method, path, content=content, headers=coded)
+            async with httpx.AsyncClient(transport=transport) as client:
+                # As a whole: a path that begins with two slashes would be taken for a host.
+                url = f"http://here{path}"
+                return await client.request(method, url, content=content, headers=coded)
 
         response = asyncio.run(send())
         answer = Answer(response.status_code, response.text, response.headers)

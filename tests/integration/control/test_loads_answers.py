@@ -122,4 +122,6 @@ def test_no_row_is_without_a_time_and_without_an_error(api: Api) -> None:
     api.now = DAY  # so early that the sixty days leave nothing out
     rows = api.get(f"/v4/{api.account.id}/loads").body["data"]
     assert [row["stream_name"] for row in rows] == ["failing", "loaded"]
-    assert all((row["last_batch_loaded_at"] is None) != (row["error_state"] is None) for row in rows)
+    assert all(
+        (row["last_batch_loaded_at"] is None) != (row["error_state"] is None) for row in rows
+    )

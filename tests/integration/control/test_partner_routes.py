@@ -92,7 +92,7 @@ def test_without_a_partner_there_is_no_such_path(make_api: MakeApi) -> None:
 def test_a_bad_form_is_refused_with_its_fields(
     api: Api, changes: dict[str, object], errors: dict[str, str]
 ) -> None:
-    answer = create(api, **changes)
+    answer = api.post(PATH, body() | changes, token=None)
     assert answer.pair == (400, bad(**errors))
     assert list(answer.body) == ["code", "message", "errors"]
     assert len(api.store.accounts.list_accounts()) == 1

@@ -133,9 +133,7 @@ def test_a_revoked_account_token_takes_its_links_along(api: Api) -> None:
 
 def test_the_page_is_there_under_known_names_only(api: Api) -> None:
     hosts = AllowedHosts.parse("127.0.0.1", "treadle.example.com")
-    api.app = create_control_app(
-        api.store, api.settings, changed=lambda: None, allowed_hosts=hosts
-    )
+    api.app = create_control_app(api.store, api.settings, changed=lambda: None, allowed_hosts=hosts)
     token = make(api)
     answer = sign_in(api, token, "http://evil.example")
     assert (answer.status_code, answer.json()["error"]) == (421, "UnknownHost")

@@ -194,7 +194,7 @@ def test_tokens_and_sessions_of_an_account_are_bounded(store: Store, moment: Mom
 
 def _count(store: Store, table: str) -> int:
     with store._database.engine.connect() as connection:
-        query = text(f"SELECT count(*) FROM {table}")  # noqa: S608 - a name of this file
+        query = text(f"SELECT count(*) FROM {table}")
         return int(connection.execute(query).scalar_one())
 
 

@@ -55,7 +55,7 @@ def test_the_region_may_be_left_out(region: str | None) -> None:
 
 
 @pytest.mark.parametrize("field", ["partner_id", "partner_secret"])
-@pytest.mark.parametrize("value", ["missing", "", None, 7, [], "other", "ü", "oc_partner ", "\ud800"])
+@pytest.mark.parametrize("value", ["missing", "", None, 7, [], "other", "ü", "oc_partner "])
 def test_wrong_credentials_are_missing_ones(field: str, value: object) -> None:
     body: dict[str, object] = {**BODY, field: value}
     if value == "missing":
@@ -70,7 +70,9 @@ def test_credentials_are_judged_before_all_other_fields() -> None:
     assert refusal(wrong) == bad(partner_secret="required")
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"null", b'"x"', b"\xff", b"[" * 5000])
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b"[]", b"null", b'"x"', b"\xff", b"[" * 5000, b'{"partner_id":"\\ud800"}']
+)
 def test_what_is_no_object_is_malformed(raw: bytes) -> None:
     assert refusal(raw) == bad()
 
