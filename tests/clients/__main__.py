@@ -13,7 +13,7 @@ is changed.
     python -m tests.clients connect /tmp/connect/bin/python --postgres
 
     pip download --no-deps mage-ai==0.9.80
-    unzip -d /tmp/mage mage_ai-*.whl 'mage_ai/services/stitch/*' mage_ai/shared/http_client.py
+    unzip -d /tmp/mage mage_ai-*.whl 'mage_ai/services/stitch/*' 'mage_ai/shared/*.py'
     python -m tests.clients mage /tmp/talend/bin/python --path /tmp/mage
 
 Calls whose paths are not in the OpenAPI document of the server are left out, and named.
@@ -149,7 +149,7 @@ def run_client(
             "NO_PROXY": "*",
             "REQUESTS_CA_BUNDLE": asked["authority"],
             "SSL_CERT_FILE": asked["authority"],
-            "PYTHONPATH": os.pathsep.join([str(HERE), *([path] if path else [])]),
+            "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), *([path] if path else [])]),
         },
         timeout=PATIENCE_SECONDS,
     )

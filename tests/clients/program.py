@@ -1,6 +1,7 @@
 """What the programs of the clients share. It runs in their environments, without ours."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -75,8 +76,8 @@ class ClientProgram:
 
 
 def shorten(text: str) -> str:
-    """Return a text in one line of at most 160 characters."""
-    text = " ".join(text.split())
+    """Return a text in one line of at most 160 characters, without the values of tokens."""
+    text = re.sub(r"\b([a-z]{2}_)[0-9a-f]{32,}", r"\1...", " ".join(text.split()))
     return text if len(text) <= 160 else text[:157] + "..."
 
 
