@@ -14,6 +14,7 @@ is changed.
 
     pip download --no-deps mage-ai==0.9.80
     unzip -d /tmp/mage mage_ai-*.whl 'mage_ai/services/stitch/*' 'mage_ai/shared/*.py'
+    /tmp/talend/bin/pip install pyyaml inflection
     python -m tests.clients mage /tmp/talend/bin/python --path /tmp/mage
 
 Calls whose paths are not in the OpenAPI document of the server are left out, and named.
