@@ -153,8 +153,8 @@ class Config(CheckedSettings):
             "host names with commas between them, such as treadle.example.com",
             pattern=r"[A-Za-z0-9_.:\[\]-]+( *, *[A-Za-z0-9_.:\[\]-]+)*",
         ),
-        "further names under which /docs and /metrics are served; others are refused, so that no "
-        "page of another server can be led here",
+        "further names under which /docs, /metrics and /console are served; others are refused, so "
+        "that no page of another server can be led here",
         shown="the listen address and localhost",
     )
     docs_page: str = define_setting(
@@ -281,6 +281,11 @@ class Config(CheckedSettings):
         ChoiceKind(("objects", "integers")),
         "how the Connect API lists tokens: as objects with a creation time, or as bare ids",
     )
+    list_streams: str = define_setting(
+        "on",
+        ChoiceKind(("on", "off")),
+        "off has the Connect API list no tables as the streams of a source",
+    )
     secret_key: str | None = define_setting(
         None,
         TextKind(
@@ -371,6 +376,35 @@ class Config(CheckedSettings):
         SwitchKind(),
         "false leaves the texts of databases, which may quote values of records, out of mails",
         shown="true",
+    )
+    partner_id: str | None = define_setting(
+        None,
+        TextKind("1 to 255 printable characters", pattern=r"[!-~]{1,255}"),
+        "id of the partner that may make accounts by POST /v3/accounts, together with "
+        "partner_secret; without both of them nobody may",
+        shown="none",
+        flag=False,
+    )
+    partner_secret: str | None = define_setting(
+        None,
+        TextKind(
+            "a secret of 22 to 512 printable characters", hidden=True, pattern=r"[!-~]{22,512}"
+        ),
+        "secret of the partner",
+        shown="none",
+        flag=False,
+    )
+    partner_secret_file: Path | None = define_setting(  # noqa: RUF009 - a field, as above
+        None,
+        FileKind(),
+        "file that holds partner_secret, in place of it",
+        shown="none",
+        content_of="partner_secret",
+    )
+    accounts_max: int = define_setting(
+        1_000,
+        NumberKind(0, 10**9, unit="accounts"),
+        "the partner makes no account while the server has this many; 0 for no limit",
     )
     log_level: str = define_setting(
         "info", ChoiceKind(("debug", "info", "warning", "error")), "lowest level that is logged"

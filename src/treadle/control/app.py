@@ -16,7 +16,10 @@ from treadle.control import (
     errors,
     ledger_routes,
     load_report_routes,
+    partner_routes,
     recipient_routes,
+    session_routes,
+    stream_routes,
     token_routes,
     trail_routes,
 )
@@ -24,12 +27,14 @@ from treadle.control.docs_page import DocsGuard
 from treadle.control.no_store import NoStoreMiddleware
 from treadle.control.openapi_document import ABOUT, complete_document
 from treadle.control.operations import ConnectOperations
+from treadle.control.partner_operations import PartnerOperations
 from treadle.control.pulled_sources import PulledSourceOperations
 from treadle.control.routes import ROUTERS, OperationRunner
 from treadle.control.settings import ConnectApiSettings
 from treadle.errors import RequestRefusedError, RetriableError
 from treadle.http.authentication import TokenAuthentication
 from treadle.http.hosts import AllowedHosts
+from treadle.http.paths import SlashMiddleware
 from treadle.http.responses import JsonResponse, encode_json, list_refusal_headers
 from treadle.log.protocol import LogReader
 from treadle.store.store import Store
@@ -48,6 +53,7 @@ def create_control_app(
     open_reader: Callable[[], LogReader] | None = None,
     allowed_hosts: AllowedHosts | None = None,
     serves_docs: bool = True,
+    note_stranger: Callable[[str], None] = lambda address: None,
 ) -> FastAPI:
     """Return the application that answers `/v4/...`, and 404 for every path it does not know.
 
@@ -60,8 +66,10 @@ def create_control_app(
             address of the client.
         clock: microseconds since 1970.
         open_reader: opens the log; without it there is no ledger.
-        allowed_hosts: the names under which the page about the API is served; None for any.
+        allowed_hosts: the names under which pages are served; None for any.
         serves_docs: whether there is that page.
+        note_stranger: called on the event loop with the address of a client that has not the
+            credentials of the partner.
     """
     app = FastAPIOffline(
         docs_url="/docs",
@@ -88,10 +96,18 @@ def create_control_app(
     )
     for router in ROUTERS:
         app.include_router(router)
+    app.include_router(stream_routes.router)
     app.include_router(load_report_routes.router)
     app.include_router(trail_routes.router)
     app.include_router(token_routes.router)
     app.include_router(recipient_routes.router)
+    app.state.allowed_hosts = allowed_hosts
+    app.include_router(session_routes.router)
+    if settings.partner is not None:
+        app.state.partner = PartnerOperations(
+            store, settings.partner, settings.accounts_max, note_stranger
+        )
+        app.include_router(partner_routes.router)
     if open_reader is not None:
         app.state.open_reader = open_reader
         app.include_router(ledger_routes.router)
@@ -99,6 +115,7 @@ def create_control_app(
     _render_document_once(app)
     app.add_middleware(DocsGuard, allowed_hosts=allowed_hosts, serves=serves_docs)
     app.add_middleware(NoStoreMiddleware)
+    app.add_middleware(SlashMiddleware)  # the last one that is added is the first one asked
     app.add_exception_handler(RequestRefusedError, _on_refusal)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RetriableError, _on_try_later)

@@ -157,6 +157,57 @@ def source_limit_reached(limit: int) -> RequestRefusedError:
     return RequestRefusedError(429, body, (("Retry-After", str(QUOTA_RETRY_SECONDS)),))
 
 
+# Accounts (connect-api.md 2.1) -------------------------------------------------------------------
+
+
+def invalid_form(*fields: str) -> RequestRefusedError:
+    """Refuse to make an account: fields are missing, or something else is wrong with the body.
+
+    A wrong credential of the partner counts as missing.
+    """
+    body = {
+        "code": "BadRequest",
+        "message": "Invalid form data.",
+        "errors": dict.fromkeys(fields, "required"),
+    }
+    return RequestRefusedError(400, body)
+
+
+def owner_has_account() -> RequestRefusedError:
+    """Refuse to make an account for somebody who has one."""
+    message = "This email address is already associated with an active user."
+    return RequestRefusedError(400, {"code": "ExistingUser", "message": message})
+
+
+def too_many_accounts(message: str) -> RequestRefusedError:
+    """Refuse to make an account: there are too many, or too many in a minute."""
+    body = {"code": "TooManyRequests", "message": message, "errors": {}}
+    return RequestRefusedError(429, body, (("Retry-After", "60"),))
+
+
+# Sessions (connect-rest.md A.2.8) ----------------------------------------------------------------
+
+
+def too_many_ephemeral_tokens(limit: int) -> RequestRefusedError:
+    """Refuse one more ephemeral token: so many wait for their use."""
+    body = {
+        "error": "AccessDenied",
+        "data": {
+            "message": f"the account already has the maximum of {limit} unused ephemeral tokens"
+        },
+    }
+    return RequestRefusedError(429, body, (("Retry-After", str(QUOTA_RETRY_SECONDS)),))
+
+
+def ephemeral_token_refused() -> RequestRefusedError:
+    """Refuse an ephemeral token, for people: as text, which does not say what is wrong with it."""
+    message = (
+        "This link is not valid. It was used already, it is older than an hour, or the account "
+        "token that made it has ended. Ask for a new one.\n"
+    )
+    return RequestRefusedError(401, message)
+
+
 # Tokens ------------------------------------------------------------------------------------------
 
 
@@ -231,6 +282,13 @@ def unknown_tap_streams(ids: Sequence[str]) -> RequestRefusedError:
     return RequestRefusedError(
         400, {"invalid_fields": f"invalid tap-stream-ids:  [{' '.join(ids)}]"}
     )
+
+
+def read_only_metadata(keys: Sequence[str]) -> RequestRefusedError:
+    """Refuse to set metadata: of a pushed table none can be set (connect-api.md 2.10)."""
+    shown = " ".join(encode_json(key).decode() for key in keys)
+    message = f"only non-discoverable metadata can be produced by the UI: #{{{shown}}}"
+    return RequestRefusedError(400, {"invalid_fields": message})
 
 
 def invalid_streams_body() -> RequestRefusedError:

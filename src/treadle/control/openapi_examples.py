@@ -1,13 +1,17 @@
 """Examples for the OpenAPI document, made by the functions that make the answers."""
 
-from treadle.control import errors, paging, responses, token_responses
+from treadle.control import errors, paging, responses, streams, token_responses
 from treadle.control.recipient_operations import render_custom_email
 from treadle.control.settings import ConnectApiSettings
 from treadle.errors import RequestRefusedError
 from treadle.store.model import (
     AccessToken,
+    KeptColumn,
+    KeptColumns,
+    KeptRelation,
     LoadReport,
     MailRecipient,
+    PushedTable,
     SenderSignature,
     Source,
     TableLoadStatus,
@@ -91,6 +95,22 @@ _LOAD = LoadReport(
 )
 
 
+_TABLE = PushedTable(2_288_757, "customers", ("id",))
+_COLUMNS = KeptColumns(
+    ("id",),
+    (
+        KeptRelation(
+            (),
+            "customers",
+            (
+                KeptColumn("id", "id", "bigint", nullable=False, system=False),
+                KeptColumn("updated_at", "updated_at", "timestamp", nullable=True, system=False),
+            ),
+        ),
+    ),
+)
+
+
 def list_request_examples() -> dict[str, Examples]:
     """Return example bodies by operation."""
     selection = {
@@ -101,6 +121,17 @@ def list_request_examples() -> dict[str, Examples]:
         "create_source": {
             "named by its label": {"type": "import_api", "display_name": "Import API"},
             "with a name": {"type": "import_api", "display_name": "Sales (EU)", "name": "sales"},
+        },
+        "create_account": {
+            "for a customer": {
+                "partner_id": "<PARTNER_ID>",
+                "partner_secret": "<PARTNER_SECRET>",
+                "company": "Stitch Product Team",
+                "email": "stitch-api-test@example.com",
+                "first_name": "Stitch",
+                "last_name": "Product Team",
+                "region": "us-east-1",
+            }
         },
         "update_source": {
             "rename": {"display_name": "Orders"},
@@ -288,6 +319,19 @@ def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, 
                 errors.invalid_properties(["token"], card),
             ),
         },
+        "create_account": {
+            200: {"made": {"access_token": "ac_<TOKEN>", "stitch_account_id": 136_715}},
+            **_collect_errors(
+                errors.invalid_form(),
+                errors.invalid_form("partner_secret"),
+                errors.owner_has_account(),
+                errors.too_many_accounts("Too many accounts were created in this minute."),
+            ),
+        },
+        "create_ephemeral_token": {
+            200: {"made": {"ephemeral_token": "<EPHEMERAL_TOKEN>"}},
+            **_collect_errors(errors.too_many_ephemeral_tokens(100)),
+        },
         "get_source": {
             200: {"active": fresh, "paused": paused, "deleted": gone},
             **_collect_errors(errors.source_not_found(source, status=404)),
@@ -344,12 +388,19 @@ def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, 
         "get_last_check": _collect_errors(
             errors.source_not_found(source, status=404), errors.connection_check_not_found(_SOURCE)
         ),
-        "list_streams": {200: {"none": []}, **_collect_errors(errors.stream_not_found(source))},
-        "get_stream": _collect_errors(errors.stream_not_found("2288757")),
+        "list_streams": {
+            200: {"a table": [streams.render_stream(_TABLE)], "none": []},
+            **_collect_errors(errors.stream_not_found(source)),
+        },
+        "get_stream": {
+            200: {"a table": streams.render_stream_schema(_COLUMNS)},
+            **_collect_errors(errors.stream_not_found("2288757")),
+        },
         "select_streams": {
             200: {"nothing selected": done},
             **_collect_errors(
                 errors.unknown_tap_streams(["customers"]),
+                errors.read_only_metadata(["selected"]),
                 errors.invalid_streams_body(),
                 errors.stream_not_found(source),
             ),

@@ -197,7 +197,9 @@ class ConnectOperations:
             (
                 (status.table_name, names[status.source_id], status)
                 for status in self.store.tables.list_statuses()
-                if status.source_id in names and _get_last_try(status) >= since
+                if status.source_id in names
+                and _was_tried(status)
+                and _get_last_try(status) >= since
             ),
             key=lambda row: row[:2],
         )
@@ -243,6 +245,14 @@ def _collect_changes(asked: SourceUpdate) -> dict[str, Any]:
         "destination_id": asked.destination_id,
     }
     return {name: value for name, value in every.items() if value is not UNSET}
+
+
+def _was_tried(status: TableLoadStatus) -> bool:
+    """Return whether a table was loaded, or fails.
+
+    Clients cannot read a row without a time and without an error (connect-rest.md A.3 row 4).
+    """
+    return status.loaded_at is not None or status.error is not None
 
 
 def _get_last_try(status: TableLoadStatus) -> int:

@@ -1,12 +1,12 @@
 """Operations on what only sources that treadle pulls from would have (connect-api.md 5).
 
-Every source is pushed to, so that there are no extractions, streams, checks and jobs. The answers
-are those that clients get for a source of which nothing was found yet.
+Every source is pushed to, so that there are no extractions, checks and jobs. The answers are those
+that clients get for a source of which nothing was found yet.
 """
 
 from dataclasses import dataclass
 
-from treadle.control import errors, paging, requests
+from treadle.control import errors, paging
 from treadle.control.lookups import find_source, require_own_account
 from treadle.store.model import Account, Source
 from treadle.store.store import Store
@@ -14,7 +14,7 @@ from treadle.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class PulledSourceOperations:
-    """Answers questions about extractions, streams, checks and jobs.
+    """Answers questions about extractions, checks and jobs.
 
     Attributes:
         store: sources; every look-up is inside the account.
@@ -39,26 +39,6 @@ class PulledSourceOperations:
         if row is None:
             raise errors.source_not_found(source_id, status=404)
         raise errors.connection_check_not_found(row.id)
-
-    def list_streams(self, account: Account, source_id: str) -> object:
-        """Serve `GET /v4/sources/{source_id}/streams`: nothing was discovered."""
-        if find_source(self.store, account, source_id) is None:
-            raise errors.stream_not_found(source_id)
-        return []
-
-    def get_stream(self, account: Account, source_id: str, stream_id: str) -> object:
-        """Serve `GET /v4/sources/{source_id}/streams/{stream_id}`."""
-        known = find_source(self.store, account, source_id) is not None
-        raise errors.stream_not_found(stream_id if known else source_id)
-
-    def select_streams(self, account: Account, source_id: str, raw: bytes) -> object:
-        """Serve `PUT /v4/sources/{source_id}/streams/metadata`."""
-        if find_source(self.store, account, source_id) is None:
-            raise errors.stream_not_found(source_id)
-        ids = requests.parse_selected_streams(raw)
-        if ids:
-            raise errors.unknown_tap_streams(ids)
-        return {"status": 200}
 
     def start_job(self, account: Account, source_id: str) -> object:
         """Serve `POST /v4/sources/{source_id}/sync`: refuse at once, there is nothing to start."""

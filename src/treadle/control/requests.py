@@ -146,10 +146,23 @@ def parse_update(raw: bytes) -> SourceUpdate:
     )
 
 
-def parse_selected_streams(raw: bytes) -> tuple[str, ...]:
-    """Parse the body of `PUT .../streams/metadata` into the ids of its streams.
+@dataclass(frozen=True, slots=True)
+class SelectedStream:
+    """A stream of which something is to be selected.
 
-    A missing id is `nil`, as the documented error prints it.
+    Attributes:
+        id: None where it is missing or no text.
+        shown: the id as an error shows it. A missing one is `nil`, as the documented error has it.
+        keys: of the metadata that is to be set.
+    """
+
+    id: str | None
+    shown: str
+    keys: tuple[str, ...]
+
+
+def parse_selected_streams(raw: bytes) -> tuple[SelectedStream, ...]:
+    """Parse the body of `PUT .../streams/metadata`.
 
     Raises:
         RequestRefusedError: a part is missing or of another type.
@@ -158,10 +171,10 @@ def parse_selected_streams(raw: bytes) -> tuple[str, ...]:
     streams = None if body is None else body.get("streams")
     if not isinstance(streams, list):
         raise errors.invalid_streams_body()
-    return tuple(_parse_stream_id(stream) for stream in streams)
+    return tuple(_parse_selected_stream(stream) for stream in streams)
 
 
-def _parse_stream_id(stream: object) -> str:
+def _parse_selected_stream(stream: object) -> SelectedStream:
     metadata = stream.get("metadata") if isinstance(stream, dict) else None
     if not isinstance(stream, dict) or not isinstance(metadata, list):
         raise errors.invalid_streams_body()
@@ -173,9 +186,11 @@ def _parse_stream_id(stream: object) -> str:
         ):
             raise errors.invalid_streams_body()
     found = stream.get("tap_stream_id")
-    if found is None:
-        return "nil"
-    return errors.show_value(found)
+    return SelectedStream(
+        found if isinstance(found, str) else None,
+        "nil" if found is None else errors.show_value(found),
+        tuple(key for part in metadata for key in part["metadata"]),
+    )
 
 
 def _parse_object(raw: bytes) -> dict[str, Any] | None:

@@ -46,10 +46,12 @@ class AccountCaller:
 
     Attributes:
         actor: whom the trail names for what the request changes.
+        token_id: of the token.
     """
 
     account: Account
     actor: StoreActor
+    token_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,7 @@ async def _authenticate(
     address = read_peer(request.scope)
     work.count_use(holder.token_id, address)
     actor = StoreActor(ActorKind.ACCOUNT_TOKEN, str(holder.token_id), address or LOCAL_ADDRESS)
-    return AccountCaller(holder.account, actor)
+    return AccountCaller(holder.account, actor, holder.token_id)
 
 
 AuthenticatedCaller = Annotated[AccountCaller, Depends(_authenticate)]
@@ -183,11 +185,17 @@ async def _get_account(caller: AuthenticatedCaller) -> Account:
 
 
 async def _read_raw_body(request: Request) -> bytes:
-    """Return the body, at most `requests.CONTROL_BODY_BYTES_MAX` bytes."""
+    return await read_limited_body(request, requests.CONTROL_BODY_BYTES_MAX)
+
+
+async def read_limited_body(request: Request, limit: int) -> bytes:
+    """Return the body, at most `limit` bytes.
+
+    Raises:
+        RequestRefusedError: 408, 413 or 415, it cannot be read.
+    """
     try:
-        return await read_body(
-            request.headers, request.receive, limit=requests.CONTROL_BODY_BYTES_MAX
-        )
+        return await read_body(request.headers, request.receive, limit=limit)
     except ClientDisconnect:
         return b""  # nobody reads the answer
     except RequestRefusedError as refused:
@@ -215,7 +223,7 @@ COMMON_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     401: {"model": schemas.UnauthorizedAnswer, "description": "no valid account token"},
     404: {
         "model": schemas.NoRouteAnswer,
-        "description": "a path that is none, such as with a second slash",
+        "description": "a path that is none, such as with a slash at its end",
     },
     500: {"model": schemas.CodedAnswer, "description": "the server's fault"},
     503: {
@@ -457,44 +465,6 @@ async def get_extraction_log(
 async def get_last_check(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
     """The last connection check of a source: there is none."""
     return await work.read(work.pulled_sources.get_last_check, who, source_id)
-
-
-@pulled_sources.get(
-    "/sources/{source_id}/streams",
-    response_model=list[dict[str, Any]],
-    responses=describe_refusal(400, str, "no such source"),
-)
-async def list_streams(work: Runner, who: AuthenticatedAccount, source_id: SourceId) -> Response:
-    """The streams of a source: none, as nothing is discovered."""
-    return await work.read(work.pulled_sources.list_streams, who, source_id)
-
-
-@pulled_sources.get(
-    "/sources/{source_id}/streams/{stream_id}",
-    status_code=400,
-    responses=describe_refusal(400, str, "no such source, or no such stream; there is none"),
-)
-async def get_stream(
-    work: Runner, who: AuthenticatedAccount, source_id: SourceId, stream_id: StreamId
-) -> Response:
-    """The schema of a stream: there is none."""
-    return await work.read(work.pulled_sources.get_stream, who, source_id, stream_id)
-
-
-@pulled_sources.put(
-    "/sources/{source_id}/streams/metadata",
-    response_model=schemas.DoneAnswer,
-    responses=describe_refusal(
-        400, schemas.InvalidFields | str, "no such source, no such stream, or a part is missing"
-    )
-    | BODY_RESPONSES,
-    openapi_extra=describe_body(schemas.SelectStreams),
-)
-async def select_streams(
-    work: Runner, who: AuthenticatedAccount, source_id: SourceId, raw: RawBody
-) -> Response:
-    """Select streams: there is none, so the only list that works is an empty one."""
-    return await work.read(work.pulled_sources.select_streams, who, source_id, raw)
 
 
 @pulled_sources.post(

@@ -392,6 +392,79 @@ class ExtractionPage(TypedDict):
     links: PageLinks
 
 
+class EphemeralToken(TypedDict):
+    """A token for one sign-in to the console."""
+
+    ephemeral_token: Annotated[str, Field(description="shown this once; one use within an hour")]
+
+
+class MadeAccount(TypedDict):
+    """An account that was just made."""
+
+    access_token: Annotated[str, Field(description="its first account token, shown this once")]
+    stitch_account_id: Annotated[Id, Field(description="its id, elsewhere `stitch_client_id`")]
+
+
+@component("Form")
+class FormAnswer(TypedDict):
+    """Why no account was made."""
+
+    code: Literal["BadRequest", "ExistingUser", "TooManyRequests"]
+    message: str
+    errors: NotRequired[
+        Annotated[dict[str, str], Field(description="fields that are missing or not right")]
+    ]
+
+
+class CreateAccount(TypedDict):
+    """An account to be made, and who asks for it."""
+
+    partner_id: str
+    partner_secret: str
+    company: Annotated[
+        str, Field(min_length=1, max_length=255, description="the name of the account")
+    ]
+    email: Annotated[str, Field(min_length=6, max_length=254, description="of its owner")]
+    first_name: Annotated[str, Field(min_length=1, max_length=255)]
+    last_name: Annotated[str, Field(min_length=1, max_length=255)]
+    region: NotRequired[
+        Annotated[Literal["us-east-1", "eu-central-1"], Field(description="is kept, no more")]
+    ]
+
+
+@component("Stream")
+class StreamAnswer(TypedDict):
+    """A table that a source pushed."""
+
+    selected: Literal[True]
+    stream_id: Id
+    tap_stream_id: Annotated[str, Field(description="the table's name as pushed")]
+    stream_name: Annotated[str, Field(description="the same")]
+    metadata: Annotated[
+        dict[str, Any], Field(description="`selected`, and the key in `table-key-properties`")
+    ]
+
+
+class StreamPart(TypedDict):
+    """Metadata of a table, or of one of its fields."""
+
+    breadcrumb: Annotated[list[str], Field(description="empty for the table")]
+    metadata: dict[str, Any]
+
+
+# Made by call, because a name with hyphens is no attribute's name.
+StreamSchema = TypedDict(
+    "StreamSchema",
+    {
+        "schema": Annotated[str, Field(description="a JSON schema, as text")],
+        "metadata": list[StreamPart],
+        "non-discoverable-metadata-keys": Annotated[
+            list[str], Field(max_length=0, description="nothing can be set")
+        ],
+    },
+)
+
+
 @component("Done")
 class DoneAnswer(TypedDict):
     """It was done."""
@@ -458,7 +531,7 @@ class JobErrorAnswer(TypedDict):
 
 
 class InvalidFields(TypedDict):
-    """Streams that do not exist."""
+    """Streams that do not exist, or what of them cannot be changed."""
 
     invalid_fields: str
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from treadle.control.partner import PartnerCredentials
+
 
 @dataclass(frozen=True, slots=True)
 class ConnectApiSettings:
@@ -13,11 +15,17 @@ class ConnectApiSettings:
             made, and nothing else speaks of tokens.
         token_list: a source's tokens as `objects`, `{token_id, created_at}`, or as `integers`.
         sources_max: of an account for which the operator set nothing else; 0 for no bound.
+        lists_streams: pushed tables are shown as streams of their source.
+        partner: who may make accounts; None for nobody, and then the path for it is none.
+        accounts_max: most accounts of the server that the partner may make; 0 for no bound.
     """
 
     era: str = "seed"
     token_list: str = "objects"  # noqa: S105 - no password
     sources_max: int = 0
+    lists_streams: bool = True
+    partner: PartnerCredentials | None = None
+    accounts_max: int = 0
 
     @property
     def shows_tokens(self) -> bool:

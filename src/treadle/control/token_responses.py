@@ -79,8 +79,9 @@ def _render_signature(signature: SenderSignature | None) -> schemas.SignatureAns
 
 def _name_maker(created_by: str) -> str | None:
     """Return who made a token, as far as an account may know: not which user runs the server."""
-    if created_by.startswith(ActorKind.COMMAND_LINE):
-        return ActorKind.COMMAND_LINE.value
+    for kind in (ActorKind.COMMAND_LINE, ActorKind.PARTNER):
+        if created_by.startswith(kind):
+            return kind.value
     return created_by or None
 
 

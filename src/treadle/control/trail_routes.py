@@ -18,7 +18,7 @@ from treadle.timestamps import format_microseconds
 EVENTS_DEFAULT: Final = 100
 EVENTS_MAX: Final = 1000
 
-OPERATOR_KINDS: Final = (ActorKind.COMMAND_LINE, ActorKind.SERVER)
+OPERATOR_KINDS: Final = (ActorKind.COMMAND_LINE, ActorKind.SERVER, ActorKind.PARTNER)
 """Actors on the side of the operator: an account sees that they acted, not who and from where."""
 
 
@@ -26,7 +26,7 @@ OPERATOR_KINDS: Final = (ActorKind.COMMAND_LINE, ActorKind.SERVER)
 class TrailActorAnswer(TypedDict):
     """Who acted."""
 
-    kind: Literal["account_token", "person", "command_line", "server"]
+    kind: Literal["account_token", "partner", "person", "command_line", "server"]
     id: Annotated[
         str | None,
         Field(description="of the token or the person; null for the operator and the server"),

@@ -2,14 +2,15 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from treadle import failpoint
 from treadle.destinations.planning import execute_accepted, plan_with_session
 from treadle.destinations.protocol import LoadResult, Session
 from treadle.loader.chunk import EntryChunk
+from treadle.loader.kept_columns import ColumnWatch
 from treadle.loader.lease import DestinationLease
-from treadle.loader.load_report import complete_report, plan_report
+from treadle.loader.load_report import PlannedReport, complete_report, plan_report
 from treadle.loader.pipeline import PreparedStep, StepGroup
 from treadle.loader.reporting import PendingReport, describe_table
 from treadle.tables.model import LoadPlan, OffsetCommit
@@ -32,6 +33,8 @@ class LoadExecutor:
     lease: DestinationLease
     clock: Callable[[], int]
     new_id: Callable[[], str]
+    _columns: ColumnWatch = field(default_factory=ColumnWatch)
+    """Which reports need the columns of their table."""
 
     def load_group(self, session: Session, group: StepGroup) -> list[PendingReport]:
         """Load small steps of different tables in one transaction.
@@ -43,7 +46,7 @@ class LoadExecutor:
             CommitUnknownError: all loads may have been committed, or none.
             Exception: nothing was committed. Each step can be loaded alone, by `load`.
         """
-        begun: list[tuple[EntryChunk, LoadPlan, str, int]] = []
+        begun: list[tuple[EntryChunk, LoadPlan, PlannedReport]] = []
         for chunk, prepared, _ in group:
             if isinstance(prepared, Exception):
                 raise prepared
@@ -52,13 +55,14 @@ class LoadExecutor:
             session.prepare(prepared.schema, prepared.owner)
             offset = self._make_offset(chunk)
             plan = plan_with_session(session, prepared, offset=offset, now=started_at)
-            plan.offset = _add_report(offset, chunk, plan, load_id, started_at)
-            begun.append((chunk, plan, load_id, started_at))
-        results = session.load_group([plan for _, plan, _, _ in begun])
+            planned = self._plan_report(chunk, plan, load_id, started_at)
+            plan.offset = _add_report(offset, planned)
+            begun.append((chunk, plan, planned))
+        results = session.load_group([plan for _, plan, _ in begun])
         failpoint.reach("loader.after-load")
         return [
-            self._complete(chunk, plan, result, load_id, started_at)
-            for (chunk, plan, load_id, started_at), result in zip(begun, results, strict=True)
+            self._complete(chunk, plan, planned, result)
+            for (chunk, plan, planned), result in zip(begun, results, strict=True)
         ]
 
     def load(self, session: Session, step: PreparedStep) -> PendingReport:
@@ -91,36 +95,40 @@ class LoadExecutor:
             prepared,
             offset=offset,
             now=started_at,
-            with_report=lambda plan: _add_report(offset, chunk, plan, load_id, started_at),
+            with_report=lambda plan: _add_report(
+                offset, self._plan_report(chunk, plan, load_id, started_at)
+            ),
             note=lambda: logger.warning(
                 "%s: the database refuses a record; looking for it", describe_table(chunk.key)
             ),
         )
         failpoint.reach("loader.after-load")
-        return self._complete(chunk, plan, result, load_id, started_at)
+        planned = self._plan_report(chunk, plan, load_id, started_at)
+        return self._complete(chunk, plan, planned, result)
 
     def _complete(
-        self,
-        chunk: EntryChunk,
-        plan: LoadPlan,
-        result: LoadResult,
-        load_id: str,
-        started_at: int,
+        self, chunk: EntryChunk, plan: LoadPlan, planned: PlannedReport, result: LoadResult
     ) -> PendingReport:
         load, outcomes = complete_report(
-            plan_report(chunk, plan, load_id, started_at),
+            planned,
             result,
             self.clock(),
             lambda: [entry.position for entry in chunk.entries],
         )
+        if planned.columns is not None:
+            self._columns.note_kept(chunk.key, plan.table_after)
         return PendingReport(chunk.key, chunk.last, load, outcomes)
 
     def _make_offset(self, chunk: EntryChunk) -> OffsetCommit:
         return OffsetCommit(self.log_id, *chunk.key, chunk.after, chunk.last, self.lease.fence())
 
+    def _plan_report(
+        self, chunk: EntryChunk, plan: LoadPlan, load_id: str, started_at: int
+    ) -> PlannedReport:
+        columns = self._columns.find_change(chunk.key, plan.table_after)
+        return plan_report(chunk, plan, load_id, started_at, columns)
 
-def _add_report(
-    offset: OffsetCommit, chunk: EntryChunk, plan: LoadPlan, load_id: str, started_at: int
-) -> OffsetCommit:
+
+def _add_report(offset: OffsetCommit, planned: PlannedReport) -> OffsetCommit:
     """Return the offset with the report of the plan, which is committed with it."""
-    return replace(offset, report=plan_report(chunk, plan, load_id, started_at).encode())
+    return replace(offset, report=planned.encode())

@@ -13,7 +13,7 @@ import msgspec
 
 from treadle.destinations.protocol import LoadResult
 from treadle.loader.chunk import EntryChunk
-from treadle.store.model import EntryOutcome, LoadReport
+from treadle.store.model import EntryOutcome, KeptColumns, LoadReport
 from treadle.tables.model import AddColumn, LoadPlan, RenameColumn
 
 
@@ -26,6 +26,7 @@ class PlannedReport(msgspec.Struct, frozen=True, array_like=True):
             older table version.
         rejected: position -> (index in the entry, reason).
         details: the parts of the load report that only the plan knows.
+        columns: of the table after the load, where the store may not have them.
     """
 
     load_id: str
@@ -38,6 +39,7 @@ class PlannedReport(msgspec.Struct, frozen=True, array_like=True):
     superseded: dict[int, int]
     rejected: dict[int, list[tuple[int, str]]]
     details: dict[str, Any]
+    columns: KeptColumns | None = None
 
     def encode(self) -> str:
         """Return the text that the destination keeps."""
@@ -49,8 +51,22 @@ def decode_planned_report(text: str) -> PlannedReport:
     return msgspec.json.decode(text, type=PlannedReport)
 
 
-def plan_report(chunk: EntryChunk, plan: LoadPlan, load_id: str, started_at: int) -> PlannedReport:
-    """Report what the plan of a load says before it is executed."""
+def plan_report(
+    chunk: EntryChunk,
+    plan: LoadPlan,
+    load_id: str,
+    started_at: int,
+    columns: KeptColumns | None = None,
+) -> PlannedReport:
+    """Report what the plan of a load says before it is executed.
+
+    Args:
+        chunk: what is loaded.
+        plan: of the load.
+        load_id: of the load.
+        started_at: microseconds since 1970.
+        columns: of the table after the load, where the store may not have them.
+    """
     superseded: dict[int, int] = defaultdict(int)
     for counts in (plan.superseded, plan.ignored):
         for index, count in counts.items():
@@ -76,6 +92,7 @@ def plan_report(chunk: EntryChunk, plan: LoadPlan, load_id: str, started_at: int
         superseded=dict(superseded),
         rejected=dict(rejected),
         details=details,
+        columns=columns,
     )
 
 
@@ -126,6 +143,7 @@ def complete_report(
         tables=dict(result.rows),
         details=planned.details,
         error=None,
+        columns=planned.columns,
     )
     return load, outcomes
 

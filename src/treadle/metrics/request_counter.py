@@ -5,6 +5,8 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from treadle.http.paths import collapse_slashes
+
 ENDPOINTS: Final = (
     "push",
     "batch",
@@ -14,12 +16,13 @@ ENDPOINTS: Final = (
     "records",
     "receipts",
     "control",
+    "console",
     "metrics",
     "other",
 )
 STATUSES: Final = (
-    *("200", "201", "202", "204", "400", "401", "402", "403", "404", "405", "408", "409", "410"),
-    *("413", "414", "415", "421", "422", "429", "431", "500", "501", "503", "504", "505"),
+    *("200", "201", "202", "204", "303", "400", "401", "402", "403", "404", "405", "408", "409"),
+    *("410", "413", "414", "415", "421", "422", "429", "431", "500", "501", "503", "504", "505"),
     "other",
 )
 """Every status of treadle's answers; a test compares."""
@@ -41,8 +44,10 @@ _PREFIXES: Final = (
     ("/v1/tables/", "records"),
     ("/v1/receipts/", "receipts"),
     ("/v4/", "control"),
+    ("/v3/", "control"),
     ("/notifications/", "control"),
     ("/v1/", "control"),
+    ("/console", "console"),
     ("/metrics", "metrics"),
 )
 _EXACT_PATHS: Final = dict(_PREFIXES[:4])
@@ -53,6 +58,7 @@ def name_endpoint(path: str) -> str:
     found = _EXACT_PATHS.get(path)
     if found is not None:
         return found
+    path = collapse_slashes(path)
     return next((name for prefix, name in _PREFIXES if path.startswith(prefix)), "other")
 
 

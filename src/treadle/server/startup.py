@@ -54,6 +54,13 @@ def find_risks(config: Config, user: int) -> Iterator[OperatorWarning]:
             "A fault in it is a fault of the whole machine.",
             "Run it as a user of its own.",
         )
+    if (config.partner_id is None) != (config.partner_secret is None):
+        missing = "partner_id" if config.partner_id is None else "partner_secret"
+        yield OperatorWarning(
+            f"The setting {missing} is missing.",
+            "POST /v3/accounts needs both the id and the secret of the partner, and is not served.",
+            f"Set {missing}, or remove the other one.",
+        )
     risk = find_transport_risk(make_destination(config.destination_url))
     if risk is not None:
         yield OperatorWarning(risk.found, risk.meaning, risk.remedy)

@@ -22,6 +22,7 @@ from treadle import __version__, clock
 from treadle.certificate import ServedCertificate
 from treadle.config import Config
 from treadle.control.app import create_control_app as control_app
+from treadle.control.partner import PartnerCredentials
 from treadle.control.settings import ConnectApiSettings
 from treadle.destinations.priority import LoaderPriority
 from treadle.http.forwarding import ForwardedOrigin, TrustedProxies
@@ -214,16 +215,26 @@ def make_worker_app(
         priority=LoaderPriority(config.turns_path),
     )
     hosts = AllowedHosts.parse(config.host, config.allowed_hosts)
+    refusals = RefusalLog(logger, time.monotonic)
     control = control_app(
         store,
-        ConnectApiSettings(config.connect_api_era, config.token_list, config.quota_account_sources),
+        ConnectApiSettings(
+            config.connect_api_era,
+            config.token_list,
+            config.quota_account_sources,
+            lists_streams=config.list_streams == "on",
+            partner=_read_partner(config),
+            accounts_max=config.accounts_max,
+        ),
         changed=ingest.token_cache.invalidate,
         count_use=ingest.token_cache.add_use,
         open_reader=lambda: open_reader(config),
         allowed_hosts=hosts,
         serves_docs=config.docs_page == "on",
+        note_stranger=lambda address: refusals.record(
+            "An account was refused for the partner's credentials", address
+        ),
     )
-    refusals = RefusalLog(logger, time.monotonic)
     connections = ConnectionTable(
         ConnectionLimits.from_open_files(files, plan_backlog(files)),
         refusals,
@@ -277,6 +288,12 @@ def make_worker_app(
     at_socket = config.socket_path is not None
     trusted = TrustedProxies.parse(config.trusted_proxies, socket=at_socket)
     return ForwardedOrigin(answering, trusted)
+
+
+def _read_partner(config: Config) -> PartnerCredentials | None:
+    if config.partner_id is None or config.partner_secret is None:
+        return None
+    return PartnerCredentials(config.partner_id, config.partner_secret)
 
 
 def _become_ready(certificate: ServedCertificate | None) -> None:

@@ -4,20 +4,32 @@ from sqlalchemy import func, insert, select
 
 from treadle.store.database import StoreRepository, StoreTransaction
 from treadle.store.destinations import with_shared_destination
-from treadle.store.errors import AccountTakenError, NotFoundError
-from treadle.store.model import Account, TokenHolder
-from treadle.store.schema import access_tokens, accounts
+from treadle.store.errors import (
+    AccountLimitError,
+    AccountTakenError,
+    NotFoundError,
+    OwnerTakenError,
+)
+from treadle.store.model import Account, AccountOwner, TokenHolder
+from treadle.store.schema import access_tokens, account_owners, accounts
 from treadle.store.secrets import hash_token
 from treadle.store.token_rows import add_token, is_active
 from treadle.store.token_rules import ACCOUNT, PREFIXES, TokenRequest
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
+from treadle.text import digest_text
 
 
 class AccountRepository(StoreRepository):
     """Accounts, and who has their tokens."""
 
     def create_account(
-        self, name: str, *, client_id: int | None = None, secret: str | None = None
+        self,
+        name: str,
+        *,
+        client_id: int | None = None,
+        secret: str | None = None,
+        owner: AccountOwner | None = None,
+        accounts_max: int = 0,
     ) -> tuple[Account, str]:
         """Create an account and its first Connect API token.
 
@@ -29,14 +41,21 @@ class AccountRepository(StoreRepository):
             client_id: the id of the account, for a client that moves here and has an id in its
                 pushes; None for the next free one. Ids begin with 1.
             secret: the token that it is to get; None for a new one.
+            owner: for whom it is; None where that is not said.
+            accounts_max: most accounts that there may be after this; 0 for no bound.
 
         Returns:
             The account and the token. The token cannot be read again later.
 
         Raises:
             AccountTakenError: another account has that id, or it is not positive.
+            OwnerTakenError: another account has an owner with that address.
+            AccountLimitError: there are as many accounts as there may be.
         """
         with self._database.change() as tx:
+            if owner is not None:
+                _check_owner(tx, owner)
+            _check_room(tx, accounts_max)
             if client_id is None:
                 greatest = tx.connection.execute(select(func.max(accounts.c.id))).scalar_one()
                 client_id = (greatest or 0) + 1
@@ -52,6 +71,17 @@ class AccountRepository(StoreRepository):
                     id=account.id, name=name, created_at=tx.now, destination_id=None
                 )
             )
+            if owner is not None:
+                tx.connection.execute(
+                    insert(account_owners).values(
+                        account_id=account.id,
+                        email=owner.email,
+                        email_sha256=_digest_address(owner.email),
+                        first_name=owner.first_name,
+                        last_name=owner.last_name,
+                        region=owner.region,
+                    )
+                )
             token = tx.mint(PREFIXES[ACCOUNT]) if secret is None else secret
             made = add_token(tx, TokenRequest(ACCOUNT), token, account_id=account.id)
             tx.record(
@@ -67,6 +97,15 @@ class AccountRepository(StoreRepository):
         with self._database.read() as tx:
             rows = tx.connection.execute(select(accounts).order_by(accounts.c.id))
             return [Account(**row._mapping) for row in rows]
+
+    def find_owner(self, account_id: int) -> AccountOwner | None:
+        """Return for whom a partner made an account; None where none is known."""
+        query = select(account_owners).where(account_owners.c.account_id == account_id)
+        with self._database.read() as tx:
+            row = tx.connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        return AccountOwner(row.email, row.first_name, row.last_name, row.region)
 
     def find_account_by_token(self, token: str) -> Account | None:
         """Return the account of a Connect API token; None for an unknown or ended token."""
@@ -99,6 +138,27 @@ def require_account(tx: StoreTransaction, account_id: int) -> None:
     """
     if not _is_known(tx, account_id):
         raise NotFoundError(f"there is no account {account_id}")
+
+
+def _check_owner(tx: StoreTransaction, owner: AccountOwner) -> None:
+    query = select(account_owners.c.account_id).where(
+        account_owners.c.email_sha256 == _digest_address(owner.email)
+    )
+    if tx.connection.execute(query).one_or_none() is not None:
+        raise OwnerTakenError("the owner has an account already")
+
+
+def _check_room(tx: StoreTransaction, accounts_max: int) -> None:
+    if accounts_max <= 0:
+        return
+    count = tx.connection.execute(select(func.count()).select_from(accounts)).scalar_one()
+    if count >= accounts_max:
+        raise AccountLimitError(accounts_max)
+
+
+def _digest_address(email: str) -> bytes:
+    """Return the digest of an address: upper and lower case are one, as in all mail in practice."""
+    return digest_text(email.casefold())
 
 
 def _is_known(tx: StoreTransaction, account_id: int) -> bool:

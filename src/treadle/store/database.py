@@ -35,8 +35,11 @@ from treadle.errors import InternalError, OperatorError, RetriableError
 from treadle.files import make_private_file, sync_folder
 from treadle.store.schema import (
     access_tokens,
+    account_owners,
     accounts,
+    browser_sessions,
     destinations,
+    ephemeral_tokens,
     meta,
     recipients,
     sources,
@@ -56,7 +59,18 @@ WAL_RETRY_PAUSE_S: Final = 0.01  # between tries to switch a new file to its wri
 
 Insert = sqlite.Insert | postgresql.Insert
 
-TRAILED_TABLES: Final = frozenset({accounts, access_tokens, sources, destinations, recipients})
+TRAILED_TABLES: Final = frozenset(
+    {
+        accounts,
+        account_owners,
+        access_tokens,
+        ephemeral_tokens,
+        browser_sessions,
+        sources,
+        destinations,
+        recipients,
+    }
+)
 """The tables of which no change is committed without an event in the trail."""
 
 BOOKKEEPING: Final[Mapping[str, Any]] = {"treadle_bookkeeping": True}

@@ -71,6 +71,25 @@ class RecipientLimitError(OperatorError):
         super().__init__(
             f"account {account_id} already has the maximum of {limit} recipients; remove one first"
         )
+
+
+class OwnerTakenError(TreadleError):
+    """The person has an account already: it has the e-mail address of another owner."""
+
+
+class AccountLimitError(TreadleError):
+    """There are as many accounts as there may be."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"this server already has the maximum of {limit} accounts")
+        self.limit = limit
+
+
+class EphemeralTokenLimitError(TreadleError):
+    """The account has as many unused ephemeral tokens as it may have."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the account already has the maximum of {limit} unused ephemeral tokens")
         self.limit = limit
 
 

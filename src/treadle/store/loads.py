@@ -10,7 +10,7 @@ from treadle import failpoint
 from treadle.store.database import StoreRepository, StoreTransaction
 from treadle.store.model import EntryOutcome, LoadReport, RejectionTimes
 from treadle.store.schema import loads, meta, outcomes, sources, tables
-from treadle.store.tables import lock_table, present_log
+from treadle.store.tables import keep_columns, lock_table, present_log
 from treadle.text import digest_text
 
 # Made once: SQLAlchemy takes as long to build a statement as SQLite takes to run it.
@@ -249,6 +249,8 @@ def _record_load(
     ).one_or_none()
     failpoint.reach("store.record-load")
     is_new = inserted is not None
+    if load.columns is not None and not _is_late(table, load, log_id, is_new=is_new):
+        keep_columns(tx, table.id, load.columns)
     tx.connection.execute(
         _LOADED,
         {
@@ -297,7 +299,7 @@ def _error_columns(
     A loader that lost its lease may report a load that its successor reported before. It knows
     nothing of an error that came later, so it must not clear it.
     """
-    late = not is_new or (table.log_id == log_id and load.last < table.loaded)
+    late = _is_late(table, load, log_id, is_new=is_new)
     return {
         "at_loaded_at": table.loaded_at if late else load.finished_at,
         "at_error": table.error if late else None,
@@ -305,6 +307,11 @@ def _error_columns(
         "at_stopped": table.stopped if late else False,
         "at_denied": table.denied if late else None,
     }
+
+
+def _is_late(table: Row[Any], load: LoadReport, log_id: str, *, is_new: bool) -> bool:
+    """Return whether a later load was reported before, or this one."""
+    return not is_new or (table.log_id == log_id and load.last < table.loaded)
 
 
 def _added_totals(load: LoadReport, *, is_new: bool) -> dict[str, int]:
@@ -330,5 +337,6 @@ def _first_position(table: Row[Any], load: LoadReport, log_id: str) -> int | Non
 
 
 def _report_columns(load: LoadReport) -> dict[str, Any]:
+    elsewhere = ("source_id", "table_name", "columns")
     names = [field.name for field in fields(load)]
-    return {name: getattr(load, name) for name in names if name not in ("source_id", "table_name")}
+    return {name: getattr(load, name) for name in names if name not in elsewhere}

@@ -1,6 +1,7 @@
 """The values that the store keeps. Times are microseconds since 1970, UTC."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 
@@ -17,6 +18,20 @@ class Account:
     name: str
     created_at: int
     destination_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountOwner:
+    """The person for whom a partner made an account (connect-api.md 2.1).
+
+    Attributes:
+        region: where the data is to be; it is kept, and changes nothing here.
+    """
+
+    email: str
+    first_name: str
+    last_name: str
+    region: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +141,32 @@ class TokenHolder:
     account: Account
 
 
+class ConsoleRole(StrEnum):
+    """The roles of sessions of the console: what they may do."""
+
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserSession:
+    """A session of the console in a browser.
+
+    Attributes:
+        account: the account that it opens.
+        token_id: the account token that it came from, and ends with.
+        opened_from: the address of the client that opened it.
+        expires_at: the time from which it is refused.
+    """
+
+    id: int
+    account: Account
+    token_id: int
+    role: ConsoleRole
+    opened_from: str
+    created_at: int
+    expires_at: int
+
+
 @dataclass(frozen=True, slots=True)
 class WebhookScope:
     """The rights of a webhook token.
@@ -186,6 +227,67 @@ class ConfiguredDestination:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptColumn:
+    """A column of a table, as a load left it.
+
+    Attributes:
+        name: in the destination.
+        field: flattened name of the field that it holds; several columns of one are a split.
+        type: logical type, such as "bigint".
+        nullable: False for key columns.
+        system: treadle made it for itself; it holds no field of the records.
+    """
+
+    name: str
+    field: str
+    type: str
+    nullable: bool
+    system: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRelation:
+    """A table of the destination, or one of its subtables, as a load left it.
+
+    Attributes:
+        path: names of the fields that lead to its array; () for the table itself.
+        name: in the destination.
+        columns: in the order in which they were made.
+    """
+
+    path: tuple[str, ...]
+    name: str
+    columns: tuple[KeptColumn, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptColumns:
+    """The columns of a table and its subtables, as a load left them.
+
+    Attributes:
+        key_fields: the fields that identify a record; () for a table without a key.
+        relations: the table itself first; () while it has rows in stages only.
+    """
+
+    key_fields: tuple[str, ...]
+    relations: tuple[KeptRelation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PushedTable:
+    """A table that a source pushed records for, after the first try to load it.
+
+    Attributes:
+        name: as sent.
+        key_fields: the fields that identify a record; () while that is not known.
+    """
+
+    id: int
+    name: str
+    key_fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LoadReport:
     """The report of one load of one table, or of a try that failed (loading.md 11.2).
 
@@ -195,6 +297,8 @@ class LoadReport:
         tables: relation of the destination -> number of rows written.
         details: JSON value with the remaining fields of the report.
         error: why the try failed; None for a committed load.
+        columns: of the table after the load, where the store may not know them yet. They are kept
+            by themselves, so a report that is read has none.
     """
 
     id: str
@@ -211,6 +315,7 @@ class LoadReport:
     tables: dict[str, int]
     details: dict[str, Any]
     error: str | None
+    columns: KeptColumns | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,21 @@ accounts: Final = Table(
     Column("destination_id", BigInteger),
 )
 
+# The people for whom a partner made accounts. An address is looked up by its SHA-256, in one case
+# of letters.
+account_owners: Final = Table(
+    "account_owners",
+    metadata,
+    Column(
+        "account_id", BigInteger, ForeignKey("accounts.id"), primary_key=True, autoincrement=False
+    ),
+    Column("email", ClientText, nullable=False),
+    Column("email_sha256", LargeBinary(32), nullable=False, unique=True),
+    Column("first_name", ClientText, nullable=False),
+    Column("last_name", ClientText, nullable=False),
+    Column("region", String(32), nullable=False),
+)
+
 destinations: Final = Table(
     "destinations",
     metadata,
@@ -174,6 +189,35 @@ access_tokens: Final = Table(
     sqlite_autoincrement=True,
 )
 
+# Tokens that open a session of the console once, and the sessions. Neither is kept itself, only its
+# SHA-256. Both end with the account token that they came from.
+ephemeral_tokens: Final = Table(
+    "ephemeral_tokens",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("sha256", LargeBinary(32), nullable=False, unique=True),
+    Column("account_id", BigInteger, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("token_id", BigInteger, ForeignKey("access_tokens.id"), nullable=False),
+    _time_column("created_at"),
+    _time_column("expires_at"),
+    _time_column("used_at", nullable=True),
+    sqlite_autoincrement=True,
+)
+
+browser_sessions: Final = Table(
+    "browser_sessions",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("sha256", LargeBinary(32), nullable=False, unique=True),
+    Column("account_id", BigInteger, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("token_id", BigInteger, ForeignKey("access_tokens.id"), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("opened_from", ClientText, nullable=False),
+    _time_column("created_at"),
+    _time_column("expires_at"),
+    sqlite_autoincrement=True,
+)
+
 # A table as clients name it. A name may be longer than the 2,704 bytes that an index of PostgreSQL
 # takes, so it is looked up by its SHA-256. `log_id` says which log positions belong to, here and
 # below. The totals only grow; they stay when reports and logs are gone.
@@ -197,6 +241,16 @@ tables: Final = Table(
     _time_column("rebuilt_at", nullable=True),
     Index("uq_tables_source_id_name", "source_id", "name_sha256", unique=True),
     sqlite_autoincrement=True,
+)
+
+# The columns of a table as its last load left them (`KeptColumns`). They are not in `tables`, which
+# every load reads: they may take more than a megabyte.
+kept_columns: Final = Table(
+    "kept_columns",
+    metadata,
+    Column("table_id", BigInteger, ForeignKey("tables.id"), primary_key=True, autoincrement=False),
+    Column("key_fields", JSON, nullable=False),
+    Column("relations", JSON, nullable=False),
 )
 
 loads: Final = Table(

@@ -23,6 +23,7 @@ from treadle.store.quotas import QuotaRepository
 from treadle.store.recipients import RecipientRepository
 from treadle.store.schema import loads, meta, outcomes, tables
 from treadle.store.secrets import SecretCipher
+from treadle.store.sessions import SessionRepository
 from treadle.store.sources import SourceRepository
 from treadle.store.tables import TableRepository
 from treadle.store.tokens import TokenRepository
@@ -38,6 +39,7 @@ class Store:
     Attributes:
         installation_id: a UUID, made with the store.
         tokens: access tokens of all kinds.
+        sessions: of the console, and what opens them.
         keys: the secret key in force.
     """
 
@@ -47,6 +49,7 @@ class Store:
         self.accounts = AccountRepository(database)
         self.sources = SourceRepository(database)
         self.tokens = TokenRepository(database)
+        self.sessions = SessionRepository(database)
         self.keys = KeyRepository(database)
         self.destinations = DestinationRepository(database)
         self.leases = LeaseRepository(database)

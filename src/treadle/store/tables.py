@@ -7,11 +7,12 @@ stay as history.
 
 from typing import Any, Final
 
-from sqlalchemy import Row, bindparam, select, update
+import msgspec
+from sqlalchemy import Row, RowMapping, bindparam, select, update
 
 from treadle.store.database import StoreRepository, StoreTransaction
-from treadle.store.model import TableLoadStatus, TableTotals
-from treadle.store.schema import meta, tables
+from treadle.store.model import KeptColumns, PushedTable, TableLoadStatus, TableTotals
+from treadle.store.schema import kept_columns, meta, tables
 from treadle.text import digest_text
 
 present_log = select(meta.c.log_id).scalar_subquery()
@@ -28,9 +29,13 @@ _NAMED_TABLE: Final = (
     .with_for_update()
 )
 
+_pushed_tables = select(tables.c.id, tables.c.name, kept_columns.c.key_fields).outerjoin(
+    kept_columns, kept_columns.c.table_id == tables.c.id
+)
+
 
 class TableRepository(StoreRepository):
-    """The load status and the totals of each table."""
+    """The load status, the totals and the columns of each table."""
 
     def list_statuses(self, source_id: int | None = None) -> list[TableLoadStatus]:
         """Return the load status of the tables that were tried, by source and name."""
@@ -77,6 +82,31 @@ class TableRepository(StoreRepository):
                 for row in tx.connection.execute(_tables)
             ]
 
+    def list_pushed_tables(self, source_id: int) -> list[PushedTable]:
+        """Return the tables of a source that were loaded, or tried, by id."""
+        query = _pushed_tables.where(tables.c.source_id == source_id).order_by(tables.c.id)
+        with self._database.read() as tx:
+            return [_read_pushed_table(row) for row in tx.connection.execute(query).mappings()]
+
+    def find_pushed_table(self, source_id: int, table_id: int) -> PushedTable | None:
+        """Return a table of a source; None where the source has no such table."""
+        query = _pushed_tables.where(tables.c.source_id == source_id, tables.c.id == table_id)
+        with self._database.read() as tx:
+            row = tx.connection.execute(query).mappings().one_or_none()
+            return None if row is None else _read_pushed_table(row)
+
+    def get_kept_columns(self, table_id: int) -> KeptColumns:
+        """Return the columns of a table as its last load left them; none before the first one."""
+        query = select(kept_columns.c.key_fields, kept_columns.c.relations).where(
+            kept_columns.c.table_id == table_id
+        )
+        with self._database.read() as tx:
+            row = tx.connection.execute(query).one_or_none()
+        if row is None:
+            return KeptColumns((), ())
+        kept = {"key_fields": row.key_fields, "relations": row.relations}
+        return msgspec.convert(kept, KeptColumns)
+
     def record_rebuilt(self, source_id: int, table_name: str, at: int) -> None:
         """Record that the rows of a table were made again from the log (rebuild).
 
@@ -90,6 +120,22 @@ class TableRepository(StoreRepository):
                 )
                 .values(rebuilt_at=at)
             )
+
+
+def _read_pushed_table(row: RowMapping) -> PushedTable:
+    return PushedTable(row["id"], row["name"], tuple(row["key_fields"] or ()))
+
+
+def keep_columns(tx: StoreTransaction, table_id: int, columns: KeptColumns) -> None:
+    """Keep the columns of a table in place of those that are kept."""
+    values: dict[str, Any] = msgspec.to_builtins(columns)
+    statement = tx.insert(kept_columns).values(table_id=table_id, **values)
+    tx.connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["table_id"],
+            set_={name: statement.excluded[name] for name in values},
+        )
+    )
 
 
 def lock_table(tx: StoreTransaction, source_id: int, name: str, log_id: str) -> Row[Any]:

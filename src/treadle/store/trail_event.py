@@ -21,6 +21,7 @@ class ActorKind(StrEnum):
     """The kinds of actors."""
 
     ACCOUNT_TOKEN = "account_token"  # noqa: S105 - a kind
+    PARTNER = "partner"
     PERSON = "person"
     COMMAND_LINE = "command_line"
     SERVER = "server"
@@ -51,6 +52,9 @@ class TrailAction(StrEnum):
     REVOKE_TOKEN = "revoke_token"  # noqa: S105 - of a kind that is not known
     EXPIRE_TOKEN = "expire_token"  # noqa: S105
     REPLACE_TOKEN = "replace_token"  # noqa: S105
+    CREATE_EPHEMERAL_TOKEN = "create_ephemeral_token"  # noqa: S105
+    OPEN_SESSION = "open_session"
+    END_SESSION = "end_session"
     ROTATE_KEY = "rotate_key"
     SET_DESTINATION = "set_destination"
     ADOPT_TABLES = "adopt_tables"
@@ -87,6 +91,8 @@ class TargetKind(StrEnum):
     WEBHOOK_TOKEN = "webhook_token"  # noqa: S105
     METRICS_TOKEN = "metrics_token"  # noqa: S105
     TOKEN = "token"  # noqa: S105 - of a kind that is not known, in a refused request
+    EPHEMERAL_TOKEN = "ephemeral_token"  # noqa: S105
+    SESSION = "session"
     KEY = "key"
     DESTINATION = "destination"
     TABLE = "table"
@@ -99,8 +105,8 @@ class StoreActor:
     """Who changes the store, and from where.
 
     Attributes:
-        id: of the token or the person; the name of the local user for the command line; None for
-            the server.
+        id: of the token, the partner or the person; the name of the local user for the command
+            line; None for the server.
         address: the network address of the client; LOCAL_ADDRESS on this machine.
     """
 

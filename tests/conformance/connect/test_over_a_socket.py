@@ -282,6 +282,31 @@ def test_what_was_pushed_is_among_the_loads(connect: Connect) -> None:
     assert list(page) == ["data", "page", "total", "links"]
 
 
+def test_what_was_pushed_is_a_stream_of_its_source(connect: Connect) -> None:
+    """2.10, 3.11, 3.12: with the fields that were loaded."""
+    id_, token = connect.source("Streams")
+    path = f"/v4/sources/{id_}/streams"
+    assert connect.call("GET", path) == []
+    assert connect.pushes(token).status_code == 201
+    eventually(lambda: len(connect.call("GET", path)) == 1)
+    [row] = connect.call("GET", path)
+    documented = {
+        "selected": True,
+        "stream_id": row["stream_id"],
+        "tap_stream_id": "customers",
+        "stream_name": "customers",
+        "metadata": {"selected": True, "table-key-properties": ["id"]},
+    }
+    same(row, documented)
+    found = connect.call("GET", f"{path}/{row['stream_id']}")
+    schema = json.loads(found["schema"])
+    assert schema["properties"]["id"] == {"type": ["string"]}
+    assert found["metadata"][0] == {"breadcrumb": [], "metadata": documented["metadata"]}
+    assert {tuple(part["breadcrumb"][1:]) for part in found["metadata"][1:]} == {
+        (name,) for name in schema["properties"]
+    }
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -293,7 +318,7 @@ def test_what_was_pushed_is_among_the_loads(connect: Connect) -> None:
         ("POST", "/v4/source-types"),
         ("PUT", "/v4/sources/1/tokens"),
         ("GET", "/v4/sources/1/tokens/1"),
-        ("POST", "/v3/sessions/ephemeral"),
+        ("POST", "/v3/accounts"),
         ("POST", "/oauth/token"),
     ],
 )

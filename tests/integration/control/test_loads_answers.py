@@ -4,6 +4,8 @@ import pytest
 from tests.integration.control.api import NOT_AUTHORIZED, Api
 from tests.loads import load
 
+from treadle.store.tables import lock_table
+
 DAY = 24 * 60 * 60 * 1_000_000
 TROUBLE = 'password authentication failed for user "loader"'
 
@@ -106,3 +108,20 @@ def test_loads_come_in_pages_of_a_hundred(api: Api) -> None:
         "total": 101,
         "links": {"previous": f"{path}?page=4"},
     }
+
+
+def test_no_row_is_without_a_time_and_without_an_error(api: Api) -> None:
+    """A client compares the times of rows without an error as texts (connect-rest.md A.3 row 4)."""
+    source_id = api.create()["id"]
+    api.store.loads.record_load(load(source_id, "loaded", 1, api.now), [])
+    api.store.loads.record_failure(
+        load(source_id, "failing", 1, api.now, error=TROUBLE), stopped=False
+    )
+    with api.store._database.write() as tx:
+        lock_table(tx, source_id, "waiting", "")  # known, and neither loaded nor tried
+    api.now = DAY  # so early that the sixty days leave nothing out
+    rows = api.get(f"/v4/{api.account.id}/loads").body["data"]
+    assert [row["stream_name"] for row in rows] == ["failing", "loaded"]
+    assert all(
+        (row["last_batch_loaded_at"] is None) != (row["error_state"] is None) for row in rows
+    )

@@ -75,6 +75,8 @@ def test_a_label_may_change_and_repeat_and_the_name_stays(api: Api) -> None:
         ("2019-06-01T00:00:00Z", "2019-06-01T00:00:00Z"),
         ("2999-06-01T02:30:00.999+02:30", "2999-06-01T00:00:00Z"),
         ("2019-06-01", "2019-06-01T00:00:00Z"),
+        # `datetime.now().isoformat()`, as python-stitch-data sends it (connect-rest.md A.3 row 3).
+        ("2019-06-01T13:14:15.678901", "2019-06-01T13:14:15Z"),
     ],
 )
 def test_pausing_keeps_the_date_that_was_sent_and_works_at_once(

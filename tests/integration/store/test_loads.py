@@ -5,7 +5,16 @@ from dataclasses import replace
 import pytest
 from tests.loads import load as plain
 
-from treadle.store.model import EntryOutcome, LoadReport, TableLoadStatus, TableTotals
+from treadle.store.model import (
+    EntryOutcome,
+    KeptColumn,
+    KeptColumns,
+    KeptRelation,
+    LoadReport,
+    PushedTable,
+    TableLoadStatus,
+    TableTotals,
+)
 from treadle.store.store import Store
 
 OpenStore = Callable[[], Store]
@@ -380,3 +389,38 @@ def test_where_a_table_begins_and_when_it_was_rebuilt(store: Store) -> None:
     store.loads.record_load(load(source, 1, 2), [])
     store.loads.record_load(load(source, 3, 4), [])
     assert (status().began, status().loaded) == (None, 4)
+
+
+def make_columns(*names: str, key: tuple[str, ...] = ("id",)) -> KeptColumns:
+    columns = (KeptColumn(n, n, "bigint", nullable=n != "id", system=False) for n in names)
+    return KeptColumns(key, (KeptRelation((), "orders", tuple(columns)),))
+
+
+def test_the_columns_of_a_table_are_those_of_its_last_load_that_had_some(store: Store) -> None:
+    source_id = make_source(store)
+    first, second = make_columns("id", "ü🧵"), make_columns("id", "b", key=("b",))
+    store.loads.record_load(replace(load(source_id, 1, 5), columns=first), [])
+    [table] = store.tables.list_pushed_tables(source_id)
+    assert table == PushedTable(table.id, "orders", ("id",))
+    assert store.tables.get_kept_columns(table.id) == first
+    store.loads.record_load(load(source_id, 6, 7), [])
+    assert store.tables.get_kept_columns(table.id) == first
+    store.loads.record_load(replace(load(source_id, 8, 9), columns=second), [])
+    assert store.tables.get_kept_columns(table.id) == second
+    assert store.tables.find_pushed_table(source_id, table.id) == replace(table, key_fields=("b",))
+    for late in (load(source_id, 8, 9), load(source_id, 2, 3)):
+        store.loads.record_load(replace(late, columns=first), [])
+    assert store.tables.get_kept_columns(table.id) == second
+    assert [one.columns for one in store.loads.list_loads()] == [None] * 4
+
+
+def test_tables_of_a_source_are_listed_once_they_were_tried(store: Store) -> None:
+    mine, other = make_source(store), make_source(store, "other")
+    for table in ODD_NAMES:
+        store.loads.record_failure(load(mine, 1, 5, table=table, error="no"), stopped=False)
+    found = store.tables.list_pushed_tables(mine)
+    assert [(table.name, table.key_fields) for table in found] == [(one, ()) for one in ODD_NAMES]
+    assert store.tables.list_pushed_tables(other) == []
+    assert store.tables.find_pushed_table(other, found[0].id) is None
+    assert store.tables.find_pushed_table(mine, found[-1].id + 1) is None
+    assert store.tables.get_kept_columns(found[0].id) == KeptColumns((), ())

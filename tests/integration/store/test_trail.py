@@ -47,6 +47,12 @@ class World:
         )  # fmt: skip
         self.token = store.tokens.create_token(self.account.id, self.source.id)
         self.recipient = store.recipients.add_recipient(self.account.id, "a@example.com")
+        self.ephemeral = store.sessions.issue_ephemeral_token(self.account.id, 1)
+        opened = store.sessions.open_session(
+            store.sessions.issue_ephemeral_token(self.account.id, 1), "192.0.2.7"
+        )
+        assert opened is not None
+        self.session, self.cookie = opened
 
 
 ASKED = TokenRequest("account", "CI")
@@ -111,6 +117,18 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
         lambda store, world: store.destinations.set_default_destination(
             world.account.id, "postgres", "postgresql://u:pa55word@h/d", "h d"
         ),
+    ),
+    "sessions.issue_ephemeral_token": (
+        TrailAction.CREATE_EPHEMERAL_TOKEN,
+        lambda store, world: store.sessions.issue_ephemeral_token(world.account.id, 1),
+    ),
+    "sessions.open_session": (
+        TrailAction.OPEN_SESSION,
+        lambda store, world: store.sessions.open_session(world.ephemeral, "192.0.2.7"),
+    ),
+    "sessions.end_session": (
+        TrailAction.END_SESSION,
+        lambda store, world: store.sessions.end_session(world.session),
     ),
     "quotas.set_source_quotas": (
         TrailAction.SET_QUOTAS,
@@ -304,7 +322,8 @@ def test_no_secret_is_in_the_trail(store: Store, world: World) -> None:
         world.account.id, "postgres", "postgresql://u:pa55word@h/d", "h d"
     )
     told = repr(store.trail.list_events())
-    for secret in (world.account_token, world.token.secret, made.secret, "pa55word"):
+    sessions = (world.ephemeral, world.cookie)
+    for secret in (world.account_token, world.token.secret, made.secret, "pa55word", *sessions):
         assert secret is not None
         assert secret not in told
 

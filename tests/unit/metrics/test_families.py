@@ -174,7 +174,13 @@ def test_every_metric_is_in_the_reference() -> None:
         ("/v1/receipts/abc", "receipts"),
         ("/v1/ledger", "control"),
         ("/v4/sources", "control"),
+        ("//v4//sources", "control"),
+        ("/v3/accounts", "control"),
+        ("//notifications/public/v1/api//hooks", "control"),
+        ("/console/login", "console"),
         ("/metrics", "metrics"),
+        ("//metrics", "other"),
+        ("//v2/import/push", "other"),
         ("/at_secret", "other"),
     ],
 )

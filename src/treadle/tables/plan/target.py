@@ -169,7 +169,7 @@ class RelationTarget:
             shapes.setdefault(path, (relation.path, relation.source_name))
             fields = needs.setdefault(path, {})
             for column in relation.columns:
-                if not _is_system_column(column):
+                if not is_system_column(column):
                     _add_need(fields, fold(column.field), column.field, column.type)
         for frame in group.frames if group is not None else ():
             path = self._fold_path(frame.path)
@@ -410,7 +410,8 @@ def _add_need(
         types.append(type_)
 
 
-def _is_system_column(column: Column) -> bool:
+def is_system_column(column: Column) -> bool:
+    """Return whether a column holds no field of the records."""
     if column in SYSTEM_COLUMNS or column.name == names.GENERATED_KEY:
         return True
     return column.name.startswith((names.SOURCE_KEY, "_sdc_level_"))
