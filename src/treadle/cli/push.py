@@ -126,6 +126,8 @@ def print_outcome(job: "PushJob", begun: float) -> int:
     if not fate.rejected:
         return 0
     print_error(f"Rejected, the first because: {fate.reason}. `treadle rejects list` shows all.")
+    if fate.trouble is not None:
+        print_error(f"{fate.trouble[0].upper()}{fate.trouble[1:]}.")
     return 1
 
 

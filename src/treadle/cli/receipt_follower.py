@@ -34,12 +34,14 @@ class PushOutcome:
 
     Attributes:
         reason: of the first rejection; None without one.
+        trouble: what the load has to say about the rejected records; None for nothing.
     """
 
     loaded: int = 0
     superseded: int = 0
     rejected: int = 0
     reason: str | None = None
+    trouble: str | None = None
 
     def __add__(self, other: Self) -> "PushOutcome":
         return PushOutcome(
@@ -47,6 +49,7 @@ class PushOutcome:
             self.superseded + other.superseded,
             self.rejected + other.rejected,
             self.reason if self.reason is not None else other.reason,
+            self.trouble if self.trouble is not None else other.trouble,
         )
 
 
@@ -98,7 +101,7 @@ class ReceiptFollower:
                     f"The server does not tell of {receipt}: {describe_answer(answer)}"
                 )
             found = answer.json()
-            if found["status"] == "loaded":
+            if found["status"] in ("loaded", "rejected"):
                 return sum((make_outcome(table) for table in found["tables"]), PushOutcome())
             error = next((table["error"] for table in found["tables"] if table["error"]), None)
             if found["status"] == "stopped":
@@ -110,4 +113,6 @@ def make_outcome(table: dict[str, Any]) -> PushOutcome:
     """Return what a receipt says about one table."""
     rejected = table["rejected"]
     reason = rejected[0]["reason"] if rejected else None
-    return PushOutcome(table["loaded"], table["superseded"], len(rejected), reason)
+    return PushOutcome(
+        table["loaded"], table["superseded"], len(rejected), reason, table.get("trouble")
+    )

@@ -49,6 +49,10 @@ class LoadReportAnswer(TypedDict):
     columns_renamed: Annotated[list[list[str]], Field(description="pairs of old and new name")]
     nul_characters_removed: Count
     table_version: int
+    trouble: Annotated[
+        str | None,
+        Field(description="what somebody should know, as that all records were rejected"),
+    ]
     error: Annotated[str | None, Field(description="why the try failed; its records wait")]
 
 

@@ -6,7 +6,7 @@ needs to write the report (`Session.committed`).
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +14,8 @@ import msgspec
 from treadle.destinations.protocol import LoadResult
 from treadle.loader.chunk import EntryChunk
 from treadle.store.model import EntryOutcome, LoadReport
-from treadle.tables.model import AddColumn, LoadPlan, RenameColumn
+from treadle.tables.model import AddColumn, KeyConflict, LoadPlan, RenameColumn
+from treadle.tables.prepare.key_mismatch import describe_conflict
 
 
 class PlannedReport(msgspec.Struct, frozen=True, array_like=True):
@@ -65,6 +66,8 @@ def plan_report(chunk: EntryChunk, plan: LoadPlan, load_id: str, started_at: int
     details = _describe_plan(plan)
     if chunk.damaged:
         details["damaged_entries"] = len(chunk.damaged)
+    positions = [entry.position for entry in chunk.entries]
+    details["trouble"] = describe_load_trouble(plan.key_conflicts, positions, rejected, chunk.records)
     return PlannedReport(
         load_id=load_id,
         source_id=chunk.key[0],
@@ -77,6 +80,39 @@ def plan_report(chunk: EntryChunk, plan: LoadPlan, load_id: str, started_at: int
         rejected=dict(rejected),
         details=details,
     )
+
+
+def describe_load_trouble(
+    conflicts: Sequence[KeyConflict],
+    positions: Sequence[int],
+    rejected: Mapping[int, Sequence[tuple[int, str]]],
+    records: int,
+) -> str | None:
+    """Return what somebody should know of a load that is committed; None when all is well.
+
+    That is that it rejected everything, or records for the type of their key (loading.md 5.4).
+
+    Args:
+        conflicts: of the plan.
+        positions: of the entries of the load.
+        rejected: position -> (index in the entry, reason).
+        records: of the load.
+    """
+    told = []
+    count = sum(map(len, rejected.values()))
+    if count and count == records:
+        position = min(place for place, several in rejected.items() if several)
+        index, reason = min(rejected[position])
+        if count > 1:
+            said = f"all {count} records of the last load were rejected; the first, "
+        else:
+            said = "the only record of the last load was rejected; "
+        told.append(f"{said}{position}.{index}: {reason}")
+    told += [
+        describe_conflict(conflict, f"{positions[conflict.entry]}.{conflict.index}")
+        for conflict in conflicts
+    ]
+    return "; ".join(told) or None
 
 
 def complete_report(

@@ -238,6 +238,8 @@ class TableLoadStatus:
         began: position of the table's first entry; None when that was in an earlier log, or is not
             known.
         rebuilt_at: the time of the last rebuild, or of its beginning; None without one.
+        trouble: what somebody should know of its last load, as that all records were rejected, or
+            some for the type of their key; None for nothing. `trouble_since`: when that began.
     """
 
     source_id: int
@@ -249,6 +251,21 @@ class TableLoadStatus:
     stopped: bool
     began: int | None = None
     rebuilt_at: int | None = None
+    trouble: str | None = None
+    trouble_since: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TroubledTables:
+    """Numbers of tables that somebody should look at.
+
+    Attributes:
+        stopped: those that are not tried again until somebody acts.
+        troubled: other ones whose last load rejected everything, or records for their key.
+    """
+
+    stopped: int
+    troubled: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ stay as history.
 
 from typing import Any, Final
 
-from sqlalchemy import Row, bindparam, select, update
+from sqlalchemy import Row, bindparam, func, or_, select, update
 
 from treadle.store.database import StoreRepository, StoreTransaction
-from treadle.store.model import TableLoadStatus, TableTotals
-from treadle.store.schema import meta, tables
+from treadle.store.model import TableLoadStatus, TableTotals, TroubledTables
+from treadle.store.schema import meta, sources, tables
 from treadle.text import digest_text
 
 present_log = select(meta.c.log_id).scalar_subquery()
@@ -49,11 +49,30 @@ class TableRepository(StoreRepository):
                     stopped=row.stopped,
                     began=row.began if row.present else None,
                     rebuilt_at=row.rebuilt_at,
+                    trouble=row.trouble,
+                    trouble_since=row.trouble_since,
                 )
                 for row in tx.connection.execute(query)
             ]
         # Sorted here: the two databases do not agree on the order of texts.
         return sorted(found, key=lambda status: (status.source_id, status.table_name))
+
+    def count_troubled(self) -> TroubledTables:
+        """Return how many tables of sources that are not deleted somebody should look at."""
+        query = (
+            select(
+                func.count().filter(tables.c.stopped).label("stopped"),
+                func.count().filter(~tables.c.stopped).label("troubled"),
+            )
+            .join(sources, sources.c.id == tables.c.source_id)
+            .where(
+                sources.c.deleted_at.is_(None),
+                or_(tables.c.stopped, tables.c.trouble.is_not(None)),
+            )
+        )
+        with self._database.read() as tx:
+            row = tx.connection.execute(query).one()
+        return TroubledTables(row.stopped, row.troubled)
 
     def list_totals(self) -> list[TableTotals]:
         """Return the totals of the records of each table since the store was made."""

@@ -280,6 +280,27 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyConflict:
+    """Records that were rejected since a key field has another type in them (loading.md 5.4).
+
+    Attributes:
+        field: the key field, canonical.
+        table_type: that it has in the table.
+        record_type: that it has in the records.
+        records: how many they are.
+        entry, index: the first of them: the index of its log entry in the load, and its index in
+            that entry.
+    """
+
+    field: str
+    table_type: ColumnType
+    record_type: ColumnType
+    records: int
+    entry: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class OffsetCommit:
     """The log position up to which a table is loaded; committed with the rows.
 
@@ -324,6 +345,7 @@ class LoadPlan:
         extracted_max: greatest time_extracted, else greatest received time, microseconds.
         bookmarks: (field, least, greatest) as JSON texts, for bookmark_names.
         owner: of the schema; the destination refuses the plan when it has recorded another.
+        key_conflicts: records that were rejected for the type of their key.
     """
 
     schema: str
@@ -345,6 +367,7 @@ class LoadPlan:
     extracted_max: int | None = None
     bookmarks: tuple[tuple[str, str, str], ...] = ()
     owner: SchemaOwner = UNOWNED
+    key_conflicts: tuple[KeyConflict, ...] = ()
 
 
 # --- what a destination says it holds -------------------------------------------------------------
@@ -397,5 +420,6 @@ class TableOptions:
     sequence_tie: Literal["first", "last"] = "first"
     leading_nonletter: Literal["keep", "strip"] = "keep"
     key_change: Literal["stop", "append"] = "stop"
+    key_types: Literal["reject", "stop"] = "reject"
     loading_behavior: Literal["upsert", "append"] = "upsert"
     nul_characters: Literal["remove", "replace", "reject"] = "remove"

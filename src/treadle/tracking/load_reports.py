@@ -37,5 +37,6 @@ def render_load_report(load: LoadReport) -> dict[str, Any]:
         ],
         "nul_characters_removed": details.get("nul_characters_removed", 0),
         "table_version": details.get("table_version", 0),
+        "trouble": details.get("trouble"),
         "error": load.error,
     }

@@ -14,11 +14,19 @@ from treadle.records.message_batch import MessageBatch
 from treadle.records.transit import encoding
 from treadle.tables import table_codec
 from treadle.tables.column_type import ColumnType
-from treadle.tables.model import LoadPlan, OffsetCommit, Table, TableOptions, TableState
+from treadle.tables.model import (
+    KeyConflict,
+    LoadPlan,
+    OffsetCommit,
+    Table,
+    TableOptions,
+    TableState,
+)
 from treadle.tables.plan.explain import explain_plan
 from treadle.tables.plan.planner import plan_load
 from treadle.tables.plan.sequence_lookup import SequenceLookup
-from treadle.tables.prepare.prepare import LogBatch, prepare_load
+from treadle.tables.prepare.key_mismatch import KEY_TYPE_DIFFERS, KEYS_DIFFER
+from treadle.tables.prepare.prepare import LogBatch, PreparedLoad, prepare_load
 from treadle.tables.prepare.rejections import RECORD_BYTES_MAX
 from treadle.tables.profile import DestinationProfile
 from treadle.tables.profiles import DUCKDB, POSTGRES
@@ -258,11 +266,81 @@ def test_keys_neither_come_nor_go(
 
 
 @PROFILES
-def test_one_type_of_key_in_a_load(profile: DestinationProfile) -> None:
+def test_the_first_record_decides_the_type_of_a_key(profile: DestinationProfile) -> None:
     executor = Executor(profile)
-    with pytest.raises(TableStoppedError, match="Incoming Primary Key type does not match"):
-        send(executor, (1, {"id": 1}), (2, {"id": "one"}))
-    assert executor.live == {}
+    found = send(executor, (1, {"id": 1}), (2, {"id": "one"}), (3, {"id": "two"}), (4, {"id": 1.5}))
+    assert rows(executor, "id") == [(1,)]
+    assert reasons(executor) == [KEY_TYPE_DIFFERS] * 3
+    text, double = found.key_conflicts
+    assert text == KeyConflict("id", ColumnType.BIGINT, ColumnType.TEXT, 2, 0, 1)
+    assert double == KeyConflict("id", ColumnType.BIGINT, ColumnType.DOUBLE, 1, 0, 3)
+    found = send(executor, (5, {"id": "one"}), (6, {"id": 2}))
+    assert rows(executor, "id") == [(1,), (2,)]
+    assert found.key_conflicts == (KeyConflict("id", ColumnType.BIGINT, ColumnType.TEXT, 1, 0, 0),)
+    assert send(executor, (7, {"id": 3})).key_conflicts == ()
+
+
+@PROFILES
+def test_all_records_of_a_wrong_key_are_rejected_at_once(profile: DestinationProfile) -> None:
+    """Those that lost among themselves too: else each would take a plan of its own."""
+    executor = Executor(profile)
+    send(executor, (1, {"id": 1}))
+    lost = [(n, {"id": "same"}) for n in range(2, 302)]
+    prepared: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        reject = PreparedLoad.reject_records
+        patch.setattr(
+            PreparedLoad, "reject_records", lambda *a: prepared.append(a) or reject(*a)
+        )
+        send(executor, *lost)
+    assert len(prepared) == 1
+    assert reasons(executor) == [KEY_TYPE_DIFFERS] * 300
+
+
+@PROFILES
+def test_the_option_key_types_stops_the_table_and_names_the_record(
+    profile: DestinationProfile,
+) -> None:
+    executor = Executor(profile)
+    send(executor, (1, {"id": 1}))
+    before = rows(executor, "id")
+    with pytest.raises(TableStoppedError) as stopped:
+        send(
+            executor,
+            (2, {"id": 2}),
+            (3, {"id": "one"}),
+            options=TableOptions(key_types="stop"),
+        )
+    assert str(stopped.value).startswith(KEY_TYPE_DIFFERS)
+    assert "the key id is text in record" in str(stopped.value)
+    assert "bigint in the table" in str(stopped.value)
+    assert rows(executor, "id") == before
+
+
+@PROFILES
+def test_a_stopped_table_names_both_keys(profile: DestinationProfile) -> None:
+    executor = Executor(profile)
+    send(executor, (1, {"id": 1}))
+    with pytest.raises(TableStoppedError, match=r"the table has the key id, record \d+\.0 has the key nr"):
+        send(executor, (2, {"nr": 1}), keys=["nr"])
+    with pytest.raises(TableStoppedError, match=r"the table has the key id, record \d+\.0 has no key"):
+        send(executor, (2, {"nr": 1}), keys=[])
+
+
+@PROFILES
+def test_who_may_only_append_does_not_stop_a_table_with_a_key(profile: DestinationProfile) -> None:
+    executor = Executor(profile)
+    send(executor, (1, {"id": 1}))
+    appended = structs.replace(batch([(2, {"id": 1}), (3, {"id": 2})], keys=[]), append_only=True)
+    executor.run([appended, batch([(4, {"id": 4})])])
+    assert rows(executor, "id", "_sdc_sequence") == [(1, 1), (4, 4)]
+    assert reasons(executor) == [KEYS_DIFFER] * 2
+    # Where there is no table yet, they make one without a key; so they do with key_change: append.
+    other = structs.replace(appended, table_name="u")
+    executor.run([other])
+    assert rows(executor, "id", table="u") == [(1,), (2,)]
+    executor.run([appended], options=TableOptions(key_change="append"))
+    assert rows(executor, "id") == [(1,), (1,), (2,), (4,)]
 
 
 @PROFILES

@@ -223,8 +223,7 @@ class Flattener:
         depth: int,
     ) -> None:
         """Add a task for each field of some objects."""
-        keyless = not frame.path and not self._context.keys
-        parts = [self._namer.name_field(prefix, key, keyless) for key in keys]
+        parts = [self._namer.name_field(prefix, key) for key in keys]
         top = not frame.path and prefix is None
         if len({part.folded for part in parts}) < len(parts):
             self._check_siblings(frame, parts, columns)

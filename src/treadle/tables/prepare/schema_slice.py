@@ -13,8 +13,9 @@ from typing import Any, Final, NamedTuple
 from treadle.records import record_reader
 from treadle.records.row_decoder import RowDecoder, ShapePredictor
 from treadle.tables import names
-from treadle.tables.arrow_column import has_none
+from treadle.tables.arrow_column import has_none, to_values
 from treadle.tables.column_type import ColumnType
+from treadle.tables.model import KeyConflict
 from treadle.tables.names import Namer
 from treadle.tables.prepare.flatten import (
     FlattenContext,
@@ -23,6 +24,12 @@ from treadle.tables.prepare.flatten import (
     SparseRecordsError,
 )
 from treadle.tables.prepare.frame import Frame, RelationPath, concatenate_frames
+from treadle.tables.prepare.key_mismatch import (
+    KEY_TYPE_DIFFERS,
+    KEYS_DIFFER,
+    AppendMismatch,
+    KeyMismatch,
+)
 from treadle.tables.prepare.schema_types import compile_schema
 from treadle.tables.prepare.timestamp_text import find_timestamp
 from treadle.tables.prepare.type_rules import TRANSIT_RULES, VALUE_RULES
@@ -59,6 +66,7 @@ class LoadInput:
         table_name: canonical.
         source_name: the table's name as sent.
         refused: records to reject for a reason that was found elsewhere.
+        mismatches: records to reject for their key, in the order to look for them.
     """
 
     log_batches: Sequence[LogBatch]
@@ -66,6 +74,7 @@ class LoadInput:
     table_name: str
     source_name: str
     refused: Mapping[RecordRef, str]
+    mismatches: tuple[AppendMismatch | KeyMismatch, ...] = ()
 
 
 class OmittedKey(NamedTuple):
@@ -87,6 +96,7 @@ class SliceResult:
         omitted: fields left out, and the first record that is loaded without them.
         superseded: entry -> how many of its records lost against another.
         nul_removed: NUL characters removed.
+        key_conflicts: rejected records whose key has another type than the table's.
     """
 
     group: VersionGroup | None = None
@@ -95,16 +105,22 @@ class SliceResult:
     omitted: dict[OmittedKey, RecordRef] = field(default_factory=dict)
     superseded: dict[int, int] = field(default_factory=dict)
     nul_removed: int = 0
+    key_conflicts: list[KeyConflict] = field(default_factory=list)
 
 
 class _SliceKey(NamedTuple):
-    """The version, key names and schema that the records of a slice share."""
+    """The version, key names and schema that the records of a slice share.
+
+    Attributes:
+        append_only: see `MessageBatch`.
+    """
 
     segment: int
     version: int
     keys: tuple[str, ...]
     value_form: str
     schema: bytes
+    append_only: bool
 
 
 class SchemaSlice:
@@ -126,7 +142,7 @@ class SchemaSlice:
         self._load = load
         self._exact = _needs_exact_numbers(key.value_form, key.schema)
         # A method here would tie the slice into a cycle, and what it holds is let go of late.
-        allowed = partial(_is_order_free, self._context, key.value_form, keyed=bool(key.keys))
+        allowed = partial(_is_order_free, self._context, key.value_form)
         self._predictor = ShapePredictor(exact=self._exact, allowed=allowed)
         self._decoded: tuple[int, list[dict[str, Any]]] = (-1, [])
         self._decoder: RowDecoder | None = None
@@ -255,7 +271,9 @@ class SchemaSlice:
             for row, ref in enumerate(map(RecordRef, self._entries, self._indexes)):
                 if ref in self._load.refused:
                     self._rejected.setdefault(row, self._load.refused[ref])
+        conflicts = self._reject_keys(keys, frames[0])
         result = SliceResult(
+            key_conflicts=conflicts,
             rejected={self._record_ref(row): why for row, why in self._rejected.items()},
             omitted=self._find_omitted(),
             nul_removed=self._nul_removed,
@@ -270,6 +288,7 @@ class SchemaSlice:
             self._indexes,
             self._sequences,
             self._received,
+            self._key.append_only,
         )
         if self._rejected:
             group = group.take_rows([row for row in range(group.size) if row not in self._rejected])
@@ -281,6 +300,39 @@ class SchemaSlice:
                 group = drop_duplicates(group, options, result.superseded, ordered=True)
             result.group = group
         return result
+
+    def _reject_keys(self, keys: Sequence[KeyColumn], root: Frame) -> list[KeyConflict]:
+        """Reject the records that the key of their table refuses (loading.md 5.4)."""
+        names_by_field = {key.folded: key.name for key in keys}
+        found: list[KeyConflict] = []
+        for mismatch in self._load.mismatches:
+            if (mismatch.segment, mismatch.version) != (self._key.segment, self._key.version):
+                continue
+            if isinstance(mismatch, AppendMismatch):
+                if self._key.append_only:
+                    for row in range(root.size):
+                        self._rejected.setdefault(row, KEYS_DIFFER)
+                continue
+            if mismatch.folded not in names_by_field or mismatch.folded not in root.fields:
+                continue
+            column = root.fields[mismatch.folded].columns.get(mismatch.record_type, ())
+            rows = [
+                row
+                for row, value in enumerate(to_values(column))
+                if value is not None and row not in self._rejected
+            ]
+            if rows:
+                self._rejected.update(dict.fromkeys(rows, KEY_TYPE_DIFFERS))
+                found.append(
+                    KeyConflict(
+                        names_by_field[mismatch.folded],
+                        mismatch.table_type,
+                        mismatch.record_type,
+                        len(rows),
+                        *self._record_ref(rows[0]),
+                    )
+                )
+        return found
 
     def _join_pieces(self) -> list[Frame]:
         """Return the frames of all pieces, parents before children however the records were cut."""
@@ -319,7 +371,9 @@ def make_slices(load: LoadInput) -> list[SchemaSlice]:
         batch = log_batch.batch
         keys = tuple(sorted(set(batch.key_names)))
         if isinstance(batch.versions, int) and not batch.activations:
-            key = _SliceKey(segment, batch.versions, keys, batch.form, batch.schema)
+            key = _SliceKey(
+                segment, batch.versions, keys, batch.form, batch.schema, batch.append_only
+            )
             slice_of(key).add_batch(entry, log_batch)
             continue
         exact = _needs_exact_numbers(batch.form, batch.schema)
@@ -333,7 +387,9 @@ def make_slices(load: LoadInput) -> list[SchemaSlice]:
         for index, version in enumerate(versions):
             while passed < len(activations) and activations[passed] <= index:
                 passed += 1
-            key = _SliceKey(segment + passed, version, keys, batch.form, batch.schema)
+            key = _SliceKey(
+                segment + passed, version, keys, batch.form, batch.schema, batch.append_only
+            )
             parts.setdefault(key, []).append(index)
         segment += len(activations)
         for key, indexes in parts.items():
@@ -345,14 +401,14 @@ def _needs_exact_numbers(form: str, schema: bytes) -> bool:
     return form == "schema" and compile_schema(schema).exact
 
 
-def _is_order_free(context: FlattenContext, form: str, keys: Sequence[str], *, keyed: bool) -> bool:
+def _is_order_free(context: FlattenContext, form: str, keys: Sequence[str]) -> bool:
     """Return whether it makes no difference in which order a record has these keys."""
     namer = context.namer
     if form == "transit" or namer.options.collisions == "hash":
         return False
     if len(context.rules.objects) > 1:  # which of them holds is asked of a whole record
         return False
-    folded = {namer.name_field(None, key, not keyed).folded for key in keys}
+    folded = {namer.name_field(None, key).folded for key in keys}
     return len(folded) == len(keys)
 
 
