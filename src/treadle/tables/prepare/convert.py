@@ -291,7 +291,7 @@ def _read_timestamp(row: int, value: str, sink: ConversionSink, other: bool) -> 
     try:
         number = timestamp_text.parse_timestamp(value)
     except timestamp_text.TimestampRangeError:
-        if other and not value.startswith("0000"):
+        if other:
             return None
         sink.reject_value(row, _range_reason(sink, "timestamp", value))
         return _FAILED
