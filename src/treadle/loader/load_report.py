@@ -16,6 +16,7 @@ from treadle.loader.chunk import EntryChunk
 from treadle.store.model import EntryOutcome, LoadReport
 from treadle.tables.model import AddColumn, KeyConflict, LoadPlan, RenameColumn
 from treadle.tables.prepare.key_mismatch import describe_conflict
+from treadle.tracking.field_notes import encode_notes
 
 
 class PlannedReport(msgspec.Struct, frozen=True, array_like=True):
@@ -63,10 +64,10 @@ def plan_report(chunk: EntryChunk, plan: LoadPlan, load_id: str, started_at: int
             rejected[position].append((rejection.index, rejection.reason))
     for damaged in chunk.damaged:
         rejected[damaged.position] = [(index, damaged.why) for index in range(damaged.records)]
-    details = _describe_plan(plan)
+    positions = [entry.position for entry in chunk.entries]
+    details = _describe_plan(plan, positions)
     if chunk.damaged:
         details["damaged_entries"] = len(chunk.damaged)
-    positions = [entry.position for entry in chunk.entries]
     details["trouble"] = describe_load_trouble(plan.key_conflicts, positions, rejected, chunk.records)
     return PlannedReport(
         load_id=load_id,
@@ -188,12 +189,19 @@ def build_failure_report(
     )
 
 
-def _describe_plan(plan: LoadPlan) -> dict[str, Any]:
-    """Return the parts of a load report that only the plan knows."""
+def _describe_plan(plan: LoadPlan, positions: Sequence[int]) -> dict[str, Any]:
+    """Return the parts of a load report that only the plan knows.
+
+    Args:
+        plan: of the load.
+        positions: of its entries.
+    """
     relations = plan.table_after.relations if plan.table_after else ()
     return {
         "relations": [[relation.source_name, relation.name] for relation in relations],
-        "fields_left_out": list(plan.left_out),
+        "fields_left_out": list(dict.fromkeys(note.field for note in plan.left_out)),
+        "left_out": encode_notes(plan.left_out, positions),
+        "rounded": encode_notes(plan.rounded, positions),
         "columns_added": [
             [change.relation, change.column.name]
             for change in plan.changes

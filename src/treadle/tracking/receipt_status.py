@@ -7,6 +7,7 @@ from treadle.log.protocol import DamagedEntry, LogEntry
 from treadle.store.model import EntryOutcome, LoadReport, TableLoadStatus
 from treadle.store.store import Store
 from treadle.timestamps import format_microseconds
+from treadle.tracking.field_notes import render_left_out, render_rounded, select_notes
 from treadle.tracking.load_progress import is_stopped
 from treadle.tracking.receipts import Receipt, ReceiptCodec
 from treadle.tracking.rejects import find_resent_receipts, format_reject_id
@@ -131,8 +132,14 @@ def _describe_entry(
         ],
         "load": None if load is None else {"id": load.id, "finished_at": finished_at},
         "error": None if loaded or status is None else status.error,
+        "left_out": render_left_out(_select_notes(load, "left_out", entry.position)),
+        "rounded": render_rounded(_select_notes(load, "rounded", entry.position)),
         "trouble": None if load is None or not rejected else load.details.get("trouble"),
     }
+
+
+def _select_notes(load: LoadReport | None, kind: str, position: int) -> list[dict[str, Any]]:
+    return [] if load is None else select_notes(load.details.get(kind, []), position)
 
 
 def _describe_rejected(index: int, reason: str, resent: str | None) -> dict[str, Any]:

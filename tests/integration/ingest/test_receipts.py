@@ -144,6 +144,24 @@ def test_a_request_of_which_everything_is_rejected(site: Site) -> None:
     assert site.follow(receipt).json()["status"] == "rejected"
 
 
+def test_a_receipt_tells_of_fields_left_out_and_rounded(site: Site) -> None:
+    receipts = [site.receipt(rec(data={"id": n})) for n in range(2)]
+    last = site.waiting()["customers"]
+    why = "Column name long is too long for PostgreSQL"
+    note = {"table": "customers", "field": "long", "reason": why, "total": 2}
+    details = {
+        "left_out": [{**note, "runs": [[last, last, 2]]}],
+        "rounded": [{**note, "reason": "", "runs": None}],
+    }
+    site.load("customers", details=details)
+    (first,), (second,) = (site.follow(each).json()["tables"] for each in receipts)
+    assert (first["status"], first["left_out"], first["rejected"]) == ("loaded", [], [])
+    assert second["left_out"] == [
+        {"table": "customers", "field": "long", "reason": why, "records": 2}
+    ]
+    assert second["rounded"] == [{"table": "customers", "field": "long", "values": None}]
+
+
 def test_a_stopped_table_says_why_and_is_not_waited_for(site: Site) -> None:
     receipt = site.receipt(rec())
     site.load("customers", error="the column has another type")

@@ -122,6 +122,8 @@ SAME = (
     "rows_discarded",
     "rows_rejected",
     "fields_left_out",
+    "left_out",
+    "rounded",
     "columns_added",
     "columns_renamed",
     "nul_characters_removed",

@@ -764,7 +764,7 @@ def test_contracts_that_discard(profile: DestinationProfile) -> None:
         "Column b is not in the contract",
         "Type text of column a is not in the contract",
     ]
-    assert sorted(plan_.left_out) == ["a", "b"]
+    assert sorted((note.field, note.total) for note in plan_.left_out) == [("a", 1), ("b", 2)]
     assert rows(executor, "id", "a") == [(1, None), (2, None)]
 
 
@@ -785,7 +785,7 @@ def test_a_contract_that_discards_new_tables_as_values(profile: DestinationProfi
         "Table t__k__o is not in the contract",
         "Table t__o is not in the contract",
     ]
-    assert plan_.left_out == ("o",)
+    assert [(note.field, note.total) for note in plan_.left_out] == [("o", 1), ("o", 2)]
     assert sorted(executor.live) == ["t", "t__k"]
     assert rows(executor, "id", "c") == [(1, 3), (2, None)]
     assert rows(executor, "n", table="t__k") == [(2,)]
@@ -917,6 +917,70 @@ def test_nan_is_no_key(profile: DestinationProfile) -> None:
 
 
 @PROFILES
+def test_special_numbers_in_a_json_column(profile: DestinationProfile) -> None:
+    value = {"a": [math.nan, math.inf, 1.5], "b": {"c": -math.inf}, "d": None}
+    for choice, wanted in (
+        ("null", '{"a":[null,null,1.5],"b":{"c":null},"d":null}'),
+        ("text", '{"a":["NaN","Infinity",1.5],"b":{"c":"-Infinity"},"d":null}'),
+    ):
+        executor = Executor(profile)
+        options = TableOptions(nested="json", json_special_numbers=choice)  # type: ignore[arg-type]
+        executor.run([transit({"id": 1, "o": value})], options=options)
+        assert rows(executor, "o") == [(wanted,)]
+
+
+@PROFILES
+def test_fields_left_out_and_rounded_are_counted_by_entry(profile: DestinationProfile) -> None:
+    executor = Executor(profile)
+    long = "c" * 60
+    schema = {
+        "properties": {
+            "d": {"type": "number", "multipleOf": 1e-10},
+            "t": {"type": "string", "format": "date-time"},
+            "n": {"type": "number"},
+        }
+    }
+    first = [
+        (1, {"id": 1, "d": 1e-10, "t": "2024-01-01T00:00:00.0000001Z", long: 1}),
+        (2, {"id": 2, "d": 0.5, "t": "2024-01-01T00:00:00.1234560Z", "n": 2**53 + 1}),
+        (3, {"id": 3, "d": 1e-10, "v__st": "rejected", long: 1}),
+    ]
+    second = [(4, {"id": 4, "d": 0.1234567891, "n": 2**53, "x": [{long: 1}, {long: 2}]})]
+    found = executor.run([batch(first, schema=schema), batch(second, schema=schema)])
+    rounded = {(note.table, note.field): dict(note.counts) for note in found.rounded}
+    left_out = {(note.table, note.field): dict(note.counts) for note in found.left_out}
+    finer = {("t", "d"): {0: 1, 1: 1}} if profile is DUCKDB else {}
+    assert rounded == {**finer, ("t", "t"): {0: 1}, ("t", "n"): {0: 1}}
+    too_long = {("t", long): {0: 1}, ("t__x", long): {1: 1}} if profile is POSTGRES else {}
+    assert left_out == too_long
+    assert all(note.reason.endswith("is too long for PostgreSQL") for note in found.left_out)
+
+
+def test_decimals_are_kept_exactly_as_text() -> None:
+    executor = Executor(DUCKDB)
+    schema = {"properties": {"d": {"type": "number", "multipleOf": 1e-10}}}
+    exact = TableOptions(decimals="exact")
+    found = send(
+        executor,
+        (1, {"id": 1, "d": 1e-10}),
+        (2, {"id": 2, "d": 7}),
+        (3, {"id": 3, "d": 0.1230000000}),
+        schema=schema,
+        options=exact,
+    )
+    assert rows(executor, "id", "d", "d__st") == [
+        (1, None, "0.0000000001"),
+        (2, Decimal(7), None),
+        (3, Decimal("0.123"), None),
+    ]
+    assert found.rounded == ()
+    # A key cannot be in a column of its own.
+    key = {"properties": {"k": {"type": "number", "multipleOf": 1e-10}}}
+    found = send(executor, (1, {"k": 1e-10}), table="u", keys=["k"], schema=key, options=exact)
+    assert [(note.field, note.total) for note in found.rounded] == [("k", 1)]
+
+
+@PROFILES
 def test_an_explained_plan_names_what_happens(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 1, "a": 1, "l": [1]}))
@@ -936,7 +1000,7 @@ def test_an_explained_plan_names_what_happens(profile: DestinationProfile) -> No
     assert "1 NUL character removed from texts." in text
     if profile is POSTGRES:
         assert "Table t: column a becomes a__bi, its type splits." in text
-        assert f"Field '{long}' is left out." in text
+        assert f"Field '{long}' is left out of 1 record: Column name {long} is too long" in text
 
 
 def test_an_empty_load_changes_nothing() -> None:

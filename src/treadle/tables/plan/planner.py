@@ -18,6 +18,7 @@ from treadle.tables.model import (
     CopyStage,
     DropStage,
     EmptyRelation,
+    FieldNote,
     LoadPlan,
     OffsetCommit,
     Relation,
@@ -580,16 +581,24 @@ class _LoadPlanner:
             revision=self.state.revision,
             changes=tuple(self._changes),
             writes=tuple(self._writes),
-            rejections=(*prepared.rejections, *self._omitted.values()),
+            rejections=(
+                *prepared.rejections,
+                *(omitted.rejection for omitted in self._omitted.values()),
+            ),
             rejected_at=self.now,
             batched_at=self._batched_at,
             table_after=table,
             received=prepared.received,
             ignored=ignored,
             superseded=self._superseded,
-            left_out=tuple(
-                dict.fromkeys((*prepared.omitted_fields, *(name for _, name in self._omitted)))
+            left_out=(
+                *prepared.left_out,
+                *(
+                    FieldNote(left.rejection.table_name, name, left.counts, left.rejection.reason)
+                    for (_, name), left in self._omitted.items()
+                ),
             ),
+            rounded=prepared.rounded,
             nul_removed=prepared.nul_removed,
             new_version=any(isinstance(change, EmptyRelation) for change in self._changes),
             extracted_max=prepared.extracted_max,

@@ -8,11 +8,17 @@ waits for the planner, which knows the table.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from treadle.tables.model import KeyConflict, Rejection, TableOptions
+from treadle.tables.model import FieldNote, KeyConflict, Rejection, TableOptions
 from treadle.tables.names import Namer
 from treadle.tables.prepare.key_mismatch import AppendMismatch, KeyMismatch, KeyMismatches
 from treadle.tables.prepare.rejections import encode_record, make_rejections
-from treadle.tables.prepare.schema_slice import LoadInput, OmittedKey, make_slices
+from treadle.tables.prepare.schema_slice import (
+    LoadInput,
+    OmittedKey,
+    OmittedPlaces,
+    add_counts,
+    make_slices,
+)
 from treadle.tables.prepare.timestamp_text import find_timestamp
 from treadle.tables.prepare.version_group import LogBatch, RecordRef, VersionGroup
 from treadle.tables.profile import DestinationProfile
@@ -33,7 +39,7 @@ class PreparedLoad:
         groups: in order of their first record that is not rejected.
         activations: versions, in order of arrival; the n-th ends segment n - 1.
         rejections: records that fit nowhere, in order of arrival; then fields left out.
-        omitted_fields: names of fields left out, for the report.
+        left_out: fields left out; `rounded`: fields with values that were rounded.
         superseded: entry -> records that lost against another of their group.
         received: how many records there are.
         nul_removed: NUL characters removed.
@@ -52,7 +58,8 @@ class PreparedLoad:
     groups: list[VersionGroup] = field(default_factory=list)
     activations: list[int] = field(default_factory=list)
     rejections: tuple[Rejection, ...] = ()
-    omitted_fields: tuple[str, ...] = ()
+    left_out: tuple[FieldNote, ...] = ()
+    rounded: tuple[FieldNote, ...] = ()
     superseded: dict[int, int] = field(default_factory=dict)
     received: int = 0
     nul_removed: int = 0
@@ -130,7 +137,8 @@ def prepare_load(
         prepared.activations = []  # of a table that there cannot be
         return prepared
     rejected = dict(prepared._rejected)
-    omitted: dict[OmittedKey, RecordRef] = {}
+    omitted: dict[OmittedKey, OmittedPlaces] = {}
+    rounded: dict[tuple[str, str], dict[int, int]] = {}
     groups: list[tuple[RecordRef, VersionGroup]] = []
     conflicts: list[KeyConflict] = []
     load = LoadInput(
@@ -144,8 +152,13 @@ def prepare_load(
     for part in make_slices(load):
         result = part.make_result()
         rejected |= result.rejected
-        for key, ref in result.omitted.items():
-            omitted[key] = min(omitted.get(key, ref), ref)
+        for key, places in result.omitted.items():
+            known = omitted.setdefault(key, places)
+            if known is not places:
+                add_counts(known.counts, places.counts)
+                omitted[key] = OmittedPlaces(min(known.first, places.first), known.counts)
+        for place, counts in result.rounded.items():
+            add_counts(rounded.setdefault(place, {}), counts)
         for entry, count in result.superseded.items():
             prepared.superseded[entry] = prepared.superseded.get(entry, 0) + count
         prepared.nul_removed += result.nul_removed
@@ -157,12 +170,16 @@ def prepare_load(
     prepared.rejections = (
         *make_rejections(log_batches, rejected, table_name),
         *(
-            Rejection(encode_record(log_batches, ref), key.reason, key.table_name, -1, -1)
-            for key, ref in sorted(omitted.items(), key=lambda item: item[1])
+            Rejection(encode_record(log_batches, places.first), key.reason, key.table_name, -1, -1)
+            for key, places in sorted(omitted.items(), key=lambda item: item[1].first)
         ),
     )
     prepared.key_conflicts = _merge_conflicts(conflicts)
-    prepared.omitted_fields = tuple(dict.fromkeys(key.name for key in omitted))
+    prepared.left_out = tuple(
+        FieldNote(key.table_name, key.name, places.counts, key.reason)
+        for key, places in omitted.items()
+    )
+    prepared.rounded = tuple(FieldNote(*place, counts) for place, counts in sorted(rounded.items()))
     prepared.extracted_max = _find_extracted_max(log_batches)
     return prepared
 

@@ -4,6 +4,7 @@ The records of a load are cut into slices by table version, activation, key name
 slice becomes one group of rows.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -85,6 +86,13 @@ class OmittedKey(NamedTuple):
     reason: str
 
 
+class OmittedPlaces(NamedTuple):
+    """The records that are loaded without a field: the first one, and how many of each entry."""
+
+    first: RecordRef
+    counts: dict[int, int]
+
+
 @dataclass(slots=True)
 class SliceResult:
     """The rows and the rejected records of a slice.
@@ -93,7 +101,8 @@ class SliceResult:
         group: the rows; None when there are none.
         first: the first record that is not rejected, when there is a group.
         rejected: records that are rejected, and why.
-        omitted: fields left out, and the first record that is loaded without them.
+        omitted: fields left out of records that are not rejected.
+        rounded: (table, field) -> (entry -> values of records not rejected that were rounded).
         superseded: entry -> how many of its records lost against another.
         nul_removed: NUL characters removed.
         key_conflicts: rejected records whose key has another type than the table's.
@@ -102,7 +111,8 @@ class SliceResult:
     group: VersionGroup | None = None
     first: RecordRef | None = None
     rejected: dict[RecordRef, str] = field(default_factory=dict)
-    omitted: dict[OmittedKey, RecordRef] = field(default_factory=dict)
+    omitted: dict[OmittedKey, OmittedPlaces] = field(default_factory=dict)
+    rounded: dict[tuple[str, str], dict[int, int]] = field(default_factory=dict)
     superseded: dict[int, int] = field(default_factory=dict)
     nul_removed: int = 0
     key_conflicts: list[KeyConflict] = field(default_factory=list)
@@ -153,6 +163,7 @@ class SchemaSlice:
         self._too_wide = False
         self._rejected: dict[int, str] = {}
         self._omitted: list[tuple[int, OmittedField]] = []
+        self._rounded: dict[tuple[str, str], list[int]] = {}
         self._nul_removed = 0
         self._entries: list[int] = []
         self._indexes: list[int] = []
@@ -247,6 +258,9 @@ class SchemaSlice:
             (self._flattened + row, why) for row, why in flattened.rejected.items()
         )
         self._omitted += ((self._flattened, left) for left in flattened.omitted)
+        for place, rows in flattened.rounded.items():
+            known_rows = self._rounded.setdefault(place, [])
+            known_rows += (self._flattened + row for row in rows)
         self._nul_removed += flattened.nul_removed
         self._flattened += len(records)
 
@@ -276,6 +290,7 @@ class SchemaSlice:
             key_conflicts=conflicts,
             rejected={self._record_ref(row): why for row, why in self._rejected.items()},
             omitted=self._find_omitted(),
+            rounded=self._count_rounded(),
             nul_removed=self._nul_removed,
         )
         _add_extracted(frames[0], self._extracted, self._load.namer.profile)
@@ -341,19 +356,37 @@ class SchemaSlice:
         self._pieces = []
         return sorted(frames, key=lambda frame: tuple(map(fold, frame.path)))
 
-    def _find_omitted(self) -> dict[OmittedKey, RecordRef]:
+    def _find_omitted(self) -> dict[OmittedKey, OmittedPlaces]:
         """Return the fields left out of records that are not rejected."""
-        found: dict[OmittedKey, RecordRef] = {}
-        for base, field_ in self._omitted:
-            first = next((base + r for r in field_.rows if base + r not in self._rejected), None)
-            if first is not None:
-                ref = self._record_ref(first)
-                key = OmittedKey(field_.table_name, field_.name, field_.reason)
-                found[key] = min(found.get(key, ref), ref)
+        found: dict[OmittedKey, OmittedPlaces] = {}
+        for base, left in self._omitted:
+            rows = sorted({base + row for row in left.rows} - self._rejected.keys())
+            if not rows:
+                continue
+            key = OmittedKey(left.table_name, left.name, left.reason)
+            first = self._record_ref(rows[0])
+            known = found.get(key)
+            counts = {} if known is None else known.counts
+            add_counts(counts, Counter(map(self._entries.__getitem__, rows)))
+            found[key] = OmittedPlaces(first if known is None else min(known.first, first), counts)
         return found
+
+    def _count_rounded(self) -> dict[tuple[str, str], dict[int, int]]:
+        """Return by field and entry how many values of records not rejected were rounded."""
+        found = {
+            place: Counter(self._entries[row] for row in rows if row not in self._rejected)
+            for place, rows in self._rounded.items()
+        }
+        return {place: dict(counts) for place, counts in found.items() if counts}
 
     def _record_ref(self, row: int) -> RecordRef:
         return RecordRef(self._entries[row], self._indexes[row])
+
+
+def add_counts(counts: dict[int, int], more: Mapping[int, int]) -> None:
+    """Add numbers to the numbers of the same entries."""
+    for entry, count in more.items():
+        counts[entry] = counts.get(entry, 0) + count
 
 
 def make_slices(load: LoadInput) -> list[SchemaSlice]:

@@ -17,6 +17,7 @@ _TIMESTAMP_TEXT = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):?(\d\d))?",
     re.ASCII,
 )
+_FINER_FRACTION = re.compile(r"\.\d{6}\d*[1-9]", re.ASCII)
 _PLAIN_LENGTHS = (20, 27)  # from 2024-02-29T12:00:00Z to 2024-02-29T12:00:00.123456Z
 _DAYS_OF_400_YEARS = 146_097
 
@@ -61,6 +62,12 @@ def parse_timestamp(text: str) -> int | None:
             raise TimestampRangeError(text)
         offset = (oh * 3600 + om * 60) * (-1 if sign == "-" else 1)
     return days * _DAY_US + (h * 3600 + m * 60 + s - offset) * 1_000_000 + microseconds
+
+
+def is_finer_than_stored(text: str) -> bool:
+    """Return whether a date-time text has parts of a microsecond, which are rounded."""
+    found = _FINER_FRACTION.search(text) if len(text) > _PLAIN_LENGTHS[1] else None
+    return found is not None
 
 
 def _count_days(year: int, month: int, day: int) -> int:
