@@ -16,7 +16,7 @@ from treadle.loader.chunk import EntryChunk
 from treadle.store.model import EntryOutcome, LoadReport
 from treadle.tables.model import AddColumn, KeyConflict, LoadPlan, RenameColumn
 from treadle.tables.prepare.key_mismatch import describe_conflict
-from treadle.tracking.field_notes import encode_notes
+from treadle.tracking.field_notes import TEXT_MAX, encode_notes
 
 
 class PlannedReport(msgspec.Struct, frozen=True, array_like=True):
@@ -68,7 +68,9 @@ def plan_report(chunk: EntryChunk, plan: LoadPlan, load_id: str, started_at: int
     details = _describe_plan(plan, positions)
     if chunk.damaged:
         details["damaged_entries"] = len(chunk.damaged)
-    details["trouble"] = describe_load_trouble(plan.key_conflicts, positions, rejected, chunk.records)
+    details["trouble"] = describe_load_trouble(
+        plan.key_conflicts, positions, rejected, chunk.records
+    )
     return PlannedReport(
         load_id=load_id,
         source_id=chunk.key[0],
@@ -108,7 +110,7 @@ def describe_load_trouble(
             said = f"all {count} records of the last load were rejected; the first, "
         else:
             said = "the only record of the last load was rejected; "
-        told.append(f"{said}{position}.{index}: {reason}")
+        told.append(f"{said}{position}.{index}: {reason[:TEXT_MAX]}")
     told += [
         describe_conflict(conflict, f"{positions[conflict.entry]}.{conflict.index}")
         for conflict in conflicts

@@ -42,7 +42,7 @@ _LEVEL_NAME = re.compile(r"_sdc_level_\d+_id", re.ASCII)
 
 
 def is_system_name(name: str) -> bool:
-    """Return whether a column of this name is one that treadle writes, in any case (loading.md 6.6).
+    """Return whether treadle writes a column of this name itself, in any case (loading.md 6.6).
 
     Every other name that begins with `_sdc_` is a column like any other: taps send many of them.
     """

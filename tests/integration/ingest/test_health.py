@@ -34,7 +34,9 @@ def test_status_names_a_destination_in_trouble_and_stays_ok(tmp_path: Path) -> N
     row = store.destinations.set_default_destination(
         CLIENT, "postgres", "postgresql://u:secret@h/db", "h/db"
     )
-    health = IngestHealth(store.destinations, store.tables, version="1", revision="r", monotonic=clock)
+    health = IngestHealth(
+        store.destinations, store.tables, version="1", revision="r", monotonic=clock
+    )
 
     async def test() -> None:
         fine = b'{"name":"pipeline.gate","version":"1","revision":"r","status":"OK","reason":null}'

@@ -12,8 +12,8 @@ from typing import Any
 SUFFIX = {"bigint": "bi", "boolean": "bo", "double": "do", "text": "st", "timestamp": "ti"}
 RESERVED = re.compile(r".*__(bi|bo|de|do|it|st|ti)", re.IGNORECASE | re.DOTALL)
 SYSTEM = re.compile(
-    r"_sdc_(batched_at|received_at|sequence|table_version|source_key(_.*)?|level_\d+_id|primary_key)"
-    r"|__sdc_primary_key",
+    r"_sdc_(batched_at|received_at|sequence|table_version|source_key(_.*)?|level_\d+_id)"
+    r"|_?_sdc_primary_key",
     re.IGNORECASE | re.DOTALL,
 )
 """Columns that are not a client's."""
@@ -356,14 +356,7 @@ def typed_value(value: Any, kind: str | None, dialect: Dialect) -> Typed:
     """The logical type of a value, and the value as it is read back."""
     if kind is None:
         kind = {bool: "boolean", int: "bigint", float: "double", str: "text"}[type(value)]
-    if kind == "bigint" and not -(2**63) <= value <= SYSTEM = re.compile(
-    r"_sdc_(batched_at|received_at|sequence|table_version|source_key(_.*)?|level_\d+_id|primary_key)"
-    r"|__sdc_primary_key",
-    re.IGNORECASE | re.DOTALL,
-)
-"""Columns that are not a client's."""
-
-BIGINT_MAX:
+    if kind == "bigint" and not -(2**63) <= value <= BIGINT_MAX:
         raise Rejected(f"integer out of range for {dialect.display_name} on {value}")
     if kind == "double":
         return kind, float(value)

@@ -321,9 +321,10 @@ def test_the_option_key_types_stops_the_table_and_names_the_record(
 def test_a_stopped_table_names_both_keys(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 1}))
-    with pytest.raises(TableStoppedError, match=r"the table has the key id, record \d+\.0 has the key nr"):
+    told = r"the table has the key id, record \d+\.0 has "
+    with pytest.raises(TableStoppedError, match=told + "the key nr"):
         send(executor, (2, {"nr": 1}), keys=["nr"])
-    with pytest.raises(TableStoppedError, match=r"the table has the key id, record \d+\.0 has no key"):
+    with pytest.raises(TableStoppedError, match=told + "no key"):
         send(executor, (2, {"nr": 1}), keys=[])
 
 

@@ -434,7 +434,7 @@ def _name_special_numbers(value: Any) -> Any:
             if isinstance(each, dict | list):
                 place[at] = each.copy()
                 waiting.append(place[at])
-            elif isinstance(each, float | Decimal) and not math.isfinite(each):
+            elif isinstance(each, float) and not math.isfinite(each):
                 place[at] = "NaN" if math.isnan(each) else "Infinity" if each > 0 else "-Infinity"
     return whole[0]
 

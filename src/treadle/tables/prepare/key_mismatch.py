@@ -1,4 +1,4 @@
-"""Records that are rejected for their key, and the texts about keys that differ (loading.md 5.4)."""
+"""Records that are rejected for their key, and texts about keys that differ (loading.md 5.4)."""
 
 from typing import Final, NamedTuple
 
@@ -9,6 +9,9 @@ KEYS_DIFFER: Final = "Keys for table do not match Primary Keys of incoming data"
 KEY_TYPE_DIFFERS: Final = (
     "Incoming Primary Key type does not match Primary Key type in existing table"
 )
+
+NAME_MAX: Final = 200
+"""Characters of a field's name that a text shows."""
 
 
 class AppendMismatch(NamedTuple):
@@ -53,7 +56,7 @@ def describe_conflict(conflict: KeyConflict, record: str) -> str:
     several = conflict.records != 1
     these = f"{conflict.records} records, {record} the first" if several else f"record {record}"
     return (
-        f"the key {conflict.field} is {conflict.record_type.value} in {these}, and "
+        f"the key {conflict.field[:NAME_MAX]} is {conflict.record_type.value} in {these}, and "
         f"{conflict.table_type.value} in the table: {'they were' if several else 'it was'} "
         f"rejected. Send it as {conflict.table_type.value} and send the rejected records again "
         "(`treadle rejects`), or drop the table, to have it made anew with the type of the next "
@@ -71,6 +74,6 @@ def describe_stop(field: str, table_type: ColumnType, record_type: ColumnType, w
         where: it came so.
     """
     return (
-        f"{KEY_TYPE_DIFFERS}: the key {field} is {record_type.value} in {where}, and "
+        f"{KEY_TYPE_DIFFERS}: the key {field[:NAME_MAX]} is {record_type.value} in {where}, and "
         f"{table_type.value} in the table"
     )
