@@ -13,10 +13,10 @@ if TYPE_CHECKING:  # a process that only accepts records reads the notes and mak
 TEXT_MAX: Final = 500
 """Characters of a name or a reason that are kept."""
 
-RUNS_MAX: Final = 200
+RUNS_MAX: Final = 100
 """Runs that are kept of a field; with more of them it is not known which requests it is in."""
 
-NOTES_MAX: Final = 1000
+NOTES_MAX: Final = 200
 """Fields that are kept of a load."""
 
 Run = tuple[int, int, int]
@@ -30,16 +30,19 @@ def encode_notes(notes: "Sequence[FieldNote]", positions: Sequence[int]) -> list
         notes: of the plan.
         positions: of the entries of the load.
     """
-    return [
-        {
-            "table": note.table[:TEXT_MAX],
-            "field": note.field[:TEXT_MAX],
-            "reason": note.reason[:TEXT_MAX],
-            "total": note.total,
-            "runs": find_runs(note.counts, positions),
-        }
-        for note in notes[:NOTES_MAX]
-    ]
+    found = []
+    for note in notes[:NOTES_MAX]:
+        runs = find_runs(note.counts, positions)
+        found.append(
+            {
+                "table": note.table[:TEXT_MAX],
+                "field": note.field[:TEXT_MAX],
+                "reason": note.reason[:TEXT_MAX],
+                "total": note.total,
+                "runs": None if runs is None else list(map(list, runs)),
+            }
+        )
+    return found
 
 
 def find_runs(counts: Mapping[int, int], positions: Sequence[int]) -> list[Run] | None:
