@@ -90,8 +90,7 @@ def test_fields_with_long_names_are_told(tenants: Tenants) -> None:
 def test_rounded_decimals_are_counted_or_kept(tenants: Tenants) -> None:
     values = [1e-10, 0.25, 0.1234567891]
     messages = [
-        {"action": "upsert", "sequence": 1, "data": {"id": n, "p": p}}
-        for n, p in enumerate(values)
+        {"action": "upsert", "sequence": 1, "data": {"id": n, "p": p}} for n, p in enumerate(values)
     ]
     sent = tenants.a.send("/v2/import/batch", {**PRECISE, "messages": messages})
     assert sent.is_success, sent.text

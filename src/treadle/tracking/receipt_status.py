@@ -52,9 +52,9 @@ def read_receipt_status(
     resent = find_resent_receipts(find_keys, codec, receipt.source_id, names) if names else {}
     by_position = {outcome.position: outcome for outcome in outcomes}
     status = _summarize(entries, statuses)
-    if status == "loaded" and shown:
-        if all(is_rejected(entry, by_position.get(entry.position)) for entry in shown):
-            status = _check_rest(entries[TABLES_MAX:], store)
+    all_rejected = all(is_rejected(entry, by_position.get(entry.position)) for entry in shown)
+    if status == "loaded" and shown and all_rejected:
+        status = _check_rest(entries[TABLES_MAX:], store)
     return {
         "id": text,
         "status": status,

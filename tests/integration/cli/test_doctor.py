@@ -106,7 +106,8 @@ def test_a_table_that_is_stopped_is_named(folder: Path, treadle: Treadle) -> Non
         Store.open(f"sqlite:///{folder}/store.sqlite", load_cipher(folder / "secret.key"))
     ) as store:
         [source] = store.sources.list_sources()
-        store.loads.record_failure(load(source.id, "orders", 3, "the key changed"), stopped=True)
+        failed = load(source.id, "orders", 3, error="the key changed")
+        store.loads.record_failure(failed, stopped=True)
     [found] = findings(treadle, code=1)["table"]
     assert "orders of web is stopped: the key changed" in found["found"]
 

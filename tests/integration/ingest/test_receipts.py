@@ -139,8 +139,7 @@ def test_a_request_of_which_everything_is_rejected(site: Site) -> None:
 
     receipt = site.receipt(rec(data={"id": "A-3"}))
     place = site.waiting()["customers"]
-    why = ((0, "the key differs"),)
-    site.load("customers", outcome=EntryOutcome(place, site.source_id, "customers", 0, why))
+    site.load("customers", outcome=EntryOutcome(place, site.source_id, "customers", 0, why[:1]))
     assert site.follow(receipt).json()["status"] == "rejected"
 
 

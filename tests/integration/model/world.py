@@ -360,8 +360,7 @@ def _rejections(found: FoundTable | None) -> list[tuple[str, str]]:
 def _reasons(reasons: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """A record with two faults is rejected for either."""
     return sorted(
-        (table, reason if "is too long for" in reason else "rejected")
-        for table, reason in reasons
+        (table, reason if "is too long for" in reason else "rejected") for table, reason in reasons
     )
 
 

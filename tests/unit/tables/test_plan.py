@@ -287,11 +287,14 @@ def test_all_records_of_a_wrong_key_are_rejected_at_once(profile: DestinationPro
     send(executor, (1, {"id": 1}))
     lost = [(n, {"id": "same"}) for n in range(2, 302)]
     prepared: list[Any] = []
+    reject = PreparedLoad.reject_records
+
+    def count(*words: Any) -> PreparedLoad:
+        prepared.append(words)
+        return reject(*words)
+
     with pytest.MonkeyPatch.context() as patch:
-        reject = PreparedLoad.reject_records
-        patch.setattr(
-            PreparedLoad, "reject_records", lambda *a: prepared.append(a) or reject(*a)
-        )
+        patch.setattr(PreparedLoad, "reject_records", count)
         send(executor, *lost)
     assert len(prepared) == 1
     assert reasons(executor) == [KEY_TYPE_DIFFERS] * 300

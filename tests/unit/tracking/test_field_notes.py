@@ -40,7 +40,7 @@ def test_each_request_is_told_of_its_own_records() -> None:
 
 def test_a_note_stays_short_whatever_a_load_holds() -> None:
     positions = list(range(4 * RUNS_MAX))
-    scattered = {entry: 1 for entry in positions[::2]}
+    scattered = dict.fromkeys(positions[::2], 1)
     [note] = encode_notes([FieldNote("t", "f" * 10_000, scattered, "r" * 10_000)], positions)
     assert len(note["field"]) == len(note["reason"]) == TEXT_MAX
     assert note["runs"] is None

@@ -23,6 +23,7 @@ from treadle.tables.prepare.version_group import RecordRef, VersionGroup
 
 ContractRule = Literal["evolve", "freeze", "discard_row", "discard_value"]
 
+
 class OmittedValues(NamedTuple):
     """A field left out: its row for `_sdc_rejected`, and how many records of each entry hold it."""
 
