@@ -233,9 +233,10 @@ def convert_numbers_to_doubles(column: ColumnValues, sink: ConversionSink) -> Ty
             sink.count_rounded(row)
         return number
 
-    if type(next(value for value in column if value is not None)) is int and None not in column:
-        if max(column) <= _DOUBLE_INTEGER_MAX and min(column) >= -_DOUBLE_INTEGER_MAX:
-            return to_arrow_if_long(list(map(float, column)), ColumnType.DOUBLE)
+    whole = type(next(value for value in column if value is not None)) is int
+    exact = whole and None not in column
+    if exact and -_DOUBLE_INTEGER_MAX <= min(column) <= max(column) <= _DOUBLE_INTEGER_MAX:
+        return to_arrow_if_long(list(map(float, column)), ColumnType.DOUBLE)
     return _convert_each(column, convert)
 
 

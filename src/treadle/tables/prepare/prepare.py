@@ -167,17 +167,18 @@ def prepare_load(
             groups.append((result.first, result.group))
     # A rejected record comes before nothing: the first one that stays tells which is first.
     prepared.groups = [group for _, group in sorted(groups, key=lambda each: each[0])]
+    left_out = sorted(omitted.items(), key=lambda item: (item[1].first, item[0]))
     prepared.rejections = (
         *make_rejections(log_batches, rejected, table_name),
         *(
             Rejection(encode_record(log_batches, places.first), key.reason, key.table_name, -1, -1)
-            for key, places in sorted(omitted.items(), key=lambda item: item[1].first)
+            for key, places in left_out
         ),
     )
     prepared.key_conflicts = _merge_conflicts(conflicts)
     prepared.left_out = tuple(
         FieldNote(key.table_name, key.name, places.counts, key.reason)
-        for key, places in omitted.items()
+        for key, places in left_out
     )
     prepared.rounded = tuple(FieldNote(*place, counts) for place, counts in sorted(rounded.items()))
     prepared.extracted_max = _find_extracted_max(log_batches)
