@@ -177,8 +177,7 @@ def prepare_load(
     )
     prepared.key_conflicts = _merge_conflicts(conflicts)
     prepared.left_out = tuple(
-        FieldNote(key.table_name, key.name, places.counts, key.reason)
-        for key, places in left_out
+        FieldNote(key.table_name, key.name, places.counts, key.reason) for key, places in left_out
     )
     prepared.rounded = tuple(FieldNote(*place, counts) for place, counts in sorted(rounded.items()))
     prepared.extracted_max = _find_extracted_max(log_batches)
