@@ -13,6 +13,12 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_DAY: Final = EPOCH.toordinal()
 """The day of `EPOCH` as `date.toordinal` counts."""
 
+FIRST_INSTANT: Final = -62_135_596_800_000_000
+"""The beginning of the year 1: `datetime`, and with it most readers, hold nothing earlier."""
+
+LAST_INSTANT: Final = 253_402_300_799_999_999
+"""The last microsecond of the year 9999, beyond which the same readers hold nothing."""
+
 _YEAR_2000: Final = date(2000, 1, 1).toordinal()
 _DAYS_OF_400_YEARS: Final = 146_097
 

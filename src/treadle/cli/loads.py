@@ -10,7 +10,17 @@ from treadle.cli.store_access import find_source, open_existing_store
 from treadle.config import Config
 from treadle.store.model import LoadReport
 
-COLUMNS = ("finished", "source", "table", "received", "loaded", "discarded", "rejected", "error")
+COLUMNS = (
+    "finished",
+    "source",
+    "table",
+    "received",
+    "loaded",
+    "discarded",
+    "rejected",
+    "notes",
+    "error",
+)
 PAGE = 1000
 
 
@@ -58,12 +68,23 @@ def print_loads(config: Config, arguments: Arguments) -> int:
                     load.rows_loaded,
                     load.rows_discarded,
                     load.rows_rejected,
+                    describe_notes(load),
                     load.error,
                 )
                 for load in found
             ],
         )
     return 0
+
+
+def describe_notes(load: LoadReport) -> str | None:
+    """Return what else there is to know of a committed load, on one line; None for nothing."""
+    details = load.details
+    told = [f"{note['field']} left out ({note['total']})" for note in details.get("left_out", ())]
+    told += [f"{note['field']} rounded ({note['total']})" for note in details.get("rounded", ())]
+    if details.get("trouble"):
+        told.append(details["trouble"])
+    return "; ".join(told) or None
 
 
 COMMAND = CliCommand(

@@ -8,8 +8,9 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from treadle.cli.command import Arguments, CliCommand, collect_flags, print_warning
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
     from treadle.cli.receipt_follower import AcknowledgedRequest, PushOutcome
     from treadle.cli.request_retry import RequestRetry
+
+FIELDS_SHOWN: Final = 20
+"""Fields that were left out, or rounded, of which `--wait` tells."""
 
 PUSHED_NOTE = "all records were pushed, and become rows without waiting for them"
 
@@ -123,9 +127,15 @@ def print_outcome(job: "PushJob", begun: float) -> int:
         f"After {time.monotonic() - begun:.1f} s: {fate.loaded:,} loaded, "
         f"{fate.superseded:,} superseded, {fate.rejected:,} rejected."
     )
+    for (field_name, reason), records in islice(fate.left_out.items(), FIELDS_SHOWN):
+        print_error(f"Field {field_name} is left out of {records:,} records: {reason}.")
+    for field_name, values in islice(fate.rounded.items(), FIELDS_SHOWN):
+        print_error(f"Field {field_name}: {values:,} values were rounded.")
     if not fate.rejected:
         return 0
     print_error(f"Rejected, the first because: {fate.reason}. `treadle rejects list` shows all.")
+    if fate.trouble is not None:
+        print_error(f"{fate.trouble[0].upper()}{fate.trouble[1:]}.")
     return 1
 
 

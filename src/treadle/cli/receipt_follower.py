@@ -1,7 +1,8 @@
 """Follows the receipts of a push until all its records are loaded."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import httpx
@@ -34,12 +35,18 @@ class PushOutcome:
 
     Attributes:
         reason: of the first rejection; None without one.
+        trouble: what the load has to say about the rejected records; None for nothing.
+        left_out: (field, reason) -> records that were loaded without the field.
+        rounded: field -> values that were rounded.
     """
 
     loaded: int = 0
     superseded: int = 0
     rejected: int = 0
     reason: str | None = None
+    trouble: str | None = None
+    left_out: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    rounded: Mapping[str, int] = field(default_factory=dict)
 
     def __add__(self, other: Self) -> "PushOutcome":
         return PushOutcome(
@@ -47,6 +54,9 @@ class PushOutcome:
             self.superseded + other.superseded,
             self.rejected + other.rejected,
             self.reason if self.reason is not None else other.reason,
+            self.trouble if self.trouble is not None else other.trouble,
+            Counter(self.left_out) + Counter(other.left_out),
+            Counter(self.rounded) + Counter(other.rounded),
         )
 
 
@@ -98,7 +108,7 @@ class ReceiptFollower:
                     f"The server does not tell of {receipt}: {describe_answer(answer)}"
                 )
             found = answer.json()
-            if found["status"] == "loaded":
+            if found["status"] in ("loaded", "rejected"):
                 return sum((make_outcome(table) for table in found["tables"]), PushOutcome())
             error = next((table["error"] for table in found["tables"] if table["error"]), None)
             if found["status"] == "stopped":
@@ -110,4 +120,19 @@ def make_outcome(table: dict[str, Any]) -> PushOutcome:
     """Return what a receipt says about one table."""
     rejected = table["rejected"]
     reason = rejected[0]["reason"] if rejected else None
-    return PushOutcome(table["loaded"], table["superseded"], len(rejected), reason)
+    # A server of before there were these, or one that knows them of its loads alone, gives none.
+    left_out = Counter[tuple[str, str]]()
+    for each in table.get("left_out", ()):
+        left_out[each["field"], each["reason"]] += each["records"] or 1
+    rounded = Counter[str]()
+    for each in table.get("rounded", ()):
+        rounded[each["field"]] += each["values"] or 1
+    return PushOutcome(
+        table["loaded"],
+        table["superseded"],
+        len(rejected),
+        reason,
+        table.get("trouble"),
+        left_out,
+        rounded,
+    )

@@ -30,6 +30,25 @@ Count = Annotated[int, Field(ge=0)]
 MicrosecondTime = Annotated[str, Field(description="RFC 3339, UTC, microseconds")]
 
 
+@component("LeftOutField")
+class LeftOutField(TypedDict):
+    """A field that records were loaded without."""
+
+    table: Annotated[str, Field(description="that it would be in")]
+    field: str
+    reason: Annotated[str, Field(description="as in _sdc_rejected")]
+    records: Count
+
+
+@component("RoundedField")
+class RoundedField(TypedDict):
+    """A field with values that its column does not hold exactly."""
+
+    table: str
+    field: str
+    values: Annotated[int, Field(ge=0, description="of records that were not rejected")]
+
+
 @component("Report")
 class LoadReportAnswer(TypedDict):
     """One load of one table, or a try that failed."""
@@ -44,11 +63,21 @@ class LoadReportAnswer(TypedDict):
     rows_discarded: Annotated[int, Field(ge=0, description="lost against a higher sequence")]
     rows_rejected: Annotated[int, Field(ge=0, description="are in _sdc_rejected")]
     tables: Annotated[dict[str, int], Field(description="destination table -> rows written")]
-    fields_left_out: list[str]
+    fields_left_out: Annotated[list[str], Field(description="their names, without repetition")]
+    left_out: Annotated[
+        list[LeftOutField], Field(description="fields that records were loaded without")
+    ]
+    rounded: Annotated[
+        list[RoundedField], Field(description="fields with values that were rounded")
+    ]
     columns_added: list[str]
     columns_renamed: Annotated[list[list[str]], Field(description="pairs of old and new name")]
     nul_characters_removed: Count
     table_version: int
+    trouble: Annotated[
+        str | None,
+        Field(description="what somebody should know, as that all records were rejected"),
+    ]
     error: Annotated[str | None, Field(description="why the try failed; its records wait")]
 
 

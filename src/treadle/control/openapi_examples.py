@@ -87,6 +87,18 @@ _LOAD = LoadReport(
     details={
         "relations": [["orders", "orders"]],
         "fields_left_out": ["too_long_column"],
+        "left_out": [
+            {
+                "table": "orders",
+                "field": "too_long_column",
+                "reason": "Column name too_long_column is too long for PostgreSQL",
+                "total": 3,
+                "runs": [[7, 9, 1]],
+            }
+        ],
+        "rounded": [
+            {"table": "orders", "field": "price", "reason": "", "total": 2, "runs": [[8, 8, 2]]}
+        ],
         "columns_added": [["orders", "age__do"]],
         "columns_renamed": [["orders", "age", "age__bi"]],
         "nul_characters_removed": 2,

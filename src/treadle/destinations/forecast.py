@@ -198,7 +198,30 @@ def forecast_document(found: LoadForecast) -> dict[str, Any]:
         "rejected": [
             {"record": before[each.entry] + each.index, "reason": each.reason} for each in rejected
         ],
-        "fields_left_out": list(plan.left_out),
+        "fields_left_out": list(dict.fromkeys(note.field for note in plan.left_out)),
+        "left_out": [
+            {
+                "table": note.table,
+                "field": note.field,
+                "reason": note.reason,
+                "records": note.total,
+            }
+            for note in plan.left_out
+        ],
+        "rounded": [
+            {"table": note.table, "field": note.field, "values": note.total}
+            for note in plan.rounded
+        ],
+        "key_conflicts": [
+            {
+                "field": each.field,
+                "table_type": each.table_type.value,
+                "record_type": each.record_type.value,
+                "records": each.records,
+                "record": before[each.entry] + each.index,
+            }
+            for each in plan.key_conflicts
+        ],
         "columns_added": [
             named(change.relation, change.column.name)
             for change in plan.changes

@@ -70,7 +70,9 @@ class IngestService:
             priority: of the loader over dry runs; None where no loader runs.
         """
         self.token_cache = TokenCache(store, clock)
-        self._health = health = IngestHealth(store.destinations, version=version, revision=revision)
+        self._health = health = IngestHealth(
+            store.destinations, store.tables, version=version, revision=revision
+        )
         receipts = ReceiptCodec(store.installation_id, log.log_id)
         self._progress = None if open_reader is None else LoadProgress(store, open_reader)
         self._quotas = quotas or SourceQuotas(store)

@@ -13,7 +13,8 @@ from starlette.responses import Response
 from treadle.errors import TreadleError
 from treadle.http.responses import JsonResponse
 from treadle.store.destinations import DestinationRepository
-from treadle.store.model import ConfiguredDestination
+from treadle.store.model import ConfiguredDestination, TroubledTables
+from treadle.store.tables import TableRepository
 
 STATUS_NAME = "pipeline.gate"
 
@@ -28,16 +29,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class IngestHealth:
-    """Knows whether the log takes data, and which destinations are in trouble.
+    """Knows whether the log takes data, and what keeps it from becoming rows.
 
     Attributes:
         destinations: knows destinations in trouble; asked at the first request.
+        tables: knows tables that somebody should look at.
         version: of treadle.
         revision: of treadle's source.
         monotonic: seconds.
     """
 
     destinations: DestinationRepository
+    tables: TableRepository
     _: KW_ONLY
     version: str
     revision: str
@@ -86,26 +89,42 @@ class IngestHealth:
         if self.monotonic() - self._failed_at >= FAILURE_SECONDS:
             self.record_success()
         try:
-            destinations = await asyncio.get_running_loop().run_in_executor(
-                self._thread, self.destinations.list_destinations
+            destinations, tables = await asyncio.get_running_loop().run_in_executor(
+                self._thread,
+                lambda: (self.destinations.list_destinations(), self.tables.count_troubled()),
             )
         except TreadleError as error:
-            logger.warning("The state of destinations cannot be read: %s", error)
-            self._trouble = "The state of destinations cannot be read; data is accepted."
+            logger.warning("The state of loading cannot be read: %s", error)
+            self._trouble = "The state of loading cannot be read; data is accepted."
         else:
-            self._trouble = describe_trouble(destinations)
+            self._trouble = describe_trouble(destinations, tables)
 
 
-def describe_trouble(destinations: Sequence[ConfiguredDestination]) -> str | None:
-    """Return a sentence about destinations that cannot be loaded into; None where there are none.
+def describe_trouble(
+    destinations: Sequence[ConfiguredDestination], tables: TroubledTables
+) -> str | None:
+    """Return what keeps accepted data from becoming rows; None for nothing.
 
-    Anybody may ask for the status, so the reasons are left to the operator's own pages.
+    Anybody may ask for the status, so reasons and names of tables are left to the operator's own
+    pages.
     """
+    told = []
     names = [
         f"{row.name} ({row.type})"
         for row in destinations
         if row.trouble is not None and row.deleted_at is None
     ]
-    if not names:
-        return None
-    return f"Data is accepted and waits for loading into: {', '.join(names)}"
+    if names:
+        told.append(f"Data is accepted and waits for loading into: {', '.join(names)}")
+    counts = []
+    if tables.stopped:
+        which = "table is" if tables.stopped == 1 else "tables are"
+        counts.append(f"{tables.stopped} {which} stopped")
+    if tables.troubled:
+        which = "table" if tables.troubled == 1 else "tables"
+        counts.append(
+            f"{tables.troubled} {which} rejected records for their key, or all of the last load"
+        )
+    if counts:
+        told.append(f"{' and '.join(counts)}: `treadle doctor` names them")
+    return "; ".join(told) or None

@@ -119,6 +119,8 @@ def build_batch(
     table_name: str,
     key_names: Sequence[str],
     sequences: list[int],
+    *,
+    append_only: bool = False,
 ) -> MessageBatch:
     """Return the records as one batch whose values are typed by their JSON form."""
     return MessageBatch(
@@ -132,4 +134,5 @@ def build_batch(
         extracted=None,
         activations=[],
         data=join_json_array([record.text for record in records]),
+        append_only=append_only,
     )

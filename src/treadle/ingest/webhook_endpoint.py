@@ -115,7 +115,9 @@ class WebhookEndpoint:
             request,
             owner,
             len(body),
-            lambda check: encode_batches(build_batches(body, hook, arrival, check)),
+            lambda check: encode_batches(
+                build_batches(body, hook, arrival, check, append_only=owner.webhook is not None)
+            ),
         )
         await self.admission.record_use(owner, read_peer(request.scope))
         target = "webhook"  # its path holds the token
@@ -189,7 +191,7 @@ def limit_webhook(hook: WebhookSettings, scope: WebhookScope, asked: str | None)
     """Return what a webhook token may do: append to one of its tables.
 
     Without names it fills the table that its source is set to. The sender cannot choose another:
-    rows without a key in a table that has one, or is to get one, would stop that table.
+    a table that its rows make has no key, and would stop at records that come with one.
 
     Args:
         hook: the settings of its source.
@@ -212,6 +214,8 @@ def build_batches(
     hook: WebhookSettings,
     arrival: int,
     check: StepCheck = pass_step,
+    *,
+    append_only: bool = False,
 ) -> list[MessageBatch]:
     """Return the records of a body as one batch; no batch when no record has the key.
 
@@ -220,6 +224,7 @@ def build_batches(
         hook: of the source.
         arrival: sequence of the records, milliseconds since 1970.
         check: called between steps.
+        append_only: the sender may only append; in a table with a key its records are rejected.
 
     Raises:
         RequestRefusedError: 400 or 422; nothing of the body is kept then.
@@ -231,7 +236,9 @@ def build_batches(
     if not kept:
         return []
     key_names = hook.key if hook.upsert else ()
-    return [build_batch(kept, hook.table, key_names, [arrival] * len(kept))]
+    sequences = [arrival] * len(kept)
+    appends = append_only and not key_names
+    return [build_batch(kept, hook.table, key_names, sequences, append_only=appends)]
 
 
 def has_key_values(record: RawRecord, key: tuple[str, ...]) -> bool:

@@ -6,7 +6,7 @@ needs to write the report (`Session.committed`).
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +14,9 @@ import msgspec
 from treadle.destinations.protocol import LoadResult
 from treadle.loader.chunk import EntryChunk
 from treadle.store.model import EntryOutcome, KeptColumns, LoadReport
-from treadle.tables.model import AddColumn, LoadPlan, RenameColumn
+from treadle.tables.model import AddColumn, KeyConflict, LoadPlan, RenameColumn
+from treadle.tables.prepare.key_mismatch import describe_conflict
+from treadle.tracking.field_notes import TEXT_MAX, encode_notes
 
 
 class PlannedReport(msgspec.Struct, frozen=True, array_like=True):
@@ -78,9 +80,13 @@ def plan_report(
             rejected[position].append((rejection.index, rejection.reason))
     for damaged in chunk.damaged:
         rejected[damaged.position] = [(index, damaged.why) for index in range(damaged.records)]
-    details = _describe_plan(plan)
+    positions = [entry.position for entry in chunk.entries]
+    details = _describe_plan(plan, positions)
     if chunk.damaged:
         details["damaged_entries"] = len(chunk.damaged)
+    details["trouble"] = describe_load_trouble(
+        plan.key_conflicts, positions, rejected, chunk.records
+    )
     return PlannedReport(
         load_id=load_id,
         source_id=chunk.key[0],
@@ -94,6 +100,39 @@ def plan_report(
         details=details,
         columns=columns,
     )
+
+
+def describe_load_trouble(
+    conflicts: Sequence[KeyConflict],
+    positions: Sequence[int],
+    rejected: Mapping[int, Sequence[tuple[int, str]]],
+    records: int,
+) -> str | None:
+    """Return what somebody should know of a load that is committed; None when all is well.
+
+    That is that it rejected everything, or records for the type of their key (loading.md 5.4).
+
+    Args:
+        conflicts: of the plan.
+        positions: of the entries of the load.
+        rejected: position -> (index in the entry, reason).
+        records: of the load.
+    """
+    told = []
+    count = sum(map(len, rejected.values()))
+    if count and count == records:
+        position = min(place for place, several in rejected.items() if several)
+        index, reason = min(rejected[position])
+        if count > 1:
+            said = f"all {count} records of the last load were rejected; the first, "
+        else:
+            said = "the only record of the last load was rejected; "
+        told.append(f"{said}{position}.{index}: {reason[:TEXT_MAX]}")
+    told += [
+        describe_conflict(conflict, f"{positions[conflict.entry]}.{conflict.index}")
+        for conflict in conflicts
+    ]
+    return "; ".join(told) or None
 
 
 def complete_report(
@@ -170,12 +209,19 @@ def build_failure_report(
     )
 
 
-def _describe_plan(plan: LoadPlan) -> dict[str, Any]:
-    """Return the parts of a load report that only the plan knows."""
+def _describe_plan(plan: LoadPlan, positions: Sequence[int]) -> dict[str, Any]:
+    """Return the parts of a load report that only the plan knows.
+
+    Args:
+        plan: of the load.
+        positions: of its entries.
+    """
     relations = plan.table_after.relations if plan.table_after else ()
     return {
         "relations": [[relation.source_name, relation.name] for relation in relations],
-        "fields_left_out": list(plan.left_out),
+        "fields_left_out": list(dict.fromkeys(note.field for note in plan.left_out)),
+        "left_out": encode_notes(plan.left_out, positions),
+        "rounded": encode_notes(plan.rounded, positions),
         "columns_added": [
             [change.relation, change.column.name]
             for change in plan.changes

@@ -65,7 +65,12 @@ def apply_edit(batch: MessageBatch, index: int, edit: RecordEdit = RecordEdit())
             f"the record would be refused: {_summarize_refusal(refused)}"
         ) from refused
     extracted = None if batch.extracted is None else [batch.extracted[index]]
-    return msgspec.structs.replace(made, extracted=extracted, bookmark_names=batch.bookmark_names)
+    return msgspec.structs.replace(
+        made,
+        extracted=extracted,
+        bookmark_names=batch.bookmark_names,
+        append_only=batch.append_only,
+    )
 
 
 def _edit_json(batch: MessageBatch, index: int, edit: RecordEdit) -> MessageBatch:

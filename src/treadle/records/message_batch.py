@@ -31,6 +31,9 @@ class MessageBatch(msgspec.Struct, frozen=True, array_like=True):
             switch_view message, in order.
         data: the records. A JSON array text of objects, each exactly as sent; for "transit" the
             bytes that `transit.encoding` writes and reads. An empty array when there is no record.
+        append_only: the sender may only append, as with a webhook token: in a table with a key
+            its records are rejected, and do not stop it (loading.md 5.4). Batches stored before
+            there was this field are without it.
     """
 
     table_name: str
@@ -43,6 +46,7 @@ class MessageBatch(msgspec.Struct, frozen=True, array_like=True):
     extracted: list[str | None] | None
     activations: list[tuple[int, int]]
     data: bytes
+    append_only: bool = False
 
     def __len__(self) -> int:
         """Return the number of records; activations do not count."""

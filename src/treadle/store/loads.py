@@ -26,6 +26,8 @@ _LOADED: Final = (
         error_since=bindparam("at_error_since"),
         stopped=bindparam("at_stopped"),
         denied=bindparam("at_denied"),
+        trouble=bindparam("at_trouble"),
+        trouble_since=bindparam("at_trouble_since"),
         began=bindparam("at_began"),
         received=tables.c.received + bindparam("more_received"),
         written=tables.c.written + bindparam("more_written"),
@@ -306,12 +308,24 @@ def _error_columns(
         "at_error_since": table.error_since if late else None,
         "at_stopped": table.stopped if late else False,
         "at_denied": table.denied if late else None,
+        **_trouble_columns(table, load, late=late),
     }
 
 
 def _is_late(table: Row[Any], load: LoadReport, log_id: str, *, is_new: bool) -> bool:
     """Return whether a later load was reported before, or this one."""
     return not is_new or (table.log_id == log_id and load.last < table.loaded)
+
+
+def _trouble_columns(
+    table: Row[Any], load: LoadReport, *, late: bool
+) -> dict[str, int | str | bool | None]:
+    """Return what somebody should know of the last load of a table, and since when that is so."""
+    if late or not load.rows_received:  # an activation alone tells nothing new of the records
+        return {"at_trouble": table.trouble, "at_trouble_since": table.trouble_since}
+    trouble = load.details.get("trouble")
+    since = load.finished_at if table.trouble_since is None else table.trouble_since
+    return {"at_trouble": trouble, "at_trouble_since": None if trouble is None else since}
 
 
 def _added_totals(load: LoadReport, *, is_new: bool) -> dict[str, int]:

@@ -347,6 +347,8 @@ class TableLoadStatus:
             known.
         rebuilt_at: the time of the last rebuild, or of its beginning; None without one.
         denied: the last try failed because a right is missing in the destination.
+        trouble: what somebody should know of its last load, as that all records were rejected, or
+            some for the type of their key; None for nothing. `trouble_since`: when that began.
     """
 
     source_id: int
@@ -359,6 +361,21 @@ class TableLoadStatus:
     began: int | None = None
     rebuilt_at: int | None = None
     denied: bool = False
+    trouble: str | None = None
+    trouble_since: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TroubledTables:
+    """Numbers of tables that somebody should look at.
+
+    Attributes:
+        stopped: those that are not tried again until somebody acts.
+        troubled: other ones whose last load rejected everything, or records for their key.
+    """
+
+    stopped: int
+    troubled: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,6 +235,8 @@ tables: Final = Table(
     _time_column("error_since", nullable=True),
     Column("stopped", Boolean, nullable=False),
     Column("denied", Boolean),
+    Column("trouble", ClientText),
+    _time_column("trouble_since", nullable=True),
     *(_total_column(name) for name in ("received", "written", "discarded", "rejected", "damaged")),
     *(_total_column(name) for name in ("loads", "failures")),
     Column("began", BigInteger),

@@ -8,11 +8,17 @@ stay as history.
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Row, RowMapping, bindparam, select, update
+from sqlalchemy import Row, RowMapping, bindparam, func, or_, select, update
 
 from treadle.store.database import StoreRepository, StoreTransaction
-from treadle.store.model import KeptColumns, PushedTable, TableLoadStatus, TableTotals
-from treadle.store.schema import kept_columns, meta, tables
+from treadle.store.model import (
+    KeptColumns,
+    PushedTable,
+    TableLoadStatus,
+    TableTotals,
+    TroubledTables,
+)
+from treadle.store.schema import kept_columns, meta, sources, tables
 from treadle.text import digest_text
 
 present_log = select(meta.c.log_id).scalar_subquery()
@@ -55,11 +61,30 @@ class TableRepository(StoreRepository):
                     began=row.began if row.present else None,
                     rebuilt_at=row.rebuilt_at,
                     denied=bool(row.denied),
+                    trouble=row.trouble,
+                    trouble_since=row.trouble_since,
                 )
                 for row in tx.connection.execute(query)
             ]
         # Sorted here: the two databases do not agree on the order of texts.
         return sorted(found, key=lambda status: (status.source_id, status.table_name))
+
+    def count_troubled(self) -> TroubledTables:
+        """Return how many tables of sources that are not deleted somebody should look at."""
+        query = (
+            select(
+                func.count().filter(tables.c.stopped).label("stopped"),
+                func.count().filter(~tables.c.stopped).label("troubled"),
+            )
+            .join(sources, sources.c.id == tables.c.source_id)
+            .where(
+                sources.c.deleted_at.is_(None),
+                or_(tables.c.stopped, tables.c.trouble.is_not(None)),
+            )
+        )
+        with self._database.read() as tx:
+            row = tx.connection.execute(query).one()
+        return TroubledTables(row.stopped, row.troubled)
 
     def list_totals(self) -> list[TableTotals]:
         """Return the totals of the records of each table since the store was made."""

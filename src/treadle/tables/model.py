@@ -280,6 +280,49 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
+class FieldNote:
+    """A field that a load left out, or whose values it rounded, in records that it loads.
+
+    Attributes:
+        table: of the relation that the field is in, or would be in.
+        field: canonical, flattened; as sent when that is empty.
+        counts: index of the log entry in the load -> records without the field, or values.
+        reason: why it is left out, as in `_sdc_rejected`; empty for a field with rounded values.
+    """
+
+    table: str
+    field: str
+    counts: Mapping[int, int]
+    reason: str = ""
+
+    @property
+    def total(self) -> int:
+        """Return the records, or values, of all entries."""
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class KeyConflict:
+    """Records that were rejected since a key field has another type in them (loading.md 5.4).
+
+    Attributes:
+        field: the key field, canonical.
+        table_type: that it has in the table.
+        record_type: that it has in the records.
+        records: how many they are.
+        entry, index: the first of them: the index of its log entry in the load, and its index in
+            that entry.
+    """
+
+    field: str
+    table_type: ColumnType
+    record_type: ColumnType
+    records: int
+    entry: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class OffsetCommit:
     """The log position up to which a table is loaded; committed with the rows.
 
@@ -319,11 +362,13 @@ class LoadPlan:
         table_after: the catalogue entry once done; None when there is still no table.
         received: records in the entries; `ignored`: of an older version; `superseded`: per entry
             index, records that lost against another record of this load.
-        left_out: names of fields left out; `nul_removed`: NUL characters removed.
+        left_out: fields left out; `rounded`: fields with values that were rounded; `nul_removed`:
+            NUL characters removed.
         new_version: the load emptied the table for a newer version.
         extracted_max: greatest time_extracted, else greatest received time, microseconds.
         bookmarks: (field, least, greatest) as JSON texts, for bookmark_names.
         owner: of the schema; the destination refuses the plan when it has recorded another.
+        key_conflicts: records that were rejected for the type of their key.
     """
 
     schema: str
@@ -339,12 +384,14 @@ class LoadPlan:
     received: int = 0
     ignored: dict[int, int] = field(default_factory=dict)
     superseded: dict[int, int] = field(default_factory=dict)
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[FieldNote, ...] = ()
+    rounded: tuple[FieldNote, ...] = ()
     nul_removed: int = 0
     new_version: bool = False
     extracted_max: int | None = None
     bookmarks: tuple[tuple[str, str, str], ...] = ()
     owner: SchemaOwner = UNOWNED
+    key_conflicts: tuple[KeyConflict, ...] = ()
 
 
 # --- what a destination says it holds -------------------------------------------------------------
@@ -397,5 +444,8 @@ class TableOptions:
     sequence_tie: Literal["first", "last"] = "first"
     leading_nonletter: Literal["keep", "strip"] = "keep"
     key_change: Literal["stop", "append"] = "stop"
+    key_types: Literal["reject", "stop"] = "reject"
     loading_behavior: Literal["upsert", "append"] = "upsert"
     nul_characters: Literal["remove", "replace", "reject"] = "remove"
+    decimals: Literal["round", "exact"] = "round"
+    json_special_numbers: Literal["null", "text"] = "null"

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,21 +33,43 @@ DIGEST_CHARACTERS = 52
 VALUE = "value"
 """Column, or path, of array elements that are no objects (loading.md 7.4)."""
 
-_RESERVED_PREFIXES = ("_sdc", "_rjm")
-_EXEMPT_NAMES = frozenset(
-    {
-        "_sdc_deleted_at",
-        "_sdc_extracted_at",
-        "_sdc_customer_id",
-        "_sdc_dimensions_hash_key",
-        "_sdc_record_hash",
-        "_sdc_report_datetime",
-        "_sdc_source_file",
-        "_sdc_source_lineno",
-        "_sdc_extra",
-        "_sdc_replication_id",
-    }
+_RESERVED_TABLE_PREFIXES = ("_sdc", "_rjm")
+_RESERVED_COLUMN_PREFIX = "_rjm"
+_SYSTEM_NAMES = frozenset(
+    {BATCHED_AT, RECEIVED_AT, SEQUENCE, VERSION, "_sdc_primary_key", GENERATED_KEY}
 )
+_LEVEL_NAME = re.compile(r"_sdc_level_\d+_id", re.ASCII)
+
+
+def is_system_name(name: str) -> bool:
+    """Return whether treadle writes a column of this name itself, in any case (loading.md 6.6).
+
+    Every other name that begins with `_sdc_` is a column like any other: taps send many of them.
+    """
+    lowered = name.lower()
+    return (
+        lowered in _SYSTEM_NAMES
+        # A column `_sdc_source_key` that splits would be called as one of them.
+        or lowered.startswith(SOURCE_KEY)
+        or lowered == SOURCE_KEY.rstrip("_")
+        or _LEVEL_NAME.fullmatch(lowered) is not None
+    )
+
+
+def is_reserved_column(name: str, profile: DestinationProfile) -> bool:
+    """Return whether a field cannot have a column of this name: its record is rejected.
+
+    Args:
+        name: canonical and flattened, as the column would be called.
+        profile: of the destination.
+    """
+    lowered = name.lower()
+    return (
+        is_system_name(name)
+        or lowered.startswith(_RESERVED_COLUMN_PREFIX)
+        or lowered == META_COLUMN
+        or profile.fold(name) in profile.columns_reserved
+    )
 
 
 def level_column(number: int) -> str:
@@ -99,7 +122,7 @@ class Namer:
     def __init__(self, profile: DestinationProfile, options: TableOptions) -> None:
         self.profile = profile
         self.options = options
-        self._names: dict[tuple[str | None, str, bool], FieldName] = {}
+        self._names: dict[tuple[str | None, str], FieldName] = {}
 
     def make_canonical(self, part: str) -> str:
         """Return one part of a name as the destination spells it."""
@@ -116,7 +139,7 @@ class Namer:
         name = self.make_canonical(sent)
         if not name:
             return name, f'Table name "{sent}" is empty for {self.profile.display_name}'
-        if name.lower().startswith(_RESERVED_PREFIXES):
+        if name.lower().startswith(_RESERVED_TABLE_PREFIXES):
             return name, f"Table name {name} is reserved"
         return self._limit_name("Table", name, self.profile.table_bytes_max)
 
@@ -140,21 +163,20 @@ class Namer:
             return _append_hash(name, name, limit), None
         return name, f"{kind} name {name} is too long for {self.profile.display_name}"
 
-    def name_field(self, prefix: str | None, literal: str, keyless: bool = False) -> FieldName:
+    def name_field(self, prefix: str | None, literal: str) -> FieldName:
         """Return the name of a field of an object.
 
         Args:
             prefix: flattened canonical name of the object it is in, None at the top.
             literal: the key as sent.
-            keyless: the relation has the generated key, so its name is taken.
         """
-        key = (prefix, literal, keyless)
+        key = (prefix, literal)
         known = self._names.get(key)
         if known is None:
             known = self._names[key] = self._name_field(*key)
         return known
 
-    def _name_field(self, prefix: str | None, literal: str, keyless: bool) -> FieldName:
+    def _name_field(self, prefix: str | None, literal: str) -> FieldName:
         profile = self.profile
         if literal.lower().endswith(profile.reserved_suffixes):
             reason = (
@@ -168,13 +190,7 @@ class Namer:
             return FieldName(literal, literal, literal, omission=reason.replace("\0", ""))
         full = part if prefix is None else prefix + SEPARATOR + part
         refused = None
-        lowered = full.lower()
-        taken = (GENERATED_KEY, META_COLUMN) if keyless else (META_COLUMN,)
-        if (
-            (lowered.startswith(_RESERVED_PREFIXES) and lowered not in _EXEMPT_NAMES)
-            or lowered in taken
-            or profile.fold(full) in profile.columns_reserved
-        ):
+        if is_reserved_column(full, profile):
             refused = f"Column name {full} is reserved"
         full, omitted = self._limit_name("Column", full, profile.column_bytes_max)
         return FieldName(

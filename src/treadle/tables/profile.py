@@ -27,7 +27,8 @@ class DestinationProfile:
         reserved_suffixes: endings a client's name must not have, lower case (loading.md 6.6).
         decimal_integer_digits_max: digits before the point that a decimal column holds.
         decimal_scale_max: digits after the point; more are rounded half up. None for no bound.
-        timestamp_min_us, timestamp_max_us: microseconds since 1970 that a timestamp column holds.
+        timestamp_min_us, timestamp_max_us: microseconds since 1970 that a timestamp column gets,
+            in UTC and rounded.
         columns_reserved: folded names of columns that the database refuses or keeps for itself: a
             record with such a field is rejected (loading.md 6.5).
         schemas_system: schemas of the database itself, lower case; one that ends with `*` stands

@@ -4,6 +4,7 @@ import unicodedata
 from functools import cache
 
 from treadle.tables.profile import DestinationProfile
+from treadle.timestamps import FIRST_INSTANT, LAST_INSTANT
 
 _RESERVED_SUFFIXES = ("__bi", "__bo", "__de", "__do", "__it", "__st", "__ti")
 
@@ -45,8 +46,9 @@ POSTGRES = DestinationProfile(
     reserved_suffixes=_RESERVED_SUFFIXES,
     decimal_integer_digits_max=131_072,
     decimal_scale_max=16_383,
-    timestamp_min_us=-210_866_803_200_000_000,  # 4714-11-24 BC, PostgreSQL's first day
-    timestamp_max_us=9_224_318_015_999_999_999,  # 294276-12-31 23:59:59.999999
+    # It holds 4713 BC to 294276 AD, of which its drivers read no more than these years.
+    timestamp_min_us=FIRST_INSTANT,
+    timestamp_max_us=LAST_INSTANT,
     dropped_key="append",
     # Every table has them: `SELECT attname FROM pg_attribute WHERE attnum < 0`.
     columns_reserved=frozenset({"cmax", "cmin", "ctid", "tableoid", "xmax", "xmin"}),
@@ -65,8 +67,8 @@ DUCKDB = DestinationProfile(
     reserved_suffixes=_RESERVED_SUFFIXES,
     decimal_integer_digits_max=29,
     decimal_scale_max=9,
-    timestamp_min_us=-9_223_372_022_400_000_000,  # 290309-12-22 BC
-    timestamp_max_us=9_223_372_036_854_775_806,  # one below the value DuckDB reads as infinity
+    timestamp_min_us=FIRST_INSTANT,
+    timestamp_max_us=LAST_INSTANT,
     dropped_key="stop",
     schemas_system=("information_schema", "pg_catalog"),
     schemas_reserved=("main", "system", "temp"),

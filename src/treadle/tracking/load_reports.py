@@ -4,6 +4,7 @@ from typing import Any
 
 from treadle.store.model import LoadReport
 from treadle.timestamps import format_microseconds
+from treadle.tracking.field_notes import render_left_out, render_rounded
 
 
 def render_load_report(load: LoadReport) -> dict[str, Any]:
@@ -30,6 +31,8 @@ def render_load_report(load: LoadReport) -> dict[str, Any]:
         "rows_rejected": load.rows_rejected,
         "tables": load.tables,
         "fields_left_out": details.get("fields_left_out", []),
+        "left_out": render_left_out(details.get("left_out", [])),
+        "rounded": render_rounded(details.get("rounded", [])),
         "columns_added": [named(*added) for added in details.get("columns_added", [])],
         "columns_renamed": [
             [named(relation, old), named(relation, new)]
@@ -37,5 +40,6 @@ def render_load_report(load: LoadReport) -> dict[str, Any]:
         ],
         "nul_characters_removed": details.get("nul_characters_removed", 0),
         "table_version": details.get("table_version", 0),
+        "trouble": details.get("trouble"),
         "error": load.error,
     }

@@ -7,6 +7,7 @@ from treadle.log.protocol import DamagedEntry, LogEntry
 from treadle.store.model import EntryOutcome, LoadReport, TableLoadStatus
 from treadle.store.store import Store
 from treadle.timestamps import format_microseconds
+from treadle.tracking.field_notes import render_left_out, render_rounded, select_notes
 from treadle.tracking.load_progress import is_stopped
 from treadle.tracking.receipts import Receipt, ReceiptCodec
 from treadle.tracking.rejects import find_resent_receipts, format_reject_id
@@ -50,9 +51,13 @@ def read_receipt_status(
     ]
     resent = find_resent_receipts(find_keys, codec, receipt.source_id, names) if names else {}
     by_position = {outcome.position: outcome for outcome in outcomes}
+    status = _summarize(entries, statuses)
+    all_rejected = all(is_rejected(entry, by_position.get(entry.position)) for entry in shown)
+    if status == "loaded" and shown and all_rejected:
+        status = _check_rest(entries[TABLES_MAX:], store)
     return {
         "id": text,
-        "status": _summarize(entries, statuses),
+        "status": status,
         "records": sum(entry.records for entry in entries),
         "tables": [
             _describe_entry(
@@ -73,6 +78,19 @@ def is_loaded(entry: LogEntry | DamagedEntry, statuses: Mapping[str, TableLoadSt
     """Return whether the load of an entry was committed."""
     status = statuses.get(entry.table_name)
     return status is not None and status.loaded >= entry.position
+
+
+def is_rejected(entry: LogEntry | DamagedEntry, outcome: EntryOutcome | None) -> bool:
+    """Return whether no record of an entry that was loaded became a row, as all were rejected."""
+    return outcome is not None and 0 < entry.records == len(outcome.rejected)
+
+
+def _check_rest(entries: Sequence[LogEntry | DamagedEntry], store: Store) -> str:
+    """Return the status of a request of which all shown entries were rejected."""
+    found = store.outcomes.list_outcomes([entry.position for entry in entries])
+    outcomes = {outcome.position: outcome for outcome in found}
+    rejected = all(is_rejected(entry, outcomes.get(entry.position)) for entry in entries)
+    return "rejected" if rejected else "loaded"
 
 
 def _summarize(
@@ -97,7 +115,9 @@ def _describe_entry(
 ) -> dict[str, Any]:
     superseded = 0 if outcome is None else outcome.superseded
     rejected = () if outcome is None else outcome.rejected
-    state = "loaded" if loaded else "stopped" if is_stopped(status) else "waiting"
+    state = "stopped" if is_stopped(status) else "waiting"
+    if loaded:
+        state = "rejected" if is_rejected(entry, outcome) else "loaded"
     finished_at = None if load is None else format_microseconds(load.finished_at)
     return {
         "table_name": entry.table_name,
@@ -112,7 +132,14 @@ def _describe_entry(
         ],
         "load": None if load is None else {"id": load.id, "finished_at": finished_at},
         "error": None if loaded or status is None else status.error,
+        "left_out": render_left_out(_select_notes(load, "left_out", entry.position)),
+        "rounded": render_rounded(_select_notes(load, "rounded", entry.position)),
+        "trouble": None if load is None or not rejected else load.details.get("trouble"),
     }
+
+
+def _select_notes(load: LoadReport | None, kind: str, position: int) -> list[dict[str, Any]]:
+    return [] if load is None else select_notes(load.details.get(kind, []), position)
 
 
 def _describe_rejected(index: int, reason: str, resent: str | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 from tests.faults.damage import append
 from tests.integration.cli.conftest import Treadle
+from tests.loads import load
 from tests.servers.certificates import make_certificate
 from tests.servers.postgres import PostgresServer
 
@@ -100,15 +102,38 @@ def test_damage_is_found(folder: Path, treadle: Treadle) -> None:
 
 
 def test_a_table_that_is_stopped_is_named(folder: Path, treadle: Treadle) -> None:
-    from tests.integration.cli.test_loads import load
-
     with closing(
         Store.open(f"sqlite:///{folder}/store.sqlite", load_cipher(folder / "secret.key"))
     ) as store:
         [source] = store.sources.list_sources()
-        store.loads.record_failure(load(source.id, "orders", 3, "the key changed"), stopped=True)
+        failed = load(source.id, "orders", 3, error="the key changed")
+        store.loads.record_failure(failed, stopped=True)
     [found] = findings(treadle, code=1)["table"]
     assert "orders of web is stopped: the key changed" in found["found"]
+
+
+def test_a_table_that_rejects_everything_is_named(folder: Path, treadle: Treadle) -> None:
+    def open_store() -> "closing[Store]":
+        cipher = load_cipher(folder / "secret.key")
+        return closing(Store.open(f"sqlite:///{folder}/store.sqlite", cipher))
+
+    why = "all 2 records of the last load were rejected; the first, 3.0: Column name x is reserved"
+    with open_store() as store:
+        [source] = store.sources.list_sources()
+        refused = load(
+            source.id, "orders", 3, rows_received=2, rows_rejected=2, details={"trouble": why}
+        )
+        store.loads.record_load(refused, [])
+    [found] = findings(treadle, code=1)["table"]
+    assert found["found"] == f"orders of web: {why}."
+    with open_store() as store:
+        some = replace(refused, id="some", last=4, rows_loaded=1, rows_rejected=1)
+        store.loads.record_load(some, [])
+    assert findings(treadle, code=0)["table"] == []  # odd, not bad
+    assert f"orders of web: {why}" in treadle("doctor").out
+    with open_store() as store:
+        store.loads.record_load(load(source.id, "orders", 5), [])
+    assert "orders of web" not in treadle("doctor").out
 
 
 def test_a_setting_that_is_none_is_a_finding(

@@ -1,11 +1,13 @@
 """`treadle loads` lists what the loader recorded."""
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from tests.integration.cli.conftest import Treadle
 from tests.loads import load as plain
 
+from treadle.cli.loads import describe_notes
 from treadle.store.key_files import load_cipher
 from treadle.store.model import LoadReport
 from treadle.store.store import Store
@@ -36,9 +38,25 @@ def test_loads_are_listed_and_filtered(data: Path, treadle: Treadle) -> None:
     assert len(treadle("loads --table orders --limit 1 --json").json) == 1
     lines = treadle("loads --source one").out.splitlines()
     assert lines[0].split() == [
-        "finished", "source", "table", "received", "loaded", "discarded", "rejected", "error"
+        "finished", "source", "table", "received", "loaded", "discarded", "rejected",
+        "notes", "error",
     ]  # fmt: skip
     assert lines[1].split()[1:] == ["one", "orders", "5", "0", "0", "0", "no", "such", "right"]
     assert lines[2].split()[1:] == ["one", "orders", "5", "3", "1", "1"]
     assert treadle("loads --limit x").code == 2
     assert treadle("loads --source three").code == 2
+
+
+def test_loads_tell_of_fields_left_out_and_rounded_and_of_trouble() -> None:
+    found = replace(
+        load(1, "orders", 1, None),
+        details={
+            "left_out": [{"field": "long", "total": 3}],
+            "rounded": [{"field": "price", "total": 2}],
+            "trouble": "all 5 records of the last load were rejected",
+        },
+    )
+    assert describe_notes(found) == (
+        "long left out (3); price rounded (2); all 5 records of the last load were rejected"
+    )
+    assert describe_notes(load(1, "orders", 1, None)) is None

@@ -13,6 +13,11 @@ def load(source_id: int, table: str, at: int, last: int, error: str | None = Non
     details: dict[str, Any] = {
         "relations": [[table, table], ["x", f"{table}__x"]],
         "fields_left_out": ["long"],
+        "left_out": [
+            {"table": table, "field": "long", "reason": "too long", "total": 3, "runs": [[1, 3, 1]]}
+        ],
+        "rounded": [{"table": table, "field": "p", "reason": "", "total": 2, "runs": None}],
+        "trouble": "a key of another type",
         "columns_added": [[table, "age__do"], [f"{table}__x", "value__st"]],
         "columns_renamed": [[table, "age", "age__bi"]],
         "nul_characters_removed": 2,
@@ -65,6 +70,9 @@ def test_a_report_has_the_documented_keys(api: Api) -> None:
         "rows_rejected": 11,
         "tables": {"orders": 100},
         "fields_left_out": ["long"],
+        "left_out": [{"table": "orders", "field": "long", "reason": "too long", "records": 3}],
+        "rounded": [{"table": "orders", "field": "p", "values": 2}],
+        "trouble": "a key of another type",
         "columns_added": ["age__do", "orders__x.value__st"],
         "columns_renamed": [["age", "age__bi"]],
         "nul_characters_removed": 2,

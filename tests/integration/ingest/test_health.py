@@ -1,10 +1,12 @@
 """`/v2/import/status` with a real store."""
 
 import asyncio
+import json
 from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import Response
+from tests.loads import load
 from tests.servers.ingest import CLIENT, ImportServer
 
 from treadle.errors import RetriableError
@@ -32,7 +34,9 @@ def test_status_names_a_destination_in_trouble_and_stays_ok(tmp_path: Path) -> N
     row = store.destinations.set_default_destination(
         CLIENT, "postgres", "postgresql://u:secret@h/db", "h/db"
     )
-    health = IngestHealth(store.destinations, version="1", revision="r", monotonic=clock)
+    health = IngestHealth(
+        store.destinations, store.tables, version="1", revision="r", monotonic=clock
+    )
 
     async def test() -> None:
         fine = b'{"name":"pipeline.gate","version":"1","revision":"r","status":"OK","reason":null}'
@@ -53,10 +57,48 @@ def test_status_names_a_destination_in_trouble_and_stays_ok(tmp_path: Path) -> N
     store.close()
 
 
+def test_status_counts_tables_that_are_stopped_or_reject(tmp_path: Path) -> None:
+    server = ImportServer(tmp_path)
+    store, clock = server.store, Clock()
+    health = IngestHealth(
+        store.destinations, store.tables, version="1", revision="r", monotonic=clock
+    )
+
+    async def reason() -> object:
+        clock.now += FRESH_SECONDS
+        status, body = said(await health.get_status(REQUEST))
+        assert status == 200
+        return json.loads(body)["reason"]
+
+    async def test() -> None:
+        store.loads.record_failure(load(server.source_id, "a", 1, error="no"), stopped=True)
+        assert await reason() == "1 table is stopped: `treadle doctor` names them"
+        for table in ("b", "c"):
+            details = {"trouble": "secret_table rejects"}
+            store.loads.record_load(load(server.source_id, table, 2, details=details), [])
+        told = await reason()
+        assert told == (
+            "1 table is stopped and 2 tables rejected records for their key, or all of the last "
+            "load: `treadle doctor` names them"
+        )
+        for table in ("a", "b", "c"):
+            store.loads.record_load(load(server.source_id, table, 3), [])
+        assert await reason() is None
+        store.loads.record_failure(load(server.source_id, "a", 4, error="no"), stopped=True)
+        store.sources.delete_source(CLIENT, server.source_id)
+        assert await reason() is None
+
+    asyncio.run(test())
+    store.close()
+
+
 def test_a_failed_append_is_an_error_until_one_succeeds_or_none_is_tried(tmp_path: Path) -> None:
     server = ImportServer(tmp_path)
     clock = Clock()
-    health = IngestHealth(server.store.destinations, version="1", revision="r", monotonic=clock)
+    store = server.store
+    health = IngestHealth(
+        store.destinations, store.tables, version="1", revision="r", monotonic=clock
+    )
 
     async def status() -> int:
         clock.now += FRESH_SECONDS

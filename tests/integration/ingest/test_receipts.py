@@ -43,7 +43,11 @@ class Site(ImportServer):
             reader.close()
 
     def load(
-        self, table: str, error: str | None = None, outcome: EntryOutcome | None = None
+        self,
+        table: str,
+        error: str | None = None,
+        outcome: EntryOutcome | None = None,
+        details: dict[str, Any] | None = None,
     ) -> LoadReport:
         last = self.waiting()[table]
         load = loads.load(
@@ -54,6 +58,7 @@ class Site(ImportServer):
             id=f"load of {table} to {last}{error or ''}",
             first=1,
             error=error,
+            details=details or {},
         )
         if error is None:
             self.store.loads.record_load(load, [] if outcome is None else [outcome])
@@ -113,6 +118,47 @@ def test_superseded_and_rejected_records(site: Site) -> None:
     (table,) = site.follow(receipt).json()["tables"]
     assert (table["records"], table["loaded"], table["superseded"]) == (5, 3, 1)
     assert table["rejected"] == [{"record": 3, "reason": "number out of range"}]
+
+
+def test_a_request_of_which_everything_is_rejected(site: Site) -> None:
+    receipt = site.receipt(rec(data={"id": "A-1"}), rec(data={"id": "A-2"}), rec(table_name="good"))
+    place = site.waiting()["customers"]
+    why = ((0, "the key differs"), (1, "the key differs"))
+    site.load(
+        "customers",
+        outcome=EntryOutcome(place, site.source_id, "customers", 0, why),
+        details={"trouble": "the key id is text in record 1.0"},
+    )
+    site.load("good")
+    body = site.follow(receipt).json()
+    assert body["status"] == "loaded"  # one of three records is a row
+    customers, good = body["tables"]
+    assert (customers["status"], customers["loaded"]) == ("rejected", 0)
+    assert customers["trouble"] == "the key id is text in record 1.0"
+    assert (good["status"], good["trouble"]) == ("loaded", None)
+
+    receipt = site.receipt(rec(data={"id": "A-3"}))
+    place = site.waiting()["customers"]
+    site.load("customers", outcome=EntryOutcome(place, site.source_id, "customers", 0, why[:1]))
+    assert site.follow(receipt).json()["status"] == "rejected"
+
+
+def test_a_receipt_tells_of_fields_left_out_and_rounded(site: Site) -> None:
+    receipts = [site.receipt(rec(data={"id": n})) for n in range(2)]
+    last = site.waiting()["customers"]
+    why = "Column name long is too long for PostgreSQL"
+    note = {"table": "customers", "field": "long", "reason": why, "total": 2}
+    details = {
+        "left_out": [{**note, "runs": [[last, last, 2]]}],
+        "rounded": [{**note, "reason": "", "runs": None}],
+    }
+    site.load("customers", details=details)
+    (first,), (second,) = (site.follow(each).json()["tables"] for each in receipts)
+    assert (first["status"], first["left_out"], first["rejected"]) == ("loaded", [], [])
+    assert second["left_out"] == [
+        {"table": "customers", "field": "long", "reason": why, "records": 2}
+    ]
+    assert second["rounded"] == [{"table": "customers", "field": "long", "values": None}]
 
 
 def test_a_stopped_table_says_why_and_is_not_waited_for(site: Site) -> None:

@@ -65,9 +65,11 @@ def test_it_appends_to_the_table_of_the_source_and_never_upserts(server: ImportS
     hook = Hook(server, table="events", key=["id"], upsert=True)
     compare(hook.post(b'[{"id":1},{"id":null}]'), 200, OK)
     assert hook.rows() == [("events", (), [{"id": 1}])]
+    assert [one.append_only for one in server.batches(hook.source_id)] == [True]
     # An import token in the URL goes on as before.
     compare(hook.post(token=hook.import_token), 200, OK)
     assert hook.rows()[1] == ("events", ("id",), [{"id": 1}])
+    assert not server.batches(hook.source_id)[1].append_only
 
 
 def test_it_fills_the_tables_that_it_names_alone(server: ImportServer) -> None:

@@ -8,7 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from tests.integration.model.tables import Record
 from tests.integration.model.world import World
 
-TABLES: dict[str, tuple[str, ...]] = {"t": ("id",), "u": (), "v": ("k", "n")}
+TABLES: dict[str, tuple[str, ...]] = {"t": ("id",), "u": (), "v": ("k", "n"), "w": ("_sdc_row",)}
+VERSIONED = ("t", "u")
 
 scalars = st.sampled_from([0, 1, 2**53 + 1, -1, 0.5, 2.0, True, False, "", "x", "yes", None])
 small_lists = st.lists(scalars, max_size=2)
@@ -22,7 +23,10 @@ objects = st.fixed_dictionaries(
 )
 holders = st.fixed_dictionaries({}, optional={"p": scalars, "x": st.lists(elements, max_size=2)})
 faults: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
-    [{}] * 12 + [{"v__st": 1}, {"big": 2**63}, {"n" * 60: 1}, {"o__p": 1}, {"o": {"e__BI": None}}]
+    [{}] * 16
+    + [{"v__st": 1}, {"big": 2**63}, {"n" * 60: 1}, {"o__p": 1}, {"o": {"e__BI": None}}]
+    + [{"_sdc_sequence": 1}, {"_SDC_level_3_id": "x"}, {"_sdc_source_key_id": None}, {"_rjm_x": 1}]
+    + [{"x": [{"_sdc_received_at": 1}]}, {"o": {"_sdc_sequence": 1}}]
 )
 fields: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {},
@@ -30,6 +34,7 @@ fields: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "a": scalars,
         "b": scalars,
         "A": scalars,
+        "_sdc_filename": scalars,
         "o": st.one_of(objects, holders, scalars, small_lists),
         "x": st.one_of(st.lists(elements, max_size=3), scalars),
     },
@@ -39,6 +44,8 @@ keys: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     # A record without a key and without a value makes no table.
     "u": st.just({"z": 1}),
     "v": st.fixed_dictionaries({"k": st.sampled_from(["p", "P"]), "n": st.integers(1, 2)}),
+    # Whichever type comes first is the key's; records of another one are rejected.
+    "w": st.fixed_dictionaries({"_sdc_row": st.sampled_from([1, 2, 3, "1", "A-2", 2.0, True])}),
 }
 versions = st.sampled_from([0, 0, 0, 1, 2, 3])
 SCHEMAS: tuple[dict[str, tuple[dict[str, Any], str]], ...] = (
@@ -61,7 +68,7 @@ def records(draw: st.DrawFn, table: str) -> list[Record]:
         Record(
             draw(st.integers(1, 12)),
             {**draw(fields), **draw(faults), **draw(keys[table])},
-            draw(versions) if table != "v" else 0,
+            draw(versions) if table in VERSIONED else 0,
         )
         for _ in range(draw(st.integers(1, 5)))
     ]
@@ -93,12 +100,13 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data(), schema=st.sampled_from(SCHEMAS), version=versions)
     def batch(self, data: st.DataObject, schema: Any, version: int) -> None:
         table = data.draw(st.sampled_from(sorted(TABLES)))
+        version = version if table in VERSIONED else 0
         self.run.send(
             table,
             TABLES[table],
-            self._typed(data, table, schema, version if table != "v" else 0),
+            self._typed(data, table, schema, version),
             schema={name: spec for name, (spec, _) in schema.items()},
-            version=version if table != "v" else 0,
+            version=version,
         )
 
     @rule(data=st.data(), schema=st.sampled_from(SCHEMAS), version=st.sampled_from([1, 2, 3, 4]))

@@ -11,6 +11,13 @@ from typing import Any
 
 SUFFIX = {"bigint": "bi", "boolean": "bo", "double": "do", "text": "st", "timestamp": "ti"}
 RESERVED = re.compile(r".*__(bi|bo|de|do|it|st|ti)", re.IGNORECASE | re.DOTALL)
+SYSTEM = re.compile(
+    r"_sdc_(batched_at|received_at|sequence|table_version|source_key(_.*)?|level_\d+_id)"
+    r"|_?_sdc_primary_key",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Columns that are not a client's."""
+
 BIGINT_MAX = 2**63 - 1
 NAME_BYTES_MAX = 59
 
@@ -62,6 +69,7 @@ class Flat:
 
     sequence: int
     key: tuple[Any, ...]
+    key_types: tuple[str, ...]
     rows: dict[tuple[Path, Levels], dict[str, Typed]]
     left_out: list[tuple[str, str]]
 
@@ -85,6 +93,7 @@ class Table:
         self.dialect = dialect
         self.name = name
         self.keys = tuple(sorted(keys))
+        self.key_types: tuple[str, ...] | None = None
         self.version: int | None = None
         self.relations: dict[Path, Relation] = {}
         self.stages: dict[int, dict[Path, Relation]] = {}
@@ -102,6 +111,11 @@ class Table:
                 flat = self._flat(record)
             except Rejected as reason:
                 self.rejected.append((self.name, str(reason)))
+                continue
+            if self.key_types is None:
+                self.key_types = flat.key_types
+            elif flat.key_types != self.key_types:
+                self.rejected.append((self.name, "Incoming Primary Key type does not match"))
                 continue
             left_out.update(dict.fromkeys(flat.left_out))
             flats.append((record.version, flat))
@@ -248,7 +262,8 @@ class Table:
         else:
             self.serial += 1
             key = (self.serial,)
-        return Flat(record.sequence, key, rows, left_out)
+        types = tuple(rows[(), ()][self.dialect.fold(name)][0] for name in self.keys)
+        return Flat(record.sequence, key, types, rows, left_out)
 
     def _walk(
         self,
@@ -307,6 +322,8 @@ class Table:
         path: Path,
         left_out: list[tuple[str, str]],
     ) -> None:
+        if SYSTEM.fullmatch(name) or name.lower().startswith("_rjm"):
+            raise Rejected(f"Column {name} is reserved")
         typed = typed_value(value, kind, self.dialect)
         if self.dialect.limits and len(name.encode()) > NAME_BYTES_MAX:
             left_out.append(("__".join((self.name, *path)), name))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conformance.loading.warehouse import DuckDB, FoundTable, Postgres, Warehouse
-from tests.integration.model.tables import DUCKDB, PG, Record, Table
+from tests.integration.model.tables import DUCKDB, PG, SYSTEM, Record, Table
 
 from treadle.destinations.planning import execute_load
 from treadle.destinations.registry import make_destination
@@ -316,7 +316,7 @@ class Run:
         columns = [
             (self.world.dialect.fold(name), kind)
             for name, kind in found.columns
-            if not name.startswith(("_sdc_", "__sdc_"))
+            if not SYSTEM.fullmatch(name)
         ]
         return self._ordered(columns)
 
@@ -360,8 +360,7 @@ def _rejections(found: FoundTable | None) -> list[tuple[str, str]]:
 def _reasons(reasons: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """A record with two faults is rejected for either."""
     return sorted(
-        (table, reason if reason.startswith("Column name") else "rejected")
-        for table, reason in reasons
+        (table, reason if "is too long for" in reason else "rejected") for table, reason in reasons
     )
 
 
@@ -385,7 +384,7 @@ def _seen_bundles(table: Table, found: Mapping[str, FoundTable]) -> list[Any]:
     for path in table.relations:
         seen = found["__".join((table.name, *path))]
         names = [name for name, _ in seen.columns]
-        own = [name for name in names if not name.startswith(("_sdc_", "__sdc_"))]
+        own = [name for name in names if not SYSTEM.fullmatch(name)]
         level_names = sorted(name for name in names if name.startswith("_sdc_level_"))
         key_names = [f"_sdc_source_key_{key}" for key in keys] if path else list(keys)
         for row in seen.rows:

@@ -1,6 +1,7 @@
 """What is forecast is what a load does: statements, outcome, and nothing before."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -122,6 +123,8 @@ SAME = (
     "rows_discarded",
     "rows_rejected",
     "fields_left_out",
+    "left_out",
+    "rounded",
     "columns_added",
     "columns_renamed",
     "nul_characters_removed",
@@ -181,7 +184,9 @@ def test_a_load_does_what_was_forecast(rig: Rig, case: str) -> None:
     rig.loader.load_once()
     [load] = rig.store.loads.list_loads(source_id=twin, limit=1)
     if found["error"] is not None:
-        assert load.error == found["error"]
+        # A record that is not in the log yet is named by its place in the request.
+        assert load.error is not None
+        assert name_no_record(load.error) == name_no_record(found["error"])
         assert loaded.tables().keys() - {"_sdc_rejected"} == before.keys() - {"_sdc_rejected"}
         return
     assert load.error is None
@@ -229,3 +234,7 @@ def test_several_tables_are_told_apart(rig: Rig) -> None:
         ("t", ["t"]),
         ("u", ["u"]),
     ]
+
+
+def name_no_record(error: str) -> str:
+    return re.sub(r"record \d+\.\d+", "record", error)

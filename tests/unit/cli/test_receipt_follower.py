@@ -59,6 +59,29 @@ def test_all_receipts_are_added_up() -> None:
     assert asked == ["/v1/receipts/rc_a", "/v1/receipts/rc_b"]
 
 
+def test_what_was_rejected_left_out_or_rounded_is_told() -> None:
+    why = "Column name long is too long for PostgreSQL"
+    left = {"table": "t", "field": "long", "reason": why}
+    rejected = [{"record": 0, "reason": "too big"}]
+    fate, _, _ = follow(
+        [AcknowledgedRequest("rc_a", 1), AcknowledgedRequest("rc_b", 9)],
+        [
+            receipt("rejected", rejected=rejected, trouble="all records were rejected"),
+            receipt(
+                "loaded",
+                loaded=9,
+                left_out=[{**left, "records": 4}, {**left, "field": "other", "records": None}],
+                rounded=[{"table": "t", "field": "p", "values": 2}],
+                trouble=None,
+            ),
+        ],
+    )
+    assert (fate.loaded, fate.rejected, fate.reason) == (9, 1, "too big")
+    assert fate.trouble == "all records were rejected"
+    assert fate.left_out == {("long", why): 4, ("other", why): 1}
+    assert fate.rounded == {"p": 2}
+
+
 def test_what_waits_is_asked_for_again_and_why_it_waits_is_told() -> None:
     fate, asked, told = follow(
         [AcknowledgedRequest("rc_a", 2)],

@@ -1,3 +1,7 @@
+from dataclasses import replace
+
+import pytest
+
 from treadle.destinations.protocol import LoadResult
 from treadle.loader.chunk import EntryChunk, build_chunk
 from treadle.loader.load_report import (
@@ -7,7 +11,8 @@ from treadle.loader.load_report import (
     plan_report,
 )
 from treadle.log.protocol import DamagedEntry, LogEntry
-from treadle.tables.model import LoadPlan, OffsetCommit, Rejection
+from treadle.tables.column_type import ColumnType
+from treadle.tables.model import KeyConflict, LoadPlan, OffsetCommit, Rejection
 
 KEY = (7, "orders")
 
@@ -67,6 +72,34 @@ def test_every_record_is_loaded_superseded_or_rejected() -> None:
     assert load.rows_loaded == 22 - 6 - 3
     assert (load.first, load.last, load.started_at, load.finished_at) == (3, 9, 1, 8)
     assert load.error is None
+
+
+@pytest.mark.parametrize(
+    ("rejected", "trouble"),
+    [
+        ([], None),
+        ([(0, 0, "no"), (1, 2, "no")], None),
+        (
+            [(0, n, f"no {n}") for n in range(10)] + [(1, n, "no") for n in range(10)],
+            "all 22 records of the last load were rejected; the first, 3.0: no 0",
+        ),
+    ],
+)
+def test_a_load_that_rejects_everything_is_trouble(
+    rejected: list[tuple[int, int, str]], trouble: str | None
+) -> None:
+    found = plan(rejections=tuple(Rejection("{}", why, "t", at, n) for at, n, why in rejected))
+    assert plan_report(CHUNK, found, "load", 1).details["trouble"] == trouble
+
+
+def test_a_key_of_another_type_is_trouble_with_ways_out() -> None:
+    conflict = KeyConflict("id", ColumnType.BIGINT, ColumnType.TEXT, 3, 1, 7)
+    told = plan_report(CHUNK, plan(key_conflicts=(conflict,)), "load", 1).details["trouble"]
+    assert "the key id is text in 3 records, 5.7 the first, and bigint in the table" in told
+    assert "treadle rejects" in told
+    assert "drop the table" in told
+    one = plan(key_conflicts=(replace(conflict, records=1),))
+    assert "is text in record 5.7, and" in plan_report(CHUNK, one, "load", 1).details["trouble"]
 
 
 def test_a_planned_report_survives_being_kept_as_text() -> None:

@@ -117,7 +117,7 @@ def everything(prepared: PreparedLoad) -> Any:
         for group in prepared.groups
     ]
     rest = (
-        sorted(prepared.omitted_fields),
+        [*prepared.left_out, *prepared.rounded],
         prepared.superseded,
         prepared.received,
         prepared.nul_removed,

@@ -102,7 +102,7 @@ def test_texts_that_are_no_value_are_refused(name: str, text: str) -> None:
 
 
 def test_every_option_of_the_rules_has_a_name() -> None:
-    assert len(OPTION_NAMES) == len(set(OPTION_NAMES)) == 16
+    assert len(OPTION_NAMES) == len(set(OPTION_NAMES)) == 19
     assert {"contract.tables", "contract.columns", "contract.types"} <= set(OPTION_NAMES)
 
 

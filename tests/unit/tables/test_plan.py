@@ -14,11 +14,19 @@ from treadle.records.message_batch import MessageBatch
 from treadle.records.transit import encoding
 from treadle.tables import table_codec
 from treadle.tables.column_type import ColumnType
-from treadle.tables.model import LoadPlan, OffsetCommit, Table, TableOptions, TableState
+from treadle.tables.model import (
+    KeyConflict,
+    LoadPlan,
+    OffsetCommit,
+    Table,
+    TableOptions,
+    TableState,
+)
 from treadle.tables.plan.explain import explain_plan
 from treadle.tables.plan.planner import plan_load
 from treadle.tables.plan.sequence_lookup import SequenceLookup
-from treadle.tables.prepare.prepare import LogBatch, prepare_load
+from treadle.tables.prepare.key_mismatch import KEY_TYPE_DIFFERS, KEYS_DIFFER
+from treadle.tables.prepare.prepare import LogBatch, PreparedLoad, prepare_load
 from treadle.tables.prepare.rejections import RECORD_BYTES_MAX
 from treadle.tables.profile import DestinationProfile
 from treadle.tables.profiles import DUCKDB, POSTGRES
@@ -258,11 +266,85 @@ def test_keys_neither_come_nor_go(
 
 
 @PROFILES
-def test_one_type_of_key_in_a_load(profile: DestinationProfile) -> None:
+def test_the_first_record_decides_the_type_of_a_key(profile: DestinationProfile) -> None:
     executor = Executor(profile)
-    with pytest.raises(TableStoppedError, match="Incoming Primary Key type does not match"):
-        send(executor, (1, {"id": 1}), (2, {"id": "one"}))
-    assert executor.live == {}
+    found = send(executor, (1, {"id": 1}), (2, {"id": "one"}), (3, {"id": "two"}), (4, {"id": 1.5}))
+    assert rows(executor, "id") == [(1,)]
+    assert reasons(executor) == [KEY_TYPE_DIFFERS] * 3
+    text, double = found.key_conflicts
+    assert text == KeyConflict("id", ColumnType.BIGINT, ColumnType.TEXT, 2, 0, 1)
+    assert double == KeyConflict("id", ColumnType.BIGINT, ColumnType.DOUBLE, 1, 0, 3)
+    found = send(executor, (5, {"id": "one"}), (6, {"id": 2}))
+    assert rows(executor, "id") == [(1,), (2,)]
+    assert found.key_conflicts == (KeyConflict("id", ColumnType.BIGINT, ColumnType.TEXT, 1, 0, 0),)
+    assert send(executor, (7, {"id": 3})).key_conflicts == ()
+
+
+@PROFILES
+def test_all_records_of_a_wrong_key_are_rejected_at_once(profile: DestinationProfile) -> None:
+    """Those that lost among themselves too: else each would take a plan of its own."""
+    executor = Executor(profile)
+    send(executor, (1, {"id": 1}))
+    lost = [(n, {"id": "same"}) for n in range(2, 302)]
+    prepared: list[Any] = []
+    reject = PreparedLoad.reject_records
+
+    def count(*words: Any) -> PreparedLoad:
+        prepared.append(words)
+        return reject(*words)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PreparedLoad, "reject_records", count)
+        send(executor, *lost)
+    assert len(prepared) == 1
+    assert reasons(executor) == [KEY_TYPE_DIFFERS] * 300
+
+
+@PROFILES
+def test_the_option_key_types_stops_the_table_and_names_the_record(
+    profile: DestinationProfile,
+) -> None:
+    executor = Executor(profile)
+    send(executor, (1, {"id": 1}))
+    before = rows(executor, "id")
+    with pytest.raises(TableStoppedError) as stopped:
+        send(
+            executor,
+            (2, {"id": 2}),
+            (3, {"id": "one"}),
+            options=TableOptions(key_types="stop"),
+        )
+    assert str(stopped.value).startswith(KEY_TYPE_DIFFERS)
+    assert "the key id is text in record" in str(stopped.value)
+    assert "bigint in the table" in str(stopped.value)
+    assert rows(executor, "id") == before
+
+
+@PROFILES
+def test_a_stopped_table_names_both_keys(profile: DestinationProfile) -> None:
+    executor = Executor(profile)
+    send(executor, (1, {"id": 1}))
+    told = r"the table has the key id, record \d+\.0 has "
+    with pytest.raises(TableStoppedError, match=told + "the key nr"):
+        send(executor, (2, {"nr": 1}), keys=["nr"])
+    with pytest.raises(TableStoppedError, match=told + "no key"):
+        send(executor, (2, {"nr": 1}), keys=[])
+
+
+@PROFILES
+def test_who_may_only_append_does_not_stop_a_table_with_a_key(profile: DestinationProfile) -> None:
+    executor = Executor(profile)
+    send(executor, (1, {"id": 1}))
+    appended = structs.replace(batch([(2, {"id": 1}), (3, {"id": 2})], keys=[]), append_only=True)
+    executor.run([appended, batch([(4, {"id": 4})])])
+    assert rows(executor, "id", "_sdc_sequence") == [(1, 1), (4, 4)]
+    assert reasons(executor) == [KEYS_DIFFER] * 2
+    # Where there is no table yet, they make one without a key; so they do with key_change: append.
+    other = structs.replace(appended, table_name="u")
+    executor.run([other])
+    assert rows(executor, "id", table="u") == [(1,), (2,)]
+    executor.run([appended], options=TableOptions(key_change="append"))
+    assert rows(executor, "id") == [(1,), (1,), (2,), (4,)]
 
 
 @PROFILES
@@ -686,7 +768,7 @@ def test_contracts_that_discard(profile: DestinationProfile) -> None:
         "Column b is not in the contract",
         "Type text of column a is not in the contract",
     ]
-    assert sorted(plan_.left_out) == ["a", "b"]
+    assert sorted((note.field, note.total) for note in plan_.left_out) == [("a", 1), ("b", 2)]
     assert rows(executor, "id", "a") == [(1, None), (2, None)]
 
 
@@ -707,7 +789,7 @@ def test_a_contract_that_discards_new_tables_as_values(profile: DestinationProfi
         "Table t__k__o is not in the contract",
         "Table t__o is not in the contract",
     ]
-    assert plan_.left_out == ("o",)
+    assert [(note.field, note.total) for note in plan_.left_out] == [("o", 1), ("o", 2)]
     assert sorted(executor.live) == ["t", "t__k"]
     assert rows(executor, "id", "c") == [(1, 3), (2, None)]
     assert rows(executor, "n", table="t__k") == [(2,)]
@@ -839,6 +921,70 @@ def test_nan_is_no_key(profile: DestinationProfile) -> None:
 
 
 @PROFILES
+def test_special_numbers_in_a_json_column(profile: DestinationProfile) -> None:
+    value = {"a": [math.nan, math.inf, 1.5], "b": {"c": -math.inf}, "d": None}
+    for choice, wanted in (
+        ("null", '{"a":[null,null,1.5],"b":{"c":null},"d":null}'),
+        ("text", '{"a":["NaN","Infinity",1.5],"b":{"c":"-Infinity"},"d":null}'),
+    ):
+        executor = Executor(profile)
+        options = TableOptions(nested="json", json_special_numbers=choice)  # type: ignore[arg-type]
+        executor.run([transit({"id": 1, "o": value})], options=options)
+        assert rows(executor, "o") == [(wanted,)]
+
+
+@PROFILES
+def test_fields_left_out_and_rounded_are_counted_by_entry(profile: DestinationProfile) -> None:
+    executor = Executor(profile)
+    long = "c" * 60
+    schema = {
+        "properties": {
+            "d": {"type": "number", "multipleOf": 1e-10},
+            "t": {"type": "string", "format": "date-time"},
+            "n": {"type": "number"},
+        }
+    }
+    first = [
+        (1, {"id": 1, "d": 1e-10, "t": "2024-01-01T00:00:00.0000001Z", long: 1}),
+        (2, {"id": 2, "d": 0.5, "t": "2024-01-01T00:00:00.1234560Z", "n": 2**53 + 1}),
+        (3, {"id": 3, "d": 1e-10, "v__st": "rejected", long: 1}),
+    ]
+    second = [(4, {"id": 4, "d": 0.1234567891, "n": 2**53, "x": [{long: 1}, {long: 2}]})]
+    found = executor.run([batch(first, schema=schema), batch(second, schema=schema)])
+    rounded = {(note.table, note.field): dict(note.counts) for note in found.rounded}
+    left_out = {(note.table, note.field): dict(note.counts) for note in found.left_out}
+    finer = {("t", "d"): {0: 1, 1: 1}} if profile is DUCKDB else {}
+    assert rounded == {**finer, ("t", "t"): {0: 1}, ("t", "n"): {0: 1}}
+    too_long = {("t", long): {0: 1}, ("t__x", long): {1: 1}} if profile is POSTGRES else {}
+    assert left_out == too_long
+    assert all(note.reason.endswith("is too long for PostgreSQL") for note in found.left_out)
+
+
+def test_decimals_are_kept_exactly_as_text() -> None:
+    executor = Executor(DUCKDB)
+    schema = {"properties": {"d": {"type": "number", "multipleOf": 1e-10}}}
+    exact = TableOptions(decimals="exact")
+    found = send(
+        executor,
+        (1, {"id": 1, "d": 1e-10}),
+        (2, {"id": 2, "d": 7}),
+        (3, {"id": 3, "d": 0.1230000000}),
+        schema=schema,
+        options=exact,
+    )
+    assert rows(executor, "id", "d", "d__st") == [
+        (1, None, "0.0000000001"),
+        (2, Decimal(7), None),
+        (3, Decimal("0.123"), None),
+    ]
+    assert found.rounded == ()
+    # A key cannot be in a column of its own.
+    key = {"properties": {"k": {"type": "number", "multipleOf": 1e-10}}}
+    found = send(executor, (1, {"k": 1e-10}), table="u", keys=["k"], schema=key, options=exact)
+    assert [(note.field, note.total) for note in found.rounded] == [("k", 1)]
+
+
+@PROFILES
 def test_an_explained_plan_names_what_happens(profile: DestinationProfile) -> None:
     executor = Executor(profile)
     send(executor, (1, {"id": 1, "a": 1, "l": [1]}))
@@ -858,7 +1004,7 @@ def test_an_explained_plan_names_what_happens(profile: DestinationProfile) -> No
     assert "1 NUL character removed from texts." in text
     if profile is POSTGRES:
         assert "Table t: column a becomes a__bi, its type splits." in text
-        assert f"Field '{long}' is left out." in text
+        assert f"Field '{long}' is left out of 1 record: Column name {long} is too long" in text
 
 
 def test_an_empty_load_changes_nothing() -> None:

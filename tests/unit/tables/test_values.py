@@ -23,7 +23,7 @@ from treadle.tables.plan.generated_keys import generate_keys
 from treadle.tables.prepare import decimals, timestamp_text
 from treadle.tables.profiles import DUCKDB, POSTGRES
 from treadle.tables.schema_owner import SchemaOwner
-from treadle.timestamps import format_exact, from_datetime
+from treadle.timestamps import FIRST_INSTANT, LAST_INSTANT, format_exact, from_datetime
 
 DAY = 86_400_000_000
 
@@ -45,6 +45,8 @@ DAY = 86_400_000_000
         ("2023-12-31T24:00:00.000Z", "2024-01-01T00:00:00Z"),
         ("9999-12-31T23:59:59-01:00", "+10000-01-01T00:59:59Z"),
         ("0001-01-01T00:00:00+01:00", "0000-12-31T23:00:00Z"),
+        ("0000-02-29T12:00:00Z", "0000-02-29T12:00:00Z"),
+        ("0000-12-31T23:30:00-01:00", "0001-01-01T00:30:00Z"),
     ],
 )
 def test_date_time_texts(text: str, iso: str) -> None:
@@ -56,7 +58,7 @@ def test_date_time_texts(text: str, iso: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "0000-01-01T00:00:00Z",
+        "0000-02-30T00:00:00Z",
         "2024-02-30T00:00:00Z",
         "2024-13-01T00:00:00Z",
         "2024-01-01T25:00:00Z",
@@ -111,16 +113,26 @@ def test_what_a_column_takes_is_a_date_time_of_ours(text: str) -> None:
         assert column[0] is not None
 
 
-@given(st.integers(POSTGRES.timestamp_min_us, POSTGRES.timestamp_max_us))
+OLDEST, LATEST = -210_866_803_200_000_000, 9_224_318_015_999_999_999
+
+
+@given(st.integers(OLDEST, LATEST) | st.integers(FIRST_INSTANT - 10**13, LAST_INSTANT + 10**13))
 def test_instants_are_written_as_they_are_read(microseconds: int) -> None:
     text = format_exact(microseconds)
-    if text[0].isdigit() and not text.startswith("0000"):
+    if text[0].isdigit():
         assert timestamp_text.parse_timestamp(text) == microseconds
 
 
 def test_years_before_and_after_four_digits() -> None:
-    assert format_exact(POSTGRES.timestamp_min_us) == "-4713-11-24T00:00:00Z"
-    assert format_exact(POSTGRES.timestamp_max_us) == "+294276-12-31T23:59:59.999999Z"
+    assert format_exact(OLDEST) == "-4713-11-24T00:00:00Z"
+    assert format_exact(LATEST) == "+294276-12-31T23:59:59.999999Z"
+
+
+def test_times_beyond_what_is_kept_are_no_times_of_extraction() -> None:
+    assert timestamp_text.find_timestamp("0001-01-01T00:00:00Z") == FIRST_INSTANT
+    assert timestamp_text.find_timestamp("9999-12-31T23:59:59.9999994Z") == LAST_INSTANT
+    beyond = ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59.9999995Z", "0000-01-01T00:00:00Z"]
+    assert list(map(timestamp_text.find_timestamp, beyond)) == [None] * 3
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,7 @@ def _check_destination(
 
 
 def check_tables(examination: Examination) -> Iterator[Finding]:
-    """Find the tables whose last load failed."""
+    """Find the tables whose last load failed, or rejected what somebody should know of."""
     store = examination.store
     if store is None:
         return
@@ -228,6 +228,18 @@ def check_tables(examination: Examination) -> Iterator[Finding]:
             yield findings.judge_table(
                 findings.FailedTable(
                     names[status.source_id], status.table_name, status.error, status.stopped
+                )
+            )
+        elif status.trouble is not None and status.source_id in names:
+            load = store.loads.find_covering_load(
+                status.source_id, status.table_name, status.loaded
+            )
+            yield findings.judge_rejecting_table(
+                findings.RejectingTable(
+                    names[status.source_id],
+                    status.table_name,
+                    status.trouble,
+                    everything=load is not None and load.rows_rejected == load.rows_received,
                 )
             )
 
@@ -282,7 +294,7 @@ CHECKS: Final = (
     DoctorCheck(
         "destination", "Can it be reached, and may treadle do what a load does?", check_destinations
     ),
-    DoctorCheck("table", "Which tables do not load, and why?", check_tables),
+    DoctorCheck("table", "Which tables do not load or reject records, and why?", check_tables),
     DoctorCheck("mail", "Do recipients get their mails?", check_mails),
 )
 """Every check. The `its` of a row is the `Examination`."""

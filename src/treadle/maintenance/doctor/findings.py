@@ -764,8 +764,9 @@ def _suggest_remedy(error: str) -> str:
         )
     if error.startswith(KEY_TYPE_DIFFERS):
         return (
-            "A key came with another type than the table's has. Drop the table, to have it made "
-            "anew with that type; it is tried again by itself."
+            "A key came with another type than the table's has. Have such records rejected with "
+            "`treadle source options SOURCE key_types=reject --table TABLE`, or drop the table, to "
+            "have it made anew with that type; it is tried again by itself."
         )
     return "Do what the message says; it is tried again by itself."
 
@@ -826,3 +827,31 @@ def judge_mails(found: MailMeasurement, smtp_url: str | None) -> Iterator[Findin
         )
     elif found.recipients:
         yield Finding("mail", "good", f"{found.recipients} recipients are told of problems.")
+
+
+@dataclass(frozen=True, slots=True)
+class RejectingTable:
+    """A table whose last load rejected what somebody should know of.
+
+    Attributes:
+        trouble: what was rejected, and why.
+        everything: no record of the load became a row.
+    """
+
+    source: str
+    table: str
+    trouble: str
+    everything: bool
+
+
+def judge_rejecting_table(found: RejectingTable) -> Finding:
+    """Judge a table that rejects all records, or records for the type of their key."""
+    return Finding(
+        "table",
+        "bad" if found.everything else "odd",
+        end_sentence(f"{found.table} of {found.source}: {found.trouble}"),
+        "They are in _sdc_rejected, and not in the table; their sender was told that they were "
+        "accepted.",
+        "Look at them with `treadle rejects list`, have the sender mend what it sends, and send "
+        "them again with `treadle rejects resend`.",
+    )

@@ -6,9 +6,10 @@ leaves the array out and loads the rest. A new top-level table has nothing but i
 it that is the same as `discard_row`.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from treadle.errors import TableStoppedError
 from treadle.tables.column_type import ColumnType
@@ -22,8 +23,16 @@ from treadle.tables.prepare.version_group import RecordRef, VersionGroup
 
 ContractRule = Literal["evolve", "freeze", "discard_row", "discard_value"]
 
-OmittedFields = dict[tuple[str, str], Rejection]
-"""Fields left out: (table, field) -> its row for `_sdc_rejected`, one a load, table and name."""
+
+class OmittedValues(NamedTuple):
+    """A field left out: its row for `_sdc_rejected`, and how many records of each entry hold it."""
+
+    rejection: Rejection
+    counts: Counter[int]
+
+
+OmittedFields = dict[tuple[str, str], OmittedValues]
+"""Fields left out by (table, field): one a load, table and name."""
 
 
 def allows_everything(options: TableOptions) -> bool:
@@ -131,7 +140,7 @@ class _ContractCheck:
         reason = f"Table {table} is not in the contract"
         if frame.path and self._options.contract_tables == "discard_value":
             parent = self._name_table(frame.path[:-1])
-            self._leave_out((table, frame.path[-1]), parent, reason, rows[0])
+            self._leave_out((table, frame.path[-1]), parent, reason, rows)
             self._discarded.append(self._fold_path(frame))
         else:
             self._apply_rule(self._options.contract_tables, reason, rows)
@@ -153,16 +162,21 @@ class _ContractCheck:
                     reason = f"Type {type_.value} of column {each.name} is not in the contract"
                 rows = find_rows_with_type(frame, folded, type_)
                 if rule == "discard_value":
-                    self._leave_out((table, each.name), table, reason, rows[0])
+                    self._leave_out((table, each.name), table, reason, rows)
                     del each.columns[type_]
                 else:
                     self._apply_rule(rule, reason, rows)
             if all(map(is_blank, each.columns.values())):
                 del frame.fields[folded]
 
-    def _leave_out(self, field: tuple[str, str], table: str, reason: str, row: int) -> None:
+    def _leave_out(
+        self, field: tuple[str, str], table: str, reason: str, rows: Sequence[int]
+    ) -> None:
         if field not in self.left_out:
-            self.left_out[field] = Rejection(self._record_text(row), reason, table, -1, -1)
+            rejection = Rejection(self._record_text(rows[0]), reason, table, -1, -1)
+            self.left_out[field] = OmittedValues(rejection, Counter())
+        entries = (self._group.entries[row] for row in sorted(set(rows)))
+        self.left_out[field].counts.update(entries)
 
     def _apply_rule(self, rule: ContractRule, reason: str, rows: list[int]) -> None:
         if rule == "evolve":

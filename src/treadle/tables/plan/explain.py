@@ -47,8 +47,12 @@ def _explain_lines(plan: LoadPlan) -> Iterator[str]:
         yield "  Nothing is written to the table."
     if plan.nul_removed:
         yield f"  {_format_count(plan.nul_removed, 'NUL character')} removed from texts."
-    for name in plan.left_out:
-        yield f"  Field {name!r} is left out."
+    for note in plan.left_out:
+        records = _format_count(note.total, "record")
+        yield f"  Field {note.field!r} is left out of {records}: {note.reason}."
+    for note in plan.rounded:
+        values = _format_count(note.total, "value")
+        yield f"  {values} of field {note.field!r} rounded to what its column holds."
     reasons = Counter((each.table_name, each.reason) for each in rejected)
     for (table, reason), count in reasons.most_common():
         yield f"  Rejected, {_format_count(count, 'record')} of {table}: {reason}"

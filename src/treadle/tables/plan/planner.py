@@ -18,6 +18,7 @@ from treadle.tables.model import (
     CopyStage,
     DropStage,
     EmptyRelation,
+    FieldNote,
     LoadPlan,
     OffsetCommit,
     Relation,
@@ -37,6 +38,7 @@ from treadle.tables.plan.sequence_lookup import KnownSequences, SequenceLookup
 from treadle.tables.plan.target import NeedsRejections, RelationTarget
 from treadle.tables.plan.versions import VersionOutcome, resolve_versions
 from treadle.tables.prepare.frame import RelationPath, make_row_picker
+from treadle.tables.prepare.key_mismatch import KeyMismatches, describe_stop
 from treadle.tables.prepare.prepare import PreparedLoad, prepare_load
 from treadle.tables.prepare.version_group import VersionGroup, merge_groups
 from treadle.tables.profile import DestinationProfile
@@ -78,7 +80,7 @@ def plan_load(
         ).plan_load()
         if not isinstance(found, NeedsRejections):
             return found
-        prepared = prepared.reject_records(found.reasons)
+        prepared = prepared.reject_records(found.reasons, found.keys)
 
 
 def plan_swap(
@@ -157,6 +159,7 @@ class _LoadPlanner:
     _changes: list[SchemaChange] = field(default_factory=list, init=False)
     _writes: list[TableWrite] = field(default_factory=list, init=False)
     _omitted: contracts.OmittedFields = field(default_factory=dict, init=False)
+    _mismatches: KeyMismatches = field(default_factory=frozenset, init=False)
 
     def __post_init__(self) -> None:
         self._namer = Namer(self.profile, self.options)
@@ -284,6 +287,8 @@ class _LoadPlanner:
         stage: StagedVersion | None,
     ) -> RelationTarget | Unmet:
         keys = self._choose_keys(live, outcome, stage)
+        if self._mismatches:
+            return NeedsRejections({}, self._mismatches)
         keyless = keys == keys_.GENERATED_KEY_COLUMNS
         append, root_key = self._choose_constraint(live, outcome, keys, keyless)
         if outcome.swapped or live.root is None:
@@ -390,7 +395,7 @@ class _LoadPlanner:
                 self.options.key_change == "append" and live.keys != keys_.GENERATED_KEY_COLUMNS
             )
             if not (differs and appended):
-                keys_.check_keys(live.keys, outcome.live, profile)
+                self._check_keys(live.keys, outcome.live)
             return live.keys
         if stage is not None:
             keys = stage.keys
@@ -401,7 +406,7 @@ class _LoadPlanner:
             keys = keys_.find_key_columns(outcome.ignored)
         else:
             return live.keys
-        keys_.check_keys(keys, outcome.live, profile)
+        self._check_keys(keys, outcome.live)
         if live.root is None:
             keys_.check_orphan_keys(tuple(live.children.values()), keys, self._namer)
             return keys
@@ -410,9 +415,23 @@ class _LoadPlanner:
             return live.keys
         types = {profile.fold(column.field): column.type for column in live.root.columns}
         for column in keys:
-            if types.get(profile.fold(column.field), column.type) is not column.type:
-                raise TableStoppedError(keys_.KEY_TYPE_DIFFERS)
+            there = types.get(profile.fold(column.field), column.type)
+            if there is not column.type:
+                # Rejected as single records, all of the newer version would leave an empty table.
+                where = f"version {outcome.version}, which is to replace the rows there are"
+                raise TableStoppedError(
+                    describe_stop(column.field, there, column.type, where)
+                    + ". Drop the table, to have it made anew with that type."
+                )
         return keys
+
+    def _check_keys(self, keys: tuple[Column, ...], groups: Sequence[VersionGroup]) -> None:
+        """Compare the keys of records with a table's, and note what is to be rejected."""
+        batches = self.prepared.log_batches
+        refused = keys_.find_mismatches(keys, groups, self.profile, batches)
+        if self.options.key_types == "stop":
+            keys_.raise_stop(refused, groups, batches)
+        self._mismatches |= refused
 
     def _choose_constraint(
         self, live: LiveRelations, outcome: VersionOutcome, keys: tuple[Column, ...], keyless: bool
@@ -453,7 +472,9 @@ class _LoadPlanner:
     ) -> StagedVersion | Unmet:
         fold = self.profile.fold
         keys = keys_.find_key_columns(groups) if before is None else before.keys
-        keys_.check_keys(keys, groups, self.profile)
+        self._check_keys(keys, groups)
+        if self._mismatches:
+            return NeedsRejections({}, self._mismatches)
         children = {
             tuple(map(fold, relation.path)): relation
             for relation in (before.relations if before is not None else ())
@@ -560,21 +581,30 @@ class _LoadPlanner:
             revision=self.state.revision,
             changes=tuple(self._changes),
             writes=tuple(self._writes),
-            rejections=(*prepared.rejections, *self._omitted.values()),
+            rejections=(
+                *prepared.rejections,
+                *(omitted.rejection for omitted in self._omitted.values()),
+            ),
             rejected_at=self.now,
             batched_at=self._batched_at,
             table_after=table,
             received=prepared.received,
             ignored=ignored,
             superseded=self._superseded,
-            left_out=tuple(
-                dict.fromkeys((*prepared.omitted_fields, *(name for _, name in self._omitted)))
+            left_out=(
+                *prepared.left_out,
+                *(
+                    FieldNote(left.rejection.table_name, name, left.counts, left.rejection.reason)
+                    for (_, name), left in self._omitted.items()
+                ),
             ),
+            rounded=prepared.rounded,
             nul_removed=prepared.nul_removed,
             new_version=any(isinstance(change, EmptyRelation) for change in self._changes),
             extracted_max=prepared.extracted_max,
             bookmarks=find_bookmarks(prepared.bookmark_names, written, self._namer),
             owner=prepared.owner,
+            key_conflicts=prepared.key_conflicts,
         )
 
 

@@ -26,6 +26,7 @@ from treadle.tables.plan.generated_keys import generate_keys
 from treadle.tables.plan.keys import GENERATED_KEY_COLUMNS
 from treadle.tables.plan.reconcile import SYSTEM_COLUMNS
 from treadle.tables.prepare.frame import Frame, RelationPath, fill_gaps, make_row_picker
+from treadle.tables.prepare.key_mismatch import KeyMismatches
 from treadle.tables.prepare.prepare import PreparedLoad
 from treadle.tables.prepare.schema_slice import TOO_MANY_COLUMNS
 from treadle.tables.prepare.version_group import RecordRef, VersionGroup
@@ -38,9 +39,11 @@ class NeedsRejections:
 
     Attributes:
         reasons: record -> why it is rejected.
+        keys: records that are rejected for their key.
     """
 
     reasons: Mapping[RecordRef, str]
+    keys: KeyMismatches = frozenset()
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -412,9 +415,7 @@ def _add_need(
 
 def is_system_column(column: Column) -> bool:
     """Return whether a column holds no field of the records."""
-    if column in SYSTEM_COLUMNS or column.name == names.GENERATED_KEY:
-        return True
-    return column.name.startswith((names.SOURCE_KEY, "_sdc_level_"))
+    return column.field == column.name and names.is_system_name(column.name)
 
 
 def find_rows_with_type(frame: Frame, folded: str, type_: ColumnType) -> list[int]:

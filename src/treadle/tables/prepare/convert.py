@@ -29,6 +29,8 @@ TypedColumns = dict[ColumnType, TypedColumn]
 
 INT64_MAX = (1 << 63) - 1
 INT64_MIN = -(1 << 63)
+_DOUBLE_INTEGER_MAX = 1 << 53
+"""A double holds every whole number up to this one."""
 
 
 class ConversionSink(Protocol):
@@ -43,11 +45,22 @@ class ConversionSink(Protocol):
         """Return the option of that name."""
 
     @property
+    def decimals(self) -> str:
+        """Return the option of that name."""
+
+    @property
+    def json_special_numbers(self) -> str:
+        """Return the option of that name."""
+
+    @property
     def key(self) -> str | None:
         """Return the name of the key field that the column holds, None for any other field."""
 
     def reject_value(self, row: int, reason: str) -> None:
         """Report a value that cannot be stored."""
+
+    def count_rounded(self, row: int) -> None:
+        """Report a value that its column does not hold exactly."""
 
     def count_nul_removed(self, count: int) -> None:
         """Report how many NUL characters were removed."""
@@ -86,7 +99,7 @@ def _convert_fractions(
 ) -> TypedColumns:
     """Convert numbers with a fraction or exponent."""
     if target is ColumnType.DECIMAL:
-        return {target: convert_to_decimals(column, sink)}
+        return _split_exact(column, sink)
     if target is not ColumnType.BIGINT:
         return {target: to_double(column, sink)}
     whole_only = [v if v is not None and v % 1 == 0 else None for v in column]
@@ -97,6 +110,37 @@ def _convert_fractions(
         target: convert_whole_numbers(whole_only, sink),
         ColumnType.DOUBLE: to_double(rest, sink),
     }
+
+
+def _split_exact(column: ColumnValues, sink: ConversionSink) -> TypedColumns:
+    """Convert to decimals; with the option `decimals: exact` what would be rounded becomes text.
+
+    A key is rounded all the same: it cannot be in a column of its own.
+    """
+    if not keeps_exact(sink):
+        return {ColumnType.DECIMAL: convert_to_decimals(column, sink)}
+    scale = sink.profile.decimal_scale_max
+    finer = [v is not None and decimals.has_finer_digits(_make_exact(v), scale) for v in column]
+    if not any(finer):
+        return {ColumnType.DECIMAL: convert_to_decimals(column, sink)}
+    texts = [
+        decimals.format_decimal(_make_exact(v)) if is_finer else None
+        for v, is_finer in zip(column, finer, strict=True)
+    ]
+    rest = [None if is_finer else v for v, is_finer in zip(column, finer, strict=True)]
+    found: TypedColumns = {ColumnType.TEXT: texts}
+    if not is_blank(rest):
+        found[ColumnType.DECIMAL] = convert_to_decimals(rest, sink)
+    return found
+
+
+def keeps_exact(sink: ConversionSink) -> bool:
+    """Return whether decimals that a column would round are kept as texts."""
+    return sink.decimals == "exact" and sink.key is None
+
+
+def _make_exact(value: float | Decimal) -> Decimal:
+    return Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
 
 
 def _convert_listed_texts(
@@ -185,13 +229,14 @@ def convert_numbers_to_doubles(column: ColumnValues, sink: ConversionSink) -> Ty
         if math.isinf(number):
             sink.reject_value(row, _range_reason(sink, "decimal", _format_received(value)))
             return None
+        if type(value) is int and abs(value) > _DOUBLE_INTEGER_MAX and int(number) != value:
+            sink.count_rounded(row)
         return number
 
-    if type(next(value for value in column if value is not None)) is int and None not in column:
-        try:
-            return to_arrow_if_long(list(map(float, column)), ColumnType.DOUBLE)
-        except OverflowError:
-            pass
+    whole = type(next(value for value in column if value is not None)) is int
+    exact = whole and None not in column
+    if exact and -_DOUBLE_INTEGER_MAX <= min(column) <= max(column) <= _DOUBLE_INTEGER_MAX:
+        return to_arrow_if_long(list(map(float, column)), ColumnType.DOUBLE)
     return _convert_each(column, convert)
 
 
@@ -226,10 +271,12 @@ def convert_to_decimals(column: ColumnValues, sink: ConversionSink) -> ColumnVal
     profile = sink.profile
 
     def convert(row: int, value: float | Decimal) -> Decimal | None:
-        exact = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+        exact = _make_exact(value)
         number = decimals.fit_decimal(exact, profile)
         if number is None:
             sink.reject_value(row, _range_reason(sink, "decimal", _format_received(value)))
+        elif number is not exact and number != exact:
+            sink.count_rounded(row)
         return number
 
     return _convert_each(column, convert)
@@ -291,7 +338,7 @@ def _read_timestamp(row: int, value: str, sink: ConversionSink, other: bool) -> 
     try:
         number = timestamp_text.parse_timestamp(value)
     except timestamp_text.TimestampRangeError:
-        if other and not value.startswith("0000"):
+        if other:
             return None
         sink.reject_value(row, _range_reason(sink, "timestamp", value))
         return _FAILED
@@ -300,6 +347,8 @@ def _read_timestamp(row: int, value: str, sink: ConversionSink, other: bool) -> 
     if not sink.profile.timestamp_min_us <= number <= sink.profile.timestamp_max_us:
         sink.reject_value(row, _range_reason(sink, "timestamp", value))
         return _FAILED
+    if timestamp_text.is_finer_than_stored(value):
+        sink.count_rounded(row)
     return number
 
 
@@ -308,10 +357,14 @@ def _read_decimal(row: int, value: str, sink: ConversionSink, other: bool) -> ob
     number = decimals.parse_decimal(value)
     if number is None:
         return None
+    if keeps_exact(sink) and decimals.has_finer_digits(number, sink.profile.decimal_scale_max):
+        return None  # it is text
     held = decimals.fit_decimal(number, sink.profile)
     if held is None:
         sink.reject_value(row, _range_reason(sink, "decimal", value))
         return _FAILED
+    if held is not number and held != number:
+        sink.count_rounded(row)
     return held
 
 
@@ -360,11 +413,31 @@ def convert_to_json(column: ColumnValues, sink: ConversionSink) -> list[str | No
 
     They hold no NUL characters, which jsonb refuses.
     """
+    if sink.json_special_numbers == "text":
+        column = [None if v is None else _name_special_numbers(v) for v in column]
     out: list[str | None] = [None if v is None else encode_json(v) for v in column]
     for row, text in enumerate(out):
         if text is not None and "\\u0000" in text:
             out[row] = _remove_escaped_nul(row, text, sink)
     return out
+
+
+def _name_special_numbers(value: Any) -> Any:
+    """Return a copy with texts for NaN and the infinities, which JSON has no form of.
+
+    Only Transit brings them.
+    """
+    whole = [value]
+    waiting: list[Any] = [whole]
+    while waiting:
+        place = waiting.pop()
+        for at, each in list(place.items() if isinstance(place, dict) else enumerate(place)):
+            if isinstance(each, dict | list):
+                place[at] = each.copy()
+                waiting.append(place[at])
+            elif isinstance(each, float) and not math.isfinite(each):
+                place[at] = "NaN" if math.isnan(each) else "Infinity" if each > 0 else "-Infinity"
+    return whole[0]
 
 
 def _remove_escaped_nul(row: int, text: str, sink: ConversionSink) -> str | None:

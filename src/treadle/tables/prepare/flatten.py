@@ -90,6 +90,7 @@ class Flattener:
         frames: root first, then subtables by path; after `flatten`.
         rejected: root row -> the reason.
         omitted: fields left out.
+        rounded: (table, field) -> the root row of each value that was rounded.
         nul_removed: NUL characters removed.
     """
 
@@ -115,9 +116,12 @@ class Flattener:
         self._options = context.options
         self.profile: DestinationProfile = context.namer.profile
         self.nul_characters: str = context.options.nul_characters
+        self.decimals: str = context.options.decimals
+        self.json_special_numbers: str = context.options.json_special_numbers
         self.key: str | None = None
         self.rejected: dict[int, str] = {}
         self.omitted: list[OmittedField] = []
+        self.rounded: dict[tuple[str, str], list[int]] = {}
         self.nul_removed = 0
         self._records = records
         self._root = Frame((), context.source_name, len(records))
@@ -169,6 +173,12 @@ class Flattener:
             self._null_notes.setdefault(at, []).append({"field": self._field, "reason": reason})
             return
         self._reject_row(at, reason)
+
+    def count_rounded(self, row: int) -> None:
+        """Report a value of the present column that its column does not hold exactly."""
+        table = self._namer.name_subtable(self._context.table_name, self._frame.path)[0]
+        at = self._frame.root_rows[row] if self._frame.path else row
+        self.rounded.setdefault((table, self._field), []).append(at)
 
     def count_nul_removed(self, count: int) -> None:
         """Report how many NUL characters were removed."""
@@ -223,8 +233,7 @@ class Flattener:
         depth: int,
     ) -> None:
         """Add a task for each field of some objects."""
-        keyless = not frame.path and not self._context.keys
-        parts = [self._namer.name_field(prefix, key, keyless) for key in keys]
+        parts = [self._namer.name_field(prefix, key) for key in keys]
         top = not frame.path and prefix is None
         if len({part.folded for part in parts}) < len(parts):
             self._check_siblings(frame, parts, columns)

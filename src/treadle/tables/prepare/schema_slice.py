@@ -4,6 +4,7 @@ The records of a load are cut into slices by table version, activation, key name
 slice becomes one group of rows.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,8 +14,9 @@ from typing import Any, Final, NamedTuple
 from treadle.records import record_reader
 from treadle.records.row_decoder import RowDecoder, ShapePredictor
 from treadle.tables import names
-from treadle.tables.arrow_column import has_none
+from treadle.tables.arrow_column import has_none, to_values
 from treadle.tables.column_type import ColumnType
+from treadle.tables.model import KeyConflict
 from treadle.tables.names import Namer
 from treadle.tables.prepare.flatten import (
     FlattenContext,
@@ -23,6 +25,12 @@ from treadle.tables.prepare.flatten import (
     SparseRecordsError,
 )
 from treadle.tables.prepare.frame import Frame, RelationPath, concatenate_frames
+from treadle.tables.prepare.key_mismatch import (
+    KEY_TYPE_DIFFERS,
+    KEYS_DIFFER,
+    AppendMismatch,
+    KeyMismatch,
+)
 from treadle.tables.prepare.schema_types import compile_schema
 from treadle.tables.prepare.timestamp_text import find_timestamp
 from treadle.tables.prepare.type_rules import TRANSIT_RULES, VALUE_RULES
@@ -59,6 +67,7 @@ class LoadInput:
         table_name: canonical.
         source_name: the table's name as sent.
         refused: records to reject for a reason that was found elsewhere.
+        mismatches: records to reject for their key, in the order to look for them.
     """
 
     log_batches: Sequence[LogBatch]
@@ -66,6 +75,7 @@ class LoadInput:
     table_name: str
     source_name: str
     refused: Mapping[RecordRef, str]
+    mismatches: tuple[AppendMismatch | KeyMismatch, ...] = ()
 
 
 class OmittedKey(NamedTuple):
@@ -76,6 +86,13 @@ class OmittedKey(NamedTuple):
     reason: str
 
 
+class OmittedPlaces(NamedTuple):
+    """The records that are loaded without a field: the first one, and how many of each entry."""
+
+    first: RecordRef
+    counts: dict[int, int]
+
+
 @dataclass(slots=True)
 class SliceResult:
     """The rows and the rejected records of a slice.
@@ -84,27 +101,36 @@ class SliceResult:
         group: the rows; None when there are none.
         first: the first record that is not rejected, when there is a group.
         rejected: records that are rejected, and why.
-        omitted: fields left out, and the first record that is loaded without them.
+        omitted: fields left out of records that are not rejected.
+        rounded: (table, field) -> (entry -> values of records not rejected that were rounded).
         superseded: entry -> how many of its records lost against another.
         nul_removed: NUL characters removed.
+        key_conflicts: rejected records whose key has another type than the table's.
     """
 
     group: VersionGroup | None = None
     first: RecordRef | None = None
     rejected: dict[RecordRef, str] = field(default_factory=dict)
-    omitted: dict[OmittedKey, RecordRef] = field(default_factory=dict)
+    omitted: dict[OmittedKey, OmittedPlaces] = field(default_factory=dict)
+    rounded: dict[tuple[str, str], dict[int, int]] = field(default_factory=dict)
     superseded: dict[int, int] = field(default_factory=dict)
     nul_removed: int = 0
+    key_conflicts: list[KeyConflict] = field(default_factory=list)
 
 
 class _SliceKey(NamedTuple):
-    """The version, key names and schema that the records of a slice share."""
+    """The version, key names and schema that the records of a slice share.
+
+    Attributes:
+        append_only: see `MessageBatch`.
+    """
 
     segment: int
     version: int
     keys: tuple[str, ...]
     value_form: str
     schema: bytes
+    append_only: bool
 
 
 class SchemaSlice:
@@ -126,7 +152,7 @@ class SchemaSlice:
         self._load = load
         self._exact = _needs_exact_numbers(key.value_form, key.schema)
         # A method here would tie the slice into a cycle, and what it holds is let go of late.
-        allowed = partial(_is_order_free, self._context, key.value_form, keyed=bool(key.keys))
+        allowed = partial(_is_order_free, self._context, key.value_form)
         self._predictor = ShapePredictor(exact=self._exact, allowed=allowed)
         self._decoded: tuple[int, list[dict[str, Any]]] = (-1, [])
         self._decoder: RowDecoder | None = None
@@ -137,6 +163,7 @@ class SchemaSlice:
         self._too_wide = False
         self._rejected: dict[int, str] = {}
         self._omitted: list[tuple[int, OmittedField]] = []
+        self._rounded: dict[tuple[str, str], list[int]] = {}
         self._nul_removed = 0
         self._entries: list[int] = []
         self._indexes: list[int] = []
@@ -231,6 +258,9 @@ class SchemaSlice:
             (self._flattened + row, why) for row, why in flattened.rejected.items()
         )
         self._omitted += ((self._flattened, left) for left in flattened.omitted)
+        for place, rows in flattened.rounded.items():
+            known_rows = self._rounded.setdefault(place, [])
+            known_rows += (self._flattened + row for row in rows)
         self._nul_removed += flattened.nul_removed
         self._flattened += len(records)
 
@@ -255,9 +285,12 @@ class SchemaSlice:
             for row, ref in enumerate(map(RecordRef, self._entries, self._indexes)):
                 if ref in self._load.refused:
                     self._rejected.setdefault(row, self._load.refused[ref])
+        conflicts = self._reject_keys(keys, frames[0])
         result = SliceResult(
+            key_conflicts=conflicts,
             rejected={self._record_ref(row): why for row, why in self._rejected.items()},
             omitted=self._find_omitted(),
+            rounded=self._count_rounded(),
             nul_removed=self._nul_removed,
         )
         _add_extracted(frames[0], self._extracted, self._load.namer.profile)
@@ -270,6 +303,7 @@ class SchemaSlice:
             self._indexes,
             self._sequences,
             self._received,
+            self._key.append_only,
         )
         if self._rejected:
             group = group.take_rows([row for row in range(group.size) if row not in self._rejected])
@@ -282,6 +316,39 @@ class SchemaSlice:
             result.group = group
         return result
 
+    def _reject_keys(self, keys: Sequence[KeyColumn], root: Frame) -> list[KeyConflict]:
+        """Reject the records that the key of their table refuses (loading.md 5.4)."""
+        names_by_field = {key.folded: key.name for key in keys}
+        found: list[KeyConflict] = []
+        for mismatch in self._load.mismatches:
+            if (mismatch.segment, mismatch.version) != (self._key.segment, self._key.version):
+                continue
+            if isinstance(mismatch, AppendMismatch):
+                if self._key.append_only:
+                    for row in range(root.size):
+                        self._rejected.setdefault(row, KEYS_DIFFER)
+                continue
+            if mismatch.folded not in names_by_field or mismatch.folded not in root.fields:
+                continue
+            column = root.fields[mismatch.folded].columns.get(mismatch.record_type, ())
+            rows = [
+                row
+                for row, value in enumerate(to_values(column))
+                if value is not None and row not in self._rejected
+            ]
+            if rows:
+                self._rejected.update(dict.fromkeys(rows, KEY_TYPE_DIFFERS))
+                found.append(
+                    KeyConflict(
+                        names_by_field[mismatch.folded],
+                        mismatch.table_type,
+                        mismatch.record_type,
+                        len(rows),
+                        *self._record_ref(rows[0]),
+                    )
+                )
+        return found
+
     def _join_pieces(self) -> list[Frame]:
         """Return the frames of all pieces, parents before children however the records were cut."""
         fold = self._load.namer.profile.fold
@@ -289,19 +356,37 @@ class SchemaSlice:
         self._pieces = []
         return sorted(frames, key=lambda frame: tuple(map(fold, frame.path)))
 
-    def _find_omitted(self) -> dict[OmittedKey, RecordRef]:
+    def _find_omitted(self) -> dict[OmittedKey, OmittedPlaces]:
         """Return the fields left out of records that are not rejected."""
-        found: dict[OmittedKey, RecordRef] = {}
-        for base, field_ in self._omitted:
-            first = next((base + r for r in field_.rows if base + r not in self._rejected), None)
-            if first is not None:
-                ref = self._record_ref(first)
-                key = OmittedKey(field_.table_name, field_.name, field_.reason)
-                found[key] = min(found.get(key, ref), ref)
+        found: dict[OmittedKey, OmittedPlaces] = {}
+        for base, left in self._omitted:
+            rows = sorted({base + row for row in left.rows} - self._rejected.keys())
+            if not rows:
+                continue
+            key = OmittedKey(left.table_name, left.name, left.reason)
+            first = self._record_ref(rows[0])
+            known = found.get(key)
+            counts = {} if known is None else known.counts
+            add_counts(counts, Counter(map(self._entries.__getitem__, rows)))
+            found[key] = OmittedPlaces(first if known is None else min(known.first, first), counts)
         return found
+
+    def _count_rounded(self) -> dict[tuple[str, str], dict[int, int]]:
+        """Return by field and entry how many values of records not rejected were rounded."""
+        found = {
+            place: Counter(self._entries[row] for row in rows if row not in self._rejected)
+            for place, rows in self._rounded.items()
+        }
+        return {place: dict(counts) for place, counts in found.items() if counts}
 
     def _record_ref(self, row: int) -> RecordRef:
         return RecordRef(self._entries[row], self._indexes[row])
+
+
+def add_counts(counts: dict[int, int], more: Mapping[int, int]) -> None:
+    """Add numbers to the numbers of the same entries."""
+    for entry, count in more.items():
+        counts[entry] = counts.get(entry, 0) + count
 
 
 def make_slices(load: LoadInput) -> list[SchemaSlice]:
@@ -319,7 +404,9 @@ def make_slices(load: LoadInput) -> list[SchemaSlice]:
         batch = log_batch.batch
         keys = tuple(sorted(set(batch.key_names)))
         if isinstance(batch.versions, int) and not batch.activations:
-            key = _SliceKey(segment, batch.versions, keys, batch.form, batch.schema)
+            key = _SliceKey(
+                segment, batch.versions, keys, batch.form, batch.schema, batch.append_only
+            )
             slice_of(key).add_batch(entry, log_batch)
             continue
         exact = _needs_exact_numbers(batch.form, batch.schema)
@@ -333,7 +420,9 @@ def make_slices(load: LoadInput) -> list[SchemaSlice]:
         for index, version in enumerate(versions):
             while passed < len(activations) and activations[passed] <= index:
                 passed += 1
-            key = _SliceKey(segment + passed, version, keys, batch.form, batch.schema)
+            key = _SliceKey(
+                segment + passed, version, keys, batch.form, batch.schema, batch.append_only
+            )
             parts.setdefault(key, []).append(index)
         segment += len(activations)
         for key, indexes in parts.items():
@@ -345,14 +434,14 @@ def _needs_exact_numbers(form: str, schema: bytes) -> bool:
     return form == "schema" and compile_schema(schema).exact
 
 
-def _is_order_free(context: FlattenContext, form: str, keys: Sequence[str], *, keyed: bool) -> bool:
+def _is_order_free(context: FlattenContext, form: str, keys: Sequence[str]) -> bool:
     """Return whether it makes no difference in which order a record has these keys."""
     namer = context.namer
     if form == "transit" or namer.options.collisions == "hash":
         return False
     if len(context.rules.objects) > 1:  # which of them holds is asked of a whole record
         return False
-    folded = {namer.name_field(None, key, not keyed).folded for key in keys}
+    folded = {namer.name_field(None, key).folded for key in keys}
     return len(folded) == len(keys)
 
 

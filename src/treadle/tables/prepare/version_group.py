@@ -48,6 +48,7 @@ class VersionGroup:
         frames: root first. Rejected records are not in them, nor records that lost.
         entries, indexes: of each root row: where it came from.
         sequences, received: of each root row; received in microseconds.
+        append_only: their senders may only append (`MessageBatch.append_only`).
     """
 
     segment: int
@@ -58,6 +59,7 @@ class VersionGroup:
     indexes: Sequence[int]
     sequences: Sequence[int]
     received: Sequence[int]
+    append_only: bool = False
 
     @property
     def size(self) -> int:
@@ -90,6 +92,7 @@ class VersionGroup:
             pick(self.indexes),
             pick(self.sequences),
             pick(self.received),
+            self.append_only,
         )
 
 
