@@ -114,7 +114,7 @@ class IngestService:
             Route("/v2/{path:path}", NotFoundEndpoint()),
             make_route(
                 webhook_endpoint.WEBHOOK_PATH,
-                {"POST": hold(hooks.post)},
+                {"POST": hold(hooks.post), "GET": hooks.get},
                 webhook_endpoint.CORS_HEADERS,
             ),
             make_route(records_endpoint.RECORDS_PATH, {"POST": hold(tables.post)}),

@@ -21,6 +21,7 @@ from treadle.ingest.admission import JSON_TYPE, TRANSIT_TYPE, RequestAdmission, 
 from treadle.ingest.dry_run import DryRunPlanner, is_dry_run
 from treadle.ingest.endpoint import NOT_ACTIVE, TIMEOUT
 from treadle.records import push
+from treadle.records.field_check import RecordsRefusedError
 from treadle.records.message_batch import MessageBatch
 from treadle.step_check import StepCheck
 from treadle.store.model import TokenOwner
@@ -44,9 +45,12 @@ class PushEndpoint:
     async def push(self, request: Request) -> Response:
         """Accept the records, or plan them."""
         if is_dry_run(request.scope):
-            _, owner, batches = await self._checked(
-                request, list, keeps=False, admit=self.dry_run.check_free
-            )
+            try:
+                _, owner, batches = await self._checked(
+                    request, list, keeps=False, admit=self.dry_run.check_free
+                )
+            except RecordsRefusedError as refused:
+                raise refused.name_all_records() from None
             await self._record_use(request, owner)
             return await self.dry_run.respond(owner, batches)
         sent, owner, kept = await self._checked(request, encode_batches)

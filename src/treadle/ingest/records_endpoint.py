@@ -148,7 +148,8 @@ def check_records(
     if address.sequence is not None:
         sequences = [record.value.get(address.sequence) for record in records]
     reasons = []
-    for record, sequence in zip(records, sequences, strict=True):
+    refused = []
+    for index, (record, sequence) in enumerate(zip(records, sequences, strict=True)):
         check()
         pushed = {
             "client_id": 0,
@@ -161,6 +162,7 @@ def check_records(
         found = find_field_errors(pushed, len(memoryview(record.text)))
         if found:
             reasons.append(found)
+            refused.append(index)
     if reasons:
-        refuse_records(reasons)
+        refuse_records(reasons, refused)
     return [build_batch(records, address.table, address.keys, sequences)]

@@ -394,10 +394,14 @@ def _build_or_refuse(records: Iterable[_CheckedRecord], account_id: int) -> Batc
     """Group records, or refuse them with every reason."""
     builder = BatchBuilder()
     reasons: list[Any] = []
-    identified = mixed = False
-    for client, wrong, table_name, key_names, sequence, version, payload in records:
+    refused: list[int] = []
+    foreign: list[int] = []
+    identified = False
+    for index, sent in enumerate(records):
+        client, wrong, table_name, key_names, sequence, version, payload = sent
         if wrong is NOT_A_RECORD:
             reasons.append(wrong)
+            refused.append(index)
             continue
         if not identified:
             identified = True
@@ -405,17 +409,19 @@ def _build_or_refuse(records: Iterable[_CheckedRecord], account_id: int) -> Batc
                 raise RequestRefusedError(401, NOT_AUTHENTICATED)
             if client != account_id:
                 raise RequestRefusedError(403, FOREIGN_CLIENT)
-        mixed = mixed or client != account_id
+        if client != account_id:
+            foreign.append(index)
         if wrong:
             reasons.append(wrong)
+            refused.append(index)
         elif key_names is None:
             builder.add_activation(table_name, version)
         else:
             builder.add_record(table_name, key_names, sequence, version, payload)
-    if mixed:
-        reasons = [MIXED_CLIENTS.format(account_id)]
+    if foreign:
+        refuse_records([MIXED_CLIENTS.format(account_id)], foreign)
     if reasons:
-        refuse_records(reasons)
+        refuse_records(reasons, refused)
     return builder
 
 
