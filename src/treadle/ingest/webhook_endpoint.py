@@ -42,6 +42,7 @@ from treadle.ingest.endpoint import NOT_AUTHORIZED
 from treadle.ingest.form_body import convert_form, is_form
 from treadle.ingest.raw_records import RawRecord, add_fields, build_batch, parse_records
 from treadle.ingest.sender_signature import verify_signature
+from treadle.ingest.table_schema_check import TableSchemaCheck
 from treadle.ingest.token_cache import TokenCache
 from treadle.records.data_points import has_too_many_points
 from treadle.records.field_check import TOO_MANY_POINTS, refuse_records
@@ -122,6 +123,7 @@ class WebhookEndpoint:
     sources: SourceRepository
     acceptor: BatchAcceptor
     clock: Callable[[], int]
+    schemas: TableSchemaCheck
 
     async def post(self, request: Request) -> Response:
         """Accept an object or an array of objects, as JSON or as a form."""
@@ -160,26 +162,42 @@ class WebhookEndpoint:
         headers = select_headers(request.scope)
         owner, hook = await self._admit(request, headers)
         body = await self._read_body(request, headers, owner)
-        provider = hook.get_provider()
-        fields = read_header_fields(hook.get_key(), provider, request.scope["headers"])
-        # All records of a request have the time of its arrival as their sequence.
-        arrival = self.clock() // 1000
-
-        def read(check: StepCheck) -> list[EncodedBatch] | str:
-            form = is_form(read_media_type(headers), body)
-            records = parse_records(convert_form(body, check) if form else body, check)
-            if len(records) == 1:
-                challenge = find_posted_challenge(provider, records[0].value)
-                if challenge is not None:
-                    return challenge
-            return encode_batches(build_batches(add_fields(records, fields), hook, arrival))
-
-        kept = await self.admission.decode(request, owner, len(body), read)
+        kept = await self._read_records(request, owner, hook, body)
         await self.admission.record_use(owner, read_peer(request.scope))
         target = "webhook"  # its path holds the token
         if owner.webhook is not None:
             target = f"webhook {hook.table}"
         return ReceivedRequest.from_body(target, headers, body), owner, kept
+
+    async def _read_records(
+        self, request: Request, owner: TokenOwner, hook: WebhookSettings, body: bytes
+    ) -> list[EncodedBatch] | str:
+        """Encode the records of a body, or return the challenge that is all of it."""
+        headers = request.scope["headers"]
+        fields = read_header_fields(hook.get_key(), hook.get_provider(), headers)
+        form = is_form(read_media_type(select_headers(request.scope)), body)
+        # All records of a request have the time of its arrival as their sequence.
+        arrival = self.clock() // 1000
+
+        def read(check: StepCheck) -> list[RawRecord] | str:
+            return read_records(convert_form(body, check) if form else body, hook, fields, check)
+
+        def encode(check: StepCheck) -> list[EncodedBatch] | str:
+            found = read(check)
+            if isinstance(found, str):
+                return found
+            return encode_batches(build_batches(found, hook, arrival))
+
+        if not owner.has_schemas:
+            return await self.admission.decode(request, owner, len(body), encode)
+        records = await self.admission.decode(request, owner, len(body), read)
+        if isinstance(records, str):
+            return records
+        run = self.admission.executor.run
+        batches = await run(len(body), build_batches, records, hook, arrival)
+        places = {hook.table: list_places(records, hook)}
+        typed = await self.schemas.apply(request, owner, batches, lambda: places)
+        return await run(len(body), encode_batches, typed)
 
     async def _read_body(
         self, request: Request, headers: Mapping[str, str], owner: TokenOwner
@@ -265,6 +283,28 @@ def limit_webhook(hook: WebhookSettings, scope: WebhookScope, asked: str | None)
     return msgspec.structs.replace(hook, table=table, upsert=False)
 
 
+def read_records(
+    text: bytes, hook: WebhookSettings, fields: Mapping[str, str], check: StepCheck
+) -> list[RawRecord] | str:
+    """Return the records of a body, or the challenge that is all of it.
+
+    Args:
+        text: the body as JSON.
+        hook: of the source.
+        fields: that headers give to each record.
+        check: called between steps.
+
+    Raises:
+        RequestRefusedError: 400.
+    """
+    records = parse_records(text, check)
+    if len(records) == 1:
+        challenge = find_posted_challenge(hook.get_provider(), records[0].value)
+        if challenge is not None:
+            return challenge
+    return add_fields(records, fields)
+
+
 def build_batches(
     records: Sequence[RawRecord], hook: WebhookSettings, arrival: int
 ) -> list[MessageBatch]:
@@ -282,13 +322,18 @@ def build_batches(
     if large:
         refuse_records([{"data": [TOO_MANY_POINTS]}], large)
     key = tuple(map(name_field, hook.get_key()))
-    kept = [record for record in records if has_key_values(record, key)]
+    kept = [records[index] for index in list_places(records, hook)]
     if not kept:
         return []
     key_names = key if hook.upsert or hook.get_provider() is not None else ()
     return [build_batch(kept, hook.table, key_names, [arrival] * len(kept))]
 
 
-def has_key_values(record: RawRecord, key: tuple[str, ...]) -> bool:
-    """Return whether a record has a value in every key field."""
-    return all(record.value.get(name) is not None for name in key)
+def list_places(records: Sequence[RawRecord], hook: WebhookSettings) -> list[int]:
+    """Return the indices of the records that have a value in every key field."""
+    key = tuple(map(name_field, hook.get_key()))
+    return [
+        index
+        for index, record in enumerate(records)
+        if all(record.value.get(name) is not None for name in key)
+    ]

@@ -52,6 +52,8 @@ def name_endpoint(path: str) -> str:
     found = _EXACT_PATHS.get(path)
     if found is not None:
         return found
+    if path.startswith("/v1/tables/") and path.endswith("/schema"):
+        return "control"
     return next((name for prefix, name in _PREFIXES if path.startswith(prefix)), "other")
 
 

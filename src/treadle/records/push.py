@@ -121,7 +121,15 @@ class _CheckedRecord(NamedTuple):
     payload: bytes = b""
 
 
+class _PushPlace(msgspec.Struct, gc=False):
+    """What says to which table a record goes."""
+
+    action: str
+    table_name: str
+
+
 _decode_upserts = msgspec.json.Decoder(list[_PushUpsert]).decode
+_decode_places = msgspec.json.Decoder(list[_PushPlace]).decode
 
 
 # --- before the token is known (import-api.md 7.2 steps 4-6) --------------------------------------
@@ -301,6 +309,19 @@ def _check_single_upsert(upsert: _PushUpsert, account_id: int) -> list[MessageBa
             data=data,
         )
     ]
+
+
+def locate_records(body: bytes) -> dict[str, list[int]]:
+    """Return the places in a JSON body of the records of each table, in order, from 0.
+
+    Args:
+        body: one that `check_body` accepts.
+    """
+    places: dict[str, list[int]] = {}
+    for index, record in enumerate(_decode_places(json_decoder.repair_json(body))):
+        if record.action != SWITCH_VIEW:
+            places.setdefault(record.table_name, []).append(index)
+    return places
 
 
 def check_body_exactly(

@@ -22,6 +22,7 @@ from treadle.store.quotas import QuotaRepository
 from treadle.store.schema import loads, meta, outcomes, tables
 from treadle.store.secrets import SecretCipher
 from treadle.store.sources import SourceRepository
+from treadle.store.table_schemas import TableSchemaRepository
 from treadle.store.tables import TableRepository
 from treadle.store.tokens import TokenRepository
 from treadle.store.trail import TrailRepository
@@ -53,6 +54,7 @@ class Store:
         self.outcomes = OutcomeRepository(database)
         self.trail = TrailRepository(database)
         self.quotas = QuotaRepository(database)
+        self.table_schemas = TableSchemaRepository(database)
 
     @classmethod
     def open(

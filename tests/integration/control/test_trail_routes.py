@@ -70,6 +70,7 @@ def test_every_operation_that_changes_has_an_event_done_and_refused(api: Api) ->
             "set_options",
         ),
     }
+    of_tables = {("put", "/v1/tables/{table}/schema"), ("delete", "/v1/tables/{table}/schema")}
     nothing_changes = {
         ("put", "/v4/sources/{source_id}/streams/metadata"),
         ("post", "/v4/sources/{source_id}/sync"),
@@ -81,7 +82,15 @@ def test_every_operation_that_changes_has_an_event_done_and_refused(api: Api) ->
         for method in item
         if method != "get"
     }
-    assert described == done.keys() | of_own_kinds.keys() | nothing_changes
+    assert described == done.keys() | of_own_kinds.keys() | of_tables | nothing_changes
+    path = f"/v1/tables/a%20b/schema?source={source}"
+    for method, action in (("PUT", "set_table_schema"), ("DELETE", "remove_table_schema")):
+        [event] = changed_by(api, method, path, {"properties": {}})
+        assert (event["action"], event["outcome"], event["actor"]) == (action, "done", ACTOR)
+        assert event["target"] == {"kind": "table", "id": str(source), "name": "a b"}
+        [event] = changed_by(api, method, path, {"properties": 5})
+        assert (event["action"], event["outcome"]) == (action, "refused")
+        assert event["detail"]["error"].startswith("Invalid")
     for (method, path), (sent, action, refused) in of_own_kinds.items():
         own = api.store.tokens.issue_token(TokenRequest("account"), account_id=api.account.id)
         real = path.replace("{source_id}", str(source)).replace("{token_id}", str(own.id))
