@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
 from treadle.cli.command import Arguments, CliCommand
@@ -63,13 +63,17 @@ def run_plan(config: Config, arguments: Arguments) -> int:
             source = find_source(store, None, arguments.source)
         row = store.destinations.find_destination_of_source(source.id)
         owner = SchemaOwner(store.installation_id, source.account_id, source.id)
+        schemas = {
+            found.table_name: found.document
+            for found in store.table_schemas.list_schemas(source.id)
+        }
     here = config.destination_url if row is None else row.url
     destination = make_destination(config.destination or here)
     form = PushTemplate(source.account_id, arguments.table, tuple(arguments.key))
     with open_input(arguments.file) as stream:
         sent = [
             batch
-            for found in _decode_requests(stream, form, arguments.sequence_field)
+            for found in _decode_requests(stream, form, arguments.sequence_field, schemas)
             for batch in found
         ]
     if not sent:
@@ -86,23 +90,37 @@ def run_plan(config: Config, arguments: Arguments) -> int:
 
 
 def _decode_requests(
-    stream: IO[bytes], form: PushTemplate, sequence_field: str | None
+    stream: IO[bytes],
+    form: PushTemplate,
+    sequence_field: str | None,
+    schemas: Mapping[str, bytes],
 ) -> "Iterator[list[MessageBatch]]":
     """Yield the batches that the server would decode from the requests of `treadle push`.
 
     Raises:
         TableStoppedError: the server would refuse a request.
     """
-    from treadle.records import push
+    from treadle.records import push, table_schema
+    from treadle.records.field_check import RecordsRefusedError
+    from treadle.records.validation.effort import EffortSpentError, make_request_effort
 
     base = time.time_ns()
     for batch in make_batches(
         read_records(stream), form.keys, sequence_field, base, 0, RECORDS_MAX
     ):
         try:
-            yield push.check_body(
-                push.decode_body(form.encode_body(batch), transit=False), form.client_id
-            )
+            body = form.encode_body(batch)
+            found = push.check_body(push.decode_body(body, transit=False), form.client_id)
+            failures = table_schema.find_failures(found, schemas, make_request_effort(len(body)))
+            if failures:
+                raise RecordsRefusedError(
+                    [{"data": one.lines} for one in failures], [one.place for one in failures]
+                )
+            yield table_schema.add_schemas(found, schemas)
+        except EffortSpentError:
+            raise TableStoppedError(
+                f"A push would be refused: {table_schema.TOO_MUCH_WORK_REASON}"
+            ) from None
         except RequestRefusedError as refused:
             raise TableStoppedError(
                 f"A push would be refused, somewhere in {batch.places}: {refused}"

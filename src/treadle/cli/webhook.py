@@ -8,15 +8,23 @@ from treadle.cli.output import print_json, print_table
 from treadle.cli.store_access import open_named_source
 from treadle.config import Config
 from treadle.errors import OperatorError
+from treadle.records.webhook_provider import HEADER_PREFIX, PROVIDERS, is_key_name
 
-DEFAULTS: dict[str, Any] = {"table": "data", "key": [], "upsert": False, "import_tokens": True}
+DEFAULTS: dict[str, Any] = {
+    "table": "data",
+    "key": [],
+    "upsert": False,
+    "import_tokens": True,
+    "provider": None,
+}
 """Default values, by the names of the settings."""
 
 VALUES = {
     "table": "the name of a table",
-    "key": "names of fields, separated by commas",
+    "key": "names of fields, or of headers as header:NAME, separated by commas",
     "upsert": "on or off",
     "import_tokens": "on or off",
+    "provider": ", ".join(PROVIDERS),
 }
 _SWITCHES = {"on": True, "off": False}
 
@@ -27,7 +35,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "assignments",
         metavar="NAME=VALUE",
         nargs="*",
-        help="set table, key, upsert or import_tokens; NAME= takes it back; without any, print all",
+        help="set table, key, upsert, import_tokens or provider; NAME= takes it back; without any, "
+        "print all",
     )
     parser.add_argument("--account", metavar="ID", help="account of the source (default: any)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -75,8 +84,17 @@ def parse_assignments(texts: list[str]) -> dict[str, Any]:
 
 def _parse_value(name: str, value: str) -> Any:
     if name == "key":
-        return [field for field in value.split(",") if field]
+        names = [field for field in value.split(",") if field]
+        if not all(map(is_key_name, names)):
+            raise UsageError(
+                f"Expected the name of a header behind {HEADER_PREFIX}, not {value!r}."
+            )
+        return names
     if name == "table":
+        return value
+    if name == "provider":
+        if value not in PROVIDERS:
+            raise UsageError(f"provider is to be one of {VALUES[name]}, not {value!r}.")
         return value
     if value not in _SWITCHES:
         raise UsageError(f"{name} is to be on or off, not {value!r}.")
@@ -84,6 +102,8 @@ def _parse_value(name: str, value: str) -> Any:
 
 
 def _format_value(value: Any) -> str:
+    if value is None:
+        return ""
     if isinstance(value, bool):
         return "on" if value else "off"
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -20,6 +20,7 @@ from treadle.control import (
     recipient_routes,
     session_routes,
     stream_routes,
+    table_routes,
     token_routes,
     trail_routes,
 )
@@ -108,6 +109,7 @@ def create_control_app(
             store, settings.partner, settings.accounts_max, note_stranger
         )
         app.include_router(partner_routes.router)
+    app.include_router(table_routes.router)
     if open_reader is not None:
         app.state.open_reader = open_reader
         app.include_router(ledger_routes.router)

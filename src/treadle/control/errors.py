@@ -264,6 +264,22 @@ def custom_email_not_found() -> RequestRefusedError:
     return RequestRefusedError(404, {"status": "NOT FOUND"})
 
 
+def invalid_table_schema(message: str) -> RequestRefusedError:
+    """Refuse the schema of a table."""
+    return _make_coded_error(400, "InvalidSchema", f"the schema cannot be used: {message}")
+
+
+def table_schema_not_found(table: str) -> RequestRefusedError:
+    """Refuse a call about the schema of a table that has none."""
+    return _make_coded_error(404, "InvalidId", f"the table has no schema ({table[:200]})")
+
+
+def source_not_named(count: int) -> RequestRefusedError:
+    """Refuse a call that names no source where the account has none, or several."""
+    message = f"the account has {count} sources; name one with ?source=ID"
+    return _make_coded_error(404, "InvalidId", message)
+
+
 # What an import_api source does not have (connect-api.md 5) --------------------------------------
 
 

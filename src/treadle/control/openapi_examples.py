@@ -71,6 +71,13 @@ def _token(id_: int, created_at: int, **changes: object) -> AccessToken:
 _OLD, _NEW = _token(544_973_525, _CREATED), _token(545_799_083, _LATER)
 
 
+_SCHEMA = {
+    "properties": {
+        "at": {"type": "string", "format": "date-time"},
+        "price": {"type": "number", "multipleOf": 0.01},
+    }
+}
+
 _LOAD = LoadReport(
     id="5f2b1c0e-6a38-4c53-9d0c-6d8f6f0f6a51",
     source_id=_SOURCE,
@@ -165,12 +172,16 @@ def list_request_examples() -> dict[str, Examples]:
             "never": {"expires_at": None},
         },
         "replace_access_token": {"with an hour for the change": {"overlap_seconds": 3600}},
-        "change_webhook": {"turn import tokens off": {"import_tokens": False}},
         "create_custom_email": {"an address": {"email_address": "oncall@example.com"}},
         "update_custom_email": {
             "disable": {"disabled_at": "2019-06-01T00:00:00Z"},
             "enable": {"disabled_at": None},
         },
+        "change_webhook": {
+            "turn import tokens off": {"import_tokens": False},
+            "name the provider": {"table": "events", "provider": "stripe"},
+        },
+        "set_table_schema": {"times and decimals": _SCHEMA},
     }
 
 
@@ -284,6 +295,25 @@ def _list_custom_email_examples() -> dict[str, dict[int, Examples]]:
     }
 
 
+def _list_table_examples() -> dict[str, dict[int, Examples]]:
+    """Return examples of the calls about schemas of tables."""
+    shown: Examples = {
+        "a schema": {
+            "source_id": _SOURCE,
+            "table": "orders",
+            "schema": _SCHEMA,
+            "updated_at": "2026-01-01T12:00:00.000000Z",
+        }
+    }
+    unknown = _collect_errors(errors.source_not_named(2), errors.table_schema_not_found("orders"))
+    bad = _collect_errors(errors.invalid_table_schema("it is not a JSON object"))
+    return {
+        "get_table_schema": {200: shown, **unknown},
+        "set_table_schema": {200: shown, **bad, **unknown},
+        "remove_table_schema": {200: shown, **unknown},
+    }
+
+
 def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, Examples]]:
     """Return examples by operation and status, without COMMON_EXAMPLES and BODY_EXAMPLES."""
     source, card = str(_SOURCE), responses.render_report_card(settings, configured=False)
@@ -382,6 +412,7 @@ def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, 
         },
         **_list_token_examples(),
         **_list_custom_email_examples(),
+        **_list_table_examples(),
         "list_loads": {200: {"loaded, and stuck": loads}},
         "list_load_reports": {
             200: {"a load": {"loads": [render_load_report(_LOAD)], "next": None}},

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, NotRequired, TypeVar
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
+from treadle.records.webhook_provider import PROVIDERS
+
 T = TypeVar("T")
 
 
@@ -184,17 +186,27 @@ class TokenList(TypedDict):
     tokens: list[TokenAnswer]
 
 
+ProviderName = Annotated[str, Field(json_schema_extra={"enum": list(PROVIDERS)})]
+
+
 @component("Webhook")
 class WebhookAnswer(TypedDict):
     """The settings of the webhook of a source."""
 
     table: Annotated[str, Field(description="that records go to")]
-    key: Annotated[list[str], Field(description="fields that a record must have")]
+    key: Annotated[
+        list[str],
+        Field(description="fields, and headers as `header:NAME`, that a record must have"),
+    ]
     upsert: Annotated[
         bool, Field(description="records that come with an import token replace earlier ones")
     ]
     import_tokens: Annotated[
         bool, Field(description="import tokens of the source work in its webhook's URL")
+    ]
+    provider: Annotated[
+        ProviderName | None,
+        Field(description="who sends; its event id is the key of the rows, or `key` where set"),
     ]
 
 
@@ -257,6 +269,7 @@ class ChangeWebhook(TypedDict):
     key: NotRequired[Annotated[list[str], Field(max_length=20)]]
     upsert: NotRequired[bool]
     import_tokens: NotRequired[bool]
+    provider: NotRequired[ProviderName | None]
 
 
 @component("CustomEmail")

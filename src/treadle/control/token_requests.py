@@ -7,6 +7,7 @@ import msgspec
 from treadle.control import errors
 from treadle.control.lookups import ID_MAX, parse_id
 from treadle.control.times import instant
+from treadle.records.webhook_provider import HEADER_PREFIX, PROVIDERS, is_key_name
 from treadle.store.model import SenderSignature
 from treadle.store.token_rules import ACCOUNT, IMPORT, PLAIN_HEADER, WEBHOOK, TokenRequest
 
@@ -59,6 +60,7 @@ class WebhookBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     upsert: bool | msgspec.UnsetType = msgspec.UNSET
     import_tokens: bool | msgspec.UnsetType = msgspec.UNSET
+    provider: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 def parse_token_creation(raw: bytes) -> tuple[TokenRequest, int | None]:
@@ -121,10 +123,13 @@ def parse_webhook_change(raw: bytes) -> dict[str, Any]:
         raise errors.invalid_token_body("table is the name of a table")
     if "key" in change:
         change["key"] = list(change["key"])
-        if len(change["key"]) > WEBHOOK_KEYS_MAX or not all(change["key"]):
+        if len(change["key"]) > WEBHOOK_KEYS_MAX or not all(map(is_key_name, change["key"])):
             raise errors.invalid_token_body(
-                f"key is a list of at most {WEBHOOK_KEYS_MAX} names of fields"
+                f"key is a list of at most {WEBHOOK_KEYS_MAX} names of fields, or of headers such"
+                f" as {HEADER_PREFIX}X-Request-Id"
             )
+    if change.get("provider") not in (None, *PROVIDERS):
+        raise errors.invalid_token_body(f"provider is null or one of {', '.join(PROVIDERS)}")
     return change
 
 

@@ -64,6 +64,7 @@ def render_webhook_settings(source: Source) -> schemas.WebhookAnswer:
         "key": key if isinstance(key, list) else [key],
         "upsert": kept.get("upsert", False),
         "import_tokens": kept.get("import_tokens", True),
+        "provider": kept.get("provider"),
     }
 
 

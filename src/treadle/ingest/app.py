@@ -25,6 +25,7 @@ from treadle.ingest.health_endpoint import IngestHealth
 from treadle.ingest.push_endpoint import PushEndpoint
 from treadle.ingest.quotas import SourceQuotas
 from treadle.ingest.receipts_endpoint import ReceiptsEndpoint
+from treadle.ingest.table_schema_check import TableSchemaCheck
 from treadle.ingest.token_cache import TokenCache
 from treadle.log.protocol import LogAppender, LogReader
 from treadle.store.store import Store
@@ -100,13 +101,14 @@ class IngestService:
         def hold(handler: RequestHandler) -> RequestHandler:
             return budget.release_after(self._quotas.hold_bodies(handler))
 
-        push = PushEndpoint(admission, acceptor, self._dry_run)
+        schemas = TableSchemaCheck(self.token_cache, store.table_schemas, self._executor)
+        push = PushEndpoint(admission, acceptor, self._dry_run, schemas)
         batch = BatchEndpoint(admission, acceptor, self._dry_run)
         hooks = webhook_endpoint.WebhookEndpoint(
-            admission, self.token_cache, store.sources, acceptor, clock
+            admission, self.token_cache, store.sources, acceptor, clock, schemas
         )
         tables = records_endpoint.RecordsEndpoint(
-            admission, acceptor, records_endpoint.SequenceCounter(clock)
+            admission, acceptor, records_endpoint.SequenceCounter(clock), schemas
         )
         self.routes: list[BaseRoute] = [
             make_route("/v2/import/push", {"POST": hold(push.push)}),
@@ -116,7 +118,7 @@ class IngestService:
             Route("/v2/{path:path}", NotFoundEndpoint()),
             make_route(
                 webhook_endpoint.WEBHOOK_PATH,
-                {"POST": hold(hooks.post)},
+                {"POST": hold(hooks.post), "GET": hooks.get},
                 webhook_endpoint.CORS_HEADERS,
             ),
             make_route(records_endpoint.RECORDS_PATH, {"POST": hold(tables.post)}),

@@ -20,7 +20,9 @@ from treadle.ingest.acknowledgement import (
 from treadle.ingest.admission import JSON_TYPE, TRANSIT_TYPE, RequestAdmission, is_transit
 from treadle.ingest.dry_run import DryRunPlanner, is_dry_run
 from treadle.ingest.endpoint import NOT_ACTIVE, TIMEOUT
+from treadle.ingest.table_schema_check import TableSchemaCheck
 from treadle.records import push
+from treadle.records.field_check import RecordsRefusedError
 from treadle.records.message_batch import MessageBatch
 from treadle.step_check import StepCheck
 from treadle.store.model import TokenOwner
@@ -40,13 +42,17 @@ class PushEndpoint:
     admission: RequestAdmission
     acceptor: BatchAcceptor
     dry_run: DryRunPlanner
+    schemas: TableSchemaCheck
 
     async def push(self, request: Request) -> Response:
         """Accept the records, or plan them."""
         if is_dry_run(request.scope):
-            _, owner, batches = await self._checked(
-                request, list, keeps=False, admit=self.dry_run.check_free
-            )
+            try:
+                _, owner, batches = await self._checked(
+                    request, list, keeps=False, admit=self.dry_run.check_free
+                )
+            except RecordsRefusedError as refused:
+                raise refused.name_all_records() from None
             await self._record_use(request, owner)
             return await self.dry_run.respond(owner, batches)
         sent, owner, kept = await self._checked(request, encode_batches)
@@ -96,9 +102,18 @@ class PushEndpoint:
         body = await admission.budget.read(request, headers, owner.source_id)
         transit = is_transit(headers)
         weight = len(body) * (TRANSIT_WEIGHT if transit else 1)
-        made = await admission.decode(
-            request, owner, weight, lambda check: use(check_push(body, transit, owner, check))
-        )
+        if owner.has_schemas and not transit:
+            batches = await admission.decode(
+                request, owner, weight, lambda check: check_push(body, transit, owner, check)
+            )
+            typed = await self.schemas.apply(
+                request, owner, batches, lambda: push.locate_records(body)
+            )
+            made = await admission.executor.run(len(body), use, typed)
+        else:
+            made = await admission.decode(
+                request, owner, weight, lambda check: use(check_push(body, transit, owner, check))
+            )
         target = TRANSIT_TYPE if transit else JSON_TYPE
         return ReceivedRequest.from_body(f"push {target}", headers, body), owner, made
 

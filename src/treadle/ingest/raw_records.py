@@ -1,7 +1,7 @@
 """Raw records: JSON objects with nothing around them, as webhooks and pipelines send them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -112,6 +112,19 @@ def _split_repaired(text: bytes, check: StepCheck) -> list[msgspec.Raw]:
         return _split_records(json_decoder.repair_json(text, check), check)
     except json_decoder.SYNTAX_ERRORS as error:
         json_decoder.refuse_malformed(error)
+
+
+def add_fields(records: Sequence[RawRecord], fields: Mapping[str, str]) -> list[RawRecord]:
+    """Return records with further fields. They come last, so that they count if sent, too."""
+    if not fields:
+        return list(records)
+    more = msgspec.json.encode(fields)[1:]
+    found = []
+    for text, value in records:
+        inside = bytes(text).rstrip()[:-1]
+        comma = b"," if value else b""
+        found.append(RawRecord(msgspec.Raw(inside + comma + more), {**value, **fields}))
+    return found
 
 
 def build_batch(

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 
 from treadle.errors import RequestRefusedError
 from treadle.http.headers import read_peer, select_headers
+from treadle.http.path_convertor import TABLE_IN_PATH
 from treadle.ingest.acknowledgement import (
     BatchAcceptor,
     EncodedBatch,
@@ -24,30 +24,14 @@ from treadle.ingest.acknowledgement import (
 )
 from treadle.ingest.admission import RequestAdmission
 from treadle.ingest.raw_records import RawRecord, build_batch, parse_records
+from treadle.ingest.table_schema_check import TableSchemaCheck
 from treadle.records.field_check import UPSERT, find_field_errors, refuse_records
 from treadle.records.message_batch import MessageBatch
 from treadle.step_check import StepCheck, pass_step
 from treadle.store.model import TokenOwner
 
-RECORDS_PATH = "/v1/tables/{table:text}/records"
+RECORDS_PATH = f"/v1/tables/{TABLE_IN_PATH}/records"
 NO_RECORDS = {"status": "ERROR", "message": "At least one record is expected"}
-
-
-class TextConvertor(Convertor[str]):
-    """Matches any part of a path; `path` leaves out line breaks, which table names may have."""
-
-    regex = "(?s:.*)"
-
-    def convert(self, value: str) -> str:
-        """As it stands in the path."""
-        return value
-
-    def to_string(self, value: str) -> str:
-        """As it stands in the path."""
-        return value
-
-
-register_url_convertor("text", TextConvertor())
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +71,13 @@ class RecordsEndpoint:
         admission: checks requests.
         acceptor: makes batches durable.
         sequences: numbers records that bring no sequence.
+        schemas: holds records to the schemas of their tables.
     """
 
     admission: RequestAdmission
     acceptor: BatchAcceptor
     sequences: SequenceCounter
+    schemas: TableSchemaCheck
 
     async def post(self, request: Request) -> Response:
         """Accept the records, all or none."""
@@ -116,12 +102,23 @@ class RecordsEndpoint:
         if not records:
             raise RequestRefusedError(400, NO_RECORDS)
         numbers = self.sequences.reserve(len(records))
-        kept = await admission.decode(
-            request,
-            owner,
-            len(body),
-            lambda check: encode_batches(check_records(records, address, numbers, check)),
-        )
+        if owner.has_schemas:
+            places = {address.table: range(len(records))}
+            batches = await admission.decode(
+                request,
+                owner,
+                len(body),
+                lambda check: check_records(records, address, numbers, check),
+            )
+            typed = await self.schemas.apply(request, owner, batches, lambda: places)
+            kept = await admission.executor.run(len(body), encode_batches, typed)
+        else:
+            kept = await admission.decode(
+                request,
+                owner,
+                len(body),
+                lambda check: encode_batches(check_records(records, address, numbers, check)),
+            )
         await self.admission.record_use(owner, read_peer(request.scope))
         target = f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}"
         return ReceivedRequest.from_body(target, headers, body), owner, kept
@@ -148,7 +145,8 @@ def check_records(
     if address.sequence is not None:
         sequences = [record.value.get(address.sequence) for record in records]
     reasons = []
-    for record, sequence in zip(records, sequences, strict=True):
+    refused = []
+    for index, (record, sequence) in enumerate(zip(records, sequences, strict=True)):
         check()
         pushed = {
             "client_id": 0,
@@ -161,6 +159,7 @@ def check_records(
         found = find_field_errors(pushed, len(memoryview(record.text)))
         if found:
             reasons.append(found)
+            refused.append(index)
     if reasons:
-        refuse_records(reasons)
+        refuse_records(reasons, refused)
     return [build_batch(records, address.table, address.keys, sequences)]

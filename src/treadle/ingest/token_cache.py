@@ -73,7 +73,7 @@ class TokenCache:
         self._unknown_tokens: dict[bytes, None] = {}
         self._revision = -1
         self._generation = 0
-        self._answers: dict[int, Any] = {}
+        self._answers: dict[tuple[int, Callable[[int], Any]], Any] = {}
         self._first_uses: set[int] = set()
         self._first_use_tasks: dict[int, asyncio.Task[bool]] = {}
         self._uses: dict[int, tuple[int, int]] = {}
@@ -212,18 +212,18 @@ class TokenCache:
 
         Args:
             source_id: the source.
-            ask: a blocking question to the store; the same one every time.
+            ask: a blocking question to the store, a method that is remembered with its answer.
 
         Raises:
             RetriableError: it is not in memory and the store cannot be asked.
         """
         generation = self._generation
-        known: tuple[int, T] | None = self._answers.get(source_id)
+        known: tuple[int, T] | None = self._answers.get((source_id, ask))
         if known is not None and known[0] == generation:
             return known[1]
         found = await self._run(self._asking, ask, source_id)
         if known is not None or len(self._answers) < UNKNOWN_TOKENS_MAX:
-            self._answers[source_id] = (generation, found)
+            self._answers[source_id, ask] = (generation, found)
         return found
 
     def invalidate(self) -> None:

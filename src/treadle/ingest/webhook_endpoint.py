@@ -4,24 +4,34 @@ The URL holds the credential. A *webhook token* fills the tables that it names, 
 may ask the sender for a signature. An import token works here too, as at Stitch, until that is
 turned off for its source. What a source's webhook does is in its settings, all optional:
 
-    {"webhook": {"table": "data", "key": ["id"], "upsert": false, "import_tokens": true}}
+    {"webhook": {"table": "data", "key": ["id"], "upsert": false, "import_tokens": true,
+                 "provider": "stripe"}}
 
-One key field may be given as its name alone. Records in which a key field is missing or null are
-left out. With `upsert`, a record that comes with an import token replaces the earlier one with its
-key; otherwise every record is a new row, as documented.
+One key field may be given as its name alone, and a header as `header:X-Name`: its value becomes a
+field of each record. Records in which a key field is missing or null are left out. With `upsert`, a
+record that comes with an import token replaces the earlier one with its key; otherwise every record
+is a new row, as documented.
+
+With a `provider` the rows have the provider's event id as their key, or `key` where that is set, so
+that an event that is sent again is no second row. That holds for both kinds of tokens.
+
+A body is JSON or a form. HEAD and GET are answered 200 and store nothing: senders ask in this way
+whether the URL is there, and some of them with a challenge that is to be repeated.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import Message, Receive
 
 from treadle.errors import RequestRefusedError
-from treadle.http.headers import read_peer, select_headers
+from treadle.http.headers import read_media_type, read_peer, select_headers
+from treadle.http.responses import JsonResponse
 from treadle.ingest.acknowledgement import (
     BatchAcceptor,
     EncodedBatch,
@@ -30,13 +40,23 @@ from treadle.ingest.acknowledgement import (
 )
 from treadle.ingest.admission import RequestAdmission
 from treadle.ingest.endpoint import NOT_AUTHORIZED
-from treadle.ingest.raw_records import RawRecord, build_batch, parse_records
+from treadle.ingest.form_body import convert_form, is_form
+from treadle.ingest.raw_records import RawRecord, add_fields, build_batch, parse_records
 from treadle.ingest.sender_signature import verify_signature
+from treadle.ingest.table_schema_check import TableSchemaCheck
 from treadle.ingest.token_cache import TokenCache
 from treadle.records.data_points import has_too_many_points
 from treadle.records.field_check import TOO_MANY_POINTS, refuse_records
 from treadle.records.message_batch import MessageBatch
-from treadle.step_check import StepCheck, pass_step
+from treadle.records.webhook_provider import (
+    PROVIDERS,
+    WebhookProvider,
+    find_posted_challenge,
+    name_field,
+    read_challenge,
+    read_header_fields,
+)
+from treadle.step_check import StepCheck
 from treadle.store.model import TokenOwner, WebhookScope
 from treadle.store.sources import SourceRepository
 
@@ -55,6 +75,10 @@ TABLE_NOT_ALLOWED = {
     "status": "ERROR",
     "message": "The token of this URL does not allow this table",
 }
+LISTENING = {
+    "status": "OK",
+    "message": "This webhook takes records by POST; nothing was stored",
+}
 BAD_SIGNATURE = {
     "status": "ERROR",
     "message": "The signature of the sender is missing or does not fit the body",
@@ -68,11 +92,22 @@ class WebhookSettings(msgspec.Struct, frozen=True):
         table: that records go to.
         key: fields that a record must have.
         upsert: records that come with an import token replace earlier ones with their key.
+        provider: who sends; one of PROVIDERS, or empty for nobody in particular.
     """
 
     table: str = "data"
     key: tuple[str, ...] = ()
     upsert: bool = False
+    provider: str = ""
+
+    def get_provider(self) -> WebhookProvider | None:
+        """Return what is known of the provider; None where none is named."""
+        return PROVIDERS.get(self.provider)
+
+    def get_key(self) -> tuple[str, ...]:
+        """Return the parts of the key: fields, and headers with their prefix."""
+        provider = self.get_provider()
+        return self.key if self.key or provider is None else provider.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +124,25 @@ class WebhookEndpoint:
     sources: SourceRepository
     acceptor: BatchAcceptor
     clock: Callable[[], int]
+    schemas: TableSchemaCheck
 
     async def post(self, request: Request) -> Response:
-        """Accept an object or an array of objects, whatever content type its sender names."""
+        """Accept an object or an array of objects, as JSON or as a form."""
         sent, owner, kept = await self._checked(request)
+        if isinstance(kept, str):
+            return PlainTextResponse(kept)
         return await self.acceptor.accept(sent, owner, kept, status=200)
 
-    async def _checked(
-        self, request: Request
-    ) -> tuple[ReceivedRequest, TokenOwner, list[EncodedBatch]]:
-        """Check a request and encode its batches; the body is free after this."""
-        headers = select_headers(request.scope)
+    async def get(self, request: Request) -> Response:
+        """Answer that the URL is there, and repeat the challenge of a provider; store nothing."""
+        _, hook = await self._admit(request, select_headers(request.scope))
+        challenge = read_challenge(hook.get_provider(), request.query_params)
+        return JsonResponse(LISTENING) if challenge is None else PlainTextResponse(challenge)
+
+    async def _admit(
+        self, request: Request, headers: Mapping[str, str]
+    ) -> tuple[TokenOwner, WebhookSettings]:
+        """Check all that can be checked before the body is read."""
         path = request.path_params
         owner = await self.admission.admit_first(headers, path["token"], path["client_id"])
         settings = await self._read_settings(owner)
@@ -108,22 +151,58 @@ class WebhookEndpoint:
         hook = parse_webhook_settings(settings)
         if owner.webhook is not None:
             hook = limit_webhook(hook, owner.webhook, request.query_params.get(TABLE_PARAMETER))
+        return owner, hook
+
+    async def _checked(
+        self, request: Request
+    ) -> tuple[ReceivedRequest, TokenOwner, list[EncodedBatch] | str]:
+        """Check a request and encode its batches; the body is free after this.
+
+        A challenge stands for the batches of a request that has one.
+        """
+        headers = select_headers(request.scope)
+        owner, hook = await self._admit(request, headers)
         body = await self._read_body(request, headers, owner)
-        # All records of a request have the time of its arrival as their sequence.
-        arrival = self.clock() // 1000
-        kept = await self.admission.decode(
-            request,
-            owner,
-            len(body),
-            lambda check: encode_batches(
-                build_batches(body, hook, arrival, check, append_only=owner.webhook is not None)
-            ),
-        )
+        kept = await self._read_records(request, owner, hook, body)
         await self.admission.record_use(owner, read_peer(request.scope))
         target = "webhook"  # its path holds the token
         if owner.webhook is not None:
             target = f"webhook {hook.table}"
         return ReceivedRequest.from_body(target, headers, body), owner, kept
+
+    async def _read_records(
+        self, request: Request, owner: TokenOwner, hook: WebhookSettings, body: bytes
+    ) -> list[EncodedBatch] | str:
+        """Encode the records of a body, or return the challenge that is all of it."""
+        headers = request.scope["headers"]
+        fields = read_header_fields(hook.get_key(), hook.get_provider(), headers)
+        form = is_form(read_media_type(select_headers(request.scope)), body)
+        # All records of a request have the time of its arrival as their sequence.
+        arrival = self.clock() // 1000
+
+        def read(check: StepCheck) -> list[RawRecord] | str:
+            return read_records(convert_form(body, check) if form else body, hook, fields, check)
+
+        build = partial(
+            build_batches, hook=hook, arrival=arrival, append_only=owner.webhook is not None
+        )
+
+        def encode(check: StepCheck) -> list[EncodedBatch] | str:
+            found = read(check)
+            if isinstance(found, str):
+                return found
+            return encode_batches(build(found))
+
+        if not owner.has_schemas:
+            return await self.admission.decode(request, owner, len(body), encode)
+        records = await self.admission.decode(request, owner, len(body), read)
+        if isinstance(records, str):
+            return records
+        run = self.admission.executor.run
+        batches = await run(len(body), build, records)
+        places = {hook.table: list_places(records, hook)}
+        typed = await self.schemas.apply(request, owner, batches, lambda: places)
+        return await run(len(body), encode_batches, typed)
 
     async def _read_body(
         self, request: Request, headers: Mapping[str, str], owner: TokenOwner
@@ -206,41 +285,67 @@ def limit_webhook(hook: WebhookSettings, scope: WebhookScope, asked: str | None)
     table = preferred if asked is None else asked
     if table not in allowed:
         raise RequestRefusedError(403, TABLE_NOT_ALLOWED)
-    return WebhookSettings(table, hook.key, upsert=False)
+    return msgspec.structs.replace(hook, table=table, upsert=False)
+
+
+def read_records(
+    text: bytes, hook: WebhookSettings, fields: Mapping[str, str], check: StepCheck
+) -> list[RawRecord] | str:
+    """Return the records of a body, or the challenge that is all of it.
+
+    Args:
+        text: the body as JSON.
+        hook: of the source.
+        fields: that headers give to each record.
+        check: called between steps.
+
+    Raises:
+        RequestRefusedError: 400.
+    """
+    records = parse_records(text, check)
+    if len(records) == 1:
+        challenge = find_posted_challenge(hook.get_provider(), records[0].value)
+        if challenge is not None:
+            return challenge
+    return add_fields(records, fields)
 
 
 def build_batches(
-    body: bytes,
+    records: Sequence[RawRecord],
     hook: WebhookSettings,
     arrival: int,
-    check: StepCheck = pass_step,
     *,
     append_only: bool = False,
 ) -> list[MessageBatch]:
     """Return the records of a body as one batch; no batch when no record has the key.
 
     Args:
-        body: as received, inflated.
+        records: of the body, with the fields that headers give them.
         hook: of the source.
         arrival: sequence of the records, milliseconds since 1970.
-        check: called between steps.
         append_only: the sender may only append; in a table with a key its records are rejected.
 
     Raises:
-        RequestRefusedError: 400 or 422; nothing of the body is kept then.
+        RequestRefusedError: 422; nothing of the body is kept then.
     """
-    records = parse_records(body, check)
-    if any(has_too_many_points(record.text) for record in records):
-        refuse_records([{"data": [TOO_MANY_POINTS]}])
-    kept = [record for record in records if has_key_values(record, hook.key)]
+    large = [index for index, one in enumerate(records) if has_too_many_points(one.text)]
+    if large:
+        refuse_records([{"data": [TOO_MANY_POINTS]}], large)
+    key = tuple(map(name_field, hook.get_key()))
+    kept = [records[index] for index in list_places(records, hook)]
     if not kept:
         return []
-    key_names = hook.key if hook.upsert else ()
+    key_names = key if hook.upsert or hook.get_provider() is not None else ()
     sequences = [arrival] * len(kept)
     appends = append_only and not key_names
     return [build_batch(kept, hook.table, key_names, sequences, append_only=appends)]
 
 
-def has_key_values(record: RawRecord, key: tuple[str, ...]) -> bool:
-    """Return whether a record has a value in every key field."""
-    return all(record.value.get(name) is not None for name in key)
+def list_places(records: Sequence[RawRecord], hook: WebhookSettings) -> list[int]:
+    """Return the indices of the records that have a value in every key field."""
+    key = tuple(map(name_field, hook.get_key()))
+    return [
+        index
+        for index, record in enumerate(records)
+        if all(record.value.get(name) is not None for name in key)
+    ]

@@ -59,6 +59,8 @@ def name_endpoint(path: str) -> str:
     if found is not None:
         return found
     path = collapse_slashes(path)
+    if path.startswith("/v1/tables/") and path.endswith("/schema"):
+        return "control"
     return next((name for prefix, name in _PREFIXES if path.startswith(prefix)), "other")
 
 

@@ -207,7 +207,7 @@ def _accept_fast(body: bytes, effort: Effort) -> MessageBatch | list[msgspec.Raw
     schema = bytes(sent.schema)
     try:
         validator = get_validator(schema, effort)
-        if not _all_conform(validator, key_names, records, data, effort):
+        if not all_conform(validator, key_names, records, data, effort):
             return records
         if longest > 2 * DATA_POINTS_MAX and any(map(has_too_many_points, records)):
             return records
@@ -315,7 +315,7 @@ def check_body(sent: Envelope, effort: Effort = ENDLESS) -> list[MessageBatch]:
     data = join_json_array(records)
     try:
         validator = get_validator(schema, effort)
-        if not _all_conform(validator, key_names, records, data, effort):
+        if not all_conform(validator, key_names, records, data, effort):
             _refuse_first_failure(validator, key_names, sent, effort)
     except SchemaError as error:
         raise make_schema_refusal(error) from error
@@ -341,7 +341,7 @@ def check_body(sent: Envelope, effort: Effort = ENDLESS) -> list[MessageBatch]:
     ]
 
 
-def _all_conform(
+def all_conform(
     validator: SchemaValidator,
     key_names: tuple[str, ...],
     records: list[msgspec.Raw],
@@ -395,7 +395,7 @@ def _refuse_first_failure(
         record = json_decoder.decode_json(text)
         # The nodes take fifty times as long, so they check only records that the fast validator
         # does not accept.
-        doubted = conforms is None or not _conforms_fast(conforms, text)
+        doubted = conforms is None or not conforms_fast(conforms, text)
         lines = validator.explain_failure(record, effort) if doubted else None
         if lines is not None:
             raise batch_envelope.make_refusal(f"Record {index} did not conform to schema:\n{lines}")
@@ -404,7 +404,8 @@ def _refuse_first_failure(
                 raise batch_envelope.make_refusal(f"Record is missing key property {name}")
 
 
-def _conforms_fast(conforms: Callable[[list[Any]], bool], text: bytes) -> bool:
+def conforms_fast(conforms: Callable[[list[Any]], bool], text: bytes) -> bool:
+    """Return whether the fast validator accepts the JSON text of a record."""
     try:
         return conforms([json_decoder.decode_fast(text)])
     except (*json_decoder.SYNTAX_ERRORS, ValueError):

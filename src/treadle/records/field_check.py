@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import chain, islice
 from types import NoneType
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 from treadle.errors import RequestRefusedError
 from treadle.records.data_points import count_data_points
@@ -85,20 +85,48 @@ def _shorten_name(name: str) -> str:
     return name if len(name) <= QUOTED_CHARACTERS_MAX else f"{name[:QUOTED_CHARACTERS_MAX]}..."
 
 
-def refuse_records(reasons: Sequence[Any]) -> NoReturn:
-    """Refuse records, with a reason for each that is wrong (import-api.md 7.3).
+RECORDS_HEADER: Final = "Treadle-Records"
+"""Names the records because of which a request is refused, by their indices from 0."""
 
-    Raises:
-        RequestRefusedError: 422, always.
+RECORDS_NAMED_MAX: Final = 20
+"""Most records that the header names: the first ones."""
+
+
+class RecordsRefusedError(RequestRefusedError):
+    """A request is refused because of some of its records (import-api.md 7.3).
+
+    Attributes:
+        records: their indices in the body, from 0, in order.
     """
-    raise RequestRefusedError(
-        422,
-        {
+
+    def __init__(self, reasons: Sequence[Any], records: Sequence[int]) -> None:
+        """Answer with the documented body, which names reasons, and a header that names records."""
+        named = ",".join(map(str, records[:RECORDS_NAMED_MAX]))
+        self._answer = {
             "status": "ERROR",
             "error": "Request cannot be processed; see errors.",
             "errors": [{"reason": reason} for reason in reasons],
-        },
-    )
+        }
+        super().__init__(422, self._answer, ((RECORDS_HEADER, named),))
+        self.records = tuple(records)
+
+    def name_all_records(self) -> RequestRefusedError:
+        """Return the refusal as a dry run answers it: its body names all records."""
+        answer = {**self._answer, "records": self.records}
+        return RequestRefusedError(self.status, answer, self.headers)
+
+
+def refuse_records(reasons: Sequence[Any], records: Sequence[int]) -> NoReturn:
+    """Refuse records, with a reason for each that is wrong (import-api.md 7.3).
+
+    Args:
+        reasons: in the order of the records.
+        records: indices of the records in the body, from 0.
+
+    Raises:
+        RecordsRefusedError: 422, always.
+    """
+    raise RecordsRefusedError(reasons, records)
 
 
 _COMMON_FIELDS = frozenset(("client_id", "table_name", "sequence", "action", "key_names", "data"))

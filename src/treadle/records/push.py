@@ -121,7 +121,15 @@ class _CheckedRecord(NamedTuple):
     payload: bytes = b""
 
 
+class _PushPlace(msgspec.Struct, gc=False):
+    """What says to which table a record goes."""
+
+    action: str
+    table_name: str
+
+
 _decode_upserts = msgspec.json.Decoder(list[_PushUpsert]).decode
+_decode_places = msgspec.json.Decoder(list[_PushPlace]).decode
 
 
 # --- before the token is known (import-api.md 7.2 steps 4-6) --------------------------------------
@@ -303,6 +311,19 @@ def _check_single_upsert(upsert: _PushUpsert, account_id: int) -> list[MessageBa
     ]
 
 
+def locate_records(body: bytes) -> dict[str, list[int]]:
+    """Return the places in a JSON body of the records of each table, in order, from 0.
+
+    Args:
+        body: one that `check_body` accepts.
+    """
+    places: dict[str, list[int]] = {}
+    for index, record in enumerate(_decode_places(json_decoder.repair_json(body))):
+        if record.action != SWITCH_VIEW:
+            places.setdefault(record.table_name, []).append(index)
+    return places
+
+
 def check_body_exactly(
     parsed: PushBody, account_id: int, check: StepCheck = pass_step
 ) -> list[MessageBatch]:
@@ -394,10 +415,14 @@ def _build_or_refuse(records: Iterable[_CheckedRecord], account_id: int) -> Batc
     """Group records, or refuse them with every reason."""
     builder = BatchBuilder()
     reasons: list[Any] = []
-    identified = mixed = False
-    for client, wrong, table_name, key_names, sequence, version, payload in records:
+    refused: list[int] = []
+    foreign: list[int] = []
+    identified = False
+    for index, sent in enumerate(records):
+        client, wrong, table_name, key_names, sequence, version, payload = sent
         if wrong is NOT_A_RECORD:
             reasons.append(wrong)
+            refused.append(index)
             continue
         if not identified:
             identified = True
@@ -405,17 +430,19 @@ def _build_or_refuse(records: Iterable[_CheckedRecord], account_id: int) -> Batc
                 raise RequestRefusedError(401, NOT_AUTHENTICATED)
             if client != account_id:
                 raise RequestRefusedError(403, FOREIGN_CLIENT)
-        mixed = mixed or client != account_id
+        if client != account_id:
+            foreign.append(index)
         if wrong:
             reasons.append(wrong)
+            refused.append(index)
         elif key_names is None:
             builder.add_activation(table_name, version)
         else:
             builder.add_record(table_name, key_names, sequence, version, payload)
-    if mixed:
-        reasons = [MIXED_CLIENTS.format(account_id)]
+    if foreign:
+        refuse_records([MIXED_CLIENTS.format(account_id)], foreign)
     if reasons:
-        refuse_records(reasons)
+        refuse_records(reasons, refused)
     return builder
 
 

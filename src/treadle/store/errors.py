@@ -93,6 +93,16 @@ class EphemeralTokenLimitError(TreadleError):
         self.limit = limit
 
 
+class TableSchemaLimitError(OperatorError):
+    """A source has as many table schemas, or as large ones, as it may."""
+
+    def __init__(self, source_id: int, count: int, size: int) -> None:
+        super().__init__(
+            f"source {source_id} can have {count:,} table schemas of {size:,} bytes together; "
+            "remove one, or make one smaller"
+        )
+
+
 class SourceLimitError(TreadleError):
     """The account has as many sources as its quota allows."""
 

@@ -189,6 +189,7 @@ class TokenOwner:
         unused: the token was never used; its first use is recorded before the answer.
         expires_at: the time from which the token is refused; None for never.
         webhook: what a webhook token may do; None for an import token.
+        has_schemas: some table of the source has a schema that its records must fit.
     """
 
     token_id: int
@@ -198,6 +199,23 @@ class TokenOwner:
     unused: bool
     expires_at: int | None = None
     webhook: WebhookScope | None = None
+    has_schemas: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TableSchema:
+    """The JSON schema that a source has for one of its tables.
+
+    Attributes:
+        table_name: as sent in pushes.
+        document: JSON text of the schema, an object.
+        updated_at: microseconds since 1970, UTC.
+    """
+
+    source_id: int
+    table_name: str
+    document: bytes
+    updated_at: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -329,6 +329,19 @@ trail: Final = Table(
     sqlite_autoincrement=True,
 )
 
+# The JSON schemas that sources have for their tables, beside those that batches bring.
+table_schemas: Final = Table(
+    "table_schemas",
+    metadata,
+    Column(
+        "source_id", BigInteger, ForeignKey("sources.id"), primary_key=True, autoincrement=False
+    ),
+    Column("name_sha256", LargeBinary(32), primary_key=True),
+    Column("name", ClientText, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+    _time_column("updated_at"),
+)
+
 # What the operator set for one source or one account; without a row the setting holds.
 quotas: Final = Table(
     "quotas",

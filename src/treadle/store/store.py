@@ -25,6 +25,7 @@ from treadle.store.schema import loads, meta, outcomes, tables
 from treadle.store.secrets import SecretCipher
 from treadle.store.sessions import SessionRepository
 from treadle.store.sources import SourceRepository
+from treadle.store.table_schemas import TableSchemaRepository
 from treadle.store.tables import TableRepository
 from treadle.store.tokens import TokenRepository
 from treadle.store.trail import TrailRepository
@@ -60,6 +61,7 @@ class Store:
         self.quotas = QuotaRepository(database)
         self.recipients = RecipientRepository(database)
         self.notices = NoticeRepository(database)
+        self.table_schemas = TableSchemaRepository(database)
 
     @classmethod
     def open(

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Row, Text, bindparam, case, func, select, update
+from sqlalchemy import BigInteger, Row, Text, bindparam, case, exists, func, select, update
 
 from treadle.errors import OperatorError
 from treadle.store.accounts import require_account
 from treadle.store.database import BOOKKEEPING, StoreRepository, StoreTransaction
 from treadle.store.errors import NotFoundError, TokenTakenError
 from treadle.store.model import AccessToken, Source, TokenOwner, WebhookScope
-from treadle.store.schema import access_tokens, sources
+from treadle.store.schema import access_tokens, sources, table_schemas
 from treadle.store.secrets import hash_token
 from treadle.store.source_rows import change_source, find_undeleted_source, require_source
 from treadle.store.token_rows import (
@@ -78,6 +78,7 @@ _senders = (
         sources.c.paused_at,
         sources.c.system_paused_at,
         sources.c.deleted_at,
+        exists().where(table_schemas.c.source_id == sources.c.id).label("has_schemas"),
     )
     .join(sources, sources.c.id == access_tokens.c.source_id)
     .where(access_tokens.c.kind.in_(SOURCE_KINDS))
@@ -541,4 +542,5 @@ def _read_owner(tx: StoreTransaction, row: Any) -> TokenOwner:
         unused=row.first_used_at is None,
         expires_at=row.expires_at,
         webhook=scope,
+        has_schemas=row.has_schemas,
     )

@@ -58,6 +58,8 @@ class TrailAction(StrEnum):
     ROTATE_KEY = "rotate_key"
     SET_DESTINATION = "set_destination"
     ADOPT_TABLES = "adopt_tables"
+    SET_TABLE_SCHEMA = "set_table_schema"
+    REMOVE_TABLE_SCHEMA = "remove_table_schema"
     REPLAY_TABLE = "replay_table"
     RESEND_RECORDS = "resend_records"
     SALVAGE_LOG = "salvage_log"

@@ -4,12 +4,17 @@ import json
 import logging
 import time
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from tests.servers.cases import NOT_ACTIVE, OK, REC, compare, malformed
 from tests.servers.ingest import CLIENT, OTHER_CLIENT, Answer, ImportServer
 
+from treadle.ingest.webhook_endpoint import LISTENING
+
 NOT_AUTHORIZED = {"message": "Not Authorized"}
+TWILIO = {"MessageSid": "SM1", "Body": "€ 5+1", "To": "+4930"}
+GITHUB = {"id": 1, "a": {"b": [1]}}
 
 
 class Hook:
@@ -72,11 +77,126 @@ def test_199_unknown_and_revoked_tokens(server: ImportServer) -> None:
         compare(hook.post(b"{}", hook.path(token=token)), 401, NOT_AUTHORIZED)
 
 
-def test_200_get(server: ImportServer) -> None:
+def test_200_get_and_head(server: ImportServer) -> None:
     hook = Hook(server, "200")
     answer = server.send("GET", hook.path())
-    compare(answer, 405, "Method not allowed.")
-    assert answer.header("allow") == "POST, OPTIONS"
+    compare(answer, 200, LISTENING)
+    assert answer.header("access-control-allow-origin") == "*"
+    head = server.send("HEAD", hook.path())
+    assert (head.status, head.body) == (200, b"")
+    # Only who has the URL gets to know whether it is there.
+    compare(server.send("GET", hook.path(token="x")), 401, NOT_AUTHORIZED)
+    assert server.send("HEAD", hook.path(OTHER_CLIENT)).status == 401
+    for method in ("PUT", "DELETE"):
+        other = server.send(method, hook.path())
+        compare(other, 405, "Method not allowed.")
+        assert other.header("allow") == "POST, GET, HEAD, OPTIONS"
+    server.store.sources.update_source(CLIENT, hook.source_id, paused_at=1)
+    server.ingest.token_cache.invalidate()
+    compare(server.send("GET", hook.path()), 401, NOT_ACTIVE)
+    assert hook.rows() == []
+
+
+CHALLENGE = "?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token=meatyhamhock"
+
+
+def test_a_challenge_is_repeated_where_the_provider_is_named(server: ImportServer) -> None:
+    hook = Hook(server, "challenge", provider="meta")
+    answer = server.send("GET", hook.path() + CHALLENGE)
+    compare(answer, 200, "1158201444")
+    assert answer.header("content-type") == "text/plain; charset=utf-8"
+    for odd in ("<script>\n", "x" * 1025, ""):
+        compare(server.send("GET", f"{hook.path()}?hub.challenge={quote(odd)}"), 200, LISTENING)
+    other = Hook(server, "no challenge")
+    compare(server.send("GET", other.path() + CHALLENGE), 200, LISTENING)
+    slack = Hook(server, "posted challenge", provider="slack")
+    asked = b'{"type":"url_verification","challenge":"3eZb","token":"x"}'
+    compare(slack.post(asked), 200, "3eZb")
+    compare(other.post(asked), 200, OK)
+    assert (hook.rows(), slack.rows(), len(other.rows())) == ([], [], 1)
+
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+
+
+@pytest.mark.parametrize(
+    ("body", "rows"),
+    [
+        # Twilio
+        (b"MessageSid=SM1&Body=%E2%82%AC+5%2B1&To=%2B4930", [TWILIO]),
+        # GitHub
+        (b"payload=%7B%22id%22%3A1%2C%22a%22%3A%7B%22b%22%3A%5B1%5D%7D%7D", [GITHUB]),
+        # Mandrill
+        (b"mandrill_events=%5B%7B%22id%22%3A1%7D%2C%7B%22id%22%3A2%7D%5D", [{"id": 1}, {"id": 2}]),
+        (b"payload=%7B%22id%22%3A1%7D&token=t", [{"payload": {"id": 1}, "token": "t"}]),
+        (b"payload=%7Bno+JSON&token=t", [{"payload": "{no JSON", "token": "t"}]),
+        (b"a=1&b=&a=2&&c&a=3", [{"a": ["1", "2", "3"], "b": "", "c": ""}]),
+        # What curl -d sends with the type of forms
+        (b' {"id":1}', [{"id": 1}]),
+        (b'[{"id":"a=b"}]', [{"id": "a=b"}]),
+    ],
+)
+def test_a_form_is_a_record(server: ImportServer, body: bytes, rows: list[Any]) -> None:
+    hook = Hook(server, f"form {body!r}")
+    compare(hook.post(body, **FORM), 200, OK)
+    assert hook.rows() == [("data", (), rows)]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"a=%ff", 400),
+        (b"%c3=1", 400),
+        (b"payload=%7B%22a%22", 400),
+        (b"payload=" + b"%5B" * 300 + b"%5D" * 300, 400),
+        (b"no form", 400),
+        (b"", 400),
+        (b"&".join(b"f%d=" % i for i in range(10_001)), 422),
+        (b"&" * 1_000_000 + b"a=", 422),
+        (b"payload=%7B" + b",".join(b"%%22%d%%22%%3A1" % i for i in range(10_001)) + b"%7D", 422),
+        (b"a=" + b"\x01" * 4_000_000, 413),
+    ],
+    ids=[
+        "value",
+        "name",
+        "JSON",
+        "depth",
+        "none",
+        "empty",
+        "fields",
+        "empty fields",
+        "data points",
+        "control characters",
+    ],
+)
+def test_a_form_that_is_refused(server: ImportServer, body: bytes, status: int) -> None:
+    hook = Hook(server, f"form {body[:20]!r} {len(body)}")
+    answer = hook.post(body, **FORM)
+    assert answer.status == status
+    assert answer.header("content-type") == "application/json;charset=UTF-8"
+    assert hook.rows() == []
+
+
+def test_an_event_that_is_sent_again_has_the_key_of_the_first(server: ImportServer) -> None:
+    """Each provider sends an event again until it is answered."""
+    stripe = Hook(server, "stripe", table="events", provider="stripe")
+    event = b'{"id":"evt_1","object":"event","pending_webhooks":%d}'
+    for tries in (2, 1):
+        compare(stripe.post(event % tries), 200, OK)
+    assert [(table, key) for table, key, _ in stripe.rows()] == [("events", ("id",))] * 2
+
+    github = Hook(server, "github", provider="github")
+    sent = {"X-GitHub-Delivery": "72d3162e-cc78", "X-GitHub-Event": "push", **FORM}
+    compare(github.post(b"payload=%7B%7D", **sent), 200, OK)
+    compare(github.post(b'{"x_github_delivery":"forged"}', **sent), 200, OK)
+    fields = {"x_github_delivery": "72d3162e-cc78", "x_github_event": "push"}
+    assert github.rows() == [("data", ("x_github_delivery",), [fields])] * 2
+    compare(github.post(b'{"no":"id"}'), 200, OK)  # as any record without its key
+    assert len(github.rows()) == 2
+
+    own = Hook(server, "own", provider="other", key=["id", "header:X-Request-Id"])
+    compare(own.post(b'[{"id":1},{"id":null},{}]', **{"X-Request-Id": "r1"}), 200, OK)
+    assert own.rows() == [("data", ("id", "x_request_id"), [{"id": 1, "x_request_id": "r1"}])]
 
 
 @pytest.mark.parametrize(

@@ -194,14 +194,22 @@ def test_durations_and_times() -> None:
 
 def test_what_a_webhook_does(store: Store, treadle: Treadle) -> None:
     shown = treadle("source webhook orders --json").json
-    assert shown == {"table": "data", "key": [], "upsert": False, "import_tokens": True}
-    changed = treadle("source webhook orders table=events key=a,b import_tokens=off --json").json
-    assert changed == {"table": "events", "key": ["a", "b"], "upsert": False} | {
-        "import_tokens": False
+    assert shown == {
+        "table": "data",
+        "key": [],
+        "upsert": False,
+        "import_tokens": True,
+        "provider": None,
     }
+    changed = treadle("source webhook orders table=events key=a,b import_tokens=off --json").json
+    assert changed == shown | {"table": "events", "key": ["a", "b"], "import_tokens": False}
     assert "off" in treadle("source webhook orders").out
     assert treadle("source webhook orders import_tokens= --json").json["import_tokens"] is True
-    for line in ("import_tokens=maybe", "other=1", "table"):
+    named = treadle("source webhook orders provider=github key=id,header:X-Trace --json").json
+    assert (named["provider"], named["key"]) == ("github", ["id", "header:X-Trace"])
+    assert treadle("source webhook orders provider= --json").json["provider"] is None
+    wrong = ("import_tokens=maybe", "other=1", "table", "provider=git", "key=id,header:")
+    for line in wrong:
         assert treadle(f"source webhook orders {line}").code == 2
 
 

@@ -41,6 +41,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "source options": ("web split_mode=widen", "set_options"),
     "source quota": ("web tables=50", "set_quotas"),
     "source webhook": ("web table=hooks", "set_options"),
+    "source schema": ("web orders --set {schema}", "set_table_schema"),
     "source pause": ("web", "pause_source"),
     "source unpause": ("web", "unpause_source"),
     "token create": ("web", "create_import_token"),
@@ -88,8 +89,10 @@ def test_every_command_is_known_to_change_or_to_read() -> None:
 
 
 def test_every_command_that_changes_has_its_events(
-    shop: Shop, treadle: Treadle, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, treadle: Treadle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text("{}")
     reject_first_record(shop)
     user = pwd.getpwuid(os.getuid()).pw_name
     monkeypatch.setenv("LOGNAME", "somebody-else")
@@ -99,7 +102,7 @@ def test_every_command_that_changes_has_its_events(
         if command == "log salvage":
             shop.close()
         seen = treadle("trail --json --limit 1").json[0]["id"]
-        ids = {"token": find_newest_token(treadle), "first": ""}
+        ids = {"token": find_newest_token(treadle), "first": "", "schema": str(schema)}
         if "{first}" in words:
             ids["first"] = treadle("token list web --json").json[0]["token_id"]
         done = treadle(f"{command} {words.format(**ids)}")

@@ -177,12 +177,22 @@ def test_two_import_tokens_are_the_most_with_an_overlap_too(api: Api) -> None:
 
 def test_the_settings_of_a_webhook(api: Api) -> None:
     path = f"/v1/sources/{api.create()['id']}/webhook"
-    defaults = {"table": "data", "key": [], "upsert": False, "import_tokens": True}
+    defaults = {
+        "table": "data",
+        "key": [],
+        "upsert": False,
+        "import_tokens": True,
+        "provider": None,
+    }
     assert made(api.get(path)) == defaults
     changed = made(api.put(path, {"table": "events", "key": ["id"], "import_tokens": False}))
-    assert changed == {"table": "events", "key": ["id"], "upsert": False, "import_tokens": False}
+    assert changed == defaults | {"table": "events", "key": ["id"], "import_tokens": False}
+    named = made(api.put(path, {"provider": "github", "key": ["header:X-GitHub-Delivery"]}))
+    assert named == changed | {"provider": "github", "key": ["header:X-GitHub-Delivery"]}
+    assert made(api.put(path, {"provider": None, "key": ["id"]})) == changed
     assert made(api.put(path, {})) == changed
     wrong: list[object] = [{"table": " "}, {"key": "id"}, {"upsert": "yes"}, {"other": 1}, []]
+    wrong += [{"provider": "git"}, {"provider": 1}, {"key": ["header:"]}, {"key": ["header:a b"]}]
     for body in [*wrong, {"key": [""]}]:
         assert api.put(path, body).status == 400
     assert made(api.get(path)) == changed

@@ -80,6 +80,7 @@ def test_every_operation_that_changes_has_an_event_done_and_refused(api: Api) ->
         ),
         ("delete", emails + "/{email_id}"): (None, "remove_recipient", "remove_recipient"),
     }
+    of_tables = {("put", "/v1/tables/{table}/schema"), ("delete", "/v1/tables/{table}/schema")}
     nothing_changes = {
         ("put", "/v4/sources/{source_id}/streams/metadata"),
         ("post", "/v4/sources/{source_id}/sync"),
@@ -92,14 +93,22 @@ def test_every_operation_that_changes_has_an_event_done_and_refused(api: Api) ->
         for method in item
         if method != "get"
     }
-    tried = done.keys() | of_own_kinds.keys() | of_emails.keys() | nothing_changes
-    assert described == tried | refused_by_number_alone
+    tried = done.keys() | of_own_kinds.keys() | of_emails.keys() | of_tables
+    assert described == tried | nothing_changes | refused_by_number_alone
     for (method, path), (posted, action, refused) in of_emails.items():
         [event] = changed_by(api, method.upper(), path.replace("{email_id}", "1"), posted)
         assert (event["action"], event["outcome"], event["actor"]) == (action, "done", ACTOR)
         assert event["target"] == {"kind": "recipient", "id": "1", "name": "a@b.c"}
         [event] = changed_by(api, method.upper(), path.replace("{email_id}", "99999"), {})
         assert (event["action"], event["outcome"], event["actor"]) == (refused, "refused", ACTOR)
+    path = f"/v1/tables/a%20b/schema?source={source}"
+    for method, action in (("PUT", "set_table_schema"), ("DELETE", "remove_table_schema")):
+        [event] = changed_by(api, method, path, {"properties": {}})
+        assert (event["action"], event["outcome"], event["actor"]) == (action, "done", ACTOR)
+        assert event["target"] == {"kind": "table", "id": str(source), "name": "a b"}
+        [event] = changed_by(api, method, path, {"properties": 5})
+        assert (event["action"], event["outcome"]) == (action, "refused")
+        assert event["detail"]["error"].startswith("Invalid")
     for (method, path), (sent, action, refused) in of_own_kinds.items():
         own = api.store.tokens.issue_token(TokenRequest("account"), account_id=api.account.id)
         real = path.replace("{source_id}", str(source)).replace("{token_id}", str(own.id))

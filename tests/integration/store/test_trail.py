@@ -53,6 +53,7 @@ class World:
         )
         assert opened is not None
         self.session, self.cookie = opened
+        store.table_schemas.set_schema(self.source, "kept", b"{}")
 
 
 ASKED = TokenRequest("account", "CI")
@@ -133,6 +134,14 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
     "quotas.set_source_quotas": (
         TrailAction.SET_QUOTAS,
         lambda store, world: store.quotas.set_source_quotas(world.source, {"tables": 5}),
+    ),
+    "table_schemas.set_schema": (
+        TrailAction.SET_TABLE_SCHEMA,
+        lambda store, world: store.table_schemas.set_schema(world.source, "orders", b"{}"),
+    ),
+    "table_schemas.remove_schema": (
+        TrailAction.REMOVE_TABLE_SCHEMA,
+        lambda store, world: store.table_schemas.remove_schema(world.source, "kept"),
     ),
     "quotas.set_account_quotas": (
         TrailAction.SET_QUOTAS,

@@ -21,7 +21,7 @@ from treadle.ingest import (
 )
 from treadle.ingest.health_endpoint import STATUS_NAME
 from treadle.ingest.openapi_document import load_document
-from treadle.records import limits
+from treadle.records import field_check, limits
 from treadle.records import push as pushed
 from treadle.records.field_check import SWITCH_VIEW, UPSERT
 from treadle.tracking import receipt_status
@@ -116,6 +116,8 @@ def test_the_numbers_of_requests_are_those_of_the_endpoints() -> None:
         *dry_run.DRY_RUN_VALUES
     ]
     assert found["components"]["parameters"]["dry_run"]["name"] == dry_run.DRY_RUN_PARAMETER
+    refused = found["components"]["headers"]["Treadle-Records"]
+    assert f"the first {field_check.RECORDS_NAMED_MAX} of them" in refused["description"]
     wait = found["paths"]["/v1/receipts/{id}"]["get"]["parameters"][1]
     seconds = f"{receipts_endpoint.WAIT_SECONDS_MAX:.0f}"
     assert described(wait).endswith(f"more than {seconds} count as {seconds}")
@@ -130,6 +132,7 @@ def test_the_numbers_of_requests_are_those_of_the_endpoints() -> None:
     [
         ("Accepted", json.loads(acknowledgement.ACCEPTED_BODY)),
         ("Valid", push_endpoint.VALID_BODY),
+        ("Listening", webhook_endpoint.LISTENING),
         ("NotAuthenticated", pushed.NOT_AUTHENTICATED),
         ("NotAuthorized", endpoint.NOT_AUTHORIZED),
         ("NotActive", endpoint.NOT_ACTIVE),
@@ -156,6 +159,7 @@ def test_the_examples_are_answers_of_the_program() -> None:
     expected = {
         "201 Accepted": json.loads(acknowledgement.ACCEPTED_BODY),
         "200 Valid": push_endpoint.VALID_BODY,
+        "200 Listening": webhook_endpoint.LISTENING,
         "400 Trouble": raw_records.TOO_MANY_RECORDS,
         "400 key": idempotency.INVALID_KEY,
         "400 dry_run": dry_run.INVALID_DRY_RUN,

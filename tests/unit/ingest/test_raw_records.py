@@ -68,7 +68,7 @@ def test_what_is_accepted_is_what_the_loader_reads(records: list[Any]) -> None:
 @given(objects, st.text(min_size=1))
 def test_webhooks_leave_out_records_without_their_key(records: list[Any], key: str) -> None:
     body = json.dumps(records).encode()
-    batches = judge_hook(body, WebhookSettings("data", (key,), upsert=True), 17)
+    batches = judge_hook(parse_records(body), WebhookSettings("data", (key,), upsert=True), 17)
     kept = [record.value for record in parse_records(body) if record.value.get(key) is not None]
     assert [row for batch in batches for row in read_records(batch)] == kept
     for batch in batches:
@@ -104,6 +104,7 @@ def test_numbers_grow_even_when_the_clock_does_not(steps: list[tuple[int, int]])
         ({"webhook": {"upsert": True, "other": 1}}, WebhookSettings(upsert=True)),
         ({"webhook": {"key": "id"}}, WebhookSettings(key=("id",))),
         ({"webhook": {"key": 5}}, WebhookSettings()),
+        ({"webhook": {"provider": "stripe"}}, WebhookSettings(provider="stripe")),
         ({"webhook": None}, WebhookSettings()),
     ],
 )

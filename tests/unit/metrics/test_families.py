@@ -171,6 +171,7 @@ def test_every_metric_is_in_the_reference() -> None:
         ("/v2/import/status", "status"),
         ("/v1/clients/1/token/at_secret", "webhook"),
         ("/v1/tables/orders/records", "records"),
+        ("/v1/tables/orders/schema", "control"),
         ("/v1/receipts/abc", "receipts"),
         ("/v1/ledger", "control"),
         ("/v4/sources", "control"),

@@ -150,7 +150,7 @@ class FastPathHandler:
             None where the rest of the body is not to be waited for.
         """
         owner = self._get_known_owner(head.token_sha256) if size <= INLINE_BYTES_MAX else None
-        return None if owner is None else owner.source_id
+        return None if owner is None or owner.has_schemas else owner.source_id
 
     def take(self, head: RequestHead, body: bytes, sink: ResponseSink) -> bool:
         """Begin to make a request durable; its answer comes on a later turn of the event loop.
@@ -165,8 +165,10 @@ class FastPathHandler:
         """
         size = len(body)
         owner = self._get_known_owner(head.token_sha256)
-        gate = None if owner is None else self._gates.get(owner.source_id)
-        if owner is None or gate is None or not gate.is_open or size > INLINE_BYTES_MAX:
+        if owner is None or owner.has_schemas:
+            return False
+        gate = self._gates.get(owner.source_id)
+        if gate is None or not gate.is_open or size > INLINE_BYTES_MAX:
             return False
         try:
             batches = head.decode(body, owner.account_id)

@@ -18,6 +18,7 @@ from treadle.records.transit.columnar import ColumnReader, NotColumnarError
 from treadle.records.transit.scalars import (
     SCALAR_PARSERS,
     MalformedTransitError,
+    UnstorableKeyError,
     make_key_name,
     make_uuid,
 )
@@ -118,6 +119,7 @@ class _BodyReader:
         )
         # The first record brings the names that are cached, so it is read by itself.
         self._chunk_size = 1 if codes else _CHUNK_MIN
+        self._elements_read = 0  # of earlier parts of the body
 
     def read_value(self, value: Any) -> Any:
         """Interpret a decoded body."""
@@ -138,9 +140,15 @@ class _BodyReader:
                 read += self._columns.read_values(part)
             except NotColumnarError:
                 self._written.size = written
-                read += map(self._values.read_value, part)
+                for value in part:
+                    try:
+                        read.append(self._values.read_value(value))
+                    except UnstorableKeyError as error:
+                        error.place.append(self._elements_read + len(read))
+                        raise
                 self._chunk_size = _CHUNK_MIN
         self._values.depth = 0
+        self._elements_read += len(read)
         return read
 
 
@@ -211,22 +219,31 @@ class _ValueReader:
             for begin in range(0, len(values), _VALUES_AT_ONCE):
                 self.check_step()
                 part = values[begin : begin + _VALUES_AT_ONCE]
-                self._read_all(part)
+                try:
+                    self._read_all(part)
+                except UnstorableKeyError as error:
+                    error.place[-1] = begin + int(error.place[-1])
+                    raise
                 values[begin : begin + _VALUES_AT_ONCE] = part
             return
-        for index, value in enumerate(values):
-            kind = type(value)
-            if kind is str:
-                if value[:1] in _MARKS:
-                    values[index] = self.interpret_text(value)
-            elif kind is list:
-                self.depth += 1
-                values[index] = self._read_array(value)
-                self.depth -= 1
-            elif kind is dict:
-                self.depth += 1
-                values[index] = self._read_object(value)
-                self.depth -= 1
+        index = 0
+        try:
+            for index, value in enumerate(values):
+                kind = type(value)
+                if kind is str:
+                    if value[:1] in _MARKS:
+                        values[index] = self.interpret_text(value)
+                elif kind is list:
+                    self.depth += 1
+                    values[index] = self._read_array(value)
+                    self.depth -= 1
+                elif kind is dict:
+                    self.depth += 1
+                    values[index] = self._read_object(value)
+                    self.depth -= 1
+        except UnstorableKeyError as error:
+            error.place.append(index)
+            raise
 
     def _read_array(self, items: list[Any]) -> Any:
         if self.depth > DEPTH_MAX:
@@ -241,7 +258,11 @@ class _ValueReader:
                     raise MalformedTransitError(f"{len(items) - 1} values with tag {first[:40]}")
                 return _interpret_tagged(first, self.read_value(items[1]))
             rest = items[1:]
-            self._read_all(rest)
+            try:
+                self._read_all(rest)
+            except UnstorableKeyError as error:
+                error.place[-1] = 1 + int(error.place[-1])
+                raise
             return [first, *rest]
         self._read_all(items)
         return items
@@ -260,7 +281,11 @@ class _ValueReader:
         names, size = shape
         if size:
             self.written.add(size)
-        self._read_all(values)
+        try:
+            self._read_all(values)
+        except UnstorableKeyError as error:
+            error.place[-1] = names[int(error.place[-1])]
+            raise
         return dict(zip(names, values))  # noqa: B905 - of one length; asking doubles the time
 
     def _read_new_map(self, keys: list[Any], values: list[Any]) -> dict[str, Any]:
@@ -277,7 +302,11 @@ class _ValueReader:
                 # Not by `read_value`: with bodies of 256 levels, a further call per level would
                 # come near the interpreter's recursion limit.
                 self.depth += 1
-                value = self._read_array(value) if kind is list else self._read_object(value)
+                try:
+                    value = self._read_array(value) if kind is list else self._read_object(value)
+                except UnstorableKeyError as error:
+                    error.place.append(key_name)
+                    raise
                 self.depth -= 1
             elif kind is str and value[:1] in _MARKS:
                 value = self.interpret_text(value)
@@ -306,12 +335,26 @@ class _ValueReader:
             tag = self._interpret(key, is_key=True)
             if type(tag) is _TagName:
                 return _interpret_tagged(tag, self.read_value(value))
-            return {make_key_name(tag): self.read_value(value)}
+            return {(name := make_key_name(tag)): self._read_member(name, value)}
         made = {}
         for key, value in members.items():
             key_name = self._read_key(key)
-            made[key_name] = self.read_value(value)
+            made[key_name] = self._read_member(key_name, value)
         return made
+
+    def _read_member(self, name: str, value: Any) -> Any:
+        kind = type(value)
+        if kind is str:
+            return self.interpret_text(value) if value[:1] in _MARKS else value
+        if kind is list or kind is dict:
+            self.depth += 1
+            try:
+                value = self._read_array(value) if kind is list else self._read_object(value)
+            except UnstorableKeyError as error:
+                error.place.append(name)
+                raise
+            self.depth -= 1
+        return value
 
     def interpret_text(self, text: str) -> Any:
         """Interpret a string that begins with a mark."""

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import InvalidOperation
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from treadle.records.json_decoder import HugeNumber
@@ -30,6 +30,36 @@ _COMMON_TIME = re.compile(
 
 class MalformedTransitError(ValueError):
     """A body is not Transit; the text says what was found."""
+
+
+PLACE_NAMES_MAX: Final = 8
+"""Most names of a place that an answer repeats: the outermost ones."""
+
+_NAME_CHARACTERS_MAX: Final = 40
+"""Most characters of each of them."""
+
+
+class UnstorableKeyError(MalformedTransitError):
+    """A map has an array or an object as a key: valid Transit that no table can hold.
+
+    Attributes:
+        place: names and indices that lead to the map, the innermost first.
+    """
+
+    def __init__(self, kind: str) -> None:
+        """Say of which kind the key is: "an array" or "an object"."""
+        super().__init__(kind)
+        self.kind = kind
+        self.place: list[str | int] = []
+
+    def __str__(self) -> str:
+        outermost = [*reversed(self.place)][:PLACE_NAMES_MAX]
+        names = [str(name)[:_NAME_CHARACTERS_MAX] for name in outermost]
+        more = "/..." if len(self.place) > PLACE_NAMES_MAX else ""
+        return (
+            f"the map at /{'/'.join(names)}{more} has {self.kind} as a key, which cannot be stored:"
+            " the name of a field is a text, a number or another scalar"
+        )
 
 
 def parse_integer(text: str) -> int:
@@ -165,7 +195,7 @@ def make_key_name(value: Any) -> str:
     """Return a scalar as a key of a JSON object.
 
     Raises:
-        MalformedTransitError: it is an array or an object.
+        UnstorableKeyError: it is an array or an object.
     """
     if type(value) is str:
         return value
@@ -182,7 +212,7 @@ def make_key_name(value: Any) -> str:
         return next(key for key, known in _SPECIAL.items() if str(known) == str(value))
     if type(value) in (int, float, WideInteger, ExactDecimal):
         return str(value)
-    raise MalformedTransitError("an array or an object as a key")
+    raise UnstorableKeyError("an array" if type(value) is list else "an object")
 
 
 # --- many texts of one tag ------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from tests.examples import examples
 
 from treadle.errors import RequestRefusedError
 from treadle.records import push
-from treadle.records.json_decoder import HugeNumber
+from treadle.records.json_decoder import HugeNumber, decode_slices
 from treadle.records.message_batch import MessageBatch, decode_batch, encode_batch
 from treadle.records.record_reader import extract_texts, read_records
 from treadle.records.transit import reader
@@ -287,6 +287,44 @@ def test_cases_101_and_102_malformed(body: str | bytes) -> None:
     assert answer["message"] == "Malformed transit in the body!"
     assert answer["error"]
     assert answer["input"] is None
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ('["~#cmap",[["a"],1]]', "/"),
+        ('[["~#cmap",[["a"],1]]]', "/0"),
+        ('[["^ ","id",1],["^ ","data",["^ ","tags",["~#cmap",[["^ "],1]]]]]', "/1/data/tags"),
+        ('[{"id":1,"data":{"a b":[0,{"~#cmap":[["x"],1]}]}}]', "/0/data/a b/1"),
+        ('[["~~x",["~#cmap",[[],1]]]]', "/0/1"),
+        # The keys of the second are those of the first, and known.
+        ('[["^ ","~:data",0],["^ ","^0",["~#cmap",[[],1]]]]', "/1/data"),
+        # Codes of at most three characters are remembered as the keys of a map.
+        ('[["^ ","abc",1,"d",2],["^ ","abc",1,"d",["~#cmap",[[],1]]]]', "/1/d"),
+        (f'[{"0," * 5000}["~#cmap",[[],1]]]', "/5000"),
+        (f'[[{"0," * 5000}["~#cmap",[[],1]]]]', "/0/5000"),
+        ("[" * 20 + '["~#cmap",[[],1]]' + "]" * 20, "/" + "/".join("0" * 8) + "/..."),
+        (f'{{"{"k" * 99}":{{"~#cmap":[[],1]}}}}', "/" + "k" * 40),
+    ],
+)
+def test_a_key_that_no_table_can_hold_is_named_with_its_place(body: str, place: str) -> None:
+    status, answer = refusal(body)
+    assert (status, answer["message"]) == (400, "Malformed transit in the body!")
+    kind = "an object" if '["^ "]' in body else "an array"
+    assert answer["error"] == (
+        f"the map at {place} has {kind} as a key, which cannot be stored: the name of a field is a"
+        " text, a number or another scalar"
+    )
+
+
+def test_the_place_counts_all_records_of_a_large_body() -> None:
+    record = '["^ ","id",1,"text","' + "x" * 200 + '"]'
+    body = f'[{",".join([record] * 20_000)},["~#cmap",[[],1]]]'.encode()
+    elements = decode_slices(body)
+    with pytest.raises(RequestRefusedError) as refused:
+        for _ in reader.decode_elements(elements, codes=False):
+            pass
+    assert "the map at /20000 " in str(refused.value)
 
 
 def test_case_103_no_array() -> None:
