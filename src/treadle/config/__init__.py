@@ -279,6 +279,12 @@ class Config(CheckedSettings):
         ChoiceKind(("objects", "integers")),
         "how the Connect API lists tokens: as objects with a creation time, or as bare ids",
     )
+    hook_urls: str = define_setting(
+        "https",
+        ChoiceKind(("https", "any")),
+        "which URLs post-load hooks may have; any allows plain HTTP and addresses of this machine, "
+        "too",
+    )
     secret_key: str | None = define_setting(
         None,
         TextKind(

@@ -12,7 +12,14 @@ from starlette.routing import Route
 
 from treadle import __version__
 from treadle.clock import read_clock
-from treadle.control import errors, ledger_routes, load_report_routes, token_routes, trail_routes
+from treadle.control import (
+    errors,
+    hook_routes,
+    ledger_routes,
+    load_report_routes,
+    token_routes,
+    trail_routes,
+)
 from treadle.control.docs_page import DocsGuard
 from treadle.control.no_store import NoStoreMiddleware
 from treadle.control.openapi_document import ABOUT, complete_document
@@ -42,7 +49,7 @@ def create_control_app(
     allowed_hosts: AllowedHosts | None = None,
     serves_docs: bool = True,
 ) -> FastAPI:
-    """Return the application that answers `/v4/...`, and 404 for every path it does not know.
+    """Return the application that answers `/v4/...` and others, and 404 for unknown paths.
 
     Args:
         store: accounts, sources, tokens and loads; its calls run in threads.
@@ -84,6 +91,8 @@ def create_control_app(
     app.include_router(load_report_routes.router)
     app.include_router(trail_routes.router)
     app.include_router(token_routes.router)
+    app.include_router(hook_routes.documented)
+    app.include_router(hook_routes.router)
     if open_reader is not None:
         app.state.open_reader = open_reader
         app.include_router(ledger_routes.router)

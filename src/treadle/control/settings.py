@@ -13,11 +13,14 @@ class ConnectApiSettings:
             made, and nothing else speaks of tokens.
         token_list: a source's tokens as `objects`, `{token_id, created_at}`, or as `integers`.
         sources_max: of an account for which the operator set nothing else; 0 for no bound.
+        hook_urls: which URLs hooks may have: `https`, or `any` for plain HTTP and addresses of the
+            server's machine, too.
     """
 
     era: str = "seed"
     token_list: str = "objects"  # noqa: S105 - no password
     sources_max: int = 0
+    hook_urls: str = "https"
 
     @property
     def shows_tokens(self) -> bool:

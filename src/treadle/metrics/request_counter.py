@@ -42,6 +42,7 @@ _PREFIXES: Final = (
     ("/v1/receipts/", "receipts"),
     ("/v4/", "control"),
     ("/v1/", "control"),
+    ("/notifications/", "control"),
     ("/metrics", "metrics"),
 )
 _EXACT_PATHS: Final = dict(_PREFIXES[:4])

@@ -216,7 +216,12 @@ def make_worker_app(
     hosts = AllowedHosts.parse(config.host, config.allowed_hosts)
     control = control_app(
         store,
-        ConnectApiSettings(config.connect_api_era, config.token_list, config.quota_account_sources),
+        ConnectApiSettings(
+            config.connect_api_era,
+            config.token_list,
+            config.quota_account_sources,
+            config.hook_urls,
+        ),
         changed=ingest.token_cache.invalidate,
         count_use=ingest.token_cache.add_use,
         open_reader=lambda: open_reader(config),

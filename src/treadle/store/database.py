@@ -37,6 +37,7 @@ from treadle.store.schema import (
     access_tokens,
     accounts,
     destinations,
+    hooks,
     meta,
     sources,
     trail,
@@ -55,7 +56,7 @@ WAL_RETRY_PAUSE_S: Final = 0.01  # between tries to switch a new file to its wri
 
 Insert = sqlite.Insert | postgresql.Insert
 
-TRAILED_TABLES: Final = frozenset({accounts, access_tokens, sources, destinations})
+TRAILED_TABLES: Final = frozenset({accounts, access_tokens, sources, destinations, hooks})
 """The tables of which no change is committed without an event in the trail."""
 
 BOOKKEEPING: Final[Mapping[str, Any]] = {"treadle_bookkeeping": True}

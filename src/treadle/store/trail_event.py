@@ -57,6 +57,10 @@ class TrailAction(StrEnum):
     REPLAY_TABLE = "replay_table"
     RESEND_RECORDS = "resend_records"
     SALVAGE_LOG = "salvage_log"
+    CREATE_HOOK = "create_hook"
+    CHANGE_HOOK = "change_hook"
+    DELETE_HOOK = "delete_hook"
+    SEND_AGAIN = "send_again"
 
 
 class TrailOutcome(StrEnum):
@@ -86,6 +90,7 @@ class TargetKind(StrEnum):
     DESTINATION = "destination"
     TABLE = "table"
     LOG = "log"
+    HOOK = "hook"
 
 
 @dataclass(frozen=True, slots=True)

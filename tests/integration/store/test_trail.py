@@ -46,6 +46,10 @@ class World:
             bootstrap_token=False,
         )  # fmt: skip
         self.token = store.tokens.create_token(self.account.id, self.source.id)
+        self.destination = store.destinations.set_default_destination(
+            self.account.id, "duckdb", "duckdb:///here", "here"
+        )
+        self.hook = store.hooks.create_hook(self.account.id, "https://example.com/a")
 
 
 ASKED = TokenRequest("account", "CI")
@@ -119,6 +123,22 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
         TrailAction.SET_QUOTAS,
         lambda store, world: store.quotas.set_account_quotas(world.account, {"sources": None}),
     ),
+    "hooks.create_hook": (
+        TrailAction.CREATE_HOOK,
+        lambda store, world: store.hooks.create_hook(world.account.id, "https://example.com/b"),
+    ),
+    "hooks.update_hook": (
+        TrailAction.CHANGE_HOOK,
+        lambda store, world: store.hooks.update_hook(None, world.hook.id, enabled=False),
+    ),
+    "hooks.delete_hook": (
+        TrailAction.DELETE_HOOK,
+        lambda store, world: store.hooks.delete_hook(None, world.hook.id),
+    ),
+    "deliveries.send_again": (
+        TrailAction.SEND_AGAIN,
+        lambda store, world: store.deliveries.send_again(world.account.id, world.hook.id),
+    ),
 }
 """The methods that change what somebody made. Each adds one event."""
 
@@ -135,6 +155,8 @@ BOOKKEEPING = {
     "trail.record_event",
     "trail.follow_action",
     "trail.delete_events_before",
+    "deliveries.record_tries",
+    "deliveries.delete_deliveries_before",
 }
 """The methods that write what treadle itself saw, or the trail."""
 
@@ -399,6 +421,7 @@ def _read_all(store: Store) -> tuple[object, ...]:
         every,
         [store.tokens.list_tokens(source.id) for source in every],
         store.destinations.list_destinations(),
+        store.hooks.list_hooks(),
         store.get_revision(),
         store.trail.list_events(),
     )

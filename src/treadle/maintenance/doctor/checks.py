@@ -232,6 +232,16 @@ def check_tables(examination: Examination) -> Iterator[Finding]:
             )
 
 
+def check_hooks(examination: Examination) -> Iterator[Finding]:
+    """Find the hooks whose deliveries do not arrive."""
+    if examination.store is None:
+        return
+    for condition in measurements.measure_hooks(examination.store):
+        found = findings.judge_hook(condition)
+        if found is not None:
+            yield found
+
+
 CHECKS: Final = (
     DoctorCheck("server", "Does a server run on the data folder?", check_server),
     DoctorCheck(
@@ -273,5 +283,6 @@ CHECKS: Final = (
         "destination", "Can it be reached, and may treadle do what a load does?", check_destinations
     ),
     DoctorCheck("table", "Which tables do not load, and why?", check_tables),
+    DoctorCheck("hook", "Which hooks are not told of loads, and why?", check_hooks),
 )
 """Every check. The `its` of a row is the `Examination`."""
