@@ -11,6 +11,7 @@ from typing import Any
 
 KINDS = {
     "kill": "`kill -9` of a random process, or of all, at a random time under load",
+    "hooks": "`kill -9` of the courier, the loader or all, while loads are hooked",
     "points": "death at every failpoint, alone or with all processes",
     "calls": "the n-th call of the log's disk, the destination or the store fails",
     "hang": "the n-th call of the log's disk or the destination hangs for a while",

@@ -13,7 +13,7 @@ def children(pid: int) -> list[int]:
 
 
 def roles(supervisor: int) -> list[tuple[str, int]]:
-    """Role ("worker", "loader") and process id of each child of `treadle serve` that runs."""
+    """Role ("worker", "loader", "courier") and process id of each running child of a server."""
     found = []
     for pid in children(supervisor):
         try:

@@ -106,7 +106,7 @@ class TreadleServer:
         raise AssertionError(f"the server did not listen in time: {self.log.read_text()}")
 
     def processes(self) -> dict[str, int]:
-        """Process ids by name ("worker 1", "loader"), newest of each."""
+        """Process ids by name ("worker 1", "loader", "courier"), newest of each."""
         found = re.findall(r"server: (\S.*?) started, process (\d+)", self.log.read_text())
         return {name: int(pid) for name, pid in found}
 

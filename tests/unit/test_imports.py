@@ -40,7 +40,7 @@ BELOW: dict[str, set[str]] = {
     "ingest": DATA | {"tracking", "http", "shared_rows"},
     "loader": DATA | {"tracking", "shared_rows"},
     "control": DATA | {"tracking", "http"},
-    "courier": RIM | {"log", "store"},
+    "courier": RIM | {"http", "log", "store"},
     "maintenance": DATA | {"tracking", "certificate", "config", "data_lock"},
     "config": VALUES,
     "certificate": RIM,
@@ -198,7 +198,11 @@ def test_what_asks_nothing_imports_nothing_that_asks(module: str) -> None:
             {"fastapi", "uvicorn", "treadle.ingest", "treadle.control", "treadle.loader"},
         ),
         ("loader_process", {"fastapi", "uvicorn", "treadle.ingest", "treadle.control"}),
-        ("worker_process", {"treadle.loader"}),
+        ("worker_process", {"treadle.loader", "treadle.courier"}),
+        (
+            "courier_process",
+            {"fastapi", "httpx", "pyarrow", "treadle.ingest", "treadle.control", "treadle.loader"},
+        ),
     ],
 )
 def test_a_process_imports_nothing_of_other_roles(role: str, others: set[str]) -> None:

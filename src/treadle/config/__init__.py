@@ -286,6 +286,12 @@ class Config(CheckedSettings):
         ChoiceKind(("on", "off")),
         "off has the Connect API list no tables as the streams of a source",
     )
+    hook_urls: str = define_setting(
+        "https",
+        ChoiceKind(("https", "any")),
+        "which URLs post-load hooks may have; any allows plain HTTP and addresses of this machine, "
+        "too",
+    )
     secret_key: str | None = define_setting(
         None,
         TextKind(

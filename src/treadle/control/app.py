@@ -14,6 +14,7 @@ from treadle import __version__
 from treadle.clock import read_clock
 from treadle.control import (
     errors,
+    hook_routes,
     ledger_routes,
     load_report_routes,
     partner_routes,
@@ -56,7 +57,7 @@ def create_control_app(
     serves_docs: bool = True,
     note_stranger: Callable[[str], None] = lambda address: None,
 ) -> FastAPI:
-    """Return the application that answers `/v4/...`, and 404 for every path it does not know.
+    """Return the application that answers `/v4/...` and others, and 404 for unknown paths.
 
     Args:
         store: accounts, sources, tokens and loads; its calls run in threads.
@@ -110,6 +111,8 @@ def create_control_app(
         )
         app.include_router(partner_routes.router)
     app.include_router(table_routes.router)
+    app.include_router(hook_routes.documented)
+    app.include_router(hook_routes.router)
     if open_reader is not None:
         app.state.open_reader = open_reader
         app.include_router(ledger_routes.router)

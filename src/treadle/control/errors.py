@@ -1,4 +1,4 @@
-"""The errors of the Connect API, a function a row of connect-api.md 1.7, 1.8, 2.5, 2.6 and 5."""
+"""The errors of the Connect API, a function a row of connect-api.md 1.7, 1.8, 2.5, 2.6, 2.13, 5."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -331,3 +331,58 @@ def job_not_created(source_id: int, account_id: int) -> RequestRefusedError:
     """Refuse to start a job: treadle pulls nothing."""
     message = f"Could not create job for client-id: {account_id}; connection-id: {source_id}"
     return _make_job_error("generic", message)
+
+
+# Post-load hooks (connect-api.md 2.13) -----------------------------------------------------------
+
+
+def _make_hook_error(code: str, message: str) -> RequestRefusedError:
+    """Return an error of the documented calls about hooks, with its keys in their order."""
+    return RequestRefusedError(400, {"data": {"message": message}, "error": code})
+
+
+def invalid_hook_creation() -> RequestRefusedError:
+    """Refuse the body of a creation that lacks a key, or has another one."""
+    return _make_hook_error("InvalidBody", "Invalid POST body")
+
+
+def invalid_hook_uri() -> RequestRefusedError:
+    """Refuse a URL that is not called: not HTTPS, with a password, or of a refused address."""
+    return _make_hook_error("InvalidBody", "Invalid URI")
+
+
+def hook_destination_not_found(destination_id: int | None) -> RequestRefusedError:
+    """Refuse a hook of a destination that the account does not have; None where it has none."""
+    named = "none" if destination_id is None else str(destination_id)
+    return _make_hook_error("InvalidId", f"destination not found ({named})")
+
+
+def hook_limit_reached(limit: int) -> RequestRefusedError:
+    """Refuse one more hook: the account has as many as it can have, disabled ones included."""
+    message = f"You have exceeded the limit of {limit} hooks."
+    return RequestRefusedError(400, {"error": {"message": message}})
+
+
+def invalid_hook_update() -> RequestRefusedError:
+    """Refuse the body of an update that is not `enable` alone."""
+    return _make_hook_error("InvalidBody", "PUT body must only contain boolean 'enable' key")
+
+
+def hook_unknown() -> RequestRefusedError:
+    """Refuse an unknown hook in the documented calls."""
+    return RequestRefusedError(400, {"error": "NotFound"})
+
+
+def hook_not_found(hook_id: str) -> RequestRefusedError:
+    """Refuse an unknown hook in the calls of our own."""
+    return _make_coded_error(404, "InvalidId", f"hook not found ({hook_id})")
+
+
+def delivery_not_found(delivery_id: str) -> RequestRefusedError:
+    """Refuse an unknown delivery, or one of another hook."""
+    return _make_coded_error(404, "InvalidId", f"delivery not found ({delivery_id})")
+
+
+def invalid_hook_change(message: str) -> RequestRefusedError:
+    """Refuse a body or a parameter of the calls of our own about hooks."""
+    return _make_coded_error(400, "InvalidBody", message)

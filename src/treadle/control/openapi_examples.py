@@ -1,16 +1,23 @@
 """Examples for the OpenAPI document, made by the functions that make the answers."""
 
-from treadle.control import errors, paging, responses, streams, token_responses
+from dataclasses import replace
+
+from treadle.control import errors, hook_responses, paging, responses, streams, token_responses
 from treadle.control.recipient_operations import render_custom_email
 from treadle.control.settings import ConnectApiSettings
 from treadle.errors import RequestRefusedError
+from treadle.store.deliveries import FAILED, make_delivery_id
+from treadle.store.hook_body import encode_hook_body
 from treadle.store.model import (
     AccessToken,
+    HookBacklog,
+    HookDelivery,
     KeptColumn,
     KeptColumns,
     KeptRelation,
     LoadReport,
     MailRecipient,
+    PostLoadHook,
     PushedTable,
     SenderSignature,
     Source,
@@ -128,6 +135,42 @@ _COLUMNS = KeptColumns(
         ),
     ),
 )
+_DESTINATION = 155_582
+_HOOK = PostLoadHook(
+    id=8,
+    account_id=_ACCOUNT,
+    destination_id=_DESTINATION,
+    type="post_load",
+    version=1,
+    url="https://hooks.example.com/hooks/catch/some/webhook/id",
+    secret=None,
+    created_at=_CREATED,
+    modified_at=_CREATED,
+    disabled_at=None,
+    paused_at=None,
+    delivered=1200,
+    failed=1,
+    tries=1211,
+)
+_DELIVERY = HookDelivery(
+    number=1211,
+    id=make_delivery_id(_HOOK.id, _LOAD.id),
+    hook_id=_HOOK.id,
+    source_id=_SOURCE,
+    table_name="orders",
+    load_id=_LOAD.id,
+    body=encode_hook_body(_LOAD, "import_api"),
+    state=FAILED,
+    created_at=_LATER,
+    due_at=_LATER,
+    tries=6,
+    tried_at=_LATER,
+    finished_at=_LATER,
+    took_us=30_000_000,
+    status=None,
+    answer=None,
+    error="it did not answer within 30 s",
+)
 
 
 def list_request_examples() -> dict[str, Examples]:
@@ -182,6 +225,19 @@ def list_request_examples() -> dict[str, Examples]:
             "name the provider": {"table": "events", "provider": "stripe"},
         },
         "set_table_schema": {"times and decimals": _SCHEMA},
+        "create_hook": {
+            "after the loads of a destination": {
+                "type": "post_load",
+                "destination_id": _DESTINATION,
+                "config": {"url": _HOOK.url},
+            },
+            "of the only destination": {"type": "post_load", "config": {"url": _HOOK.url}},
+        },
+        "enable_hook": {"disable": {"enable": False}, "enable": {"enable": True}},
+        "change_hook": {
+            "sign": {"secret": "<SECRET_OF_16_CHARACTERS>"},
+            "pause": {"paused": True},
+        },
     }
 
 
@@ -314,6 +370,48 @@ def _list_table_examples() -> dict[str, dict[int, Examples]]:
     }
 
 
+def _list_hook_examples() -> dict[str, dict[int, Examples]]:
+    """Return examples of the calls about post-load hooks."""
+    hook, off = hook_responses.render_hook(_HOOK), replace(_HOOK, disabled_at=_LATER)
+    state = hook_responses.render_hook_state(_HOOK, HookBacklog(2, _LATER))
+    delivery = hook_responses.render_delivery(_DELIVERY)
+    unknown, refused = (
+        errors.hook_not_found("8"),
+        errors.invalid_hook_change("the body does not fit"),
+    )
+    return {
+        "list_hooks": {200: {"one": {"post_load": [hook]}}},
+        "create_hook": {
+            200: {"created": hook},
+            **_collect_errors(
+                errors.invalid_hook_creation(),
+                errors.invalid_hook_uri(),
+                errors.hook_destination_not_found(_DESTINATION),
+                errors.hook_limit_reached(10),
+            ),
+        },
+        "enable_hook": {
+            200: {"disabled": hook_responses.render_hook(off)},
+            **_collect_errors(errors.invalid_hook_update(), errors.hook_unknown()),
+        },
+        "delete_hook": {200: {"deleted": None}, **_collect_errors(errors.hook_unknown())},
+        "list_hook_states": {200: {"one": {"hooks": [state]}}},
+        "get_hook_state": {200: {"two wait": state}, **_collect_errors(unknown)},
+        "change_hook": {200: {"changed": state}, **_collect_errors(refused, unknown)},
+        "list_deliveries": {
+            200: {"one": {"deliveries": [delivery], "next": None}},
+            **_collect_errors(
+                errors.invalid_hook_change("limit is a number from 1 to 1000"), unknown
+            ),
+        },
+        "send_delivery_again": {
+            200: {"sent again": delivery},
+            **_collect_errors(unknown, errors.delivery_not_found(_DELIVERY.id)),
+        },
+        "send_failed_again": {200: {"three": {"deliveries": 3}}, **_collect_errors(unknown)},
+    }
+
+
 def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, Examples]]:
     """Return examples by operation and status, without COMMON_EXAMPLES and BODY_EXAMPLES."""
     source, card = str(_SOURCE), responses.render_report_card(settings, configured=False)
@@ -413,6 +511,7 @@ def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, 
         **_list_token_examples(),
         **_list_custom_email_examples(),
         **_list_table_examples(),
+        **_list_hook_examples(),
         "list_loads": {200: {"loaded, and stuck": loads}},
         "list_load_reports": {
             200: {"a load": {"loads": [render_load_report(_LOAD)], "next": None}},

@@ -18,6 +18,8 @@ class ConnectApiSettings:
         lists_streams: pushed tables are shown as streams of their source.
         partner: who may make accounts; None for nobody, and then the path for it is none.
         accounts_max: most accounts of the server that the partner may make; 0 for no bound.
+        hook_urls: which URLs hooks may have: `https`, or `any` for plain HTTP and addresses of the
+            server's machine, too.
     """
 
     era: str = "seed"
@@ -26,6 +28,7 @@ class ConnectApiSettings:
     lists_streams: bool = True
     partner: PartnerCredentials | None = None
     accounts_max: int = 0
+    hook_urls: str = "https"
 
     @property
     def shows_tokens(self) -> bool:

@@ -102,6 +102,11 @@ class MailCarrier:
         wanted = self._look_at if next_at is None else min(self._look_at, next_at)
         return max(1.0, (wanted - now_us) / 1_000_000)
 
+    def finish(self, seconds: float) -> None:
+        """Close; a mail that was not noted as sent is sent again after the next start."""
+        del seconds
+        self.close()
+
     def stop(self) -> None:
         """Ask a run that goes on to end after the mail that it is at."""
         self._is_stopped = True

@@ -13,12 +13,14 @@ from treadle.courier.notifications import (
     DESTINATION_DENIED,
     DESTINATION_UNAVAILABLE,
     ENTRIES_DAMAGED,
+    HOOK_FAILED,
     LOG_NEARLY_FULL,
     RECORDS_REJECTED,
     TABLE_STOPPED,
 )
 from treadle.log.protocol import LogReader, TableBacklog
 from treadle.log.quota import LogQuota, LogSpace
+from treadle.store.deliveries import DELIVERED, FAILED
 from treadle.store.model import (
     ConfiguredDestination,
     RejectionTimes,
@@ -174,11 +176,19 @@ def judge_log(
 def list_failed_deliveries(store: Store) -> Sequence[FoundProblem]:
     """Return the problems of hooks with a delivery that failed for good.
 
-    A delivery ends here when its last try has failed: a hook has a problem of the kind
-    `notifications.HOOK_FAILED` from then on, with the key `hook <id>`, until it takes a later
-    delivery. There is no delivery yet.
+    A hook has this problem from the last try of a delivery on, until it takes a later one.
     """
-    return ()
+    found: list[FoundProblem] = []
+    for hook in store.hooks.list_hooks():
+        if hook.disabled_at is not None or not hook.failed:
+            continue
+        failed = store.deliveries.list_deliveries(hook.id, state=FAILED, limit=1)
+        taken = store.deliveries.list_deliveries(hook.id, state=DELIVERED, limit=1)
+        if failed and not (taken and taken[0].number > failed[0].number):
+            since = failed[0].finished_at or failed[0].created_at
+            name = f"hook {hook.id}"
+            found.append(FoundProblem(hook.account_id, HOOK_FAILED.name, name, name, since))
+    return found
 
 
 def find_problems(

@@ -123,7 +123,8 @@ class LoadReporting:
         if not self._pending:
             return
         self.store.loads.record_loads(
-            [(pending.load, pending.outcomes) for pending in self._pending]
+            [(pending.load, pending.outcomes) for pending in self._pending],
+            destination_id=self.destination_id,
         )
         failpoint.reach("loader.after-record")
         for pending in self._pending:
@@ -140,7 +141,7 @@ class LoadReporting:
 
     def record_recovered(self, load: LoadReport, outcomes: Sequence[EntryOutcome]) -> None:
         """Record a load that an earlier loader, or this one, committed and could not record."""
-        self.store.loads.record_load(load, outcomes)
+        self.store.loads.record_load(load, outcomes, destination_id=self.destination_id)
         key = load.source_id, load.table_name
         logger.info("noted the load of %s that was cut short", describe_table(key))
 

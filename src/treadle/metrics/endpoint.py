@@ -20,6 +20,7 @@ from treadle.metrics.access import is_local_request
 from treadle.metrics.families import (
     CONTENT_TYPE,
     DestinationSnapshot,
+    HookSnapshot,
     MetricsSnapshot,
     QuotaSnapshot,
     TableSnapshot,
@@ -27,7 +28,7 @@ from treadle.metrics.families import (
     select_account,
 )
 from treadle.quotas import RATES, REFUSALS, SOURCE_QUOTAS, USAGE_COLUMNS, QuotaTable
-from treadle.store.model import Source, TableTotals
+from treadle.store.model import HookBacklog, Source, TableTotals
 from treadle.store.store import Store
 
 A = TypeVar("A")
@@ -272,10 +273,31 @@ class MetricsEndpoint:
             quotas=self.usage.take_snapshots(
                 sources, Counter(source_id for source_id, _ in reader.statistics.list_tables())
             ),
+            hooks=self._take_hook_snapshots(),
             log_used=space.used_bytes,
             log_free=space.free_bytes,
             counts=self.counts(),
         )
+
+    def _take_hook_snapshots(self) -> list[HookSnapshot]:
+        hooks = self.store.hooks.list_hooks()
+        backlogs = self.store.hooks.list_backlogs() if hooks else {}
+        found = []
+        for hook in hooks:
+            backlog = backlogs.get(hook.id, HookBacklog())
+            found.append(
+                HookSnapshot(
+                    hook.id,
+                    hook.destination_id,
+                    backlog.waiting,
+                    backlog.oldest,
+                    hook.delivered,
+                    hook.failed,
+                    hook.tries,
+                    account_id=hook.account_id,
+                )
+            )
+        return found
 
 
 def _make_empty_totals(source_id: int, table_name: str) -> TableTotals:

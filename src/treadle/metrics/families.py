@@ -87,6 +87,26 @@ class DestinationSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class HookSnapshot:
+    """The deliveries of one post-load hook; its URL may be a secret and is left out.
+
+    Attributes:
+        waiting: deliveries that wait.
+        oldest: when the oldest of them was made, microseconds since 1970; None for none.
+        delivered, failed, tries: since the hook was made.
+    """
+
+    id: int
+    destination_id: int
+    waiting: int
+    oldest: int | None
+    delivered: int
+    failed: int
+    tries: int
+    account_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class MetricsSnapshot:
     """All figures at one time.
 
@@ -102,6 +122,7 @@ class MetricsSnapshot:
     tables: Sequence[TableSnapshot] = ()
     destinations: Sequence[DestinationSnapshot] = ()
     quotas: Sequence[QuotaSnapshot] = ()
+    hooks: Sequence[HookSnapshot] = ()
     log_used: int = 0
     log_free: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -116,6 +137,7 @@ def select_account(seen: MetricsSnapshot, account_id: int) -> MetricsSnapshot:
         tables=[table for table in seen.tables if table.account_id == account_id],
         destinations=[one for one in seen.destinations if one.account_id == account_id],
         quotas=[one for one in seen.quotas if one.account_id == account_id],
+        hooks=[one for one in seen.hooks if one.account_id == account_id],
         account_id=account_id,
     )
 
@@ -191,6 +213,7 @@ def build_families(seen: MetricsSnapshot) -> Iterator[Metric]:
     yield loads
     yield _build_destination_family(seen)
     yield from _build_quota_families(seen.quotas)
+    yield from _build_hook_families(seen)
     if seen.account_id is None:
         yield from _build_server_families(seen)
 
@@ -242,6 +265,35 @@ def _build_destination_family(seen: MetricsSnapshot) -> Metric:
     for one in seen.destinations:
         up.add_metric((str(one.id), one.type, one.name), one.up)
     return up
+
+
+def _build_hook_families(seen: MetricsSnapshot) -> Iterator[Metric]:
+    labels = ("hook_id", "destination_id")
+    waiting = GaugeMetricFamily(
+        "treadle_hook_deliveries_waiting", "Deliveries of the hook that wait.", labels=labels
+    )
+    ages = GaugeMetricFamily(
+        "treadle_hook_oldest_waiting_seconds",
+        "Age of the oldest delivery that waits; 0 when none does.",
+        labels=labels,
+    )
+    ended = CounterMetricFamily(
+        "treadle_hook_deliveries",
+        "Deliveries that were taken, and that were given up.",
+        labels=(*labels, "result"),
+    )
+    tries = CounterMetricFamily(
+        "treadle_hook_tries", "Tries to send deliveries of the hook.", labels=labels
+    )
+    for one in seen.hooks:
+        its = (str(one.id), str(one.destination_id))
+        waiting.add_metric(its, one.waiting)
+        age = 0 if one.oldest is None else max(0, seen.now - one.oldest)
+        ages.add_metric(its, age / 1e6)
+        ended.add_metric((*its, "delivered"), one.delivered)
+        ended.add_metric((*its, "failed"), one.failed)
+        tries.add_metric(its, one.tries)
+    yield from (waiting, ages, ended, tries)
 
 
 def _build_server_families(seen: MetricsSnapshot) -> Iterator[Metric]:

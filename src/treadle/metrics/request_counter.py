@@ -48,6 +48,7 @@ _PREFIXES: Final = (
     ("/notifications/", "control"),
     ("/v1/", "control"),
     ("/console", "console"),
+    ("/notifications/", "control"),
     ("/metrics", "metrics"),
 )
 _EXACT_PATHS: Final = dict(_PREFIXES[:4])

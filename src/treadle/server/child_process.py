@@ -27,6 +27,10 @@ def run_child() -> int:
             from treadle.server.worker_process import run_worker
 
             run_worker(config, name, int(descriptors[0]))
+        elif role == "courier":
+            from treadle.server.courier_process import run_courier
+
+            run_courier(config)
         else:
             from treadle.server.loader_process import run_loader
 

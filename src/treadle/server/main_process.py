@@ -54,6 +54,8 @@ WORKER_STOP_SECONDS = 15.0
 unless one of its threads keeps the interpreter lock."""
 LOADER_STOP_SECONDS = 120.0
 """Seconds until the loader is killed. It waits 100 seconds itself for a destination that hangs."""
+COURIER_STOP_SECONDS = 15.0
+"""Seconds until the courier is killed. It waits 5 seconds itself for answers of others."""
 CHILD_MODULE = "treadle.server"
 """The module that a child runs. A test may put another one here."""
 
@@ -124,7 +126,8 @@ def _list_child_specs(config: Config, listening: int, lock: int) -> list[ChildSp
         for number in range(1, config.workers + 1)
     ]
     loader = job("loader", "loader", (), 1, "the load it is in", LOADER_STOP_SECONDS)
-    return [*workers, replace(loader, environment=LOADER_ENVIRONMENT)]
+    courier = job("courier", "courier", (), 1, "answers of hooks", COURIER_STOP_SECONDS)
+    return [*workers, replace(loader, environment=LOADER_ENVIRONMENT), courier]
 
 
 def _print_announcement(

@@ -225,6 +225,7 @@ def make_worker_app(
             lists_streams=config.list_streams == "on",
             partner=_read_partner(config),
             accounts_max=config.accounts_max,
+            hook_urls=config.hook_urls,
         ),
         changed=ingest.token_cache.invalidate,
         count_use=ingest.token_cache.add_use,

@@ -40,6 +40,7 @@ from treadle.store.schema import (
     browser_sessions,
     destinations,
     ephemeral_tokens,
+    hooks,
     meta,
     recipients,
     sources,
@@ -69,6 +70,7 @@ TRAILED_TABLES: Final = frozenset(
         sources,
         destinations,
         recipients,
+        hooks,
     }
 )
 """The tables of which no change is committed without an event in the trail."""

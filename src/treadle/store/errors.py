@@ -111,3 +111,14 @@ class SourceLimitError(TreadleError):
             f"account {account_id} already has the maximum of {limit} sources; delete one first"
         )
         self.limit = limit
+
+
+class HookLimitError(TreadleError):
+    """The account has as many hooks as it may, disabled ones included (connect-api.md 2.13)."""
+
+    def __init__(self, account_id: int, limit: int) -> None:
+        super().__init__(
+            f"account {account_id} already has the maximum of {limit} hooks, disabled ones "
+            "included; delete one first"
+        )
+        self.limit = limit

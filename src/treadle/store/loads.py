@@ -8,6 +8,7 @@ from sqlalchemy import Row, bindparam, case, delete, func, select, update
 
 from treadle import failpoint
 from treadle.store.database import StoreRepository, StoreTransaction
+from treadle.store.deliveries import add_deliveries, list_enabled_hooks
 from treadle.store.model import EntryOutcome, LoadReport, RejectionTimes
 from treadle.store.schema import loads, meta, outcomes, sources, tables
 from treadle.store.tables import keep_columns, lock_table, present_log
@@ -48,23 +49,37 @@ _loads = select(
 class LoadRepository(StoreRepository):
     """Load reports: committed loads and failed tries."""
 
-    def record_load(self, load: LoadReport, outcomes: Sequence[EntryOutcome]) -> None:
+    def record_load(
+        self,
+        load: LoadReport,
+        outcomes: Sequence[EntryOutcome],
+        *,
+        destination_id: int | None = None,
+    ) -> None:
         """Record one committed load; see `record_loads`."""
-        self.record_loads([(load, outcomes)])
+        self.record_loads([(load, outcomes)], destination_id=destination_id)
 
-    def record_loads(self, committed: Sequence[tuple[LoadReport, Sequence[EntryOutcome]]]) -> None:
+    def record_loads(
+        self,
+        committed: Sequence[tuple[LoadReport, Sequence[EntryOutcome]]],
+        *,
+        destination_id: int | None = None,
+    ) -> None:
         """Record committed loads and their outcomes; their tables have no error any more.
 
-        Idempotent by (source, table, last position): the first report of a load stays.
+        Idempotent by (source, table, last position): the first report of a load stays. A load that
+        is recorded for the first time gets its deliveries, one for each enabled hook.
 
         Args:
             committed: reports whose `error` is None, each with the outcomes of its entries that
                 have superseded or rejected records. All are recorded, or none.
+            destination_id: where they were loaded, whose hooks are told; None to tell none.
         """
         with self._database.write() as tx:
             log_id = tx.connection.execute(_LOG_ID).scalar_one()
+            hooks = () if destination_id is None else list_enabled_hooks(tx, destination_id)
             for load, outcomes in committed:
-                _record_load(tx, log_id, load, outcomes)
+                _record_load(tx, log_id, load, outcomes, hooks)
 
     def record_failure(self, load: LoadReport, *, stopped: bool, denied: bool = False) -> None:
         """Record a failed try. Of several tries from the same position the last one is kept.
@@ -242,7 +257,11 @@ class LoadRepository(StoreRepository):
 
 
 def _record_load(
-    tx: StoreTransaction, log_id: str, load: LoadReport, outcomes: Sequence[EntryOutcome]
+    tx: StoreTransaction,
+    log_id: str,
+    load: LoadReport,
+    outcomes: Sequence[EntryOutcome],
+    hooks: Sequence[int],
 ) -> None:
     table = lock_table(tx, load.source_id, load.table_name, log_id)
     inserted = tx.connection.execute(
@@ -266,6 +285,8 @@ def _record_load(
     )
     if is_new and outcomes:
         _insert_outcomes(tx, table.id, log_id, outcomes)
+    if is_new:
+        add_deliveries(tx, hooks, table.id, load)
 
 
 def _insert_outcomes(

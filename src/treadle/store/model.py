@@ -513,3 +513,132 @@ class RejectionTimes:
     rejected_last: int | None
     damaged_first: int | None
     damaged_last: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PostLoadHook:
+    """A URL that is called after each load into a destination (connect-api.md 2.13).
+
+    Attributes:
+        type: "post_load".
+        version: of the kind of hook, 1.
+        url: kept encrypted: its path often is a secret.
+        secret: the key of the signature of each delivery; None for none.
+        disabled_at: while it is set, loads make no deliveries, and none is sent.
+        paused_at: while it is set, loads make deliveries, which wait.
+        delivered: number of deliveries that were answered 2xx since the hook was made.
+        failed: number of those that were given up.
+        tries: number of all tries.
+    """
+
+    id: int
+    account_id: int
+    destination_id: int
+    type: str
+    version: int
+    url: str = field(repr=False)
+    secret: str | None = field(repr=False)
+    created_at: int
+    modified_at: int
+    disabled_at: int | None
+    paused_at: int | None
+    delivered: int
+    failed: int
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class HookBacklog:
+    """The deliveries of a hook that wait.
+
+    Attributes:
+        waiting: how many.
+        oldest: when the oldest was made; None when none waits.
+    """
+
+    waiting: int = 0
+    oldest: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HookDelivery:
+    """What a hook is told of one load, and what became of it.
+
+    Attributes:
+        number: orders the deliveries as their loads were recorded.
+        id: a UUID that is made of the load and the hook, the same however often it is sent.
+        table_name: as sent.
+        body: JSON.
+        state: "waiting", "delivered" or "failed": given up.
+        due_at: the time from which a waiting one may be sent.
+        tries: how often it was sent since it was made, or was last sent again by hand.
+        tried_at: the end of the last try.
+        finished_at: the time of its delivery, or of its last try.
+        took_us: how long the last try took.
+        status: HTTP status of the last answer; None without an answer.
+        answer: the beginning of the body of that answer.
+        error: why the last try was none; None when it was.
+    """
+
+    number: int
+    id: str
+    hook_id: int
+    source_id: int
+    table_name: str
+    load_id: str
+    body: str
+    state: str
+    created_at: int
+    due_at: int
+    tries: int
+    tried_at: int | None
+    finished_at: int | None
+    took_us: int | None
+    status: int | None
+    answer: str | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DueDelivery:
+    """A delivery that may be sent: the first one of its hook and table that waits.
+
+    Attributes:
+        url, secret: of the hook.
+        tries: how often it was sent.
+    """
+
+    number: int
+    id: str
+    account_id: int
+    hook_id: int
+    table_id: int
+    url: str = field(repr=False)
+    secret: str | None = field(repr=False)
+    body: str
+    due_at: int
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedTry:
+    """A try to send a delivery, and what follows from it.
+
+    Attributes:
+        state: of the delivery after the try.
+        due_at: of the delivery after the try; only of use while it is waiting.
+        at: the end of the try.
+        status: HTTP status; None without an answer.
+        answer: the beginning of the body of the answer.
+        error: why it is no success; None for one.
+    """
+
+    number: int
+    hook_id: int
+    state: str
+    due_at: int
+    at: int
+    took_us: int
+    status: int | None
+    answer: str | None
+    error: str | None

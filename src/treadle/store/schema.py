@@ -407,3 +407,55 @@ mails: Final = Table(
     _time_column("failed_at", nullable=True),
     sqlite_autoincrement=True,
 )
+# Post-load hooks (hooks.py). URL and secret are sealed: the path of a URL often is a secret, too. A
+# disabled hook gets no deliveries; of a paused one they wait. The totals only grow.
+hooks: Final = Table(
+    "hooks",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", BigInteger, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("destination_id", BigInteger, ForeignKey("destinations.id"), nullable=False, index=True),
+    Column("type", String(16), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("url", LargeBinary, nullable=False),
+    Column("secret", LargeBinary),
+    _time_column("created_at"),
+    _time_column("modified_at"),
+    _time_column("disabled_at", nullable=True),
+    _time_column("paused_at", nullable=True),
+    *(_total_column(name) for name in ("delivered", "failed", "tries")),
+    sqlite_autoincrement=True,
+)
+
+# The outbox: one row for each load and hook, added with the load. `number` is the order of loads.
+deliveries: Final = Table(
+    "deliveries",
+    metadata,
+    Column("number", Id, primary_key=True),
+    Column("id", String(36), nullable=False, unique=True),
+    Column("hook_id", BigInteger, ForeignKey("hooks.id"), nullable=False),
+    Column("table_id", BigInteger, ForeignKey("tables.id"), nullable=False),
+    Column("load_id", String(64), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("state", String(9), nullable=False),
+    _time_column("created_at"),
+    _time_column("due_at"),
+    Column("tries", Integer, nullable=False),
+    _time_column("tried_at", nullable=True),
+    _time_column("finished_at", nullable=True),
+    Column("took_us", BigInteger),
+    Column("status", Integer),
+    Column("answer", ClientText),
+    Column("error", ClientText),
+    Index(
+        "ix_deliveries_waiting",
+        "hook_id",
+        "table_id",
+        "number",
+        sqlite_where=text("state = 'waiting'"),
+        postgresql_where=text("state = 'waiting'"),
+    ),
+    Index("ix_deliveries_by_hook", "hook_id", "number"),
+    Index("ix_deliveries_by_time", "created_at"),
+    sqlite_autoincrement=True,
+)

@@ -11,7 +11,9 @@ from treadle.errors import OperatorError
 from treadle.store import secrets
 from treadle.store.accounts import AccountRepository
 from treadle.store.database import StoreDatabase, translate_errors
+from treadle.store.deliveries import DeliveryRepository
 from treadle.store.destinations import DestinationRepository
+from treadle.store.hooks import HookRepository
 from treadle.store.key_files import KEY_VARIABLE
 from treadle.store.keys import KeyRepository
 from treadle.store.leases import LeaseRepository
@@ -62,6 +64,8 @@ class Store:
         self.recipients = RecipientRepository(database)
         self.notices = NoticeRepository(database)
         self.table_schemas = TableSchemaRepository(database)
+        self.hooks = HookRepository(database)
+        self.deliveries = DeliveryRepository(database)
 
     @classmethod
     def open(

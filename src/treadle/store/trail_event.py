@@ -68,6 +68,10 @@ class TrailAction(StrEnum):
     DISABLE_RECIPIENT = "disable_recipient"
     ENABLE_RECIPIENT = "enable_recipient"
     REMOVE_RECIPIENT = "remove_recipient"
+    CREATE_HOOK = "create_hook"
+    CHANGE_HOOK = "change_hook"
+    DELETE_HOOK = "delete_hook"
+    SEND_AGAIN = "send_again"
 
 
 class TrailOutcome(StrEnum):
@@ -100,6 +104,7 @@ class TargetKind(StrEnum):
     TABLE = "table"
     LOG = "log"
     RECIPIENT = "recipient"
+    HOOK = "hook"
 
 
 @dataclass(frozen=True, slots=True)

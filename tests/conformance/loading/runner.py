@@ -231,7 +231,7 @@ def _stopped(rig: Rig, source_id: int, expected: Mapping[str, Any]) -> list[str]
 
 
 def _webhooks(rig: Rig, source_id: int, expected: list[dict[str, Any]]) -> list[str]:
-    from treadle.loader.post_load_hook import build_hook_body
+    from treadle.store.hook_body import build_hook_body
 
     source = rig.store.sources.get_source(None, source_id)
     assert source is not None

@@ -17,6 +17,7 @@ from treadle.store.trail_event import ActorKind, StoreActor
 READING = {
     "account list", "source list", "token list", "query", "plan", "loads", "ledger", "audit",
     "account token list", "metrics token list", "source show", "recipient list",
+    "hook list", "hook deliveries",
     "trail", "rejects list", "rejects show", "log stats", "log verify", "log cat", "doctor",
     "push",  # sends requests, as any client
     "serve",  # has events of its own, by the server
@@ -53,6 +54,10 @@ CHANGES: dict[str, tuple[str, str]] = {
     "replay": ("--source web --table orders --force", "replay_table"),
     "source adopt": ("web", "adopt_tables"),
     "log salvage": ("--anyway", "salvage_log"),
+    "hook create": ("https://example.com/x --account 1", "create_hook"),
+    "hook update": ("1 --pause", "change_hook"),
+    "hook send-again": ("1", "send_again"),
+    "hook delete": ("1", "delete_hook"),
     "source delete": ("web --yes", "delete_source"),
     "key rotate": ("", "rotate_key"),
 }

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from tests.integration.control.api import NOT_AUTHORIZED, Api
+from tests.loads import load
 
 from treadle.control.refusal_allowance import REFUSALS_PER_MINUTE
 from treadle.store.token_rules import TokenRequest
@@ -93,7 +94,19 @@ def test_every_operation_that_changes_has_an_event_done_and_refused(api: Api) ->
         for method in item
         if method != "get"
     }
-    tried = done.keys() | of_own_kinds.keys() | of_emails.keys() | of_tables
+    documented = "/notifications/public/v1/api/hooks"
+    of_hooks: dict[tuple[str, str], tuple[object, str]] = {
+        ("post", documented): (
+            {"type": "post_load", "config": {"url": "https://example.com/"}},
+            "create_hook",
+        ),
+        ("put", f"{documented}/{{hook_id}}"): ({"enable": False}, "change_hook"),
+        ("put", "/v1/hooks/{hook_id}"): ({"paused": True}, "change_hook"),
+        ("post", "/v1/hooks/{hook_id}/deliveries/{delivery_id}/send-again"): (None, "send_again"),
+        ("post", "/v1/hooks/{hook_id}/send-again"): (None, "send_again"),
+        ("delete", f"{documented}/{{hook_id}}"): (None, "delete_hook"),
+    }
+    tried = done.keys() | of_own_kinds.keys() | of_emails.keys() | of_tables | of_hooks.keys()
     assert described == tried | nothing_changes | refused_by_number_alone
     for (method, path), (posted, action, refused) in of_emails.items():
         [event] = changed_by(api, method.upper(), path.replace("{email_id}", "1"), posted)
@@ -109,6 +122,20 @@ def test_every_operation_that_changes_has_an_event_done_and_refused(api: Api) ->
         [event] = changed_by(api, method, path, {"properties": 5})
         assert (event["action"], event["outcome"]) == (action, "refused")
         assert event["detail"]["error"].startswith("Invalid")
+    destination = api.store.destinations.set_default_destination(
+        api.account.id, "duckdb", "duckdb:///here", "here"
+    )
+    hook = api.store.hooks.create_hook(api.account.id, "https://example.com/")
+    api.store.loads.record_load(load(source, "t", 1), [], destination_id=destination.id)
+    [delivery] = api.store.deliveries.list_deliveries(hook.id)
+    for (method, path), (sent, action) in of_hooks.items():
+        real = path.replace("{hook_id}", str(hook.id)).replace("{delivery_id}", delivery.id)
+        [event] = changed_by(api, method.upper(), real, sent)
+        assert (event["action"], event["outcome"], event["actor"]) == (action, "done", ACTOR)
+        wrong = path.replace("{hook_id}", "99999").replace("{delivery_id}", "none")
+        [event] = changed_by(api, method.upper(), wrong, {})
+        assert (event["action"], event["outcome"], event["actor"]) == (action, "refused", ACTOR)
+        assert event["detail"]["error"] in ("InvalidBody", "InvalidId", "NotFound")
     for (method, path), (sent, action, refused) in of_own_kinds.items():
         own = api.store.tokens.issue_token(TokenRequest("account"), account_id=api.account.id)
         real = path.replace("{source_id}", str(source)).replace("{token_id}", str(own.id))

@@ -37,11 +37,16 @@ class DyingLoads(LoadRepository):
 
     dies = False
 
-    def record_loads(self, committed: Sequence[tuple[LoadReport, Sequence[EntryOutcome]]]) -> None:
+    def record_loads(
+        self,
+        committed: Sequence[tuple[LoadReport, Sequence[EntryOutcome]]],
+        *,
+        destination_id: int | None = None,
+    ) -> None:
         if self.dies:
             self.dies = False
             raise RetriableError("the process died before it recorded a load")
-        super().record_loads(committed)
+        super().record_loads(committed, destination_id=destination_id)
 
 
 @dataclass

@@ -54,6 +54,10 @@ class World:
         assert opened is not None
         self.session, self.cookie = opened
         store.table_schemas.set_schema(self.source, "kept", b"{}")
+        self.destination = store.destinations.set_default_destination(
+            self.account.id, "duckdb", "duckdb:///here", "here"
+        )
+        self.hook = store.hooks.create_hook(self.account.id, "https://example.com/a")
 
 
 ASKED = TokenRequest("account", "CI")
@@ -161,6 +165,22 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
             world.account.id, world.recipient.id
         ),
     ),
+    "hooks.create_hook": (
+        TrailAction.CREATE_HOOK,
+        lambda store, world: store.hooks.create_hook(world.account.id, "https://example.com/b"),
+    ),
+    "hooks.update_hook": (
+        TrailAction.CHANGE_HOOK,
+        lambda store, world: store.hooks.update_hook(None, world.hook.id, enabled=False),
+    ),
+    "hooks.delete_hook": (
+        TrailAction.DELETE_HOOK,
+        lambda store, world: store.hooks.delete_hook(None, world.hook.id),
+    ),
+    "deliveries.send_again": (
+        TrailAction.SEND_AGAIN,
+        lambda store, world: store.deliveries.send_again(world.account.id, world.hook.id),
+    ),
 }
 """The methods that change what somebody made. Each adds one event."""
 
@@ -182,6 +202,8 @@ BOOKKEEPING = {
     "notices.record_try",
     "notices.record_failed",
     "notices.delete_notices_before",
+    "deliveries.record_tries",
+    "deliveries.delete_deliveries_before",
 }
 """The methods that write what treadle itself saw, or the trail."""
 
@@ -447,6 +469,7 @@ def _read_all(store: Store) -> tuple[object, ...]:
         every,
         [store.tokens.list_tokens(source.id) for source in every],
         store.destinations.list_destinations(),
+        store.hooks.list_hooks(),
         store.get_revision(),
         store.trail.list_events(),
         store.recipients.list_recipients(),

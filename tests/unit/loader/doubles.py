@@ -92,10 +92,17 @@ class MemoryStore:
     def __post_init__(self) -> None:
         self.loads = self.tables = self.destinations = self.leases = self
 
-    def record_load(self, load: LoadReport, outcomes: Sequence[EntryOutcome]) -> None:
-        self.record_loads([(load, outcomes)])
+    def record_load(
+        self, load: LoadReport, outcomes: Sequence[EntryOutcome], *, destination_id: int
+    ) -> None:
+        self.record_loads([(load, outcomes)], destination_id=destination_id)
 
-    def record_loads(self, committed: Sequence[tuple[LoadReport, Sequence[EntryOutcome]]]) -> None:
+    def record_loads(
+        self,
+        committed: Sequence[tuple[LoadReport, Sequence[EntryOutcome]]],
+        *,
+        destination_id: int,
+    ) -> None:
         self._fail()
         self.calls += [
             ("load", load.table_name, load.last, list(outcomes)) for load, outcomes in committed

@@ -321,6 +321,23 @@ def test_mails(found: findings.MailMeasurement, smtp_url: str | None, told: str 
     assert told is None or judged[0].startswith(told)
 
 
+def test_a_hook_whose_deliveries_do_not_arrive_is_found() -> None:
+    def judge(waiting: int, failed: int = 0, *, paused: bool = False) -> Finding | None:
+        return findings.judge_hook(
+            findings.HookCondition(7, waiting, failed, "it answered 500", paused=paused)
+        )
+
+    assert judge(9_999) is None
+    given_up, many, paused = judge(0, 1), judge(10_000, 1), judge(10_000, paused=True)
+    assert given_up is not None
+    assert many is not None
+    assert paused is not None
+    assert (given_up.level, many.level) == ("odd", "bad")
+    assert given_up.found == "A delivery of hook 7 was given up: it answered 500."
+    assert "treadle hook send-again 7" in given_up.remedy
+    assert paused.found == "10000 deliveries of hook 7 wait: it is paused."
+
+
 def test_one_bad_finding_is_enough() -> None:
     good, odd, bad = (Finding("disk", level, "x") for level in ("good", "odd", "bad"))
     assert findings.is_healthy([good, odd])

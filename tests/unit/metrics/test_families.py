@@ -10,6 +10,7 @@ from treadle.metrics import families as module
 from treadle.metrics.families import (
     OTHER_TABLES,
     DestinationSnapshot,
+    HookSnapshot,
     MetricsSnapshot,
     QuotaSnapshot,
     TableSnapshot,
@@ -154,6 +155,26 @@ def test_an_account_sees_its_own_quotas_alone() -> None:
     assert [one.source_id for one in seen.quotas] == [2]
 
 
+def test_the_deliveries_of_a_hook_are_told_to_its_account() -> None:
+    hooks = [
+        HookSnapshot(7, 3, 2, 4_000_000, 10, 1, 15, account_id=1),
+        HookSnapshot(8, 3, 0, None, 0, 0, 0, account_id=2),
+    ]
+    seen = MetricsSnapshot(now=10_000_000, version="1", hooks=hooks)
+    found = samples(seen)
+
+    def value(name: str, **labels: str) -> float:
+        whose = {"hook_id": "7", "destination_id": "3"} | labels
+        return found[f"treadle_hook_{name}", frozenset(whose.items())]
+
+    assert value("deliveries_waiting") == 2
+    assert value("oldest_waiting_seconds") == 6
+    assert value("deliveries_total", result="delivered") == 10
+    assert value("deliveries_total", result="failed") == 1
+    assert value("tries_total") == 15
+    assert [one.id for one in select_account(seen, 2).hooks] == [8]
+
+
 def test_every_metric_is_in_the_reference() -> None:
     page = set(re.findall(r"^\| `(treadle_\w+)` \|", PAGE.read_text(), re.MULTILINE))
     told = {
@@ -179,6 +200,7 @@ def test_every_metric_is_in_the_reference() -> None:
         ("/v3/accounts", "control"),
         ("//notifications/public/v1/api//hooks", "control"),
         ("/console/login", "console"),
+        ("/notifications/public/v1/api/hooks", "control"),
         ("/metrics", "metrics"),
         ("//metrics", "other"),
         ("//v2/import/push", "other"),

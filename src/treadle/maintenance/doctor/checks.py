@@ -254,6 +254,16 @@ def check_mails(examination: Examination) -> Iterator[Finding]:
     yield from findings.judge_mails(measured, examination.config.smtp_url)
 
 
+def check_hooks(examination: Examination) -> Iterator[Finding]:
+    """Find the hooks whose deliveries do not arrive."""
+    if examination.store is None:
+        return
+    for condition in measurements.measure_hooks(examination.store):
+        found = findings.judge_hook(condition)
+        if found is not None:
+            yield found
+
+
 CHECKS: Final = (
     DoctorCheck("server", "Does a server run on the data folder?", check_server),
     DoctorCheck(
@@ -296,5 +306,6 @@ CHECKS: Final = (
     ),
     DoctorCheck("table", "Which tables do not load or reject records, and why?", check_tables),
     DoctorCheck("mail", "Do recipients get their mails?", check_mails),
+    DoctorCheck("hook", "Which hooks are not told of loads, and why?", check_hooks),
 )
 """Every check. The `its` of a row is the `Examination`."""

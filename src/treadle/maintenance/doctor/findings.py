@@ -855,3 +855,47 @@ def judge_rejecting_table(found: RejectingTable) -> Finding:
         "Look at them with `treadle rejects list`, have the sender mend what it sends, and send "
         "them again with `treadle rejects resend`.",
     )
+
+
+HOOK_WAITING_MAX: Final = 10_000
+"""Beyond so many waiting deliveries of a hook somebody has to act (connect-rest.md A.2.6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HookCondition:
+    """The deliveries of a post-load hook.
+
+    Attributes:
+        waiting: deliveries that wait.
+        failed: deliveries that were given up; 1 stands for any number.
+        error: why the last one of these was.
+        paused: it is paused, so that they wait for somebody.
+    """
+
+    id: int
+    waiting: int
+    failed: int
+    error: str | None
+    paused: bool
+
+
+def judge_hook(found: HookCondition) -> Finding | None:
+    """Judge whether a hook gets its deliveries; None if it does."""
+    if found.waiting >= HOOK_WAITING_MAX:
+        return Finding(
+            "hook",
+            "bad",
+            f"{found.waiting} deliveries of hook {found.id} wait"
+            + (": it is paused." if found.paused else "."),
+            "Its receiver is not told of loads; beyond 100,000 deliveries the oldest are removed.",
+            f"See `treadle hook deliveries {found.id}`, and mend, unpause or delete it.",
+        )
+    if found.failed:
+        return Finding(
+            "hook",
+            "odd",
+            end_sentence(f"A delivery of hook {found.id} was given up: {found.error}"),
+            "Its receiver was not told of a load.",
+            f"When the receiver is mended, run `treadle hook send-again {found.id}`.",
+        )
+    return None

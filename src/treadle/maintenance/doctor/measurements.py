@@ -25,6 +25,7 @@ from treadle.maintenance.doctor.findings import (
     CertificateMeasurement,
     DiskMeasurement,
     FileRights,
+    HookCondition,
     KeyMeasurement,
     LogMeasurement,
     MachineFacts,
@@ -36,6 +37,7 @@ from treadle.records.message_batch import MessageBatch
 from treadle.store import migration
 from treadle.store.key_files import KEY_VARIABLE, load_cipher
 from treadle.store.model import Source
+from treadle.store.store import Store
 from treadle.tables.schema_owner import UNOWNED, SchemaOwner
 
 FSYNC_COUNT: Final = 25
@@ -266,3 +268,18 @@ def make_clause(text: str) -> str:
 def _make_sentence(text: str) -> str:
     text = make_clause(text)
     return f"{text[0].upper()}{text[1:]}."
+
+
+def measure_hooks(store: Store) -> list[HookCondition]:
+    """Return the condition of each hook that is not disabled."""
+    hooks = [hook for hook in store.hooks.list_hooks() if hook.disabled_at is None]
+    backlogs = store.hooks.list_backlogs() if hooks else {}
+    found = []
+    for hook in hooks:
+        failed = store.deliveries.list_deliveries(hook.id, state="failed", limit=1)
+        waiting = backlogs[hook.id].waiting if hook.id in backlogs else 0
+        error = failed[0].error if failed else None
+        found.append(
+            HookCondition(hook.id, waiting, len(failed), error, paused=hook.paused_at is not None)
+        )
+    return found

@@ -1,8 +1,9 @@
+import json
 from typing import Any
 
 from tests.loads import load as plain
 
-from treadle.loader.post_load_hook import build_hook_body
+from treadle.store.hook_body import build_hook_body, encode_hook_body, is_worth_a_delivery
 from treadle.store.model import LoadReport
 
 
@@ -60,3 +61,38 @@ def test_the_body_of_a_hook() -> None:
 def test_all_rejected_means_no_bookmarks() -> None:
     [table] = build_hook_body(load(rows_rejected=111, tables={}), "shop")["tables"]
     assert (table["num_rows"], table["bookmark_metadata"]) == (0, None)
+
+
+def test_what_an_earlier_loader_left_out_has_a_default() -> None:
+    body = build_hook_body(plain(1, "orders", 2, at=1_563_201_908_026_999), "shop")
+    assert body["minimum_sdc_batched_at"] == "2019-07-15T14:45:08.026Z"
+    assert body["tables"] == [
+        {
+            "source_table_name": "orders",
+            "destination_table_name": "orders",
+            "num_rows": 1,
+            "num_rows_rejected": 0,
+            "bookmark_metadata": None,
+            "max_time_extracted": None,
+        }
+    ]
+
+
+def test_a_time_that_no_text_can_name_is_left_out() -> None:
+    far = load(details={"extracted_max": 10**18})
+    assert build_hook_body(far, "shop")["tables"][0]["max_time_extracted"] is None
+
+
+def test_the_body_is_ascii_whatever_a_table_is_called() -> None:
+    text = encode_hook_body(plain(1, "\ud800\0\u00e4", 2), "shop")
+    assert text.isascii()
+    assert json.loads(text)["source_root_table_name"] == "\ud800\0\u00e4"
+
+
+def test_hooks_are_told_of_loads_that_loaded_or_rejected_or_activated() -> None:
+    assert is_worth_a_delivery(load())
+    assert is_worth_a_delivery(plain(1, "t", 2, rows_loaded=0, rows_rejected=1, tables={}))
+    nothing = plain(1, "t", 2, rows_loaded=0, rows_discarded=1, tables={"t": 0})
+    assert not is_worth_a_delivery(nothing)
+    activated = plain(1, "t", 2, rows_loaded=0, tables={}, details={"new_version": True})
+    assert is_worth_a_delivery(activated)

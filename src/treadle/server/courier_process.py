@@ -1,0 +1,54 @@
+"""The courier process: delivers post-load hooks, and sends mails about problems."""
+
+import random
+import signal
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from treadle import clock
+from treadle.config import Config
+from treadle.courier.carrier import Carrier, run_carriers
+from treadle.courier.hook_carrier import HookCarrier
+from treadle.http.outbound_url import OutboundRules
+from treadle.server.child_channel import call_when_orphaned, report_ready
+from treadle.server.factories import open_store
+from treadle.server.mail_carriers import make_mail_carrier
+from treadle.store.store import Store
+
+if TYPE_CHECKING:
+    from treadle.courier.hook_sender import HookSender
+
+FINISH_SECONDS: Final = 5.0
+"""Seconds that a courier that stops waits for answers. What is not answered by then is sent again
+after the next start."""
+
+
+def make_carriers(config: Config, store: Store) -> Sequence[Carrier]:
+    """Make what the courier runs, each in a thread of its own."""
+    rules = OutboundRules.from_setting(config.hook_urls)
+
+    def make_sender() -> "HookSender":
+        from treadle.courier.hook_sender import HookSender
+
+        return HookSender(rules, clock.read_clock)
+
+    return [
+        HookCarrier(store, make_sender, random.random, clock.read_clock),
+        make_mail_carrier(config, store),
+    ]
+
+
+def run_courier(config: Config) -> None:
+    """Deliver until SIGTERM, or until the supervisor is gone."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    call_when_orphaned(stop.set)
+    # The server is ready without it: what there is to deliver goes a moment later.
+    report_ready()
+
+    store = open_store(config)
+    run_carriers(
+        make_carriers(config, store), stop, clock.read_clock, finish_seconds=FINISH_SECONDS
+    )
+    store.close()
