@@ -86,7 +86,7 @@ REGISTRIES = {"destinations.registry", "log.registry"}
 
 PURE: dict[str, set[str]] = {
     "maintenance.audit.differences": set(),
-    "maintenance.doctor.findings": {"config", "tables"},
+    "maintenance.doctor.findings": {"config", "destinations", "tables"},
     "server.supervisor": set(),
 }
 """Modules that ask nothing of other rooms -> rooms they may import. They judge values, or, as the
