@@ -38,6 +38,7 @@ BELOW: dict[str, set[str]] = {
     "http": VALUES,
     "tasks": VALUES,
     "ingest": DATA | {"tracking", "http", "shared_rows", "tasks"},
+    "desk": DATA | {"tasks"},
     "loader": DATA | {"tracking", "shared_rows"},
     "control": DATA | {"tracking", "http"},
     "maintenance": DATA | {"tracking", "certificate", "config", "data_lock"},
@@ -195,6 +196,11 @@ def test_what_asks_nothing_imports_nothing_that_asks(module: str) -> None:
         ),
         ("loader_process", {"fastapi", "uvicorn", "treadle.ingest", "treadle.control"}),
         ("worker_process", {"treadle.loader"}),
+        (
+            "desk_process",
+            {"fastapi", "uvicorn", "pyarrow", "duckdb", "psycopg"}
+            | {"treadle.ingest", "treadle.control", "treadle.loader", "treadle.maintenance"},
+        ),
     ],
 )
 def test_a_process_imports_nothing_of_other_roles(role: str, others: set[str]) -> None:

@@ -16,6 +16,7 @@ from treadle import __version__
 from treadle.cli import (
     account,
     audit,
+    destination_check,
     doctor,
     key,
     ledger,
@@ -58,6 +59,7 @@ COMMANDS: tuple[CliCommand, ...] = (
     *token.COMMANDS,
     *metrics_token.COMMANDS,
     *key.COMMANDS,
+    destination_check.COMMAND,
     push.COMMAND,
     plan.COMMAND,
     query.COMMAND,
@@ -76,6 +78,7 @@ GROUPS = {
     ("account",): "accounts, which own sources, and their tokens for the Connect API",
     ("account", "token"): "tokens for the Connect API",
     ("source",): "sources, each of which is pushed into its own schema",
+    ("destination",): "destinations, the databases that rows go to",
     ("key",): "the secret key that the store is encrypted with",
     ("metrics",): "the figures of the server",
     ("metrics", "token"): "tokens that open /metrics",

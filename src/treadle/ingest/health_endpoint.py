@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, field
 
@@ -101,11 +101,18 @@ def describe_trouble(destinations: Sequence[ConfiguredDestination]) -> str | Non
 
     Anybody may ask for the status, so the reasons are left to the operator's own pages.
     """
-    names = [
-        f"{row.name} ({row.type})"
-        for row in destinations
-        if row.trouble is not None and row.deleted_at is None
-    ]
-    if not names:
-        return None
-    return f"Data is accepted and waits for loading into: {', '.join(names)}"
+    present = [row for row in destinations if row.deleted_at is None]
+    away = _name_destinations(row for row in present if row.trouble is not None)
+    unchecked = _name_destinations(row for row in present if row.usable_since is None)
+    found = []
+    if away:
+        found.append(f"Data is accepted and waits for loading into: {away}")
+    if unchecked:
+        found.append(
+            f"Data is accepted and waits for the first check that succeeds of: {unchecked}"
+        )
+    return ". ".join(found) or None
+
+
+def _name_destinations(rows: Iterable[ConfiguredDestination]) -> str:
+    return ", ".join(f"{row.name} ({row.type})" for row in rows)

@@ -48,7 +48,7 @@ from treadle.metrics.request_counter import (
     name_counter,
 )
 from treadle.quotas import USAGE_COLUMNS, WAITING_COLUMNS
-from treadle.server.child_channel import call_when_orphaned, report_ready
+from treadle.server.child_channel import call_when_orphaned, report_ready, wake_desk
 from treadle.server.factories import make_quota_table, open_store
 from treadle.server.file_limit import plan_backlog, raise_file_limit
 from treadle.server.tls_handshake import TlsAcceptor
@@ -161,7 +161,9 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
     with socket.socket(fileno=descriptor) as listening:
         server = WorkerServer(
             uvicorn.Config(
-                make_worker_app(config, store, partial(_become_ready, certificate), name, files),
+                make_worker_app(
+                    config, store, partial(_become_ready, certificate), name, files, wake_desk
+                ),
                 loop="uvloop",
                 http=FastPathProtocol,
                 lifespan="on",
@@ -191,6 +193,7 @@ def make_worker_app(
     ready: Callable[[], None],
     name: str = "worker 1",
     files: int = 1024,
+    wake: Callable[[], None] = lambda: None,
 ) -> ASGIApp:
     """Make the ASGI application of one worker.
 
@@ -200,6 +203,7 @@ def make_worker_app(
         ready: called once, when the application answers.
         name: of this worker among the others.
         files: how many files the process may have open; connections have a part of them.
+        wake: has the desk look for what it is to do.
     """
     # By the worker's name and not by a process id, so that a restarted worker counts on.
     board = SharedCounters(config.counters_path, name, COUNTER_NAMES)
@@ -214,10 +218,15 @@ def make_worker_app(
         priority=LoaderPriority(config.turns_path),
     )
     hosts = AllowedHosts.parse(config.host, config.allowed_hosts)
+
+    def follow_change() -> None:
+        ingest.token_cache.invalidate()
+        wake()
+
     control = control_app(
         store,
         ConnectApiSettings(config.connect_api_era, config.token_list, config.quota_account_sources),
-        changed=ingest.token_cache.invalidate,
+        changed=follow_change,
         count_use=ingest.token_cache.add_use,
         open_reader=lambda: open_reader(config),
         allowed_hosts=hosts,

@@ -213,6 +213,7 @@ def _insert_destination(
             identity=identity,
             created_at=tx.now,
             updated_at=tx.now,
+            usable_since=tx.now,  # the operator's choice needs no check
         )
         .returning(destinations)
     ).one()
@@ -237,6 +238,7 @@ def _update_destination(
             deleted_at=None,
             trouble=None,
             trouble_since=None,
+            usable_since=func.coalesce(destinations.c.usable_since, tx.now),
         )
         .returning(destinations)
     ).one()

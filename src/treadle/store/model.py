@@ -1,7 +1,7 @@
 """The values that the store keeps. Times are microseconds since 1970, UTC."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +168,8 @@ class ConfiguredDestination:
         url: with credentials; the store keeps it encrypted.
         trouble: why the loader cannot use it now, for the operator; None when it can.
         trouble_since: the time since which it cannot.
+        usable_since: the time since which it is loaded into; None before its first check that
+            succeeded.
     """
 
     id: int
@@ -180,6 +182,36 @@ class ConfiguredDestination:
     deleted_at: int | None
     trouble: str | None
     trouble_since: int | None
+    usable_since: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationCheck:
+    """A check of a destination: a rehearsed load, that is to be done or was done.
+
+    Attributes:
+        name: `<client>.<destination>.check.<uuid>` (connect-api.md 4.7).
+        claims: how often a desk began it.
+        finished_at: None while it waits or is under way.
+        error: why no load is possible, a sentence; None when one is, or nothing is known yet.
+        phases: JSON values of the phases that were done, in order: of each `PhaseResult`.
+    """
+
+    id: int
+    destination_id: int
+    name: str
+    requested_at: int
+    claims: int
+    finished_at: int | None
+    error: str | None
+    phases: tuple[dict[str, Any], ...]
+
+    @property
+    def status(self) -> Literal["running", "succeeded", "failed"]:
+        """Return the status of the wire (connect-api.md 3.10)."""
+        if self.finished_at is None:
+            return "running"
+        return "succeeded" if self.error is None else "failed"
 
 
 @dataclass(frozen=True, slots=True)

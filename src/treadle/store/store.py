@@ -10,6 +10,7 @@ from treadle.clock import read_clock
 from treadle.errors import OperatorError
 from treadle.store import secrets
 from treadle.store.accounts import AccountRepository
+from treadle.store.checks import CheckRepository
 from treadle.store.database import StoreDatabase, translate_errors
 from treadle.store.destinations import DestinationRepository
 from treadle.store.key_files import KEY_VARIABLE
@@ -47,6 +48,7 @@ class Store:
         self.tokens = TokenRepository(database)
         self.keys = KeyRepository(database)
         self.destinations = DestinationRepository(database)
+        self.checks = CheckRepository(database)
         self.leases = LeaseRepository(database)
         self.tables = TableRepository(database)
         self.loads = LoadRepository(database)

@@ -4,7 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from treadle.log.protocol import DamagedEntry, LogEntry
-from treadle.store.model import EntryOutcome, LoadReport, TableLoadStatus
+from treadle.store.model import (
+    ConfiguredDestination,
+    DestinationCheck,
+    EntryOutcome,
+    LoadReport,
+    TableLoadStatus,
+)
 from treadle.store.store import Store
 from treadle.timestamps import format_microseconds
 from treadle.tracking.load_progress import is_stopped
@@ -50,6 +56,7 @@ def read_receipt_status(
     ]
     resent = find_resent_receipts(find_keys, codec, receipt.source_id, names) if names else {}
     by_position = {outcome.position: outcome for outcome in outcomes}
+    obstacle = None if len(loaded) == len(shown) else _find_obstacle(store, receipt.source_id)
     return {
         "id": text,
         "status": _summarize(entries, statuses),
@@ -61,6 +68,7 @@ def read_receipt_status(
                 by_position.get(entry.position),
                 loads.get(entry.position),
                 resent,
+                obstacle,
                 loaded=is_loaded(entry, statuses),
             )
             for entry in shown
@@ -92,6 +100,7 @@ def _describe_entry(
     outcome: EntryOutcome | None,
     load: LoadReport | None,
     resent: Mapping[str, str],
+    obstacle: str | None,
     *,
     loaded: bool,
 ) -> dict[str, Any]:
@@ -111,8 +120,31 @@ def _describe_entry(
             for index, reason in rejected
         ],
         "load": None if load is None else {"id": load.id, "finished_at": finished_at},
-        "error": None if loaded or status is None else status.error,
+        "error": None if loaded else obstacle or (None if status is None else status.error),
     }
+
+
+def _find_obstacle(store: Store, source_id: int) -> str | None:
+    row = store.destinations.find_destination_of_source(source_id)
+    if row is None or row.usable_since is not None:
+        return None
+    return explain_waiting(row, store.checks.find_last_check(row.id))
+
+
+def explain_waiting(row: ConfiguredDestination, check: DestinationCheck | None) -> str:
+    """Return why nothing is loaded into a destination of which no check has succeeded yet.
+
+    Args:
+        row: the destination.
+        check: the last one of it; None where there was none.
+    """
+    said = f"the destination {row.name} is loaded into after its first check that succeeds"
+    if check is None or check.error is None:
+        return said
+    # Without the reason: it names the database, and whoever pushes need not know that.
+    return (
+        f"{said}; the last one failed, and /v4/destinations/{row.id}/last-connection-check says why"
+    )
 
 
 def _describe_rejected(index: int, reason: str, resent: str | None) -> dict[str, Any]:

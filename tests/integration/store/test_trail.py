@@ -46,6 +46,9 @@ class World:
             bootstrap_token=False,
         )  # fmt: skip
         self.token = store.tokens.create_token(self.account.id, self.source.id)
+        self.destination = store.destinations.set_default_destination(
+            self.account.id, "duckdb", "duckdb:///first", "first"
+        )
 
 
 ASKED = TokenRequest("account", "CI")
@@ -111,6 +114,10 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
             world.account.id, "postgres", "postgresql://u:pa55word@h/d", "h d"
         ),
     ),
+    "checks.start_check": (
+        TrailAction.CHECK_DESTINATION,
+        lambda store, world: store.checks.start_check(world.account.id, world.destination.id),
+    ),
     "quotas.set_source_quotas": (
         TrailAction.SET_QUOTAS,
         lambda store, world: store.quotas.set_source_quotas(world.source, {"tables": 5}),
@@ -126,6 +133,8 @@ BOOKKEEPING = {
     "tokens.record_first_use",
     "tokens.record_uses",
     "destinations.set_trouble",
+    "checks.claim_check",
+    "checks.finish_check",
     "leases.take_lease",
     "tables.record_rebuilt",
     "loads.record_load",
