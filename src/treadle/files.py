@@ -12,6 +12,11 @@ PRIVATE_UMASK: Final = 0o077
 file of DuckDB and its temporary folder."""
 
 
+def find_existing(path: Path) -> Path:
+    """Return the path, or the nearest folder above it that exists."""
+    return next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
+
+
 def make_private_file(path: Path) -> bool:
     """Make a file where there is none; return whether it was made.
 

@@ -33,6 +33,16 @@ def make_storable(text: str) -> str:
     return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
+def make_clause(text: str) -> str:
+    """Return a text as a part of a sentence: on one line, without a full stop."""
+    return " ".join(text.split()).rstrip(".")
+
+
+def end_sentence(text: str) -> str:
+    """Return a text, often a database's, with a full stop at its end if it has none."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
 def escape_unprintable(text: str) -> str:
     r"""Return a text in which every character can be seen, as one line.
 

@@ -46,7 +46,7 @@ if __name__ == "__main__":
     if CLOCK in os.environ:
         clock.read_clock = ahead(Path(os.environ[CLOCK]))
         main_process.CHILD_MODULE = MODULE
-        if sys.argv[1] in ("worker", "loader", "courier"):
+        if sys.argv[1] in ("worker", "loader", "desk", "courier"):
             sys.exit(run_child())
     failpoint.arm(os.environ.pop(VARIABLE, None))
     sys.exit(main())

@@ -37,7 +37,9 @@ BELOW: dict[str, set[str]] = {
     "destinations": RIM | {"tables", "records"},
     "tracking": DATA,
     "http": VALUES,
-    "ingest": DATA | {"tracking", "http", "shared_rows"},
+    "tasks": VALUES,
+    "ingest": DATA | {"tracking", "http", "shared_rows", "tasks"},
+    "desk": DATA | {"tasks"},
     "loader": DATA | {"tracking", "shared_rows"},
     "control": DATA | {"tracking", "http"},
     "courier": RIM | {"http", "log", "store"},
@@ -90,7 +92,7 @@ PURE: dict[str, set[str]] = {
     "courier.notice_decisions": {"courier", "store"},
     "courier.notifications": set(),
     "maintenance.audit.differences": set(),
-    "maintenance.doctor.findings": {"config", "tables"},
+    "maintenance.doctor.findings": {"config", "destinations", "tables"},
     "server.supervisor": set(),
 }
 """Modules that ask nothing of other rooms -> rooms they may import. They judge values, or, as the
@@ -202,6 +204,12 @@ def test_what_asks_nothing_imports_nothing_that_asks(module: str) -> None:
         (
             "courier_process",
             {"fastapi", "httpx", "pyarrow", "treadle.ingest", "treadle.control", "treadle.loader"},
+        ),
+        ("worker_process", {"treadle.loader"}),
+        (
+            "desk_process",
+            {"fastapi", "uvicorn", "pyarrow", "duckdb", "psycopg"}
+            | {"treadle.ingest", "treadle.control", "treadle.loader", "treadle.maintenance"},
         ),
     ],
 )

@@ -16,6 +16,7 @@ from treadle import __version__
 from treadle.cli import (
     account,
     audit,
+    destination_check,
     doctor,
     hook,
     key,
@@ -64,6 +65,7 @@ COMMANDS: tuple[CliCommand, ...] = (
     *recipient.COMMANDS,
     *key.COMMANDS,
     *hook.COMMANDS,
+    destination_check.COMMAND,
     push.COMMAND,
     plan.COMMAND,
     query.COMMAND,
@@ -83,6 +85,7 @@ GROUPS = {
     ("account", "token"): "tokens for the Connect API",
     ("source",): "sources, each of which is pushed into its own schema",
     ("hook",): "post-load hooks: URLs that are called after loads, and their deliveries",
+    ("destination",): "destinations, the databases that rows go to",
     ("key",): "the secret key that the store is encrypted with",
     ("metrics",): "the figures of the server",
     ("metrics", "token"): "tokens that open /metrics",

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from treadle import __version__
 from treadle.clock import read_clock
 from treadle.control import (
+    check_routes,
     errors,
     hook_routes,
     ledger_routes,
@@ -113,6 +114,7 @@ def create_control_app(
     app.include_router(table_routes.router)
     app.include_router(hook_routes.documented)
     app.include_router(hook_routes.router)
+    app.include_router(check_routes.router)
     if open_reader is not None:
         app.state.open_reader = open_reader
         app.include_router(ledger_routes.router)

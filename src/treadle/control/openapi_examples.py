@@ -2,7 +2,15 @@
 
 from dataclasses import replace
 
-from treadle.control import errors, hook_responses, paging, responses, streams, token_responses
+from treadle.control import (
+    check_responses,
+    errors,
+    hook_responses,
+    paging,
+    responses,
+    streams,
+    token_responses,
+)
 from treadle.control.recipient_operations import render_custom_email
 from treadle.control.settings import ConnectApiSettings
 from treadle.errors import RequestRefusedError
@@ -10,6 +18,7 @@ from treadle.store.deliveries import FAILED, make_delivery_id
 from treadle.store.hook_body import encode_hook_body
 from treadle.store.model import (
     AccessToken,
+    DestinationCheck,
     HookBacklog,
     HookDelivery,
     KeptColumn,
@@ -29,7 +38,7 @@ Examples = dict[str, object]
 
 _CREATED = 1_549_385_095_000_000
 _LATER = 1_549_462_973_000_000
-_ACCOUNT, _SOURCE = 116_078, 126_890
+_ACCOUNT, _SOURCE, _DESTINATION = 116_078, 126_890, 337_658
 _PATH = f"/v4/{_ACCOUNT}"
 
 
@@ -412,6 +421,30 @@ def _list_hook_examples() -> dict[str, dict[int, Examples]]:
     }
 
 
+def _list_check_examples() -> dict[str, dict[int, Examples]]:
+    name = f"{_ACCOUNT}.{_DESTINATION}.check.8934a4cd-4d60-48c9-85e4-e95cab6d4cae"
+    begun = DestinationCheck(1, _DESTINATION, name, _CREATED, 1, None, None, ())
+    done = replace(begun, finished_at=_CREATED + 2_000_000)
+    said = (
+        "postgresql://db:5432/shop refuses a load: PostgreSQL refused the connection: FATAL: "
+        'password authentication failed for user "treadle". Phases: name 1 ms, connect 1 ms, '
+        "log in failed after 9 ms."
+    )
+    found = {
+        "succeeded": check_responses.render_check(done),
+        "failed": check_responses.render_check(replace(done, error=said)),
+    }
+    running = check_responses.render_check(begun)
+    unknown = check_responses.connection_not_found()
+    return {
+        "get_last_destination_check": {
+            200: {"running": running, **found},
+            **_collect_errors(unknown, check_responses.destination_check_not_found(_DESTINATION)),
+        },
+        "start_destination_check": {200: {"running": running}, **_collect_errors(unknown)},
+    }
+
+
 def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, Examples]]:
     """Return examples by operation and status, without COMMON_EXAMPLES and BODY_EXAMPLES."""
     source, card = str(_SOURCE), responses.render_report_card(settings, configured=False)
@@ -512,6 +545,7 @@ def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, 
         **_list_custom_email_examples(),
         **_list_table_examples(),
         **_list_hook_examples(),
+        **_list_check_examples(),
         "list_loads": {200: {"loaded, and stuck": loads}},
         "list_load_reports": {
             200: {"a load": {"loads": [render_load_report(_LOAD)], "next": None}},

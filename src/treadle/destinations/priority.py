@@ -1,8 +1,8 @@
 """The order of the processes at a destination that only one process can open at a time.
 
 The loader goes first. It claims the destination before it opens it, and keeps the claim for the
-round. Dry runs of all workers open it one at a time. A dry run checks after each table whether the
-loader has claimed the destination, and then closes it.
+round. Dry runs of all workers, and checks, open it one at a time. A dry run looks after each table
+whether the loader has claimed the destination, a check after each schema, and then closes it.
 
 A claim is a lock of a file, so a process that dies leaves none. A claim does not prevent other
 processes from opening the destination; the destination itself does that. It only says who waits.
@@ -22,7 +22,7 @@ from treadle.files import open_private_file
 from treadle.text import digest_text
 
 WAIT_SECONDS_MAX: Final = 20.0
-"""Longest wait of a dry run for others: more than three rounds of the loader."""
+"""Longest wait of a dry run or a check for others: more than three rounds of the loader."""
 
 _POLL_SECONDS: Final = 0.01
 
@@ -60,7 +60,7 @@ class LoaderPriority:
 
     @contextmanager
     def take_turn(self, identity: str) -> Iterator[Callable[[], bool]]:
-        """Wait until no other dry run has the destination, and the loader does not claim it.
+        """Wait until no dry run or check has the destination, and the loader does not claim it.
 
         The value returns whether the loader claims it by now.
 
@@ -75,7 +75,7 @@ class LoaderPriority:
             until = self.clock() + WAIT_SECONDS_MAX
             while not _try_lock(ours) or not _is_free(theirs):
                 if self.clock() >= until:
-                    raise RetriableError(f"{identity} is used by the loader and other dry runs")
+                    raise RetriableError(f"{identity} is used by the loader, dry runs or checks")
                 self.sleep(_POLL_SECONDS)
             yield lambda: not _is_free(theirs)
         finally:

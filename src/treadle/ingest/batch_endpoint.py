@@ -15,11 +15,11 @@ from treadle.ingest.acknowledgement import (
 from treadle.ingest.admission import RequestAdmission, check_json_type
 from treadle.ingest.client_watch import finish_unless_left
 from treadle.ingest.dry_run import DryRunPlanner, is_dry_run
-from treadle.ingest.task_process import TaskLimitError
 from treadle.records import batch
 from treadle.records.message_batch import decode_batch
 from treadle.records.validation.effort import EffortSpentError
 from treadle.store.model import TokenOwner
+from treadle.tasks.task_process import TaskLimitError
 
 READER = "treadle.records.batch:encode_body"
 """Reads a body in a task process."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, field
 
@@ -108,14 +108,14 @@ def describe_trouble(
     Anybody may ask for the status, so reasons and names of tables are left to the operator's own
     pages.
     """
+    present = [row for row in destinations if row.deleted_at is None]
+    away = _name_destinations(row for row in present if row.trouble is not None)
+    unchecked = _name_destinations(row for row in present if row.usable_since is None)
     told = []
-    names = [
-        f"{row.name} ({row.type})"
-        for row in destinations
-        if row.trouble is not None and row.deleted_at is None
-    ]
-    if names:
-        told.append(f"Data is accepted and waits for loading into: {', '.join(names)}")
+    if away:
+        told.append(f"Data is accepted and waits for loading into: {away}")
+    if unchecked:
+        told.append(f"Data is accepted and waits for the first check that succeeds of: {unchecked}")
     counts = []
     if tables.stopped:
         which = "table is" if tables.stopped == 1 else "tables are"
@@ -128,3 +128,7 @@ def describe_trouble(
     if counts:
         told.append(f"{' and '.join(counts)}: `treadle doctor` names them")
     return "; ".join(told) or None
+
+
+def _name_destinations(rows: Iterable[ConfiguredDestination]) -> str:
+    return ", ".join(f"{row.name} ({row.type})" for row in rows)

@@ -12,7 +12,6 @@ from starlette.requests import Request
 from treadle.ingest.batch_endpoint import SHARED_BYTES_MAX
 from treadle.ingest.body_executor import BodyExecutor
 from treadle.ingest.client_watch import finish_unless_left
-from treadle.ingest.task_process import TaskLimitError
 from treadle.ingest.token_cache import TokenCache
 from treadle.records import table_schema
 from treadle.records.field_check import refuse_records
@@ -21,6 +20,7 @@ from treadle.records.table_schema import RecordFailure, TableSchemas
 from treadle.records.validation.effort import EffortSpentError
 from treadle.store.model import TokenOwner
 from treadle.store.table_schemas import TableSchemaRepository
+from treadle.tasks.task_process import TaskLimitError
 
 RecordPlaces = Mapping[str, Sequence[int]]
 """Name of a table -> the index in the body of each of its records, in order."""

@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from treadle.errors import RetriableError
-from treadle.ingest.task_channel import TaskRequest
-from treadle.ingest.task_process import TaskLimitError, TaskProcess
+from treadle.tasks.task_channel import TaskRequest
+from treadle.tasks.task_process import TaskLimitError, TaskProcess
 
 logger = logging.getLogger(__name__)
 

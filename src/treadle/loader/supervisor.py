@@ -186,12 +186,17 @@ class LoaderSupervisor:
         urls = {
             row.id: row.url
             for row in self.store.destinations.list_destinations()
-            if row.deleted_at is None
+            if row.deleted_at is None and row.usable_since is not None
         }
         sources = self.store.sources.list_sources()
         table = replace(self.quotas, overrides=self.store.quotas.list_overrides())
         self._sources_count = sum(source.deleted_at is None for source in sources)
-        self._destination_of = dict(self.store.destinations.list_ids_by_source())
+        # What is for a destination that was not checked yet waits, as if there were none.
+        self._destination_of = {
+            source_id: destination_id
+            for source_id, destination_id in self.store.destinations.list_ids_by_source().items()
+            if destination_id in urls
+        }
         for destination_id, (url, loader) in list(self._loaders.items()):
             if urls.get(destination_id) != url:
                 del self._loaders[destination_id]

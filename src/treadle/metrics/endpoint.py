@@ -265,7 +265,11 @@ class MetricsEndpoint:
             tables=tables,
             destinations=[
                 DestinationSnapshot(
-                    row.id, row.type, row.name, row.trouble is None, account_id=row.account_id
+                    row.id,
+                    row.type,
+                    row.name,
+                    row.trouble is None and row.usable_since is not None,
+                    account_id=row.account_id,
                 )
                 for row in self.store.destinations.list_destinations()
                 if row.deleted_at is None

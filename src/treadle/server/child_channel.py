@@ -1,7 +1,8 @@
 """The channel between the supervisor and its children.
 
 The supervisor writes the settings to a child's standard input. The child writes "ready" to its
-standard output. The end of its standard input tells the child that the supervisor is gone.
+standard output. The end of its standard input tells the child that the supervisor is gone. A worker
+writes "wake desk", and then the desk finds a line break in its standard input.
 """
 
 import contextlib
@@ -67,13 +68,21 @@ def report_ready() -> None:
         os.write(sys.stdout.fileno(), b"ready\n")
 
 
-def call_when_orphaned(stop: Callable[[], None]) -> None:
-    """Start a thread that calls `stop` when the supervisor is gone."""
+def wake_desk() -> None:
+    """Have the desk look at once for what it is to do; it looks by itself within a second."""
+    out = sys.stdout.fileno()
+    os.set_blocking(out, False)  # a supervisor that reads nothing must stop no worker
+    with contextlib.suppress(BrokenPipeError, BlockingIOError):
+        os.write(out, b"wake desk\n")
+
+
+def call_when_orphaned(stop: Callable[[], None], wake: Callable[[], None] = lambda: None) -> None:
+    """Start a thread that calls `stop` when the supervisor is gone, and `wake` when it says so."""
 
     def watch() -> None:
         # Not through sys.stdin, whose lock this thread would hold when the interpreter ends.
         while os.read(sys.stdin.fileno(), 1 << 16):
-            pass
+            wake()
         logger.error("the supervisor is gone; stopping")
         stop()
 

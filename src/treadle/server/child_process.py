@@ -1,14 +1,19 @@
 """A child process of `treadle serve`: reads its settings and runs its role."""
 
 import logging
+import os
 import signal
 import sys
+from typing import Final
 
 from treadle.errors import TreadleError
 from treadle.logging_setup import set_up_logging
 from treadle.server.child_channel import read_orders
 
 logger = logging.getLogger("treadle.server")
+
+DESK_NICENESS: Final = 5
+"""Processes that answer requests, and the loader, come first where there are too few cores."""
 
 
 def run_child() -> int:
@@ -31,6 +36,11 @@ def run_child() -> int:
             from treadle.server.courier_process import run_courier
 
             run_courier(config)
+        elif role == "desk":
+            os.nice(DESK_NICENESS)
+            from treadle.server.desk_process import run_desk
+
+            run_desk(config)
         else:
             from treadle.server.loader_process import run_loader
 

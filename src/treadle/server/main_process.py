@@ -56,6 +56,8 @@ LOADER_STOP_SECONDS = 120.0
 """Seconds until the loader is killed. It waits 100 seconds itself for a destination that hangs."""
 COURIER_STOP_SECONDS = 15.0
 """Seconds until the courier is killed. It waits 5 seconds itself for answers of others."""
+DESK_STOP_SECONDS = 10.0
+"""Seconds until the desk is killed. It ends what it has under way at once."""
 CHILD_MODULE = "treadle.server"
 """The module that a child runs. A test may put another one here."""
 
@@ -125,9 +127,11 @@ def _list_child_specs(config: Config, listening: int, lock: int) -> list[ChildSp
         )
         for number in range(1, config.workers + 1)
     ]
+    desk = job("desk", "desk", (), 0, "the end of its checks", DESK_STOP_SECONDS)
     loader = job("loader", "loader", (), 1, "the load it is in", LOADER_STOP_SECONDS)
     courier = job("courier", "courier", (), 1, "answers of hooks", COURIER_STOP_SECONDS)
-    return [*workers, replace(loader, environment=LOADER_ENVIRONMENT), courier]
+    loader = replace(loader, environment=LOADER_ENVIRONMENT)
+    return [*workers, replace(desk, awaited=False), loader, courier]
 
 
 def _print_announcement(

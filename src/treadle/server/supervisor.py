@@ -2,7 +2,9 @@
 
 The supervisor does not know what its children do. It writes one line, the orders, to the standard
 input of each child. The end of that input tells the child that the supervisor is gone and that it
-must stop. A child writes the line `ready` to its standard output when it does its work.
+must stop. A child writes the line `ready` to its standard output when it does its work, and the
+line `wake NAME` to have a line break written to the input of the child of that name: there is
+something to do for it.
 """
 
 import contextlib
@@ -42,6 +44,7 @@ class ChildSpec:
             the log.
         environment: further variables of its environment.
         reloads: it reads files again on SIGHUP.
+        awaited: the server is not ready before it.
     """
 
     name: str
@@ -53,6 +56,7 @@ class ChildSpec:
     stop_seconds: float
     environment: Mapping[str, str] = field(default_factory=dict)
     reloads: bool = False
+    awaited: bool = True
 
 
 @dataclass(slots=True)
@@ -70,7 +74,7 @@ class ProcessSupervisor:
 
     Attributes:
         specs: of the children.
-        on_ready: called once, when all children are ready for the first time.
+        on_ready: called once, when all awaited children are ready for the first time.
     """
 
     specs: Sequence[ChildSpec]
@@ -146,6 +150,7 @@ class ProcessSupervisor:
             process.stdin.write(job.orders + b"\n")
             process.stdin.flush()
         os.set_blocking(process.stdout.fileno(), False)
+        os.set_blocking(process.stdin.fileno(), False)
         self._selector.register(process.stdout, selectors.EVENT_READ, job.name)
         self._children[job.name] = _RunningChild(job, process, time.monotonic())
         logger.info("%s started, process %d", job.name, process.pid)
@@ -157,12 +162,25 @@ class ProcessSupervisor:
             said = child.process.stdout.read()
             if not said:
                 self._selector.unregister(key.fileobj)
-            elif b"ready" in said:
-                child.ready = True
-                self._announce_readiness()
+                continue
+            for line in said.splitlines():
+                self._obey_child(child, line)
+
+    def _obey_child(self, child: _RunningChild, line: bytes) -> None:
+        word, _, name = line.partition(b" ")
+        if word == b"ready":
+            child.ready = True
+            self._announce_readiness()
+        elif word == b"wake":
+            other = self._children.get(name.decode("utf-8", "replace"))
+            if other is not None and other.process.stdin is not None:
+                # One that reads nothing now has been woken before, or has died.
+                with contextlib.suppress(OSError, ValueError):
+                    os.write(other.process.stdin.fileno(), b"\n")
 
     def _announce_readiness(self) -> None:
-        if not self._announced and all(child.ready for child in self._children.values()):
+        awaited = [child for child in self._children.values() if child.spec.awaited]
+        if not self._announced and all(child.ready for child in awaited):
             self._announced = True
             self.on_ready()
 

@@ -49,7 +49,7 @@ from treadle.metrics.request_counter import (
     name_counter,
 )
 from treadle.quotas import USAGE_COLUMNS, WAITING_COLUMNS
-from treadle.server.child_channel import call_when_orphaned, report_ready
+from treadle.server.child_channel import call_when_orphaned, report_ready, wake_desk
 from treadle.server.factories import make_quota_table, open_store
 from treadle.server.file_limit import plan_backlog, raise_file_limit
 from treadle.server.tls_handshake import TlsAcceptor
@@ -162,7 +162,9 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
     with socket.socket(fileno=descriptor) as listening:
         server = WorkerServer(
             uvicorn.Config(
-                make_worker_app(config, store, partial(_become_ready, certificate), name, files),
+                make_worker_app(
+                    config, store, partial(_become_ready, certificate), name, files, wake_desk
+                ),
                 loop="uvloop",
                 http=FastPathProtocol,
                 lifespan="on",
@@ -192,6 +194,7 @@ def make_worker_app(
     ready: Callable[[], None],
     name: str = "worker 1",
     files: int = 1024,
+    wake: Callable[[], None] = lambda: None,
 ) -> ASGIApp:
     """Make the ASGI application of one worker.
 
@@ -201,6 +204,7 @@ def make_worker_app(
         ready: called once, when the application answers.
         name: of this worker among the others.
         files: how many files the process may have open; connections have a part of them.
+        wake: has the desk look for what it is to do.
     """
     # By the worker's name and not by a process id, so that a restarted worker counts on.
     board = SharedCounters(config.counters_path, name, COUNTER_NAMES)
@@ -216,6 +220,11 @@ def make_worker_app(
     )
     hosts = AllowedHosts.parse(config.host, config.allowed_hosts)
     refusals = RefusalLog(logger, time.monotonic)
+
+    def follow_change() -> None:
+        ingest.token_cache.invalidate()
+        wake()
+
     control = control_app(
         store,
         ConnectApiSettings(
@@ -227,7 +236,7 @@ def make_worker_app(
             accounts_max=config.accounts_max,
             hook_urls=config.hook_urls,
         ),
-        changed=ingest.token_cache.invalidate,
+        changed=follow_change,
         count_use=ingest.token_cache.add_use,
         open_reader=lambda: open_reader(config),
         allowed_hosts=hosts,

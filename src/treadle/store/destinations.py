@@ -226,6 +226,7 @@ def _insert_destination(
             identity=identity,
             created_at=tx.now,
             updated_at=tx.now,
+            usable_since=tx.now,  # the operator's choice needs no check
         )
         .returning(destinations)
     ).one()
@@ -251,6 +252,7 @@ def _update_destination(
             trouble=None,
             trouble_since=None,
             trouble_kind=None,
+            usable_since=func.coalesce(destinations.c.usable_since, tx.now),
         )
         .returning(destinations)
     ).one()

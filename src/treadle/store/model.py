@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +227,8 @@ class ConfiguredDestination:
         url: with credentials; the store keeps it encrypted.
         trouble: why the loader cannot use it now, for the operator; None when it can.
         trouble_since: the time since which it cannot.
+        usable_since: the time since which it is loaded into; None before its first check that
+            succeeded.
         trouble_kind: "denied" where somebody has to act, as for a missing right; "unavailable"
             where it may pass by itself; None without trouble, or where it is not known.
     """
@@ -241,6 +243,7 @@ class ConfiguredDestination:
     deleted_at: int | None
     trouble: str | None
     trouble_since: int | None
+    usable_since: int | None
     trouble_kind: str | None = None
 
 
@@ -642,3 +645,32 @@ class RecordedTry:
     status: int | None
     answer: str | None
     error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationCheck:
+    """A check of a destination: a rehearsed load, that is to be done or was done.
+
+    Attributes:
+        name: `<client>.<destination>.check.<uuid>` (connect-api.md 4.7).
+        claims: how often a desk began it.
+        finished_at: None while it waits or is under way.
+        error: why no load is possible, a sentence; None when one is, or nothing is known yet.
+        phases: JSON values of the phases that were done, in order: of each `PhaseResult`.
+    """
+
+    id: int
+    destination_id: int
+    name: str
+    requested_at: int
+    claims: int
+    finished_at: int | None
+    error: str | None
+    phases: tuple[dict[str, Any], ...]
+
+    @property
+    def status(self) -> Literal["running", "succeeded", "failed"]:
+        """Return the status of the wire (connect-api.md 3.10)."""
+        if self.finished_at is None:
+            return "running"
+        return "succeeded" if self.error is None else "failed"

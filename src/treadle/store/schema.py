@@ -132,6 +132,32 @@ destinations: Final = Table(
     Column("trouble", ClientText),
     _time_column("trouble_since", nullable=True),
     Column("trouble_kind", String(11)),
+    # NULL until its first check succeeded: then nothing is loaded into it.
+    _time_column("usable_since", nullable=True),
+)
+
+# Checks of destinations (checks.py). One that is not finished waits, or is claimed by a desk.
+destination_checks: Final = Table(
+    "destination_checks",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("destination_id", BigInteger, ForeignKey("destinations.id"), nullable=False, index=True),
+    Column("name", String(128), nullable=False),
+    _time_column("requested_at"),
+    Column("place", Text),
+    Column("holder", String(64)),
+    _time_column("claimed_until", nullable=True),
+    Column("claims", Integer, nullable=False),
+    _time_column("finished_at", nullable=True),
+    Column("error", ClientText),
+    Column("phases", JSON, nullable=False),
+    Index(
+        "ix_destination_checks_open",
+        "requested_at",
+        sqlite_where=text("finished_at IS NULL"),
+        postgresql_where=text("finished_at IS NULL"),
+    ),
+    sqlite_autoincrement=True,
 )
 
 sources: Final = Table(

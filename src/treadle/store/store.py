@@ -10,6 +10,7 @@ from treadle.clock import read_clock
 from treadle.errors import OperatorError
 from treadle.store import secrets
 from treadle.store.accounts import AccountRepository
+from treadle.store.checks import CheckRepository
 from treadle.store.database import StoreDatabase, translate_errors
 from treadle.store.deliveries import DeliveryRepository
 from treadle.store.destinations import DestinationRepository
@@ -55,6 +56,7 @@ class Store:
         self.sessions = SessionRepository(database)
         self.keys = KeyRepository(database)
         self.destinations = DestinationRepository(database)
+        self.checks = CheckRepository(database)
         self.leases = LeaseRepository(database)
         self.tables = TableRepository(database)
         self.loads = LoadRepository(database)

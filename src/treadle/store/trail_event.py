@@ -57,6 +57,7 @@ class TrailAction(StrEnum):
     END_SESSION = "end_session"
     ROTATE_KEY = "rotate_key"
     SET_DESTINATION = "set_destination"
+    CHECK_DESTINATION = "check_destination"
     ADOPT_TABLES = "adopt_tables"
     SET_TABLE_SCHEMA = "set_table_schema"
     REMOVE_TABLE_SCHEMA = "remove_table_schema"

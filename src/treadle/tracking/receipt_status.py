@@ -4,7 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from treadle.log.protocol import DamagedEntry, LogEntry
-from treadle.store.model import EntryOutcome, LoadReport, TableLoadStatus
+from treadle.store.model import (
+    ConfiguredDestination,
+    DestinationCheck,
+    EntryOutcome,
+    LoadReport,
+    TableLoadStatus,
+)
 from treadle.store.store import Store
 from treadle.timestamps import format_microseconds
 from treadle.tracking.field_notes import render_left_out, render_rounded, select_notes
@@ -55,6 +61,7 @@ def read_receipt_status(
     all_rejected = all(is_rejected(entry, by_position.get(entry.position)) for entry in shown)
     if status == "loaded" and shown and all_rejected:
         status = _check_rest(entries[TABLES_MAX:], store)
+    obstacle = None if len(loaded) == len(shown) else _find_obstacle(store, receipt.source_id)
     return {
         "id": text,
         "status": status,
@@ -66,6 +73,7 @@ def read_receipt_status(
                 by_position.get(entry.position),
                 loads.get(entry.position),
                 resent,
+                obstacle,
                 loaded=is_loaded(entry, statuses),
             )
             for entry in shown
@@ -110,6 +118,7 @@ def _describe_entry(
     outcome: EntryOutcome | None,
     load: LoadReport | None,
     resent: Mapping[str, str],
+    obstacle: str | None,
     *,
     loaded: bool,
 ) -> dict[str, Any]:
@@ -131,7 +140,7 @@ def _describe_entry(
             for index, reason in rejected
         ],
         "load": None if load is None else {"id": load.id, "finished_at": finished_at},
-        "error": None if loaded or status is None else status.error,
+        "error": None if loaded else obstacle or (None if status is None else status.error),
         "left_out": render_left_out(_select_notes(load, "left_out", entry.position)),
         "rounded": render_rounded(_select_notes(load, "rounded", entry.position)),
         "trouble": None if load is None or not rejected else load.details.get("trouble"),
@@ -140,6 +149,29 @@ def _describe_entry(
 
 def _select_notes(load: LoadReport | None, kind: str, position: int) -> list[dict[str, Any]]:
     return [] if load is None else select_notes(load.details.get(kind, []), position)
+
+
+def _find_obstacle(store: Store, source_id: int) -> str | None:
+    row = store.destinations.find_destination_of_source(source_id)
+    if row is None or row.usable_since is not None:
+        return None
+    return explain_waiting(row, store.checks.find_last_check(row.id))
+
+
+def explain_waiting(row: ConfiguredDestination, check: DestinationCheck | None) -> str:
+    """Return why nothing is loaded into a destination of which no check has succeeded yet.
+
+    Args:
+        row: the destination.
+        check: the last one of it; None where there was none.
+    """
+    said = f"the destination {row.name} is loaded into after its first check that succeeds"
+    if check is None or check.error is None:
+        return said
+    # Without the reason: it names the database, and whoever pushes need not know that.
+    return (
+        f"{said}; the last one failed, and /v4/destinations/{row.id}/last-connection-check says why"
+    )
 
 
 def _describe_rejected(index: int, reason: str, resent: str | None) -> dict[str, Any]:

@@ -17,15 +17,15 @@ from tests.servers.processes import runs
 
 from treadle.errors import InternalError, OperatorError, RequestRefusedError, RetriableError
 from treadle.ingest.client_watch import finish_unless_left
-from treadle.ingest.task_channel import (
+from treadle.ingest.task_pool import WAITING_MAX, TaskPool, TaskTurns, WaitingTask
+from treadle.tasks.task_channel import (
     AnswerKind,
     TaskAnswer,
     TaskRequest,
     decode_error,
     encode_error,
 )
-from treadle.ingest.task_pool import WAITING_MAX, TaskPool, TaskTurns, WaitingTask
-from treadle.ingest.task_process import TaskLimitError, TaskProcess
+from treadle.tasks.task_process import TaskLimitError, TaskProcess
 
 EVALUATE = "builtins:eval"
 """Python's own function of bytes: the payload is an expression."""

@@ -26,6 +26,15 @@ sys.stdin.read()
 note("lost-supervisor")
 """
 
+WAKING_CHILD = CHILD.replace(
+    "sys.stdin.read()",
+    """if name == "worker":
+    os.write(1, b"wake nobody\\nwake loader\\n")
+else:
+    note("woken" + sys.stdin.readline().strip())
+sys.stdin.read()""",
+)
+
 PARENT = """
 import logging, sys
 from treadle.server.supervisor import ChildSpec, ProcessSupervisor
@@ -53,8 +62,8 @@ def wait(condition: Callable[[], bool], seconds: float = 120.0) -> None:
         time.sleep(0.02)
 
 
-def start_parent(folder: Path, stop_seconds: float) -> subprocess.Popen[str]:
-    (folder / "child.py").write_text(CHILD)
+def start_parent(folder: Path, stop_seconds: float, child: str = CHILD) -> subprocess.Popen[str]:
+    (folder / "child.py").write_text(child)
     process = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(folder), str(stop_seconds)],
         stdout=subprocess.PIPE,
@@ -125,3 +134,11 @@ def test_a_child_that_does_not_stop_is_killed(tmp_path: Path) -> None:
     assert parent.returncode == 1
     assert "worker did not end within 1 s and is killed; nothing accepted is lost" in said
     assert [event[:2] for event in events(tmp_path)[2:]] == [["loader", "asked-to-stop"]]
+
+
+def test_a_child_can_have_another_one_woken(tmp_path: Path) -> None:
+    parent = start_parent(tmp_path, 120, WAKING_CHILD)
+    wait(lambda: ["loader", "woken"] in [event[:2] for event in events(tmp_path)])
+    parent.send_signal(signal.SIGTERM)
+    parent.communicate(timeout=120)
+    assert parent.returncode == 0

@@ -40,6 +40,26 @@ def test_the_head_is_the_newest_migration() -> None:
     assert ScriptDirectory(str(folder)).get_current_head() == HEAD_REVISION
 
 
+def test_destinations_of_a_store_without_checks_go_on_being_loaded_into(store_url: str) -> None:
+    store = Store.open(store_url, SecretCipher(KEY))
+    account, _ = store.accounts.create_account("a")
+    row = store.destinations.set_default_destination(account.id, "duckdb", "duckdb:///x", "x")
+    store.close()
+    engine = create_store_engine(store_url)
+    with engine.connect() as connection, connection.begin():
+        for statement in (
+            "DROP TABLE destination_checks",
+            "ALTER TABLE destinations DROP COLUMN usable_since",
+            "UPDATE alembic_version SET version_num = '0008'",
+        ):
+            connection.execute(text(statement))
+    engine.dispose()
+    store = Store.open(store_url, SecretCipher(KEY))
+    [found] = store.destinations.list_destinations()
+    assert found.usable_since == row.created_at
+    store.close()
+
+
 def test_an_installation_keeps_its_id(open_store: OpenStore) -> None:
     first, second = open_store(), open_store()
     assert len(first.installation_id) == 36

@@ -58,6 +58,9 @@ class World:
             self.account.id, "duckdb", "duckdb:///here", "here"
         )
         self.hook = store.hooks.create_hook(self.account.id, "https://example.com/a")
+        self.destination = store.destinations.set_default_destination(
+            self.account.id, "duckdb", "duckdb:///first", "first"
+        )
 
 
 ASKED = TokenRequest("account", "CI")
@@ -135,6 +138,10 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
         TrailAction.END_SESSION,
         lambda store, world: store.sessions.end_session(world.session),
     ),
+    "checks.start_check": (
+        TrailAction.CHECK_DESTINATION,
+        lambda store, world: store.checks.start_check(world.account.id, world.destination.id),
+    ),
     "quotas.set_source_quotas": (
         TrailAction.SET_QUOTAS,
         lambda store, world: store.quotas.set_source_quotas(world.source, {"tables": 5}),
@@ -188,6 +195,8 @@ BOOKKEEPING = {
     "tokens.record_first_use",
     "tokens.record_uses",
     "destinations.set_trouble",
+    "checks.claim_check",
+    "checks.finish_check",
     "leases.take_lease",
     "tables.record_rebuilt",
     "loads.record_load",

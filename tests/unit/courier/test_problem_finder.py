@@ -23,7 +23,7 @@ SHOP = Source(5, 1, "import_api", "Shop", "shop", None, 0, 0, None, None, None, 
 WEB = replace(SHOP, id=6, account_id=2, name="web")
 SOURCES = {5: SHOP, 6: WEB}
 DESTINATION = ConfiguredDestination(
-    7, 1, "postgres", "postgres", "postgresql://u:pa55word@h/d", 0, 0, None, "refused", 3
+    7, 1, "postgres", "postgres", "postgresql://u:pa55word@h/d", 0, 0, None, "refused", 3, 0
 )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from treadle.config import Config, OperatorWarning
+from treadle.destinations.rehearsal_result import RehearsalResult
 from treadle.maintenance.doctor import findings
 from treadle.maintenance.doctor.findings import (
     DAY_US,
@@ -257,21 +258,15 @@ def test_the_log(found: LogMeasurement, expected: list[str]) -> None:
 
 
 def test_destinations_and_tables() -> None:
-    good = findings.judge_destination(findings.RehearsalResult("postgresql://h/d", ("web",), 3.0))
+    good = findings.judge_destination(RehearsalResult("postgresql://h/d", ("web",)))
     assert (good.level, "web" in good.found) == ("good", True)
-    assert (
-        findings.judge_destination(findings.RehearsalResult("d", (), missing=True)).level == "good"
-    )
-    refused = findings.judge_destination(
-        findings.RehearsalResult("d", (), fault="permission denied")
-    )
-    away = findings.judge_destination(
-        findings.RehearsalResult("d", (), fault="refused", may_pass=True)
-    )
+    assert findings.judge_destination(RehearsalResult("d", (), missing=True)).level == "good"
+    refused = findings.judge_destination(RehearsalResult("d", (), fault="permission denied"))
+    away = findings.judge_destination(RehearsalResult("d", (), fault="refused", may_pass=True))
     assert (refused.level, away.level) == ("bad", "bad")
     assert "by itself" in away.meaning
     asked = findings.judge_destination(
-        findings.RehearsalResult("d", (), fault="Is it running?", may_pass=True)
+        RehearsalResult("d", (), fault="Is it running?", may_pass=True)
     )
     assert (away.found, asked.found) == (
         "d cannot be used now: refused.",

@@ -17,9 +17,11 @@ from treadle.destinations.layout import PRIVATE_SCHEMA
 from treadle.destinations.postgres.connection import PostgresConnection
 from treadle.destinations.postgres.dialect import PostgresSchemaStatements
 from treadle.destinations.postgres.errors import server_message, translate, translate_login
+from treadle.destinations.postgres.probe import probe_connection
 from treadle.destinations.postgres.transport import judge_transport
 from treadle.destinations.postgres.writer import PostgresWriter
 from treadle.destinations.protocol import AccessDeniedError, Session
+from treadle.destinations.rehearsal_result import PhaseTimer
 from treadle.destinations.sql import catalogue
 from treadle.destinations.sql.session import SqlSession
 from treadle.destinations.sql.transactions import SqlTransactions
@@ -100,11 +102,18 @@ class PostgresDestination:
         found.update({name: str(value) for name, value in self._parameters.items()})
         return found
 
+    def probe(self, timer: PhaseTimer) -> None:
+        """Connect and close again, phase by phase; see `ProbedDestination`."""
+        probe_connection(self._make_conninfo(), self._resolve_parameters(), timer)
+
+    def _make_conninfo(self) -> str:
+        return make_conninfo("", **self._parameters)
+
     def open(self, *, read_only: bool = False) -> Session:
         """Connect; see `Destination.open`."""
         try:
             connection = psycopg.connect(
-                make_conninfo("", **self._parameters),
+                self._make_conninfo(),
                 autocommit=True,
                 prepare_threshold=None,  # poolers may move us between servers
                 cursor_factory=psycopg.RawCursor,

@@ -14,6 +14,7 @@ from treadle.clock import read_clock
 from treadle.config import Config, OperatorWarning
 from treadle.data_lock import is_lock_taken
 from treadle.destinations.registry import make_destination
+from treadle.destinations.rehearsal_result import RehearsalResult
 from treadle.destinations.transport import find_transport_risk
 from treadle.errors import TreadleError
 from treadle.log.protocol import LogReader
@@ -22,6 +23,7 @@ from treadle.maintenance.doctor.findings import Finding
 from treadle.store.key_files import load_cipher
 from treadle.store.model import Source
 from treadle.store.store import Store
+from treadle.text import make_clause
 
 
 @dataclass
@@ -191,10 +193,8 @@ def _check_destination(
     try:
         destination = make_destination(url)
     except TreadleError as error:
-        fault = measurements.make_clause(str(error))
-        yield findings.judge_destination(
-            findings.RehearsalResult("The destination", (), fault=fault)
-        )
+        fault = make_clause(str(error))
+        yield findings.judge_destination(RehearsalResult("The destination", (), fault=fault))
         return
     risk = find_transport_risk(destination)
     if risk is not None:

@@ -6,8 +6,10 @@ from statistics import median
 from typing import Final, Literal
 
 from treadle.config import Config, OperatorWarning, is_loopback
+from treadle.destinations.rehearsal_result import RehearsalResult, describe_rehearsal
 from treadle.file_rights import Exposure, describe_exposure, judge_rights
 from treadle.tables.plan.keys import KEY_TYPE_DIFFERS, KEYS_DIFFER
+from treadle.text import end_sentence
 
 Level = Literal["good", "odd", "bad"]
 """good: nothing to do. odd: worth a thought. bad: records are refused, wait, or are at risk."""
@@ -51,11 +53,6 @@ class Finding:
     found: str
     meaning: str = ""
     remedy: str = ""
-
-
-def end_sentence(text: str) -> str:
-    """Return a text, often a database's, with a full stop at its end if it has none."""
-    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def is_healthy(findings: Sequence[Finding]) -> bool:
@@ -696,49 +693,23 @@ def judge_log(found: LogMeasurement, now: int) -> Iterator[Finding]:
 # --- destinations and tables ----------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class RehearsalResult:
-    """The result of a load that was carried out in a destination and undone.
-
-    Attributes:
-        name: of the database, without its password.
-        schemas: in which a table was made, filled and undone.
-        milliseconds: that it took to connect.
-        fault: why the load failed; None if it did not. `may_pass`: it may pass by itself.
-        missing: the database is a file that the first load makes.
-    """
-
-    name: str
-    schemas: tuple[str, ...]
-    milliseconds: float = 0.0
-    fault: str | None = None
-    may_pass: bool = False
-    missing: bool = False
-
-
 def judge_destination(found: RehearsalResult) -> Finding:
     """Judge whether a destination can be reached, and whether treadle may load into it."""
-    if found.missing:
-        return Finding("destination", "good", f"{found.name} is made by the first load.")
-    if found.fault is None:
-        return Finding(
-            "destination",
-            "good",
-            f"{found.name} answers in {found.milliseconds:.0f} ms, and a load was rehearsed in "
-            f"{', '.join(found.schemas)}.",
-        )
+    said = describe_rehearsal(found)
+    if found.missing or found.fault is None:
+        return Finding("destination", "good", said)
     if found.may_pass:
         return Finding(
             "destination",
             "bad",
-            end_sentence(f"{found.name} cannot be used now: {found.fault}"),
+            said,
             "Records are accepted and wait; loading is tried again by itself.",
             "Start it, make room in it, or close what holds it.",
         )
     return Finding(
         "destination",
         "bad",
-        end_sentence(f"{found.name} refuses a load: {found.fault}"),
+        said,
         "Records are accepted and wait until somebody acts.",
         "Give its user the right it lacks, or mend the URL in the settings.",
     )

@@ -16,10 +16,11 @@ from urllib.parse import quote
 
 from treadle.certificate import load_certificate, read_certificate
 from treadle.config import Config
-from treadle.destinations.forecast import forecast_load
-from treadle.destinations.protocol import Destination, Session
-from treadle.destinations.retry import open_with_retry
-from treadle.errors import RetriableError, TableStoppedError, TreadleError
+from treadle.destinations.protocol import Destination
+from treadle.destinations.rehearsal import LoadRehearsal
+from treadle.destinations.rehearsal_result import RehearsalResult
+from treadle.errors import TreadleError
+from treadle.files import find_existing
 from treadle.log.protocol import LogReader
 from treadle.maintenance.doctor.findings import (
     CertificateMeasurement,
@@ -29,24 +30,19 @@ from treadle.maintenance.doctor.findings import (
     KeyMeasurement,
     LogMeasurement,
     MachineFacts,
-    RehearsalResult,
     StoreMeasurement,
     find_mount,
 )
-from treadle.records.message_batch import MessageBatch
 from treadle.store import migration
 from treadle.store.key_files import KEY_VARIABLE, load_cipher
 from treadle.store.model import Source
 from treadle.store.store import Store
-from treadle.tables.schema_owner import UNOWNED, SchemaOwner
+from treadle.tables.schema_owner import SchemaOwner
+from treadle.text import make_clause
 
 FSYNC_COUNT: Final = 25
 FSYNC_BYTES: Final = 4096
 MOUNTS_FILE: Final = Path("/proc/self/mountinfo")
-SCHEMAS_MAX: Final = 20
-"""The most schemas in which a load is rehearsed. Each locks the destination for some
-milliseconds."""
-REHEARSAL_TABLE: Final = "treadle_doctor"
 
 
 def measure_disk(config: Config) -> DiskMeasurement:
@@ -61,11 +57,6 @@ def measure_disk(config: Config) -> DiskMeasurement:
         found.f_bavail * found.f_frsize,
         used,
     )
-
-
-def find_existing(path: Path) -> Path:
-    """Return the path, or the nearest folder above it that exists."""
-    return next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
 
 
 def time_fsyncs(folder: Path) -> Iterator[float]:
@@ -184,64 +175,14 @@ def rehearse_load(
     installation_id: str = "",
 ) -> tuple[RehearsalResult, int | None]:
     """Carry out a load in each schema and undo it; return the result and the destination's time."""
-    name = destination.identity
-    if destination.file is not None and not destination.file.exists():
-        fault = _explain_unmakeable(destination.file.parent, config.data)
-        return RehearsalResult(name, (), fault=fault, missing=fault is None), None
-    began = time.monotonic()
-    try:
-        with open_with_retry(destination.open) as session:
-            took = (time.monotonic() - began) * 1000
-            there = session.clock()
-            chosen = _choose_schemas(session, sources, installation_id)
-            for schema, owner in chosen:
-                found = forecast_load(
-                    session,
-                    [_make_batch()],
-                    schema=schema,
-                    profile=destination.profile,
-                    settings={},
-                    now=now,
-                    rehearse=True,
-                    owner=owner,
-                )
-                if found.stopped is not None:
-                    return RehearsalResult(name, (schema,), took, make_clause(found.stopped)), there
-    except TreadleError as error:
-        passing = isinstance(error, RetriableError)
-        return RehearsalResult(name, (), 0.0, make_clause(str(error)), passing), None
-    return RehearsalResult(name, tuple(schema for schema, _ in chosen), took), there
-
-
-def _choose_schemas(
-    session: Session, sources: list[Source], installation_id: str
-) -> list[tuple[str, SchemaOwner]]:
-    """Return the schemas to rehearse a load in, with their owners.
-
-    A source whose schema is not its own is no trouble of the destination: its tables are stopped,
-    and named among those.
-    """
-    chosen: list[tuple[str, SchemaOwner]] = []
-    for source in sources:
-        owner = SchemaOwner(installation_id, source.account_id, source.id)
-        if len(chosen) < SCHEMAS_MAX:
-            with contextlib.suppress(TableStoppedError):
-                session.check_owner(source.schema, owner)
-                chosen.append((source.schema, owner))
-    return chosen or [(REHEARSAL_TABLE, UNOWNED)]
-
-
-def _explain_unmakeable(folder: Path, data: Path) -> str | None:
-    """Return why a file cannot be made in a folder. The server's start makes the data folder."""
-    if not folder.exists() and folder != data.resolve():
-        return f"there is no folder {folder}"
-    return None if os.access(find_existing(folder), os.W_OK) else f"{folder} cannot be written to"
-
-
-def _make_batch() -> MessageBatch:
-    return MessageBatch(
-        REHEARSAL_TABLE, ("id",), "json", b"", (), [1], 0, None, [], b'[{"id":1,"text":"a"}]'
+    rehearsal = LoadRehearsal(destination, now, config.data)
+    found = rehearsal.run(
+        [
+            (source.schema, SchemaOwner(installation_id, source.account_id, source.id))
+            for source in sources
+        ]
     )
+    return found, rehearsal.there
 
 
 def measure_log(reader: LogReader, store_log_id: str | None, *, whole: bool) -> LogMeasurement:
@@ -258,11 +199,6 @@ def measure_log(reader: LogReader, store_log_id: str | None, *, whole: bool) -> 
         waiting=sum(one.records for one in backlog),
         oldest=min((one.oldest for one in backlog), default=None),
     )
-
-
-def make_clause(text: str) -> str:
-    """Return a text as a part of a sentence: on one line, without a full stop."""
-    return " ".join(text.split()).rstrip(".")
 
 
 def _make_sentence(text: str) -> str:

@@ -1,8 +1,9 @@
-"""A task process: `python -m treadle.ingest.task_child LIFELINE MEMORY`, started by a worker.
+"""A task process: `python -m treadle.tasks.task_child LIFELINE MEMORY`.
 
-It takes requests from its standard input, a socket, one after the other, and answers on it. It ends
-by itself when the worker is gone, even in the middle of foreign code: a signal of the kernel, which
-no Python code has to notice, ends it when the other end of the lifeline closes.
+A worker starts it, or the desk. It takes requests from its standard input, a socket, one after the
+other, and answers on it. It ends by itself when its starter is gone, even in the middle of foreign
+code: a signal of the kernel, which no Python code has to notice, ends it when the other end of the
+lifeline closes.
 """
 
 import fcntl
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from treadle.errors import InternalError, TreadleError
-from treadle.ingest.task_channel import (
+from treadle.tasks.task_channel import (
     AnswerKind,
     ChannelClosedError,
     TaskAnswer,

@@ -1,4 +1,4 @@
-"""One task process, as the worker sees it: started when it is needed, ended at any time."""
+"""One task process, as who started it sees it: started when needed, ended at any time."""
 
 import contextlib
 import os
@@ -8,10 +8,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from treadle.errors import InternalError, RetriableError, TreadleError
-from treadle.ingest.task_channel import (
+from treadle.tasks.task_channel import (
     AnswerKind,
     ChannelClosedError,
     TaskAnswer,
@@ -31,13 +32,17 @@ PATIENCE_SECONDS: Final = 120
 """Seconds that a task may take by the clock. Its limit of processor time does not end a task that
 the machine, being busy, does not run."""
 
-_CHILD_MODULE: Final = "treadle.ingest.task_child"
+_CHILD_MODULE: Final = "treadle.tasks.task_child"
 _INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
 _INHERITED_PREFIXES = ("PYTHON", "LC_")
 
 
 class TaskLimitError(TreadleError):
     """A task needed more processor time or memory than it may have, so its process was ended."""
+
+
+class TaskOverdueError(RetriableError):
+    """A task took more time by the clock than it may, so its process was ended."""
 
 
 class TaskAbandonedError(TreadleError):
@@ -47,9 +52,23 @@ class TaskAbandonedError(TreadleError):
 class TaskProcess:
     """A process for one task at a time. All but `kill` belong to one thread at a time."""
 
-    def __init__(self, memory_bytes: int = MEMORY_BYTES_MAX) -> None:
-        """Start no process before the first task."""
+    def __init__(
+        self,
+        memory_bytes: int = MEMORY_BYTES_MAX,
+        patience_seconds: float = PATIENCE_SECONDS,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start no process before the first task.
+
+        Args:
+            memory_bytes: that the process may take.
+            patience_seconds: that a task may take by the clock.
+            environment: variables of the process; None for those that a task on a body needs, among
+                which there is no setting and no secret.
+        """
         self._memory_bytes = memory_bytes
+        self._patience_seconds = patience_seconds
+        self._environment = environment
         self._child: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._current: TaskRequest | None = None
@@ -67,7 +86,8 @@ class TaskProcess:
         Raises:
             TaskLimitError: it took more than it may.
             TaskAbandonedError: it was killed meanwhile.
-            RetriableError: the process was ended from outside, or the machine is too busy.
+            TaskOverdueError: it was not done in time by the clock.
+            RetriableError: the process was ended from outside.
             TreadleError: what the task raised.
         """
         with self._lock:
@@ -119,15 +139,15 @@ class TaskProcess:
 
     def _exchange(self, request: TaskRequest) -> TaskAnswer:
         child = self._get_child()
-        due = time.monotonic() + PATIENCE_SECONDS
+        due = time.monotonic() + self._patience_seconds
         try:
-            self._channel.settimeout(PATIENCE_SECONDS)
+            self._channel.settimeout(self._patience_seconds)
             send_request(self._channel.sendall, request)
             self._channel.settimeout(max(due - time.monotonic(), 1.0))
             return receive_answer(self._source)
         except TimeoutError as error:
-            raise RetriableError(
-                f"a task of {request.seconds} s was not done in {PATIENCE_SECONDS} s"
+            raise TaskOverdueError(
+                f"a task of {request.seconds} s was not done in {self._patience_seconds:g} s"
             ) from error
         except (ChannelClosedError, OSError) as error:
             raise self._judge_end(child.wait(), request) from error
@@ -146,7 +166,7 @@ class TaskProcess:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 pass_fds=(watched,),
-                env=_select_environment(),
+                env=_select_environment() if self._environment is None else self._environment,
             )
         except BaseException:
             ours.close()

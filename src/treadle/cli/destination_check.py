@@ -1,0 +1,109 @@
+"""`treadle destination check`: rehearses a load in a destination, and says how each phase went."""
+
+import argparse
+import time
+from typing import TYPE_CHECKING, Final
+
+from treadle.cli.command import Arguments, CliCommand
+from treadle.cli.output import print_json, print_line, print_table
+from treadle.cli.store_access import open_existing_store
+from treadle.config import Config
+from treadle.errors import OperatorError, RetriableError
+
+if TYPE_CHECKING:
+    from treadle.store.model import ConfiguredDestination, DestinationCheck
+    from treadle.store.store import Store
+
+WAIT_SECONDS_MAX: Final = 120.0
+"""Longest wait for the server's desk: a check takes a minute at most, and others may be before."""
+
+_POLL_SECONDS: Final = 0.1
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("destination_id", metavar="ID", help="id of the destination")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def check_destination(config: Config, arguments: Arguments) -> int:
+    """Check a destination: by the server's desk where a server runs, else in this process."""
+    from treadle.data_lock import is_lock_taken
+
+    with open_existing_store(config) as store:
+        row = find_destination(store, arguments.destination_id)
+        check = store.checks.start_check(None, row.id)
+        if not is_lock_taken(config.lock_path):
+            from treadle.server.desk_process import make_desk
+
+            make_desk(config, store).run_once()
+        found = await_check(store, check)
+    _print_check(row, found, as_json=arguments.json)
+    return 0 if found.error is None else 1
+
+
+def find_destination(store: "Store", wanted: str) -> "ConfiguredDestination":
+    """Return the destination with this id.
+
+    Raises:
+        OperatorError: there is none, or it was deleted.
+    """
+    rows = [row for row in store.destinations.list_destinations() if row.deleted_at is None]
+    found = next((row for row in rows if str(row.id) == wanted), None)
+    if found is None:
+        known = ", ".join(f"{row.id} ({row.name})" for row in rows)
+        raise OperatorError(
+            f"There is no destination {wanted!r}; there is {known}."
+            if known
+            else "There is no destination yet; the first start of the server makes one."
+        )
+    return found
+
+
+def await_check(
+    store: "Store", check: "DestinationCheck", seconds: float = WAIT_SECONDS_MAX
+) -> "DestinationCheck":
+    """Wait until a check, or the one that took its place, has ended.
+
+    Raises:
+        RetriableError: it did not end in time.
+    """
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        found = store.checks.find_last_check(check.destination_id)
+        if found is not None and found.finished_at is not None and found.id >= check.id:
+            return found
+        time.sleep(_POLL_SECONDS)
+    raise RetriableError(
+        f"The check did not end within {seconds:g} seconds; it goes on, and the log lines of the "
+        "server tell how it ends."
+    )
+
+
+def _print_check(row: "ConfiguredDestination", check: "DestinationCheck", *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "destination_id": row.id,
+                "name": check.name,
+                "status": check.status,
+                "error": check.error,
+                "phases": list(check.phases),
+            }
+        )
+        return
+    print_table(
+        ("phase", "milliseconds", "ended"),
+        [
+            (each["phase"], each["milliseconds"], "failed" if each["failed"] else "well")
+            for each in check.phases
+        ],
+    )
+    print_line(check.error or f"A load into {row.name} ({row.id}) is possible.")
+
+
+COMMAND = CliCommand(
+    words=("destination", "check"),
+    help="rehearse a load in a destination, and say how each phase of it went",
+    run=check_destination,
+    arguments=_arguments,
+)

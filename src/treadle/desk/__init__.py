@@ -1,0 +1,1 @@
+"""Opens destinations on request, in processes of its own: bounded in memory and in time."""

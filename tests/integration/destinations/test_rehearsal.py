@@ -1,0 +1,111 @@
+"""A rehearsed load in real databases: each phase in order, and the one that fails is named."""
+
+import socket
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from tests.servers.postgres import PostgresServer, free_port
+
+from treadle.destinations.registry import make_destination
+from treadle.destinations.rehearsal import LoadRehearsal
+from treadle.destinations.rehearsal_result import RehearsalResult, describe_rehearsal
+from treadle.tables.schema_owner import SchemaOwner
+
+OWNER = SchemaOwner("installation", 1, 2)
+
+
+def rehearse(url: str, *schemas: str) -> RehearsalResult:
+    rehearsal = LoadRehearsal(make_destination(url), 1_800_000_000_000_000, Path("/nowhere"))
+    return rehearsal.run([(schema, OWNER) for schema in schemas])
+
+
+def phases(found: RehearsalResult) -> list[tuple[str, bool]]:
+    return [(each.phase.value, each.failed) for each in found.phases]
+
+
+def test_a_load_that_is_possible_passes_every_phase(postgres_database: str) -> None:
+    found = rehearse(postgres_database, "web", "app")
+    assert found.fault is None
+    assert found.schemas == ("web", "app")
+    assert phases(found) == [
+        ("connect", False), ("log in", False), ("rights", False), ("load", False),
+    ]  # fmt: skip
+    by_name = rehearse(postgres_database.replace("127.0.0.1", "localhost"))
+    assert phases(by_name)[0] == ("name", False)
+    with psycopg.connect(postgres_database) as connection:
+        left = connection.execute(
+            "SELECT nspname FROM pg_namespace WHERE nspname IN ('web', 'app', 'treadle_doctor')"
+        ).fetchall()
+    assert left == []
+
+
+def test_a_wrong_password_fails_at_the_log_in_and_is_not_repeated(
+    postgres_server: PostgresServer,
+) -> None:
+    found = rehearse(postgres_server.url(password="wrong-pa55word"))
+    assert phases(found) == [("connect", False), ("log in", True)]
+    assert not found.may_pass
+    assert "password authentication failed" in (found.fault or "")
+    assert "wrong-pa55word" not in describe_rehearsal(found)
+
+
+def test_a_database_that_is_not_there_fails_at_the_log_in(postgres_server: PostgresServer) -> None:
+    found = rehearse(postgres_server.url("nowhere"))
+    assert phases(found)[-1] == ("log in", True)
+    assert 'database "nowhere" does not exist' in (found.fault or "")
+
+
+def test_an_encrypted_connection_that_is_not_to_be_had_fails_at_tls(
+    postgres_database: str,
+) -> None:
+    found = rehearse(f"{postgres_database}?sslmode=require")
+    assert phases(found) == [("connect", False), ("TLS", True)]
+    assert "SSL" in (found.fault or "")
+
+
+def test_a_server_that_is_not_there_or_says_nothing_fails_at_the_connection() -> None:
+    found = rehearse(f"postgresql://u:p@127.0.0.1:{free_port()}/d")
+    assert phases(found) == [("connect", True)]
+    assert found.may_pass
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        url = f"postgresql://u:p@127.0.0.1:{port}/d?connect_timeout=1&gssencmode=disable"
+        found = rehearse(url)
+    assert phases(found) == [("connect", False), ("TLS", True)]
+    assert "no answer within 1 s" in (found.fault or "")
+
+
+def test_a_host_without_an_address_fails_at_its_name() -> None:
+    found = rehearse("postgresql://u:p@no-such-host.invalid/d")
+    assert phases(found) == [("name", True)]
+    assert "no-such-host.invalid" in (found.fault or "")
+
+
+def test_a_missing_right_is_named(postgres_server: PostgresServer, postgres_database: str) -> None:
+    role = sql.Identifier("weak_at_check")
+    with psycopg.connect(postgres_database, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'pa55word'").format(role))
+        try:
+            name = postgres_database.rpartition("/")[2]
+            found = rehearse(postgres_server.url(name, user="weak_at_check", password="pa55word"))
+        finally:
+            connection.execute(sql.SQL("DROP ROLE {}").format(role))
+    assert phases(found)[-1] == ("rights", True)
+    assert "permission denied for database" in (found.fault or "")
+
+
+def test_a_file_is_opened_and_nothing_else_is_connected_to(tmp_path: Path) -> None:
+    url = f"duckdb://{tmp_path / 'x.duckdb'}"
+    assert rehearse(url).missing
+    with make_destination(url).open() as session:
+        session.query("create table t (n int)")
+    found = rehearse(url, "web")
+    assert found.schemas == ("web",)
+    assert phases(found) == [("connect", False), ("rights", False), ("load", False)]
+
+
+@pytest.mark.parametrize("parameter", ["connect_timeout=nonsense", "connect_timeout=0"])
+def test_any_connect_timeout_is_read(postgres_database: str, parameter: str) -> None:
+    assert rehearse(f"{postgres_database}?{parameter}").phases

@@ -1,0 +1,147 @@
+"""Checks of destinations: asked for, claimed, finished, and what follows from a success."""
+
+import pytest
+from sqlalchemy import text
+from tests.checks import add_destination, change_destination, is_usable
+from tests.integration.store.conftest import OpenStore
+
+from treadle.store.checks import CHECKS_KEPT
+from treadle.store.errors import NotFoundError
+from treadle.store.store import Store
+
+LASTS = 1_000
+"""The clock of these stores moves by 1 with each transaction."""
+
+PHASES = [{"phase": "connect", "milliseconds": 1.5, "failed": False}]
+
+
+def test_a_check_waits_is_claimed_and_finished_once(store: Store) -> None:
+    account, _ = store.accounts.create_account("a")
+    asked = add_destination(store, account.id, "duckdb:///there.duckdb")
+    assert asked.name.startswith(f"{account.id}.{asked.destination_id}.check.")
+    assert len(asked.name.rpartition(".")[2]) == 36
+    assert (asked.status, asked.finished_at) == ("running", None)
+
+    claimed = store.checks.claim_check("here", "first", LASTS)
+    assert claimed is not None
+    assert (claimed.id, claimed.claims) == (asked.id, 1)
+    assert store.checks.claim_check("there", "second", LASTS) is None
+    assert store.checks.claim_check("here", "first", LASTS) is None
+
+    assert not store.checks.finish_check(asked.id, "second", None, ())
+    assert store.checks.finish_check(asked.id, "first", None, PHASES)
+    assert not store.checks.finish_check(asked.id, "first", "again", ())
+    found = store.checks.find_last_check(asked.destination_id)
+    assert found is not None
+    assert (found.id, found.status, found.error, list(found.phases)) == (
+        asked.id,
+        "succeeded",
+        None,
+        PHASES,
+    )
+    assert store.checks.claim_check("there", "second", LASTS) is None
+
+
+def test_a_desk_that_died_keeps_no_check(store: Store) -> None:
+    account, _ = store.accounts.create_account("a")
+    asked = add_destination(store, account.id, "duckdb:///there.duckdb")
+    assert store.checks.claim_check("here", "first", 10)
+    # The next desk of its place takes over at once, one of another place when the time is over.
+    again = store.checks.claim_check("here", "second", 10)
+    assert again is not None
+    assert again.claims == 2
+    assert not store.checks.finish_check(asked.id, "first", None, ())
+    for _ in range(10):
+        store.accounts.list_accounts()  # the clock moves
+    late = store.checks.claim_check("there", "third", 10)
+    assert late is not None
+    assert (late.id, late.claims) == (asked.id, 3)
+
+
+def test_a_destination_is_loaded_into_from_its_first_success_on(store: Store) -> None:
+    account, _ = store.accounts.create_account("a")
+    asked = add_destination(store, account.id, "duckdb:///there.duckdb")
+    its = asked.destination_id
+    assert not is_usable(store, its)
+    before = store.get_revision()
+    store.checks.claim_check("here", "first", LASTS)
+    store.checks.finish_check(asked.id, "first", "the password is wrong", ())
+    assert not is_usable(store, its)
+    assert store.get_revision() == before
+
+    second = change_destination(store, its, "duckdb:///elsewhere.duckdb")
+    before = store.get_revision()
+    store.checks.claim_check("here", "first", LASTS)
+    store.checks.finish_check(second.id, "first", None, ())
+    assert is_usable(store, its)
+    assert store.get_revision() == before + 1  # so that the loader notices
+
+    third = store.checks.start_check(account.id, its)
+    store.checks.claim_check("here", "first", LASTS)
+    store.checks.finish_check(third.id, "first", "it is down", ())
+    assert is_usable(store, its)
+    assert store.get_revision() == before + 1
+
+
+def test_a_change_forgets_the_check_of_what_was_before(store: Store) -> None:
+    account, _ = store.accounts.create_account("a")
+    old = add_destination(store, account.id, "duckdb:///there.duckdb")
+    store.checks.claim_check("here", "first", LASTS)
+    new = change_destination(store, old.destination_id, "duckdb:///elsewhere.duckdb")
+    assert not store.checks.finish_check(old.id, "first", None, ())
+    assert not is_usable(store, old.destination_id)
+    found = store.checks.find_last_check(old.destination_id)
+    assert found is not None
+    assert (found.id, found.status) == (new.id, "running")
+    assert store.checks.find_check(old.id) is None
+
+
+def test_a_check_by_hand_joins_the_one_that_is_open(store: Store) -> None:
+    account, _ = store.accounts.create_account("a")
+    other, _ = store.accounts.create_account("b")
+    asked = add_destination(store, account.id, "duckdb:///there.duckdb")
+    its = asked.destination_id
+    assert store.checks.start_check(account.id, its) == asked
+    for whose, what in ((other.id, its), (account.id, its + 100), (None, its + 100)):
+        with pytest.raises(NotFoundError):
+            store.checks.start_check(whose, what)
+    for number in range(CHECKS_KEPT + 5):
+        store.checks.claim_check("here", "first", LASTS)
+        last = store.checks.find_last_check(its)
+        assert last is not None
+        store.checks.finish_check(last.id, "first", f"fault {number}", ())
+        assert store.checks.start_check(None, its).id == last.id + 1
+    with store._database.engine.connect() as connection:
+        kept = connection.execute(text("SELECT count(*) FROM destination_checks")).scalar_one()
+    assert kept == CHECKS_KEPT
+
+
+def test_accounts_take_turns_and_deleted_destinations_none(store: Store) -> None:
+    accounts = [store.accounts.create_account(name)[0].id for name in ("a", "b")]
+    first, second, third = (
+        add_destination(store, account, f"duckdb:///{name}.duckdb")
+        for account, name in zip([*accounts, accounts[0]], ("x", "y", "z"), strict=True)
+    )
+    claimed = store.checks.claim_check("here", "one", LASTS, busy=[accounts[0]])
+    assert claimed is not None
+    assert claimed.id == second.id
+    with store._database.engine.begin() as connection:
+        connection.execute(
+            text("UPDATE destinations SET deleted_at = 1 WHERE id = :id"),
+            {"id": first.destination_id},
+        )
+    claimed = store.checks.claim_check("here", "one", LASTS)
+    assert claimed is not None
+    assert claimed.id == third.id
+    assert store.checks.claim_check("here", "one", LASTS) is None
+
+
+def test_what_the_settings_name_needs_no_check(store: Store, open_store: OpenStore) -> None:
+    account, _ = store.accounts.create_account("a")
+    row = store.destinations.set_default_destination(account.id, "duckdb", "duckdb:///x", "x")
+    assert row.usable_since == row.created_at
+    later = open_store().destinations.set_default_destination(
+        account.id, "duckdb", "duckdb:///y", "y"
+    )
+    assert later.usable_since == row.usable_since
+    assert store.checks.find_last_check(row.id) is None

@@ -1,0 +1,42 @@
+"""Why records wait for a destination that was not checked yet."""
+
+from treadle.ingest.health_endpoint import describe_trouble
+from treadle.store.model import ConfiguredDestination, DestinationCheck, TroubledTables
+from treadle.tracking.receipt_status import explain_waiting
+
+NO_TABLES = TroubledTables(0, 0)
+
+
+def destination(name: str, **changes: int | str | None) -> ConfiguredDestination:
+    row: dict[str, int | str | None] = {
+        "id": 4, "account_id": 1, "type": "postgres", "name": name, "url": "", "created_at": 1,
+        "updated_at": 1, "deleted_at": None, "trouble": None, "trouble_since": None,
+        "usable_since": 1,
+    }  # fmt: skip
+    return ConfiguredDestination(**(row | changes))  # type: ignore[arg-type]  # its fields
+
+
+def test_receipts_say_what_is_waited_for_and_not_where_the_database_is() -> None:
+    row = destination("Staging", usable_since=None)
+    check = DestinationCheck(1, 4, "1.4.check.x", 1, 1, None, None, ())
+    said = "the destination Staging is loaded into after its first check that succeeds"
+    assert explain_waiting(row, None) == explain_waiting(row, check) == said
+    failed = DestinationCheck(1, 4, "1.4.check.x", 1, 1, 2, "db:5432 refuses a load.", ())
+    told = explain_waiting(row, failed)
+    assert told.startswith(f"{said}; the last one failed")
+    assert "/v4/destinations/4/last-connection-check" in told
+    assert "db:5432" not in told
+
+
+def test_the_status_names_what_is_not_loaded_into() -> None:
+    well, away = destination("a"), destination("b", trouble="down")
+    unchecked = destination("c", usable_since=None)
+    gone = destination("d", usable_since=None, deleted_at=5)
+    assert describe_trouble([well, gone], NO_TABLES) is None
+    assert describe_trouble([well, unchecked], NO_TABLES) == (
+        "Data is accepted and waits for the first check that succeeds of: c (postgres)"
+    )
+    assert describe_trouble([away, unchecked], NO_TABLES) == (
+        "Data is accepted and waits for loading into: b (postgres); "
+        "Data is accepted and waits for the first check that succeeds of: c (postgres)"
+    )
