@@ -36,7 +36,6 @@ SINGER: Final[list[dict[str, Any]]] = [
                 "id": {"type": "integer"},
                 "at": {"type": "string", "format": "date-time"},
                 "price": {"type": ["null", "number"], "multipleOf": 0.01},
-                "_sdc_last_modified": {"type": "string"},
             },
         },
         "key_properties": ["id"],
@@ -49,7 +48,6 @@ SINGER: Final[list[dict[str, Any]]] = [
                 "id": number,
                 "at": "2026-01-01T00:00:00Z",
                 "price": 0.1,
-                "_sdc_last_modified": "x",
             },
         }
         for number in range(1000)
@@ -118,7 +116,7 @@ def run_dlt(server: TreadleServer, client_id: int, token: str, folder: Path) -> 
     for _ in range(2):  # what has a key replaces itself
         run_client([programs / "python", file], environment=environment)
     _expect(server, "import_api.typed", 2)
-    types = "typeof(at) as at, typeof(price) as price, typeof(n) as n"
+    types = 'typeof("at") as "at", typeof(price) as price, typeof(n) as n'
     [row] = server.query(f"select distinct {types} from import_api.typed")
     assert row["at"] == "TIMESTAMP WITH TIME ZONE"
     assert row["price"].startswith("DECIMAL")

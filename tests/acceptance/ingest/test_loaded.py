@@ -11,6 +11,8 @@ from tests.servers.cases import OK, compare, rec
 from tests.servers.ingest import CLIENT
 from tests.servers.loading import Warehouse
 
+from treadle.store.token_rules import TokenRequest
+
 
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
@@ -73,6 +75,35 @@ def test_197_198_202_webhooks(warehouse: Warehouse) -> None:
     send([{"id": None}, {"id": 3}])
     warehouse.load()
     assert warehouse.rows("id", "keyed") == [(3,)]
+
+
+def test_an_event_that_is_sent_again_is_one_row(warehouse: Warehouse) -> None:
+    """Stripe and GitHub send an event until it is answered; GitHub sends forms by default."""
+    asked = TokenRequest("webhook")
+    hook = warehouse.store.tokens.issue_token(
+        asked, account_id=CLIENT, source_id=warehouse.source_id
+    )
+    for provider, body, headers, columns, row in (
+        ("stripe", b'{"id":"evt_1","type":"charge"}', {}, "id, type", ("evt_1", "charge")),
+        (
+            "github",
+            b"payload=%7B%22action%22%3A%22opened%22%7D",
+            {
+                "Content-Type": "application/x-www-form-urlencoded",
+                "X-GitHub-Delivery": "72d3162e",
+                "X-GitHub-Event": "issues",
+            },
+            "x_github_delivery, x_github_event, action",
+            ("72d3162e", "issues", "opened"),
+        ),
+    ):
+        settings = {"webhook": {"provider": provider, "table": provider}}
+        warehouse.store.sources.update_source(CLIENT, warehouse.source_id, settings=settings)
+        warehouse.ingest.token_cache.invalidate()
+        for token in (hook.secret, hook.secret, warehouse.token):
+            compare(warehouse.send("POST", warehouse.hook(token), body, headers), 200, OK)
+            warehouse.load()
+        assert warehouse.rows(columns, provider) == [row]
 
 
 def test_the_last_of_bare_records_wins(warehouse: Warehouse) -> None:
