@@ -16,6 +16,7 @@ from treadle import __version__
 from treadle.cli import (
     account,
     audit,
+    destination,
     doctor,
     key,
     ledger,
@@ -52,6 +53,7 @@ COMMANDS: tuple[CliCommand, ...] = (
     serve.COMMAND,
     *account.COMMANDS,
     *source.COMMANDS,
+    *destination.COMMANDS,
     options.COMMAND,
     webhook.COMMAND,
     *quotas.COMMANDS,
@@ -75,6 +77,7 @@ GROUPS = {
     (): "take JSON records over HTTP and load them into database tables",
     ("account",): "accounts, which own sources, and their tokens for the Connect API",
     ("account", "token"): "tokens for the Connect API",
+    ("destination",): "destinations, the databases that rows are loaded into",
     ("source",): "sources, each of which is pushed into its own schema",
     ("key",): "the secret key that the store is encrypted with",
     ("metrics",): "the figures of the server",

@@ -12,7 +12,14 @@ from starlette.routing import Route
 
 from treadle import __version__
 from treadle.clock import read_clock
-from treadle.control import errors, ledger_routes, load_report_routes, token_routes, trail_routes
+from treadle.control import (
+    destination_routes,
+    errors,
+    ledger_routes,
+    load_report_routes,
+    token_routes,
+    trail_routes,
+)
 from treadle.control.docs_page import DocsGuard
 from treadle.control.no_store import NoStoreMiddleware
 from treadle.control.openapi_document import ABOUT, complete_document
@@ -81,6 +88,8 @@ def create_control_app(
     )
     for router in ROUTERS:
         app.include_router(router)
+    app.include_router(destination_routes.types)
+    app.include_router(destination_routes.router)
     app.include_router(load_report_routes.router)
     app.include_router(trail_routes.router)
     app.include_router(token_routes.router)

@@ -1,6 +1,7 @@
 """The era of the Connect API whose answers are given (connect-api.md 3.1, Q2, Q7)."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,11 +14,15 @@ class ConnectApiSettings:
             made, and nothing else speaks of tokens.
         token_list: a source's tokens as `objects`, `{token_id, created_at}`, or as `integers`.
         sources_max: of an account for which the operator set nothing else; 0 for no bound.
+        destinations_max: of an account; 0 for no bound.
+        duckdb_folder: of the DuckDB files that an account names; absolute.
     """
 
     era: str = "seed"
     token_list: str = "objects"  # noqa: S105 - no password
     sources_max: int = 0
+    destinations_max: int = 0
+    duckdb_folder: Path = Path("/")
 
     @property
     def shows_tokens(self) -> bool:

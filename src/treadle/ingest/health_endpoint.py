@@ -86,26 +86,40 @@ class IngestHealth:
         if self.monotonic() - self._failed_at >= FAILURE_SECONDS:
             self.record_success()
         try:
-            destinations = await asyncio.get_running_loop().run_in_executor(
-                self._thread, self.destinations.list_destinations
+            self._trouble = await asyncio.get_running_loop().run_in_executor(
+                self._thread, self._find_trouble
             )
         except TreadleError as error:
             logger.warning("The state of destinations cannot be read: %s", error)
             self._trouble = "The state of destinations cannot be read; data is accepted."
-        else:
-            self._trouble = describe_trouble(destinations)
+
+    def _find_trouble(self) -> str | None:
+        return describe_trouble(
+            self.destinations.list_destinations(), len(self.destinations.list_stranded_sources())
+        )
 
 
-def describe_trouble(destinations: Sequence[ConfiguredDestination]) -> str | None:
-    """Return a sentence about destinations that cannot be loaded into; None where there are none.
+def describe_trouble(
+    destinations: Sequence[ConfiguredDestination], stranded: int = 0
+) -> str | None:
+    """Return a sentence about destinations that cannot be loaded into; None where all can.
 
-    Anybody may ask for the status, so the reasons are left to the operator's own pages.
+    Anybody may ask for the status, so the reasons are left to the operator's own pages, and the
+    names that accounts chose to them.
+
+    Args:
+        destinations: all of them.
+        stranded: number of sources whose destination was deleted.
     """
     names = [
-        f"{row.name} ({row.type})"
+        f"{f'destination {row.id}' if row.is_named_by_account else row.name} ({row.type})"
         for row in destinations
         if row.trouble is not None and row.deleted_at is None
     ]
+    if stranded:
+        names.append(
+            f"no destination ({stranded} {'source has' if stranded == 1 else 'sources have'} none)"
+        )
     if not names:
         return None
     return f"Data is accepted and waits for loading into: {', '.join(names)}"

@@ -49,7 +49,7 @@ from treadle.metrics.request_counter import (
 )
 from treadle.quotas import USAGE_COLUMNS, WAITING_COLUMNS
 from treadle.server.child_channel import call_when_orphaned, report_ready
-from treadle.server.factories import make_quota_table, open_store
+from treadle.server.factories import make_destination_opener, make_quota_table, open_store
 from treadle.server.file_limit import plan_backlog, raise_file_limit
 from treadle.server.tls_handshake import TlsAcceptor
 from treadle.shared_counters import SharedCounters, sum_counters
@@ -212,11 +212,18 @@ def make_worker_app(
         count_answer=lambda path, status: board.add(name_counter(path, status)),
         quotas=quotas,
         priority=LoaderPriority(config.turns_path),
+        open_destination=make_destination_opener(config),
     )
     hosts = AllowedHosts.parse(config.host, config.allowed_hosts)
     control = control_app(
         store,
-        ConnectApiSettings(config.connect_api_era, config.token_list, config.quota_account_sources),
+        ConnectApiSettings(
+            config.connect_api_era,
+            config.token_list,
+            config.quota_account_sources,
+            config.destinations_max,
+            config.duckdb_path,
+        ),
         changed=ingest.token_cache.invalidate,
         count_use=ingest.token_cache.add_use,
         open_reader=lambda: open_reader(config),

@@ -116,6 +116,10 @@ destinations: Final = Table(
     _time_column("deleted_at", nullable=True),
     Column("trouble", ClientText),
     _time_column("trouble_since", nullable=True),
+    Column("description", ClientText),
+    # A word of DestinationSetter. Those of earlier releases are set anew at the next start.
+    Column("set_by", String(8), nullable=False, server_default="folder"),
+    _time_column("placed_at", nullable=True),
 )
 
 sources: Final = Table(

@@ -53,6 +53,9 @@ class TrailAction(StrEnum):
     REPLACE_TOKEN = "replace_token"  # noqa: S105
     ROTATE_KEY = "rotate_key"
     SET_DESTINATION = "set_destination"
+    CREATE_DESTINATION = "create_destination"
+    CHANGE_DESTINATION = "change_destination"
+    DELETE_DESTINATION = "delete_destination"
     ADOPT_TABLES = "adopt_tables"
     REPLAY_TABLE = "replay_table"
     RESEND_RECORDS = "resend_records"

@@ -53,7 +53,7 @@ def test_every_call_states_its_authentication_and_its_refusals(either: Api) -> N
         assert "422" not in operation["responses"]
         assert operation["description"]
         seen.add(operation["operationId"])
-    assert len(seen) == 28
+    assert len(seen) == 35
 
 
 def test_every_call_with_a_body_states_what_may_be_wrong_with_it(either: Api) -> None:
@@ -65,7 +65,7 @@ def test_every_call_with_a_body_states_what_may_be_wrong_with_it(either: Api) ->
     assert with_body == {
         *("create_source", "update_source", "select_streams"),
         *("create_access_token", "expire_access_token", "replace_access_token"),
-        "change_webhook",
+        *("change_webhook", "create_destination", "update_destination"),
     }
     for _, _, operation in _operations(either.document.value):
         stated = {"408", "413", "415"} & operation["responses"].keys()

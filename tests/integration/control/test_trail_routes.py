@@ -70,6 +70,18 @@ def test_every_operation_that_changes_has_an_event_done_and_refused(api: Api) ->
             "set_options",
         ),
     }
+    destination = api.post(
+        "/v4/destinations", {"type": "duckdb", "properties": {"path": "a.duckdb"}}
+    ).body["id"]
+    moved = {"properties": {"path": "b.duckdb"}}
+    of_destinations = {
+        ("post", "/v4/destinations"): (
+            {"type": "duckdb", "properties": {"path": "c.duckdb"}},
+            "create_destination",
+        ),
+        ("put", "/v4/destinations/{destination_id}"): (moved, "change_destination"),
+        ("delete", "/v4/destinations/{destination_id}"): (None, "delete_destination"),
+    }
     nothing_changes = {
         ("put", "/v4/sources/{source_id}/streams/metadata"),
         ("post", "/v4/sources/{source_id}/sync"),
@@ -81,7 +93,16 @@ def test_every_operation_that_changes_has_an_event_done_and_refused(api: Api) ->
         for method in item
         if method != "get"
     }
-    assert described == done.keys() | of_own_kinds.keys() | nothing_changes
+    own_kinds = of_own_kinds.keys() | of_destinations.keys()
+    assert described == done.keys() | own_kinds | nothing_changes
+    for (method, path), (sent, action) in of_destinations.items():
+        real = path.replace("{destination_id}", str(destination))
+        [event] = changed_by(api, method.upper(), real, sent)
+        assert (event["action"], event["outcome"], event["actor"]) == (action, "done", ACTOR)
+        wrong = path.replace("{destination_id}", "99999")
+        [event] = changed_by(api, method.upper(), wrong, {})
+        assert (event["action"], event["outcome"], event["actor"]) == (action, "refused", ACTOR)
+        assert event["detail"] == {"status": 400}
     for (method, path), (sent, action, refused) in of_own_kinds.items():
         own = api.store.tokens.issue_token(TokenRequest("account"), account_id=api.account.id)
         real = path.replace("{source_id}", str(source)).replace("{token_id}", str(own.id))

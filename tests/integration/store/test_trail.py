@@ -3,6 +3,7 @@
 import ast
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from tests.integration.store.conftest import KEY
 import treadle.store
 from treadle.errors import InternalError, OperatorError, RetriableError, TreadleError
 from treadle.store.database import StoreRepository
-from treadle.store.model import Account
+from treadle.store.destinations import DestinationPlace
+from treadle.store.model import Account, ConfiguredDestination, DestinationSetter
 from treadle.store.schema import access_tokens, sources
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
@@ -46,8 +48,12 @@ class World:
             bootstrap_token=False,
         )  # fmt: skip
         self.token = store.tokens.create_token(self.account.id, self.source.id)
+        self.destination: ConfiguredDestination = store.destinations.create_destination(
+            self.account.id, replace(PLACE, url="duckdb:///other"), takes_sources=False
+        )
 
 
+PLACE = DestinationPlace("duckdb", "duckdb:///x", "x", DestinationSetter.ACCOUNT)
 ASKED = TokenRequest("account", "CI")
 ACCOUNT_TOKENS = TokenFilter(("account",))
 
@@ -111,6 +117,22 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
             world.account.id, "postgres", "postgresql://u:pa55word@h/d", "h d"
         ),
     ),
+    "destinations.create_destination": (
+        TrailAction.CREATE_DESTINATION,
+        lambda store, world: store.destinations.create_destination(world.account.id, PLACE),
+    ),
+    "destinations.update_destination": (
+        TrailAction.CHANGE_DESTINATION,
+        lambda store, world: store.destinations.update_destination(
+            world.account.id, world.destination.id, lambda row: PLACE
+        ),
+    ),
+    "destinations.delete_destination": (
+        TrailAction.DELETE_DESTINATION,
+        lambda store, world: store.destinations.delete_destination(
+            world.account.id, world.destination.id
+        ),
+    ),
     "quotas.set_source_quotas": (
         TrailAction.SET_QUOTAS,
         lambda store, world: store.quotas.set_source_quotas(world.source, {"tables": 5}),
@@ -126,6 +148,8 @@ BOOKKEEPING = {
     "tokens.record_first_use",
     "tokens.record_uses",
     "destinations.set_trouble",
+    "destinations.release_destinations",
+    "destinations.follow_folder",
     "leases.take_lease",
     "tables.record_rebuilt",
     "loads.record_load",

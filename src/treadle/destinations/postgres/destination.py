@@ -4,7 +4,7 @@ The connection is in autocommit mode; a load writes BEGIN and COMMIT itself, so 
 COMMIT can be told from every other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from treadle.destinations.layout import PRIVATE_SCHEMA
 from treadle.destinations.postgres.connection import PostgresConnection
 from treadle.destinations.postgres.dialect import PostgresSchemaStatements
 from treadle.destinations.postgres.errors import server_message, translate, translate_login
+from treadle.destinations.postgres.place import pin_addresses, place_certificate
 from treadle.destinations.postgres.transport import judge_transport
 from treadle.destinations.postgres.writer import PostgresWriter
 from treadle.destinations.protocol import AccessDeniedError, Session
@@ -56,7 +57,9 @@ class PostgresDestination:
     """One database.
 
     Args:
-        url: a libpq URL, `postgresql://user:secret@host:port/database?parameters`.
+        url: a libpq URL, `postgresql://user:secret@host:port/database?parameters`. `sslrootcert`
+            may also be the text of certificates.
+        check_address: raises for an address that is not to be connected to; None for any address.
     """
 
     kind = "postgres"
@@ -64,7 +67,8 @@ class PostgresDestination:
     capabilities = Capabilities()
     file: Path | None = None  # a server has to be there
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, check_address: Callable[[str], None] | None = None) -> None:
+        self._check_address = check_address
         # The driver's own message may repeat the part that holds the password.
         malformed = OperatorError(
             "the destination's URL is not a PostgreSQL URL; expected "
@@ -102,13 +106,17 @@ class PostgresDestination:
 
     def open(self, *, read_only: bool = False) -> Session:
         """Connect; see `Destination.open`."""
+        wanted = self._parameters
+        if self._check_address is not None:
+            wanted = pin_addresses(wanted, self._check_address)
         try:
-            connection = psycopg.connect(
-                make_conninfo("", **self._parameters),
-                autocommit=True,
-                prepare_threshold=None,  # poolers may move us between servers
-                cursor_factory=psycopg.RawCursor,
-            )
+            with place_certificate(wanted) as parameters:
+                connection = psycopg.connect(
+                    make_conninfo("", **parameters),
+                    autocommit=True,
+                    prepare_threshold=None,  # poolers may move us between servers
+                    cursor_factory=psycopg.RawCursor,
+                )
         except psycopg.Error as error:
             raise translate_login(error) from error
         try:
