@@ -39,7 +39,7 @@ BELOW: dict[str, set[str]] = {
     "http": VALUES,
     "tasks": VALUES,
     "ingest": DATA | {"tracking", "http", "shared_rows", "tasks"},
-    "desk": DATA | {"tasks"},
+    "desk": DATA | {"http", "tasks"},
     "loader": DATA | {"tracking", "shared_rows"},
     "control": DATA | {"tracking", "http"},
     "courier": RIM | {"http", "log", "store"},

@@ -19,6 +19,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_doctor(config: Config, arguments: Arguments) -> int:
     """Print every finding; return 1 if one of them is bad."""
+    from treadle.http.address_policy import AddressPolicy
     from treadle.log.registry import find_damage, open_reader
     from treadle.log.salvage_report import KnownLog
     from treadle.maintenance.doctor.checks import examine
@@ -31,6 +32,7 @@ def run_doctor(config: Config, arguments: Arguments) -> int:
         lambda: find_damage(config, KnownLog()),
         whole=not arguments.quick,
         warnings=arguments.warnings,
+        check_address=AddressPolicy(allows_loopback=config.destinations_local).check,
     )
     for finding in findings:
         found.append(finding)

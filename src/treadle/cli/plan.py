@@ -10,7 +10,7 @@ from treadle.cli.output import print_json, print_line, print_text
 from treadle.cli.push import find_only_source, open_input
 from treadle.cli.record_file import read_records
 from treadle.cli.request_batch import PushTemplate, make_batches
-from treadle.cli.store_access import find_source, open_existing_store
+from treadle.cli.store_access import find_source, find_url_of_source, open_existing_store
 from treadle.clock import read_clock
 from treadle.config import Config
 from treadle.destinations.retry import open_with_retry
@@ -61,14 +61,13 @@ def run_plan(config: Config, arguments: Arguments) -> int:
             source = find_only_source(store.sources.list_sources())
         else:
             source = find_source(store, None, arguments.source)
-        row = store.destinations.find_destination_of_source(source.id)
+        url = config.destination or find_url_of_source(store, config, source)
         owner = SchemaOwner(store.installation_id, source.account_id, source.id)
         schemas = {
             found.table_name: found.document
             for found in store.table_schemas.list_schemas(source.id)
         }
-    here = config.destination_url if row is None else row.url
-    destination = make_destination(config.destination or here)
+    destination = make_destination(url)
     form = PushTemplate(source.account_id, arguments.table, tuple(arguments.key))
     with open_input(arguments.file) as stream:
         sent = [

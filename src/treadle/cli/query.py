@@ -60,14 +60,23 @@ def run_query(config: Config, arguments: Arguments) -> int:
 
 
 def find_destination_url(config: Config) -> str:
-    """Return the URL of the default destination: from the settings, or else from the store."""
+    """Return the URL of the default destination: from the settings, or else from the store.
+
+    Raises:
+        OperatorError: there are several, or all were deleted.
+    """
     if config.destination is None and config.has_store():
         with open_existing_store(config) as store:
             accounts = store.accounts.list_accounts()
-            defaults = {account.destination_id for account in accounts}
-            urls = {d.url for d in store.destinations.list_destinations() if d.id in defaults}
+            rows = store.destinations.list_destinations()
+        defaults = {account.destination_id for account in accounts}
+        present = [row for row in rows if row.deleted_at is None]
+        urls = {row.url for row in present if row.id in defaults} or {row.url for row in present}
         if len(urls) == 1:
             return urls.pop()
+        if rows:
+            found = "There are several destinations" if urls else "There is no destination"
+            raise OperatorError(f"{found}; name the one to ask with --destination.")
     return config.destination_url
 
 

@@ -10,6 +10,7 @@ from treadle.cli.command import Arguments, CliCommand, UsageError
 from treadle.cli.output import print_json, print_line, print_table
 from treadle.cli.store_access import (
     find_source,
+    find_url_of_source,
     open_existing_log,
     open_existing_store,
     require_log,
@@ -65,7 +66,7 @@ def run_replay(config: Config, arguments: Arguments) -> int:
         open_existing_log(config) as reader,
     ):
         source = find_source(store, None, arguments.source)
-        row = store.destinations.find_destination_of_source(source.id)
+        url = find_url_of_source(store, config, source)
         if (source.id, arguments.table) not in reader.statistics.list_tables():
             known = sorted(
                 name
@@ -79,7 +80,7 @@ def run_replay(config: Config, arguments: Arguments) -> int:
         replay = TableRebuild(
             store=store,
             reader=reader,
-            destination=make_destination(config.destination_url if row is None else row.url),
+            destination=make_destination(url),
             source=source,
             table_name=arguments.table,
             schema=choose_schema(

@@ -6,7 +6,12 @@ from typing import Any
 
 from treadle.cli.command import Arguments, CliCommand
 from treadle.cli.output import ask_user, print_json, print_line, print_list, to_whole_second
-from treadle.cli.store_access import find_account, open_existing_store, open_named_source
+from treadle.cli.store_access import (
+    find_account,
+    find_url_of_source,
+    open_existing_store,
+    open_named_source,
+)
 from treadle.clock import read_clock
 from treadle.config import Config
 from treadle.errors import OperatorError
@@ -177,8 +182,7 @@ def adopt_tables(config: Config, arguments: Arguments) -> int:
     from treadle.maintenance.adoption import carry_out, plan_adoption
 
     with open_named_source(config, arguments) as (store, source):
-        row = store.destinations.find_destination_of_source(source.id)
-        destination = make_destination(config.destination_url if row is None else row.url)
+        destination = make_destination(find_url_of_source(store, config, source))
 
         def attempt() -> Session:
             return destination.preview() if arguments.dry_run else destination.open()

@@ -143,3 +143,20 @@ def find_source(store: "Store", account: Account | None, wanted: str) -> Source:
             "There is no source yet; make one with `treadle source create DISPLAY_NAME`."
         )
     raise OperatorError(f"There is no source {wanted!r}; there is {known}.")
+
+
+def find_url_of_source(store: "Store", config: Config, source: Source) -> str:
+    """Return the URL that a source loads into.
+
+    Raises:
+        OperatorError: its destination was deleted.
+    """
+    row = store.destinations.find_destination_of_source(source.id)
+    if row is not None:
+        return row.url
+    if store.destinations.list_destinations(source.account_id):
+        raise OperatorError(
+            f"The source {source.name} has no destination, so its records wait; make one with "
+            "`treadle destination create`."
+        )
+    return config.destination_url  # no server was started yet, which would give it this one

@@ -147,6 +147,24 @@ class Config(CheckedSettings):
         shown="none",
         content_of="destination",
     )
+    destinations_max: int = define_setting(
+        10,
+        NumberKind(0, 10_000, unit="destinations"),
+        "destinations that an account may make by the Connect API; 0 for no limit",
+    )
+    destinations_local: bool = define_setting(
+        False,
+        SwitchKind(),
+        "true lets the server connect to databases of this machine that an account names; "
+        "addresses of a link are always refused",
+        shown="false",
+    )
+    duckdb_folder: Path | None = define_setting(  # noqa: RUF009 - a field, as above
+        None,
+        FolderKind(),
+        "folder of the DuckDB files that an account names; their paths are relative to it",
+        shown="the data folder",
+    )
     allowed_hosts: str | None = define_setting(
         None,
         TextKind(
@@ -449,6 +467,11 @@ class Config(CheckedSettings):
     def destination_url(self) -> str:
         """The URL that rows are loaded into. It may contain a password."""
         return self.destination or "duckdb://" + quote(str(self.warehouse_path))
+
+    @property
+    def duckdb_path(self) -> Path:
+        """The folder of the DuckDB files that an account names."""
+        return (self.duckdb_folder or self.data).absolute()
 
     @property
     def store_url(self) -> str:

@@ -14,6 +14,7 @@ from treadle import __version__
 from treadle.clock import read_clock
 from treadle.control import (
     check_routes,
+    destination_routes,
     errors,
     hook_routes,
     ledger_routes,
@@ -100,6 +101,8 @@ def create_control_app(
     for router in ROUTERS:
         app.include_router(router)
     app.include_router(stream_routes.router)
+    app.include_router(destination_routes.types)
+    app.include_router(destination_routes.router)
     app.include_router(load_report_routes.router)
     app.include_router(trail_routes.router)
     app.include_router(token_routes.router)

@@ -18,6 +18,10 @@ CREATE_RULE: Final = (
 )
 # "many" is what clients of the original see (connect-api.md 7).
 UPDATE_RULE: Final = "PUT body many only include the keys: display_name, properties, and paused_at"
+DESTINATION_CREATE_RULE: Final = (
+    "POST body may only include a type, a name, a description, map of properties, and boolean for "
+    "unmapped sources"
+)
 STREAMS_RULE: Final = (
     "body must contain a 'streams' property with a list of metadatas by tap_stream_id"
 )
@@ -278,6 +282,80 @@ def source_not_named(count: int) -> RequestRefusedError:
     """Refuse a call that names no source where the account has none, or several."""
     message = f"the account has {count} sources; name one with ?source=ID"
     return _make_coded_error(404, "InvalidId", message)
+
+
+# Destinations: a JSON string, with its quotes (connect-api.md 1.8, 2.8) ---------------------------
+
+
+def unknown_destination_type_card(type_: str) -> RequestRefusedError:
+    """Refuse to show the card of a type that is unknown or not installed."""
+    return _make_coded_error(404, "InvalidType", f"invalid destination type ({type_})")
+
+
+def unknown_destination_type(type_: str) -> RequestRefusedError:
+    """Refuse a new destination of a type that is unknown or not installed."""
+    return RequestRefusedError(400, f"invalid destination type ({type_})")
+
+
+def invalid_destination_params() -> RequestRefusedError:
+    """Refuse a parameter that the list of destinations does not have."""
+    return RequestRefusedError(
+        400, "GET may only include the params: source_id and/or destination_id"
+    )
+
+
+def invalid_destination_body() -> RequestRefusedError:
+    """Refuse the body of a creation that lacks a key, or has another one."""
+    return RequestRefusedError(400, DESTINATION_CREATE_RULE)
+
+
+def invalid_destination_update() -> RequestRefusedError:
+    """Refuse the body of an update that is anything but a map of properties."""
+    return RequestRefusedError(400, "PUT body may only include a map of properties")
+
+
+def destination_type_is_fixed() -> RequestRefusedError:
+    """Refuse an update that has a type, even the present one."""
+    return RequestRefusedError(400, "this API endpoint does not support modifying destination type")
+
+
+def destination_unknown(*, status: int = 400) -> RequestRefusedError:
+    """Refuse an unknown or deleted destination: 400 for changes, 404 for reads."""
+    return RequestRefusedError(status, "invalid connection id")
+
+
+def destination_not_deleted(destination_id: str, account_id: int) -> RequestRefusedError:
+    """Refuse to delete a destination that is unknown, or deleted already."""
+    return RequestRefusedError(
+        400, f"Unable to locate dest ({destination_id}) for client ({account_id}) to delete"
+    )
+
+
+def destination_limit_reached() -> RequestRefusedError:
+    """Refuse one more destination: the account has as many as the setting allows."""
+    return RequestRefusedError(400, "you are at your destination limit")
+
+
+def destination_is_held(destination_id: int) -> RequestRefusedError:
+    """Refuse to change a destination that the setting `destination` names."""
+    return RequestRefusedError(
+        400, f"destination {destination_id} is set by the server's configuration"
+    )
+
+
+def properties_do_not_match(names: Sequence[str]) -> RequestRefusedError:
+    """Refuse properties that are missing or unknown, or do not fit."""
+    return RequestRefusedError(400, f"properties do not match schema: {', '.join(names)}")
+
+
+def tunnel_not_supported(value: str) -> RequestRefusedError:
+    """Refuse a tunnel to the database."""
+    return RequestRefusedError(400, f"encryption_type {value} is not supported")
+
+
+def path_outside_of_folder() -> RequestRefusedError:
+    """Refuse a DuckDB file outside of the folder for them."""
+    return RequestRefusedError(400, "path is outside of the folder for DuckDB files")
 
 
 # What an import_api source does not have (connect-api.md 5) --------------------------------------

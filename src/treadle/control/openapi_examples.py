@@ -1,9 +1,11 @@
 """Examples for the OpenAPI document, made by the functions that make the answers."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from treadle.control import (
     check_responses,
+    destination_responses,
     errors,
     hook_responses,
     paging,
@@ -13,11 +15,14 @@ from treadle.control import (
 )
 from treadle.control.recipient_operations import render_custom_email
 from treadle.control.settings import ConnectApiSettings
+from treadle.destinations.duckdb_form import DuckDBForm
+from treadle.destinations.postgres_form import PostgresForm
 from treadle.errors import RequestRefusedError
 from treadle.store.deliveries import FAILED, make_delivery_id
 from treadle.store.hook_body import encode_hook_body
 from treadle.store.model import (
     AccessToken,
+    ConfiguredDestination,
     DestinationCheck,
     HookBacklog,
     HookDelivery,
@@ -247,6 +252,23 @@ def list_request_examples() -> dict[str, Examples]:
             "sign": {"secret": "<SECRET_OF_16_CHARACTERS>"},
             "pause": {"paused": True},
         },
+        "create_destination": {
+            "PostgreSQL": {
+                "type": "postgres",
+                "name": "Staging",
+                "properties": {
+                    "host": "db.example.com",
+                    "port": "5432",
+                    "username": "loader",
+                    "password": "<PASSWORD>",
+                    "database": "warehouse",
+                    "ssl": True,
+                    "encryption_type": "none",
+                },
+            },
+            "a file": {"type": "duckdb", "properties": {"path": "second.duckdb"}},
+        },
+        "update_destination": {"a password": {"properties": {"password": "<PASSWORD>"}}},
     }
 
 
@@ -445,6 +467,76 @@ def _list_check_examples() -> dict[str, dict[int, Examples]]:
     }
 
 
+def _list_destination_examples() -> dict[str, dict[int, Examples]]:
+    """Return examples of the calls about destinations and their types."""
+    form, number = PostgresForm(), 155_582
+    row = ConfiguredDestination(
+        id=number,
+        account_id=_ACCOUNT,
+        type=form.type,
+        name="Staging",
+        url="postgresql://loader@db.example.com:5432/warehouse?sslmode=require",
+        created_at=_CREATED,
+        updated_at=_LATER,
+        deleted_at=None,
+        trouble=None,
+        trouble_since=None,
+        usable_since=_CREATED,
+    )
+    shown = destination_responses.render_destination(row, form)
+    cards = [
+        destination_responses.render_destination_type(each)
+        for each in (DuckDBForm(Path("/")), form)
+    ]
+    refused = (
+        errors.properties_do_not_match(["port"]),
+        errors.tunnel_not_supported("ssh"),
+        errors.path_outside_of_folder(),
+    )
+    held = errors.destination_is_held(number)
+    return {
+        "list_destination_types": {200: {"types": cards}},
+        "get_destination_type": {
+            200: {"postgres": cards[1]},
+            **_collect_errors(errors.unknown_destination_type_card("redshift")),
+        },
+        "list_destinations": {
+            200: {"one": [shown], "none": []},
+            **_collect_errors(errors.invalid_destination_params()),
+        },
+        "get_destination": {
+            200: {"postgres": shown},
+            **_collect_errors(errors.destination_unknown(status=404)),
+        },
+        "create_destination": {
+            200: {"created": shown},
+            **_collect_errors(
+                errors.invalid_destination_body(),
+                errors.unknown_destination_type("redshift"),
+                *refused,
+                errors.destination_limit_reached(),
+            ),
+        },
+        "update_destination": {
+            200: {"changed": shown},
+            **_collect_errors(
+                errors.destination_unknown(),
+                held,
+                errors.destination_type_is_fixed(),
+                errors.invalid_destination_update(),
+                *refused,
+            ),
+        },
+        "delete_destination": {
+            200: {"deleted": {}},
+            **_collect_errors(
+                errors.destination_not_deleted(str(number), _ACCOUNT),
+                held,
+            ),
+        },
+    }
+
+
 def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, Examples]]:
     """Return examples by operation and status, without COMMON_EXAMPLES and BODY_EXAMPLES."""
     source, card = str(_SOURCE), responses.render_report_card(settings, configured=False)
@@ -546,6 +638,7 @@ def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, 
         **_list_table_examples(),
         **_list_hook_examples(),
         **_list_check_examples(),
+        **_list_destination_examples(),
         "list_loads": {200: {"loaded, and stuck": loads}},
         "list_load_reports": {
             200: {"a load": {"loads": [render_load_report(_LOAD)], "next": None}},

@@ -80,7 +80,7 @@ def parse_creation(raw: bytes) -> SourceCreation:
     Raises:
         RequestRefusedError: with the documented answer.
     """
-    body = _parse_object(raw)
+    body = parse_object(raw)
     if body is None or not body.keys() <= CREATE_KEYS:
         raise errors.invalid_create_body()
     type_, display_name = body.get("type"), body.get("display_name")
@@ -120,7 +120,7 @@ def parse_update(raw: bytes) -> SourceUpdate:
     Raises:
         RequestRefusedError: with the documented answer.
     """
-    body = _parse_object(raw)
+    body = parse_object(raw)
     if body is None or not body.keys() <= UPDATE_KEYS:
         raise errors.invalid_update_body()
     properties = body.get("properties", {})
@@ -167,7 +167,7 @@ def parse_selected_streams(raw: bytes) -> tuple[SelectedStream, ...]:
     Raises:
         RequestRefusedError: a part is missing or of another type.
     """
-    body = _parse_object(raw)
+    body = parse_object(raw)
     streams = None if body is None else body.get("streams")
     if not isinstance(streams, list):
         raise errors.invalid_streams_body()
@@ -193,7 +193,7 @@ def _parse_selected_stream(stream: object) -> SelectedStream:
     )
 
 
-def _parse_object(raw: bytes) -> dict[str, Any] | None:
+def parse_object(raw: bytes) -> dict[str, Any] | None:
     """Return the JSON object of a body; None for any other body, malformed or nested too deep."""
     try:
         value = msgspec.json.decode(raw)

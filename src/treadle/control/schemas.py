@@ -87,6 +87,104 @@ class SourceType(ReportCard):
     upgrade_available: None
 
 
+@component("DestinationProperty")
+class DestinationDescriptor(TypedDict):
+    """A property of a destination."""
+
+    name: str
+    is_required: bool
+    is_credential: Annotated[bool, Field(description="it is never shown")]
+    system_provided: bool
+    property_type: str
+    json_schema: dict[str, Any]
+    provided: Annotated[bool, Field(description="whether it has a value")]
+
+
+class DestinationStep(TypedDict):
+    """A step of a destination's configuration."""
+
+    type: Literal["form", "fully_configured"]
+    properties: list[DestinationDescriptor]
+
+
+class DestinationCard(TypedDict):
+    """How far a destination is configured."""
+
+    type: str
+    current_step: Annotated[int, Field(ge=1, description="position in `steps`, the first is 1")]
+    current_step_type: Literal["form", "fully_configured"]
+    steps: list[DestinationStep]
+
+
+class DestinationTypeDetails(TypedDict):
+    """What a type of destination is."""
+
+    pricing_tier: str
+    pipeline_state: str
+    protocol: str
+    access: bool
+
+
+class DestinationType(DestinationCard):
+    """The report card of a type, before a destination exists."""
+
+    details: DestinationTypeDetails
+
+
+class LastCheck(TypedDict):
+    """The last check of a destination; absent before the first one."""
+
+    check_job_name: NotRequired[Annotated[str, Field(description="of its last check")]]
+
+
+@component("Destination")
+class DestinationAnswer(TypedDict):
+    """A database that rows are loaded into."""
+
+    description: str | None
+    properties: Annotated[dict[str, str], Field(description="without credentials")]
+    updated_at: Instant
+    check_job_name: NotRequired[Annotated[str, Field(description="of its last check")]]
+    name: str
+    type: Annotated[str, Field(description="never changes")]
+    deleted_at: Instant | None
+    system_paused_at: Instant | None
+    stitch_client_id: Annotated[Id, Field(description="the account")]
+    paused_at: Instant | None
+    id: Id
+    display_name: None
+    created_at: Instant
+    report_card: DestinationCard
+
+
+@with_config(ConfigDict(extra="forbid"))
+class CreateDestination(TypedDict):
+    """A destination to be created."""
+
+    type: Annotated[str, Field(min_length=1, description="one of the destination types")]
+    properties: Annotated[dict[str, Any], Field(description="as the card of the type says")]
+    name: NotRequired[Annotated[str | None, Field(min_length=1, max_length=255)]]
+    description: NotRequired[Annotated[str | None, Field(max_length=2000)]]
+    ignore_unmapped_sources: NotRequired[
+        Annotated[bool, Field(description="true: no source loads into it by itself")]
+    ]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class UpdateDestination(TypedDict):
+    """The properties that are to change; what is left out stays."""
+
+    properties: Annotated[
+        dict[str, Any], Field(description="null takes away one that is not required")
+    ]
+
+
+@component("Nothing")
+@with_config(ConfigDict(extra="forbid"))
+class NothingAnswer(TypedDict):
+    """It was done, and there is nothing to say of it."""
+
+
 @component("Properties")
 class SourceProperties(TypedDict):
     """The values of a source's properties."""

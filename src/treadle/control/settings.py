@@ -1,6 +1,7 @@
 """The era of the Connect API whose answers are given (connect-api.md 3.1, Q2, Q7)."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from treadle.control.partner import PartnerCredentials
 
@@ -20,6 +21,8 @@ class ConnectApiSettings:
         accounts_max: most accounts of the server that the partner may make; 0 for no bound.
         hook_urls: which URLs hooks may have: `https`, or `any` for plain HTTP and addresses of the
             server's machine, too.
+        destinations_max: of an account; 0 for no bound.
+        duckdb_folder: of the DuckDB files that an account names; absolute.
     """
 
     era: str = "seed"
@@ -29,6 +32,8 @@ class ConnectApiSettings:
     partner: PartnerCredentials | None = None
     accounts_max: int = 0
     hook_urls: str = "https"
+    destinations_max: int = 0
+    duckdb_folder: Path = Path("/")
 
     @property
     def shows_tokens(self) -> bool:

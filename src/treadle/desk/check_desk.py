@@ -19,6 +19,7 @@ from typing import Final
 
 from treadle.desk.check_order import CheckOrder, CheckResult, decode_result, encode_order
 from treadle.errors import RetriableError, TreadleError
+from treadle.http.address_policy import AddressPolicy
 from treadle.store.model import ConfiguredDestination, DestinationCheck
 from treadle.store.store import Store
 from treadle.tables.schema_owner import SchemaOwner
@@ -62,6 +63,7 @@ class CheckDesk:
         turns: the folder of claims, see `LoaderPriority`.
         place: where it runs, see `DestinationLease.place`.
         clock: microseconds since 1970.
+        policy: which addresses of destinations that an account named are connected to.
         function: does a check in a task process, see `TaskRequest.function`.
         seconds: that a check may take.
     """
@@ -71,6 +73,7 @@ class CheckDesk:
     turns: Path
     place: str
     clock: Callable[[], int]
+    policy: AddressPolicy = AddressPolicy(allows_loopback=False)  # noqa: RUF009 - a value
     function: str = CHECK_FUNCTION
     seconds: int = CHECK_SECONDS_MAX
     _holder: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -213,7 +216,8 @@ class CheckDesk:
             for source in self.store.sources.list_sources()
             if source.deleted_at is None and of_source.get(source.id) == row.id
         )
-        return CheckOrder(row.url, schemas, self.clock(), self.data, self.turns)
+        policy = self.policy if row.is_named_by_account else None
+        return CheckOrder(row.url, schemas, self.clock(), self.data, self.turns, policy)
 
 
 def select_environment(environment: Mapping[str, str]) -> dict[str, str]:

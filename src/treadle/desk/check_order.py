@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 
 from treadle.destinations.rehearsal_result import RehearsalResult, describe_rehearsal
+from treadle.http.address_policy import AddressPolicy
 from treadle.tables.schema_owner import SchemaOwner
 
 HIDDEN: Final = "***"
@@ -28,6 +29,8 @@ class CheckOrder:
         now: microseconds since 1970.
         data: the data folder.
         turns: the folder of claims, see `LoaderPriority`.
+        policy: which addresses are connected to, since an account named the destination; None for
+            any.
     """
 
     url: str = field(repr=False)
@@ -35,6 +38,7 @@ class CheckOrder:
     now: int
     data: Path
     turns: Path
+    policy: AddressPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)

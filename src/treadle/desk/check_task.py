@@ -24,7 +24,8 @@ def check_destination(payload: bytes) -> bytes:
 
 def _rehearse(order: CheckOrder) -> RehearsalResult:
     try:
-        destination = make_destination(order.url)
+        check = None if order.policy is None else order.policy.check
+        destination = make_destination(order.url, check)
     except OperatorError as error:
         fault = hide_secrets(make_clause(str(error)), order.url)
         return RehearsalResult("The destination", (), fault=fault)

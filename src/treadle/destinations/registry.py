@@ -5,9 +5,10 @@ Back-ends of other distributions announce themselves by an entry point in the gr
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from difflib import get_close_matches
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -16,14 +17,25 @@ from treadle.destinations.protocol import Destination
 from treadle.errors import OperatorError
 
 ENTRY_POINT_GROUP: Final = "treadle.destinations"
+POSTGRES_SCHEMES: Final = ("postgres", "postgresql")
 
 
-def make_destination(url: str) -> Destination:
+def list_types() -> list[str]:
+    """Return the types of destinations whose driver is installed, in order."""
+    missing = set() if find_spec("psycopg") is not None else {"postgres"}
+    named = {point.name for point in entry_points(group=ENTRY_POINT_GROUP)}
+    return sorted(({"duckdb", "postgres"} | named) - missing - {"postgresql"})
+
+
+def make_destination(url: str, check_address: Callable[[str], None] | None = None) -> Destination:
     """Return the destination of a URL; nothing is opened or connected to.
 
     Args:
         url: `duckdb:///absolute/path.duckdb`, `duckdb://relative/path.duckdb`,
             `postgresql://user:password@host:5432/database`, or the scheme of an installed back-end.
+        check_address: raises for a resolved address that is not to be connected to; None to connect
+            to any. For the URLs that clients of the Connect API made. A back-end of another
+            distribution is not told of it.
 
     Raises:
         OperatorError: no such scheme, a malformed URL, or a driver that is not installed.
@@ -37,14 +49,15 @@ def make_destination(url: str) -> Destination:
             "a destination is named by a URL such as duckdb:///var/lib/treadle/data.duckdb or "
             "postgresql://user:password@host:5432/database; the text given has no ://"
         )
-    built_in = _BUILT_IN.get(scheme)
-    if built_in is not None:
-        return built_in(url)
+    if scheme == "duckdb":
+        return _duckdb(url)
+    if scheme in POSTGRES_SCHEMES:
+        return _postgres(url, check_address)
     installed = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if scheme in installed:
         make: Callable[[str], Destination] = installed[scheme].load()
         return make(url)
-    known = sorted({*_BUILT_IN, *installed})
+    known = sorted({"duckdb", *POSTGRES_SCHEMES, *installed})
     near = get_close_matches(scheme, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}://?" if near else f"known are {', '.join(known)}"
     raise OperatorError(f"no destination is called {scheme!r}; {hint}")
@@ -68,7 +81,7 @@ def _duckdb(url: str) -> Destination:
     return DuckDBDestination(Path(path))
 
 
-def _postgres(url: str) -> Destination:
+def _postgres(url: str, check_address: Callable[[str], None] | None) -> Destination:
     try:
         module = importlib.import_module("treadle.destinations.postgres")
     except ModuleNotFoundError as error:
@@ -78,12 +91,5 @@ def _postgres(url: str) -> Destination:
             "PostgreSQL destinations need the driver psycopg, which is not installed; run "
             'pip install "treadle[postgres]"'
         ) from error
-    destination: Destination = module.PostgresDestination(url)
+    destination: Destination = module.PostgresDestination(url, check_address)
     return destination
-
-
-_BUILT_IN: Final[Mapping[str, Callable[[str], Destination]]] = {
-    "duckdb": _duckdb,
-    "postgres": _postgres,
-    "postgresql": _postgres,
-}

@@ -12,7 +12,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Final
 
-from treadle.errors import TreadleError
+from treadle.errors import OperatorError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -28,7 +28,7 @@ _METADATA: Final = frozenset(
 _THIS_NETWORK: Final = ipaddress.IPv4Network("0.0.0.0/8")
 
 
-class AddressRefusedError(TreadleError):
+class AddressRefusedError(OperatorError):
     """The server connects to no such address for an account."""
 
 

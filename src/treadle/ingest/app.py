@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from treadle import __version__
 from treadle.clock import read_clock
 from treadle.destinations.priority import LoaderPriority
+from treadle.destinations.protocol import Destination
 from treadle.http.authentication import TokenAuthentication
 from treadle.ingest import records_endpoint, webhook_endpoint
 from treadle.ingest.acknowledgement import BatchAcceptor
@@ -18,7 +19,7 @@ from treadle.ingest.batch_endpoint import BatchEndpoint
 from treadle.ingest.body_executor import BodyExecutor
 from treadle.ingest.body_memory import BodyMemoryBudget
 from treadle.ingest.body_threads import BodyThreads
-from treadle.ingest.dry_run import DryRunPlanner
+from treadle.ingest.dry_run import DryRunPlanner, open_anywhere
 from treadle.ingest.endpoint import NotFoundEndpoint, PathEndpoint, RequestHandler, make_route
 from treadle.ingest.fastpath.handler import FastPathHandler
 from treadle.ingest.health_endpoint import IngestHealth
@@ -28,6 +29,7 @@ from treadle.ingest.receipts_endpoint import ReceiptsEndpoint
 from treadle.ingest.table_schema_check import TableSchemaCheck
 from treadle.ingest.token_cache import TokenCache
 from treadle.log.protocol import LogAppender, LogReader
+from treadle.store.model import ConfiguredDestination
 from treadle.store.store import Store
 from treadle.tracking.load_progress import LoadProgress
 from treadle.tracking.receipts import ReceiptCodec
@@ -55,6 +57,7 @@ class IngestService:
         count_answer: Callable[[str, int], None] = lambda path, status: None,
         quotas: SourceQuotas | None = None,
         priority: LoaderPriority | None = None,
+        open_destination: Callable[[ConfiguredDestination], Destination] | None = None,
     ) -> None:
         """Build the endpoints; nothing runs before `start`. The caller closes store and log.
 
@@ -69,6 +72,8 @@ class IngestService:
             count_answer: called with path and status of each answer that `fast_path` gives.
             quotas: of sources and accounts; none where it is None. Started and closed with this.
             priority: of the loader over dry runs; None where no loader runs.
+            open_destination: makes a destination for dry runs; None for one that connects to any
+                address.
         """
         self.token_cache = TokenCache(store, clock)
         self._health = health = IngestHealth(
@@ -81,7 +86,9 @@ class IngestService:
         self._executor = BodyExecutor()
         self._threads = BodyThreads()
         budget = BodyMemoryBudget(self._threads)
-        self._dry_run = DryRunPlanner(store, clock, priority=priority)
+        self._dry_run = DryRunPlanner(
+            store, clock, open_destination or open_anywhere, priority=priority
+        )
         self._account_thread = ThreadPoolExecutor(1, thread_name_prefix="accounts")
         authentication = TokenAuthentication(
             lambda token: asyncio.get_running_loop().run_in_executor(

@@ -25,7 +25,7 @@ from treadle.errors import RequestRefusedError, RetriableError
 from treadle.http.responses import JsonResponse
 from treadle.ingest.short_turns import give_short_turns
 from treadle.records.message_batch import MessageBatch
-from treadle.store.model import Source, TokenOwner
+from treadle.store.model import ConfiguredDestination, Source, TokenOwner
 from treadle.store.store import Store
 from treadle.tables.schema_owner import SchemaOwner
 
@@ -64,6 +64,11 @@ def is_dry_run(scope: Scope) -> bool:
     return wanted
 
 
+def open_anywhere(row: ConfiguredDestination) -> Destination:
+    """Return the destination of a row, which connects to any address."""
+    return make_destination(row.url)
+
+
 @dataclass(slots=True)
 class DryRunPlanner:
     """Plans requests, one at a time, in a thread of its own.
@@ -75,13 +80,13 @@ class DryRunPlanner:
     Attributes:
         store: knows where sources load.
         clock: microseconds since 1970, UTC.
-        open_destination: URL -> destination; called when it is needed.
+        open_destination: makes the destination of a row; called when it is needed.
         priority: says when the loader wants a destination; None where no loader runs.
     """
 
     store: Store
     clock: Callable[[], int]
-    open_destination: Callable[[str], Destination] = make_destination
+    open_destination: Callable[[ConfiguredDestination], Destination]
     priority: LoaderPriority | None = None
     _thread: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="dry-run")
@@ -141,7 +146,7 @@ class DryRunPlanner:
         row = self.store.destinations.find_destination_of_source(owner.source_id)
         if source is None or row is None:
             raise RetriableError("the source was deleted, or has no destination")
-        destination = self.open_destination(row.url)
+        destination = self.open_destination(row)
         found: list[LoadForecast] = []
         with give_short_turns():
             while len(found) < len(tables):

@@ -89,33 +89,49 @@ class IngestHealth:
         if self.monotonic() - self._failed_at >= FAILURE_SECONDS:
             self.record_success()
         try:
-            destinations, tables = await asyncio.get_running_loop().run_in_executor(
-                self._thread,
-                lambda: (self.destinations.list_destinations(), self.tables.count_troubled()),
+            self._trouble = await asyncio.get_running_loop().run_in_executor(
+                self._thread, self._find_trouble
             )
         except TreadleError as error:
             logger.warning("The state of loading cannot be read: %s", error)
             self._trouble = "The state of loading cannot be read; data is accepted."
-        else:
-            self._trouble = describe_trouble(destinations, tables)
+
+    def _find_trouble(self) -> str | None:
+        return describe_trouble(
+            self.destinations.list_destinations(),
+            self.tables.count_troubled(),
+            len(self.destinations.list_stranded_sources()),
+        )
 
 
 def describe_trouble(
-    destinations: Sequence[ConfiguredDestination], tables: TroubledTables
+    destinations: Sequence[ConfiguredDestination], tables: TroubledTables, stranded: int = 0
 ) -> str | None:
     """Return what keeps accepted data from becoming rows; None for nothing.
 
     Anybody may ask for the status, so reasons and names of tables are left to the operator's own
-    pages.
+    pages, and the names that accounts chose to them.
+
+    Args:
+        destinations: all of them.
+        tables: numbers of tables that somebody should look at.
+        stranded: number of sources whose destination was deleted.
     """
     present = [row for row in destinations if row.deleted_at is None]
     away = _name_destinations(row for row in present if row.trouble is not None)
+    if stranded:
+        away.append(
+            f"no destination ({stranded} {'source has' if stranded == 1 else 'sources have'} none)"
+        )
     unchecked = _name_destinations(row for row in present if row.usable_since is None)
     told = []
     if away:
-        told.append(f"Data is accepted and waits for loading into: {away}")
+        told.append(f"Data is accepted and waits for loading into: {', '.join(away)}")
     if unchecked:
-        told.append(f"Data is accepted and waits for the first check that succeeds of: {unchecked}")
+        told.append(
+            "Data is accepted and waits for the first check that succeeds of: "
+            + ", ".join(unchecked)
+        )
     counts = []
     if tables.stopped:
         which = "table is" if tables.stopped == 1 else "tables are"
@@ -130,5 +146,8 @@ def describe_trouble(
     return "; ".join(told) or None
 
 
-def _name_destinations(rows: Iterable[ConfiguredDestination]) -> str:
-    return ", ".join(f"{row.name} ({row.type})" for row in rows)
+def _name_destinations(rows: Iterable[ConfiguredDestination]) -> list[str]:
+    return [
+        f"{f'destination {row.id}' if row.is_named_by_account else row.name} ({row.type})"
+        for row in rows
+    ]

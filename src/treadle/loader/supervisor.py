@@ -28,7 +28,7 @@ from treadle.loader.waiting_board import PUBLISH_INTERVAL_US, WaitingBoard
 from treadle.log.protocol import LogReader, ReadLimits, TableBacklog
 from treadle.log.quota import LogQuota
 from treadle.quotas import QuotaTable
-from treadle.store.model import Source
+from treadle.store.model import ConfiguredDestination, Source
 from treadle.store.store import Store
 
 logger = logging.getLogger("treadle.loader")
@@ -59,6 +59,8 @@ class LoaderSupervisor:
         store: knows sources and destinations, and keeps reports.
         open_reader: opens a reader of the log, one for each thread.
         open_destination: makes the destination of a URL; raises OperatorError for a wrong one.
+        open_checked: the same for a URL that an account named, whose addresses are checked; None
+            to connect to any.
         flush_policy: when loads begin.
         retention_us: how long entries stay in the log after their load, microseconds.
         audit_us: how long events stay in the trail, microseconds.
@@ -85,6 +87,7 @@ class LoaderSupervisor:
     priority: LoaderPriority | None = None
     quotas: QuotaTable = field(default_factory=QuotaTable)
     board: WaitingBoard | None = None
+    open_checked: Callable[[str], Destination] | None = None
     stop_timeout_seconds: float = STOP_SECONDS_MAX
     _holder: str = field(default_factory=lambda: str(uuid.uuid4()))
     _loaders: dict[int, tuple[str, DestinationLoader]] = field(default_factory=dict)
@@ -183,8 +186,8 @@ class LoaderSupervisor:
         revision = self.store.get_revision()
         if revision == self._revision:
             return
-        urls = {
-            row.id: row.url
+        rows = {
+            row.id: row
             for row in self.store.destinations.list_destinations()
             if row.deleted_at is None and row.usable_since is not None
         }
@@ -195,18 +198,18 @@ class LoaderSupervisor:
         self._destination_of = {
             source_id: destination_id
             for source_id, destination_id in self.store.destinations.list_ids_by_source().items()
-            if destination_id in urls
+            if destination_id in rows
         }
         for destination_id, (url, loader) in list(self._loaders.items()):
-            if urls.get(destination_id) != url:
+            if destination_id not in rows or rows[destination_id].url != url:
                 del self._loaders[destination_id]
                 self._sources.pop(destination_id, None)
                 self._retiring.append(loader)
                 logger.info("leaving %s after the load it is in", loader.identity)
                 loader.retire()
-        for destination_id, url in urls.items():
+        for destination_id, row in rows.items():
             if destination_id not in self._loaders:
-                self._loaders[destination_id] = url, self._make_loader(destination_id, url)
+                self._loaders[destination_id] = row.url, self._make_loader(row)
                 if start:
                     self._loaders[destination_id][1].start()
         for destination_id, (_, loader) in self._loaders.items():
@@ -221,12 +224,15 @@ class LoaderSupervisor:
             )
         self._revision = revision  # last, so that what failed half way is done again
 
-    def _make_loader(self, destination_id: int, url: str) -> DestinationLoader:
+    def _make_loader(self, row: ConfiguredDestination) -> DestinationLoader:
         policy = self.flush_policy
-        lease = DestinationLease(self.store, destination_id, self.place, self._holder, self.clock)
+        lease = DestinationLease(self.store, row.id, self.place, self._holder, self.clock)
+        make = self.open_destination
+        if row.is_named_by_account and self.open_checked is not None:
+            make = self.open_checked
         dependencies = LoaderDependencies(
             open_reader=self.open_reader,
-            open_destination=partial(self.open_destination, url),
+            open_destination=partial(make, row.url),
             store=self.store,
             flush_policy=policy,
             read_limits=ReadLimits.within_memory(policy.records, policy.size),
@@ -236,7 +242,7 @@ class LoaderSupervisor:
             lease=lease,
             priority=self.priority,
         )
-        return DestinationLoader(destination_id, dependencies)
+        return DestinationLoader(row.id, dependencies)
 
     def _list_loaders(self) -> list[DestinationLoader]:
         return [*self._retiring, *(loader for _, loader in self._loaders.values())]

@@ -6,6 +6,7 @@ import socket
 from treadle import clock
 from treadle.config import Config
 from treadle.desk.check_desk import CheckDesk
+from treadle.http.address_policy import AddressPolicy
 from treadle.server.child_channel import call_when_orphaned, report_ready
 from treadle.server.factories import open_store
 from treadle.store.store import Store
@@ -20,6 +21,7 @@ def make_desk(config: Config, store: Store) -> CheckDesk:
         # One desk of a data folder runs at a time, so the next one takes over its claims at once.
         place=f"{socket.gethostname()}:{config.data}",
         clock=clock.read_clock,
+        policy=AddressPolicy(allows_loopback=config.destinations_local),
     )
 
 

@@ -4,11 +4,13 @@ import signal
 import socket
 import threading
 import uuid
+from functools import partial
 
 from treadle import clock
 from treadle.config import Config
 from treadle.destinations.priority import LoaderPriority
 from treadle.destinations.registry import make_destination
+from treadle.http.address_policy import AddressPolicy
 from treadle.loader.schedule import FlushPolicy
 from treadle.loader.supervisor import LoaderSupervisor
 from treadle.loader.waiting_board import WaitingBoard
@@ -26,6 +28,9 @@ def make_loader(config: Config, store: Store) -> LoaderSupervisor:
         store=store,
         open_reader=lambda: open_reader(config),
         open_destination=make_destination,
+        open_checked=partial(
+            make_destination, check_address=AddressPolicy(config.destinations_local).check
+        ),
         flush_policy=FlushPolicy(
             age_us=int(config.load_age_seconds * 1_000_000),
             records=config.load_rows,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from treadle.config import Config, OperatorWarning, mask_password
+from treadle.destinations.duckdb_form import move_url
 from treadle.destinations.registry import make_destination
 from treadle.destinations.transport import find_transport_risk
 from treadle.errors import OperatorError
@@ -14,7 +15,7 @@ from treadle.files import write_private_file
 from treadle.log.registry import repair_log
 from treadle.log.salvage_report import KnownLog
 from treadle.server.factories import open_store
-from treadle.store.model import Account
+from treadle.store.model import Account, DestinationSetter
 from treadle.store.secrets import mint_token
 from treadle.store.store import Store
 from treadle.store.token_rules import ACCOUNT, PREFIXES
@@ -61,36 +62,76 @@ def find_risks(config: Config, user: int) -> Iterator[OperatorWarning]:
             "POST /v3/accounts needs both the id and the secret of the partner, and is not served.",
             f"Set {missing}, or remove the other one.",
         )
-    risk = find_transport_risk(make_destination(config.destination_url))
-    if risk is not None:
-        yield OperatorWarning(risk.found, risk.meaning, risk.remedy)
+    if config.destination is not None:
+        risk = find_transport_risk(make_destination(config.destination))
+        if risk is not None:
+            yield OperatorWarning(risk.found, risk.meaning, risk.remedy)
 
 
 def set_up_store(config: Config) -> FirstAccount | None:
-    """Make the store if there is none; return the first account if it was made now."""
-    destination = make_destination(config.destination_url)
+    """Make the store if there is none; return the first account if it was made now.
+
+    Each account gets the destination of the settings. Without that setting, what was named by
+    `treadle destination` or the Connect API stays, and an account that never had a destination gets
+    the file of the data folder, which follows the folder (connect-rest.md A.2.2).
+    """
     with contextlib.closing(open_store(config)) as store:
         newcomer = None
         if not store.accounts.list_accounts():
             newcomer = _make_first_account(config, store)
-        defaults = {account.destination_id for account in store.accounts.list_accounts()}
-        former = {
-            _identify_destination(row.url)
-            for row in store.destinations.list_destinations()
-            if row.id in defaults
-        }
-        for place in sorted(former - {destination.identity}):
-            logger.warning(
-                "from now on rows go to %s and no longer to %s, where what was loaded stays; "
-                "name the old place with --destination to go back",
-                destination.identity,
-                place,
-            )
-        for account in store.accounts.list_accounts():
-            store.destinations.set_default_destination(
-                account.id, destination.kind, config.destination_url, destination.identity
-            )
+        if config.destination is None:
+            store.destinations.release_destinations()
+        _follow_duckdb_folder(config, store)
+        _set_defaults(config, store)
         return newcomer
+
+
+def _set_defaults(config: Config, store: Store) -> None:
+    """Give accounts the destination of the settings, or the file of the data folder."""
+    destination = make_destination(config.destination_url)
+    rows = store.destinations.list_destinations()
+    defaults = {account.id: account.destination_id for account in store.accounts.list_accounts()}
+    by_id = {row.id: row for row in rows}
+    chosen = [
+        account_id
+        for account_id, default_id in defaults.items()
+        if config.destination is not None
+        or all(row.account_id != account_id for row in rows)
+        or (default_id in by_id and by_id[default_id].set_by == DestinationSetter.DATA_FOLDER)
+    ]
+    former = {
+        _identify_destination(by_id[default_id].url)
+        for account_id in chosen
+        if (default_id := defaults[account_id]) in by_id
+    }
+    for place in sorted(former - {destination.identity}):
+        logger.warning(
+            "from now on rows go to %s and no longer to %s, where what was loaded stays; "
+            "name the old place with --destination to go back",
+            destination.identity,
+            place,
+        )
+    setting = config.destination is not None
+    for account_id in chosen:
+        store.destinations.set_default_destination(
+            account_id,
+            destination.kind,
+            config.destination_url,
+            destination.identity,
+            set_by=DestinationSetter.SETTING if setting else DestinationSetter.DATA_FOLDER,
+        )
+
+
+def _follow_duckdb_folder(config: Config, store: Store) -> None:
+    """Name the files of accounts anew where the data folder was moved, or another folder was set.
+
+    Otherwise a copy of a data folder would load into the files of the original.
+    """
+    for row in store.destinations.list_destinations():
+        if row.deleted_at is None and row.type == "duckdb":
+            url = move_url(row.url, config.duckdb_path)
+            if url != row.url:
+                store.destinations.follow_folder(row.id, url, make_destination(url).identity)
 
 
 def _make_first_account(config: Config, store: Store) -> FirstAccount:

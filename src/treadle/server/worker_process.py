@@ -50,7 +50,7 @@ from treadle.metrics.request_counter import (
 )
 from treadle.quotas import USAGE_COLUMNS, WAITING_COLUMNS
 from treadle.server.child_channel import call_when_orphaned, report_ready, wake_desk
-from treadle.server.factories import make_quota_table, open_store
+from treadle.server.factories import make_destination_opener, make_quota_table, open_store
 from treadle.server.file_limit import plan_backlog, raise_file_limit
 from treadle.server.tls_handshake import TlsAcceptor
 from treadle.shared_counters import SharedCounters, sum_counters
@@ -217,6 +217,7 @@ def make_worker_app(
         count_answer=lambda path, status: board.add(name_counter(path, status)),
         quotas=quotas,
         priority=LoaderPriority(config.turns_path),
+        open_destination=make_destination_opener(config),
     )
     hosts = AllowedHosts.parse(config.host, config.allowed_hosts)
     refusals = RefusalLog(logger, time.monotonic)
@@ -235,6 +236,8 @@ def make_worker_app(
             partner=_read_partner(config),
             accounts_max=config.accounts_max,
             hook_urls=config.hook_urls,
+            destinations_max=config.destinations_max,
+            duckdb_folder=config.duckdb_path,
         ),
         changed=follow_change,
         count_use=ingest.token_cache.add_use,

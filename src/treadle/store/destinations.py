@@ -1,16 +1,21 @@
 """The repository of destinations, and of the choice of one for each source."""
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
-from sqlalchemy import Row, func, insert, or_, select, update
+from sqlalchemy import Row, case, func, insert, or_, select, update
 
+from treadle.store.checks import request_check
 from treadle.store.database import BOOKKEEPING, StoreRepository, StoreTransaction
-from treadle.store.errors import NotFoundError
-from treadle.store.model import Account, ConfiguredDestination
+from treadle.store.errors import DestinationHeldError, DestinationLimitError, NotFoundError
+from treadle.store.model import Account, ConfiguredDestination, DestinationSetter
 from treadle.store.schema import accounts, connections, destinations, sources
-from treadle.store.schema_ownership import refuse_shared_schemas
+from treadle.store.schema_ownership import part_shared_schemas, refuse_shared_schemas
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
+
+FIRST_NAME: Final = "Default Warehouse"
+"""The name of an account's first destination, where none is given (connect-api.md 2.8)."""
 
 # The destination of each source: its own, or the default one of its account. Deleted ones are left
 # out.
@@ -26,8 +31,164 @@ _by_source = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class DestinationPlace:
+    """The database of a destination.
+
+    Attributes:
+        type: name in the registry of destinations.
+        url: with credentials; kept encrypted.
+        identity: the database as the destination itself names it (`Destination.identity`).
+        set_by: who says so.
+        changed: names of the properties that are new, for the trail.
+    """
+
+    type: str
+    url: str = field(repr=False)
+    identity: str
+    set_by: DestinationSetter
+    changed: Sequence[str] = ()
+
+
 class DestinationRepository(StoreRepository):
     """Destinations, and the choice of one for each source."""
+
+    def create_destination(
+        self,
+        account_id: int,
+        place: DestinationPlace,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        takes_sources: bool = True,
+        destinations_max: int = 0,
+    ) -> ConfiguredDestination:
+        """Create a destination (connect-rest.md A.2.2).
+
+        Args:
+            account_id: its account.
+            place: the database.
+            name: for people; None for FIRST_NAME, or the type where the account has another one.
+            description: for people.
+            takes_sources: it becomes the default where the account has none, and sources whose
+                destination was deleted load into it.
+            destinations_max: most destinations of an account; 0 for no limit.
+
+        Raises:
+            NotFoundError: no such account.
+            DestinationLimitError: the account has as many as it may.
+        """
+        with self._database.change() as tx:
+            default_id = _require_account(tx, account_id)
+            present = tx.connection.scalar(
+                select(func.count())
+                .select_from(destinations)
+                .where(destinations.c.account_id == account_id, destinations.c.deleted_at.is_(None))
+            )
+            if destinations_max and (present or 0) >= destinations_max:
+                raise DestinationLimitError(account_id, destinations_max)
+            made = _insert_destination(
+                tx,
+                account_id,
+                place,
+                name=name or (place.type if present else FIRST_NAME),
+                description=description,
+            )
+            if takes_sources:
+                if default_id is None:
+                    _set_default(tx, account_id, made.id)
+                _take_sources(tx, account_id, made.id)
+            part_shared_schemas(tx, account_id)
+            request_check(tx, made.id)
+            _record(tx, TrailAction.CREATE_DESTINATION, made)
+            return made
+
+    def update_destination(
+        self,
+        account_id: int,
+        destination_id: int,
+        rewrite: Callable[[ConfiguredDestination], DestinationPlace],
+        *,
+        name: str | None = None,
+    ) -> ConfiguredDestination:
+        """Change where a destination is; where nothing is new, nothing changes.
+
+        Args:
+            account_id: its account.
+            destination_id: the destination.
+            rewrite: returns its new place, in the transaction of the change. What it raises ends
+                the change.
+            name: a new one; None to keep it.
+
+        Raises:
+            NotFoundError: the account has no such destination, or it is deleted.
+            DestinationHeldError: the setting says where it is.
+        """
+        with self._database.change() as tx:
+            row = _require_row(tx, account_id, destination_id)
+            former = _read_destination(tx, row)
+            place = rewrite(former)
+            if place.url == former.url and name in (None, former.name):
+                return former
+            moves = place.url != former.url and place.identity != row.identity
+            changed = _read_destination(
+                tx,
+                tx.connection.execute(
+                    update(destinations)
+                    .where(destinations.c.id == destination_id)
+                    .values(
+                        name=name or former.name,
+                        url=tx.seal(place.url, _make_context(destination_id)),
+                        identity=place.identity if moves else row.identity,
+                        set_by=place.set_by,
+                        placed_at=tx.now if moves else former.present_since,
+                        updated_at=tx.now,
+                        trouble=None,
+                        trouble_since=None,
+                        trouble_kind=None,
+                        usable_since=None if moves else row.usable_since,
+                    )
+                    .returning(destinations)
+                ).one(),
+            )
+            if moves:
+                part_shared_schemas(tx, account_id)
+            request_check(tx, destination_id)
+            _record(tx, TrailAction.CHANGE_DESTINATION, changed, place.changed)
+            return changed
+
+    def delete_destination(self, account_id: int, destination_id: int) -> ConfiguredDestination:
+        """Delete a destination, and forget its URL. Data in the database is not touched.
+
+        Its sources have no destination until another one is created: they are not given the default
+        of the account, into which nobody said that they load.
+
+        Raises:
+            NotFoundError: the account has no such destination, or it is deleted.
+            DestinationHeldError: the setting says where it is.
+        """
+        with self._database.change() as tx:
+            _require_row(tx, account_id, destination_id)
+            deleted = tx.connection.execute(
+                update(destinations)
+                .where(destinations.c.id == destination_id)
+                .values(
+                    url=tx.seal("", _make_context(destination_id)),
+                    deleted_at=tx.now,
+                    updated_at=tx.now,
+                    trouble=None,
+                    trouble_since=None,
+                )
+                .returning(destinations)
+            ).one()
+            tx.connection.execute(
+                update(accounts)
+                .where(accounts.c.id == account_id, accounts.c.destination_id == destination_id)
+                .values(destination_id=None)
+            )
+            gone = _read_destination(tx, deleted)
+            _record(tx, TrailAction.DELETE_DESTINATION, gone)
+            return gone
 
     def set_default_destination(
         self,
@@ -35,6 +196,8 @@ class DestinationRepository(StoreRepository):
         type: str,  # noqa: A002 - the word of the wire
         url: str,
         identity: str,
+        *,
+        set_by: DestinationSetter = DestinationSetter.DATA_FOLDER,
     ) -> ConfiguredDestination:
         """Set the default destination of an account; the same one again changes nothing.
 
@@ -43,11 +206,13 @@ class DestinationRepository(StoreRepository):
             type: name in the registry of destinations, for example "postgres".
             url: with credentials; kept encrypted.
             identity: the database as the destination itself names it (`Destination.identity`).
+            set_by: who says so.
 
         Raises:
             NotFoundError: no such account.
             NameTakenError: sources of two accounts would share a schema.
         """
+        place = DestinationPlace(type, url, identity, set_by)
         with self._database.read() as tx:
             row = tx.connection.execute(
                 select(destinations)
@@ -56,26 +221,70 @@ class DestinationRepository(StoreRepository):
             ).one_or_none()
             if row is not None and row.identity == identity:
                 present = _read_destination(tx, row)
-                if (present.type, present.url) == (type, url):
+                if (present.type, present.url, present.set_by) == (type, url, set_by):
                     return present
         with self._database.change() as tx:
-            account = tx.connection.execute(
-                select(accounts.c.destination_id).where(accounts.c.id == account_id)
-            ).one_or_none()
-            if account is None:
-                raise NotFoundError(f"there is no account {account_id}")
-            if account.destination_id is None:
-                changed = _insert_destination(tx, account_id, type, url, identity)
+            default_id = _require_account(tx, account_id)
+            if default_id is None:
+                changed = _insert_destination(tx, account_id, place, name=type)
+                _set_default(tx, account_id, changed.id)
             else:
-                changed = _update_destination(tx, account.destination_id, type, url, identity)
+                changed = _update_destination(tx, default_id, place)
+            _take_sources(tx, account_id, changed.id)
             refuse_shared_schemas(tx, account_id)
-            tx.record(
-                TrailAction.SET_DESTINATION,
-                # Without the URL and the place that it names: only the operator may know them.
-                TrailTarget(TargetKind.DESTINATION, changed.id, changed.name),
-                account_id=account_id,
-            )
+            _record(tx, TrailAction.SET_DESTINATION, changed)
             return changed
+
+    def release_destinations(self) -> None:
+        """Note that the setting `destination` is no longer there: what it named is kept."""
+        with self._database.write() as tx:
+            tx.connection.execute(
+                update(destinations)
+                .where(destinations.c.set_by == DestinationSetter.SETTING)
+                .values(set_by=DestinationSetter.OPERATOR)
+                .execution_options(**BOOKKEEPING)
+            )
+
+    def follow_folder(self, destination_id: int, url: str, identity: str) -> None:
+        """Note that a file is elsewhere since its folder was moved, or another one was set."""
+        with self._database.change() as tx:
+            tx.connection.execute(
+                update(destinations)
+                .where(destinations.c.id == destination_id)
+                .values(url=tx.seal(url, _make_context(destination_id)), identity=identity)
+                .execution_options(**BOOKKEEPING)
+            )
+
+    def find_destination(
+        self, account_id: int | None, destination_id: int
+    ) -> ConfiguredDestination | None:
+        """Return a destination that is not deleted; None when the account (None: any) has none."""
+        query = select(destinations).where(
+            destinations.c.id == destination_id, destinations.c.deleted_at.is_(None)
+        )
+        if account_id is not None:
+            query = query.where(destinations.c.account_id == account_id)
+        with self._database.read() as tx:
+            row = tx.connection.execute(query).one_or_none()
+            return None if row is None else _read_destination(tx, row)
+
+    def list_stranded_sources(self) -> list[int]:
+        """Return the undeleted sources whose destination was deleted, so that records wait."""
+        placed = _by_source.with_only_columns(sources.c.id)
+        owners = select(destinations.c.account_id)
+        with self._database.read() as tx:
+            return list(
+                tx.connection.scalars(
+                    select(sources.c.id)
+                    .where(
+                        sources.c.deleted_at.is_(None),
+                        sources.c.id.not_in(placed),
+                        # Before the first start there was none to be deleted.
+                        sources.c.account_id.in_(owners),
+                    )
+                    .order_by(sources.c.id)
+                )
+            )
 
     def list_destinations(self, account_id: int | None = None) -> list[ConfiguredDestination]:
         """Return the destinations of one account or of all, by id, deleted ones too."""
@@ -149,21 +358,33 @@ def with_shared_destination(tx: StoreTransaction, account: Account) -> Account:
     """Give a new account the destination that all others share; none where they differ.
 
     The server gives each account its destination when it starts. An account that is made beside a
-    running server would have none until the next start, and its records would wait for it.
+    running server would have none until the next start, and its records would wait for it. What an
+    account named is its own: nobody else loads into it.
     """
     rows = tx.connection.execute(
         select(destinations)
         .join(accounts, accounts.c.destination_id == destinations.c.id)
-        .where(destinations.c.deleted_at.is_(None))
+        .where(
+            destinations.c.deleted_at.is_(None),
+            destinations.c.set_by != DestinationSetter.ACCOUNT,
+        )
         .order_by(destinations.c.id)
     ).all()
-    places = {(row.type, row.identity, _read_destination(tx, row).url) for row in rows}
+    places = {
+        DestinationPlace(
+            row.type,
+            _read_destination(tx, row).url,
+            row.identity,
+            DestinationSetter(row.set_by),
+        )
+        for row in rows
+    }
     if len(places) != 1:
         return account
-    [(type_, identity, url)] = places
-    return replace(
-        account, destination_id=_insert_destination(tx, account.id, type_, url, identity).id
-    )
+    [place] = places
+    made = _insert_destination(tx, account.id, place, name=place.type)
+    _set_default(tx, account.id, made.id)
+    return replace(account, destination_id=made.id)
 
 
 def require_destination(tx: StoreTransaction, account_id: int, destination_id: int | None) -> None:
@@ -211,8 +432,44 @@ def seal_destinations_anew(tx: StoreTransaction) -> int:
     return len(rows)
 
 
+def _require_account(tx: StoreTransaction, account_id: int) -> int | None:
+    """Return the default destination of an account; None where it has none.
+
+    Raises:
+        NotFoundError: no such account.
+    """
+    account = tx.connection.execute(
+        select(accounts.c.destination_id).where(accounts.c.id == account_id)
+    ).one_or_none()
+    if account is None:
+        raise NotFoundError(f"there is no account {account_id}")
+    default_id: int | None = account.destination_id
+    return default_id
+
+
+def _require_row(tx: StoreTransaction, account_id: int, destination_id: int) -> Row[Any]:
+    """Return a destination that the account may change.
+
+    Raises:
+        NotFoundError: there is no such, or it is deleted.
+        DestinationHeldError: the setting says where it is.
+    """
+    require_destination(tx, account_id, destination_id)
+    row = tx.connection.execute(
+        select(destinations).where(destinations.c.id == destination_id)
+    ).one()
+    if row.set_by == DestinationSetter.SETTING:
+        raise DestinationHeldError(destination_id)
+    return row
+
+
 def _insert_destination(
-    tx: StoreTransaction, account_id: int, type_: str, url: str, identity: str
+    tx: StoreTransaction,
+    account_id: int,
+    place: DestinationPlace,
+    *,
+    name: str,
+    description: str | None = None,
 ) -> ConfiguredDestination:
     destination_id = create_connection_id(tx, "destination")
     row = tx.connection.execute(
@@ -220,33 +477,55 @@ def _insert_destination(
         .values(
             id=destination_id,
             account_id=account_id,
-            type=type_,
-            name=type_,
-            url=tx.seal(url, _make_context(destination_id)),
-            identity=identity,
+            type=place.type,
+            name=name,
+            description=description,
+            url=tx.seal(place.url, _make_context(destination_id)),
+            identity=place.identity,
+            set_by=place.set_by,
+            placed_at=tx.now,
             created_at=tx.now,
             updated_at=tx.now,
-            usable_since=tx.now,  # the operator's choice needs no check
+            # What an account named is loaded into after its first check that succeeds; the
+            # operator's choice needs none.
+            usable_since=None if place.set_by == DestinationSetter.ACCOUNT else tx.now,
         )
         .returning(destinations)
     ).one()
-    tx.connection.execute(
-        update(accounts).where(accounts.c.id == account_id).values(destination_id=destination_id)
-    )
     return _read_destination(tx, row)
 
 
+def _set_default(tx: StoreTransaction, account_id: int, destination_id: int) -> None:
+    tx.connection.execute(
+        update(accounts).where(accounts.c.id == account_id).values(destination_id=destination_id)
+    )
+
+
+def _take_sources(tx: StoreTransaction, account_id: int, destination_id: int) -> None:
+    """Have the sources whose own destination was deleted load into another one."""
+    deleted = select(destinations.c.id).where(destinations.c.deleted_at.is_not(None))
+    tx.connection.execute(
+        update(sources)
+        .where(sources.c.account_id == account_id, sources.c.destination_id.in_(deleted))
+        .values(destination_id=destination_id)
+    )
+
+
 def _update_destination(
-    tx: StoreTransaction, destination_id: int, type_: str, url: str, identity: str
+    tx: StoreTransaction, destination_id: int, place: DestinationPlace
 ) -> ConfiguredDestination:
+    same = destinations.c.identity == place.identity
+    since = func.coalesce(destinations.c.placed_at, destinations.c.updated_at)
     row = tx.connection.execute(
         update(destinations)
         .where(destinations.c.id == destination_id)
         .values(
-            type=type_,
-            name=type_,
-            url=tx.seal(url, _make_context(destination_id)),
-            identity=identity,
+            type=place.type,
+            name=case((destinations.c.type == place.type, destinations.c.name), else_=place.type),
+            url=tx.seal(place.url, _make_context(destination_id)),
+            identity=place.identity,
+            set_by=place.set_by,
+            placed_at=case((same, since), else_=tx.now),
             updated_at=tx.now,
             deleted_at=None,
             trouble=None,
@@ -257,6 +536,21 @@ def _update_destination(
         .returning(destinations)
     ).one()
     return _read_destination(tx, row)
+
+
+def _record(
+    tx: StoreTransaction,
+    action: TrailAction,
+    row: ConfiguredDestination,
+    changed: Sequence[str] = (),
+) -> None:
+    """Record a change without the URL and the place that it names: they may be the operator's."""
+    tx.record(
+        action,
+        TrailTarget(TargetKind.DESTINATION, row.id, row.name),
+        account_id=row.account_id,
+        detail={"changed": list(changed)} if changed else None,
+    )
 
 
 def _read_destination(tx: StoreTransaction, row: Row[Any]) -> ConfiguredDestination:

@@ -122,3 +122,23 @@ class HookLimitError(TreadleError):
             "included; delete one first"
         )
         self.limit = limit
+
+
+class DestinationLimitError(TreadleError):
+    """The account has as many destinations as the setting `destinations_max` allows."""
+
+    def __init__(self, account_id: int, limit: int) -> None:
+        super().__init__(
+            f"account {account_id} already has the maximum of {limit} destinations; delete one "
+            "first, or raise destinations_max"
+        )
+
+
+class DestinationHeldError(TreadleError):
+    """The setting `destination` says where a destination is, so nothing else changes it."""
+
+    def __init__(self, destination_id: int) -> None:
+        super().__init__(
+            f"destination {destination_id} is set by the server's configuration; change the "
+            "setting destination, or start the server without it"
+        )

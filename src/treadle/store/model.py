@@ -218,26 +218,41 @@ class TableSchema:
     updated_at: int
 
 
+class DestinationSetter(StrEnum):
+    """Who said where a destination is (connect-rest.md A.2.2).
+
+    The file of the data folder is set anew at each start, as is what the setting `destination`
+    names. The operator names one with `treadle destination`, an account by the Connect API.
+    """
+
+    DATA_FOLDER = "folder"
+    SETTING = "setting"
+    OPERATOR = "operator"
+    ACCOUNT = "account"
+
+
 @dataclass(frozen=True, slots=True)
 class ConfiguredDestination:
     """A destination as it is configured.
 
     Attributes:
         type: name in the registry of destinations.
-        url: with credentials; the store keeps it encrypted.
+        url: with credentials; the store keeps it encrypted. Empty when it is deleted.
         trouble: why the loader cannot use it now, for the operator; None when it can.
         trouble_since: the time since which it cannot.
         usable_since: the time since which it is loaded into; None before its first check that
             succeeded.
         trouble_kind: "denied" where somebody has to act, as for a missing right; "unavailable"
             where it may pass by itself; None without trouble, or where it is not known.
+        set_by: who said where it is, a word of `DestinationSetter`.
+        placed_at: the time since which it names the present database; None where nobody noted it.
     """
 
     id: int
     account_id: int
     type: str
     name: str
-    url: str
+    url: str = field(repr=False)
     created_at: int
     updated_at: int
     deleted_at: int | None
@@ -245,6 +260,24 @@ class ConfiguredDestination:
     trouble_since: int | None
     usable_since: int | None
     trouble_kind: str | None = None
+    description: str | None = None
+    set_by: str = DestinationSetter.DATA_FOLDER
+    placed_at: int | None = None
+
+    @property
+    def is_named_by_account(self) -> bool:
+        """Return whether an account said where it is, so that its addresses are checked."""
+        return self.set_by == DestinationSetter.ACCOUNT
+
+    @property
+    def is_held(self) -> bool:
+        """Return whether the setting says where it is, so that only the setting changes it."""
+        return self.set_by == DestinationSetter.SETTING
+
+    @property
+    def present_since(self) -> int:
+        """Return since when its rows are in the present database."""
+        return self.updated_at if self.placed_at is None else self.placed_at
 
 
 @dataclass(frozen=True, slots=True)

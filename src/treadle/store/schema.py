@@ -132,6 +132,10 @@ destinations: Final = Table(
     Column("trouble", ClientText),
     _time_column("trouble_since", nullable=True),
     Column("trouble_kind", String(11)),
+    Column("description", ClientText),
+    # A word of DestinationSetter. Those of earlier releases are set anew at the next start.
+    Column("set_by", String(8), nullable=False, server_default="folder"),
+    _time_column("placed_at", nullable=True),
     # NULL until its first check succeeded: then nothing is loaded into it.
     _time_column("usable_since", nullable=True),
 )

@@ -13,7 +13,7 @@ them the same. The destination itself records whose a schema is, and every load 
 
 from collections.abc import Iterator
 
-from sqlalchemy import ColumnElement, and_, func, not_, select
+from sqlalchemy import ColumnElement, and_, func, not_, select, update
 
 from treadle.errors import InternalError
 from treadle.store.database import StoreTransaction
@@ -132,3 +132,35 @@ def refuse_shared_schemas(tx: StoreTransaction, account_id: int) -> None:
     ).first()
     if shared is not None:
         raise NameTakenError(shared.schema, elsewhere=True)
+
+
+def part_shared_schemas(tx: StoreTransaction, account_id: int) -> None:
+    """Give sources of an account other schemas where another account fills theirs.
+
+    It is called after an account named another database for sources of its own, in the same
+    transaction. The account is not told why the name has a number.
+    """
+    ours, theirs = _placed.subquery("ours"), _placed.subquery("theirs")
+    shared = (
+        select(ours.c.name, ours.c.schema, ours.c.identity)
+        .join(theirs, (theirs.c.identity == ours.c.identity) & (theirs.c.schema == ours.c.schema))
+        .where(ours.c.account_id == account_id, theirs.c.account_id != account_id)
+        .order_by(ours.c.id)
+    )
+    while (found := tx.connection.execute(shared).first()) is not None:
+        placed = _placed.subquery()
+        there = placed.c.identity == found.identity
+        ids = tx.connection.scalars(
+            select(placed.c.id).where(
+                there, placed.c.account_id == account_id, placed.c.schema == found.schema
+            )
+        ).all()
+        for schema in _list_candidates(found.name, None):
+            taken = select(placed.c.id).where(there, placed.c.schema == schema)
+            if tx.connection.execute(taken).first() is None:
+                break
+        tx.connection.execute(
+            update(sources)
+            .where(sources.c.id.in_(ids))
+            .values(schema_name=None if schema == found.name else schema)
+        )

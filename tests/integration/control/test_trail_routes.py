@@ -82,6 +82,18 @@ def test_every_operation_that_changes_has_an_event_done_and_refused(api: Api) ->
         ("delete", emails + "/{email_id}"): (None, "remove_recipient", "remove_recipient"),
     }
     of_tables = {("put", "/v1/tables/{table}/schema"), ("delete", "/v1/tables/{table}/schema")}
+    destination = api.post(
+        "/v4/destinations", {"type": "duckdb", "properties": {"path": "a.duckdb"}}
+    ).body["id"]
+    moved = {"properties": {"path": "b.duckdb"}}
+    of_destinations = {
+        ("post", "/v4/destinations"): (
+            {"type": "duckdb", "properties": {"path": "c.duckdb"}},
+            "create_destination",
+        ),
+        ("put", "/v4/destinations/{destination_id}"): (moved, "change_destination"),
+        ("delete", "/v4/destinations/{destination_id}"): (None, "delete_destination"),
+    }
     nothing_changes = {
         ("put", "/v4/sources/{source_id}/streams/metadata"),
         ("post", "/v4/sources/{source_id}/sync"),
@@ -107,6 +119,7 @@ def test_every_operation_that_changes_has_an_event_done_and_refused(api: Api) ->
         ("delete", f"{documented}/{{hook_id}}"): (None, "delete_hook"),
     }
     tried = done.keys() | of_own_kinds.keys() | of_emails.keys() | of_tables | of_hooks.keys()
+    tried |= of_destinations.keys()
     assert described == tried | nothing_changes | refused_by_number_alone
     for (method, path), (posted, action, refused) in of_emails.items():
         [event] = changed_by(api, method.upper(), path.replace("{email_id}", "1"), posted)
@@ -136,6 +149,14 @@ def test_every_operation_that_changes_has_an_event_done_and_refused(api: Api) ->
         [event] = changed_by(api, method.upper(), wrong, {})
         assert (event["action"], event["outcome"], event["actor"]) == (action, "refused", ACTOR)
         assert event["detail"]["error"] in ("InvalidBody", "InvalidId", "NotFound")
+    for (method, path), (sent, action) in of_destinations.items():
+        real = path.replace("{destination_id}", str(destination))
+        [event] = changed_by(api, method.upper(), real, sent)
+        assert (event["action"], event["outcome"], event["actor"]) == (action, "done", ACTOR)
+        wrong = path.replace("{destination_id}", "99999")
+        [event] = changed_by(api, method.upper(), wrong, {})
+        assert (event["action"], event["outcome"], event["actor"]) == (action, "refused", ACTOR)
+        assert event["detail"] == {"status": 400}
     for (method, path), (sent, action, refused) in of_own_kinds.items():
         own = api.store.tokens.issue_token(TokenRequest("account"), account_id=api.account.id)
         real = path.replace("{source_id}", str(source)).replace("{token_id}", str(own.id))

@@ -3,6 +3,7 @@
 import ast
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from tests.integration.store.conftest import KEY
 import treadle.store
 from treadle.errors import InternalError, OperatorError, RetriableError, TreadleError
 from treadle.store.database import StoreRepository
-from treadle.store.model import Account
+from treadle.store.destinations import DestinationPlace
+from treadle.store.model import Account, ConfiguredDestination, DestinationSetter
 from treadle.store.schema import access_tokens, sources
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
@@ -54,15 +56,16 @@ class World:
         assert opened is not None
         self.session, self.cookie = opened
         store.table_schemas.set_schema(self.source, "kept", b"{}")
-        self.destination = store.destinations.set_default_destination(
+        store.destinations.set_default_destination(
             self.account.id, "duckdb", "duckdb:///here", "here"
         )
         self.hook = store.hooks.create_hook(self.account.id, "https://example.com/a")
-        self.destination = store.destinations.set_default_destination(
-            self.account.id, "duckdb", "duckdb:///first", "first"
+        self.destination: ConfiguredDestination = store.destinations.create_destination(
+            self.account.id, replace(PLACE, url="duckdb:///other"), takes_sources=False
         )
 
 
+PLACE = DestinationPlace("duckdb", "duckdb:///x", "x", DestinationSetter.ACCOUNT)
 ASKED = TokenRequest("account", "CI")
 ACCOUNT_TOKENS = TokenFilter(("account",))
 
@@ -142,6 +145,22 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
         TrailAction.CHECK_DESTINATION,
         lambda store, world: store.checks.start_check(world.account.id, world.destination.id),
     ),
+    "destinations.create_destination": (
+        TrailAction.CREATE_DESTINATION,
+        lambda store, world: store.destinations.create_destination(world.account.id, PLACE),
+    ),
+    "destinations.update_destination": (
+        TrailAction.CHANGE_DESTINATION,
+        lambda store, world: store.destinations.update_destination(
+            world.account.id, world.destination.id, lambda row: PLACE
+        ),
+    ),
+    "destinations.delete_destination": (
+        TrailAction.DELETE_DESTINATION,
+        lambda store, world: store.destinations.delete_destination(
+            world.account.id, world.destination.id
+        ),
+    ),
     "quotas.set_source_quotas": (
         TrailAction.SET_QUOTAS,
         lambda store, world: store.quotas.set_source_quotas(world.source, {"tables": 5}),
@@ -197,6 +216,8 @@ BOOKKEEPING = {
     "destinations.set_trouble",
     "checks.claim_check",
     "checks.finish_check",
+    "destinations.release_destinations",
+    "destinations.follow_folder",
     "leases.take_lease",
     "tables.record_rebuilt",
     "loads.record_load",

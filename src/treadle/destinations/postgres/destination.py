@@ -4,7 +4,7 @@ The connection is in autocommit mode; a load writes BEGIN and COMMIT itself, so 
 COMMIT can be told from every other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,11 +17,12 @@ from treadle.destinations.layout import PRIVATE_SCHEMA
 from treadle.destinations.postgres.connection import PostgresConnection
 from treadle.destinations.postgres.dialect import PostgresSchemaStatements
 from treadle.destinations.postgres.errors import server_message, translate, translate_login
+from treadle.destinations.postgres.place import pin_addresses, place_certificate
 from treadle.destinations.postgres.probe import probe_connection
 from treadle.destinations.postgres.transport import judge_transport
 from treadle.destinations.postgres.writer import PostgresWriter
 from treadle.destinations.protocol import AccessDeniedError, Session
-from treadle.destinations.rehearsal_result import PhaseTimer
+from treadle.destinations.rehearsal_result import CheckPhase, PhaseTimer
 from treadle.destinations.sql import catalogue
 from treadle.destinations.sql.session import SqlSession
 from treadle.destinations.sql.transactions import SqlTransactions
@@ -58,7 +59,9 @@ class PostgresDestination:
     """One database.
 
     Args:
-        url: a libpq URL, `postgresql://user:secret@host:port/database?parameters`.
+        url: a libpq URL, `postgresql://user:secret@host:port/database?parameters`. `sslrootcert`
+            may also be the text of certificates.
+        check_address: raises for an address that is not to be connected to; None for any address.
     """
 
     kind = "postgres"
@@ -66,7 +69,8 @@ class PostgresDestination:
     capabilities = Capabilities()
     file: Path | None = None  # a server has to be there
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, check_address: Callable[[str], None] | None = None) -> None:
+        self._check_address = check_address
         # The driver's own message may repeat the part that holds the password.
         malformed = OperatorError(
             "the destination's URL is not a PostgreSQL URL; expected "
@@ -104,20 +108,29 @@ class PostgresDestination:
 
     def probe(self, timer: PhaseTimer) -> None:
         """Connect and close again, phase by phase; see `ProbedDestination`."""
-        probe_connection(self._make_conninfo(), self._resolve_parameters(), timer)
+        if self._check_address is not None:
+            timer.begin(CheckPhase.NAME)
+        with place_certificate(self._pin_parameters()) as parameters:
+            resolved = self._resolve_parameters()
+            probe_connection(make_conninfo("", **parameters), resolved, timer)
 
-    def _make_conninfo(self) -> str:
-        return make_conninfo("", **self._parameters)
+    def _pin_parameters(self) -> Mapping[str, Any]:
+        """Return the parameters; of what an account named, with addresses that were checked."""
+        if self._check_address is None:
+            return self._parameters
+        return pin_addresses(self._parameters, self._check_address)
 
     def open(self, *, read_only: bool = False) -> Session:
         """Connect; see `Destination.open`."""
+        wanted = self._pin_parameters()
         try:
-            connection = psycopg.connect(
-                self._make_conninfo(),
-                autocommit=True,
-                prepare_threshold=None,  # poolers may move us between servers
-                cursor_factory=psycopg.RawCursor,
-            )
+            with place_certificate(wanted) as parameters:
+                connection = psycopg.connect(
+                    make_conninfo("", **parameters),
+                    autocommit=True,
+                    prepare_threshold=None,  # poolers may move us between servers
+                    cursor_factory=psycopg.RawCursor,
+                )
         except psycopg.Error as error:
             raise translate_login(error) from error
         try:

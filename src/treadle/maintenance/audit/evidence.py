@@ -93,7 +93,7 @@ def _collect_loads(
         before = page[-1].id
         for load in page:
             root = _find_root(load)
-            if load.error is not None or root is None or load.finished_at < row.updated_at:
+            if load.error is not None or root is None or load.finished_at < row.present_since:
                 continue
             its = found[root]
             its.first[load.table_name] = min(load.first, its.first.get(load.table_name, load.first))

@@ -37,6 +37,8 @@ class Examination:
         whole: read every entry of the log.
         now: microseconds since 1970.
         warnings: found while the settings were read.
+        check_address: raises for an address that the server does not connect to when an account
+            names it; None for no rule.
     """
 
     config: Config
@@ -45,6 +47,7 @@ class Examination:
     whole: bool
     now: int
     warnings: Sequence[OperatorWarning] = ()
+    check_address: Callable[[str], None] | None = None
 
     @cached_property
     def store_file(self) -> tuple[findings.StoreMeasurement, str | None, int | None]:
@@ -96,6 +99,7 @@ def examine(
     *,
     whole: bool = True,
     warnings: Sequence[OperatorWarning] = (),
+    check_address: Callable[[str], None] | None = None,
 ) -> Iterator[Finding]:
     """Run every check, and yield each finding as soon as it is known.
 
@@ -105,9 +109,12 @@ def examine(
         find_log_damage: says what is wrong with the log's structure; None for nothing.
         whole: read every entry of the log.
         warnings: found while the settings were read.
+        check_address: see `Examination`.
     """
     with closing(
-        Examination(config, open_reader, find_log_damage, whole, read_clock(), warnings)
+        Examination(
+            config, open_reader, find_log_damage, whole, read_clock(), warnings, check_address
+        )
     ) as examination:
         for check in CHECKS:
             yield from check.run(examination)
@@ -183,15 +190,31 @@ def check_destinations(examination: Examination) -> Iterator[Finding]:
             continue
         its = [source for source in sources if of_source.get(source.id) == row.id]
         # At its start the server takes the default destination from the settings.
-        url = config.destination if config.destination and row.id in defaults else row.url
-        yield from _check_destination(examination, url, its)
+        if config.destination and row.id in defaults:
+            yield from _check_destination(examination, config.destination, its)
+        else:
+            check = examination.check_address if row.is_named_by_account else None
+            yield from _check_destination(examination, row.url, its, check)
+    stranded = len(store.destinations.list_stranded_sources())
+    if stranded:
+        have = "source has" if stranded == 1 else "sources have"
+        yield Finding(
+            "destination",
+            "bad",
+            f"{stranded} {have} no destination.",
+            "What they send is accepted and waits.",
+            "Make one with `treadle destination create`, or with POST /v4/destinations.",
+        )
 
 
 def _check_destination(
-    examination: Examination, url: str, sources: list[Source]
+    examination: Examination,
+    url: str,
+    sources: list[Source],
+    check_address: Callable[[str], None] | None = None,
 ) -> Iterator[Finding]:
     try:
-        destination = make_destination(url)
+        destination = make_destination(url, check_address)
     except TreadleError as error:
         fault = make_clause(str(error))
         yield findings.judge_destination(RehearsalResult("The destination", (), fault=fault))

@@ -1,0 +1,28 @@
+"""Finds the forms of the types of destinations that are installed."""
+
+from pathlib import Path
+
+from treadle.destinations.duckdb_form import DuckDBForm
+from treadle.destinations.form import DestinationForm, UrlForm
+from treadle.destinations.postgres_form import PostgresForm
+from treadle.destinations.registry import list_types
+
+
+def list_forms(folder: Path) -> list[DestinationForm]:
+    """Return the form of each type whose driver is installed, by type.
+
+    Args:
+        folder: for DuckDB files; absolute.
+    """
+    return [_make_form(type_, folder) for type_ in list_types()]
+
+
+def find_form(type_: str, folder: Path) -> DestinationForm:
+    """Return the form of a type, also of one whose driver is not installed."""
+    return _make_form(type_, folder)
+
+
+def _make_form(type_: str, folder: Path) -> DestinationForm:
+    if type_ == "postgres":
+        return PostgresForm()
+    return DuckDBForm(folder) if type_ == "duckdb" else UrlForm(type_)
