@@ -548,7 +548,7 @@ def test_a_stop_on_the_way_is_told_with_its_place(site: Site) -> None:
     site.push("orders", {"id": 1})
     site.load()
     site.query("DROP TABLE shop.orders")
-    site.push("orders", {"id": "a"})
+    site.push("orders", {"nr": "a"}, keys=["nr"])
     site.load()
     with pytest.raises(TableStoppedError, match="cannot be built beyond position 2"):
         site.built(records=1)
