@@ -204,7 +204,7 @@ def test_b07_a_load_cut_short_before_its_success_is_recorded(
     keyless = Source(source.rig)
     keyless.batch([{"m": number} for number in range(50)])
 
-    def dead(*_: object) -> None:
+    def dead(*_: object, **__: object) -> None:
         raise RetriableError("the process is gone")
 
     with monkeypatch.context() as patch:

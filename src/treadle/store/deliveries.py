@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Select, bindparam, delete, func, literal_column, select, update
+from sqlalchemy import Select, bindparam, delete, exists, func, literal_column, select, update
 
 from treadle.store.database import BOOKKEEPING, StoreRepository, StoreTransaction
 from treadle.store.hook_body import encode_hook_body, is_worth_a_delivery
@@ -28,7 +28,7 @@ _DELIVERY_SPACE: Final = uuid.UUID("6f0a3d0e-5d0c-4b7e-9a55-3f0f4a1d2b90")
 """The namespace of the ids of deliveries (RFC 9562 5.5)."""
 
 # Written as a literal: with a parameter SQLite could not know that the index of waiting ones fits.
-_is_waiting = deliveries.c.state == literal_column("'waiting'")
+is_waiting: Final = deliveries.c.state == literal_column("'waiting'")
 
 # Made once: SQLAlchemy takes as long to build a statement as SQLite takes to run it. A hook that is
 # being deleted is waited for, or the delivery would refer to one that is gone.
@@ -38,6 +38,11 @@ _ENABLED: Final = (
     .order_by(hooks.c.id)
     .with_for_update(read=True, key_share=True)
 )
+
+has_enabled_hooks: Final = exists().where(
+    hooks.c.destination_id == bindparam("at_destination_id"), hooks.c.disabled_at.is_(None)
+)
+"""For a statement that is run in any case: `list_enabled_hooks` is only worth it where this is."""
 
 _deliveries = (
     select(
@@ -55,7 +60,7 @@ def _select_due() -> Select[Any]:
     heads = (
         select(func.min(deliveries.c.number).label("number"))
         .where(
-            _is_waiting,
+            is_waiting,
             deliveries.c.hook_id.in_(
                 select(hooks.c.id).where(hooks.c.disabled_at.is_(None), hooks.c.paused_at.is_(None))
             ),
@@ -226,7 +231,7 @@ class DeliveryRepository(StoreRepository):
             How many went, and how many of them were still waiting.
         """
         with self._database.write() as tx:
-            lost = _delete(tx, (deliveries.c.created_at < at) & _is_waiting)
+            lost = _delete(tx, (deliveries.c.created_at < at) & is_waiting)
             gone = lost + _delete(tx, deliveries.c.created_at < at)
             excess = (
                 tx.connection.execute(select(func.count()).select_from(deliveries)).scalar_one()

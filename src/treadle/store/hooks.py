@@ -5,7 +5,7 @@ What they deliver is in `deliveries`.
 
 from typing import Any, Final
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Row, delete, func, insert, literal_column, select, update
 
 from treadle.store.database import StoreRepository, StoreTransaction
 from treadle.store.errors import HookLimitError, NotFoundError
@@ -82,14 +82,21 @@ class HookRepository(StoreRepository):
     def list_backlogs(self) -> dict[int, HookBacklog]:
         """Return hook id -> what waits, for the hooks for which something does."""
         with self._database.read() as tx:
-            rows = tx.connection.execute(
+            # The index of waiting ones has all that is asked, but the time of the oldest.
+            counts = (
                 select(
                     deliveries.c.hook_id,
                     func.count().label("waiting"),
-                    func.min(deliveries.c.created_at).label("oldest"),
+                    func.min(deliveries.c.number).label("first"),
                 )
-                .where(deliveries.c.state == "waiting")
+                .where(deliveries.c.state == literal_column("'waiting'"))
                 .group_by(deliveries.c.hook_id)
+                .subquery()
+            )
+            rows = tx.connection.execute(
+                select(
+                    counts.c.hook_id, counts.c.waiting, deliveries.c.created_at.label("oldest")
+                ).join(deliveries, deliveries.c.number == counts.c.first)
             )
             return {row.hook_id: HookBacklog(row.waiting, row.oldest) for row in rows}
 

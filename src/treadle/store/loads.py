@@ -8,7 +8,7 @@ from sqlalchemy import Row, bindparam, case, delete, func, select, update
 
 from treadle import failpoint
 from treadle.store.database import StoreRepository, StoreTransaction
-from treadle.store.deliveries import add_deliveries, list_enabled_hooks
+from treadle.store.deliveries import add_deliveries, has_enabled_hooks, list_enabled_hooks
 from treadle.store.model import EntryOutcome, LoadReport, RejectionTimes
 from treadle.store.schema import loads, meta, outcomes, sources, tables
 from treadle.store.tables import keep_columns, lock_table, present_log
@@ -16,6 +16,7 @@ from treadle.text import digest_text
 
 # Made once: SQLAlchemy takes as long to build a statement as SQLite takes to run it.
 _LOG_ID: Final = select(meta.c.log_id)
+_LOG_AND_HOOKS: Final = select(meta.c.log_id, has_enabled_hooks.label("has_hooks"))
 _LOADED: Final = (
     update(tables)
     .where(tables.c.id == bindparam("at_id"))
@@ -76,8 +77,11 @@ class LoadRepository(StoreRepository):
             destination_id: where they were loaded, whose hooks are told; None to tell none.
         """
         with self._database.write() as tx:
-            log_id = tx.connection.execute(_LOG_ID).scalar_one()
-            hooks = () if destination_id is None else list_enabled_hooks(tx, destination_id)
+            asked = {"at_destination_id": destination_id}
+            log_id, has_hooks = tx.connection.execute(_LOG_AND_HOOKS, asked).one()
+            hooks: Sequence[int] = ()
+            if has_hooks and destination_id is not None:
+                hooks = list_enabled_hooks(tx, destination_id)
             for load, outcomes in committed:
                 _record_load(tx, log_id, load, outcomes, hooks)
 

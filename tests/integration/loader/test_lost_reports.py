@@ -71,17 +71,22 @@ class Scene:
         scene = self
 
         class Noting(Watched):
-            def record_load(self, load: LoadReport, outcomes: Sequence[EntryOutcome]) -> None:
-                self.record_loads([(load, outcomes)])
+            def record_load(
+                self, load: LoadReport, outcomes: Sequence[EntryOutcome], *, destination_id: int
+            ) -> None:
+                self.record_loads([(load, outcomes)], destination_id=destination_id)
 
             def record_loads(
-                self, committed: Sequence[tuple[LoadReport, Sequence[EntryOutcome]]]
+                self,
+                committed: Sequence[tuple[LoadReport, Sequence[EntryOutcome]]],
+                *,
+                destination_id: int,
             ) -> None:
                 if scene.dies is not None:
                     error, scene.dies = scene.dies, None
                     raise error
                 scene.recorded += [load.table_name for load, _ in committed]
-                scene.store.loads.record_loads(committed)
+                scene.store.loads.record_loads(committed, destination_id=destination_id)
 
         class NotingStore(Watched):
             loads = Noting(self.store.loads, never())
