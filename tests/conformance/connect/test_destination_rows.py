@@ -169,6 +169,7 @@ def test_d10_a_created_destination(api: Api) -> None:
             "username": "loader",
         },
         "updated_at": row["updated_at"],
+        "check_job_name": row["check_job_name"],
         "name": "Staging",
         "type": "postgres",
         "deleted_at": None,
@@ -181,6 +182,7 @@ def test_d10_a_created_destination(api: Api) -> None:
         "report_card": postgres_card(configured=True),
     }
     assert (answer.status, answer.text) == (200, text(expected))
+    assert row["check_job_name"].startswith(f"{api.account.id}.{row['id']}.check.")
     assert api.get("/v4/destinations").text == text([expected])
     assert api.get(f"/v4/destinations/{row['id']}").text == text(expected)
 
@@ -243,11 +245,10 @@ def test_d15_a_put_merges_and_keeps_the_credential(api: Api) -> None:
     changed = answer.body
     assert changed["properties"] == row["properties"] | {"host": "10.1.2.3"}
     assert changed["updated_at"] > row["updated_at"]
-    assert {**changed, "properties": 0, "updated_at": 0} == {
-        **row,
-        "properties": 0,
-        "updated_at": 0,
-    }
+    # The check of the new place is another one.
+    assert changed["check_job_name"] != row["check_job_name"]
+    new = {"properties": 0, "updated_at": 0, "check_job_name": ""}
+    assert {**changed, **new} == {**row, **new}
     [kept] = api.store.destinations.list_destinations()
     assert kept.url == (
         "postgresql://loader:s3cret%2Fpa%40ss@10.1.2.3:5432/warehouse?sslmode=disable"

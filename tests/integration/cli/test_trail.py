@@ -17,7 +17,7 @@ from treadle.store.trail_event import ActorKind, StoreActor
 READING = {
     "account list", "source list", "token list", "query", "plan", "loads", "ledger", "audit",
     "account token list", "metrics token list", "source show", "recipient list",
-    "hook list", "hook deliveries",
+    "hook list", "hook deliveries", "destination list", "destination show",
     "trail", "rejects list", "rejects show", "log stats", "log verify", "log cat", "doctor",
     "push",  # sends requests, as any client
     "serve",  # has events of its own, by the server
@@ -58,6 +58,13 @@ CHANGES: dict[str, tuple[str, str]] = {
     "hook update": ("1 --pause", "change_hook"),
     "hook send-again": ("1", "send_again"),
     "hook delete": ("1", "delete_hook"),
+    "destination create": (
+        "--account 1 --name Second --ignore-unmapped-sources --url duckdb:///{schema}.duckdb",
+        "create_destination",
+    ),
+    "destination update": ("Second --name Third", "change_destination"),
+    "destination check": ("2", "check_destination"),
+    "destination delete": ("Third --yes", "delete_destination"),
     "source delete": ("web --yes", "delete_source"),
     "key rotate": ("", "rotate_key"),
 }

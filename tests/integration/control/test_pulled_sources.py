@@ -49,7 +49,7 @@ def test_nothing_is_extracted(api: Api) -> None:
         ("GET", "/notifications/public/v1/api/hooks/1"),
         ("GET", "/notifications/public/v1/api"),
         ("PATCH", "/v4/destinations/1"),
-        ("POST", "/notifications/public/v1/api/custom-emails"),
+        ("PATCH", "/notifications/public/v1/api/custom-emails"),
         ("GET", "/"),
         ("GET", "/v4"),
         ("GET", "/v4/"),
