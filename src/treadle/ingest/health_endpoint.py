@@ -99,7 +99,7 @@ class IngestHealth:
     def _find_trouble(self) -> str | None:
         return describe_trouble(
             self.destinations.list_destinations(),
-            self.tables.count_troubled(),
+            self.tables.get_troubled_numbers(),
             len(self.destinations.list_stranded_sources()),
         )
 

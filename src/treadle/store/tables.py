@@ -69,7 +69,7 @@ class TableRepository(StoreRepository):
         # Sorted here: the two databases do not agree on the order of texts.
         return sorted(found, key=lambda status: (status.source_id, status.table_name))
 
-    def count_troubled(self) -> TroubledTables:
+    def get_troubled_numbers(self) -> TroubledTables:
         """Return how many tables of sources that are not deleted somebody should look at."""
         query = (
             select(

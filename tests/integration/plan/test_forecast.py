@@ -222,7 +222,9 @@ def test_other_queries_are_ordinary_pushes(rig: Rig, query: str) -> None:
 def test_a_dry_run_is_refused_as_a_push_is(rig: Rig) -> None:
     _, _, token = rig.source("refused")
     wrong = push((1, {"a": 1}))
-    assert send(rig, token, wrong, "?dry_run=1").text == send(rig, token, wrong).text
+    told = send(rig, token, wrong, "?dry_run=1").json()
+    assert told.pop("records") == [0]  # all of the bad ones, and not only the first
+    assert told == send(rig, token, wrong).json()
     assert send(rig, "at_" + "0" * 64, ONE, "?dry_run=1").status_code == 401
 
 

@@ -20,4 +20,4 @@ def test_children_of_a_server_killed_at_its_start_end_in_order(tmp_path: Path) -
         server.kill()
         said = server.stderr.read()  # ends when the last child has ended
     assert "Error" not in said
-    assert said.count("the supervisor is gone; stopping") == 3
+    assert said.count("the supervisor is gone; stopping") == 4

@@ -50,7 +50,11 @@ def test_destinations_of_a_store_without_checks_go_on_being_loaded_into(store_ur
         for statement in (
             "DROP TABLE destination_checks",
             "ALTER TABLE destinations DROP COLUMN usable_since",
-            "UPDATE alembic_version SET version_num = '0008'",
+            *(
+                f"ALTER TABLE destinations DROP COLUMN {later}"
+                for later in ("description", "set_by", "placed_at")
+            ),
+            "UPDATE alembic_version SET version_num = '0016'",
         ):
             connection.execute(text(statement))
     engine.dispose()

@@ -56,7 +56,7 @@ class World:
         assert opened is not None
         self.session, self.cookie = opened
         store.table_schemas.set_schema(self.source, "kept", b"{}")
-        store.destinations.set_default_destination(
+        self.default = store.destinations.set_default_destination(
             self.account.id, "duckdb", "duckdb:///here", "here"
         )
         self.hook = store.hooks.create_hook(self.account.id, "https://example.com/a")
@@ -143,7 +143,7 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
     ),
     "checks.start_check": (
         TrailAction.CHECK_DESTINATION,
-        lambda store, world: store.checks.start_check(world.account.id, world.destination.id),
+        lambda store, world: store.checks.start_check(world.account.id, world.default.id),
     ),
     "destinations.create_destination": (
         TrailAction.CREATE_DESTINATION,
