@@ -74,7 +74,6 @@ class MailCarrier:
     _reader: LogReader | None = None
     _watch: RejectionWatch = field(default_factory=RejectionWatch)
     _look_at: int | None = None
-    _is_stopped: bool = False
 
     def run_once(self, now_us: int) -> float:
         """Do what is due; return the seconds until it wants to run again.
@@ -106,10 +105,6 @@ class MailCarrier:
         """Close; a mail that was not noted as sent is sent again after the next start."""
         del seconds
         self.close()
-
-    def stop(self) -> None:
-        """Ask a run that goes on to end after the mail that it is at."""
-        self._is_stopped = True
 
     def close(self) -> None:
         """Close the log, if it was opened."""
@@ -160,7 +155,7 @@ class MailCarrier:
                 with the same message id.
         """
         due = self.store.notices.list_due_mails(now, MAILS_PER_RUN)
-        if not due or self._is_stopped:
+        if not due:
             return False
         mails = {mail.id: mail for mail in due}
         results = relay.send_mails(due)
@@ -171,8 +166,6 @@ class MailCarrier:
                 counts[result.status] += 1
                 why = result.why or why
                 self._record_result(mails[result.mail_id], result, now)
-                if self._is_stopped:
-                    break
         finally:
             results.close()
         if counts["sent"]:
@@ -184,7 +177,7 @@ class MailCarrier:
                 counts["postponed"],
                 why,
             )
-        return len(due) == MAILS_PER_RUN and not counts["postponed"] and not self._is_stopped
+        return len(due) == MAILS_PER_RUN and not counts["postponed"]
 
     def _record_result(self, mail: WaitingMail, result: SendResult, now: int) -> None:
         if result.status == "sent":
