@@ -169,6 +169,10 @@ FLAT = st.fixed_dictionaries(
     ],
     options=TableOptions(),
 )
+@example(  # the row that names a field is superseded, and the row that stays spells it otherwise
+    entries=[[(1, {"a": None})], [(1, {"a": 0})], [(0, {"a": None, "A": 0})]],
+    options=TableOptions(),
+)
 @settings(max_examples=examples(60), deadline=None)
 def test_the_quick_ways_change_nothing(
     profile: DestinationProfile,

@@ -204,9 +204,37 @@ def _concatenate(pieces: Sequence[tuple[int, Frame]]) -> Frame:
             )
             for type_ in types
         }
-        named = next(f.fields[folded].name for _, f in pieces if folded in f.fields)
-        joined.fields[folded] = FrameField(named, columns)
+        fields = [(frame.size, frame.fields.get(folded)) for _, frame in pieces]
+        named = next(each.name for _, each in fields if each is not None)
+        joined.fields[folded] = FrameField(named, columns, _concatenate_spellings(fields))
     return joined
+
+
+def _concatenate_spellings(
+    pieces: Sequence[tuple[int, FrameField | None]],
+) -> list[tuple[str, TypedColumn]]:
+    """Return the spellings of a field whose pieces have these sizes; nothing of one spelling.
+
+    Rows may be taken from the joined frame later, and the row that named the field may go.
+    """
+    found: list[list[tuple[str, TypedColumn]]] = [
+        []
+        if each is None
+        else each.spellings or [(each.name, column) for column in each.columns.values()]
+        for _, each in pieces
+    ]
+    names = dict.fromkeys(name for spellings in found for name, _ in spellings)
+    if len(names) < 2:
+        return []
+    joined: dict[str, list[Any]] = {name: [] for name in names}
+    for (size, _), spellings in zip(pieces, found, strict=True):
+        of_piece: dict[str, TypedColumn] = {}
+        for name, column in spellings:
+            before = of_piece.get(name)
+            of_piece[name] = column if before is None else fill_gaps(before, column)
+        for name, values in joined.items():
+            values.extend(to_values(of_piece[name]) if name in of_piece else [None] * size)
+    return list(joined.items())
 
 
 def _get_column(frame: Frame, folded: str, type_: ColumnType) -> TypedColumn:
