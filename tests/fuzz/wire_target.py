@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import uvicorn
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+from tests.work_turns import ALONE
 from uvicorn.server import ServerState
 
 from treadle.http.request_head import HEADERS_MAX, REQUEST_HEAD_BYTES_MAX, SINGLE_HEADERS
@@ -201,7 +202,7 @@ class _Site:
 
     def __init__(self) -> None:
         self.seen: list[StrictRequest] = []
-        self.budget = BodyMemoryBudget(BodyThreads())
+        self.budget = BodyMemoryBudget(BodyThreads(ALONE))
         self.config = uvicorn.Config(
             self.app, interface="asgi3", log_config=None, server_header=False
         )

@@ -28,6 +28,7 @@ from treadle.ingest.quotas import SourceQuotas
 from treadle.ingest.receipts_endpoint import ReceiptsEndpoint
 from treadle.ingest.table_schema_check import TableSchemaCheck
 from treadle.ingest.token_cache import TokenCache
+from treadle.ingest.work_turns import WorkTurns
 from treadle.log.protocol import LogAppender, LogReader
 from treadle.store.model import ConfiguredDestination
 from treadle.store.store import Store
@@ -83,11 +84,12 @@ class IngestService:
         self._progress = None if open_reader is None else LoadProgress(store, open_reader)
         self._quotas = quotas or SourceQuotas(store)
         acceptor = BatchAcceptor(log, health, clock, receipts, self._progress, self._quotas)
-        self._executor = BodyExecutor()
-        self._threads = BodyThreads()
+        turns = WorkTurns(self._quotas.is_alone)
+        self._executor = BodyExecutor(turns)
+        self._threads = BodyThreads(turns)
         budget = BodyMemoryBudget(self._threads)
         self._dry_run = DryRunPlanner(
-            store, clock, open_destination or open_anywhere, priority=priority
+            store, clock, open_destination or open_anywhere, turns, priority=priority
         )
         self._account_thread = ThreadPoolExecutor(1, thread_name_prefix="accounts")
         authentication = TokenAuthentication(

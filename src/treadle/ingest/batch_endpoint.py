@@ -71,13 +71,13 @@ class BatchEndpoint:
         if len(body) <= SHARED_BYTES_MAX:
             try:
                 return await executor.run(
-                    len(body), lambda: encode_batches(batch.read_inline(body))
+                    owner.source_id, len(body), lambda: encode_batches(batch.read_inline(body))
                 )
             except EffortSpentError:
                 pass
         try:
             encoded = await finish_unless_left(
-                request.receive, executor.tasks.run(owner.source_id, READER, body)
+                request.receive, executor.run_task(owner.source_id, READER, body)
             )
         except TaskLimitError as error:
             raise batch.make_effort_refusal() from error

@@ -18,6 +18,7 @@ from typing import ParamSpec, TypeVar
 
 from treadle.ingest.short_turns import give_short_turns
 from treadle.ingest.task_pool import TaskPool
+from treadle.ingest.work_turns import WorkTurns
 
 INLINE_BYTES_MAX = 512 * 1024
 """Bodies up to this size are decoded on the event loop: about 3 ms, 15 ms for odd refusals."""
@@ -27,20 +28,24 @@ T = TypeVar("T")
 
 
 class BodyExecutor:
-    """A thread and a few processes for bodies that would keep other requests waiting.
+    """A thread and a few processes for bodies that would keep other requests waiting."""
 
-    Attributes:
-        tasks: the processes.
-    """
+    def __init__(self, turns: WorkTurns, inline_bytes: int = INLINE_BYTES_MAX) -> None:
+        """Start no thread before the first large body, and no process before the first task.
 
-    def __init__(self, inline_bytes: int = INLINE_BYTES_MAX) -> None:
-        """Start no thread before the first large body, and no process before the first task."""
+        Args:
+            turns: of sources at what is not done on the event loop.
+            inline_bytes: size of the largest body that is decoded on the event loop.
+        """
+        self._turns = turns
         self._inline_bytes = inline_bytes
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="large")
-        self.tasks = TaskPool()
+        self._tasks = TaskPool()
 
-    async def run(self, size: int, do: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run something that decodes a body of `size` bytes, and return its result."""
+    async def run(
+        self, source_id: int, size: int, do: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run something that decodes a body of a source, of `size` bytes; return its result."""
         if size <= self._inline_bytes:
             return do(*args, **kwargs)
 
@@ -48,9 +53,15 @@ class BodyExecutor:
             with give_short_turns():
                 return do(*args, **kwargs)
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        async with self._turns.take_turn(source_id):
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def run_task(self, source_id: int, function: str, payload: bytes) -> bytes:
+        """Run a function in a task process; see `TaskPool.run`."""
+        async with self._turns.take_turn(source_id):
+            return await self._tasks.run(source_id, function, payload)
 
     def close(self) -> None:
         """End the tasks, finish the thread's running work, and end the thread."""
-        self.tasks.close()
+        self._tasks.close()
         self._thread.shutdown()

@@ -17,12 +17,12 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
-from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from treadle.errors import RequestRefusedError, RetriableError, TreadleError
-from treadle.ingest.client_watch import wait_for_departure
+from treadle.ingest.client_watch import finish_unless_left
 from treadle.ingest.short_turns import give_short_turns
+from treadle.ingest.work_turns import WorkTurns
 from treadle.step_check import StepCheck
 
 THREADS: Final = 2
@@ -137,14 +137,19 @@ class BodyThreads:
     """Runs work on bodies; sources take turns. It belongs to one event loop."""
 
     def __init__(
-        self, threads: int = THREADS, clock: Callable[[], float] = time.thread_time
+        self,
+        turns: WorkTurns,
+        threads: int = THREADS,
+        clock: Callable[[], float] = time.thread_time,
     ) -> None:
         """Start no thread before the first work.
 
         Args:
+            turns: of sources at long work of any kind.
             threads: how many sources have work under way at once.
             clock: processor time of the calling thread, in seconds.
         """
+        self._turns = turns
         self._free_threads = threads
         self._clock = clock
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="body")
@@ -165,23 +170,21 @@ class BodyThreads:
             ClientDisconnect: the sender has left.
             RequestRefusedError: the work took too much processor time, or what `do` raises.
         """
-        task = BodyTask(do, self._clock)
-        self._waiting.setdefault(source_id, deque()).append(task)
-        self._start_tasks()
-        answer = asyncio.wrap_future(task.answer)
-        leaving = asyncio.ensure_future(wait_for_departure(receive))
-        try:
-            await asyncio.wait((answer, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done():
-                raise ClientDisconnect
-            found: T = answer.result()
-            return found
-        finally:
-            leaving.cancel()
-            if not answer.done():
-                task.abandon()
-                answer.cancel()
-            del task, answer  # they know the error, which knows this frame
+        return await finish_unless_left(receive, self._run_in_turn(source_id, do))
+
+    async def _run_in_turn(self, source_id: int, do: Callable[[StepCheck], T]) -> T:
+        async with self._turns.take_turn(source_id):
+            task = BodyTask(do, self._clock)
+            self._waiting.setdefault(source_id, deque()).append(task)
+            self._start_tasks()
+            answer = asyncio.wrap_future(task.answer)
+            try:
+                found: T = await answer
+                return found
+            finally:
+                if not task.answer.done():
+                    task.abandon()
+                del task, answer  # they know the error, which knows this frame
 
     def close(self) -> None:
         """Drop what waits, end what runs at its next step, and end the threads."""

@@ -24,6 +24,7 @@ from treadle.destinations.retry import open_with_retry
 from treadle.errors import RequestRefusedError, RetriableError
 from treadle.http.responses import JsonResponse
 from treadle.ingest.short_turns import give_short_turns
+from treadle.ingest.work_turns import WorkTurns
 from treadle.records.message_batch import MessageBatch
 from treadle.store.model import ConfiguredDestination, Source, TokenOwner
 from treadle.store.store import Store
@@ -81,12 +82,14 @@ class DryRunPlanner:
         store: knows where sources load.
         clock: microseconds since 1970, UTC.
         open_destination: makes the destination of a row; called when it is needed.
+        turns: of sources at long work of any kind.
         priority: says when the loader wants a destination; None where no loader runs.
     """
 
     store: Store
     clock: Callable[[], int]
     open_destination: Callable[[ConfiguredDestination], Destination]
+    turns: WorkTurns
     priority: LoaderPriority | None = None
     _thread: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="dry-run")
@@ -122,9 +125,7 @@ class DryRunPlanner:
         if len(self._sources) >= WAITING_MAX:
             raise RetriableError(f"{WAITING_MAX} dry runs wait for their turn already")
         self._sources.add(owner.source_id)
-        planned = asyncio.get_running_loop().run_in_executor(
-            self._thread, self._plan_tables, owner, list(tables.values())
-        )
+        planned = asyncio.ensure_future(self._plan_in_order(owner, list(tables.values())))
         # The source may have its next dry run when the thread is done with this one, not when its
         # client leaves.
         planned.add_done_callback(partial(self._forget_run, owner.source_id))
@@ -134,6 +135,14 @@ class DryRunPlanner:
             "tables": [forecast_document(each) for each in found],
         }
         return JsonResponse(body)
+
+    async def _plan_in_order(
+        self, owner: TokenOwner, tables: Sequence[Sequence[MessageBatch]]
+    ) -> list[LoadForecast]:
+        async with self.turns.take_turn(owner.source_id):
+            return await asyncio.get_running_loop().run_in_executor(
+                self._thread, self._plan_tables, owner, tables
+            )
 
     def close(self) -> None:
         """Finish the running plan, and end the thread."""

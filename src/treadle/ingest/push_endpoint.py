@@ -109,7 +109,7 @@ class PushEndpoint:
             typed = await self.schemas.apply(
                 request, owner, batches, lambda: push.locate_records(body)
             )
-            made = await admission.executor.run(len(body), use, typed)
+            made = await admission.executor.run(owner.source_id, len(body), use, typed)
         else:
             made = await admission.decode(
                 request, owner, weight, lambda check: use(check_push(body, transit, owner, check))

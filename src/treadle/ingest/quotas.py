@@ -48,6 +48,9 @@ SETTLE_SECONDS: Final = 0.1
 LOOK_SECONDS: Final = 0.3
 """The time between two looks at what waits, and at what other workers counted."""
 
+ALONE_SECONDS: Final = 1.0
+"""Time after which a source that sends nothing counts no more as one that sends."""
+
 LINE_SECONDS: Final = 1.0
 """Least time between two log lines about refusals of one source."""
 
@@ -128,6 +131,7 @@ class SourceQuotas:
         self._accounts = RateBuckets()
         self._waiting: Mapping[int, Sequence[int]] = {}
         self._settled_at = self._looked_at = monotonic()
+        self._sent_at: dict[int, float] = {}
         self._revision = -1
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -204,6 +208,14 @@ class SourceQuotas:
             )
             gate.logged_at, gate.unlogged = now, 0
 
+    def is_alone(self, source_id: int) -> bool:
+        """Return whether no other source has sent a request in the last second."""
+        now = self._monotonic()
+        for other, sent_at in reversed(self._sent_at.items()):
+            if other != source_id:
+                return now - sent_at > ALONE_SECONDS
+        return True
+
     def get_tables_max(self, source_id: int) -> int:
         """Return how many tables a source may have, 0 for any; any thread may ask."""
         return self.table.get_source_quota(source_id).tables
@@ -241,6 +253,9 @@ class SourceQuotas:
         ]
         elsewhere = [self.gates[source] for source in spent if source in self.gates]
         for gate in changed:
+            if gate.requests:
+                self._sent_at.pop(gate.source_id, None)
+                self._sent_at[gate.source_id] = now
             self._take_usage(gate, spent, of_accounts)
         self._sources.settle(spent, self.table.get_source_quota, seconds)
         self._accounts.settle(of_accounts, self.table.get_account_quota, seconds)

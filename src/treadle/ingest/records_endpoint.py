@@ -111,7 +111,7 @@ class RecordsEndpoint:
                 lambda check: check_records(records, address, numbers, check),
             )
             typed = await self.schemas.apply(request, owner, batches, lambda: places)
-            kept = await admission.executor.run(len(body), encode_batches, typed)
+            kept = await admission.executor.run(owner.source_id, len(body), encode_batches, typed)
         else:
             kept = await admission.decode(
                 request,

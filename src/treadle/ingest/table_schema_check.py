@@ -83,7 +83,7 @@ class TableSchemaCheck:
         if size <= SHARED_BYTES_MAX:
             try:
                 return await self.executor.run(
-                    size, table_schema.find_inline_failures, batches, schemas
+                    owner.source_id, size, table_schema.find_inline_failures, batches, schemas
                 )
             except EffortSpentError:
                 pass
@@ -91,7 +91,7 @@ class TableSchemaCheck:
         try:
             encoded = await finish_unless_left(
                 request.receive,
-                self.executor.tasks.run(owner.source_id, table_schema.READER, question),
+                self.executor.run_task(owner.source_id, table_schema.READER, question),
             )
         except TaskLimitError as error:
             raise table_schema.make_effort_refusal() from error

@@ -199,10 +199,10 @@ class WebhookEndpoint:
         if isinstance(records, str):
             return records
         run = self.admission.executor.run
-        batches = await run(len(body), build, records)
+        batches = await run(owner.source_id, len(body), build, records)
         places = {hook.table: list_places(records, hook)}
         typed = await self.schemas.apply(request, owner, batches, lambda: places)
-        return await run(len(body), encode_batches, typed)
+        return await run(owner.source_id, len(body), encode_batches, typed)
 
     async def _read_body(
         self, request: Request, headers: Mapping[str, str], owner: TokenOwner

@@ -109,7 +109,7 @@ def test_a_large_push_and_a_costly_schema_go_to_a_task_process(server: ImportSer
     set_schema(server, "orders", alternatives)
     answer = server.post(PUSH, [make_record({"id": at}) for at in range(300)])
     assert answer.status == 422
-    assert server.ingest._executor.tasks.list_processes()
+    assert server.ingest._executor._tasks.list_processes()
     set_schema(server, "orders", {"anyOf": [{"required": [f"f{at}"]} for at in range(12_000)]})
     costly = server.post(PUSH, [make_record({"id": at, "f11999": 1}) for at in range(1_500)])
     compare(

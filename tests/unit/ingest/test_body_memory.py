@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.work_turns import ALONE
 
 from treadle.errors import RetriableError
 from treadle.ingest.body_memory import BodyMemoryBudget
@@ -12,7 +13,7 @@ LIMIT = 1_200
 
 
 def make_budget() -> BodyMemoryBudget:
-    return BodyMemoryBudget(BodyThreads(), LIMIT)
+    return BodyMemoryBudget(BodyThreads(ALONE), LIMIT)
 
 
 def fill(budget: BodyMemoryBudget, source_id: int) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
+from tests.work_turns import ALONE
 
 from treadle.errors import RequestRefusedError
 from treadle.ingest.body_threads import WORK_SECONDS_MAX, BodyThreads
@@ -28,7 +29,7 @@ async def leave() -> Message:
 
 def run(test: Callable[[BodyThreads], Coroutine[Any, Any, None]], threads: int = 2) -> None:
     async def running() -> None:
-        made = BodyThreads(threads)
+        made = BodyThreads(ALONE, threads)
         try:
             await asyncio.wait_for(test(made), SECONDS)
         finally:
@@ -173,7 +174,7 @@ def test_work_ends_when_its_processor_time_is_spent() -> None:
     now = [0.0]
 
     async def test() -> None:
-        threads = BodyThreads(1, lambda: now[0])
+        threads = BodyThreads(ALONE, 1, lambda: now[0])
 
         def do(check: StepCheck) -> None:
             check()

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from treadle.ingest import quotas as ingest_quotas
-from treadle.ingest.quotas import SourceQuotas
+from treadle.ingest.quotas import ALONE_SECONDS, SourceQuotas
 from treadle.quotas import (
     LOG_PART,
     USAGE_COLUMNS,
@@ -271,3 +271,24 @@ def test_what_the_operator_sets_holds_without_a_restart() -> None:
         await quotas.aclose()
 
     asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_a_source_is_alone_while_no_other_sends() -> None:
+    with worker(QuotaTable()) as its:
+        assert its.quotas.is_alone(1)
+        its.send(1)
+        its.pass_time(0.1)
+        assert its.quotas.is_alone(1)
+        assert not its.quotas.is_alone(2)
+        its.send(1, source_id=2)
+        its.pass_time(0.1)
+        its.send(1)
+        its.pass_time(0.1)
+        assert not its.quotas.is_alone(1)
+        assert not its.quotas.is_alone(2)
+        its.time.now += ALONE_SECONDS
+        assert its.quotas.is_alone(1)
+        its.pass_time(0.1)
+        its.send(1, source_id=3)
+        its.pass_time(0.1)
+        assert its.quotas.is_alone(3)

@@ -10,6 +10,7 @@ import pytest
 import uvicorn
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+from tests.work_turns import ALONE
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -226,7 +227,7 @@ class Taker:
         self.willing = True
         self.patient = True
         self.known = True
-        self.budget = BodyMemoryBudget(BodyThreads(), 2 * ROOM)
+        self.budget = BodyMemoryBudget(BodyThreads(ALONE), 2 * ROOM)
         self.bodies: list[bytes] = []
         self.repliers: list[ResponseSink] = []
 
