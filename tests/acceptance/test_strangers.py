@@ -148,6 +148,23 @@ def test_connections_of_strangers_keep_nobody_out(
     assert "without a known token was closed" in server.log.read_text()
 
 
+def test_connections_of_a_tenant_keep_no_other_out(server: TreadleServer, tenant: Tenant) -> None:
+    """A tenant has at most as many places as it leaves free, and answers all the same."""
+    other = Tenant(server)
+    modest = connect(server)
+    with modest, ExitStack() as wires:
+        modest.sendall(other.encode_push())
+        assert modest.recv(65_536).startswith(b"HTTP/1.1 201 ")
+        for _ in range(OPEN_FILES):
+            wire = wires.enter_context(connect(server))
+            wire.sendall(tenant.encode_push())
+            assert wire.recv(65_536).startswith(b"HTTP/1.1 201 ")
+        modest.sendall(other.encode_push())  # its place was not taken
+        assert modest.recv(65_536).startswith(b"HTTP/1.1 201 ")
+        for _ in range(5):
+            assert other.push_anew() < 10
+
+
 def test_refusals_do_not_fill_the_log(server: TreadleServer) -> None:
     before = len(server.log.read_text().splitlines())
     began = time.monotonic()

@@ -220,8 +220,8 @@ class _Site:
         self.seen.append(StrictRequest(scope["method"].encode(), target, body))
         await Response(b"ok")(scope, receive, send)
 
-    def knows_token(self, headers: Sequence[tuple[bytes, bytes]]) -> bool:
-        return True
+    def find_account(self, headers: Sequence[tuple[bytes, bytes]]) -> int | None:
+        return 1
 
     def find_sender(self, head: RequestHead, size: int) -> int | None:
         return 1

@@ -62,7 +62,7 @@ async def create_account(
     partner: PartnerOperations = request.app.state.partner
     address = read_peer(request.scope)
     body = partner.admit(raw, address)
-    mark_caller_known()
+    mark_caller_known(None)
     try:
         return await work.read(partner.create_account, body, address)
     finally:

@@ -88,17 +88,21 @@ async def open_console(request: Request, work: Runner) -> Response:
         raise errors.route_not_found()  # where the console will ask for an account token
     address = read_peer(request.scope)
     try:
-        cookie = await anyio.to_thread.run_sync(_open_session, work.operations, sent, address)
+        account_id, cookie = await anyio.to_thread.run_sync(
+            _open_session, work.operations, sent, address
+        )
     except RequestRefusedError as refused:
         return render_refusal(refused)  # for people: as text
-    mark_caller_known()
+    mark_caller_known(account_id)
     secure = request.scope["scheme"] == "https"
     header = format_session_cookie(cookie, seconds=SESSION_US // 1_000_000, secure=secure)
     return Response(status_code=303, headers={"Location": CONSOLE_PATH, "Set-Cookie": header})
 
 
-def _open_session(operations: ConnectOperations, sent: list[str], address: str | None) -> str:
-    """Return the secret of a new session.
+def _open_session(
+    operations: ConnectOperations, sent: list[str], address: str | None
+) -> tuple[int, str]:
+    """Return the account and the secret of a new session.
 
     Raises:
         RequestRefusedError: the token is not valid, or there are several.
@@ -114,4 +118,4 @@ def _open_session(operations: ConnectOperations, sent: list[str], address: str |
         raise errors.ephemeral_token_refused()
     session, cookie = opened
     logger.info("account %d opened session %d", session.account.id, session.id)
-    return cookie
+    return session.account.id, cookie

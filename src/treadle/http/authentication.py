@@ -6,13 +6,22 @@ Tokens are looked up by their digest, `treadle.text.digest_text`.
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from treadle.http.caller import mark_caller_known
 
-AccountT = TypeVar("AccountT")
-OwnerT = TypeVar("OwnerT")
-FoundT = TypeVar("FoundT")
+
+class TokenOfAccount(Protocol):
+    """Whoever has a token: it is one of an account."""
+
+    @property
+    def account_id(self) -> int:
+        """Return the account."""
+
+
+AccountT = TypeVar("AccountT", bound=TokenOfAccount)
+OwnerT = TypeVar("OwnerT", bound=TokenOfAccount)
+FoundT = TypeVar("FoundT", bound=TokenOfAccount)
 
 
 def read_bearer_token(headers: Mapping[str, str]) -> str | None:
@@ -34,7 +43,7 @@ def matches_token(headers: Mapping[str, str], expected: str) -> bool:
     sent = read_bearer_token(headers) or ""
     matches = hmac.compare_digest(sent.encode(), expected.encode())
     if matches:
-        mark_caller_known()
+        mark_caller_known(None)
     return matches
 
 
@@ -77,5 +86,5 @@ class TokenAuthentication(Generic[AccountT, OwnerT]):
 def _mark_known(found: FoundT | None) -> FoundT | None:
     """Return whose token it is; where it is somebody's, the caller is no stranger."""
     if found is not None:
-        mark_caller_known()
+        mark_caller_known(found.account_id)
     return found

@@ -46,7 +46,8 @@ class RequestAdmission:
     Attributes:
         get_known_owner: digest of an import token -> who may push with it without anything to ask
             first; None where that is not sure.
-        has_token: digest of an import token -> whether it is somebody's, as far as memory knows.
+        get_account: digest of an import token -> whose it is, as far as memory knows; None where it
+            is nobody's.
         count_use: counts a use of a token that was used before.
         authentication: who may push, by headers.
         executor: decodes bodies; a large one does not keep other requests waiting.
@@ -77,7 +78,7 @@ class RequestAdmission:
         """
         # Bound methods: the fast path calls them for each request, without a layer between.
         self.get_known_owner = token_cache.get_known_owner
-        self.has_token = token_cache.has_token
+        self.get_account = token_cache.get_account
         self.count_use = token_cache.count_use
         self.budget = budget
         self.quotas = quotas
@@ -122,7 +123,7 @@ class RequestAdmission:
             return await self.authentication.find_owner(headers)
         owner = await self._token_cache.find_sender(token)
         if owner is not None:
-            mark_caller_known()
+            mark_caller_known(owner.account_id)
         return owner
 
     async def decode(

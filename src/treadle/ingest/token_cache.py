@@ -136,9 +136,10 @@ class TokenCache:
                 self._unknown_tokens[sha256] = None
         return found
 
-    def has_token(self, sha256: bytes) -> bool:
-        """Return whether a token is somebody's, by its digest, as far as memory knows."""
-        return sha256 in self._owners
+    def get_account(self, sha256: bytes) -> int | None:
+        """Return the account of a token, by its digest; None where memory knows of none."""
+        found = self._owners.get(sha256)
+        return None if found is None else found.account_id
 
     def get_known_owner(self, sha256: bytes) -> TokenOwner | None:
         """Return who may push with a token, where nothing has to be asked first; otherwise None.

@@ -140,6 +140,11 @@ class TokenHolder:
     token_id: int
     account: Account
 
+    @property
+    def account_id(self) -> int:
+        """Return the account that the token opens."""
+        return self.account.id
+
 
 class ConsoleRole(StrEnum):
     """The roles of sessions of the console: what they may do."""

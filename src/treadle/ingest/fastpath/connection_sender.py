@@ -54,15 +54,20 @@ class ConnectionSender:
         Args:
             framing: has just read its head.
         """
-        if self._handler is not None and self._handler.knows_token(framing.fields):
-            self.mark_known()
+        account_id = None if self._handler is None else self._handler.find_account(framing.fields)
+        if account_id is not None:
+            self.mark_known(account_id)
 
-    def mark_known(self) -> None:
-        """Note that a request came with a token that treadle knows."""
+    def mark_known(self, account_id: int | None) -> None:
+        """Note that a request came with a token that treadle knows.
+
+        Args:
+            account_id: whose token it is; None for one of the whole installation.
+        """
         if not self.is_known:
             self.is_known = True
             if self._table is not None:
-                self._table.mark_known(self._connection)
+                self._table.mark_known(self._connection, account_id)
 
     def record_refusal(self, refused: RequestRefusedError) -> None:
         """Count and log a request that is refused."""

@@ -5,9 +5,14 @@ places, and one address has a part of theirs. When no place is left, the oldest 
 stranger is closed for the newest: a caller shows its token within milliseconds, so a connection
 without one is soon the oldest. So a stranger who opens connections without end closes strangers'
 connections only.
+
+An account with known tokens has one place, or at most as many as it leaves free: one that opens
+connections without end gets half of them, two get a third each. Its further connections are served
+like any other, but they stay in the part of strangers, where they are closed for newer ones.
 """
 
 import ipaddress
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, Self
@@ -89,7 +94,9 @@ class ConnectionTable:
     limits: ConnectionLimits
     log: RefusalLog
     count_refusal: Callable[[int], None]
-    _known: set[TableConnection] = field(default_factory=set)
+    # With the account of the first token; None for a token of the whole installation.
+    _known: dict[TableConnection, int | None] = field(default_factory=dict)
+    _by_account: Counter[int | None] = field(default_factory=Counter)
     # In the order of their arrival, with the key of their address.
     _strangers: dict[TableConnection, str] = field(default_factory=dict)
     _by_address: dict[str, dict[TableConnection, None]] = field(default_factory=dict)
@@ -125,15 +132,31 @@ class ConnectionTable:
         self._by_address.setdefault(key, {})[connection] = None
         return True
 
-    def mark_known(self, connection: TableConnection) -> None:
-        """Note that a known token came over a connection."""
-        if connection in self._strangers:
+    def mark_known(self, connection: TableConnection, account_id: int | None) -> bool:
+        """Note that a known token came over a connection.
+
+        Args:
+            connection: that has a place.
+            account_id: whose token it is; None for one of the whole installation.
+
+        Returns:
+            Whether it has a place of its account now; if not, it stays among the strangers.
+        """
+        free = self.limits.connections - len(self._known)
+        its = self._by_account[account_id]
+        if connection in self._strangers and (not its or its < free):
             self._remove_stranger(connection)
-            self._known.add(connection)
+            self._known[connection] = account_id
+            self._by_account[account_id] += 1
+        return connection in self._known
 
     def remove(self, connection: TableConnection) -> None:
         """Forget a connection that is closed."""
-        self._known.discard(connection)
+        if connection in self._known:
+            account_id = self._known.pop(connection)
+            self._by_account[account_id] -= 1
+            if not self._by_account[account_id]:
+                del self._by_account[account_id]
         self._remove_stranger(connection)
 
     def record_refusal(self, status: int, address: str, why: str) -> None:

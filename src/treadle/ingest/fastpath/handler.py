@@ -126,7 +126,7 @@ class FastPathHandler:
             count_answer: called with path and status of each answer.
         """
         self._get_known_owner = admission.get_known_owner
-        self._has_token = admission.has_token
+        self._get_account = admission.get_account
         self._count_use = admission.count_use
         self._gates = admission.quotas.gates
         self._acceptor = acceptor
@@ -134,14 +134,14 @@ class FastPathHandler:
         self._endpoints = endpoints
         self._count_answer = count_answer
 
-    def knows_token(self, headers: Sequence[tuple[bytes, bytes]]) -> bool:
-        """Return whether a request has an import token that is somebody's.
+    def find_account(self, headers: Sequence[tuple[bytes, bytes]]) -> int | None:
+        """Return the account of a request's import token; None without a token that is known.
 
         Args:
             headers: of the request, names in lower case.
         """
         token = read_bearer_token(select_headers({"headers": headers}))
-        return token is not None and self._has_token(digest_text(token))
+        return None if token is None else self._get_account(digest_text(token))
 
     def find_sender(self, head: RequestHead, size: int) -> int | None:
         """Return the source that sends a body of so many bytes, if `take` may take it.

@@ -231,8 +231,8 @@ class Taker:
         self.bodies: list[bytes] = []
         self.repliers: list[ResponseSink] = []
 
-    def knows_token(self, headers: Sequence[tuple[bytes, bytes]]) -> bool:
-        return self.known
+    def find_account(self, headers: Sequence[tuple[bytes, bytes]]) -> int | None:
+        return 1 if self.known else None
 
     def find_sender(self, head: RequestHead, size: int) -> int | None:
         return SOURCE if self.patient else None
@@ -728,7 +728,7 @@ def test_nothing_is_remembered_of_a_stranger() -> None:
         for _ in range(3):
             assert b"long" in await rig.feed(request(b"[1]"))
         assert rig.connection._heads.template is rig.connection._heads.passed is None
-        rig.connection.sender.mark_known()  # as an endpoint does that looked the token up
+        rig.connection.sender.mark_known(1)  # as an endpoint does that looked the token up
         assert b"long" in await rig.feed(request(b"[1]"))
         await rig.feed(request(b"[2]"))
         assert rig.taker.bodies == [b"[2]"]
@@ -839,7 +839,7 @@ def test_a_connection_without_a_place_is_closed_at_once() -> None:
         table = ConnectionTable(limits, log, lambda _: None)
         first, second, third = (rig.connect(table) for _ in range(3))
         assert [wire.aborted for _, wire in (first, second, third)] == [True, True, False]
-        third[0].sender.mark_known()
+        third[0].sender.mark_known(1)
         assert rig.connect(table)[1].aborted
         third[0].connection_lost(None)
         assert not rig.connect(table)[1].aborted

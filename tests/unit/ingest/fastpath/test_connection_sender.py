@@ -28,8 +28,8 @@ class Tokens:
     def __init__(self, *, known: bool) -> None:
         self.known = known
 
-    def knows_token(self, headers: object) -> bool:
-        return self.known
+    def find_account(self, headers: object) -> int | None:
+        return 1 if self.known else None
 
 
 def make_table(statuses: list[int]) -> ConnectionTable:
@@ -57,8 +57,8 @@ def test_a_place_is_given_back() -> None:
     table = make_table([])
     sender = ConnectionSender(Place(), table, None)
     sender.take_place("192.0.2.1")
-    sender.mark_known()
-    sender.mark_known()
+    sender.mark_known(1)
+    sender.mark_known(1)
     assert len(table) == 1
     sender.leave_place()
     assert len(table) == 0
@@ -77,7 +77,7 @@ def test_without_a_table_and_tokens_every_sender_has_a_place_and_none_is_known()
     assert sender.take_place("")
     sender.check_token(RequestFraming())
     assert not sender.is_known
-    sender.mark_known()
+    sender.mark_known(1)
     sender.record_refusal(RequestRefusedError(400, "no request"))
     sender.leave_place()
     assert sender.is_known

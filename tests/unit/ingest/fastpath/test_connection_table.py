@@ -41,12 +41,12 @@ class Worker:
         log = RefusalLog(logging.getLogger("test"), lambda: 0.0)
         self.table = ConnectionTable(self.limits, log, self.statuses.append)
 
-    def connect(self, address: str = REMOTE, *, known: bool = False) -> Connection | None:
+    def connect(self, address: str = REMOTE, *, account: int | None = None) -> Connection | None:
         connection = Connection(address)
         if not self.table.add(connection, address):
             return None
-        if known:
-            self.table.mark_known(connection)
+        if account is not None:
+            self.table.mark_known(connection, account)
         return connection
 
 
@@ -72,7 +72,7 @@ def test_the_oldest_of_all_strangers_goes_where_all_have_too_many() -> None:
 
 def test_connections_with_a_known_token_never_go_for_strangers() -> None:
     worker = Worker()
-    known = [worker.connect(known=True) for _ in range(5)]
+    known = [worker.connect(account=number) for number in range(5)]
     strangers = [worker.connect(f"192.0.2.{number}") for number in range(100)]
     assert open_ones(known) == [0, 1, 2, 3, 4]
     assert open_ones(strangers) == [97, 98, 99]
@@ -80,15 +80,45 @@ def test_connections_with_a_known_token_never_go_for_strangers() -> None:
 
 def test_one_address_may_have_many_connections_with_a_known_token() -> None:
     worker = Worker()
-    assert open_ones([worker.connect(known=True) for _ in range(8)]) == list(range(8))
+    assert open_ones([worker.connect(account=number) for number in range(8)]) == list(range(8))
+
+
+@pytest.mark.parametrize(("greedy", "places"), [(1, 2), (2, 1), (3, 1), (4, 1)])
+def test_accounts_that_open_connections_without_end_leave_places_for_another(
+    greedy: int, places: int
+) -> None:
+    worker = Worker()
+    for _ in range(20):
+        for account in range(greedy):
+            worker.connect(f"192.0.2.{account}", account=account)
+    modest = [worker.connect(f"198.51.100.{number}", account=99) for number in range(places)]
+    for _ in range(20):
+        for account in range(greedy):
+            worker.connect(f"192.0.2.{account}", account=account)
+    assert open_ones(modest) == list(range(places))
+
+
+def test_places_of_an_account_are_free_again_when_its_connections_end() -> None:
+    worker = Worker()
+    first = [worker.connect(account=1) for _ in range(4)]
+    for connection in first:
+        assert connection is not None
+        worker.table.remove(connection)
+    again = [worker.connect(account=1) for _ in range(4)]
+    for number in range(20):
+        worker.connect(f"192.0.2.{number}")
+    assert open_ones(again) == [0, 1, 2, 3]
 
 
 def test_where_all_are_known_only_this_machine_gets_a_place() -> None:
     worker = Worker()
-    for _ in range(8):
-        worker.connect(known=True)
+    for number in range(8):
+        worker.connect(account=number)
     assert worker.connect() is None
-    local = [worker.connect(address, known=True) for address in ("127.0.0.1", "::1")]
+    local = [
+        worker.connect("127.0.0.1", account=8),
+        worker.connect("::1", account=9),
+    ]
     assert open_ones(local) == [0, 1]
     assert worker.connect("") is None
 
@@ -96,11 +126,11 @@ def test_where_all_are_known_only_this_machine_gets_a_place() -> None:
 def test_a_connection_that_ends_leaves_its_place() -> None:
     worker = Worker()
     for known in (False, True) * 50:
-        connection = worker.connect(known=known)
+        connection = worker.connect(account=1 if known else None)
         assert connection is not None
         worker.table.remove(connection)
         worker.table.remove(connection)  # twice does no harm
-        worker.table.mark_known(connection)  # nor a token that is found known too late
+        worker.table.mark_known(connection, 1)  # nor a token that is found known too late
     assert len(worker.table) == 0
 
 
@@ -120,8 +150,9 @@ def test_the_limits_hold_whatever_comes(actions: list[tuple[str, int]]) -> None:
             connection = worker.connect(address)
             there += [] if connection is None else [connection]
         elif there and action == "know":
-            worker.table.mark_known(there[number % len(there)])
-            known.add(there[number % len(there)])
+            connection = there[number % len(there)]
+            if worker.table.mark_known(connection, number % 3):
+                known.add(connection)
         elif there:
             worker.table.remove(there.pop(number % len(there)))
         there = [one for one in there if not one.aborted]
