@@ -1,27 +1,18 @@
 """Finds the problems that there are now, in what the store and the log know already.
 
-The functions whose names begin with `judge_` ask nothing. `find_problems` asks.
+The functions whose names begin with `judge_` ask nothing. `find_problems` asks for mails, and
+`find_shown_problems` for whoever looks.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from treadle.courier.notice_decisions import FoundProblem
-from treadle.courier.notifications import (
-    DATA_DELAYED,
-    DESTINATION_DENIED,
-    DESTINATION_UNAVAILABLE,
-    ENTRIES_DAMAGED,
-    HOOK_FAILED,
-    LOG_NEARLY_FULL,
-    RECORDS_REJECTED,
-    TABLE_STOPPED,
-)
 from treadle.log.protocol import LogReader, TableBacklog
 from treadle.log.quota import LogQuota, LogSpace
 from treadle.store.deliveries import DELIVERED, FAILED
 from treadle.store.model import (
+    AccessToken,
     ConfiguredDestination,
     RejectionTimes,
     Source,
@@ -29,6 +20,22 @@ from treadle.store.model import (
 )
 from treadle.store.store import Store
 from treadle.text import digest_text
+from treadle.traces.refusals import RefusalCount
+from treadle.tracking.problem_kinds import (
+    DATA_DELAYED,
+    DESTINATION_DENIED,
+    DESTINATION_UNAVAILABLE,
+    ENTRIES_DAMAGED,
+    HOOK_FAILED,
+    LOG_NEARLY_FULL,
+    NO_DESTINATION,
+    RECORDS_REJECTED,
+    TABLE_FAILING,
+    TABLE_STOPPED,
+    TOKEN_STILL_USED,
+    TOKEN_UNUSED,
+    FoundProblem,
+)
 
 REJECTION_US: Final = 86_400_000_000
 """How long after the last load that rejected records a table counts as one that rejects some. The
@@ -36,6 +43,18 @@ same holds for damaged entries."""
 
 OVERLAP_US: Final = 600_000_000
 """How far a look at the loads reaches back before the last look: a load may be noted late."""
+
+LATE_SHOWN_US: Final = 900_000_000
+"""How much longer than usual records wait before that is shown. Mails are sent later."""
+
+STILL_SENT_US: Final = 3_600_000_000
+"""How long after its last refusal a token that has ended counts as one that is still sent."""
+
+UNUSED_US: Final = 30 * 86_400_000_000
+"""How long a token is not used before somebody should look at it."""
+
+UNUSED_TOKENS_MAX: Final = 1000
+"""Most unused tokens that are shown."""
 
 
 @dataclass(slots=True)
@@ -114,6 +133,7 @@ def judge_tables(
                 f"tables of {source.name}",
                 status.error_since or 0,
                 status.error or "",
+                source_id=source.id,
             )
         elif status.stopped:
             yield _make_table_problem(
@@ -132,6 +152,7 @@ def judge_delays(
     troubled: frozenset[int],
     now: int,
     load_age_us: int,
+    least_us: int = DATA_DELAYED.delay_us,
 ) -> Iterator[FoundProblem]:
     """Return the problems of sources with records that wait too long, for no reason that is told.
 
@@ -142,6 +163,7 @@ def judge_delays(
         troubled: ids of sources whose destination has a problem of its own.
         now: microseconds since 1970.
         load_age_us: how long records wait by the settings, microseconds.
+        least_us: how much longer they wait at least.
     """
     known = {(one.source_id, one.table_name): one for one in statuses}
     oldest: dict[int, int] = {}
@@ -154,10 +176,15 @@ def judge_delays(
         oldest[waits.source_id] = min(waits.oldest, oldest.get(waits.source_id, waits.oldest))
     for source_id, accepted in oldest.items():
         late_since = accepted + load_age_us
-        if now - late_since >= DATA_DELAYED.delay_us:
+        if now - late_since >= least_us:
             source = sources[source_id]
             yield FoundProblem(
-                source.account_id, DATA_DELAYED.name, f"source {source_id}", source.name, late_since
+                source.account_id,
+                DATA_DELAYED.name,
+                f"source {source_id}",
+                source.name,
+                late_since,
+                source_id=source_id,
             )
 
 
@@ -191,6 +218,155 @@ def list_failed_deliveries(store: Store) -> Sequence[FoundProblem]:
     return found
 
 
+def judge_unserved(
+    sources: Mapping[int, Source], of_source: Mapping[int, int]
+) -> Iterator[FoundProblem]:
+    """Return the problems of sources without a destination.
+
+    Args:
+        sources: by id, without deleted ones.
+        of_source: source id -> its destination.
+    """
+    for source in sources.values():
+        if source.id not in of_source:
+            yield FoundProblem(
+                source.account_id,
+                NO_DESTINATION.name,
+                f"source {source.id}",
+                source.name,
+                source.updated_at,
+                source_id=source.id,
+            )
+
+
+def judge_failing(
+    statuses: Iterable[TableLoadStatus], sources: Mapping[int, Source], troubled: frozenset[int]
+) -> Iterator[FoundProblem]:
+    """Return the problems of tables whose last load failed, for a reason of their own.
+
+    Args:
+        statuses: of all tables.
+        sources: by id, without deleted ones.
+        troubled: ids of sources whose destination has a problem of its own.
+    """
+    for status in statuses:
+        source = sources.get(status.source_id)
+        if source is None or status.error is None or source.id in troubled:
+            continue
+        if not (status.stopped or status.denied):
+            yield _make_table_problem(
+                TABLE_FAILING.name,
+                source,
+                status.table_name,
+                status.error_since or 0,
+                status.error,
+            )
+
+
+def judge_ended_tokens(
+    refused: Iterable[RefusalCount], ended: Mapping[int, AccessToken], now: int
+) -> Iterator[FoundProblem]:
+    """Return the problems of tokens that have ended and were sent in the last hour.
+
+    Args:
+        refused: counts of refused requests.
+        ended: tokens that have ended, by id.
+        now: microseconds since 1970.
+    """
+    firsts: dict[int, int] = {}
+    for count in refused:
+        token = ended.get(count.group.token_id)
+        if token is not None and is_still_sent(count, now):
+            firsts[token.id] = min(count.first, firsts.get(token.id, count.first))
+    for token_id, first in firsts.items():
+        token = ended[token_id]
+        if token.account_id is not None:
+            yield FoundProblem(
+                token.account_id,
+                TOKEN_STILL_USED.name,
+                f"token {token_id}",
+                _name_token(token),
+                max(first, token.revoked_at or token.expires_at or first),
+                source_id=token.source_id,
+            )
+
+
+def is_still_sent(count: RefusalCount, now: int) -> bool:
+    """Return whether refusals are those of a known token that was sent in the last hour."""
+    return bool(
+        count.group.token_id and count.group.status == 401 and now - count.last < STILL_SENT_US
+    )
+
+
+def judge_unused_tokens(
+    tokens: Iterable[AccessToken], sources: Mapping[int, Source]
+) -> Iterator[FoundProblem]:
+    """Return the problems of tokens that nobody used for long.
+
+    Args:
+        tokens: active ones that were not used for `UNUSED_US`.
+        sources: by id, without deleted ones.
+    """
+    for token in tokens:
+        if token.account_id is not None and token.source_id in sources:
+            yield FoundProblem(
+                token.account_id,
+                TOKEN_UNUSED.name,
+                f"token {token.id}",
+                _name_token(token),
+                (token.last_used_at or token.created_at) + UNUSED_US,
+                source_id=token.source_id,
+            )
+
+
+def _name_token(token: AccessToken) -> str:
+    """Name a token for people: its id, its last four characters and what it is for."""
+    named = f"token {token.id} (...{token.last_four})"
+    return f"{named}, {token.description}" if token.description else named
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemReadings:
+    """What the store and the log know, at one time.
+
+    Attributes:
+        now: microseconds since 1970.
+        statuses: of all tables.
+        of_source: source id -> its destination.
+        sources: by id, without deleted ones.
+    """
+
+    now: int
+    backlogs: Sequence[TableBacklog]
+    space: LogSpace
+    statuses: Sequence[TableLoadStatus]
+    destinations: Sequence[ConfiguredDestination]
+    of_source: Mapping[int, int]
+    sources: Mapping[int, Source]
+    account_ids: Sequence[int]
+
+    @property
+    def troubled(self) -> frozenset[int]:
+        """Return the ids of sources whose destination has a problem of its own."""
+        down = {row.id for row in self.destinations if row.trouble is not None}
+        return frozenset(source_id for source_id, id_ in self.of_source.items() if id_ in down)
+
+
+def _read(store: Store, reader: LogReader, watch: RejectionWatch, now: int) -> ProblemReadings:
+    # The log before the store, which knows of more loads then: nothing loaded counts as waiting.
+    backlogs = reader.list_backlogs()
+    space = reader.statistics.measure_space()
+    statuses = store.tables.list_statuses()
+    destinations = store.destinations.list_destinations()
+    of_source = store.destinations.list_ids_by_source()
+    sources = {one.id: one for one in store.sources.list_sources() if one.deleted_at is None}
+    watch.add_times(store.loads.list_rejection_times(watch.get_start(now)), now)
+    account_ids = [one.id for one in store.accounts.list_accounts()]
+    return ProblemReadings(
+        now, backlogs, space, statuses, destinations, of_source, sources, account_ids
+    )
+
+
 def find_problems(
     store: Store,
     reader: LogReader,
@@ -199,7 +375,7 @@ def find_problems(
     now: int,
     load_age_us: int,
 ) -> list[FoundProblem]:
-    """Return all problems that there are now.
+    """Return all problems that there are now and that recipients are told of by mail.
 
     Args:
         store: knows destinations, tables and loads.
@@ -213,22 +389,70 @@ def find_problems(
         RetriableError: the store or the log is not available now.
         OperatorError: one of them cannot be used.
     """
-    # The log before the store, which knows of more loads then: nothing loaded counts as waiting.
-    backlogs = reader.list_backlogs()
-    space = reader.statistics.measure_space()
-    statuses = store.tables.list_statuses()
-    destinations = store.destinations.list_destinations()
-    of_source = store.destinations.list_ids_by_source()
-    sources = {one.id: one for one in store.sources.list_sources() if one.deleted_at is None}
-    watch.add_times(store.loads.list_rejection_times(watch.get_start(now)), now)
-    down = {row.id for row in destinations if row.trouble is not None}
-    troubled = frozenset(source_id for source_id, id_ in of_source.items() if id_ in down)
+    seen = _read(store, reader, watch, now)
+    return _judge(store, seen, quota, watch, load_age_us, DATA_DELAYED.delay_us)
+
+
+def find_shown_problems(
+    store: Store,
+    reader: LogReader,
+    quota: LogQuota,
+    watch: RejectionWatch,
+    now: int,
+    load_age_us: int,
+    refused: Sequence[RefusalCount],
+) -> list[FoundProblem]:
+    """Return all problems that there are now; those that are mailed after a while are told early.
+
+    Args:
+        store: see `find_problems`.
+        reader: see there.
+        quota: see there.
+        watch: see there.
+        now: see there.
+        load_age_us: see there.
+        refused: counts of refused requests.
+
+    Raises:
+        RetriableError: the store or the log is not available now.
+        OperatorError: one of them cannot be used.
+    """
+    seen = _read(store, reader, watch, now)
+    sent = {one.group.token_id for one in refused if is_still_sent(one, now)}
+    ended = {one.id: one for one in store.tokens.list_ended_tokens(sent)} if sent else {}
+    unused = store.tokens.list_unused_tokens(now - UNUSED_US, UNUSED_TOKENS_MAX)
     return [
-        *judge_destinations(destinations),
-        *judge_tables(statuses, sources),
-        *watch.list_problems(sources),
-        *judge_delays(backlogs, statuses, sources, troubled, now, load_age_us),
-        *judge_log(quota, space, [one.id for one in store.accounts.list_accounts()], now),
+        *_judge(store, seen, quota, watch, load_age_us, LATE_SHOWN_US),
+        *judge_unserved(seen.sources, seen.of_source),
+        *judge_failing(seen.statuses, seen.sources, seen.troubled),
+        *judge_ended_tokens(refused, ended, now),
+        *judge_unused_tokens(unused, seen.sources),
+    ]
+
+
+def _judge(
+    store: Store,
+    seen: ProblemReadings,
+    quota: LogQuota,
+    watch: RejectionWatch,
+    load_age_us: int,
+    least_us: int,
+) -> list[FoundProblem]:
+    """Return the problems of the kinds of which recipients are told by mail."""
+    return [
+        *judge_destinations(seen.destinations),
+        *judge_tables(seen.statuses, seen.sources),
+        *watch.list_problems(seen.sources),
+        *judge_delays(
+            seen.backlogs,
+            seen.statuses,
+            seen.sources,
+            seen.troubled,
+            seen.now,
+            load_age_us,
+            least_us,
+        ),
+        *judge_log(quota, seen.space, seen.account_ids, seen.now),
         *list_failed_deliveries(store),
     ]
 
@@ -238,4 +462,13 @@ def _make_table_problem(
 ) -> FoundProblem:
     # A name may be longer than what an index of PostgreSQL takes.
     key = f"table {source.id} {digest_text(table_name).hex()}"
-    return FoundProblem(source.account_id, kind, key, f"{table_name} of {source.name}", since, said)
+    return FoundProblem(
+        source.account_id,
+        kind,
+        key,
+        f"{table_name} of {source.name}",
+        since,
+        said,
+        source_id=source.id,
+        table_name=table_name,
+    )
