@@ -146,13 +146,16 @@ def read_tail(
     while True:
         page = log.list_entries_below(below, PAGE_ENTRIES)
         for entry in page:
+            if entry.received_at < since:
+                reached = group[-1].received_at if group else None
+                close_group()
+                return RequestTail(found, None, reached)
             if group and not _belongs(entry, group[-1]):
                 end, end_at = group[-1].position, group[-1].received_at
                 close_group()
                 late = seen >= SCAN_ENTRIES_MAX or monotonic() >= until
-                if len(found) >= limit or late or entry.received_at < since:
-                    is_over = entry.received_at < since
-                    return RequestTail(found, None if is_over else end, end_at)
+                if len(found) >= limit or late:
+                    return RequestTail(found, end, end_at)
             group.append(entry)
             below = entry.position
             seen += 1
