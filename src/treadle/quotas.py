@@ -87,8 +87,12 @@ USAGE_COLUMNS: Final = (*RATES, *(f"refused {quota}" for quota in REFUSALS))
 ACCOUNT_USAGE_COLUMNS: Final = tuple(f"account {rate}" for rate in RATES)
 """Names of the numbers that a worker counts for each account."""
 
-WAITING_COLUMNS: Final = ("waiting bytes", "waiting records", "above its part")
-"""Names of the numbers that the loader counts for each source."""
+WAITING_COLUMNS: Final = (
+    *("waiting bytes", "waiting records", "above its part"),
+    *("waiting entries", "oldest waiting"),
+)
+"""Names of the numbers that the loader counts for each source. The last one is a time, microseconds
+since 1970, and 0 for none."""
 
 
 class QuotaReachedError(TreadleError):

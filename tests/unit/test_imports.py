@@ -35,14 +35,15 @@ BELOW: dict[str, set[str]] = {
     "log": RIM,
     "store": RIM,
     "destinations": RIM | {"tables", "records"},
-    "tracking": DATA,
+    "tracking": DATA | {"traces"},
+    "traces": RIM | {"http", "store"},
     "http": VALUES,
     "tasks": VALUES,
     "ingest": DATA | {"tracking", "http", "shared_rows", "tasks"},
     "desk": DATA | {"http", "tasks"},
-    "loader": DATA | {"tracking", "shared_rows"},
-    "control": DATA | {"tracking", "http"},
-    "courier": RIM | {"http", "log", "store"},
+    "loader": DATA | {"tracking", "shared_counters", "shared_rows", "traces"},
+    "control": DATA | {"tracking", "http", "shared_counters", "shared_rows", "traces"},
+    "courier": RIM | {"http", "log", "store", "tracking"},
     "maintenance": DATA | {"tracking", "certificate", "config", "data_lock"},
     "config": VALUES,
     "certificate": RIM,
@@ -88,12 +89,15 @@ REGISTRIES = {"destinations.registry", "log.registry"}
 """The modules of a room that choose a back-end by the settings."""
 
 PURE: dict[str, set[str]] = {
-    "courier.mail_text": {"courier", "store"},
-    "courier.notice_decisions": {"courier", "store"},
-    "courier.notifications": set(),
+    "courier.mail_text": {"courier", "store", "tracking"},
+    "courier.notice_decisions": {"courier", "store", "tracking"},
     "maintenance.audit.differences": set(),
     "maintenance.doctor.findings": {"config", "destinations", "tables"},
     "server.supervisor": set(),
+    "tracking.problem_kinds": set(),
+    "traces.fair_places": {"traces"},
+    "traces.refusals": set(),
+    "traces.series_layout": set(),
 }
 """Modules that ask nothing of other rooms -> rooms they may import. They judge values, or, as the
 supervisor, they know nothing of what they keep running."""

@@ -59,6 +59,12 @@ def print_text(text: str) -> None:
     print(escape_lines(text))
 
 
+def clear_screen() -> None:
+    """Empty the terminal, where there is one, so that the next text begins at its top."""
+    if sys.stdout.isatty():
+        print("\x1b[2J\x1b[H", end="")
+
+
 def print_error(text: str) -> None:
     """Print a message on standard error, as one line that begins with the program's name."""
     print(f"treadle: {escape_unprintable(text)}", file=sys.stderr)

@@ -141,7 +141,8 @@ def list_source_quotas(
         for name, earlier, after in zip(RATES, before, counted, strict=False)
     }
     refused = dict(zip(REFUSALS, counted[len(RATES) :], strict=True))
-    waiting, _, above = sum_rows(config.counters_path, WAITING_COLUMNS).get(source.id, (0, 0, 0))
+    found = sum_rows(config.counters_path, WAITING_COLUMNS).get(source.id, (0, 0, 0))
+    waiting, _, above = found[:3]
     used["waiting_bytes"] = waiting
     if has_log(config):
         reader = open_reader(config)

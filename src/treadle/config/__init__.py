@@ -41,6 +41,7 @@ from treadle.config.lookup import (
     FILE_SETTING,
     OperatorWarning,
     Warn,
+    find_origins,
     ignore_warning,
     read_settings,
     select_variables,
@@ -461,7 +462,28 @@ class Config(CheckedSettings):
         variables = select_variables(
             os.environ if environ is None else environ, (FILE_SETTING, *SETTINGS, *PUSH_SETTINGS)
         )
-        return cls(**read_settings(SETTINGS, given, variables, warn))
+        values = read_settings(SETTINGS, given, variables, warn)
+        return cls(**values).note_origins(find_origins(SETTINGS, given, variables, values))
+
+    def note_origins(self, origins: Mapping[str, str]) -> Self:
+        """Note where the values came from: setting name -> "flag", "environment" or "file".
+
+        Returns:
+            This object.
+        """
+        object.__setattr__(self, "_origins", dict(origins))
+        return self
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Where the values came from; a setting that is missing has its default."""
+        origins: Mapping[str, str] = getattr(self, "_origins", {})
+        return origins
+
+    @property
+    def processes_path(self) -> Path:
+        """The folder with the notes of the server's processes."""
+        return self.data / "processes"
 
     @property
     def destination_url(self) -> str:
@@ -516,6 +538,16 @@ class Config(CheckedSettings):
     def counters_path(self) -> Path:
         """The folder with the counters of all processes."""
         return self.data / "counters"
+
+    @property
+    def refusals_path(self) -> Path:
+        """The folder with the refused requests of all workers."""
+        return self.data / "refusals"
+
+    @property
+    def series_path(self) -> Path:
+        """The file with the figures of the last 90 days."""
+        return self.data / "series"
 
     @property
     def turns_path(self) -> Path:

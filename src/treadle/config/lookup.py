@@ -131,6 +131,39 @@ def read_settings(
     return values
 
 
+def find_origins(
+    settings: Iterable[SettingDefinition],
+    flags: Mapping[str, str],
+    variables: Mapping[str, str],
+    values: Mapping[str, Any],
+) -> dict[str, str]:
+    """Return setting name -> "flag", "environment" or "file", for those that a place sets.
+
+    A setting whose value is the content of a file has the origin of the one that names the file.
+
+    Args:
+        settings: all of them.
+        flags: setting name -> text given with its flag.
+        variables: of the environment.
+        values: what was read.
+    """
+    origins: dict[str, str] = {}
+    for setting in settings:
+        if setting.name not in values:
+            continue
+        if any(name in flags for name in setting.names):
+            origin = "flag"
+        elif any(variable in variables for variable in setting.variables):
+            origin = "environment"
+        else:
+            origin = "file"
+        origins[setting.name] = origin
+    for setting in settings:
+        if setting.content_of is not None and setting.name in origins:
+            origins[setting.content_of] = origins[setting.name]
+    return origins
+
+
 def parse_texts(
     settings: Iterable[SettingDefinition], flags: Mapping[str, str], variables: Mapping[str, str]
 ) -> dict[str, Any]:

@@ -20,11 +20,14 @@ from treadle.control import (
     ledger_routes,
     load_report_routes,
     partner_routes,
+    problem_routes,
     recipient_routes,
+    request_routes,
     session_routes,
     stream_routes,
     table_routes,
     token_routes,
+    trace_routes,
     trail_routes,
 )
 from treadle.control.docs_page import DocsGuard
@@ -32,9 +35,11 @@ from treadle.control.no_store import NoStoreMiddleware
 from treadle.control.openapi_document import ABOUT, complete_document
 from treadle.control.operations import ConnectOperations
 from treadle.control.partner_operations import PartnerOperations
+from treadle.control.problem_operations import ProblemWatch
 from treadle.control.pulled_sources import PulledSourceOperations
 from treadle.control.routes import ROUTERS, OperationRunner
 from treadle.control.settings import ConnectApiSettings
+from treadle.control.traces import TraceFiles
 from treadle.errors import RequestRefusedError, RetriableError
 from treadle.http.authentication import TokenAuthentication
 from treadle.http.hosts import AllowedHosts
@@ -58,6 +63,8 @@ def create_control_app(
     allowed_hosts: AllowedHosts | None = None,
     serves_docs: bool = True,
     note_stranger: Callable[[str], None] = lambda address: None,
+    traces: TraceFiles | None = None,
+    problems: ProblemWatch | None = None,
 ) -> FastAPI:
     """Return the application that answers `/v4/...` and others, and 404 for unknown paths.
 
@@ -74,6 +81,8 @@ def create_control_app(
         serves_docs: whether there is that page.
         note_stranger: called on the event loop with the address of a client that has not the
             credentials of the partner.
+        traces: what the server remembers of itself; without it nothing is told of that.
+        problems: finds problems; without it none are told of. The caller closes it.
     """
     app = FastAPIOffline(
         docs_url="/docs",
@@ -118,9 +127,17 @@ def create_control_app(
     app.include_router(hook_routes.documented)
     app.include_router(hook_routes.router)
     app.include_router(check_routes.router)
+    if traces is not None:
+        app.state.traces = traces
+        app.state.problems = problems
+        app.include_router(trace_routes.router)
+    if problems is not None:
+        app.include_router(problem_routes.router)
     if open_reader is not None:
         app.state.open_reader = open_reader
         app.include_router(ledger_routes.router)
+        if traces is not None:
+            app.include_router(request_routes.router)
     app.openapi_schema = complete_document(app.openapi(), settings)
     _render_document_once(app)
     app.add_middleware(DocsGuard, allowed_hosts=allowed_hosts, serves=serves_docs)

@@ -92,6 +92,11 @@ def source_not_found(source_id: str, *, status: int = 400) -> RequestRefusedErro
     return _make_coded_error(status, "InvalidId", f"source not found ({source_id})")
 
 
+def problem_not_found(problem_id: str) -> RequestRefusedError:
+    """Refuse an unknown problem, or one that is over."""
+    return _make_coded_error(404, "InvalidId", f"problem not found ({problem_id[:40]})")
+
+
 def unknown_source_type(source_type: str, *, status: int = 400) -> RequestRefusedError:
     """Refuse an unknown source type: 404 for its card, 400 for a creation."""
     return _make_coded_error(status, "InvalidType", f"invalid source type ({source_type})")

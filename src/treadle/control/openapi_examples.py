@@ -15,6 +15,7 @@ from treadle.control import (
 )
 from treadle.control.recipient_operations import render_custom_email
 from treadle.control.settings import ConnectApiSettings
+from treadle.control.trace_examples import list_trace_examples
 from treadle.destinations.duckdb_form import DuckDBForm
 from treadle.destinations.postgres_form import PostgresForm
 from treadle.errors import RequestRefusedError
@@ -198,6 +199,7 @@ def list_request_examples() -> dict[str, Examples]:
             "named by its label": {"type": "import_api", "display_name": "Import API"},
             "with a name": {"type": "import_api", "display_name": "Sales (EU)", "name": "sales"},
         },
+        "snooze": {"for an hour": {"seconds": 3600}},
         "create_account": {
             "for a customer": {
                 "partner_id": "<PARTNER_ID>",
@@ -639,6 +641,7 @@ def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, 
         **_list_hook_examples(),
         **_list_check_examples(),
         **_list_destination_examples(),
+        **list_trace_examples(),
         "list_loads": {200: {"loaded, and stuck": loads}},
         "list_load_reports": {
             200: {"a load": {"loads": [render_load_report(_LOAD)], "next": None}},

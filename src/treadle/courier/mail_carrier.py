@@ -9,12 +9,13 @@ from typing import Final
 from treadle.courier.mail_relay import MailRelay, SendResult
 from treadle.courier.mail_text import MailStyle, write_mails
 from treadle.courier.notice_decisions import decide_notices
-from treadle.courier.problem_finder import RejectionWatch, find_problems
 from treadle.errors import TreadleError
 from treadle.log.protocol import LogReader
 from treadle.log.quota import LogQuota
 from treadle.store.model import MailRecipient, NewNotice, WaitingMail
 from treadle.store.store import Store
+from treadle.tracking.problem_finder import RejectionWatch, find_problems
+from treadle.tracking.problem_kinds import ProblemIdentity
 
 logger: Final = logging.getLogger(__name__)
 """Logs ids of mails, never an address."""
@@ -127,7 +128,8 @@ class MailCarrier:
         problems = find_problems(
             self.store, self._reader, self.quota, self._watch, now, self.load_age_us
         )
-        decision = decide_notices(problems, notices, now, recipients)
+        snoozed = {ProblemIdentity(*key) for key in self.store.snoozes.list_snoozes(now)}
+        decision = decide_notices(problems, notices, now, recipients, snoozed)
         if decision.is_empty():
             return
         self.store.notices.record_notices(

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final, TypeVar
 
-from treadle.courier.notice_decisions import FoundProblem, NoticeDecision
-from treadle.courier.notifications import PROBLEM_KINDS, ProblemKind
+from treadle.courier.notice_decisions import NoticeDecision
 from treadle.store.model import MailRecipient, NewMail, OpenNotice
 from treadle.text import shorten_line
 from treadle.timestamps import format_seconds
+from treadle.tracking.problem_kinds import PROBLEM_KINDS, FoundProblem, ProblemKind
 
 P = TypeVar("P", FoundProblem, OpenNotice)
 

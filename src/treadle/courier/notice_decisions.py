@@ -6,46 +6,13 @@ ends within the delay of its kind is never told, and never noted either.
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
-from treadle.courier.notifications import PROBLEM_KINDS
 from treadle.store.model import OpenNotice
+from treadle.tracking.problem_kinds import PROBLEM_KINDS, FoundProblem, ProblemIdentity
 
 CALM_US: Final = 600_000_000
 """How long a problem is not seen before it is over. One that comes and goes is one problem."""
-
-
-class ProblemIdentity(NamedTuple):
-    """What makes a problem the same one at two times."""
-
-    account_id: int
-    kind: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class FoundProblem:
-    """A problem that there is now.
-
-    Attributes:
-        kind: a name of `notifications.PROBLEM_KINDS`.
-        key: tells problems of a kind apart within the account, "destination 7".
-        named: what it is with, for people.
-        since: when it began, microseconds since 1970.
-        said: what the database said; empty for nothing.
-    """
-
-    account_id: int
-    kind: str
-    key: str
-    named: str
-    since: int
-    said: str = ""
-
-    @property
-    def identity(self) -> ProblemIdentity:
-        """Return what makes it the same problem at another time."""
-        return ProblemIdentity(self.account_id, self.kind, self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +39,7 @@ def decide_notices(
     notices: Sequence[OpenNotice],
     now: int,
     heard_by: Container[int],
+    snoozed: Container[ProblemIdentity] = (),
 ) -> NoticeDecision:
     """Decide which problems are told now, and which of those that were told are over.
 
@@ -81,6 +49,7 @@ def decide_notices(
         now: microseconds since 1970.
         heard_by: ids of accounts that have a recipient. A problem of another account is told once
             it has one.
+        snoozed: problems that are not told now; one that still is there later is told then.
     """
     present: dict[ProblemIdentity, FoundProblem] = {}
     for problem in problems:
@@ -92,6 +61,7 @@ def decide_notices(
         problem
         for identity, problem in present.items()
         if identity not in told
+        and identity not in snoozed
         and problem.account_id in heard_by
         and now - problem.since >= PROBLEM_KINDS[problem.kind].delay_us
     ]

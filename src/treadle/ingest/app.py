@@ -56,6 +56,7 @@ class IngestService:
         version: str = __version__,
         revision: str = "release",
         count_answer: Callable[[str, int], None] = lambda path, status: None,
+        keep_refusal: Callable[[str, int, bytes, int], None] = lambda *_: None,
         quotas: SourceQuotas | None = None,
         priority: LoaderPriority | None = None,
         open_destination: Callable[[ConfiguredDestination], Destination] | None = None,
@@ -71,6 +72,7 @@ class IngestService:
             version: shown by the status.
             revision: shown by the status.
             count_answer: called with path and status of each answer that `fast_path` gives.
+            keep_refusal: called with path, status, body and source of those that refuse.
             quotas: of sources and accounts; none where it is None. Started and closed with this.
             priority: of the loader over dry runs; None where no loader runs.
             open_destination: makes a destination for dry runs; None for one that connects to any
@@ -142,7 +144,9 @@ class IngestService:
             for found in self.routes
             if isinstance(found, Route) and isinstance(found.app, PathEndpoint)
         }
-        self.fast_path = FastPathHandler(admission, acceptor, self.endpoints, count_answer)
+        self.fast_path = FastPathHandler(
+            admission, acceptor, self.endpoints, count_answer, keep_refusal
+        )
 
     async def start(self) -> None:
         """Read who may push, and follow changes."""

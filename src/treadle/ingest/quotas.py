@@ -293,7 +293,7 @@ class SourceQuotas:
         if empty is not None:
             name, seconds = empty
             return QuotaReachedError(source, name, getattr(whole, name), seconds)
-        waiting, _, above = self._waiting.get(source, (0, 0, 0))
+        waiting, _, above = self._waiting.get(source, (0, 0, 0))[:3]
         if quota.waiting_bytes and waiting >= quota.waiting_bytes:
             most = quota.waiting_bytes
             return QuotaReachedError(source, "waiting_bytes", most, QUOTA_RETRY_SECONDS)

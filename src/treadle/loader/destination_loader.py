@@ -55,7 +55,7 @@ from treadle.loader.step_loader import StepLoader
 from treadle.loader.table_claims import TableClaims
 from treadle.log.protocol import LogReader, ReadLimits, TableBacklog
 from treadle.quotas import SourceQuota
-from treadle.store.model import Source
+from treadle.store.model import LoadReport, Source
 from treadle.store.store import Store
 
 logger = logging.getLogger("treadle.loader")
@@ -92,6 +92,7 @@ class LoaderDependencies:
         lease: of this destination.
         priority: of the loader at a destination that one process at a time can open; None where
             nobody else opens it.
+        note_load: called with each load that was committed and recorded.
     """
 
     open_reader: Callable[[], LogReader]
@@ -104,6 +105,7 @@ class LoaderDependencies:
     report_position: Callable[[TableKey, int], None]
     lease: DestinationLease
     priority: LoaderPriority | None = None
+    note_load: Callable[[LoadReport], None] = lambda load: None
 
 
 class _OpenParts(NamedTuple):
@@ -138,6 +140,7 @@ class DestinationLoader:
             dependencies.store,
             dependencies.report_position,
             lambda: self.identity,
+            dependencies.note_load,
         )
         self._recovery = CommitRecovery(
             dependencies.store, self._reporting, dependencies.read_limits, dependencies.clock

@@ -48,12 +48,14 @@ class LoadReporting:
         store: keeps reports, outcomes, and what is wrong with the destination.
         report_position: tells the log how far a table is loaded.
         identity: names the destination to the operator.
+        note_load: called with each load that was recorded.
     """
 
     destination_id: int
     store: Store
     report_position: Callable[[TableKey, int], None]
     identity: Callable[[], str]
+    note_load: Callable[[LoadReport], None] = lambda load: None
     _pending: Sequence[PendingReport] = ()
     _in_trouble: bool | None = None
     """True while the store says that the destination cannot be used. None at first, because an
@@ -129,6 +131,7 @@ class LoadReporting:
         failpoint.reach("loader.after-record")
         for pending in self._pending:
             self.report_position(pending.key, pending.position)
+            self.note_load(pending.load)
         self._pending = ()
 
     def flush_if_possible(self) -> None:

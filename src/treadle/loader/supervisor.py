@@ -24,7 +24,8 @@ from treadle.loader.commands import POLL_SECONDS
 from treadle.loader.destination_loader import DestinationLoader, LoaderDependencies
 from treadle.loader.lease import DestinationLease
 from treadle.loader.schedule import FlushPolicy, TableKey, exclude_claimed, group_by_destination
-from treadle.loader.waiting_board import PUBLISH_INTERVAL_US, WaitingBoard
+from treadle.loader.series_sampler import SeriesSampler
+from treadle.loader.waiting_board import PUBLISH_INTERVAL_US, WaitingBoard, sum_backlogs
 from treadle.log.protocol import LogReader, ReadLimits, TableBacklog
 from treadle.log.quota import LogQuota
 from treadle.quotas import QuotaTable
@@ -71,6 +72,7 @@ class LoaderSupervisor:
         priority: see `LoaderDependencies`.
         quotas: what holds for sources for which the operator set nothing.
         board: tells the workers what waits; None where there are none.
+        sampler: keeps figures over time; None where nobody asks for them.
         stop_timeout_seconds: for the loads that are under way at the end of `run`.
     """
 
@@ -87,6 +89,7 @@ class LoaderSupervisor:
     priority: LoaderPriority | None = None
     quotas: QuotaTable = field(default_factory=QuotaTable)
     board: WaitingBoard | None = None
+    sampler: SeriesSampler | None = None
     open_checked: Callable[[str], Destination] | None = None
     stop_timeout_seconds: float = STOP_SECONDS_MAX
     _holder: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -157,12 +160,15 @@ class LoaderSupervisor:
             self._is_waiting = False
 
     def _publish(self, reader: LogReader, backlogs: Sequence[TableBacklog]) -> None:
-        """Tell the workers what waits, a few times a second."""
+        """Tell the workers and the sampler what waits, a few times a second."""
         now = self.clock()
         if self.board is None or 0 <= now - self._published_at < PUBLISH_INTERVAL_US:
             return
         self._published_at = now
-        self.board.publish(backlogs, reader.statistics.measure_space(), self._sources_count)
+        waiting, space = sum_backlogs(backlogs), reader.statistics.measure_space()
+        self.board.publish(waiting, space, self._sources_count)
+        if self.sampler is not None:
+            self.sampler.note_waiting(waiting, space)
 
     def load_once(self) -> None:
         """Load everything that waits now, each table once, in the calling thread.
@@ -241,6 +247,7 @@ class LoaderSupervisor:
             report_position=lambda key, position: self._loaded.put((key, position)),
             lease=lease,
             priority=self.priority,
+            note_load=(lambda load: None) if self.sampler is None else self.sampler.note_load,
         )
         return DestinationLoader(row.id, dependencies)
 

@@ -1,8 +1,8 @@
 """Tells the workers what waits of each source, and which are above their part of the log."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from treadle.log.protocol import TableBacklog
 from treadle.log.quota import LogQuota, LogSpace
@@ -11,6 +11,39 @@ from treadle.shared_rows import SharedRows
 
 PUBLISH_INTERVAL_US: Final = 250_000
 """The time between two publications."""
+
+
+class SourceBacklog(NamedTuple):
+    """What waits of all tables of a source.
+
+    Attributes:
+        size: bytes of the payloads, not compressed.
+        records: how many.
+        entries: requests that they came with.
+        oldest: when the oldest was accepted, microseconds since 1970; 0 for none.
+    """
+
+    size: int = 0
+    records: int = 0
+    entries: int = 0
+    oldest: int = 0
+
+
+NOTHING_WAITS: Final = SourceBacklog()
+
+
+def sum_backlogs(backlogs: Iterable[TableBacklog]) -> dict[int, SourceBacklog]:
+    """Return what waits of each source."""
+    sums: dict[int, SourceBacklog] = {}
+    for one in backlogs:
+        have = sums.get(one.source_id, NOTHING_WAITS)
+        sums[one.source_id] = SourceBacklog(
+            have.size + one.size,
+            have.records + one.records,
+            have.entries + one.entries,
+            min(have.oldest or one.oldest, one.oldest),
+        )
+    return sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +58,21 @@ class WaitingBoard:
     rows: SharedRows
     log_quota: LogQuota
 
-    def publish(self, backlogs: Iterable[TableBacklog], space: LogSpace, sources: int) -> None:
+    def publish(self, waiting: Mapping[int, SourceBacklog], space: LogSpace, sources: int) -> None:
         """Publish what waits now.
 
         Args:
-            backlogs: all of the log.
+            waiting: by source, all of the log.
             space: of the log.
             sources: how many there are that are not deleted.
         """
-        sizes: dict[int, int] = {}
-        records: dict[int, int] = {}
-        for one in backlogs:
-            sizes[one.source_id] = sizes.get(one.source_id, 0) + one.size
-            records[one.source_id] = records.get(one.source_id, 0) + one.records
+        sizes = {source: one.size for source, one in waiting.items()}
         above = find_sources_above_part(
             sizes, space.used_bytes, self.log_quota.compute_room(space), sources
         )
         self.rows.replace(
-            {source: (size, records[source], source in above) for source, size in sizes.items()}
+            {
+                source: (one.size, one.records, source in above, one.entries, one.oldest)
+                for source, one in waiting.items()
+            }
         )

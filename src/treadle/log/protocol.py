@@ -144,6 +144,21 @@ class TableBacklog:
     loaded: int = 0
 
 
+class EntryNote(NamedTuple):
+    """An entry without its payload, which nobody has checked.
+
+    Attributes:
+        size: payload bytes, uncompressed.
+    """
+
+    position: int
+    source_id: int
+    table_name: str
+    received_at: int
+    records: int
+    size: int
+
+
 @dataclass(frozen=True, slots=True)
 class HourlyRecords:
     """Records of one table accepted in one hour.
@@ -287,6 +302,19 @@ class LogStatistics(Protocol):
         """Return position -> when the entry was accepted, in microseconds since 1970.
 
         Positions of entries that are not kept any more are left out.
+        """
+
+    def list_entries_below(
+        self, position: int | None, limit: int, table: tuple[int, str] | None = None
+    ) -> list[EntryNote]:
+        """Return the entries below a position that are still kept, the newest first.
+
+        It reads no payload, so that it takes about as long for large entries as for small ones.
+
+        Args:
+            position: None for the end of the log.
+            limit: only so many.
+            table: only those of this table: source id and name.
         """
 
     def find_keys(self, names: Sequence[bytes]) -> dict[bytes, int]:

@@ -93,7 +93,7 @@ class QuotaUsage:
         for source_id in sorted((counted.keys() | tables.keys()) & sources.keys()):
             quota = quotas.get_source_quota(source_id)
             numbers = counted.get(source_id, (0,) * len(USAGE_COLUMNS))
-            waits, _, above = waiting.get(source_id, (0, 0, 0))
+            waits, _, above = waiting.get(source_id, (0, 0, 0))[:3]
             limits = {name: getattr(quota, name) for name in SOURCE_QUOTAS}
             found.append(
                 QuotaSnapshot(

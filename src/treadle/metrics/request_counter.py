@@ -79,6 +79,7 @@ class RequestCounter:
         app: ASGIApp,
         add: Callable[[str], None],
         note_refused_token: Callable[[str], None] = lambda address: None,
+        keep_refusal: Callable[[Scope, str, int, bytes], None] | None = None,
     ) -> None:
         """Count the answers of an application.
 
@@ -87,10 +88,14 @@ class RequestCounter:
             add: called with the name of a counter for each answer.
             note_refused_token: called with the address of a client whose token was refused; empty
                 where there is no address.
+            keep_refusal: called with each request that was refused, its endpoint, the status and
+                the first piece of the answer's body; None for nobody. Pages of the console are
+                left out.
         """
         self._app = app
         self._add = add
         self._note_refused_token = note_refused_token
+        self._keep_refusal = keep_refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the application's lifespan."""
@@ -98,13 +103,26 @@ class RequestCounter:
             await self._app(scope, receive, send)
             return
 
+        refused = 0  # the status, until the answer's body comes
+
         def counting(message: Message) -> object:
+            nonlocal refused
             if message["type"] == "http.response.start":
                 status = message["status"]
                 self._add(name_counter(scope["path"], status))
-                if status == 401:
-                    client = scope.get("client")
-                    self._note_refused_token(client[0] if client else "")
+                if status >= 400:
+                    refused = status
+                    if status == 401:
+                        client = scope.get("client")
+                        self._note_refused_token(client[0] if client else "")
+            elif refused:
+                self._keep(scope, refused, message.get("body", b""))
+                refused = 0
             return send(message)
 
         await self._app(scope, receive, counting)  # type: ignore[arg-type]  # awaitable as it is
+
+    def _keep(self, scope: Scope, status: int, body: bytes) -> None:
+        endpoint = name_endpoint(scope["path"])
+        if self._keep_refusal is not None and endpoint != "console":
+            self._keep_refusal(scope, endpoint, status, body)

@@ -34,7 +34,12 @@ def encode_orders(config: Config) -> bytes:
     """
     values = {f.name: getattr(config, f.name) for f in fields(config)}
     return msgspec.json.encode(
-        values | {"data": str(config.data), "failpoint": failpoint.get_armed_file()},
+        values
+        | {
+            "data": str(config.data),
+            "failpoint": failpoint.get_armed_file(),
+            "origins": config.origins,
+        },
         enc_hook=str,  # of paths
     )
 
@@ -47,7 +52,8 @@ def read_orders() -> Config:
     """
     values: dict[str, Any] = msgspec.json.decode(_read_line())
     failpoint.arm(values.pop("failpoint"))
-    return Config(**(values | {"data": Path(values["data"])}))
+    origins = values.pop("origins")
+    return Config(**(values | {"data": Path(values["data"])})).note_origins(origins)
 
 
 def _read_line() -> bytes:

@@ -6,9 +6,11 @@ import signal
 import sys
 from typing import Final
 
+from treadle.clock import read_clock
 from treadle.errors import TreadleError
 from treadle.logging_setup import set_up_logging
 from treadle.server.child_channel import read_orders
+from treadle.traces.process_board import note_start
 
 logger = logging.getLogger("treadle.server")
 
@@ -26,6 +28,10 @@ def run_child() -> int:
     role, name, *descriptors = sys.argv[1:]
     config = read_orders()
     set_up_logging(config, role)
+    try:
+        note_start(config.processes_path, name, read_clock())
+    except OSError as error:
+        logger.warning("the start of %s cannot be noted: %s", name, error)
     try:
         # Imports take most of the time of a start, so each role imports only what it needs.
         if role == "worker":

@@ -12,18 +12,40 @@ from treadle.destinations.priority import LoaderPriority
 from treadle.destinations.registry import make_destination
 from treadle.http.address_policy import AddressPolicy
 from treadle.loader.schedule import FlushPolicy
+from treadle.loader.series_sampler import SeriesSampler
 from treadle.loader.supervisor import LoaderSupervisor
 from treadle.loader.waiting_board import WaitingBoard
 from treadle.log.registry import make_quota, open_reader
+from treadle.metrics.request_counter import COUNTER_NAMES
 from treadle.quotas import WAITING_COLUMNS
 from treadle.server.child_channel import call_when_orphaned, report_ready
 from treadle.server.factories import make_quota_table, open_store
+from treadle.shared_counters import sum_counters
 from treadle.shared_rows import SharedRows
 from treadle.store.store import Store
+from treadle.traces.series_file import SeriesWriter
 
 
-def make_loader(config: Config, store: Store) -> LoaderSupervisor:
-    """Make the loader."""
+def make_sampler(config: Config, store: Store) -> SeriesSampler:
+    """Make what keeps figures over time."""
+    return SeriesSampler(
+        read_totals=lambda: {one.source_id: one for one in store.tables.list_source_totals()},
+        read_requests=lambda: sum_counters(config.counters_path, COUNTER_NAMES),
+        open_writer=lambda: SeriesWriter(config.series_path),
+        clock=clock.read_clock,
+    )
+
+
+def make_loader(
+    config: Config, store: Store, sampler: SeriesSampler | None = None
+) -> LoaderSupervisor:
+    """Make the loader.
+
+    Args:
+        config: the settings.
+        store: open; the caller closes it.
+        sampler: keeps figures over time; None where nobody asks for them.
+    """
     return LoaderSupervisor(
         store=store,
         open_reader=lambda: open_reader(config),
@@ -46,6 +68,7 @@ def make_loader(config: Config, store: Store) -> LoaderSupervisor:
         board=WaitingBoard(
             SharedRows(config.counters_path, "loader", WAITING_COLUMNS), make_quota(config)
         ),
+        sampler=sampler,
         # A loader of the same data folder takes over the lease of an earlier one at once. Two can
         # never run together, because the data folder is locked.
         place=f"{socket.gethostname()}:{config.data}",
@@ -59,5 +82,9 @@ def run_loader(config: Config) -> None:
     call_when_orphaned(stop.set)
 
     store = open_store(config)
-    make_loader(config, store).run(stop, report_ready)
+    sampler = make_sampler(config, store)
+    sampling = threading.Thread(target=sampler.run, args=(stop,), name="series", daemon=True)
+    sampling.start()
+    make_loader(config, store, sampler).run(stop, report_ready)
+    sampling.join(5.0)
     store.close()

@@ -117,11 +117,16 @@ def _list_child_specs(config: Config, listening: int, lock: int) -> list[ChildSp
         arguments = ("-m", CHILD_MODULE, role, name, *map(str, inherit))
         return ChildSpec(name, arguments, orders, (*inherit, lock), stops, waits_for, stop_seconds)
 
-    worker = job("", "worker", (listening,), 0, "requests it began to answer", WORKER_STOP_SECONDS)
     workers = [
         replace(
-            worker,
-            name=f"worker {number}",
+            job(
+                f"worker {number}",
+                "worker",
+                (listening,),
+                0,
+                "requests it began to answer",
+                WORKER_STOP_SECONDS,
+            ),
             environment=WORKER_ENVIRONMENT,
             reloads=config.tls_cert is not None,
         )

@@ -23,6 +23,7 @@ from treadle.certificate import ServedCertificate
 from treadle.config import Config
 from treadle.control.app import create_control_app as control_app
 from treadle.control.partner import PartnerCredentials
+from treadle.control.problem_operations import ProblemWatch
 from treadle.control.settings import ConnectApiSettings
 from treadle.destinations.priority import LoaderPriority
 from treadle.http.forwarding import ForwardedOrigin, TrustedProxies
@@ -47,15 +48,19 @@ from treadle.metrics.request_counter import (
     COUNTER_NAMES,
     RequestCounter,
     name_counter,
+    name_endpoint,
 )
 from treadle.quotas import USAGE_COLUMNS, WAITING_COLUMNS
 from treadle.server.child_channel import call_when_orphaned, report_ready, wake_desk
 from treadle.server.factories import make_destination_opener, make_quota_table, open_store
 from treadle.server.file_limit import plan_backlog, raise_file_limit
 from treadle.server.tls_handshake import TlsAcceptor
+from treadle.server.trace_files import make_trace_files
 from treadle.shared_counters import SharedCounters, sum_counters
 from treadle.shared_rows import sum_rows
 from treadle.store.store import Store
+from treadle.traces.refusal_file import RefusalFile
+from treadle.traces.refusal_keeper import RefusalKeeper
 
 GC_THRESHOLDS = 10_000, 20, 20
 """How often a worker searches for garbage, for `gc.set_threshold`. To decode a body makes lists and
@@ -208,6 +213,12 @@ def make_worker_app(
     """
     # By the worker's name and not by a process id, so that a restarted worker counts on.
     board = SharedCounters(config.counters_path, name, COUNTER_NAMES)
+    keeper = RefusalKeeper(
+        RefusalFile(config.refusals_path, name),
+        store.tokens.list_known_tokens,
+        store.get_revision,
+        clock.read_clock,
+    )
     quotas = SourceQuotas(store, make_quota_table(config), folder=config.counters_path, worker=name)
     log = open_appender(config, lambda: board.add(APPEND_FAILURES), quotas.get_tables_max)
     ingest = IngestService(
@@ -215,6 +226,9 @@ def make_worker_app(
         log,
         open_reader=lambda: open_reader(config),
         count_answer=lambda path, status: board.add(name_counter(path, status)),
+        keep_refusal=lambda path, status, body, source_id: keeper.keep_of_source(
+            name_endpoint(path), status, body, quotas.gates[source_id].account_id, source_id
+        ),
         quotas=quotas,
         priority=LoaderPriority(config.turns_path),
         open_destination=make_destination_opener(config),
@@ -226,6 +240,13 @@ def make_worker_app(
         ingest.token_cache.invalidate()
         wake()
 
+    traces = make_trace_files(config)
+    problems = ProblemWatch(
+        store,
+        lambda: open_reader(config),
+        traces,
+        load_age_us=int(config.load_age_seconds * 1_000_000),
+    )
     control = control_app(
         store,
         ConnectApiSettings(
@@ -247,11 +268,16 @@ def make_worker_app(
         note_stranger=lambda address: refusals.record(
             "An account was refused for the partner's credentials", address
         ),
+        traces=traces,
+        problems=problems,
     )
+
+    def count_unread(status: int, address: str, why: str) -> None:
+        board.add(name_counter("", status))
+        keeper.keep_unread(status, address, why)
+
     connections = ConnectionTable(
-        ConnectionLimits.from_open_files(files, plan_backlog(files)),
-        refusals,
-        lambda status: board.add(name_counter("", status)),
+        ConnectionLimits.from_open_files(files, plan_backlog(files)), refusals, count_unread
     )
     metrics = MetricsEndpoint(
         store,
@@ -285,6 +311,8 @@ def make_worker_app(
             await log.aclose()
             await ingest.aclose()
             metrics.close()
+            problems.close()
+            await keeper.aclose()
 
     app = Starlette(
         routes=[*ingest.routes, Route("/metrics", metrics.get, methods=["GET"])], lifespan=lifespan
@@ -295,6 +323,7 @@ def make_worker_app(
         FrontRouter(ingest, app),
         board.add,
         lambda address: refusals.record("A request was refused for its token", address),
+        keeper.keep_answer,
     )
     if not config.trusted_proxies:
         return answering

@@ -98,6 +98,14 @@ class AccountRepository(StoreRepository):
             rows = tx.connection.execute(select(accounts).order_by(accounts.c.id))
             return [Account(**row._mapping) for row in rows]
 
+    def get_account_count(self) -> int:
+        """Return how many accounts there are."""
+        with self._database.read() as tx:
+            count: int = tx.connection.execute(
+                select(func.count()).select_from(accounts)
+            ).scalar_one()
+        return count
+
     def find_owner(self, account_id: int) -> AccountOwner | None:
         """Return for whom a partner made an account; None where none is known."""
         query = select(account_owners).where(account_owners.c.account_id == account_id)

@@ -146,6 +146,20 @@ class TokenHolder:
         return self.account.id
 
 
+@dataclass(frozen=True, slots=True)
+class KnownToken:
+    """The place of a token that the store knows, also of one that has ended.
+
+    Attributes:
+        account_id: None for a token of the whole server.
+        source_id: None for a token of no source.
+    """
+
+    token_id: int
+    account_id: int | None
+    source_id: int | None
+
+
 class ConsoleRole(StrEnum):
     """The roles of sessions of the console: what they may do."""
 
@@ -466,6 +480,30 @@ class TableTotals:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceTotals:
+    """Totals of the records of all tables of one source, since the store was made.
+
+    Attributes:
+        tables: that were loaded, or tried.
+        received, loaded, superseded, rejected, damaged, loads, failures: as in `TableTotals`.
+        failing: tables whose last try failed, stopped ones included.
+        stopped: tables that are not tried again until somebody acts.
+    """
+
+    source_id: int
+    tables: int
+    received: int
+    loaded: int
+    superseded: int
+    rejected: int
+    damaged: int
+    loads: int
+    failures: int
+    failing: int
+    stopped: int
+
+
+@dataclass(frozen=True, slots=True)
 class MailRecipient:
     """An address that is told of the problems of an account (connect-api.md 3.16).
 
@@ -499,6 +537,24 @@ class OpenNotice:
     named: str
     began_at: int
     gone_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndedNotice:
+    """A problem that recipients were told of, and that is over.
+
+    Attributes:
+        kind: a kind of problem.
+        named: what the problem was with, for people.
+        began_at: the time since which there was the problem.
+        ended_at: the time at which recipients were told that it is over.
+    """
+
+    account_id: int
+    kind: str
+    named: str
+    began_at: int
+    ended_at: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy import delete, func, insert, or_, select, update
 
 from treadle.store.database import StoreRepository
-from treadle.store.model import NewMail, NewNotice, OpenNotice, WaitingMail
+from treadle.store.model import EndedNotice, NewMail, NewNotice, OpenNotice, WaitingMail
 from treadle.store.schema import mails, notices
 from treadle.text import shorten_line
 
@@ -41,6 +41,22 @@ class NoticeRepository(StoreRepository):
         )
         with self._database.read() as tx:
             return [OpenNotice(**row._mapping) for row in tx.connection.execute(query)]
+
+    def list_ended_notices(self, since: int) -> list[EndedNotice]:
+        """Return the notices of problems that ended at this time or later, the last one first."""
+        query = (
+            select(
+                notices.c.account_id,
+                notices.c.kind,
+                notices.c.named,
+                notices.c.began_at,
+                notices.c.ended_at,
+            )
+            .where(notices.c.ended_at >= since)
+            .order_by(notices.c.ended_at.desc(), notices.c.id.desc())
+        )
+        with self._database.read() as tx:
+            return [EndedNotice(**row._mapping) for row in tx.connection.execute(query)]
 
     def record_notices(
         self,

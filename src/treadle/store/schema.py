@@ -420,6 +420,16 @@ notices: Final = Table(
     sqlite_autoincrement=True,
 )
 
+# A problem of which nobody is to be told before `until`.
+snoozes: Final = Table(
+    "snoozes",
+    metadata,
+    Column("account_id", BigInteger, ForeignKey("accounts.id"), primary_key=True),
+    Column("kind", String(32), primary_key=True),
+    Column("key", String(100), primary_key=True),
+    _time_column("until"),
+)
+
 # One mail to one recipient: it waits while `sent_at` and `failed_at` are null.
 mails: Final = Table(
     "mails",

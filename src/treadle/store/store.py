@@ -27,6 +27,7 @@ from treadle.store.recipients import RecipientRepository
 from treadle.store.schema import loads, meta, outcomes, tables
 from treadle.store.secrets import SecretCipher
 from treadle.store.sessions import SessionRepository
+from treadle.store.snoozes import SnoozeRepository
 from treadle.store.sources import SourceRepository
 from treadle.store.table_schemas import TableSchemaRepository
 from treadle.store.tables import TableRepository
@@ -65,6 +66,7 @@ class Store:
         self.quotas = QuotaRepository(database)
         self.recipients = RecipientRepository(database)
         self.notices = NoticeRepository(database)
+        self.snoozes = SnoozeRepository(database)
         self.table_schemas = TableSchemaRepository(database)
         self.hooks = HookRepository(database)
         self.deliveries = DeliveryRepository(database)

@@ -5,6 +5,7 @@ Positions belong to one log, and a new log begins again with 1. So the statement
 stay as history.
 """
 
+from collections.abc import Collection
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +15,7 @@ from treadle.store.database import StoreRepository, StoreTransaction
 from treadle.store.model import (
     KeptColumns,
     PushedTable,
+    SourceTotals,
     TableLoadStatus,
     TableTotals,
     TroubledTables,
@@ -35,6 +37,20 @@ _NAMED_TABLE: Final = (
     .with_for_update()
 )
 
+_SOURCE_TOTALS: Final = select(
+    tables.c.source_id,
+    func.count().label("tables"),
+    func.sum(tables.c.received).label("received"),
+    func.sum(tables.c.written).label("loaded"),
+    func.sum(tables.c.discarded).label("superseded"),
+    func.sum(tables.c.rejected).label("rejected"),
+    func.sum(tables.c.damaged).label("damaged"),
+    func.sum(tables.c.loads).label("loads"),
+    func.sum(tables.c.failures).label("failures"),
+    func.count(tables.c.error).label("failing"),
+    func.count().filter(tables.c.stopped).label("stopped"),
+).group_by(tables.c.source_id)
+
 _pushed_tables = select(tables.c.id, tables.c.name, kept_columns.c.key_fields).outerjoin(
     kept_columns, kept_columns.c.table_id == tables.c.id
 )
@@ -43,11 +59,20 @@ _pushed_tables = select(tables.c.id, tables.c.name, kept_columns.c.key_fields).o
 class TableRepository(StoreRepository):
     """The load status, the totals and the columns of each table."""
 
-    def list_statuses(self, source_id: int | None = None) -> list[TableLoadStatus]:
-        """Return the load status of the tables that were tried, by source and name."""
+    def list_statuses(
+        self, source_id: int | None = None, names: Collection[str] | None = None
+    ) -> list[TableLoadStatus]:
+        """Return the load status of the tables that were tried, by source and name.
+
+        Args:
+            source_id: only of this source.
+            names: only of tables with one of these names, as sent; no more than some hundred.
+        """
         query = _tables
         if source_id is not None:
             query = query.where(tables.c.source_id == source_id)
+        if names is not None:
+            query = query.where(tables.c.name_sha256.in_([digest_text(name) for name in names]))
         with self._database.read() as tx:
             found = [
                 TableLoadStatus(
@@ -105,6 +130,15 @@ class TableRepository(StoreRepository):
                     stopped=row.stopped,
                 )
                 for row in tx.connection.execute(_tables)
+            ]
+
+    def list_source_totals(self) -> list[SourceTotals]:
+        """Return the totals of the tables of each source; the database sums them."""
+        with self._database.read() as tx:
+            return [
+                # PostgreSQL sums whole numbers as decimal ones.
+                SourceTotals(*map(int, row))
+                for row in tx.connection.execute(_SOURCE_TOTALS)
             ]
 
     def list_pushed_tables(self, source_id: int) -> list[PushedTable]:

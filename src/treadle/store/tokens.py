@@ -5,7 +5,7 @@ tokens have the documented calls besides (connect-api.md 2.6).
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from treadle.errors import OperatorError
 from treadle.store.accounts import require_account
 from treadle.store.database import BOOKKEEPING, StoreRepository, StoreTransaction
 from treadle.store.errors import NotFoundError, TokenTakenError
-from treadle.store.model import AccessToken, Source, TokenOwner, WebhookScope
+from treadle.store.model import AccessToken, KnownToken, Source, TokenOwner, WebhookScope
 from treadle.store.schema import access_tokens, sources, table_schemas
 from treadle.store.secrets import hash_token
 from treadle.store.source_rows import change_source, find_undeleted_source, require_source
@@ -332,6 +332,53 @@ class TokenRepository(StoreRepository):
                 except OperatorError as error:  # it hurts this token alone
                     logger.warning("Token %d is refused: %s", row.id, error)
             return found
+
+    def list_known_tokens(self, limit: int) -> dict[bytes, KnownToken]:
+        """Return SHA-256 of the token -> whose it is, of any kind, also of those that have ended.
+
+        Args:
+            limit: only so many, the newest ones.
+        """
+        query = (
+            select(
+                access_tokens.c.sha256,
+                access_tokens.c.id,
+                access_tokens.c.account_id,
+                access_tokens.c.source_id,
+            )
+            .order_by(access_tokens.c.id.desc())
+            .limit(limit)
+        )
+        with self._database.read() as tx:
+            return {
+                bytes(row.sha256): KnownToken(row.id, row.account_id, row.source_id)
+                for row in tx.connection.execute(query)
+            }
+
+    def list_ended_tokens(self, token_ids: Collection[int]) -> list[AccessToken]:
+        """Return those of some tokens that were revoked or have expired, without their secrets."""
+        with self._database.read() as tx:
+            rows = tx.connection.execute(
+                select(access_tokens).where(access_tokens.c.id.in_(token_ids), ~is_active(tx.now))
+            )
+            return [read_token(tx, row) for row in rows]
+
+    def list_unused_tokens(self, before: int, limit: int) -> list[AccessToken]:
+        """Return active import and webhook tokens that were not used since a time, by id.
+
+        Args:
+            before: microseconds since 1970; a token that was made later is left out.
+            limit: only so many.
+        """
+        last = func.coalesce(access_tokens.c.last_used_at, access_tokens.c.created_at)
+        with self._database.read() as tx:
+            rows = tx.connection.execute(
+                select(access_tokens)
+                .where(access_tokens.c.kind.in_(SOURCE_KINDS), last < before, is_active(tx.now))
+                .order_by(access_tokens.c.id)
+                .limit(limit)
+            )
+            return [read_token(tx, row) for row in rows]
 
     def record_first_use(self, token_id: int, at: int) -> bool:
         """Record the first use of a token. It is called before that push is answered.

@@ -76,6 +76,7 @@ class TrailAction(StrEnum):
     CHANGE_HOOK = "change_hook"
     DELETE_HOOK = "delete_hook"
     SEND_AGAIN = "send_again"
+    SNOOZE_PROBLEM = "snooze_problem"
 
 
 class TrailOutcome(StrEnum):
@@ -109,6 +110,7 @@ class TargetKind(StrEnum):
     LOG = "log"
     RECIPIENT = "recipient"
     HOOK = "hook"
+    PROBLEM = "problem"
 
 
 @dataclass(frozen=True, slots=True)

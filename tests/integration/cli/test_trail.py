@@ -18,6 +18,7 @@ READING = {
     "account list", "source list", "token list", "query", "plan", "loads", "ledger", "audit",
     "account token list", "metrics token list", "source show", "recipient list",
     "hook list", "hook deliveries", "destination list", "destination show",
+    "status", "problems", "requests",
     "trail", "rejects list", "rejects show", "log stats", "log verify", "log cat", "doctor",
     "push",  # sends requests, as any client
     "serve",  # has events of its own, by the server

@@ -38,7 +38,7 @@ class CountedApp:
         self.requests = 0
         limits = ConnectionLimits.from_open_files(1024, 64)
         log = RefusalLog(logging.getLogger(__name__), lambda: 0.0)
-        self._table = ConnectionTable(limits, log, lambda status: None)
+        self._table = ConnectionTable(limits, log, lambda status, address, why: None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

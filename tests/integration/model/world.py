@@ -16,7 +16,7 @@ from treadle.destinations.registry import make_destination
 from treadle.errors import RetriableError
 from treadle.loader.schedule import FlushPolicy
 from treadle.loader.supervisor import LoaderSupervisor
-from treadle.log.protocol import HourlyRecords, LogEntry, TableBacklog
+from treadle.log.protocol import EntryNote, HourlyRecords, LogEntry, TableBacklog
 from treadle.log.quota import LogSpace
 from treadle.records import batch as batches
 from treadle.records import push as pushes
@@ -113,6 +113,11 @@ class MemoryLog:
     def get_received_times(self, positions: Sequence[int]) -> dict[int, int]:
         wanted = set(positions)
         return {e.position: e.received_at for e in self.entries if e.position in wanted}
+
+    def list_entries_below(
+        self, position: int | None, limit: int, table: tuple[int, str] | None = None
+    ) -> list[EntryNote]:
+        raise AssertionError("a loader never asks for requests")
 
     def find_keys(self, names: Sequence[bytes]) -> dict[bytes, int]:
         raise AssertionError("a loader never asks for requests with a key")

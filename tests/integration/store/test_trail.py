@@ -203,6 +203,12 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
         TrailAction.DELETE_HOOK,
         lambda store, world: store.hooks.delete_hook(None, world.hook.id),
     ),
+    "snoozes.snooze_problem": (
+        TrailAction.SNOOZE_PROBLEM,
+        lambda store, world: store.snoozes.snooze_problem(
+            (world.account.id, "data_delayed", "source 1"), "Shop", 2**60
+        ),
+    ),
     "deliveries.send_again": (
         TrailAction.SEND_AGAIN,
         lambda store, world: store.deliveries.send_again(world.account.id, world.hook.id),

@@ -3,9 +3,9 @@
 import pytest
 
 from treadle.courier.mail_text import NAMES_MAX, MailStyle, write_mails
-from treadle.courier.notice_decisions import FoundProblem, NoticeDecision
-from treadle.courier.notifications import PROBLEM_KINDS
+from treadle.courier.notice_decisions import NoticeDecision
 from treadle.store.model import MailRecipient, OpenNotice
+from treadle.tracking.problem_kinds import PROBLEM_KINDS, FoundProblem
 
 START = 1_700_000_000_000_000
 SUBJECTS = {

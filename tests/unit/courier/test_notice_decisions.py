@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from treadle.courier.notice_decisions import CALM_US, FoundProblem, decide_notices
-from treadle.courier.notifications import HOUR_US, PROBLEM_KINDS, ProblemKind
+from treadle.courier.notice_decisions import CALM_US, decide_notices
 from treadle.store.model import OpenNotice
+from treadle.tracking.problem_kinds import HOUR_US, PROBLEM_KINDS, FoundProblem, ProblemKind
 
 MINUTE_US = 60_000_000
 START = 1_700_000_000_000_000

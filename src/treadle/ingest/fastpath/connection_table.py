@@ -88,12 +88,13 @@ class ConnectionTable:
     Attributes:
         limits: how many there may be.
         log: is told of connections that had to go, and of requests that were refused.
-        count_refusal: called with the status of each such request.
+        count_refusal: called with the status of each such request, the address of its client, and
+            why it was refused.
     """
 
     limits: ConnectionLimits
     log: RefusalLog
-    count_refusal: Callable[[int], None]
+    count_refusal: Callable[[int, str, str], None]
     # With the account of the first token; None for a token of the whole installation.
     _known: dict[TableConnection, int | None] = field(default_factory=dict)
     _by_account: Counter[int | None] = field(default_factory=Counter)
@@ -161,7 +162,7 @@ class ConnectionTable:
 
     def record_refusal(self, status: int, address: str, why: str) -> None:
         """Count and log a request that was refused before anybody read it."""
-        self.count_refusal(status)
+        self.count_refusal(status, address, why)
         self.log.record(REFUSED, address, why)
 
     def _evict(self, connection: TableConnection) -> None:

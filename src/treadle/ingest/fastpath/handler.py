@@ -116,6 +116,7 @@ class FastPathHandler:
         acceptor: BatchAcceptor,
         endpoints: Mapping[str, PathEndpoint],
         count_answer: Callable[[str, int], None],
+        keep_refusal: Callable[[str, int, bytes, int], None] = lambda *_: None,
     ) -> None:
         """Serve the owners of import tokens.
 
@@ -124,6 +125,7 @@ class FastPathHandler:
             acceptor: makes batches durable.
             endpoints: by path; they word failures.
             count_answer: called with path and status of each answer.
+            keep_refusal: called with path, status, body and source of each answer that refuses.
         """
         self._get_known_owner = admission.get_known_owner
         self._get_account = admission.get_account
@@ -133,6 +135,7 @@ class FastPathHandler:
         self.budget = admission.budget
         self._endpoints = endpoints
         self._count_answer = count_answer
+        self._keep_refusal = keep_refusal
 
     def find_account(self, headers: Sequence[tuple[bytes, bytes]]) -> int | None:
         """Return the account of a request's import token; None without a token that is known.
@@ -213,12 +216,17 @@ class FastPathHandler:
         """Answer a request of which nothing is in the log."""
         self._deadlines.discard(request)
         self._acceptor.record_failure(error)
-        self._answer(request, self._endpoints[request.path].render_failure("POST", error))
+        self._refuse(request, error)
 
     def answer_timeout(self, request: "PendingRequest") -> None:
         """Answer a request of which nobody knows whether it is in the log."""
-        refused = self._acceptor.make_timeout_error()
-        self._answer(request, self._endpoints[request.path].render_failure("POST", refused))
+        self._refuse(request, self._acceptor.make_timeout_error())
+
+    def _refuse(self, request: "PendingRequest", error: BaseException) -> None:
+        response = self._endpoints[request.path].render_failure("POST", error)
+        self._answer(request, response)
+        body = bytes(response.body)
+        self._keep_refusal(request.path, response.status_code, body, request.source_id)
 
     def _answer(self, request: "PendingRequest", response: Response) -> None:
         request.answered = True

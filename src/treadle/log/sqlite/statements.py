@@ -196,6 +196,19 @@ COUNT_BY_HOUR: Final = """
     GROUP BY 1 ORDER BY 1
     """
 RECEIVED_AT: Final = "SELECT received_at FROM entries WHERE position = ?"
+# The newest entries below a position, without their payloads.
+NOTES_BELOW: Final = """
+    SELECT e.position, t.source_id, t.table_name, e.received_at, e.records, e.size
+    FROM entries AS e CROSS JOIN tables AS t ON t.id = e.table_id
+    WHERE e.position < ?
+    ORDER BY e.position DESC LIMIT ?
+    """
+NOTES_OF_TABLE_BELOW: Final = """
+    SELECT e.position, t.source_id, t.table_name, e.received_at, e.records, e.size
+    FROM entries AS e INDEXED BY entries_by_table CROSS JOIN tables AS t ON t.id = e.table_id
+    WHERE e.position < ? AND e.table_id = ?
+    ORDER BY e.position DESC LIMIT ?
+    """
 LIST_TABLES: Final = "SELECT source_id, table_name FROM tables"
 
 HAS_ENTRIES_UP_TO: Final = """

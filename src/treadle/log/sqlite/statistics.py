@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from treadle.log.protocol import HourlyRecords
+from treadle.log.protocol import EntryNote, HourlyRecords
 from treadle.log.quota import LogSpace
 from treadle.log.sqlite import statements
 from treadle.log.sqlite.backlog import sum_range
@@ -21,6 +21,8 @@ from treadle.log.sqlite.table_ids import TableIds
 
 DELETE_ROWS_MAX: Final = 1000
 """Rows removed in one transaction: some milliseconds, in which appends wait."""
+
+POSITION_MAX: Final = 2**63 - 1
 
 DELETE_PAUSE_S: Final = 0.002
 """Between two such transactions, so that appends get their turn."""
@@ -92,6 +94,23 @@ class SqliteStatistics:
                 if row is not None and isinstance(row[0], int):
                     found[position] = row[0]
         return found
+
+    def list_entries_below(
+        self, position: int | None, limit: int, table: tuple[int, str] | None = None
+    ) -> list[EntryNote]:
+        """Return the newest entries below a position; see `protocol.LogStatistics`."""
+        below = POSITION_MAX if position is None else position
+        with translate_errors():
+            if table is None:
+                rows = self._connection.execute(statements.NOTES_BELOW, (below, limit))
+            else:
+                table_id = self._table_ids.find(*table)
+                if table_id is None:
+                    return []
+                rows = self._connection.execute(
+                    statements.NOTES_OF_TABLE_BELOW, (below, table_id, limit)
+                )
+            return [EntryNote(*row) for row in rows]
 
     def find_keys(self, names: Sequence[bytes]) -> dict[bytes, int]:
         """Return where requests of some names are; see `protocol.LogStatistics`."""

@@ -836,7 +836,7 @@ def test_a_connection_without_a_place_is_closed_at_once() -> None:
     async def test(rig: Rig) -> None:
         limits = ConnectionLimits(1, 0, 1, 1)
         log = RefusalLog(logging.getLogger("test"), lambda: 0.0)
-        table = ConnectionTable(limits, log, lambda _: None)
+        table = ConnectionTable(limits, log, lambda *_: None)
         first, second, third = (rig.connect(table) for _ in range(3))
         assert [wire.aborted for _, wire in (first, second, third)] == [True, True, False]
         third[0].sender.mark_known(1)

@@ -35,7 +35,9 @@ class Tokens:
 def make_table(statuses: list[int]) -> ConnectionTable:
     """A table with one place for a stranger."""
     log = RefusalLog(logging.getLogger("test"), lambda: 0.0)
-    return ConnectionTable(ConnectionLimits(2, 0, 1, 1), log, statuses.append)
+    return ConnectionTable(
+        ConnectionLimits(2, 0, 1, 1), log, lambda status, *_: statuses.append(status)
+    )
 
 
 def make_handler(*, known: bool) -> FastPathHandler:

@@ -39,7 +39,9 @@ class Worker:
 
     def __post_init__(self) -> None:
         log = RefusalLog(logging.getLogger("test"), lambda: 0.0)
-        self.table = ConnectionTable(self.limits, log, self.statuses.append)
+        self.table = ConnectionTable(
+            self.limits, log, lambda status, *_: self.statuses.append(status)
+        )
 
     def connect(self, address: str = REMOTE, *, account: int | None = None) -> Connection | None:
         connection = Connection(address)

@@ -4,7 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from treadle.courier.problem_finder import (
+from treadle.log.protocol import TableBacklog
+from treadle.log.quota import LogQuota, LogSpace
+from treadle.store.model import ConfiguredDestination, RejectionTimes, Source, TableLoadStatus
+from treadle.tracking.problem_finder import (
     OVERLAP_US,
     REJECTION_US,
     RejectionWatch,
@@ -13,9 +16,6 @@ from treadle.courier.problem_finder import (
     judge_log,
     judge_tables,
 )
-from treadle.log.protocol import TableBacklog
-from treadle.log.quota import LogQuota, LogSpace
-from treadle.store.model import ConfiguredDestination, RejectionTimes, Source, TableLoadStatus
 
 NOW = 1_700_000_000_000_000
 HOUR_US = 3_600_000_000

@@ -1,8 +1,11 @@
-"""The kinds of problems that recipients are told of by mail, as data (connect-rest.md A.2.5)."""
+"""The kinds of problems, as data, and a problem that was found.
 
-from collections.abc import Mapping
+Recipients are told of some kinds by mail (connect-rest.md A.2.5); all are shown.
+"""
+
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 ProblemLevel = Literal["warning", "critical", "delay"]
 """critical: records are not loaded. delay: they are late. warning: they may soon be."""
@@ -17,7 +20,8 @@ class ProblemKind:
     Attributes:
         name: of the kind, as notices keep it.
         delay_us: how long a problem lasts before the mail, microseconds.
-        subject: of the mail, behind the prefix. It never changes: people filter by it.
+        subject: of the mail, behind the prefix. It never changes: people filter by it. Empty for a
+            kind of which no mail is sent.
         found: what is the matter, a sentence that ends before the names of what it is with.
         remedy: what to do, one sentence or more.
         quotes: the mail tells what the database said.
@@ -30,6 +34,43 @@ class ProblemKind:
     found: str
     remedy: str
     quotes: bool = False
+
+
+class ProblemIdentity(NamedTuple):
+    """What makes a problem the same one at two times."""
+
+    account_id: int
+    kind: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class FoundProblem:
+    """A problem that there is now.
+
+    Attributes:
+        kind: a name of `SHOWN_KINDS`.
+        key: tells problems of a kind apart within the account, "destination 7".
+        named: what it is with, for people.
+        since: when it began, microseconds since 1970.
+        said: what the database said; empty for nothing.
+        source_id: the source that it is with; None where it is with none, or with several.
+        table_name: the table that it is with, as sent.
+    """
+
+    account_id: int
+    kind: str
+    key: str
+    named: str
+    since: int
+    said: str = ""
+    source_id: int | None = None
+    table_name: str | None = None
+
+    @property
+    def identity(self) -> ProblemIdentity:
+        """Return what makes it the same problem at another time."""
+        return ProblemIdentity(self.account_id, self.kind, self.key)
 
 
 DESTINATION_DENIED: Final = ProblemKind(
@@ -105,6 +146,41 @@ ENTRIES_DAMAGED: Final = ProblemKind(
     "`treadle log verify` names them. Ask who sent them to send them again.",
 )
 
+NO_DESTINATION: Final = ProblemKind(
+    "no_destination",
+    "critical",
+    0,
+    "",
+    "These sources have no destination, so their records wait:",
+    "Make a destination with `treadle destination create`, or choose one for the source.",
+)
+TABLE_FAILING: Final = ProblemKind(
+    "table_failing",
+    "warning",
+    0,
+    "",
+    "The last load of these tables failed:",
+    "It is tried again by itself. `treadle doctor` looks for the reason; other tables load.",
+    quotes=True,
+)
+TOKEN_STILL_USED: Final = ProblemKind(
+    "token_still_used",
+    "warning",
+    0,
+    "",
+    "These tokens have ended and are still sent:",
+    "Give their senders a token that is active. `treadle requests --refused` shows where the "
+    "requests come from.",
+)
+TOKEN_UNUSED: Final = ProblemKind(
+    "token_unused",
+    "warning",
+    0,
+    "",
+    "These tokens were not used for 30 days:",
+    "Revoke them unless they are to be used. What nobody uses can only be stolen.",
+)
+
 PROBLEM_KINDS: Final[Mapping[str, ProblemKind]] = {
     kind.name: kind
     for kind in (
@@ -118,4 +194,19 @@ PROBLEM_KINDS: Final[Mapping[str, ProblemKind]] = {
         ENTRIES_DAMAGED,
     )
 }
+"""The kinds of which recipients are told by mail, by name."""
+
+SHOWN_KINDS: Final[Mapping[str, ProblemKind]] = {
+    **PROBLEM_KINDS,
+    **{kind.name: kind for kind in (NO_DESTINATION, TABLE_FAILING, TOKEN_STILL_USED, TOKEN_UNUSED)},
+}
 """Every kind, by name."""
+
+_LEVELS: Final = ("critical", "warning", "delay")
+
+
+def order_problems(found: Iterable[FoundProblem]) -> list[FoundProblem]:
+    """Return problems, the worst first, and of one level the oldest."""
+    return sorted(
+        found, key=lambda one: (_LEVELS.index(SHOWN_KINDS[one.kind].level), one.since, one.key)
+    )

@@ -1,0 +1,121 @@
+"""What is told of the server's health: disk, log, processes; and of its settings."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from treadle.control.traces import TraceFiles, require_installation
+from treadle.log.quota import LogSpace
+from treadle.quotas import WAITING_COLUMNS
+from treadle.shared_rows import sum_rows
+from treadle.store.model import Account
+from treadle.store.store import Store
+from treadle.timestamps import format_microseconds
+from treadle.traces.process_board import ProcessState, list_processes
+from treadle.traces.series_file import read_series
+from treadle.traces.series_layout import LENGTHS, SERVER_FIGURES, SeriesStep
+
+DAY_SECONDS: Final = 86_400
+_LOG: Final = SERVER_FIGURES.index("log_bytes")
+_FREE: Final = SERVER_FIGURES.index("disk_free_bytes")
+
+
+def show_health(store: Store, files: TraceFiles, account: Account) -> dict[str, Any]:
+    """Return how the server is.
+
+    Args:
+        store: knows the accounts and sources.
+        files: of the server.
+        account: who asks.
+
+    Raises:
+        RequestRefusedError: 403, the account does not see the whole server.
+    """
+    require_installation(store, account)
+    now = files.clock()
+    seconds = now // 1_000_000
+    shortest, _, hours = LENGTHS
+    recent = read_series(files.series, shortest, seconds - 60, seconds, ())
+    day = read_series(files.series, hours, seconds - DAY_SECONDS - 3600, seconds + 1, ())
+    names = {one.id: one.name for one in store.sources.list_sources()}
+    waiting = sum_rows(files.counters, WAITING_COLUMNS)
+    space = _read_space(recent)
+    quota = files.log_quota
+    return {
+        "at": format_microseconds(now),
+        "log": {
+            "bytes": None if space is None else space.used_bytes,
+            "disk_free_bytes": None if space is None else space.free_bytes,
+            "log_bytes_max": quota.bytes_max or None,
+            "disk_reserve_bytes": quota.disk_reserve_bytes,
+            "shortage": None if space is None else quota.find_shortage(space),
+            "full_in_seconds": None
+            if space is None
+            else estimate_full(day, quota.compute_room(space)),
+            "append_failures": files.count_append_failures(),
+            "waiting": [
+                {
+                    "source_id": source_id,
+                    "name": names.get(source_id),
+                    "waiting_bytes": row[0],
+                    "waiting_records": row[1],
+                }
+                for source_id, row in sorted(waiting.items(), key=lambda one: (-one[1][0], one[0]))[
+                    :100
+                ]
+                if row[0]
+            ],
+        },
+        "processes": [_render_process(one) for one in list_processes(files.processes)],
+    }
+
+
+def show_settings(store: Store, files: TraceFiles, account: Account) -> dict[str, Any]:
+    """Return the settings in force, without secrets.
+
+    Raises:
+        RequestRefusedError: 403, the account does not see the whole server.
+    """
+    require_installation(store, account)
+    return {
+        "settings": [
+            {"name": one.name, "value": one.value, "origin": one.origin, "help": one.help}
+            for one in files.settings
+        ]
+    }
+
+
+def _read_space(recent: Sequence[SeriesStep]) -> LogSpace | None:
+    if not recent:
+        return None
+    used, free = recent[-1].server[_LOG], recent[-1].server[_FREE]
+    return None if used is None or free is None else LogSpace(int(used), int(free))
+
+
+def estimate_full(hours: Sequence[SeriesStep], room_bytes: int) -> int | None:
+    """Return the seconds until the log is full if it goes on growing as in the last day.
+
+    Args:
+        hours: the steps of the last day, in order.
+        room_bytes: that the log may have in all.
+
+    Returns:
+        None for a log that does not grow, or of which too little is known.
+    """
+    sizes = [(step.at, size) for step in hours if (size := step.server[_LOG]) is not None]
+    if len(sizes) < 2:
+        return None
+    (began, before), (ended, after) = sizes[0], sizes[-1]
+    if after <= before or room_bytes <= after:
+        return None if after <= before else 0
+    return int((room_bytes - after) * (ended - began) / (after - before))
+
+
+def _render_process(state: ProcessState) -> dict[str, Any]:
+    return {
+        "name": state.note.name,
+        "pid": state.note.pid,
+        "since": format_microseconds(state.note.since),
+        "restarts": state.note.starts - 1,
+        "is_running": state.is_running,
+        "memory_bytes": state.memory_bytes,
+    }

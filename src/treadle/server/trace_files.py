@@ -1,0 +1,41 @@
+"""Where the processes of a server leave what others read, and the settings as they may be shown."""
+
+from treadle.config import SETTINGS, Config, mask_password
+from treadle.config.kinds import TextKind, UrlKind
+from treadle.control.traces import ShownSetting, TraceFiles
+from treadle.log.registry import make_quota
+from treadle.metrics.request_counter import APPEND_FAILURES, COUNTER_NAMES
+from treadle.shared_counters import sum_counters
+
+
+def list_shown_settings(config: Config) -> list[ShownSetting]:
+    """Return the settings in force as they may be shown, without secrets."""
+    found = []
+    for setting in SETTINGS:
+        value = getattr(config, setting.name)
+        if value is not None and isinstance(setting.kind, TextKind) and setting.kind.hidden:
+            value = "set"
+        elif isinstance(value, str):
+            value = mask_password(value) if isinstance(setting.kind, UrlKind) else value
+        elif not isinstance(value, bool | int | float | None):
+            value = str(value)
+        origin = config.origins.get(setting.name, "default")
+        found.append(ShownSetting(setting.name, value, origin, setting.help))
+    return found
+
+
+def make_trace_files(config: Config) -> TraceFiles:
+    """Return where the processes of a server leave what others read."""
+
+    def count_append_failures() -> int:
+        return sum_counters(config.counters_path, COUNTER_NAMES)[APPEND_FAILURES]
+
+    return TraceFiles(
+        config.refusals_path,
+        config.series_path,
+        config.counters_path,
+        config.processes_path,
+        make_quota(config),
+        list_shown_settings(config),
+        count_append_failures=count_append_failures,
+    )
