@@ -15,11 +15,13 @@ from treadle.clock import read_clock
 from treadle.control import (
     check_routes,
     destination_routes,
+    doctor_routes,
     errors,
     hook_routes,
     ledger_routes,
     load_report_routes,
     partner_routes,
+    query_routes,
     recipient_routes,
     session_routes,
     stream_routes,
@@ -27,12 +29,14 @@ from treadle.control import (
     token_routes,
     trail_routes,
 )
+from treadle.control.asking import DeskAsking
 from treadle.control.docs_page import DocsGuard
 from treadle.control.no_store import NoStoreMiddleware
 from treadle.control.openapi_document import ABOUT, complete_document
 from treadle.control.operations import ConnectOperations
 from treadle.control.partner_operations import PartnerOperations
 from treadle.control.pulled_sources import PulledSourceOperations
+from treadle.control.query_operations import QuerySettings
 from treadle.control.routes import ROUTERS, OperationRunner
 from treadle.control.settings import ConnectApiSettings
 from treadle.errors import RequestRefusedError, RetriableError
@@ -41,6 +45,7 @@ from treadle.http.hosts import AllowedHosts
 from treadle.http.paths import SlashMiddleware
 from treadle.http.responses import JsonResponse, encode_json, list_refusal_headers
 from treadle.log.protocol import LogReader
+from treadle.questions.client import DeskClient
 from treadle.store.store import Store
 from treadle.text import digest_text
 
@@ -58,6 +63,8 @@ def create_control_app(
     allowed_hosts: AllowedHosts | None = None,
     serves_docs: bool = True,
     note_stranger: Callable[[str], None] = lambda address: None,
+    query: QuerySettings | None = None,
+    desk: DeskClient | None = None,
 ) -> FastAPI:
     """Return the application that answers `/v4/...` and others, and 404 for unknown paths.
 
@@ -74,6 +81,8 @@ def create_control_app(
         serves_docs: whether there is that page.
         note_stranger: called on the event loop with the address of a client that has not the
             credentials of the partner.
+        query: what statements may do.
+        desk: answers questions to destinations; without it they are refused.
     """
     app = FastAPIOffline(
         docs_url="/docs",
@@ -114,6 +123,9 @@ def create_control_app(
             store, settings.partner, settings.accounts_max, note_stranger
         )
         app.include_router(partner_routes.router)
+    app.state.query = query_routes.QueryRoom(query or QuerySettings(), DeskAsking(desk))
+    app.include_router(query_routes.router)  # before those whose paths end with a table
+    app.include_router(doctor_routes.router)
     app.include_router(table_routes.router)
     app.include_router(hook_routes.documented)
     app.include_router(hook_routes.router)

@@ -23,8 +23,10 @@ from treadle.certificate import ServedCertificate
 from treadle.config import Config
 from treadle.control.app import create_control_app as control_app
 from treadle.control.partner import PartnerCredentials
+from treadle.control.query_operations import QuerySettings
 from treadle.control.settings import ConnectApiSettings
 from treadle.destinations.priority import LoaderPriority
+from treadle.http.address_policy import AddressPolicy
 from treadle.http.forwarding import ForwardedOrigin, TrustedProxies
 from treadle.http.hosts import AllowedHosts
 from treadle.http.openapi import merge_documents
@@ -48,6 +50,7 @@ from treadle.metrics.request_counter import (
     RequestCounter,
     name_counter,
 )
+from treadle.questions.client import DeskClient
 from treadle.quotas import USAGE_COLUMNS, WAITING_COLUMNS
 from treadle.server.child_channel import call_when_orphaned, report_ready, wake_desk
 from treadle.server.factories import make_destination_opener, make_quota_table, open_store
@@ -247,6 +250,14 @@ def make_worker_app(
         note_stranger=lambda address: refusals.record(
             "An account was refused for the partner's credentials", address
         ),
+        query=QuerySettings(
+            config.console_query == "on",
+            config.query_seconds,
+            config.query_url,
+            config.turns_path,
+            AddressPolicy(allows_loopback=config.destinations_local),
+        ),
+        desk=DeskClient(config.data),
     )
     connections = ConnectionTable(
         ConnectionLimits.from_open_files(files, plan_backlog(files)),
