@@ -11,7 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "src" / "treadle"
 
-VALUES = {"errors", "file_rights", "quotas", "smtp_url", "step_check", "text", "timestamps"}
+VALUES = {
+    *("errors", "file_rights", "quotas", "smtp_url", "spreadsheet", "step_check", "text"),
+    "timestamps",
+}
 """What every room may use: nothing there touches a file, a socket or a clock."""
 
 RIM = VALUES | {"clock", "failpoint", "files"}
@@ -23,6 +26,7 @@ BELOW: dict[str, set[str]] = {
     "errors": set(),
     "file_rights": set(),
     "smtp_url": set(),
+    "spreadsheet": set(),
     "step_check": set(),
     "quotas": {"errors"},
     "text": set(),
@@ -40,9 +44,10 @@ BELOW: dict[str, set[str]] = {
     "http": VALUES,
     "tasks": VALUES,
     "ingest": DATA | {"tracking", "http", "shared_rows", "tasks"},
-    "desk": DATA | {"http", "tasks"},
+    "questions": VALUES | {"http", "tables"},
+    "desk": DATA | {"http", "questions", "tasks"},
     "loader": DATA | {"tracking", "shared_counters", "shared_rows", "traces"},
-    "control": DATA | {"tracking", "http", "shared_counters", "shared_rows", "traces"},
+    "control": DATA | {"tracking", "http", "questions", "shared_counters", "shared_rows", "traces"},
     "courier": RIM | {"http", "log", "store", "tracking"},
     "maintenance": DATA | {"tracking", "certificate", "config", "data_lock"},
     "config": VALUES,

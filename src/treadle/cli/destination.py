@@ -108,14 +108,26 @@ def create_destination(config: Config, arguments: Arguments) -> int:
 def _update_arguments(parser: argparse.ArgumentParser) -> None:
     _add_destination(parser)
     parser.add_argument("--name", help="a new name for people")
+    role = parser.add_mutually_exclusive_group()
+    role.add_argument(
+        "--role-url-file",
+        metavar="FILE",
+        help="file that holds the URL of PostgreSQL with the role that runs the statements of the "
+        "account; - is standard input",
+    )
+    role.add_argument(
+        "--no-role-url", action="store_true", help="take that role away from the destination"
+    )
     _add_url(parser)
 
 
 def update_destination(config: Config, arguments: Arguments) -> int:
     """Give a destination another URL or name; the loader follows at once."""
     place = _read_place(arguments)
-    if place is None and arguments.name is None:
-        raise UsageError("Say what is new, with --name, --url or --url-file.")
+    names_role = arguments.role_url_file is not None or arguments.no_role_url
+    if place is None and arguments.name is None and not names_role:
+        raise UsageError("Say what is new, with --name, --url, --url-file or --role-url-file.")
+    role_url = None if arguments.role_url_file is None else _read_query_url(arguments)
     with open_existing_store(config) as store:
         row = _find_destination(store, arguments)
 
@@ -127,9 +139,18 @@ def update_destination(config: Config, arguments: Arguments) -> int:
                 )
             return _keep_place(present) if place is None else place
 
-        changed = store.destinations.update_destination(
-            row.account_id, row.id, rewrite, name=arguments.name
-        )
+        changed = row
+        if place is not None or arguments.name is not None:
+            changed = store.destinations.update_destination(
+                row.account_id, row.id, rewrite, name=arguments.name
+            )
+        if names_role:
+            if changed.type != "postgres":
+                raise OperatorError(
+                    f"The destination {changed.name} is of the type {changed.type}, which has no "
+                    "roles."
+                )
+            changed = store.destinations.set_query_url(changed.id, role_url)
         _print_destination(config, store, changed, as_json=arguments.json)
     return 0
 
@@ -187,6 +208,26 @@ def _read_place(arguments: Arguments) -> "DestinationPlace | None":
     return DestinationPlace(
         destination.kind, url, destination.identity, DestinationSetter.OPERATOR, ("url",)
     )
+
+
+def _read_query_url(arguments: Arguments) -> str:
+    """Return the URL in the file of the flag `--role-url-file`.
+
+    Raises:
+        OperatorError: it cannot be read, or is no URL of PostgreSQL.
+    """
+    from treadle.destinations.registry import make_destination
+
+    if arguments.url_file == arguments.role_url_file == "-":
+        raise UsageError("Standard input holds one URL; name a file for the other one.")
+    url = _read_url(arguments.role_url_file)
+    destination = make_destination(url)
+    if destination.kind != "postgres":
+        raise OperatorError(
+            "A role that runs statements is one of PostgreSQL; the file has "
+            f"{destination.identity}."
+        )
+    return url
 
 
 def _read_url(name: str) -> str:
@@ -258,6 +299,7 @@ def _print_destination(
             if source.deleted_at is None and of_source.get(source.id) == row.id
         ],
         "trouble": row.trouble,
+        "query_url": None if row.query_url is None else _name_place(row.query_url),
     }
     if as_json:
         print_json(shown)

@@ -59,17 +59,9 @@ def report_unreadable_settings(fault: OperatorError, arguments: Arguments) -> in
 
 def _print_summary(found: "list[Finding]", well: bool, arguments: Arguments) -> int:
     if arguments.json:
-        rows = [
-            {
-                "subject": one.subject,
-                "level": one.level,
-                "found": one.found,
-                "meaning": one.meaning,
-                "remedy": one.remedy,
-            }
-            for one in found
-        ]
-        print_json({"ok": well, "findings": rows})
+        from treadle.maintenance.doctor.findings import render_findings
+
+        print_json(render_findings(found))
     else:
         counts = {
             level: sum(one.level == level for one in found) for level in ("good", "odd", "bad")

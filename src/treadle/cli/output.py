@@ -18,30 +18,16 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import chain
 from types import TracebackType
-from typing import Any, Final, TextIO
+from typing import Any, TextIO
 from uuid import UUID
 
 import msgspec
 
+from treadle.spreadsheet import disarm_formula
 from treadle.text import escape_json, escape_lines, escape_unprintable
 from treadle.timestamps import to_datetime
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
-
-FORMULA_BEGINNINGS: Final = (
-    "=",
-    "+",
-    "-",
-    "@",
-    "\t",
-    "\r",
-    "\n",
-    "\uff1d",
-    "\uff0b",
-    "\uff0d",
-    "\uff20",
-)
-"""Characters with which a spreadsheet begins a formula (OWASP, CSV Injection)."""
 
 
 def print_line(text: str = "", *, flush: bool = False) -> None:
@@ -177,9 +163,7 @@ class _UnixLines:
 
 def _quote_formula(value: object) -> str:
     text = to_cell_text(value)
-    if _is_number(value) or not text.startswith(FORMULA_BEGINNINGS):
-        return text
-    return f"'{text}"
+    return text if _is_number(value) else disarm_formula(text)
 
 
 def print_objects(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

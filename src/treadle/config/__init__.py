@@ -282,6 +282,35 @@ class Config(CheckedSettings):
         NumberKind(0, 10**9, unit="sources"),
         "sources that an account may make by the Connect API; 0 for no limit",
     )
+    console_query: str = define_setting(
+        "on",
+        ChoiceKind(("on", "off")),
+        "off runs no statements of holders of account tokens in a destination, by POST /v1/query "
+        "and on the page of the console for them",
+    )
+    query_seconds: float = define_setting(
+        10.0,
+        NumberKind(1, 60, whole=False, unit="seconds"),
+        "end a statement that is run for the holder of an account token after this time; loading "
+        "into a DuckDB file waits as long at most",
+    )
+    query_url: str | None = define_setting(
+        None,
+        UrlKind(
+            "a URL such as postgresql://reader@db.example.com/warehouse",
+            ("postgresql", "postgres"),
+        ),
+        "PostgreSQL with a role that only reads, to run the statements of holders of account "
+        "tokens in, in place of the role that loads; for the database of the setting destination",
+        shown="none: with the role that loads, and nothing but SELECT",
+    )
+    query_url_file: Path | None = define_setting(  # noqa: RUF009 - a field, as above
+        None,
+        FileKind(),
+        "file that holds the URL of query_url, in place of it",
+        shown="none",
+        content_of="query_url",
+    )
     connect_api_era: str = define_setting(
         "seed",
         ChoiceKind(("seed", "modern")),

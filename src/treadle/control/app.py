@@ -15,12 +15,14 @@ from treadle.clock import read_clock
 from treadle.control import (
     check_routes,
     destination_routes,
+    doctor_routes,
     errors,
     hook_routes,
     ledger_routes,
     load_report_routes,
     partner_routes,
     problem_routes,
+    query_routes,
     recipient_routes,
     request_routes,
     session_routes,
@@ -30,6 +32,7 @@ from treadle.control import (
     trace_routes,
     trail_routes,
 )
+from treadle.control.asking import DeskAsking
 from treadle.control.docs_page import DocsGuard
 from treadle.control.no_store import NoStoreMiddleware
 from treadle.control.openapi_document import ABOUT, complete_document
@@ -37,6 +40,7 @@ from treadle.control.operations import ConnectOperations
 from treadle.control.partner_operations import PartnerOperations
 from treadle.control.problem_operations import ProblemWatch
 from treadle.control.pulled_sources import PulledSourceOperations
+from treadle.control.query_operations import QuerySettings
 from treadle.control.routes import ROUTERS, OperationRunner
 from treadle.control.settings import ConnectApiSettings
 from treadle.control.traces import TraceFiles
@@ -46,6 +50,7 @@ from treadle.http.hosts import AllowedHosts
 from treadle.http.paths import SlashMiddleware
 from treadle.http.responses import JsonResponse, encode_json, list_refusal_headers
 from treadle.log.protocol import LogReader
+from treadle.questions.client import DeskClient
 from treadle.store.store import Store
 from treadle.text import digest_text
 
@@ -65,6 +70,8 @@ def create_control_app(
     note_stranger: Callable[[str], None] = lambda address: None,
     traces: TraceFiles | None = None,
     problems: ProblemWatch | None = None,
+    query: QuerySettings | None = None,
+    desk: DeskClient | None = None,
 ) -> FastAPI:
     """Return the application that answers `/v4/...` and others, and 404 for unknown paths.
 
@@ -83,6 +90,8 @@ def create_control_app(
             credentials of the partner.
         traces: what the server remembers of itself; without it nothing is told of that.
         problems: finds problems; without it none are told of. The caller closes it.
+        query: what statements may do.
+        desk: answers questions to destinations; without it they are refused.
     """
     app = FastAPIOffline(
         docs_url="/docs",
@@ -123,6 +132,9 @@ def create_control_app(
             store, settings.partner, settings.accounts_max, note_stranger
         )
         app.include_router(partner_routes.router)
+    app.state.query = query_routes.QueryRoom(query or QuerySettings(), DeskAsking(desk))
+    app.include_router(query_routes.router)  # before those whose paths end with a table
+    app.include_router(doctor_routes.router)
     app.include_router(table_routes.router)
     app.include_router(hook_routes.documented)
     app.include_router(hook_routes.router)

@@ -54,6 +54,15 @@ def route_not_found() -> RequestRefusedError:
     return RequestRefusedError(404, {"status": "NOT FOUND"})
 
 
+def not_whole_installation() -> RequestRefusedError:
+    """Refuse a call about the whole installation to one of several accounts."""
+    message = (
+        "This is about the whole installation, which has several accounts, so no account token "
+        "allows it. The operator asks on the machine of the server."
+    )
+    return _make_coded_error(403, "AccessDenied", message)
+
+
 def host_not_allowed() -> RequestRefusedError:
     """Refuse the page about the API under a name that is not known to be the server's."""
     message = (

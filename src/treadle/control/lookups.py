@@ -35,3 +35,13 @@ def require_own_account(account: Account, client_id: str) -> None:
     """
     if parse_id(client_id) != account.id:
         raise errors.not_authorized()
+
+
+def require_whole_installation(store: Store, account: Account) -> None:
+    """Refuse an account that is one of several: the call is about the whole installation.
+
+    Raises:
+        RequestRefusedError: 403.
+    """
+    if any(each.id != account.id for each in store.accounts.list_accounts()):
+        raise errors.not_whole_installation()

@@ -18,7 +18,9 @@ from treadle.control.settings import ConnectApiSettings
 from treadle.control.trace_examples import list_trace_examples
 from treadle.destinations.duckdb_form import DuckDBForm
 from treadle.destinations.postgres_form import PostgresForm
+from treadle.destinations.reach import NOT_ALONE
 from treadle.errors import RequestRefusedError
+from treadle.questions import refusals
 from treadle.store.deliveries import FAILED, make_delivery_id
 from treadle.store.hook_body import encode_hook_body
 from treadle.store.model import (
@@ -217,6 +219,15 @@ def list_request_examples() -> dict[str, Examples]:
             "unpause": {"paused_at": None},
         },
         "select_streams": {"a stream": {"streams": [selection]}},
+        "run_query": {
+            "a statement": {"sql": "SELECT * FROM import_api.orders ORDER BY id", "limit": 100},
+            "that can be stopped, as CSV": {
+                "sql": "SELECT count(*) FROM import_api.orders",
+                "id": "orders-1",
+                "destination_id": 155_582,
+                "format": "csv",
+            },
+        },
         "create_access_token": {
             "an account token": {"kind": "account", "description": "deployment"},
             "a webhook token": {
@@ -445,6 +456,86 @@ def _list_hook_examples() -> dict[str, dict[int, Examples]]:
     }
 
 
+def _list_query_examples() -> dict[str, dict[int, Examples]]:
+    """Return examples of the calls about rows and statements."""
+    name = "5e1c1f0c2f1d4c8f9d0f7c5b8a3e6d21"
+    answer = {
+        "id": name,
+        "columns": [
+            {"name": "id", "type": "bigint"},
+            {"name": "price", "type": "numeric"},
+            {"name": "_sdc_batched_at", "type": "timestamp with time zone"},
+        ],
+        "rows": [[1, 9.5, "2019-02-05T16:44:57.123456Z"], [2, None, "2019-02-05T16:44:57.123456Z"]],
+        "row_count": 2,
+        "truncated": False,
+        "milliseconds": 4.2,
+    }
+    words, sql = 'ERROR: relation "nix" does not exist', "SELECT * FROM nix"
+    busy = (refusals.desk_busy(2), refusals.desk_ended(), refusals.desk_missing())
+    away = refusals.destination_unavailable("PostgreSQL cannot be reached: connection refused.")
+    return {
+        "run_query": {
+            200: {"two rows": answer},
+            **_collect_errors(
+                refusals.invalid_question("sql is a text with one statement"),
+                refusals.statement_refused(words, sql, 14),
+                refusals.statement_overdue(10),
+                refusals.statement_too_large(),
+                refusals.statement_stopped(),
+                refusals.query_is_off(),
+                refusals.query_not_allowed(NOT_ALONE),
+                refusals.nothing_loaded("The DuckDB file does not exist yet"),
+                errors.destination_unknown(status=404),
+                refusals.destination_missing(),
+                refusals.question_id_taken(name),
+                *busy,
+                away,
+            ),
+        },
+        "run_doctor": {
+            200: {
+                "one thing is bad": {
+                    "ok": False,
+                    "findings": [
+                        {
+                            "subject": "server",
+                            "level": "good",
+                            "found": "A server runs on /var/lib/treadle.",
+                            "meaning": "",
+                            "remedy": "",
+                        },
+                        {
+                            "subject": "destination",
+                            "level": "bad",
+                            "found": "There is no folder /srv/lake.",
+                            "meaning": "Records are accepted and wait until somebody acts.",
+                            "remedy": "Mend the URL in the settings.",
+                        },
+                    ],
+                }
+            },
+            **_collect_errors(errors.not_whole_installation(), *busy, refusals.doctor_overdue()),
+        },
+        "stop_query": {
+            200: {"stopped": {"id": name, "stopped": True}},
+            **_collect_errors(refusals.question_not_found(name), refusals.desk_missing()),
+        },
+        "list_table_rows": {
+            200: {"two rows": answer},
+            **_collect_errors(
+                refusals.invalid_question("limit is a number from 1 to 1000"),
+                refusals.statement_overdue(10),
+                refusals.destination_denied("The database does not let treadle read."),
+                errors.source_not_found(str(_SOURCE), status=404),
+                refusals.nothing_loaded('The table "orders" has no rows yet'),
+                *busy,
+                away,
+            ),
+        },
+    }
+
+
 def _list_check_examples() -> dict[str, dict[int, Examples]]:
     name = f"{_ACCOUNT}.{_DESTINATION}.check.8934a4cd-4d60-48c9-85e4-e95cab6d4cae"
     begun = DestinationCheck(1, _DESTINATION, name, _CREATED, 1, None, None, ())
@@ -640,6 +731,7 @@ def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, 
         **_list_table_examples(),
         **_list_hook_examples(),
         **_list_check_examples(),
+        **_list_query_examples(),
         **_list_destination_examples(),
         **list_trace_examples(),
         "list_loads": {200: {"loaded, and stuck": loads}},

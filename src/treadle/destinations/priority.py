@@ -3,6 +3,7 @@
 The loader goes first. It claims the destination before it opens it, and keeps the claim for the
 round. Dry runs of all workers, and checks, open it one at a time. A dry run looks after each table
 whether the loader has claimed the destination, a check after each schema, and then closes it.
+Questions only read, so several of them have it at once; each is ended after a bounded time.
 
 A claim is a lock of a file, so a process that dies leaves none. A claim does not prevent other
 processes from opening the destination; the destination itself does that. It only says who waits.
@@ -59,10 +60,14 @@ class LoaderPriority:
                 os.close(descriptor)
 
     @contextmanager
-    def take_turn(self, identity: str) -> Iterator[Callable[[], bool]]:
+    def take_turn(self, identity: str, *, shared: bool = False) -> Iterator[Callable[[], bool]]:
         """Wait until no dry run or check has the destination, and the loader does not claim it.
 
         The value returns whether the loader claims it by now.
+
+        Args:
+            identity: of the destination.
+            shared: others that say so may have it as well.
 
         Raises:
             RetriableError: it was not free for `WAIT_SECONDS_MAX`, or a file cannot be used.
@@ -73,7 +78,7 @@ class LoaderPriority:
             raise RetriableError(f"{self.folder} cannot be used: {error.strerror}") from error
         try:
             until = self.clock() + WAIT_SECONDS_MAX
-            while not _try_lock(ours) or not _is_free(theirs):
+            while not _try_lock(ours, shared=shared) or not _is_free(theirs):
                 if self.clock() >= until:
                     raise RetriableError(f"{identity} is used by the loader, dry runs or checks")
                 self.sleep(_POLL_SECONDS)
@@ -87,9 +92,10 @@ class LoaderPriority:
         return open_private_file(self.folder / f"{who}.{digest_text(identity).hex()[:16]}")
 
 
-def _try_lock(descriptor: int) -> bool:
+def _try_lock(descriptor: int, *, shared: bool) -> bool:
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

@@ -50,8 +50,15 @@ def read_orders() -> Config:
     Raises:
         OperatorError: standard input ended without them.
     """
-    values: dict[str, Any] = msgspec.json.decode(_read_line())
-    failpoint.arm(values.pop("failpoint"))
+    line = _read_line()
+    failpoint.arm(msgspec.json.decode(line)["failpoint"])
+    return decode_orders(line)
+
+
+def decode_orders(line: bytes | str) -> Config:
+    """Return the settings that `encode_orders` encoded; a failpoint among them is not armed."""
+    values: dict[str, Any] = msgspec.json.decode(line)
+    del values["failpoint"]
     origins = values.pop("origins")
     return Config(**(values | {"data": Path(values["data"])})).note_origins(origins)
 

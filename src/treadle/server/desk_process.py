@@ -1,15 +1,26 @@
 """The desk process: opens destinations on request, in task processes that it can end."""
 
+import logging
 import signal
 import socket
+import threading
+from typing import Final
 
 from treadle import clock
 from treadle.config import Config
 from treadle.desk.check_desk import CheckDesk
+from treadle.desk.question_desk import QUESTION_TASKS, QuestionDesk, QuestionTask
+from treadle.errors import TreadleError
 from treadle.http.address_policy import AddressPolicy
-from treadle.server.child_channel import call_when_orphaned, report_ready
+from treadle.questions.orders import QuestionKind
+from treadle.server.child_channel import call_when_orphaned, encode_orders, report_ready
 from treadle.server.factories import open_store
 from treadle.store.store import Store
+
+logger: Final = logging.getLogger("treadle.server")
+
+STOP_SECONDS_MAX: Final = 5.0
+"""How long the end of questions is waited for."""
 
 
 def make_desk(config: Config, store: Store) -> CheckDesk:
@@ -25,11 +36,39 @@ def make_desk(config: Config, store: Store) -> CheckDesk:
     )
 
 
+def list_question_tasks(config: Config) -> dict[QuestionKind, QuestionTask]:
+    """Return how each kind of question is answered; the doctor gets the settings."""
+    doctor = QuestionTask(
+        "treadle.server.doctor_task:examine_installation", encode_orders(config).decode()
+    )
+    return {**QUESTION_TASKS, QuestionKind.DOCTOR: doctor}
+
+
 def run_desk(config: Config) -> None:
     """Do what is asked for until SIGTERM, or until the supervisor is gone."""
     store = open_store(config)
     desk = make_desk(config, store)
-    signal.signal(signal.SIGTERM, lambda *_: desk.stop())
-    call_when_orphaned(desk.stop, desk.wake)
+    questions = QuestionDesk(config.data, config.query_seconds, list_question_tasks(config))
+
+    def stop() -> None:
+        desk.stop()
+        questions.stop()
+
+    signal.signal(signal.SIGTERM, lambda *_: stop())
+    call_when_orphaned(stop, desk.wake)
+    answering = threading.Thread(
+        target=_answer_questions, args=(questions,), name="questions", daemon=True
+    )
+    answering.start()
     desk.run(report_ready)
+    answering.join(STOP_SECONDS_MAX)
     store.close()
+
+
+def _answer_questions(questions: QuestionDesk) -> None:
+    try:
+        questions.run()
+    except TreadleError as error:
+        logger.error("no questions are answered: %s", error)  # noqa: TRY400 - one sentence
+    except Exception:
+        logger.exception("no questions are answered")

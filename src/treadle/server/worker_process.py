@@ -24,8 +24,10 @@ from treadle.config import Config
 from treadle.control.app import create_control_app as control_app
 from treadle.control.partner import PartnerCredentials
 from treadle.control.problem_operations import ProblemWatch
+from treadle.control.query_operations import QuerySettings
 from treadle.control.settings import ConnectApiSettings
 from treadle.destinations.priority import LoaderPriority
+from treadle.http.address_policy import AddressPolicy
 from treadle.http.forwarding import ForwardedOrigin, TrustedProxies
 from treadle.http.hosts import AllowedHosts
 from treadle.http.openapi import merge_documents
@@ -50,6 +52,7 @@ from treadle.metrics.request_counter import (
     name_counter,
     name_endpoint,
 )
+from treadle.questions.client import DeskClient
 from treadle.quotas import USAGE_COLUMNS, WAITING_COLUMNS
 from treadle.server.child_channel import call_when_orphaned, report_ready, wake_desk
 from treadle.server.factories import make_destination_opener, make_quota_table, open_store
@@ -270,6 +273,14 @@ def make_worker_app(
         ),
         traces=traces,
         problems=problems,
+        query=QuerySettings(
+            config.console_query == "on",
+            config.query_seconds,
+            config.query_url,
+            config.turns_path,
+            AddressPolicy(allows_loopback=config.destinations_local),
+        ),
+        desk=DeskClient(config.data),
     )
 
     def count_unread(status: int, address: str, why: str) -> None:

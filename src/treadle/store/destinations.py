@@ -11,7 +11,11 @@ from treadle.store.database import BOOKKEEPING, StoreRepository, StoreTransactio
 from treadle.store.errors import DestinationHeldError, DestinationLimitError, NotFoundError
 from treadle.store.model import Account, ConfiguredDestination, DestinationSetter
 from treadle.store.schema import accounts, connections, destinations, sources
-from treadle.store.schema_ownership import part_shared_schemas, refuse_shared_schemas
+from treadle.store.schema_ownership import (
+    part_shared_schemas,
+    refuse_shared_schemas,
+    select_schemas_at,
+)
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 
 FIRST_NAME: Final = "Default Warehouse"
@@ -147,6 +151,7 @@ class DestinationRepository(StoreRepository):
                         trouble_since=None,
                         trouble_kind=None,
                         usable_since=None if moves else row.usable_since,
+                        query_url=None if moves else row.query_url,
                     )
                     .returning(destinations)
                 ).one(),
@@ -155,6 +160,29 @@ class DestinationRepository(StoreRepository):
                 part_shared_schemas(tx, account_id)
             request_check(tx, destination_id)
             _record(tx, TrailAction.CHANGE_DESTINATION, changed, place.changed)
+            return changed
+
+    def set_query_url(self, destination_id: int, url: str | None) -> ConfiguredDestination:
+        """Name the role that runs the statements of an account in its destination; None for none.
+
+        It goes when the destination is given another database. The operator names it, also of a
+        destination that the setting `destination` names.
+
+        Raises:
+            NotFoundError: there is no such destination, or it is deleted.
+        """
+        with self._database.change() as tx:
+            sealed = None if url is None else tx.seal(url, _make_query_context(destination_id))
+            row = tx.connection.execute(
+                update(destinations)
+                .where(destinations.c.id == destination_id, destinations.c.deleted_at.is_(None))
+                .values(query_url=sealed, updated_at=tx.now)
+                .returning(destinations)
+            ).one_or_none()
+            if row is None:
+                raise NotFoundError(f"there is no destination {destination_id}")
+            changed = _read_destination(tx, row)
+            _record(tx, TrailAction.CHANGE_DESTINATION, changed, ["query_url"])
             return changed
 
     def delete_destination(self, account_id: int, destination_id: int) -> ConfiguredDestination:
@@ -174,6 +202,7 @@ class DestinationRepository(StoreRepository):
                 .where(destinations.c.id == destination_id)
                 .values(
                     url=tx.seal("", _make_context(destination_id)),
+                    query_url=None,
                     deleted_at=tx.now,
                     updated_at=tx.now,
                     trouble=None,
@@ -316,6 +345,16 @@ class DestinationRepository(StoreRepository):
         with self._database.read() as tx:
             return list(tx.connection.execute(query).scalars())
 
+    def list_schemas_beside(self, destination_id: int) -> list[tuple[int, str]]:
+        """Return (account id, schema) of every source that loads into a destination's database.
+
+        Deleted sources, and those that load there by another destination, are among them.
+        """
+        here = select(destinations.c.identity).where(destinations.c.id == destination_id)
+        with self._database.read() as tx:
+            rows = tx.connection.execute(select_schemas_at(here.scalar_subquery()))
+            return [(row.account_id, row.schema) for row in rows]
+
     def list_ids_by_source(self) -> dict[int, int]:
         """Return source id -> destination id, for all sources that have a destination."""
         with self._database.read() as tx:
@@ -421,13 +460,17 @@ def create_connection_id(tx: StoreTransaction, kind: str) -> int:
 
 def seal_destinations_anew(tx: StoreTransaction) -> int:
     """Encrypt the URLs of all destinations again, deleted ones too; return their number."""
-    rows = tx.connection.execute(select(destinations.c.id, destinations.c.url)).all()
+    rows = tx.connection.execute(
+        select(destinations.c.id, destinations.c.url, destinations.c.query_url)
+    ).all()
     for row in rows:
         url = tx.cipher.open(bytes(row.url), _make_context(row.id))
+        values = {"url": tx.seal(url, _make_context(row.id))}
+        if row.query_url is not None:
+            context = _make_query_context(row.id)
+            values["query_url"] = tx.seal(tx.cipher.open(bytes(row.query_url), context), context)
         tx.connection.execute(
-            update(destinations)
-            .where(destinations.c.id == row.id)
-            .values(url=tx.seal(url, _make_context(row.id)))
+            update(destinations).where(destinations.c.id == row.id).values(**values)
         )
     return len(rows)
 
@@ -532,6 +575,7 @@ def _update_destination(
             trouble_since=None,
             trouble_kind=None,
             usable_since=func.coalesce(destinations.c.usable_since, tx.now),
+            query_url=case((same, destinations.c.query_url), else_=None),
         )
         .returning(destinations)
     ).one()
@@ -556,8 +600,14 @@ def _record(
 def _read_destination(tx: StoreTransaction, row: Row[Any]) -> ConfiguredDestination:
     url = tx.cipher.open(row.url, _make_context(row.id))
     values = {name: value for name, value in row._mapping.items() if name != "identity"}
+    if row.query_url is not None:
+        values["query_url"] = tx.cipher.open(row.query_url, _make_query_context(row.id))
     return ConfiguredDestination(**values | {"url": url})
 
 
 def _make_context(destination_id: int) -> str:
     return f"destination {destination_id}"
+
+
+def _make_query_context(destination_id: int) -> str:
+    return f"destination {destination_id} query"

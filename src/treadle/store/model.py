@@ -265,6 +265,8 @@ class ConfiguredDestination:
             where it may pass by itself; None without trouble, or where it is not known.
         set_by: who said where it is, a word of `DestinationSetter`.
         placed_at: the time since which it names the present database; None where nobody noted it.
+        query_url: with credentials of the role that runs the statements of its account; None for
+            none. The store keeps it encrypted.
     """
 
     id: int
@@ -282,6 +284,7 @@ class ConfiguredDestination:
     description: str | None = None
     set_by: str = DestinationSetter.DATA_FOLDER
     placed_at: int | None = None
+    query_url: str | None = field(default=None, repr=False)
 
     @property
     def is_named_by_account(self) -> bool:

@@ -138,6 +138,8 @@ destinations: Final = Table(
     _time_column("placed_at", nullable=True),
     # NULL until its first check succeeded: then nothing is loaded into it.
     _time_column("usable_since", nullable=True),
+    # Of the role that runs the statements of its account; encrypted.
+    Column("query_url", LargeBinary),
 )
 
 # Checks of destinations (checks.py). One that is not finished waits, or is claimed by a desk.

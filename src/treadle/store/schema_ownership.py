@@ -13,7 +13,7 @@ them the same. The destination itself records whose a schema is, and every load 
 
 from collections.abc import Iterator
 
-from sqlalchemy import ColumnElement, and_, func, not_, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, func, not_, select, update
 
 from treadle.errors import InternalError
 from treadle.store.database import StoreTransaction
@@ -132,6 +132,12 @@ def refuse_shared_schemas(tx: StoreTransaction, account_id: int) -> None:
     ).first()
     if shared is not None:
         raise NameTakenError(shared.schema, elsewhere=True)
+
+
+def select_schemas_at(identity: ColumnElement[str] | ScalarSelect[str]) -> Select[tuple[int, str]]:
+    """Return the query for account and schema of each source, in the database of an identity."""
+    placed = _placed.subquery()
+    return select(placed.c.account_id, placed.c.schema).where(placed.c.identity == identity)
 
 
 def part_shared_schemas(tx: StoreTransaction, account_id: int) -> None:

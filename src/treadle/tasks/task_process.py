@@ -41,6 +41,10 @@ class TaskLimitError(TreadleError):
     """A task needed more processor time or memory than it may have, so its process was ended."""
 
 
+class TaskTimeError(TaskLimitError):
+    """A task needed more processor time than it may have."""
+
+
 class TaskOverdueError(RetriableError):
     """A task took more time by the clock than it may, so its process was ended."""
 
@@ -57,6 +61,7 @@ class TaskProcess:
         memory_bytes: int = MEMORY_BYTES_MAX,
         patience_seconds: float = PATIENCE_SECONDS,
         environment: Mapping[str, str] | None = None,
+        kept_bytes: int = KEPT_BYTES_MAX,
     ) -> None:
         """Start no process before the first task.
 
@@ -65,10 +70,12 @@ class TaskProcess:
             patience_seconds: that a task may take by the clock.
             environment: variables of the process; None for those that a task on a body needs, among
                 which there is no setting and no secret.
+            kept_bytes: memory that the process may hold after a task; with more it is ended.
         """
         self._memory_bytes = memory_bytes
         self._patience_seconds = patience_seconds
         self._environment = environment
+        self._kept_bytes = kept_bytes
         self._child: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._current: TaskRequest | None = None
@@ -96,7 +103,7 @@ class TaskProcess:
         try:
             answer = self._exchange(request)
             sound = answer.kind is not AnswerKind.OUT_OF_MEMORY
-            sound = sound and answer.held_bytes <= KEPT_BYTES_MAX
+            sound = sound and answer.held_bytes <= self._kept_bytes
         finally:
             with self._lock:
                 sound = sound and not self._abandoned
@@ -187,7 +194,7 @@ class TaskProcess:
         if self._abandoned:
             return TaskAbandonedError("nobody waits for the task any more")
         if code == -signal.SIGXCPU:
-            return TaskLimitError(f"more than {request.seconds} s of processor time")
+            return TaskTimeError(f"more than {request.seconds} s of processor time")
         if code in (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP):
             return RetriableError(f"a task process was ended from outside, by signal {-code}")
         if code < 0:  # foreign code ends its process when it gets no memory or no stack

@@ -55,6 +55,7 @@ def test_a_destination_is_made_shown_changed_and_deleted(
         "stitch_client_id": 1,
         "sources": ["web"],
         "trouble": None,
+        "query_url": None,
     }
     second = treadle(
         f"destination create --url duckdb://{tmp_path}/b.duckdb --name", "Second one", "--json"
@@ -95,6 +96,35 @@ def test_a_destination_is_made_shown_changed_and_deleted(
     assert "delete_destination" in told.out
     assert "s3cret" not in told.out
     assert "an0ther" not in told.out
+
+
+def test_a_role_for_statements_is_named_kept_in_secret_and_taken_away(
+    store: Store, treadle: Treadle, tmp_path: Path
+) -> None:
+    made = treadle(f"destination create --url-file {write(tmp_path / 'url', URL)} --json").json
+    file = write(tmp_path / "role", "postgresql://reader:r3adonly@db.example.com/shop")
+    update = f"destination update {made['id']}"
+    changed = treadle(f"{update} --role-url-file {file} --name Shop --json").json
+    assert changed["query_url"] == "postgresql://db.example.com:5432/shop"
+    assert changed["name"] == "Shop"
+    found = store.destinations.find_destination(None, made["id"])
+    assert found is not None
+    assert found.query_url == "postgresql://reader:r3adonly@db.example.com/shop"
+    assert "r3adonly" not in repr(found) + treadle("trail").out + treadle("destination list").out
+    assert b"r3adonly" not in Path(tmp_path / "data" / "store.sqlite").read_bytes()
+
+    # It goes with the database that it is of.
+    treadle(f"{update} --url-file {write(tmp_path / 'url', URL.replace('/shop', '/other'))}")
+    assert treadle(f"destination show {made['id']} --json").json["query_url"] is None
+    treadle(f"{update} --role-url-file {file}")
+    assert treadle(f"{update} --no-role-url --json").json["query_url"] is None
+
+    wrong = write(tmp_path / "wrong", f"duckdb://{tmp_path}/a.duckdb")
+    assert "is one of PostgreSQL" in treadle(f"{update} --role-url-file {wrong}").err
+    lake = treadle(f"destination create --url duckdb://{tmp_path}/a.duckdb --json").json
+    done = treadle(f"destination update {lake['id']} --role-url-file {file}")
+    assert done.code == 2
+    assert "which has no roles" in done.err
 
 
 def test_a_rename_keeps_the_place(store: Store, treadle: Treadle, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_every_call_states_its_authentication_and_its_refusals(either: Api) -> N
         assert "422" not in operation["responses"]
         assert operation["description"]
         seen.add(operation["operationId"])
-    assert len(seen) == 55
+    assert len(seen) == 59
 
 
 def test_every_call_with_a_body_states_what_may_be_wrong_with_it(either: Api) -> None:
@@ -69,6 +69,7 @@ def test_every_call_with_a_body_states_what_may_be_wrong_with_it(either: Api) ->
         *("change_webhook", "set_table_schema"),
         *("create_hook", "enable_hook", "change_hook"),
         *("create_destination", "update_destination"),
+        "run_query",
     }
     for _, _, operation in _operations(either.document.value):
         stated = {"408", "413", "415"} & operation["responses"].keys()

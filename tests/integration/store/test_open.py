@@ -53,7 +53,7 @@ def test_destinations_of_a_store_without_checks_go_on_being_loaded_into(store_ur
             "ALTER TABLE destinations DROP COLUMN usable_since",
             *(
                 f"ALTER TABLE destinations DROP COLUMN {later}"
-                for later in ("description", "set_by", "placed_at")
+                for later in ("description", "set_by", "placed_at", "query_url")
             ),
             "UPDATE alembic_version SET version_num = '0016'",
         ):

@@ -155,6 +155,12 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
             world.account.id, world.destination.id, lambda row: PLACE
         ),
     ),
+    "destinations.set_query_url": (
+        TrailAction.CHANGE_DESTINATION,
+        lambda store, world: store.destinations.set_query_url(
+            world.destination.id, "postgresql://reader:pa55word@h/d"
+        ),
+    ),
     "destinations.delete_destination": (
         TrailAction.DELETE_DESTINATION,
         lambda store, world: store.destinations.delete_destination(

@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from treadle.cli.output import (
-    FORMULA_BEGINNINGS,
     encode_value,
     make_output_robust,
     print_csv,
@@ -34,6 +33,7 @@ from treadle.cli.output import (
     to_json_value,
     to_whole_second,
 )
+from treadle.spreadsheet import FORMULA_BEGINNINGS
 
 EAST = timezone(timedelta(hours=2))
 

@@ -56,7 +56,7 @@ def open_attached(
     settings = {key: value for key, value in config.items() if key != "enable_external_access"}
     connection = duckdb.connect(
         f":memory:treadle {path}",
-        config={**settings, "temp_directory": f"{path}.tmp"},
+        config={"temp_directory": f"{path}.tmp", **settings},
     )
     try:
         with _guards[path]:

@@ -7,13 +7,16 @@ it follow one another.
 
 import threading
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import duckdb
 
+from treadle.destinations.asking import AskedSession
 from treadle.destinations.capabilities import Capabilities
+from treadle.destinations.duckdb.asking import ASKING_CONFIG, open_asking
 from treadle.destinations.duckdb.attach import name_catalog, open_attached, use
 from treadle.destinations.duckdb.dialect import DuckDBSchemaStatements
 from treadle.destinations.duckdb.errors import translate, translate_open
@@ -108,19 +111,30 @@ class DuckDBDestination:
         connection.execute("SET TimeZone = 'UTC'")
         return connection
 
+    def ask(self, seconds: float) -> AbstractContextManager[AskedSession]:
+        """Open the file for one question; see `AskedDestination`."""
+        path = str(self._path.resolve())
+        return open_asking(_open_file(path, {**CONFIG, **ASKING_CONFIG}, read_only=True), seconds)
+
     def _opened(self, path: str, read_only: bool) -> duckdb.DuckDBPyConnection:
-        try:
-            connection = open_attached(path, CONFIG, read_only=read_only)
-        except duckdb.Error as error:
-            raise translate_open(error, path) from error
-        try:
-            connection.execute("SET TimeZone = 'UTC'")
-            # A name that is not there is no mistake to us: no search for one that is like it.
-            connection.execute("SET catalog_error_max_schemas = 0")
-        except duckdb.Error as error:
-            connection.close()
-            raise translate(error) from error
-        return connection
+        return _open_file(path, CONFIG, read_only=read_only)
+
+
+def _open_file(
+    path: str, config: Mapping[str, str], *, read_only: bool
+) -> duckdb.DuckDBPyConnection:
+    try:
+        connection = open_attached(path, config, read_only=read_only)
+    except duckdb.Error as error:
+        raise translate_open(error, path) from error
+    try:
+        connection.execute("SET TimeZone = 'UTC'")
+        # A name that is not there is no mistake to us: no search for one that is like it.
+        connection.execute("SET catalog_error_max_schemas = 0")
+    except duckdb.Error as error:
+        connection.close()
+        raise translate(error) from error
+    return connection
 
 
 class DuckDBSession(SqlSession):

@@ -5,6 +5,7 @@ COMMIT can be told from every other.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,8 +13,10 @@ import psycopg
 from psycopg import pq, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from treadle.destinations.asking import AskedSession
 from treadle.destinations.capabilities import Capabilities
 from treadle.destinations.layout import PRIVATE_SCHEMA
+from treadle.destinations.postgres.asking import open_asking
 from treadle.destinations.postgres.connection import PostgresConnection
 from treadle.destinations.postgres.dialect import PostgresSchemaStatements
 from treadle.destinations.postgres.errors import server_message, translate, translate_login
@@ -122,6 +125,13 @@ class PostgresDestination:
 
     def open(self, *, read_only: bool = False) -> Session:
         """Connect; see `Destination.open`."""
+        return PostgresSession(SqlTransactions(PostgresConnection(self._connect(read_only))))
+
+    def ask(self, seconds: float) -> AbstractContextManager[AskedSession]:
+        """Connect for one question; see `AskedDestination`."""
+        return open_asking(self._connect(read_only=True), seconds)
+
+    def _connect(self, read_only: bool) -> psycopg.Connection[tuple[Any, ...]]:
         wanted = self._pin_parameters()
         try:
             with place_certificate(wanted) as parameters:
@@ -140,7 +150,7 @@ class PostgresDestination:
         except psycopg.Error as error:
             connection.close()
             raise translate(error) from error
-        return PostgresSession(SqlTransactions(PostgresConnection(connection)))
+        return connection
 
     def preview(self) -> Session:
         """Connect for reading; see `Destination.preview`."""

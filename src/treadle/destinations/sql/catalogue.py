@@ -155,6 +155,17 @@ def read_owner(connection: SqlConnection, schema: str) -> SchemaOwner | None:
     return SchemaOwner(*rows[0]) if rows else None
 
 
+def list_owners(connection: SqlConnection) -> dict[str, SchemaOwner]:
+    """Return schema -> recorded owner, for all of them."""
+    rows = connection.rows(
+        _fill(
+            connection,
+            "SELECT schema_name, installation_id, account_id, source_id FROM {schemas}",
+        )
+    )
+    return {str(schema): SchemaOwner(*owner) for schema, *owner in rows}
+
+
 def record_owner(
     connection: SqlConnection, schema: str, owner: SchemaOwner, *, known: bool
 ) -> None:

@@ -21,7 +21,7 @@ from treadle.log.protocol import LogReader
 from treadle.maintenance.doctor import findings, measurements
 from treadle.maintenance.doctor.findings import Finding
 from treadle.store.key_files import load_cipher
-from treadle.store.model import Source
+from treadle.store.model import ConfiguredDestination, Source
 from treadle.store.store import Store
 from treadle.text import make_clause
 
@@ -236,6 +236,31 @@ def _check_destination(
             yield off
 
 
+def check_query_roles(examination: Examination) -> Iterator[Finding]:
+    """Find out whether statements of people can be run with the roles that are there for them."""
+    config, store = examination.config, examination.store
+    if config.console_query == "off" or store is None:
+        return
+    of_source = store.destinations.list_ids_by_source()
+    used = {account.destination_id for account in store.accounts.list_accounts()}
+    used |= set(of_source.values())
+    asked: dict[str, ConfiguredDestination] = {}
+    for row in store.destinations.list_destinations():
+        if row.deleted_at is None and row.id in used and row.type == "postgres":
+            asked.setdefault(row.query_url or (row.is_held and config.query_url) or row.url, row)
+    for url, row in asked.items():
+        check = examination.check_address if url == row.url and row.is_named_by_account else None
+        try:
+            destination = make_destination(url, check)
+            rights = measurements.measure_query_role(destination)
+        except TreadleError as error:
+            if url != row.url:  # otherwise the check of the destination says so
+                yield findings.judge_missing_query_role(row.name, make_clause(str(error)))
+            continue
+        if rights is not None:
+            yield findings.judge_query_role(destination.identity, rights.role, rights.dangerous)
+
+
 def check_tables(examination: Examination) -> Iterator[Finding]:
     """Find the tables whose last load failed, or rejected what somebody should know of."""
     store = examination.store
@@ -327,6 +352,7 @@ CHECKS: Final = (
     DoctorCheck(
         "destination", "Can it be reached, and may treadle do what a load does?", check_destinations
     ),
+    DoctorCheck("query", "Can statements of people be run without harm?", check_query_roles),
     DoctorCheck("table", "Which tables do not load or reject records, and why?", check_tables),
     DoctorCheck("mail", "Do recipients get their mails?", check_mails),
     DoctorCheck("hook", "Which hooks are not told of loads, and why?", check_hooks),

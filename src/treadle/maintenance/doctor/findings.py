@@ -55,6 +55,23 @@ class Finding:
     remedy: str = ""
 
 
+def render_findings(findings: Sequence[Finding]) -> dict[str, object]:
+    """Return the findings as a value of JSON, as the command and the API give them."""
+    return {
+        "ok": is_healthy(findings),
+        "findings": [
+            {
+                "subject": one.subject,
+                "level": one.level,
+                "found": one.found,
+                "meaning": one.meaning,
+                "remedy": one.remedy,
+            }
+            for one in findings
+        ],
+    }
+
+
 def is_healthy(findings: Sequence[Finding]) -> bool:
     """Return whether none of the findings is bad."""
     return all(finding.level != "bad" for finding in findings)
@@ -712,6 +729,38 @@ def judge_destination(found: RehearsalResult) -> Finding:
         said,
         "Records are accepted and wait until somebody acts.",
         "Give its user the right it lacks, or mend the URL in the settings.",
+    )
+
+
+def judge_query_role(name: str, role: str, dangerous: Sequence[str]) -> Finding:
+    """Judge the role that runs statements of people in a destination.
+
+    Args:
+        name: of the destination.
+        role: of PostgreSQL.
+        dangerous: rights by which a statement that only reads reaches the machine of the database.
+    """
+    if not dangerous:
+        return Finding("query", "good", f"The role {role} of {name} may run statements of people.")
+    return Finding(
+        "query",
+        "odd",
+        f"The role {role} of {name} is {' and '.join(dangerous)}.",
+        "No statement of the holder of an account token is run with it: one could read files and "
+        "run programs on the machine of the database.",
+        "Give treadle a role without that right, or name another one in query_url, or set "
+        "console_query to off.",
+    )
+
+
+def judge_missing_query_role(name: str, fault: str) -> Finding:
+    """Judge a role for statements that cannot be used."""
+    return Finding(
+        "query",
+        "odd",
+        f"The role for statements in the destination {name} cannot be used: {fault}.",
+        "Statements of holders of account tokens fail; loading goes on.",
+        "Mend the URL in query_url, or that of `treadle destination update --role-url-file`.",
     )
 
 

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from treadle.certificate import load_certificate, read_certificate
 from treadle.config import Config
+from treadle.destinations.asking import AskedDestination, RoleRights
 from treadle.destinations.protocol import Destination
 from treadle.destinations.rehearsal import LoadRehearsal
 from treadle.destinations.rehearsal_result import RehearsalResult
@@ -40,6 +41,8 @@ from treadle.store.store import Store
 from treadle.tables.schema_owner import SchemaOwner
 from treadle.text import make_clause
 
+ROLE_SECONDS_MAX: Final = 10.0
+"""How long the rights of a role are asked for."""
 FSYNC_COUNT: Final = 25
 FSYNC_BYTES: Final = 4096
 MOUNTS_FILE: Final = Path("/proc/self/mountinfo")
@@ -183,6 +186,14 @@ def rehearse_load(
         ]
     )
     return found, rehearsal.there
+
+
+def measure_query_role(destination: Destination) -> RoleRights | None:
+    """Return the rights of the role that runs statements; None where there is no role."""
+    if destination.capabilities.exclusive or not isinstance(destination, AskedDestination):
+        return None
+    with destination.ask(ROLE_SECONDS_MAX) as session:
+        return session.find_rights()
 
 
 def measure_log(reader: LogReader, store_log_id: str | None, *, whole: bool) -> LogMeasurement:
