@@ -7,6 +7,7 @@ found something.
 
 import argparse
 import difflib
+import gc
 import os
 import re
 import sys
@@ -81,6 +82,10 @@ COMMANDS: tuple[CliCommand, ...] = (
     doctor.COMMAND,
 )
 
+_GC_THRESHOLDS = 10_000, 20, 50
+"""How often a command searches for garbage, for `gc.set_threshold`: most of what it makes are the
+modules that it imports, which stay."""
+
 GROUPS = {
     (): "take JSON records over HTTP and load them into database tables",
     ("account",): "accounts, which own sources, and their tokens for the Connect API",
@@ -112,6 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         # What nobody caught is printed by Python as it is, with whatever a client sent in it.
         sys.excepthook = print_traceback
+        gc.set_threshold(*_GC_THRESHOLDS)
     os.umask(PRIVATE_UMASK)
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
@@ -126,6 +132,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Python flushes stdout once more at exit, which must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    finally:
+        if argv is None:
+            gc.freeze()  # Python would search what is left, which goes with the process
 
 
 def make_sentence(text: str) -> str:

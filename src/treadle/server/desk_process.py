@@ -1,5 +1,6 @@
 """The desk process: opens destinations on request, in task processes that it can end."""
 
+import gc
 import signal
 import socket
 
@@ -31,5 +32,7 @@ def run_desk(config: Config) -> None:
     desk = make_desk(config, store)
     signal.signal(signal.SIGTERM, lambda *_: desk.stop())
     call_when_orphaned(desk.stop, desk.wake)
+    gc.freeze()
+    gc.enable()
     desk.run(report_ready)
     store.close()
