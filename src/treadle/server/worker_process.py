@@ -247,6 +247,9 @@ def make_worker_app(
         note_stranger=lambda address: refusals.record(
             "An account was refused for the partner's credentials", address
         ),
+        join_document=lambda document: merge_documents(
+            "treadle", __version__, [ingest_document(), document]
+        ),
     )
     connections = ConnectionTable(
         ConnectionLimits.from_open_files(files, plan_backlog(files)),
@@ -267,9 +270,6 @@ def make_worker_app(
         hosts=hosts,
         version=__version__,
         clock=clock.read_clock,
-    )
-    control.openapi_schema = merge_documents(
-        "treadle", __version__, [ingest_document(), control.openapi()]
     )
 
     @contextlib.asynccontextmanager
@@ -318,4 +318,5 @@ def _become_ready(certificate: ServedCertificate | None) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    gc.enable()
     report_ready()
