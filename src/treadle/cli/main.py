@@ -146,7 +146,7 @@ def make_sentence(text: str) -> str:
 
 
 def _run(argv: list[str]) -> int:
-    parser, leaves = build_parser()
+    parser, leaves = build_parser(argv)
     check_spelling(argv, leaves)
     arguments, left = parser.parse_known_args(argv)
     command: CliCommand = arguments.command
@@ -167,8 +167,15 @@ def _run(argv: list[str]) -> int:
     return command.run(config, arguments)
 
 
-def build_parser() -> tuple[CommandParser, dict[tuple[str, ...], CommandParser]]:
-    """Return the parser of the whole command line, and words -> the parser of each command."""
+def build_parser(
+    argv: Sequence[str] | None = None,
+) -> tuple[CommandParser, dict[tuple[str, ...], CommandParser]]:
+    """Return the parser of the whole command line, and words -> the parser of each command.
+
+    Args:
+        argv: the words that are to be read: only the parser of their command knows its arguments,
+            since those of all commands take longer than most commands. None for all.
+    """
     top = CommandParser(prog="treadle", description=make_sentence(GROUPS[()]), allow_abbrev=False)
     top.add_argument("--version", action="version", version=f"treadle {__version__}")
     inner: dict[tuple[str, ...], argparse._SubParsersAction[CommandParser]] = {}
@@ -194,9 +201,10 @@ def build_parser() -> tuple[CommandParser, dict[tuple[str, ...], CommandParser]]
             description=make_sentence(command.help),
             allow_abbrev=False,
         )
-        command.arguments(leaf)
+        if argv is None or tuple(argv[: len(command.words)]) == command.words:
+            command.arguments(leaf)
+            add_setting_flags(leaf, command.flags)
         leaf.intermixed = command.intermixed
-        add_setting_flags(leaf, command.flags)
         leaf.set_defaults(command=command)
         leaves[command.words] = leaf
     return top, leaves

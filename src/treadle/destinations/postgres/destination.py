@@ -140,7 +140,7 @@ class PostgresDestination:
         except psycopg.Error as error:
             connection.close()
             raise translate(error) from error
-        return PostgresSession(SqlTransactions(PostgresConnection(connection)))
+        return PostgresSession(SqlTransactions(PostgresConnection(connection, read_only=read_only)))
 
     def preview(self) -> Session:
         """Connect for reading; see `Destination.preview`."""
