@@ -8,10 +8,13 @@ LOCKED := $(PIP_INSTALL) --require-hashes --requirement
 # The project itself has no hash: it is the folder here.
 PROJECT := $(PIP_INSTALL) --editable .
 TESTS_AT_ONCE ?= 3
+# With it, every process of a test compiles treadle, and every process of pytest the tests.
+unexport PYTHONDONTWRITEBYTECODE
 FUZZ_RUNS ?= 20000
+FUZZES := $(addprefix fuzz-,push batch transit schema wire gzip zstd)
 LOCKS := $(wildcard requirements/*.txt)
 
-.PHONY: run test release-test quick lint types docs fuzz lock sbom clean bench bench-full
+.PHONY: run test release-test quick lint types docs fuzz $(FUZZES) lock sbom clean bench bench-full
 
 run: $(VENV)/run.stamp ## Install into $(VENV) and start the server on the embedded defaults
 	$(BIN)/treadle serve $(ARGS)
@@ -35,14 +38,10 @@ types: $(VENV)/lint.stamp ## mypy, strict, on source, tests and benchmarks
 docs: $(VENV)/test.stamp ## What README and the reference pages show, run and compared
 	$(BIN)/python -m pytest tests/acceptance/test_readme.py tests/unit/cli/test_reference_pages.py $(ARGS)
 
-fuzz: $(VENV)/fuzz.stamp ## The decoders with some thousand inputs made up from what they reach, the same in every run
-	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz.decoder_fuzzer push --runs $(FUZZ_RUNS) --seed 1 --seconds 600
-	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz.decoder_fuzzer batch --runs $(FUZZ_RUNS) --seed 1 --seconds 600
-	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz.decoder_fuzzer transit --runs $(FUZZ_RUNS) --seed 1 --seconds 600
-	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz.decoder_fuzzer schema --runs $(FUZZ_RUNS) --seed 1 --seconds 600
-	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz.decoder_fuzzer wire --runs $(FUZZ_RUNS) --seed 1 --seconds 600
-	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz.decoder_fuzzer gzip --runs $(FUZZ_RUNS) --seed 1 --seconds 600
-	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz.decoder_fuzzer zstd --runs $(FUZZ_RUNS) --seed 1 --seconds 600
+fuzz: $(FUZZES) ## The decoders with some thousand inputs made up from what they reach, the same in every run
+
+$(FUZZES): fuzz-%: $(VENV)/fuzz.stamp
+	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz.decoder_fuzzer $* --runs $(FUZZ_RUNS) --seed 1 --seconds 600
 
 bench: $(VENV)/test.stamp ## Measure treadle, other loaders and the limits, short form
 	$(BIN)/python -m benchmarks $(ARGS)

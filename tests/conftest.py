@@ -7,7 +7,11 @@ CI=true is set it fails them, so that a run that checked nothing cannot pass.
 
 import gc
 import os
+import re
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -25,6 +29,33 @@ settings.load_profile("rules")
 
 # Tests that ship with treadle show values when an assertion fails, as those here do.
 pytest.register_assert_rewrite("treadle.destinations.conformance")
+
+
+MEMORY_FOLDER: Final = Path("/dev/shm")  # noqa: S108 - pytest makes a folder of its own there
+MEMORY_BYTES_MIN: Final = 8 * 1024**3
+"""How much must be free to keep the files of tests there; they take some hundred megabytes."""
+
+
+def pytest_configure() -> None:
+    """Keep the files of tests in memory where Linux has much of it.
+
+    Tests commit a hundred thousand times, and a disk takes some milliseconds each time. What a
+    commit is for is a power cut, which no test makes: what a killed process wrote stays in memory
+    as on a disk. PYTEST_DEBUG_TEMPROOT and --basetemp name another place, as always.
+    """
+    if "PYTEST_DEBUG_TEMPROOT" not in os.environ and _has_memory():
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY_FOLDER)
+
+
+def _has_memory() -> bool:
+    try:
+        free = shutil.disk_usage(MEMORY_FOLDER).free
+        runs_programs = not os.statvfs(MEMORY_FOLDER).f_flag & os.ST_NOEXEC
+        found = re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
+    except OSError:
+        return False
+    available = int(found[1]) * 1024 if found else 0
+    return runs_programs and min(free, available) >= MEMORY_BYTES_MIN
 
 
 @pytest.fixture(autouse=True)

@@ -5,11 +5,13 @@ import ssl
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-
-from cryptography import x509
+from typing import TYPE_CHECKING
 
 from treadle.errors import OperatorError
 from treadle.file_rights import Exposure, FileContent, describe_exposure, judge_rights
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +115,9 @@ def read_certificate(cert: Path) -> CertificateFacts:
     Raises:
         OperatorError: there is none, or it cannot be read.
     """
+    # Imported here, because most servers have no certificate.
+    from cryptography import x509
+
     try:
         first = x509.load_pem_x509_certificates(cert.read_bytes())[0]
         expires = int(first.not_valid_after_utc.timestamp()) * 1_000_000
@@ -129,7 +134,9 @@ def read_certificate(cert: Path) -> CertificateFacts:
     return CertificateFacts(names, expires)
 
 
-def _list_names(found: x509.Certificate) -> tuple[str, ...]:
+def _list_names(found: "x509.Certificate") -> tuple[str, ...]:
+    from cryptography import x509
+
     try:
         extension = found.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:

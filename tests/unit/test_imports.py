@@ -209,7 +209,7 @@ def test_what_asks_nothing_imports_nothing_that_asks(module: str) -> None:
             {"fastapi", "uvicorn", "treadle.ingest", "treadle.control", "treadle.loader"},
         ),
         ("loader_process", {"fastapi", "uvicorn", "treadle.ingest", "treadle.control"}),
-        ("worker_process", {"treadle.loader", "treadle.courier"}),
+        ("worker_process", {"pyarrow", "treadle.loader", "treadle.courier"}),
         (
             "courier_process",
             {"fastapi", "httpx", "pyarrow", "treadle.ingest", "treadle.control", "treadle.loader"},

@@ -7,6 +7,7 @@ found something.
 
 import argparse
 import difflib
+import gc
 import os
 import re
 import sys
@@ -87,6 +88,10 @@ COMMANDS: tuple[CliCommand, ...] = (
     doctor.COMMAND,
 )
 
+_GC_THRESHOLDS = 10_000, 20, 50
+"""How often a command searches for garbage, for `gc.set_threshold`: most of what it makes are the
+modules that it imports, which stay."""
+
 GROUPS = {
     (): "take JSON records over HTTP and load them into database tables",
     ("account",): "accounts, which own sources, and their tokens for the Connect API",
@@ -118,6 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         # What nobody caught is printed by Python as it is, with whatever a client sent in it.
         sys.excepthook = print_traceback
+        gc.set_threshold(*_GC_THRESHOLDS)
     os.umask(PRIVATE_UMASK)
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
@@ -132,6 +138,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Python flushes stdout once more at exit, which must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    finally:
+        if argv is None:
+            gc.freeze()  # Python would search what is left, which goes with the process
 
 
 def make_sentence(text: str) -> str:
@@ -143,7 +152,7 @@ def make_sentence(text: str) -> str:
 
 
 def _run(argv: list[str]) -> int:
-    parser, leaves = build_parser()
+    parser, leaves = build_parser(argv)
     check_spelling(argv, leaves)
     arguments, left = parser.parse_known_args(argv)
     command: CliCommand = arguments.command
@@ -164,8 +173,15 @@ def _run(argv: list[str]) -> int:
     return command.run(config, arguments)
 
 
-def build_parser() -> tuple[CommandParser, dict[tuple[str, ...], CommandParser]]:
-    """Return the parser of the whole command line, and words -> the parser of each command."""
+def build_parser(
+    argv: Sequence[str] | None = None,
+) -> tuple[CommandParser, dict[tuple[str, ...], CommandParser]]:
+    """Return the parser of the whole command line, and words -> the parser of each command.
+
+    Args:
+        argv: the words that are to be read: only the parser of their command knows its arguments,
+            since those of all commands take longer than most commands. None for all.
+    """
     top = CommandParser(prog="treadle", description=make_sentence(GROUPS[()]), allow_abbrev=False)
     top.add_argument("--version", action="version", version=f"treadle {__version__}")
     inner: dict[tuple[str, ...], argparse._SubParsersAction[CommandParser]] = {}
@@ -191,9 +207,10 @@ def build_parser() -> tuple[CommandParser, dict[tuple[str, ...], CommandParser]]
             description=make_sentence(command.help),
             allow_abbrev=False,
         )
-        command.arguments(leaf)
+        if argv is None or tuple(argv[: len(command.words)]) == command.words:
+            command.arguments(leaf)
+            add_setting_flags(leaf, command.flags)
         leaf.intermixed = command.intermixed
-        add_setting_flags(leaf, command.flags)
         leaf.set_defaults(command=command)
         leaves[command.words] = leaf
     return top, leaves

@@ -1,7 +1,6 @@
 """`treadle push`: pushes the records of a file into a table through the Import API."""
 
 import argparse
-import asyncio
 import os
 import threading
 import time
@@ -89,6 +88,8 @@ def run_push(config: Config, arguments: Arguments) -> int:
         earlier = bookmark.read() if bookmark else None
         # Nanoseconds, as 19 digits. A billion records take no more than a second of them, so that a
         # later push begins with a higher sequence.
+        import asyncio  # here and below, because most commands do not need it
+
         progress = earlier or PushProgress(base=time.time_ns(), records=0)
         begun = time.monotonic()
         with show_progress(_read_size(stream), progress.records) as shown:
@@ -116,6 +117,8 @@ def run_push(config: Config, arguments: Arguments) -> int:
 
 def print_outcome(job: "PushJob", begun: float) -> int:
     """Wait until the pushed records are loaded, and print what became of them."""
+    import asyncio
+
     try:
         fate = asyncio.run(job.wait_until_loaded())
     except KeyboardInterrupt:
@@ -323,6 +326,8 @@ async def read_ahead(found: Iterator[RequestBatch], ahead: int) -> AsyncIterator
     Reading standard input may block for any time. The event loop goes on meanwhile, and the thread
     is a daemon, so that it does not keep the process from ending.
     """
+    import asyncio
+
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[RequestBatch | Exception | None] = asyncio.Queue()
     room = threading.Semaphore(ahead)

@@ -1,7 +1,6 @@
 """`treadle rejects ...`: records that were accepted and could not be loaded."""
 
 import argparse
-import asyncio
 import contextlib
 import fcntl
 import os
@@ -200,6 +199,8 @@ def resend_rejects(config: Config, arguments: Arguments) -> int:
         if arguments.record is not None and len(chosen) != 1:
             raise OperatorError(f"--record replaces one record, and {len(chosen)} are meant.")
         sources = _find_sources(store, chosen)
+        import asyncio  # which most commands do not need
+
         with _record_resend(store, sources, chosen) as noted:
             results = asyncio.run(_resend_chosen(config, store, chosen, edit))
             _count_results(noted, results)

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 
 from anyio.to_thread import run_sync
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -47,6 +47,7 @@ from treadle.control.traces import TraceFiles
 from treadle.errors import RequestRefusedError, RetriableError
 from treadle.http.authentication import TokenAuthentication
 from treadle.http.hosts import AllowedHosts
+from treadle.http.openapi import JsonObject
 from treadle.http.paths import SlashMiddleware
 from treadle.http.responses import JsonResponse, encode_json, list_refusal_headers
 from treadle.log.protocol import LogReader
@@ -72,6 +73,7 @@ def create_control_app(
     problems: ProblemWatch | None = None,
     query: QuerySettings | None = None,
     desk: DeskClient | None = None,
+    join_document: Callable[[JsonObject], JsonObject] = lambda document: document,
 ) -> FastAPI:
     """Return the application that answers `/v4/...` and others, and 404 for unknown paths.
 
@@ -92,6 +94,7 @@ def create_control_app(
         problems: finds problems; without it none are told of. The caller closes it.
         query: what statements may do.
         desk: answers questions to destinations; without it they are refused.
+        join_document: makes the OpenAPI document that is served of that of this application.
     """
     app = FastAPIOffline(
         docs_url="/docs",
@@ -117,41 +120,40 @@ def create_control_app(
         count_use,
     )
     for router in ROUTERS:
-        app.include_router(router)
-    app.include_router(stream_routes.router)
-    app.include_router(destination_routes.types)
-    app.include_router(destination_routes.router)
-    app.include_router(load_report_routes.router)
-    app.include_router(trail_routes.router)
-    app.include_router(token_routes.router)
-    app.include_router(recipient_routes.router)
+        _add_routes(app, router)
+    _add_routes(app, stream_routes.router)
+    _add_routes(app, destination_routes.types)
+    _add_routes(app, destination_routes.router)
+    _add_routes(app, load_report_routes.router)
+    _add_routes(app, trail_routes.router)
+    _add_routes(app, token_routes.router)
+    _add_routes(app, recipient_routes.router)
     app.state.allowed_hosts = allowed_hosts
-    app.include_router(session_routes.router)
+    _add_routes(app, session_routes.router)
     if settings.partner is not None:
         app.state.partner = PartnerOperations(
             store, settings.partner, settings.accounts_max, note_stranger
         )
-        app.include_router(partner_routes.router)
+        _add_routes(app, partner_routes.router)
     app.state.query = query_routes.QueryRoom(query or QuerySettings(), DeskAsking(desk))
-    app.include_router(query_routes.router)  # before those whose paths end with a table
-    app.include_router(doctor_routes.router)
-    app.include_router(table_routes.router)
-    app.include_router(hook_routes.documented)
-    app.include_router(hook_routes.router)
-    app.include_router(check_routes.router)
+    _add_routes(app, query_routes.router)  # before those whose paths end with a table
+    _add_routes(app, doctor_routes.router)
+    _add_routes(app, table_routes.router)
+    _add_routes(app, hook_routes.documented)
+    _add_routes(app, hook_routes.router)
+    _add_routes(app, check_routes.router)
     if traces is not None:
         app.state.traces = traces
         app.state.problems = problems
-        app.include_router(trace_routes.router)
+        _add_routes(app, trace_routes.router)
     if problems is not None:
-        app.include_router(problem_routes.router)
+        _add_routes(app, problem_routes.router)
     if open_reader is not None:
         app.state.open_reader = open_reader
-        app.include_router(ledger_routes.router)
+        _add_routes(app, ledger_routes.router)
         if traces is not None:
-            app.include_router(request_routes.router)
-    app.openapi_schema = complete_document(app.openapi(), settings)
-    _render_document_once(app)
+            _add_routes(app, request_routes.router)
+    _make_document_once(app, settings, join_document)
     app.add_middleware(DocsGuard, allowed_hosts=allowed_hosts, serves=serves_docs)
     app.add_middleware(NoStoreMiddleware)
     app.add_middleware(SlashMiddleware)  # the last one that is added is the first one asked
@@ -162,20 +164,39 @@ def create_control_app(
     return app
 
 
-def _render_document_once(app: FastAPI) -> None:
-    """Keep the OpenAPI document as bytes: anybody may ask for it, and making it takes 3 ms.
+def _add_routes(app: FastAPI, router: APIRouter) -> None:
+    """Add the routes of a router as they are.
 
-    It is made at the first request: other packages add their paths before that.
+    `FastAPI.include_router` makes each of them a second time, with prefixes and answers to add that
+    none of ours has, and took a fifth of a worker's start.
     """
-    path = app.openapi_url or ""
+    app.router.routes.extend(router.routes)
+
+
+def _make_document_once(
+    app: FastAPI,
+    settings: ConnectApiSettings,
+    join_document: Callable[[JsonObject], JsonObject],
+) -> None:
+    """Make the OpenAPI document when it is asked for first, and keep it.
+
+    Few clients ask for it, and to make it takes a tenth of a second. Its bytes are kept, too:
+    anybody may ask for them, and making them takes 3 ms.
+    """
+
+    @functools.cache
+    def make_document() -> JsonObject:
+        return join_document(complete_document(FastAPI.openapi(app), settings))
 
     @functools.cache
     def render() -> bytes:
-        return encode_json(app.openapi())
+        return encode_json(make_document())
 
     async def get_document(_: Request) -> Response:
-        return Response(render(), media_type="application/json")
+        return Response(await run_sync(render), media_type="application/json")
 
+    app.openapi = make_document  # type: ignore[method-assign]  # as the framework documents it
+    path = app.openapi_url or ""
     places = [
         at for at, route in enumerate(app.routes) if isinstance(route, Route) and route.path == path
     ]

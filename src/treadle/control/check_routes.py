@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter
 from fastapi import Path as InPath
 from starlette.responses import Response
 
@@ -22,6 +21,7 @@ from treadle.control.routes import (
     AuthenticatedCaller,
     Runner,
     describe_refusal,
+    make_router,
 )
 from treadle.store.errors import NotFoundError
 from treadle.store.model import Account
@@ -67,7 +67,7 @@ class CheckOperations:
             raise connection_not_found() from error
 
 
-router = APIRouter(responses=COMMON_RESPONSES, tags=["destinations"])
+router = make_router(responses=COMMON_RESPONSES, tags=["destinations"])
 
 
 @router.get(

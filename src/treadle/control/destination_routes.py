@@ -2,8 +2,8 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
 from fastapi import Path as InPath
+from fastapi import Query, Request
 from pydantic import WithJsonSchema
 from starlette.responses import Response
 
@@ -20,6 +20,7 @@ from treadle.control.routes import (
     Runner,
     describe_body,
     describe_refusal,
+    make_router,
 )
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 
@@ -36,8 +37,8 @@ def _take_destinations(operations: ConnectOperations) -> DestinationOperations:
     return DestinationOperations(operations.store, operations.settings)
 
 
-types = APIRouter(prefix="/v4", responses=COMMON_RESPONSES, tags=["destination types"])
-router = APIRouter(prefix="/v4", responses=COMMON_RESPONSES, tags=["destinations"])
+types = make_router(prefix="/v4", responses=COMMON_RESPONSES, tags=["destination types"])
+router = make_router(prefix="/v4", responses=COMMON_RESPONSES, tags=["destinations"])
 
 
 @types.get("/destination-types", response_model=list[schemas.DestinationType])

@@ -2,8 +2,8 @@
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query
 from fastapi import Path as InPath
+from fastapi import Query
 from pydantic import WithJsonSchema
 from starlette.responses import Response
 
@@ -20,6 +20,7 @@ from treadle.control.routes import (
     Runner,
     describe_body,
     describe_refusal,
+    make_router,
 )
 from treadle.http.outbound_url import OutboundRules
 from treadle.store.deliveries import STATES
@@ -68,7 +69,7 @@ def _take_hooks(operations: ConnectOperations) -> HookOperations:
     )
 
 
-documented = APIRouter(
+documented = make_router(
     prefix="/notifications/public/v1/api", responses=COMMON_RESPONSES, tags=["hooks"]
 )
 
@@ -134,7 +135,7 @@ async def delete_hook(work: Runner, who: AuthenticatedCaller, hook_id: HookId) -
     )
 
 
-router = APIRouter(prefix="/v1", responses=COMMON_RESPONSES, tags=["hooks"])
+router = make_router(prefix="/v1", responses=COMMON_RESPONSES, tags=["hooks"])
 
 
 @router.get("/hooks", response_model=hook_schemas.HookStateList)

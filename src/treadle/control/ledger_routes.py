@@ -3,14 +3,20 @@
 from collections.abc import Callable
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from pydantic import Field
 from starlette.responses import Response
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from treadle.control.load_report_routes import OnlySourceId, invalid_parameter
 from treadle.control.lookups import parse_id
-from treadle.control.routes import COMMON_RESPONSES, AuthenticatedAccount, Runner, describe_refusal
+from treadle.control.routes import (
+    COMMON_RESPONSES,
+    AuthenticatedAccount,
+    Runner,
+    describe_refusal,
+    make_router,
+)
 from treadle.control.schemas import Id, MessageAnswer, component
 from treadle.log.protocol import LogReader
 from treadle.store.store import Store
@@ -119,7 +125,7 @@ def _render_sums(line: LedgerLine) -> dict[str, int]:
 
 AfterTable = Annotated[str | None, Query(description="only the tables after `next` of an answer")]
 
-router = APIRouter(prefix="/v1", responses=COMMON_RESPONSES)
+router = make_router(prefix="/v1", responses=COMMON_RESPONSES)
 
 
 @router.get(

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Request, Security
+from fastapi import Query, Request, Security
 from pydantic import Field, WithJsonSchema
 from starlette.responses import Response
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
@@ -15,6 +15,7 @@ from treadle.control.routes import (
     POSITIVE_ID,
     Runner,
     describe_refusal,
+    make_router,
 )
 from treadle.control.schemas import Id, MessageAnswer, component
 from treadle.errors import RequestRefusedError
@@ -148,7 +149,7 @@ Limit = Annotated[
     ),
 ]
 
-router = APIRouter(prefix="/v1", responses=COMMON_RESPONSES)
+router = make_router(prefix="/v1", responses=COMMON_RESPONSES)
 
 
 @router.get(

@@ -3,6 +3,7 @@
 from typing import Final
 
 from treadle.control import openapi_examples, requests
+from treadle.control.document_schemas import add_named_schemas
 from treadle.control.settings import ConnectApiSettings
 from treadle.http.openapi import JsonObject
 
@@ -52,6 +53,7 @@ def complete_document(document: JsonObject, settings: ConnectApiSettings) -> Jso
                 schemas.update(content["schema"].pop("$defs", {}))
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
+    add_named_schemas(document)
     return document
 
 

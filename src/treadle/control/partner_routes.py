@@ -5,7 +5,7 @@ The paths are there only while a partner is set, so they have a router of their 
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from starlette.responses import Response
 
 from treadle.control import schemas
@@ -17,6 +17,7 @@ from treadle.control.routes import (
     Runner,
     describe_body,
     describe_refusal,
+    make_router,
     read_limited_body,
 )
 from treadle.http.caller import mark_caller_known
@@ -25,14 +26,11 @@ from treadle.http.headers import read_peer
 _WITHOUT_TOKEN: Final[dict[int | str, dict[str, Any]]] = {
     status: answer for status, answer in COMMON_RESPONSES.items() if status != 401
 }
-_TOO_LARGE: Final[dict[int | str, dict[str, Any]]] = {
-    413: {
-        "model": schemas.CodedAnswer,
-        "description": f"the body has more than {ACCOUNT_BODY_BYTES_MAX:,} bytes",
-    }
-}
+_TOO_LARGE: Final = describe_refusal(
+    413, schemas.CodedAnswer, f"the body has more than {ACCOUNT_BODY_BYTES_MAX:,} bytes"
+)
 
-router = APIRouter(prefix="/v3", responses=_WITHOUT_TOKEN, tags=["accounts"])
+router = make_router(prefix="/v3", responses=_WITHOUT_TOKEN, tags=["accounts"])
 
 
 async def _read_small_body(request: Request) -> bytes:

@@ -2,7 +2,6 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter
 from fastapi import Path as InPath
 from starlette.responses import Response
 
@@ -18,6 +17,7 @@ from treadle.control.routes import (
     Runner,
     describe_body,
     describe_refusal,
+    make_router,
 )
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 
@@ -34,7 +34,9 @@ def _take_recipients(operations: ConnectOperations) -> RecipientOperations:
     return RecipientOperations(operations.store)
 
 
-router = APIRouter(prefix=NOTIFICATIONS_PREFIX, responses=COMMON_RESPONSES, tags=["notifications"])
+router = make_router(
+    prefix=NOTIFICATIONS_PREFIX, responses=COMMON_RESPONSES, tags=["notifications"]
+)
 
 
 @router.get("/custom-emails", response_model=list[schemas.CustomEmailAnswer])

@@ -12,12 +12,15 @@ from typing import Annotated, Any, Concatenate, Final, ParamSpec
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request, Security
 from fastapi import Path as InPath
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from pydantic import TypeAdapter, WithJsonSchema
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from typing_extensions import is_typeddict
 
 from treadle.control import errors, requests, schemas
+from treadle.control.document_schemas import refer_to_schema
 from treadle.control.operations import ConnectOperations
 from treadle.control.pulled_sources import PulledSourceOperations
 from treadle.control.refusal_allowance import RefusalAllowance
@@ -219,31 +222,37 @@ PageNumber = Annotated[
     WithJsonSchema({"type": "string", "examples": ["2"]}),
 ]
 
-COMMON_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    401: {"model": schemas.UnauthorizedAnswer, "description": "no valid account token"},
-    404: {
-        "model": schemas.NoRouteAnswer,
-        "description": "a path that is none, such as with a slash at its end",
-    },
-    500: {"model": schemas.CodedAnswer, "description": "the server's fault"},
-    503: {
-        "model": schemas.CodedAnswer,
-        "description": "the server cannot reach its store; try later",
-    },
-}
-BODY_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    408: {"model": schemas.CodedAnswer, "description": "the body arrived too slowly"},
-    413: {"model": schemas.CodedAnswer, "description": "the body has more than 1 MiB"},
-    415: {
-        "model": schemas.CodedAnswer,
-        "description": "unknown content encoding; gzip and zstd are known",
-    },
-}
-
 
 def describe_refusal(status: int, model: object, when: str) -> dict[int | str, dict[str, Any]]:
-    """Describe a refusal for the OpenAPI document."""
+    """Describe a refusal for the OpenAPI document.
+
+    Args:
+        status: of the answer.
+        model: of its body. An object is named by its schema alone, which `complete_document` adds
+            once: the framework would make a validator of it for each status of each path, which
+            took a third of a worker's start.
+        when: it is given.
+    """
+    if isinstance(model, type) and is_typeddict(model):
+        return {status: {"description": when, **refer_to_schema(model)}}
     return {status: {"model": model, "description": when}}
+
+
+COMMON_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    **describe_refusal(401, schemas.UnauthorizedAnswer, "no valid account token"),
+    **describe_refusal(
+        404, schemas.NoRouteAnswer, "a path that is none, such as with a slash at its end"
+    ),
+    **describe_refusal(500, schemas.CodedAnswer, "the server's fault"),
+    **describe_refusal(503, schemas.CodedAnswer, "the server cannot reach its store; try later"),
+}
+BODY_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    **describe_refusal(408, schemas.CodedAnswer, "the body arrived too slowly"),
+    **describe_refusal(413, schemas.CodedAnswer, "the body has more than 1 MiB"),
+    **describe_refusal(
+        415, schemas.CodedAnswer, "unknown content encoding; gzip and zstd are known"
+    ),
+}
 
 
 def _describe_bad(when: str) -> dict[int | str, dict[str, Any]]:
@@ -260,15 +269,29 @@ def describe_body(body: type[Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-def _make_router(tag: str) -> APIRouter:
-    return APIRouter(prefix="/v4", responses=COMMON_RESPONSES, tags=[tag])
+def name_operation(route: APIRoute) -> str:
+    """Return the name of an operation in the OpenAPI document: that of its function."""
+    return route.name
 
 
-source_types = _make_router("source types")
-sources = _make_router("sources")
-tokens = _make_router("tokens")
-loads = _make_router("loads")
-pulled_sources = _make_router("pulled sources")
+def make_router(**options: Any) -> APIRouter:
+    """Make a router whose routes an application takes as they are.
+
+    Args:
+        options: of `APIRouter`.
+    """
+    return APIRouter(generate_unique_id_function=name_operation, **options)
+
+
+def _make_connect_router(tag: str) -> APIRouter:
+    return make_router(prefix="/v4", responses=COMMON_RESPONSES, tags=[tag])
+
+
+source_types = _make_connect_router("source types")
+sources = _make_connect_router("sources")
+tokens = _make_connect_router("tokens")
+loads = _make_connect_router("loads")
+pulled_sources = _make_connect_router("pulled sources")
 ROUTERS: Final = (source_types, sources, tokens, loads, pulled_sources)
 
 

@@ -8,7 +8,7 @@ import logging
 from typing import Final
 
 import anyio.to_thread
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from treadle.control import errors, schemas
@@ -18,6 +18,7 @@ from treadle.control.routes import (
     AuthenticatedCaller,
     Runner,
     describe_refusal,
+    make_router,
 )
 from treadle.errors import RequestRefusedError
 from treadle.http.caller import mark_caller_known
@@ -44,7 +45,7 @@ CONSOLE_PATH: Final = "/console"
 LOGIN_PATH: Final = f"{CONSOLE_PATH}/login"
 TOKEN_PARAMETER: Final = "ephemeral_token"  # noqa: S105 - a name
 
-router = APIRouter(tags=["sessions"])
+router = make_router(tags=["sessions"])
 
 
 @router.post(

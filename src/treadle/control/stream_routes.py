@@ -1,6 +1,5 @@
 """`/v4/sources/{id}/streams`: the tables that a source pushed, as catalogues ask for them."""
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from treadle.control import schemas
@@ -15,10 +14,11 @@ from treadle.control.routes import (
     StreamId,
     describe_body,
     describe_refusal,
+    make_router,
 )
 from treadle.control.stream_operations import StreamOperations
 
-router = APIRouter(prefix="/v4", responses=COMMON_RESPONSES, tags=["streams"])
+router = make_router(prefix="/v4", responses=COMMON_RESPONSES, tags=["streams"])
 
 
 def _take_streams(operations: ConnectOperations) -> StreamOperations:

@@ -7,7 +7,6 @@ import logging
 from typing import Annotated, Any, Final, cast
 
 import msgspec
-from fastapi import APIRouter
 from fastapi import Path as InPath
 from pydantic import Field
 from starlette.responses import Response
@@ -25,6 +24,7 @@ from treadle.control.routes import (
     Runner,
     describe_body,
     describe_refusal,
+    make_router,
 )
 from treadle.control.schemas import Id, component
 from treadle.http.path_convertor import TABLE_IN_PATH
@@ -136,7 +136,7 @@ _NOT_FOUND = describe_refusal(
     "no such source, none is named, or the table has no schema",
 )
 
-router = APIRouter(prefix="/v1", responses=COMMON_RESPONSES, tags=["tables"])
+router = make_router(prefix="/v1", responses=COMMON_RESPONSES, tags=["tables"])
 
 
 @router.get(SCHEMA_PATH, response_model=TableSchemaAnswer, responses=_NOT_FOUND)

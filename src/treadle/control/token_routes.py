@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import WithJsonSchema
 from starlette.responses import Response
 
@@ -19,6 +19,7 @@ from treadle.control.routes import (
     TokenId,
     describe_body,
     describe_refusal,
+    make_router,
 )
 from treadle.control.token_operations import TokenOperations
 from treadle.control.token_requests import API_KINDS
@@ -44,7 +45,7 @@ def _take_tokens(operations: ConnectOperations) -> TokenOperations:
     return TokenOperations(operations.store, operations.clock)
 
 
-router = APIRouter(prefix="/v1", responses=COMMON_RESPONSES, tags=["tokens"])
+router = make_router(prefix="/v1", responses=COMMON_RESPONSES, tags=["tokens"])
 
 
 @router.get(

@@ -2,14 +2,20 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import Field, WithJsonSchema
 from starlette.responses import Response
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from treadle.control.load_report_routes import MicrosecondTime, invalid_parameter
 from treadle.control.lookups import parse_id
-from treadle.control.routes import COMMON_RESPONSES, AuthenticatedAccount, Runner, describe_refusal
+from treadle.control.routes import (
+    COMMON_RESPONSES,
+    AuthenticatedAccount,
+    Runner,
+    describe_refusal,
+    make_router,
+)
 from treadle.control.schemas import Id, MessageAnswer, component
 from treadle.store.store import Store
 from treadle.store.trail_event import ActorKind, TrailAction, TrailEvent, TrailOutcome
@@ -145,7 +151,7 @@ EventLimit = Annotated[
     ),
 ]
 
-router = APIRouter(prefix="/v1", responses=COMMON_RESPONSES)
+router = make_router(prefix="/v1", responses=COMMON_RESPONSES)
 
 
 @router.get(

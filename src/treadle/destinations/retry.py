@@ -15,7 +15,7 @@ RETRY_PAUSE_SECONDS: Final = 0.05
 
 def open_with_retry(
     attempt: Callable[[], T],
-    seconds: float = RETRY_SECONDS,
+    seconds: float | None = None,
     *,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
@@ -24,7 +24,7 @@ def open_with_retry(
 
     Args:
         attempt: `Destination.open` or `preview`, or what opens a session and may be repeated.
-        seconds: longest wait.
+        seconds: longest wait; RETRY_SECONDS where None.
         clock: seconds.
         sleep: waits.
 
@@ -32,7 +32,7 @@ def open_with_retry(
         DestinationUnavailableError: it is still held, or cannot be reached.
         AccessDeniedError: credentials or rights.
     """
-    until = clock() + seconds
+    until = clock() + (RETRY_SECONDS if seconds is None else seconds)
     while True:
         try:
             return attempt()

@@ -10,13 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
 from starlette.responses import Response
 from starlette.types import Scope
 
-from treadle.destinations.forecast import LoadForecast, forecast_document, forecast_load
 from treadle.destinations.priority import LoaderPriority
 from treadle.destinations.protocol import Destination, Session
 from treadle.destinations.registry import make_destination
@@ -29,6 +28,9 @@ from treadle.records.message_batch import MessageBatch
 from treadle.store.model import ConfiguredDestination, Source, TokenOwner
 from treadle.store.store import Store
 from treadle.tables.schema_owner import SchemaOwner
+
+if TYPE_CHECKING:
+    from treadle.destinations.forecast import LoadForecast
 
 TABLES_MAX = 100
 """Tables of one request that are planned: each asks the destination anew."""
@@ -130,15 +132,11 @@ class DryRunPlanner:
         # client leaves.
         planned.add_done_callback(partial(self._forget_run, owner.source_id))
         found = await asyncio.shield(planned)
-        body: dict[str, Any] = {
-            "dry_run": True,
-            "tables": [forecast_document(each) for each in found],
-        }
-        return JsonResponse(body)
+        return JsonResponse({"dry_run": True, "tables": found})
 
     async def _plan_in_order(
         self, owner: TokenOwner, tables: Sequence[Sequence[MessageBatch]]
-    ) -> list[LoadForecast]:
+    ) -> list[dict[str, Any]]:
         async with self.turns.take_turn(owner.source_id):
             return await asyncio.get_running_loop().run_in_executor(
                 self._thread, self._plan_tables, owner, tables
@@ -150,7 +148,10 @@ class DryRunPlanner:
 
     def _plan_tables(
         self, owner: TokenOwner, tables: Sequence[Sequence[MessageBatch]]
-    ) -> list[LoadForecast]:
+    ) -> list[dict[str, Any]]:
+        # Imported here: planning needs Arrow, and a worker without dry runs does not.
+        from treadle.destinations.forecast import forecast_document
+
         source = self.store.sources.get_source(owner.account_id, owner.source_id)
         row = self.store.destinations.find_destination_of_source(owner.source_id)
         if source is None or row is None:
@@ -160,11 +161,11 @@ class DryRunPlanner:
         with give_short_turns():
             while len(found) < len(tables):
                 found += self._plan_in_turn(destination, source, tables[len(found) :])
-        return found
+        return [forecast_document(each) for each in found]
 
     def _plan_in_turn(
         self, destination: Destination, source: Source, tables: Sequence[Sequence[MessageBatch]]
-    ) -> list[LoadForecast]:
+    ) -> "list[LoadForecast]":
         """Plan the first tables, one at least, until the loader wants the destination."""
         if self.priority is None or not destination.capabilities.exclusive:
             with open_with_retry(destination.preview) as session:
@@ -187,7 +188,9 @@ class DryRunPlanner:
         destination: Destination,
         source: Source,
         batches: Sequence[MessageBatch],
-    ) -> LoadForecast:
+    ) -> "LoadForecast":
+        from treadle.destinations.forecast import forecast_load
+
         return forecast_load(
             session,
             batches,
@@ -199,7 +202,7 @@ class DryRunPlanner:
             shown_as=source.name,
         )
 
-    def _forget_run(self, source_id: int, done: "asyncio.Future[list[LoadForecast]]") -> None:
+    def _forget_run(self, source_id: int, done: "asyncio.Future[list[dict[str, Any]]]") -> None:
         self._sources.discard(source_id)
         if not done.cancelled():
             done.exception()  # nobody may wait for the answer any more, who would have seen it

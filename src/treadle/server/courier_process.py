@@ -1,5 +1,6 @@
 """The courier process: delivers post-load hooks, and sends mails about problems."""
 
+import gc
 import random
 import signal
 import threading
@@ -48,6 +49,8 @@ def run_courier(config: Config) -> None:
     report_ready()
 
     store = open_store(config)
+    gc.freeze()
+    gc.enable()
     run_carriers(
         make_carriers(config, store), stop, clock.read_clock, finish_seconds=FINISH_SECONDS
     )

@@ -1,5 +1,6 @@
 """The desk process: opens destinations on request, in task processes that it can end."""
 
+import gc
 import logging
 import signal
 import socket
@@ -60,6 +61,8 @@ def run_desk(config: Config) -> None:
         target=_answer_questions, args=(questions,), name="questions", daemon=True
     )
     answering.start()
+    gc.freeze()
+    gc.enable()
     desk.run(report_ready)
     answering.join(STOP_SECONDS_MAX)
     store.close()

@@ -1,5 +1,6 @@
 """The process of `treadle serve`: prepares the data folder, listens, supervises its children."""
 
+import gc
 import logging
 import os
 import shlex
@@ -96,6 +97,8 @@ def run_server(config: Config, warnings: Sequence[OperatorWarning] = ()) -> int:
                 _list_child_specs(config, listener.socket.fileno(), lock),
                 lambda: _print_announcement(config, listener, newcomer),
             )
+            gc.freeze()
+            gc.enable()
             return supervisor.run()
         finally:
             listener.close()

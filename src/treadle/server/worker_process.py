@@ -281,6 +281,9 @@ def make_worker_app(
             AddressPolicy(allows_loopback=config.destinations_local),
         ),
         desk=DeskClient(config.data),
+        join_document=lambda document: merge_documents(
+            "treadle", __version__, [ingest_document(), document]
+        ),
     )
 
     def count_unread(status: int, address: str, why: str) -> None:
@@ -304,9 +307,6 @@ def make_worker_app(
         hosts=hosts,
         version=__version__,
         clock=clock.read_clock,
-    )
-    control.openapi_schema = merge_documents(
-        "treadle", __version__, [ingest_document(), control.openapi()]
     )
 
     @contextlib.asynccontextmanager
@@ -358,4 +358,5 @@ def _become_ready(certificate: ServedCertificate | None) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    gc.enable()
     report_ready()

@@ -1,15 +1,36 @@
-"""Migration of a store to the schema of this release."""
+"""The schema of a store: made for a new one, migrated to that of this release for an older one."""
 
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    insert,
+    inspect,
+    select,
+    text,
+)
 
 from treadle.errors import OperatorError
 from treadle.store.database import begin_write
+from treadle.store.schema import metadata
 
 # The newest of migrations/versions, as a test checks. It is known here without importing Alembic.
 HEAD_REVISION: Final = "0024"
+
+# As Alembic makes it, which reads it in every store.
+_version: Final = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
 
 # A number that no other program on the database takes for its advisory lock.
 _LOCK: Final = 0x7472_6561_646C_65  # "treadle"
@@ -22,9 +43,10 @@ def is_known(revision: str) -> bool:
 
 
 def migrate_schema(engine: Engine) -> None:
-    """Run the migrations that a store lacks, all in one transaction.
+    """Make the schema of a new store, or run the migrations that a store lacks.
 
-    Processes that start together wait for each other: the first migrates, the others find it done.
+    Either is one transaction. Processes that start together wait for each other: the first one does
+    it, the others find it done.
 
     Raises:
         OperatorError: the store was made by a newer treadle.
@@ -36,20 +58,37 @@ def migrate_schema(engine: Engine) -> None:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         found = _read_revision(connection)
-        if found != HEAD_REVISION:
-            _run_migrations(connection, found)
+        if found is None:
+            _make_schema(connection)
+        elif found != HEAD_REVISION:
+            run_migrations(connection, found)
 
 
 def _read_revision(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
+    if not inspect(connection).has_table(_version.name):
         return None
-    version: str | None = connection.execute(
-        text("SELECT version_num FROM alembic_version")
-    ).scalar_one_or_none()
+    version: str | None = connection.execute(select(_version)).scalar_one_or_none()
     return version
 
 
-def _run_migrations(connection: Connection, found: str | None) -> None:
+def _make_schema(connection: Connection) -> None:
+    """Make the tables as they are now, which takes a tenth of the time of all migrations."""
+    metadata.create_all(connection, checkfirst=False)
+    _version.create(connection, checkfirst=True)
+    connection.execute(insert(_version).values(version_num=HEAD_REVISION))
+
+
+def run_migrations(connection: Connection, found: str | None) -> None:
+    """Run the migrations after a schema revision.
+
+    Args:
+        connection: in a transaction that writes; the caller commits it.
+        found: the schema revision of the store; None to make the schema from the first migration
+            on, as a test does that compares it.
+
+    Raises:
+        OperatorError: the store was made by a newer treadle.
+    """
     # Imported here: starting with a store that needs no migration is the usual case.
     from alembic import command
     from alembic.config import Config

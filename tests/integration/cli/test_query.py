@@ -16,6 +16,7 @@ from treadle.cli.query import query_destination
 from treadle.config import Config
 from treadle.destinations import retry
 from treadle.destinations.protocol import DestinationUnavailableError
+from treadle.errors import OperatorError
 from treadle.store.key_files import load_cipher
 from treadle.store.store import Store
 
@@ -129,6 +130,17 @@ def test_a_file_that_stays_held_is_told_after_ten_seconds(warehouse: Path) -> No
             query_destination(f"duckdb://{warehouse}", SELECT, clock=lambda: now[0], sleep=sleep)
         process.communicate("")
     assert 10 <= now[0] <= 11.1
+
+
+@pytest.mark.parametrize("statement", ["CREATE SCHEMA other", "DROP SCHEMA public CASCADE"])
+def test_a_statement_that_would_change_something_is_refused_at_once(
+    statement: str, postgres_database: str
+) -> None:
+    def sleep(_: float) -> None:
+        pytest.fail("it is tried again")
+
+    with pytest.raises(OperatorError, match="in a read-only transaction"):
+        query_destination(postgres_database, statement, sleep=sleep)
 
 
 def test_a_file_that_is_made_meanwhile_is_found(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 from fastapi import FastAPI
@@ -46,6 +46,10 @@ class Answer:
         return self.status, self.body
 
 
+DOCUMENTS: Final[dict[ConnectApiSettings, Document]] = {}
+"""The documents of servers with the same settings are the same, and take longer than most tests."""
+
+
 class Api:
     """One server of the control API.
 
@@ -66,7 +70,8 @@ class Api:
             f"sqlite:///{self.path}", SecretCipher(bytes(32)), clock=self._clock, mint=self._mint
         )
         self.app = self.server(self.settings)
-        self.document = Document(self.app.openapi())
+        self.document = DOCUMENTS.get(self.settings) or Document(self.app.openapi())
+        DOCUMENTS[self.settings] = self.document
         self.account, self.token = self.store.accounts.create_account("first")
 
     def _clock(self) -> int:

@@ -10,12 +10,12 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import Connection, inspect, text
 
 import treadle.store
 from treadle.errors import OperatorError, RetriableError
-from treadle.store.database import create_store_engine
-from treadle.store.migration import HEAD_REVISION
+from treadle.store.database import begin_write, create_store_engine
+from treadle.store.migration import HEAD_REVISION, run_migrations
 from treadle.store.schema import metadata
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
@@ -25,14 +25,63 @@ OpenStore = Callable[[], Store]
 KEY = bytes(32)
 
 
+def describe_schema(connection: Connection) -> dict[str, Any]:
+    """Table -> what the database knows of it, but the order of its columns."""
+    inspector = inspect(connection)
+    indexes = "SELECT tablename, indexdef FROM pg_indexes WHERE schemaname = 'public'"
+    sqlite = connection.dialect.name == "sqlite"
+    if sqlite:
+        indexes = "SELECT tbl_name, sql FROM sqlite_master WHERE type = 'index' AND sql > ''"
+    found: dict[str, Any] = {}
+    for table in inspector.get_table_names():
+        found[table] = {
+            "columns": {
+                column["name"]: {name: str(value) for name, value in column.items()}
+                for column in inspector.get_columns(table)
+            },
+            "key": inspector.get_pk_constraint(table),
+            "foreign keys": sorted(inspector.get_foreign_keys(table), key=repr),
+            "unique": sorted(inspector.get_unique_constraints(table), key=repr),
+            "checks": sorted(inspector.get_check_constraints(table), key=repr),
+            "gives numbers once": sqlite
+            and "AUTOINCREMENT"
+            in connection.execute(
+                text("SELECT sql FROM sqlite_master WHERE name = :name"), {"name": table}
+            ).scalar_one(),
+        }
+    for table, statement in connection.execute(text(indexes)):
+        found[table].setdefault("indexes", set()).add(statement)
+    return found
+
+
 def test_the_migrated_schema_is_the_one_in_use(store_url: str) -> None:
-    Store.open(store_url, SecretCipher(KEY)).close()
     engine = create_store_engine(store_url)
+    with begin_write(engine) as connection:
+        run_migrations(connection, None)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
         assert context.get_current_revision() == HEAD_REVISION
     engine.dispose()
+
+
+def test_a_new_store_has_the_schema_of_a_migrated_one(store_url: str) -> None:
+    engine = create_store_engine(store_url)
+    with begin_write(engine) as connection:
+        run_migrations(connection, None)
+    with engine.connect() as connection:
+        migrated = describe_schema(connection)
+    with begin_write(engine) as connection:
+        metadata.drop_all(connection)
+        connection.execute(text("DROP TABLE alembic_version"))
+    engine.dispose()
+    Store.open(store_url, SecretCipher(KEY)).close()
+    with engine.connect() as connection:
+        assert describe_schema(connection) == migrated
+        context = MigrationContext.configure(connection)
+        assert context.get_current_revision() == HEAD_REVISION
+    engine.dispose()
+    assert migrated.keys() == {*metadata.tables, "alembic_version"}
 
 
 def test_the_head_is_the_newest_migration() -> None:

@@ -19,7 +19,7 @@ from treadle.destinations.postgres.errors import (
 from treadle.destinations.protocol import CommitUnknownError, QueryResult
 from treadle.destinations.sql.connection import Field, SqlConnection
 from treadle.destinations.sql.text import Quoted, compose, join
-from treadle.errors import TreadleError
+from treadle.errors import OperatorError, TreadleError
 from treadle.tables.arrow_column import to_values
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import RelationRows
@@ -52,18 +52,28 @@ class PostgresConnection(SqlConnection):
 
     Args:
         driver: in autocommit mode, with the cursor that takes `$1` for a value.
+        read_only: the session was opened so.
     """
 
     driver: psycopg.Connection[tuple[Any, ...]]
     errors = (psycopg.Error, UnicodeEncodeError)
-    translate = staticmethod(translate)
     is_missing = staticmethod(is_missing)
     is_refused_change = staticmethod(is_refused_change)
     message = staticmethod(server_message)
 
-    def __init__(self, driver: psycopg.Connection[tuple[Any, ...]]) -> None:
+    def __init__(
+        self, driver: psycopg.Connection[tuple[Any, ...]], *, read_only: bool = False
+    ) -> None:
         self.dialect = PostgresDialect()
         self.driver = driver
+        self._read_only = read_only
+
+    def translate(self, error: Exception) -> TreadleError:
+        """Return the meaning of an error of a statement."""
+        if self._read_only and isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+            # The session refuses to write, and will; a server that does so is a standby.
+            return OperatorError(self.message(error))
+        return translate(error)
 
     def run(self, statement: Quoted, *values: object) -> int:
         """Execute a statement; returns how many rows it wrote."""

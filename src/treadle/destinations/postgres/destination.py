@@ -125,7 +125,8 @@ class PostgresDestination:
 
     def open(self, *, read_only: bool = False) -> Session:
         """Connect; see `Destination.open`."""
-        return PostgresSession(SqlTransactions(PostgresConnection(self._connect(read_only))))
+        connection = PostgresConnection(self._connect(read_only), read_only=read_only)
+        return PostgresSession(SqlTransactions(connection))
 
     def ask(self, seconds: float) -> AbstractContextManager[AskedSession]:
         """Connect for one question; see `AskedDestination`."""
