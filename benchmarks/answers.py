@@ -3,17 +3,19 @@
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
 import psycopg
+from tests.servers.treadle import TreadleServer
 
 from benchmarks.contender import Place
 from benchmarks.limits import bare_batches, bare_singles
 from benchmarks.ours import CONNECTIONS, begin, started, usage, with_client
 from benchmarks.sender import request, send, send_many
-from benchmarks.workloads import singles, w1
+from benchmarks.workloads import one_for_each, singles, w1
 
 QUIET = {"load_age_seconds": "3600", "load_rows": "10000000", "load_bytes": "2000000000"}
 """Settings under which nothing is loaded meanwhile: acceptance alone."""
@@ -78,14 +80,34 @@ def w7(place: Place, requests: int) -> dict[str, Any]:
     return found
 
 
-def w8(place: Place, seconds: float, rate: int = 2000, each: int = 20) -> dict[str, Any]:
-    """Seconds from a 201 until the record is visible in PostgreSQL, under a steady load."""
+def w8(
+    place: Place,
+    seconds: float,
+    rate: int = 2000,
+    each: int = 20,
+    *,
+    settings: dict[str, str] | None = None,
+    prepare: Callable[[TreadleServer], object] = lambda _: None,
+    tables: int = 0,
+) -> dict[str, Any]:
+    """Seconds from a 201 until the record is visible in PostgreSQL, under a steady load.
+
+    Args:
+        place: where.
+        seconds: how long the load lasts.
+        rate: records a second.
+        each: records in a request.
+        settings: of the server.
+        prepare: called with the running server before the load begins.
+        tables: so many further tables get a record each second, so that there are more loads.
+    """
     accepted: list[tuple[int, float]] = []
     seen: list[tuple[int, float]] = []
     total = int(rate * seconds) // each
     stop = threading.Event()
-    with started(place, "postgres") as server:
+    with started(place, "postgres", settings) as server:
         port, schema, token, client = begin(server)
+        prepare(server)
         bodies = with_client(
             [
                 b"[" + b",".join(body[1:-1] for body in singles(each, group * each)) + b"]"
@@ -93,6 +115,7 @@ def w8(place: Place, seconds: float, rate: int = 2000, each: int = 20) -> dict[s
             ],
             client,
         )
+        beside = with_client([one_for_each(tables, n) for n in range(int(seconds) + 1)], client)
 
         def watch() -> None:
             statement = f"SELECT max(id) FROM {schema}.events".encode()
@@ -116,6 +139,9 @@ def w8(place: Place, seconds: float, rate: int = 2000, each: int = 20) -> dict[s
             time.sleep(max(0.0, due - time.perf_counter()))
             send(port, [request("/v2/import/push", token, port, body)], 1)
             accepted.append(((group + 1) * each - 1, time.perf_counter()))
+            if tables and group * each % rate == 0:
+                second = group * each // rate
+                send(port, [request("/v2/import/push", token, port, beside[second])], 1)
         last = total * each - 1
         deadline = time.perf_counter() + 60
         while (not seen or seen[-1][0] < last) and time.perf_counter() < deadline:

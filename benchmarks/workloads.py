@@ -331,3 +331,20 @@ def singles(count: int, first: int = 0) -> Sequence[bytes]:
         )
         for number in range(first, first + count)
     ]
+
+
+def one_for_each(tables: int, sequence: int) -> bytes:
+    """A body with a record for each of so many small tables."""
+    return _encoded(
+        [
+            {
+                "client_id": CLIENT,
+                "table_name": f"small_{table:04}",
+                "sequence": sequence,
+                "action": "upsert",
+                "key_names": ["id"],
+                "data": flat(sequence),
+            }
+            for table in range(tables)
+        ]
+    )

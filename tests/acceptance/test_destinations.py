@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 from tests.servers.postgres import free_port
+from tests.servers.receiver import receiving
 from tests.servers.treadle import PATIENCE_SECONDS, Client, TreadleServer, eventually
 
 LOCAL = {"destinations_local": "true", "load_age_seconds": "0.2"}
@@ -128,14 +129,17 @@ def test_a7_who_owns_the_default_destination(tmp_path: Path) -> None:
 def test_a8_a_wrong_password_loads_nothing_and_is_told_nowhere(
     tmp_path: Path, postgres_database: str
 ) -> None:
+    """Mails quote what the store keeps, in which the passwords are looked for, too."""
     wrong, right = "wr0ng-secret", str(conninfo_to_dict(postgres_database)["password"])
-    with TreadleServer(tmp_path / "data", settings=LOCAL) as server:
+    settings = LOCAL | {"hook_urls": "any"}
+    with receiving() as receiver, TreadleServer(tmp_path / "data", settings=settings) as server:
         client = Client(server, *server.account())
         account = Account(client)
         _, token = client.create_source()
         [default] = account.list_ids()
         account.delete(default)
         id_ = account.make("postgres", name_postgres(postgres_database, password=wrong))
+        server.treadle("hook", "create", receiver.url, "--hook-urls", "any")
         push_orders(client, token, 0, 1_000)
         eventually(lambda: f"destination {id_} (postgres)" in account.read_reason())
         with psycopg.connect(postgres_database) as connection:
@@ -145,6 +149,7 @@ def test_a8_a_wrong_password_loads_nothing_and_is_told_nowhere(
         answer = account.call("PUT", f"/{id_}", {"properties": {"password": right}})
         assert answer.status_code == 200
         eventually(lambda: server.query(COUNT) == [{"n": 1_000, "d": 1_000}])
+        eventually(lambda: bool(receiver.seen))
         account.call("PUT", f"/{id_}", {"properties": {"port": "x", "password": right}})
         account.call("GET", f"/{id_}")
         trail = client.http.get("/v1/trail", headers=client.account).text
@@ -157,7 +162,8 @@ def test_a8_a_wrong_password_loads_nothing_and_is_told_nowhere(
         kept = b"".join(
             path.read_bytes() for path in (tmp_path / "data").glob("store.sqlite*")
         ).decode("latin-1")
-        told = "\n".join([*account.answers, trail, *shown, server.log.read_text(), kept])
+        sent = [str(one.raw) for one in receiver.seen]
+        told = "\n".join([*account.answers, trail, *shown, *sent, server.log.read_text(), kept])
         assert "change_destination" in told
         for secret in (wrong, right):
             assert secret not in told

@@ -6,10 +6,12 @@ The lines are those the server prints at its first start, typed as they are into
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.acceptance.test_destinations import name_postgres
 from tests.servers.shell import needs_curl, patient, typed
-from tests.servers.treadle import TreadleServer
+from tests.servers.treadle import Client, TreadleServer, eventually
 
 
 def printed_guide(server: TreadleServer) -> str:
@@ -20,6 +22,34 @@ def printed_guide(server: TreadleServer) -> str:
 
 @needs_curl
 def test_the_printed_lines_lead_from_a_token_to_rows(server: TreadleServer) -> None:
+    follow_guide(server)
+
+
+@needs_curl
+def test_they_do_with_a_database_that_the_account_names(
+    tmp_path: Path, postgres_database: str
+) -> None:
+    """From a server that was started without a destination."""
+    with TreadleServer(tmp_path / "data", settings={"destinations_local": "true"}) as server:
+        client = Client(server, *server.account())
+
+        def call(method: str, path: str, body: object = None) -> Any:
+            answer = client.http.request(method, path, json=body, headers=client.account)
+            assert answer.status_code == 200, answer.text
+            return answer.json()
+
+        [default] = call("GET", "/v4/destinations")
+        call("DELETE", f"/v4/destinations/{default['id']}")
+        body = {"type": "postgres", "properties": name_postgres(postgres_database)}
+        made = call("POST", "/v4/destinations", body)
+        check = f"/v4/destinations/{made['id']}/last-connection-check"
+        eventually(lambda: call("GET", check)["status"] == "succeeded")
+        follow_guide(server)
+        assert not (tmp_path / "data" / "warehouse.duckdb").exists()
+
+
+def follow_guide(server: TreadleServer) -> None:
+    """Type the lines that the server printed, and look at what they answer."""
     client_id, account_token = server.account()
     assert f"to paste into another terminal in the folder {Path.cwd()}:" in server.said
     said = typed(patient(printed_guide(server))).splitlines()

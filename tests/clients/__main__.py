@@ -17,7 +17,7 @@ is changed.
     /tmp/talend/bin/pip install pyyaml inflection
     python -m tests.clients mage /tmp/talend/bin/python --path /tmp/mage
 
-Calls whose paths are not in the OpenAPI document of the server are left out, and named.
+Every call has to be answered as it is documented.
 """
 
 import argparse
@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+from psycopg.conninfo import conninfo_to_dict
 from tests.clients.program import Outcome
 from tests.servers.certificates import make_certificate
 from tests.servers.postgres import PostgresServer
@@ -67,8 +68,13 @@ def main() -> int:
 def serve(folder: Path, postgres: bool) -> Iterator[dict[str, Any]]:
     """Serve, with one table that was loaded; yield what a client program is told."""
     files = make_certificate(folder, "host", (HOST, "127.0.0.1"))
-    settings = {"tls_cert": str(files.cert), "tls_key": str(files.key), "load_age_seconds": "0.1"}
-    with open_postgres(postgres) as destination:
+    settings = {
+        "tls_cert": str(files.cert),
+        "tls_key": str(files.key),
+        "load_age_seconds": "0.1",
+        "destinations_local": "true",
+    }
+    with open_postgres(postgres) as (destination, another):
         server = TreadleServer(folder / "data", destination, settings, port=443)
         with server:
             trust = ssl.create_default_context(cafile=str(files.cert))
@@ -77,21 +83,35 @@ def serve(folder: Path, postgres: bool) -> Iterator[dict[str, Any]]:
             ) as http:
                 yield {
                     **push_one_table(http, *server.account()),
-                    "paths": sorted(http.get("/openapi.json").json()["paths"]),
+                    "database": another,
                     "authority": str(files.cert),
                 }
 
 
 @contextmanager
-def open_postgres(wanted: bool) -> Iterator[str | None]:
-    """Start a PostgreSQL, and yield the URL of a new database in it."""
+def open_postgres(wanted: bool) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    """Yield the destination of the server, and the body that a client makes another one with.
+
+    Args:
+        wanted: start a PostgreSQL, and make new databases in it; without, they are files of DuckDB.
+    """
     if not wanted:
-        yield None
+        yield None, {"type": "duckdb", "properties": {"path": "another.duckdb"}}
         return
     with PostgresServer() as running:
-        url = running.create_database()
-        yield url
-        running.drop_database(url)
+        urls = [running.create_database() for _ in range(2)]
+        parts = conninfo_to_dict(urls[1])
+        properties = {
+            "host": parts["host"],
+            "port": parts["port"],
+            "username": parts["user"],
+            "password": parts["password"],
+            "database": parts["dbname"],
+            "ssl": "false",
+        }
+        yield urls[0], {"type": "postgres", "properties": properties}
+        for url in urls:
+            running.drop_database(url)
 
 
 def push_one_table(http: httpx.Client, client_id: int, token: str) -> dict[str, Any]:

@@ -1,12 +1,13 @@
-"""Sends with clients that have packages of their own, as the page says: `target-stitch` and dlt.
+"""Sends with clients that have packages of their own, as the page says.
 
-    python -m tests.clients.by_the_page [target-stitch] [dlt]
+    python -m tests.clients.by_the_page [target-stitch] [taps] [meltano] [dlt]
 
-The config of `target-stitch` and the program for dlt are those of
-`docs/how-to/send-with-clients.md`; only the server and the credentials are put in their places.
-Each client gets a virtual environment in a temporary folder, because `target-stitch` pins versions
-that treadle cannot use. So this needs a package index and about a minute, and is no part of the
-test suite.
+`target-stitch`, three taps that add fields of their own, Meltano and dlt are sent with, into each
+kind of destination. The config of `target-stitch`, the plugin for Meltano and the program for dlt
+are those of `docs/how-to/send-with-clients.md`; only the server and the credentials are put in
+their places. Each client gets a virtual environment in a temporary folder, because `target-stitch`
+pins versions that treadle cannot use. So this needs a package index and some minutes, and is no
+part of the test suite.
 """
 
 import json
@@ -17,9 +18,11 @@ import sys
 import tempfile
 import venv
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from tests.servers.postgres import PostgresServer
 from tests.servers.treadle import TreadleServer, eventually
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "how-to" / "send-with-clients.md"
@@ -36,6 +39,7 @@ SINGER: Final[list[dict[str, Any]]] = [
                 "id": {"type": "integer"},
                 "at": {"type": "string", "format": "date-time"},
                 "price": {"type": ["null", "number"], "multipleOf": 0.01},
+                "_sdc_last_modified": {"type": "string", "format": "date-time"},
             },
         },
         "key_properties": ["id"],
@@ -48,13 +52,105 @@ SINGER: Final[list[dict[str, Any]]] = [
                 "id": number,
                 "at": "2026-01-01T00:00:00Z",
                 "price": 0.1,
+                "_sdc_last_modified": "2026-01-02T00:00:00Z",
             },
         }
         for number in range(1000)
     ),
     {"type": "STATE", "value": {"at": 1000}},
 ]
-"""What a tap prints."""
+"""What a tap prints, with a field that it adds itself."""
+
+TAP_ROWS: Final = 1000
+
+
+@dataclass(frozen=True)
+class PublishedTap:
+    """A tap of the package index that adds fields of its own.
+
+    Attributes:
+        package: with its version; the program has its name.
+        config: makes it of the folder of its files.
+        write: writes its files into a folder, with the programs of its environment.
+        own: the fields that it adds.
+    """
+
+    package: str
+    config: Callable[[Path], dict[str, Any]]
+    write: Callable[[Path, Path], None]
+    own: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Of the program, and of the stream that its records are sent as."""
+        return self.package.partition("==")[0]
+
+
+def write_json_lines(folder: Path, _: Path) -> None:
+    """A file with a JSON object in each line."""
+    lines = (json.dumps({"id": n, "name": f"Ann {n}"}) + "\n" for n in range(TAP_ROWS))
+    (folder / "rows.jsonl").write_text("".join(lines))
+
+
+def write_csv(folder: Path, _: Path) -> None:
+    """A file of comma separated values."""
+    rows = "".join(f"{n},Ann {n}\r\n" for n in range(TAP_ROWS))
+    (folder / "rows.csv").write_text("id,name\r\n" + rows, newline="")
+
+
+def write_spreadsheet(folder: Path, programs: Path) -> None:
+    """A workbook, written by the library that the tap reads it with."""
+    program = f"""
+import openpyxl
+book = openpyxl.Workbook()
+book.active.title = "Rows"
+book.active.append(["id", "name"])
+for n in range({TAP_ROWS}):
+    book.active.append([n, f"Ann {{n}}"])
+book.save("{folder / "rows.xlsx"}")
+"""
+    run_client([programs / "python", "-c", program])
+
+
+TAPS: Final = (
+    PublishedTap(
+        "tap-jsonl==0.3.1",
+        lambda folder: {
+            "path": f"{folder}/*.jsonl",
+            "stream_name": "tap-jsonl",
+            "primary_keys": ["id"],
+        },
+        write_json_lines,
+        ("_sdc_last_modified", "_sdc_filename", "_sdc_stream"),
+    ),
+    PublishedTap(
+        "tap-csv-folder==0.0.1a1",
+        lambda folder: {
+            "path": str(folder),
+            "filesystem": "local",
+            "read_mode": "merge",
+            "stream_name": "tap-csv-folder",
+        },
+        write_csv,
+        ("_sdc_line_number", "_sdc_path", "_sdc_modified_at"),
+    ),
+    PublishedTap(
+        "tap-spreadsheets==1.1.2",
+        lambda folder: {
+            "files": [
+                {
+                    "path": f"{folder}/rows.xlsx",
+                    "format": "excel",
+                    "worksheet": "Rows",
+                    "table_name": "tap-spreadsheets",
+                    "primary_keys": ["id"],
+                }
+            ]
+        },
+        write_spreadsheet,
+        ("_sdc_last_modified", "_sdc_filename", "_sdc_stream", "_sdc_worksheet"),
+    ),
+)
 
 
 def find_block(language: str, mark: str) -> str:
@@ -64,15 +160,19 @@ def find_block(language: str, mark: str) -> str:
 
 
 def make_environment(folder: Path, *packages: str) -> Path:
-    """The folder of the programs of a virtual environment with these packages."""
-    venv.create(folder, with_pip=True)
+    """The folder of the programs of a virtual environment with these packages, made once."""
     programs = folder / "bin"
-    subprocess.run([programs / "pip", "install", "--quiet", *packages], check=True)
+    if not programs.exists():
+        venv.create(folder, with_pip=True)
+        subprocess.run([programs / "pip", "install", "--quiet", *packages], check=True)
     return programs
 
 
 def run_client(
-    command: list[Path | str], text: str = "", environment: Mapping[str, str] | None = None
+    command: list[Path | str],
+    text: str = "",
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> str:
     """What a client prints; it is to end well."""
     done = subprocess.run(
@@ -81,46 +181,140 @@ def run_client(
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=900,
+        cwd=folder,
         env={**os.environ, **(environment or {})},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def run_target_stitch(server: TreadleServer, client_id: int, token: str, folder: Path) -> None:
+@dataclass(frozen=True)
+class PageRun:
+    """A server that clients send to.
+
+    Attributes:
+        server: with a source named import_api.
+        client_id: of its account.
+        token: an import token of the source.
+        folder: for files of this run.
+        shelf: for environments, which later runs have, too.
+    """
+
+    server: TreadleServer
+    client_id: int
+    token: str
+    folder: Path
+    shelf: Path
+
+    def send_by_target(self, lines: str) -> str:
+        """Send what a tap printed; what `target-stitch` prints."""
+        requirements = _find_requirements("target-stitch==[0-9.]+")
+        programs = make_environment(self.shelf / "target", *requirements)
+        config = json.loads(find_block("json", "batch_size_preferences"))
+        assert config["token"] == TOKEN
+        config |= {"client_id": self.client_id, "token": self.token}
+        file = self.folder / "target.json"
+        file.write_text(json.dumps(config).replace(BUILT_IN, self.server.url))
+        return run_client([programs / "target-stitch", "--config", file], lines)
+
+    def expect(self, table: str, count: int) -> None:
+        """Wait for the rows of a table, none of them rejected."""
+        query = f'select count(*) as n from import_api."{table}"'
+        eventually(lambda: self.server.query(query) == [{"n": count}], 120)
+        assert self.server.treadle("rejects", "list", "--json") in ("", "[]\n")
+
+    def name_types(self, table: str, *columns: str) -> dict[str, str]:
+        """The types of columns, in capitals, as the database names them."""
+        function, cast = (
+            ("typeof", "") if self.server.destination is None else ("pg_typeof", "::text")
+        )
+        named = ", ".join(f'upper({function}("{name}"){cast}) as "{name}"' for name in columns)
+        [row] = self.server.query(f'select distinct {named} from import_api."{table}"')
+        return row
+
+
+def run_target_stitch(run: PageRun) -> None:
     """Send what a tap prints, and look at the state and the rows."""
-    programs = make_environment(folder / "target", *_find_requirements("target-stitch==[0-9.]+"))
-    config = json.loads(find_block("json", "batch_size_preferences"))
-    assert config["token"] == TOKEN
-    config |= {"client_id": client_id, "token": token}
-    file = folder / "target.json"
-    file.write_text(json.dumps(config).replace(BUILT_IN, server.url))
     lines = "".join(json.dumps(message) + "\n" for message in SINGER)
-    state = run_client([programs / "target-stitch", "--config", file], lines)
+    state = run.send_by_target(lines)
     assert json.loads(state.splitlines()[-1]) == {"at": 1000}
-    _expect(server, "import_api.orders", 1000)
+    run.expect("orders", 1000)
+    types = run.name_types("orders", "_sdc_last_modified")
+    assert types == {"_sdc_last_modified": "TIMESTAMP WITH TIME ZONE"}
 
 
-def run_dlt(server: TreadleServer, client_id: int, token: str, folder: Path) -> None:
+def run_taps(run: PageRun) -> None:
+    """Send what published taps print; every field that they add is a column with values."""
+    for tap in TAPS:
+        programs = make_environment(run.shelf / tap.name, tap.package)
+        files = run.folder / tap.name
+        files.mkdir()
+        tap.write(files, programs)
+        config = run.folder / f"{tap.name}.json"
+        config.write_text(json.dumps(tap.config(files)))
+        run.send_by_target(run_client([programs / tap.name, "--config", config]))
+        _expect_own_fields(run, tap)
+
+
+def _expect_own_fields(run: PageRun, tap: PublishedTap) -> None:
+    """Every record of a tap is a row, and its own fields have a value in each."""
+    run.expect(tap.name, TAP_ROWS)
+    filled = ", ".join(f'count("{name}") as "{name}"' for name in tap.own)
+    query = f'select count(distinct name) as names, {filled} from import_api."{tap.name}"'
+    assert run.server.query(query) == [dict.fromkeys(("names", *tap.own), TAP_ROWS)]
+
+
+def run_meltano(run: PageRun) -> None:
+    """Run Meltano with the plugin of the page, and a tap of the package index."""
+    programs = make_environment(run.shelf / "meltano", "meltano")
+    tap = TAPS[0]
+    project, files = run.folder / "meltano", run.folder / "meltano-rows"
+    project.mkdir()
+    files.mkdir()
+    tap.write(files, programs)
+    config = tap.config(files) | {"stream_name": "meltano"}
+    plugins = find_block("yaml", "target-stitch").replace(BUILT_IN, run.server.url)
+    assert "client_id: 1\n" in plugins
+    plugins = plugins.replace("client_id: 1\n", f"client_id: {run.client_id}\n")
+    extractor = {
+        "name": tap.name,
+        "namespace": "tap_jsonl",
+        "pip_url": tap.package,
+        "executable": tap.name,
+        "settings": [{"name": name} for name in config],
+        "config": config,
+        "capabilities": ["catalog", "discover", "state"],
+    }
+    (project / "meltano.yml").write_text(
+        "send_anonymous_usage_stats: false\nproject_id: treadle\n"
+        f"environments:\n- name: dev\ndefault_environment: dev\n{plugins}"
+        f"  extractors:\n  - {json.dumps(extractor)}\n"
+    )
+    environment = {"TARGET_STITCH_TOKEN": run.token}
+    for words in (["install"], ["run", tap.name, "target-stitch"]):
+        run_client([programs / "meltano", *words], environment=environment, folder=project)
+    _expect_own_fields(run, replace(tap, package="meltano"))
+
+
+def run_dlt(run: PageRun) -> None:
     """Run the program of the page, with records that have every type it names."""
-    programs = make_environment(folder / "dlt", "dlt", "requests")
-    file = folder / "pipeline.py"
+    programs = make_environment(run.shelf / "dlt", "dlt", "requests")
+    file = run.folder / "pipeline.py"
     file.write_text(find_block("python", "@dlt.destination") + DLT_RECORDS)
     environment = {
-        "DESTINATION__TREADLE__URL": server.url,
-        "DESTINATION__TREADLE__TOKEN": token,
-        "DLT_DATA_DIR": str(folder / "dlt-data"),
+        "DESTINATION__TREADLE__URL": run.server.url,
+        "DESTINATION__TREADLE__TOKEN": run.token,
+        "DLT_DATA_DIR": str(run.folder / "dlt-data"),
         "RUNTIME__DLTHUB_TELEMETRY": "false",
     }
     for _ in range(2):  # what has a key replaces itself
         run_client([programs / "python", file], environment=environment)
-    _expect(server, "import_api.typed", 2)
-    types = 'typeof("at") as "at", typeof(price) as price, typeof(n) as n'
-    [row] = server.query(f"select distinct {types} from import_api.typed")
-    assert row["at"] == "TIMESTAMP WITH TIME ZONE"
-    assert row["price"].startswith("DECIMAL")
-    assert row["n"] == "BIGINT"
+    run.expect("typed", 2)
+    types = run.name_types("typed", "at", "price", "n")
+    assert types["at"] == "TIMESTAMP WITH TIME ZONE"
+    assert types["price"].startswith(("DECIMAL", "NUMERIC"))
+    assert types["n"] == "BIGINT"
 
 
 DLT_RECORDS: Final = """
@@ -134,8 +328,10 @@ records = [
 pipeline.run(records, table_name="typed", primary_key="id")
 """
 
-CLIENTS: Final[Mapping[str, Callable[[TreadleServer, int, str, Path], None]]] = {
+CLIENTS: Final[Mapping[str, Callable[[PageRun], None]]] = {
     "target-stitch": run_target_stitch,
+    "taps": run_taps,
+    "meltano": run_meltano,
     "dlt": run_dlt,
 }
 
@@ -147,20 +343,29 @@ def _find_requirements(pattern: str) -> list[str]:
     return [found[0]]
 
 
-def _expect(server: TreadleServer, table: str, count: int) -> None:
-    query = f"select count(*) as n from {table}"
-    eventually(lambda: server.query(query) == [{"n": count}], 120)
-
-
-def main(names: list[str]) -> None:
-    """Run the clients with these names, or all."""
-    with tempfile.TemporaryDirectory() as name, TreadleServer(Path(name) / "data") as server:
+def run_clients(names: list[str], destination: str | None, folder: Path, shelf: Path) -> None:
+    """Run the clients with these names, or all, against a new server."""
+    with TreadleServer(folder / "data", destination) as server:
         client_id, _ = server.account()
         server.treadle("source", "create", "Import API")
         made = json.loads(server.treadle("token", "create", "import_api", "--json"))
+        run = PageRun(server, client_id, made["access_token"], folder, shelf)
+        kind = "DuckDB" if destination is None else "PostgreSQL"
         for client in names or CLIENTS:
-            CLIENTS[client](server, client_id, made["access_token"], Path(name))
-            sys.stdout.write(f"{client}: as the page says\n")
+            CLIENTS[client](run)
+            sys.stdout.write(f"{client}, {kind}: as the page says\n")
+            sys.stdout.flush()
+
+
+def main(names: list[str]) -> None:
+    """Run the clients with these names, or all, into each kind of destination."""
+    with (
+        tempfile.TemporaryDirectory() as shelf,
+        PostgresServer() as postgres,
+    ):
+        for destination in (None, postgres.create_database()):
+            with tempfile.TemporaryDirectory() as folder:
+                run_clients(names, destination, Path(folder), Path(shelf))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Calls the methods of `stitch-connect-client` 0.6.2, but those that change destinations.
+"""Calls the methods of `stitch-connect-client` 0.6.2; it needs `--postgres`.
 
-The client checks answers by the classes of its models, and raises for what does not fit.
+The client checks answers by the classes of its models, and raises for what does not fit, such as a
+destination of the type duckdb.
 """
 
 import asyncio
@@ -72,12 +73,46 @@ def make_calls(client: Any, api: Any, run: Any, program: ClientProgram) -> None:
         updates,
         is_right=lambda found: found is None,  # it reads nothing of the answer
     )
-    destinations = client.DestinationsApi(api)
-    run("get_destinations", destinations.get_destinations, path="/v4/destinations")
+    call_destinations(client, client.DestinationsApi(api), run, program.asked["database"])
+
+
+def call_destinations(client: Any, destinations: Any, run: Any, body: dict[str, Any]) -> None:
+    """Make a destination, change it and delete it, each by the client's own methods.
+
+    The client's class of a destination's properties has none of a PostgreSQL but `database`. So a
+    body is given as a dictionary, which the client sends as it is.
+    """
+    run("get_destination_types", destinations.get_destination_types)
+    form = client.DestinationFormProperties(database=body["properties"]["database"])
     run(
-        "get_destination_types",
-        destinations.get_destination_types,
-        path="/v4/destination-types",
+        "create_destination, with the class of the client",
+        destinations.create_destination,
+        client.CreateDestinationBody(type="postgres", properties=form),
+        raises="properties do not match schema: host, port, username, password",
+    )
+    made = run("create_destination", destinations.create_destination, body)
+    run("get_destinations", destinations.get_destinations, is_right=lambda found: len(found) == 2)
+    if made is None:
+        return
+    run(
+        "update_destination, with the class of the client",
+        destinations.update_destination,
+        str(made.id),
+        form,
+        raises="PUT body may only include a map of properties",
+    )
+    run(
+        "update_destination",
+        destinations.update_destination,
+        str(made.id),
+        {"properties": body["properties"]},
+    )
+    nothing = {"is_right": lambda found: found is None}  # it reads nothing of the answer
+    run("delete_destination", destinations.delete_destination, str(made.id), **nothing)
+    run(
+        "get_destinations, after that",
+        destinations.get_destinations,
+        is_right=lambda found: len(found) == 1,
     )
 
 

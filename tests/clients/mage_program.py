@@ -1,4 +1,4 @@
-"""Calls what `mage_ai.services.stitch` offers, but the start of a job, which is refused."""
+"""Calls what `mage_ai.services.stitch` offers; the start of a job is refused, as documented."""
 
 import sys
 import types
@@ -26,10 +26,13 @@ def main() -> None:
     page = has_all(["data", "total"])
     program.run("list_extractions", lambda: client.list_extractions(account), page)
     program.run("list_loads", lambda: client.list_loads(account), page)
-    found = program.run("list_destinations", client.list_destinations, path="/v4/destinations")
-    if found:
-        number = found[0]["id"]
-        program.run("get_destination", lambda: client.get_destination(number), has_all(["id"]))
+    [found] = program.run("list_destinations", client.list_destinations)
+    program.run("get_destination", lambda: client.get_destination(found["id"]), has_all(["id"]))
+    program.run(
+        "start_replication_job",
+        lambda: client.start_replication_job(source),
+        raises="400 Client Error",
+    )
 
 
 if __name__ == "__main__":

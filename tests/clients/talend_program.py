@@ -1,8 +1,10 @@
 """Calls what Talend's `stitch-api` 1.0.0 offers; it returns status and body of every call.
 
-Its helpers that delete raise TypeError by themselves, so they are not called.
+Its helpers that delete raise TypeError by themselves, but that of destinations. So its own method
+`delete`, which they call, is called with the path.
 """
 
+import functools
 from importlib import import_module
 from typing import Any
 
@@ -12,6 +14,11 @@ from tests.clients.program import ClientProgram
 def is_status(*expected: int) -> Any:
     """Return a judge of what the client returns."""
     return lambda found: found[0] in expected
+
+
+def has(count: int) -> Any:
+    """Return a judge: the answer is a list of so many."""
+    return lambda found: found[0] == 200 and len(found[1]) == count
 
 
 def main() -> None:
@@ -55,6 +62,13 @@ def main() -> None:
         "update_schema", lambda: streams.update_schema(source, {"streams": [selection]}), ok
     )
     program.run("start_job", lambda: jobs.start_job(source), is_status(400))
+    program.run("stop_job", lambda: jobs.delete(f"sources/{source}/sync"), ok)
+    found = program.run("fetch_source_tokens", lambda: sources.fetch_source_tokens(mine), has(2))
+    for one in found[1]:
+        path = f"sources/{mine}/tokens/{one['token_id']}"
+        program.run("revoke_source_token", functools.partial(sources.delete, path), ok)
+    program.run("fetch_source_tokens", lambda: sources.fetch_source_tokens(mine), has(0))
+    program.run("delete_source", lambda: sources.delete(f"sources/{mine}"), ok)
     types = make("source_types", "SourceTypes")
     program.run("fetch_source_types", types.fetch_source_types, ok)
     program.run(
@@ -65,50 +79,69 @@ def main() -> None:
 
 
 def call_destinations(program: ClientProgram, make: Any) -> None:
-    """Read destinations and their types."""
+    """Read the types of destinations; make, read, change and delete a destination."""
     ok = is_status(200)
-    types, path = make("destination_types", "DestinationTypes"), "/v4/destination-types"
-    program.run("fetch_destination_types", types.fetch_destination_types, ok, path=path)
+    types = make("destination_types", "DestinationTypes")
+    program.run("fetch_destination_types", types.fetch_destination_types, ok)
     program.run(
         "fetch_destination_type_details",
         lambda: types.fetch_destination_type_details("postgres"),
         ok,
-        path=path,
     )
-    destinations = make("destinations", "Destinations")
-    program.run("fetch_destinations", destinations.fetch_destinations, ok, path="/v4/destinations")
+    destinations, body = make("destinations", "Destinations"), program.asked["database"]
+    program.run("fetch_destinations", destinations.fetch_destinations, has(1))
+    made = program.run("create_destination", lambda: destinations.create_destination(body), ok)
+    program.run("fetch_destinations", destinations.fetch_destinations, has(2))
+    number = made[1]["id"]
+    change = {"properties": body["properties"]}
+    program.run("update_destination", lambda: destinations.update_destination(number, change), ok)
+    program.run("delete_destination", lambda: destinations.delete_destination(number), ok)
+    program.run(
+        "delete_destination, again",
+        lambda: destinations.delete_destination(number),
+        is_status(400),
+    )
+    program.run("fetch_destinations", destinations.fetch_destinations, has(1))
 
 
 def call_notifications(program: ClientProgram, make: Any) -> None:
-    """Make, read, disable and enable an e-mail address and a hook."""
+    """Make, read, disable, enable and delete an e-mail address and a hook."""
     ok = is_status(200)
     notifications = make("notifications", "Notifications")
-    path = "/notifications/public/v1/api/custom-emails"
     made = program.run(
         "create_custom_email",
         lambda: notifications.create_custom_email({"email_address": "ann@example.com"}),
         ok,
-        path=path,
     )
-    program.run("fetch_custom_emails", notifications.fetch_custom_emails, ok, path=path)
-    if made is not None:
-        number = made[1]["id"]
-        program.run(
-            "disable_custom_email",
-            lambda: notifications.disable_custom_email(number, {"disabled_at": "2026-01-01"}),
-            ok,
-        )
-        program.run(
-            "re_enable_custom_email", lambda: notifications.re_enable_custom_email(number), ok
-        )
-    path = "/notifications/public/v1/api/hooks"
+    program.run("fetch_custom_emails", notifications.fetch_custom_emails, has(1))
+    number = made[1]["id"]
+    program.run(
+        "disable_custom_email",
+        lambda: notifications.disable_custom_email(number, {"disabled_at": "2026-01-01"}),
+        ok,
+    )
+    program.run("re_enable_custom_email", lambda: notifications.re_enable_custom_email(number), ok)
+    program.run(
+        "delete_custom_email",
+        lambda: notifications.delete(f"custom-emails/{number}"),
+        lambda found: found == (200, [1]),
+    )
+    program.run("fetch_custom_emails", notifications.fetch_custom_emails, has(0))
     hook = {"type": "post_load", "config": {"url": "https://hooks.example.com/loaded"}}
-    made = program.run("create_webhook", lambda: notifications.create_webhook(hook), ok, path=path)
-    program.run("fetch_webhooks", notifications.fetch_webhooks, ok, path=path)
-    if made is not None:
-        number = made[1]["id"]
-        program.run("disable_webhook", lambda: notifications.disable_webhook(number), ok)
-        program.run("re_enable_webhook", lambda: notifications.re_enable_webhook(number), ok)
+    made = program.run("create_webhook", lambda: notifications.create_webhook(hook), ok)
+    program.run(
+        "fetch_webhooks",
+        notifications.fetch_webhooks,
+        lambda found: len(found[1]["post_load"]) == 1,
+    )
+    number = made[1]["id"]
+    program.run("disable_webhook", lambda: notifications.disable_webhook(number), ok)
+    program.run("re_enable_webhook", lambda: notifications.re_enable_webhook(number), ok)
+    program.run(
+        "delete_webhook",
+        lambda: notifications.delete(f"hooks/{number}"),
+        lambda found: found == (200, None),
+    )
 
 
 if __name__ == "__main__":

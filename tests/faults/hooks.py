@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.faults.command import Tally, command, destinations, folder
 from tests.faults.serve import MODULE
 from tests.faults.traffic import SETTLE_SECONDS_MAX, Rig
+from tests.faults.victims import VictimChoice
 from tests.servers.receiver import Receiver, answer_with, receiving
 
 from treadle.config import Config
@@ -21,9 +22,7 @@ from treadle.store.model import HookDelivery
 from treadle.store.store import Store
 
 TABLES = {"orders": True, "events": False}
-VICTIMS = ("courier", "courier", "loader", "all", "supervisor")
-CHILDREN_MAX = 3
-"""Children killed before everything is started anew: each death makes the next pause longer."""
+VICTIMS = ("courier", "courier", "loader", "worker", "desk", "all", "supervisor")
 
 SECRET = "the secret of the receiver"
 
@@ -106,7 +105,7 @@ def cycles(
     dice = random.Random(seed)
     with receiving() as receiver:
         rig = HookedRig(path, destination, receiver, seed)
-        children = 0
+        choice = VictimChoice(dice, VICTIMS)
         with rig.running():
             rig.add_hook()
             for cycle in range(count):
@@ -114,13 +113,7 @@ def cycles(
                     receiver.answers.append(answer_with(dice.choice((500, 302, 404))))
                 rig.gate.set()
                 time.sleep(dice.uniform(0.05, 0.6))
-                victim = dice.choice(VICTIMS)
-                if victim in ("courier", "loader"):
-                    children += 1
-                    if children > CHILDREN_MAX:
-                        victim = "all"
-                if victim in ("all", "supervisor"):
-                    children = 0
+                victim = choice.draw()
                 if rig.kill(victim):
                     rig.restart()
                 time.sleep(dice.uniform(0.0, 0.3))

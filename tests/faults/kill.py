@@ -8,11 +8,10 @@ from pathlib import Path
 
 from tests.faults.command import Tally, command, destinations, folder
 from tests.faults.traffic import Rig
+from tests.faults.victims import VictimChoice
 
 TABLES = {"orders": True, "events": False}
 VICTIMS = ("loader", "loader", "worker", "all", "supervisor")
-CHILDREN_MAX = 3
-"""Children killed before everything is started anew: each death makes the next pause longer."""
 
 
 def cycles(
@@ -21,19 +20,13 @@ def cycles(
     """Some cycles with one server."""
     dice = random.Random(seed)
     rig = Rig(path, destination, TABLES, seed=seed)
-    children = 0
+    choice = VictimChoice(dice, VICTIMS)
     with rig.running():
         for cycle in range(count):
             before = rig.witness.acknowledged
             rig.gate.set()
             time.sleep(dice.uniform(0.05, 0.6))
-            victim = dice.choice(VICTIMS)
-            if victim in ("loader", "worker"):
-                children += 1
-                if children > CHILDREN_MAX:
-                    victim = "all"
-            if victim in ("all", "supervisor"):
-                children = 0
+            victim = choice.draw()
             if rig.kill(victim):
                 rig.restart()
             time.sleep(dice.uniform(0.0, 0.3))

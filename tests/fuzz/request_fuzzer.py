@@ -49,14 +49,18 @@ CHECKS = [
 ]
 AT_A_TIME = 10
 """Requests for one operation before the next has its turn."""
-ACCOUNT_PATHS = ("/v1/ledger",)
-"""Besides those of /v4, the paths that ask for the account's token."""
+PARTNER = {"partner_id": "oc_partner", "partner_secret": "oc_" + "5ecret" * 8}
+"""Credentials of the partner, without which no account is made over HTTP."""
+HERE = "127.0.0.1"
+"""The only host that the server is led to by what is made up."""
 LONGEST_WAIT = 0.05
 """Seconds: a request may ask to wait for a minute, which would be all it does."""
 
 
 Request = schemathesis.Case[Any]
 Operation = APIOperation[Any, Any, Any, Any]
+NOTIFICATIONS = "/notifications/public/v1/api"
+HOOK = {"type": "post_load", "config": {"url": f"https://{HERE}/loaded"}}
 
 
 @dataclass
@@ -81,8 +85,14 @@ class Findings:
 class Site:
     """A server with something to ask for.
 
-    One account's sources come and go with what is sent; another's keep their tokens, so that there
-    is always somebody who may push.
+    One account's sources, hooks, addresses and destinations come and go with what is sent;
+    another's source keeps its token, so that there is always somebody who may push.
+
+    Attributes:
+        operator: the account in which things come and go.
+        pusher: the account whose source stays.
+        token: an import token of the pusher.
+        ids: of what the operator has, by the name of the parameter.
     """
 
     def __init__(self, server: TreadleServer) -> None:
@@ -98,12 +108,43 @@ class Site:
         self.token = made["access_token"]
         pushed = self.pusher.push(self.token, [{"id": 1}], table="orders")
         self.receipt = pushed.headers["Treadle-Receipt"]
+        [own] = self.ask("GET", "/v1/tokens?kind=account")["tokens"]
+        self.own_token_id = own["id"]
+        self.ids: dict[str, Any] = {}
         self.renew()
 
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        """The answer to a call of the operator."""
+        answer = self.operator.http.request(method, path, json=body, headers=self.operator.account)
+        assert answer.status_code == 200, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json()
+
     def renew(self) -> None:
-        """Have a source in the account in which sources come and go."""
-        self.source_id, made = self.new_source(self.operator)
-        self.token_id = made["id"]
+        """Have in the operator's account one of everything that can be asked for.
+
+        A source that may be deleted at any time, and a second one with a table, which is deleted by
+        chance only. A load of this table has a delivery to the hook.
+        """
+        self.ids["source_id"], made = self.new_source(self.operator)
+        self.ids["token_id"] = made["id"]
+        self.ids["destination_id"] = self.have(
+            "/v4/destinations", {"type": "duckdb", "properties": {"path": "fuzz.duckdb"}}
+        )
+        self.ids["email_id"] = self.have(
+            f"{NOTIFICATIONS}/custom-emails", {"email_address": "a@b.c"}
+        )
+        for hook in self.ask("GET", "/v1/hooks")["hooks"]:  # of a destination that may be gone
+            self.ask("DELETE", f"{NOTIFICATIONS}/hooks/{hook['id']}")
+        hook = HOOK | {"destination_id": self.ids["destination_id"]}
+        self.ids["hook_id"] = self.ask("POST", f"{NOTIFICATIONS}/hooks", hook)["id"]
+        self.ids["table_source_id"], made = self.new_source(self.operator)
+        self.operator.push(made["access_token"], [{"id": 1}], table="orders")
+
+    def have(self, path: str, body: object) -> int:
+        """The id of what a list ends with, or of what is made where it is empty."""
+        found = self.ask("GET", path)
+        found = found["post_load"] if isinstance(found, dict) else found
+        return int((found[-1] if found else self.ask("POST", path, body))["id"])
 
     def new_source(self, client: Client) -> tuple[int, Any]:
         """The id of a new source, and its new token."""
@@ -113,36 +154,97 @@ class Site:
         made = client.http.post(f"/v4/sources/{source_id}/tokens", headers=client.account)
         return source_id, made.json()
 
-    def authorization(self, path: str) -> str:
-        """What a caller of a path shows."""
-        if path.startswith("/v4/") or path in ACCOUNT_PATHS:
+    def authorization(self, operation: Operation) -> str:
+        """What a caller of an operation shows."""
+        if asks_for_account(operation):
             return self.operator.account["Authorization"]
         return f"Bearer {self.token}"
 
-    def fitting(self, path: str) -> dict[str, Any]:
-        """Values of a path's parameters that lead somewhere."""
-        client = self.operator if path.startswith("/v4/") else self.pusher
-        return {
-            "client_id": client.client_id,
-            "source_id": self.source_id,
-            "token_id": self.token_id,
+    def fitting(self, operation: Operation) -> dict[str, Any]:
+        """Values of the parameters of an operation that lead somewhere."""
+        if not asks_for_account(operation):
+            client_id = self.pusher.client_id
+            return {
+                "client_id": client_id,
+                "token": self.token,
+                "table": "orders",
+                "id": self.receipt,
+            }
+        values = {
+            **self.ids,
+            "client_id": self.operator.client_id,
             "source_type": "import_api",
-            "token": self.token,
+            "destination_type": "postgres",
             "table": "orders",
-            "id": self.receipt,
+            "source": self.ids["table_source_id"],
         }
+        about_table = {"{stream_id}", "{table}"} & set(operation.path.split("/"))
+        if about_table or operation.path.endswith(("/streams", "/loads")):
+            values["source_id"] = self.ids["table_source_id"]
+        if "{stream_id}" in operation.path:
+            streams = self.ask("GET", f"/v4/sources/{self.ids['table_source_id']}/streams")
+            if streams:
+                values["stream_id"] = streams[-1]["stream_id"]
+        if "{delivery_id}" in operation.path:
+            page = self.ask("GET", f"/v1/hooks/{self.ids['hook_id']}/deliveries?limit=1")
+            if page["deliveries"]:
+                values["delivery_id"] = page["deliveries"][0]["delivery_id"]
+        return values
 
-    def fit_body(self, body: Any) -> None:
-        """Make records of a push belong to the account and hold their keys."""
+    def fit_body(self, operation: Operation, body: Any) -> None:
+        """Make a body name what there is: the account of records, ids, the partner."""
         for record in body if isinstance(body, list) else []:
             if isinstance(record, dict) and "client_id" in record:
                 record["client_id"] = self.pusher.client_id
                 _hold_keys(record.get("data"), record.get("key_names"))
-        if isinstance(body, dict) and isinstance(body.get("messages"), list):
+        if not isinstance(body, dict):
+            return
+        if isinstance(body.get("messages"), list):
             body["schema"] = {}
             for message in body["messages"]:
                 if isinstance(message, dict):
                     _hold_keys(message.get("data"), body.get("key_names"))
+        body.update({name: self.ids[name] for name in body if name in self.ids})
+        if operation.path == "/v3/accounts":
+            address = f"{random.getrandbits(64):x}@example.com"  # has no account yet
+            body.update(PARTNER, company="c", email=address, first_name="f", last_name="l")
+        if "email_address" in body:
+            body["email_address"] = "ann@example.com"
+        if operation.path.startswith("/v4/destinations") and "properties" in body:
+            body["properties"] = {"path": "fuzz.duckdb"}
+            if "type" in body:
+                body["type"] = "duckdb"
+        if operation.path.endswith("/hooks") and isinstance(body.get("config"), dict):
+            body["config"] = HOOK["config"]
+
+    def spare(self, case: Request) -> None:
+        """Keep a request from taking the operator's own token, or from leading elsewhere.
+
+        A server connects to the hosts of destinations and of hooks. Whatever was made up, it is
+        not to connect to other machines.
+        """
+        values: Any = case.path_parameters
+        if values and str(values.get("token_id")) == str(self.own_token_id):
+            values["token_id"] = self.ids["token_id"]
+        for part in _objects_of(case.body):
+            if isinstance(part.get("host"), str):
+                part["host"] = HERE
+            if isinstance(part.get("url"), str):
+                part["url"] = re.sub(r"^(https?://)[^/?#]*", rf"\g<1>{HERE}", part["url"])
+
+
+def asks_for_account(operation: Operation) -> bool:
+    """Whether an operation is called with a token of an account, and with no other."""
+    wanted = operation.definition.raw.get("security", [])
+    schemes = {name for one in wanted for name in one}
+    return schemes == {"account_token"}
+
+
+def _objects_of(body: Any) -> list[dict[str, Any]]:
+    """A body that is an object, and the objects that are values of it."""
+    if not isinstance(body, dict):
+        return []
+    return [body, *(value for value in body.values() if isinstance(value, dict))]
 
 
 def _hold_keys(data: Any, names: Any) -> None:
@@ -199,15 +301,18 @@ def fuzz_operation(
     def send(case: Request, fit: int) -> None:
         if time.monotonic() > deadline:
             return
-        if fit > 1 and case.path_parameters:
-            values = site.fitting(operation.path)
-            case.path_parameters.update(
-                {name: values[name] for name in case.path_parameters if name in values}
-            )
+        if fit > 1:
+            values = site.fitting(operation)
+            for given in (case.path_parameters, case.query):
+                if isinstance(given, dict):
+                    given.update({name: values[name] for name in given if name in values})
+            if operation.path.endswith("/schema") and isinstance(case.query, dict):
+                case.query["source"] = values["source"]
         if fit > 3:
-            site.fit_body(case.body)
+            site.fit_body(operation, case.body)
+        site.spare(case)
         impatient(case)
-        shown = {"Authorization": site.authorization(operation.path)} if fit else {}
+        shown = {"Authorization": site.authorization(operation)} if fit else {}
         response = case.call(
             base_url=site.server.url, session=site.session, headers=shown, timeout=60
         )
@@ -231,9 +336,16 @@ def fuzz_operation(
 @contextmanager
 def serving(surface: str) -> Iterator[Site]:
     """A server with a surface of the control API, in a folder of its own."""
+    environment = {f"TREADLE_{name.upper()}": value for name, value in PARTNER.items()}
+    settings = {
+        "surface": surface,
+        "load_age_seconds": "0.1",
+        "hook_urls": "any",  # what is made up leads to this machine
+        "destinations_local": "true",
+    }
     with (
         tempfile.TemporaryDirectory() as folder,
-        TreadleServer(Path(folder) / "data", settings={"surface": surface}) as server,
+        TreadleServer(Path(folder) / "data", None, settings, environment) as server,
     ):
         yield Site(server)
 

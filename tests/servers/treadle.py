@@ -127,7 +127,12 @@ class TreadleServer:
         os.kill(self.processes()[name], signal.SIGKILL)
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:  # a run that is ended meanwhile leaves no server behind
+            if self._process is not None and self._process.poll() is None:
+                self.kill()
+            raise
 
     def __exit__(self, *exc: object) -> None:
         if self._process is not None and self._process.poll() is None:

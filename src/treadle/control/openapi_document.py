@@ -13,10 +13,8 @@ Creates the sources that may push records, and their Import API access tokens.
 * Every call carries an account token: `Authorization: Bearer ac_...`.
 * Bodies are JSON, whatever the Content-Type says, and have at most
   {requests.CONTROL_BODY_BYTES_MAX:,} bytes. Calls without a described body ignore what is sent.
-* Its paths begin with `/v4/`, those about mails with `/notifications/public/v1/api/`. Every success
-  is 200. A path or method that is not described here is answered with 404 and
-* Its paths begin with `/v4/` or `/notifications/`, those of our own with `/v1/`. Every success is
-  200. A path or method that is not described here is answered with 404 and
+* Its paths begin with `/v3/`, `/v4/` or `/notifications/`, those of our own with `/v1/`. Every
+  success is 200. A path or method that is not described here is answered with 404 and
   `{{"status":"NOT FOUND"}}`; there is no 405.
 * An id in a path that is no number is answered like an unknown id. Another account's ids are
   unknown.
