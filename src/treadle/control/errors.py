@@ -411,6 +411,11 @@ def job_not_created(source_id: int, account_id: int) -> RequestRefusedError:
     return _make_job_error("generic", message)
 
 
+def load_not_found(load_id: str) -> RequestRefusedError:
+    """Refuse an unknown load; reports of loads are kept for 60 days."""
+    return _make_coded_error(404, "InvalidId", f"load not found ({load_id[:200]})")
+
+
 # Post-load hooks (connect-api.md 2.13) -----------------------------------------------------------
 
 

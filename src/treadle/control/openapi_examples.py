@@ -38,6 +38,7 @@ from treadle.store.model import (
     TableLoadStatus,
 )
 from treadle.tracking.load_reports import render_load_report
+from treadle.tracking.schema_history import render_changes
 
 Examples = dict[str, object]
 
@@ -130,10 +131,40 @@ _LOAD = LoadReport(
         "columns_added": [["orders", "age__do"]],
         "columns_renamed": [["orders", "age", "age__bi"]],
         "nul_characters_removed": 2,
+        "schema_changes": [
+            {
+                "kind": "column_renamed",
+                "relation": "orders",
+                "from": "age",
+                "column": "age__bi",
+            },
+            {
+                "kind": "column_split",
+                "relation": "orders",
+                "column": "age__do",
+                "field": "age",
+                "type": "double",
+                "beside": [["age__bi", "bigint"]],
+                "record": "8.3",
+            },
+        ],
     },
     error=None,
+    waited_max_us=1_041_000,
+    waited_p50_us=540_000,
 )
 
+
+_WHOLE_LOAD = {
+    **render_load_report(_LOAD),
+    "entries": {"first": _LOAD.first, "last": _LOAD.last},
+    "duration_us": _LOAD.finished_at - _LOAD.started_at,
+    "schema_changes": render_changes(_LOAD.details["schema_changes"]),
+    "new_version": False,
+    "deliveries": [
+        {"hook_id": 8, "delivery_id": make_delivery_id(8, _LOAD.id), "state": "delivered"}
+    ],
+}
 
 _TABLE = PushedTable(2_288_757, "customers", ("id",))
 _COLUMNS = KeptColumns(
@@ -643,6 +674,10 @@ def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, 
         "list_load_reports": {
             200: {"a load": {"loads": [render_load_report(_LOAD)], "next": None}},
             400: {"limit": {"message": "limit is a number from 1 to 1000"}},
+        },
+        "get_load_report": {
+            200: {"a load": _WHOLE_LOAD},
+            **_collect_errors(errors.load_not_found(_LOAD.id)),
         },
         "list_trail_events": {
             200: {"a change": {"events": [_EVENT], "next": None}},

@@ -353,6 +353,8 @@ class LoadReport:
         error: why the try failed; None for a committed load.
         columns: of the table after the load, where the store may not know them yet. They are kept
             by themselves, so a report that is read has none.
+        waited_max_us, waited_p50_us: how long the record that waited longest, and the median one,
+            waited from acceptance to the end of the load; None where that is not known.
     """
 
     id: str
@@ -370,6 +372,8 @@ class LoadReport:
     details: dict[str, Any]
     error: str | None
     columns: KeptColumns | None = None
+    waited_max_us: int | None = None
+    waited_p50_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from treadle.store.outcomes import OutcomeRepository
 from treadle.store.quotas import QuotaRepository
 from treadle.store.recipients import RecipientRepository
 from treadle.store.schema import loads, meta, outcomes, tables
+from treadle.store.schema_events import SchemaEventRepository
 from treadle.store.secrets import SecretCipher
 from treadle.store.sessions import SessionRepository
 from treadle.store.sources import SourceRepository
@@ -61,6 +62,7 @@ class Store:
         self.tables = TableRepository(database)
         self.loads = LoadRepository(database)
         self.outcomes = OutcomeRepository(database)
+        self.schema_events = SchemaEventRepository(database)
         self.trail = TrailRepository(database)
         self.quotas = QuotaRepository(database)
         self.recipients = RecipientRepository(database)

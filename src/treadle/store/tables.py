@@ -7,9 +7,9 @@ stay as history.
 
 from typing import Any, Final
 
-import msgspec
 from sqlalchemy import Row, RowMapping, bindparam, func, or_, select, update
 
+from treadle.store.column_history import read_columns
 from treadle.store.database import StoreRepository, StoreTransaction
 from treadle.store.model import (
     KeptColumns,
@@ -19,6 +19,8 @@ from treadle.store.model import (
     TroubledTables,
 )
 from treadle.store.schema import kept_columns, meta, sources, tables
+from treadle.store.schema_event import SchemaEventKind
+from treadle.store.schema_events import add_event
 from treadle.text import digest_text
 
 present_log = select(meta.c.log_id).scalar_subquery()
@@ -122,15 +124,9 @@ class TableRepository(StoreRepository):
 
     def get_kept_columns(self, table_id: int) -> KeptColumns:
         """Return the columns of a table as its last load left them; none before the first one."""
-        query = select(kept_columns.c.key_fields, kept_columns.c.relations).where(
-            kept_columns.c.table_id == table_id
-        )
+        query = select(kept_columns).where(kept_columns.c.table_id == table_id)
         with self._database.read() as tx:
-            row = tx.connection.execute(query).one_or_none()
-        if row is None:
-            return KeptColumns((), ())
-        kept = {"key_fields": row.key_fields, "relations": row.relations}
-        return msgspec.convert(kept, KeptColumns)
+            return read_columns(tx.connection.execute(query).one_or_none())
 
     def record_rebuilt(self, source_id: int, table_name: str, at: int) -> None:
         """Record that the rows of a table were made again from the log (rebuild).
@@ -138,29 +134,20 @@ class TableRepository(StoreRepository):
         Earlier load reports say nothing about these rows and their `_sdc_batched_at`.
         """
         with self._database.write() as tx:
-            tx.connection.execute(
+            row = tx.connection.execute(
                 update(tables)
                 .where(
                     tables.c.source_id == source_id, tables.c.name_sha256 == digest_text(table_name)
                 )
                 .values(rebuilt_at=at)
-            )
+                .returning(tables.c.id, tables.c.source_id)
+            ).one_or_none()
+            if row is not None:
+                add_event(tx, row, SchemaEventKind.TABLE_REBUILT, at)
 
 
 def _read_pushed_table(row: RowMapping) -> PushedTable:
     return PushedTable(row["id"], row["name"], tuple(row["key_fields"] or ()))
-
-
-def keep_columns(tx: StoreTransaction, table_id: int, columns: KeptColumns) -> None:
-    """Keep the columns of a table in place of those that are kept."""
-    values: dict[str, Any] = msgspec.to_builtins(columns)
-    statement = tx.insert(kept_columns).values(table_id=table_id, **values)
-    tx.connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["table_id"],
-            set_={name: statement.excluded[name] for name in values},
-        )
-    )
 
 
 def lock_table(tx: StoreTransaction, source_id: int, name: str, log_id: str) -> Row[Any]:
