@@ -34,7 +34,10 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--changed", action="store_true", help="only loads that changed the schema of their table"
     )
     parser.add_argument(
-        "--from", dest="since", metavar="TIME", help="only loads that finished at or after this time"
+        "--from",
+        dest="since",
+        metavar="TIME",
+        help="only loads that finished at or after this time",
     )
     parser.add_argument(
         "--to", dest="until", metavar="TIME", help="only loads that finished before this time"

@@ -35,6 +35,7 @@ from treadle.cli import (
     replay,
     serve,
     source,
+    table,
     table_schema,
     token,
     trail,
@@ -72,6 +73,7 @@ COMMANDS: tuple[CliCommand, ...] = (
     plan.COMMAND,
     query.COMMAND,
     loads.COMMAND,
+    *table.COMMANDS,
     ledger.COMMAND,
     audit.COMMAND,
     trail.COMMAND,
@@ -94,6 +96,7 @@ GROUPS = {
     ("log",): "the log: what was accepted, and what waits to be loaded",
     ("recipient",): "addresses that are told of problems by mail, the custom e-mails of the API",
     ("rejects",): "records that could not be loaded, and how to send them again",
+    ("table",): "the tables of a source, what waits of each, and what changed of them",
     ("token",): "import and webhook tokens of a source",
 }
 """The help of each group of commands, by the words before the last one."""

@@ -13,12 +13,14 @@ from starlette.routing import Route
 from treadle import __version__
 from treadle.clock import read_clock
 from treadle.control import (
+    catalogue_routes,
     check_routes,
     destination_routes,
     errors,
     hook_routes,
     ledger_routes,
     load_report_routes,
+    option_routes,
     partner_routes,
     recipient_routes,
     session_routes,
@@ -35,6 +37,7 @@ from treadle.control.partner_operations import PartnerOperations
 from treadle.control.pulled_sources import PulledSourceOperations
 from treadle.control.routes import ROUTERS, OperationRunner
 from treadle.control.settings import ConnectApiSettings
+from treadle.control.waiting_view import WaitingView
 from treadle.errors import RequestRefusedError, RetriableError
 from treadle.http.authentication import TokenAuthentication
 from treadle.http.hosts import AllowedHosts
@@ -118,6 +121,9 @@ def create_control_app(
     app.include_router(hook_routes.documented)
     app.include_router(hook_routes.router)
     app.include_router(check_routes.router)
+    app.state.waiting = WaitingView(open_reader)
+    app.include_router(catalogue_routes.router)
+    app.include_router(option_routes.router)
     if open_reader is not None:
         app.state.open_reader = open_reader
         app.include_router(ledger_routes.router)

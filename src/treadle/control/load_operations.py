@@ -130,9 +130,7 @@ def get_report(store: Store, asking: TokenHolder | TokenOwner, load_id: str) -> 
         for hook in store.hooks.list_hooks(account_id):
             sent = store.deliveries.find_delivery(hook.id, make_delivery_id(hook.id, load.id))
             if sent is not None:
-                deliveries.append(
-                    {"hook_id": hook.id, "delivery_id": sent.id, "state": sent.state}
-                )
+                deliveries.append({"hook_id": hook.id, "delivery_id": sent.id, "state": sent.state})
     return {
         **render_load_report(load),
         "entries": {"first": load.first, "last": load.last},

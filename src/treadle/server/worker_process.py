@@ -285,6 +285,7 @@ def make_worker_app(
             await log.aclose()
             await ingest.aclose()
             metrics.close()
+            control.state.waiting.close()
 
     app = Starlette(
         routes=[*ingest.routes, Route("/metrics", metrics.get, methods=["GET"])], lifespan=lifespan

@@ -5,6 +5,7 @@ known of them before is kept here.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -17,6 +18,26 @@ from treadle.store.schema_event import LEFT_OUT_MAX, LeftOutField, SchemaChangeK
 
 ColumnTimes = tuple[tuple[int | None, ...], ...]
 """For each relation the times of its columns, in their order: microseconds since 1970, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableCatalogue:
+    """What is known of the columns of a table without its destination.
+
+    Attributes:
+        times: of the columns, in their order.
+        left_out: fields that loads left out.
+    """
+
+    columns: KeptColumns
+    times: ColumnTimes
+    left_out: tuple[LeftOutField, ...]
+
+
+def read_catalogue(row: Row[Any] | None) -> TableCatalogue:
+    """Return what is in a row of `kept_columns`; nothing where there is none."""
+    columns = read_columns(row)
+    return TableCatalogue(columns, read_times(row, columns), read_left_out(row))
 
 
 def read_columns(row: Row[Any] | None) -> KeptColumns:

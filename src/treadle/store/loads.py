@@ -208,8 +208,9 @@ class LoadRepository(StoreRepository):
                 if place is None:
                     return []
                 query = query.where(_make_older_condition(place))
+            found: Sequence[Any]
             if table_name is None:
-                found = list(tx.connection.execute(query))
+                found = tx.connection.execute(query).all()
             else:
                 found = _list_of_tables(
                     tx, query, _find_table_ids(tx, account_id, source_id, table_name), limit
@@ -501,7 +502,7 @@ def _report_columns(load: LoadReport) -> dict[str, Any]:
     return {**values, "at_source_id": load.source_id, "schema_changes": changes}
 
 
-def _read_report(row: Row[Any]) -> LoadReport:
+def _read_report(row: Any) -> LoadReport:
     return LoadReport(**{name: value for name, value in row._mapping.items() if name != "place"})
 
 
@@ -532,7 +533,7 @@ def _list_conditions(chosen: LoadFilter) -> list[ColumnElement[bool]]:
     return found
 
 
-def _make_older_condition(place: Row[Any]) -> ColumnElement[bool]:
+def _make_older_condition(place: Any) -> ColumnElement[bool]:
     """Return the condition of loads that come after the one at a place, newest first."""
     return and_(
         loads.c.finished_at <= place.finished_at,

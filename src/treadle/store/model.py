@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -421,6 +421,59 @@ class TableLoadStatus:
     denied: bool = False
     trouble: str | None = None
     trouble_since: int | None = None
+
+
+class TableOverview(NamedTuple):
+    """What lists of many tables need of each.
+
+    Attributes:
+        position: greatest position of the present log whose load was recorded.
+        loaded_at: the end of the last load; None before the first one.
+        rejected: records, since the store was made.
+        failing: the last try failed.
+        stopped: the table is not tried again until somebody acts.
+    """
+
+    id: int
+    name: str
+    position: int
+    loaded_at: int | None
+    rejected: int
+    failing: bool
+    stopped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TableEntry:
+    """All that the store has of a table but its columns; for the parts see `TableLoadStatus` too.
+
+    Attributes:
+        position: greatest position of the present log whose load was recorded.
+        received, loaded, superseded, rejected, damaged, loads, failures: see `TableTotals`.
+        version: the table version; None where no load noted it.
+        mode: "upsert" or "append"; None where no load noted it.
+    """
+
+    id: int
+    source_id: int
+    name: str
+    position: int
+    loaded_at: int | None
+    error: str | None
+    error_since: int | None
+    stopped: bool
+    trouble: str | None
+    trouble_since: int | None
+    rebuilt_at: int | None
+    received: int
+    loaded: int
+    superseded: int
+    rejected: int
+    damaged: int
+    loads: int
+    failures: int
+    version: int | None
+    mode: str | None
 
 
 @dataclass(frozen=True, slots=True)

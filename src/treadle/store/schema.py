@@ -309,13 +309,24 @@ schema_events: Final = Table(
     sqlite_autoincrement=True,
 )
 
+# Tables that somebody wants loaded at once (load_requests.py). The loader follows them by their id.
+load_requests: Final = Table(
+    "load_requests",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("source_id", BigInteger, ForeignKey("sources.id"), nullable=False),
+    Column("table_name", ClientText, nullable=False),
+    _time_column("at"),
+    sqlite_autoincrement=True,
+)
+
 FAILED: Final = "error IS NOT NULL"
 CHANGED: Final = "schema_changes > 0"
 """The conditions of the indexes of loads: a query uses one if it has the same text."""
 
 
 def _load_indexes(name: str, owner: str) -> list[Index]:
-    """Return the indexes of the loads of one owner, newest last: of all, and of those looked for."""
+    """Return the indexes of the loads of one owner, newest last: all, and those looked for."""
     places = (owner, "finished_at", "number")
     return [
         Index(f"ix_loads_by_{name}", *places),

@@ -45,7 +45,7 @@ class SchemaChangeKind(StrEnum):
 
 
 SchemaChanges = Sequence[dict[str, Any]]
-"""Changes as JSON objects. Each has `kind`; what else it has is said in docs/reference/tables.md."""
+"""Changes as JSON objects. Each has `kind`; docs/reference/tables.md says what else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,8 @@ class SchemaEventRepository(StoreRepository):
 
         Args:
             account_id: only of tables of this account.
-            source_id, table_name: only of this table; both or none.
+            source_id: only of a table of this source; with `table_name`.
+            table_name: as sent; with `source_id`.
             before: only events older than the one with this id: the last one of the page before.
             limit: how many at most.
         """

@@ -18,6 +18,7 @@ from treadle.store.hooks import HookRepository
 from treadle.store.key_files import KEY_VARIABLE
 from treadle.store.keys import KeyRepository
 from treadle.store.leases import LeaseRepository
+from treadle.store.load_requests import LoadRequestRepository
 from treadle.store.loads import LoadRepository
 from treadle.store.migration import migrate_schema
 from treadle.store.notices import NoticeRepository
@@ -63,6 +64,7 @@ class Store:
         self.loads = LoadRepository(database)
         self.outcomes = OutcomeRepository(database)
         self.schema_events = SchemaEventRepository(database)
+        self.load_requests = LoadRequestRepository(database)
         self.trail = TrailRepository(database)
         self.quotas = QuotaRepository(database)
         self.recipients = RecipientRepository(database)

@@ -8,7 +8,6 @@ from tests.loads import load as plain
 
 from treadle.store.model import LoadReport
 
-
 AGE = {"column": "age__bi"}
 
 
@@ -118,7 +117,7 @@ def test_loads_are_chosen_by_what_became_of_them(api: Api) -> None:
 
 
 def test_one_load_has_all_that_is_known_of_it(api: Api) -> None:
-    one, two, made = filled(api)
+    _, two, made = filled(api)
     answer = api.get(f"/v1/loads/{made[0].id}")
     assert answer.status == 200
     assert answer.body["load_id"] == made[0].id
@@ -153,8 +152,9 @@ def test_a_load_names_what_hooks_were_told_of_it(api: Api) -> None:
     api.store.loads.record_load(made, [], destination_id=row.id)
     [sent] = api.get(f"/v1/loads/{made.id}").body["deliveries"]
     assert (sent["hook_id"], sent["state"]) == (hook.id, "waiting")
-    assert api.get(f"/v1/hooks/{hook.id}/deliveries").body["deliveries"][0]["delivery_id"] == (
-        sent["delivery_id"]
+    assert (
+        api.get(f"/v1/hooks/{hook.id}/deliveries").body["deliveries"][0]["delivery_id"]
+        == (sent["delivery_id"])
     )
 
 
@@ -177,7 +177,20 @@ def test_another_account_s_loads_are_unknown(api: Api) -> None:
     )
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "source=web", "source=0", "failed=1", "changed=no", "from=then", "to=12"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0",
+        "limit=1001",
+        "limit=x",
+        "source=web",
+        "source=0",
+        "failed=1",
+        "changed=no",
+        "from=then",
+        "to=12",
+    ],
+)
 def test_a_wrong_parameter_is_named(api: Api, query: str) -> None:
     answer = api.get(f"/v1/loads?{query}")
     assert answer.status == 400

@@ -59,8 +59,10 @@ def make_earlier_store(url: str, revision: str, *statements: str) -> None:
 ONE_SOURCE = (
     "INSERT INTO accounts (id, name, created_at) VALUES (7, 'a', 1)",
     "INSERT INTO connections (id, kind) VALUES (1, 'destination'), (2, 'source')",
-    "INSERT INTO sources (id, account_id, type, display_name, name, created_at, updated_at, "
-    "settings) VALUES (2, 7, 'import_api', 's', 's', 1, 1, '{}')",
+    (
+        "INSERT INTO sources (id, account_id, type, display_name, name, created_at, updated_at, "
+        "settings) VALUES (2, 7, 'import_api', 's', 's', 1, 1, '{}')"
+    ),
 )
 
 

@@ -36,10 +36,18 @@ def upgrade() -> None:
     )
     op.create_index("ix_schema_events_by_table", "schema_events", ["table_id", "id"])
     op.create_index("ix_schema_events_by_account", "schema_events", ["account_id", "id"])
+    op.create_table(
+        "load_requests",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("source_id", sa.BigInteger(), nullable=False),
+        sa.Column("table_name", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["source_id"], ["sources.id"], name="fk_load_requests_source_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_load_requests"),
+        sqlite_autoincrement=True,
+    )
     for name in ("account_id", "source_id"):
-        op.add_column(
-            "loads", sa.Column(name, sa.BigInteger(), server_default="0", nullable=False)
-        )
+        op.add_column("loads", sa.Column(name, sa.BigInteger(), server_default="0", nullable=False))
     op.add_column(
         "loads", sa.Column("schema_changes", sa.Integer(), server_default="0", nullable=False)
     )
