@@ -64,6 +64,11 @@ class ClientText(TypeDecorator[str]):
         return None if value is None else _nul_escape.unescape(value)
 
 
+def restore_text(stored: str) -> str:
+    """Return the text of a column of `ClientText` that was read as it is stored."""
+    return _nul_escape.unescape(stored)
+
+
 def _time_column(name: str, *, nullable: bool = False) -> Column[Any]:
     return Column(name, BigInteger, nullable=nullable)
 

@@ -8,7 +8,19 @@ stay as history.
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Row, RowMapping, bindparam, case, func, or_, select, update
+from sqlalchemy import (
+    Integer,
+    Row,
+    RowMapping,
+    Text,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
 
 from treadle.store.column_history import TableCatalogue, read_catalogue, read_columns
 from treadle.store.database import StoreRepository, StoreTransaction
@@ -21,7 +33,7 @@ from treadle.store.model import (
     TableTotals,
     TroubledTables,
 )
-from treadle.store.schema import kept_columns, meta, sources, tables
+from treadle.store.schema import kept_columns, meta, restore_text, sources, tables
 from treadle.store.schema_event import SchemaEventKind
 from treadle.store.schema_events import add_event
 from treadle.text import digest_text
@@ -45,14 +57,15 @@ _pushed_tables = select(tables.c.id, tables.c.name, kept_columns.c.key_fields).o
 )
 
 
+# Of types that need no conversion: that of 10,000 rows takes 20 ms.
 _OVERVIEWS: Final = select(
     tables.c.id,
-    tables.c.name,
+    type_coerce(tables.c.name, Text),
     case((tables.c.log_id == present_log, tables.c.loaded), else_=0),
     tables.c.loaded_at,
     tables.c.rejected,
-    tables.c.error.is_not(None),
-    tables.c.stopped,
+    type_coerce(tables.c.error.is_not(None), Integer),
+    type_coerce(tables.c.stopped, Integer),
 ).where(tables.c.source_id == bindparam("at_source_id"))
 
 _SUMS: Final = select(
@@ -159,7 +172,9 @@ class TableRepository(StoreRepository):
         """Return the tables of a source that were tried, in any order; made for 10,000 of them."""
         with self._database.read() as tx:
             rows = tx.connection.execute(_OVERVIEWS, {"at_source_id": source_id})
-            return [TableOverview._make(row) for row in rows]
+            return [
+                TableOverview(number, restore_text(name), *more) for number, name, *more in rows
+            ]
 
     def list_entries(self, table_ids: Sequence[int]) -> list[TableEntry]:
         """Return what the store has of some tables, in any order."""
