@@ -7,8 +7,10 @@ from itertools import islice
 from treadle.cli.command import Arguments, CliCommand, parse_positive
 from treadle.cli.output import print_json, print_table, to_whole_second
 from treadle.cli.store_access import find_source, open_existing_store
+from treadle.cli.time_argument import parse_time
 from treadle.config import Config
 from treadle.store.model import LoadReport
+from treadle.store.recent_loads import LoadFilter
 
 COLUMNS = (
     "finished",
@@ -28,6 +30,18 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", help="only of the source with this name or id")
     parser.add_argument("--table", metavar="NAME", help="only of this table, as named in pushes")
     parser.add_argument("--failed", action="store_true", help="only tries that failed")
+    parser.add_argument(
+        "--changed", action="store_true", help="only loads that changed the schema of their table"
+    )
+    parser.add_argument(
+        "--from",
+        dest="since",
+        metavar="TIME",
+        help="only loads that finished at or after this time",
+    )
+    parser.add_argument(
+        "--to", dest="until", metavar="TIME", help="only loads that finished before this time"
+    )
     parser.add_argument("--limit", metavar="N", default="100", help="how many at most")
     parser.add_argument("--json", action="store_true", help="print a JSON array of reports")
 
@@ -37,6 +51,12 @@ def print_loads(config: Config, arguments: Arguments) -> int:
     from treadle.tracking.load_reports import render_load_report
 
     limit = parse_positive("--limit", arguments.limit)
+    chosen = LoadFilter(
+        arguments.failed or None,
+        arguments.changed or None,
+        parse_time("--from", arguments.since),
+        parse_time("--to", arguments.until),
+    )
     with open_existing_store(config) as store:
         source = find_source(store, None, arguments.source) if arguments.source else None
         names = {each.id: each.name for each in store.sources.list_sources()}
@@ -46,14 +66,14 @@ def print_loads(config: Config, arguments: Arguments) -> int:
             while page := store.loads.list_loads(
                 source_id=source.id if source else None,
                 table_name=arguments.table,
-                limit=PAGE,
+                chosen=chosen,
+                limit=min(limit, PAGE),
                 before=before,
             ):
                 yield from page
                 before = page[-1].id
 
-        chosen = (load for load in every() if load.error is not None or not arguments.failed)
-        found = list(islice(chosen, limit))
+        found = list(islice(every(), limit))
     if arguments.json:
         print_json([render_load_report(load) for load in found])
     else:

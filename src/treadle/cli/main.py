@@ -39,6 +39,7 @@ from treadle.cli import (
     serve,
     source,
     status,
+    table,
     table_schema,
     token,
     trail,
@@ -79,6 +80,7 @@ COMMANDS: tuple[CliCommand, ...] = (
     problems.COMMAND,
     requests.COMMAND,
     loads.COMMAND,
+    *table.COMMANDS,
     ledger.COMMAND,
     audit.COMMAND,
     trail.COMMAND,
@@ -105,6 +107,7 @@ GROUPS = {
     ("log",): "the log: what was accepted, and what waits to be loaded",
     ("recipient",): "addresses that are told of problems by mail, the custom e-mails of the API",
     ("rejects",): "records that could not be loaded, and how to send them again",
+    ("table",): "the tables of a source, what waits of each, and what changed of them",
     ("token",): "import and webhook tokens of a source",
 }
 """The help of each group of commands, by the words before the last one."""

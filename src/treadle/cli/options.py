@@ -1,16 +1,20 @@
 """`treadle source options`: sets how the tables of a source are loaded (loading.md 12.2)."""
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from treadle.cli.command import Arguments, CliCommand, UsageError
-from treadle.cli.output import print_json, print_table
+from treadle.cli.output import print_json, print_line, print_table
 from treadle.cli.store_access import open_named_source
 from treadle.config import Config
 from treadle.errors import OperatorError
 
 if TYPE_CHECKING:
     from treadle.tables.options import EffectiveOption, OptionValue
+
+TOUCHED_SHOWN = 20
+"""Names of tables that are printed after a change."""
 
 COLUMNS = ("option", "value", "set for", "values")
 
@@ -30,18 +34,31 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(config: Config, arguments: Arguments) -> int:
     """Set options, and print those in force."""
-    from treadle.tables.options import list_effective_options, make_options_patch
+    from treadle.tables.options import list_effective_options
+    from treadle.tracking.source_options import set_source_options
 
     wanted = parse_assignments(arguments.assignments)
     with open_named_source(config, arguments) as (store, source):
-        if wanted:
-            patch = make_options_patch(arguments.table, wanted)
-            changed = store.sources.update_source(source.account_id, source.id, settings=patch)
-            if changed is None:  # deleted by somebody else a moment ago
-                raise OperatorError(f"The source {source.name} was deleted.")
-            source = changed
-    _print(list_effective_options(source.settings, arguments.table), as_json=arguments.json)
+        if not wanted:
+            found = list_effective_options(source.settings, arguments.table)
+            _print(found, as_json=arguments.json)
+            return 0
+        changed = set_source_options(store, source, arguments.table, wanted)
+        if changed is None:  # deleted by somebody else a moment ago
+            raise OperatorError(f"The source {source.name} was deleted.")
+    _print(changed.options, as_json=arguments.json)
+    if not arguments.json:
+        print_line(describe_touched(changed.touched))
     return 0
+
+
+def describe_touched(touched: Sequence[str]) -> str:
+    """Say which tables are loaded differently from now on."""
+    if not touched:
+        return "No table is loaded differently by that."
+    names = ", ".join(touched[:TOUCHED_SHOWN])
+    more = len(touched) - TOUCHED_SHOWN
+    return f"Loaded so from now on: {names}" + (f", and {more} other tables" if more > 0 else "")
 
 
 def parse_assignments(texts: list[str]) -> "dict[str, OptionValue]":

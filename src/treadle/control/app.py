@@ -13,6 +13,7 @@ from starlette.routing import Route
 from treadle import __version__
 from treadle.clock import read_clock
 from treadle.control import (
+    catalogue_routes,
     check_routes,
     destination_routes,
     doctor_routes,
@@ -20,6 +21,7 @@ from treadle.control import (
     hook_routes,
     ledger_routes,
     load_report_routes,
+    option_routes,
     partner_routes,
     problem_routes,
     query_routes,
@@ -44,6 +46,7 @@ from treadle.control.query_operations import QuerySettings
 from treadle.control.routes import ROUTERS, OperationRunner
 from treadle.control.settings import ConnectApiSettings
 from treadle.control.traces import TraceFiles
+from treadle.control.waiting_view import WaitingView
 from treadle.errors import RequestRefusedError, RetriableError
 from treadle.http.authentication import TokenAuthentication
 from treadle.http.hosts import AllowedHosts
@@ -148,6 +151,9 @@ def create_control_app(
         _add_routes(app, trace_routes.router)
     if problems is not None:
         _add_routes(app, problem_routes.router)
+    app.state.waiting = WaitingView(open_reader)
+    _add_routes(app, catalogue_routes.router)
+    _add_routes(app, option_routes.router)
     if open_reader is not None:
         app.state.open_reader = open_reader
         _add_routes(app, ledger_routes.router)

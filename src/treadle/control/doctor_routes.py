@@ -6,7 +6,7 @@ Operations and paths in one module, as in `trail_routes`: there is little of bot
 from typing import Annotated, Final, Literal
 
 import anyio.to_thread
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import Field
 from starlette.responses import Response
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
@@ -15,7 +15,13 @@ from treadle.control.lookups import require_whole_installation
 from treadle.control.query_requests import mint_question_id
 from treadle.control.query_responses import QuestionRefusal
 from treadle.control.query_routes import Room
-from treadle.control.routes import COMMON_RESPONSES, AuthenticatedAccount, Runner, describe_refusal
+from treadle.control.routes import (
+    COMMON_RESPONSES,
+    AuthenticatedAccount,
+    Runner,
+    describe_refusal,
+    make_router,
+)
 from treadle.control.schemas import CodedAnswer, component
 from treadle.questions.client import PlannedQuestion
 from treadle.questions.orders import AnswerFormat, QuestionKind
@@ -58,7 +64,7 @@ def plan_examination(store: Store, account: Account) -> PlannedQuestion:
     return PlannedQuestion(QuestionKind.DOCTOR, mint_question_id(), INSTALLATION, 1, None)
 
 
-router = APIRouter(prefix="/v1", responses=COMMON_RESPONSES)
+router = make_router(prefix="/v1", responses=COMMON_RESPONSES)
 
 
 @router.post(

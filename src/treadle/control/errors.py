@@ -425,6 +425,27 @@ def job_not_created(source_id: int, account_id: int) -> RequestRefusedError:
     return _make_job_error("generic", message)
 
 
+def invalid_option(message: str) -> RequestRefusedError:
+    """Refuse options that there are not, or values that they do not have."""
+    return _make_coded_error(400, "InvalidOption", message)
+
+
+def table_not_found(name: str) -> RequestRefusedError:
+    """Refuse a table of which the source never pushed a record."""
+    return _make_coded_error(404, "InvalidId", f"table not found ({name[:200]})")
+
+
+def table_not_failing(name: str, state: str) -> RequestRefusedError:
+    """Refuse to try a table again that is loaded, or has nothing to load."""
+    message = f"table {name[:200]} is {state}: only one that failed or stopped is tried again"
+    return _make_coded_error(409, "NotFailing", message)
+
+
+def load_not_found(load_id: str) -> RequestRefusedError:
+    """Refuse an unknown load; reports of loads are kept for 60 days."""
+    return _make_coded_error(404, "InvalidId", f"load not found ({load_id[:200]})")
+
+
 # Post-load hooks (connect-api.md 2.13) -----------------------------------------------------------
 
 

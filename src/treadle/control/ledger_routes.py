@@ -8,7 +8,8 @@ from pydantic import Field
 from starlette.responses import Response
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from treadle.control.load_report_routes import OnlySourceId, invalid_parameter
+from treadle.control.load_operations import invalid_parameter
+from treadle.control.load_report_routes import OnlySourceId
 from treadle.control.lookups import parse_id
 from treadle.control.routes import (
     COMMON_RESPONSES,

@@ -1,14 +1,21 @@
-"""`GET /v1/loads`: the reports of loads (loading.md 11.2), for an account or for a source."""
+"""`/v1/loads`: the reports of loads (loading.md 11.2), for an account or for a source."""
 
-from typing import Annotated, Final
+from typing import Annotated, Any
 
+from fastapi import Path as InPath
 from fastapi import Query, Request, Security
 from pydantic import Field, WithJsonSchema
 from starlette.responses import Response
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from treadle.control import errors
-from treadle.control.lookups import parse_id
+from treadle.control.load_operations import (
+    REPORTS_DEFAULT,
+    REPORTS_MAX,
+    get_report,
+    list_reports,
+    parse_load_filter,
+)
 from treadle.control.routes import (
     ACCOUNT_TOKEN,
     COMMON_RESPONSES,
@@ -17,15 +24,9 @@ from treadle.control.routes import (
     describe_refusal,
     make_router,
 )
-from treadle.control.schemas import Id, MessageAnswer, component
-from treadle.errors import RequestRefusedError
+from treadle.control.schemas import CodedAnswer, Id, MessageAnswer, NoRouteAnswer, component
 from treadle.http.headers import read_peer
 from treadle.store.model import TokenHolder, TokenOwner
-from treadle.store.store import Store
-from treadle.tracking.load_reports import render_load_report
-
-REPORTS_DEFAULT: Final = 100
-REPORTS_MAX: Final = 1000
 
 Count = Annotated[int, Field(ge=0)]
 MicrosecondTime = Annotated[str, Field(description="RFC 3339, UTC, microseconds")]
@@ -63,6 +64,13 @@ class LoadReportAnswer(TypedDict):
     rows_loaded: Count
     rows_discarded: Annotated[int, Field(ge=0, description="lost against a higher sequence")]
     rows_rejected: Annotated[int, Field(ge=0, description="are in _sdc_rejected")]
+    waited_max_us: Annotated[
+        int | None,
+        Field(description="microseconds that the record waited that waited longest, until loaded"),
+    ]
+    waited_p50_us: Annotated[
+        int | None, Field(description="the median of that; both null for a try that failed")
+    ]
     tables: Annotated[dict[str, int], Field(description="destination table -> rows written")]
     fields_left_out: Annotated[list[str], Field(description="their names, without repetition")]
     left_out: Annotated[
@@ -90,50 +98,50 @@ class LoadReportPage(TypedDict):
     next: Annotated[str | None, Field(description="`before` of the next page; null on the last")]
 
 
-def invalid_parameter(name: str, expected: str) -> RequestRefusedError:
-    """Refuse a query parameter of a wrong form."""
-    return RequestRefusedError(400, {"message": f"{name} is {expected}"})
+@component("SchemaChange")
+class SchemaChangeAnswer(TypedDict):
+    """Something that a load changed of the schema of its table."""
+
+    kind: Annotated[str, Field(description="a word such as column_added")]
+    text: Annotated[str, Field(description="the same in words")]
+    relation: Annotated[str | None, Field(description="destination table")]
+    column: str | None
+    field: Annotated[str | None, Field(description="of the records")]
+    type: str | None
+    record: Annotated[
+        str | None, Field(description="the first that brought it, position of its entry and index")
+    ]
+    detail: dict[str, Any]
 
 
-def list_reports(
-    store: Store,
-    asking: TokenHolder | TokenOwner,
-    source: str | None,
-    table: str | None,
-    before: str | None,
-    limit: str | None,
-) -> object:
-    """Return the answer's value.
+@component("EntryRange")
+class EntryRangeAnswer(TypedDict):
+    """Entries of the log, by position."""
 
-    Raises:
-        RequestRefusedError: 400 for a parameter that is wrong.
-    """
-    if isinstance(asking, TokenHolder):
-        account_id, source_id = asking.account.id, None
-    else:
-        account_id, source_id = asking.account_id, asking.source_id
-    if source is not None:
-        wanted = parse_id(source)
-        if wanted is None:
-            raise invalid_parameter("source", "the id of a source")
-        if source_id not in (None, wanted):
-            return {"loads": [], "next": None}
-        source_id = wanted
-    count = REPORTS_DEFAULT if limit is None else parse_id(limit)
-    if count is None or count > REPORTS_MAX:
-        raise invalid_parameter("limit", f"a number from 1 to {REPORTS_MAX}")
-    found = store.loads.list_loads(
-        account_id=account_id,
-        source_id=source_id,
-        table_name=table,
-        limit=count + 1,
-        before=before,
-    )
-    shown = found[:count]
-    return {
-        "loads": [render_load_report(load) for load in shown],
-        "next": shown[-1].id if len(found) > count else None,
-    }
+    first: int
+    last: int
+
+
+@component("LoadDelivery")
+class LoadDeliveryAnswer(TypedDict):
+    """What a hook was told of a load."""
+
+    hook_id: Id
+    delivery_id: str
+    state: Annotated[str, Field(description="waiting, delivered or failed")]
+
+
+@component("WholeReport")
+class WholeReportAnswer(LoadReportAnswer):
+    """All that is known of one load."""
+
+    entries: Annotated[EntryRangeAnswer, Field(description="the first and the last that it took")]
+    duration_us: Annotated[int, Field(description="microseconds")]
+    schema_changes: list[SchemaChangeAnswer]
+    new_version: Annotated[bool, Field(description="it emptied the table for newer rows")]
+    deliveries: Annotated[
+        list[LoadDeliveryAnswer], Field(description="to hooks, of which an import token sees none")
+    ]
 
 
 OnlySourceId = Annotated[
@@ -149,7 +157,39 @@ Limit = Annotated[
     ),
 ]
 
+OnlyFailed = Annotated[
+    str | None,
+    Query(description="true for tries that failed alone, false for committed loads alone"),
+    WithJsonSchema({"type": "boolean"}),
+]
+OnlyChanged = Annotated[
+    str | None,
+    Query(description="true for loads that changed the schema of their table, false for others"),
+    WithJsonSchema({"type": "boolean"}),
+]
+FromTime = Annotated[
+    str | None, Query(alias="from", description="only loads that finished at or after this time")
+]
+ToTime = Annotated[
+    str | None, Query(alias="to", description="only loads that finished before this time")
+]
+LoadId = Annotated[str, InPath(description="id of the load")]
+
 router = make_router(prefix="/v1", responses=COMMON_RESPONSES)
+
+
+async def _find_asking(request: Request, work: Runner) -> TokenHolder | TokenOwner:
+    """Return whose token the request has, an account token or an Import API access token.
+
+    Raises:
+        RequestRefusedError: 401, it has none.
+    """
+    asking = await work.authentication.find_either(request.headers)
+    if asking is None:
+        raise errors.not_authorized()
+    if isinstance(asking, TokenHolder):
+        work.count_use(asking.token_id, read_peer(request.scope))
+    return asking
 
 
 @router.get(
@@ -164,6 +204,10 @@ async def list_load_reports(
     _: Annotated[object, Security(ACCOUNT_TOKEN)],
     source: OnlySourceId = None,
     table: TableName = None,
+    failed: OnlyFailed = None,
+    changed: OnlyChanged = None,
+    since: FromTime = None,
+    until: ToTime = None,
     before: Before = None,
     limit: Limit = None,
 ) -> Response:
@@ -171,11 +215,28 @@ async def list_load_reports(
 
     With an Import API access token instead of an account token: the loads of its source.
     """
-    asking = await work.authentication.find_either(request.headers)
-    if asking is None:
-        raise errors.not_authorized()
-    if isinstance(asking, TokenHolder):
-        work.count_use(asking.token_id, read_peer(request.scope))
+    asking = await _find_asking(request, work)
+    chosen = parse_load_filter(failed, changed, since, until)
     return await work.read(
-        list_reports, work.operations.store, asking, source, table, before, limit
+        list_reports, work.operations.store, asking, source, table, before, limit, chosen
     )
+
+
+@router.get(
+    "/loads/{load_id}",
+    response_model=WholeReportAnswer,
+    responses=describe_refusal(404, CodedAnswer | NoRouteAnswer, "no such load, or no longer"),
+    tags=["loads"],
+)
+async def get_load_report(
+    request: Request,
+    work: Runner,
+    _: Annotated[object, Security(ACCOUNT_TOKEN)],
+    load_id: LoadId,
+) -> Response:
+    """One load with all that is known of it.
+
+    With an Import API access token instead of an account token: of the loads of its source.
+    """
+    asking = await _find_asking(request, work)
+    return await work.read(get_report, work.operations.store, asking, load_id)

@@ -4,10 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from treadle.control import (
+    catalogue_operations,
     check_responses,
     destination_responses,
     errors,
     hook_responses,
+    option_operations,
     paging,
     responses,
     streams,
@@ -21,6 +23,7 @@ from treadle.destinations.postgres_form import PostgresForm
 from treadle.destinations.reach import NOT_ALONE
 from treadle.errors import RequestRefusedError
 from treadle.questions import refusals
+from treadle.store.column_history import TableCatalogue
 from treadle.store.deliveries import FAILED, make_delivery_id
 from treadle.store.hook_body import encode_hook_body
 from treadle.store.model import (
@@ -38,9 +41,15 @@ from treadle.store.model import (
     PushedTable,
     SenderSignature,
     Source,
+    TableEntry,
     TableLoadStatus,
 )
+from treadle.store.recent_loads import RecentLoads
+from treadle.store.schema_event import LeftOutField, SchemaEvent
+from treadle.tables.options import list_effective_options
 from treadle.tracking.load_reports import render_load_report
+from treadle.tracking.schema_history import render_changes, render_event
+from treadle.tracking.table_lists import ListedTable, LoadingState
 
 Examples = dict[str, object]
 
@@ -133,10 +142,40 @@ _LOAD = LoadReport(
         "columns_added": [["orders", "age__do"]],
         "columns_renamed": [["orders", "age", "age__bi"]],
         "nul_characters_removed": 2,
+        "schema_changes": [
+            {
+                "kind": "column_renamed",
+                "relation": "orders",
+                "from": "age",
+                "column": "age__bi",
+            },
+            {
+                "kind": "column_split",
+                "relation": "orders",
+                "column": "age__do",
+                "field": "age",
+                "type": "double",
+                "beside": [["age__bi", "bigint"]],
+                "record": "8.3",
+            },
+        ],
     },
     error=None,
+    waited_max_us=1_041_000,
+    waited_p50_us=540_000,
 )
 
+
+_WHOLE_LOAD = {
+    **render_load_report(_LOAD),
+    "entries": {"first": _LOAD.first, "last": _LOAD.last},
+    "duration_us": _LOAD.finished_at - _LOAD.started_at,
+    "schema_changes": render_changes(_LOAD.details["schema_changes"]),
+    "new_version": False,
+    "deliveries": [
+        {"hook_id": 8, "delivery_id": make_delivery_id(8, _LOAD.id), "state": "delivered"}
+    ],
+}
 
 _TABLE = PushedTable(2_288_757, "customers", ("id",))
 _COLUMNS = KeptColumns(
@@ -252,6 +291,10 @@ def list_request_examples() -> dict[str, Examples]:
             "name the provider": {"table": "events", "provider": "stripe"},
         },
         "set_table_schema": {"times and decimals": _SCHEMA},
+        "change_source_options": {
+            "set two": {"options": {"stale_children": "keep", "hard_delete": True}},
+            "take one back": {"options": {"hard_delete": None}},
+        },
         "create_hook": {
             "after the loads of a destination": {
                 "type": "post_load",
@@ -411,6 +454,141 @@ def _list_table_examples() -> dict[str, dict[int, Examples]]:
         "get_table_schema": {200: shown, **unknown},
         "set_table_schema": {200: shown, **bad, **unknown},
         "remove_table_schema": {200: shown, **unknown},
+    }
+
+
+def _list_catalogue_examples() -> dict[str, dict[int, Examples]]:
+    """Return examples of the calls about the tables of a source."""
+    entry = TableEntry(
+        id=_TABLE.id,
+        source_id=_SOURCE,
+        name="orders",
+        position=9,
+        loaded_at=_LATER,
+        error=None,
+        error_since=None,
+        stopped=False,
+        trouble=None,
+        trouble_since=None,
+        rebuilt_at=None,
+        received=120,
+        loaded=100,
+        superseded=9,
+        rejected=11,
+        damaged=0,
+        loads=1,
+        failures=0,
+        version=0,
+        mode="upsert",
+    )
+    listed = ListedTable(0, "orders", LoadingState.LOADING, 4, 410, _LATER, entry.id)
+    recent = RecentLoads(_CREATED, 1, 0, 120, 100, 9, 11, 1_041_000, 540_000)
+    states = {"idle": 11, "loading": 1, "waiting": 0, "failing": 0, "stopped": 0}
+    shown = catalogue_operations.render_listed_table(listed, entry)
+    sums = catalogue_operations.render_recent(recent)
+    left_out = LeftOutField("orders", "too_long_column", "Column name is too long", _LATER, "5f2b")
+    known = TableCatalogue(_COLUMNS, ((_CREATED, None),), (left_out,))
+    event = SchemaEvent(
+        12,
+        _SOURCE,
+        "orders",
+        _LATER,
+        _LOAD.id,
+        "schema_changed",
+        None,
+        tuple(_LOAD.details["schema_changes"]),
+    )
+    unknown = _collect_errors(
+        errors.source_not_found("7", status=404), errors.table_not_found("orders")
+    )
+    bad: dict[int, Examples] = {400: {"limit": {"message": "limit is a number from 1 to 100"}}}
+    asked = {
+        "table": "orders",
+        "state": "loading",
+        "waiting_records": 4,
+        "requested_at": "2026-01-01T12:00:00.000000Z",
+    }
+    summary = {
+        "source_id": _SOURCE,
+        "name": "import_api",
+        "display_name": "Import API",
+        "schema": "import_api",
+        "state": "active",
+        "tables": 12,
+        "states": states,
+        "waiting_records": 4,
+        "waiting_bytes": 410,
+        "oldest_waiting_at": "2026-01-01T12:00:00.000000Z",
+        "last_load_at": "2026-01-01T12:00:00.000000Z",
+        "last_used_at": None,
+        "active_tokens": 1,
+        "totals": {
+            "received": 120,
+            "rejected": 11,
+            "damaged": 0,
+            "loaded": 100,
+            "superseded": 9,
+            "loads": 1,
+            "failures": 0,
+        },
+        "recent": sums,
+        "destination": {
+            "destination_id": _DESTINATION,
+            "type": "duckdb",
+            "name": "default",
+            "usable": True,
+            "trouble": None,
+        },
+    }
+    whole = {
+        "source_id": _SOURCE,
+        "schema": "import_api",
+        **shown,
+        "rebuilt_at": None,
+        "recent": sums,
+        **catalogue_operations.render_catalogue(known, {"customers": 120}),
+    }
+    return {
+        "get_source_summary": {
+            200: {"a source": summary},
+            **_collect_errors(errors.source_not_found("7", status=404)),
+        },
+        "list_source_tables": {
+            200: {"one": {"tables": [shown], "next": "0/orders", "total": 12, "states": states}},
+            **bad,
+            **_collect_errors(errors.source_not_found("7", status=404)),
+        },
+        "get_source_table": {200: {"a table": whole}, **unknown},
+        "list_table_history": {
+            200: {"a split": {"events": [render_event(event)], "next": None}},
+            **bad,
+            **unknown,
+        },
+        "load_table": {200: {"asked": asked}, **unknown},
+        "retry_table": {
+            200: {"asked": {**asked, "state": "stopped"}},
+            **unknown,
+            **_collect_errors(errors.table_not_failing("orders", "idle")),
+        },
+    }
+
+
+def _list_option_examples() -> dict[str, dict[int, Examples]]:
+    """Return examples of the calls about options."""
+    settings = {"options": {"stale_children": "keep"}}
+    found = list_effective_options(settings, None)
+    shown = option_operations.render_options(_source(), None, found)
+    touched = {"count": 2, "tables": ["customers", "orders"]}
+    refused = _collect_errors(
+        errors.source_not_found("7", status=404),
+        errors.invalid_option("There is no option 'nest'; did you mean 'nested'?"),
+    )
+    return {
+        "get_source_options": {200: {"a source": shown}, **refused},
+        "change_source_options": {
+            200: {"changed": {**shown, "touched_tables": touched, "dry_run": False}},
+            **refused,
+        },
     }
 
 
@@ -730,6 +908,8 @@ def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, 
         **_list_custom_email_examples(),
         **_list_table_examples(),
         **_list_hook_examples(),
+        **_list_catalogue_examples(),
+        **_list_option_examples(),
         **_list_check_examples(),
         **_list_query_examples(),
         **_list_destination_examples(),
@@ -738,6 +918,10 @@ def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, 
         "list_load_reports": {
             200: {"a load": {"loads": [render_load_report(_LOAD)], "next": None}},
             400: {"limit": {"message": "limit is a number from 1 to 1000"}},
+        },
+        "get_load_report": {
+            200: {"a load": _WHOLE_LOAD},
+            **_collect_errors(errors.load_not_found(_LOAD.id)),
         },
         "list_trail_events": {
             200: {"a change": {"events": [_EVENT], "next": None}},

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from treadle.control import errors
-from treadle.control.load_report_routes import invalid_parameter
+from treadle.control.load_operations import invalid_parameter
 from treadle.control.traces import TraceFiles
 from treadle.errors import TreadleError
 from treadle.log.protocol import LogReader

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, NotRequired
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from fastapi import Path as InPath
 from pydantic import Field
 from starlette.responses import Response
@@ -25,6 +25,7 @@ from treadle.control.routes import (
     Runner,
     describe_body,
     describe_refusal,
+    make_router,
 )
 from treadle.control.schemas import CodedAnswer, Id, MessageAnswer, NoRouteAnswer, component
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
@@ -94,7 +95,7 @@ def _get_watch(request: Request) -> ProblemWatch:
 Watch = Annotated[ProblemWatch, Depends(_get_watch)]
 ProblemId = Annotated[str, InPath(description="id of the problem")]
 
-router = APIRouter(prefix="/v1", responses=COMMON_RESPONSES, tags=["problems"])
+router = make_router(prefix="/v1", responses=COMMON_RESPONSES, tags=["problems"])
 
 
 @router.get("/problems", response_model=ProblemList)

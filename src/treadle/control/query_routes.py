@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import anyio.to_thread
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 from fastapi import Path as InPath
 from pydantic import WithJsonSchema
 from starlette.responses import Response
@@ -27,6 +27,7 @@ from treadle.control.routes import (
     SourceId,
     describe_body,
     describe_refusal,
+    make_router,
 )
 from treadle.control.schemas import CodedAnswer, NoRouteAnswer
 from treadle.http.path_convertor import TABLE_IN_PATH
@@ -83,7 +84,7 @@ def _describe_asking(more: dict[int | str, dict[str, Any]]) -> dict[int | str, d
     )
 
 
-router = APIRouter(prefix="/v1", responses=COMMON_RESPONSES, tags=["rows"])
+router = make_router(prefix="/v1", responses=COMMON_RESPONSES, tags=["rows"])
 
 
 @router.post(

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from treadle.control.load_report_routes import invalid_parameter
+from treadle.control.load_operations import invalid_parameter
 from treadle.control.lookups import parse_id
 from treadle.control.traces import TraceFiles, sees_installation
 from treadle.store.model import Account

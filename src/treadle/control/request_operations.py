@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from treadle.control.load_report_routes import invalid_parameter
+from treadle.control.load_operations import invalid_parameter
 from treadle.control.lookups import parse_id
 from treadle.control.refusal_operations import (
     RefusalFilter,

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
 from fastapi import Path as InPath
+from fastapi import Query, Request
 from pydantic import Field, WithJsonSchema
 from starlette.responses import Response
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
@@ -26,6 +26,7 @@ from treadle.control.routes import (
     AuthenticatedAccount,
     Runner,
     describe_refusal,
+    make_router,
 )
 from treadle.control.schemas import Id, MessageAnswer, NoRouteAnswer, component
 from treadle.control.trace_routes import OnlyAddress, OnlyToken
@@ -98,7 +99,7 @@ SinceTime = Annotated[str | None, Query(description="only since this time, RFC 3
 BeforeRequest = Annotated[str | None, Query(description="only those before `next` of an answer")]
 ReceiptText = Annotated[str, InPath(description="receipt of the request")]
 
-router = APIRouter(prefix="/v1", responses=COMMON_RESPONSES, tags=["requests"])
+router = make_router(prefix="/v1", responses=COMMON_RESPONSES, tags=["requests"])
 
 
 @router.get(

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from treadle.control import errors
-from treadle.control.load_report_routes import invalid_parameter
+from treadle.control.load_operations import invalid_parameter
 from treadle.control.lookups import find_source
 from treadle.control.times import instant
 from treadle.control.traces import TraceFiles, sees_installation

@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
-from treadle.timestamps import from_datetime
+from treadle.timestamps import format_microseconds, from_datetime
 
 _ISO: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
@@ -30,3 +30,8 @@ def instant(text: str) -> int | None:
     except (ValueError, OverflowError):
         return None
     return from_datetime(at.replace(microsecond=0))
+
+
+def show_time(at: int | None) -> str | None:
+    """Return a time as the answers of our own calls have it, with microseconds; None for none."""
+    return None if at is None else format_microseconds(at)

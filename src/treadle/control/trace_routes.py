@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from pydantic import WithJsonSchema
 from starlette.responses import Response
 
@@ -15,6 +15,7 @@ from treadle.control.routes import (
     AuthenticatedAccount,
     Runner,
     describe_refusal,
+    make_router,
 )
 from treadle.control.schemas import CodedAnswer, MessageAnswer, NoRouteAnswer
 from treadle.control.series_operations import show_series
@@ -57,7 +58,7 @@ StepSeconds = Annotated[
     WithJsonSchema({"type": "integer", "enum": [10, 60, 3600], "default": 10}),
 ]
 
-router = APIRouter(prefix="/v1", responses=COMMON_RESPONSES, tags=["server"])
+router = make_router(prefix="/v1", responses=COMMON_RESPONSES, tags=["server"])
 
 
 @router.get("/status", response_model=StatusAnswer)

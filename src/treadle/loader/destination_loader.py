@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import NamedTuple
 
 from treadle.destinations.priority import LoaderPriority
@@ -59,6 +60,10 @@ from treadle.store.model import LoadReport, Source
 from treadle.store.store import Store
 
 logger = logging.getLogger("treadle.loader")
+
+HURRY_US = 5_000_000
+"""A table that somebody wants loaded is loaded at once if something of it waits within this
+time. Afterwards its records wait for their age again."""
 
 ROUND_US_MAX = 5_000_000
 """A round begins no load after this time. Then the session is closed, because others can read a
@@ -150,6 +155,9 @@ class DestinationLoader:
         self._sources: Mapping[int, Source] = {}
         self._backlogs: Sequence[TableBacklog] = ()
         self._is_retired = self._is_stopped = False
+        self._asked = SimpleQueue[TableKey]()
+        self._hurried: dict[TableKey, int] = {}
+        """Tables that somebody wants loaded, and until when that holds."""
 
         self._pauses = RetrySchedule(RetryBackoff(first_us=250_000, max_us=15_000_000))
         """When the destination may be tried again, under the key `_all_tables`."""
@@ -194,6 +202,10 @@ class DestinationLoader:
         """Say what waits for this destination now."""
         self._pipeline_commands.put(SetBacklog(backlogs))
         self._commands.put(SetBacklog(backlogs))
+
+    def load_now(self, key: TableKey) -> None:
+        """Load a table at once, whatever its age, and whatever failed before."""
+        self._asked.put(key)
 
     def report_silence(self) -> None:
         """Tell the operator when the destination does not answer; its own thread cannot."""
@@ -254,9 +266,18 @@ class DestinationLoader:
                 if self._is_retired and not has_open_ends:
                     break
                 chosen: list[TableBacklog] = []
+                self._take_asked(now)
                 if self._parts is not None:
-                    policy, history = self._dependencies.flush_policy, self._parts.steps.history
-                    chosen = select_due(self._backlogs, self._sources, history, policy, now)
+                    chosen = select_due(
+                        self._backlogs,
+                        self._sources,
+                        self._parts.steps.history,
+                        self._dependencies.flush_policy,
+                        now,
+                        hurried=self._hurried,
+                    )
+                    for backlog in chosen:
+                        self._hurried.pop((backlog.source_id, backlog.table_name), None)
                 todo = chosen or has_open_ends or self._parts is None
                 if not todo or not self._pauses.may_retry(self._all_tables, now):
                     self._receive(POLL_SECONDS)
@@ -285,6 +306,19 @@ class DestinationLoader:
                 case StopLoader():
                     self._is_stopped = True
         return self._sources
+
+    def _take_asked(self, now: int) -> None:
+        """Note which tables somebody wants loaded, for as long as that means what waits now."""
+        fresh: list[TableKey] = []
+        while not self._asked.empty():  # only this thread takes from it
+            fresh.append(self._asked.get())
+        if fresh:
+            self._pauses.clear_failures(self._all_tables)
+            if self._parts is not None:
+                self._parts.steps.forget_failures(fresh)
+        if fresh or self._hurried:
+            kept = {key: until for key, until in self._hurried.items() if until > now}
+            self._hurried = kept | dict.fromkeys(fresh, now + HURRY_US)
 
     def _leave_time_for_others(self) -> None:
         """Let a destination alone that only one process can open, for those who wait for it."""

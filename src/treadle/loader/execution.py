@@ -10,7 +10,12 @@ from treadle.destinations.protocol import LoadResult, Session
 from treadle.loader.chunk import EntryChunk
 from treadle.loader.kept_columns import ColumnWatch
 from treadle.loader.lease import DestinationLease
-from treadle.loader.load_report import PlannedReport, complete_report, plan_report
+from treadle.loader.load_report import (
+    PlannedReport,
+    complete_report,
+    measure_received,
+    plan_report,
+)
 from treadle.loader.pipeline import PreparedStep, StepGroup
 from treadle.loader.reporting import PendingReport, describe_table
 from treadle.tables.model import LoadPlan, OffsetCommit
@@ -55,7 +60,8 @@ class LoadExecutor:
             session.prepare(prepared.schema, prepared.owner)
             offset = self._make_offset(chunk)
             plan = plan_with_session(session, prepared, offset=offset, now=started_at)
-            planned = self._plan_report(chunk, plan, load_id, started_at)
+            received = measure_received(chunk.entries)
+            planned = self._plan_report(chunk, plan, load_id, started_at, received)
             plan.offset = _add_report(offset, planned)
             begun.append((chunk, plan, planned))
         results = session.load_group([plan for _, plan, _ in begun])
@@ -90,20 +96,21 @@ class LoadExecutor:
                 damaged.why,
             )
         offset = self._make_offset(chunk)
+        received = measure_received(chunk.entries)
         _, plan, result = execute_accepted(
             session,
             prepared,
             offset=offset,
             now=started_at,
             with_report=lambda plan: _add_report(
-                offset, self._plan_report(chunk, plan, load_id, started_at)
+                offset, self._plan_report(chunk, plan, load_id, started_at, received)
             ),
             note=lambda: logger.warning(
                 "%s: the database refuses a record; looking for it", describe_table(chunk.key)
             ),
         )
         failpoint.reach("loader.after-load")
-        planned = self._plan_report(chunk, plan, load_id, started_at)
+        planned = self._plan_report(chunk, plan, load_id, started_at, received)
         return self._complete(chunk, plan, planned, result)
 
     def _complete(
@@ -116,17 +123,22 @@ class LoadExecutor:
             lambda: [entry.position for entry in chunk.entries],
         )
         if planned.columns is not None:
-            self._columns.note_kept(chunk.key, plan.table_after)
+            self._columns.note_kept(chunk.key, plan.table_after, plan.left_out)
         return PendingReport(chunk.key, chunk.last, load, outcomes)
 
     def _make_offset(self, chunk: EntryChunk) -> OffsetCommit:
         return OffsetCommit(self.log_id, *chunk.key, chunk.after, chunk.last, self.lease.fence())
 
     def _plan_report(
-        self, chunk: EntryChunk, plan: LoadPlan, load_id: str, started_at: int
+        self,
+        chunk: EntryChunk,
+        plan: LoadPlan,
+        load_id: str,
+        started_at: int,
+        received: tuple[int, int] | None,
     ) -> PlannedReport:
-        columns = self._columns.find_change(chunk.key, plan.table_after)
-        return plan_report(chunk, plan, load_id, started_at, columns)
+        columns = self._columns.find_change(chunk.key, plan.table_after, plan.left_out)
+        return plan_report(chunk, plan, load_id, started_at, columns, received)
 
 
 def _add_report(offset: OffsetCommit, planned: PlannedReport) -> OffsetCommit:

@@ -5,14 +5,19 @@ commits beside the offset. So a loader that dies after COMMIT leaves behind all 
 needs to write the report (`Session.committed`).
 """
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
 from treadle.destinations.protocol import LoadResult
 from treadle.loader.chunk import EntryChunk
+from treadle.loader.schema_changes import describe_schema_changes
+from treadle.log.protocol import LogEntry
 from treadle.store.model import EntryOutcome, KeptColumns, LoadReport
 from treadle.tables.model import AddColumn, KeyConflict, LoadPlan, RenameColumn
 from treadle.tables.prepare.key_mismatch import describe_conflict
@@ -29,6 +34,8 @@ class PlannedReport(msgspec.Struct, frozen=True, array_like=True):
         rejected: position -> (index in the entry, reason).
         details: the parts of the load report that only the plan knows.
         columns: of the table after the load, where the store may not have them.
+        received: when the first of the records was accepted, and the median one; None where no
+            sound entry says so.
     """
 
     load_id: str
@@ -42,6 +49,7 @@ class PlannedReport(msgspec.Struct, frozen=True, array_like=True):
     rejected: dict[int, list[tuple[int, str]]]
     details: dict[str, Any]
     columns: KeptColumns | None = None
+    received: tuple[int, int] | None = None
 
     def encode(self) -> str:
         """Return the text that the destination keeps."""
@@ -59,6 +67,7 @@ def plan_report(
     load_id: str,
     started_at: int,
     columns: KeptColumns | None = None,
+    received: tuple[int, int] | None = None,
 ) -> PlannedReport:
     """Report what the plan of a load says before it is executed.
 
@@ -68,6 +77,7 @@ def plan_report(
         load_id: of the load.
         started_at: microseconds since 1970.
         columns: of the table after the load, where the store may not have them.
+        received: what `measure_received` says of the chunk.
     """
     superseded: dict[int, int] = defaultdict(int)
     for counts in (plan.superseded, plan.ignored):
@@ -99,7 +109,24 @@ def plan_report(
         rejected=dict(rejected),
         details=details,
         columns=columns,
+        received=received,
     )
+
+
+def measure_received(entries: Sequence[LogEntry]) -> tuple[int, int] | None:
+    """Return when the first record of some entries was accepted, and the median one.
+
+    Args:
+        entries: in order of position, in which their times hardly differ from their own order.
+
+    Returns:
+        Microseconds since 1970; None without a record.
+    """
+    counts = list(accumulate(map(attrgetter("records"), entries)))
+    if not counts or not counts[-1]:
+        return None
+    middle = entries[bisect_left(counts, (counts[-1] + 1) // 2)]
+    return min(map(attrgetter("received_at"), entries)), middle.received_at
 
 
 def describe_load_trouble(
@@ -166,6 +193,7 @@ def complete_report(
         for position in sorted(superseded.keys() | planned.rejected.keys())
     ]
     discarded = sum(superseded.values())
+    received = planned.received
     rejected = sum(len(reasons) for reasons in planned.rejected.values())
     load = LoadReport(
         id=planned.load_id,
@@ -183,6 +211,8 @@ def complete_report(
         details=planned.details | measure_waiting(planned.details, finished_at),
         error=None,
         columns=planned.columns,
+        waited_max_us=None if received is None else max(0, finished_at - received[0]),
+        waited_p50_us=None if received is None else max(0, finished_at - received[1]),
     )
     return load, outcomes
 
@@ -246,7 +276,9 @@ def _describe_plan(plan: LoadPlan, positions: Sequence[int]) -> dict[str, Any]:
         plan: of the load.
         positions: of its entries.
     """
-    relations = plan.table_after.relations if plan.table_after else ()
+    after = plan.table_after
+    relations = after.relations if after else ()
+    changes = describe_schema_changes(plan, positions)
     return {
         "relations": [[relation.source_name, relation.name] for relation in relations],
         "fields_left_out": list(dict.fromkeys(note.field for note in plan.left_out)),
@@ -263,7 +295,9 @@ def _describe_plan(plan: LoadPlan, positions: Sequence[int]) -> dict[str, Any]:
             if isinstance(change, RenameColumn) and not change.private
         ],
         "nul_characters_removed": plan.nul_removed,
-        "table_version": plan.table_after.version if plan.table_after else 0,
+        **({"schema_changes": changes} if changes else {}),
+        **({"mode": "append" if after.append or after.keyless else "upsert"} if after else {}),
+        "table_version": after.version if after else 0,
         "new_version": plan.new_version,
         "batched_at": plan.batched_at,
         "extracted_max": plan.extracted_max,

@@ -149,11 +149,13 @@ def select_backlogs(
     *,
     ended: Mapping[TableKey, int] | None = None,
     progress: Mapping[TableKey, RoundProgress] | None = None,
+    hurried: Container[TableKey] = (),
 ) -> list[TableBacklog]:
     """Return the backlogs to load now, the one that waits longest first.
 
-    A table is loaded when its load closes. It is loaded earlier in three cases:
+    A table is loaded when its load closes. It is loaded earlier in four cases:
 
+    - Somebody asked for it.
     - Much waits (`FlushPolicy.allows_early_load`), and the table had no load for the age of one.
       This is how a burst begins. It costs at most one more load in that time.
     - Much waits, and the table is being loaded. Under a steady stream one load then follows
@@ -168,6 +170,7 @@ def select_backlogs(
         retries: when tables that failed may be tried again.
         ended: when the last load of a table ended; a table that is not in it had none.
         progress: tables that are being loaded, and what the round took of them.
+        hurried: tables that somebody wants loaded.
     """
     ended, progress = ended or {}, progress or {}
 
@@ -181,7 +184,8 @@ def select_backlogs(
         if not retries.may_retry(key, now):
             continue
         much = policy.allows_early_load(backlog.records, backlog.size)
-        if policy.closes_load(backlog, now) or (much and (key in progress or rested(key))):
+        closes = key in hurried or policy.closes_load(backlog, now)
+        if closes or (much and (key in progress or rested(key))):
             chosen.append(backlog)
         elif not much and key not in progress and rested(key):
             little.append(backlog)
@@ -237,6 +241,7 @@ def select_due(
     *,
     progress: Mapping[TableKey, RoundProgress] | None = None,
     skipped: Container[TableKey] = (),
+    hurried: Container[TableKey] = (),
 ) -> list[TableBacklog]:
     """Return what one destination loads now, the one that waits longest first.
 
@@ -248,6 +253,7 @@ def select_due(
         now: microseconds since 1970.
         progress: what the round that lasts took of each table; only more than that is due.
         skipped: tables that are not loaded further in the round.
+        hurried: tables that somebody wants loaded.
     """
     progress = progress or {}
     rests = []
@@ -262,7 +268,13 @@ def select_due(
         elif history.is_current(backlog, now):
             rests.append(backlog)
     return select_backlogs(
-        rests, now, policy, history.retries, ended=history.ended, progress=progress
+        rests,
+        now,
+        policy,
+        history.retries,
+        ended=history.ended,
+        progress=progress,
+        hurried=hurried,
     )
 
 

@@ -1,6 +1,6 @@
 """Loads prepared steps under a claim, and keeps what became of each table."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from treadle.destinations.protocol import (
@@ -56,6 +56,11 @@ class StepLoader:
     def history(self) -> LoadHistory:
         """Return the earlier loads of the tables; it changes with the next load."""
         return LoadHistory(self.recovery.offsets or {}, self._ended, self._retries)
+
+    def forget_failures(self, keys: Iterable[TableKey]) -> None:
+        """Let tables be tried again at once."""
+        for key in keys:
+            self._retries.clear_failures(key)
 
     def load_group(self, session: Session, group: StepGroup) -> bool:
         """Load small steps in one transaction and record them; return whether that was possible.

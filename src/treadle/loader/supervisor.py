@@ -29,6 +29,7 @@ from treadle.loader.waiting_board import PUBLISH_INTERVAL_US, WaitingBoard, sum_
 from treadle.log.protocol import LogReader, ReadLimits, TableBacklog
 from treadle.log.quota import LogQuota
 from treadle.quotas import QuotaTable
+from treadle.store.load_requests import REQUEST_US_MAX
 from treadle.store.model import ConfiguredDestination, Source
 from treadle.store.store import Store
 
@@ -105,6 +106,7 @@ class LoaderSupervisor:
     _trimmed_at: int = 0
     _quota_checked_at: int = 0
     _published_at: int = 0
+    _last_request: int = 0
     _sources_count: int = 0
     _is_waiting: bool = False
 
@@ -228,7 +230,19 @@ class LoaderSupervisor:
             loader.assign_sources(
                 assigned, {source_id: table.get_source_quota(source_id) for source_id in assigned}
             )
+        self._pass_requests()
         self._revision = revision  # last, so that what failed half way is done again
+
+    def _pass_requests(self) -> None:
+        """Tell the loaders which tables somebody wants loaded."""
+        asked = self.store.load_requests.list_requests(self._last_request)
+        since = self.clock() - REQUEST_US_MAX
+        for request in asked:
+            self._last_request = request.id
+            found = self._loaders.get(self._destination_of.get(request.source_id, 0))
+            if found is not None and request.at >= since:
+                _, loader = found
+                loader.load_now((request.source_id, request.table_name))
 
     def _make_loader(self, row: ConfiguredDestination) -> DestinationLoader:
         policy = self.flush_policy

@@ -324,6 +324,7 @@ def make_worker_app(
             metrics.close()
             problems.close()
             await keeper.aclose()
+            control.state.waiting.close()
 
     app = Starlette(
         routes=[*ingest.routes, Route("/metrics", metrics.get, methods=["GET"])], lifespan=lifespan

@@ -4,14 +4,34 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, Final
 
-from sqlalchemy import Row, bindparam, case, delete, func, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Row,
+    Select,
+    String,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 
 from treadle import failpoint
+from treadle.store.column_history import keep_columns
 from treadle.store.database import StoreRepository, StoreTransaction
 from treadle.store.deliveries import add_deliveries, has_enabled_hooks, list_enabled_hooks
 from treadle.store.model import EntryOutcome, LoadReport, RejectionTimes
+from treadle.store.recent_loads import LoadFilter, RecentLoads, sum_loads
 from treadle.store.schema import loads, meta, outcomes, sources, tables
-from treadle.store.tables import keep_columns, lock_table, present_log
+from treadle.store.schema_event import SchemaChangeKind, SchemaEventKind
+from treadle.store.schema_events import add_event, choose_event_kind
+from treadle.store.tables import lock_table, present_log
 from treadle.text import digest_text
 
 # Made once: SQLAlchemy takes as long to build a statement as SQLite takes to run it.
@@ -31,6 +51,8 @@ _LOADED: Final = (
         trouble=bindparam("at_trouble"),
         trouble_since=bindparam("at_trouble_since"),
         began=bindparam("at_began"),
+        version=bindparam("at_version"),
+        mode=bindparam("at_mode"),
         received=tables.c.received + bindparam("more_received"),
         written=tables.c.written + bindparam("more_written"),
         discarded=tables.c.discarded + bindparam("more_discarded"),
@@ -40,11 +62,35 @@ _LOADED: Final = (
     )
 )
 
+_OF_ACCOUNT: Final = (
+    select(sources.c.account_id)
+    .where(sources.c.id == bindparam("at_source_id", type_=BigInteger))
+    .scalar_subquery()
+)
+_INSERTED: Final = {
+    name: dialect.insert(loads)
+    .values(account_id=_OF_ACCOUNT)
+    .on_conflict_do_nothing()
+    .returning(loads.c.number)
+    for name, dialect in (("sqlite", sqlite), ("postgresql", postgresql))
+}
+_PLACE: Final = select(loads.c.finished_at, loads.c.number).where(
+    loads.c.id == bindparam("at_load_id", type_=String)
+)
+_VERSION_SWITCHED: Final = SchemaChangeKind.VERSION_SWITCHED.value
+
+_NOT_IN_REPORT: Final = ("number", "log_id", "table_id", "account_id", "schema_changes")
+
 _loads = select(
-    *(column for column in loads.c if column.name not in ("number", "log_id", "table_id")),
-    tables.c.source_id,
+    *(column for column in loads.c if column.name not in _NOT_IN_REPORT),
     tables.c.name.label("table_name"),
 ).join(tables, tables.c.id == loads.c.table_id)
+
+RECENT_LOADS_MAX: Final = 10_000
+"""Loads that are summed at most: to read so many takes some hundredths of a second."""
+
+# Written as in the conditions of the indexes: with a parameter no index would fit.
+_CHANGED: Final = loads.c.schema_changes > literal_column("0")
 
 
 class LoadRepository(StoreRepository):
@@ -117,10 +163,17 @@ class LoadRepository(StoreRepository):
                 )
             )
             tx.connection.execute(
-                tx.insert(loads)
-                .values(log_id=log_id, table_id=table.id, **_report_columns(load))
-                .on_conflict_do_nothing()
-            )
+                _INSERTED[tx.connection.dialect.name],
+                {"log_id": log_id, "table_id": table.id, **_report_columns(load)},
+            ).one_or_none()
+            if stopped and not (table.stopped and table.error == load.error):
+                add_event(
+                    tx,
+                    table,
+                    SchemaEventKind.TABLE_STOPPED,
+                    load.finished_at,
+                    reason=load.error,
+                )
 
     def list_loads(
         self,
@@ -128,32 +181,85 @@ class LoadRepository(StoreRepository):
         account_id: int | None = None,
         source_id: int | None = None,
         table_name: str | None = None,
+        chosen: LoadFilter | None = None,
         limit: int = 100,
         before: str | None = None,
     ) -> list[LoadReport]:
-        """Return load reports, newest first.
+        """Return load reports, the one that finished last first.
+
+        However many reports there are, only those of the answer are read: each of these arguments,
+        and each together with `failed` or `changed`, has an index.
 
         Args:
             account_id: only this account's.
             source_id: only this source's.
             table_name: only of tables of this name, as sent.
+            chosen: which of those.
             limit: how many at most.
             before: only loads older than the one with this id: the last one of the page before.
         """
-        query = _loads.order_by(loads.c.number.desc()).limit(limit)
-        if account_id is not None:
-            query = query.join(sources, sources.c.id == tables.c.source_id).where(
-                sources.c.account_id == account_id
-            )
-        if source_id is not None:
-            query = query.where(tables.c.source_id == source_id)
-        if table_name is not None:
-            query = query.where(tables.c.name_sha256 == digest_text(table_name))
-        if before is not None:
-            place = select(loads.c.number).where(loads.c.id == before).scalar_subquery()
-            query = query.where(loads.c.number < place)
+        query = _loads.order_by(loads.c.finished_at.desc(), loads.c.number.desc()).limit(limit)
+        query = query.where(*_list_conditions(chosen or LoadFilter()))
+        if table_name is None:
+            query = query.where(*_list_owner_conditions(account_id, source_id))
         with self._database.read() as tx:
-            return [LoadReport(**row._mapping) for row in tx.connection.execute(query)]
+            if before is not None:
+                place = tx.connection.execute(_PLACE, {"at_load_id": before}).one_or_none()
+                if place is None:
+                    return []
+                query = query.where(_make_older_condition(place))
+            found: Sequence[Any]
+            if table_name is None:
+                found = tx.connection.execute(query).all()
+            else:
+                found = _list_of_tables(
+                    tx, query, _find_table_ids(tx, account_id, source_id, table_name), limit
+                )
+        return [_read_report(row) for row in found]
+
+    def find_load(self, account_id: int | None, load_id: str) -> LoadReport | None:
+        """Return a load report by its id; None where the account (None for any) has no such."""
+        query = _loads.where(loads.c.id == load_id)
+        if account_id is not None:
+            query = query.where(loads.c.account_id == account_id)
+        with self._database.read() as tx:
+            row = tx.connection.execute(query).one_or_none()
+        return None if row is None else _read_report(row)
+
+    def sum_recent(
+        self,
+        *,
+        source_id: int,
+        table_name: str | None = None,
+        since: int,
+        loads_max: int = RECENT_LOADS_MAX,
+    ) -> RecentLoads:
+        """Return the sums of the newest loads of a source, or of one of its tables.
+
+        Args:
+            source_id: of the source.
+            table_name: as sent; None for all tables.
+            since: only loads that finished at or after this time.
+            loads_max: how many at most: with more of them the sums reach back less far, as
+                `RecentLoads.since` says.
+        """
+        names = ["finished_at", "error", "waited_max_us", "waited_p50_us"]
+        names += ["rows_received", "rows_loaded", "rows_discarded", "rows_rejected"]
+        if table_name is not None:
+            names.append("tables")
+        query = (
+            select(*(loads.c[name] for name in names))
+            .where(loads.c.finished_at >= since)
+            .order_by(loads.c.finished_at.desc(), loads.c.number.desc())
+            .limit(loads_max)
+        )
+        with self._database.read() as tx:
+            if table_name is None:
+                found = list(tx.connection.execute(query.where(loads.c.source_id == source_id)))
+            else:
+                ids = _find_table_ids(tx, None, source_id, table_name)
+                found = _list_of_tables(tx, query, ids, loads_max)
+        return sum_loads([row._mapping for row in found], since, loads_max)
 
     def list_rejection_times(self, since: int) -> list[RejectionTimes]:
         """Return the tables of which loads rejected records, or left damaged entries out.
@@ -206,7 +312,7 @@ class LoadRepository(StoreRepository):
         )
         with self._database.read() as tx:
             row = tx.connection.execute(query).one_or_none()
-        return None if row is None else LoadReport(**row._mapping)
+        return None if row is None else _read_report(row)
 
     def list_loaded_before(self, at: int) -> list[tuple[int, str, int]]:
         """Return the positions that may be trimmed: (source id, table name, last loaded position).
@@ -269,13 +375,25 @@ def _record_load(
 ) -> None:
     table = lock_table(tx, load.source_id, load.table_name, log_id)
     inserted = tx.connection.execute(
-        tx.insert(loads).on_conflict_do_nothing().returning(loads.c.number),
+        _INSERTED[tx.connection.dialect.name],
         {"log_id": log_id, "table_id": table.id, **_report_columns(load)},
     ).one_or_none()
     failpoint.reach("store.record-load")
     is_new = inserted is not None
-    if load.columns is not None and not _is_late(table, load, log_id, is_new=is_new):
-        keep_columns(tx, table.id, load.columns)
+    is_late = _is_late(table, load, log_id, is_new=is_new)
+    changes = [
+        {**change, "from": table.version} if change["kind"] == _VERSION_SWITCHED else change
+        for change in load.details.get("schema_changes", ())
+    ]
+    if load.columns is not None and not is_late:
+        changes += keep_columns(tx, table, load)
+    if table.stopped and not is_late:
+        add_event(tx, table, SchemaEventKind.TABLE_RESUMED, load.finished_at, load_id=load.id)
+    if is_new and changes:
+        kind = choose_event_kind(changes)
+        add_event(tx, table, kind, load.finished_at, load_id=load.id, changes=changes)
+    mode = load.details.get("mode")
+    tells_mode = mode is not None and not is_late
     tx.connection.execute(
         _LOADED,
         {
@@ -283,7 +401,9 @@ def _record_load(
             "at_log_id": log_id,
             "at_loaded": max(load.last, table.loaded) if table.log_id == log_id else load.last,
             "at_began": _first_position(table, load, log_id),
-            **_error_columns(table, load, log_id, is_new=is_new),
+            "at_version": load.details["table_version"] if tells_mode else table.version,
+            "at_mode": mode if tells_mode else table.mode,
+            **_error_columns(table, load, late=is_late),
             **_added_totals(load, is_new=is_new),
         },
     )
@@ -319,14 +439,13 @@ def _insert_outcomes(
 
 
 def _error_columns(
-    table: Row[Any], load: LoadReport, log_id: str, *, is_new: bool
+    table: Row[Any], load: LoadReport, *, late: bool
 ) -> dict[str, int | str | bool | None]:
     """Return the error columns of a table after a load: none, unless the report comes late.
 
     A loader that lost its lease may report a load that its successor reported before. It knows
     nothing of an error that came later, so it must not clear it.
     """
-    late = _is_late(table, load, log_id, is_new=is_new)
     return {
         "at_loaded_at": table.loaded_at if late else load.finished_at,
         "at_error": table.error if late else None,
@@ -376,6 +495,74 @@ def _first_position(table: Row[Any], load: LoadReport, log_id: str) -> int | Non
 
 
 def _report_columns(load: LoadReport) -> dict[str, Any]:
-    elsewhere = ("source_id", "table_name", "columns")
+    elsewhere = ("table_name", "columns")
     names = [field.name for field in fields(load)]
-    return {name: getattr(load, name) for name in names if name not in elsewhere}
+    values = {name: getattr(load, name) for name in names if name not in elsewhere}
+    changes = len(load.details.get("schema_changes", ()))
+    return {**values, "at_source_id": load.source_id, "schema_changes": changes}
+
+
+def _read_report(row: Any) -> LoadReport:
+    return LoadReport(**{name: value for name, value in row._mapping.items() if name != "place"})
+
+
+def _list_owner_conditions(
+    account_id: int | None, source_id: int | None
+) -> list[ColumnElement[bool]]:
+    """Return one condition at most: with two of them, the wrong index may be taken."""
+    if source_id is not None and account_id is not None:
+        of_account = select(sources.c.id).where(
+            sources.c.id == source_id, sources.c.account_id == account_id
+        )
+        return [loads.c.source_id == of_account.scalar_subquery()]
+    if source_id is not None:
+        return [loads.c.source_id == source_id]
+    return [] if account_id is None else [loads.c.account_id == account_id]
+
+
+def _list_conditions(chosen: LoadFilter) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if chosen.failed is not None:
+        found.append(loads.c.error.is_not(None) if chosen.failed else loads.c.error.is_(None))
+    if chosen.changed is not None:
+        found.append(_CHANGED if chosen.changed else ~_CHANGED)
+    if chosen.since is not None:
+        found.append(loads.c.finished_at >= chosen.since)
+    if chosen.until is not None:
+        found.append(loads.c.finished_at < chosen.until)
+    return found
+
+
+def _make_older_condition(place: Any) -> ColumnElement[bool]:
+    """Return the condition of loads that come after the one at a place, newest first."""
+    return and_(
+        loads.c.finished_at <= place.finished_at,
+        or_(loads.c.finished_at < place.finished_at, loads.c.number < place.number),
+    )
+
+
+def _find_table_ids(
+    tx: StoreTransaction, account_id: int | None, source_id: int | None, table_name: str
+) -> Sequence[int]:
+    query = select(tables.c.id).where(tables.c.name_sha256 == digest_text(table_name))
+    if source_id is not None:
+        query = query.where(tables.c.source_id == source_id)
+    if account_id is not None:
+        of_account = select(sources.c.id).where(sources.c.account_id == account_id)
+        query = query.where(tables.c.source_id.in_(of_account))
+    return tx.connection.execute(query).scalars().all()
+
+
+def _list_of_tables(
+    tx: StoreTransaction, query: Select[Any], table_ids: Sequence[int], limit: int
+) -> list[Row[Any]]:
+    """Return the newest loads of some tables: one question a table, each by an index."""
+    query = query.add_columns(loads.c.number.label("place")) if len(table_ids) > 1 else query
+    found = [
+        row
+        for table_id in table_ids
+        for row in tx.connection.execute(query.where(loads.c.table_id == table_id))
+    ]
+    if len(table_ids) > 1:
+        found.sort(key=lambda row: (row.finished_at, row.place), reverse=True)
+    return found[:limit]

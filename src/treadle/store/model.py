@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,6 +375,8 @@ class LoadReport:
         error: why the try failed; None for a committed load.
         columns: of the table after the load, where the store may not know them yet. They are kept
             by themselves, so a report that is read has none.
+        waited_max_us, waited_p50_us: how long the record that waited longest, and the median one,
+            waited from acceptance to the end of the load; None where that is not known.
     """
 
     id: str
@@ -392,6 +394,8 @@ class LoadReport:
     details: dict[str, Any]
     error: str | None
     columns: KeptColumns | None = None
+    waited_max_us: int | None = None
+    waited_p50_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,6 +443,59 @@ class TableLoadStatus:
     denied: bool = False
     trouble: str | None = None
     trouble_since: int | None = None
+
+
+class TableOverview(NamedTuple):
+    """What lists of many tables need of each.
+
+    Attributes:
+        position: greatest position of the present log whose load was recorded.
+        loaded_at: the end of the last load; None before the first one.
+        rejected: records, since the store was made.
+        failing: the last try failed.
+        stopped: the table is not tried again until somebody acts.
+    """
+
+    id: int
+    name: str
+    position: int
+    loaded_at: int | None
+    rejected: int
+    failing: bool
+    stopped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TableEntry:
+    """All that the store has of a table but its columns; for the parts see `TableLoadStatus` too.
+
+    Attributes:
+        position: greatest position of the present log whose load was recorded.
+        received, loaded, superseded, rejected, damaged, loads, failures: see `TableTotals`.
+        version: the table version; None where no load noted it.
+        mode: "upsert" or "append"; None where no load noted it.
+    """
+
+    id: int
+    source_id: int
+    name: str
+    position: int
+    loaded_at: int | None
+    error: str | None
+    error_since: int | None
+    stopped: bool
+    trouble: str | None
+    trouble_since: int | None
+    rebuilt_at: int | None
+    received: int
+    loaded: int
+    superseded: int
+    rejected: int
+    damaged: int
+    loads: int
+    failures: int
+    version: int | None
+    mode: str | None
 
 
 @dataclass(frozen=True, slots=True)

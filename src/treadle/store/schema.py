@@ -64,6 +64,11 @@ class ClientText(TypeDecorator[str]):
         return None if value is None else _nul_escape.unescape(value)
 
 
+def restore_text(stored: str) -> str:
+    """Return the text of a column of `ClientText` that was read as it is stored."""
+    return _nul_escape.unescape(stored)
+
+
 def _time_column(name: str, *, nullable: bool = False) -> Column[Any]:
     return Column(name, BigInteger, nullable=nullable)
 
@@ -273,20 +278,82 @@ tables: Final = Table(
     *(_total_column(name) for name in ("loads", "failures")),
     Column("began", BigInteger),
     _time_column("rebuilt_at", nullable=True),
+    # As its last load left them; NULL before the first load of a release that notes them.
+    Column("version", BigInteger),
+    Column("mode", String(6)),
     Index("uq_tables_source_id_name", "source_id", "name_sha256", unique=True),
     sqlite_autoincrement=True,
 )
 
 # The columns of a table as its last load left them (`KeptColumns`). They are not in `tables`, which
-# every load reads: they may take more than a megabyte.
+# every load reads: they may take more than a megabyte. `seen` has the times when loads made the
+# columns, in the order of those of `relations`; `left_out` the fields that loads left out.
 kept_columns: Final = Table(
     "kept_columns",
     metadata,
     Column("table_id", BigInteger, ForeignKey("tables.id"), primary_key=True, autoincrement=False),
     Column("key_fields", JSON, nullable=False),
     Column("relations", JSON, nullable=False),
+    Column("seen", JSON),
+    Column("left_out", JSON),
 )
 
+# The history of tables (`SchemaEvent`): one row for all that one load changed of a table. It stays
+# when the report of that load is gone.
+schema_events: Final = Table(
+    "schema_events",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("table_id", BigInteger, ForeignKey("tables.id"), nullable=False),
+    Column("account_id", BigInteger, nullable=False),
+    _time_column("at"),
+    Column("load_id", String(64)),
+    Column("kind", String(32), nullable=False),
+    Column("reason", ClientText),
+    Column("changes", JSON, nullable=False),
+    Index("ix_schema_events_by_table", "table_id", "id"),
+    Index("ix_schema_events_by_account", "account_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+# Tables that somebody wants loaded at once (load_requests.py). The loader follows them by their id.
+load_requests: Final = Table(
+    "load_requests",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("source_id", BigInteger, ForeignKey("sources.id"), nullable=False),
+    Column("table_name", ClientText, nullable=False),
+    _time_column("at"),
+    sqlite_autoincrement=True,
+)
+
+FAILED: Final = "error IS NOT NULL"
+CHANGED: Final = "schema_changes > 0"
+"""The conditions of the indexes of loads: a query uses one if it has the same text."""
+
+
+def _load_indexes(name: str, owner: str) -> list[Index]:
+    """Return the indexes of the loads of one owner, newest last: all, and those looked for."""
+    places = (owner, "finished_at", "number")
+    return [
+        Index(f"ix_loads_by_{name}", *places),
+        Index(
+            f"ix_loads_failed_by_{name}",
+            *places,
+            sqlite_where=text(FAILED),
+            postgresql_where=text(FAILED),
+        ),
+        Index(
+            f"ix_loads_changed_by_{name}",
+            *places,
+            sqlite_where=text(CHANGED),
+            postgresql_where=text(CHANGED),
+        ),
+    ]
+
+
+# `account_id` and `source_id` are those of the table: lists of loads go by an index of them.
+# `schema_changes` is how many changes of the schema the load made.
 loads: Final = Table(
     "loads",
     metadata,
@@ -305,6 +372,11 @@ loads: Final = Table(
     Column("tables", JSON, nullable=False),
     Column("details", JSON, nullable=False),
     Column("error", ClientText),
+    _total_column("account_id"),
+    _total_column("source_id"),
+    Column("schema_changes", Integer, nullable=False, server_default="0"),
+    Column("waited_max_us", BigInteger),
+    Column("waited_p50_us", BigInteger),
     Index(
         "uq_loads_committed",
         "table_id",
@@ -314,7 +386,9 @@ loads: Final = Table(
         sqlite_where=text("error IS NULL"),
         postgresql_where=text("error IS NULL"),
     ),
-    Index("ix_loads_by_table", "table_id", "number"),
+    *_load_indexes("account", "account_id"),
+    *_load_indexes("source", "source_id"),
+    *_load_indexes("table", "table_id"),
     Index("ix_loads_by_time", "finished_at"),
     sqlite_autoincrement=True,
 )

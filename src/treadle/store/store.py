@@ -18,6 +18,7 @@ from treadle.store.hooks import HookRepository
 from treadle.store.key_files import KEY_VARIABLE
 from treadle.store.keys import KeyRepository
 from treadle.store.leases import LeaseRepository
+from treadle.store.load_requests import LoadRequestRepository
 from treadle.store.loads import LoadRepository
 from treadle.store.migration import migrate_schema
 from treadle.store.notices import NoticeRepository
@@ -25,6 +26,7 @@ from treadle.store.outcomes import OutcomeRepository
 from treadle.store.quotas import QuotaRepository
 from treadle.store.recipients import RecipientRepository
 from treadle.store.schema import loads, meta, outcomes, tables
+from treadle.store.schema_events import SchemaEventRepository
 from treadle.store.secrets import SecretCipher
 from treadle.store.sessions import SessionRepository
 from treadle.store.snoozes import SnoozeRepository
@@ -62,6 +64,8 @@ class Store:
         self.tables = TableRepository(database)
         self.loads = LoadRepository(database)
         self.outcomes = OutcomeRepository(database)
+        self.schema_events = SchemaEventRepository(database)
+        self.load_requests = LoadRequestRepository(database)
         self.trail = TrailRepository(database)
         self.quotas = QuotaRepository(database)
         self.recipients = RecipientRepository(database)

@@ -65,6 +65,8 @@ class TrailAction(StrEnum):
     SET_TABLE_SCHEMA = "set_table_schema"
     REMOVE_TABLE_SCHEMA = "remove_table_schema"
     REPLAY_TABLE = "replay_table"
+    LOAD_TABLE = "load_table"
+    RETRY_TABLE = "retry_table"
     RESEND_RECORDS = "resend_records"
     SALVAGE_LOG = "salvage_log"
     ADD_RECIPIENT = "add_recipient"

@@ -369,6 +369,9 @@ class LoadPlan:
         bookmarks: (field, least, greatest) as JSON texts, for bookmark_names.
         owner: of the schema; the destination refuses the plan when it has recorded another.
         key_conflicts: records that were rejected for the type of their key.
+        origins: (relation, column that is added or widened, "" for a relation that is made) -> the
+            first record that needed it: the index of its log entry in the load, and its index in
+            that entry.
     """
 
     schema: str
@@ -392,6 +395,7 @@ class LoadPlan:
     bookmarks: tuple[tuple[str, str, str], ...] = ()
     owner: SchemaOwner = UNOWNED
     key_conflicts: tuple[KeyConflict, ...] = ()
+    origins: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
 
 
 # --- what a destination says it holds -------------------------------------------------------------

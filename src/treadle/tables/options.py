@@ -29,6 +29,30 @@ _OPTION_HINTS: Final = get_type_hints(TableOptions)
 OPTION_NAMES: Final = tuple(_OPTION_FIELDS)
 
 
+OPTION_MEANINGS: Final[Mapping[str, str]] = {
+    "split_mode": "what a column becomes whose field gets values of a second type",
+    "on_bad_value": "whether a value that cannot be stored rejects its record or becomes NULL",
+    "nested": "whether objects and arrays become columns and subtables, or one JSON column",
+    "max_nesting": "levels of objects that become columns; deeper ones become JSON text",
+    "contract.tables": "what becomes of a record that brings a new table or subtable",
+    "contract.columns": "what becomes of a record that brings a new column",
+    "contract.types": "what becomes of a record that brings a new type for a field",
+    "long_names": "whether a field whose name is too long is left out or gets a shorter name",
+    "collisions": "what becomes of the second of two fields with one name",
+    "stale_children": "what becomes of rows of a subtable that a newer record no longer has",
+    "hard_delete": "whether a record with _sdc_deleted_at removes its row",
+    "sequence_tie": "which of two records with the same key and sequence is the row",
+    "leading_nonletter": "whether names keep what is before their first letter (PostgreSQL)",
+    "key_change": "what becomes of a table whose records name other keys than it has",
+    "key_types": "what becomes of a record whose key has another type than the table's",
+    "loading_behavior": "whether a record replaces the row of its key, or every one is appended",
+    "nul_characters": "what becomes of NUL characters in texts",
+    "decimals": "what becomes of decimals with more digits than DuckDB's columns have",
+    "json_special_numbers": "what NaN and infinities become in JSON",
+}
+"""Name of an option -> what it decides, on one line."""
+
+
 class OptionError(OperatorError):
     """There is no such option, or it has no such value."""
 
@@ -39,6 +63,16 @@ class EffectiveOption(NamedTuple):
     name: str
     value: OptionValue
     origin: OptionOrigin
+
+
+def get_default(name: str) -> OptionValue:
+    """Return the value that an option has where nobody set it.
+
+    Raises:
+        OptionError: there is no such option.
+    """
+    value: OptionValue = getattr(DEFAULT_OPTIONS, _find_field(name))
+    return value
 
 
 def list_values(name: str) -> tuple[str, ...]:

@@ -29,6 +29,8 @@ def render_load_report(load: LoadReport) -> dict[str, Any]:
         "rows_loaded": load.rows_loaded,
         "rows_discarded": load.rows_discarded,
         "rows_rejected": load.rows_rejected,
+        "waited_max_us": load.waited_max_us,
+        "waited_p50_us": load.waited_p50_us,
         "tables": load.tables,
         "fields_left_out": details.get("fields_left_out", []),
         "left_out": render_left_out(details.get("left_out", [])),

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 from tests.integration.cli.conftest import Treadle
+from tests.loads import load
 
+from treadle.cli.options import describe_touched
 from treadle.store.key_files import load_cipher
 from treadle.store.store import Store
 
@@ -43,6 +45,18 @@ def test_options_are_set_printed_and_taken_back(store: Store, treadle: Treadle) 
         "options": {},
         "tables": {"t": {"contract.columns": "freeze"}},
     }
+
+
+def test_a_change_says_which_tables_it_touches(store: Store, treadle: Treadle) -> None:
+    source = store.sources.list_sources()[0].id
+    done = treadle("source options web nested=json")
+    assert done.out.splitlines()[-1] == "No table is loaded differently by that."
+    for last, table in enumerate(("a", "b\n"), start=1):
+        store.loads.record_load(load(source, table, last), [])
+    done = treadle("source options web nested=flatten")
+    assert done.out.splitlines()[-1] == "Loaded so from now on: a, b\\n"
+    many = [str(n) for n in range(30)]
+    assert describe_touched(many).endswith("18, 19, and 10 other tables")
 
 
 def test_a_table_may_be_named_like_anything(store: Store, treadle: Treadle) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.integration.cli.conftest import Treadle
 from tests.integration.cli.shop import Shop
+from tests.loads import load
 
 from treadle.cli.main import COMMANDS
 from treadle.store.schema import outcomes, tables
@@ -20,6 +21,7 @@ READING = {
     "hook list", "hook deliveries", "destination list", "destination show",
     "status", "problems", "requests",
     "trail", "rejects list", "rejects show", "log stats", "log verify", "log cat", "doctor",
+    "table list", "table show", "table history",
     "push",  # sends requests, as any client
     "serve",  # has events of its own, by the server
 }  # fmt: skip
@@ -52,6 +54,8 @@ CHANGES: dict[str, tuple[str, str]] = {
     "token replace": ("web {first} --overlap 0s", "replace_token"),
     "token import": ("web", "take_over_import_token"),
     "rejects resend": ("1.0", "resend_records"),
+    "table load": ("web orders", "load_table"),
+    "table retry": ("web stuck", "retry_table"),
     "replay": ("--source web --table orders --force", "replay_table"),
     "source adopt": ("web", "adopt_tables"),
     "log salvage": ("--anyway", "salvage_log"),
@@ -107,6 +111,8 @@ def test_every_command_that_changes_has_its_events(
     schema = tmp_path / "schema.json"
     schema.write_text("{}")
     reject_first_record(shop)
+    [source] = shop.store.sources.list_sources()
+    shop.store.loads.record_failure(load(source.id, "stuck", 9, error="no"), stopped=True)
     user = pwd.getpwuid(os.getuid()).pw_name
     monkeypatch.setenv("LOGNAME", "somebody-else")
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)

@@ -101,6 +101,14 @@ def test_every_operation_that_changes_has_an_event_done_and_refused(api: Api) ->
     }
     refused_by_number_alone = {("post", "/v3/sessions/ephemeral")}  # test_session_routes.py
     elsewhere = {("post", "/v1/destinations/{destination_id}/check")}  # test_destination_checks
+    of_loads = {
+        ("put", "/v1/sources/{source_id}/options"): (
+            {"options": {"nested": "json"}},
+            "set_options",
+        ),
+        ("post", "/v1/sources/{source_id}/tables/{table}/load"): (None, "load_table"),
+        ("post", "/v1/sources/{source_id}/tables/{table}/retry"): (None, "retry_table"),
+    }
     described = {
         (method, path)
         for path, item in api.app.openapi()["paths"].items()
@@ -120,7 +128,7 @@ def test_every_operation_that_changes_has_an_event_done_and_refused(api: Api) ->
         ("delete", f"{documented}/{{hook_id}}"): (None, "delete_hook"),
     }
     tried = done.keys() | of_own_kinds.keys() | of_emails.keys() | of_tables | of_hooks.keys()
-    tried |= of_destinations.keys()
+    tried |= of_destinations.keys() | of_loads.keys()
     assert described == tried | nothing_changes | refused_by_number_alone | elsewhere
     for (method, path), (posted, action, refused) in of_emails.items():
         [event] = changed_by(api, method.upper(), path.replace("{email_id}", "1"), posted)
@@ -136,6 +144,14 @@ def test_every_operation_that_changes_has_an_event_done_and_refused(api: Api) ->
         [event] = changed_by(api, method, path, {"properties": 5})
         assert (event["action"], event["outcome"]) == (action, "refused")
         assert event["detail"]["error"].startswith("Invalid")
+    failed = load(source, "a b", 1, error="no")
+    for (method, path), (wanted, action) in of_loads.items():
+        api.store.loads.record_failure(failed, stopped=True)
+        real = path.replace("{source_id}", str(source)).replace("{table}", "a%20b")
+        [event] = changed_by(api, method.upper(), real, wanted)
+        assert (event["action"], event["outcome"], event["actor"]) == (action, "done", ACTOR)
+        [event] = changed_by(api, method.upper(), path.replace("{source_id}", "99999"), wanted)
+        assert (event["action"], event["outcome"], event["actor"]) == (action, "refused", ACTOR)
     hook = api.store.hooks.create_hook(api.account.id, "https://example.com/")
     api.store.loads.record_load(load(source, "t", 1), [], destination_id=destination)
     [delivery] = api.store.deliveries.list_deliveries(hook.id)

@@ -177,7 +177,7 @@ def test_of_tries_from_one_position_the_last_is_kept(store: Store) -> None:
     store.loads.record_failure(other, stopped=False)
     done = load(source, 1, 7)
     store.loads.record_load(done, [])
-    assert store.loads.list_loads() == [done, other, failed]
+    assert store.loads.list_loads() == [other, done, failed]  # by the time of their end
 
 
 def test_a_late_report_of_an_earlier_load_does_not_move_a_table_back(store: Store) -> None:

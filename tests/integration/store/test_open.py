@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
@@ -15,7 +17,7 @@ from sqlalchemy import Connection, inspect, text
 import treadle.store
 from treadle.errors import OperatorError, RetriableError
 from treadle.store.database import begin_write, create_store_engine
-from treadle.store.migration import HEAD_REVISION, run_migrations
+from treadle.store.migration import HEAD_REVISION, migrate_schema, run_migrations
 from treadle.store.schema import metadata
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
@@ -89,29 +91,64 @@ def test_the_head_is_the_newest_migration() -> None:
     assert ScriptDirectory(str(folder)).get_current_head() == HEAD_REVISION
 
 
-def test_destinations_of_a_store_without_checks_go_on_being_loaded_into(store_url: str) -> None:
-    store = Store.open(store_url, SecretCipher(KEY))
-    account, _ = store.accounts.create_account("a")
-    row = store.destinations.set_default_destination(account.id, "duckdb", "duckdb:///x", "x")
-    store.close()
-    engine = create_store_engine(store_url)
-    with engine.connect() as connection, connection.begin():
-        for statement in (
-            "DROP TABLE snoozes",
-            "DROP TABLE destination_checks",
-            "ALTER TABLE destinations DROP COLUMN usable_since",
-            *(
-                f"ALTER TABLE destinations DROP COLUMN {later}"
-                for later in ("description", "set_by", "placed_at", "query_url")
-            ),
-            "UPDATE alembic_version SET version_num = '0016'",
-        ):
+def make_earlier_store(url: str, revision: str, *statements: str) -> None:
+    """Make the store of an earlier release, with some rows."""
+    engine = create_store_engine(url)
+    with begin_write(engine) as connection:
+        config = Config()
+        folder = Path(str(treadle.store.__file__)).parent / "migrations"
+        config.set_main_option("script_location", str(folder))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        for statement in statements:
             connection.execute(text(statement))
     engine.dispose()
-    store = Store.open(store_url, SecretCipher(KEY))
-    [found] = store.destinations.list_destinations()
-    assert found.usable_since == row.created_at
-    store.close()
+
+
+ONE_SOURCE = (
+    "INSERT INTO accounts (id, name, created_at) VALUES (7, 'a', 1)",
+    "INSERT INTO connections (id, kind) VALUES (1, 'destination'), (2, 'source')",
+    (
+        "INSERT INTO sources (id, account_id, type, display_name, name, created_at, updated_at, "
+        "settings) VALUES (2, 7, 'import_api', 's', 's', 1, 1, '{}')"
+    ),
+)
+
+
+def test_destinations_of_a_store_without_checks_go_on_being_loaded_into(store_url: str) -> None:
+    row = "INSERT INTO destinations (id, account_id, type, name, url, identity, created_at, "
+    row += "updated_at) VALUES (1, 7, 'duckdb', 'x', '', 'x', 123, 456)"
+    make_earlier_store(store_url, "0016", *ONE_SOURCE, row)
+    engine = create_store_engine(store_url)
+    migrate_schema(engine)
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT usable_since FROM destinations")).scalar_one()
+    engine.dispose()
+    assert found == 123
+
+
+def test_loads_of_an_earlier_release_are_listed_with_what_they_changed(store_url: str) -> None:
+    columns = "number, id, log_id, table_id, first, last, started_at, finished_at, rows_received, "
+    columns += "rows_loaded, rows_discarded, rows_rejected, tables, details, error"
+    added = '{"columns_added": [["t", "a"], ["t", "b"]], "columns_renamed": [["t", "c", "d"]]}'
+    make_earlier_store(
+        store_url,
+        "0018",
+        *ONE_SOURCE,
+        "INSERT INTO tables (id, source_id, name, name_sha256, log_id, loaded, stopped) VALUES "
+        "(5, 2, 't', 'x', '', 3, false)",
+        f"INSERT INTO loads ({columns}) VALUES "
+        f"(1, 'one', '', 5, 1, 1, 1, 10, 1, 1, 0, 0, '{{}}', '{added}', NULL), "
+        "(2, 'two', '', 5, 2, 2, 2, 20, 1, 0, 0, 0, '{}', '{}', 'no')",
+    )
+    engine = create_store_engine(store_url)
+    migrate_schema(engine)
+    with engine.connect() as connection:
+        found = connection.execute(
+            text("SELECT account_id, source_id, schema_changes FROM loads ORDER BY number")
+        )
+        assert [tuple(row) for row in found] == [(7, 2, 3), (7, 2, 0)]
+    engine.dispose()
 
 
 def test_an_installation_keeps_its_id(open_store: OpenStore) -> None:

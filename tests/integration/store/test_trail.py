@@ -183,6 +183,12 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
         TrailAction.SET_QUOTAS,
         lambda store, world: store.quotas.set_account_quotas(world.account, {"sources": None}),
     ),
+    "load_requests.add_request": (
+        TrailAction.LOAD_TABLE,
+        lambda store, world: store.load_requests.add_request(
+            world.source, "orders", TrailAction.LOAD_TABLE
+        ),
+    ),
     "recipients.add_recipient": (
         TrailAction.ADD_RECIPIENT,
         lambda store, world: store.recipients.add_recipient(world.account.id, "b@example.com"),

@@ -169,6 +169,19 @@ def test_a_destination_that_is_down_is_tried_again(bench: Bench) -> None:
     assert bench.loads() == [("a", 1)]
 
 
+def test_a_failed_table_is_tried_again_when_somebody_wants_it(bench: Bench) -> None:
+    bench.fail("a", lambda: OperatorError("no such right"))
+    bench.loader.start()
+    bench.loader.set_backlog([A])
+    wait_until(lambda: ("failure", "a", "no such right", False) in bench.store.calls)
+    bench.session.before_load = lambda plan, rehearse: None
+    bench.loader.load_now((1, "a"))  # its pause never ends by itself: the clock stands still
+    wait_until(lambda: bench.loads() == [("a", 1)])
+    bench.loader.stop()
+    bench.loader.join(60)
+    assert not bench.loader.is_alive()
+
+
 def test_a_retired_loader_ends_by_itself_and_loads_nothing(bench: Bench) -> None:
     bench.loader.start()
     bench.loader.retire()

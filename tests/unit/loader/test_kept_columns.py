@@ -12,8 +12,9 @@ from treadle.loader.execution import LoadExecutor
 from treadle.loader.kept_columns import ColumnWatch, describe_columns
 from treadle.loader.load_report import decode_planned_report
 from treadle.store.model import KeptColumn
+from treadle.store.schema_event import LEFT_OUT_MAX
 from treadle.tables.column_type import ColumnType
-from treadle.tables.model import Column, Relation, Table
+from treadle.tables.model import Column, FieldNote, Relation, Table
 
 KEY = (7, "orders")
 ID = Column("id", "id", ColumnType.BIGINT, nullable=False)
@@ -50,6 +51,19 @@ def test_columns_are_sent_once_and_again_when_they_changed() -> None:
     changed = watch.find_change(KEY, replace(TABLE, relations=(wider,)))
     assert changed is not None
     assert [column.name for column in changed.relations[0].columns] == ["_sdc_sequence", "id", "x"]
+
+
+def test_columns_are_sent_again_with_a_field_that_was_never_left_out() -> None:
+    watch = ColumnWatch()
+    one, other = (FieldNote("orders", name, {0: 3}, "too long") for name in ("one", "other"))
+    watch.note_kept(KEY, TABLE, [one])
+    assert watch.find_change(KEY, TABLE, [one]) is None
+    assert watch.find_change(KEY, TABLE, [one, other]) is not None
+    watch.note_kept(KEY, TABLE, [other])
+    assert watch.find_change(KEY, TABLE, [one, other]) is None
+    many = [FieldNote("orders", str(n), {0: 1}, "too long") for n in range(LEFT_OUT_MAX)]
+    watch.note_kept(KEY, TABLE, many)
+    assert watch.find_change(KEY, TABLE, [FieldNote("orders", "more", {0: 1}, "x")]) is None
 
 
 def test_the_first_load_of_a_table_carries_its_columns_and_the_next_one_does_not() -> None:

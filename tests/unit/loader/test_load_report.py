@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from treadle.destinations.protocol import LoadResult
@@ -8,6 +9,7 @@ from treadle.loader.load_report import (
     build_failure_report,
     complete_report,
     decode_planned_report,
+    measure_received,
     plan_report,
 )
 from treadle.log.protocol import DamagedEntry, LogEntry
@@ -105,6 +107,28 @@ def test_a_key_of_another_type_is_trouble_with_ways_out() -> None:
 def test_a_planned_report_survives_being_kept_as_text() -> None:
     noted = plan_report(CHUNK, plan(superseded={0: 2}), "load", started_at=1)
     assert decode_planned_report(noted.encode()) == noted
+
+
+def test_a_report_says_how_long_records_waited() -> None:
+    entries = (entry(3, 1), entry(5, 98), entry(6, 1))
+    times = [replace(one, received_at=at) for one, at in zip(entries, (50, 70, 20), strict=True)]
+    assert measure_received(times) == (20, 70)
+    assert measure_received([]) is None
+    assert measure_received([replace(times[0], records=0)]) is None
+    noted = plan_report(CHUNK, plan(), "load", started_at=1, received=(20, 70))
+    load, _ = complete_report(decode_planned_report(noted.encode()), LoadResult({}, {}), 100, list)
+    assert (load.waited_max_us, load.waited_p50_us) == (80, 30)
+    # The clock of who accepted them is ahead.
+    early, _ = complete_report(noted, LoadResult({}, {}), 60, list)
+    assert (early.waited_max_us, early.waited_p50_us) == (40, 0)
+
+
+def test_a_report_of_an_earlier_release_is_read() -> None:
+    noted = plan_report(CHUNK, plan(), "load", started_at=1)
+    earlier = msgspec.json.encode(msgspec.json.decode(noted.encode())[:-1]).decode()
+    assert decode_planned_report(earlier) == noted
+    load, _ = complete_report(noted, LoadResult({}, {}), 8, list)
+    assert (load.waited_max_us, load.waited_p50_us) == (None, None)
 
 
 def test_positions_are_asked_for_only_when_rows_were_superseded() -> None:

@@ -51,6 +51,16 @@ def test_much_is_loaded_early_when_the_table_had_no_load_for_an_age() -> None:
     assert select_backlogs(waiting, young, trigger, RetrySchedule(), ended=ended) == waiting[1:2]
 
 
+def test_a_table_that_somebody_wants_loaded_does_not_wait_for_its_age() -> None:
+    young, other = backlog("young", oldest=5), backlog("other", oldest=5)
+    hurried = {(1, "young")}
+    chosen = select_backlogs([young, other], 6, FlushPolicy(), RetrySchedule(), hurried=hurried)
+    assert chosen == [young]
+    retries = RetrySchedule()
+    retries.add_failure((1, "young"), 6)
+    assert select_backlogs([young, other], 6, FlushPolicy(), retries, hurried=hurried) == []
+
+
 def test_much_is_loaded_further_while_the_table_is_being_loaded() -> None:
     trigger = FlushPolicy(age_us=SECOND, records=80, size=8000)
     much, little = backlog("a", records=10), backlog("b", records=9)

@@ -160,6 +160,7 @@ class _LoadPlanner:
     _writes: list[TableWrite] = field(default_factory=list, init=False)
     _omitted: contracts.OmittedFields = field(default_factory=dict, init=False)
     _mismatches: KeyMismatches = field(default_factory=frozenset, init=False)
+    _origins: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self._namer = Namer(self.profile, self.options)
@@ -346,6 +347,8 @@ class _LoadPlanner:
         self._changes += target.changes
         if not target.private:
             self._changes += self._find_key_changes(target, live)
+            if target.changes and rows.group is not None:
+                self._origins |= target.find_origins(rows.group)
         if stage is not None:
             self._changes += _copy_stage(target, stage, self.profile)
         write = target.make_write(rows.group, rows.deletes, self.options, fresh=met is None)
@@ -605,6 +608,7 @@ class _LoadPlanner:
             bookmarks=find_bookmarks(prepared.bookmark_names, written, self._namer),
             owner=prepared.owner,
             key_conflicts=prepared.key_conflicts,
+            origins=self._origins,
         )
 
 

@@ -280,6 +280,39 @@ class RelationTarget:
             )
         return NeedsRejections(refused) if refused else None
 
+    def find_origins(self, group: VersionGroup) -> dict[tuple[str, str], tuple[int, int]]:
+        """Return the first record of each thing that the changes make; see `LoadPlan.origins`.
+
+        Looks at the values of new columns alone, so it costs nothing while a table stays as it is.
+        """
+        frames = {self._fold_path(frame.path): frame for frame in group.frames}
+        found: dict[tuple[str, str], tuple[int, int]] = {}
+        for path, allocation in self._after.items():
+            frame = frames.get(path)
+            if frame is None:
+                continue
+            needed: list[tuple[str, Sequence[int]]] = []
+            if allocation.create is not None:
+                needed.append(("", frame.root_rows if path else range(group.size)))
+            for added in allocation.adds:
+                folded = self._profile.fold(added.column.field)
+                types = [
+                    type_
+                    for (field_, type_), name in allocation.columns.items()
+                    if field_ == folded and name == added.column.name
+                ]
+                needed.append((added.column.name, _find_rows_with_types(frame, folded, types)))
+            for widened in allocation.widens:
+                folded = self._profile.fold(widened.column.field)
+                types = [type_ for type_ in frame.fields[folded].columns if type_ != widened.old]
+                needed.append((widened.column.name, _find_rows_with_types(frame, folded, types)))
+            for name, rows in needed:
+                if rows:
+                    found[allocation.relation.name, name] = min(
+                        (group.entries[row], group.indexes[row]) for row in rows
+                    )
+        return found
+
     def _clashing(self, group: VersionGroup | None) -> dict[RecordRef, str]:
         """Return the records with a value for which there can be no column, and why."""
         refused: dict[RecordRef, str] = {}
@@ -427,6 +460,10 @@ def find_rows_with_type(frame: Frame, folded: str, type_: ColumnType) -> list[in
         for row, value in enumerate(to_values(column))
         if value is not None
     ]
+
+
+def _find_rows_with_types(frame: Frame, folded: str, types: Sequence[ColumnType]) -> list[int]:
+    return [row for type_ in types for row in find_rows_with_type(frame, folded, type_)]
 
 
 def _record_ref(group: VersionGroup | None, row: int) -> RecordRef:
