@@ -145,9 +145,10 @@ class Worker(NamedTuple):
             return None
 
 
-pytestmark = pytest.mark.skipif(
-    not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc"
-)
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc"),
+    pytest.mark.xdist_group("hostile bodies"),
+]
 
 
 @pytest.fixture(scope="module")

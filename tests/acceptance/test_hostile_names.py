@@ -22,7 +22,14 @@ SYSTEM_COLUMNS = ("ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", "rowid")
 OPTIONS = {"options": {"hard_delete": True}}
 
 
-@pytest.fixture(scope="module", params=["duckdb", "postgres"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        # One server for all tests of a kind, and not one in each process of pytest.
+        pytest.param(kind, marks=pytest.mark.xdist_group(f"hostile names, {kind}"))
+        for kind in ("duckdb", "postgres")
+    ],
+)
 def tenants(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Tenants]:

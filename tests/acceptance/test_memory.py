@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import pytest
 from tests.servers.treadle import Client, TreadleServer
 
+pytestmark = pytest.mark.xdist_group("memory of a worker")  # one server for all of them
+
 MB = 1024 * 1024
 BODY = 20 * MB
 PEAK_MAX = 512 * MB

@@ -23,7 +23,10 @@ WORKER_BYTES_MAX = 400 * MB
 TASK_BYTES_MAX = 640 * MB
 TASK_SECONDS_MAX = 90.0
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc"),
+    pytest.mark.xdist_group("schema attacks"),
+]
 
 
 class Bystander:

@@ -90,10 +90,6 @@ COMMANDS: tuple[CliCommand, ...] = (
     doctor.COMMAND,
 )
 
-_GC_THRESHOLDS = 10_000, 20, 50
-"""How often a command searches for garbage, for `gc.set_threshold`: most of what it makes are the
-modules that it imports, which stay."""
-
 GROUPS = {
     (): "take JSON records over HTTP and load them into database tables",
     ("account",): "accounts, which own sources, and their tokens for the Connect API",
@@ -126,7 +122,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         # What nobody caught is printed by Python as it is, with whatever a client sent in it.
         sys.excepthook = print_traceback
-        gc.set_threshold(*_GC_THRESHOLDS)
     os.umask(PRIVATE_UMASK)
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
