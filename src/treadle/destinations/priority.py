@@ -59,6 +59,20 @@ class LoaderPriority:
             if descriptor is not None:
                 os.close(descriptor)
 
+    def is_taken(self, identity: str) -> bool:
+        """Return whether a dry run, a check or a question has a destination now.
+
+        Each of them ends in bounded time, and while the loader claims it no other one begins.
+        """
+        try:
+            descriptor = self._open("dry-run", identity)
+        except OSError:
+            return False
+        try:
+            return not _try_lock(descriptor, shared=False)
+        finally:
+            os.close(descriptor)
+
     @contextmanager
     def take_turn(self, identity: str, *, shared: bool = False) -> Iterator[Callable[[], bool]]:
         """Wait until no dry run or check has the destination, and the loader does not claim it.

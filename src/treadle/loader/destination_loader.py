@@ -17,13 +17,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import NamedTuple
 
 from treadle.destinations.priority import LoaderPriority
-from treadle.destinations.protocol import Destination, Session
+from treadle.destinations.protocol import Destination, DestinationUnavailableError, Session
 from treadle.destinations.retry import RETRY_PAUSE_SECONDS, open_with_retry
 from treadle.errors import OperatorError, RetriableError
 from treadle.loader.answer_wait import AnswerWait
@@ -77,6 +77,9 @@ busy machine three times as long. Without a pause hardly any try would fall betw
 HELD_SECONDS_MAX = 2.0
 """Seconds in which the loader tries to open a file that another process holds, before it reports
 that the destination cannot be used. A dry run closes the file after its present table."""
+
+QUESTION_SECONDS_MAX = 70.0
+"""Seconds in which it waits for a question, which reads the file and is ended before that."""
 
 LoaderCommand = AssignSources | SetBacklog | RetireLoader | StopLoader
 
@@ -444,8 +447,15 @@ class DestinationLoader:
                 yield session
             return
         priority = self._dependencies.priority
-        claim = nullcontext() if priority is None else priority.claim(destination.identity)
-        with claim, open_with_retry(destination.open, seconds=HELD_SECONDS_MAX) as session:
+        if priority is None:
+            with open_with_retry(destination.open, seconds=HELD_SECONDS_MAX) as session:
+                yield session
+            return
+        # With the claim kept, so that no question after it begins before this round.
+        with (
+            priority.claim(destination.identity),
+            _open_after_question(destination, priority) as session,
+        ):
             yield session
 
     def _fetch_offsets(self, parts: _OpenParts, session: Session) -> None:
@@ -460,3 +470,19 @@ class DestinationLoader:
             self._recovery.recover(found, parts.reader, sources)
         finally:
             self._claims.release()
+
+
+def _open_after_question(destination: Destination, priority: LoaderPriority) -> Session:
+    """Open a file; a question that reads it is waited for, and nobody else for long.
+
+    Raises:
+        DestinationUnavailableError: another process holds it.
+    """
+    until = time.monotonic() + QUESTION_SECONDS_MAX
+    while True:
+        taken = priority.is_taken(destination.identity)
+        try:
+            return open_with_retry(destination.open, seconds=HELD_SECONDS_MAX)
+        except DestinationUnavailableError:
+            if not taken or time.monotonic() >= until:
+                raise

@@ -34,6 +34,7 @@ from treadle.desk.question_desk import QuestionDesk
 from treadle.destinations.priority import LoaderPriority
 from treadle.destinations.reach import NOT_ALONE, ROLE_READS_TOO_MUCH
 from treadle.destinations.registry import make_destination
+from treadle.loader.destination_loader import HELD_SECONDS_MAX
 from treadle.questions.channel import SOCKET_NAME
 
 SLOW = "SELECT count(*) FROM {series} a, {series} b, {series} c"
@@ -374,6 +375,35 @@ def test_the_loader_goes_first_and_questions_share_a_file(tmp_path: Path) -> Non
         scene.stop("slow")
         thread.join(30)
         assert found[0].status_code == 400
+
+
+def test_loading_into_a_file_waits_for_a_question_and_goes_on(tmp_path: Path) -> None:
+    with serve_questions(tmp_path / "data", None, {"query_seconds": 60.0}) as scene:
+        thread, found = ask_apart(scene, slow(scene), id="slow")
+        eventually(lambda: len(scene.processes()) == 1)
+        eventually(lambda: LoaderPriority(turns(scene)).is_taken(identity(scene)))
+        time.sleep(1.0)  # the file is open
+        assert scene.tenants.a.push("later", (1, {"id": 1})).status_code == 201
+        loading = threading.Thread(target=scene.tenants.load)
+        loading.start()
+        loading.join(HELD_SECONDS_MAX + 1.0)
+        assert loading.is_alive()
+        assert scene.stop("slow").status_code == 200
+        loading.join(60)
+        thread.join(60)
+        assert not loading.is_alive()
+        assert found[0].json()["error"] == "StatementStopped"
+        [row] = scene.tenants.rig.store.destinations.list_destinations(scene.tenants.a.account)
+        assert row.trouble is None
+        assert scene.newest("later").json()["row_count"] == 1
+
+
+def turns(scene: Scene) -> Path:
+    return scene.tenants.rig.config.turns_path
+
+
+def identity(scene: Scene) -> str:
+    return make_destination(scene.tenants.url).identity
 
 
 # Who may ask what ---------------------------------------------------------------------------------
