@@ -16,6 +16,7 @@ from treadle.control import (
     check_routes,
     destination_routes,
     errors,
+    event_routes,
     hook_routes,
     ledger_routes,
     load_report_routes,
@@ -31,6 +32,7 @@ from treadle.control import (
     trail_routes,
 )
 from treadle.control.docs_page import DocsGuard
+from treadle.control.event_hub import EventHub
 from treadle.control.no_store import NoStoreMiddleware
 from treadle.control.openapi_document import ABOUT, complete_document
 from treadle.control.operations import ConnectOperations
@@ -65,6 +67,7 @@ def create_control_app(
     note_stranger: Callable[[str], None] = lambda address: None,
     traces: TraceFiles | None = None,
     problems: ProblemWatch | None = None,
+    events: EventHub | None = None,
 ) -> FastAPI:
     """Return the application that answers `/v4/...` and others, and 404 for unknown paths.
 
@@ -83,6 +86,7 @@ def create_control_app(
             credentials of the partner.
         traces: what the server remembers of itself; without it nothing is told of that.
         problems: finds problems; without it none are told of. The caller closes it.
+        events: streams of what happens; None for none. The caller ends it.
     """
     app = FastAPIOffline(
         docs_url="/docs",
@@ -131,6 +135,9 @@ def create_control_app(
         app.state.traces = traces
         app.state.problems = problems
         app.include_router(trace_routes.router)
+    if events is not None:
+        app.state.events = events
+        app.include_router(event_routes.router)
     if problems is not None:
         app.include_router(problem_routes.router)
     if open_reader is not None:
