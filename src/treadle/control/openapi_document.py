@@ -56,5 +56,7 @@ def complete_document(document: JsonObject, settings: ConnectApiSettings) -> Jso
 
 
 def _add_examples(described: JsonObject, values: openapi_examples.Examples) -> None:
-    content = described["content"]["application/json"]
+    content = described["content"].get("application/json")
+    if content is None:  # a stream
+        return
     content["examples"] = {name: {"value": value} for name, value in values.items()}

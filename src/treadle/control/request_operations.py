@@ -210,7 +210,7 @@ def _merge_pages(
     rest = is_cut or tail.end is not None or len(told) < len(refused)
     return {
         "requests": [
-            _render_accepted(one, codec)
+            render_accepted_request(one, codec)
             if isinstance(one, AcceptedRequest)
             else _render_refused(one)
             for one in shown
@@ -257,7 +257,8 @@ def _parse_filter(
     )
 
 
-def _render_accepted(request: AcceptedRequest, codec: ReceiptCodec) -> dict[str, Any]:
+def render_accepted_request(request: AcceptedRequest, codec: ReceiptCodec) -> dict[str, Any]:
+    """Return an accepted request as JSON."""
     return {
         "at": format_microseconds(request.received_at),
         "status": ACCEPTED,

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from treadle.control import errors
+from treadle.control.event_readings import TOPICS
 from treadle.control.problem_operations import render_problem
 from treadle.control.refusal_operations import render_groups, render_refused_request
 from treadle.control.request_operations import NO_LONGER_KEPT, STATES
@@ -133,6 +134,10 @@ def list_trace_examples() -> dict[str, dict[int, dict[str, object]]]:
     }
     record = {"table": "orders", "sequence": 5, "bytes": 8, "record": {"id": 1}}
     return {
+        "get_events": {
+            200: {},
+            400: {"topics": {"message": "topics is one or more of " + ",".join(TOPICS)}},
+        },
         "get_requests": {
             200: {"two": {"requests": [accepted, refused], "next": None}},
             400: {"state": {"message": "state is one of " + ", ".join(STATES)}},

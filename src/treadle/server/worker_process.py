@@ -22,6 +22,8 @@ from treadle import __version__, clock
 from treadle.certificate import ServedCertificate
 from treadle.config import Config
 from treadle.control.app import create_control_app as control_app
+from treadle.control.event_hub import EVENTS_STATE, EventHub
+from treadle.control.event_readings import EventReadings
 from treadle.control.partner import PartnerCredentials
 from treadle.control.problem_operations import ProblemWatch
 from treadle.control.query_operations import QuerySettings
@@ -143,6 +145,9 @@ class WorkerServer(uvicorn.Server):
         timer.daemon = True
         timer.start()
         asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._abort_connections)
+        events: EventHub | None = self.lifespan.state.get(EVENTS_STATE)
+        if events is not None:
+            events.end()  # otherwise they would go on until their connections are closed
         for task in self._accepting:
             task.cancel()
         if self._acceptor is not None:
@@ -250,6 +255,7 @@ def make_worker_app(
         traces,
         load_age_us=int(config.load_age_seconds * 1_000_000),
     )
+    events = EventHub(EventReadings(store, traces, lambda: open_reader(config), problems))
     control = control_app(
         store,
         ConnectApiSettings(
@@ -284,6 +290,7 @@ def make_worker_app(
         join_document=lambda document: merge_documents(
             "treadle", __version__, [ingest_document(), document]
         ),
+        events=events,
     )
 
     def count_unread(status: int, address: str, why: str) -> None:
@@ -314,7 +321,7 @@ def make_worker_app(
         await ingest.start()
         ready()
         try:
-            state: dict[str, Any] = {CONNECTIONS_STATE: connections}
+            state: dict[str, Any] = {CONNECTIONS_STATE: connections, EVENTS_STATE: events}
             if config.fast_path == "on":
                 state[FAST_PATH_STATE] = ingest.fast_path
             yield state
@@ -322,6 +329,7 @@ def make_worker_app(
             await log.aclose()
             await ingest.aclose()
             metrics.close()
+            await events.aclose()
             problems.close()
             await keeper.aclose()
             control.state.waiting.close()

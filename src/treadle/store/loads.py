@@ -261,6 +261,31 @@ class LoadRepository(StoreRepository):
                 found = _list_of_tables(tx, query, ids, loads_max)
         return sum_loads([row._mapping for row in found], since, loads_max)
 
+    def get_last_number(self) -> int:
+        """Return the number of the load report that was recorded last; 0 for none."""
+        with self._database.read() as tx:
+            number: int = tx.connection.execute(
+                select(func.coalesce(func.max(loads.c.number), 0))
+            ).scalar_one()
+        return number
+
+    def list_loads_after(self, number: int, limit: int) -> list[tuple[int, LoadReport]]:
+        """Return the load reports that were recorded after another one, by number.
+
+        Args:
+            number: of that one.
+            limit: only so many.
+        """
+        query = (
+            _loads.add_columns(loads.c.number)
+            .where(loads.c.number > number)
+            .order_by(loads.c.number)
+            .limit(limit)
+        )
+        with self._database.read() as tx:
+            found = [dict(row._mapping) for row in tx.connection.execute(query)]
+        return [(values.pop("number"), LoadReport(**values)) for values in found]
+
     def list_rejection_times(self, since: int) -> list[RejectionTimes]:
         """Return the tables of which loads rejected records, or left damaged entries out.
 

@@ -4,6 +4,7 @@ Nothing here asks anything. A step holds the figures of the whole server exactly
 busiest sources in two bytes each: the logarithm of a figure, within 0.05 percent of it.
 """
 
+import functools
 import math
 import struct
 import zlib
@@ -133,6 +134,7 @@ def _encode_figure(figure: float | None) -> int:
     return round(math.log1p(min(max(figure, 0.0), _GREATEST)) * _SCALE)
 
 
+@functools.lru_cache(4096)  # most figures are small numbers, and come again and again
 def _decode_figure(code: int, digits: int) -> float | None:
     return None if code == _UNKNOWN else round(math.expm1(code / _SCALE), digits)
 
