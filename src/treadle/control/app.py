@@ -1,7 +1,7 @@
 """The Connect API as one ASGI application."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from anyio.to_thread import run_sync
 from fastapi import FastAPI, Request
@@ -21,6 +21,7 @@ from treadle.control import (
     load_report_routes,
     partner_routes,
     recipient_routes,
+    reject_routes,
     session_routes,
     stream_routes,
     table_routes,
@@ -33,18 +34,27 @@ from treadle.control.openapi_document import ABOUT, complete_document
 from treadle.control.operations import ConnectOperations
 from treadle.control.partner_operations import PartnerOperations
 from treadle.control.pulled_sources import PulledSourceOperations
+from treadle.control.reject_preview import PlanDryRun
 from treadle.control.routes import ROUTERS, OperationRunner
 from treadle.control.settings import ConnectApiSettings
+from treadle.destinations.forecast import LoadForecast
 from treadle.errors import RequestRefusedError, RetriableError
 from treadle.http.authentication import TokenAuthentication
 from treadle.http.hosts import AllowedHosts
 from treadle.http.paths import SlashMiddleware
 from treadle.http.responses import JsonResponse, encode_json, list_refusal_headers
 from treadle.log.protocol import LogReader
+from treadle.records.message_batch import MessageBatch
 from treadle.store.store import Store
 from treadle.text import digest_text
 
 __all__ = ["ConnectApiSettings", "create_control_app"]
+
+
+async def _plan_nothing(
+    account_id: int, source_id: int, batches: Sequence[MessageBatch]
+) -> Sequence[LoadForecast]:
+    raise RetriableError("nothing is planned here")
 
 
 def create_control_app(
@@ -58,6 +68,7 @@ def create_control_app(
     allowed_hosts: AllowedHosts | None = None,
     serves_docs: bool = True,
     note_stranger: Callable[[str], None] = lambda address: None,
+    plan_dry_run: PlanDryRun = _plan_nothing,
 ) -> FastAPI:
     """Return the application that answers `/v4/...` and others, and 404 for unknown paths.
 
@@ -74,6 +85,7 @@ def create_control_app(
         serves_docs: whether there is that page.
         note_stranger: called on the event loop with the address of a client that has not the
             credentials of the partner.
+        plan_dry_run: plans what would be sent again, for a preview.
     """
     app = FastAPIOffline(
         docs_url="/docs",
@@ -121,6 +133,9 @@ def create_control_app(
     if open_reader is not None:
         app.state.open_reader = open_reader
         app.include_router(ledger_routes.router)
+        app.state.plan_dry_run = plan_dry_run
+        app.include_router(reject_routes.router)
+        app.include_router(reject_routes.operations)
     app.openapi_schema = complete_document(app.openapi(), settings)
     _render_document_once(app)
     app.add_middleware(DocsGuard, allowed_hosts=allowed_hosts, serves=serves_docs)

@@ -14,6 +14,7 @@ from treadle.control import (
     token_responses,
 )
 from treadle.control.recipient_operations import render_custom_email
+from treadle.control.reject_examples import list_reject_bodies, list_reject_examples
 from treadle.control.settings import ConnectApiSettings
 from treadle.destinations.duckdb_form import DuckDBForm
 from treadle.destinations.postgres_form import PostgresForm
@@ -268,6 +269,7 @@ def list_request_examples() -> dict[str, Examples]:
             },
             "a file": {"type": "duckdb", "properties": {"path": "second.duckdb"}},
         },
+        **list_reject_bodies(),
         "update_destination": {"a password": {"properties": {"password": "<PASSWORD>"}}},
     }
 
@@ -637,6 +639,7 @@ def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, 
         **_list_custom_email_examples(),
         **_list_table_examples(),
         **_list_hook_examples(),
+        **list_reject_examples(_collect_errors),
         **_list_check_examples(),
         **_list_destination_examples(),
         "list_loads": {200: {"loaded, and stuck": loads}},

@@ -86,7 +86,7 @@ class IngestService:
         self._executor = BodyExecutor()
         self._threads = BodyThreads()
         budget = BodyMemoryBudget(self._threads)
-        self._dry_run = DryRunPlanner(
+        self.dry_run = DryRunPlanner(
             store, clock, open_destination or open_anywhere, priority=priority
         )
         self._account_thread = ThreadPoolExecutor(1, thread_name_prefix="accounts")
@@ -109,8 +109,8 @@ class IngestService:
             return budget.release_after(self._quotas.hold_bodies(handler))
 
         schemas = TableSchemaCheck(self.token_cache, store.table_schemas, self._executor)
-        push = PushEndpoint(admission, acceptor, self._dry_run, schemas)
-        batch = BatchEndpoint(admission, acceptor, self._dry_run)
+        push = PushEndpoint(admission, acceptor, self.dry_run, schemas)
+        batch = BatchEndpoint(admission, acceptor, self.dry_run)
         hooks = webhook_endpoint.WebhookEndpoint(
             admission, self.token_cache, store.sources, acceptor, clock, schemas
         )
@@ -153,7 +153,7 @@ class IngestService:
         await self._quotas.aclose()
         self._executor.close()
         self._threads.close()
-        self._dry_run.close()
+        self.dry_run.close()
         self._health.close()
         self._account_thread.shutdown()
         if self._progress is not None:

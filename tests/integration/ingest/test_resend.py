@@ -79,7 +79,7 @@ def resend(
 
 
 def rejected(house: Warehouse) -> list[RejectedRecord]:
-    return list(list_rejects(house.store.outcomes, RejectFilter()))
+    return list(list_rejects(house.store, RejectFilter()))
 
 
 def receipts(house: Warehouse) -> ReceiptCodec:

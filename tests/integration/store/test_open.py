@@ -11,14 +11,18 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
+from tests.loads import load
 
 import treadle.store
 from treadle.errors import OperatorError, RetriableError
 from treadle.store.database import create_store_engine
 from treadle.store.migration import HEAD_REVISION
+from treadle.store.model import EntryOutcome, RecordRejection
+from treadle.store.rejects import RejectQuery
 from treadle.store.schema import metadata
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
+from treadle.tracking.rejects import RejectFilter, list_rejects
 
 OpenStore = Callable[[], Store]
 
@@ -40,6 +44,66 @@ def test_the_head_is_the_newest_migration() -> None:
     assert ScriptDirectory(str(folder)).get_current_head() == HEAD_REVISION
 
 
+UNDO_0022 = (
+    *(
+        f"DROP TABLE {table}"
+        for table in (
+            *("reject_causes", "reject_entries", "resent_records"),
+            *("server_operations", "token_hours"),
+        )
+    ),
+    *(
+        f"ALTER TABLE access_tokens DROP COLUMN {column}"
+        for column in ("disabled_at", "refused", "refused_at")
+    ),
+)
+"""What the migration of rejects made."""
+
+
+def test_rejected_records_of_an_earlier_release_are_counted(store_url: str) -> None:
+    store = Store.open(store_url, SecretCipher(KEY))
+    store.use_log("log")
+    account, _ = store.accounts.create_account("a")
+    source = store.sources.create_source(
+        account.id, type="import_api", display_name="s", name="s", bootstrap_token=False
+    )
+    for at in (5, 7):
+        rejected = (RecordRejection(0, "why"), RecordRejection(3, f"why {at}"))
+        outcome = EntryOutcome(at, source.id, "orders", 0, rejected)
+        store.loads.record_load(load(source.id, "orders", at, at * 10), [outcome])
+    store.loads.record_load(
+        load(source.id, "orders", 9, 90), [EntryOutcome(9, source.id, "orders", 2, ())]
+    )
+    store.close()
+    engine = create_store_engine(store_url)
+    with engine.connect() as connection, connection.begin():
+        set_old = "UPDATE alembic_version SET version_num = '0018'"
+        for statement in (*UNDO_0022, set_old):
+            connection.execute(text(statement))
+        connection.execute(
+            text("UPDATE outcomes SET rejected = :old WHERE superseded = 0"),
+            {"old": '[[0, "why"], [3, "why not"]]'},
+        )
+    engine.dispose()
+    store = Store.open(store_url, SecretCipher(KEY))
+    [cause] = store.rejects.list_causes(RejectQuery())
+    assert (cause.code, cause.field, cause.records, cause.resent) == ("unknown", None, 4, 0)
+    assert (cause.first_at, cause.last_at, cause.example) == (50, 70, "why not")
+    assert (cause.example_position, cause.example_index) == (7, 3)
+    found = list(list_rejects(store, RejectFilter()))
+    assert [(one.id, one.reason) for one in found] == [
+        ("7.3", "why not"),
+        ("7.0", "why"),
+        ("5.3", "why not"),
+        ("5.0", "why"),
+    ]
+    outcome = EntryOutcome(11, source.id, "orders", 0, (RecordRejection(0, "later"),))
+    store.loads.record_load(load(source.id, "orders", 11, 110), [outcome])
+    [cause] = store.rejects.list_causes(RejectQuery())
+    assert (cause.records, cause.last_at) == (5, 110)
+    store.close()
+
+
 def test_destinations_of_a_store_without_checks_go_on_being_loaded_into(store_url: str) -> None:
     store = Store.open(store_url, SecretCipher(KEY))
     account, _ = store.accounts.create_account("a")
@@ -48,6 +112,7 @@ def test_destinations_of_a_store_without_checks_go_on_being_loaded_into(store_ur
     engine = create_store_engine(store_url)
     with engine.connect() as connection, connection.begin():
         for statement in (
+            *UNDO_0022,
             "DROP TABLE destination_checks",
             "ALTER TABLE destinations DROP COLUMN usable_since",
             *(
