@@ -45,6 +45,7 @@ from treadle.http.paths import SlashMiddleware
 from treadle.http.responses import JsonResponse, encode_json, list_refusal_headers
 from treadle.log.protocol import LogReader
 from treadle.records.message_batch import MessageBatch
+from treadle.store.model import TokenHolder
 from treadle.store.store import Store
 from treadle.text import digest_text
 
@@ -69,6 +70,7 @@ def create_control_app(
     serves_docs: bool = True,
     note_stranger: Callable[[str], None] = lambda address: None,
     plan_dry_run: PlanDryRun = _plan_nothing,
+    count_refusal: Callable[[bytes], None] = lambda sha256: None,
 ) -> FastAPI:
     """Return the application that answers `/v4/...` and others, and 404 for unknown paths.
 
@@ -86,6 +88,8 @@ def create_control_app(
         note_stranger: called on the event loop with the address of a client that has not the
             credentials of the partner.
         plan_dry_run: plans what would be sent again, for a preview.
+        count_refusal: called on the event loop with the SHA-256 of each token that is no account
+            token now; it may have been one.
     """
     app = FastAPIOffline(
         docs_url="/docs",
@@ -99,8 +103,15 @@ def create_control_app(
         # Otherwise the page would ask a public validator about the document.
         swagger_ui_parameters={"validatorUrl": None},
     )
+
+    async def find_holder(token: str) -> TokenHolder | None:
+        holder = await run_sync(store.accounts.find_token_holder, token)
+        if holder is None:
+            count_refusal(digest_text(token))
+        return holder
+
     authentication = TokenAuthentication(
-        lambda token: run_sync(store.accounts.find_token_holder, token),
+        find_holder,
         lambda token: run_sync(store.tokens.find_owner, digest_text(token)),
     )
     app.state.work = OperationRunner(

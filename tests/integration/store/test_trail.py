@@ -97,6 +97,10 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
         TrailAction.REPLACE_TOKEN,
         lambda store, world: store.tokens.replace_token(ACCOUNT_TOKENS, 1, 5),
     ),
+    "tokens.change_token": (
+        TrailAction.DISABLE_TOKEN,
+        lambda store, world: store.tokens.change_token(ACCOUNT_TOKENS, 1, disabled=True),
+    ),
     "operations.start_resend": (
         TrailAction.RESEND_RECORDS,
         lambda store, world: store.operations.start_resend(world.account.id, 1, {}, [1]),
@@ -224,6 +228,7 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
 BOOKKEEPING = {
     "tokens.record_first_use",
     "tokens.record_uses",
+    "tokens.record_refusals",
     "rejects.record_resent",
     "operations.claim_operation",
     "operations.record_progress",
