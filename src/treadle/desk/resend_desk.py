@@ -148,7 +148,8 @@ class ResendDesk:
                     logger.info("resend %d is done", operation.id)
                     return
                 at = after
-                await asyncio.sleep(min(time.monotonic() - began, REST_SECONDS_MAX))
+                rest = min(time.monotonic() - began, REST_SECONDS_MAX)
+                await asyncio.to_thread(self._pause, rest)
         finally:
             await progress.aclose()
             await log.aclose()
@@ -222,7 +223,8 @@ class ResendDesk:
             )
             if not goes_on or self._is_stopped:
                 return None
-            await asyncio.sleep(self.retry_seconds[min(tries, len(self.retry_seconds) - 1)])
+            seconds = self.retry_seconds[min(tries, len(self.retry_seconds) - 1)]
+            await asyncio.to_thread(self._pause, seconds)
             tries += 1
         return ResendProgress(resent, failed, {})
 
@@ -241,8 +243,14 @@ class ResendDesk:
             except RetriableError:
                 if self._is_stopped or tries >= len(self.retry_seconds):
                     raise
-                time.sleep(self.retry_seconds[tries])
+                self._pause(self.retry_seconds[tries])
                 tries += 1
+
+    def _pause(self, seconds: float) -> None:
+        """Wait until the time is over, or somebody wakes or stops the desk."""
+        self._wake.clear()
+        if not self._is_stopped:
+            self._wake.wait(seconds)
 
 
 def _sort_results(
