@@ -89,3 +89,30 @@ def test_rejected_records_are_repaired(
     eventually(
         lambda: server.query("SELECT n FROM import_api.orders WHERE id = 9") == [{"n": 9}], 60
     )
+
+
+def test_a_resend_goes_on_after_a_kill(server: TreadleServer, client: Client) -> None:
+    """kill -9 of all processes in the middle: nothing is lost, nothing is doubled."""
+    _, token = client.create_source()
+    for _ in range(3):
+        receipt = client.push(token, [{"n": BAD}] * 200, table="events", keys=[]).headers[
+            "treadle-receipt"
+        ]
+    settled(client, receipt, token)
+    body = {"filter": {"table": "events"}, "edit": {"set": {"n": 1}}, "expected": 600}
+    headers = client.account
+    made = client.http.post("/v1/rejects/resend", json=body, headers=headers).json()
+    server.kill()
+    server.start()
+
+    def operation() -> dict[str, Any]:
+        path = f"/v1/operations/{made['operation_id']}"
+        found: dict[str, Any] = client.http.get(path, headers=headers).json()
+        return found
+
+    eventually(lambda: operation()["state"] == "done", 60)
+    assert (operation()["done"], operation()["failed"]) == (600, 0)
+    count = "SELECT count(*) AS n, sum(n) AS s FROM import_api.events"
+    eventually(lambda: server.query(count) == [{"n": 600, "s": 600}], 60)
+    [cause] = json.loads(server.treadle("rejects", "causes", "--json"))
+    assert (cause["records"], cause["open"]) == (600, 0)

@@ -13,6 +13,7 @@ from treadle.cli.token_life import (
     TokenGroup,
     explain_token_limit,
     make_life_commands,
+    open_token,
     print_made_token,
 )
 from treadle.clock import read_clock
@@ -93,6 +94,37 @@ def create_account_token(config: Config, arguments: Arguments) -> int:
     return 0
 
 
+def _one_token_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_account(parser)
+    parser.add_argument("token_id", metavar="TOKEN_ID", help="as the list shows it")
+
+
+def disable_account_token(config: Config, arguments: Arguments) -> int:
+    """Disable a token: it is refused until it is enabled."""
+    return _switch_token(config, arguments, disabled=True)
+
+
+def enable_account_token(config: Config, arguments: Arguments) -> int:
+    """Enable a token that is disabled."""
+    return _switch_token(config, arguments, disabled=False)
+
+
+def _switch_token(config: Config, arguments: Arguments, *, disabled: bool) -> int:
+    with open_token(_open_tokens, config, arguments) as (owned, token_id):
+        owned.store.tokens.change_token(owned.wanted, token_id, disabled=disabled)
+    done = "Disabled" if disabled else "Enabled"
+    print_line(f"{done} token {token_id} of {owned.owner}.")
+    return 0
+
+
+def delete_account_token(config: Config, arguments: Arguments) -> int:
+    """Delete a token: it is refused at once and for good, as after `revoke`."""
+    with open_token(_open_tokens, config, arguments) as (owned, token_id):
+        owned.store.tokens.end_token(owned.wanted, token_id)
+    print_line(f"Deleted token {token_id} of {owned.owner}.")
+    return 0
+
+
 def _print_token(account: Account, token: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"stitch_client_id": account.id, "access_token": token})
@@ -119,6 +151,24 @@ COMMANDS = (
         help="make another token for the Connect API",
         run=create_account_token,
         arguments=_token_arguments,
+    ),
+    CliCommand(
+        words=("account", "token", "disable"),
+        help="disable a token: it is refused until it is enabled",
+        run=disable_account_token,
+        arguments=_one_token_arguments,
+    ),
+    CliCommand(
+        words=("account", "token", "enable"),
+        help="enable a token that is disabled",
+        run=enable_account_token,
+        arguments=_one_token_arguments,
+    ),
+    CliCommand(
+        words=("account", "token", "delete"),
+        help="delete a token: it is refused for good",
+        run=delete_account_token,
+        arguments=_one_token_arguments,
     ),
     *make_life_commands(
         TokenGroup(("account", "token"), "the tokens of an account", _add_account, _open_tokens)

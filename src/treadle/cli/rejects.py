@@ -34,28 +34,99 @@ if TYPE_CHECKING:
     from treadle.store.store import Store
     from treadle.tracking.rejects import RejectedRecord, RejectFilter
 
-COLUMNS = ("id", "source", "table", "rejected_at", "reason", "resent")
+COLUMNS = ("id", "source", "table", "rejected_at", "reason", "resent", "code", "field")
+CAUSE_COLUMNS = (
+    *("source", "table", "code", "field", "records", "open"),
+    *("first_at", "last_at", "example_id", "example"),
+)
 
 
 def _filter_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", help="only of the source with this name or id")
     parser.add_argument("--table", metavar="NAME", help="only of this table, as named in pushes")
+    parser.add_argument("--code", metavar="CODE", help="only of this cause, as `causes` prints it")
+    parser.add_argument("--field", metavar="NAME", help="only with this field to blame")
     parser.add_argument("--reason", metavar="TEXT", help="only with this text in the reason")
     parser.add_argument("--since", metavar="TIME", help="only rejected at or after this time")
     parser.add_argument("--until", metavar="TIME", help="only rejected before this time")
 
 
 def _make_filter(store: "Store", arguments: Arguments) -> "RejectFilter":
+    from treadle.store.rejects import RejectQuery
     from treadle.tracking.rejects import RejectFilter
 
-    source = find_source(store, None, arguments.source) if arguments.source else None
     return RejectFilter(
-        source_id=source.id if source else None,
-        table_name=arguments.table,
-        reason=arguments.reason,
-        since=parse_time("--since", arguments.since),
-        until=parse_time("--until", arguments.until),
+        RejectQuery(
+            source_id=_find_source_id(store, arguments),
+            table_name=arguments.table,
+            code=_parse_code(arguments.code),
+            field=arguments.field,
+            since=parse_time("--since", arguments.since),
+            until=parse_time("--until", arguments.until),
+            open_only=getattr(arguments, "open", False),
+        ),
+        arguments.reason,
     )
+
+
+def _find_source_id(store: "Store", arguments: Arguments) -> int | None:
+    return find_source(store, None, arguments.source).id if arguments.source else None
+
+
+def _parse_code(code: str | None) -> str | None:
+    from treadle.tables.rejection_reason import RejectionCode
+
+    if code is not None and code not in list(RejectionCode):
+        raise UsageError(f"Expected --code of {', '.join(RejectionCode)}; found {code!r}.")
+    return code
+
+
+# --- causes ---
+
+
+def _causes_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", help="only of the source with this name or id")
+    parser.add_argument("--table", metavar="NAME", help="only of this table, as named in pushes")
+    parser.add_argument("--code", metavar="CODE", help="only of this cause")
+    parser.add_argument(
+        "--open", action="store_true", help="only causes with records not yet sent again"
+    )
+    parser.add_argument("--limit", metavar="N", default="100", help="how many at most")
+    parser.add_argument("--json", action="store_true", help="print a JSON array of objects")
+
+
+def list_causes(config: Config, arguments: Arguments) -> int:
+    """List why records were rejected, that with the newest record first."""
+    from treadle.store.rejects import RejectQuery
+    from treadle.tracking.rejects import format_reject_id
+
+    limit = parse_positive("--limit", arguments.limit)
+    with open_existing_store(config) as store:
+        names = {each.id: each.name for each in store.sources.list_sources()}
+        wanted = RejectQuery(
+            source_id=_find_source_id(store, arguments),
+            table_name=arguments.table,
+            code=_parse_code(arguments.code),
+            open_only=arguments.open,
+        )
+        found = store.rejects.list_causes(wanted, limit=limit)
+    rows = [
+        (
+            names.get(cause.source_id, str(cause.source_id)),
+            cause.table_name,
+            cause.code.value,
+            cause.field,
+            cause.records,
+            cause.records - cause.resent,
+            to_whole_second(cause.first_at or None),
+            to_whole_second(cause.last_at or None),
+            format_reject_id(cause.example_position, cause.example_index),
+            cause.example,
+        )
+        for cause in found
+    ]
+    print_rows(CAUSE_COLUMNS, rows, as_json=arguments.json)
+    return 0
 
 
 # --- list ---
@@ -70,20 +141,14 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
 
 def list_rejects(config: Config, arguments: Arguments) -> int:
     """List rejected records, newest first."""
-    from treadle.tracking.receipts import ReceiptCodec
-    from treadle.tracking.rejects import list_rejects, pair_with_receipts
+    from treadle.tracking.receipts import Receipt, ReceiptCodec
+    from treadle.tracking.rejects import list_rejects
 
     limit = parse_positive("--limit", arguments.limit)
     with open_existing_store(config) as store, open_existing_log(config) as reader:
         names = {each.id: each.name for each in store.sources.list_sources()}
-        rejects = list_rejects(store.outcomes, _make_filter(store, arguments))
         codec = ReceiptCodec(store.installation_id, reader.log_id)
-        found = (
-            (reject, receipt)
-            for reject, receipt in pair_with_receipts(rejects, reader.statistics.find_keys, codec)
-            if receipt is None or not arguments.open
-        )
-        chosen = list(islice(found, limit))
+        chosen = list(islice(list_rejects(store, _make_filter(store, arguments)), limit))
     rows = [
         (
             reject.id,
@@ -91,9 +156,13 @@ def list_rejects(config: Config, arguments: Arguments) -> int:
             reject.table_name,
             to_whole_second(reject.rejected_at or None),
             reject.reason,
-            receipt,
+            None
+            if reject.resent is None
+            else codec.encode(Receipt(reject.source_id, reject.resent, 1)),
+            reject.code.value,
+            reject.field,
         )
-        for reject, receipt in chosen
+        for reject in chosen
     ]
     print_rows(COLUMNS, rows, as_json=arguments.json)
     return 0
@@ -113,14 +182,16 @@ def show_reject(config: Config, arguments: Arguments) -> int:
 
     from treadle.records.record_reader import extract_texts
     from treadle.tracking.receipts import ReceiptCodec
-    from treadle.tracking.rejects import get_reject, pair_with_receipts, read_batch
+    from treadle.tracking.rejects import find_resent_receipts, get_reject, read_batch
 
     with open_existing_store(config) as store, open_existing_log(config) as reader:
-        reject = get_reject(store.outcomes, arguments.id)
+        reject = get_reject(store, arguments.id)
         entries = reader.find_entries(reject.position, 1)
         batch = read_batch(reject, entries)
         codec = ReceiptCodec(store.installation_id, reader.log_id)
-        [(_, resent)] = pair_with_receipts([reject], reader.statistics.find_keys, codec)
+        found = find_resent_receipts(
+            reader.statistics.find_keys, codec, reject.source_id, [reject.id]
+        )
         source = store.sources.get_source(None, reject.source_id)
     version = batch.versions
     told: dict[str, Any] = {
@@ -128,9 +199,11 @@ def show_reject(config: Config, arguments: Arguments) -> int:
         "source": source.name if source else str(reject.source_id),
         "table": reject.table_name,
         "reason": reject.reason,
+        "code": reject.code.value,
+        "field": reject.field,
         "accepted_at": to_json_value(to_whole_second(entries[0].received_at)),
         "rejected_at": to_json_value(to_whole_second(reject.rejected_at or None)),
-        "resent": resent,
+        "resent": found.get(reject.id),
         "sequence": batch.sequences[reject.index],
         "key_names": list(batch.key_names),
         "table_version": version if isinstance(version, int) else version[reject.index],
@@ -181,7 +254,10 @@ def resend_rejects(config: Config, arguments: Arguments) -> int:
     from treadle.tracking.rejects import get_reject, list_rejects
 
     edit = _make_edit(arguments)
-    filters = (arguments.source, arguments.table, arguments.reason, arguments.since)
+    filters = (
+        *(arguments.source, arguments.table, arguments.code, arguments.field),
+        *(arguments.reason, arguments.since),
+    )
     filtered = any(value is not None for value in (*filters, arguments.until))
     if bool(arguments.ids) + (filtered or arguments.all) != 1:
         raise UsageError(
@@ -193,9 +269,9 @@ def resend_rejects(config: Config, arguments: Arguments) -> int:
         _keep_server_from_starting(config.lock_path),
     ):
         if arguments.ids:
-            chosen = list(dict.fromkeys(get_reject(store.outcomes, name) for name in arguments.ids))
+            chosen = list(dict.fromkeys(get_reject(store, name) for name in arguments.ids))
         else:
-            chosen = list(list_rejects(store.outcomes, _make_filter(store, arguments)))
+            chosen = list(list_rejects(store, _make_filter(store, arguments)))
         if arguments.record is not None and len(chosen) != 1:
             raise OperatorError(f"--record replaces one record, and {len(chosen)} are meant.")
         sources = _find_sources(store, chosen)
@@ -334,6 +410,12 @@ def _keep_server_from_starting(lock: Path) -> Iterator[None]:
 
 
 COMMANDS = (
+    CliCommand(
+        words=("rejects", "causes"),
+        help="list why records were rejected, and how many are open",
+        run=list_causes,
+        arguments=_causes_arguments,
+    ),
     CliCommand(
         words=("rejects", "list"),
         help="list rejected records, newest first",

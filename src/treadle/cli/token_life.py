@@ -5,7 +5,7 @@ the tokens of one owner.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 COLUMNS = (
     *("token_id", "kind", "last_four", "description", "state", "created_at", "created_by"),
     *("first_used_at", "last_used_at", "last_used_from", "uses", "expires_at", "tables"),
+    *("refused", "verdict"),
 )
 OVERLAP_DEFAULT = "24h"
 
@@ -46,10 +47,14 @@ class OwnedTokens:
     command: str
 
     def list_tokens(self, *, ended: bool) -> "list[AccessToken]":
-        """Return the tokens by id, ended ones on request."""
+        """Return the tokens by id, disabled ones too, ended ones on request."""
         now = read_clock()
         found = self.store.tokens.find_tokens(self.wanted)
-        return [token for token in found if ended or token.is_active(now)]
+        return [token for token in found if ended or token.is_kept(now)]
+
+
+TokenOpener = Callable[[Config, Arguments], AbstractContextManager[OwnedTokens]]
+"""Opens the store, and finds the owner of the arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class TokenGroup:
     words: tuple[str, ...]
     noun: str
     add_owner: Callable[[argparse.ArgumentParser], None]
-    open_tokens: Callable[[Config, Arguments], AbstractContextManager[OwnedTokens]]
+    open_tokens: TokenOpener
 
 
 def make_life_commands(group: TokenGroup) -> tuple[CliCommand, ...]:
@@ -76,6 +81,10 @@ def make_life_commands(group: TokenGroup) -> tuple[CliCommand, ...]:
         group.add_owner(parser)
         parser.add_argument("--all", action="store_true", help="ended ones too")
         parser.add_argument("--json", action="store_true", help="print JSON")
+
+    def add_note(parser: argparse.ArgumentParser) -> None:
+        add_one(parser)
+        parser.add_argument("note", metavar="TEXT", help="whose the token is, or what it is for")
 
     def add_one(parser: argparse.ArgumentParser) -> None:
         group.add_owner(parser)
@@ -102,6 +111,12 @@ def make_life_commands(group: TokenGroup) -> tuple[CliCommand, ...]:
             help=f"list {group.noun}, with their last use",
             run=partial(_list_tokens, group),
             arguments=add_list,
+        ),
+        CliCommand(
+            words=(*group.words, "note"),
+            help="change the note of a token",
+            run=partial(_note_token, group),
+            arguments=add_note,
         ),
         CliCommand(
             words=(*group.words, "expire"),
@@ -132,13 +147,23 @@ def _list_tokens(group: TokenGroup, config: Config, arguments: Arguments) -> int
     """List tokens, without their secrets."""
     now = read_clock()
     with group.open_tokens(config, arguments) as owned:
-        found = owned.list_tokens(ended=arguments.all)
-    rows = [_make_row(token, now) for token in found]
+        known = owned.store.tokens.find_tokens(owned.wanted)
+        hours = owned.store.tokens.list_hourly_uses([token.id for token in known], now)
+    rows = [
+        _make_row(token, known, hours[token.id], now)
+        for token in known
+        if arguments.all or token.is_kept(now)
+    ]
     print_list(COLUMNS, rows, as_json=arguments.json)
     return 0
 
 
-def _make_row(token: "AccessToken", now: int) -> tuple[object, ...]:
+def _make_row(
+    token: "AccessToken", known: "Sequence[AccessToken]", hours: Sequence[int], now: int
+) -> tuple[object, ...]:
+    from treadle.tracking.token_verdict import judge_token
+
+    same = [one for one in known if one.kind == token.kind]
     return (
         token.id,
         token.kind,
@@ -153,6 +178,8 @@ def _make_row(token: "AccessToken", now: int) -> tuple[object, ...]:
         token.uses,
         to_whole_second(token.expires_at),
         list(token.tables) if token.tables else None,
+        token.refused,
+        judge_token(token, same, hours, now).text,
     )
 
 
@@ -160,12 +187,21 @@ def describe_state(token: "AccessToken", now: int) -> str:
     """Return the state of a token in one word."""
     if token.revoked_at is not None:
         return "revoked"
+    if token.disabled_at is not None and token.is_kept(now):
+        return "disabled"
     return "active" if token.is_active(now) else "expired"
+
+
+def _note_token(group: TokenGroup, config: Config, arguments: Arguments) -> int:
+    with open_token(group.open_tokens, config, arguments) as (owned, token_id):
+        owned.store.tokens.change_token(owned.wanted, token_id, description=arguments.note)
+    print_line(f"Changed the note of token {token_id} of {_shorten(owned.owner)}.")
+    return 0
 
 
 def _expire_token(group: TokenGroup, config: Config, arguments: Arguments) -> int:
     at = parse_expiry("WHEN", arguments.when, read_clock())
-    with _open_token(group, config, arguments) as (owned, token_id):
+    with open_token(group.open_tokens, config, arguments) as (owned, token_id):
         owned.store.tokens.expire_token(owned.wanted, token_id, at)
     until = "never expires" if at is None else f"is refused from {to_whole_second(at)} on"
     print_line(f"Token {token_id} of {_shorten(owned.owner)} {until}.")
@@ -175,7 +211,7 @@ def _expire_token(group: TokenGroup, config: Config, arguments: Arguments) -> in
 def _replace_token(group: TokenGroup, config: Config, arguments: Arguments) -> int:
     overlap = parse_duration("--overlap", arguments.overlap)
     with (
-        _open_token(group, config, arguments) as (owned, token_id),
+        open_token(group.open_tokens, config, arguments) as (owned, token_id),
         explain_token_limit(owned, more=" or take --overlap 0s"),
     ):
         token = owned.store.tokens.replace_token(owned.wanted, token_id, overlap)
@@ -184,15 +220,15 @@ def _replace_token(group: TokenGroup, config: Config, arguments: Arguments) -> i
 
 
 def _revoke_token(group: TokenGroup, config: Config, arguments: Arguments) -> int:
-    with _open_token(group, config, arguments) as (owned, token_id):
+    with open_token(group.open_tokens, config, arguments) as (owned, token_id):
         owned.store.tokens.end_token(owned.wanted, token_id)
     print_line(f"Revoked token {token_id} of {_shorten(owned.owner)}.")
     return 0
 
 
 @contextmanager
-def _open_token(
-    group: TokenGroup, config: Config, arguments: Arguments
+def open_token(
+    open_tokens: TokenOpener, config: Config, arguments: Arguments
 ) -> Iterator[tuple[OwnedTokens, int]]:
     """Open the store, and find the active token of the argument TOKEN_ID.
 
@@ -201,7 +237,7 @@ def _open_token(
     """
     from treadle.store.errors import NotFoundError
 
-    with group.open_tokens(config, arguments) as owned:
+    with open_tokens(config, arguments) as owned:
         known = [t.id for t in owned.list_tokens(ended=False) if str(t.id) == arguments.token_id]
         missing = OperatorError(
             f"The {owned.owner} has no active token {arguments.token_id}; "

@@ -1,7 +1,8 @@
 """The Connect API as one ASGI application."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, FastAPI, Request
@@ -27,6 +28,7 @@ from treadle.control import (
     problem_routes,
     query_routes,
     recipient_routes,
+    reject_routes,
     request_routes,
     session_routes,
     stream_routes,
@@ -45,6 +47,7 @@ from treadle.control.partner_operations import PartnerOperations
 from treadle.control.problem_operations import ProblemWatch
 from treadle.control.pulled_sources import PulledSourceOperations
 from treadle.control.query_operations import QuerySettings
+from treadle.control.reject_preview import PlanDryRun
 from treadle.control.routes import ROUTERS, OperationRunner
 from treadle.control.settings import ConnectApiSettings
 from treadle.control.traces import TraceFiles
@@ -57,10 +60,21 @@ from treadle.http.paths import SlashMiddleware
 from treadle.http.responses import JsonResponse, encode_json, list_refusal_headers
 from treadle.log.protocol import LogReader
 from treadle.questions.client import DeskClient
+from treadle.records.message_batch import MessageBatch
+from treadle.store.model import TokenHolder
 from treadle.store.store import Store
 from treadle.text import digest_text
 
+if TYPE_CHECKING:
+    from treadle.destinations.forecast import LoadForecast
+
 __all__ = ["ConnectApiSettings", "create_control_app"]
+
+
+async def _plan_nothing(
+    account_id: int, source_id: int, batches: Sequence[MessageBatch]
+) -> "Sequence[LoadForecast]":
+    raise RetriableError("nothing is planned here")
 
 
 def create_control_app(
@@ -80,6 +94,8 @@ def create_control_app(
     desk: DeskClient | None = None,
     join_document: Callable[[JsonObject], JsonObject] = lambda document: document,
     events: EventHub | None = None,
+    plan_dry_run: PlanDryRun = _plan_nothing,
+    count_refusal: Callable[[bytes], None] = lambda sha256: None,
 ) -> FastAPI:
     """Return the application that answers `/v4/...` and others, and 404 for unknown paths.
 
@@ -102,6 +118,9 @@ def create_control_app(
         desk: answers questions to destinations; without it they are refused.
         join_document: makes the OpenAPI document that is served of that of this application.
         events: streams of what happens; None for none. The caller ends it.
+        plan_dry_run: plans what would be sent again, for a preview.
+        count_refusal: called on the event loop with the SHA-256 of each token that is no account
+            token now; it may have been one.
     """
     app = FastAPIOffline(
         docs_url="/docs",
@@ -115,8 +134,15 @@ def create_control_app(
         # Otherwise the page would ask a public validator about the document.
         swagger_ui_parameters={"validatorUrl": None},
     )
+
+    async def find_holder(token: str) -> TokenHolder | None:
+        holder = await run_sync(store.accounts.find_token_holder, token)
+        if holder is None:
+            count_refusal(digest_text(token))
+        return holder
+
     authentication = TokenAuthentication(
-        lambda token: run_sync(store.accounts.find_token_holder, token),
+        find_holder,
         lambda token: run_sync(store.tokens.find_owner, digest_text(token)),
     )
     app.state.work = OperationRunner(
@@ -166,6 +192,9 @@ def create_control_app(
         _add_routes(app, ledger_routes.router)
         if traces is not None:
             _add_routes(app, request_routes.router)
+        app.state.plan_dry_run = plan_dry_run
+        _add_routes(app, reject_routes.router)
+        _add_routes(app, reject_routes.operations)
     _make_document_once(app, settings, join_document)
     app.add_middleware(DocsGuard, allowed_hosts=allowed_hosts, serves=serves_docs)
     app.add_middleware(NoStoreMiddleware)

@@ -1,6 +1,6 @@
 """The errors of the Connect API, a function a row of connect-api.md 1.7, 1.8, 2.5, 2.6, 2.13, 5."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from treadle.control.schemas import ReportCard
@@ -499,3 +499,47 @@ def delivery_not_found(delivery_id: str) -> RequestRefusedError:
 def invalid_hook_change(message: str) -> RequestRefusedError:
     """Refuse a body or a parameter of the calls of our own about hooks."""
     return _make_coded_error(400, "InvalidBody", message)
+
+
+# Rejected records --------------------------------------------------------------------------------
+
+
+def invalid_reject_request(message: str) -> RequestRefusedError:
+    """Refuse a body or a parameter of the calls about rejected records."""
+    return _make_coded_error(400, "InvalidBody", message)
+
+
+def reject_not_found(reject_id: str) -> RequestRefusedError:
+    """Refuse an unknown rejected record, or one of another account."""
+    return _make_coded_error(404, "InvalidId", f"rejected record not found ({reject_id})")
+
+
+def rejected_record_gone(message: str, reject: Mapping[str, Any]) -> RequestRefusedError:
+    """Refuse a rejected record that the log does not keep any more."""
+    return _make_coded_error(410, "RecordGone", message, reject=reject)
+
+
+def reject_count_differs(expected: int, found: int) -> RequestRefusedError:
+    """Refuse a resend of another number of records than the client has seen."""
+    message = (
+        f"{expected} records were expected, and {found} are open now. Look at them again, and "
+        "send the number that you mean."
+    )
+    return _make_coded_error(409, "CountDiffers", message, records=found)
+
+
+def source_takes_no_records(message: str) -> RequestRefusedError:
+    """Refuse a resend to a source that is paused or deleted."""
+    return _make_coded_error(409, "SourcePaused", message)
+
+
+def operation_not_found(operation_id: str) -> RequestRefusedError:
+    """Refuse an unknown operation, or one of another account."""
+    return _make_coded_error(404, "InvalidId", f"operation not found ({operation_id})")
+
+
+def destination_not_asked() -> RequestRefusedError:
+    """Refuse a dry run while the destination cannot be asked."""
+    return _make_coded_error(
+        503, "TryLater", "The destination cannot be asked now. `treadle doctor` says more."
+    )

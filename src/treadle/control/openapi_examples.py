@@ -16,6 +16,7 @@ from treadle.control import (
     token_responses,
 )
 from treadle.control.recipient_operations import render_custom_email
+from treadle.control.reject_examples import list_reject_bodies, list_reject_examples
 from treadle.control.settings import ConnectApiSettings
 from treadle.control.trace_examples import list_trace_examples
 from treadle.destinations.duckdb_form import DuckDBForm
@@ -46,10 +47,12 @@ from treadle.store.model import (
 )
 from treadle.store.recent_loads import RecentLoads
 from treadle.store.schema_event import LeftOutField, SchemaEvent
+from treadle.store.tokens import HOURS_KEPT
 from treadle.tables.options import list_effective_options
 from treadle.tracking.load_reports import render_load_report
 from treadle.tracking.schema_history import render_changes, render_event
 from treadle.tracking.table_lists import ListedTable, LoadingState
+from treadle.tracking.token_verdict import judge_token
 
 Examples = dict[str, object]
 
@@ -276,10 +279,13 @@ def list_request_examples() -> dict[str, Examples]:
                 "signature": {"scheme": "github", "secret": "<SECRET>"},
             },
         },
-        "expire_access_token": {
-            "at a time": {"expires_at": "2027-01-01T00:00:00Z"},
-            "never": {"expires_at": None},
+        "change_access_token": {
+            "a note": {"description": "of the new pipeline"},
+            "refused from a time on": {"expires_at": "2027-01-01T00:00:00Z"},
+            "never refused": {"expires_at": None},
         },
+        "create_account_token": {"with a note": {"description": "of the deployment"}},
+        "change_account_token": {"disable": {"disabled": True}, "enable": {"disabled": False}},
         "replace_access_token": {"with an hour for the change": {"overlap_seconds": 3600}},
         "create_custom_email": {"an address": {"email_address": "oncall@example.com"}},
         "update_custom_email": {
@@ -324,6 +330,7 @@ def list_request_examples() -> dict[str, Examples]:
             },
             "a file": {"type": "duckdb", "properties": {"path": "second.duckdb"}},
         },
+        **list_reject_bodies(),
         "update_destination": {"a password": {"properties": {"password": "<PASSWORD>"}}},
     }
 
@@ -390,6 +397,13 @@ def _list_token_examples() -> dict[str, dict[int, Examples]]:
         uses=3,
     )
     shown = [token_responses.render_access_token(one, _LATER) for one in (account, _OLD, webhook)]
+    hours = [0] * (HOURS_KEPT - 1) + [3]
+    listed = [
+        token_responses.render_listed_token(
+            one, judge_token(one, [one, _NEW], hours, _LATER), hours, _LATER
+        )
+        for one in (account, _OLD, webhook)
+    ]
     ended = token_responses.render_access_token(
         _token(7, _CREATED, kind="account", source_id=None, revoked_at=_LATER), _LATER
     )
@@ -405,10 +419,17 @@ def _list_token_examples() -> dict[str, dict[int, Examples]]:
     no_source = errors.source_not_found(str(_SOURCE), status=404)
     settings = token_responses.render_webhook_settings(_source())
     return {
-        "list_access_tokens": {200: {"three": {"tokens": shown}}, **_collect_errors(refused)},
+        "list_access_tokens": {200: {"three": {"tokens": listed}}, **_collect_errors(refused)},
         "create_access_token": {200: made, **_collect_errors(refused, limit)},
-        "expire_access_token": {
-            200: {"expired": shown[0]},
+        "list_account_tokens": {200: {"one": {"account_tokens": listed[:1]}}},
+        "create_account_token": {
+            200: {"an account token": made["an account token"]},
+            **_collect_errors(refused, limit),
+        },
+        "change_account_token": {200: {"enabled": shown[0]}, **_collect_errors(refused, unknown)},
+        "delete_account_token": {200: {"deleted": ended}, **_collect_errors(unknown)},
+        "change_access_token": {
+            200: {"changed": shown[0]},
             **_collect_errors(refused, unknown),
         },
         "revoke_access_token": {200: {"revoked": ended}, **_collect_errors(unknown)},
@@ -910,6 +931,7 @@ def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, 
         **_list_hook_examples(),
         **_list_catalogue_examples(),
         **_list_option_examples(),
+        **list_reject_examples(_collect_errors),
         **_list_check_examples(),
         **_list_query_examples(),
         **_list_destination_examples(),

@@ -259,7 +259,7 @@ class TokenAnswer(TypedDict):
         list[str], Field(description="the only tables of a webhook token; none: that of its source")
     ]
     signature: SignatureAnswer | None
-    active: Annotated[bool, Field(description="neither revoked nor expired")]
+    active: Annotated[bool, Field(description="neither revoked, expired nor disabled")]
     created_at: Instant
     created_by: Annotated[str | None, Field(description="who made it, where that is known")]
     first_used_at: Instant | None
@@ -268,6 +268,30 @@ class TokenAnswer(TypedDict):
     uses: Annotated[int, Field(ge=0)]
     expires_at: Annotated[Instant | None, Field(description="refused from then on; null for never")]
     revoked_at: Instant | None
+    disabled_at: Annotated[
+        Instant | None, Field(description="of an account token: refused until it is enabled")
+    ]
+    refused: Annotated[int, Field(ge=0, description="requests that had it after its end")]
+    refused_at: Annotated[Instant | None, Field(description="the last of them")]
+
+
+@component("Verdict")
+class VerdictAnswer(TypedDict):
+    """Whether a token can be revoked without a refused request."""
+
+    verdict: Literal["safe_to_revoke", "in_use", "only_token", "never_used", "ended"]
+    text: Annotated[str, Field(description="a sentence for people")]
+
+
+@component("TokenWithUses")
+class TokenWithUses(TokenAnswer):
+    """A token with its uses."""
+
+    hourly_uses: Annotated[
+        list[int],
+        Field(description="of the last 168 hours (UTC), the present one last; written every 5 s"),
+    ]
+    verdict: VerdictAnswer
 
 
 class MadeToken(TokenAnswer):
@@ -281,7 +305,14 @@ class MadeToken(TokenAnswer):
 class TokenList(TypedDict):
     """Tokens, by id."""
 
-    tokens: list[TokenAnswer]
+    tokens: list[TokenWithUses]
+
+
+@component("AccountTokens")
+class AccountTokenList(TypedDict):
+    """Account tokens, by id."""
+
+    account_tokens: list[TokenWithUses]
 
 
 ProviderName = Annotated[str, Field(json_schema_extra={"enum": list(PROVIDERS)})]
@@ -341,13 +372,33 @@ class CreateToken(TypedDict):
 
 
 @with_config(ConfigDict(extra="forbid"))
-class ExpireToken(TypedDict):
-    """From when a token is refused."""
+class ChangeToken(TypedDict, total=False):
+    """The note of a token, and from when it is refused; what is left out stays."""
 
+    description: Annotated[str, Field(max_length=255)]
     expires_at: Annotated[
         str | None,
         Field(description="null for never", json_schema_extra={"format": "date-time"}),
     ]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class CreateAccountToken(TypedDict, total=False):
+    """What an account token is for, and from when it is refused."""
+
+    description: Annotated[str, Field(max_length=255)]
+    expires_at: Annotated[
+        str | None,
+        Field(description="null for never", json_schema_extra={"format": "date-time"}),
+    ]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class ChangeAccountToken(TypedDict, total=False):
+    """Whether an account token is refused, and its note; what is left out stays."""
+
+    disabled: bool
+    description: Annotated[str, Field(max_length=255)]
 
 
 @with_config(ConfigDict(extra="forbid"))

@@ -5,21 +5,25 @@ everything here blocks, and `token_routes` runs it in threads.
 """
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from treadle.control import errors, token_requests
+from treadle.control import errors, schemas, token_requests
 from treadle.control.lookups import find_source, parse_id
 from treadle.control.token_responses import (
     render_access_token,
+    render_listed_token,
     render_made_token,
     render_webhook_settings,
 )
 from treadle.store.errors import NotFoundError, TokenLimitError, TokenRuleError
-from treadle.store.model import Account, Source
+from treadle.store.model import AccessToken, Account, Source
 from treadle.store.store import Store
+from treadle.store.token_rules import ACCOUNT
 from treadle.store.tokens import TokenFilter
+from treadle.tracking.token_verdict import judge_token
 
 logger: Final = logging.getLogger(__name__)
 """Logs ids only: answers hold tokens, so nothing of a request or an answer is logged."""
@@ -42,9 +46,24 @@ class TokenOperations:
         wanted = TokenFilter(
             token_requests.parse_kinds(kind), account.id, token_requests.parse_source_id(source)
         )
+        return {"tokens": self._list_with_uses(wanted)}
+
+    def _list_with_uses(self, wanted: TokenFilter) -> list[schemas.TokenWithUses]:
         now = self.clock()
         found = self.store.tokens.find_tokens(wanted)
-        return {"tokens": [render_access_token(token, now) for token in found]}
+        hours = self.store.tokens.list_hourly_uses([token.id for token in found], now)
+        by_owner: dict[tuple[object, ...], list[AccessToken]] = defaultdict(list)
+        for token in found:
+            by_owner[_name_owner(token)].append(token)
+        return [
+            render_listed_token(
+                token,
+                judge_token(token, by_owner[_name_owner(token)], hours[token.id], now),
+                hours[token.id],
+                now,
+            )
+            for token in found
+        ]
 
     def create_token(self, account: Account, raw: bytes) -> object:
         """Serve `POST /v1/tokens`."""
@@ -60,14 +79,67 @@ class TokenOperations:
         logger.info("account %d made %s token %d", account.id, token.kind, token.id)
         return render_made_token(token, self.clock())
 
-    def expire_token(self, account: Account, token_id: str, raw: bytes) -> object:
-        """Serve `PUT /v1/tokens/{token_id}`: from when the token is refused."""
-        at = token_requests.parse_expiry(raw)
+    def change_token(self, account: Account, token_id: str, raw: bytes) -> object:
+        """Serve `PUT /v1/tokens/{token_id}`: its note, and from when it is refused."""
+        change = token_requests.parse_token_change(raw)
+        wanted, number = _own_tokens(account), _require_id(token_id)
         try:
-            token = self.store.tokens.expire_token(_own_tokens(account), _require_id(token_id), at)
+            if change.description is not None:
+                token = self.store.tokens.change_token(
+                    wanted, number, description=change.description
+                )
+            if change.expires:
+                token = self.store.tokens.expire_token(wanted, number, change.expires_at)
         except NotFoundError as error:
             raise errors.token_not_found(token_id, status=404) from error
-        logger.info("account %d set the expiry of token %d", account.id, token.id)
+        except TokenRuleError as error:
+            raise errors.invalid_token_body(str(error)) from error
+        logger.info("account %d changed token %d", account.id, token.id)
+        return render_access_token(token, self.clock())
+
+    # Account tokens by themselves ----------------------------------------------------------------
+
+    def list_account_tokens(self, account: Account) -> object:
+        """Serve `GET /v1/account-tokens`."""
+        return {"account_tokens": self._list_with_uses(TokenFilter((ACCOUNT,), account.id))}
+
+    def create_account_token(self, account: Account, raw: bytes) -> object:
+        """Serve `POST /v1/account-tokens`."""
+        asked = token_requests.parse_account_token(raw)
+        try:
+            token = self.store.tokens.issue_token(asked, account_id=account.id)
+        except TokenLimitError as error:
+            raise errors.too_many_tokens(str(error)) from error
+        except TokenRuleError as error:
+            raise errors.invalid_token_body(str(error)) from error
+        logger.info("account %d made account token %d", account.id, token.id)
+        return render_made_token(token, self.clock())
+
+    def change_account_token(self, account: Account, token_id: str, raw: bytes) -> object:
+        """Serve `PUT /v1/account-tokens/{token_id}`: disable, enable, another note."""
+        change = token_requests.parse_account_token_change(raw)
+        try:
+            token = self.store.tokens.change_token(
+                TokenFilter((ACCOUNT,), account.id),
+                _require_id(token_id),
+                description=change.description,
+                disabled=change.disabled,
+            )
+        except NotFoundError as error:
+            raise errors.token_not_found(token_id, status=404) from error
+        except TokenRuleError as error:
+            raise errors.invalid_token_body(str(error)) from error
+        logger.info("account %d changed account token %d", account.id, token.id)
+        return render_access_token(token, self.clock())
+
+    def delete_account_token(self, account: Account, token_id: str) -> object:
+        """Serve `DELETE /v1/account-tokens/{token_id}`: it is refused for good."""
+        wanted = TokenFilter((ACCOUNT,), account.id)
+        try:
+            token = self.store.tokens.end_token(wanted, _require_id(token_id))
+        except NotFoundError as error:
+            raise errors.token_not_found(token_id, status=404) from error
+        logger.info("account %d deleted account token %d", account.id, token.id)
         return render_access_token(token, self.clock())
 
     def end_token(self, account: Account, token_id: str) -> object:
@@ -118,6 +190,11 @@ class TokenOperations:
         if row is None or row.deleted_at is not None:
             raise errors.source_not_found(source_id, status=404)
         return row
+
+
+def _name_owner(token: AccessToken) -> tuple[object, ...]:
+    """Return what the tokens have in common that can take the place of each other."""
+    return token.kind, token.source_id
 
 
 def _own_tokens(account: Account) -> TokenFilter:

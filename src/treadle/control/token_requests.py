@@ -1,5 +1,6 @@
 """Parses requests about tokens and webhooks into values, or refuses them."""
 
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -41,10 +42,42 @@ class TokenBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signature: SignatureBody | None = None
 
 
-class ExpiryBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of `PUT /v1/tokens/{token_id}`."""
+class TokenChangeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of `PUT /v1/tokens/{token_id}`; what is left out stays."""
 
-    expires_at: str | None
+    expires_at: str | msgspec.UnsetType | None = msgspec.UNSET
+    description: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class AccountTokenBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of `POST /v1/account-tokens`."""
+
+    description: str = ""
+    expires_at: str | None = None
+
+
+class AccountTokenChangeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of `PUT /v1/account-tokens/{token_id}`; what is left out stays."""
+
+    disabled: bool | msgspec.UnsetType = msgspec.UNSET
+    description: str | msgspec.UnsetType = msgspec.UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class TokenChange:
+    """A change of a token that a client asks for.
+
+    Attributes:
+        description: its new note; None to keep it.
+        expires: whether `expires_at` is to be set.
+        expires_at: microseconds since 1970; None for never.
+        disabled: whether it is refused from now on; None to keep that.
+    """
+
+    description: str | None = None
+    expires: bool = False
+    expires_at: int | None = None
+    disabled: bool | None = None
 
 
 class ReplacementBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,13 +120,43 @@ def parse_token_creation(raw: bytes) -> tuple[TokenRequest, int | None]:
     return asked, body.source_id
 
 
-def parse_expiry(raw: bytes) -> int | None:
-    """Parse the body of `PUT /v1/tokens/{token_id}` into microseconds since 1970; None for never.
+def parse_token_change(raw: bytes) -> TokenChange:
+    """Parse the body of `PUT /v1/tokens/{token_id}`.
 
     Raises:
         RequestRefusedError: with what was expected.
     """
-    return _parse_expiry(_parse_body(raw, ExpiryBody).expires_at)
+    body = _parse_body(raw, TokenChangeBody)
+    description = None if isinstance(body.description, msgspec.UnsetType) else body.description
+    if isinstance(body.expires_at, msgspec.UnsetType):
+        if description is None:
+            raise errors.invalid_token_body("the body has a description or expires_at")
+        return TokenChange(description)
+    return TokenChange(description, expires=True, expires_at=_parse_expiry(body.expires_at))
+
+
+def parse_account_token(raw: bytes) -> TokenRequest:
+    """Parse the body of `POST /v1/account-tokens`, which may be empty.
+
+    Raises:
+        RequestRefusedError: with what was expected.
+    """
+    body = _parse_body(raw or b"{}", AccountTokenBody)
+    return TokenRequest(ACCOUNT, body.description, _parse_expiry(body.expires_at))
+
+
+def parse_account_token_change(raw: bytes) -> TokenChange:
+    """Parse the body of `PUT /v1/account-tokens/{token_id}`.
+
+    Raises:
+        RequestRefusedError: with what was expected.
+    """
+    body = _parse_body(raw, AccountTokenChangeBody)
+    description = None if isinstance(body.description, msgspec.UnsetType) else body.description
+    disabled = None if isinstance(body.disabled, msgspec.UnsetType) else body.disabled
+    if description is None and disabled is None:
+        raise errors.invalid_token_body("the body has a description or disabled")
+    return TokenChange(description, disabled=disabled)
 
 
 def parse_overlap(raw: bytes) -> int:

@@ -3,12 +3,15 @@
 Pure functions: what the store knows -> a JSON value.
 """
 
+from collections.abc import Sequence
+
 from treadle.control import schemas
 from treadle.errors import InternalError
 from treadle.store.model import AccessToken, SenderSignature, Source
 from treadle.store.token_rules import WEBHOOK
 from treadle.store.trail_event import ActorKind
 from treadle.timestamps import format_seconds
+from treadle.tracking.token_verdict import TokenVerdict
 
 
 def render_access_token(token: AccessToken, now: int) -> schemas.TokenAnswer:
@@ -35,6 +38,27 @@ def render_access_token(token: AccessToken, now: int) -> schemas.TokenAnswer:
         "uses": token.uses,
         "expires_at": _format_optional(token.expires_at),
         "revoked_at": _format_optional(token.revoked_at),
+        "disabled_at": _format_optional(token.disabled_at),
+        "refused": token.refused,
+        "refused_at": _format_optional(token.refused_at),
+    }
+
+
+def render_listed_token(
+    token: AccessToken, verdict: TokenVerdict, hours: Sequence[int], now: int
+) -> schemas.TokenWithUses:
+    """Return a token with its uses and what to think of it.
+
+    Args:
+        token: as the store has it.
+        verdict: what to think of it.
+        hours: its uses in each hour, the present one last.
+        now: microseconds since 1970.
+    """
+    return {
+        **render_access_token(token, now),
+        "hourly_uses": list(hours),
+        "verdict": {"verdict": verdict.kind.value, "text": verdict.text},
     }
 
 

@@ -84,17 +84,17 @@ async def create_access_token(work: Runner, who: AuthenticatedCaller, raw: RawBo
     "/tokens/{token_id}",
     response_model=schemas.TokenAnswer,
     responses=_BAD_BODY | _NOT_FOUND | BODY_RESPONSES,
-    openapi_extra=describe_body(schemas.ExpireToken),
+    openapi_extra=describe_body(schemas.ChangeToken),
 )
-async def expire_access_token(
+async def change_access_token(
     work: Runner, who: AuthenticatedCaller, token_id: TokenId, raw: RawBody
 ) -> Response:
-    """Set the time from which an active token is refused."""
+    """Give a token another description, or set the time from which it is refused."""
     return await work.change(
         who,
         TrailAction.EXPIRE_TOKEN,
         TrailTarget(TargetKind.TOKEN, token_id),
-        lambda bound, account: _take_tokens(bound).expire_token(account, token_id, raw),
+        lambda bound, account: _take_tokens(bound).change_token(account, token_id, raw),
     )
 
 
@@ -126,6 +126,64 @@ async def replace_access_token(
         TrailAction.REPLACE_TOKEN,
         TrailTarget(TargetKind.TOKEN, token_id),
         lambda bound, account: _take_tokens(bound).replace_token(account, token_id, raw),
+    )
+
+
+@router.get("/account-tokens", response_model=schemas.AccountTokenList)
+async def list_account_tokens(work: Runner, who: AuthenticatedCaller) -> Response:
+    """The account tokens of the account, by id, disabled and ended ones too."""
+    return await work.read(_take_tokens(work.operations).list_account_tokens, who.account)
+
+
+@router.post(
+    "/account-tokens",
+    response_model=schemas.MadeToken,
+    responses=_BAD_BODY | BODY_RESPONSES,
+    openapi_extra=describe_body(schemas.CreateAccountToken),
+)
+async def create_account_token(work: Runner, who: AuthenticatedCaller, raw: RawBody) -> Response:
+    """Make an account token; its value is shown this once. There are 10 with disabled ones."""
+    return await work.change(
+        who,
+        TrailAction.CREATE_ACCOUNT_TOKEN,
+        TrailTarget(TargetKind.ACCOUNT_TOKEN),
+        lambda bound, account: _take_tokens(bound).create_account_token(account, raw),
+    )
+
+
+@router.put(
+    "/account-tokens/{token_id}",
+    response_model=schemas.TokenAnswer,
+    responses=_BAD_BODY | _NOT_FOUND | BODY_RESPONSES,
+    openapi_extra=describe_body(schemas.ChangeAccountToken),
+)
+async def change_account_token(
+    work: Runner, who: AuthenticatedCaller, token_id: TokenId, raw: RawBody
+) -> Response:
+    """Disable or enable an account token, or give it another description.
+
+    A disabled one is refused, and so are the sessions that came from it.
+    """
+    return await work.change(
+        who,
+        TrailAction.DISABLE_TOKEN,
+        TrailTarget(TargetKind.ACCOUNT_TOKEN, token_id),
+        lambda bound, account: _take_tokens(bound).change_account_token(account, token_id, raw),
+    )
+
+
+@router.delete(
+    "/account-tokens/{token_id}", response_model=schemas.TokenAnswer, responses=_NOT_FOUND
+)
+async def delete_account_token(
+    work: Runner, who: AuthenticatedCaller, token_id: TokenId
+) -> Response:
+    """Delete an account token: it is refused from now on, for good."""
+    return await work.change(
+        who,
+        TrailAction.REVOKE_ACCOUNT_TOKEN,
+        TrailTarget(TargetKind.ACCOUNT_TOKEN, token_id),
+        lambda bound, account: _take_tokens(bound).delete_account_token(account, token_id),
     )
 
 

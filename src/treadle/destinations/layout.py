@@ -41,9 +41,14 @@ REJECTED_COLUMNS: tuple[Column, ...] = tuple(
         ("reason", ColumnType.TEXT),
         ("table_name", ColumnType.TEXT),
         ("_sdc_rejected_at", ColumnType.TIMESTAMP),
+        ("code", ColumnType.TEXT),
+        ("field", ColumnType.TEXT),
     )
 )
 """Columns of `_sdc_rejected`, in order (loading.md 8.1)."""
+
+CAUSE_COLUMNS: tuple[Column, ...] = REJECTED_COLUMNS[-2:]
+"""Those of them that tables of earlier releases lack until a record is rejected."""
 
 _LEVEL = re.compile(r"_sdc_level_(\d+)_id")
 _SOURCE_KEY = "_sdc_source_key_"

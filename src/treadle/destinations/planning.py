@@ -20,6 +20,9 @@ from treadle.tables.model import LoadPlan, OffsetCommit, Relation, TableState
 from treadle.tables.plan.planner import plan_load
 from treadle.tables.plan.sequence_lookup import KnownSequences, SequenceLookup
 from treadle.tables.prepare.prepare import PreparedLoad, RecordRef
+from treadle.tables.rejection_reason import RejectionCode, RejectionReason, describe_refusal
+
+_LEFT_OUT: Final = RejectionReason("not in this rehearsal", RejectionCode.UNKNOWN)
 
 PLANS_MAX: Final = 5
 """Most plans for one load. Each repetition follows a change of the table by somebody else, or
@@ -200,7 +203,7 @@ def _reject_refused(
 
     def rehearse(some: Sequence[RecordRef]) -> str | None:
         chosen = set(some)
-        others = {name: "not in this rehearsal" for name in names if name not in chosen}
+        others = {name: _LEFT_OUT for name in names if name not in chosen}
         try:
             execute_load(
                 session, prepared.reject_records(others), offset=offset, now=now, rehearse=True
@@ -211,4 +214,5 @@ def _reject_refused(
 
     if isinstance(refusal, ChangeRefusedError) and rehearse(()) is not None:
         raise refusal.fault from refusal
-    return prepared.reject_records(find(names, rehearse))
+    found = find(names, rehearse)
+    return prepared.reject_records({ref: describe_refusal(text) for ref, text in found.items()})

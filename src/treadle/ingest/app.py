@@ -90,7 +90,7 @@ class IngestService:
         self._executor = BodyExecutor(turns)
         self._threads = BodyThreads(turns)
         budget = BodyMemoryBudget(self._threads)
-        self._dry_run = DryRunPlanner(
+        self.dry_run = DryRunPlanner(
             store, clock, open_destination or open_anywhere, turns, priority=priority
         )
         self._account_thread = ThreadPoolExecutor(1, thread_name_prefix="accounts")
@@ -113,8 +113,8 @@ class IngestService:
             return budget.release_after(self._quotas.hold_bodies(handler))
 
         schemas = TableSchemaCheck(self.token_cache, store.table_schemas, self._executor)
-        push = PushEndpoint(admission, acceptor, self._dry_run, schemas)
-        batch = BatchEndpoint(admission, acceptor, self._dry_run)
+        push = PushEndpoint(admission, acceptor, self.dry_run, schemas)
+        batch = BatchEndpoint(admission, acceptor, self.dry_run)
         hooks = webhook_endpoint.WebhookEndpoint(
             admission, self.token_cache, store.sources, acceptor, clock, schemas
         )
@@ -159,7 +159,7 @@ class IngestService:
         await self._quotas.aclose()
         self._executor.close()
         self._threads.close()
-        self._dry_run.close()
+        self.dry_run.close()
         self._health.close()
         self._account_thread.shutdown()
         if self._progress is not None:

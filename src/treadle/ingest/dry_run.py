@@ -107,11 +107,37 @@ class DryRunPlanner:
         Raises:
             RequestRefusedError: 429.
         """
-        if owner.source_id in self._sources:
+        self._check_free(owner.source_id)
+
+    def _check_free(self, source_id: int) -> None:
+        if source_id in self._sources:
             raise RequestRefusedError(429, ONE_AT_A_TIME, (("Retry-After", "1"),))
 
     async def respond(self, owner: TokenOwner, batches: Sequence[MessageBatch]) -> Response:
         """Answer with what a load would do, an element for each table.
+
+        Raises:
+            RequestRefusedError, RetriableError, OperatorError: see `plan`.
+        """
+        found = await self.plan(owner.account_id, owner.source_id, batches)
+        # Imported here: planning needs Arrow, and a worker without dry runs does not.
+        from treadle.destinations.forecast import forecast_document
+
+        body: dict[str, Any] = {
+            "dry_run": True,
+            "tables": [forecast_document(each) for each in found],
+        }
+        return JsonResponse(body)
+
+    async def plan(
+        self, account_id: int, source_id: int, batches: Sequence[MessageBatch]
+    ) -> "list[LoadForecast]":
+        """Return what a load would do, an element for each table, in the order of their batches.
+
+        Args:
+            account_id: of the source.
+            source_id: the source.
+            batches: that it would send.
 
         Raises:
             RequestRefusedError: 400, too many tables; 429, the source has a dry run already.
@@ -123,23 +149,24 @@ class DryRunPlanner:
             tables.setdefault(batch.table_name, []).append(batch)
         if len(tables) > TABLES_MAX:
             raise RequestRefusedError(400, TOO_MANY_TABLES)
-        self.check_free(owner)
+        self._check_free(source_id)
         if len(self._sources) >= WAITING_MAX:
             raise RetriableError(f"{WAITING_MAX} dry runs wait for their turn already")
-        self._sources.add(owner.source_id)
-        planned = asyncio.ensure_future(self._plan_in_order(owner, list(tables.values())))
+        self._sources.add(source_id)
+        planned = asyncio.ensure_future(
+            self._plan_in_order(account_id, source_id, list(tables.values()))
+        )
         # The source may have its next dry run when the thread is done with this one, not when its
         # client leaves.
-        planned.add_done_callback(partial(self._forget_run, owner.source_id))
-        found = await asyncio.shield(planned)
-        return JsonResponse({"dry_run": True, "tables": found})
+        planned.add_done_callback(partial(self._forget_run, source_id))
+        return await asyncio.shield(planned)
 
     async def _plan_in_order(
-        self, owner: TokenOwner, tables: Sequence[Sequence[MessageBatch]]
-    ) -> list[dict[str, Any]]:
-        async with self.turns.take_turn(owner.source_id):
+        self, account_id: int, source_id: int, tables: Sequence[Sequence[MessageBatch]]
+    ) -> "list[LoadForecast]":
+        async with self.turns.take_turn(source_id):
             return await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._plan_tables, owner, tables
+                self._thread, self._plan_tables, account_id, source_id, tables
             )
 
     def close(self) -> None:
@@ -147,13 +174,10 @@ class DryRunPlanner:
         self._thread.shutdown(cancel_futures=True)
 
     def _plan_tables(
-        self, owner: TokenOwner, tables: Sequence[Sequence[MessageBatch]]
-    ) -> list[dict[str, Any]]:
-        # Imported here: planning needs Arrow, and a worker without dry runs does not.
-        from treadle.destinations.forecast import forecast_document
-
-        source = self.store.sources.get_source(owner.account_id, owner.source_id)
-        row = self.store.destinations.find_destination_of_source(owner.source_id)
+        self, account_id: int, source_id: int, tables: Sequence[Sequence[MessageBatch]]
+    ) -> "list[LoadForecast]":
+        source = self.store.sources.get_source(account_id, source_id)
+        row = self.store.destinations.find_destination_of_source(source_id)
         if source is None or row is None:
             raise RetriableError("the source was deleted, or has no destination")
         destination = self.open_destination(row)
@@ -161,7 +185,7 @@ class DryRunPlanner:
         with give_short_turns():
             while len(found) < len(tables):
                 found += self._plan_in_turn(destination, source, tables[len(found) :])
-        return [forecast_document(each) for each in found]
+        return found
 
     def _plan_in_turn(
         self, destination: Destination, source: Source, tables: Sequence[Sequence[MessageBatch]]
@@ -202,7 +226,7 @@ class DryRunPlanner:
             shown_as=source.name,
         )
 
-    def _forget_run(self, source_id: int, done: "asyncio.Future[list[dict[str, Any]]]") -> None:
+    def _forget_run(self, source_id: int, done: "asyncio.Future[list[LoadForecast]]") -> None:
         self._sources.discard(source_id)
         if not done.cancelled():
             done.exception()  # nobody may wait for the answer any more, who would have seen it

@@ -31,6 +31,9 @@ FLUSH_SECONDS = 5.0
 UNKNOWN_TOKENS_MAX = 10_000
 """Most unknown tokens that are remembered; the oldest is forgotten first."""
 
+REFUSED_TOKENS_MAX = 1_000
+"""Most tokens whose refused requests are counted between two writes."""
+
 logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
@@ -78,6 +81,7 @@ class TokenCache:
         self._first_use_tasks: dict[int, asyncio.Task[bool]] = {}
         self._uses: dict[int, tuple[int, int]] = {}
         self._origins: dict[int, str] = {}
+        self._refusals: dict[bytes, tuple[int, int]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -121,8 +125,11 @@ class TokenCache:
         """
         sha256 = digest_text(token)
         known = self._owners.get(sha256) or self._webhook_owners.get(sha256)
-        if known is not None or sha256 in self._unknown_tokens:
+        if known is not None:
             return known
+        if sha256 in self._unknown_tokens:
+            self.count_refusal(sha256)
+            return None
         generation = self._generation
         found = await self._run(self._asking, self._store.tokens.find_sender, sha256)
         if generation == self._generation:
@@ -134,12 +141,20 @@ class TokenCache:
                 if len(self._unknown_tokens) >= UNKNOWN_TOKENS_MAX:
                     del self._unknown_tokens[next(iter(self._unknown_tokens))]
                 self._unknown_tokens[sha256] = None
+        if found is None:
+            self.count_refusal(sha256)
         return found
 
     def get_account(self, sha256: bytes) -> int | None:
         """Return the account of a token, by its digest; None where memory knows of none."""
         found = self._owners.get(sha256)
         return None if found is None else found.account_id
+
+    def count_refusal(self, sha256: bytes) -> None:
+        """Count a request with a token that is none now; it may have been one."""
+        count, _ = self._refusals.get(sha256, (0, 0))
+        if count or len(self._refusals) < REFUSED_TOKENS_MAX:
+            self._refusals[sha256] = (count + 1, self._clock())
 
     def get_known_owner(self, sha256: bytes) -> TokenOwner | None:
         """Return who may push with a token, where nothing has to be asked first; otherwise None.
@@ -265,6 +280,7 @@ class TokenCache:
         Raises:
             RetriableError: the store cannot be written; the uses are kept for the next time.
         """
+        await self._flush_refusals()
         uses, self._uses = self._uses, {}
         origins, self._origins = self._origins, {}
         if not uses:
@@ -276,6 +292,18 @@ class TokenCache:
             for token, (count, at) in uses.items():
                 more, later = self._uses.get(token, (0, 0))
                 self._uses[token] = (count + more, max(at, later))
+            raise
+
+    async def _flush_refusals(self) -> None:
+        refusals, self._refusals = self._refusals, {}
+        if not refusals:
+            return
+        try:
+            await self._run(self._following, self._store.tokens.record_refusals, refusals)
+        except BaseException:
+            for sha256, (count, at) in refusals.items():
+                more, later = self._refusals.get(sha256, (0, 0))
+                self._refusals[sha256] = (count + more, max(at, later))
             raise
 
     def _drop_expired(self) -> None:

@@ -18,9 +18,10 @@ from treadle.destinations.protocol import LoadResult
 from treadle.loader.chunk import EntryChunk
 from treadle.loader.schema_changes import describe_schema_changes
 from treadle.log.protocol import LogEntry
-from treadle.store.model import EntryOutcome, KeptColumns, LoadReport
+from treadle.store.model import EntryOutcome, KeptColumns, LoadReport, RecordRejection
 from treadle.tables.model import AddColumn, KeyConflict, LoadPlan, RenameColumn
 from treadle.tables.prepare.key_mismatch import describe_conflict
+from treadle.tables.rejection_reason import RejectionCode
 from treadle.tracking.field_notes import TEXT_MAX, encode_notes
 
 
@@ -31,7 +32,7 @@ class PlannedReport(msgspec.Struct, frozen=True, array_like=True):
         records: accepted with the entries that the load takes.
         superseded: position -> records that lost against another record of the load or were of an
             older table version.
-        rejected: position -> (index in the entry, reason).
+        rejected: position -> the rejected records of the entry.
         details: the parts of the load report that only the plan knows.
         columns: of the table after the load, where the store may not have them.
         received: when the first of the records was accepted, and the median one; None where no
@@ -46,7 +47,7 @@ class PlannedReport(msgspec.Struct, frozen=True, array_like=True):
     started_at: int
     records: int
     superseded: dict[int, int]
-    rejected: dict[int, list[tuple[int, str]]]
+    rejected: dict[int, list[RecordRejection]]
     details: dict[str, Any]
     columns: KeptColumns | None = None
     received: tuple[int, int] | None = None
@@ -83,13 +84,18 @@ def plan_report(
     for counts in (plan.superseded, plan.ignored):
         for index, count in counts.items():
             superseded[chunk.entries[index].position] += count
-    rejected: dict[int, list[tuple[int, str]]] = defaultdict(list)
+    rejected: dict[int, list[RecordRejection]] = defaultdict(list)
     for rejection in plan.rejections:
         if rejection.entry >= 0:
             position = chunk.entries[rejection.entry].position
-            rejected[position].append((rejection.index, rejection.reason))
+            rejected[position].append(
+                RecordRejection(rejection.index, rejection.reason, rejection.code, rejection.field)
+            )
     for damaged in chunk.damaged:
-        rejected[damaged.position] = [(index, damaged.why) for index in range(damaged.records)]
+        rejected[damaged.position] = [
+            RecordRejection(index, damaged.why, RejectionCode.DAMAGED_ENTRY)
+            for index in range(damaged.records)
+        ]
     positions = [entry.position for entry in chunk.entries]
     details = _describe_plan(plan, positions) | _describe_arrival(chunk)
     if chunk.damaged:
@@ -132,7 +138,7 @@ def measure_received(entries: Sequence[LogEntry]) -> tuple[int, int] | None:
 def describe_load_trouble(
     conflicts: Sequence[KeyConflict],
     positions: Sequence[int],
-    rejected: Mapping[int, Sequence[tuple[int, str]]],
+    rejected: Mapping[int, Sequence[RecordRejection]],
     records: int,
 ) -> str | None:
     """Return what somebody should know of a load that is committed; None when all is well.
@@ -142,14 +148,14 @@ def describe_load_trouble(
     Args:
         conflicts: of the plan.
         positions: of the entries of the load.
-        rejected: position -> (index in the entry, reason).
+        rejected: position -> the rejected records of the entry.
         records: of the load.
     """
     told = []
     count = sum(map(len, rejected.values()))
     if count and count == records:
         position = min(place for place, several in rejected.items() if several)
-        index, reason = min(rejected[position])
+        index, reason = min(rejected[position])[:2]
         if count > 1:
             said = f"all {count} records of the last load were rejected; the first, "
         else:

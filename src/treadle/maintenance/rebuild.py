@@ -38,6 +38,7 @@ from treadle.tables.names import Namer
 from treadle.tables.options import make_options
 from treadle.tables.plan.planner import plan_swap
 from treadle.tables.prepare.prepare import LogBatch, PreparedLoad, RecordRef, prepare_load
+from treadle.tables.rejection_reason import RejectionReason
 from treadle.tables.schema_owner import SchemaOwner, make_operator
 
 ROUNDS_MAX: Final = 50
@@ -352,7 +353,7 @@ class TableRebuild:
         _, plan, _ = execute_accepted(session, prepared, offset=mark, now=now, log_id=log_id)
         return plan.rejections
 
-    def _find_rejected(self, entries: Sequence[LogEntry]) -> dict[RecordRef, str]:
+    def _find_rejected(self, entries: Sequence[LogEntry]) -> dict[RecordRef, RejectionReason]:
         """Return the records that were rejected when they were loaded, with the reasons."""
         places = {entry.position: index for index, entry in enumerate(entries)}
         found = self.store.outcomes.find_rejected_records(
@@ -533,7 +534,7 @@ class TableRebuild:
         namer, fold = self._make_namer(), self.destination.profile.fold
         name, reason = namer.name_table(self.table_name)
         if reason is not None:
-            raise OperatorError(f"the table {self.table_name!r} cannot be: {reason}")
+            raise OperatorError(f"the table {self.table_name!r} cannot be: {reason.text}")
         others = [
             sent
             for source_id, sent in self.reader.statistics.list_tables()

@@ -11,8 +11,10 @@ from treadle import clock
 from treadle.config import Config
 from treadle.desk.check_desk import CheckDesk
 from treadle.desk.question_desk import QUESTION_TASKS, QuestionDesk, QuestionTask
+from treadle.desk.resend_desk import ResendDesk
 from treadle.errors import TreadleError
 from treadle.http.address_policy import AddressPolicy
+from treadle.log.registry import open_appender, open_reader
 from treadle.questions.orders import QuestionKind
 from treadle.server.child_channel import call_when_orphaned, encode_orders, report_ready
 from treadle.server.factories import open_store
@@ -45,25 +47,47 @@ def list_question_tasks(config: Config) -> dict[QuestionKind, QuestionTask]:
     return {**QUESTION_TASKS, QuestionKind.DOCTOR: doctor}
 
 
+def make_resend_desk(config: Config, store: Store) -> ResendDesk:
+    """Make the part of the desk that sends rejected records again."""
+    return ResendDesk(
+        store=store,
+        open_log=lambda: open_appender(config),
+        open_reader=lambda: open_reader(config),
+        place=f"{socket.gethostname()}:{config.data}",
+        clock=clock.read_clock,
+    )
+
+
 def run_desk(config: Config) -> None:
     """Do what is asked for until SIGTERM, or until the supervisor is gone."""
     store = open_store(config)
-    desk = make_desk(config, store)
+    desk, resends = make_desk(config, store), make_resend_desk(config, store)
     questions = QuestionDesk(config.data, config.query_seconds, list_question_tasks(config))
 
     def stop() -> None:
         desk.stop()
         questions.stop()
+        resends.stop()
+
+    def wake() -> None:
+        desk.wake()
+        resends.wake()
 
     signal.signal(signal.SIGTERM, lambda *_: stop())
-    call_when_orphaned(stop, desk.wake)
+    call_when_orphaned(stop, wake)
     answering = threading.Thread(
         target=_answer_questions, args=(questions,), name="questions", daemon=True
     )
     answering.start()
+    resending = threading.Thread(target=resends.run, name="resends")
+    resending.start()
     gc.freeze()
     gc.enable()
-    desk.run(report_ready)
+    try:
+        desk.run(report_ready)
+    finally:
+        resends.stop()
+        resending.join()
     answering.join(STOP_SECONDS_MAX)
     store.close()
 

@@ -272,6 +272,8 @@ def make_worker_app(
         changed=follow_change,
         count_use=ingest.token_cache.add_use,
         open_reader=lambda: open_reader(config),
+        plan_dry_run=ingest.dry_run.plan,
+        count_refusal=ingest.token_cache.count_refusal,
         allowed_hosts=hosts,
         serves_docs=config.docs_page == "on",
         note_stranger=lambda address: refusals.record(

@@ -28,6 +28,7 @@ from treadle.store.database import StoreRepository, StoreTransaction
 from treadle.store.deliveries import add_deliveries, has_enabled_hooks, list_enabled_hooks
 from treadle.store.model import EntryOutcome, LoadReport, RejectionTimes
 from treadle.store.recent_loads import LoadFilter, RecentLoads, sum_loads
+from treadle.store.rejects import add_rejects, forget_rejects
 from treadle.store.schema import loads, meta, outcomes, sources, tables
 from treadle.store.schema_event import SchemaChangeKind, SchemaEventKind
 from treadle.store.schema_events import add_event, choose_event_kind
@@ -387,7 +388,8 @@ class LoadRepository(StoreRepository):
                 )
                 .exists()
             )
-            tx.connection.execute(delete(outcomes).where(~kept))
+            if tx.connection.execute(delete(outcomes).where(~kept)).rowcount:
+                forget_rejects(tx)
             return gone.rowcount
 
 
@@ -434,6 +436,7 @@ def _record_load(
     )
     if is_new and outcomes:
         _insert_outcomes(tx, table.id, log_id, outcomes)
+        add_rejects(tx, table, log_id, load.started_at, outcomes)
     if is_new:
         add_deliveries(tx, hooks, table.id, load)
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
+from treadle.tables.rejection_reason import RejectionCode
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -102,6 +104,8 @@ class AccessToken:
         last_used_from: the address of a client that used it last.
         expires_at: the time from which it is refused; None for never.
         revoked_at: the time since which it is refused; None while it is not revoked.
+        disabled_at: the time since which it is refused until it is enabled; None if it is not.
+        refused: requests that had it after it had ended; `refused_at`: the last of them.
     """
 
     id: int
@@ -122,9 +126,16 @@ class AccessToken:
     uses: int
     expires_at: int | None
     revoked_at: int | None
+    disabled_at: int | None = None
+    refused: int = 0
+    refused_at: int | None = None
 
     def is_active(self, now: int) -> bool:
-        """Return whether it is neither revoked nor expired."""
+        """Return whether it is neither revoked nor expired nor disabled."""
+        return self.disabled_at is None and self.is_kept(now)
+
+    def is_kept(self, now: int) -> bool:
+        """Return whether it is neither revoked nor expired; it may be disabled."""
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
 
 
@@ -398,6 +409,22 @@ class LoadReport:
     waited_p50_us: int | None = None
 
 
+class RecordRejection(NamedTuple):
+    """One rejected record of an entry.
+
+    Attributes:
+        record: index in the entry, from 0.
+        reason: as in `_sdc_rejected`.
+        code: of the cause; UNKNOWN where an earlier release rejected the record.
+        field: the field to blame (`RejectionReason.field`); None where there is none.
+    """
+
+    record: int
+    reason: str
+    code: RejectionCode = RejectionCode.UNKNOWN
+    field: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class EntryOutcome:
     """The superseded and rejected records of an entry; an entry with none has no outcome.
@@ -405,14 +432,14 @@ class EntryOutcome:
     Attributes:
         superseded: number of records that lost against one with a higher sequence, or an equal one
             that came earlier, or that belong to an older table version.
-        rejected: (index in the entry, reason) of each rejected record.
+        rejected: the rejected records.
     """
 
     position: int
     source_id: int
     table_name: str
     superseded: int
-    rejected: tuple[tuple[int, str], ...]
+    rejected: tuple[RecordRejection, ...]
 
 
 @dataclass(frozen=True, slots=True)

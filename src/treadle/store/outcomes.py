@@ -6,9 +6,10 @@ from typing import Any, Final
 from sqlalchemy import Row, Text, cast, func, select
 
 from treadle.store.database import StoreRepository
-from treadle.store.model import EntryOutcome
+from treadle.store.model import EntryOutcome, RecordRejection
 from treadle.store.schema import loads, outcomes, tables
 from treadle.store.tables import present_log
+from treadle.tables.rejection_reason import RejectionCode, RejectionReason, read_code
 from treadle.text import digest_text
 
 # SQLite takes 32,766 parameters in one statement, PostgreSQL 65,535.
@@ -95,17 +96,19 @@ class OutcomeRepository(StoreRepository):
         with self._database.read() as tx:
             return [(_read_outcome(row), row.began) for row in tx.connection.execute(query)]
 
-    def find_rejected_records(self, entries: Mapping[int, int]) -> dict[tuple[int, int], str]:
+    def find_rejected_records(
+        self, entries: Mapping[int, int]
+    ) -> dict[tuple[int, int], RejectionReason]:
         """Return the rejected records of entries: (position, index in the entry) -> reason.
 
         Args:
             entries: position -> number of records in the entry.
         """
         return {
-            (outcome.position, index): reason
+            (outcome.position, each.record): RejectionReason(each.reason, each.code, each.field)
             for outcome in self.list_outcomes(list(entries))
-            for index, reason in outcome.rejected
-            if index < entries[outcome.position]
+            for each in outcome.rejected
+            if each.record < entries[outcome.position]
         }
 
 
@@ -115,5 +118,11 @@ def _read_outcome(row: Row[Any]) -> EntryOutcome:
         source_id=row.source_id,
         table_name=row.table_name,
         superseded=row.superseded,
-        rejected=tuple((index, reason) for index, reason in row.rejected),
+        rejected=tuple(_read_rejection(*kept) for kept in row.rejected),
     )
+
+
+def _read_rejection(
+    record: int, reason: str, code: str = RejectionCode.UNKNOWN, field: str | None = None
+) -> RecordRejection:
+    return RecordRejection(record, reason, read_code(code), field)

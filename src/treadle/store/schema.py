@@ -223,7 +223,25 @@ access_tokens: Final = Table(
     Column("uses", BigInteger, nullable=False),
     _time_column("expires_at", nullable=True),
     _time_column("revoked_at", nullable=True),
+    _time_column("disabled_at", nullable=True),
+    _total_column("refused"),
+    _time_column("refused_at", nullable=True),
     sqlite_autoincrement=True,
+)
+
+# Uses of a token in each hour of the last week; `hour` counts from 1970.
+token_hours: Final = Table(
+    "token_hours",
+    metadata,
+    Column(
+        "token_id",
+        BigInteger,
+        ForeignKey("access_tokens.id"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("hour", BigInteger, primary_key=True, autoincrement=False, index=True),
+    Column("uses", BigInteger, nullable=False),
 )
 
 # Tokens that open a session of the console once, and the sessions. Neither is kept itself, only its
@@ -401,6 +419,91 @@ outcomes: Final = Table(
     Column("table_id", BigInteger, ForeignKey("tables.id"), nullable=False),
     Column("superseded", BigInteger, nullable=False),
     Column("rejected", JSON, nullable=False),
+)
+
+# The causes of the rejected records of a table (rejects.py). `field_key` is the SHA-256 of the
+# field, or of nothing; `example` is the reason of the newest record.
+reject_causes: Final = Table(
+    "reject_causes",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("log_id", String(64), nullable=False),
+    Column("table_id", BigInteger, ForeignKey("tables.id"), nullable=False),
+    Column("source_id", BigInteger, nullable=False),
+    Column("account_id", BigInteger, nullable=False),
+    Column("code", String(32), nullable=False),
+    Column("field", ClientText),
+    Column("field_key", LargeBinary(32), nullable=False),
+    Column("records", BigInteger, nullable=False),
+    Column("resent", BigInteger, nullable=False),
+    _time_column("first_at"),
+    _time_column("last_at"),
+    Column("example", ClientText, nullable=False),
+    Column("example_position", BigInteger, nullable=False),
+    Column("example_index", BigInteger, nullable=False),
+    Index("uq_reject_causes", "table_id", "log_id", "code", "field_key", unique=True),
+    Index("ix_reject_causes_by_time", "account_id", "last_at", "id"),
+    sqlite_autoincrement=True,
+)
+
+# The rejected records of an entry that have one cause. Lists go by one of the indexes, so that no
+# list takes longer the more records others have. `indexes` are those in the entry.
+reject_entries: Final = Table(
+    "reject_entries",
+    metadata,
+    Column("log_id", String(64), primary_key=True),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("cause_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("table_id", BigInteger, nullable=False),
+    Column("source_id", BigInteger, nullable=False),
+    Column("account_id", BigInteger, nullable=False),
+    Column("code", String(32), nullable=False),
+    Column("records", BigInteger, nullable=False),
+    Column("resent", BigInteger, nullable=False),
+    _time_column("rejected_at"),
+    Column("indexes", JSON, nullable=False),
+    Index("ix_reject_entries_by_cause", "cause_id", "position"),
+    Index("ix_reject_entries_by_table", "table_id", "log_id", "position"),
+    Index("ix_reject_entries_by_source", "source_id", "log_id", "position"),
+    Index("ix_reject_entries_by_account", "account_id", "log_id", "position"),
+)
+
+# The rejected records that were sent again; `first` is the position of the entry made then.
+resent_records: Final = Table(
+    "resent_records",
+    metadata,
+    Column("log_id", String(64), primary_key=True),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("record", BigInteger, primary_key=True, autoincrement=False),
+    Column("first", BigInteger, nullable=False),
+    _time_column("resent_at"),
+)
+
+# What the server does for somebody over a longer time, such as a resend of many records
+# (operations.py). `claimed_until` and `holder` as in destination_checks.
+server_operations: Final = Table(
+    "server_operations",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", BigInteger, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("done", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("detail", JSON, nullable=False),
+    Column("progress", JSON, nullable=False),
+    Column("errors", JSON, nullable=False),
+    Column("note", ClientText),
+    _time_column("created_at"),
+    Column("created_by", String(64), nullable=False),
+    _time_column("started_at", nullable=True),
+    _time_column("finished_at", nullable=True),
+    Column("place", ClientText),
+    Column("holder", String(36)),
+    _time_column("claimed_until", nullable=True),
+    Index("ix_server_operations_by_account", "account_id", "id"),
+    sqlite_autoincrement=True,
 )
 
 # The loader that may load into a destination now (leases.py).

@@ -22,10 +22,19 @@ from treadle.store.load_requests import LoadRequestRepository
 from treadle.store.loads import LoadRepository
 from treadle.store.migration import migrate_schema
 from treadle.store.notices import NoticeRepository
+from treadle.store.operations import OperationRepository
 from treadle.store.outcomes import OutcomeRepository
 from treadle.store.quotas import QuotaRepository
 from treadle.store.recipients import RecipientRepository
-from treadle.store.schema import loads, meta, outcomes, tables
+from treadle.store.rejects import RejectRepository
+from treadle.store.schema import (
+    loads,
+    meta,
+    outcomes,
+    reject_causes,
+    reject_entries,
+    tables,
+)
 from treadle.store.schema_events import SchemaEventRepository
 from treadle.store.secrets import SecretCipher
 from treadle.store.sessions import SessionRepository
@@ -66,6 +75,8 @@ class Store:
         self.outcomes = OutcomeRepository(database)
         self.schema_events = SchemaEventRepository(database)
         self.load_requests = LoadRequestRepository(database)
+        self.rejects = RejectRepository(database)
+        self.operations = OperationRepository(database)
         self.trail = TrailRepository(database)
         self.quotas = QuotaRepository(database)
         self.recipients = RecipientRepository(database)
@@ -141,7 +152,7 @@ class Store:
                 return
             tx.connection.execute(update(meta).values(log_id=log_id))
             if present == "":  # before the first log had its name here
-                for table in (tables, loads, outcomes):
+                for table in (tables, loads, outcomes, reject_causes, reject_entries):
                     tx.connection.execute(
                         update(table).where(table.c.log_id == "").values(log_id=log_id)
                     )

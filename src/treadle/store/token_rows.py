@@ -33,7 +33,12 @@ _TARGETS: Final = {
 
 
 def is_active(now: int) -> ColumnElement[bool]:
-    """Return the condition that a token is neither revoked nor expired."""
+    """Return the condition that a token is neither revoked nor expired nor disabled."""
+    return and_(is_kept(now), access_tokens.c.disabled_at.is_(None))
+
+
+def is_kept(now: int) -> ColumnElement[bool]:
+    """Return the condition that a token is neither revoked nor expired; it may be disabled."""
     expires_at = access_tokens.c.expires_at
     return and_(access_tokens.c.revoked_at.is_(None), or_(expires_at.is_(None), expires_at > now))
 
@@ -101,7 +106,7 @@ def make_room(
     """
     rows = tx.connection.execute(
         select(access_tokens.c.id, access_tokens.c.bootstrap, access_tokens.c.first_used_at).where(
-            is_of(kind, account_id, source_id), is_active(tx.now)
+            is_of(kind, account_id, source_id), is_kept(tx.now)
         )
     ).all()
     limit = ACTIVE_TOKENS_MAX[kind]

@@ -9,19 +9,31 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Row, Text, bindparam, case, exists, func, select, update
+from sqlalchemy import (
+    BigInteger,
+    Row,
+    Text,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    select,
+    update,
+)
 
 from treadle.errors import OperatorError
 from treadle.store.accounts import require_account
 from treadle.store.database import BOOKKEEPING, StoreRepository, StoreTransaction
-from treadle.store.errors import NotFoundError, TokenTakenError
+from treadle.store.errors import NotFoundError, TokenRuleError, TokenTakenError
 from treadle.store.model import AccessToken, KnownToken, Source, TokenOwner, WebhookScope
-from treadle.store.schema import access_tokens, sources, table_schemas
+from treadle.store.schema import access_tokens, sources, table_schemas, token_hours
 from treadle.store.secrets import hash_token
 from treadle.store.source_rows import change_source, find_undeleted_source, require_source
 from treadle.store.token_rows import (
     add_token,
     is_active,
+    is_kept,
     make_room,
     open_secret,
     open_signature,
@@ -44,6 +56,10 @@ from treadle.store.trail_event import TrailAction
 from treadle.timestamps import format_exact
 
 logger = logging.getLogger(__name__)
+
+HOUR_US: Final = 3_600_000_000
+HOURS_KEPT: Final = 7 * 24
+"""Hours of which the uses of a token are kept."""
 
 _IMPORT_REQUEST: Final = TokenRequest(IMPORT)
 
@@ -148,6 +164,60 @@ class TokenRepository(StoreRepository):
             token = _change_token(tx, row, revoked_at=tx.now)
             record_token(tx, _REVOKE[row.kind], token, {})
             return token
+
+    def change_token(
+        self,
+        wanted: TokenFilter,
+        token_id: int,
+        *,
+        description: str | None = None,
+        disabled: bool | None = None,
+    ) -> AccessToken:
+        """Give an active or disabled token another description, or disable or enable it.
+
+        Args:
+            wanted: the token is among these.
+            token_id: the token.
+            description: its note; None to keep it.
+            disabled: whether it is refused from now on; None to keep that.
+
+        Raises:
+            NotFoundError: there is no such token among those asked for.
+            TokenRuleError: the description is too long, or a token of this kind cannot be disabled.
+        """
+        with self._database.change() as tx:
+            row = _require_active(tx, wanted, token_id)
+            if description is not None:
+                check_token_request(TokenRequest(row.kind, description))
+                token = _change_token(tx, row, description=description)
+                record_token(tx, TrailAction.DESCRIBE_TOKEN, token, {})
+            if disabled is not None:
+                if row.kind != ACCOUNT:
+                    raise TokenRuleError(
+                        f"a token of the kind {row.kind} cannot be disabled: pause its source, or "
+                        "revoke it"
+                    )
+                since = (row.disabled_at or tx.now) if disabled else None
+                token = _change_token(tx, row, disabled_at=since)
+                action = TrailAction.DISABLE_TOKEN if disabled else TrailAction.ENABLE_TOKEN
+                record_token(tx, action, token, {})
+            elif description is None:
+                raise TokenRuleError("nothing is to be changed")
+            return token
+
+    def list_hourly_uses(self, token_ids: Sequence[int], now: int) -> dict[int, list[int]]:
+        """Return token id -> uses in each of the last 168 hours, the present one last."""
+        last = now // HOUR_US
+        found = {token_id: [0] * HOURS_KEPT for token_id in token_ids}
+        query = select(token_hours).where(
+            token_hours.c.token_id.in_(found),
+            token_hours.c.hour > last - HOURS_KEPT,
+            token_hours.c.hour <= last,
+        )
+        with self._database.read() as tx:
+            for row in tx.connection.execute(query):
+                found[row.token_id][row.hour - last - 1] = row.uses
+        return found
 
     def expire_token(self, wanted: TokenFilter, token_id: int, at: int | None) -> AccessToken:
         """Set the time from which an active token is refused, and return the token.
@@ -438,6 +508,56 @@ class TokenRepository(StoreRepository):
                     for id_, (count, at) in sorted(uses.items())
                 ],
             )
+            _count_hours(tx, uses)
+
+    def record_refusals(self, refused: Mapping[bytes, tuple[int, int]]) -> None:
+        """Count requests that were refused because their token has ended.
+
+        Args:
+            refused: SHA-256 of a token -> how many requests, and the time of the last one. Those of
+                tokens that never were are left out.
+        """
+        its = access_tokens.c
+        with self._database.read() as tx:
+            known = {
+                bytes(row.sha256)
+                for row in tx.connection.execute(
+                    select(its.sha256).where(its.sha256.in_(refused), ~is_active(tx.now))
+                )
+            }
+        if not known:
+            return
+        with self._database.write() as tx:
+            tx.connection.execute(
+                update(access_tokens)
+                .where(its.sha256 == bindparam("digest"))
+                .values(
+                    refused=its.refused + bindparam("count"),
+                    refused_at=bindparam("at", type_=BigInteger),
+                )
+                .execution_options(**BOOKKEEPING),
+                [
+                    {"digest": digest, "count": refused[digest][0], "at": refused[digest][1]}
+                    for digest in sorted(known)
+                ],
+            )
+
+
+def _count_hours(tx: StoreTransaction, uses: Mapping[int, tuple[int, int]]) -> None:
+    """Count uses to the hour of the last one, and forget the hours that are too old."""
+    statement = tx.insert(token_hours)
+    tx.connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["token_id", "hour"],
+            set_={"uses": token_hours.c.uses + statement.excluded.uses},
+        ),
+        [
+            {"token_id": token_id, "hour": at // HOUR_US, "uses": count}
+            for token_id, (count, at) in sorted(uses.items())
+        ],
+    )
+    newest = max(at for _, at in uses.values()) // HOUR_US
+    tx.connection.execute(delete(token_hours).where(token_hours.c.hour <= newest - HOURS_KEPT))
 
 
 _Owner = Source | int | None
@@ -491,7 +611,7 @@ def _find_active(tx: StoreTransaction, wanted: TokenFilter, token_id: int) -> Ro
     query = select(access_tokens).where(
         access_tokens.c.id == token_id,
         access_tokens.c.kind.in_(wanted.kinds),
-        is_active(tx.now),
+        is_kept(tx.now),
     )
     if wanted.account_id is not None:
         query = query.where(access_tokens.c.account_id == wanted.account_id)

@@ -51,6 +51,9 @@ class TrailAction(StrEnum):
     CREATE_TOKEN = "create_token"  # noqa: S105 - of a kind that a refused request names
     REVOKE_TOKEN = "revoke_token"  # noqa: S105 - of a kind that is not known
     EXPIRE_TOKEN = "expire_token"  # noqa: S105
+    DESCRIBE_TOKEN = "describe_token"  # noqa: S105
+    DISABLE_TOKEN = "disable_token"  # noqa: S105
+    ENABLE_TOKEN = "enable_token"  # noqa: S105
     REPLACE_TOKEN = "replace_token"  # noqa: S105
     CREATE_EPHEMERAL_TOKEN = "create_ephemeral_token"  # noqa: S105
     OPEN_SESSION = "open_session"
@@ -68,6 +71,7 @@ class TrailAction(StrEnum):
     LOAD_TABLE = "load_table"
     RETRY_TABLE = "retry_table"
     RESEND_RECORDS = "resend_records"
+    CANCEL_OPERATION = "cancel_operation"
     SALVAGE_LOG = "salvage_log"
     ADD_RECIPIENT = "add_recipient"
     CHANGE_RECIPIENT = "change_recipient"
@@ -113,6 +117,7 @@ class TargetKind(StrEnum):
     RECIPIENT = "recipient"
     HOOK = "hook"
     PROBLEM = "problem"
+    OPERATION = "operation"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from treadle.tables.column_type import ColumnType
+from treadle.tables.rejection_reason import RejectionCode
 from treadle.tables.schema_owner import UNOWNED, SchemaOwner
 
 if TYPE_CHECKING:  # it takes pyarrow, which a process that only accepts records does without
@@ -270,6 +271,9 @@ class Rejection:
         table_name: see loading.md 8.1.
         entry: index of the log entry, -1 for a left-out field (which rejects no record).
         index: index of the record in the entry, -1 for a left-out field.
+        code: of the cause.
+        field: the field to blame (`RejectionReason.field`), without NUL characters; for a left-out
+            field, as in the table `table_name`.
     """
 
     record: str
@@ -277,6 +281,8 @@ class Rejection:
     table_name: str
     entry: int
     index: int
+    code: RejectionCode = RejectionCode.UNKNOWN
+    field: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from treadle.tables.model import TableOptions
 from treadle.tables.profile import DestinationProfile
+from treadle.tables.rejection_reason import RejectionCode, RejectionReason
 from treadle.tables.schema_owner import SchemaOwner
 
 SEPARATOR = "__"
@@ -110,10 +111,10 @@ class FieldName:
     literal: str
     full: str
     folded: str
-    rejection: str | None = None
-    column_rejection: str | None = None
-    omission: str | None = None
-    column_omission: str | None = None
+    rejection: RejectionReason | None = None
+    column_rejection: RejectionReason | None = None
+    omission: RejectionReason | None = None
+    column_omission: RejectionReason | None = None
 
 
 class Namer:
@@ -134,21 +135,23 @@ class Namer:
             return stripped
         return name
 
-    def name_table(self, sent: str) -> tuple[str, str | None]:
+    def name_table(self, sent: str) -> tuple[str, RejectionReason | None]:
         """Return a table's canonical name, and why all its records are rejected, or None."""
         name = self.make_canonical(sent)
         if not name:
-            return name, f'Table name "{sent}" is empty for {self.profile.display_name}'
+            reason = f'Table name "{sent}" is empty for {self.profile.display_name}'
+            return name, RejectionReason(reason, RejectionCode.NAME_EMPTY)
         if name.lower().startswith(_RESERVED_TABLE_PREFIXES):
-            return name, f"Table name {name} is reserved"
+            reason = f"Table name {name} is reserved"
+            return name, RejectionReason(reason, RejectionCode.NAME_RESERVED)
         return self._limit_name("Table", name, self.profile.table_bytes_max)
 
-    def name_subtable(self, root: str, path: tuple[str, ...]) -> tuple[str, str | None]:
+    def name_subtable(self, root: str, path: tuple[str, ...]) -> tuple[str, RejectionReason | None]:
         """Return a subtable's name, and why its array is left out, or None."""
         name = SEPARATOR.join((root, *path))
         return self._limit_name("Table", name, self.profile.table_bytes_max)
 
-    def name_source_key(self, key: str) -> tuple[str, str | None]:
+    def name_source_key(self, key: str) -> tuple[str, RejectionReason | None]:
         """Return a subtable's column for a key column, and why it cannot be made, or None.
 
         Such a column is never split, so it may use the room for a suffix too.
@@ -156,12 +159,15 @@ class Namer:
         limit = self.profile.column_bytes_max
         return self._limit_name("Column", SOURCE_KEY + key, None if limit is None else limit + 4)
 
-    def _limit_name(self, kind: str, name: str, limit: int | None) -> tuple[str, str | None]:
+    def _limit_name(
+        self, kind: str, name: str, limit: int | None
+    ) -> tuple[str, RejectionReason | None]:
         if limit is None or len(name.encode()) <= limit:
             return name, None
         if self.options.long_names == "hash":
             return _append_hash(name, name, limit), None
-        return name, f"{kind} name {name} is too long for {self.profile.display_name}"
+        reason = f"{kind} name {name} is too long for {self.profile.display_name}"
+        return name, RejectionReason(reason, RejectionCode.NAME_TOO_LONG)
 
     def name_field(self, prefix: str | None, literal: str) -> FieldName:
         """Return the name of a field of an object.
@@ -183,15 +189,31 @@ class Namer:
                 "column names from client should not include reserved datatype suffix on "
                 + literal.replace("\0", "")
             )
-            return FieldName(literal, literal, literal, rejection=reason)
+            return FieldName(
+                literal,
+                literal,
+                literal,
+                rejection=RejectionReason(
+                    reason,
+                    RejectionCode.RESERVED_SUFFIX,
+                    literal if prefix is None else prefix + SEPARATOR + literal,
+                ),
+            )
         part = self.make_canonical(literal).replace("\0", "")
         if not part:
             reason = f'Column name "{literal}" is empty for {profile.display_name}'
-            return FieldName(literal, literal, literal, omission=reason.replace("\0", ""))
+            return FieldName(
+                literal,
+                literal,
+                literal,
+                omission=RejectionReason(reason.replace("\0", ""), RejectionCode.NAME_EMPTY),
+            )
         full = part if prefix is None else prefix + SEPARATOR + part
         refused = None
         if is_reserved_column(full, profile):
-            refused = f"Column name {full} is reserved"
+            refused = RejectionReason(
+                f"Column name {full} is reserved", RejectionCode.NAME_RESERVED
+            )
         full, omitted = self._limit_name("Column", full, profile.column_bytes_max)
         return FieldName(
             literal, full, profile.fold(full), column_rejection=refused, column_omission=omitted

@@ -9,6 +9,7 @@ from treadle.store.model import (
     DestinationCheck,
     EntryOutcome,
     LoadReport,
+    RecordRejection,
     TableLoadStatus,
 )
 from treadle.store.store import Store
@@ -53,7 +54,7 @@ def read_receipt_status(
         for entry in loaded
     }
     names = [
-        format_reject_id(each.position, index) for each in outcomes for index, _ in each.rejected
+        format_reject_id(each.position, one.record) for each in outcomes for one in each.rejected
     ]
     resent = find_resent_receipts(find_keys, codec, receipt.source_id, names) if names else {}
     by_position = {outcome.position: outcome for outcome in outcomes}
@@ -136,8 +137,8 @@ def _describe_entry(
         "loaded": entry.records - superseded - len(rejected) if loaded else 0,
         "superseded": superseded,
         "rejected": [
-            _describe_rejected(index, reason, resent.get(format_reject_id(entry.position, index)))
-            for index, reason in rejected
+            _describe_rejected(one, resent.get(format_reject_id(entry.position, one.record)))
+            for one in rejected
         ],
         "load": None if load is None else {"id": load.id, "finished_at": finished_at},
         "error": None if loaded else obstacle or (None if status is None else status.error),
@@ -174,6 +175,6 @@ def explain_waiting(row: ConfiguredDestination, check: DestinationCheck | None) 
     )
 
 
-def _describe_rejected(index: int, reason: str, resent: str | None) -> dict[str, Any]:
-    told: dict[str, Any] = {"record": index, "reason": reason}
+def _describe_rejected(one: RecordRejection, resent: str | None) -> dict[str, Any]:
+    told: dict[str, Any] = {"record": one.record, "reason": one.reason}
     return told if resent is None else told | {"resent": resent}

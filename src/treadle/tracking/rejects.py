@@ -7,26 +7,43 @@ log stores a resend under a name made of the id, so that it happens once, also o
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from typing import Final
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from operator import itemgetter
+from typing import Final, NamedTuple
 
 from treadle.errors import OperatorError, RetriableError
 from treadle.log.protocol import DamagedEntry, IdempotencyKey, LogAppender, LogEntry, NewEntry
 from treadle.records.edit import RecordEdit, apply_edit
 from treadle.records.message_batch import MessageBatch, decode_batch, encode_batch
-from treadle.store.outcomes import OutcomeRepository
+from treadle.store.rejects import RejectPosition, RejectQuery, ResentRecord
+from treadle.store.store import Store
+from treadle.tables.rejection_reason import RejectionCode
 from treadle.tracking.idempotency import derive_key_name
 from treadle.tracking.load_progress import LoadProgress
 from treadle.tracking.receipts import Receipt, ReceiptCodec
 
 RESEND_SCOPE: Final = "resend"
-ENTRIES_PER_PAGE: Final = 1_000
-"""Entries with rejected records that are read at a time."""
 
-RECEIPTS_PER_PAGE: Final = 500
-"""Rejects whose resends are looked up at a time."""
+_NUMBER: Final = re.compile(r"[0-9]{1,18}")
+
+ENTRIES_PER_PAGE: Final = 200
+"""Entries with rejected records that are looked up at a time."""
+
+NOTED_TOGETHER: Final = 500
+"""Records that are sent again before the store notes them."""
+
+RECORDS_PER_PAGE: Final = 1_000
+"""Records of a page where all are listed."""
+
+RECORDS_EXAMINED_MAX: Final = 40_000
+"""Records that are looked at for one page. An entry holds 20,000 at most, and is read whole."""
+
+
+class RecordGoneError(OperatorError):
+    """The log does not have a rejected record any more, or its entry is damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +56,9 @@ class RejectedRecord:
         table_name: as sent.
         reason: as in `_sdc_rejected`.
         rejected_at: as in `_sdc_rejected_at`, microseconds since 1970; 0 when it is not known.
+        code, field: of the cause, as in `_sdc_rejected`.
+        cause_id: of the cause; 0 where it is not known.
+        resent: position of the entry that it was sent again with; None while it is open.
     """
 
     position: int
@@ -47,6 +67,10 @@ class RejectedRecord:
     table_name: str
     reason: str
     rejected_at: int
+    code: RejectionCode = RejectionCode.UNKNOWN
+    field: str | None = None
+    cause_id: int = 0
+    resent: int | None = None
 
     @property
     def id(self) -> str:
@@ -56,29 +80,28 @@ class RejectedRecord:
 
 @dataclass(frozen=True, slots=True)
 class RejectFilter:
-    """A choice of rejects. None stands for any.
+    """A choice of rejects.
 
     Attributes:
-        reason: a part of the reason, in upper or lower case.
-        since: `rejected_at` is this or later.
-        until: `rejected_at` is earlier.
+        query: what the store looks for.
+        reason: a part of the reason, in upper or lower case; None for any.
     """
 
-    source_id: int | None = None
-    table_name: str | None = None
+    query: RejectQuery = field(default_factory=RejectQuery)
     reason: str | None = None
-    since: int | None = None
-    until: int | None = None
 
     def matches(self, reject: RejectedRecord) -> bool:
-        """Return whether the choice has a reject in it."""
-        return (
-            (self.source_id is None or reject.source_id == self.source_id)
-            and (self.table_name is None or reject.table_name == self.table_name)
-            and (self.reason is None or self.reason.casefold() in reject.reason.casefold())
-            and (self.since is None or reject.rejected_at >= self.since)
-            and (self.until is None or reject.rejected_at < self.until)
-        )
+        """Return whether the choice has a reject in it that its query found."""
+        if self.query.open_only and reject.resent is not None:
+            return False
+        return self.reason is None or self.reason.casefold() in reject.reason.casefold()
+
+
+class RejectPage(NamedTuple):
+    """Some rejects, and the place to go on from: None where there are no more."""
+
+    rejects: tuple[RejectedRecord, ...]
+    next: tuple[int, int] | None
 
 
 def format_reject_id(position: int, index: int) -> str:
@@ -93,7 +116,7 @@ def parse_reject_id(name: str) -> tuple[int, int]:
         OperatorError: the text is no such id.
     """
     position, dot, index = name.partition(".")
-    if not (dot and all(part.isascii() and part.isdigit() for part in (position, index))):
+    if not (dot and all(_NUMBER.fullmatch(part) for part in (position, index))):
         raise OperatorError(
             f"{name!r} names no rejected record; expected the id that `treadle rejects list` "
             "prints, such as 1042.0"
@@ -101,49 +124,117 @@ def parse_reject_id(name: str) -> tuple[int, int]:
     return int(position), int(index)
 
 
-def list_rejects(
-    outcomes: OutcomeRepository, wanted: RejectFilter, first: int | None = None
-) -> Iterator[RejectedRecord]:
-    """Return rejected records, newest first.
+def find_rejects(
+    store: Store, wanted: RejectFilter, before: tuple[int, int] | None = None, limit: int = 100
+) -> RejectPage:
+    """Return a page of rejected records, newest first, in bounded time.
+
+    A page may have fewer than `limit` records and still not be the last one, where many records are
+    looked at for few that match.
 
     Args:
-        outcomes: of the store.
+        store: has the outcomes.
         wanted: the choice.
-        first: only those at this position or below.
+        before: only records before this (position, index): `next` of the page before.
+        limit: how many at most.
     """
-    before = None if first is None else first + 1
+    found: list[RejectedRecord] = []
+    examined = 0
+    at = before
+    below = None if before is None else before[0] + 1
     while True:
-        page = outcomes.list_rejections(
-            source_id=wanted.source_id,
-            table_name=wanted.table_name,
-            before=before,
-            limit=ENTRIES_PER_PAGE,
+        places = store.rejects.list_positions(wanted.query, before=below, limit=ENTRIES_PER_PAGE)
+        chosen = _take_places(places, limit + 1)
+        for reject in _read_rejects(store, wanted.query, chosen):
+            place = (reject.position, reject.index)
+            if at is not None and place >= at:
+                continue
+            if len(found) == limit or examined >= RECORDS_EXAMINED_MAX:
+                return RejectPage(tuple(found), at)
+            examined += 1
+            at = place
+            if wanted.matches(reject):
+                found.append(reject)
+        if len(chosen) == len(places) < ENTRIES_PER_PAGE:
+            return RejectPage(tuple(found), None)
+        below = chosen[-1]
+
+
+def _take_places(places: Sequence[RejectPosition], records: int) -> list[int]:
+    """Return the first entries that hold so many records together, one at least."""
+    taken: list[int] = []
+    count = 0
+    for place in places:
+        if count >= records:
+            break
+        taken.append(place.position)
+        count += place.records
+    return taken
+
+
+def _read_rejects(
+    store: Store, query: RejectQuery, positions: Sequence[int]
+) -> Iterator[RejectedRecord]:
+    """Yield the rejects of some entries, newest first."""
+    groups = store.rejects.list_groups(query, positions)
+    outcomes = {each.position: each for each in store.outcomes.list_outcomes(positions)}
+    resent = store.rejects.find_resent(positions)
+    places = sorted(
+        ((group.position, index, group) for group in groups for index in group.indexes),
+        key=itemgetter(0, 1),
+        reverse=True,
+    )
+    reasons = {
+        (each.position, one.record): one for each in outcomes.values() for one in each.rejected
+    }
+    for position, index, group in places:
+        one = reasons.get((position, index))
+        if one is None:  # it was forgotten a moment ago
+            continue
+        outcome = outcomes[position]
+        yield RejectedRecord(
+            position,
+            index,
+            outcome.source_id,
+            outcome.table_name,
+            one.reason,
+            group.rejected_at,
+            one.code,
+            one.field,
+            group.cause_id,
+            resent.get((position, index)),
         )
-        for outcome, at in page:
-            before = outcome.position
-            for index, reason in sorted(outcome.rejected, reverse=True):
-                reject = RejectedRecord(
-                    outcome.position, index, outcome.source_id, outcome.table_name, reason, at
-                )
-                if wanted.matches(reject):
-                    yield reject
-        if len(page) < ENTRIES_PER_PAGE:
-            return
 
 
-def get_reject(outcomes: OutcomeRepository, name: str) -> RejectedRecord:
+def list_rejects(store: Store, wanted: RejectFilter) -> Iterator[RejectedRecord]:
+    """Return rejected records, newest first; they are read by pages.
+
+    Args:
+        store: has the outcomes.
+        wanted: the choice.
+    """
+    page = find_rejects(store, wanted, limit=RECORDS_PER_PAGE)
+    yield from page.rejects
+    while page.next is not None:
+        page = find_rejects(store, wanted, page.next, RECORDS_PER_PAGE)
+        yield from page.rejects
+
+
+def get_reject(store: Store, name: str, account_id: int | None = None) -> RejectedRecord:
     """Return the reject with an id.
+
+    Args:
+        store: has the outcomes.
+        name: the id.
+        account_id: whose it is; None for any account's.
 
     Raises:
         OperatorError: there is none with it.
     """
     position, index = parse_reject_id(name)
-    for outcome, at in outcomes.list_rejections(before=position + 1, limit=1):
-        for number, reason in outcome.rejected:
-            if (outcome.position, number) == (position, index):
-                return RejectedRecord(
-                    position, index, outcome.source_id, outcome.table_name, reason, at
-                )
+    for reject in _read_rejects(store, RejectQuery(account_id=account_id), [position]):
+        if reject.index == index:
+            return reject
     raise OperatorError(f"there is no rejected record {name}; `treadle rejects list` names them")
 
 
@@ -168,30 +259,6 @@ def find_resent_receipts(
     }
 
 
-def pair_with_receipts(
-    rejects: Iterable[RejectedRecord],
-    find_keys: Callable[[Sequence[bytes]], Mapping[bytes, int]],
-    receipts: ReceiptCodec,
-) -> Iterator[tuple[RejectedRecord, str | None]]:
-    """Yield each reject with the receipt of its resend, or None; the log is read by pages.
-
-    Args:
-        rejects: the rejects, in any order.
-        find_keys: of the log (`LogStatistics.find_keys`).
-        receipts: encodes the receipts.
-    """
-    left = iter(rejects)
-    while page := list(islice(left, RECEIPTS_PER_PAGE)):
-        keys = [_make_resend_key(receipts.log_id, reject.source_id, reject.id) for reject in page]
-        stored = find_keys(keys)
-        for reject, key in zip(page, keys, strict=True):
-            first = stored.get(key)
-            yield (
-                reject,
-                None if first is None else receipts.encode(Receipt(reject.source_id, first, 1)),
-            )
-
-
 def read_batch(reject: RejectedRecord, entries: Sequence[LogEntry | DamagedEntry]) -> MessageBatch:
     """Return the batch that a reject was sent in.
 
@@ -200,19 +267,23 @@ def read_batch(reject: RejectedRecord, entries: Sequence[LogEntry | DamagedEntry
         entries: those that the log holds at its position: one or none.
 
     Raises:
-        OperatorError: the log does not keep the entry any more, or it is damaged.
+        RecordGoneError: the log does not keep the entry any more, or it is damaged.
     """
     for entry in entries:
         if isinstance(entry, DamagedEntry):
-            raise OperatorError(
+            raise RecordGoneError(
                 f"the rejected record {reject.id} cannot be read, its log entry is damaged: "
                 f"{entry.why}; have its sender push it again"
             )
         return decode_batch(entry.payload)
-    raise OperatorError(
+    raise RecordGoneError(
         f"the log no longer keeps the rejected record {reject.id} (see retention_days); its text, "
         "up to 64 KB, is in _sdc_rejected: push it again with `treadle push`"
     )
+
+
+ResendResult = tuple[Receipt, bool] | OperatorError | RetriableError
+"""The receipt, and whether the record was sent again before; or why it was not sent."""
 
 
 class RejectResender:
@@ -250,10 +321,43 @@ class RejectResender:
 
     async def resend_all(
         self, chosen: Sequence[RejectedRecord], edit: RecordEdit, together: int = 16
-    ) -> Mapping[RejectedRecord, tuple[Receipt, bool] | OperatorError | RetriableError]:
-        """Send several rejects again, oldest first; an error of one does not stop the others."""
+    ) -> Mapping[RejectedRecord, ResendResult]:
+        """Send several rejects again, oldest first; an error of one does not stop the others.
+
+        The store notes those that were sent. What a crash keeps from being noted is open still, and
+        sending it again notes it and stores nothing.
+
+        Raises:
+            RetriableError: the store cannot note them now.
+        """
+        order = sorted(chosen, key=lambda reject: (reject.position, reject.index))
+        results: dict[RejectedRecord, ResendResult] = {}
+        for start in range(0, len(order), NOTED_TOGETHER):
+            some = order[start : start + NOTED_TOGETHER]
+            found = await self.resend_together(some, edit, together)
+            sent = [
+                ResentRecord(reject.position, reject.index, result[0].first)
+                for reject, result in found.items()
+                if isinstance(result, tuple)
+            ]
+            if sent:
+                store = self._progress.store
+                await self._progress.run_in_thread(partial(store.rejects.record_resent, sent))
+            results |= found
+        return results
+
+    async def resend_together(
+        self, chosen: Sequence[RejectedRecord], edit: RecordEdit, together: int
+    ) -> dict[RejectedRecord, ResendResult]:
+        """Send several rejects again; an error of one does not stop the others; none is noted.
+
+        Args:
+            chosen: the rejects.
+            edit: of each.
+            together: how many are given to the log at once.
+        """
         turns = asyncio.Semaphore(together)
-        results: dict[RejectedRecord, tuple[Receipt, bool] | OperatorError | RetriableError] = {}
+        results: dict[RejectedRecord, ResendResult] = {}
 
         async def one(reject: RejectedRecord) -> None:
             async with turns:
@@ -262,9 +366,8 @@ class RejectResender:
                 except (OperatorError, RetriableError) as error:
                     results[reject] = error
 
-        order = sorted(chosen, key=lambda reject: (reject.position, reject.index))
-        await asyncio.gather(*map(one, order))
-        return {reject: results[reject] for reject in order}
+        await asyncio.gather(*map(one, chosen))
+        return {reject: results[reject] for reject in chosen}
 
 
 def _make_resend_key(log_id: str, source_id: int, name: str) -> bytes:

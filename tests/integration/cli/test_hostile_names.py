@@ -21,6 +21,8 @@ from tests.integration.cli.conftest import Treadle
 from tests.integration.cli.shop import Shop
 
 import treadle.cli
+from treadle.store.model import EntryOutcome, RecordRejection
+from treadle.store.rejects import add_rejects
 from treadle.store.schema import outcomes, tables
 from treadle.store.trail_event import TargetKind, TrailAction, TrailOutcome, TrailTarget
 
@@ -72,7 +74,7 @@ def shop(request: pytest.FixtureRequest, data: Path, treadle: Treadle) -> Iterat
 def _reject_first_record(made: Shop) -> None:
     """Note a rejection with a hostile reason, as a destination may give one."""
     with made.store._database.write() as tx:
-        table = tx.connection.execute(select(tables.c.id, tables.c.log_id)).first()
+        table = tx.connection.execute(select(tables)).first()
         assert table is not None
         rejected = {"position": 1, "superseded": 0, "rejected": [[0, NAME]]}
         tx.connection.execute(
@@ -80,6 +82,8 @@ def _reject_first_record(made: Shop) -> None:
             .values(log_id=table.log_id, table_id=table.id, **rejected)
             .on_conflict_do_nothing()
         )
+        outcome = EntryOutcome(1, table.source_id, table.name, 0, (RecordRejection(0, NAME),))
+        add_rejects(tx, table, table.log_id, 0, [outcome])
 
 
 @pytest.fixture
@@ -107,6 +111,7 @@ def lines(shop: Shop, tmp_path: Path) -> list[list[str]]:
         ["trail"],
         ["trail", "--action", NAME],
         ["trail", "--since", NAME],
+        ["rejects", "causes"],
         ["rejects", "list"],
         ["rejects", "show", "1.0"],
         ["rejects", "show", NAME],

@@ -12,8 +12,9 @@ from treadle.log.protocol import NewEntry
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 from treadle.records.message_batch import MessageBatch, encode_batch
 from treadle.store.key_files import load_cipher
-from treadle.store.model import EntryOutcome
+from treadle.store.model import EntryOutcome, RecordRejection
 from treadle.store.store import Store
+from treadle.tables.rejection_reason import RejectionCode
 
 AT = 1_559_347_200_000_000  # 2019-06-01
 COLLISION = "Field collision on id"
@@ -42,9 +43,8 @@ def rejected(data: Path, treadle: Treadle) -> Path:
         for place in (1, 2):
             at = AT + place * 86_400_000_000
             report = load(source, "t", place, at, rows_loaded=0, rows_rejected=1, tables={})
-            store.loads.record_load(
-                report, [EntryOutcome(place, source, "t", 0, ((0, COLLISION),))]
-            )
+            refused = RecordRejection(0, COLLISION, RejectionCode.FIELD_COLLISION, "id")
+            store.loads.record_load(report, [EntryOutcome(place, source, "t", 0, (refused,))])
     reader.close()
     return data
 
@@ -127,3 +127,20 @@ def test_a_record_that_would_be_refused_and_a_source_that_is_paused(
     assert done.code == 2
     assert "The source one is paused" in done.err
     assert treadle("rejects resend --table other").out == "There is no such rejected record.\n"
+
+
+def test_causes_are_counted(rejected: Path, treadle: Treadle) -> None:
+    [cause] = treadle("rejects causes --json").json
+    assert (cause["source"], cause["table"], cause["records"], cause["open"]) == ("one", "t", 2, 2)
+    assert (cause["code"], cause["field"]) == ("field_collision", "id")
+    assert (cause["example_id"], cause["example"]) == ("2.0", COLLISION)
+    assert "field_collision" in treadle("rejects causes --open --table t").out
+    assert treadle("rejects causes --json --table T").json == []
+    assert ids(treadle("rejects list --json --code field_collision --field id")) == ["2.0", "1.0"]
+    assert ids(treadle("rejects list --json --code nul_character")) == []
+    assert treadle("rejects list --code none").code == 2
+    sent = treadle("rejects resend --code field_collision --field id --unset ID --json")
+    assert [each["status"] for each in sent.json] == ["resent", "resent"]
+    assert treadle("rejects causes --json --open").json == []
+    assert ids(treadle("rejects list --json --open")) == []
+    assert treadle("rejects causes --json").json[0]["open"] == 0

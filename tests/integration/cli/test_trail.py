@@ -12,6 +12,8 @@ from tests.integration.cli.shop import Shop
 from tests.loads import load
 
 from treadle.cli.main import COMMANDS
+from treadle.store.model import EntryOutcome, RecordRejection
+from treadle.store.rejects import add_rejects
 from treadle.store.schema import outcomes, tables
 from treadle.store.trail_event import ActorKind, StoreActor
 
@@ -19,9 +21,9 @@ READING = {
     "account list", "source list", "token list", "query", "plan", "loads", "ledger", "audit",
     "account token list", "metrics token list", "source show", "recipient list",
     "hook list", "hook deliveries", "destination list", "destination show",
-    "status", "problems", "requests",
-    "trail", "rejects list", "rejects show", "log stats", "log verify", "log cat", "doctor",
-    "table list", "table show", "table history",
+    "status", "problems", "requests", "table list", "table show", "table history",
+    "trail", "rejects causes", "rejects list", "rejects show", "log stats", "log verify", "log cat",
+    "doctor",
     "push",  # sends requests, as any client
     "serve",  # has events of its own, by the server
 }  # fmt: skip
@@ -32,10 +34,15 @@ CHANGES: dict[str, tuple[str, str]] = {
     "account token create": ("--account 1", "create_account_token"),
     "account token expire": ("--account 1 {token} 90d", "expire_token"),
     "account token replace": ("--account 1 {token}", "replace_token"),
+    "account token note": ("--account 1 {token} laptop", "describe_token"),
+    "account token disable": ("--account 1 {token}", "disable_token"),
+    "account token enable": ("--account 1 {token}", "enable_token"),
+    "account token delete": ("--account 1 1", "revoke_account_token"),
     "account token revoke": ("--account 1 {token}", "revoke_account_token"),
     "metrics token create": ("", "create_metrics_token"),
     "metrics token expire": ("{token} 90d", "expire_token"),
     "metrics token replace": ("{token}", "replace_token"),
+    "metrics token note": ("{token} prometheus", "describe_token"),
     "metrics token revoke": ("{token}", "revoke_metrics_token"),
     "recipient add": ("a@example.com --account 1", "add_recipient"),
     "recipient disable": ("a@example.com --account 1", "disable_recipient"),
@@ -49,6 +56,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "source pause": ("web", "pause_source"),
     "source unpause": ("web", "unpause_source"),
     "token create": ("web", "create_import_token"),
+    "token note": ("web {token} shop", "describe_token"),
     "token expire": ("web {token} 90d", "expire_token"),
     "token revoke": ("web {token}", "revoke_import_token"),
     "token replace": ("web {first} --overlap 0s", "replace_token"),
@@ -95,6 +103,8 @@ def reject_first_record(shop: Shop) -> None:
         tx.connection.execute(
             outcomes.insert().values(log_id=table.log_id, table_id=table.id, **rejected)
         )
+        outcome = EntryOutcome(1, table.source_id, table.name, 0, (RecordRejection(0, "odd"),))
+        add_rejects(tx, table, table.log_id, 0, [outcome])
 
 
 def list_new(treadle: Treadle, seen: int) -> list[dict[str, Any]]:

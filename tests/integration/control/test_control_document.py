@@ -53,7 +53,7 @@ def test_every_call_states_its_authentication_and_its_refusals(either: Api) -> N
         assert "422" not in operation["responses"]
         assert operation["description"]
         seen.add(operation["operationId"])
-    assert len(seen) == 66
+    assert len(seen) == 77
 
 
 def test_every_call_with_a_body_states_what_may_be_wrong_with_it(either: Api) -> None:
@@ -64,7 +64,8 @@ def test_every_call_with_a_body_states_what_may_be_wrong_with_it(either: Api) ->
     }
     assert with_body == {
         *("create_source", "update_source", "select_streams"),
-        *("create_access_token", "expire_access_token", "replace_access_token"),
+        *("create_access_token", "change_access_token", "replace_access_token"),
+        *("create_account_token", "change_account_token"),
         *("create_custom_email", "update_custom_email"),
         *("change_webhook", "set_table_schema", "change_source_options"),
         *("create_hook", "enable_hook", "change_hook"),

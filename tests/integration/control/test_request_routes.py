@@ -14,8 +14,10 @@ from tests.loads import load
 from treadle.log.protocol import NewEntry
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 from treadle.records.message_batch import MessageBatch, encode_batch
-from treadle.store.model import EntryOutcome
+from treadle.store.model import EntryOutcome, RecordRejection
 from treadle.tracking.request_tail import SCAN_ENTRIES_MAX, group_entries, read_tail
+
+REJECTED = (RecordRejection(0, "a"), RecordRejection(1, "b"))
 
 
 @pytest.fixture
@@ -90,7 +92,7 @@ def test_accepted_and_refused_requests_are_in_one_list(traced: TraceApi) -> None
 def test_what_became_of_a_request(traced: TraceApi) -> None:
     source = traced.create("Shop")["id"]
     append(traced, source, {"orders": 2, "lines": 3}, {"orders": 2}, {"orders": 2}, {"odd": 1})
-    outcomes = [EntryOutcome(4, source, "orders", 0, ((0, "a"), (1, "b")))]
+    outcomes = [EntryOutcome(4, source, "orders", 0, REJECTED)]
     traced.store.loads.record_load(load(source, "orders", 4), outcomes)
     failed = load(source, "odd", 5, error="a key")
     traced.store.loads.record_failure(failed, stopped=True)

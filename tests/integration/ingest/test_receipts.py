@@ -12,7 +12,7 @@ from tests.servers.cases import OK, compare, env, rec
 from tests.servers.ingest import CLIENT, OTHER_CLIENT, Answer, ImportServer
 
 from treadle.log.sqlite.log import SqliteReader
-from treadle.store.model import EntryOutcome, LoadReport
+from treadle.store.model import EntryOutcome, LoadReport, RecordRejection
 from treadle.store.token_rules import TokenRequest
 
 
@@ -113,7 +113,7 @@ def test_waiting_then_loaded(site: Site) -> None:
 def test_superseded_and_rejected_records(site: Site) -> None:
     receipt = site.receipt(*[rec(data={"id": i}) for i in range(5)])
     place = site.waiting()["customers"]
-    why = ((3, "number out of range"),)
+    why = (RecordRejection(3, "number out of range"),)
     site.load("customers", outcome=EntryOutcome(place, site.source_id, "customers", 1, why))
     (table,) = site.follow(receipt).json()["tables"]
     assert (table["records"], table["loaded"], table["superseded"]) == (5, 3, 1)
@@ -123,7 +123,7 @@ def test_superseded_and_rejected_records(site: Site) -> None:
 def test_a_request_of_which_everything_is_rejected(site: Site) -> None:
     receipt = site.receipt(rec(data={"id": "A-1"}), rec(data={"id": "A-2"}), rec(table_name="good"))
     place = site.waiting()["customers"]
-    why = ((0, "the key differs"), (1, "the key differs"))
+    why = (RecordRejection(0, "the key differs"), RecordRejection(1, "the key differs"))
     site.load(
         "customers",
         outcome=EntryOutcome(place, site.source_id, "customers", 0, why),

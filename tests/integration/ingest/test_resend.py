@@ -8,13 +8,14 @@ import pytest
 from tests.servers.cases import rec
 from tests.servers.loading import Warehouse
 
-from treadle.errors import OperatorError, RetriableError
+from treadle.errors import RetriableError
 from treadle.log.protocol import AppendResult, AppendWaiter, IdempotencyKey, LogAppender, NewEntry
 from treadle.log.sqlite.log import SqliteAppender, SqliteReader
 from treadle.records.edit import RecordEdit
 from treadle.tracking.load_progress import LoadProgress
 from treadle.tracking.receipts import Receipt, ReceiptCodec
 from treadle.tracking.rejects import (
+    RecordGoneError,
     RejectedRecord,
     RejectFilter,
     RejectResender,
@@ -79,7 +80,7 @@ def resend(
 
 
 def rejected(house: Warehouse) -> list[RejectedRecord]:
-    return list(list_rejects(house.store.outcomes, RejectFilter()))
+    return list(list_rejects(house.store, RejectFilter()))
 
 
 def receipts(house: Warehouse) -> ReceiptCodec:
@@ -219,7 +220,7 @@ def test_many_are_sent_and_one_that_cannot_be_holds_up_no_other(house: Warehouse
     results = asyncio.run(run())
     faults = [result for result in results.values() if isinstance(result, Exception)]
     assert len(results) == 41
-    assert [type(fault) for fault in faults] == [OperatorError]
+    assert [type(fault) for fault in faults] == [RecordGoneError]
     assert "no longer keeps the rejected record 1000000.0" in str(faults[0])
     house.load()
     assert house.rows("id", "customers") == [(n,) for n in range(40)]

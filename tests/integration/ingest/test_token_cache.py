@@ -16,7 +16,7 @@ from treadle.ingest.token_cache import TokenCache
 from treadle.store.model import TokenOwner
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
-from treadle.store.tokens import TokenRepository
+from treadle.store.tokens import TokenFilter, TokenRepository
 from treadle.text import digest_text
 
 
@@ -288,3 +288,36 @@ def test_uses_survive_a_store_that_is_away(world: World) -> None:
 
     run(world, test, poll_seconds=60.0, flush_seconds=60.0)
     assert world.uses()[0] == 2
+
+
+def test_requests_with_a_revoked_token_are_counted(world: World) -> None:
+    world.elsewhere.tokens.revoke_token(CLIENT, world.source.id, world.bootstrap.id)
+
+    async def test(directory: TokenCache) -> None:
+        for _ in range(3):
+            assert await directory.find_owner(world.token) is None
+        assert await directory.find_owner("at_never_was") is None
+        await directory.flush_uses()
+        await directory.flush_uses()
+
+    run(world, test)
+    [token] = world.store.tokens.find_tokens(TokenFilter(("import",), CLIENT))
+    assert (token.refused, token.refused_at) == (3, 1000)
+
+
+def test_only_so_many_refused_tokens_are_counted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directories, "REFUSED_TOKENS_MAX", 2)
+    counted: list[int] = []
+    monkeypatch.setattr(
+        TokenRepository, "record_refusals", lambda _, refused: counted.append(len(refused))
+    )
+
+    async def test(directory: TokenCache) -> None:
+        for number in range(5):
+            assert await directory.find_owner(f"at_{number}") is None
+        await directory.flush_uses()
+
+    run(world, test)
+    assert counted == [2]

@@ -1,6 +1,7 @@
 """A store, a log in memory and a loader over a real destination, without HTTP and without sleep."""
 
 import json
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -321,6 +322,7 @@ class Run:
                 _equal(f"rows of {table.name}", rows, _model_bundles(table))
         reasons = [reason for table in self.tables.values() for reason in table.rejected]
         _equal("rejections", _reasons(_rejections(rejected)), _reasons(reasons))
+        _check_causes(rejected)
 
     def _columns(self, found: FoundTable) -> Any:
         columns = [
@@ -365,6 +367,31 @@ def _rejections(found: FoundTable | None) -> list[tuple[str, str]]:
     names = [name for name, _ in found.columns]
     table, reason = names.index("table_name"), names.index("reason")
     return [(row[table], row[reason]) for row in found.rows]
+
+
+CODES = {
+    "out of range for": re.compile("(integer|decimal|timestamp)_out_of_range"),
+    "is too long for": re.compile("name_too_long"),
+    "Field collision on": re.compile("field_collision"),
+    "reserved datatype suffix": re.compile("reserved_suffix"),
+    "is reserved": re.compile("name_reserved"),
+    "holds no single value": re.compile("key_missing"),
+    "Primary Key type": re.compile("key_type_differs"),
+    "NUL character": re.compile("nul_character"),
+}
+"""A part of a reason -> the code of its cause."""
+
+
+def _check_causes(found: FoundTable | None) -> None:
+    """Each rejection has the code of its reason, and names the field that the reason names."""
+    for row in () if found is None else found.rows:
+        told = dict(zip((name for name, _ in found.columns), row, strict=True)) if found else {}
+        reason, code, field = told["reason"], told["code"], told["field"]
+        [expected] = [pattern for part, pattern in CODES.items() if part in reason]
+        assert expected.fullmatch(code), f"{reason}: {code}"
+        assert field, f"{reason}: no field"
+        if code in ("name_too_long", "key_missing"):
+            assert field.rpartition("__")[2] in reason or field in reason, f"{reason}: {field}"
 
 
 def _reasons(reasons: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -196,9 +196,9 @@ def test_a_load_does_what_was_forecast(rig: Rig, case: str) -> None:
     assert found["new_version"] == load.details["new_version"]
     outcomes = rig.store.outcomes.list_outcomes(range(load.first, load.last + 1))
     assert found["rejected"] == [
-        {"record": index, "reason": reason}
+        {"record": one.record, "reason": one.reason}
         for outcome in outcomes
-        for index, reason in outcome.rejected
+        for one in outcome.rejected
     ]
     for statement in found["statements"]:
         warehouse.run(statement)

@@ -12,10 +12,12 @@ from treadle.store.model import (
     KeptRelation,
     LoadReport,
     PushedTable,
+    RecordRejection,
     TableLoadStatus,
     TableTotals,
 )
 from treadle.store.store import Store
+from treadle.tables.rejection_reason import RejectionCode
 
 OpenStore = Callable[[], Store]
 
@@ -62,8 +64,12 @@ def load(
     )
 
 
+NO_KEY = RecordRejection(0, "no \0 key", RejectionCode.KEY_MISSING, "id")
+TOO_BIG = RecordRejection(7, "too big", RejectionCode.ROW_TOO_BIG)
+
+
 def outcome(source_id: int, position: int, table: str = "orders") -> EntryOutcome:
-    return EntryOutcome(position, source_id, table, 2, ((0, "no \0 key"), (7, "too big")))
+    return EntryOutcome(position, source_id, table, 2, (NO_KEY, TOO_BIG))
 
 
 def test_a_load_is_kept_as_it_was_reported(store: Store) -> None:
@@ -89,8 +95,11 @@ def test_a_load_reported_again_stands_as_it_was(store: Store) -> None:
     assert store.loads.list_loads() == [report]
     assert store.outcomes.list_outcomes([1, 2, 3]) == [outcome(source, 2)]
     # Only of records that the entry has.
-    assert store.outcomes.find_rejected_records({1: 9, 2: 7}) == {(2, 0): "no \0 key"}
-    assert store.outcomes.find_rejected_records({2: 8}) == {(2, 0): "no \0 key", (2, 7): "too big"}
+    assert store.outcomes.find_rejected_records({1: 9, 2: 7}) == {(2, 0): NO_KEY[1:]}
+    assert store.outcomes.find_rejected_records({2: 8}) == {
+        (2, 0): NO_KEY[1:],
+        (2, 7): TOO_BIG[1:],
+    }
 
 
 def test_loads_of_many_tables_are_kept(store: Store) -> None:

@@ -12,15 +12,20 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, TextClause, inspect, text
+from tests.loads import load
 
 import treadle.store
 from treadle.errors import OperatorError, RetriableError
 from treadle.store.database import begin_write, create_store_engine
 from treadle.store.migration import HEAD_REVISION, migrate_schema, run_migrations
+from treadle.store.model import EntryOutcome, RecordRejection
+from treadle.store.rejects import RejectQuery
 from treadle.store.schema import metadata
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
+from treadle.text import digest_text
+from treadle.tracking.rejects import RejectFilter, list_rejects
 
 OpenStore = Callable[[], Store]
 
@@ -91,7 +96,7 @@ def test_the_head_is_the_newest_migration() -> None:
     assert ScriptDirectory(str(folder)).get_current_head() == HEAD_REVISION
 
 
-def make_earlier_store(url: str, revision: str, *statements: str) -> None:
+def make_earlier_store(url: str, revision: str, *statements: str | TextClause) -> None:
     """Make the store of an earlier release, with some rows."""
     engine = create_store_engine(url)
     with begin_write(engine) as connection:
@@ -101,7 +106,7 @@ def make_earlier_store(url: str, revision: str, *statements: str) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
         for statement in statements:
-            connection.execute(text(statement))
+            connection.execute(text(statement) if isinstance(statement, str) else statement)
     engine.dispose()
 
 
@@ -113,6 +118,46 @@ ONE_SOURCE = (
         "settings) VALUES (2, 7, 'import_api', 's', 's', 1, 1, '{}')"
     ),
 )
+
+
+def test_rejected_records_of_an_earlier_release_are_counted(store_url: str) -> None:
+    columns = "number, id, log_id, table_id, first, last, started_at, finished_at, rows_received, "
+    columns += "rows_loaded, rows_discarded, rows_rejected, tables, details, error"
+    why = '[[0, "why"], [3, "why not"]]'
+    make_earlier_store(
+        store_url,
+        "0018",
+        *ONE_SOURCE,
+        text(
+            "INSERT INTO tables (id, source_id, name, name_sha256, log_id, loaded, stopped) VALUES "
+            "(5, 2, 'orders', :digest, 'log', 9, false)"
+        ).bindparams(digest=digest_text("orders")),
+        *(
+            f"INSERT INTO loads ({columns}) VALUES ({at}, 'load {at}', 'log', 5, {at}, {at}, "
+            f"{at * 10}, {at * 10}, 1, 1, 0, 0, '{{}}', '{{}}', NULL)"
+            for at in (5, 7, 9)
+        ),
+        "INSERT INTO outcomes (log_id, position, table_id, superseded, rejected) VALUES "
+        f"('log', 5, 5, 0, '{why}'), ('log', 7, 5, 0, '{why}'), ('log', 9, 5, 2, '[]')",
+    )
+    store = Store.open(store_url, SecretCipher(KEY))
+    store.use_log("log")
+    [cause] = store.rejects.list_causes(RejectQuery())
+    assert (cause.code, cause.field, cause.records, cause.resent) == ("unknown", None, 4, 0)
+    assert (cause.first_at, cause.last_at, cause.example) == (50, 70, "why not")
+    assert (cause.example_position, cause.example_index) == (7, 3)
+    found = list(list_rejects(store, RejectFilter()))
+    assert [(one.id, one.reason) for one in found] == [
+        ("7.3", "why not"),
+        ("7.0", "why"),
+        ("5.3", "why not"),
+        ("5.0", "why"),
+    ]
+    outcome = EntryOutcome(11, 2, "orders", 0, (RecordRejection(0, "later"),))
+    store.loads.record_load(load(2, "orders", 11, 110), [outcome])
+    [cause] = store.rejects.list_causes(RejectQuery())
+    assert (cause.records, cause.last_at) == (5, 110)
+    store.close()
 
 
 def test_destinations_of_a_store_without_checks_go_on_being_loaded_into(store_url: str) -> None:

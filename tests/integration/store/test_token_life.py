@@ -18,7 +18,7 @@ from treadle.store.model import AccessToken, SenderSignature, Source
 from treadle.store.secrets import SecretCipher, hash_token
 from treadle.store.store import Store
 from treadle.store.token_rules import ACTIVE_TOKENS_MAX, KINDS, TokenRequest
-from treadle.store.tokens import TokenFilter
+from treadle.store.tokens import HOUR_US, HOURS_KEPT, TokenFilter
 
 OpenStore = Callable[[], Store]
 
@@ -405,3 +405,66 @@ def test_tokens_of_earlier_stores_are_kept(store_url: str) -> None:
     assert store.accounts.find_account_by_token("ac_gone") is None
     assert store.tokens.create_token(4, 9).id == 503
     store.close()
+
+
+def test_uses_are_counted_by_the_hour_for_a_week(world: World) -> None:
+    token, other = world.issue("webhook"), world.issue("webhook")
+    tokens = world.store.tokens
+    now = 500_000 * HOUR_US + 5
+    tokens.record_uses({token.id: (2, now), other.id: (1, now - 3 * HOUR_US)})
+    tokens.record_uses({token.id: (3, now)})
+    tokens.record_uses({token.id: (4, now - HOUR_US), other.id: (7, now - 200 * HOUR_US)})
+    found = tokens.list_hourly_uses([token.id, other.id], now)
+    assert (len(found[token.id]), found[token.id][-2:]) == (HOURS_KEPT, [4, 5])
+    assert (found[other.id][-4:], sum(found[other.id])) == ([1, 0, 0, 0], 1)
+    later = now + 160 * HOUR_US
+    tokens.record_uses({token.id: (1, later)})
+    assert sum(tokens.list_hourly_uses([token.id], later)[token.id]) == 10
+    assert tokens.list_hourly_uses([], now) == {}
+
+
+def test_requests_with_ended_tokens_are_counted(world: World) -> None:
+    ended, active = world.issue("webhook"), world.issue("webhook")
+    world.store.tokens.end_token(world.of("webhook"), ended.id)
+    digests = [hash_token(secret_of(one)) for one in (ended, active)]
+    strangers = {bytes([n] * 32): (9, 9) for n in range(50)}
+    world.store.tokens.record_refusals(strangers | {digests[0]: (3, 70), digests[1]: (5, 71)})
+    world.store.tokens.record_refusals({digests[0]: (1, 80)})
+    world.store.tokens.record_refusals({})
+    found = {one.id: one for one in world.store.tokens.find_tokens(world.of("webhook"))}
+    assert (found[ended.id].refused, found[ended.id].refused_at) == (4, 80)
+    assert (found[active.id].refused, found[active.id].refused_at) == (0, None)
+
+
+def test_an_account_token_is_disabled_and_enabled(world: World) -> None:
+    token = world.issue("account")
+    tokens, mine = world.store.tokens, world.of("account")
+    assert tokens.change_token(mine, token.id, disabled=True).disabled_at is not None
+    assert not world.opens(token)
+    again = tokens.change_token(mine, token.id, disabled=True, description="old laptop")
+    assert (again.description, again.is_kept(0), again.is_active(0)) == ("old laptop", True, False)
+    assert tokens.change_token(mine, token.id, disabled=False).disabled_at is None
+    assert world.opens(token)
+    tokens.change_token(mine, token.id, disabled=True)
+    tokens.end_token(mine, token.id)
+    with pytest.raises(NotFoundError):
+        tokens.change_token(mine, token.id, disabled=False)
+
+
+def test_disabled_tokens_count_among_the_ten(world: World) -> None:
+    have = len(world.store.tokens.find_tokens(world.of("account")))
+    made = [world.issue("account") for _ in range(10 - have)]
+    world.store.tokens.change_token(world.of("account"), made[0].id, disabled=True)
+    with pytest.raises(TokenLimitError):
+        world.issue("account")
+
+
+def test_only_account_tokens_are_disabled(world: World) -> None:
+    token = world.issue("webhook")
+    with pytest.raises(TokenRuleError, match="cannot be disabled: pause its source"):
+        world.store.tokens.change_token(world.of("webhook"), token.id, disabled=True)
+    with pytest.raises(TokenRuleError, match="at most 255 characters"):
+        world.store.tokens.change_token(world.of("webhook"), token.id, description="x" * 256)
+    with pytest.raises(TokenRuleError, match="nothing is to be changed"):
+        world.store.tokens.change_token(world.of("webhook"), token.id)
+    assert world.opens(token)

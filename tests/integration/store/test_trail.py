@@ -59,6 +59,7 @@ class World:
         self.default = store.destinations.set_default_destination(
             self.account.id, "duckdb", "duckdb:///here", "here"
         )
+        self.operation = store.operations.start_resend(self.account.id, 1, {}, [])
         self.hook = store.hooks.create_hook(self.account.id, "https://example.com/a")
         self.destination: ConfiguredDestination = store.destinations.create_destination(
             self.account.id, replace(PLACE, url="duckdb:///other"), takes_sources=False
@@ -95,6 +96,20 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
     "tokens.replace_token": (
         TrailAction.REPLACE_TOKEN,
         lambda store, world: store.tokens.replace_token(ACCOUNT_TOKENS, 1, 5),
+    ),
+    "tokens.change_token": (
+        TrailAction.DISABLE_TOKEN,
+        lambda store, world: store.tokens.change_token(ACCOUNT_TOKENS, 1, disabled=True),
+    ),
+    "operations.start_resend": (
+        TrailAction.RESEND_RECORDS,
+        lambda store, world: store.operations.start_resend(world.account.id, 1, {}, [1]),
+    ),
+    "operations.cancel_operation": (
+        TrailAction.CANCEL_OPERATION,
+        lambda store, world: store.operations.cancel_operation(
+            world.account.id, world.operation.id
+        ),
     ),
     "keys.rotate_key": (TrailAction.ROTATE_KEY, lambda store, world: _rotate_key(store)),
     "sources.create_source": (
@@ -231,6 +246,12 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
 BOOKKEEPING = {
     "tokens.record_first_use",
     "tokens.record_uses",
+    "tokens.record_refusals",
+    "rejects.record_resent",
+    "operations.claim_operation",
+    "operations.record_progress",
+    "operations.record_waiting",
+    "operations.finish_operation",
     "destinations.set_trouble",
     "checks.claim_check",
     "checks.finish_check",
@@ -286,7 +307,8 @@ def test_a_change_has_one_event_that_says_who_made_it(
     [event] = store.trail.list_events()[: -len(before)]
     assert event.actor == ACTOR
     assert event.action == action
-    assert event.outcome == TrailOutcome.DONE
+    is_begun = name == "operations.start_resend"  # what ends with another event
+    assert event.outcome == (TrailOutcome.BEGUN if is_begun else TrailOutcome.DONE)
     whose = {None} if name == "keys.rotate_key" else {world.account.id, world.account.id + 1}
     assert event.account_id in whose
     assert event.id > before[0].id

@@ -40,7 +40,10 @@ def test_the_help_of_every_command_names_the_variable_of_every_flag(
         ),
         (
             "account token",
-            "`treadle account token` is to be followed by create, expire, list, replace or revoke.",
+            (
+                "`treadle account token` is to be followed by create, delete, disable, enable, "
+                "expire, list, note, replace or revoke."
+            ),
         ),
         ("serve --prot 1", "`treadle serve` has no flag --prot; did you mean --port?"),
         ("push --tabel t", "`treadle push` has no flag --tabel; did you mean --table?"),

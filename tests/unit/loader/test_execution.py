@@ -26,8 +26,10 @@ from treadle.loader.load_report import decode_planned_report
 from treadle.loader.pipeline import PreparedStep
 from treadle.log.protocol import DamagedEntry
 from treadle.records.message_batch import decode_batch
+from treadle.store.model import RecordRejection
 from treadle.tables.model import LoadPlan, TableOptions
 from treadle.tables.prepare.prepare import LogBatch, PreparedLoad, prepare_load
+from treadle.tables.rejection_reason import RejectionCode
 
 ENTRIES = (entry(4, records=2), entry(6))
 
@@ -63,6 +65,10 @@ def test_a_step_is_loaded_with_its_offset_and_its_report() -> None:
     assert decode_planned_report(plan.offset.report).load_id == "load-1"
 
 
+def refuse_record(record: int, reason: str) -> RecordRejection:
+    return RecordRejection(record, reason, RejectionCode.REFUSED_BY_DESTINATION)
+
+
 def test_what_the_engine_refuses_is_found_and_the_rest_is_loaded() -> None:
     def refuse(plan: LoadPlan, rehearse: bool) -> None:
         refused = {(rejection.entry, rejection.index) for rejection in plan.rejections}
@@ -73,7 +79,8 @@ def test_what_the_engine_refuses_is_found_and_the_rest_is_loaded() -> None:
     found = executor().load(cast(Session, session), step(prepared()))
     assert (found.load.rows_loaded, found.load.rows_rejected) == (2, 1)
     [outcome] = found.outcomes
-    assert (outcome.position, outcome.rejected) == (4, ((1, "the engine does not take it"),))
+    refused = refuse_record(1, "the engine does not take it")
+    assert (outcome.position, outcome.rejected) == (4, (refused,))
     assert len(session.plans) == 1
 
 
@@ -123,7 +130,7 @@ def test_a_refused_change_is_due_to_a_record_or_to_none() -> None:
     session = MemorySession(before_load=refuse_one)
     found = executor().load(cast(Session, session), step(prepared()))
     [outcome] = found.outcomes
-    assert (outcome.position, outcome.rejected) == (4, ((1, "an odd name"),))
+    assert (outcome.position, outcome.rejected) == (4, (refuse_record(1, "an odd name"),))
 
 
 def test_records_that_are_refused_together_are_found() -> None:
@@ -136,4 +143,4 @@ def test_records_that_are_refused_together_are_found() -> None:
     found = executor().load(cast(Session, session), step(prepared()))
     assert (found.load.rows_loaded, found.load.rows_rejected) == (2, 1)
     [outcome] = found.outcomes
-    assert (outcome.position, outcome.rejected) == (6, ((0, "one of both"),))
+    assert (outcome.position, outcome.rejected) == (6, (refuse_record(0, "one of both"),))

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import msgspec
@@ -15,6 +16,7 @@ from treadle.loader.load_report import (
 from treadle.log.protocol import DamagedEntry, LogEntry
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import KeyConflict, LoadPlan, OffsetCommit, Rejection
+from treadle.tables.rejection_reason import RejectionCode
 
 KEY = (7, "orders")
 
@@ -55,7 +57,15 @@ def test_a_chunk_spans_sound_and_damaged_entries() -> None:
 def test_every_record_is_loaded_superseded_or_rejected() -> None:
     planned = plan(
         rejections=(
-            Rejection("{}", "Field collision on id", "orders", entry=1, index=4),
+            Rejection(
+                "{}",
+                "Field collision on id",
+                "orders",
+                entry=1,
+                index=4,
+                code=RejectionCode.FIELD_COLLISION,
+                field="id",
+            ),
             Rejection("{}", "Column name x is too long for DuckDB", "orders", entry=-1, index=-1),
         ),
         superseded={0: 2},
@@ -67,8 +77,15 @@ def test_every_record_is_loaded_superseded_or_rejected() -> None:
 
     assert [(o.position, o.superseded, o.rejected) for o in outcomes] == [
         (3, 5, ()),
-        (5, 1, ((4, "Field collision on id"),)),
-        (9, 0, ((0, "its checksum differs"), (1, "its checksum differs"))),
+        (5, 1, ((4, "Field collision on id", RejectionCode.FIELD_COLLISION, "id"),)),
+        (
+            9,
+            0,
+            (
+                (0, "its checksum differs", RejectionCode.DAMAGED_ENTRY, None),
+                (1, "its checksum differs", RejectionCode.DAMAGED_ENTRY, None),
+            ),
+        ),
     ]
     assert (load.rows_received, load.rows_discarded, load.rows_rejected) == (22, 6, 3)
     assert load.rows_loaded == 22 - 6 - 3
@@ -129,6 +146,14 @@ def test_a_report_of_an_earlier_release_is_read() -> None:
     assert decode_planned_report(earlier) == noted
     load, _ = complete_report(noted, LoadResult({}, {}), 8, list)
     assert (load.waited_max_us, load.waited_p50_us) == (None, None)
+
+
+def test_a_report_of_an_earlier_release_has_rejections_without_a_cause() -> None:
+    noted = plan_report(CHUNK, plan(), "load", started_at=1)
+    written = json.loads(noted.encode())
+    written[8] = {"9": [[0, "its checksum differs"]]}
+    kept = decode_planned_report(json.dumps(written))
+    assert kept.rejected == {9: [(0, "its checksum differs", RejectionCode.UNKNOWN, None)]}
 
 
 def test_positions_are_asked_for_only_when_rows_were_superseded() -> None:

@@ -72,6 +72,7 @@ class Executor:
     catalogue: dict[str, str] = field(default_factory=dict)
     revisions: dict[str, int] = field(default_factory=dict)
     rejected: list[tuple[str, str, str]] = field(default_factory=list)
+    causes: list[tuple[str, str, str, str | None]] = field(default_factory=list)
     tombstones: dict[tuple[Any, ...], int] = field(default_factory=dict)
     lookups: int = 0
     position: int = 0
@@ -154,6 +155,9 @@ class Executor:
             self._write(write, made)
         for rejection in made.rejections:
             self.rejected.append((rejection.table_name, rejection.reason, rejection.record))
+            self.causes.append(
+                (rejection.table_name, rejection.reason, rejection.code.value, rejection.field)
+            )
         fold = self.profile.fold
         if made.table_after is not None:
             self.catalogue[fold(made.table_after.name)] = table_codec.encode_table(made.table_after)

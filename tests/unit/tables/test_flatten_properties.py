@@ -40,7 +40,7 @@ class Plain:
                 continue
             name = self.namer.name_field(prefix, key)
             if name.rejection:
-                self.reasons.add(name.rejection)
+                self.reasons.add(name.rejection.text)
                 continue
             if name.omission:
                 continue
@@ -53,7 +53,7 @@ class Plain:
                 self.leaf(place, name.folded, name.full)
                 self.array(place, name.full, value)
             elif name.column_rejection:
-                self.reasons.add(name.column_rejection)
+                self.reasons.add(name.column_rejection.text)
             elif not name.column_omission:
                 self.leaf(place, name.folded, name.full)
                 self.scalar(place, name.folded, value, key == "id" and not place[0])

@@ -150,11 +150,11 @@ def test_case(case: dict[str, Any], name: str) -> None:
     if "tables" in expected:
         _compare_tables(executor, expected["tables"])
     rejected = [
-        (table, reason.replace("<DEST>", executor.profile.display_name))
-        for table, reason in expected.get("rejected", [])
+        (table, reason.replace("<DEST>", executor.profile.display_name), code, field)
+        for table, reason, code, field in expected.get("rejected", [])
     ]
     if "query" not in expected:
-        assert sorted((table, reason) for table, reason, _ in executor.rejected) == sorted(rejected)
+        assert sorted(executor.causes, key=repr) == sorted(rejected, key=repr)
     assert sorted(stopped) == expected.get("stopped", [])
     if "error" in expected:
         assert [text.startswith(expected["error"]) for text in stopped.values()] == [True]

@@ -22,6 +22,7 @@ from treadle.tables.names import (
 from treadle.tables.plan.generated_keys import generate_keys
 from treadle.tables.prepare import decimals, timestamp_text
 from treadle.tables.profiles import DUCKDB, POSTGRES
+from treadle.tables.rejection_reason import RejectionCode
 from treadle.tables.schema_owner import SchemaOwner
 from treadle.timestamps import FIRST_INSTANT, LAST_INSTANT, format_exact, from_datetime
 
@@ -195,13 +196,29 @@ def test_names_of_postgres() -> None:
     assert namer.name_field(None, "e-mail.x!").full == "email" + "x"
     assert namer.name_field(None, "имя поля 1").full == "имя поля 1"
     assert namer.name_field("a b", "c$").full == "a b__c"
-    assert namer.name_field(None, "!!").omission == 'Column name "!!" is empty for PostgreSQL'
+    assert namer.name_field(None, "!!").omission == (
+        'Column name "!!" is empty for PostgreSQL',
+        RejectionCode.NAME_EMPTY,
+        None,
+    )
     assert namer.name_field(None, "é" * 29 + "x").column_omission is None
     assert namer.name_field(None, "é" * 30).column_omission is not None
     assert namer.name_table("t" * 63) == ("t" * 63, None)
-    assert namer.name_table("é!" * 32)[1] == f"Table name {'é' * 32} is too long for PostgreSQL"
-    assert namer.name_table("!")[1] == 'Table name "!" is empty for PostgreSQL'
-    assert namer.name_table("_RJM_x")[1] == "Table name _RJM_x is reserved"
+    assert namer.name_table("é!" * 32)[1] == (
+        f"Table name {'é' * 32} is too long for PostgreSQL",
+        RejectionCode.NAME_TOO_LONG,
+        None,
+    )
+    assert namer.name_table("!")[1] == (
+        'Table name "!" is empty for PostgreSQL',
+        RejectionCode.NAME_EMPTY,
+        None,
+    )
+    assert namer.name_table("_RJM_x")[1] == (
+        "Table name _RJM_x is reserved",
+        RejectionCode.NAME_RESERVED,
+        None,
+    )
 
 
 def test_names_of_duckdb_fold_ascii_only() -> None:

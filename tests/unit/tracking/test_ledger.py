@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import cast
 
 from treadle.log.protocol import HourlyRecords, LogStatistics
-from treadle.store.model import EntryOutcome, TableLoadStatus
+from treadle.store.model import EntryOutcome, RecordRejection, TableLoadStatus
 from treadle.store.store import Store
 from treadle.tracking.ledger import HOUR_US, LedgerLine, compute_ledger, sum_lines
 
@@ -36,7 +36,9 @@ class Outcomes:
             return []
         return [
             EntryOutcome(3, 2, "orders", 9, ()),  # no longer kept
-            EntryOutcome(11, 2, "orders", 7, ((0, "bad"), (4, "bad"))),
+            EntryOutcome(
+                11, 2, "orders", 7, (RecordRejection(0, "bad"), RecordRejection(4, "bad"))
+            ),
             EntryOutcome(12, 2, "orders", 1, ()),
         ]
 

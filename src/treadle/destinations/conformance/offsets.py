@@ -22,6 +22,7 @@ from treadle.destinations.protocol import (
     Session,
 )
 from treadle.tables.model import CreateRelation, LoadPlan, OffsetCommit, Rejection
+from treadle.tables.rejection_reason import RejectionCode
 
 ODD_NAMES = ["orders", "a\0b", "back\\0slash\\", "x" * 20_000, "ümläut 🧵", "%s {} ; --", ""]
 
@@ -282,3 +283,21 @@ def test_a_closed_session_is_unavailable(destination: Destination) -> None:
     session.close()
     with pytest.raises(DestinationUnavailableError):
         session.committed(LOG)
+
+
+def test_a_table_of_rejections_of_an_earlier_release_gets_its_columns(loads: TableLoads) -> None:
+    for column in ("code", "field"):
+        loads.read(f"ALTER TABLE web._sdc_rejected DROP COLUMN {column}")
+    rejected = Rejection("{}", "why", "orders", 0, 0, RejectionCode.FIELD_COLLISION, "id")
+    loads.load(None, rejections=[rejected])
+    told = loads.read("SELECT reason, code, field FROM web._sdc_rejected")
+    assert told == [("why", "field_collision", "id")]
+
+
+def test_a_column_of_the_user_with_such_a_name_stays(loads: TableLoads) -> None:
+    loads.read("ALTER TABLE web._sdc_rejected DROP COLUMN code")
+    loads.read("ALTER TABLE web._sdc_rejected ADD COLUMN code BIGINT")
+    rejected = Rejection("{}", "why", "orders", 0, 0, RejectionCode.FIELD_COLLISION, "id")
+    loads.load(None, rejections=[rejected])
+    told = loads.read("SELECT reason, code, field FROM web._sdc_rejected")
+    assert told == [("why", None, "id")]

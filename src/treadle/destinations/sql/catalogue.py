@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, LiteralString
 
 from treadle.destinations.layout import (
+    CAUSE_COLUMNS,
     PRIVATE_SCHEMA,
     REJECTED,
     REJECTED_COLUMNS,
@@ -375,14 +376,38 @@ def forget(connection: SqlConnection, schema: str, table: str, log_id: str) -> N
     connection.run(_fill(connection, "DELETE FROM {offsets} WHERE log_id = $1"), log_id)
 
 
+def complete_rejections(connection: SqlConnection, schema: str) -> Iterator[Quoted]:
+    """Give the statements that make `_sdc_rejected`, or its columns of a later release."""
+    if not connection.holds_table(schema, REJECTED):  # the user may have dropped it
+        yield create_relation(connection.dialect, schema, REJECTIONS, if_missing=True)
+        return
+    there = connection.describe(schema, [REJECTED])[REJECTED].columns
+    held = set(map(connection.dialect.profile.fold, there))
+    for column in CAUSE_COLUMNS:
+        if column.name not in held:
+            yield compose(
+                "ALTER TABLE {place} ADD COLUMN IF NOT EXISTS {column}",
+                place=connection.dialect.place(schema, REJECTED),
+                column=connection.dialect.define([column]),
+            )
+
+
 def reject(
     connection: SqlConnection, schema: str, rejections: Sequence[Rejection], rejected_at: int
 ) -> None:
-    """Write rows of `_sdc_rejected`."""
+    """Write rows of `_sdc_rejected`.
+
+    A column `code` or `field` that the user made with another type stays as it is.
+    """
     columns: dict[str, TypedColumn] = {
         "record": [make_storable(each.record) for each in rejections],
         "reason": [make_storable(each.reason) for each in rejections],
         "table_name": [make_storable(each.table_name) for each in rejections],
         "_sdc_rejected_at": [rejected_at] * len(rejections),
     }
+    there = connection.describe(schema, [REJECTED])[REJECTED].columns
+    if there.get("code") is ColumnType.TEXT:
+        columns["code"] = [each.code.value for each in rejections]
+    if there.get("field") is ColumnType.TEXT:
+        columns["field"] = [each.field for each in rejections]
     connection.insert(connection.dialect.place(schema, REJECTED), RelationRows(REJECTIONS, columns))

@@ -2,6 +2,7 @@
 
 from treadle.destinations.layout import (
     BATCHED_AT,
+    CAUSE_COLUMNS,
     REJECTED,
     REJECTED_COLUMNS,
     find_live_tombstones,
@@ -24,7 +25,8 @@ def list_relations(connection: SqlConnection, schema: str) -> set[str]:
 def is_unused_rejections(connection: SqlConnection, schema: str) -> bool:
     """Return whether `_sdc_rejected` is as `prepare` makes it and has no rows."""
     there = connection.describe(schema, [REJECTED])[REJECTED].columns
-    if list(there) != [column.name for column in REJECTED_COLUMNS]:
+    made = [column.name for column in REJECTED_COLUMNS]
+    if list(there) not in (made, made[: -len(CAUSE_COLUMNS)]):
         return False
     place = connection.dialect.place(schema, REJECTED)
     try:

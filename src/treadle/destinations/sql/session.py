@@ -20,7 +20,6 @@ from treadle.destinations.protocol import (
 )
 from treadle.destinations.schema_claim import claim_schema
 from treadle.destinations.sql import adoption, catalogue, inspection
-from treadle.destinations.sql.relation_definition import create_relation
 from treadle.destinations.sql.schema_changes import SchemaStatements, run_change
 from treadle.destinations.sql.text import compose
 from treadle.destinations.sql.transactions import SqlTransactions
@@ -196,9 +195,9 @@ class SqlSession:
         failpoint.reach("destination.after-lock")
         for statement in self.schema_statements(connection, plan).generate():
             run_change(connection, statement)
-        if plan.rejections:  # the user may have dropped the table since `prepare`
-            kept = catalogue.REJECTIONS
-            connection.run(create_relation(connection.dialect, plan.schema, kept, if_missing=True))
+        if plan.rejections:
+            for statement in catalogue.complete_rejections(connection, plan.schema):
+                connection.run(statement)
         failpoint.reach("destination.after-changes")
 
     def write(self, plan: LoadPlan) -> LoadResult:
@@ -242,6 +241,8 @@ class SqlSession:
                 *catalogue.prepare_schema(connection, plan.schema),
                 *self.schema_statements(connection, plan).generate(),
             ]
+            if plan.rejections and connection.holds_table(plan.schema, REJECTED):
+                statements += catalogue.complete_rejections(connection, plan.schema)
         if shown_as is None or shown_as == plan.schema:
             return list(statements)
         held, shown = map(connection.dialect.schema, (plan.schema, shown_as))

@@ -25,6 +25,7 @@ from treadle.tables.arrow_column import to_values
 from treadle.tables.model import OffsetCommit, Relation, Table, TableState, TableWrite
 from treadle.tables.options import make_options
 from treadle.tables.prepare.prepare import LogBatch, PreparedLoad, RecordRef, prepare_load
+from treadle.tables.rejection_reason import RejectionReason
 
 PART_RECORDS_MAX: Final = 50_000
 PART_BYTES_MAX: Final = 20_000_000
@@ -192,7 +193,7 @@ def _look_up_records(
             _compare_entries(found, session, prepared, reader.log_id, source, entries, now)
 
 
-def _find_rejected(store: Store, entries: Sequence[LogEntry]) -> dict[RecordRef, str]:
+def _find_rejected(store: Store, entries: Sequence[LogEntry]) -> dict[RecordRef, RejectionReason]:
     places = {entry.position: index for index, entry in enumerate(entries)}
     found = store.outcomes.find_rejected_records(
         {entry.position: entry.records for entry in entries}

@@ -14,12 +14,13 @@ from typing import Literal, NamedTuple
 from treadle.errors import TableStoppedError
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import Rejection, Relation, TableOptions
-from treadle.tables.names import Namer
+from treadle.tables.names import SEPARATOR, Namer
 from treadle.tables.plan.target import NeedsRejections, find_rows_with_type
 from treadle.tables.prepare.frame import Frame, RelationPath, is_blank
 from treadle.tables.prepare.prepare import PreparedLoad
-from treadle.tables.prepare.rejections import encode_record
+from treadle.tables.prepare.rejections import encode_record, make_rejection
 from treadle.tables.prepare.version_group import RecordRef, VersionGroup
+from treadle.tables.rejection_reason import RejectionCode, RejectionReason
 
 ContractRule = Literal["evolve", "freeze", "discard_row", "discard_value"]
 
@@ -104,7 +105,7 @@ class _ContractCheck:
         prepared: PreparedLoad,
         namer: Namer,
     ) -> None:
-        self.refused: dict[RecordRef, str] = {}
+        self.refused: dict[RecordRef, RejectionReason] = {}
         self.left_out: OmittedFields = {}
         self._group = group
         self._relations = relations
@@ -143,7 +144,9 @@ class _ContractCheck:
             self._leave_out((table, frame.path[-1]), parent, reason, rows)
             self._discarded.append(self._fold_path(frame))
         else:
-            self._apply_rule(self._options.contract_tables, reason, rows)
+            self._apply_rule(
+                self._options.contract_tables, reason, SEPARATOR.join(frame.path) or None, rows
+            )
 
     def _check_columns(self, frame: Frame, relation: Relation) -> None:
         fold = self._prepared.profile.fold
@@ -165,7 +168,8 @@ class _ContractCheck:
                     self._leave_out((table, each.name), table, reason, rows)
                     del each.columns[type_]
                 else:
-                    self._apply_rule(rule, reason, rows)
+                    place = SEPARATOR.join((*frame.path, each.name))
+                    self._apply_rule(rule, reason, place, rows)
             if all(map(is_blank, each.columns.values())):
                 del frame.fields[folded]
 
@@ -173,12 +177,15 @@ class _ContractCheck:
         self, field: tuple[str, str], table: str, reason: str, rows: Sequence[int]
     ) -> None:
         if field not in self.left_out:
-            rejection = Rejection(self._record_text(rows[0]), reason, table, -1, -1)
+            why = RejectionReason(reason, RejectionCode.NOT_IN_CONTRACT, field[1])
+            rejection = make_rejection(self._record_text(rows[0]), why, table)
             self.left_out[field] = OmittedValues(rejection, Counter())
         entries = (self._group.entries[row] for row in sorted(set(rows)))
         self.left_out[field].counts.update(entries)
 
-    def _apply_rule(self, rule: ContractRule, reason: str, rows: list[int]) -> None:
+    def _apply_rule(
+        self, rule: ContractRule, reason: str, field: str | None, rows: list[int]
+    ) -> None:
         if rule == "evolve":
             return
         if rule == "freeze":
@@ -187,8 +194,9 @@ class _ContractCheck:
                 f"{self._record_text(rows[0])[:500]}. Change the contract, or the destination's "
                 "table, and load again."
             )
+        why = RejectionReason(reason, RejectionCode.NOT_IN_CONTRACT, field)
         for row in rows:
-            self.refused.setdefault(self._at(row), reason)
+            self.refused.setdefault(self._at(row), why)
 
     def _record_text(self, row: int) -> str:
         return encode_record(self._prepared.log_batches, self._at(row))

@@ -31,6 +31,7 @@ from treadle.tables.prepare.prepare import PreparedLoad
 from treadle.tables.prepare.schema_slice import TOO_MANY_COLUMNS
 from treadle.tables.prepare.version_group import RecordRef, VersionGroup
 from treadle.tables.profile import DestinationProfile
+from treadle.tables.rejection_reason import RejectionCode, RejectionReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class NeedsRejections:
         keys: records that are rejected for their key.
     """
 
-    reasons: Mapping[RecordRef, str]
+    reasons: Mapping[RecordRef, RejectionReason]
     keys: KeyMismatches = frozenset()
 
 
@@ -313,24 +314,28 @@ class RelationTarget:
                     )
         return found
 
-    def _clashing(self, group: VersionGroup | None) -> dict[RecordRef, str]:
+    def _clashing(self, group: VersionGroup | None) -> dict[RecordRef, RejectionReason]:
         """Return the records with a value for which there can be no column, and why."""
-        refused: dict[RecordRef, str] = {}
+        refused: dict[RecordRef, RejectionReason] = {}
         for path, allocation in self._after.items():
             for (folded, type_), reason in allocation.clashes.items():
-                rows = [
-                    row
+                frames = [
+                    frame
                     for frame in (group.frames if group is not None else ())
-                    if self._fold_path(frame.path) == path
-                    for row in find_rows_with_type(frame, folded, type_)
+                    if self._fold_path(frame.path) == path and folded in frame.fields
                 ]
+                rows = [row for each in frames for row in find_rows_with_type(each, folded, type_)]
                 if not rows:
                     raise TableStoppedError(
                         f'Table "{allocation.relation.name}" cannot take a column that a newer '
                         f"version of it has: {reason}. Rename or drop that column."
                     )
+                place = (*frames[0].path, frames[0].fields[folded].name)
+                why = RejectionReason(
+                    reason, RejectionCode.FIELD_COLLISION, names.SEPARATOR.join(place)
+                )
                 for row in rows:
-                    refused.setdefault(_record_ref(group, row), reason)
+                    refused.setdefault(_record_ref(group, row), why)
         return refused
 
     def _is_too_wide(self) -> bool:

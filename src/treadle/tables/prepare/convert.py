@@ -20,6 +20,7 @@ from treadle.tables.prepare import decimals, timestamp_text
 from treadle.tables.prepare.frame import fill_gaps, is_blank
 from treadle.tables.prepare.type_rules import TypeRules
 from treadle.tables.profile import DestinationProfile
+from treadle.tables.rejection_reason import RejectionCode, RejectionReason
 from treadle.timestamps import format_exact, from_datetime
 
 ColumnValues = Sequence[Any]
@@ -31,6 +32,13 @@ INT64_MAX = (1 << 63) - 1
 INT64_MIN = -(1 << 63)
 _DOUBLE_INTEGER_MAX = 1 << 53
 """A double holds every whole number up to this one."""
+
+_RANGE_CODES = {
+    "integer": RejectionCode.INTEGER_OUT_OF_RANGE,
+    "decimal": RejectionCode.DECIMAL_OUT_OF_RANGE,
+    "timestamp": RejectionCode.TIMESTAMP_OUT_OF_RANGE,
+}
+_NUL_IN_TEXT = RejectionReason("NUL character in text", RejectionCode.NUL_CHARACTER)
 
 
 class ConversionSink(Protocol):
@@ -56,8 +64,8 @@ class ConversionSink(Protocol):
     def key(self) -> str | None:
         """Return the name of the key field that the column holds, None for any other field."""
 
-    def reject_value(self, row: int, reason: str) -> None:
-        """Report a value that cannot be stored."""
+    def reject_value(self, row: int, reason: RejectionReason) -> None:
+        """Report a value that cannot be stored; the sink knows the field."""
 
     def count_rounded(self, row: int) -> None:
         """Report a value that its column does not hold exactly."""
@@ -177,8 +185,10 @@ def convert_integers(column: ColumnValues, sink: ConversionSink) -> TypedColumn:
     return out
 
 
-def _range_reason(sink: ConversionSink, kind: str, value: object) -> str:
-    return f"{kind} out of range for {sink.profile.display_name} on {value}"
+def _range_reason(sink: ConversionSink, kind: str, value: object) -> RejectionReason:
+    return RejectionReason(
+        f"{kind} out of range for {sink.profile.display_name} on {value}", _RANGE_CODES[kind]
+    )
 
 
 def _format_received(value: object) -> str:
@@ -253,10 +263,11 @@ def convert_texts(column: ColumnValues, sink: ConversionSink) -> TypedColumn:
         if value is None or "\0" not in value:
             continue
         if sink.key is not None:
-            sink.reject_value(row, f"NUL character in key on {sink.key}")
+            reason = f"NUL character in key on {sink.key}"
+            sink.reject_value(row, RejectionReason(reason, RejectionCode.NUL_CHARACTER))
             out[row] = None
         elif sink.nul_characters == "reject":
-            sink.reject_value(row, "NUL character in text")
+            sink.reject_value(row, _NUL_IN_TEXT)
             out[row] = None
         elif sink.nul_characters == "replace":
             out[row] = value.replace("\0", "�")
@@ -444,7 +455,7 @@ def _remove_escaped_nul(row: int, text: str, sink: ConversionSink) -> str | None
     other = "\N{REPLACEMENT CHARACTER}" if sink.nul_characters == "replace" else ""
     cleaned, count = _ESCAPED_NUL.subn(rf"\1{other}", text)
     if count and sink.nul_characters == "reject":
-        sink.reject_value(row, "NUL character in text")
+        sink.reject_value(row, _NUL_IN_TEXT)
         return None
     if sink.nul_characters == "remove":
         sink.count_nul_removed(count)

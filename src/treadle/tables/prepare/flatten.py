@@ -24,6 +24,7 @@ from treadle.tables.prepare.alternatives import choose_alternative
 from treadle.tables.prepare.frame import Frame, RelationPath, is_blank, join_frames
 from treadle.tables.prepare.type_rules import VALUE_RULES, ObjectRules, TypeRules
 from treadle.tables.profile import DestinationProfile
+from treadle.tables.rejection_reason import RejectionCode, RejectionReason
 
 ColumnValues = Sequence[Any]
 
@@ -65,7 +66,7 @@ class OmittedField:
 
     table_name: str
     name: str
-    reason: str
+    reason: RejectionReason
     rows: tuple[int, ...]
 
 
@@ -88,7 +89,7 @@ class Flattener:
 
     Attributes:
         frames: root first, then subtables by path; after `flatten`.
-        rejected: root row -> the reason.
+        rejected: root row -> the reason, which names the field.
         omitted: fields left out.
         rounded: (table, field) -> the root row of each value that was rounded.
         nul_removed: NUL characters removed.
@@ -119,7 +120,7 @@ class Flattener:
         self.decimals: str = context.options.decimals
         self.json_special_numbers: str = context.options.json_special_numbers
         self.key: str | None = None
-        self.rejected: dict[int, str] = {}
+        self.rejected: dict[int, RejectionReason] = {}
         self.omitted: list[OmittedField] = []
         self.rounded: dict[tuple[str, str], list[int]] = {}
         self.nul_removed = 0
@@ -166,13 +167,15 @@ class Flattener:
 
     # --- reports of converters (convert.ConversionSink) ---
 
-    def reject_value(self, row: int, reason: str) -> None:
+    def reject_value(self, row: int, reason: RejectionReason) -> None:
         """Report a value of the present column that cannot be stored."""
         at = self._frame.root_rows[row] if self._frame.path else row
         if self._options.on_bad_value == "null_field" and self.key is None:
-            self._null_notes.setdefault(at, []).append({"field": self._field, "reason": reason})
+            self._null_notes.setdefault(at, []).append(
+                {"field": self._field, "reason": reason.text}
+            )
             return
-        self._reject_row(at, reason)
+        self._reject_row(at, reason.with_field(_name_place(self._frame, self._field)))
 
     def count_rounded(self, row: int) -> None:
         """Report a value of the present column that its column does not hold exactly."""
@@ -184,16 +187,21 @@ class Flattener:
         """Report how many NUL characters were removed."""
         self.nul_removed += count
 
-    def _reject_row(self, at: int, reason: str) -> None:
+    def _reject_row(self, at: int, reason: RejectionReason) -> None:
         if self.rejected.setdefault(at, reason) != reason:
             self._rows_with_reasons.add(at)
 
-    def _reject_rows(self, frame: Frame, column: ColumnValues, reason: str) -> None:
+    def _reject_rows(
+        self, frame: Frame, name: FieldName, column: ColumnValues, reason: RejectionReason
+    ) -> None:
+        reason = reason.with_field(_name_place(frame, reason.field or name.full))
         for row, value in enumerate(column):
             if value is not None:
                 self._reject_row(frame.root_rows[row] if frame.path else row, reason)
 
-    def _omit_field(self, frame: Frame, name: FieldName, column: ColumnValues, reason: str) -> None:
+    def _omit_field(
+        self, frame: Frame, name: FieldName, column: ColumnValues, reason: RejectionReason
+    ) -> None:
         rows = tuple(
             frame.root_rows[row] if frame.path else row
             for row, value in enumerate(column)
@@ -201,7 +209,7 @@ class Flattener:
         )
         if rows:
             table = self._namer.name_subtable(self._context.table_name, frame.path)[0]
-            self.omitted.append(OmittedField(table, name.full, reason, rows))
+            self.omitted.append(OmittedField(table, name.full, reason.with_field(name.full), rows))
 
     def _add_null_notes(self) -> None:
         if self._null_notes:
@@ -270,10 +278,13 @@ class Flattener:
     def _reject_collisions(
         self, frame: Frame, name: str, first: ColumnValues, second: ColumnValues
     ) -> None:
+        reason = RejectionReason(
+            f"Field collision on {name}", RejectionCode.FIELD_COLLISION, _name_place(frame, name)
+        )
         for row, (a, b) in enumerate(zip(first, second, strict=True)):
             if a is not None and b is not None:
                 at = frame.root_rows[row] if frame.path else row
-                self._reject_row(at, f"Field collision on {name}")
+                self._reject_row(at, reason)
                 self._rows_with_reasons.add(at)  # which of the two came first differs by record
 
     def _flatten_field(
@@ -291,11 +302,11 @@ class Flattener:
         if not classes:
             return
         if name.rejection:
-            self._reject_rows(frame, column, name.rejection)
+            self._reject_rows(frame, name, column, name.rejection)
             return
         if name.omission:
             if key:
-                self._reject_rows(frame, column, name.omission)
+                self._reject_rows(frame, name, column, name.omission)
             else:
                 self._omit_field(frame, name, column, name.omission)
             return
@@ -320,7 +331,7 @@ class Flattener:
     ) -> None:
         if kind is dict or kind is list:
             if key:
-                self._reject_rows(frame, column, f"Key field {name.full} holds no single value")
+                self._reject_rows(frame, name, column, make_key_reason(name.full))
             elif self._options.nested == "json":
                 self._store_as_json(frame, name, column, ColumnType.JSON)
             elif self._options.max_nesting is not None and depth >= self._options.max_nesting:
@@ -332,11 +343,11 @@ class Flattener:
                 self._flatten_arrays(frame, name, column, rules, depth + 1)
             return
         if name.column_rejection:
-            self._reject_rows(frame, column, name.column_rejection)
+            self._reject_rows(frame, name, column, name.column_rejection)
             return
         if name.column_omission:
             if key:
-                self._reject_rows(frame, column, name.column_omission)
+                self._reject_rows(frame, name, column, name.column_omission)
             else:
                 self._omit_field(frame, name, column, name.column_omission)
             return
@@ -354,7 +365,7 @@ class Flattener:
     ) -> None:
         """Store objects and arrays as JSON texts (options nested, max_nesting)."""
         if name.column_rejection:
-            self._reject_rows(frame, column, name.column_rejection)
+            self._reject_rows(frame, name, column, name.column_rejection)
         elif name.column_omission:
             self._omit_field(frame, name, column, name.column_omission)
         else:
@@ -441,7 +452,7 @@ class Flattener:
             elements = [v if at >= known else None for v, at in zip(elements, level, strict=True)]
         self._tasks.append((child, _ELEMENT, elements, items, depth, False))
 
-    def _find_source_key_problem(self) -> str | None:
+    def _find_source_key_problem(self) -> RejectionReason | None:
         keys = self._context.keys or {names.GENERATED_KEY}
         for key in sorted(keys):
             reason = self._namer.name_source_key(
@@ -454,6 +465,18 @@ class Flattener:
 
 _ELEMENT = FieldName(names.VALUE, names.VALUE, names.VALUE)
 """The elements of an array: `value` as a column, no part of a name for their fields."""
+
+
+def make_key_reason(name: str) -> RejectionReason:
+    """Return why a record without a single value in a key field is rejected."""
+    return RejectionReason(
+        f"Key field {name} holds no single value", RejectionCode.KEY_MISSING, name
+    )
+
+
+def _name_place(frame: Frame, name: str) -> str:
+    """Return the name of a field with the path of the array that it is in."""
+    return names.SEPARATOR.join((*frame.path, name))
 
 
 def _transpose(column: ColumnValues) -> tuple[list[str], list[ColumnValues]]:

@@ -4,11 +4,15 @@ from typing import Final, NamedTuple
 
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import KeyConflict
+from treadle.tables.rejection_reason import RejectionCode, RejectionReason
 
 KEYS_DIFFER: Final = "Keys for table do not match Primary Keys of incoming data"
 KEY_TYPE_DIFFERS: Final = (
     "Incoming Primary Key type does not match Primary Key type in existing table"
 )
+
+WRONG_KEYS: Final = RejectionReason(KEYS_DIFFER, RejectionCode.KEY_NAMES_DIFFER)
+WRONG_KEY_TYPE: Final = RejectionReason(KEY_TYPE_DIFFERS, RejectionCode.KEY_TYPE_DIFFERS)
 
 NAME_MAX: Final = 200
 """Characters of a field's name that a text shows."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from treadle.tables.model import FieldNote, KeyConflict, Rejection, TableOptions
 from treadle.tables.names import Namer
 from treadle.tables.prepare.key_mismatch import AppendMismatch, KeyMismatch, KeyMismatches
-from treadle.tables.prepare.rejections import encode_record, make_rejections
+from treadle.tables.prepare.rejections import encode_record, make_rejection, make_rejections
 from treadle.tables.prepare.schema_slice import (
     LoadInput,
     OmittedKey,
@@ -22,6 +22,7 @@ from treadle.tables.prepare.schema_slice import (
 from treadle.tables.prepare.timestamp_text import find_timestamp
 from treadle.tables.prepare.version_group import LogBatch, RecordRef, VersionGroup
 from treadle.tables.profile import DestinationProfile
+from treadle.tables.rejection_reason import RejectionReason
 from treadle.tables.schema_owner import UNOWNED, SchemaOwner
 
 __all__ = ["LogBatch", "PreparedLoad", "RecordRef", "prepare_load"]
@@ -67,11 +68,13 @@ class PreparedLoad:
     bookmark_names: tuple[str, ...] = ()
     owner: SchemaOwner = UNOWNED
     key_conflicts: tuple[KeyConflict, ...] = ()
-    _rejected: Mapping[RecordRef, str] = field(default_factory=dict)
+    _rejected: Mapping[RecordRef, RejectionReason] = field(default_factory=dict)
     _mismatches: KeyMismatches = frozenset()
 
     def reject_records(
-        self, refused: Mapping[RecordRef, str], keys: Iterable[AppendMismatch | KeyMismatch] = ()
+        self,
+        refused: Mapping[RecordRef, RejectionReason],
+        keys: Iterable[AppendMismatch | KeyMismatch] = (),
     ) -> "PreparedLoad":
         """Prepare the load again with more records rejected, so that those they beat may win.
 
@@ -98,7 +101,7 @@ def prepare_load(
     options: TableOptions,
     schema: str,
     source_name: str | None = None,
-    refused: Mapping[RecordRef, str] | None = None,
+    refused: Mapping[RecordRef, RejectionReason] | None = None,
     mismatches: KeyMismatches = frozenset(),
     owner: SchemaOwner = UNOWNED,
 ) -> PreparedLoad:
@@ -171,13 +174,14 @@ def prepare_load(
     prepared.rejections = (
         *make_rejections(log_batches, rejected, table_name),
         *(
-            Rejection(encode_record(log_batches, places.first), key.reason, key.table_name, -1, -1)
+            make_rejection(encode_record(log_batches, places.first), key.reason, key.table_name)
             for key, places in left_out
         ),
     )
     prepared.key_conflicts = _merge_conflicts(conflicts)
     prepared.left_out = tuple(
-        FieldNote(key.table_name, key.name, places.counts, key.reason) for key, places in left_out
+        FieldNote(key.table_name, key.name, places.counts, key.reason.text)
+        for key, places in left_out
     )
     prepared.rounded = tuple(FieldNote(*place, counts) for place, counts in sorted(rounded.items()))
     prepared.extracted_max = _find_extracted_max(log_batches)

@@ -6,6 +6,7 @@ from typing import Final
 from treadle.records import record_reader
 from treadle.tables.model import Rejection
 from treadle.tables.prepare.version_group import LogBatch, RecordRef
+from treadle.tables.rejection_reason import RejectionReason
 from treadle.text import make_storable
 
 RECORD_BYTES_MAX: Final = 64 * 1024
@@ -13,16 +14,36 @@ RECORD_BYTES_MAX: Final = 64 * 1024
 
 
 def make_rejections(
-    log_batches: Sequence[LogBatch], reasons: Mapping[RecordRef, str], table_name: str
+    log_batches: Sequence[LogBatch],
+    reasons: Mapping[RecordRef, RejectionReason],
+    table_name: str,
 ) -> tuple[Rejection, ...]:
     """Make the rows for rejected records, in order of arrival."""
     by_entry: dict[int, list[int]] = {}
     for ref in sorted(reasons):
         by_entry.setdefault(ref.entry, []).append(ref.record)
     return tuple(
-        Rejection(text, make_storable(reasons[RecordRef(entry, index)]), table_name, entry, index)
+        make_rejection(text, reasons[RecordRef(entry, index)], table_name, entry, index)
         for entry, indexes in by_entry.items()
         for index, text in zip(indexes, _encode_records(log_batches, entry, indexes), strict=True)
+    )
+
+
+def make_rejection(
+    record: str, reason: RejectionReason, table_name: str, entry: int = -1, index: int = -1
+) -> Rejection:
+    """Make the row for a rejected record, or for a left-out field.
+
+    Args:
+        record: as `encode_record` gives it.
+        reason: of the rejection.
+        table_name: see `Rejection`.
+        entry: the index of the log entry; -1 for a left-out field.
+        index: of the record in it.
+    """
+    field = None if reason.field is None else make_storable(reason.field)
+    return Rejection(
+        record, make_storable(reason.text), table_name, entry, index, reason.code, field
     )
 
 

@@ -23,11 +23,12 @@ from treadle.tables.prepare.flatten import (
     Flattener,
     OmittedField,
     SparseRecordsError,
+    make_key_reason,
 )
 from treadle.tables.prepare.frame import Frame, RelationPath, concatenate_frames
 from treadle.tables.prepare.key_mismatch import (
-    KEY_TYPE_DIFFERS,
-    KEYS_DIFFER,
+    WRONG_KEY_TYPE,
+    WRONG_KEYS,
     AppendMismatch,
     KeyMismatch,
 )
@@ -42,6 +43,7 @@ from treadle.tables.prepare.version_group import (
     drop_duplicates,
 )
 from treadle.tables.profile import DestinationProfile
+from treadle.tables.rejection_reason import RejectionCode, RejectionReason
 
 FIELDS_MAX: Final = 10_000
 """Most different fields of one relation in a load where the destination names no limit.
@@ -50,7 +52,7 @@ As many as one record may have data points (import-api.md 5). They are held by c
 of them over many records would need memory without bound.
 """
 
-TOO_MANY_COLUMNS: Final = "ERROR: too many columns"
+TOO_MANY_COLUMNS: Final = RejectionReason("ERROR: too many columns", RejectionCode.TOO_MANY_COLUMNS)
 """Reason of loading.md 6.5 for all records of the load."""
 
 FLATTENED_TOGETHER: Final = 2048
@@ -74,7 +76,7 @@ class LoadInput:
     namer: Namer
     table_name: str
     source_name: str
-    refused: Mapping[RecordRef, str]
+    refused: Mapping[RecordRef, RejectionReason]
     mismatches: tuple[AppendMismatch | KeyMismatch, ...] = ()
 
 
@@ -83,7 +85,7 @@ class OmittedKey(NamedTuple):
 
     table_name: str
     name: str
-    reason: str
+    reason: RejectionReason
 
 
 class OmittedPlaces(NamedTuple):
@@ -110,7 +112,7 @@ class SliceResult:
 
     group: VersionGroup | None = None
     first: RecordRef | None = None
-    rejected: dict[RecordRef, str] = field(default_factory=dict)
+    rejected: dict[RecordRef, RejectionReason] = field(default_factory=dict)
     omitted: dict[OmittedKey, OmittedPlaces] = field(default_factory=dict)
     rounded: dict[tuple[str, str], dict[int, int]] = field(default_factory=dict)
     superseded: dict[int, int] = field(default_factory=dict)
@@ -161,7 +163,7 @@ class SchemaSlice:
         self._flattened = 0
         self._fields: dict[RelationPath, set[str]] = {}
         self._too_wide = False
-        self._rejected: dict[int, str] = {}
+        self._rejected: dict[int, RejectionReason] = {}
         self._omitted: list[tuple[int, OmittedField]] = []
         self._rounded: dict[tuple[str, str], list[int]] = {}
         self._nul_removed = 0
@@ -326,7 +328,7 @@ class SchemaSlice:
             if isinstance(mismatch, AppendMismatch):
                 if self._key.append_only:
                     for row in range(root.size):
-                        self._rejected.setdefault(row, KEYS_DIFFER)
+                        self._rejected.setdefault(row, WRONG_KEYS)
                 continue
             if mismatch.folded not in names_by_field or mismatch.folded not in root.fields:
                 continue
@@ -337,7 +339,8 @@ class SchemaSlice:
                 if value is not None and row not in self._rejected
             ]
             if rows:
-                self._rejected.update(dict.fromkeys(rows, KEY_TYPE_DIFFERS))
+                reason = WRONG_KEY_TYPE.with_field(names_by_field[mismatch.folded])
+                self._rejected.update(dict.fromkeys(rows, reason))
                 found.append(
                     KeyConflict(
                         names_by_field[mismatch.folded],
@@ -447,10 +450,10 @@ def _is_order_free(context: FlattenContext, form: str, keys: Sequence[str]) -> b
 
 def _find_keys(
     namer: Namer, sent: Sequence[str], root: Frame
-) -> tuple[tuple[KeyColumn, ...], dict[int, str]]:
+) -> tuple[tuple[KeyColumn, ...], dict[int, RejectionReason]]:
     """Return the key columns by name, and why rows without a value in one are rejected."""
     keys = []
-    incomplete: dict[int, str] = {}
+    incomplete: dict[int, RejectionReason] = {}
     for literal in sent:
         name = namer.name_field(None, literal)
         known = root.fields.get(name.folded)
@@ -462,7 +465,7 @@ def _find_keys(
                 continue
             missing = [row for row, is_missing in enumerate(known.find_missing()) if is_missing]
         for row in missing:
-            incomplete.setdefault(row, f"Key field {name.full} holds no single value")
+            incomplete.setdefault(row, make_key_reason(name.full))
     return tuple(sorted(keys, key=lambda key: names.byte_order(key.name))), incomplete
 
 

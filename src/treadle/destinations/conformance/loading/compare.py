@@ -1,7 +1,7 @@
 """What a case expects against what is there; every difference is one sentence."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -44,16 +44,23 @@ def _rejected(expected: Mapping[str, Any], found: FoundTable | None, dest: str) 
     if "rejected" not in expected and asked:
         return []
     wanted = [
-        [table, reason.replace("<DEST>", dest)] for table, reason in expected.get("rejected", [])
+        [table, reason.replace("<DEST>", dest), *cause]
+        for table, reason, *cause in expected.get("rejected", [])
     ]
+    columns = ["table_name", "reason", "code", "field"][: 4 if _has_causes(wanted) else 2]
     got: list[list[Any]] = []
     if found is not None:
         names = [name for name, _ in found.columns]
-        at = names.index("table_name"), names.index("reason")
-        got = [[row[at[0]], row[at[1]]] for row in found.rows]
-    if sorted(wanted) != sorted(got):
-        return [f"rejected: expected {sorted(wanted)}, found {sorted(got)}"]
+        at = [names.index(column) for column in columns]
+        got = [[row[index] for index in at] for row in found.rows]
+    if sorted(wanted, key=repr) != sorted(got, key=repr):
+        return [f"rejected: expected {wanted}, found {got}"]
     return []
+
+
+def _has_causes(wanted: Sequence[Sequence[Any]]) -> bool:
+    """Return whether the code and the field are expected, too: in all rows, or in none."""
+    return any(len(row) > 2 for row in wanted)
 
 
 def _table(expected: Mapping[str, Any], found: FoundTable) -> list[str]:
