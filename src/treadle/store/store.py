@@ -20,6 +20,7 @@ from treadle.store.keys import KeyRepository
 from treadle.store.leases import LeaseRepository
 from treadle.store.loads import LoadRepository
 from treadle.store.migration import migrate_schema
+from treadle.store.moves import MoveRepository
 from treadle.store.notices import NoticeRepository
 from treadle.store.outcomes import OutcomeRepository
 from treadle.store.quotas import QuotaRepository
@@ -57,6 +58,7 @@ class Store:
         self.keys = KeyRepository(database)
         self.destinations = DestinationRepository(database)
         self.checks = CheckRepository(database)
+        self.moves = MoveRepository(database)
         self.leases = LeaseRepository(database)
         self.tables = TableRepository(database)
         self.loads = LoadRepository(database)

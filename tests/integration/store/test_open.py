@@ -48,6 +48,7 @@ def test_destinations_of_a_store_without_checks_go_on_being_loaded_into(store_ur
     engine = create_store_engine(store_url)
     with engine.connect() as connection, connection.begin():
         for statement in (
+            "DROP TABLE source_moves",
             "DROP TABLE destination_checks",
             "ALTER TABLE destinations DROP COLUMN usable_since",
             *(

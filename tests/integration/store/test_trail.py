@@ -161,6 +161,10 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
             world.account.id, world.destination.id
         ),
     ),
+    "moves.move_source": (
+        TrailAction.MOVE_SOURCE,
+        lambda store, world: store.moves.move_source(world.source.id, world.destination.id),
+    ),
     "quotas.set_source_quotas": (
         TrailAction.SET_QUOTAS,
         lambda store, world: store.quotas.set_source_quotas(world.source, {"tables": 5}),
@@ -214,6 +218,7 @@ BOOKKEEPING = {
     "tokens.record_first_use",
     "tokens.record_uses",
     "destinations.set_trouble",
+    "moves.settle_moves",
     "checks.claim_check",
     "checks.finish_check",
     "destinations.release_destinations",
