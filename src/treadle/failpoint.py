@@ -36,14 +36,24 @@ FAILPOINTS: Final = (
     "destination.before-commit",
     "destination.after-commit",
 )
-"""Every failpoint, in the order in which a record passes them."""
+"""The failpoints that records pass, in their order."""
+
+MOVE_FAILPOINTS: Final = (
+    "move.before-copy",  # the destination was opened, nothing is copied
+    "move.after-copy",  # entries were copied, and more may follow
+    "move.before-switch",  # all that was there is copied, the source loads into its former place
+    "move.after-switch",  # it loads into the new one, nothing is told to the operator
+    "loader.before-settle",  # both destinations have answered, the move is open
+    "loader.after-settle",
+)
+"""The failpoints of a source that gets another destination, in their order."""
 
 
 class FailpointPlan(msgspec.Struct, frozen=True):
     """The failpoint at which a process dies.
 
     Attributes:
-        point: one of `FAILPOINTS`.
+        point: one of `FAILPOINTS` or `MOVE_FAILPOINTS`.
         passes: die when a process reaches it for this time, counted from 1.
         whole: kill the whole process group.
     """

@@ -1,5 +1,7 @@
 """Destinations that an account names, on a running server (connect-rest.md A.2.2)."""
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +189,49 @@ def test_an_account_does_not_lead_the_server_to_this_machine_or_a_link(
         eventually(
             lambda: "the server does not connect to " in server.log.read_text(), PATIENCE_SECONDS
         )
+
+
+def test_an_account_sees_nothing_of_another_one_in_the_same_file(tmp_path: Path) -> None:
+    """The operator's `treadle query` shows the rows of all; no call of the API shows any."""
+    secrets = ("payroll", "s3cret-salary")
+    with TreadleServer(tmp_path / "data", settings=LOCAL) as server:
+        first = Client(server, *server.account())
+        source_id, token = first.create_source("Staff")
+        records = [{"id": 1, secrets[1]: 100}]
+        assert first.push(token, records, table=secrets[0]).status_code == 201
+        made = json.loads(server.treadle("account", "create", "--name", "Second", "--json"))
+        second = Client(server, made["stitch_client_id"], made["access_token"])
+        other_id, other = second.create_source("Staff")
+        assert second.push(other, [{"id": 2}], table="mine").status_code == 201
+        rows = "select count(*) as n from {}"
+        eventually(lambda: server.query(rows.format("staff.payroll")) == [{"n": 1}])
+        eventually(lambda: server.query(rows.format("staff2.mine")) == [{"n": 1}])
+
+        document = second.http.get("/openapi.json").json()
+        [default] = [row["id"] for row in Account(second).call("GET").json()]
+        told = []
+        for path, calls in document["paths"].items():
+            if "get" not in calls or "event-stream" in json.dumps(calls["get"]):
+                continue
+            for number in (source_id, other_id, default):
+                real = re.sub(r"\{[^}]*\}", str(number), path)
+                told.append(second.http.get(real, headers=second.account).text)
+        dry = second.http.post(
+            "/v2/import/push?dry_run=1",
+            headers={"Authorization": f"Bearer {other}"},
+            json=[
+                {
+                    "client_id": second.client_id,
+                    "table_name": "mine",
+                    "sequence": 9,
+                    "action": "upsert",
+                    "key_names": ["id"],
+                    "data": {"id": 3},
+                }
+            ],
+        )
+        told.append(dry.text)
+        assert len(told) > 30
+        assert "mine" in "".join(told)
+        for secret in secrets:
+            assert secret not in "".join(told)

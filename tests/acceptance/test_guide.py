@@ -5,13 +5,14 @@ The lines are those the server prints at its first start, typed as they are into
 
 import json
 import re
+import shlex
 from pathlib import Path
-from typing import Any
 
+import psycopg
 import pytest
-from tests.acceptance.test_destinations import name_postgres
+from psycopg.conninfo import conninfo_to_dict
 from tests.servers.shell import needs_curl, patient, typed
-from tests.servers.treadle import Client, TreadleServer, eventually
+from tests.servers.treadle import TreadleServer
 
 
 def printed_guide(server: TreadleServer) -> str:
@@ -22,38 +23,18 @@ def printed_guide(server: TreadleServer) -> str:
 
 @needs_curl
 def test_the_printed_lines_lead_from_a_token_to_rows(server: TreadleServer) -> None:
-    follow_guide(server)
-
-
-@needs_curl
-def test_they_do_with_a_database_that_the_account_names(
-    tmp_path: Path, postgres_database: str
-) -> None:
-    """From a server that was started without a destination."""
-    with TreadleServer(tmp_path / "data", settings={"destinations_local": "true"}) as server:
-        client = Client(server, *server.account())
-
-        def call(method: str, path: str, body: object = None) -> Any:
-            answer = client.http.request(method, path, json=body, headers=client.account)
-            assert answer.status_code == 200, answer.text
-            return answer.json()
-
-        [default] = call("GET", "/v4/destinations")
-        call("DELETE", f"/v4/destinations/{default['id']}")
-        body = {"type": "postgres", "properties": name_postgres(postgres_database)}
-        made = call("POST", "/v4/destinations", body)
-        check = f"/v4/destinations/{made['id']}/last-connection-check"
-        eventually(lambda: call("GET", check)["status"] == "succeeded")
-        follow_guide(server)
-        assert not (tmp_path / "data" / "warehouse.duckdb").exists()
-
-
-def follow_guide(server: TreadleServer) -> None:
-    """Type the lines that the server printed, and look at what they answer."""
-    client_id, account_token = server.account()
+    _, account_token = server.account()
     assert f"to paste into another terminal in the folder {Path.cwd()}:" in server.said
     said = typed(patient(printed_guide(server))).splitlines()
+    second = require_answers(server, said)
+    assert account_token not in server.log.read_text()
+    assert account_token not in server.said
+    assert second not in server.log.read_text()
 
+
+def require_answers(server: TreadleServer, said: list[str]) -> str:
+    """Check what the lines printed, and the row; returns the token that the source has then."""
+    client_id, _ = server.account()
     card = json.loads(said.pop(0))
     assert card["type"] == "import_api"
     assert (card["current_step"], card["current_step_type"]) == (1, "form")
@@ -99,9 +80,49 @@ def follow_guide(server: TreadleServer) -> None:
     assert (row["_sdc_sequence"], row["_sdc_table_version"]) == (100, 0)
     for column in ("_sdc_batched_at", "_sdc_received_at"):
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", row[column])
-    assert account_token not in server.log.read_text()
-    assert account_token not in server.said
-    assert second not in server.log.read_text()
+    return second
+
+
+OTHER_DESTINATION = """
+DEFAULT=$(curl -s "$API/v4/destinations" -H "$ACCOUNT" | grep -o '"id":[0-9]*' | grep -o '[0-9]*')
+curl -s -w '\\n' -X DELETE "$API/v4/destinations/$DEFAULT" -H "$ACCOUNT"
+MADE=$(curl -s "$API/v4/destinations" -H "$ACCOUNT" -H "$JSON" -d @BODY); printf '%s\\n' "$MADE"
+MADE_ID=$(echo "$MADE" | grep -o '"id":[0-9]*' | head -n 1 | grep -o '[0-9]*')
+CHECK="$API/v4/destinations/$MADE_ID/last-connection-check"
+until curl -s "$CHECK" -H "$ACCOUNT" | grep -q succeeded; do sleep 0.1; done
+"""
+"""Lines for the guide: the account's destination is another one than the server made."""
+
+
+@needs_curl
+def test_the_guide_into_a_destination_that_was_made_by_the_api(
+    tmp_path: Path, postgres_database: str
+) -> None:
+    place = conninfo_to_dict(postgres_database)
+    properties = {
+        "host": place["host"],
+        "port": place["port"],
+        "username": place["user"],
+        "password": place["password"],
+        "database": place["dbname"],
+        "ssl": False,
+    }
+    body = tmp_path / "body.json"
+    body.write_text(json.dumps({"type": "postgres", "properties": properties}))
+    settings = {"destinations_local": "true", "load_age_seconds": "0.2"}
+    with TreadleServer(tmp_path / "data", settings=settings) as server:
+        begin, mark, rest = printed_guide(server).partition("\n# 1.")
+        assert mark
+        lines = OTHER_DESTINATION.replace("BODY", shlex.quote(str(body)))
+        deleted, made, *said = typed(patient(begin + lines + mark + rest)).splitlines()
+        assert deleted == "{}"
+        assert json.loads(made)["type"] == "postgres"
+        assert str(place["password"]) not in "\n".join([made, *said])
+        require_answers(server, said)
+        assert not (tmp_path / "data" / "warehouse.duckdb").exists()
+    with psycopg.connect(postgres_database) as database:
+        rows = database.execute("SELECT id, name, _sdc_sequence FROM import_api.customers")
+        assert rows.fetchall() == [("1", "Ann", 100)]
 
 
 @pytest.mark.parametrize("destination_url", ["duckdb"], indirect=True)

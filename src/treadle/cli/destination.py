@@ -62,7 +62,7 @@ def _show_arguments(parser: argparse.ArgumentParser) -> None:
 def show_destination(config: Config, arguments: Arguments) -> int:
     """Show a destination, its sources and what is wrong with it, without credentials."""
     with open_existing_store(config) as store:
-        row = _find_destination(store, arguments)
+        row = find_destination(store, arguments.account, arguments.wanted)
         _print_destination(config, store, row, as_json=arguments.json)
     return 0
 
@@ -88,7 +88,7 @@ def _create_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def create_destination(config: Config, arguments: Arguments) -> int:
-    """Make a destination. Sources without one load into it."""
+    """Make a destination. Sources without one load into it, after its first check."""
     place = _read_place(arguments)
     if place is None:
         raise UsageError("Say where it is, with --url or --url-file.")
@@ -129,7 +129,7 @@ def update_destination(config: Config, arguments: Arguments) -> int:
         raise UsageError("Say what is new, with --name, --url, --url-file or --role-url-file.")
     role_url = None if arguments.role_url_file is None else _read_query_url(arguments)
     with open_existing_store(config) as store:
-        row = _find_destination(store, arguments)
+        row = find_destination(store, arguments.account, arguments.wanted)
 
         def rewrite(present: "ConfiguredDestination") -> "DestinationPlace":
             if place is not None and place.type != present.type:
@@ -163,7 +163,7 @@ def _delete_arguments(parser: argparse.ArgumentParser) -> None:
 def delete_destination(config: Config, arguments: Arguments) -> int:
     """Delete a destination. Its records wait for another one; its tables stay."""
     with open_existing_store(config) as store:
-        row = _find_destination(store, arguments)
+        row = find_destination(store, arguments.account, arguments.wanted)
         if not arguments.yes:
             if not sys.stdin.isatty():
                 raise OperatorError(
@@ -247,19 +247,25 @@ def _keep_place(row: "ConfiguredDestination") -> "DestinationPlace":
     return DestinationPlace(row.type, row.url, identity, DestinationSetter(row.set_by))
 
 
-def _find_destination(store: "Store", arguments: Arguments) -> "ConfiguredDestination":
-    """Return the destination with the id or name of the arguments.
+def find_destination(
+    store: "Store", account_name: str | None, wanted: str
+) -> "ConfiguredDestination":
+    """Return the destination with an id or name.
+
+    Args:
+        store: that knows it.
+        account_name: id or name of its account; None for any.
+        wanted: its id or name.
 
     Raises:
         OperatorError: there is no such, or several have the name.
     """
-    account = find_account(store, arguments.account) if arguments.account else None
+    account = find_account(store, account_name) if account_name else None
     rows = [
         row
         for row in store.destinations.list_destinations(account.id if account else None)
         if row.deleted_at is None
     ]
-    wanted = arguments.wanted
     chosen = [row for row in rows if str(row.id) == wanted] or [
         row for row in rows if row.name == wanted
     ]
@@ -268,7 +274,12 @@ def _find_destination(store: "Store", arguments: Arguments) -> "ConfiguredDestin
     names = ", ".join(f"{row.name} ({row.id})" for row in chosen or rows)
     if chosen:
         raise OperatorError(f"Several destinations have the name {wanted!r}, give an id: {names}.")
-    raise OperatorError(f"There is no destination {wanted!r}; there is {names or 'none'}.")
+    if not names:
+        raise OperatorError(
+            "There is no destination yet; the first start of the server makes one, or make one "
+            "with `treadle destination create`."
+        )
+    raise OperatorError(f"There is no destination {wanted!r}; there is {names}.")
 
 
 def _print_destination(
@@ -292,6 +303,7 @@ def _print_destination(
         "description": row.description,
         "default": account.destination_id == row.id,
         "set_by": row.set_by,
+        "checked": row.usable_since is not None,
         "stitch_client_id": row.account_id,
         "sources": [
             source.name

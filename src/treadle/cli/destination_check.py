@@ -5,10 +5,11 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from treadle.cli.command import Arguments, CliCommand
+from treadle.cli.destination import find_destination
 from treadle.cli.output import print_json, print_line, print_table
 from treadle.cli.store_access import open_existing_store
 from treadle.config import Config
-from treadle.errors import OperatorError, RetriableError
+from treadle.errors import RetriableError
 
 if TYPE_CHECKING:
     from treadle.store.model import ConfiguredDestination, DestinationCheck
@@ -21,7 +22,7 @@ _POLL_SECONDS: Final = 0.1
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("destination_id", metavar="ID", help="id of the destination")
+    parser.add_argument("wanted", metavar="DESTINATION", help="id or name of the destination")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -30,7 +31,7 @@ def check_destination(config: Config, arguments: Arguments) -> int:
     from treadle.data_lock import is_lock_taken
 
     with open_existing_store(config) as store:
-        row = find_destination(store, arguments.destination_id)
+        row = find_destination(store, None, arguments.wanted)
         check = store.checks.start_check(None, row.id)
         if not is_lock_taken(config.lock_path):
             from treadle.server.desk_process import make_desk
@@ -39,24 +40,6 @@ def check_destination(config: Config, arguments: Arguments) -> int:
         found = await_check(store, check)
     _print_check(row, found, as_json=arguments.json)
     return 0 if found.error is None else 1
-
-
-def find_destination(store: "Store", wanted: str) -> "ConfiguredDestination":
-    """Return the destination with this id.
-
-    Raises:
-        OperatorError: there is none, or it was deleted.
-    """
-    rows = [row for row in store.destinations.list_destinations() if row.deleted_at is None]
-    found = next((row for row in rows if str(row.id) == wanted), None)
-    if found is None:
-        known = ", ".join(f"{row.id} ({row.name})" for row in rows)
-        raise OperatorError(
-            f"There is no destination {wanted!r}; there is {known}."
-            if known
-            else "There is no destination yet; the first start of the server makes one."
-        )
-    return found
 
 
 def await_check(

@@ -16,6 +16,9 @@ from treadle.store.model import Source
 
 Command = TypeVar("Command")
 
+MoveKey = tuple[int, int]
+"""(source id, time of the move): one move of a source to another destination."""
+
 POLL_SECONDS: Final = 0.05
 """The time after which a waiting thread of the loader looks again whether something became due: a
 twentieth of the default age of a load."""
@@ -38,6 +41,13 @@ class SetBacklog:
     """This is all that waits for the destination."""
 
     backlogs: Sequence[TableBacklog]
+
+
+@dataclass(frozen=True, slots=True)
+class AskOffsets:
+    """Ask the destination what it has committed of the sources of these moves, once for each."""
+
+    moves: frozenset[MoveKey]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ of its own: `LoadPipeline` reads and prepares ahead, `StepLoader` loads with a `
 operator.
 
 The supervisor's thread sends commands and never waits for an answer, so no destination can hold it
-up. It reads three things besides: `claimed_tables`, `identity`, and since when the destination has
-not answered.
+up. It reads four things besides: `claimed_tables`, `answered_moves`, `identity`, and since when the
+destination has not answered.
 """
 
 import gc
@@ -29,8 +29,10 @@ from treadle.errors import OperatorError, RetriableError
 from treadle.loader.answer_wait import AnswerWait
 from treadle.loader.commands import (
     POLL_SECONDS,
+    AskOffsets,
     AssignSources,
     CommandQueue,
+    MoveKey,
     RetireLoader,
     SetBacklog,
     StopLoader,
@@ -81,7 +83,7 @@ that the destination cannot be used. A dry run closes the file after its present
 QUESTION_SECONDS_MAX = 70.0
 """Seconds in which it waits for a question, which reads the file and is ended before that."""
 
-LoaderCommand = AssignSources | SetBacklog | RetireLoader | StopLoader
+LoaderCommand = AssignSources | SetBacklog | AskOffsets | RetireLoader | StopLoader
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +159,15 @@ class DestinationLoader:
         # As the last commands said:
         self._sources: Mapping[int, Source] = {}
         self._backlogs: Sequence[TableBacklog] = ()
+        self._asked: frozenset[MoveKey] = frozenset()
         self._is_retired = self._is_stopped = False
-        self._asked = SimpleQueue[TableKey]()
+        self._asked_tables = SimpleQueue[TableKey]()
         self._hurried: dict[TableKey, int] = {}
         """Tables that somebody wants loaded, and until when that holds."""
+
+        self.answered_moves: frozenset[MoveKey] = frozenset()
+        """Those of `ask_offsets` for which the destination has answered, and what it has committed
+        was recorded and reported. Replaced as a whole: the supervisor's thread reads it."""
 
         self._pauses = RetrySchedule(RetryBackoff(first_us=250_000, max_us=15_000_000))
         """When the destination may be tried again, under the key `_all_tables`."""
@@ -201,6 +208,15 @@ class DestinationLoader:
         self._commands.put(command)
         self._pipeline_commands.put(command)
 
+    def ask_offsets(self, moves: frozenset[MoveKey]) -> None:
+        """Have the destination asked what it has committed of the sources of some moves.
+
+        Args:
+            moves: all that are to be answered; the sources of some came here, of others left. It
+                comes after the `assign_sources` that says so.
+        """
+        self._commands.put(AskOffsets(moves))
+
     def set_backlog(self, backlogs: Sequence[TableBacklog]) -> None:
         """Say what waits for this destination now."""
         self._pipeline_commands.put(SetBacklog(backlogs))
@@ -208,7 +224,7 @@ class DestinationLoader:
 
     def load_now(self, key: TableKey) -> None:
         """Load a table at once, whatever its age, and whatever failed before."""
-        self._asked.put(key)
+        self._asked_tables.put(key)
 
     def report_silence(self) -> None:
         """Tell the operator when the destination does not answer; its own thread cannot."""
@@ -265,7 +281,7 @@ class DestinationLoader:
                 now = self._dependencies.clock()
                 self._reporting.write_lines(now)
                 self._recovery.drop_expired(self._sources, self.identity)
-                has_open_ends = self._reporting.pending_tables or self._recovery.uncertain
+                has_open_ends = self._has_open_ends()
                 if self._is_retired and not has_open_ends:
                     break
                 chosen: list[TableBacklog] = []
@@ -292,6 +308,14 @@ class DestinationLoader:
         finally:
             self.close()
 
+    def _has_open_ends(self) -> bool:
+        """Return whether something is to be recorded, or to be asked of the destination."""
+        return bool(
+            self._reporting.pending_tables
+            or self._recovery.uncertain
+            or self._asked - self.answered_moves
+        )
+
     def _receive(self, timeout_seconds: float = 0.0) -> Mapping[int, Source]:
         """Obey the commands that wait; wait for the first one at most so long.
 
@@ -304,8 +328,15 @@ class DestinationLoader:
                     self._sources, self._backlogs = sources, ()
                 case SetBacklog(backlogs):
                     self._backlogs = backlogs
+                case AskOffsets(moves):
+                    if moves - self._asked:
+                        # Somebody else may have committed offsets there since.
+                        self._recovery.forget_offsets()
+                    self._asked = moves
+                    self.answered_moves &= moves
                 case RetireLoader():
                     self._is_retired = True
+                    self._asked = frozenset()
                 case StopLoader():
                     self._is_stopped = True
         return self._sources
@@ -313,8 +344,8 @@ class DestinationLoader:
     def _take_asked(self, now: int) -> None:
         """Note which tables somebody wants loaded, for as long as that means what waits now."""
         fresh: list[TableKey] = []
-        while not self._asked.empty():  # only this thread takes from it
-            fresh.append(self._asked.get())
+        while not self._asked_tables.empty():  # only this thread takes from it
+            fresh.append(self._asked_tables.get())
         if fresh:
             self._pauses.clear_failures(self._all_tables)
             if self._parts is not None:
@@ -371,7 +402,8 @@ class DestinationLoader:
         try:
             self._reporting.flush()  # what could not be recorded in the last round
             parts = self._parts or self._open()
-            if backlogs or self._recovery.uncertain:
+            self._answer_for_missing_file(parts)
+            if backlogs or self._recovery.uncertain or self._asked - self.answered_moves:
                 until = None if round_us is None else clock() + round_us
                 self._load_round(parts, backlogs, until)
         except (RetriableError, OperatorError) as error:
@@ -391,6 +423,15 @@ class DestinationLoader:
             self._wait.end()
             # An error holds, in a cycle, all that was being loaded when it came up.
             gc.collect()
+
+    def _answer_for_missing_file(self, parts: _OpenParts) -> None:
+        """Answer what is asked of a file that no load has made yet; to open it would make it."""
+        if self._asked <= self.answered_moves or self._recovery.uncertain:
+            return
+        file = parts.destination.file
+        if file is None or file.exists():
+            return
+        self.answered_moves |= self._asked
 
     def _load_round(
         self, parts: _OpenParts, backlogs: Sequence[TableBacklog], until: int | None
@@ -460,14 +501,18 @@ class DestinationLoader:
 
     def _fetch_offsets(self, parts: _OpenParts, session: Session) -> None:
         """Ask the destination what it has committed, if that is not known."""
-        if self._recovery.offsets is not None:
+        asked = self._asked
+        if self._recovery.offsets is not None and asked <= self.answered_moves:
             return
         found = session.committed(parts.reader.log_id)
         # What is recorded below must not come after what another loader records (see
         # `TableClaims.claim`).
         try:
-            sources = self._claims.hold((self._all_tables,))
-            self._recovery.recover(found, parts.reader, sources)
+            self._claims.hold((self._all_tables,))
+            told = {source_id for source_id, _ in asked}.union(self._sources)
+            self._recovery.recover(found, parts.reader, told)
+            # After the reports. What is asked meanwhile is asked of the destination again.
+            self.answered_moves |= asked & self._asked
         finally:
             self._claims.release()
 

@@ -97,7 +97,7 @@ def plan_report(
             for index in range(damaged.records)
         ]
     positions = [entry.position for entry in chunk.entries]
-    details = _describe_plan(plan, positions) | _describe_arrival(chunk)
+    details = _describe_plan(plan, positions)
     if chunk.damaged:
         details["damaged_entries"] = len(chunk.damaged)
     details["trouble"] = describe_load_trouble(
@@ -214,7 +214,7 @@ def complete_report(
         rows_discarded=discarded,
         rows_rejected=rejected,
         tables=dict(result.rows),
-        details=planned.details | measure_waiting(planned.details, finished_at),
+        details=planned.details,
         error=None,
         columns=planned.columns,
         waited_max_us=None if received is None else max(0, finished_at - received[0]),
@@ -243,36 +243,6 @@ def build_failure_report(
         details={},
         error=error,
     )
-
-
-def measure_waiting(details: Mapping[str, Any], finished_at: int) -> dict[str, int]:
-    """Return how long the records of a load waited from their acceptance to its end, microseconds.
-
-    Args:
-        details: of the planned report; an earlier release did not note when they were accepted.
-        finished_at: microseconds since 1970.
-    """
-    times = (("waited_max_us", "oldest_received_at"), ("waited_p50_us", "median_received_at"))
-    return {
-        name: max(0, finished_at - details[received])
-        for name, received in times
-        if details.get(received) is not None
-    }
-
-
-def _describe_arrival(chunk: EntryChunk) -> dict[str, Any]:
-    """Return when the first record of a load was accepted, and the one in the middle."""
-    if not chunk.entries:
-        return {}
-    middle = sum(entry.records for entry in chunk.entries) // 2
-    passed = 0
-    median = chunk.entries[-1].received_at
-    for entry in chunk.entries:
-        passed += entry.records
-        if passed > middle:
-            median = entry.received_at
-            break
-    return {"oldest_received_at": chunk.entries[0].received_at, "median_received_at": median}
 
 
 def _describe_plan(plan: LoadPlan, positions: Sequence[int]) -> dict[str, Any]:

@@ -166,8 +166,8 @@ class SeriesSampler:
 
     def note_load(self, load: LoadReport) -> None:
         """Take how long the records of a committed load waited; any thread may call it."""
-        median, longest = (load.details.get(name) for name in ("waited_p50_us", "waited_max_us"))
-        if isinstance(median, int) and isinstance(longest, int) and load.rows_received:
+        median, longest = load.waited_p50_us, load.waited_max_us
+        if median is not None and longest is not None and load.rows_received:
             self._gauge.add(load.source_id, WaitedLoad(load.rows_received, median, longest))
 
     def run(self, stop: threading.Event) -> None:

@@ -17,12 +17,14 @@ from functools import partial
 
 import pyarrow as pa
 
+from treadle import failpoint
 from treadle.destinations.priority import LoaderPriority
 from treadle.destinations.protocol import Destination
 from treadle.errors import RetriableError
 from treadle.loader.commands import POLL_SECONDS
 from treadle.loader.destination_loader import DestinationLoader, LoaderDependencies
 from treadle.loader.lease import DestinationLease
+from treadle.loader.move_settlement import MoveSettlement
 from treadle.loader.schedule import FlushPolicy, TableKey, exclude_claimed, group_by_destination
 from treadle.loader.series_sampler import SeriesSampler
 from treadle.loader.waiting_board import PUBLISH_INTERVAL_US, WaitingBoard, sum_backlogs
@@ -30,7 +32,7 @@ from treadle.log.protocol import LogReader, ReadLimits, TableBacklog
 from treadle.log.quota import LogQuota
 from treadle.quotas import QuotaTable
 from treadle.store.load_requests import REQUEST_US_MAX
-from treadle.store.model import ConfiguredDestination, Source
+from treadle.store.model import ConfiguredDestination, Source, SourceMove
 from treadle.store.store import Store
 
 logger = logging.getLogger("treadle.loader")
@@ -109,6 +111,11 @@ class LoaderSupervisor:
     _last_request: int = 0
     _sources_count: int = 0
     _is_waiting: bool = False
+    _moves: MoveSettlement = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin without moves."""
+        self._moves = MoveSettlement(self.clock)
 
     def run(self, stop: threading.Event, ready: Callable[[], None]) -> None:
         """Load until `stop` is set; then finish the loads that are under way."""
@@ -139,10 +146,15 @@ class LoaderSupervisor:
             # In this order: what a loader committed before it was seen to claim no table is marked,
             # so that another loader is not given those entries.
             claims = [(loader, loader.claimed_tables) for loader in self._list_loaders()]
+            settled = self._ask_moves()
             self._mark_loaded(reader)
             backlogs = reader.list_backlogs()
             self._publish(reader, backlogs)
-            waiting = group_by_destination(backlogs, self._destination_of)
+            held = self._moves.held_sources
+            self._settle_moves(settled)
+            waiting = group_by_destination(
+                (one for one in backlogs if one.source_id not in held), self._destination_of
+            )
             for destination_id, (_, loader) in self._loaders.items():
                 claimed = {key for other, keys in claims if other is not loader for key in keys}
                 offered = exclude_claimed(
@@ -151,7 +163,7 @@ class LoaderSupervisor:
                 if offered is not None:
                     loader.set_backlog(offered)
                 loader.report_silence()
-            self._trim(reader)
+            self._trim(reader, backlogs)
         except RetriableError as error:
             if not self._is_waiting:
                 logger.warning("the loader waits: %s", error)
@@ -160,6 +172,34 @@ class LoaderSupervisor:
             if self._is_waiting:
                 logger.info("the loader goes on")
             self._is_waiting = False
+
+    def _ask_moves(self) -> list[SourceMove]:
+        """Have destinations asked about moves; return those that may be settled.
+
+        That is once the log has the positions that the destinations told, so before `_mark_loaded`.
+        """
+        if not self._moves.open_moves:
+            return []
+        answered = {
+            destination_id: loader.answered_moves
+            for destination_id, (_, loader) in self._loaders.items()
+        }
+        for destination_id, keys in self._moves.choose_questions(answered).items():
+            self._loaders[destination_id][1].ask_offsets(keys)
+        return self._moves.find_settled(answered)
+
+    def _settle_moves(self, settled: Sequence[SourceMove]) -> None:
+        """Settle moves whose positions the log has; their sources are loaded from the next look."""
+        if not settled:
+            return
+        failpoint.reach("loader.before-settle")
+        self.store.moves.settle_moves(settled)
+        failpoint.reach("loader.after-settle")
+        self._moves.forget_moves(settled)
+        for move in settled:
+            logger.info(
+                "source %d is loaded into destination %d now", move.source_id, move.destination_id
+            )
 
     def _publish(self, reader: LogReader, backlogs: Sequence[TableBacklog]) -> None:
         """Tell the workers and the sampler what waits, a few times a second."""
@@ -181,7 +221,19 @@ class LoaderSupervisor:
         reader = self.open_reader()
         self.store.use_log(reader.log_id)
         try:
-            waiting = group_by_destination(reader.list_backlogs(), self._destination_of)
+            if self._moves.open_moves:
+                for _ in range(2):  # the former destinations, then the new ones
+                    self._ask_moves()
+                    for _, loader in self._loaders.values():
+                        loader.load_once(())
+            settled = self._ask_moves()
+            self._mark_loaded(reader)
+            backlogs = reader.list_backlogs()
+            self._settle_moves(settled)
+            held = self._moves.held_sources
+            waiting = group_by_destination(
+                (one for one in backlogs if one.source_id not in held), self._destination_of
+            )
             for destination_id, backlogs in waiting.items():
                 _, loader = self._loaders[destination_id]
                 loader.load_once(backlogs)
@@ -202,10 +254,17 @@ class LoaderSupervisor:
         sources = self.store.sources.list_sources()
         table = replace(self.quotas, overrides=self.store.quotas.list_overrides())
         self._sources_count = sum(source.deleted_at is None for source in sources)
+        by_source = self.store.destinations.list_ids_by_source()
+        # Read last: of a move that is newer than what was read before, the next look knows all.
+        moves = [
+            move
+            for move in self.store.moves.list_open_moves()
+            if by_source.get(move.source_id) == move.destination_id
+        ]
         # What is for a destination that was not checked yet waits, as if there were none.
         self._destination_of = {
             source_id: destination_id
-            for source_id, destination_id in self.store.destinations.list_ids_by_source().items()
+            for source_id, destination_id in by_source.items()
             if destination_id in rows
         }
         for destination_id, (url, loader) in list(self._loaders.items()):
@@ -231,6 +290,7 @@ class LoaderSupervisor:
                 assigned, {source_id: table.get_source_quota(source_id) for source_id in assigned}
             )
         self._pass_requests()
+        self._moves.open_moves = moves
         self._revision = revision  # last, so that what failed half way is done again
 
     def _pass_requests(self) -> None:
@@ -312,8 +372,12 @@ class LoaderSupervisor:
                 raise
             del loaded[key]
 
-    def _trim(self, reader: LogReader) -> None:
-        """Remove what is older than its retention; all that is loaded while the log is full."""
+    def _trim(self, reader: LogReader, backlogs: Sequence[TableBacklog]) -> None:
+        """Remove what is older than its retention; all that is loaded while the log is full.
+
+        What a destination is still to get stays, also when another one has it: its source was
+        moved, or came back.
+        """
         now = self.clock()
         retention_us = self.retention_us
         if now - self._trimmed_at < TRIM_INTERVAL_US:
@@ -327,10 +391,15 @@ class LoaderSupervisor:
             self._trimmed_at = now
             self.store.trail.delete_events_before(now - self.audit_us)
         trimmed: dict[int, tuple[int, int]] = {}
+        held = self._moves.held_sources
+        loaded = {(one.source_id, one.table_name): one.loaded for one in backlogs}
         for source_id, table_name, position in self.store.loads.list_loaded_before(
             now - retention_us
         ):
-            gone = reader.trim(source_id, table_name, position)
+            if source_id in held:
+                continue
+            last = min(position, loaded.get((source_id, table_name), position))
+            gone = reader.trim(source_id, table_name, last)
             if gone:
                 entries, tables = trimmed.get(source_id, (0, 0))
                 trimmed[source_id] = entries + gone, tables + 1

@@ -69,6 +69,8 @@ class DestinationRepository(StoreRepository):
     ) -> ConfiguredDestination:
         """Create a destination (connect-rest.md A.2.2).
 
+        It is loaded into after its first check that succeeds, whoever made it.
+
         Args:
             account_id: its account.
             place: the database.
@@ -97,6 +99,7 @@ class DestinationRepository(StoreRepository):
                 place,
                 name=name or (place.type if present else FIRST_NAME),
                 description=description,
+                usable=False,
             )
             if takes_sources:
                 if default_id is None:
@@ -421,7 +424,10 @@ def with_shared_destination(tx: StoreTransaction, account: Account) -> Account:
     if len(places) != 1:
         return account
     [place] = places
-    made = _insert_destination(tx, account.id, place, name=place.type)
+    usable = any(row.usable_since is not None for row in rows)
+    made = _insert_destination(tx, account.id, place, name=place.type, usable=usable)
+    if not usable:
+        request_check(tx, made.id)
     _set_default(tx, account.id, made.id)
     return replace(account, destination_id=made.id)
 
@@ -513,7 +519,18 @@ def _insert_destination(
     *,
     name: str,
     description: str | None = None,
+    usable: bool = True,
 ) -> ConfiguredDestination:
+    """Insert a destination.
+
+    Args:
+        tx: the transaction.
+        account_id: its account.
+        place: the database.
+        name: for people.
+        description: for people.
+        usable: it is loaded into without a check.
+    """
     destination_id = create_connection_id(tx, "destination")
     row = tx.connection.execute(
         insert(destinations)
@@ -529,9 +546,7 @@ def _insert_destination(
             placed_at=tx.now,
             created_at=tx.now,
             updated_at=tx.now,
-            # What an account named is loaded into after its first check that succeeds; the
-            # operator's choice needs none.
-            usable_since=None if place.set_by == DestinationSetter.ACCOUNT else tx.now,
+            usable_since=tx.now if usable else None,
         )
         .returning(destinations)
     ).one()

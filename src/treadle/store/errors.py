@@ -26,6 +26,16 @@ class NameTakenError(TreadleError):
         self.elsewhere = elsewhere
 
 
+class SchemaChangedError(OperatorError):
+    """A source was to fill a schema in its new destination that another source fills by now."""
+
+    def __init__(self, schema: str) -> None:
+        super().__init__(
+            f"A source of another account began to fill the schema {schema} meanwhile, so nothing "
+            "was moved; start the command again."
+        )
+
+
 class TokenLimitError(TreadleError):
     """There are as many active tokens of this kind as there may be (connect-api.md 2.6).
 

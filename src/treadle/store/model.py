@@ -314,6 +314,25 @@ class ConfiguredDestination:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceMove:
+    """The last change of a source's destination.
+
+    Attributes:
+        former_id: the destination that it loaded into before; None where it had none.
+        destination_id: the destination that it loads into since.
+        moved_at: when that was asked for; a later move of the same source has a later time.
+        settled_at: since when it loads there; None while the former one, or the new one, is still
+            to say what it has committed.
+    """
+
+    source_id: int
+    former_id: int | None
+    destination_id: int
+    moved_at: int
+    settled_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class KeptColumn:
     """A column of a table, as a load left it.
 

@@ -198,6 +198,20 @@ sources: Final = Table(
     ),
 )
 
+# The last move of each source to another destination (moves.py). Until it is settled, nothing of
+# the source is loaded.
+source_moves: Final = Table(
+    "source_moves",
+    metadata,
+    Column(
+        "source_id", BigInteger, ForeignKey("sources.id"), primary_key=True, autoincrement=False
+    ),
+    Column("former_id", BigInteger, ForeignKey("destinations.id")),
+    Column("destination_id", BigInteger, ForeignKey("destinations.id"), nullable=False),
+    _time_column("moved_at"),
+    _time_column("settled_at", nullable=True),
+)
+
 # The tokens of all kinds: they have one life and one range of ids. `account_id` is null for those
 # of the whole server, `source_id` for those of an account. `sealed` is kept of tokens that the API
 # shows again, `signature` is a sealed SenderSignature. `tables` names those of a webhook token.

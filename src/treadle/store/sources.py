@@ -10,6 +10,7 @@ from treadle.store.database import StoreRepository, StoreTransaction
 from treadle.store.destinations import create_connection_id, require_destination
 from treadle.store.merge_patch import apply_merge_patch
 from treadle.store.model import Source
+from treadle.store.moves import place_source
 from treadle.store.quotas import check_sources_max
 from treadle.store.schema import sources
 from treadle.store.schema_ownership import choose_schema_name, refuse_taken_name
@@ -132,7 +133,8 @@ class SourceRepository(StoreRepository):
             display_name: a label for people; the name of the schema stays.
             paused_at: the time of a pause; None ends it.
             destination_id: its destination; None for the default of the account. Where a source of
-                another account fills the schema there, this one fills another from then on.
+                another account fills the schema there, this one fills another from then on. What
+                waits goes there (see `moves`).
             settings: a merge patch for the present ones (RFC 7396: None removes a key).
 
         Returns:
@@ -159,15 +161,7 @@ class SourceRepository(StoreRepository):
             if not isinstance(settings, Unset):
                 values["settings"] = apply_merge_patch(source.settings, settings)
             if not isinstance(destination_id, Unset):
-                require_destination(tx, source.account_id, destination_id)
-                values["schema_name"] = choose_schema_name(
-                    tx,
-                    source.account_id,
-                    source.name,
-                    destination_id,
-                    present=source.schema,
-                    source_id=source.id,
-                )
+                values |= place_source(tx, source, destination_id)
             changed = change_source(tx, source, **values)
             _record(tx, name_change(asked_for), changed, {"changed": sorted(asked_for)})
             return changed
@@ -189,6 +183,8 @@ class SourceRepository(StoreRepository):
 def name_change(values: Mapping[str, object]) -> TrailAction:
     """Return the action that changes these columns of a source, by the only one of them."""
     names = set(values)
+    if names == {"destination_id"}:
+        return TrailAction.MOVE_SOURCE
     if names == {"paused_at"}:
         paused = values["paused_at"] is not None
         return TrailAction.PAUSE_SOURCE if paused else TrailAction.UNPAUSE_SOURCE

@@ -21,6 +21,7 @@ from treadle.store.leases import LeaseRepository
 from treadle.store.load_requests import LoadRequestRepository
 from treadle.store.loads import LoadRepository
 from treadle.store.migration import migrate_schema
+from treadle.store.moves import MoveRepository
 from treadle.store.notices import NoticeRepository
 from treadle.store.operations import OperationRepository
 from treadle.store.outcomes import OutcomeRepository
@@ -69,6 +70,7 @@ class Store:
         self.keys = KeyRepository(database)
         self.destinations = DestinationRepository(database)
         self.checks = CheckRepository(database)
+        self.moves = MoveRepository(database)
         self.leases = LeaseRepository(database)
         self.tables = TableRepository(database)
         self.loads = LoadRepository(database)

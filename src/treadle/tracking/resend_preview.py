@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from treadle.destinations.forecast import LoadForecast
 from treadle.errors import OperatorError
 from treadle.log.protocol import LogReader
 from treadle.records.edit import RecordEdit, apply_edit
@@ -11,6 +11,9 @@ from treadle.records.message_batch import MessageBatch
 from treadle.records.record_reader import extract_texts
 from treadle.tables.model import Rejection
 from treadle.tracking.rejects import RejectedRecord, read_batch
+
+if TYPE_CHECKING:
+    from treadle.destinations.forecast import LoadForecast
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ def edit_records(
 
 
 def find_rejections(
-    records: Sequence[EditedRecord], forecasts: Iterable[LoadForecast]
+    records: Sequence[EditedRecord], forecasts: "Iterable[LoadForecast]"
 ) -> Mapping[str, Rejection | str]:
     """Return id -> why a load would not take the record, for those that it would not take.
 

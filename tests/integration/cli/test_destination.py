@@ -52,6 +52,7 @@ def test_a_destination_is_made_shown_changed_and_deleted(
         "description": None,
         "default": True,
         "set_by": "operator",
+        "checked": False,
         "stitch_client_id": 1,
         "sources": ["web"],
         "trouble": None,

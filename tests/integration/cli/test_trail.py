@@ -77,6 +77,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     ),
     "destination update": ("Second --name Third", "change_destination"),
     "destination check": ("2", "check_destination"),
+    "destination move": ("web Third", "move_source"),
     "destination delete": ("Third --yes", "delete_destination"),
     "source delete": ("web --yes", "delete_source"),
     "key rotate": ("", "rotate_key"),
@@ -130,6 +131,8 @@ def test_every_command_that_changes_has_its_events(
     for command, (words, action) in CHANGES.items():
         if command == "log salvage":
             shop.close()
+        if command == "destination move":
+            assert treadle("destination check Third").code == 0
         seen = treadle("trail --json --limit 1").json[0]["id"]
         ids = {"token": find_newest_token(treadle), "first": "", "schema": str(schema)}
         if "{first}" in words:
@@ -210,6 +213,6 @@ def test_old_events_are_removed_by_the_server(shop: Shop, treadle: Treadle) -> N
     shop.loader.audit_us = 0
     shop.loader.clock = lambda: 4_000_000_000_000_000
     reader = shop.loader.open_reader()
-    shop.loader._trim(reader)
+    shop.loader._trim(reader, [])
     reader.close()
     assert treadle("trail --json").json == []

@@ -7,12 +7,14 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.servers.certificates import make_certificate
 from tests.servers.receiver import Handler, Receiver, answer_with, receiving
+from tests.servers.treadle import eventually
 from tests.unit.courier.test_decisions import due
 
 from treadle.courier.decisions import TryResult
@@ -96,6 +98,74 @@ def test_silence_ends_a_try(receiver: Receiver) -> None:
     result = send(delivery(receiver.url), try_seconds=0.3)
     assert (result.status, result.error) == (None, "it did not answer within 0 s")
     assert time.monotonic() - began < 20
+
+
+class MovedLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock is moved by a test."""
+
+    ahead = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.ahead
+
+    def pass_by(self, seconds: float) -> None:
+        """Let time pass at once; from another thread."""
+
+        def move() -> None:
+            self.ahead += seconds
+
+        self.call_soon_threadsafe(move)
+
+
+@pytest.mark.parametrize(("after", "is_taken"), [(29.0, True), (31.0, False)])
+def test_an_answer_counts_for_thirty_seconds(
+    receiver: Receiver, after: float, is_taken: bool
+) -> None:
+    """connect-rest.md A.5, A9: a receiver that answers after 29 s, and after 31 s."""
+
+    def answer_late(handler: Handler) -> None:
+        receiver.released.wait(60)
+        answer_with(200)(handler)
+
+    receiver.answers = [answer_late]
+    sender = HookSender(ANY, lambda: 1_700_000_000_000_000)
+    with asyncio.Runner(loop_factory=MovedLoop) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, MovedLoop)
+
+        def watch() -> None:
+            eventually(lambda: len(receiver.seen) == 1)
+            loop.pass_by(after)
+            if is_taken:
+                receiver.released.set()
+
+        watching = threading.Thread(target=watch)
+        watching.start()
+        result = runner.run(sender.send(delivery(receiver.url)))
+        watching.join()
+    expected = (200, None) if is_taken else (None, "it did not answer within 30 s")
+    assert (result.status, result.error) == expected
+
+
+@pytest.mark.release
+def test_an_answer_counts_for_thirty_real_seconds() -> None:
+    def answer_after(receiver: Receiver, seconds: float) -> Callable[[Handler], None]:
+        def answer(handler: Handler) -> None:
+            receiver.released.wait(seconds)
+            with contextlib.suppress(OSError):
+                answer_with(200)(handler)
+
+        return answer
+
+    def send_one(seconds: float) -> TryResult:
+        with receiving() as its:
+            its.usual = answer_after(its, seconds)
+            return send(delivery(its.url))
+
+    with ThreadPoolExecutor(2) as threads:
+        soon, late = threads.map(send_one, (29.0, 31.0))
+    assert (soon.status, soon.error) == (200, None)
+    assert (late.status, late.error) == (None, "it did not answer within 30 s")
 
 
 def test_an_answer_by_drops_does_not_make_a_try_longer(receiver: Receiver) -> None:

@@ -70,9 +70,9 @@ def test_a_request_that_no_loader_saw_in_time_is_void(stage: Stage) -> None:
     loader.clock = lambda: made.at + REQUEST_US_MAX + 1
     loader._refresh(start=False)
     [(_, first), _] = loader._loaders.values()
-    assert first._asked.empty()
+    assert first._asked_tables.empty()
     loader._last_request, loader._revision = 0, None
     loader.clock = lambda: made.at + REQUEST_US_MAX
     loader._refresh(start=False)
-    assert first._asked.get_nowait() == (source.id, "orders")
+    assert first._asked_tables.get_nowait() == (source.id, "orders")
     loader.close()

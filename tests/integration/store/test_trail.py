@@ -182,6 +182,10 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
             world.account.id, world.destination.id
         ),
     ),
+    "moves.move_source": (
+        TrailAction.MOVE_SOURCE,
+        lambda store, world: store.moves.move_source(world.source.id, world.destination.id),
+    ),
     "quotas.set_source_quotas": (
         TrailAction.SET_QUOTAS,
         lambda store, world: store.quotas.set_source_quotas(world.source, {"tables": 5}),
@@ -253,6 +257,7 @@ BOOKKEEPING = {
     "operations.record_waiting",
     "operations.finish_operation",
     "destinations.set_trouble",
+    "moves.settle_moves",
     "checks.claim_check",
     "checks.finish_check",
     "destinations.release_destinations",

@@ -95,9 +95,9 @@ def test_a_count_that_is_seen_twice_for_a_moment_is_not_counted_twice(tmp_path: 
 def test_freshness_comes_from_loads(tmp_path: Path) -> None:
     sampled = Sampled(tmp_path)
     sampled.step()
-    details = {"waited_p50_us": 900_000, "waited_max_us": 2_000_000}
-    sampled.sampler.note_load(make_load(7, "orders", 1, 2, details=details))
-    sampled.sampler.note_load(make_load(7, "orders", 3, 4, details={}))  # of an earlier release
+    waited = {"waited_p50_us": 900_000, "waited_max_us": 2_000_000}
+    sampled.sampler.note_load(make_load(7, "orders", 1, 2, **waited))
+    sampled.sampler.note_load(make_load(7, "orders", 3, 4))  # of an earlier release
     sampled.step(received=10, loaded=10)
     sampled.step(received=20, loaded=20)
     first, second = sampled.read()

@@ -31,6 +31,8 @@ PART_RECORDS_MAX: Final = 50_000
 PART_BYTES_MAX: Final = 20_000_000
 """At most so much is looked up at once, before the database is closed for the loader."""
 LOADS_PAGE: Final = 1000
+NEVER: Final = 2**63
+"""A time that no load ends at, microseconds since 1970."""
 
 
 @dataclass(slots=True)
@@ -89,12 +91,17 @@ def _collect_loads(
     rebuilt = {
         each.table_name: each.rebuilt_at or 0 for each in store.tables.list_statuses(source.id)
     }
+    since = row.present_since
+    move = store.moves.find_move(source.id)
+    if move is not None and move.destination_id == row.id:
+        # What was loaded before is in the former destination.
+        since = max(since, NEVER if move.settled_at is None else move.settled_at)
     before: str | None = None
     while page := store.loads.list_loads(source_id=source.id, limit=LOADS_PAGE, before=before):
         before = page[-1].id
         for load in page:
             root = _find_root(load)
-            if load.error is not None or root is None or load.finished_at < row.present_since:
+            if load.error is not None or root is None or load.finished_at < since:
                 continue
             its = found[root]
             its.first[load.table_name] = min(load.first, its.first.get(load.table_name, load.first))
