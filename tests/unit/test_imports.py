@@ -42,6 +42,8 @@ BELOW: dict[str, set[str]] = {
     "desk": DATA | {"http", "tasks"},
     "loader": DATA | {"tracking", "shared_rows"},
     "control": DATA | {"tracking", "http"},
+    "console": DATA | {"tracking", "http", "control"},
+    "console_link": set(),
     "courier": RIM | {"http", "log", "store"},
     "maintenance": DATA | {"tracking", "certificate", "config", "data_lock"},
     "config": VALUES,
@@ -60,6 +62,8 @@ BACK_ENDS = {"destinations": {"duckdb", "postgres"}, "log": {"sqlite"}}
 """Siblings behind one contract: none imports another; only `server` and registries name them."""
 
 INSIDE: dict[str, set[str]] = {
+    "console": {"console.pages"},
+    "console.pages": {"console"},
     "destinations": {"destinations.duckdb"},  # its registry
     "destinations.sql": {"destinations"},
     "destinations.duckdb": {"destinations", "destinations.sql"},
@@ -88,6 +92,10 @@ REGISTRIES = {"destinations.registry", "log.registry"}
 """The modules of a room that choose a back-end by the settings."""
 
 PURE: dict[str, set[str]] = {
+    "console.guess_limit": {"http"},
+    "console.plot": set(),
+    "console.snippets": set(),
+    "console.view": {"store"},
     "courier.mail_text": {"courier", "store"},
     "courier.notice_decisions": {"courier", "store"},
     "courier.notifications": set(),
@@ -200,7 +208,7 @@ def test_what_asks_nothing_imports_nothing_that_asks(module: str) -> None:
             {"fastapi", "uvicorn", "treadle.ingest", "treadle.control", "treadle.loader"},
         ),
         ("loader_process", {"fastapi", "uvicorn", "treadle.ingest", "treadle.control"}),
-        ("worker_process", {"treadle.loader", "treadle.courier"}),
+        ("worker_process", {"treadle.loader", "treadle.courier", "treadle.console", "jinja2"}),
         (
             "courier_process",
             {"fastapi", "httpx", "pyarrow", "treadle.ingest", "treadle.control", "treadle.loader"},

@@ -16,6 +16,7 @@ from treadle import __version__
 from treadle.cli import (
     account,
     audit,
+    console,
     destination,
     destination_check,
     doctor,
@@ -55,6 +56,7 @@ from treadle.files import PRIVATE_UMASK
 
 COMMANDS: tuple[CliCommand, ...] = (
     serve.COMMAND,
+    console.COMMAND,
     *account.COMMANDS,
     *source.COMMANDS,
     *destination.COMMANDS,

@@ -107,7 +107,6 @@ def create_control_app(
     app.include_router(trail_routes.router)
     app.include_router(token_routes.router)
     app.include_router(recipient_routes.router)
-    app.state.allowed_hosts = allowed_hosts
     app.include_router(session_routes.router)
     if settings.partner is not None:
         app.state.partner = PartnerOperations(

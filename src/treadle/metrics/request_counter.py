@@ -47,28 +47,35 @@ _PREFIXES: Final = (
     ("/v3/", "control"),
     ("/notifications/", "control"),
     ("/v1/", "control"),
-    ("/console", "console"),
-    ("/notifications/", "control"),
     ("/metrics", "metrics"),
 )
 _EXACT_PATHS: Final = dict(_PREFIXES[:4])
 
+CONSOLE_PATH: Final = "/console"
 
-def name_endpoint(path: str) -> str:
-    """Return the endpoint under which a path is counted; a path itself may hold a token."""
+
+def name_endpoint(path: str, console_path: str = CONSOLE_PATH) -> str:
+    """Return the endpoint under which a path is counted; a path itself may hold a token.
+
+    Args:
+        path: of a request.
+        console_path: below which the console is.
+    """
     found = _EXACT_PATHS.get(path)
     if found is not None:
         return found
+    if path == console_path or path.startswith(f"{console_path}/"):
+        return "console"
     path = collapse_slashes(path)
     if path.startswith("/v1/tables/") and path.endswith("/schema"):
         return "control"
     return next((name for prefix, name in _PREFIXES if path.startswith(prefix)), "other")
 
 
-def name_counter(path: str, status: int) -> str:
-    """Return the name of a count."""
+def name_counter(path: str, status: int, console_path: str = CONSOLE_PATH) -> str:
+    """Return the name of a count; for its arguments see `name_endpoint`."""
     text = str(status)
-    return f"{name_endpoint(path)} {text if text in STATUSES else 'other'}"
+    return f"{name_endpoint(path, console_path)} {text if text in STATUSES else 'other'}"
 
 
 class RequestCounter:
@@ -79,6 +86,7 @@ class RequestCounter:
         app: ASGIApp,
         add: Callable[[str], None],
         note_refused_token: Callable[[str], None] = lambda address: None,
+        console_path: str = CONSOLE_PATH,
     ) -> None:
         """Count the answers of an application.
 
@@ -87,8 +95,10 @@ class RequestCounter:
             add: called with the name of a counter for each answer.
             note_refused_token: called with the address of a client whose token was refused; empty
                 where there is no address.
+            console_path: below which the console is.
         """
         self._app = app
+        self._console_path = console_path
         self._add = add
         self._note_refused_token = note_refused_token
 
@@ -101,7 +111,7 @@ class RequestCounter:
         def counting(message: Message) -> object:
             if message["type"] == "http.response.start":
                 status = message["status"]
-                self._add(name_counter(scope["path"], status))
+                self._add(name_counter(scope["path"], status, self._console_path))
                 if status == 401:
                     client = scope.get("client")
                     self._note_refused_token(client[0] if client else "")

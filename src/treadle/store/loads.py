@@ -155,6 +155,15 @@ class LoadRepository(StoreRepository):
         with self._database.read() as tx:
             return [LoadReport(**row._mapping) for row in tx.connection.execute(query)]
 
+    def find_load(self, account_id: int, load_id: str) -> LoadReport | None:
+        """Return a load report; None where the account has none with this id."""
+        query = _loads.join(sources, sources.c.id == tables.c.source_id).where(
+            sources.c.account_id == account_id, loads.c.id == load_id
+        )
+        with self._database.read() as tx:
+            row = tx.connection.execute(query).one_or_none()
+        return None if row is None else LoadReport(**row._mapping)
+
     def list_rejection_times(self, since: int) -> list[RejectionTimes]:
         """Return the tables of which loads rejected records, or left damaged entries out.
 

@@ -144,7 +144,9 @@ class TokenHolder:
 class ConsoleRole(StrEnum):
     """The roles of sessions of the console: what they may do."""
 
+    VIEWER = "viewer"
     OPERATOR = "operator"
+    ADMIN = "admin"
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,9 @@ def test_destinations_of_a_store_without_checks_go_on_being_loaded_into(store_ur
                 f"ALTER TABLE destinations DROP COLUMN {later}"
                 for later in ("description", "set_by", "placed_at")
             ),
+            "DROP TABLE left_guides",
+            "ALTER TABLE ephemeral_tokens DROP COLUMN role",
+            "ALTER TABLE browser_sessions DROP COLUMN last_seen_at",
             "UPDATE alembic_version SET version_num = '0016'",
         ):
             connection.execute(text(statement))
