@@ -39,13 +39,14 @@ def list_loads(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     shown = matching[:PAGE_SIZE]
     sources = services.store.sources.list_sources(request.account.id)
     names = {one.id: one.name for one in sources}
+    shown_sources = {one.id for one in sources if one.deleted_at is None}
     return PageAnswer(
         "loads.html",
         {
             "title": "Loads",
             "section": "loads",
             "command": f"treadle loads{' --failed' if only_failed else ''}{services.data_flag}",
-            "lines": [_describe_line(one, names) for one in shown],
+            "lines": [_describe_line(one, names, shown_sources) for one in shown],
             "older": shown[-1].id if len(matching) > PAGE_SIZE else None,
             "before": before,
             "source_id": source_id,
@@ -77,12 +78,19 @@ def show_load(services: ConsoleServices, request: PageRequest) -> PageAnswer:
             "load": found,
             "report": render_load_report(found),
             "source_name": name,
-            "line": _describe_line(found, {found.source_id: name}),
+            "line": _describe_line(
+                found,
+                {found.source_id: name},
+                set() if source is None or source.deleted_at is not None else {source.id},
+            ),
         },
     )
 
 
-def _describe_line(one: LoadReport, names: dict[int, str]) -> dict[str, Any]:
+def _describe_line(
+    one: LoadReport, names: dict[int, str], shown_sources: set[int]
+) -> dict[str, Any]:
+    """Return a line of the list. A table of a deleted source has no page to lead to."""
     if one.error is not None:
         state = view.StateWord("failed", "bad", one.error)
     elif one.details.get("trouble"):
@@ -98,7 +106,9 @@ def _describe_line(one: LoadReport, names: dict[int, str]) -> dict[str, Any]:
         "took": one.finished_at - one.started_at,
         "added": len(one.details.get("columns_added", [])),
         "path": f"/loads/{quote_part(one.id)}",
-        "table_path": f"/sources/{one.source_id}/tables/{name_table_part(one.table_name)}",
+        "table_path": f"/sources/{one.source_id}/tables/{name_table_part(one.table_name)}"
+        if one.source_id in shown_sources
+        else None,
     }
 
 

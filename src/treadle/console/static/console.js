@@ -119,7 +119,12 @@
     const region = document.querySelector(`[data-region="${CSS.escape(topic)}"]`);
     if (!region) return;
     const fresh = document.createElement("template");
-    fresh.innerHTML = html;
+    fresh.innerHTML = html.trim();
+    // A blank before the first element would be taken for it, and everything be made anew.
+    for (const end of ["firstChild", "lastChild"]) {
+      const blank = region[end];
+      if (blank && blank.nodeType === Node.TEXT_NODE && !blank.data.trim()) blank.remove();
+    }
     morphChildren(region, fresh.content);
     showTimes();
     const told = region.querySelector("[data-say]");
