@@ -44,6 +44,7 @@ class LockFile:
 LOCKS: Final = (
     LockFile("run", ("postgres",)),
     LockFile("test", ("postgres", "test"), "run"),
+    LockFile("browser", ("postgres", "test", "browser"), "test"),
     LockFile("lint", ("postgres", "test", "lint"), "test"),
     LockFile("fuzz", ("postgres", "fuzz"), "run"),
     LockFile("sbom", ("sbom",), alone=True),

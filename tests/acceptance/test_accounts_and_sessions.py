@@ -75,7 +75,7 @@ def test_a_partner_makes_an_account_and_leads_its_owner_to_a_session(here: Insta
     assert opened.headers["referrer-policy"] == "no-referrer"
     cookie = opened.headers["set-cookie"]
     assert cookie.startswith("__Secure-treadle_session=")
-    assert {"HttpOnly", "Secure", "SameSite=Lax", "Path=/console"} <= set(cookie.split("; "))
+    assert {"HttpOnly", "Secure", "SameSite=Strict", "Path=/console"} <= set(cookie.split("; "))
     # Fresh connections, so that either worker is asked.
     again = [httpx.get(opened.url, verify=_trust(here)).status_code for _ in range(4)]
     assert again == [401] * 4

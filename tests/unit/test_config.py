@@ -29,6 +29,8 @@ from treadle.errors import OperatorError
 
 FIXED = {
     "socket_mode": ("0600", "0666", "640"),
+    "console_path": ("/a", "/b/c", "/d"),
+    "public_url": ("https://a.example", "http://b:80", "https://c.example/treadle"),
     "mail_from": ("a@example.com", "b@example.com", "c@localhost"),
 }
 """Samples of settings whose values have a form of their own."""
@@ -624,3 +626,14 @@ def test_what_is_no_secret_or_no_flag_is_not_warned_about() -> None:
     assert read_warnings({"destination": "duckdb:///a:b/c.duckdb"}) == []
     environ = {"TREADLE_DESTINATION": URL, "TREADLE_SECRET_KEY": KEY}
     assert read_warnings({}, environ) == []
+
+
+@pytest.mark.parametrize("path", ["/v4", "/v1/x", "/metrics", "/docs", "a", "/", "/a/", "/../a"])
+def test_the_console_is_beside_the_apis(path: str) -> None:
+    with pytest.raises(OperatorError, match="console_path"):
+        Config(console_path=path)
+
+
+@pytest.mark.parametrize("path", ["/console", "/v1ews", "/ops/treadle", "/docs-of-us"])
+def test_the_console_may_be_at_any_other_path(path: str) -> None:
+    assert Config(console_path=path).console_path == path

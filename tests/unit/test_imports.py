@@ -49,6 +49,8 @@ BELOW: dict[str, set[str]] = {
     "loader": DATA | {"tracking", "shared_counters", "shared_rows", "traces"},
     "control": DATA | {"tracking", "http", "questions", "shared_counters", "shared_rows", "traces"},
     "courier": RIM | {"http", "log", "store", "tracking"},
+    "console": DATA | {"tracking", "http", "control"},
+    "console_link": set(),
     "maintenance": DATA | {"tracking", "certificate", "config", "data_lock"},
     "config": VALUES,
     "certificate": RIM,
@@ -66,6 +68,8 @@ BACK_ENDS = {"destinations": {"duckdb", "postgres"}, "log": {"sqlite"}}
 """Siblings behind one contract: none imports another; only `server` and registries name them."""
 
 INSIDE: dict[str, set[str]] = {
+    "console": {"console.pages"},
+    "console.pages": {"console"},
     "destinations": {"destinations.duckdb"},  # its registry
     "destinations.sql": {"destinations"},
     "destinations.duckdb": {"destinations", "destinations.sql"},
@@ -94,6 +98,10 @@ REGISTRIES = {"destinations.registry", "log.registry"}
 """The modules of a room that choose a back-end by the settings."""
 
 PURE: dict[str, set[str]] = {
+    "console.guess_limit": {"http"},
+    "console.plot": set(),
+    "console.snippets": set(),
+    "console.view": {"store"},
     "courier.mail_text": {"courier", "store", "tracking"},
     "courier.notice_decisions": {"courier", "store", "tracking"},
     "maintenance.audit.differences": set(),
@@ -209,7 +217,10 @@ def test_what_asks_nothing_imports_nothing_that_asks(module: str) -> None:
             {"fastapi", "uvicorn", "treadle.ingest", "treadle.control", "treadle.loader"},
         ),
         ("loader_process", {"fastapi", "uvicorn", "treadle.ingest", "treadle.control"}),
-        ("worker_process", {"pyarrow", "treadle.loader", "treadle.courier"}),
+        (
+            "worker_process",
+            {"pyarrow", "treadle.loader", "treadle.courier", "treadle.console", "jinja2"},
+        ),
         (
             "courier_process",
             {"fastapi", "httpx", "pyarrow", "treadle.ingest", "treadle.control", "treadle.loader"},

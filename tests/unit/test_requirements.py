@@ -18,6 +18,7 @@ NEEDED = {
     "build": PROJECT["build-system"]["requires"],
     "run": [*ALWAYS, *EXTRAS["postgres"]],
     "test": [*ALWAYS, *EXTRAS["postgres"], *EXTRAS["test"]],
+    "browser": [*ALWAYS, *EXTRAS["postgres"], *EXTRAS["test"], *EXTRAS["browser"]],
     "lint": [*ALWAYS, *EXTRAS["postgres"], *EXTRAS["test"], *EXTRAS["lint"]],
     "fuzz": [*ALWAYS, *EXTRAS["postgres"], *EXTRAS["fuzz"]],
     "sbom": EXTRAS["sbom"],

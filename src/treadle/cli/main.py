@@ -17,6 +17,7 @@ from treadle import __version__
 from treadle.cli import (
     account,
     audit,
+    console,
     destination,
     destination_check,
     destination_move,
@@ -61,6 +62,7 @@ from treadle.files import PRIVATE_UMASK
 
 COMMANDS: tuple[CliCommand, ...] = (
     serve.COMMAND,
+    console.COMMAND,
     *account.COMMANDS,
     *source.COMMANDS,
     *destination.COMMANDS,

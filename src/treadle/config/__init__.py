@@ -172,14 +172,38 @@ class Config(CheckedSettings):
             "host names with commas between them, such as treadle.example.com",
             pattern=r"[A-Za-z0-9_.:\[\]-]+( *, *[A-Za-z0-9_.:\[\]-]+)*",
         ),
-        "further names under which /docs, /metrics and /console are served; others are refused, so "
-        "that no page of another server can be led here",
+        "further names under which /docs, /metrics and the console are served; others are refused, "
+        "so that no page of another server can be led here",
         shown="the listen address and localhost",
     )
     docs_page: str = define_setting(
         "on",
         ChoiceKind(("on", "off")),
         "off serves no page about the API at /docs; /openapi.json stays",
+    )
+    console: str = define_setting(
+        "on",
+        ChoiceKind(("on", "off")),
+        "off serves no console, the pages for people",
+    )
+    console_path: str = define_setting(
+        "/console",
+        TextKind(
+            "a path such as /console, beside those of the APIs, of letters, digits and . _ ~ -",
+            pattern=r"(?!/(v[0-9]+|notifications|metrics|docs|openapi\.json)(/|$))"
+            r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+){1,5}",
+        ),
+        "path of the console",
+    )
+    public_url: str | None = define_setting(
+        None,
+        TextKind(
+            "a URL such as https://data.example.com or https://example.com/treadle",
+            pattern=r"https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9._~-]+){0,5}/?",
+        ),
+        "URL under which people and senders reach the server, where a proxy gives it another one; "
+        "links and examples are made with it",
+        shown="the address that a request was sent to",
     )
     workers: int = define_setting(1, NumberKind(1, 64), "processes that answer requests")
     load_age_seconds: float = define_setting(

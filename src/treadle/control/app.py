@@ -161,7 +161,6 @@ def create_control_app(
     _add_routes(app, trail_routes.router)
     _add_routes(app, token_routes.router)
     _add_routes(app, recipient_routes.router)
-    app.state.allowed_hosts = allowed_hosts
     _add_routes(app, session_routes.router)
     if settings.partner is not None:
         app.state.partner = PartnerOperations(

@@ -217,15 +217,6 @@ def too_many_ephemeral_tokens(limit: int) -> RequestRefusedError:
     return RequestRefusedError(429, body, (("Retry-After", str(QUOTA_RETRY_SECONDS)),))
 
 
-def ephemeral_token_refused() -> RequestRefusedError:
-    """Refuse an ephemeral token, for people: as text, which does not say what is wrong with it."""
-    message = (
-        "This link is not valid. It was used already, it is older than an hour, or the account "
-        "token that made it has ended. Ask for a new one.\n"
-    )
-    return RequestRefusedError(401, message)
-
-
 # Tokens ------------------------------------------------------------------------------------------
 
 

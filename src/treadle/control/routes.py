@@ -7,7 +7,7 @@ errors are not those of a framework (connect-api.md 1.2, 1.8).
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Annotated, Any, Concatenate, Final, ParamSpec
+from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request, Security
@@ -41,6 +41,7 @@ from treadle.store.trail_event import (
 )
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class OperationRunner:
         """
         try:
             return await self.read(
-                self._run_change,
+                self.run_change,
                 caller,
                 action,
                 target,
@@ -118,14 +119,16 @@ class OperationRunner:
         finally:
             self.changed()
 
-    def _run_change(
+    def run_change(
         self,
         caller: AccountCaller,
         action: TrailAction,
         target: TrailTarget,
-        run: Callable[[ConnectOperations], object],
-    ) -> object:
-        """Run a change, and record it in the trail if it is refused.
+        run: Callable[[ConnectOperations], T],
+    ) -> T:
+        """Run a change in this thread, and record it in the trail if it is refused.
+
+        Whoever calls it calls `changed` afterwards, however it ends.
 
         Raises:
             RequestRefusedError: it is refused.

@@ -47,28 +47,35 @@ _PREFIXES: Final = (
     ("/v3/", "control"),
     ("/notifications/", "control"),
     ("/v1/", "control"),
-    ("/console", "console"),
-    ("/notifications/", "control"),
     ("/metrics", "metrics"),
 )
 _EXACT_PATHS: Final = dict(_PREFIXES[:4])
 
+CONSOLE_PATH: Final = "/console"
 
-def name_endpoint(path: str) -> str:
-    """Return the endpoint under which a path is counted; a path itself may hold a token."""
+
+def name_endpoint(path: str, console_path: str = CONSOLE_PATH) -> str:
+    """Return the endpoint under which a path is counted; a path itself may hold a token.
+
+    Args:
+        path: of a request.
+        console_path: below which the console is.
+    """
     found = _EXACT_PATHS.get(path)
     if found is not None:
         return found
+    if path == console_path or path.startswith(f"{console_path}/"):
+        return "console"
     path = collapse_slashes(path)
     if path.startswith("/v1/tables/") and path.endswith("/schema"):
         return "control"
     return next((name for prefix, name in _PREFIXES if path.startswith(prefix)), "other")
 
 
-def name_counter(path: str, status: int) -> str:
-    """Return the name of a count."""
+def name_counter(path: str, status: int, console_path: str = CONSOLE_PATH) -> str:
+    """Return the name of a count; for its arguments see `name_endpoint`."""
     text = str(status)
-    return f"{name_endpoint(path)} {text if text in STATUSES else 'other'}"
+    return f"{name_endpoint(path, console_path)} {text if text in STATUSES else 'other'}"
 
 
 class RequestCounter:
@@ -80,6 +87,7 @@ class RequestCounter:
         add: Callable[[str], None],
         note_refused_token: Callable[[str], None] = lambda address: None,
         keep_refusal: Callable[[Scope, str, int, bytes], None] | None = None,
+        console_path: str = CONSOLE_PATH,
     ) -> None:
         """Count the answers of an application.
 
@@ -91,8 +99,10 @@ class RequestCounter:
             keep_refusal: called with each request that was refused, its endpoint, the status and
                 the first piece of the answer's body; None for nobody. Pages of the console are
                 left out.
+            console_path: below which the console is.
         """
         self._app = app
+        self._console_path = console_path
         self._add = add
         self._note_refused_token = note_refused_token
         self._keep_refusal = keep_refusal
@@ -109,7 +119,7 @@ class RequestCounter:
             nonlocal refused
             if message["type"] == "http.response.start":
                 status = message["status"]
-                self._add(name_counter(scope["path"], status))
+                self._add(name_counter(scope["path"], status, self._console_path))
                 if status >= 400:
                     refused = status
                     if status == 401:
@@ -123,6 +133,6 @@ class RequestCounter:
         await self._app(scope, receive, counting)  # type: ignore[arg-type]  # awaitable as it is
 
     def _keep(self, scope: Scope, status: int, body: bytes) -> None:
-        endpoint = name_endpoint(scope["path"])
+        endpoint = name_endpoint(scope["path"], self._console_path)
         if self._keep_refusal is not None and endpoint != "console":
             self._keep_refusal(scope, endpoint, status, body)

@@ -1,5 +1,6 @@
 """The process of `treadle serve`: prepares the data folder, listens, supervises its children."""
 
+import contextlib
 import gc
 import logging
 import os
@@ -12,11 +13,14 @@ from pathlib import Path
 
 from treadle.certificate import load_certificate, read_certificate
 from treadle.config import Config, OperatorWarning, format_host
+from treadle.console_link import make_console_link
 from treadle.data_lock import take_lock
 from treadle.destinations.registry import make_destination
+from treadle.errors import TreadleError
 from treadle.guide import write_guide, write_socket_call
 from treadle.logging_setup import set_up_logging
 from treadle.server.child_channel import encode_orders
+from treadle.server.factories import open_store
 from treadle.server.file_limit import raise_file_limit
 from treadle.server.listener import ServerListener, open_listener
 from treadle.server.startup import (
@@ -26,6 +30,7 @@ from treadle.server.startup import (
     set_up_store,
 )
 from treadle.server.supervisor import ChildSpec, ProcessSupervisor
+from treadle.store.model import ConsoleRole
 from treadle.text import escape_lines
 
 logger = logging.getLogger("treadle.server")
@@ -95,7 +100,7 @@ def run_server(config: Config, warnings: Sequence[OperatorWarning] = ()) -> int:
             repair_log_at_start(config)
             supervisor = ProcessSupervisor(
                 _list_child_specs(config, listener.socket.fileno(), lock),
-                lambda: _print_announcement(config, listener, newcomer),
+                lambda: _print_announcement(config, listener, newcomer, sys.stdout.isatty()),
             )
             gc.freeze()
             gc.enable()
@@ -143,10 +148,16 @@ def _list_child_specs(config: Config, listening: int, lock: int) -> list[ChildSp
 
 
 def _print_announcement(
-    config: Config, listener: ServerListener, newcomer: FirstAccount | None
+    config: Config, listener: ServerListener, newcomer: FirstAccount | None, to_person: bool
 ) -> None:
-    """Print the server's address and, for a new data folder, the first account and the guide."""
+    """Print the server's address and, for a new data folder, the first account and the guide.
+
+    On a terminal the link to the console is first. It is printed nowhere else: what signs in stays
+    out of journals and of the logs of containers.
+    """
     lines = [f"treadle listens at {listener.address}"]
+    if to_person and config.console == "on":
+        lines = [*_list_console_lines(config, listener), "", *lines]
     if newcomer is not None:
         url = _choose_guide_url(config, listener)
         path = config.socket_path
@@ -167,12 +178,32 @@ def _print_announcement(
                 url,
                 f"$(cat {shlex.quote(_shorten_path(newcomer.token_path))})",
                 newcomer.account.id,
-                _spell_query_command(config),
+                _spell_command(config, "query"),
             ),
         ]
     # In one write, which `print` does not promise, so that a program that reads it gets all of it.
     sys.stdout.write(escape_lines("\n".join([*lines, ""])))
     sys.stdout.flush()
+
+
+def _list_console_lines(config: Config, listener: ServerListener) -> list[str]:
+    """Return how a person opens the console."""
+    called = _spell_command(config, "console")
+    with contextlib.closing(open_store(config)) as store:
+        accounts = store.accounts.list_accounts()
+        if len(accounts) != 1:
+            return [f"The console: `{called} --account ID` prints a link to it."]
+        try:
+            token = store.sessions.issue_link_token(accounts[0].id, ConsoleRole.ADMIN)
+        except TreadleError:
+            return [f"The console: `{called}` prints a link to it."]
+    url = config.public_url or _choose_guide_url(config, listener)
+    return [
+        "Open the console in a browser. The link signs in once, within an hour;",
+        f"`{called}` prints another one:",
+        "",
+        f"  {make_console_link(url, config.console_path, token)}",
+    ]
 
 
 def _choose_guide_url(config: Config, listener: ServerListener) -> str:
@@ -186,11 +217,11 @@ def _choose_guide_url(config: Config, listener: ServerListener) -> str:
     return f"https://{format_host(hosts[0])}:{listener.socket.getsockname()[1]}"
 
 
-def _spell_query_command(config: Config) -> str:
-    """Return `treadle query` as it can be typed: by its path where the shell does not find it."""
+def _spell_command(config: Config, word: str) -> str:
+    """Return a command as it can be typed: by its path where the shell does not find it."""
     beside = Path(sys.executable).parent / "treadle"
     known = shutil.which("treadle") is not None or not beside.exists()
-    command = ("treadle" if known else shlex.quote(_shorten_path(beside))) + " query"
+    command = ("treadle" if known else shlex.quote(_shorten_path(beside))) + f" {word}"
     if config.data != Path(Config.data).absolute():
         command += f" --data {shlex.quote(_shorten_path(config.data))}"
     return command

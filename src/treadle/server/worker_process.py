@@ -35,6 +35,7 @@ from treadle.http.hosts import AllowedHosts
 from treadle.http.openapi import merge_documents
 from treadle.http.refusal_log import RefusalLog
 from treadle.http.responses import COMMON_HEADERS
+from treadle.http.stop_notice import StopNotice
 from treadle.ingest.app import FrontRouter, IngestService
 from treadle.ingest.fastpath.connection import FastPathProtocol
 from treadle.ingest.fastpath.connection_table import (
@@ -57,6 +58,7 @@ from treadle.metrics.request_counter import (
 from treadle.questions.client import DeskClient
 from treadle.quotas import USAGE_COLUMNS, WAITING_COLUMNS
 from treadle.server.child_channel import call_when_orphaned, report_ready, wake_desk
+from treadle.server.console_mount import PUSH_PATH, ConsoleMaker, ConsoleRouter
 from treadle.server.factories import make_destination_opener, make_quota_table, open_store
 from treadle.server.file_limit import plan_backlog, raise_file_limit
 from treadle.server.tls_handshake import TlsAcceptor
@@ -108,6 +110,7 @@ class WorkerServer(uvicorn.Server):
         config: uvicorn.Config,
         certificate: ServedCertificate | None = None,
         end_process: Callable[[], None] = _end_process,
+        stop_notice: StopNotice | None = None,
     ) -> None:
         """Make the server.
 
@@ -116,8 +119,10 @@ class WorkerServer(uvicorn.Server):
             certificate: to show; None to speak HTTP.
             end_process: called STOP_SECONDS_MAX after the stop began, if the process is still
                 there; a process that does more than serve goes on.
+            stop_notice: announced when the stop begins, so that answers without an end do end.
         """
         super().__init__(config)
+        self._stop_notice = stop_notice
         self._end_process = end_process
         self._certificate = certificate
         self._acceptor: TlsAcceptor | None = None
@@ -144,6 +149,8 @@ class WorkerServer(uvicorn.Server):
         timer = threading.Timer(STOP_SECONDS_MAX, self._end_process)
         timer.daemon = True
         timer.start()
+        if self._stop_notice is not None:
+            self._stop_notice.announce()
         asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._abort_connections)
         events: EventHub | None = self.lifespan.state.get(EVENTS_STATE)
         if events is not None:
@@ -172,11 +179,18 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
     certificate = None
     if config.tls_cert is not None and config.tls_key is not None:
         certificate = ServedCertificate(config.tls_cert, config.tls_key)
+    stop_notice = StopNotice()
     with socket.socket(fileno=descriptor) as listening:
         server = WorkerServer(
             uvicorn.Config(
                 make_worker_app(
-                    config, store, partial(_become_ready, certificate), name, files, wake_desk
+                    config,
+                    store,
+                    partial(_become_ready, certificate),
+                    name,
+                    files,
+                    wake_desk,
+                    stop_notice,
                 ),
                 loop="uvloop",
                 http=FastPathProtocol,
@@ -191,6 +205,7 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
                 backlog=plan_backlog(files),
             ),
             certificate,
+            stop_notice=stop_notice,
         )
 
         def stop() -> None:
@@ -208,6 +223,7 @@ def make_worker_app(
     name: str = "worker 1",
     files: int = 1024,
     wake: Callable[[], None] = lambda: None,
+    stop_notice: StopNotice | None = None,
 ) -> ASGIApp:
     """Make the ASGI application of one worker.
 
@@ -218,6 +234,7 @@ def make_worker_app(
         name: of this worker among the others.
         files: how many files the process may have open; connections have a part of them.
         wake: has the desk look for what it is to do.
+        stop_notice: announced when the server stops.
     """
     # By the worker's name and not by a process id, so that a restarted worker counts on.
     board = SharedCounters(config.counters_path, name, COUNTER_NAMES)
@@ -318,6 +335,15 @@ def make_worker_app(
         clock=clock.read_clock,
     )
 
+    console = ConsoleMaker(
+        config,
+        control.state.work,
+        lambda: open_reader(config),
+        ingest.endpoints[PUSH_PATH],
+        hosts,
+        stop_notice or StopNotice(),
+    )
+
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
         await ingest.start()
@@ -335,17 +361,22 @@ def make_worker_app(
             problems.close()
             await keeper.aclose()
             control.state.waiting.close()
+            console.close()
 
     app = Starlette(
         routes=[*ingest.routes, Route("/metrics", metrics.get, methods=["GET"])], lifespan=lifespan
     )
     app.router.redirect_slashes = False
     app.router.default = control  # mounted, it would not get paths that contain a line break
+    behind: ASGIApp = app
+    if config.console == "on":
+        behind = ConsoleRouter(app, config.console_path, console.make)
     answering: ASGIApp = RequestCounter(
-        FrontRouter(ingest, app),
+        FrontRouter(ingest, behind),
         board.add,
         lambda address: refusals.record("A request was refused for its token", address),
         keeper.keep_answer,
+        config.console_path,
     )
     if not config.trusted_proxies:
         return answering

@@ -174,7 +174,9 @@ class KnownToken:
 class ConsoleRole(StrEnum):
     """The roles of sessions of the console: what they may do."""
 
+    VIEWER = "viewer"
     OPERATOR = "operator"
+    ADMIN = "admin"
 
 
 @dataclass(frozen=True, slots=True)

@@ -270,6 +270,8 @@ ephemeral_tokens: Final = Table(
     _time_column("created_at"),
     _time_column("expires_at"),
     _time_column("used_at", nullable=True),
+    # Of the session that it opens, a word of ConsoleRole.
+    Column("role", String(16), nullable=False, server_default="operator"),
     sqlite_autoincrement=True,
 )
 
@@ -284,7 +286,19 @@ browser_sessions: Final = Table(
     Column("opened_from", ClientText, nullable=False),
     _time_column("created_at"),
     _time_column("expires_at"),
+    # The time of a request of it, noted once a minute at most.
+    Column("last_seen_at", BigInteger, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
+)
+
+# The accounts whose people have put the guide of the console away.
+left_guides: Final = Table(
+    "left_guides",
+    metadata,
+    Column(
+        "account_id", BigInteger, ForeignKey("accounts.id"), primary_key=True, autoincrement=False
+    ),
+    _time_column("left_at"),
 )
 
 # A table as clients name it. A name may be longer than the 2,704 bytes that an index of PostgreSQL

@@ -59,6 +59,7 @@ class TrailAction(StrEnum):
     CREATE_EPHEMERAL_TOKEN = "create_ephemeral_token"  # noqa: S105
     OPEN_SESSION = "open_session"
     END_SESSION = "end_session"
+    LEAVE_GUIDE = "leave_guide"
     ROTATE_KEY = "rotate_key"
     SET_DESTINATION = "set_destination"
     CHECK_DESTINATION = "check_destination"

@@ -13,6 +13,7 @@ from treadle.store.secrets import SecretCipher
 from treadle.store.sessions import (
     EPHEMERAL_TOKEN_US,
     HOUR_US,
+    IDLE_US,
     SESSION_US,
     SESSIONS_MAX,
     UNUSED_TOKENS_MAX,
@@ -108,10 +109,58 @@ def test_an_ephemeral_token_ends_after_an_hour_and_a_session_after_twelve(
     _, cookie = opened
     moment.now += 1
     assert store.sessions.open_session(late, ADDRESS) is None
-    moment.now += 12 * HOUR_US - 2
+    ends = moment.now - 1 + 12 * HOUR_US
+    while moment.now + HOUR_US < ends:
+        moment.now += HOUR_US
+        assert store.sessions.find_session(cookie) is not None
+    moment.now = ends - 1
     assert store.sessions.find_session(cookie) is not None
     moment.now += 1
     assert store.sessions.find_session(cookie) is None
+
+
+def test_a_session_ends_after_two_hours_without_a_use(store: Store, moment: Moment) -> None:
+    session, cookie = open_session(store)
+    moment.now += IDLE_US - 1
+    assert store.sessions.list_open_sessions([session.id, 99]) == {session.id}
+    assert store.sessions.find_session(cookie, notes_use=False) is not None
+    moment.now += 1
+    assert store.sessions.list_open_sessions([session.id]) == set()
+    assert store.sessions.find_session(cookie) is None
+    _, used = open_session(store)
+    moment.now += IDLE_US - 1
+    assert store.sessions.find_session(used) is not None
+    moment.now += IDLE_US - 1
+    assert store.sessions.find_session(used) is not None
+
+
+def test_who_has_an_account_token_gets_a_session(store: Store) -> None:
+    opened = store.sessions.open_session_of_token(2, ConsoleRole.ADMIN, ADDRESS)
+    assert opened is not None
+    session, cookie = opened
+    assert (session.account.id, session.token_id, session.role) == (2, 2, ConsoleRole.ADMIN)
+    assert store.sessions.find_session(cookie) == session
+    store.tokens.end_token(ACCOUNT_TOKENS, 2)
+    assert store.sessions.open_session_of_token(2, ConsoleRole.ADMIN, ADDRESS) is None
+    assert store.sessions.open_session_of_token(99, ConsoleRole.ADMIN, ADDRESS) is None
+
+
+def test_a_link_of_the_data_folder_has_its_role_and_needs_a_token(store: Store) -> None:
+    secret = store.sessions.issue_link_token(1, ConsoleRole.VIEWER)
+    opened = store.sessions.open_session(secret, ADDRESS)
+    assert opened is not None
+    assert (opened[0].role, opened[0].token_id) == (ConsoleRole.VIEWER, 1)
+    store.tokens.end_token(ACCOUNT_TOKENS, 1)
+    with pytest.raises(NotFoundError):
+        store.sessions.issue_link_token(1, ConsoleRole.ADMIN)
+
+
+def test_a_guide_is_put_away_for_an_account(store: Store, moment: Moment) -> None:
+    assert store.sessions.find_left_guide(1) is None
+    store.sessions.leave_guide(1)
+    store.sessions.leave_guide(1)
+    assert store.sessions.find_left_guide(1) == moment.now
+    assert store.sessions.find_left_guide(2) is None
 
 
 @pytest.mark.parametrize("how", ["revoke", "expire"])

@@ -15,7 +15,7 @@ import treadle.store
 from treadle.errors import InternalError, OperatorError, RetriableError, TreadleError
 from treadle.store.database import StoreRepository
 from treadle.store.destinations import DestinationPlace
-from treadle.store.model import Account, ConfiguredDestination, DestinationSetter
+from treadle.store.model import Account, ConfiguredDestination, ConsoleRole, DestinationSetter
 from treadle.store.schema import access_tokens, sources
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
@@ -151,6 +151,20 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
     "sessions.open_session": (
         TrailAction.OPEN_SESSION,
         lambda store, world: store.sessions.open_session(world.ephemeral, "192.0.2.7"),
+    ),
+    "sessions.issue_link_token": (
+        TrailAction.CREATE_EPHEMERAL_TOKEN,
+        lambda store, world: store.sessions.issue_link_token(world.account.id, ConsoleRole.ADMIN),
+    ),
+    "sessions.open_session_of_token": (
+        TrailAction.OPEN_SESSION,
+        lambda store, world: store.sessions.open_session_of_token(
+            1, ConsoleRole.ADMIN, "192.0.2.7"
+        ),
+    ),
+    "sessions.leave_guide": (
+        TrailAction.LEAVE_GUIDE,
+        lambda store, world: store.sessions.leave_guide(world.account.id),
     ),
     "sessions.end_session": (
         TrailAction.END_SESSION,

@@ -1,0 +1,415 @@
+"""The console as an ASGI application: routes, sessions, the defence of forms, headers."""
+
+import logging
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import anyio
+import anyio.to_thread
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from treadle.console.access import has_role
+from treadle.console.csrf import (
+    CSRF_FIELD,
+    CSRF_HEADER,
+    comes_from_here,
+    has_form_token,
+    make_form_token,
+)
+from treadle.console.guess_limit import GuessLimit
+from treadle.console.live import LiveHub, LiveSample, LiveStream
+from treadle.console.navigation import list_links
+from treadle.console.page_head import PageHead, parse_form, read_head
+from treadle.console.page_request import (
+    ConsoleServices,
+    PageAnswer,
+    PageHandler,
+    PageNotFoundError,
+    PageRequest,
+    find_route,
+    lead_on,
+)
+from treadle.console.pages import REGIONS, ROUTES
+from treadle.console.pages.regions import make_region_values
+from treadle.console.rendering import PageRenderer
+from treadle.console.sign_in import LOGIN_PATH, LOGOUT_PATH, SignIn, SignInResult
+from treadle.console.view import describe_refusal
+from treadle.errors import OperatorError, RequestRefusedError, RetriableError
+from treadle.http.body_reader import read_body
+from treadle.http.caller import mark_caller_known
+from treadle.http.hosts import AllowedHosts
+from treadle.http.responses import encode_json
+from treadle.http.session_cookie import SESSION_COOKIE, format_cookie, read_cookie
+from treadle.http.stop_notice import StopNotice
+from treadle.store.model import BrowserSession
+
+T = TypeVar("T")
+
+logger: Final = logging.getLogger(__name__)
+"""Logs ids only: forms hold tokens and passwords."""
+
+PAGES_AT_ONCE: Final = 2
+"""Most pages that a worker makes at once: pushes go first."""
+
+FORM_BYTES_MAX: Final = 1024 * 1024
+
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+PAGE_HEADERS: Final = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Vary": "Cookie",
+}
+"""Beside those that every answer of the server has (console.md B.9)."""
+
+TRANSPORT_SECURITY: Final = "max-age=31536000"
+
+UNKNOWN_HOST: Final = (
+    "The console is served under the address of the server and the names of the setting "
+    "allowed_hosts. Open it by one of them, or add the name that you used."
+)
+FOREIGN_FORM: Final = (
+    "The form was not sent by a page of this console, so nothing was changed. Open the page here "
+    "and send it again. Behind a proxy, set public_url to the URL that browsers see."
+)
+STALE_FORM: Final = (
+    "The form belongs to a session that is not yours any more, so nothing was changed. Open the "
+    "page again and send it from there."
+)
+SESSION_ENDED: Final = (
+    "Your session has ended, so nothing was changed. Sign in, and send the form again."
+)
+NO_PAGE: Final = "There is no such page in the console. The navigation has those that there are."
+NO_METHOD: Final = "This page shows something and cannot be sent anything, or the other way round."
+
+ERROR_TITLES: Final = {
+    400: "This cannot be done",
+    401: "Sign in first",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Not possible here",
+    410: "No longer kept",
+    413: "Too much",
+    421: "Unknown name",
+    429: "Too many tries",
+    500: "Something went wrong in treadle",
+    503: "Not available now",
+}
+
+
+class ConsoleApp:
+    """Answers the requests below the path of the console."""
+
+    def __init__(
+        self,
+        services: ConsoleServices,
+        *,
+        hosts: AllowedHosts | None = None,
+        limit: GuessLimit | None = None,
+        stop: StopNotice | None = None,
+    ) -> None:
+        """Make the application.
+
+        Args:
+            services: what pages are made with.
+            hosts: the names under which it is served; None for any.
+            limit: of wrong tokens.
+            stop: ends the streams.
+        """
+        self._services = services
+        self._hosts = hosts
+        self._renderer = PageRenderer()
+        self._pages: anyio.CapacityLimiter | None = None
+        self._sign_in = SignIn(services, limit or GuessLimit())
+        self.hub = LiveHub(self._sample, stop or StopNotice())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        head = read_head(scope, self._services.places)
+        response = await self._answer(head, scope, receive)
+        if head.is_secure:
+            response.headers["Strict-Transport-Security"] = TRANSPORT_SECURITY
+        await response(scope, receive, send)
+
+    # What is asked -------------------------------------------------------------------------------
+
+    async def _answer(self, head: PageHead, scope: Scope, receive: Receive) -> Response:
+        if self._hosts is not None and not self._hosts.allows(scope):
+            return self._render_error(head, 421, UNKNOWN_HOST)
+        if head.path.startswith("/static/"):
+            return self._get_file(head)
+        session: BrowserSession | None = None
+        csrf = ""
+        try:
+            if head.is_changing and not comes_from_here(head.headers, self._services.places.origin):
+                return self._render_error(head, 403, FOREIGN_FORM)
+            form = await self._read_form(head, receive) if head.is_changing else {}
+            if head.path == LOGIN_PATH:
+                return await self._answer_sign_in(head, form)
+            secret = read_cookie(head.raw_headers, SESSION_COOKIE, secure=head.is_secure)
+            if secret is not None:
+                notes = not head.path.startswith(("/events", "/regions"))
+                session = await self._run(
+                    self._services.store.sessions.find_session, secret, notes_use=notes
+                )
+            if secret is None or session is None:
+                return self._ask_to_sign_in(head)
+            mark_caller_known(session.account.id)
+            csrf = make_form_token(secret)
+            if head.is_changing and not has_form_token(
+                secret, form.get(CSRF_FIELD) or head.headers.get(CSRF_HEADER, "")
+            ):
+                return self._render_error(head, 403, STALE_FORM, session, csrf)
+            return await self._answer_session(head, form, session, csrf)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
+        except PageNotFoundError as error:
+            return self._render_error(head, 404, str(error), session, csrf)
+        except RequestRefusedError as refused:
+            message = describe_refusal(refused.body)
+            return self._render_error(head, refused.status, message, session, csrf)
+        except (RetriableError, OperatorError) as error:
+            return self._render_error(head, 503, str(error), session, csrf)
+        except Exception:
+            error_id = secrets.token_hex(6)
+            logger.exception("a page of the console cannot be made, error %s", error_id)
+            message = f"The log has what went wrong, with the error id {error_id}."
+            return self._render_error(head, 500, message, session, csrf)
+
+    async def _answer_session(
+        self, head: PageHead, form: Mapping[str, str], session: BrowserSession, csrf: str
+    ) -> Response:
+        if head.path == "/events":
+            return self._open_stream(head, session)
+        if head.path == "/regions":
+            return await self._get_regions(head, session)
+        if head.path == LOGOUT_PATH and head.is_changing:
+            return await self._sign_out(head, session)
+        found = find_route(ROUTES, head.raw_path)
+        if found is None:
+            raise PageNotFoundError(NO_PAGE)
+        route, parts = found
+        handler, role = route.show, route.role
+        if head.is_changing:
+            handler, role = route.act, route.act_role or route.role
+        if handler is None or head.method not in ("GET", "HEAD", "POST"):
+            return self._render_error(head, 405, NO_METHOD, session, csrf)
+        if not has_role(session, role):
+            message = (
+                f"This needs the role {role.value}, and your session has {session.role.value}."
+            )
+            return self._render_error(head, 403, message, session, csrf)
+        request = PageRequest(
+            path=head.path,
+            parts=parts,
+            query=head.query,
+            form=form,
+            session=session,
+            csrf=csrf,
+            address=head.address,
+            origin=head.origin,
+            now=self._services.clock(),
+            preferences=head.preferences,
+        )
+        try:
+            return await self._run(self._make_page, head, handler, request)
+        finally:
+            if head.is_changing:
+                self._services.work.changed()
+
+    def _make_page(self, head: PageHead, handler: PageHandler, request: PageRequest) -> Response:
+        """Run a page and render it, in a thread."""
+        return self._render_answer(head, handler(self._services, request), request)
+
+    async def _run(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        if self._pages is None:  # it belongs to the event loop, and is made in it
+            self._pages = anyio.CapacityLimiter(PAGES_AT_ONCE)
+        return await anyio.to_thread.run_sync(
+            partial(function, *args, **kwargs), limiter=self._pages
+        )
+
+    async def _read_form(self, head: PageHead, receive: Receive) -> dict[str, str]:
+        return parse_form(await read_body(head.headers, receive, limit=FORM_BYTES_MAX))
+
+    # Sessions ------------------------------------------------------------------------------------
+
+    async def _answer_sign_in(self, head: PageHead, form: Mapping[str, str]) -> Response:
+        result = await self._run(self._sign_in.answer, head, form)
+        if result.session is not None:
+            mark_caller_known(result.session.account.id)
+        if result.used_token_id is not None:
+            self._services.work.count_use(result.used_token_id, head.address)
+        return self._render_sign_in(head, result)
+
+    def _render_sign_in(self, head: PageHead, result: SignInResult) -> Response:
+        if result.location is not None:
+            return self._render_answer(head, result.as_answer(), None)
+        return self._render_page(head, "login.html", result.values, result.status, result.cookies)
+
+    def _ask_to_sign_in(self, head: PageHead) -> Response:
+        """Lead to the page to sign in, and back afterwards.
+
+        A browser does not send the cookie where a page of another site leads here. So it is led to
+        the same page once more, by a page of ours.
+        """
+        if head.path in ("/events", "/regions"):
+            return Response("The session has ended.", 401, PAGE_HEADERS, "text/plain")
+        if head.is_changing:
+            return self._render_error(head, 401, SESSION_ENDED)
+        if head.headers.get("sec-fetch-site") == "cross-site" and head.method == "GET":
+            values = {"location": head.base + head.raw_path + head.query_text}
+            return self._render_page(head, "onward.html", values, 200)
+        if head.path in ("", "/"):
+            return self._render_answer(head, lead_on(LOGIN_PATH), None)
+        wanted = head.raw_path + head.query_text
+        return self._render_answer(head, lead_on(LOGIN_PATH, next=wanted), None)
+
+    async def _sign_out(self, head: PageHead, session: BrowserSession) -> Response:
+        await self._run(self._sign_in.end, session, head.address)
+        gone = format_cookie(SESSION_COOKIE, "", path=head.base, seconds=0, secure=head.is_secure)
+        answer = PageAnswer(status=303, location=f"{LOGIN_PATH}?done=signed-out", cookies=(gone,))
+        return self._render_answer(head, answer, None)
+
+    # Live numbers --------------------------------------------------------------------------------
+
+    def _open_stream(self, head: PageHead, session: BrowserSession) -> Response:
+        topics = self._list_topics(head, session)
+        stream = self.hub.open_stream(session, topics)
+        if stream is None:
+            headers = {**PAGE_HEADERS, "Retry-After": "10"}
+            return Response("There are many streams.", 503, headers, "text/plain")
+        return StreamingResponse(
+            self._read_stream(stream),
+            headers={**PAGE_HEADERS, "X-Accel-Buffering": "no"},
+            media_type="text/event-stream",
+        )
+
+    async def _read_stream(self, stream: LiveStream) -> AsyncIterator[str]:
+        try:
+            async for text in stream.read():
+                yield text
+        finally:
+            self.hub.close_stream(stream)
+
+    async def _get_regions(self, head: PageHead, session: BrowserSession) -> Response:
+        topics = self._list_topics(head, session)
+        found = await self._run(self._sample, {session: topics})
+        return Response(
+            encode_json({"regions": found[session] or {}}), 200, PAGE_HEADERS, "application/json"
+        )
+
+    def _list_topics(self, head: PageHead, session: BrowserSession) -> tuple[str, ...]:
+        asked = head.query.get("topics", "").split(",")
+        return tuple(
+            topic
+            for topic in dict.fromkeys(asked)
+            if topic in REGIONS and has_role(session, REGIONS[topic].role)
+        )
+
+    def _sample(self, wanted: Mapping[BrowserSession, Sequence[str]]) -> LiveSample:
+        """Return the regions that sessions ask for, in a thread."""
+        services = self._services
+        going = services.store.sessions.list_open_sessions([one.id for one in wanted])
+        figures = services.sampler.read()
+        made: dict[tuple[int, str], str] = {}
+        found: dict[BrowserSession, Mapping[str, str] | None] = {}
+        for session, topics in wanted.items():
+            if session.id not in going:
+                found[session] = None
+                continue
+            for topic in topics:
+                if (session.account.id, topic) not in made:
+                    values = make_region_values(REGIONS[topic], services, session.account, figures)
+                    made[session.account.id, topic] = self._renderer.render(
+                        REGIONS[topic].template, values
+                    )
+            found[session] = {topic: made[session.account.id, topic] for topic in topics}
+        return found
+
+    # Answers -------------------------------------------------------------------------------------
+
+    def _get_file(self, head: PageHead) -> Response:
+        name = head.path.removeprefix("/static/")
+        if name not in self._renderer.files or head.is_changing:
+            return self._render_error(head, 404, NO_PAGE)
+        media_type, content = self._renderer.files[name]
+        kept = "public, max-age=31536000, immutable" if head.query else "no-cache"
+        return Response(content, 200, {**PAGE_HEADERS, "Cache-Control": kept}, media_type)
+
+    def _render_answer(
+        self, head: PageHead, answer: PageAnswer, request: PageRequest | None
+    ) -> Response:
+        if answer.location is not None:
+            headers = {**PAGE_HEADERS, "Location": head.base + answer.location}
+            response = Response(status_code=answer.status, headers=headers)
+            for cookie in answer.cookies:
+                response.headers.append("Set-Cookie", cookie)
+            return response
+        values = dict(answer.values)
+        if request is not None:
+            values |= {
+                "session": request.session,
+                "csrf": request.csrf,
+                "is_posted": head.is_changing,
+            }
+        return self._render_page(head, answer.template, values, answer.status, answer.cookies)
+
+    def _render_page(
+        self,
+        head: PageHead,
+        template: str,
+        values: Mapping[str, Any],
+        status: int,
+        cookies: Sequence[str] = (),
+    ) -> Response:
+        session = values.get("session")
+        common: dict[str, Any] = {
+            "base": head.base,
+            "now": self._services.clock(),
+            "preferences": head.preferences,
+            "version": self._services.version,
+            "session": None,
+            "csrf": "",
+            "is_posted": False,
+            "section": "",
+            "command": None,
+            "notice": None,
+            "error": None,
+            "topics": "",
+            "here": head.raw_path + head.query_text,
+            "links": [] if session is None else list_links(session),
+        }
+        text = self._renderer.render(template, common | dict(values))
+        response = Response(
+            text.encode("utf-8", "replace"), status, PAGE_HEADERS, "text/html; charset=utf-8"
+        )
+        for cookie in cookies:
+            response.headers.append("Set-Cookie", cookie)
+        return response
+
+    def _render_error(
+        self,
+        head: PageHead,
+        status: int,
+        message: str,
+        session: BrowserSession | None = None,
+        csrf: str = "",
+    ) -> Response:
+        values = {
+            "title": ERROR_TITLES.get(status, "This cannot be done"),
+            "message": message,
+            "status": status,
+            "session": session,
+            "csrf": csrf,
+        }
+        response = self._render_page(head, "error.html", values, status)
+        if status == 503:
+            response.headers["Retry-After"] = "2"
+        return response

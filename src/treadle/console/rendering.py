@@ -1,0 +1,109 @@
+"""Templates to pages. Whatever a value is, it is text: it is escaped, bounded and visible."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from treadle.console import view
+from treadle.text import escape_lines, make_storable
+
+HERE: Final = Path(__file__).parent
+
+MEDIA_TYPES: Final = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+LINES_CHARACTERS_MAX: Final = 20_000
+
+_SHAPES: Final = {"good": "●", "plain": "○", "busy": "◐", "warn": "▲", "bad": "■", "off": "○"}
+
+
+def make_environment() -> Environment:
+    """Make the environment of all templates."""
+    made = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+        finalize=_finalize,
+    )
+    made.filters |= {
+        "age": view.format_age,
+        "bytes": view.format_bytes,
+        "count": view.format_count,
+        "duration": view.format_duration,
+        "field_value": show_field_value,
+        "lines": show_lines,
+        "state": show_state,
+        "words": view.format_words,
+    }
+    made.globals |= {"when": show_time, "counted": view.count_words}
+    return made
+
+
+def _finalize(value: object) -> object:
+    """Make what a template prints fit to be seen; markup was made fit before."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return view.show_text(value)
+    return value
+
+
+def show_time(instant: int | None, now: int, missing: str = "never") -> Markup:
+    """Return a point in time, relative to now, with the exact time behind it."""
+    if instant is None:
+        return Markup('<span class="none">{}</span>').format(missing)
+    words = view.describe_time(instant, now)
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        words.iso, words.exact, words.relative
+    )
+
+
+def show_state(state: view.StateWord) -> Markup:
+    """Return a state by a shape and a word."""
+    return Markup('<span class="state {}"><span aria-hidden="true">{}</span> {}</span>').format(
+        state.tone, _SHAPES[state.tone], view.show_text(state.word)
+    )
+
+
+def show_lines(text: str) -> Markup:
+    """Return a text of several lines."""
+    return escape(escape_lines(text[:LINES_CHARACTERS_MAX]))
+
+
+def show_field_value(text: str) -> Markup:
+    """Return a text as the value of a field, which is sent back as it is."""
+    return escape(make_storable(text))
+
+
+class PageRenderer:
+    """Renders templates, and has the files that pages refer to.
+
+    Attributes:
+        files: name -> media type and content of each file that pages refer to.
+        marks: name -> text that changes with the content, for its URL.
+    """
+
+    def __init__(self) -> None:
+        self._environment = make_environment()
+        self.files: dict[str, tuple[str, bytes]] = {
+            path.name: (MEDIA_TYPES[path.suffix], path.read_bytes())
+            for path in sorted((HERE / "static").iterdir())
+            if path.suffix in MEDIA_TYPES
+        }
+        self.marks = {
+            name: hashlib.sha256(content).hexdigest()[:12]
+            for name, (_, content) in self.files.items()
+        }
+
+    def render(self, template: str, values: Mapping[str, Any]) -> str:
+        """Return a page, or a region of one."""
+        found = self._environment.get_template(template)
+        return str(found.render(values, marks=self.marks))

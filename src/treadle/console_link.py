@@ -1,0 +1,12 @@
+"""The link that signs in to the console once (connect-rest.md A.2.8)."""
+
+
+def make_console_link(base_url: str, console_path: str, token: str) -> str:
+    """Return the URL that opens a session of the console.
+
+    Args:
+        base_url: of the server, as a browser reaches it.
+        console_path: the path of the console.
+        token: an ephemeral token.
+    """
+    return f"{base_url.rstrip('/')}{console_path}/login?ephemeral_token={token}"

@@ -1,0 +1,68 @@
+"""Paths of pages, and where the console is."""
+
+import pytest
+
+from treadle.console.page_request import ConsolePlaces, PageRoute, find_route, quote_part
+from treadle.console.pages import REGIONS, ROUTES
+from treadle.console.sign_in import is_console_path
+
+ROUTE = PageRoute("/sources/{source}/tables/{table}")
+
+
+@pytest.mark.parametrize(
+    "name", ["orders", "a/b", "..", "\u00e9 x", "%2F", "a\0b", "?x#y", "\udc80"]
+)
+def test_any_name_is_one_part_of_a_path(name: str) -> None:
+    found = find_route([ROUTE], f"/sources/7/tables/{quote_part(name)}")
+    assert found is not None
+    assert found[1]["source"] == "7"
+    if name != "\udc80":  # its bytes are no UTF-8, and come back as they may
+        assert found[1]["table"] == name
+
+
+@pytest.mark.parametrize(
+    "path", ["/sources/7/tables", "/sources/7/tables/a/b", "/x/7/tables/a", ""]
+)
+def test_other_paths_have_no_page(path: str) -> None:
+    assert find_route([ROUTE], path) is None
+
+
+def test_every_pattern_leads_to_its_own_route() -> None:
+    for route in ROUTES:
+        found = find_route(ROUTES, route.pattern.replace("{", "").replace("}", ""))
+        assert found is not None
+        assert found[0] is route
+        assert route.show is not None or route.act is not None
+    assert set(REGIONS) == {"overview", "start", "tokens"}
+
+
+@pytest.mark.parametrize(
+    ("public_url", "base", "origin"),
+    [
+        (None, "/console", None),
+        ("https://data.example.com", "/console", "https://data.example.com"),
+        ("https://Data.example.com/a/treadle/", "/a/treadle/console", "https://data.example.com"),
+    ],
+)
+def test_a_proxy_may_put_something_before_the_path(
+    public_url: str | None, base: str, origin: str | None
+) -> None:
+    places = ConsolePlaces.parse("/console", public_url)
+    assert (places.base, places.origin) == (base, origin)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_path"),
+    [
+        ("/sources?x=1", True),
+        ("/", True),
+        ("", False),
+        ("//evil.example", False),
+        ("/\\evil.example", False),
+        ("https://evil.example", False),
+        ("/a\nb", False),
+        ("/\u202e", False),
+    ],
+)
+def test_only_a_path_of_the_console_is_led_back_to(text: str, is_path: bool) -> None:
+    assert is_console_path(text) is is_path
