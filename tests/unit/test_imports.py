@@ -209,6 +209,7 @@ def test_what_asks_nothing_imports_nothing_that_asks(module: str) -> None:
     assert rooms <= PURE[module] | VALUES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("role", "others"),
     [

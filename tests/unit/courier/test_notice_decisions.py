@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from treadle.courier.notice_decisions import CALM_US, decide_notices
 from treadle.store.model import OpenNotice
@@ -172,7 +173,7 @@ def play(looks: list[tuple[int, list[tuple[str, str]], bool]]) -> Iterator[Told]
 
 
 @given(steps)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_no_problem_is_told_twice_in_one_state(
     looks: list[tuple[int, list[tuple[str, str]], bool]],
 ) -> None:
@@ -189,7 +190,7 @@ def test_no_problem_is_told_twice_in_one_state(
 
 
 @given(steps)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_every_problem_that_was_told_is_over_at_last(
     looks: list[tuple[int, list[tuple[str, str]], bool]],
 ) -> None:

@@ -130,6 +130,7 @@ def test_several_members_are_joined(encoding: str) -> None:
     assert read([raw], {"content-encoding": encoding}) == b"onetwo"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
 @pytest.mark.parametrize("size", [1_000, 100_000_000])
 def test_a_bomb_stops_at_the_limit(encoding: str, size: int) -> None:

@@ -103,6 +103,7 @@ def test_a_frame_of_another_size_than_it_states_is_damaged(stated: int, limit: i
     assert refusal("zstd", head + bytes([stated]) + blocks, limit).status == 400
 
 
+@pytest.mark.slow
 @every_encoding
 def test_the_first_part_of_a_bomb_is_small(encoding: str) -> None:
     """A step that becomes much is the unit in which work can be given up."""

@@ -68,6 +68,7 @@ def test_escapes_are_not_cut_in_two(size: int) -> None:
     assert json.loads(convert_form(b"a=" + text)) == {"a": "x" * size + "é" * 50_000}
 
 
+@pytest.mark.slow
 def test_escapes_by_the_million_are_not_kept() -> None:
     """A piece for each of them would be fifty times the body."""
     calls: list[None] = []

@@ -175,6 +175,7 @@ def test_cases_115_to_121_accepted(value: Any) -> None:
     assert read_records(accept(text(value))) == [value["messages"][0]["data"]]
 
 
+@pytest.mark.slow
 def test_case_122_number_of_messages() -> None:
     assert len(accept(text(env(*[MSG] * 20_000)))) == 20_000
     assert squeezed(env(*[MSG] * 20_001)) == (

@@ -44,6 +44,7 @@ def test_no_body_takes_long_where_others_wait(name: str) -> None:
         assert time.thread_time() - before < INLINE_SECONDS_MAX
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [compile_slowly(100), try_alternatives(12_000, 1_500)],
@@ -103,6 +104,7 @@ def test_what_a_task_process_answers_is_what_is_read_here() -> None:
     assert [decode_batch(payload)] == batch.read_body(body)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [

@@ -64,6 +64,7 @@ def test_repair_is_the_same_wherever_it_is_cut(found: list[str], size: int) -> N
     assert json_decoder.decode_json(text) == re.sub("[\ud800-\udfff]", "\ufffd", stdlib.loads(text))
 
 
+@pytest.mark.slow
 def test_escapes_by_the_million_are_repaired_in_time() -> None:
     steps: list[int] = []
     for piece in (rb"\ud800", rb"\ud800\udc00", rb"\\ud800", rb"\\", rb"\udc00\\"):

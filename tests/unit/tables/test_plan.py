@@ -437,6 +437,7 @@ def test_twelve_levels_of_arrays(profile: DestinationProfile) -> None:
         assert len(executor.live) == 13
 
 
+@pytest.mark.slow
 @PROFILES
 def test_records_with_fields_of_their_own_need_little_memory(profile: DestinationProfile) -> None:
     executor = Executor(profile)

@@ -633,6 +633,7 @@ def test_the_server_below_is_built_and_stopped_as_uvicorn_does_it() -> None:
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 10, 10_000])
 @pytest.mark.parametrize(
     ("received", "status"),
