@@ -57,7 +57,7 @@ router = make_router(prefix="/v1", responses=COMMON_RESPONSES, tags=["server"])
             "description": "events until the server or the token ends, or for four minutes",
             "content": {
                 "text/event-stream": {
-                    "schema": {"type": "string"},
+                    "schema": {"description": "server-sent events; their data is JSON"},
                     "examples": {"rejected records": {"value": EXAMPLE}},
                 }
             },

@@ -22,7 +22,7 @@ from treadle.control.routes import (
     describe_refusal,
     make_router,
 )
-from treadle.control.schemas import CodedAnswer, Id, NoRouteAnswer, component
+from treadle.control.schemas import CodedAnswer, Id, MessageAnswer, NoRouteAnswer, component
 from treadle.store.model import Account
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 
@@ -89,7 +89,9 @@ DryRun = Annotated[
 ]
 
 _NO_SOURCE = describe_refusal(404, CodedAnswer | NoRouteAnswer, "no such source, or deleted")
-_BAD = describe_refusal(400, CodedAnswer, "no such option, or it has no such value")
+_BAD = describe_refusal(
+    400, CodedAnswer | MessageAnswer, "no such option, or it has no such value; a wrong parameter"
+)
 
 router = make_router(prefix="/v1", responses=COMMON_RESPONSES, tags=["tables"])
 
