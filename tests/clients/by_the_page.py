@@ -18,7 +18,7 @@ import sys
 import tempfile
 import venv
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,7 +82,7 @@ class PublishedTap:
 
     @property
     def name(self) -> str:
-        """Of the program, and of the stream that its records are sent as."""
+        """Of the program."""
         return self.package.partition("==")[0]
 
 
@@ -117,7 +117,7 @@ TAPS: Final = (
         "tap-jsonl==0.3.1",
         lambda folder: {
             "path": f"{folder}/*.jsonl",
-            "stream_name": "tap-jsonl",
+            "stream_name": "tap_jsonl",
             "primary_keys": ["id"],
         },
         write_json_lines,
@@ -129,7 +129,7 @@ TAPS: Final = (
             "path": str(folder),
             "filesystem": "local",
             "read_mode": "merge",
-            "stream_name": "tap-csv-folder",
+            "stream_name": "tap_csv_folder",
         },
         write_csv,
         ("_sdc_line_number", "_sdc_path", "_sdc_modified_at"),
@@ -142,7 +142,7 @@ TAPS: Final = (
                     "path": f"{folder}/rows.xlsx",
                     "format": "excel",
                     "worksheet": "Rows",
-                    "table_name": "tap-spreadsheets",
+                    "table_name": "tap_spreadsheets",
                     "primary_keys": ["id"],
                 }
             ]
@@ -254,14 +254,14 @@ def run_taps(run: PageRun) -> None:
         config = run.folder / f"{tap.name}.json"
         config.write_text(json.dumps(tap.config(files)))
         run.send_by_target(run_client([programs / tap.name, "--config", config]))
-        _expect_own_fields(run, tap)
+        _expect_own_fields(run, tap, tap.name.replace("-", "_"))
 
 
-def _expect_own_fields(run: PageRun, tap: PublishedTap) -> None:
+def _expect_own_fields(run: PageRun, tap: PublishedTap, table: str) -> None:
     """Every record of a tap is a row, and its own fields have a value in each."""
-    run.expect(tap.name, TAP_ROWS)
+    run.expect(table, TAP_ROWS)
     filled = ", ".join(f'count("{name}") as "{name}"' for name in tap.own)
-    query = f'select count(distinct name) as names, {filled} from import_api."{tap.name}"'
+    query = f'select count(distinct name) as names, {filled} from import_api."{table}"'
     assert run.server.query(query) == [dict.fromkeys(("names", *tap.own), TAP_ROWS)]
 
 
@@ -294,7 +294,7 @@ def run_meltano(run: PageRun) -> None:
     environment = {"TARGET_STITCH_TOKEN": run.token}
     for words in (["install"], ["run", tap.name, "target-stitch"]):
         run_client([programs / "meltano", *words], environment=environment, folder=project)
-    _expect_own_fields(run, replace(tap, package="meltano"))
+    _expect_own_fields(run, tap, "meltano")
 
 
 def run_dlt(run: PageRun) -> None:
