@@ -21,6 +21,11 @@ class Document:
             (re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path)), operations)
             for path, operations in document["paths"].items()
         ]
+        self._tables = [
+            (re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path.replace("{table}", ".+"))), operations)
+            for path, operations in document["paths"].items()
+            if "{table}" in path
+        ]
         self._components = {
             name: _closed(schema) for name, schema in document["components"]["schemas"].items()
         }
@@ -37,8 +42,12 @@ class Document:
                 yield method.upper(), path, operation
 
     def operation(self, method: str, path: str) -> Any:
-        """The described operation, None where the document has none."""
-        for operations in self._of(path):
+        """The described operation, None where the document has none.
+
+        The name of a table may have slashes. A path whose parts fit without them comes first.
+        """
+        with_slashes = [each for pattern, each in self._tables if pattern.fullmatch(path)]
+        for operations in (*self._of(path), *with_slashes):
             if method.lower() in operations:
                 return operations[method.lower()]
         return None
