@@ -48,6 +48,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "recipient disable": ("a@example.com --account 1", "disable_recipient"),
     "recipient enable": ("1 --account 1", "enable_recipient"),
     "recipient remove": ("1 --account 1", "remove_recipient"),
+    "console": ("--account 1", "create_ephemeral_token"),
     "source create": ("Other --account 1", "create_source"),
     "source options": ("web split_mode=widen", "set_options"),
     "source quota": ("web tables=50", "set_quotas"),

@@ -90,7 +90,7 @@ def test_a_source_is_renamed_paused_unpaused_and_deleted(
 
     actions = [event.action for event in console.store.trail.list_events(limit=6)]
     assert actions == [
-        "delete_source", "change_source", "change_source", "unpause_source", "pause_source",
+        "delete_source", "move_source", "move_source", "unpause_source", "pause_source",
         "change_source",
     ]  # fmt: skip
     audit = visitor.see("/audit").words

@@ -46,8 +46,8 @@ class Answer:
         return self.status, self.body
 
 
-DOCUMENTS: Final[dict[ConnectApiSettings, Document]] = {}
-"""The documents of servers with the same settings are the same, and take longer than most tests."""
+DOCUMENTS: Final[dict[tuple[tuple[str, ...], ConnectApiSettings], Document]] = {}
+"""By the calls and the settings of a server: making one takes longer than most tests."""
 
 
 class Api:
@@ -70,8 +70,12 @@ class Api:
             f"sqlite:///{self.path}", SecretCipher(bytes(32)), clock=self._clock, mint=self._mint
         )
         self.app = self.server(self.settings)
-        self.document = DOCUMENTS.get(self.settings) or Document(self.app.openapi())
-        DOCUMENTS[self.settings] = self.document
+        kind = (
+            tuple(sorted(getattr(route, "name", "") for route in self.app.routes)),
+            self.settings,
+        )
+        self.document = DOCUMENTS.get(kind) or Document(self.app.openapi())
+        DOCUMENTS[kind] = self.document
         self.account, self.token = self.store.accounts.create_account("first")
 
     def _clock(self) -> int:

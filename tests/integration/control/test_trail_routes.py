@@ -65,6 +65,21 @@ def test_every_operation_that_changes_has_an_event_done_and_refused(api: Api) ->
             "replace_token",
         ),
         ("delete", "/v1/tokens/{token_id}"): (None, "revoke_account_token", "revoke_token"),
+        ("post", "/v1/account-tokens"): (
+            {"description": "laptop"},
+            "create_account_token",
+            "create_account_token",
+        ),
+        ("put", "/v1/account-tokens/{token_id}"): (
+            {"disabled": True},
+            "disable_token",
+            "disable_token",
+        ),
+        ("delete", "/v1/account-tokens/{token_id}"): (
+            None,
+            "revoke_account_token",
+            "revoke_account_token",
+        ),
         ("put", "/v1/sources/{source_id}/webhook"): (
             {"import_tokens": False},
             "set_options",
@@ -98,6 +113,9 @@ def test_every_operation_that_changes_has_an_event_done_and_refused(api: Api) ->
         ("put", "/v4/sources/{source_id}/streams/metadata"),
         ("post", "/v4/sources/{source_id}/sync"),
         ("delete", "/v4/sources/{source_id}/sync"),
+        ("post", "/v1/query"),
+        ("delete", "/v1/query/{query_id}"),
+        ("post", "/v1/doctor"),
     }
     refused_by_number_alone = {("post", "/v3/sessions/ephemeral")}  # test_session_routes.py
     elsewhere = {("post", "/v1/destinations/{destination_id}/check")}  # test_destination_checks
