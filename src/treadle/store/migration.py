@@ -7,6 +7,7 @@ from sqlalchemy import (
     Column,
     Connection,
     Engine,
+    Index,
     MetaData,
     PrimaryKeyConstraint,
     String,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from treadle.errors import OperatorError
 from treadle.store.database import begin_write
@@ -72,10 +74,21 @@ def _read_revision(connection: Connection) -> str | None:
 
 
 def _make_schema(connection: Connection) -> None:
-    """Make the tables as they are now, which takes a tenth of the time of all migrations."""
-    metadata.create_all(connection, checkfirst=False)
+    """Make the tables as they are now, which takes a tenth of the time of all migrations.
+
+    Indexes are made in one order, those of some rows last: among indexes that cost the same SQLite
+    takes the newest, and these have the fewest rows.
+    """
+    for table in metadata.sorted_tables:
+        connection.execute(CreateTable(table))
+        for index in sorted(table.indexes, key=_get_index_place):
+            connection.execute(CreateIndex(index))
     _version.create(connection, checkfirst=True)
     connection.execute(insert(_version).values(version_num=HEAD_REVISION))
+
+
+def _get_index_place(index: Index) -> tuple[bool, str]:
+    return index.dialect_options["sqlite"]["where"] is not None, str(index.name)
 
 
 def run_migrations(connection: Connection, found: str | None) -> None:

@@ -544,18 +544,25 @@ class TokenRepository(StoreRepository):
 
 
 def _count_hours(tx: StoreTransaction, uses: Mapping[int, tuple[int, int]]) -> None:
-    """Count uses to the hour of the last one, and forget the hours that are too old."""
-    statement = tx.insert(token_hours)
-    tx.connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["token_id", "hour"],
-            set_={"uses": token_hours.c.uses + statement.excluded.uses},
-        ),
-        [
-            {"token_id": token_id, "hour": at // HOUR_US, "uses": count}
-            for token_id, (count, at) in sorted(uses.items())
-        ],
-    )
+    """Count uses to the hour of the last one, and forget the hours that are too old.
+
+    A token may have been removed since it was used.
+    """
+    its = access_tokens.c
+    there = set(tx.connection.scalars(select(its.id).where(its.id.in_(uses))))
+    if there:
+        statement = tx.insert(token_hours)
+        tx.connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["token_id", "hour"],
+                set_={"uses": token_hours.c.uses + statement.excluded.uses},
+            ),
+            [
+                {"token_id": token_id, "hour": at // HOUR_US, "uses": count}
+                for token_id, (count, at) in sorted(uses.items())
+                if token_id in there
+            ],
+        )
     newest = max(at for _, at in uses.values()) // HOUR_US
     tx.connection.execute(delete(token_hours).where(token_hours.c.hour <= newest - HOURS_KEPT))
 
