@@ -66,6 +66,17 @@ def send_until_refused(wire: socket.socket, begin: bytes, piece: bytes, size: in
     return read_all(wire)
 
 
+def push_over(wire: socket.socket, tenant: Tenant) -> None:
+    """Push a small record over a connection that stays open; its answer may come in pieces."""
+    wire.sendall(tenant.encode_push())
+    answer = b""
+    while not answer.endswith(b'"Batch Accepted!"}'):
+        received = wire.recv(65_536)
+        assert received, answer
+        answer += received
+    assert answer.startswith(b"HTTP/1.1 201 ")
+
+
 ENDLESS = {
     "headers": (b"GET / HTTP/1.1\r\n", b"X: " + b"a" * 1000 + b"\r\n", b"431"),
     "a header": (b"GET / HTTP/1.1\r\nX: ", b"a" * 10_000, b"431"),
@@ -132,11 +143,7 @@ def test_connections_of_strangers_keep_nobody_out(
 ) -> None:
     before = memory(server)
     with connect(server) as kept, ExitStack() as held:
-        kept.sendall(tenant.encode_push())
-        answer = b""
-        while not answer.endswith(b'"Batch Accepted!"}'):
-            answer += kept.recv(1000)
-        assert answer.startswith(b"HTTP/1.1 201 ")
+        push_over(kept, tenant)
         for number in range(1_100):
             wire = held.enter_context(connect(server))
             with suppress(BrokenPipeError, ConnectionResetError):
@@ -155,14 +162,10 @@ def test_connections_of_a_tenant_keep_no_other_out(server: TreadleServer, tenant
     other = Tenant(server)
     modest = connect(server)
     with modest, ExitStack() as wires:
-        modest.sendall(other.encode_push())
-        assert modest.recv(65_536).startswith(b"HTTP/1.1 201 ")
+        push_over(modest, other)
         for _ in range(OPEN_FILES):
-            wire = wires.enter_context(connect(server))
-            wire.sendall(tenant.encode_push())
-            assert wire.recv(65_536).startswith(b"HTTP/1.1 201 ")
-        modest.sendall(other.encode_push())  # its place was not taken
-        assert modest.recv(65_536).startswith(b"HTTP/1.1 201 ")
+            push_over(wires.enter_context(connect(server)), tenant)
+        push_over(modest, other)  # its place was not taken
         for _ in range(5):
             assert other.push_anew() < 10
 
