@@ -30,7 +30,14 @@ class Pair:
     second: str
 
 
-@pytest.fixture(params=["duckdb postgres", "postgres duckdb", "postgres postgres"])
+# All three pairs are in tests/integration/maintenance/test_history.py.
+@pytest.fixture(
+    params=[
+        "duckdb postgres",
+        pytest.param("postgres duckdb", marks=pytest.mark.release),
+        pytest.param("postgres postgres", marks=pytest.mark.release),
+    ]
+)
 def pair(
     request: pytest.FixtureRequest, tmp_path: Path, postgres_server: PostgresServer
 ) -> Iterator[Pair]:
