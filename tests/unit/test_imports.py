@@ -56,6 +56,7 @@ BELOW: dict[str, set[str]] = {
     "certificate": RIM,
     "guide": set(),
     "data_lock": RIM,
+    "process_end": set(),
     "shared_counters": RIM,
     "shared_rows": RIM,
     "metrics": RIM | {"http", "log", "store"},

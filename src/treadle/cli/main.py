@@ -7,7 +7,6 @@ found something.
 
 import argparse
 import difflib
-import gc
 import os
 import re
 import sys
@@ -59,6 +58,7 @@ from treadle.cli.output import make_output_robust, print_error, print_traceback
 from treadle.config import FILE_SETTING, SETTINGS, Config, OperatorWarning
 from treadle.errors import InternalError, OperatorError, TreadleError
 from treadle.files import PRIVATE_UMASK
+from treadle.process_end import skip_last_collection
 
 COMMANDS: tuple[CliCommand, ...] = (
     serve.COMMAND,
@@ -142,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     finally:
         if argv is None:
-            gc.freeze()  # Python would search what is left, which goes with the process
+            skip_last_collection()
 
 
 def make_sentence(text: str) -> str:

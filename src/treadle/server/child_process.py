@@ -10,6 +10,7 @@ from typing import Final
 from treadle.clock import read_clock
 from treadle.errors import TreadleError
 from treadle.logging_setup import set_up_logging
+from treadle.process_end import skip_last_collection
 from treadle.server.child_channel import read_orders
 from treadle.traces.process_board import note_start
 
@@ -59,5 +60,5 @@ def run_child() -> int:
         logger.error("%s", error)  # noqa: TRY400 - one sentence for the operator, no traceback
         return 2
     finally:
-        gc.freeze()  # Python would search what is left, which goes with the process
+        skip_last_collection()
     return 0
