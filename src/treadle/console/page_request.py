@@ -55,7 +55,7 @@ class ConsolePlaces:
 
 
 @dataclass(frozen=True, slots=True)
-class ShownSetting:
+class SettingLine:
     """A setting in force, as a page shows it.
 
     Attributes:
@@ -90,7 +90,7 @@ class ConsoleServices:
     sampler: FigureSampler
     places: ConsolePlaces
     clock: Callable[[], int]
-    shown_settings: tuple[ShownSetting, ...]
+    shown_settings: tuple[SettingLine, ...]
     version: str
     data_flag: str
     listens_locally: bool

@@ -33,7 +33,7 @@ MicrosecondTime = Annotated[str, Field(description="RFC 3339, UTC, microseconds"
 
 
 @component("LeftOutField")
-class LeftOutField(TypedDict):
+class LeftOutAnswer(TypedDict):
     """A field that records were loaded without."""
 
     table: Annotated[str, Field(description="that it would be in")]
@@ -74,7 +74,7 @@ class LoadReportAnswer(TypedDict):
     tables: Annotated[dict[str, int], Field(description="destination table -> rows written")]
     fields_left_out: Annotated[list[str], Field(description="their names, without repetition")]
     left_out: Annotated[
-        list[LeftOutField], Field(description="fields that records were loaded without")
+        list[LeftOutAnswer], Field(description="fields that records were loaded without")
     ]
     rounded: Annotated[
         list[RoundedField], Field(description="fields with values that were rounded")

@@ -64,7 +64,7 @@ class RequestPage(TypedDict):
 
 
 @component("SentRecord")
-class SentRecord(TypedDict):
+class RequestRecord(TypedDict):
     """A record as it was sent."""
 
     table: str
@@ -80,7 +80,7 @@ class SentRecordPage(TypedDict):
     """The first records of a request."""
 
     receipt: str
-    records: Annotated[list[SentRecord], Field(max_length=20)]
+    records: Annotated[list[RequestRecord], Field(max_length=20)]
     total: Annotated[int, Field(ge=0, description="records of the entries that were looked at")]
     entries_not_shown: Count
 

@@ -132,7 +132,7 @@ class DestinationState(TypedDict):
 
 
 @component("ServerFigures")
-class ServerFigures(TypedDict):
+class FiguresAnswer(TypedDict):
     """Figures of the whole server."""
 
     log_bytes: Figure
@@ -156,7 +156,7 @@ class StatusAnswer(TypedDict):
     destinations: list[DestinationState]
     problems: Annotated[int | None, Field(description="null where it is not known yet")]
     server: Annotated[
-        ServerFigures | None, Field(description="null where the server has several accounts")
+        FiguresAnswer | None, Field(description="null where the server has several accounts")
     ]
 
 

@@ -19,7 +19,7 @@ from treadle.http.stop_notice import StopNotice
 from treadle.log.protocol import LogReader
 
 if TYPE_CHECKING:
-    from treadle.console.page_request import ShownSetting
+    from treadle.console.page_request import SettingLine
 
 logger: Final = logging.getLogger(__name__)
 
@@ -146,13 +146,13 @@ class ConsoleMaker:
         return await call_app(self._pushing, "POST", PUSH_PATH, headers, body)
 
 
-def list_shown_settings(config: Config) -> "tuple[ShownSetting, ...]":
+def list_shown_settings(config: Config) -> "tuple[SettingLine, ...]":
     """Return the settings in force as a page shows them, without secrets."""
     from treadle.config import SETTINGS
-    from treadle.console.page_request import ShownSetting
+    from treadle.console.page_request import SettingLine
 
     return tuple(
-        ShownSetting(one.name, _show_setting(config, one), _is_default(config, one), one.help)
+        SettingLine(one.name, _show_setting(config, one), _is_default(config, one), one.help)
         for one in SETTINGS
     )
 

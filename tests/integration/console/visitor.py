@@ -14,7 +14,7 @@ import httpx
 from treadle.console.app import ConsoleApp
 from treadle.console.figures import FigureSampler
 from treadle.console.guess_limit import GuessLimit
-from treadle.console.page_request import ConsolePlaces, ConsoleServices, ShownSetting
+from treadle.console.page_request import ConsolePlaces, ConsoleServices, SettingLine
 from treadle.control.app import ConnectApiSettings, create_control_app
 from treadle.http.hosts import AllowedHosts
 from treadle.log.protocol import TableBacklog
@@ -124,7 +124,7 @@ class Console:
             sampler=self.sampler,
             places=ConsolePlaces.parse("/console", public_url),
             clock=lambda: self.now,
-            shown_settings=(ShownSetting("smtp_url", "set", False, "mail server"),),
+            shown_settings=(SettingLine("smtp_url", "set", False, "mail server"),),
             version="1.2.3",
             data_flag=" --data here",
             listens_locally=True,
