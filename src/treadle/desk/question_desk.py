@@ -56,7 +56,7 @@ QUESTION_MEMORY_MAX: Final = 1024 * 1024 * 1024
 """Memory of a process: 512 MB are DuckDB's."""
 
 WARM_MEMORY_MAX: Final = 256 * 1024 * 1024
-"""A process that holds more than this after its question is ended."""
+"""A process that holds or has reserved more than this after its question is ended."""
 
 PLACE_SECONDS_MAX: Final = 5.0
 """How long a question waits for one of the places."""

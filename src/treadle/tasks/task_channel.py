@@ -75,7 +75,7 @@ class TaskAnswer(NamedTuple):
 
     Attributes:
         kind: the kind of the end, which says what `payload` is.
-        held_bytes: the memory that the process has now.
+        held_bytes: the memory that the process holds or has reserved now.
         payload: the result, or an encoded error.
     """
 

@@ -74,11 +74,15 @@ def answer_request(request: TaskRequest) -> TaskAnswer:
 
 
 def _measure_memory() -> int:
-    """Return the resident bytes of this process; 0 where the system does not say."""
+    """Return the bytes that this process holds or has reserved; 0 where the system does not say."""
     # Not ru_maxrss: a new process begins with the value of the process that started it.
     if not _MEMORY_FILE.exists():
         return 0
-    return int(_MEMORY_FILE.read_bytes().split()[1]) * resource.getpagesize()
+    pages = list(map(int, _MEMORY_FILE.read_bytes().split()))
+    # The limit counts data that is reserved, and an allocator keeps reserved what it gave back: a
+    # process may hold little and yet have nothing left for its next task.
+    resident, data = pages[1], pages[5]
+    return max(resident, data) * resource.getpagesize()
 
 
 def _find_function(name: str) -> Callable[[bytes], bytes]:

@@ -26,7 +26,8 @@ MEMORY_BYTES_MAX: Final = 512 * 1024 * 1024
 """Most memory of a task process: what a worker takes for the worst body of the largest size."""
 
 KEPT_BYTES_MAX: Final = 160 * 1024 * 1024
-"""A process that holds more memory than this after its task is ended; a new one has about 30 MB."""
+"""A process that holds or has reserved more memory than this after its task is ended; a new one has
+about 30 MB."""
 
 PATIENCE_SECONDS: Final = 120
 """Seconds that a task may take by the clock. Its limit of processor time does not end a task that
@@ -70,7 +71,8 @@ class TaskProcess:
             patience_seconds: that a task may take by the clock.
             environment: variables of the process; None for those that a task on a body needs, among
                 which there is no setting and no secret.
-            kept_bytes: memory that the process may hold after a task; with more it is ended.
+            kept_bytes: memory that the process may hold or have reserved after a task; with more it
+                is ended.
         """
         self._memory_bytes = memory_bytes
         self._patience_seconds = patience_seconds

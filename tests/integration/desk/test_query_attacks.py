@@ -132,6 +132,15 @@ def test_duckdb_ends_what_takes_too_much(statement: str, duckdb_scene: Scene) ->
     assert duckdb_scene.rows("SELECT count(*) FROM shop.orders") == [[2]]
 
 
+def test_what_a_statement_left_reserved_is_not_missing_to_the_next(duckdb_scene: Scene) -> None:
+    """DuckDB's allocator keeps the address space of what it gave back, which the limit counts."""
+    distinct = DUCKDB_ENDED[2]
+    for _ in range(3):
+        duckdb_scene.refusal(distinct)
+        for _ in range(2):
+            assert duckdb_scene.rows("SELECT count(*) FROM shop.orders") == [[2]]
+
+
 POSTGRES_REFUSED = (
     "COPY (SELECT 1) TO PROGRAM 'touch /var/tmp/treadle-made'",
     "COPY shop.orders TO '/var/tmp/treadle-made'",

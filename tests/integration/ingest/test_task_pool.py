@@ -134,6 +134,20 @@ def test_a_process_that_holds_much_memory_is_not_kept() -> None:
     run_with_pool(use)
 
 
+def test_a_process_that_has_reserved_much_memory_is_not_kept() -> None:
+    # As an allocator does: it holds nothing of it, and the limit counts it all the same.
+    reserve = (
+        b"(__import__('sys').modules.update(kept=__import__('mmap').mmap("
+        b"-1, 200 << 20, flags=__import__('mmap').MAP_PRIVATE)), b'')[1]"
+    )
+
+    async def use(pool: TaskPool) -> None:
+        assert await pool.run(1, EVALUATE, reserve) == b""
+        assert pool.list_processes() == []
+
+    run_with_pool(use)
+
+
 def test_a_process_that_is_killed_from_outside_is_replaced() -> None:
     async def use(pool: TaskPool) -> None:
         await pool.run(1, EVALUATE, b"b''")
