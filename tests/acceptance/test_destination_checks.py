@@ -202,6 +202,7 @@ def test_a_desk_that_is_killed_in_a_check_leaves_it_to_the_next_one(
             assert check is not None
             return check.claims
 
+        eventually(lambda: "desk" in server.processes())
         desk = server.processes()["desk"]
         eventually(lambda: claims() == 1 and len(tasks(desk)) == 1)
         [task] = tasks(desk)

@@ -80,7 +80,7 @@ def test_what_several_processes_accept_is_loaded_once(
     }
     names = set(server.processes())
     workers = {f"worker {number}" for number in range(1, WORKERS + 1)}
-    assert names == workers | {"desk", "loader", "courier"}
+    assert names == workers | {"loader"}  # desk and courier rest until there is something for them
 
 
 def test_a_revoked_token_and_a_paused_source_are_refused_by_all(client: Client) -> None:

@@ -118,6 +118,8 @@ class QuestionDesk:
         seconds: that a statement may take.
         tasks: how each kind of question is answered.
         idle_seconds: after which a process without a question is ended.
+        rest_seconds: after which, without a question, `run` asks whether it may end.
+        may_rest: whether the process has nothing else to do.
         clock: seconds.
     """
 
@@ -125,6 +127,8 @@ class QuestionDesk:
     seconds: float
     tasks: Mapping[QuestionKind, QuestionTask] = field(default_factory=lambda: QUESTION_TASKS)
     idle_seconds: float = IDLE_SECONDS
+    rest_seconds: float = IDLE_SECONDS
+    may_rest: Callable[[], bool] = lambda: False
     clock: Callable[[], float] = time.monotonic
     _lock: threading.Condition = field(default_factory=threading.Condition)
     _running: dict[tuple[int, str], RunningQuestion] = field(default_factory=dict)
@@ -140,22 +144,49 @@ class QuestionDesk:
         return self.folder / FOLDER_NAME
 
     def run(self) -> None:
-        """Answer questions until `stop`."""
+        """Answer questions until `stop`, or until there was none for a while and it may rest."""
         self._clear_answers()
-        try:
-            listening = open_socket(self.folder)
-        except OSError as error:
-            raise OperatorError(
-                f"The socket of the desk cannot be made in {self.folder}: {error.strerror}"
-            ) from error
-        with listening:
-            listening.settimeout(POLL_SECONDS)
-            while not self._is_stopped:
-                with suppress(TimeoutError):
-                    connection, _ = listening.accept()
-                    self._take_connection(connection)
-                self._end_idle_processes()
+        while not self._is_stopped:
+            try:
+                listening = open_socket(self.folder)
+            except OSError as error:
+                raise OperatorError(
+                    f"The socket of the desk cannot be made in {self.folder}: {error.strerror}"
+                ) from error
+            with listening:
+                self._listen(listening)
+                if not self._is_stopped and not self._take_last_connections(listening):
+                    break
         self._end_all()
+
+    def _listen(self, listening: socket.socket) -> None:
+        """Take questions until `stop`, or until it may rest."""
+        listening.settimeout(POLL_SECONDS)
+        last = self.clock()
+        while not self._is_stopped:
+            with suppress(TimeoutError):
+                connection, _ = listening.accept()
+                self._take_connection(connection)
+            self._end_idle_processes()
+            now = self.clock()
+            with self._lock:
+                if self._connections or self._running:
+                    last = now
+            if now - last >= self.rest_seconds and self.may_rest():
+                return
+
+    def _take_last_connections(self, listening: socket.socket) -> bool:
+        """Let nobody connect any more, and take who has connected; return whether anybody had."""
+        with place_socket(self.folder) as address, suppress(FileNotFoundError):
+            Path(address).unlink()
+        listening.settimeout(0)
+        found = False
+        with suppress(BlockingIOError):
+            while True:
+                connection, _ = listening.accept()
+                self._take_connection(connection)
+                found = True
+        return found
 
     def stop(self) -> None:
         """Let `run` end soon; may be called from a signal handler."""

@@ -21,10 +21,14 @@ from treadle.questions.channel import (
 from treadle.questions.messages import DeskMessage, DeskReply
 from treadle.questions.orders import AnswerNote, QuestionKind, decode_value, encode_value
 
-CONNECT_SECONDS_MAX: Final = 5.0
-"""How long a desk is waited for that was ended and is started again."""
+CONNECT_SECONDS_MAX: Final = 20.0
+"""How long a desk is waited for that is starting: it takes half a second, and on a busy machine
+longer."""
 
 CONNECT_PAUSE_SECONDS: Final = 0.05
+
+WAKE_TRIES: Final = 20
+"""The desk is woken again after so many tries to connect."""
 
 ANSWER_SECONDS_MAX: Final = 180.0
 """Longest wait for an answer: more than the desk lets a question take."""
@@ -91,12 +95,14 @@ class DeskCall:
     Attributes:
         folder: the data folder.
         question: to ask.
+        wake: has a desk started that rests.
         clock: seconds.
         sleep: waits.
     """
 
     folder: Path
     question: PlannedQuestion
+    wake: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     _connection: socket.socket | None = None
@@ -136,18 +142,22 @@ class DeskCall:
                 connection.shutdown(socket.SHUT_RDWR)
 
     def _connect(self) -> socket.socket:
-        """Connect to the desk, which may be starting.
+        """Connect to the desk, which may be starting, or rest until it is woken.
 
         Raises:
             RequestRefusedError: it cannot be reached.
         """
         until = self.clock() + CONNECT_SECONDS_MAX
+        tries = 0
         while True:
+            tries += 1
             try:
                 self._connection = connect_desk(self.folder)
             except OSError as error:
                 if self.clock() >= until or self._is_abandoned:
                     raise refusals.desk_missing() from error
+                if tries % WAKE_TRIES == 1:
+                    self.wake()
                 self.sleep(CONNECT_PAUSE_SECONDS)
                 continue
             if self._is_abandoned:
@@ -162,13 +172,15 @@ class DeskClient:
 
     Attributes:
         folder: the data folder.
+        wake: has a desk started that rests.
     """
 
     folder: Path = field(default_factory=Path)
+    wake: Callable[[], None] = lambda: None
 
     def make_call(self, question: PlannedQuestion) -> DeskCall:
         """Return a call, which is asked in a thread and abandoned from any other."""
-        return DeskCall(self.folder, question)
+        return DeskCall(self.folder, question, self.wake)
 
     def stop(self, question_id: str, account_id: int) -> bool:
         """Stop a question of an account; return whether it was under way.
@@ -179,6 +191,8 @@ class DeskClient:
         try:
             with connect_desk(self.folder) as connection:
                 reply, file = exchange_message(connection, DeskMessage(question_id, account_id))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False  # the desk rests, so nothing is under way
         except (ChannelBrokenError, OSError) as error:
             raise refusals.desk_missing() from error
         if file is not None:

@@ -2,7 +2,7 @@
 
 The supervisor writes the settings to a child's standard input. The child writes "ready" to its
 standard output. The end of its standard input tells the child that the supervisor is gone. A worker
-writes "wake desk", and then the desk finds a line break in its standard input.
+writes "wake desk", and then the desk is started, or finds a line break in its standard input.
 """
 
 import contextlib
@@ -81,12 +81,12 @@ def report_ready() -> None:
         os.write(sys.stdout.fileno(), b"ready\n")
 
 
-def wake_desk() -> None:
-    """Have the desk look at once for what it is to do; it looks by itself within a second."""
+def wake_child(name: str) -> None:
+    """Have another child look at once for what it is to do; one that rests is started."""
     out = sys.stdout.fileno()
-    os.set_blocking(out, False)  # a supervisor that reads nothing must stop no worker
+    os.set_blocking(out, False)  # a supervisor that reads nothing must stop nobody
     with contextlib.suppress(BrokenPipeError, BlockingIOError):
-        os.write(out, b"wake desk\n")
+        os.write(out, f"wake {name}\n".encode())
 
 
 def call_when_orphaned(stop: Callable[[], None], wake: Callable[[], None] = lambda: None) -> None:

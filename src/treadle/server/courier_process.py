@@ -13,8 +13,10 @@ from treadle.courier.carrier import Carrier, run_carriers
 from treadle.courier.hook_carrier import HookCarrier
 from treadle.http.outbound_url import OutboundRules
 from treadle.server.child_channel import call_when_orphaned, report_ready
+from treadle.server.errand_watch import await_rest
 from treadle.server.factories import open_store
 from treadle.server.mail_carriers import make_mail_carrier
+from treadle.store.errands import ErrandKind
 from treadle.store.store import Store
 
 if TYPE_CHECKING:
@@ -51,7 +53,17 @@ def run_courier(config: Config) -> None:
     store = open_store(config)
     gc.freeze()
     gc.enable()
+    if config.smtp_url is None:  # with it, the courier also looks for problems
+        resting = threading.Thread(
+            target=_stop_when_idle, args=(store, stop), name="rest", daemon=True
+        )
+        resting.start()
     run_carriers(
         make_carriers(config, store), stop, clock.read_clock, finish_seconds=FINISH_SECONDS
     )
     store.close()
+
+
+def _stop_when_idle(store: Store, stop: threading.Event) -> None:
+    await_rest(lambda: ErrandKind.DELIVERY in store.errands.list_open_kinds(), stop)
+    stop.set()

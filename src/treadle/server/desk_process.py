@@ -5,6 +5,7 @@ import logging
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from treadle import clock
@@ -17,7 +18,9 @@ from treadle.http.address_policy import AddressPolicy
 from treadle.log.registry import open_appender, open_reader
 from treadle.questions.orders import QuestionKind
 from treadle.server.child_channel import call_when_orphaned, encode_orders, report_ready
+from treadle.server.errand_watch import REST_SECONDS
 from treadle.server.factories import open_store
+from treadle.store.errands import ErrandKind
 from treadle.store.store import Store
 
 logger: Final = logging.getLogger("treadle.server")
@@ -62,7 +65,13 @@ def run_desk(config: Config) -> None:
     """Do what is asked for until SIGTERM, or until the supervisor is gone."""
     store = open_store(config)
     desk, resends = make_desk(config, store), make_resend_desk(config, store)
-    questions = QuestionDesk(config.data, config.query_seconds, list_question_tasks(config))
+    questions = QuestionDesk(
+        config.data,
+        config.query_seconds,
+        list_question_tasks(config),
+        rest_seconds=REST_SECONDS,
+        may_rest=lambda: _has_nothing_to_do(store),
+    )
 
     def stop() -> None:
         desk.stop()
@@ -76,7 +85,7 @@ def run_desk(config: Config) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop())
     call_when_orphaned(stop, wake)
     answering = threading.Thread(
-        target=_answer_questions, args=(questions,), name="questions", daemon=True
+        target=_answer_questions, args=(questions, stop), name="questions", daemon=True
     )
     answering.start()
     resending = threading.Thread(target=resends.run, name="resends")
@@ -92,10 +101,19 @@ def run_desk(config: Config) -> None:
     store.close()
 
 
-def _answer_questions(questions: QuestionDesk) -> None:
+def _answer_questions(questions: QuestionDesk, stop: Callable[[], None]) -> None:
     try:
         questions.run()
+        stop()  # there is nothing to do, or it was stopped already
     except TreadleError as error:
         logger.error("no questions are answered: %s", error)  # noqa: TRY400 - one sentence
     except Exception:
         logger.exception("no questions are answered")
+
+
+def _has_nothing_to_do(store: Store) -> bool:
+    """Return whether no check and no resend waits or is under way."""
+    try:
+        return not store.errands.list_open_kinds() & {ErrandKind.CHECK, ErrandKind.RESEND}
+    except TreadleError:
+        return False  # the store says nothing now, so there may be some

@@ -18,7 +18,8 @@ from treadle.loader.waiting_board import WaitingBoard
 from treadle.log.registry import make_quota, open_reader
 from treadle.metrics.request_counter import COUNTER_NAMES
 from treadle.quotas import WAITING_COLUMNS
-from treadle.server.child_channel import call_when_orphaned, report_ready
+from treadle.server.child_channel import call_when_orphaned, report_ready, wake_child
+from treadle.server.errand_watch import wake_for_errands
 from treadle.server.factories import make_quota_table, open_store
 from treadle.shared_counters import sum_counters
 from treadle.shared_rows import SharedRows
@@ -85,6 +86,14 @@ def run_loader(config: Config) -> None:
     sampler = make_sampler(config, store)
     sampling = threading.Thread(target=sampler.run, args=(stop,), name="series", daemon=True)
     sampling.start()
+    waking = threading.Thread(
+        target=wake_for_errands,
+        args=(store.errands.list_open_kinds, wake_child, stop),
+        name="errands",
+        daemon=True,
+    )
+    waking.start()
     make_loader(config, store, sampler).run(stop, report_ready)
     sampling.join(5.0)
+    waking.join(5.0)
     store.close()

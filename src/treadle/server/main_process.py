@@ -144,7 +144,13 @@ def _list_child_specs(config: Config, listening: int, lock: int) -> list[ChildSp
     loader = job("loader", "loader", (), 1, "the load it is in", LOADER_STOP_SECONDS)
     courier = job("courier", "courier", (), 1, "answers of hooks", COURIER_STOP_SECONDS)
     loader = replace(loader, environment=LOADER_ENVIRONMENT)
-    return [*workers, replace(desk, awaited=False), loader, courier]
+    return [
+        *workers,
+        replace(desk, awaited=False, rests=True),
+        loader,
+        # With a mail server it looks for problems all the time.
+        replace(courier, rests=config.smtp_url is None),
+    ]
 
 
 def _print_announcement(

@@ -4,7 +4,8 @@ The supervisor does not know what its children do. It writes one line, the order
 input of each child. The end of that input tells the child that the supervisor is gone and that it
 must stop. A child writes the line `ready` to its standard output when it does its work, and the
 line `wake NAME` to have a line break written to the input of the child of that name: there is
-something to do for it.
+something to do for it. A child that rests is started by that, and ends by itself when it has had
+nothing to do for a while.
 """
 
 import contextlib
@@ -45,6 +46,8 @@ class ChildSpec:
         environment: further variables of its environment.
         reloads: it reads files again on SIGHUP.
         awaited: the server is not ready before it.
+        rests: it is started when somebody wakes it. When it ends with exit code 0 it rests, and is
+            not started again before somebody wakes it.
     """
 
     name: str
@@ -57,6 +60,7 @@ class ChildSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     reloads: bool = False
     awaited: bool = True
+    rests: bool = False
 
 
 @dataclass(slots=True)
@@ -108,7 +112,8 @@ class ProcessSupervisor:
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             for job in self.specs:
-                self._start_child(job)
+                if not job.rests:
+                    self._start_child(job)
             while not self._stopping:
                 self._read_children(POLL_SECONDS)
                 self._restart_dead_children()
@@ -172,11 +177,18 @@ class ProcessSupervisor:
             child.ready = True
             self._announce_readiness()
         elif word == b"wake":
-            other = self._children.get(name.decode("utf-8", "replace"))
-            if other is not None and other.process.stdin is not None:
-                # One that reads nothing now has been woken before, or has died.
-                with contextlib.suppress(OSError, ValueError):
-                    os.write(other.process.stdin.fileno(), b"\n")
+            self._wake_child(name.decode("utf-8", "replace"))
+
+    def _wake_child(self, name: str) -> None:
+        child = self._children.get(name)
+        if child is None:
+            for spec in self.specs:
+                if spec.rests and spec.name == name:
+                    self._start_child(spec)
+        elif child.process.stdin is not None:
+            # One that reads nothing now has been woken before, or has died.
+            with contextlib.suppress(OSError, ValueError):
+                os.write(child.process.stdin.fileno(), b"\n")
 
     def _announce_readiness(self) -> None:
         awaited = [child for child in self._children.values() if child.spec.awaited]
@@ -190,7 +202,11 @@ class ProcessSupervisor:
             code = child.process.poll()
             if code is None:
                 continue
-            if name not in self._restart_at:
+            if child.spec.rests and code == 0:
+                self._close_pipes(child)
+                del self._children[name]
+                logger.info("%s rests until there is something to do", name)
+            elif name not in self._restart_at:
                 ran = now - child.started
                 failures = 1 if ran >= STEADY_SECONDS else self._failures.get(name, 0) + 1
                 self._failures[name] = failures

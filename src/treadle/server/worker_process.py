@@ -57,8 +57,9 @@ from treadle.metrics.request_counter import (
 )
 from treadle.questions.client import DeskClient
 from treadle.quotas import USAGE_COLUMNS, WAITING_COLUMNS
-from treadle.server.child_channel import call_when_orphaned, report_ready, wake_desk
+from treadle.server.child_channel import call_when_orphaned, report_ready, wake_child
 from treadle.server.console_mount import PUSH_PATH, ConsoleMaker, ConsoleRouter
+from treadle.server.errand_watch import wake_after_change
 from treadle.server.factories import make_destination_opener, make_quota_table, open_store
 from treadle.server.file_limit import plan_backlog, raise_file_limit
 from treadle.server.tls_handshake import TlsAcceptor
@@ -189,7 +190,7 @@ def run_worker(config: Config, name: str, descriptor: int) -> None:
                     partial(_become_ready, certificate),
                     name,
                     files,
-                    wake_desk,
+                    wake_child,
                     stop_notice,
                 ),
                 loop="uvloop",
@@ -222,7 +223,7 @@ def make_worker_app(
     ready: Callable[[], None],
     name: str = "worker 1",
     files: int = 1024,
-    wake: Callable[[], None] = lambda: None,
+    wake: Callable[[str], None] = lambda _: None,
     stop_notice: StopNotice | None = None,
 ) -> ASGIApp:
     """Make the ASGI application of one worker.
@@ -233,7 +234,7 @@ def make_worker_app(
         ready: called once, when the application answers.
         name: of this worker among the others.
         files: how many files the process may have open; connections have a part of them.
-        wake: has the desk look for what it is to do.
+        wake: has a child, named by its argument, look for what it is to do.
         stop_notice: announced when the server stops.
     """
     # By the worker's name and not by a process id, so that a restarted worker counts on.
@@ -263,7 +264,10 @@ def make_worker_app(
 
     def follow_change() -> None:
         ingest.token_cache.invalidate()
-        wake()
+        # In a thread: it asks the store.
+        asyncio.get_running_loop().run_in_executor(
+            None, wake_after_change, store.errands.list_open_kinds, wake
+        )
 
     traces = make_trace_files(config)
     problems = ProblemWatch(
@@ -305,7 +309,7 @@ def make_worker_app(
             config.turns_path,
             AddressPolicy(allows_loopback=config.destinations_local),
         ),
-        desk=DeskClient(config.data),
+        desk=DeskClient(config.data, partial(wake, "desk")),
         join_document=lambda document: merge_documents(
             "treadle", __version__, [ingest_document(), document]
         ),

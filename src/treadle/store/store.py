@@ -14,6 +14,7 @@ from treadle.store.checks import CheckRepository
 from treadle.store.database import StoreDatabase, translate_errors
 from treadle.store.deliveries import DeliveryRepository
 from treadle.store.destinations import DestinationRepository
+from treadle.store.errands import ErrandRepository
 from treadle.store.hooks import HookRepository
 from treadle.store.key_files import KEY_VARIABLE
 from treadle.store.keys import KeyRepository
@@ -87,6 +88,7 @@ class Store:
         self.table_schemas = TableSchemaRepository(database)
         self.hooks = HookRepository(database)
         self.deliveries = DeliveryRepository(database)
+        self.errands = ErrandRepository(database)
 
     @classmethod
     def open(

@@ -9,7 +9,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,11 @@ from treadle.desk.question_desk import QuestionDesk
 from treadle.destinations.priority import LoaderPriority
 from treadle.destinations.reach import NOT_ALONE, ROLE_READS_TOO_MUCH
 from treadle.destinations.registry import make_destination
+from treadle.errors import RequestRefusedError
 from treadle.loader.destination_loader import HELD_SECONDS_MAX
 from treadle.questions.channel import SOCKET_NAME
+from treadle.questions.client import DeskCall, DeskClient, PlannedQuestion
+from treadle.questions.orders import QuestionKind
 
 SLOW = "SELECT count(*) FROM {series} a, {series} b, {series} c"
 SERIES = {"duckdb": "range(100000)", "postgresql": "generate_series(1, 100000)"}
@@ -344,7 +347,43 @@ def test_a_warm_process_answers_at_once_and_is_ended_when_idle(scene: Scene) -> 
     assert scene.rows("SELECT 1") == [[1]]
 
 
-def test_a_desk_that_is_away_is_told_and_one_that_comes_back_is_found(scene: Scene) -> None:
+def test_a_desk_rests_when_nothing_was_asked_for_a_while(scene: Scene, tmp_path: Path) -> None:
+    errands = [True]
+    folder = tmp_path / "other"
+    folder.mkdir()
+    desk = QuestionDesk(folder, 10.0, rest_seconds=0.5, may_rest=lambda: not errands[0])
+    woken = threading.Event()
+    resting = threading.Thread(target=desk.run)
+    resting.start()
+    path = folder / SOCKET_NAME
+    eventually(path.exists)
+    time.sleep(2.5)
+    assert resting.is_alive()  # a check is under way
+    errands[0] = False
+    resting.join(30)
+    assert not resting.is_alive()
+    assert not path.exists()
+
+    client = DeskClient(folder, woken.set)
+    assert not client.stop("x", 1)  # where nobody answers, nothing is under way
+    call = client.make_call(PlannedQuestion(QuestionKind.DOCTOR, "x", 1, 1, None))
+    asking = threading.Thread(target=lambda: catch_refusal(call))
+    asking.start()
+    assert woken.wait(30)
+    call.abandon()
+    asking.join(30)
+    assert not asking.is_alive()
+
+
+def catch_refusal(call: DeskCall) -> None:
+    with suppress(RequestRefusedError):
+        call.ask()
+
+
+def test_a_desk_that_is_away_is_told_and_one_that_comes_back_is_found(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("treadle.questions.client.CONNECT_SECONDS_MAX", 5.0)
     path = scene.tenants.rig.config.data / SOCKET_NAME
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     path.rename(path.with_name("away"))

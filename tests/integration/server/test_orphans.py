@@ -13,11 +13,11 @@ def test_children_of_a_server_killed_at_its_start_end_in_order(tmp_path: Path) -
     ) as server:
         assert server.stderr is not None
         for line in server.stderr:
-            if "courier started" in line:  # the last of them; all have their orders
+            if "loader started" in line:  # the last of them; all have their orders
                 break
         else:
             raise AssertionError("the server did not start its children")
         server.kill()
         said = server.stderr.read()  # ends when the last child has ended
     assert "Error" not in said
-    assert said.count("the supervisor is gone; stopping") == 4
+    assert said.count("the supervisor is gone; stopping") == 2

@@ -35,16 +35,33 @@ else:
 sys.stdin.read()""",
 )
 
+RESTING_CHILD = CHILD.replace(
+    "sys.stdin.read()",
+    """if name == "worker":
+    os.write(1, b"wake desk\\n")
+    while sys.stdin.readline():
+        os.write(1, b"wake desk\\n")
+if name == "desk":
+    if (folder / "dies").exists():
+        (folder / "dies").unlink()
+        sys.exit(7)
+    if (folder / "rests").exists():
+        (folder / "rests").unlink()
+        sys.exit(0)
+sys.stdin.read()""",
+    1,
+)
+
 PARENT = """
 import logging, sys
 from treadle.server.supervisor import ChildSpec, ProcessSupervisor
 folder = sys.argv[1]
 STOP = float(sys.argv[2])
 logging.basicConfig(level=logging.INFO)
-def job(name, stops):
+def job(name, stops, **more):
     script = folder + "/child.py", name, folder
-    return ChildSpec(name, script, b"orders", (), stops, "its work", STOP)
-jobs = [job("worker", 0), job("loader", 1)]
+    return ChildSpec(name, script, b"orders", (), stops, "its work", STOP, **more)
+jobs = [job("worker", 0), job("loader", 1), job("desk", 0, awaited=False, rests=True)]
 code = ProcessSupervisor(jobs, lambda: print("all ready", flush=True)).run()
 sys.exit(code)
 """
@@ -142,3 +159,28 @@ def test_a_child_can_have_another_one_woken(tmp_path: Path) -> None:
     parent.send_signal(signal.SIGTERM)
     parent.communicate(timeout=120)
     assert parent.returncode == 0
+
+
+def test_a_child_that_rests_is_started_when_it_is_woken(tmp_path: Path) -> None:
+    (tmp_path / "rests").touch()
+    (tmp_path / "dies").touch()
+    parent = start_parent(tmp_path, 120, RESTING_CHILD)
+
+    def starts() -> int:
+        return [event[:2] for event in events(tmp_path)].count(["desk", "got"])
+
+    # It dies and is started again as any other; then it ends by itself, and is not.
+    wait(lambda: starts() == 2)
+    wait(lambda: not (tmp_path / "rests").exists())
+    time.sleep(1)  # longer than the pause before a restart
+    assert starts() == 2
+    worker = next(int(event[-1]) for event in events(tmp_path) if event[0] == "worker")
+    os.kill(worker, signal.SIGKILL)  # the next one wakes the desk again
+    wait(lambda: starts() == 3)
+    parent.send_signal(signal.SIGTERM)
+    _, log = parent.communicate(timeout=120)
+    assert parent.returncode == 0
+    assert "desk rests until there is something to do" in log
+    asked = [event[0] for event in events(tmp_path) if event[1] == "asked-to-stop"]
+    assert sorted(asked) == ["desk", "loader", "worker"]
+    assert asked[-1] == "loader"

@@ -6,6 +6,7 @@ from tests.checks import add_destination, change_destination, is_usable
 from tests.integration.store.conftest import OpenStore
 
 from treadle.store.checks import CHECKS_KEPT
+from treadle.store.errands import ErrandKind
 from treadle.store.errors import NotFoundError
 from treadle.store.store import Store
 
@@ -21,16 +22,19 @@ def test_a_check_waits_is_claimed_and_finished_once(store: Store) -> None:
     assert asked.name.startswith(f"{account.id}.{asked.destination_id}.check.")
     assert len(asked.name.rpartition(".")[2]) == 36
     assert (asked.status, asked.finished_at) == ("running", None)
+    assert store.errands.list_open_kinds() == {ErrandKind.CHECK}
 
     claimed = store.checks.claim_check("here", "first", LASTS)
     assert claimed is not None
     assert (claimed.id, claimed.claims) == (asked.id, 1)
+    assert store.errands.list_open_kinds() == {ErrandKind.CHECK}
     assert store.checks.claim_check("there", "second", LASTS) is None
     assert store.checks.claim_check("here", "first", LASTS) is None
 
     assert not store.checks.finish_check(asked.id, "second", None, ())
     assert store.checks.finish_check(asked.id, "first", None, PHASES)
     assert not store.checks.finish_check(asked.id, "first", "again", ())
+    assert store.errands.list_open_kinds() == set()
     found = store.checks.find_last_check(asked.destination_id)
     assert found is not None
     assert (found.id, found.status, found.error, list(found.phases)) == (
@@ -134,6 +138,9 @@ def test_accounts_take_turns_and_deleted_destinations_none(store: Store) -> None
     assert claimed is not None
     assert claimed.id == third.id
     assert store.checks.claim_check("here", "one", LASTS) is None
+    for done in (second, third):
+        assert store.checks.finish_check(done.id, "one", None, ())
+    assert store.errands.list_open_kinds() == set()  # nobody does the check of what is deleted
 
 
 def test_what_the_settings_name_needs_no_check(store: Store, open_store: OpenStore) -> None:

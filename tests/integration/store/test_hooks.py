@@ -11,6 +11,7 @@ from tests.integration.store.conftest import KEY
 from tests.loads import load
 
 from treadle.store.deliveries import make_delivery_id
+from treadle.store.errands import ErrandKind
 from treadle.store.errors import HookLimitError, NotFoundError
 from treadle.store.hooks import HOOKS_MAX
 from treadle.store.model import HookBacklog, LoadReport, PostLoadHook, RecordedTry
@@ -261,14 +262,18 @@ def test_only_the_first_of_each_hook_and_table_is_due(world: World) -> None:
 
 def test_a_try_is_kept_as_it_was(world: World) -> None:
     hook = world.hook()
+    assert world.store.errands.list_open_kinds() == set()
     world.load(1)
     [made] = world.store.deliveries.list_deliveries(hook.id)
     world.store.deliveries.record_tries([tried(made.number, hook, "waiting", due_at=77)])
+    assert world.store.errands.list_open_kinds() == {ErrandKind.DELIVERY}
     kept = world.store.deliveries.find_delivery(hook.id, made.id)
     assert kept is not None
     assert (kept.tries, kept.due_at, kept.tried_at, kept.finished_at) == (1, 77, 6, None)
     assert (kept.took_us, kept.status, kept.answer, kept.error) == (7, 500, "no\0", "500")
     assert world.store.deliveries.find_delivery(hook.id + 1, made.id) is None
+    world.store.deliveries.record_tries([tried(made.number, hook, "failed")])
+    assert world.store.errands.list_open_kinds() == set()
 
 
 def test_deliveries_are_sent_again_one_or_all_that_failed(world: World) -> None:
