@@ -21,7 +21,7 @@ from treadle.store.store import Store
 from treadle.timestamps import format_microseconds
 from treadle.traces.refusal_file import read_counts
 from treadle.traces.refusals import merge_counts
-from treadle.tracking.problem_finder import RejectionWatch, find_shown_problems
+from treadle.tracking.problem_finder import RejectionWatch, find_shown_problems, read_server
 from treadle.tracking.problem_kinds import (
     SHOWN_KINDS,
     FoundProblem,
@@ -29,13 +29,13 @@ from treadle.tracking.problem_kinds import (
     order_problems,
 )
 
-FRESH_SECONDS: Final = 4.0
+FRESH_SECONDS: Final = 2.0
 """For how long what was found is shown, at least."""
 
 FRESH_FACTOR: Final = 20
 """And so many times as long as finding it took, so that looks take a twentieth of a processor."""
 
-COUNT_SECONDS: Final = 30.0
+COUNT_SECONDS: Final = 4.0
 """For how long a number of problems is shown that nobody looked for."""
 
 ENDED_US: Final = 7 * 86_400_000_000
@@ -152,6 +152,7 @@ class ProblemWatch:
             now,
             self.load_age_us,
             refused,
+            read_server(self.files.counters, self.files.examinations, now),
         )
         self._found_at = now
 
@@ -218,7 +219,7 @@ def render_problem(problem: FoundProblem, snoozed_until: int | None) -> dict[str
         "found": kind.found,
         "named": problem.named,
         "said": problem.said or None,
-        "remedy": kind.remedy,
+        "remedy": problem.remedy or kind.remedy,
         "source_id": problem.source_id,
         "table": problem.table_name,
         "destination_id": int(place[2]) if place and place[1] == "destination" else None,
