@@ -1,7 +1,10 @@
 """The present numbers of all accounts, taken once for all pages and streams of a worker.
 
 They come from what the loader keeps for `/metrics`: the totals of each table in the store, and the
-backlogs of the log. Nothing here asks a destination, and nothing reads the ledger.
+backlogs of the log. Nothing here asks a destination, and nothing reads the ledger. Whatever is not
+about single tables the pages take from the operations of the API (`control.status_operations`).
+The records they count here: those count what waits up to a quarter of a second later than what was
+loaded, and a page would show a load twice for that time.
 """
 
 import time
@@ -12,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from treadle.log.protocol import LogReader, TableBacklog
-from treadle.log.quota import LogSpace
 from treadle.store.model import ConfiguredDestination, Source, TableLoadStatus, TableTotals
 from treadle.store.store import Store
 
@@ -74,12 +76,10 @@ class ServerFigures:
     Attributes:
         at: when they were taken, microseconds since 1970.
         accounts: by id; one without anything is missing.
-        space: of the log.
     """
 
     at: int
     accounts: Mapping[int, AccountFigures]
-    space: LogSpace
 
     def get_account(self, account_id: int) -> AccountFigures:
         """Return the numbers of an account."""
@@ -117,7 +117,6 @@ def take_figures(store: Store, reader: LogReader, now: int) -> ServerFigures:
             account_id: _sum(of_account[account_id], tables[account_id], destinations[account_id])
             for account_id in {*of_account, *destinations}
         },
-        reader.statistics.measure_space(),
     )
 
 

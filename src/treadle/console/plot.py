@@ -12,7 +12,7 @@ from typing import Final
 
 WIDTH: Final = 640
 HEIGHT: Final = 160
-LEFT: Final = 46
+LEFT: Final = 60
 BOTTOM: Final = 22
 TOP: Final = 10
 RIGHT: Final = 8
