@@ -93,16 +93,14 @@ def take_figures(store: Store, reader: LogReader, now: int) -> ServerFigures:
     counted once.
     """
     backlogs = {(one.source_id, one.table_name): one for one in reader.list_backlogs()}
-    totals = {(one.source_id, one.table_name): one for one in store.tables.list_totals()}
-    statuses = {(one.source_id, one.table_name): one for one in store.tables.list_statuses()}
+    known = {(one[0].source_id, one[0].table_name): one for one in store.tables.list_conditions()}
     sources = {one.id: one for one in store.sources.list_sources() if one.deleted_at is None}
     tables: dict[int, list[TableFigures]] = defaultdict(list)
-    for key in sorted(backlogs.keys() | totals.keys()):
+    for key in sorted(backlogs.keys() | known.keys()):
         source = sources.get(key[0])
         if source is not None:
-            made = _join(
-                source, key[1], totals.get(key), backlogs.get(key), statuses.get(key), reader
-            )
+            total, status = known.get(key, (None, None))
+            made = _join(source, key[1], total, backlogs.get(key), status, reader)
             tables[source.account_id].append(made)
     destinations: dict[int, list[ConfiguredDestination]] = defaultdict(list)
     for row in store.destinations.list_destinations():

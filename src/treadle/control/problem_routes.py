@@ -56,7 +56,7 @@ class ProblemAnswer(TypedDict):
 
 @component("EndedProblem")
 class EndedProblemAnswer(TypedDict):
-    """A problem that recipients were told of, and that is over."""
+    """A problem that is over."""
 
     kind: str
     named: str

@@ -49,6 +49,7 @@ class TraceFiles:
         clock: microseconds since 1970.
         count_append_failures: returns how many groups of requests the log's disk did not take.
         examinations: the folder with the last examinations; None for none.
+        problems: the file with the problems of the last days; None for none.
         look_at_log: returns how full the log is, and how old; None for none.
     """
 
@@ -61,6 +62,7 @@ class TraceFiles:
     clock: Callable[[], int] = read_clock
     count_append_failures: Callable[[], int] = lambda: 0
     examinations: Path | None = None
+    problems: Path | None = None
     look_at_log: Callable[[], LogLook | None] = lambda: None
 
 

@@ -41,5 +41,6 @@ def make_trace_files(config: Config) -> TraceFiles:
         list_shown_settings(config),
         count_append_failures=count_append_failures,
         examinations=config.examinations_path,
+        problems=config.problems_path,
         look_at_log=lambda: look_at_log(config),
     )
