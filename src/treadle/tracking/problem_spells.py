@@ -58,7 +58,7 @@ def advance_spells(
         identity = (spell.account_id, spell.kind, spell.key)
         returns = spell.ended is None or now - spell.ended < RETURN_US
         if returns and identity in present:
-            del present[identity]  # type: ignore[arg-type]  # a named tuple equals a tuple
+            del present[identity]
             advanced.append(msgspec.structs.replace(spell, ended=None))
         elif spell.ended is None:
             advanced.append(msgspec.structs.replace(spell, ended=now))
