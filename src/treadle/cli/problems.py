@@ -26,7 +26,7 @@ def find_all_problems(config: Config, store: "Store") -> "list[FoundProblem]":
     from treadle.log.registry import has_log, make_quota
     from treadle.traces.refusal_file import read_counts
     from treadle.traces.refusals import merge_counts
-    from treadle.tracking.problem_finder import RejectionWatch, find_shown_problems
+    from treadle.tracking.problem_finder import RejectionWatch, find_shown_problems, read_server
     from treadle.tracking.problem_kinds import order_problems
 
     if not has_log(config):
@@ -41,6 +41,7 @@ def find_all_problems(config: Config, store: "Store") -> "list[FoundProblem]":
             now,
             int(config.load_age_seconds * 1_000_000),
             merge_counts(read_counts(config.refusals_path, now)),
+            read_server(config.counters_path, config.examinations_path, now),
         )
     return order_problems(found)
 
@@ -64,7 +65,7 @@ def print_problems(config: Config, arguments: Arguments) -> int:
             one.kind,
             one.named,
             one.said or None,
-            SHOWN_KINDS[one.kind].remedy,
+            one.remedy or SHOWN_KINDS[one.kind].remedy,
         )
         for one in found
     ]

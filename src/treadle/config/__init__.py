@@ -603,6 +603,16 @@ class Config(CheckedSettings):
         return self.data / "series"
 
     @property
+    def examinations_path(self) -> Path:
+        """The folder with the last examinations of the server."""
+        return self.data / "examinations"
+
+    @property
+    def problems_path(self) -> Path:
+        """The file with the problems of the last days, from their beginning to their end."""
+        return self.data / "problems"
+
+    @property
     def turns_path(self) -> Path:
         """The folder by which the loader and dry runs take turns at a destination."""
         return self.data / "turns"

@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -20,6 +21,7 @@ from treadle.console.csrf import (
     has_form_token,
     make_form_token,
 )
+from treadle.console.figures import ServerFigures
 from treadle.console.guess_limit import GuessLimit
 from treadle.console.live import LiveHub, LiveSample, LiveStream
 from treadle.console.navigation import list_links
@@ -33,8 +35,9 @@ from treadle.console.page_request import (
     find_route,
     lead_on,
 )
-from treadle.console.pages import REGIONS, ROUTES
-from treadle.console.pages.regions import make_region_values
+from treadle.console.pages import REGIONS, ROUTES, badges
+from treadle.console.pages.badges import count_badges
+from treadle.console.pages.regions import MadeRegion, make_region_values
 from treadle.console.rendering import PageRenderer
 from treadle.console.sign_in import LOGIN_PATH, LOGOUT_PATH, SignIn, SignInResult
 from treadle.console.view import describe_refusal
@@ -45,7 +48,7 @@ from treadle.http.hosts import AllowedHosts
 from treadle.http.responses import encode_json
 from treadle.http.session_cookie import SESSION_COOKIE, format_cookie, read_cookie
 from treadle.http.stop_notice import StopNotice
-from treadle.store.model import BrowserSession
+from treadle.store.model import BrowserSession, ConsoleRole
 
 T = TypeVar("T")
 
@@ -127,6 +130,7 @@ class ConsoleApp:
         self._hosts = hosts
         self._renderer = PageRenderer()
         self._pages: anyio.CapacityLimiter | None = None
+        self._regions: dict[tuple[int, ConsoleRole, str], MadeRegion] = {}
         self._sign_in = SignIn(services, limit or GuessLimit())
         self.hub = LiveHub(self._sample, stop or StopNotice())
 
@@ -226,7 +230,9 @@ class ConsoleApp:
 
     def _make_page(self, head: PageHead, handler: PageHandler, request: PageRequest) -> Response:
         """Run a page and render it, in a thread."""
-        return self._render_answer(head, handler(self._services, request), request)
+        answer = handler(self._services, request)
+        count_badges(self._services, request.account)
+        return self._render_answer(head, answer, request)
 
     async def _run(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         if self._pages is None:  # it belongs to the event loop, and is made in it
@@ -317,20 +323,29 @@ class ConsoleApp:
         """Return the regions that sessions ask for, in a thread."""
         services = self._services
         going = services.store.sessions.list_open_sessions([one.id for one in wanted])
-        figures = services.sampler.read()
-        made: dict[tuple[int, str], str] = {}
+        began = time.monotonic()
+        figures: ServerFigures | None = None
+        made: dict[tuple[int, ConsoleRole, str], MadeRegion] = {}
         found: dict[BrowserSession, Mapping[str, str] | None] = {}
         for session, topics in wanted.items():
             if session.id not in going:
                 found[session] = None
                 continue
+            mine = session.account.id, session.role
             for topic in topics:
-                if (session.account.id, topic) not in made:
-                    values = make_region_values(REGIONS[topic], services, session.account, figures)
-                    made[session.account.id, topic] = self._renderer.render(
-                        REGIONS[topic].template, values
-                    )
-            found[session] = {topic: made[session.account.id, topic] for topic in topics}
+                region = REGIONS[topic]
+                kept = self._regions.get((*mine, topic))
+                if kept is not None and began - kept.at < region.seconds * 0.9:
+                    made[*mine, topic] = kept
+                if (*mine, topic) in made:
+                    continue
+                if region.needs_figures and figures is None:
+                    figures = services.sampler.read()
+                values = make_region_values(region, services, session, figures)
+                text = self._renderer.render(region.template, values)
+                made[*mine, topic] = MadeRegion(began, text)
+            found[session] = {topic: made[*mine, topic].text for topic in topics}
+        self._regions = made  # what nobody asks for any more is forgotten
         return found
 
     # Answers -------------------------------------------------------------------------------------
@@ -385,6 +400,9 @@ class ConsoleApp:
             "topics": "",
             "here": head.raw_path + head.query_text,
             "links": [] if session is None else list_links(session),
+            "badges": {} if session is None else self._services.badges.get(session.account.id),
+            "badge_topics": ",".join(badges.REGIONS),
+            "may_operate": session is not None and has_role(session, ConsoleRole.OPERATOR),
         }
         text = self._renderer.render(template, common | dict(values))
         response = Response(

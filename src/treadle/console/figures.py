@@ -1,7 +1,10 @@
 """The present numbers of all accounts, taken once for all pages and streams of a worker.
 
 They come from what the loader keeps for `/metrics`: the totals of each table in the store, and the
-backlogs of the log. Nothing here asks a destination, and nothing reads the ledger.
+backlogs of the log. Nothing here asks a destination, and nothing reads the ledger. Whatever is not
+about single tables the pages take from the operations of the API (`control.status_operations`).
+The records they count here: those count what waits up to a quarter of a second later than what was
+loaded, and a page would show a load twice for that time.
 """
 
 import time
@@ -12,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from treadle.log.protocol import LogReader, TableBacklog
-from treadle.log.quota import LogSpace
 from treadle.store.model import ConfiguredDestination, Source, TableLoadStatus, TableTotals
 from treadle.store.store import Store
 
@@ -74,12 +76,10 @@ class ServerFigures:
     Attributes:
         at: when they were taken, microseconds since 1970.
         accounts: by id; one without anything is missing.
-        space: of the log.
     """
 
     at: int
     accounts: Mapping[int, AccountFigures]
-    space: LogSpace
 
     def get_account(self, account_id: int) -> AccountFigures:
         """Return the numbers of an account."""
@@ -93,16 +93,14 @@ def take_figures(store: Store, reader: LogReader, now: int) -> ServerFigures:
     counted once.
     """
     backlogs = {(one.source_id, one.table_name): one for one in reader.list_backlogs()}
-    totals = {(one.source_id, one.table_name): one for one in store.tables.list_totals()}
-    statuses = {(one.source_id, one.table_name): one for one in store.tables.list_statuses()}
+    known = {(one[0].source_id, one[0].table_name): one for one in store.tables.list_conditions()}
     sources = {one.id: one for one in store.sources.list_sources() if one.deleted_at is None}
     tables: dict[int, list[TableFigures]] = defaultdict(list)
-    for key in sorted(backlogs.keys() | totals.keys()):
+    for key in sorted(backlogs.keys() | known.keys()):
         source = sources.get(key[0])
         if source is not None:
-            made = _join(
-                source, key[1], totals.get(key), backlogs.get(key), statuses.get(key), reader
-            )
+            total, status = known.get(key, (None, None))
+            made = _join(source, key[1], total, backlogs.get(key), status, reader)
             tables[source.account_id].append(made)
     destinations: dict[int, list[ConfiguredDestination]] = defaultdict(list)
     for row in store.destinations.list_destinations():
@@ -117,7 +115,6 @@ def take_figures(store: Store, reader: LogReader, now: int) -> ServerFigures:
             account_id: _sum(of_account[account_id], tables[account_id], destinations[account_id])
             for account_id in {*of_account, *destinations}
         },
-        reader.statistics.measure_space(),
     )
 
 

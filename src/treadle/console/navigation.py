@@ -16,6 +16,7 @@ class NavigationLink:
         path: below the console.
         key: the shortcut after `g`; empty for none.
         role: who sees it.
+        has_badge: it has a number beside it.
     """
 
     section: str
@@ -23,20 +24,23 @@ class NavigationLink:
     path: str
     key: str = ""
     role: ConsoleRole = ConsoleRole.VIEWER
+    has_badge: bool = False
 
 
 GROUPS: Final = (
     (
         NavigationLink("overview", "Overview", "/", "o"),
+        NavigationLink("problems", "Problems", "/problems", "p", has_badge=True),
         NavigationLink("sources", "Sources", "/sources", "s"),
         NavigationLink("tables", "Tables", "/tables", "t"),
         NavigationLink("loads", "Loads", "/loads", "l"),
-        NavigationLink("rejects", "Rejected", "/rejects", "r"),
+        NavigationLink("rejects", "Rejected", "/rejects", "r", has_badge=True),
     ),
     (
         NavigationLink("destinations", "Destinations", "/destinations", "d"),
         NavigationLink("hooks", "Hooks", "/hooks", "h"),
         NavigationLink("tokens", "Tokens", "/tokens", "k"),
+        NavigationLink("health", "Health", "/health", "e"),
     ),
     (
         NavigationLink("recipients", "Recipients", "/recipients", "", ConsoleRole.ADMIN),

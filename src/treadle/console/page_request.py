@@ -5,10 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
+from treadle.console.badges import BadgeCounter
 from treadle.console.figures import FigureSampler
+from treadle.console.part_keeper import PartKeeper
+from treadle.control.examination_operations import ExaminationRunner
 from treadle.control.operations import ConnectOperations
+from treadle.control.problem_operations import ProblemWatch
 from treadle.control.routes import AccountCaller, OperationRunner
 from treadle.control.settings import ConnectApiSettings
+from treadle.control.traces import TraceFiles
 from treadle.errors import TreadleError
 from treadle.http.outbound_url import OutboundRules
 from treadle.store.model import Account, BrowserSession, ConsoleRole
@@ -55,21 +60,6 @@ class ConsolePlaces:
 
 
 @dataclass(frozen=True, slots=True)
-class SettingLine:
-    """A setting in force, as a page shows it.
-
-    Attributes:
-        value: "set" for a secret.
-        is_default: nobody set it.
-    """
-
-    name: str
-    value: str
-    is_default: bool
-    help: str
-
-
-@dataclass(frozen=True, slots=True)
 class ConsoleServices:
     """What pages are made with.
 
@@ -78,23 +68,31 @@ class ConsoleServices:
         sampler: of the present numbers.
         places: where the console is.
         clock: microseconds since 1970.
-        shown_settings: those in force.
         version: of treadle.
         data_flag: what a command needs to find the data folder: empty, or " --data ...".
         listens_locally: only this machine reaches the server.
         push: import token and body -> status and body of the answer of `/v2/import/push`; awaited
             on the event loop.
+        traces: what the server remembers of itself, and its settings.
+        problems: finds problems.
+        examinations: starts examinations of the server.
+        badges: the numbers beside links of the navigation.
+        parts: what pages showed last, for when it cannot be read.
     """
 
     work: OperationRunner
     sampler: FigureSampler
     places: ConsolePlaces
     clock: Callable[[], int]
-    shown_settings: tuple[SettingLine, ...]
     version: str
     data_flag: str
     listens_locally: bool
     push: Callable[[str, bytes], Coroutine[Any, Any, tuple[int, bytes]]]
+    traces: TraceFiles
+    problems: ProblemWatch
+    examinations: ExaminationRunner
+    badges: BadgeCounter = field(default_factory=BadgeCounter)
+    parts: PartKeeper = field(default_factory=PartKeeper)
 
     @property
     def store(self) -> Store:

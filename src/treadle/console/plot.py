@@ -12,9 +12,9 @@ from typing import Final
 
 WIDTH: Final = 640
 HEIGHT: Final = 160
-LEFT: Final = 46
+LEFT: Final = 60
 BOTTOM: Final = 22
-TOP: Final = 10
+TOP: Final = 16
 RIGHT: Final = 8
 SERIES_MAX: Final = 6
 """The style sheet has so many kinds of lines."""

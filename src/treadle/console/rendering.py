@@ -38,10 +38,14 @@ def make_environment() -> Environment:
     made.filters |= {
         "age": view.format_age,
         "bytes": view.format_bytes,
+        "clock": view.format_clock,
         "count": view.format_count,
+        "drawing": show_drawing,
         "duration": view.format_duration,
         "field_value": show_field_value,
         "lines": show_lines,
+        "prose": show_prose,
+        "rate": view.format_rate,
         "state": show_state,
         "words": view.format_words,
     }
@@ -71,6 +75,22 @@ def show_state(state: view.StateWord) -> Markup:
     return Markup('<span class="state {}"><span aria-hidden="true">{}</span> {}</span>').format(
         state.tone, _SHAPES[state.tone], view.show_text(state.word)
     )
+
+
+def show_prose(text: str) -> Markup:
+    """Return a sentence; what stands in it between backquotes is a command."""
+    parts = view.show_text(text).split("`")
+    if len(parts) % 2 == 0:  # one without its partner is what it is
+        return escape(view.show_text(text))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
+        for number, part in enumerate(parts)
+    )
+
+
+def show_drawing(svg: str) -> Markup:
+    """Return a plot of `console.plot`, which escapes what it is given, as markup."""
+    return Markup(svg)  # noqa: S704 - made by us, and its texts are escaped
 
 
 def show_lines(text: str) -> Markup:

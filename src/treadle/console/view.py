@@ -15,7 +15,7 @@ from treadle.store.model import (
     TableLoadStatus,
 )
 from treadle.text import escape_unprintable, shorten_line
-from treadle.timestamps import format_exact, format_seconds
+from treadle.timestamps import format_exact, format_seconds, to_datetime
 
 SECOND_US: Final = 1_000_000
 MINUTE_US: Final = 60 * SECOND_US
@@ -135,6 +135,25 @@ def describe_time(instant: int, now: int) -> TimeWords:
     except OverflowError:
         iso = format_exact(instant)
     return TimeWords(relative, iso.replace("T", " ").replace("Z", " UTC"), iso)
+
+
+ClockForm = Literal["second", "minute", "day"]
+"""How exact a time of day is written; a day with its date."""
+
+
+def format_clock(instant: int, form: ClockForm = "minute") -> str:
+    """Write a point in time in UTC: 12:03 UTC, 12:00:03 UTC, or 11-29 12:00 UTC with its day.
+
+    Args:
+        instant: microseconds since 1970.
+        form: how exact.
+    """
+    try:
+        moment = to_datetime(instant)
+    except OverflowError:
+        return format_exact(instant)
+    forms: dict[ClockForm, str] = {"second": "%H:%M:%S", "minute": "%H:%M", "day": "%m-%d %H:%M"}
+    return f"{moment.strftime(forms[form])} UTC"
 
 
 def count_words(number: int, one: str, several: str | None = None) -> str:

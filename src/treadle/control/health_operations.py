@@ -1,15 +1,18 @@
 """What is told of the server's health: disk, log, processes; and of its settings."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any, Final
 
 from treadle.control.traces import TraceFiles, require_installation
+from treadle.errors import TreadleError
 from treadle.log.quota import LogSpace
 from treadle.quotas import WAITING_COLUMNS
 from treadle.shared_rows import sum_rows
 from treadle.store.model import Account
 from treadle.store.store import Store
 from treadle.timestamps import format_microseconds
+from treadle.traces.append_trace import read_commit_times
 from treadle.traces.process_board import ProcessState, list_processes
 from treadle.traces.series_file import read_series
 from treadle.traces.series_layout import LENGTHS, SERVER_FIGURES, SeriesStep
@@ -38,7 +41,11 @@ def show_health(store: Store, files: TraceFiles, account: Account) -> dict[str, 
     day = read_series(files.series, hours, seconds - DAY_SECONDS - 3600, seconds + 1, ())
     names = {one.id: one.name for one in store.sources.list_sources()}
     waiting = sum_rows(files.counters, WAITING_COLUMNS)
-    space = _read_space(recent)
+    looked = None
+    with contextlib.suppress(TreadleError):  # the rest can be told all the same
+        looked = files.look_at_log()
+    space = _read_space(recent) if looked is None else looked.space
+    oldest = None if looked is None else looked.oldest
     quota = files.log_quota
     return {
         "at": format_microseconds(now),
@@ -52,6 +59,8 @@ def show_health(store: Store, files: TraceFiles, account: Account) -> dict[str, 
             if space is None
             else estimate_full(day, quota.compute_room(space)),
             "append_failures": files.count_append_failures(),
+            "fsync": _render_commits(files, now),
+            "oldest_kept_at": None if oldest is None else format_microseconds(oldest),
             "waiting": [
                 {
                     "source_id": source_id,
@@ -66,6 +75,15 @@ def show_health(store: Store, files: TraceFiles, account: Account) -> dict[str, 
             ],
         },
         "processes": [_render_process(one) for one in list_processes(files.processes)],
+    }
+
+
+def _render_commits(files: TraceFiles, now: int) -> dict[str, Any]:
+    times = read_commit_times(files.counters, now)
+    return {
+        "commits": times.commits,
+        "p50_seconds": None if times.p50_us is None else times.p50_us / 1e6,
+        "p99_seconds": None if times.p99_us is None else times.p99_us / 1e6,
     }
 
 

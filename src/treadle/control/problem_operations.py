@@ -16,26 +16,27 @@ from treadle.control.load_operations import invalid_parameter
 from treadle.control.traces import TraceFiles
 from treadle.errors import TreadleError
 from treadle.log.protocol import LogReader
-from treadle.store.model import Account, EndedNotice
+from treadle.store.model import Account
 from treadle.store.store import Store
 from treadle.timestamps import format_microseconds
 from treadle.traces.refusal_file import read_counts
 from treadle.traces.refusals import merge_counts
-from treadle.tracking.problem_finder import RejectionWatch, find_shown_problems
+from treadle.tracking.problem_finder import RejectionWatch, find_shown_problems, read_server
 from treadle.tracking.problem_kinds import (
     SHOWN_KINDS,
     FoundProblem,
     ProblemIdentity,
     order_problems,
 )
+from treadle.tracking.problem_spells import list_ended_spells, read_spells
 
-FRESH_SECONDS: Final = 4.0
+FRESH_SECONDS: Final = 2.0
 """For how long what was found is shown, at least."""
 
 FRESH_FACTOR: Final = 20
 """And so many times as long as finding it took, so that looks take a twentieth of a processor."""
 
-COUNT_SECONDS: Final = 30.0
+COUNT_SECONDS: Final = 4.0
 """For how long a number of problems is shown that nobody looked for."""
 
 ENDED_US: Final = 7 * 86_400_000_000
@@ -152,6 +153,7 @@ class ProblemWatch:
             now,
             self.load_age_us,
             refused,
+            read_server(self.files.counters, self.files.examinations, now),
         )
         self._found_at = now
 
@@ -164,11 +166,7 @@ def list_problems(store: Store, watch: ProblemWatch, account: Account) -> dict[s
     own = order_problems(one for one in found if one.account_id == account.id)
     return {
         "problems": [render_problem(one, snoozed.get(one.identity)) for one in own[:PROBLEMS_MAX]],
-        "ended": [
-            _render_ended(one)
-            for one in store.notices.list_ended_notices(now - ENDED_US)
-            if one.account_id == account.id
-        ][:PROBLEMS_MAX],
+        "ended": _list_ended(store, watch.files, account, now),
         "looked_at": format_microseconds(looked_at),
     }
 
@@ -218,7 +216,7 @@ def render_problem(problem: FoundProblem, snoozed_until: int | None) -> dict[str
         "found": kind.found,
         "named": problem.named,
         "said": problem.said or None,
-        "remedy": kind.remedy,
+        "remedy": problem.remedy or kind.remedy,
         "source_id": problem.source_id,
         "table": problem.table_name,
         "destination_id": int(place[2]) if place and place[1] == "destination" else None,
@@ -228,10 +226,30 @@ def render_problem(problem: FoundProblem, snoozed_until: int | None) -> dict[str
     }
 
 
-def _render_ended(notice: EndedNotice) -> dict[str, Any]:
-    return {
-        "kind": notice.kind,
-        "named": notice.named,
-        "began_at": format_microseconds(notice.began_at),
-        "ended_at": format_microseconds(notice.ended_at),
-    }
+def _list_ended(
+    store: Store, files: TraceFiles, account: Account, now: int
+) -> list[dict[str, Any]]:
+    """Return what ended in the last days, the last one first, as noted or as told by mail."""
+    since = now - ENDED_US
+    spells = [] if files.problems is None else read_spells(files.problems)
+    ended = [
+        (one.kind, one.named, one.began, one.ended or 0)
+        for one in list_ended_spells(spells, since)
+        if one.account_id == account.id
+    ]
+    ended += [
+        (one.kind, one.named, one.began_at, one.ended_at)
+        for one in store.notices.list_ended_notices(since)
+        if one.account_id == account.id
+        and (one.kind, one.named, one.began_at) not in {found[:3] for found in ended}
+    ]
+    ended.sort(key=lambda one: -one[3])
+    return [
+        {
+            "kind": kind,
+            "named": named,
+            "began_at": format_microseconds(began),
+            "ended_at": format_microseconds(ended_at),
+        }
+        for kind, named, began, ended_at in ended[:PROBLEMS_MAX]
+    ]

@@ -56,7 +56,7 @@ class ProblemAnswer(TypedDict):
 
 @component("EndedProblem")
 class EndedProblemAnswer(TypedDict):
-    """A problem that recipients were told of, and that is over."""
+    """A problem that is over."""
 
     kind: str
     named: str
@@ -102,7 +102,7 @@ router = make_router(prefix="/v1", responses=COMMON_RESPONSES, tags=["problems"]
 async def get_problems(work: Runner, account: AuthenticatedAccount, watch: Watch) -> Response:
     """What somebody has to act on, the worst first; each ends by itself when its cause does.
 
-    They are looked for at most every four seconds.
+    They are looked for at most every two seconds.
     """
     return await work.read(list_problems, work.operations.store, watch, account)
 

@@ -69,6 +69,8 @@ def list_trace_examples() -> dict[str, dict[int, dict[str, object]]]:
             "shortage": None,
             "full_in_seconds": 864_000,
             "append_failures": 0,
+            "fsync": {"commits": 512, "p50_seconds": 0.0021, "p99_seconds": 0.0098},
+            "oldest_kept_at": _AT_TEXT,
             "waiting": [
                 {"source_id": 7, "name": "shop", "waiting_bytes": 2048, "waiting_records": 97}
             ],

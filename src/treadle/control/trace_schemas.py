@@ -170,6 +170,15 @@ class SourceWaiting(TypedDict):
     waiting_records: Count
 
 
+@component("CommitTimes")
+class CommitTimesAnswer(TypedDict):
+    """How long the last commits of the log took, their fsync included."""
+
+    commits: Annotated[int, Field(ge=0, description="of the last hour, 512 of a worker at most")]
+    p50_seconds: Seconds
+    p99_seconds: Seconds
+
+
 @component("LogHealth")
 class LogHealth(TypedDict):
     """The log and its disk."""
@@ -183,6 +192,10 @@ class LogHealth(TypedDict):
         int | None, Field(description="at the rate of the last day; null where it does not grow")
     ]
     append_failures: Count
+    fsync: CommitTimesAnswer
+    oldest_kept_at: Annotated[
+        str | None, Field(description="when the oldest entry that is kept was accepted")
+    ]
     waiting: list[SourceWaiting]
 
 

@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 
 from treadle.clock import read_clock
 from treadle.errors import RequestRefusedError
-from treadle.log.quota import LogQuota
+from treadle.log.quota import LogLook, LogQuota
 from treadle.store.model import Account
 from treadle.store.store import Store
 
@@ -48,6 +48,9 @@ class TraceFiles:
         settings: those in force.
         clock: microseconds since 1970.
         count_append_failures: returns how many groups of requests the log's disk did not take.
+        examinations: the folder with the last examinations; None for none.
+        problems: the file with the problems of the last days; None for none.
+        look_at_log: returns how full the log is, and how old; None for none.
     """
 
     refusals: Path
@@ -58,6 +61,9 @@ class TraceFiles:
     settings: Sequence[ShownSetting] = ()
     clock: Callable[[], int] = read_clock
     count_append_failures: Callable[[], int] = lambda: 0
+    examinations: Path | None = None
+    problems: Path | None = None
+    look_at_log: Callable[[], LogLook | None] = lambda: None
 
 
 def sees_installation(store: Store, account: Account) -> bool:

@@ -84,10 +84,13 @@ class QuestionTask:
     Attributes:
         function: of the task process, see `TaskRequest.function`.
         order: its order, in place of the one that came; None for that one.
+        long_seconds: that one may take. It has a process of its own then, beside those of others;
+            None for as long as a statement.
     """
 
     function: str
     order: str | None = None
+    long_seconds: float | None = None
 
 
 QUESTION_TASKS: Final[Mapping[QuestionKind, QuestionTask]] = {
@@ -103,10 +106,12 @@ class RunningQuestion:
     Attributes:
         process: that answers it; None while it waits for one.
         stopped: somebody stopped it.
+        is_long: it takes no place of others.
     """
 
     process: TaskProcess | None = None
     stopped: bool = False
+    is_long: bool = False
 
 
 @dataclass(slots=True)
@@ -241,7 +246,8 @@ class QuestionDesk:
             return None, None
         if message.kind not in self.tasks:
             raise refusals.invalid_question("such questions are not answered")
-        running = self._take_place(key, message.places)
+        is_long = self.tasks[message.kind].long_seconds is not None
+        running = self._take_place(key, message.places, is_long=is_long)
         try:
             with self._watched(connection, running):
                 return self._answer(running, message.kind, message.order)
@@ -264,7 +270,7 @@ class QuestionDesk:
         if process is not None:
             process.kill_current()
 
-    def _take_place(self, key: tuple[int, str], places: int) -> RunningQuestion:
+    def _take_place(self, key: tuple[int, str], places: int, *, is_long: bool) -> RunningQuestion:
         """Wait for one of the places.
 
         Raises:
@@ -275,9 +281,14 @@ class QuestionDesk:
             while True:
                 if key in self._running:
                     raise refusals.question_id_taken(key[1])
-                own = sum(account == key[0] for account, _ in self._running)
-                if len(self._running) < PROCESSES_MAX and own < places:
-                    running = self._running[key] = RunningQuestion()
+                alike = {
+                    (account, id_): one
+                    for (account, id_), one in self._running.items()
+                    if one.is_long is is_long
+                }
+                own = sum(account == key[0] for account, _ in alike)
+                if len(alike) < PROCESSES_MAX and own < places:
+                    running = self._running[key] = RunningQuestion(is_long=is_long)
                     return running
                 left = until - self.clock()
                 if left <= 0 or self._is_stopped:
@@ -327,20 +338,22 @@ class QuestionDesk:
         Raises:
             RequestRefusedError: it refuses, or it was ended.
         """
-        process = self._take_process()
+        long_seconds = self.tasks[kind].long_seconds
+        process = self._take_process() if long_seconds is None else _make_process(long_seconds)
         with self._lock:
             running.process = process
         try:
             if running.stopped:
                 raise refusals.statement_stopped()
             function = self.tasks[kind].function
-            return process.run(TaskRequest(function, self._processor_seconds, payload))
+            seconds = self._processor_seconds if long_seconds is None else int(long_seconds)
+            return process.run(TaskRequest(function, seconds, payload))
         except RequestRefusedError:
             raise
         except TaskAbandonedError as error:
             raise refusals.statement_stopped() from error
         except (TaskOverdueError, TaskTimeError) as error:
-            if kind is QuestionKind.DOCTOR:
+            if kind in (QuestionKind.DOCTOR, QuestionKind.DOCTOR_WHOLE, QuestionKind.COUNTS):
                 raise refusals.doctor_overdue() from error
             raise refusals.statement_overdue(self.seconds) from error
         except TaskLimitError as error:
@@ -354,7 +367,10 @@ class QuestionDesk:
         finally:
             with self._lock:
                 running.process = None
-            self._keep_warm(process)
+            if long_seconds is None:
+                self._keep_warm(process)
+            else:
+                process.close()
 
     @property
     def _processor_seconds(self) -> int:
@@ -365,12 +381,7 @@ class QuestionDesk:
         with self._lock:
             if self._warm:
                 return self._warm.pop()[1]
-        return TaskProcess(
-            QUESTION_MEMORY_MAX,
-            self.seconds + PATIENCE_SECONDS,
-            select_environment(os.environ),
-            WARM_MEMORY_MAX,
-        )
+        return _make_process(self.seconds + PATIENCE_SECONDS)
 
     def _keep_warm(self, process: TaskProcess) -> None:
         with self._lock:
@@ -399,6 +410,12 @@ class QuestionDesk:
             process.close()
         with place_socket(self.folder) as address, suppress(FileNotFoundError):
             Path(address).unlink()
+
+
+def _make_process(seconds: float) -> TaskProcess:
+    return TaskProcess(
+        QUESTION_MEMORY_MAX, seconds, select_environment(os.environ), WARM_MEMORY_MAX
+    )
 
 
 def open_socket(folder: Path) -> socket.socket:

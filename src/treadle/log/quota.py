@@ -25,6 +25,20 @@ class LogSpace:
 
 
 @dataclass(frozen=True, slots=True)
+class LogLook:
+    """What a look at a log from outside tells.
+
+    Attributes:
+        space: how full it is.
+        oldest: when the oldest entry that is kept was accepted, microseconds since 1970; None where
+            there is none.
+    """
+
+    space: LogSpace
+    oldest: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class LogQuota:
     """The bounds of a log.
 

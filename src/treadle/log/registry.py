@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from treadle.log.protocol import LogAppender, LogReader
-from treadle.log.quota import LogQuota
+from treadle.log.quota import LogLook, LogQuota
 from treadle.log.salvage_report import KnownLog, SalvageReport
 
 
@@ -42,6 +42,7 @@ def open_appender(
     settings: LogSettings,
     report_failure: Callable[[], None] = lambda: None,
     get_tables_max: Callable[[int], int] = lambda source_id: 0,
+    report_commit: Callable[[int], None] = lambda microseconds: None,
 ) -> LogAppender:
     """Open the log for writing; blocks for a moment.
 
@@ -50,6 +51,7 @@ def open_appender(
         report_failure: called for each group of requests that the disk did not take.
         get_tables_max: source id -> how many tables it may have, 0 for any. The thread that writes
             calls it.
+        report_commit: called with the microseconds of each commit, by the same thread.
 
     Raises:
         OperatorError: it cannot be opened, is no log, or is a newer treadle's.
@@ -63,6 +65,7 @@ def open_appender(
         quota=quota,
         report_failure=report_failure,
         get_tables_max=get_tables_max,
+        report_commit=report_commit,
     )
 
 
@@ -71,6 +74,17 @@ def open_reader(settings: LogSettings) -> LogReader:
     from treadle.log.sqlite.log import SqliteReader
 
     return SqliteReader(settings.log_path)
+
+
+def look_at_log(settings: LogSettings) -> LogLook | None:
+    """Return how full the log is, and how old; None where there is none. A server may be using it.
+
+    Raises:
+        OperatorError, RetriableError: the log cannot be read.
+    """
+    from treadle.log.sqlite import statistics
+
+    return statistics.look_at_log(settings.log_path)
 
 
 def repair_log(settings: LogSettings, known: KnownLog) -> SalvageReport | None:

@@ -1,6 +1,6 @@
 """Reads every entry of a log once, to know which are damaged."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,6 +9,9 @@ from treadle.log.protocol import DamagedEntry, LogEntry, LogReader
 # Of one read, so that a long log does not fill the memory.
 PART_RECORDS_MAX: Final = 100_000
 PART_BYTES_MAX: Final = 50_000_000
+
+REPORTED_ENTRIES: Final = 10_000
+"""Entries after which it is told how many were read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +35,15 @@ def read_all_entries(
         yield from items
 
 
-def verify_log(reader: LogReader) -> LogVerification:
-    """Read every entry of every table, and say which are damaged."""
+def verify_log(
+    reader: LogReader, report: Callable[[int], None] = lambda entries: None
+) -> LogVerification:
+    """Read every entry of every table, and say which are damaged.
+
+    Args:
+        reader: of the log.
+        report: called now and then with the number of entries that were read.
+    """
     sound = 0
     damaged: list[DamagedEntry] = []
     for source_id, table_name in sorted(reader.statistics.list_tables()):
@@ -42,4 +52,6 @@ def verify_log(reader: LogReader) -> LogVerification:
                 damaged.append(one)
             else:
                 sound += 1
+            if not (sound + len(damaged)) % REPORTED_ENTRIES:
+                report(sound + len(damaged))
     return LogVerification(sound, damaged)

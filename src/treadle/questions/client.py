@@ -79,6 +79,7 @@ class PlannedQuestion:
         account_id: who asks; 0 for the installation.
         places: questions of the account that may be under way at once.
         order: one of the orders, see `questions.orders`.
+        seconds: longest wait for the answer.
     """
 
     kind: QuestionKind
@@ -86,6 +87,7 @@ class PlannedQuestion:
     account_id: int
     places: int
     order: object
+    seconds: float = ANSWER_SECONDS_MAX
 
 
 @dataclass(slots=True)
@@ -125,6 +127,7 @@ class DeskCall:
         connection = self._connect()
         try:
             with connection:
+                connection.settimeout(asked.seconds)
                 reply, file = exchange_message(connection, message)
         except (ChannelBrokenError, OSError) as error:
             raise refusals.desk_ended() from error

@@ -36,6 +36,8 @@ class QuestionKind(StrEnum):
     STATEMENT = "statement"
     ROWS = "rows"
     DOCTOR = "doctor"
+    DOCTOR_WHOLE = "doctor-whole"
+    COUNTS = "counts"
 
 
 @dataclass(frozen=True, slots=True)

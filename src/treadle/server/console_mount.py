@@ -4,22 +4,22 @@ import asyncio
 import logging
 import shlex
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import anyio.to_thread
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from treadle.config import Config, is_loopback
-from treadle.config.setting import CheckedSettings, SettingDefinition
+from treadle.control.examination_operations import ExaminationRunner
+from treadle.control.problem_operations import ProblemWatch
 from treadle.control.routes import OperationRunner
+from treadle.control.traces import TraceFiles
 from treadle.http.hosts import AllowedHosts
 from treadle.http.local_call import call_app
 from treadle.http.stop_notice import StopNotice
 from treadle.log.protocol import LogReader
-
-if TYPE_CHECKING:
-    from treadle.console.page_request import SettingLine
+from treadle.questions.client import DeskClient
 
 logger: Final = logging.getLogger(__name__)
 
@@ -91,6 +91,8 @@ class ConsoleMaker:
         pushing: ASGIApp,
         hosts: AllowedHosts,
         stop: StopNotice,
+        traces: TraceFiles,
+        problems: ProblemWatch,
     ) -> None:
         """Import nothing yet.
 
@@ -101,6 +103,8 @@ class ConsoleMaker:
             pushing: answers pushes.
             hosts: the names under which pages are served.
             stop: ends streams.
+            traces: what the server remembers of itself.
+            problems: finds problems; the caller closes it.
         """
         self._config = config
         self._work = work
@@ -108,6 +112,8 @@ class ConsoleMaker:
         self._pushing = pushing
         self._hosts = hosts
         self._stop = stop
+        self._traces = traces
+        self._problems = problems
         self._close: Callable[[], None] = lambda: None
 
     async def make(self) -> ASGIApp:
@@ -133,40 +139,18 @@ class ConsoleMaker:
             sampler=sampler,
             places=ConsolePlaces.parse(config.console_path, config.public_url),
             clock=clock,
-            shown_settings=list_shown_settings(config),
             version=__version__,
             data_flag="" if is_default_folder else f" --data {shlex.quote(str(config.data))}",
             listens_locally=config.socket_path is None and is_loopback(config.host),
             push=self._push,
+            traces=self._traces,
+            problems=self._problems,
+            examinations=ExaminationRunner(
+                self._work.operations.store, self._traces, DeskClient(config.data)
+            ),
         )
         return ConsoleApp(services, hosts=self._hosts, stop=self._stop)
 
     async def _push(self, token: str, body: bytes) -> tuple[int, bytes]:
         headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
         return await call_app(self._pushing, "POST", PUSH_PATH, headers, body)
-
-
-def list_shown_settings(config: Config) -> "tuple[SettingLine, ...]":
-    """Return the settings in force as a page shows them, without secrets."""
-    from treadle.config import SETTINGS
-    from treadle.console.page_request import SettingLine
-
-    return tuple(
-        SettingLine(one.name, _show_setting(config, one), _is_default(config, one), one.help)
-        for one in SETTINGS
-    )
-
-
-def _is_default(config: CheckedSettings, one: SettingDefinition) -> bool:
-    return bool(getattr(config, one.name) == one.default)
-
-
-def _show_setting(config: CheckedSettings, one: SettingDefinition) -> str:
-    value = getattr(config, one.name)
-    if value is None or value == () or _is_default(config, one):
-        return one.shown_default
-    if one.holds_secret(value):
-        return "set"
-    if isinstance(value, tuple):
-        return ", ".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)

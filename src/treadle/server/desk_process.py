@@ -25,6 +25,9 @@ from treadle.store.store import Store
 
 logger: Final = logging.getLogger("treadle.server")
 
+EXAMINATION_SECONDS_MAX: Final = 3600.0
+"""How long an examination may take that reads all of the log, or asks for every table."""
+
 STOP_SECONDS_MAX: Final = 5.0
 """How long the end of questions is waited for."""
 
@@ -43,11 +46,17 @@ def make_desk(config: Config, store: Store) -> CheckDesk:
 
 
 def list_question_tasks(config: Config) -> dict[QuestionKind, QuestionTask]:
-    """Return how each kind of question is answered; the doctor gets the settings."""
-    doctor = QuestionTask(
-        "treadle.server.doctor_task:examine_installation", encode_orders(config).decode()
-    )
-    return {**QUESTION_TASKS, QuestionKind.DOCTOR: doctor}
+    """Return how each kind of question is answered; examinations get the settings."""
+    orders = encode_orders(config).decode()
+    place = "treadle.server.doctor_task"
+    return {
+        **QUESTION_TASKS,
+        QuestionKind.DOCTOR: QuestionTask(f"{place}:examine_installation", orders),
+        QuestionKind.DOCTOR_WHOLE: QuestionTask(
+            f"{place}:examine_whole", orders, EXAMINATION_SECONDS_MAX
+        ),
+        QuestionKind.COUNTS: QuestionTask(f"{place}:audit_counts", orders, EXAMINATION_SECONDS_MAX),
+    }
 
 
 def make_resend_desk(config: Config, store: Store) -> ResendDesk:

@@ -3,7 +3,7 @@
 from treadle.config import SETTINGS, Config, mask_password
 from treadle.config.kinds import TextKind, UrlKind
 from treadle.control.traces import ShownSetting, TraceFiles
-from treadle.log.registry import make_quota
+from treadle.log.registry import look_at_log, make_quota
 from treadle.metrics.request_counter import APPEND_FAILURES, COUNTER_NAMES
 from treadle.shared_counters import sum_counters
 
@@ -17,6 +17,8 @@ def list_shown_settings(config: Config) -> list[ShownSetting]:
             value = "set"
         elif isinstance(value, str):
             value = mask_password(value) if isinstance(setting.kind, UrlKind) else value
+        elif isinstance(value, tuple):
+            value = ", ".join(map(str, value)) or None
         elif not isinstance(value, bool | int | float | None):
             value = str(value)
         origin = config.origins.get(setting.name, "default")
@@ -38,4 +40,7 @@ def make_trace_files(config: Config) -> TraceFiles:
         make_quota(config),
         list_shown_settings(config),
         count_append_failures=count_append_failures,
+        examinations=config.examinations_path,
+        problems=config.problems_path,
+        look_at_log=lambda: look_at_log(config),
     )

@@ -67,6 +67,7 @@ from treadle.server.trace_files import make_trace_files
 from treadle.shared_counters import SharedCounters, sum_counters
 from treadle.shared_rows import sum_rows
 from treadle.store.store import Store
+from treadle.traces.append_trace import AppendTrace
 from treadle.traces.refusal_file import RefusalFile
 from treadle.traces.refusal_keeper import RefusalKeeper
 
@@ -246,7 +247,13 @@ def make_worker_app(
         clock.read_clock,
     )
     quotas = SourceQuotas(store, make_quota_table(config), folder=config.counters_path, worker=name)
-    log = open_appender(config, lambda: board.add(APPEND_FAILURES), quotas.get_tables_max)
+    appends = AppendTrace(config.counters_path, name, clock.read_clock)
+
+    def note_failure() -> None:
+        board.add(APPEND_FAILURES)
+        appends.note_failure()
+
+    log = open_appender(config, note_failure, quotas.get_tables_max, appends.note_commit)
     ingest = IngestService(
         store,
         log,
@@ -346,6 +353,8 @@ def make_worker_app(
         ingest.endpoints[PUSH_PATH],
         hosts,
         stop_notice or StopNotice(),
+        traces,
+        problems,
     )
 
     @contextlib.asynccontextmanager

@@ -171,6 +171,15 @@ class RejectRepository(StoreRepository):
             rows = tx.connection.execute(query.where(*conditions))
             return [_read_cause(row) for row in rows]
 
+    def count_open_records(self, account_id: int) -> int:
+        """Return how many rejected records of an account were not sent again."""
+        known = reject_causes.c
+        query = select(func.coalesce(func.sum(known.records - known.resent), 0)).where(
+            known.log_id == present_log, known.account_id == account_id
+        )
+        with self._database.read() as tx:
+            return int(tx.connection.execute(query).scalar_one())
+
     def get_causes(self, cause_ids: Sequence[int]) -> dict[int, RejectCause]:
         """Return causes by their ids."""
         found: dict[int, RejectCause] = {}

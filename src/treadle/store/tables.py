@@ -109,23 +109,7 @@ class TableRepository(StoreRepository):
         if names is not None:
             query = query.where(tables.c.name_sha256.in_([digest_text(name) for name in names]))
         with self._database.read() as tx:
-            found = [
-                TableLoadStatus(
-                    source_id=row.source_id,
-                    table_name=row.name,
-                    loaded=row.loaded if row.present else 0,
-                    loaded_at=row.loaded_at,
-                    error=row.error,
-                    error_since=row.error_since,
-                    stopped=row.stopped,
-                    began=row.began if row.present else None,
-                    rebuilt_at=row.rebuilt_at,
-                    denied=bool(row.denied),
-                    trouble=row.trouble,
-                    trouble_since=row.trouble_since,
-                )
-                for row in tx.connection.execute(query)
-            ]
+            found = [_read_status(row) for row in tx.connection.execute(query)]
         # Sorted here: the two databases do not agree on the order of texts.
         return sorted(found, key=lambda status: (status.source_id, status.table_name))
 
@@ -149,22 +133,13 @@ class TableRepository(StoreRepository):
     def list_totals(self) -> list[TableTotals]:
         """Return the totals of the records of each table since the store was made."""
         with self._database.read() as tx:
+            return [_read_totals(row) for row in tx.connection.execute(_tables)]
+
+    def list_conditions(self) -> list[tuple[TableTotals, TableLoadStatus]]:
+        """Return totals and status of each table that was tried, read once for both."""
+        with self._database.read() as tx:
             return [
-                TableTotals(
-                    source_id=row.source_id,
-                    table_name=row.name,
-                    position=row.loaded if row.present else 0,
-                    received=row.received,
-                    loaded=row.written,
-                    superseded=row.discarded,
-                    rejected=row.rejected,
-                    damaged=row.damaged,
-                    loads=row.loads,
-                    failures=row.failures,
-                    error=row.error is not None,
-                    stopped=row.stopped,
-                )
-                for row in tx.connection.execute(_tables)
+                (_read_totals(row), _read_status(row)) for row in tx.connection.execute(_tables)
             ]
 
     def list_source_totals(self) -> list[SourceTotals]:
@@ -246,6 +221,40 @@ class TableRepository(StoreRepository):
             ).one_or_none()
             if row is not None:
                 add_event(tx, row, SchemaEventKind.TABLE_REBUILT, at)
+
+
+def _read_totals(row: Row[Any]) -> TableTotals:
+    return TableTotals(
+        source_id=row.source_id,
+        table_name=row.name,
+        position=row.loaded if row.present else 0,
+        received=row.received,
+        loaded=row.written,
+        superseded=row.discarded,
+        rejected=row.rejected,
+        damaged=row.damaged,
+        loads=row.loads,
+        failures=row.failures,
+        error=row.error is not None,
+        stopped=row.stopped,
+    )
+
+
+def _read_status(row: Row[Any]) -> TableLoadStatus:
+    return TableLoadStatus(
+        source_id=row.source_id,
+        table_name=row.name,
+        loaded=row.loaded if row.present else 0,
+        loaded_at=row.loaded_at,
+        error=row.error,
+        error_since=row.error_since,
+        stopped=row.stopped,
+        began=row.began if row.present else None,
+        rebuilt_at=row.rebuilt_at,
+        denied=bool(row.denied),
+        trouble=row.trouble,
+        trouble_since=row.trouble_since,
+    )
 
 
 def _read_pushed_table(row: RowMapping) -> PushedTable:

@@ -6,6 +6,7 @@ The functions whose names begin with `judge_` ask nothing. `find_problems` asks 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from treadle.log.protocol import LogReader, TableBacklog
@@ -20,8 +21,11 @@ from treadle.store.model import (
 )
 from treadle.store.store import Store
 from treadle.text import digest_text
+from treadle.traces.append_trace import AppendFailures, find_append_failures
+from treadle.traces.examination import ExaminationKind, ExaminationNote, read_examination
 from treadle.traces.refusals import RefusalCount
 from treadle.tracking.problem_kinds import (
+    APPENDS_FAILING,
     DATA_DELAYED,
     DESTINATION_DENIED,
     DESTINATION_UNAVAILABLE,
@@ -30,6 +34,7 @@ from treadle.tracking.problem_kinds import (
     LOG_NEARLY_FULL,
     NO_DESTINATION,
     RECORDS_REJECTED,
+    SERVER_FINDING,
     TABLE_FAILING,
     TABLE_STOPPED,
     TOKEN_STILL_USED,
@@ -55,6 +60,13 @@ UNUSED_US: Final = 30 * 86_400_000_000
 
 UNUSED_TOKENS_MAX: Final = 1000
 """Most unused tokens that are shown."""
+
+
+FINDING_US: Final = 86_400_000_000
+"""How long after an examination its findings are shown as problems."""
+
+TOLD_OTHERWISE: Final = frozenset(("server", "destination", "table", "hook"))
+"""Subjects of findings that are problems of other kinds."""
 
 
 @dataclass(slots=True)
@@ -198,6 +210,48 @@ def judge_log(
     if quota.is_nearly_full(space):
         for account_id in account_ids:
             yield FoundProblem(account_id, LOG_NEARLY_FULL.name, "log", "the log", now)
+
+
+def judge_appends(
+    failures: AppendFailures | None, account_ids: Iterable[int]
+) -> Iterator[FoundProblem]:
+    """Return the problem of a disk that does not take writes, for each account.
+
+    Args:
+        failures: that are not over yet; None for none.
+        account_ids: of all accounts: the requests of each are refused.
+    """
+    if failures is not None:
+        for account_id in account_ids:
+            yield FoundProblem(
+                account_id, APPENDS_FAILING.name, "appends", "the log", failures.first
+            )
+
+
+def judge_findings(
+    note: ExaminationNote | None, account_id: int, now: int
+) -> Iterator[FoundProblem]:
+    """Return the problems that the last examination found and nobody else tells.
+
+    Args:
+        note: the last examination; None for none.
+        account_id: the only account of the server.
+        now: microseconds since 1970. What was found more than a day ago may be mended since.
+    """
+    if note is None or note.finished_at is None or now - note.finished_at >= FINDING_US:
+        return
+    for one in note.findings:
+        if one.level == "good" or one.subject in TOLD_OTHERWISE:
+            continue
+        yield FoundProblem(
+            account_id,
+            SERVER_FINDING.name,
+            f"finding {digest_text(f'{one.subject} {one.found}').hex()[:16]}",
+            one.subject,
+            note.started_at,
+            " ".join(part for part in (one.found, one.meaning) if part),
+            remedy=one.remedy,
+        )
 
 
 def list_failed_deliveries(store: Store) -> Sequence[FoundProblem]:
@@ -352,6 +406,33 @@ class ProblemReadings:
         return frozenset(source_id for source_id, id_ in self.of_source.items() if id_ in down)
 
 
+@dataclass(frozen=True, slots=True)
+class ServerReadings:
+    """What the processes of the server left of themselves.
+
+    Attributes:
+        failures: writes to the log that failed a short time ago; None for none.
+        examination: the last one; None for none.
+    """
+
+    failures: AppendFailures | None = None
+    examination: ExaminationNote | None = None
+
+
+def read_server(counters: Path, examinations: Path | None, now: int) -> ServerReadings:
+    """Read what the processes of the server left of themselves.
+
+    Args:
+        counters: the folder of the counters.
+        examinations: the folder of the examinations; None for none.
+        now: microseconds since 1970.
+    """
+    return ServerReadings(
+        find_append_failures(counters, now),
+        None if examinations is None else read_examination(examinations, ExaminationKind.DOCTOR),
+    )
+
+
 def _read(store: Store, reader: LogReader, watch: RejectionWatch, now: int) -> ProblemReadings:
     # The log before the store, which knows of more loads then: nothing loaded counts as waiting.
     backlogs = reader.list_backlogs()
@@ -401,6 +482,7 @@ def find_shown_problems(
     now: int,
     load_age_us: int,
     refused: Sequence[RefusalCount],
+    server: ServerReadings | None = None,
 ) -> list[FoundProblem]:
     """Return all problems that there are now; those that are mailed after a while are told early.
 
@@ -412,12 +494,15 @@ def find_shown_problems(
         now: see there.
         load_age_us: see there.
         refused: counts of refused requests.
+        server: what the server left of itself; None for nothing.
 
     Raises:
         RetriableError: the store or the log is not available now.
         OperatorError: one of them cannot be used.
     """
     seen = _read(store, reader, watch, now)
+    left = server or ServerReadings()
+    only = seen.account_ids[0] if len(seen.account_ids) == 1 else None
     sent = {one.group.token_id for one in refused if is_still_sent(one, now)}
     ended = {one.id: one for one in store.tokens.list_ended_tokens(sent)} if sent else {}
     unused = store.tokens.list_unused_tokens(now - UNUSED_US, UNUSED_TOKENS_MAX)
@@ -427,6 +512,8 @@ def find_shown_problems(
         *judge_failing(seen.statuses, seen.sources, seen.troubled),
         *judge_ended_tokens(refused, ended, now),
         *judge_unused_tokens(unused, seen.sources),
+        *judge_appends(left.failures, seen.account_ids),
+        *([] if only is None else judge_findings(left.examination, only, now)),
     ]
 
 

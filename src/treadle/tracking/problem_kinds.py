@@ -56,6 +56,7 @@ class FoundProblem:
         said: what the database said; empty for nothing.
         source_id: the source that it is with; None where it is with none, or with several.
         table_name: the table that it is with, as sent.
+        remedy: what to do; empty for what the kind says.
     """
 
     account_id: int
@@ -66,6 +67,7 @@ class FoundProblem:
     said: str = ""
     source_id: int | None = None
     table_name: str | None = None
+    remedy: str = ""
 
     @property
     def identity(self) -> ProblemIdentity:
@@ -181,6 +183,26 @@ TOKEN_UNUSED: Final = ProblemKind(
     "Revoke them unless they are to be used. What nobody uses can only be stolen.",
 )
 
+APPENDS_FAILING: Final = ProblemKind(
+    "appends_failing",
+    "critical",
+    0,
+    "",
+    "The disk of the log did not take what was sent, so requests were answered 503:",
+    "Look at the disk: the log lines of the server have its words. Senders that send again lose "
+    "nothing. The problem ends a quarter of an hour after the last failed write.",
+    quotes=True,
+)
+SERVER_FINDING: Final = ProblemKind(
+    "server_finding",
+    "warning",
+    0,
+    "",
+    "The doctor found something that is not as it should be:",
+    "Examine the server again when it is mended: `treadle doctor`, or the page Health.",
+    quotes=True,
+)
+
 PROBLEM_KINDS: Final[Mapping[str, ProblemKind]] = {
     kind.name: kind
     for kind in (
@@ -198,7 +220,17 @@ PROBLEM_KINDS: Final[Mapping[str, ProblemKind]] = {
 
 SHOWN_KINDS: Final[Mapping[str, ProblemKind]] = {
     **PROBLEM_KINDS,
-    **{kind.name: kind for kind in (NO_DESTINATION, TABLE_FAILING, TOKEN_STILL_USED, TOKEN_UNUSED)},
+    **{
+        kind.name: kind
+        for kind in (
+            NO_DESTINATION,
+            TABLE_FAILING,
+            TOKEN_STILL_USED,
+            TOKEN_UNUSED,
+            APPENDS_FAILING,
+            SERVER_FINDING,
+        )
+    },
 }
 """Every kind, by name."""
 

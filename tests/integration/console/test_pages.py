@@ -254,6 +254,8 @@ def test_without_anything_every_page_says_what_is_missing(visitor: Visitor) -> N
         "/rejects": "No record was rejected",
         "/hooks": "No hook yet",
         "/recipients": "Nobody is told yet",
+        "/problems": "Nothing to act on",
+        "/health": "No process has told of itself",
     }.items():
         assert words in visitor.see(path).words
 
@@ -266,7 +268,7 @@ def test_each_page_names_a_command_that_there_is(visitor: Visitor, console: Cons
         f"/sources/{source.id}/options", f"/sources/{source.id}/settings",
         f"/sources/{source.id}/delete", "/tables", "/loads", "/loads?failed=1", "/rejects",
         "/destinations", f"/destinations/{console.destination.id}", "/hooks", "/tokens",
-        "/recipients", "/audit", "/start",
+        "/recipients", "/audit", "/start", "/problems", "/health",
     ):  # fmt: skip
         found = re.search(r'<code id="same-command">(.*?)</code>', visitor.see(path).text)
         assert found, path
@@ -301,7 +303,8 @@ def test_hostile_text_is_shown_as_text_everywhere(
         "/", "/sources", f"/sources/{source.id}", f"/sources/{source.id}/tokens",
         f"/sources/{source.id}/options", f"/sources/{source.id}/settings", "/tables",
         f"/loads/{load.id}", f"/loads/{failed.id}", "/loads", "/rejects", "/destinations",
-        f"/destinations/{console.destination.id}", "/tokens", "/audit", "/start",
+        f"/destinations/{console.destination.id}", "/tokens", "/audit", "/start", "/problems",
+        "/health",
     ]  # fmt: skip
     tables = visitor.see("/tables")
     [path] = re.findall(r'<th scope="row" class="name"><a href="/console([^"]+)"', tables.text)

@@ -12,10 +12,14 @@ from urllib.parse import urlencode
 import httpx
 
 from treadle.console.app import ConsoleApp
+from treadle.console.badges import BadgeCounter
 from treadle.console.figures import FigureSampler
 from treadle.console.guess_limit import GuessLimit
-from treadle.console.page_request import ConsolePlaces, ConsoleServices, SettingLine
+from treadle.console.page_request import ConsolePlaces, ConsoleServices
 from treadle.control.app import ConnectApiSettings, create_control_app
+from treadle.control.examination_operations import ExaminationRunner
+from treadle.control.problem_operations import ProblemWatch
+from treadle.control.traces import ShownSetting, TraceFiles
 from treadle.http.hosts import AllowedHosts
 from treadle.log.protocol import TableBacklog
 from treadle.log.quota import LogSpace
@@ -82,6 +86,8 @@ class Console:
         now: the clock, microseconds since 1970.
         elapsed: the clock of the limit of guesses, seconds.
         changes: how often it was said that something changed.
+        traces: what a server remembers of itself.
+        problems: finds problems.
         uses: ids of the account tokens that were used.
     """
 
@@ -113,6 +119,21 @@ class Console:
             count_use=lambda token_id, _: self.uses.append(token_id),
             clock=lambda: self.now,
         )
+        self.traces = TraceFiles(
+            folder / "refusals",
+            folder / "series",
+            folder / "counters",
+            folder / "processes",
+            settings=(ShownSetting("smtp_url", "set", "environment", "mail server"),),
+            clock=lambda: self.now,
+            examinations=folder / "examinations",
+        )
+        self.problems = ProblemWatch(
+            self.store,
+            EmptyLog,  # type: ignore[arg-type]  # as much of a reader as is asked
+            self.traces,
+            monotonic=lambda: self.now / 1_000_000,
+        )
         self.sampler = FigureSampler(
             self.store,
             EmptyLog,  # type: ignore[arg-type]  # as much of a reader as is asked
@@ -124,11 +145,14 @@ class Console:
             sampler=self.sampler,
             places=ConsolePlaces.parse("/console", public_url),
             clock=lambda: self.now,
-            shown_settings=(SettingLine("smtp_url", "set", False, "mail server"),),
             version="1.2.3",
             data_flag=" --data here",
             listens_locally=True,
             push=self._push,
+            traces=self.traces,
+            problems=self.problems,
+            examinations=ExaminationRunner(self.store, self.traces),
+            badges=BadgeCounter(lambda: self.now / 1_000_000),
         )
         self.app = ConsoleApp(self.services, hosts=hosts, limit=GuessLimit(lambda: self.elapsed))
 
@@ -142,6 +166,7 @@ class Console:
 
     def close(self) -> None:
         self.sampler.close()
+        self.problems.close()
         self.store.close()
 
     def link(self, role: ConsoleRole = ConsoleRole.ADMIN) -> str:

@@ -13,6 +13,7 @@ from treadle.control.problem_operations import FRESH_SECONDS, ProblemWatch
 from treadle.log.sqlite.log import SqliteReader
 from treadle.store.token_rules import TokenRequest
 from treadle.store.tokens import TokenFilter
+from treadle.tracking.problem_spells import ProblemSpell, write_spells
 
 DAY = 86_400_000_000
 
@@ -154,3 +155,19 @@ def test_the_status_counts_problems_that_were_found(watched: Watched) -> None:
     watched.stop_table("orders")
     watched.problems()
     assert watched.api.get("/v1/status").body["problems"] == 1
+
+
+def test_what_ended_is_told_for_a_week(watched: Watched, tmp_path: Path) -> None:
+    path = tmp_path / "problems"
+    object.__setattr__(watched.api.files, "problems", path)
+    now = watched.api.now
+    spells = [
+        ProblemSpell(account, "table_stopped", f"table {account}", "orders of shop", now - 9, now)
+        for account in (1, 2)
+    ]
+    write_spells(path, [*spells, ProblemSpell(1, "no_destination", "source 1", "shop", now)])
+    watched.api.get("/v1/problems")
+    [ended] = watched.api.get("/v1/problems").body["ended"]
+    assert (ended["kind"], ended["named"]) == ("table_stopped", "orders of shop")
+    watched.api.now += 7 * DAY
+    assert watched.api.get("/v1/problems").body["ended"] == []

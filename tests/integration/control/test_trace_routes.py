@@ -11,6 +11,7 @@ from tests.integration.control.trace_api import TraceApi, figures
 from tests.loads import load
 
 from treadle.control.traces import ONE_OF_SEVERAL
+from treadle.traces.append_trace import AppendTrace
 from treadle.traces.process_board import note_start
 
 PATHS = ("/v1/status", "/v1/series", "/v1/refusals", "/v1/health", "/v1/config")
@@ -247,6 +248,9 @@ def test_the_health_of_a_server(traced: TraceApi) -> None:
     source = traced.create("Shop")["id"]
     traced.wait_for(source, 4, traced.now)
     traced.sample(10, log_bytes=700, disk_free_bytes=900)
+    appends = AppendTrace(traced.files.counters, "worker 1", lambda: traced.now)
+    appends.note_commit(2_500)
+    appends.close()
     note_start(traced.files.processes, "worker 1", traced.now)
     note_start(traced.files.processes, "worker 1", traced.now)
     (traced.files.processes / "broken").write_text("{")
@@ -254,6 +258,8 @@ def test_the_health_of_a_server(traced: TraceApi) -> None:
     log = found["log"]
     assert (log["bytes"], log["disk_free_bytes"], log["append_failures"]) == (700, 900, 3)
     assert "disk_reserve_bytes" in log["shortage"]
+    assert log["fsync"] == {"commits": 1, "p50_seconds": 0.0025, "p99_seconds": 0.0025}
+    assert log["oldest_kept_at"] is None
     assert log["waiting"] == [
         {"source_id": source, "name": "shop", "waiting_bytes": 400, "waiting_records": 4}
     ]

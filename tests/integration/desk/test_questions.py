@@ -316,9 +316,9 @@ def test_one_of_several_accounts_leaves_a_place_for_others(
     held = threading.Event()
     take = QuestionDesk._take_place
 
-    def hold(self: QuestionDesk, key: tuple[int, str], places: int) -> Any:
+    def hold(self: QuestionDesk, key: tuple[int, str], places: int, *, is_long: bool) -> Any:
         held.set()
-        return take(self, key, places)
+        return take(self, key, places, is_long=is_long)
 
     monkeypatch.setattr(QuestionDesk, "_take_place", hold)
     with scene.desk._lock:

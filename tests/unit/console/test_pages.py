@@ -4,10 +4,8 @@ from dataclasses import replace
 
 from tests.unit.console.test_view import DAY, NOW, make_token
 
-from treadle.console import view
-from treadle.console.figures import AccountFigures, TableFigures
+from treadle.console.figures import TableFigures
 from treadle.console.pages.audit import describe_detail
-from treadle.console.pages.overview import list_troubles
 from treadle.console.pages.tables import select_tables
 from treadle.console.pages.tokens import find_step
 from treadle.store.model import Source, TableLoadStatus
@@ -31,21 +29,6 @@ def test_a_rotation_has_three_steps() -> None:
     used = replace(fresh, last_used_at=NOW)
     assert find_step([old, used], NOW) == 2
     assert find_step([replace(old, last_used_at=NOW - DAY), used], NOW) == 3
-
-
-def test_what_is_bad_comes_before_what_is_old() -> None:
-    stopped = make_table("a", error="key", error_since=NOW - 5, stopped=True)
-    odd = make_table("b", trouble="all rejected", trouble_since=NOW - DAY)
-    late = replace(make_table("c"), waiting=3, oldest=NOW - 16 * view.MINUTE_US)
-    fine = make_table("d")
-    seen = AccountFigures(tables=[odd, fine, late, stopped])
-    found = list_troubles(seen, NOW)
-    assert [(line.state.word, line.what) for line in found] == [
-        ("stopped", "shop.a"),
-        ("trouble", "shop.b"),
-        ("waits long", "shop.c"),
-    ]
-    assert found[2].why == "3 records of it wait."
 
 
 def test_tables_are_chosen_by_name_state_and_source() -> None:

@@ -7,12 +7,16 @@ import pytest
 from treadle.log.protocol import TableBacklog
 from treadle.log.quota import LogQuota, LogSpace
 from treadle.store.model import ConfiguredDestination, RejectionTimes, Source, TableLoadStatus
+from treadle.traces.append_trace import AppendFailures
+from treadle.traces.examination import ExaminationNote, ExaminedFinding
 from treadle.tracking.problem_finder import (
     OVERLAP_US,
     REJECTION_US,
     RejectionWatch,
+    judge_appends,
     judge_delays,
     judge_destinations,
+    judge_findings,
     judge_log,
     judge_tables,
 )
@@ -181,3 +185,32 @@ def test_a_watch_remembers_the_first_and_forgets_a_day_after_the_last() -> None:
     assert [one.kind for one in watch.list_problems(SOURCES)] == ["records_rejected"]
     watch.add_times([], NOW + HOUR_US + REJECTION_US)
     assert list(watch.list_problems(SOURCES)) == []
+
+
+def test_a_disk_that_takes_no_writes_is_a_problem_of_each_account() -> None:
+    assert list(judge_appends(None, [1, 2])) == []
+    found = list(judge_appends(AppendFailures(3, NOW, 2), [1, 2]))
+    assert [(one.account_id, one.kind, one.since) for one in found] == [
+        (1, "appends_failing", 3),
+        (2, "appends_failing", 3),
+    ]
+
+
+def test_findings_that_nobody_else_tells_are_problems_for_a_day() -> None:
+    findings = (
+        ExaminedFinding("files", "odd", "Others may read the log.", "They see data.", "chmod 600"),
+        ExaminedFinding("disk", "good", "All is well."),
+        ExaminedFinding("destination", "bad", "It cannot be reached."),
+    )
+    note = ExaminationNote("doctor", False, NOW, NOW, NOW, findings=findings)
+    [problem] = judge_findings(note, 1, NOW + HOUR_US)
+    assert (problem.kind, problem.named, problem.said, problem.remedy) == (
+        "server_finding",
+        "files",
+        "Others may read the log. They see data.",
+        "chmod 600",
+    )
+    assert list(judge_findings(note, 1, NOW + 24 * HOUR_US)) == []
+    assert list(judge_findings(None, 1, NOW)) == []
+    going_on = ExaminationNote("doctor", False, NOW, NOW, findings=findings)
+    assert list(judge_findings(going_on, 1, NOW)) == []

@@ -5,12 +5,15 @@ from typing import Final
 from treadle.console.page_request import PageRoute
 from treadle.console.pages import (
     audit,
+    badges,
     destinations,
+    health,
     help,  # noqa: A004 - the page
     hooks,
     loads,
     overview,
     preferences,
+    problems,
     recipients,
     rejects,
     settings,
@@ -23,6 +26,8 @@ from treadle.console.pages.regions import RegionView
 
 ROUTES: Final[tuple[PageRoute, ...]] = (
     *overview.ROUTES,
+    *problems.ROUTES,
+    *health.ROUTES,
     *start.ROUTES,
     *tokens.ROUTES,
     *sources.ROUTES,
@@ -39,5 +44,12 @@ ROUTES: Final[tuple[PageRoute, ...]] = (
 )
 """All routes; of two that fit a path the first one counts."""
 
-REGIONS: Final[dict[str, RegionView]] = {**overview.REGIONS, **start.REGIONS, **tokens.REGIONS}
+REGIONS: Final[dict[str, RegionView]] = {
+    **badges.REGIONS,
+    **overview.REGIONS,
+    **problems.REGIONS,
+    **health.REGIONS,
+    **start.REGIONS,
+    **tokens.REGIONS,
+}
 """Topic -> region."""

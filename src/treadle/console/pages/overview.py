@@ -1,7 +1,7 @@
-"""The overview: the numbers of the account, what needs somebody, the busiest tables (P2)."""
+"""The overview: numbers, problems and plots of the account, busy tables, schema events (P2)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from treadle.console import view
@@ -14,92 +14,165 @@ from treadle.console.page_request import (
     lead_on,
     name_table_part,
 )
-from treadle.console.pages.regions import RegionView
+from treadle.console.pages.problems import ProblemBoard, read_board
+from treadle.console.pages.regions import NO_FIGURES, RegionView
 from treadle.console.pages.start import is_in_guide
+from treadle.console.part_keeper import KeptPart
+from treadle.console.series_view import (
+    RANGES,
+    PlotRange,
+    ShownPlot,
+    find_range,
+    show_plots,
+    write_begin,
+)
+from treadle.control.series_operations import show_series
+from treadle.control.status_operations import show_status
+from treadle.control.times import instant
 from treadle.store.model import Account
+from treadle.store.schema_event import SchemaEvent
+from treadle.tracking.schema_history import describe_event
 
 TABLES_SHOWN: Final = 8
-TROUBLES_SHOWN: Final = 5
-OLD_US: Final = 15 * view.MINUTE_US
-"""A record that waits longer than this is a trouble of its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class TroubleLine:
-    """Something that somebody has to look at.
-
-    Attributes:
-        what: it is with.
-        why: a sentence.
-        path: below the console, where it is shown.
-        since: microseconds since 1970; None where that is not known.
-    """
-
-    state: view.StateWord
-    what: str
-    why: str
-    path: str
-    since: int | None
+PROBLEMS_SHOWN: Final = 5
+EVENTS_SHOWN: Final = 8
 
 
 def show_overview(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     """Show the overview; an account without a row is led to the guide."""
-    figures = services.sampler.read()
-    if is_in_guide(services, request.account, figures):
+    account = request.account
+    figures = _read_figures(services).value
+    if figures is not None and is_in_guide(services, account, figures):
         return lead_on("/start")
-    values = get_overview(services, request.account, figures)
+    shown = find_range(request.query.get("range", ""))
     return PageAnswer(
         "overview.html",
         {
             "title": "Overview",
             "section": "overview",
-            "topics": "overview",
-            "command": f"treadle ledger{services.data_flag}",
-            **values,
+            "topics": f"overview,overview-problems,overview-lists,plots-{shown.name}",
+            "command": f"treadle status{services.data_flag}",
+            "ranges": RANGES,
+            "range": shown,
+            **get_cards(services, account, NO_FIGURES),
+            **get_first_problems(services, account, NO_FIGURES),
+            **get_lists(services, account, NO_FIGURES),
+            **get_plots(services, account, NO_FIGURES, shown),
         },
     )
 
 
-def get_overview(
-    services: ConsoleServices, account: Account, figures: ServerFigures
-) -> Mapping[str, Any]:
-    """Return the values of the region."""
-    seen = figures.get_account(account.id)
-    troubles = list_troubles(seen, figures.at)
-    busiest = sorted(seen.tables, key=lambda one: -one.accepted)[:TABLES_SHOWN]
+def _read_figures(services: ConsoleServices) -> KeptPart[ServerFigures]:
+    return services.parts.read("figures", services.sampler.read, services.clock())
+
+
+def get_cards(services: ConsoleServices, account: Account, _: ServerFigures) -> Mapping[str, Any]:
+    """Return the values of the region with the numbers."""
+    counted = _read_figures(services)
+    seen = (counted.value or NO_FIGURES).get_account(account.id)
+    status = services.parts.read(
+        ("status", account.id),
+        lambda: show_status(services.store, services.traces, account),
+        services.clock(),
+    )
+    told = status.value
     return {
+        "counted": counted,
         "seen": seen,
-        "taken_at": figures.at,
-        "space": figures.space,
-        "troubles": troubles[:TROUBLES_SHOWN],
-        "troubles_left": max(0, len(troubles) - TROUBLES_SHOWN),
-        "destinations": [(row, view.describe_destination(row)) for row in seen.destinations],
+        "status": status,
+        "rates": None if told is None else told["rates"][0],
+        "freshness": None if told is None else _write_freshness(told["freshness"]),
+        "log": None if told is None else told["server"],
+        "destinations": describe_destinations(seen),
+    }
+
+
+def _write_freshness(told: Mapping[str, float | None]) -> tuple[str, str] | None:
+    """Return how long records of the last hour waited; None where none was loaded."""
+    p50, p99 = told["p50_seconds"], told["p99_seconds"]
+    if p50 is None or p99 is None:
+        return None
+    return (
+        view.format_duration(int(p50 * view.SECOND_US)),
+        view.format_duration(int(p99 * view.SECOND_US)),
+    )
+
+
+def describe_destinations(seen: AccountFigures) -> tuple[view.StateWord, str, str]:
+    """Return the state of the destinations together, a text, and the page that says more. Pure."""
+    rows = [(row, view.describe_destination(row)) for row in seen.destinations]
+    if not rows:
+        return view.StateWord("none", "bad"), "records wait", "/destinations"
+    if len(rows) == 1:
+        row, state = rows[0]
+        return state, row.name, f"/destinations/{row.id}"
+    troubled = [state for _, state in rows if state.tone != "good"]
+    if not troubled:
+        return view.StateWord("usable", "good"), f"all {len(rows)}", "/destinations"
+    return troubled[0], f"{len(troubled)} of {len(rows)}", "/destinations"
+
+
+def get_first_problems(
+    services: ConsoleServices, account: Account, _: ServerFigures
+) -> Mapping[str, Any]:
+    """Return the values of the region with the worst problems."""
+    problems = read_board(services, account)
+    board = problems.value or ProblemBoard()
+    return {
+        "problems": problems,
+        "board": board,
+        "problem_lines": board.lines[:PROBLEMS_SHOWN],
+        "problems_left": max(0, len(board.lines) - PROBLEMS_SHOWN),
+    }
+
+
+def get_lists(services: ConsoleServices, account: Account, _: ServerFigures) -> Mapping[str, Any]:
+    """Return the values of the region with busy tables and schema events."""
+    counted = _read_figures(services)
+    seen = (counted.value or NO_FIGURES).get_account(account.id)
+    busiest = sorted(seen.tables, key=lambda one: -one.accepted)[:TABLES_SHOWN]
+    events = services.parts.read(
+        ("events", account.id),
+        lambda: services.store.schema_events.list_events(account_id=account.id, limit=EVENTS_SHOWN),
+        services.clock(),
+    )
+    return {
+        "counted": counted,
         "tables": [
             (one, view.describe_table(one.status, one.waiting), make_table_path(one))
             for one in busiest
         ],
+        "events": events,
+        "event_lines": [
+            (event, seen.sources[event.source_id].name, describe_event(event), _find_path(event))
+            for event in events.value or ()
+            if event.source_id in seen.sources
+        ],
     }
 
 
-def list_troubles(seen: AccountFigures, now: int) -> list[TroubleLine]:
-    """Return what somebody has to look at, the worst first. Pure."""
-    found = []
-    for row in seen.destinations:
-        state = view.describe_destination(row)
-        if state.tone in ("bad", "warn"):
-            path = f"/destinations/{row.id}"
-            found.append(TroubleLine(state, row.name, state.detail, path, row.trouble_since))
-    for one in seen.tables:
-        state = view.describe_table(one.status, one.waiting)
-        name = f"{one.source.name}.{one.table_name}"
-        if one.status is not None and state.tone in ("bad", "warn"):
-            since = one.status.error_since or one.status.trouble_since
-            found.append(TroubleLine(state, name, state.detail, make_table_path(one), since))
-        elif one.oldest is not None and now - one.oldest >= OLD_US:
-            waits = view.StateWord("waits long", "warn")
-            why = f"{view.count_words(one.waiting, 'record')} of it wait."
-            found.append(TroubleLine(waits, name, why, make_table_path(one), one.oldest))
-    return sorted(found, key=lambda line: (line.state.tone != "bad", line.since or now))
+def _find_path(event: SchemaEvent) -> str:
+    return f"/sources/{event.source_id}/tables/{name_table_part(event.table_name)}"
+
+
+def get_plots(
+    services: ConsoleServices, account: Account, _: ServerFigures, shown: PlotRange
+) -> Mapping[str, Any]:
+    """Return the values of the region with the plots of a range."""
+    now = services.traces.clock() // view.SECOND_US
+
+    def read() -> list[ShownPlot]:
+        told = show_series(
+            services.store,
+            services.traces,
+            account,
+            since=write_begin(now, shown),
+            step=str(shown.step),
+        )
+        begin = (instant(told["from_at"]) or 0) // view.SECOND_US
+        return show_plots(told["series"], shown, begin, now)
+
+    return {"plots": services.parts.read(("plots", account.id, shown.name), read, services.clock())}
 
 
 def make_table_path(one: TableFigures) -> str:
@@ -108,4 +181,21 @@ def make_table_path(one: TableFigures) -> str:
 
 
 ROUTES: Final = (PageRoute("/", show_overview),)
-REGIONS: Final = {"overview": RegionView("regions/overview.html", get_overview)}
+REGIONS: Final = {
+    "overview": RegionView("regions/overview.html", get_cards, needs_figures=False),
+    "overview-problems": RegionView(
+        "regions/overview-problems.html", get_first_problems, needs_figures=False
+    ),
+    "overview-lists": RegionView(
+        "regions/overview-lists.html", get_lists, seconds=2.0, needs_figures=False
+    ),
+    **{
+        f"plots-{shown.name}": RegionView(
+            "regions/plots.html",
+            partial(get_plots, shown=shown),
+            seconds=shown.refresh_seconds,
+            needs_figures=False,
+        )
+        for shown in RANGES
+    },
+}

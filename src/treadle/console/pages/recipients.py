@@ -68,7 +68,9 @@ def change_recipients(services: ConsoleServices, request: PageRequest) -> PageAn
 def _render(
     services: ConsoleServices, request: PageRequest, error: str | None = None, address: str = ""
 ) -> PageAnswer:
-    sends = any(one.name == "smtp_url" and not one.is_default for one in services.shown_settings)
+    sends = any(
+        one.name == "smtp_url" and one.origin != "default" for one in services.traces.settings
+    )
     return PageAnswer(
         "recipients.html",
         {

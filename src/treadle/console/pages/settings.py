@@ -3,6 +3,7 @@
 from typing import Final
 
 from treadle.console.page_request import ConsoleServices, PageAnswer, PageRequest, PageRoute
+from treadle.control.traces import ShownSetting
 from treadle.store.model import ConsoleRole
 
 
@@ -15,10 +16,21 @@ def show_settings(services: ConsoleServices, request: PageRequest) -> PageAnswer
             "title": "Settings",
             "section": "settings",
             "command": "treadle serve --help",
-            "lines": [one for one in services.shown_settings if not (only_set and one.is_default)],
+            "lines": [
+                (one, write_value(one))
+                for one in services.traces.settings
+                if not (only_set and one.origin == "default")
+            ],
             "only_set": only_set,
         },
     )
+
+
+def write_value(one: ShownSetting) -> str:
+    """Return the value of a setting as it is written in a file of settings; "none" for none."""
+    if one.value is None:
+        return "none"
+    return str(one.value).lower() if isinstance(one.value, bool) else str(one.value)
 
 
 ROUTES: Final = (PageRoute("/settings", show_settings, role=ConsoleRole.ADMIN),)

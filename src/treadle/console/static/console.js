@@ -170,14 +170,40 @@
       tell(`The server does not answer since ${clock()}. The numbers are from before; this page asks again by itself.`);
     }
   };
+  let isLeft = false;
   const stop = () => {
     if (stream) stream.close();
     clearInterval(poller);
     stream = null;
     poller = 0;
   };
-  const start = () => {
-    if (!isLive || stream || poller || document.hidden) return;
+  // A browser has six connections to a server for all its tabs: at most four of them hold one, and
+  // further ones ask each ten seconds.
+  const channel = "BroadcastChannel" in window ? new BroadcastChannel("treadle-live") : null;
+  const me = Math.random();
+  const holders = new Set();
+  let isStarting = false;
+  if (channel) {
+    channel.addEventListener("message", ({ data }) => {
+      if (data.here) holders.add(data.here);
+      else if (stream || (isStarting && me < data.asks)) channel.postMessage({ here: me });
+    });
+  }
+  const start = async () => {
+    if (!isLive || stream || poller || isStarting || document.hidden) return;
+    if (channel) {
+      isStarting = true;
+      holders.clear();
+      channel.postMessage({ asks: me });
+      await new Promise((done) => { setTimeout(done, 100); });
+      isStarting = false;
+      if (document.hidden || isLeft) return;
+      if (holders.size >= 4) {
+        poller = setInterval(poll, 10000);
+        poll();
+        return;
+      }
+    }
     stream = new EventSource(`${base}/events?topics=${topics}`);
     stream.addEventListener("open", () => tell(""));
     stream.addEventListener("region", (event) => {
@@ -206,8 +232,8 @@
   };
   // Hidden tabs hold no connection: a browser has six to a server.
   document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));
-  addEventListener("pagehide", stop);
-  addEventListener("pageshow", start);
+  addEventListener("pagehide", () => { isLeft = true; stop(); });
+  addEventListener("pageshow", () => { isLeft = false; start(); });
   start();
 
   // Previews: what a field leads to, told by the server --------------------------------------------

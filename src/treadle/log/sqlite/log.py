@@ -42,6 +42,7 @@ from treadle.log.sqlite.entries import EntryReader
 from treadle.log.sqlite.group_commit import AppendRequest, GroupWriter
 from treadle.log.sqlite.log_file import (
     FileConnector,
+    LogWriteLock,
     is_damage,
     open_log_file,
     open_sqlite,
@@ -123,6 +124,8 @@ class SqliteAppender:
         report_failure: called for each group that the disk did not take.
         get_tables_max: source id -> how many tables it may have, 0 for any; a request that would
             add more is turned away with `QuotaReachedError`.
+        report_commit: called in the thread that writes with the microseconds of each commit, its
+            fsync included.
     """
 
     def __init__(
@@ -135,6 +138,7 @@ class SqliteAppender:
         measure: Callable[[sqlite3.Connection, Path], LogSpace] = measure_space,
         report_failure: Callable[[], None] = lambda: None,
         get_tables_max: Callable[[int], int] = lambda source_id: 0,
+        report_commit: Callable[[int], None] = lambda microseconds: None,
     ) -> None:
         self._path = path
         self._connect = connect
@@ -147,6 +151,7 @@ class SqliteAppender:
         self._measure = measure
         self._report_failure = report_failure
         self._get_tables_max = get_tables_max
+        self._report_commit = report_commit
         self._shortage: str | None = None
         self._quota_checked_at = -math.inf
         self._write_began_at: float | None = None  # when the group that is being written was begun
@@ -290,7 +295,7 @@ class SqliteAppender:
         self._encoder.shutdown(wait=False)
 
     def _run_writer(self) -> None:
-        writer = GroupWriter(self._connection, self._lock, self._get_tables_max)
+        writer = self._make_writer(self._connection, self._lock)
         # Requests of many entries, each written by itself, in turns with all that are smaller.
         large: deque[_PendingAppend] = deque()
         try:
@@ -307,6 +312,9 @@ class SqliteAppender:
         finally:
             self._connection.close()
             self._lock.close()
+
+    def _make_writer(self, connection: sqlite3.Connection, lock: LogWriteLock) -> GroupWriter:
+        return GroupWriter(connection, lock, self._get_tables_max, self._report_commit)
 
     def _take_waiting(self, *, wait: bool) -> tuple[list[_PendingAppend], bool]:
         """Return the requests that wait, up to the bound of a group; and whether none follows.
@@ -388,7 +396,7 @@ class SqliteAppender:
                 raise OperatorError(  # noqa: TRY301 - the connection is closed below
                     f"another log has taken the place of {self._path}: start treadle again"
                 )
-            writer = GroupWriter(connection, lock, self._get_tables_max)
+            writer = self._make_writer(connection, lock)
             writer.overwrite_failed_commit()
             end = read_end_position(connection)
             rows = EntryReader(connection).find_entries(

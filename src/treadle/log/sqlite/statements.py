@@ -195,6 +195,7 @@ COUNT_BY_HOUR: Final = """
     WHERE table_id = ?1
     GROUP BY 1 ORDER BY 1
     """
+OLDEST_KEPT: Final = "SELECT received_at FROM entries ORDER BY position LIMIT 1"
 RECEIVED_AT: Final = "SELECT received_at FROM entries WHERE position = ?"
 # The newest entries below a position, without their payloads.
 NOTES_BELOW: Final = """

@@ -4,11 +4,13 @@ import os
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from treadle.log.protocol import EntryNote, HourlyRecords
-from treadle.log.quota import LogSpace
+from treadle.log.quota import LogLook, LogSpace
 from treadle.log.sqlite import statements
 from treadle.log.sqlite.backlog import sum_range
 from treadle.log.sqlite.log_file import (
@@ -40,6 +42,24 @@ def measure_space(connection: sqlite3.Connection, path: Path) -> LogSpace:
     disk = os.statvfs(path.parent)
     # Pages of the file that hold nothing are used before the file grows.
     return LogSpace(page * (pages - empty), disk.f_bavail * disk.f_frsize + page * empty)
+
+
+def look_at_log(path: Path) -> LogLook | None:
+    """Return how full a log is, and how old; None where there is none.
+
+    It takes no lock and writes nothing, and may be asked while the log is used.
+
+    Raises:
+        OperatorError, RetriableError: the log cannot be read.
+    """
+    if not path.exists():
+        return None
+    with translate_errors():
+        uri = f"file:{quote(str(path))}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=1.0)) as connection:
+            row = connection.execute(statements.OLDEST_KEPT).fetchone()
+            space = measure_space(connection, path)
+    return LogLook(space, None if row is None or not isinstance(row[0], int) else row[0])
 
 
 class SqliteStatistics:

@@ -39,6 +39,7 @@ class Examination:
         warnings: found while the settings were read.
         check_address: raises for an address that the server does not connect to when an account
             names it; None for no rule.
+        report_entries: called now and then with the entries of the log that were read.
     """
 
     config: Config
@@ -48,6 +49,7 @@ class Examination:
     now: int
     warnings: Sequence[OperatorWarning] = ()
     check_address: Callable[[str], None] | None = None
+    report_entries: Callable[[int], None] = lambda entries: None
 
     @cached_property
     def store_file(self) -> tuple[findings.StoreMeasurement, str | None, int | None]:
@@ -100,6 +102,8 @@ def examine(
     whole: bool = True,
     warnings: Sequence[OperatorWarning] = (),
     check_address: Callable[[str], None] | None = None,
+    report_check: Callable[[str], None] = lambda name: None,
+    report_entries: Callable[[int], None] = lambda entries: None,
 ) -> Iterator[Finding]:
     """Run every check, and yield each finding as soon as it is known.
 
@@ -110,13 +114,23 @@ def examine(
         whole: read every entry of the log.
         warnings: found while the settings were read.
         check_address: see `Examination`.
+        report_check: called with the name of each check before it runs.
+        report_entries: see `Examination`.
     """
     with closing(
         Examination(
-            config, open_reader, find_log_damage, whole, read_clock(), warnings, check_address
+            config,
+            open_reader,
+            find_log_damage,
+            whole,
+            read_clock(),
+            warnings,
+            check_address,
+            report_entries,
         )
     ) as examination:
         for check in CHECKS:
+            report_check(check.name)
             yield from check.run(examination)
 
 
@@ -161,7 +175,9 @@ def check_log(examination: Examination) -> Iterator[Finding]:
             yield from findings.judge_log(damaged, now)
             return
         with closing(examination.open_reader()) as reader:
-            measured = measurements.measure_log(reader, log_id, whole=examination.whole)
+            measured = measurements.measure_log(
+                reader, log_id, whole=examination.whole, report=examination.report_entries
+            )
             yield from findings.judge_log(measured, now)
     except TreadleError as error:
         yield Finding(

@@ -8,7 +8,7 @@ import sqlite3
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -196,12 +196,18 @@ def measure_query_role(destination: Destination) -> RoleRights | None:
         return session.find_rights()
 
 
-def measure_log(reader: LogReader, store_log_id: str | None, *, whole: bool) -> LogMeasurement:
+def measure_log(
+    reader: LogReader,
+    store_log_id: str | None,
+    *,
+    whole: bool,
+    report: Callable[[int], None] = lambda entries: None,
+) -> LogMeasurement:
     """Measure the log and, with `whole`, read every entry."""
     from treadle.log.verification import verify_log
 
     backlog = reader.list_backlogs()
-    verdict = verify_log(reader) if whole else None
+    verdict = verify_log(reader, report) if whole else None
     return LogMeasurement(
         exists=True,
         known=None if not store_log_id else reader.log_id == store_log_id,
