@@ -10,6 +10,7 @@ from tests.servers.treadle import Client, TreadleServer, eventually
 PATHS = [
     *("/", "/start", "/sources", "/sources/new", "/tables", "/loads", "/rejects", "/destinations"),
     *("/hooks", "/tokens", "/recipients", "/settings", "/audit", "/help", "/nothing"),
+    *("/requests", "/requests/refused"),
 ]
 
 

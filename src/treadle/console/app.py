@@ -34,7 +34,7 @@ from treadle.console.page_request import (
     lead_on,
 )
 from treadle.console.pages import REGIONS, ROUTES
-from treadle.console.pages.regions import make_region_values
+from treadle.console.pages.regions import find_region, make_region_values
 from treadle.console.rendering import PageRenderer
 from treadle.console.sign_in import LOGIN_PATH, LOGOUT_PATH, SignIn, SignInResult
 from treadle.console.view import describe_refusal
@@ -56,6 +56,9 @@ PAGES_AT_ONCE: Final = 2
 """Most pages that a worker makes at once: pushes go first."""
 
 FORM_BYTES_MAX: Final = 1024 * 1024
+
+TOPICS_MAX: Final = 10
+"""Most regions of a page."""
 
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -307,11 +310,13 @@ class ConsoleApp:
 
     def _list_topics(self, head: PageHead, session: BrowserSession) -> tuple[str, ...]:
         asked = head.query.get("topics", "").split(",")
-        return tuple(
+        found = ((topic, find_region(REGIONS, topic)) for topic in dict.fromkeys(asked))
+        allowed = [
             topic
-            for topic in dict.fromkeys(asked)
-            if topic in REGIONS and has_role(session, REGIONS[topic].role)
-        )
+            for topic, region in found
+            if region is not None and has_role(session, region.role)
+        ]
+        return tuple(allowed[:TOPICS_MAX])
 
     def _sample(self, wanted: Mapping[BrowserSession, Sequence[str]]) -> LiveSample:
         """Return the regions that sessions ask for, in a thread."""
@@ -325,11 +330,10 @@ class ConsoleApp:
                 found[session] = None
                 continue
             for topic in topics:
-                if (session.account.id, topic) not in made:
-                    values = make_region_values(REGIONS[topic], services, session.account, figures)
-                    made[session.account.id, topic] = self._renderer.render(
-                        REGIONS[topic].template, values
-                    )
+                region = find_region(REGIONS, topic)
+                if region is not None and (session.account.id, topic) not in made:
+                    values = make_region_values(region, services, session.account, figures, topic)
+                    made[session.account.id, topic] = self._renderer.render(region.template, values)
             found[session] = {topic: made[session.account.id, topic] for topic in topics}
         return found
 

@@ -5,10 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
+from treadle.console.access import has_role
 from treadle.console.figures import FigureSampler
+from treadle.console.first_row import FirstRowDesk
+from treadle.console.page_reach import PageReach
 from treadle.control.operations import ConnectOperations
 from treadle.control.routes import AccountCaller, OperationRunner
 from treadle.control.settings import ConnectApiSettings
+from treadle.control.traces import TraceFiles
 from treadle.errors import TreadleError
 from treadle.http.outbound_url import OutboundRules
 from treadle.store.model import Account, BrowserSession, ConsoleRole
@@ -84,6 +88,10 @@ class ConsoleServices:
         listens_locally: only this machine reaches the server.
         push: import token and body -> status and body of the answer of `/v2/import/push`; awaited
             on the event loop.
+        reach: what pages ask beside the store.
+        traces: what the processes of the server leave for others to read; None for nothing.
+        payloads: who sees values of records: "operators", "all" or "off".
+        rows: first rows of tables.
     """
 
     work: OperationRunner
@@ -95,6 +103,10 @@ class ConsoleServices:
     data_flag: str
     listens_locally: bool
     push: Callable[[str, bytes], Coroutine[Any, Any, tuple[int, bytes]]]
+    reach: PageReach = field(default_factory=PageReach)
+    traces: TraceFiles | None = None
+    payloads: str = "operators"
+    rows: FirstRowDesk = field(default_factory=FirstRowDesk)
 
     @property
     def store(self) -> Store:
@@ -115,6 +127,12 @@ class ConsoleServices:
     def hook_rules(self) -> OutboundRules:
         """Return which URLs hooks may have."""
         return OutboundRules.from_setting(self.settings.hook_urls)
+
+    def shows_payloads(self, session: BrowserSession) -> bool:
+        """Return whether a session sees values of records (setting `console_payloads`)."""
+        if self.payloads == "operators":
+            return has_role(session, ConsoleRole.OPERATOR)
+        return self.payloads == "all"
 
     def change(
         self,

@@ -14,10 +14,12 @@ import httpx
 from treadle.console.app import ConsoleApp
 from treadle.console.figures import FigureSampler
 from treadle.console.guess_limit import GuessLimit
+from treadle.console.page_reach import PageReach
 from treadle.console.page_request import ConsolePlaces, ConsoleServices, SettingLine
 from treadle.control.app import ConnectApiSettings, create_control_app
+from treadle.control.traces import TraceFiles
 from treadle.http.hosts import AllowedHosts
-from treadle.log.protocol import TableBacklog
+from treadle.log.protocol import EntryNote, LogEntry, TableBacklog
 from treadle.log.quota import LogSpace
 from treadle.store.model import ConsoleRole
 from treadle.store.secrets import SecretCipher
@@ -39,6 +41,12 @@ class EmptyLog:
 
     def measure_space(self) -> LogSpace:
         return LogSpace(0, 10**9)
+
+    def list_entries_below(self, *_: object) -> list[EntryNote]:
+        return []
+
+    def find_entries(self, *_: object) -> list[LogEntry]:
+        return []
 
     def close(self) -> None:
         pass
@@ -129,6 +137,14 @@ class Console:
             data_flag=" --data here",
             listens_locally=True,
             push=self._push,
+            reach=PageReach(open_reader=EmptyLog),  # type: ignore[arg-type]  # as above
+            traces=TraceFiles(
+                folder / "refusals",
+                folder / "series",
+                folder / "counters",
+                folder / "processes",
+                clock=lambda: self.now,
+            ),
         )
         self.app = ConsoleApp(self.services, hosts=hosts, limit=GuessLimit(lambda: self.elapsed))
 

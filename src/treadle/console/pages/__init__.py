@@ -12,7 +12,9 @@ from treadle.console.pages import (
     overview,
     preferences,
     recipients,
+    refusals,
     rejects,
+    requests,
     settings,
     sources,
     start,
@@ -29,6 +31,8 @@ ROUTES: Final[tuple[PageRoute, ...]] = (
     *tables.ROUTES,
     *loads.ROUTES,
     *rejects.ROUTES,
+    *refusals.ROUTES,
+    *requests.ROUTES,
     *destinations.ROUTES,
     *hooks.ROUTES,
     *recipients.ROUTES,
@@ -39,5 +43,11 @@ ROUTES: Final[tuple[PageRoute, ...]] = (
 )
 """All routes; of two that fit a path the first one counts."""
 
-REGIONS: Final[dict[str, RegionView]] = {**overview.REGIONS, **start.REGIONS, **tokens.REGIONS}
+REGIONS: Final[dict[str, RegionView]] = {
+    **overview.REGIONS,
+    **start.REGIONS,
+    **tokens.REGIONS,
+    **requests.REGIONS,
+    **refusals.REGIONS,
+}
 """Topic -> region."""
