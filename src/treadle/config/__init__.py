@@ -315,7 +315,8 @@ class Config(CheckedSettings):
     console_payloads: str = define_setting(
         "operators",
         ChoiceKind(("operators", "all", "off")),
-        "who sees values of records in the console: operators and admins, all sessions, or nobody",
+        "who sees values of records in the console, and answers to refused requests, which may "
+        "repeat them: operators and admins, all sessions, or nobody",
     )
     query_seconds: float = define_setting(
         10.0,

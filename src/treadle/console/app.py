@@ -45,7 +45,7 @@ from treadle.http.hosts import AllowedHosts
 from treadle.http.responses import encode_json
 from treadle.http.session_cookie import SESSION_COOKIE, format_cookie, read_cookie
 from treadle.http.stop_notice import StopNotice
-from treadle.store.model import BrowserSession
+from treadle.store.model import BrowserSession, ConsoleRole
 
 T = TypeVar("T")
 
@@ -323,18 +323,19 @@ class ConsoleApp:
         services = self._services
         going = services.store.sessions.list_open_sessions([one.id for one in wanted])
         figures = services.sampler.read()
-        made: dict[tuple[int, str], str] = {}
+        made: dict[tuple[int, ConsoleRole, str], str] = {}
         found: dict[BrowserSession, Mapping[str, str] | None] = {}
         for session, topics in wanted.items():
             if session.id not in going:
                 found[session] = None
                 continue
+            who = session.account.id, session.role
             for topic in topics:
                 region = find_region(REGIONS, topic)
-                if region is not None and (session.account.id, topic) not in made:
-                    values = make_region_values(region, services, session.account, figures, topic)
-                    made[session.account.id, topic] = self._renderer.render(region.template, values)
-            found[session] = {topic: made[session.account.id, topic] for topic in topics}
+                if region is not None and (*who, topic) not in made:
+                    values = make_region_values(region, services, session, figures, topic)
+                    made[*who, topic] = self._renderer.render(region.template, values)
+            found[session] = {topic: made[*who, topic] for topic in topics}
         return found
 
     # Answers -------------------------------------------------------------------------------------

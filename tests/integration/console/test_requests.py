@@ -230,7 +230,15 @@ def test_refused_ones_are_grouped_and_counted(busy: BusyConsole, seen: Visitor) 
     assert len(page.text.encode()) < BYTES_MAX
     assert seen.see("/requests/refused?skip=24").text.count('<svg class="bars"') == 8
 
+    viewer = busy.sign_in(ConsoleRole.VIEWER)
+    for path in ("/requests/refused?status=400", "/regions?topics=refused%3Fstatus%3D400"):
+        assert "number 2" in seen.see(path).words
+        assert "number 2" not in viewer.see(path).words
+        assert "Malformed" not in viewer.see(path).words
+    assert '{"message":"no"}' not in viewer.see(f"/requests/{last}").words
+
     one = seen.see(f"/requests/{last}")
+    assert '{"message":"no"}' in one.words
     assert "No token of this server is like the one that was sent" in one.words
     assert "unknown, digest ab12cd34" in one.words
 

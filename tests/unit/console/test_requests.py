@@ -143,7 +143,7 @@ def test_a_topic_may_have_a_query_where_its_region_takes_one() -> None:
     def choose(*_: object) -> dict[str, Any]:
         return {}
 
-    plain, chosen = RegionView("a", choose), RegionView("b", choose, get_chosen=choose)
+    plain, chosen = RegionView("a", choose), RegionView("b", get_chosen=choose)
     regions = {"plain": plain, "chosen": chosen}
     assert find_region(regions, "plain") is plain
     assert find_region(regions, "plain?x=1") is None

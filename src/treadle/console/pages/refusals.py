@@ -22,7 +22,7 @@ from treadle.control.refusal_operations import RefusalFilter
 from treadle.control.request_operations import find_refused_request
 from treadle.control.traces import TraceFiles, sees_installation
 from treadle.errors import RetriableError
-from treadle.store.model import AccessToken, Account
+from treadle.store.model import AccessToken, Account, BrowserSession
 from treadle.store.token_rules import KINDS
 from treadle.store.tokens import TokenFilter
 from treadle.traces.refusal_file import read_counts, read_refusals
@@ -128,16 +128,16 @@ def show_refused(services: ConsoleServices, request: PageRequest) -> PageAnswer:
             "sources_choices": [(one.id, one.name) for one in sources],
             "statuses": STATUS_CHOICES[1:],
             "endpoints": ENDPOINT_CHOICES,
-            **_list(services, request.account, choice, skipped),
+            **_list(services, request.session, choice, skipped),
         },
     )
 
 
 def get_refused(
-    services: ConsoleServices, account: Account, _: ServerFigures, query: Mapping[str, str]
+    services: ConsoleServices, session: BrowserSession, _: ServerFigures, query: Mapping[str, str]
 ) -> Mapping[str, Any]:
     """Return the values of the region with the groups."""
-    return _list(services, account, RequestChoice.parse(query), 0)
+    return _list(services, session, RequestChoice.parse(query), 0)
 
 
 def _parse_skipped(text: str) -> int:
@@ -145,8 +145,9 @@ def _parse_skipped(text: str) -> int:
 
 
 def _list(
-    services: ConsoleServices, account: Account, choice: RequestChoice, skipped: int
+    services: ConsoleServices, session: BrowserSession, choice: RequestChoice, skipped: int
 ) -> dict[str, Any]:
+    account = session.account
     own = _choose_account(services, account).account_id
     wanted = choice.make_filter(own, services.clock()).refusals
     counts = merge_counts(
@@ -164,6 +165,7 @@ def _list(
         "skipped": skipped,
         "further": skipped + GROUPS_SHOWN if len(counts) > skipped + GROUPS_SHOWN else None,
         "query": choice.encode(),
+        "shows_answers": services.shows_payloads(session),
     }
 
 
@@ -232,6 +234,7 @@ def show_refusal(services: ConsoleServices, request: PageRequest, request_id: st
             "section": "requests",
             "command": f"treadle requests --refused{services.data_flag}",
             "refusal": found,
+            "shows_answers": services.shows_payloads(request.session),
             "source": services.store.sources.get_source(account.id, group.source_id),
             "token": describe_token(group.token_id, found.fingerprint, tokens),
             "token_state": None if token is None else view.describe_token(token, request.now),
@@ -241,10 +244,4 @@ def show_refusal(services: ConsoleServices, request: PageRequest, request_id: st
 
 
 ROUTES: Final = (PageRoute("/requests/refused", show_refused),)
-REGIONS: Final = {
-    "refused": RegionView(
-        "regions/refused.html",
-        lambda services, account, figures: get_refused(services, account, figures, {}),
-        get_chosen=get_refused,
-    )
-}
+REGIONS: Final = {"refused": RegionView("regions/refused.html", get_chosen=get_refused)}

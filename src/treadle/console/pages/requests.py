@@ -40,7 +40,7 @@ from treadle.control.request_operations import (
 )
 from treadle.control.traces import sees_installation
 from treadle.errors import RequestRefusedError
-from treadle.store.model import AccessToken, Account, LoadReport, Source
+from treadle.store.model import AccessToken, Account, BrowserSession, LoadReport, Source
 from treadle.timestamps import format_microseconds, from_datetime
 from treadle.traces.refusals import KeptRefusal
 from treadle.tracking.request_tail import AcceptedRequest
@@ -115,10 +115,13 @@ def show_requests(services: ConsoleServices, request: PageRequest) -> PageAnswer
 
 
 def get_requests(
-    services: ConsoleServices, account: Account, figures: ServerFigures, query: Mapping[str, str]
+    services: ConsoleServices,
+    session: BrowserSession,
+    figures: ServerFigures,
+    query: Mapping[str, str],
 ) -> Mapping[str, Any]:
     """Return the values of the region with the tail."""
-    return _list(services, account, figures, RequestChoice.parse(query), RequestPlace())
+    return _list(services, session.account, figures, RequestChoice.parse(query), RequestPlace())
 
 
 def _list(
@@ -357,10 +360,4 @@ ROUTES: Final = (
     PageRoute("/requests", show_requests),
     PageRoute("/requests/{request}", show_request),
 )
-REGIONS: Final = {
-    "requests": RegionView(
-        "regions/requests.html",
-        lambda services, account, figures: get_requests(services, account, figures, {}),
-        get_chosen=get_requests,
-    )
-}
+REGIONS: Final = {"requests": RegionView("regions/requests.html", get_chosen=get_requests)}

@@ -101,6 +101,7 @@ def get_start(
     return {
         "refusal": None if refused is None else refused[0],
         "advice": "" if refused is None else refused[1],
+        "shows_answers": services.payloads != "off",
         "seen": seen,
         "source": source,
         "row_table": first,
