@@ -32,7 +32,7 @@ GROUPS: Final = (
         NavigationLink("tables", "Tables", "/tables", "t"),
         NavigationLink("loads", "Loads", "/loads", "l"),
         NavigationLink("rejects", "Rejected", "/rejects", "r"),
-        NavigationLink("requests", "Requests", "/requests", "e"),
+        NavigationLink("requests", "Requests", "/requests", "u"),
     ),
     (
         NavigationLink("destinations", "Destinations", "/destinations", "d"),

@@ -317,6 +317,45 @@ def test_the_guide_shows_the_latest_refusal_and_what_to_change(busy: BusyConsole
     assert "An array of records" not in page.words
 
 
+class OneRowDesk:
+    """A desk that knows one row, and counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def make_call(self, question: Any) -> "OneRowDesk":
+        self.asked.append(question.order.table)
+        return self
+
+    def ask(self) -> "OneRowDesk":
+        return self
+
+    def read_value(self) -> Any:
+        names = [{"name": "_sdc_sequence"}, {"name": "id"}, {"name": "note"}]
+        return {"columns": names, "rows": [[7, 1, EVIL.replace("\ud800", "")]]}
+
+
+def test_the_guide_asks_the_desk_once_for_the_first_row(busy: BusyConsole) -> None:
+    source = make_source(busy)
+    desk = OneRowDesk()
+    busy.change(reach=PageReach(open_reader=busy.open_reader, desk=desk))  # type: ignore[arg-type]
+    busy.append(source.id, {"customers": [{"id": 1}]})
+    busy.store.loads.record_load(load(source.id, "customers", 1, busy.now), [])
+    seen = busy.sign_in()
+    for _ in range(2):
+        page = seen.see("/start")
+        row = page.text.partition('id="first-row"')[2].partition("</table>")[0]
+        assert re.findall(r'<th scope="col">(.*?)</th>', row) == ["id", "note", "_sdc_sequence"]
+        assert "<td>1</td>" in row
+        assert "<script>" not in row
+        assert "select * from shop.customers" in page.words
+    assert desk.asked == ["customers"]
+    busy.change(payloads="off")
+    page = seen.see("/start")
+    assert "first-row" not in page.text
+    assert "console_payloads is off" in page.words
+
+
 def test_each_page_names_a_command_that_there_is(busy: BusyConsole, seen: Visitor) -> None:
     source = make_source(busy)
     refused = busy.refuse()

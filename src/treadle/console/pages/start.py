@@ -34,6 +34,9 @@ DISPLAY_NAME: Final = "Import API"
 PATIENCE_US: Final = 60 * view.SECOND_US
 """After so long without a record, the page says what could be wrong."""
 
+ROW_SECONDS: Final = 1.5
+"""So long the page waits for the first row, for browsers without scripts. Its region does not."""
+
 PAUSED_NAMED_MAX: Final = 5
 """Paused sources that are named among what could be wrong."""
 
@@ -79,9 +82,16 @@ def change_start(services: ConsoleServices, request: PageRequest) -> PageAnswer:
 
 
 def get_start(
-    services: ConsoleServices, account: Account, figures: ServerFigures
+    services: ConsoleServices, account: Account, figures: ServerFigures, seconds: float = 0.0
 ) -> Mapping[str, Any]:
-    """Return the values of the region with the states of the last two steps."""
+    """Return the values of the region with the states of the last two steps.
+
+    Args:
+        services: what pages are made with.
+        account: of who asks.
+        figures: the present ones.
+        seconds: to wait for the first row.
+    """
     seen = figures.get_account(account.id)
     source = find_guide_source(seen)
     loaded = [one for one in seen.tables if one.loaded]
@@ -97,7 +107,7 @@ def get_start(
         and refused is None
         and services.clock() - source.created_at >= PATIENCE_US
     )
-    row = None if first is None else ask_first_row(services, account, first)
+    row = None if first is None else ask_first_row(services, account, first, seconds)
     return {
         "refusal": None if refused is None else refused[0],
         "advice": "" if refused is None else refused[1],
@@ -159,7 +169,7 @@ def find_guide_source(seen: AccountFigures) -> Source | None:
 
 
 def ask_first_row(
-    services: ConsoleServices, account: Account, table: TableFigures
+    services: ConsoleServices, account: Account, table: TableFigures, seconds: float
 ) -> FirstRow | None:
     """Return the first row of a table, which the desk is asked for once; None while it looks.
 
@@ -178,7 +188,7 @@ def ask_first_row(
         )
         return desk.make_call(question).ask().read_value()
 
-    return services.rows.find((source.id, table.table_name), ask)
+    return services.rows.find((source.id, table.table_name), ask, seconds)
 
 
 def _make_query(source: Source, table_name: str) -> str:
@@ -282,7 +292,7 @@ def _render(
             "chosen": next((one for one in snippets if one.name == chosen), snippets[0]),
             "notice": notice,
             "error": error,
-            **get_start(services, request.account, figures),
+            **get_start(services, request.account, figures, ROW_SECONDS),
         },
         status,
     )
