@@ -332,9 +332,20 @@ def _render_refused(refusal: KeptRefusal) -> dict[str, Any]:
 
 
 def read_request(
-    store: Store, open_reader: Callable[[], LogReader], account: Account, receipt: str
+    store: Store,
+    open_reader: Callable[[], LogReader],
+    account: Account,
+    receipt: str,
+    tables_max: int,
 ) -> dict[str, Any]:
     """Return what became of an accepted request, as `GET /v1/receipts/{id}` tells it.
+
+    Args:
+        store: knows what became of records.
+        open_reader: opens the log.
+        account: who asks.
+        receipt: of the request.
+        tables_max: tables that are described at most.
 
     Raises:
         RequestRefusedError: 404, the account has no such request; 410, it is no longer kept.
@@ -354,6 +365,7 @@ def read_request(
             store=store,
             find_keys=reader.statistics.find_keys,
             codec=codec,
+            tables_max=tables_max,
         )
     finally:
         reader.close()

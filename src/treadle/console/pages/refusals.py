@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
+import msgspec
+
 from treadle.console import view
 from treadle.console.advice import advise_refusal
 from treadle.console.figures import ServerFigures
@@ -25,6 +27,7 @@ from treadle.errors import RetriableError
 from treadle.store.model import AccessToken, Account, BrowserSession
 from treadle.store.token_rules import KINDS
 from treadle.store.tokens import TokenFilter
+from treadle.text import digest_text
 from treadle.traces.refusal_file import read_counts, read_refusals
 from treadle.traces.refusals import STRANGERS, KeptRefusal, RefusalCount, merge_counts
 
@@ -183,6 +186,7 @@ def _describe_group(
         time="all",
     )
     return {
+        "id": "g" + digest_text(msgspec.json.encode(group).decode()).hex()[:12],
         "count": count,
         "hour": hour,
         "plot": draw_bars(label, count.minutes),

@@ -278,7 +278,7 @@ def show_request(services: ConsoleServices, request: PageRequest) -> PageAnswer:
         return show_refusal(services, request, wanted)
     store, open_reader = services.store, services.reach.open_reader
     try:
-        found = read_request(store, open_reader, request.account, wanted)
+        found = read_request(store, open_reader, request.account, wanted, TABLES_MAX)
     except RequestRefusedError as refused:
         if refused.status != 404:
             raise
@@ -304,10 +304,12 @@ def show_request(services: ConsoleServices, request: PageRequest) -> PageAnswer:
             "found": found,
             "state": describe_receipt(found["status"]),
             "source": source,
-            "lines": [_describe_table(one, source) for one in found["tables"][:TABLES_MAX]],
-            "left": len(found["tables"]) + found["tables_not_shown"] - TABLES_MAX,
+            "lines": [_describe_table(one, source) for one in found["tables"]],
+            "left": found["tables_not_shown"],
             "accepted_at": min(_read_time(one["accepted_at"]) for one in found["tables"]),
-            "loaded_at": max(loaded, default=None) if is_done else None,
+            "loaded_at": max(loaded, default=None)
+            if is_done and not found["tables_not_shown"]
+            else None,
             "is_done": is_done,
             "records": None if records is None else _show_records(records),
             "records_left": 0 if records is None else found["records"] - len(records["records"]),
