@@ -11,6 +11,7 @@ PATHS = [
     *("/", "/start", "/sources", "/sources/new", "/tables", "/loads", "/rejects", "/destinations"),
     *("/hooks", "/tokens", "/recipients", "/settings", "/audit", "/help", "/nothing"),
     *("/problems", "/health"),
+    *("/requests", "/requests/refused"),
 ]
 
 

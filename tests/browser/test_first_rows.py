@@ -28,6 +28,7 @@ def test_a_newcomer_gets_from_the_link_to_a_row(
         typed(copied, folder=tmp_path)
         seen.page.locator("#step-loaded.done").wait_for(timeout=PATIENCE_MS)
         assert "1 record became rows of import_api" in " ".join(seen.text().split())
+        seen.page.locator("#first-row", has_text="Ann").wait_for(timeout=PATIENCE_MS)
         command = seen.page.locator("#step-loaded pre").inner_text()
         assert shlex.split(command)[:2] == ["treadle", "query"]
         rows = server.query(shlex.split(command)[-1])

@@ -8,6 +8,7 @@ from treadle.cli.command import Arguments, CliCommand, parse_positive
 from treadle.cli.output import print_rows, to_json_value, to_whole_second
 from treadle.cli.store_access import find_source, open_existing_log, open_existing_store
 from treadle.config import Config
+from treadle.errors import OperatorError
 
 if TYPE_CHECKING:
     from treadle.traces.refusals import KeptRefusal
@@ -20,6 +21,10 @@ GROUP_COLUMNS = (
     *("total", "last hour", "endpoint", "status", "reason", "source", "token"),
     *("first", "last", "latest answer"),
 )
+RECEIPT_COLUMNS = (
+    *("table", "state", "records", "loaded", "superseded", "rejected"),
+    *("accepted", "load", "load ended", "error"),
+)
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +35,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="only refused ones, counted by endpoint, status, reason and token",
     )
+    parser.add_argument(
+        "--receipt", metavar="TEXT", help="what became of one accepted request, table by table"
+    )
     parser.add_argument("--limit", metavar="N", default="50", help="how many at most")
     parser.add_argument("--json", action="store_true", help="print a JSON array of objects")
 
@@ -37,6 +45,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def print_requests(config: Config, arguments: Arguments) -> int:
     """List requests of all accounts, newest first, or refusals by cause."""
     limit = parse_positive("--limit", arguments.limit)
+    if arguments.receipt is not None:
+        return _print_receipt(config, arguments)
     if arguments.refused:
         return _print_refusals(config, arguments, limit)
     import time
@@ -108,6 +118,50 @@ def print_requests(config: Config, arguments: Arguments) -> int:
     ]
     rows.sort(key=lambda row: row[0], reverse=True)
     print_rows(COLUMNS, [row for _, row in rows[:limit]], as_json=arguments.json)
+    return 0
+
+
+def _print_receipt(config: Config, arguments: Arguments) -> int:
+    from treadle.tracking.receipt_status import read_receipt_status
+    from treadle.tracking.receipts import ReceiptCodec
+    from treadle.tracking.request_tail import list_table_statuses
+
+    with open_existing_store(config) as store, open_existing_log(config) as reader:
+        codec = ReceiptCodec(store.installation_id, reader.log_id)
+        receipt = codec.decode(arguments.receipt)
+        if receipt is None:
+            raise OperatorError(
+                "this is no receipt of this server; a receipt is the whole text of the header "
+                "Treadle-Receipt of an answer"
+            )
+        entries = reader.find_entries(receipt.first, receipt.entries)
+        if not entries:
+            raise OperatorError("all of this was loaded, and details are no longer kept")
+        told = read_receipt_status(
+            arguments.receipt,
+            receipt,
+            entries,
+            list_table_statuses(store, receipt.source_id, {one.table_name for one in entries}),
+            store=store,
+            find_keys=reader.statistics.find_keys,
+            codec=codec,
+        )
+    rows = [
+        (
+            one["table_name"],
+            one["status"],
+            one["records"],
+            one["loaded"],
+            one["superseded"],
+            len(one["rejected"]),
+            one["accepted_at"],
+            None if one["load"] is None else one["load"]["id"],
+            None if one["load"] is None else one["load"]["finished_at"],
+            one["error"],
+        )
+        for one in told["tables"]
+    ]
+    print_rows(RECEIPT_COLUMNS, rows, as_json=arguments.json)
     return 0
 
 

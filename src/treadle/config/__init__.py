@@ -312,6 +312,12 @@ class Config(CheckedSettings):
         "off runs no statements of holders of account tokens in a destination, by POST /v1/query "
         "and on the page of the console for them",
     )
+    console_payloads: str = define_setting(
+        "operators",
+        ChoiceKind(("operators", "all", "off")),
+        "who sees values of records in the console, and answers to refused requests, which may "
+        "repeat them: operators and admins, all sessions, or nobody",
+    )
     query_seconds: float = define_setting(
         10.0,
         NumberKind(1, 60, whole=False, unit="seconds"),

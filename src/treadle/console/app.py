@@ -37,7 +37,7 @@ from treadle.console.page_request import (
 )
 from treadle.console.pages import REGIONS, ROUTES, badges
 from treadle.console.pages.badges import count_badges
-from treadle.console.pages.regions import MadeRegion, make_region_values
+from treadle.console.pages.regions import MadeRegion, find_region, make_region_values
 from treadle.console.rendering import PageRenderer
 from treadle.console.sign_in import LOGIN_PATH, LOGOUT_PATH, SignIn, SignInResult
 from treadle.console.view import describe_refusal
@@ -59,6 +59,9 @@ PAGES_AT_ONCE: Final = 2
 """Most pages that a worker makes at once: pushes go first."""
 
 FORM_BYTES_MAX: Final = 1024 * 1024
+
+TOPICS_MAX: Final = 10
+"""Most regions of a page."""
 
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -313,11 +316,13 @@ class ConsoleApp:
 
     def _list_topics(self, head: PageHead, session: BrowserSession) -> tuple[str, ...]:
         asked = head.query.get("topics", "").split(",")
-        return tuple(
+        found = ((topic, find_region(REGIONS, topic)) for topic in dict.fromkeys(asked))
+        allowed = [
             topic
-            for topic in dict.fromkeys(asked)
-            if topic in REGIONS and has_role(session, REGIONS[topic].role)
-        )
+            for topic, region in found
+            if region is not None and has_role(session, region.role)
+        ]
+        return tuple(allowed[:TOPICS_MAX])
 
     def _sample(self, wanted: Mapping[BrowserSession, Sequence[str]]) -> LiveSample:
         """Return the regions that sessions ask for, in a thread."""
@@ -333,7 +338,9 @@ class ConsoleApp:
                 continue
             mine = session.account.id, session.role
             for topic in topics:
-                region = REGIONS[topic]
+                region = find_region(REGIONS, topic)
+                if region is None:
+                    continue
                 kept = self._regions.get((*mine, topic))
                 if kept is not None and began - kept.at < region.seconds * 0.9:
                     made[*mine, topic] = kept
@@ -341,10 +348,12 @@ class ConsoleApp:
                     continue
                 if region.needs_figures and figures is None:
                     figures = services.sampler.read()
-                values = make_region_values(region, services, session, figures)
+                values = make_region_values(region, services, session, figures, topic)
                 text = self._renderer.render(region.template, values)
                 made[*mine, topic] = MadeRegion(began, text)
-            found[session] = {topic: made[*mine, topic].text for topic in topics}
+            found[session] = {
+                topic: made[*mine, topic].text for topic in topics if (*mine, topic) in made
+            }
         self._regions = made  # what nobody asks for any more is forgotten
         return found
 

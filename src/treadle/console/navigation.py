@@ -35,6 +35,7 @@ GROUPS: Final = (
         NavigationLink("tables", "Tables", "/tables", "t"),
         NavigationLink("loads", "Loads", "/loads", "l"),
         NavigationLink("rejects", "Rejected", "/rejects", "r", has_badge=True),
+        NavigationLink("requests", "Requests", "/requests", "u"),
     ),
     (
         NavigationLink("destinations", "Destinations", "/destinations", "d"),

@@ -5,8 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
+from treadle.console.access import has_role
 from treadle.console.badges import BadgeCounter
 from treadle.console.figures import FigureSampler
+from treadle.console.first_row import FirstRowDesk
+from treadle.console.page_reach import PageReach
 from treadle.console.part_keeper import PartKeeper
 from treadle.control.examination_operations import ExaminationRunner
 from treadle.control.operations import ConnectOperations
@@ -78,6 +81,10 @@ class ConsoleServices:
         examinations: starts examinations of the server.
         badges: the numbers beside links of the navigation.
         parts: what pages showed last, for when it cannot be read.
+        reach: what pages ask beside the store.
+        traces: what the processes of the server leave for others to read; None for nothing.
+        payloads: who sees values of records: "operators", "all" or "off".
+        rows: first rows of tables.
     """
 
     work: OperationRunner
@@ -93,6 +100,9 @@ class ConsoleServices:
     examinations: ExaminationRunner
     badges: BadgeCounter = field(default_factory=BadgeCounter)
     parts: PartKeeper = field(default_factory=PartKeeper)
+    reach: PageReach = field(default_factory=PageReach)
+    payloads: str = "operators"
+    rows: FirstRowDesk = field(default_factory=FirstRowDesk)
 
     @property
     def store(self) -> Store:
@@ -113,6 +123,12 @@ class ConsoleServices:
     def hook_rules(self) -> OutboundRules:
         """Return which URLs hooks may have."""
         return OutboundRules.from_setting(self.settings.hook_urls)
+
+    def shows_payloads(self, session: BrowserSession) -> bool:
+        """Return whether a session sees values of records (setting `console_payloads`)."""
+        if self.payloads == "operators":
+            return has_role(session, ConsoleRole.OPERATOR)
+        return self.payloads == "all"
 
     def change(
         self,

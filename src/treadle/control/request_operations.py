@@ -26,8 +26,15 @@ from treadle.store.store import Store
 from treadle.timestamps import format_microseconds
 from treadle.traces.refusal_file import read_refusals
 from treadle.traces.refusals import KeptRefusal
+from treadle.tracking.receipt_status import read_receipt_status
 from treadle.tracking.receipts import Receipt, ReceiptCodec
-from treadle.tracking.request_tail import AcceptedRequest, RequestTail, judge_requests, read_tail
+from treadle.tracking.request_tail import (
+    AcceptedRequest,
+    RequestTail,
+    judge_requests,
+    list_table_statuses,
+    read_tail,
+)
 
 REQUESTS_MAX: Final = 100
 """Requests of one answer."""
@@ -118,6 +125,25 @@ def parse_request_place(text: str) -> RequestPlace:
     return RequestPlace(number, parse_place(refusal) if refusal else None)
 
 
+@dataclass(frozen=True, slots=True)
+class FoundRequests:
+    """A page of requests.
+
+    Attributes:
+        requests: the newest first.
+        next: the place of the next page; None for the last one.
+        codec: of their receipts.
+    """
+
+    requests: Sequence[AcceptedRequest | KeptRefusal]
+    next: RequestPlace | None
+    codec: ReceiptCodec
+
+    def encode_receipt(self, request: AcceptedRequest) -> str:
+        """Return the receipt of a request."""
+        return self.codec.encode(Receipt(request.source_id, request.first, request.entries))
+
+
 def list_requests(
     store: Store,
     files: TraceFiles,
@@ -133,16 +159,39 @@ def list_requests(
     before: str | None = None,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> dict[str, Any]:
-    """Return the latest requests that an account may see, newest first.
-
-    An answer may have fewer than asked for, or none, and a `next` all the same: it looks at so
-    many entries of the log, and for so long.
+    """Return the latest requests that an account may see, newest first, as JSON.
 
     Raises:
         RequestRefusedError: 400 for a parameter that is wrong.
     """
     wanted = _parse_filter(store, account, source, table, token, status, state, address, since)
     place = RequestPlace() if before is None else parse_request_place(before)
+    found = find_requests(store, files, open_reader, account, wanted, place, monotonic)
+    return {
+        "requests": [
+            render_accepted_request(one, found.codec)
+            if isinstance(one, AcceptedRequest)
+            else _render_refused(one)
+            for one in found.requests
+        ],
+        "next": None if found.next is None else found.next.encode(),
+    }
+
+
+def find_requests(
+    store: Store,
+    files: TraceFiles,
+    open_reader: Callable[[], LogReader],
+    account: Account,
+    wanted: RequestFilter,
+    place: RequestPlace,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> FoundRequests:
+    """Return the latest requests that an account may see, newest first.
+
+    A page may have fewer than asked for, or none, and a `next` all the same: it looks at so many
+    entries of the log, and for so long.
+    """
     refused: list[KeptRefusal] = []
     if wanted.has_refused:
         refused = [
@@ -189,7 +238,7 @@ def _merge_pages(
     refused: Sequence[KeptRefusal],
     place: RequestPlace,
     codec: ReceiptCodec,
-) -> dict[str, Any]:
+) -> FoundRequests:
     """Return the page of both lists together."""
     # What was refused before the part of the log that was looked at is for a later page.
     reached = 0 if tail.end is None else tail.end_at or 0
@@ -208,15 +257,7 @@ def _merge_pages(
     told = [one for one in shown if isinstance(one, KeptRefusal)]
     last = (told[-1].at, told[-1].id) if told else place.refusal
     rest = is_cut or tail.end is not None or len(told) < len(refused)
-    return {
-        "requests": [
-            render_accepted_request(one, codec)
-            if isinstance(one, AcceptedRequest)
-            else _render_refused(one)
-            for one in shown
-        ],
-        "next": RequestPlace(below, last).encode() if rest else None,
-    }
+    return FoundRequests(shown, RequestPlace(below, last) if rest else None, codec)
 
 
 def _parse_filter(
@@ -290,6 +331,73 @@ def _render_refused(refusal: KeptRefusal) -> dict[str, Any]:
     }
 
 
+def read_request(
+    store: Store,
+    open_reader: Callable[[], LogReader],
+    account: Account,
+    receipt: str,
+    tables_max: int,
+) -> dict[str, Any]:
+    """Return what became of an accepted request, as `GET /v1/receipts/{id}` tells it.
+
+    Args:
+        store: knows what became of records.
+        open_reader: opens the log.
+        account: who asks.
+        receipt: of the request.
+        tables_max: tables that are described at most.
+
+    Raises:
+        RequestRefusedError: 404, the account has no such request; 410, it is no longer kept.
+    """
+    reader = open_reader()
+    try:
+        codec = ReceiptCodec(store.installation_id, reader.log_id)
+        found = _decode_receipt(store, codec, account, receipt)
+        entries = reader.find_entries(found.first, found.entries)
+        if not entries:
+            raise RequestRefusedError(410, {"message": NO_LONGER_KEPT})
+        told = read_receipt_status(
+            receipt,
+            found,
+            entries,
+            list_table_statuses(store, found.source_id, {entry.table_name for entry in entries}),
+            store=store,
+            find_keys=reader.statistics.find_keys,
+            codec=codec,
+            tables_max=tables_max,
+        )
+    finally:
+        reader.close()
+    return {**told, "source_id": found.source_id, "bytes": sum(_measure(one) for one in entries)}
+
+
+def find_refused_request(
+    store: Store, files: TraceFiles, account: Account, request_id: str
+) -> KeptRefusal | None:
+    """Return a refused request that an account may see; None where it is not kept."""
+    wanted = RefusalFilter(None if sees_installation(store, account) else account.id)
+    return next(
+        (
+            one
+            for one in read_refusals(files.refusals)
+            if one.id == request_id and wanted.matches(one)
+        ),
+        None,
+    )
+
+
+def _decode_receipt(store: Store, codec: ReceiptCodec, account: Account, text: str) -> Receipt:
+    found = codec.decode(text)
+    if found is None or store.sources.get_source(account.id, found.source_id) is None:
+        raise RequestRefusedError(404, {"status": "NOT FOUND"})
+    return found
+
+
+def _measure(entry: LogEntry | DamagedEntry) -> int:
+    return 0 if isinstance(entry, DamagedEntry) else len(entry.payload)
+
+
 def list_request_records(
     store: Store, open_reader: Callable[[], LogReader], account: Account, receipt: str
 ) -> dict[str, Any]:
@@ -300,9 +408,8 @@ def list_request_records(
     """
     reader = open_reader()
     try:
-        found = ReceiptCodec(store.installation_id, reader.log_id).decode(receipt)
-        if found is None or store.sources.get_source(account.id, found.source_id) is None:
-            raise RequestRefusedError(404, {"status": "NOT FOUND"})
+        codec = ReceiptCodec(store.installation_id, reader.log_id)
+        found = _decode_receipt(store, codec, account, receipt)
         entries = reader.find_entries(found.first, min(found.entries, RECORDS_MAX))
     finally:
         reader.close()

@@ -4,9 +4,10 @@ import asyncio
 import logging
 import shlex
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
+from starlette.datastructures import State
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -20,6 +21,9 @@ from treadle.http.local_call import call_app
 from treadle.http.stop_notice import StopNotice
 from treadle.log.protocol import LogReader
 from treadle.questions.client import DeskClient
+
+if TYPE_CHECKING:
+    from treadle.console.page_reach import PageReach
 
 logger: Final = logging.getLogger(__name__)
 
@@ -93,6 +97,7 @@ class ConsoleMaker:
         stop: StopNotice,
         traces: TraceFiles,
         problems: ProblemWatch,
+        control: State | None = None,
     ) -> None:
         """Import nothing yet.
 
@@ -105,7 +110,10 @@ class ConsoleMaker:
             stop: ends streams.
             traces: what the server remembers of itself.
             problems: finds problems; the caller closes it.
+            control: state of the application of the API, whose desk and view of the log pages
+                share; None for none.
         """
+        self._control = control
         self._config = config
         self._work = work
         self._open_reader = open_reader
@@ -148,8 +156,23 @@ class ConsoleMaker:
             examinations=ExaminationRunner(
                 self._work.operations.store, self._traces, DeskClient(config.data)
             ),
+            reach=self._make_reach(),
+            payloads=config.console_payloads,
         )
         return ConsoleApp(services, hosts=self._hosts, stop=self._stop)
+
+    def _make_reach(self) -> "PageReach":
+        from treadle.console.page_reach import PageReach
+
+        if self._control is None:
+            return PageReach()
+        return PageReach(
+            waiting=self._control.waiting,
+            open_reader=self._open_reader,
+            desk=self._control.query.asking.client,
+            query=self._control.query.settings,
+            plan_dry_run=self._control.plan_dry_run,
+        )
 
     async def _push(self, token: str, body: bytes) -> tuple[int, bytes]:
         headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}

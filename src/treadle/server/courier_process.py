@@ -11,20 +11,13 @@ from treadle import clock
 from treadle.config import Config
 from treadle.courier.carrier import Carrier, run_carriers
 from treadle.courier.hook_carrier import HookCarrier
-from treadle.courier.spell_recorder import SpellRecorder
 from treadle.http.outbound_url import OutboundRules
-from treadle.log.protocol import LogReader
-from treadle.log.registry import make_quota, open_reader
 from treadle.server.child_channel import call_when_orphaned, report_ready
 from treadle.server.errand_watch import await_rest
 from treadle.server.factories import open_store
 from treadle.server.mail_carriers import make_mail_carrier
 from treadle.store.errands import ErrandKind
 from treadle.store.store import Store
-from treadle.traces.refusal_file import read_counts
-from treadle.traces.refusals import merge_counts
-from treadle.tracking.problem_finder import RejectionWatch, find_shown_problems, read_server
-from treadle.tracking.problem_kinds import FoundProblem
 
 if TYPE_CHECKING:
     from treadle.courier.hook_sender import HookSender
@@ -46,30 +39,7 @@ def make_carriers(config: Config, store: Store) -> Sequence[Carrier]:
     return [
         HookCarrier(store, make_sender, random.random, clock.read_clock),
         make_mail_carrier(config, store),
-        make_spell_recorder(config, store),
     ]
-
-
-def make_spell_recorder(config: Config, store: Store) -> SpellRecorder:
-    """Make what notes when problems began and ended."""
-    watch = RejectionWatch()
-    opened: list[LogReader] = []
-
-    def find(now: int) -> Sequence[FoundProblem]:
-        if not opened:
-            opened.append(open_reader(config))
-        return find_shown_problems(
-            store,
-            opened[0],
-            make_quota(config),
-            watch,
-            now,
-            int(config.load_age_seconds * 1_000_000),
-            merge_counts(read_counts(config.refusals_path, now)),
-            read_server(config.counters_path, config.examinations_path, now),
-        )
-
-    return SpellRecorder(find, config.problems_path)
 
 
 def run_courier(config: Config) -> None:

@@ -4,6 +4,7 @@ import signal
 import socket
 import threading
 import uuid
+from collections.abc import Sequence
 from functools import partial
 
 from treadle import clock
@@ -13,8 +14,10 @@ from treadle.destinations.registry import make_destination
 from treadle.http.address_policy import AddressPolicy
 from treadle.loader.schedule import FlushPolicy
 from treadle.loader.series_sampler import SeriesSampler
+from treadle.loader.spell_recorder import SpellRecorder
 from treadle.loader.supervisor import LoaderSupervisor
 from treadle.loader.waiting_board import WaitingBoard
+from treadle.log.protocol import LogReader
 from treadle.log.registry import make_quota, open_reader
 from treadle.metrics.request_counter import COUNTER_NAMES
 from treadle.quotas import WAITING_COLUMNS
@@ -24,7 +27,11 @@ from treadle.server.factories import make_quota_table, open_store
 from treadle.shared_counters import sum_counters
 from treadle.shared_rows import SharedRows
 from treadle.store.store import Store
+from treadle.traces.refusal_file import read_counts
+from treadle.traces.refusals import merge_counts
 from treadle.traces.series_file import SeriesWriter
+from treadle.tracking.problem_finder import RejectionWatch, find_shown_problems, read_server
+from treadle.tracking.problem_kinds import FoundProblem
 
 
 def make_sampler(config: Config, store: Store) -> SeriesSampler:
@@ -76,6 +83,28 @@ def make_loader(
     )
 
 
+def make_spell_recorder(config: Config, store: Store) -> SpellRecorder:
+    """Make what notes when problems began and ended."""
+    watch = RejectionWatch()
+    opened: list[LogReader] = []
+
+    def find(now: int) -> Sequence[FoundProblem]:
+        if not opened:
+            opened.append(open_reader(config))
+        return find_shown_problems(
+            store,
+            opened[0],
+            make_quota(config),
+            watch,
+            now,
+            int(config.load_age_seconds * 1_000_000),
+            merge_counts(read_counts(config.refusals_path, now)),
+            read_server(config.counters_path, config.examinations_path, now),
+        )
+
+    return SpellRecorder(find, config.problems_path, clock.read_clock)
+
+
 def run_loader(config: Config) -> None:
     """Load accepted records until SIGTERM, or until the supervisor is gone."""
     stop = threading.Event()
@@ -93,7 +122,11 @@ def run_loader(config: Config) -> None:
         daemon=True,
     )
     waking.start()
+    recorder = make_spell_recorder(config, store)
+    recording = threading.Thread(target=recorder.run, args=(stop,), name="problems", daemon=True)
+    recording.start()
     make_loader(config, store, sampler).run(stop, report_ready)
     sampling.join(5.0)
     waking.join(5.0)
+    recording.join(5.0)
     store.close()

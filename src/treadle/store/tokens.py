@@ -109,11 +109,13 @@ class TokenFilter:
         kinds: of these kinds.
         account_id: only of this account and its sources; None for any.
         source_id: only of this source; None for any.
+        ids: only these, for a list; None for any.
     """
 
     kinds: tuple[str, ...]
     account_id: int | None = None
     source_id: int | None = None
+    ids: tuple[int, ...] | None = None
 
 
 class TokenRepository(StoreRepository):
@@ -149,6 +151,8 @@ class TokenRepository(StoreRepository):
             query = query.where(access_tokens.c.account_id == wanted.account_id)
         if wanted.source_id is not None:
             query = query.where(access_tokens.c.source_id == wanted.source_id)
+        if wanted.ids is not None:
+            query = query.where(access_tokens.c.id.in_(wanted.ids))
         with self._database.read() as tx:
             rows = tx.connection.execute(query.order_by(access_tokens.c.id))
             return [read_token(tx, row) for row in rows]

@@ -32,6 +32,7 @@ def read_receipt_status(
     store: Store,
     find_keys: Callable[[Sequence[bytes]], Mapping[bytes, int]],
     codec: ReceiptCodec,
+    tables_max: int = TABLES_MAX,
 ) -> dict[str, Any]:
     """Return the JSON value of the status of a receipt.
 
@@ -43,8 +44,9 @@ def read_receipt_status(
         store: has the outcomes and the load reports.
         find_keys: of the log (`LogStatistics`); finds rejected records that were sent again.
         codec: encodes the receipts of these.
+        tables_max: entries that are described at most.
     """
-    shown = entries[:TABLES_MAX]
+    shown = entries[:tables_max]
     loaded = [entry for entry in shown if is_loaded(entry, statuses)]
     outcomes = store.outcomes.list_outcomes([entry.position for entry in loaded])
     loads = {
@@ -61,7 +63,7 @@ def read_receipt_status(
     status = _summarize(entries, statuses)
     all_rejected = all(is_rejected(entry, by_position.get(entry.position)) for entry in shown)
     if status == "loaded" and shown and all_rejected:
-        status = _check_rest(entries[TABLES_MAX:], store)
+        status = _check_rest(entries[tables_max:], store)
     obstacle = None if len(loaded) == len(shown) else _find_obstacle(store, receipt.source_id)
     return {
         "id": text,

@@ -4,7 +4,7 @@ The log keeps entries and not requests: entries of one request have one source, 
 acceptance in microseconds, and positions without a gap.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -178,17 +178,10 @@ def judge_requests(store: Store, requests: Sequence[AcceptedRequest]) -> list[Ac
     names: dict[int, set[str]] = {}
     for one in requests:
         names.setdefault(one.source_id, set()).update(one.tables)
-    statuses: dict[int, dict[str, TableLoadStatus]] = {}
-    for source_id, wanted in names.items():
-        ordered = sorted(wanted)
-        found = [
-            status
-            for begin in range(0, len(ordered), PAGE_ENTRIES)
-            for status in store.tables.list_statuses(
-                source_id, ordered[begin : begin + PAGE_ENTRIES]
-            )
-        ]
-        statuses[source_id] = {status.table_name: status for status in found}
+    statuses = {
+        source_id: list_table_statuses(store, source_id, wanted)
+        for source_id, wanted in names.items()
+    }
     judged = [
         replace(one, state=judge_state(one, statuses.get(one.source_id, {}))) for one in requests
     ]
@@ -204,6 +197,18 @@ def judge_requests(store: Store, requests: Sequence[AcceptedRequest]) -> list[Ac
         for outcome in store.outcomes.list_outcomes(positions[begin : begin + PAGE_ENTRIES])
     }
     return [_count_rejected(one, rejected) for one in judged]
+
+
+def list_table_statuses(
+    store: Store, source_id: int, names: Collection[str]
+) -> dict[str, TableLoadStatus]:
+    """Return name -> how far it is loaded, of those tables of a source that are known."""
+    ordered = sorted(names)
+    return {
+        status.table_name: status
+        for begin in range(0, len(ordered), PAGE_ENTRIES)
+        for status in store.tables.list_statuses(source_id, ordered[begin : begin + PAGE_ENTRIES])
+    }
 
 
 def judge_state(request: AcceptedRequest, statuses: Mapping[str, TableLoadStatus]) -> RequestState:

@@ -66,3 +66,13 @@ def test_a_shop_at_one_look(treadle: Treadle, shop: Shop, data: Path) -> None:
     ]
     assert treadle("requests --limit 0").code == 2
     assert treadle("status --watch x").code == 2
+
+
+def test_one_request_by_its_receipt(treadle: Treadle, shop: Shop) -> None:
+    [pushed] = treadle("requests --json").json
+    [line] = treadle(f"requests --receipt {pushed['receipt']} --json").json
+    assert (line["table"], line["records"], line["state"]) == ("orders", 1, pushed["state"])
+    assert "orders" in treadle(f"requests --receipt {pushed['receipt']}").out
+    wrong = treadle("requests --receipt rc_wrong")
+    assert wrong.code == 2
+    assert "his is no receipt of this server" in wrong.err

@@ -15,13 +15,14 @@ from treadle.console.app import ConsoleApp
 from treadle.console.badges import BadgeCounter
 from treadle.console.figures import FigureSampler
 from treadle.console.guess_limit import GuessLimit
+from treadle.console.page_reach import PageReach
 from treadle.console.page_request import ConsolePlaces, ConsoleServices
 from treadle.control.app import ConnectApiSettings, create_control_app
 from treadle.control.examination_operations import ExaminationRunner
 from treadle.control.problem_operations import ProblemWatch
 from treadle.control.traces import ShownSetting, TraceFiles
 from treadle.http.hosts import AllowedHosts
-from treadle.log.protocol import TableBacklog
+from treadle.log.protocol import EntryNote, LogEntry, TableBacklog
 from treadle.log.quota import LogSpace
 from treadle.store.model import ConsoleRole
 from treadle.store.secrets import SecretCipher
@@ -43,6 +44,12 @@ class EmptyLog:
 
     def measure_space(self) -> LogSpace:
         return LogSpace(0, 10**9)
+
+    def list_entries_below(self, *_: object) -> list[EntryNote]:
+        return []
+
+    def find_entries(self, *_: object) -> list[LogEntry]:
+        return []
 
     def close(self) -> None:
         pass
@@ -153,6 +160,7 @@ class Console:
             problems=self.problems,
             examinations=ExaminationRunner(self.store, self.traces),
             badges=BadgeCounter(lambda: self.now / 1_000_000),
+            reach=PageReach(open_reader=EmptyLog),  # type: ignore[arg-type]  # as above
         )
         self.app = ConsoleApp(self.services, hosts=hosts, limit=GuessLimit(lambda: self.elapsed))
 

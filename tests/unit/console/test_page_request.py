@@ -33,7 +33,8 @@ def test_every_pattern_leads_to_its_own_route() -> None:
         assert found is not None
         assert found[0] is route
         assert route.show is not None or route.act is not None
-    assert {"overview", "start", "tokens", "problems", "health", "examinations"} <= set(REGIONS)
+    wanted = {"overview", "start", "tokens", "problems", "health", "examinations"}
+    assert wanted | {"requests", "refused"} <= set(REGIONS)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from treadle.courier.spell_recorder import LOOK_SECONDS, SpellRecorder
+from treadle.loader.spell_recorder import LOOK_SECONDS, SpellRecorder
 from treadle.tracking.problem_kinds import FoundProblem
 from treadle.tracking.problem_spells import (
     KEPT_US,
@@ -53,10 +53,10 @@ def test_what_is_over_is_kept_for_some_days_and_bounded() -> None:
 def test_a_recorder_goes_on_with_what_an_earlier_one_wrote(tmp_path: Path) -> None:
     path = tmp_path / "problems"
     found = [DOWN]
-    recorder = SpellRecorder(lambda now: found, path, monotonic=lambda: 0.0)
+    recorder = SpellRecorder(lambda now: found, path, lambda: NOW, lambda: 0.0)
     assert recorder.run_once(NOW) == LOOK_SECONDS
     found.clear()
-    SpellRecorder(lambda now: found, path).run_once(NOW + 7)
+    SpellRecorder(lambda now: found, path, lambda: NOW).run_once(NOW + 7)
     [spell] = read_spells(path)
     assert (spell.named, spell.ended) == ("destination 7", NOW + 7)
     write_spells(path, [])

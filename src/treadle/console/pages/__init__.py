@@ -15,7 +15,9 @@ from treadle.console.pages import (
     preferences,
     problems,
     recipients,
+    refusals,
     rejects,
+    requests,
     settings,
     sources,
     start,
@@ -34,6 +36,8 @@ ROUTES: Final[tuple[PageRoute, ...]] = (
     *tables.ROUTES,
     *loads.ROUTES,
     *rejects.ROUTES,
+    *refusals.ROUTES,
+    *requests.ROUTES,
     *destinations.ROUTES,
     *hooks.ROUTES,
     *recipients.ROUTES,
@@ -51,5 +55,7 @@ REGIONS: Final[dict[str, RegionView]] = {
     **health.REGIONS,
     **start.REGIONS,
     **tokens.REGIONS,
+    **requests.REGIONS,
+    **refusals.REGIONS,
 }
 """Topic -> region."""

@@ -1,6 +1,7 @@
 """The guide to the first rows (P1): four steps, each with its live state."""
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,7 +10,8 @@ from typing import Any, Final
 import anyio.from_thread
 
 from treadle.console import view
-from treadle.console.figures import AccountFigures, ServerFigures
+from treadle.console.figures import AccountFigures, ServerFigures, TableFigures
+from treadle.console.first_row import FirstRow
 from treadle.console.page_request import (
     ConsoleServices,
     PageAnswer,
@@ -17,17 +19,29 @@ from treadle.console.page_request import (
     PageRoute,
     lead_on,
 )
+from treadle.console.pages.refusals import find_last_refusal
 from treadle.console.pages.regions import RegionView
 from treadle.console.snippets import PLACEHOLDER, TABLE, make_record, make_snippets
 from treadle.control.operations import ConnectOperations
+from treadle.control.query_operations import QueryOperations
 from treadle.errors import RequestRefusedError
 from treadle.http.responses import encode_json
+from treadle.questions.orders import AnswerFormat
 from treadle.store.model import Account, ConsoleRole, Source
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 
 DISPLAY_NAME: Final = "Import API"
 PATIENCE_US: Final = 60 * view.SECOND_US
 """After so long without a record, the page says what could be wrong."""
+
+ROW_SECONDS: Final = 1.5
+"""So long the page waits for the first row, for browsers without scripts. Its region does not."""
+
+PAUSED_NAMED_MAX: Final = 5
+"""Paused sources that are named among what could be wrong."""
+
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{1,512}")
+"""Import tokens, also those that were made elsewhere, have no other characters."""
 
 
 def is_in_guide(services: ConsoleServices, account: Account, figures: ServerFigures) -> bool:
@@ -50,6 +64,8 @@ def change_start(services: ConsoleServices, request: PageRequest) -> PageAnswer:
             return _create_source(services, request)
         if step == "token":
             return _create_token(services, request)
+        if step == "tool":
+            return _render(services, request, token=_read_token(request))
         if step == "send":
             return _send_record(services, request)
     except RequestRefusedError as refused:
@@ -66,33 +82,52 @@ def change_start(services: ConsoleServices, request: PageRequest) -> PageAnswer:
 
 
 def get_start(
-    services: ConsoleServices, account: Account, figures: ServerFigures
+    services: ConsoleServices, account: Account, figures: ServerFigures, seconds: float = 0.0
 ) -> Mapping[str, Any]:
-    """Return the values of the region with the states of the last two steps."""
+    """Return the values of the region with the states of the last two steps.
+
+    Args:
+        services: what pages are made with.
+        account: of who asks.
+        figures: the present ones.
+        seconds: to wait for the first row.
+    """
     seen = figures.get_account(account.id)
     source = find_guide_source(seen)
     loaded = [one for one in seen.tables if one.loaded]
     of_source = [one for one in loaded if source is not None and one.source.id == source.id]
     first = max(of_source or loaded, key=lambda one: one.loaded, default=None)
     bad = [row for row in seen.destinations if view.describe_destination(row).tone == "bad"]
+    refused = None
+    if source is not None and not seen.accepted:
+        refused = find_last_refusal(services, account, source.created_at)
     waits_long = (
         source is not None
         and not seen.accepted
+        and refused is None
         and services.clock() - source.created_at >= PATIENCE_US
     )
+    row = None if first is None else ask_first_row(services, account, first, seconds)
     return {
+        "refusal": None if refused is None else refused[0],
+        "advice": "" if refused is None else refused[1],
+        "shows_answers": services.payloads != "off",
         "seen": seen,
         "source": source,
         "row_table": first,
         "query_command": None
         if first is None
-        else f"treadle query{services.data_flag} {_quote_query(first.source, first.table_name)}",
+        else f"treadle query{services.data_flag} "
+        + shlex.quote(_make_query(first.source, first.table_name)),
         "destinations": [(row, view.describe_destination(row)) for row in bad],
-        "hints": list_hints(services, source) if waits_long else [],
+        "hints": list_hints(services, seen) if waits_long else [],
+        "row": row,
+        "cells": [] if row is None else row.list_cells(),
+        "sql": None if first is None else _make_query(first.source, first.table_name),
     }
 
 
-def list_hints(services: ConsoleServices, source: Source | None) -> list[str]:
+def list_hints(services: ConsoleServices, seen: AccountFigures) -> list[str]:
     """Return what could be wrong where nothing arrives."""
     hints = []
     if services.listens_locally:
@@ -100,8 +135,18 @@ def list_hints(services: ConsoleServices, source: Source | None) -> list[str]:
             "The server listens at 127.0.0.1, so only programs on this machine reach it. For "
             "others, set host and a certificate: the how-to page about networks has the steps."
         )
-    if source is not None and not source.active:
-        hints.append(f"The source {source.name} is paused, so pushes get 401. Unpause it.")
+    paused = [one for one in seen.sources.values() if not one.active]
+    hints += [
+        f"The source {source.name} is paused, so pushes get 401. Unpause it."
+        for source in paused[:PAUSED_NAMED_MAX]
+    ]
+    for row in seen.destinations:
+        state = view.describe_destination(row)
+        if state.tone == "bad":
+            hints.append(
+                f"The destination {row.name} {state.word}, so nothing is loaded into it. Requests "
+                "are accepted all the same."
+            )
     origin = services.places.origin
     if origin is None:
         hints.append(
@@ -109,7 +154,11 @@ def list_hints(services: ConsoleServices, source: Source | None) -> list[str]:
             "in the example. Set public_url, and the examples have it."
         )
     else:
-        hints.append(f"The examples send to {origin}, of the setting public_url. Is that right?")
+        host = origin.partition("://")[2]
+        hints.append(
+            f"The examples send to {host}, as public_url says. A sender needs that name to lead to "
+            "this server: try it where the sender runs."
+        )
     hints.append("A sender that gets an answer other than 201 prints why. Look at its output.")
     return hints
 
@@ -119,13 +168,34 @@ def find_guide_source(seen: AccountFigures) -> Source | None:
     return max(seen.sources.values(), key=lambda one: one.id, default=None)
 
 
-def _quote_query(source: Source, table_name: str) -> str:
-    """Return the statement that shows the rows of a table, quoted for a shell."""
+def ask_first_row(
+    services: ConsoleServices, account: Account, table: TableFigures, seconds: float
+) -> FirstRow | None:
+    """Return the first row of a table, which the desk is asked for once; None while it looks.
+
+    Where the setting `console_payloads` shows values of records to nobody, it is not asked.
+    """
+    desk, source = services.reach.desk, table.source
+    if services.payloads == "off":
+        return FirstRow(trouble="The setting console_payloads is off, so no values are shown.")
+    if desk is None:
+        return FirstRow(trouble="The command shows the row.")
+
+    def ask() -> Any:
+        operations = QueryOperations(services.store, services.reach.query)
+        question = operations.plan_rows(
+            account, str(source.id), table.table_name, 1, AnswerFormat.JSON
+        )
+        return desk.make_call(question).ask().read_value()
+
+    return services.rows.find((source.id, table.table_name), ask, seconds)
+
+
+def _make_query(source: Source, table_name: str) -> str:
+    """Return the statement that shows the rows of a table."""
     plain = table_name.isascii() and table_name.isidentifier() and table_name.islower()
     quoted = '"' + view.show_text(table_name, 200).replace('"', '""') + '"'
-    return shlex.quote(
-        " ".join(("select * from", f"{source.schema}.{table_name if plain else quoted}"))
-    )
+    return " ".join(("select * from", f"{source.schema}.{table_name if plain else quoted}"))
 
 
 def _create_source(services: ConsoleServices, request: PageRequest) -> PageAnswer:
@@ -155,10 +225,16 @@ def _create_token(
     return _render(services, request, token=made["access_token"])
 
 
+def _read_token(request: PageRequest) -> str | None:
+    """Return the token of the form: one that is shown once goes from page to page in it."""
+    token = request.get_text("token")
+    return token if _TOKEN.fullmatch(token) else None
+
+
 def _send_record(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     """Send a record as a client would, with the token of the form."""
-    token = request.get_text("token")
-    if not token:
+    token = _read_token(request)
+    if token is None:
         raise RequestRefusedError(400, "Make a token first, to send a record with.")
     body = encode_json([make_record(request.account.id, request.now // 1000)])
     status, answer = anyio.from_thread.run(services.push, token, body)
@@ -199,7 +275,7 @@ def _render(
         token = next((one.secret for one in kept if one.secret is not None), None)
     origin = request.origin + services.places.prefix
     snippets = make_snippets(origin, request.account.id, token or PLACEHOLDER, request.now // 1000)
-    chosen = request.query.get("tool", "curl")
+    chosen = request.get_text("tool") or request.query.get("tool", "curl")
     if source is not None and source.id not in figures.get_account(request.account.id).sources:
         figures = _with_source(figures, request.account, source)
     return PageAnswer(
@@ -216,7 +292,7 @@ def _render(
             "chosen": next((one for one in snippets if one.name == chosen), snippets[0]),
             "notice": notice,
             "error": error,
-            **get_start(services, request.account, figures),
+            **get_start(services, request.account, figures, ROW_SECONDS),
         },
         status,
     )

@@ -115,9 +115,19 @@
       place = next;
     }
   };
+  // A list that is scrolled or has the focus stays as it is, and takes what is new afterwards.
+  const held = new Map();
+  const holdNote = document.getElementById("hold-note");
+  const isRead = (region) => region.dataset.hold === "yes"
+    && (region.getBoundingClientRect().top < 60 || region.contains(document.activeElement?.closest("tbody, dl, details")));
+  const release = () => { for (const [topic, html] of held) showRegion(topic, html); };
   const showRegion = (topic, html) => {
     const region = document.querySelector(`[data-region="${CSS.escape(topic)}"]`);
     if (!region) return;
+    if (isRead(region)) held.set(topic, html);
+    else held.delete(topic);
+    if (holdNote) holdNote.hidden = !held.size;
+    if (held.has(topic)) return;
     const fresh = document.createElement("template");
     fresh.innerHTML = html.trim();
     // A blank before the first element would be taken for it, and everything be made anew.
@@ -133,6 +143,9 @@
       say(told.dataset.say, false);
     }
   };
+
+  addEventListener("scroll", release, { passive: true });
+  addEventListener("focusout", () => setTimeout(release));
 
   // Live: one stream for a visible tab; polling where the server has too many ----------------------
   const topics = body.dataset.topics;

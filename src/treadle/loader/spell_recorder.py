@@ -1,12 +1,14 @@
 """Looks for problems now and then, and notes when each began and ended."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from treadle.errors import TreadleError
 from treadle.tracking.problem_kinds import FoundProblem
 from treadle.tracking.problem_spells import (
     ProblemSpell,
@@ -15,13 +17,16 @@ from treadle.tracking.problem_spells import (
     write_spells,
 )
 
-logger = logging.getLogger("treadle.courier")
+logger = logging.getLogger("treadle.loader")
 
 LOOK_SECONDS: Final = 10.0
 """Least time between two looks."""
 
 LOOK_FACTOR: Final = 200
 """And so many times as long as a look took, so that looks take half a percent of a processor."""
+
+FAULT_PAUSE_SECONDS: Final = 60.0
+"""The pause after an error that nobody expected."""
 
 
 @dataclass(slots=True)
@@ -31,14 +36,33 @@ class SpellRecorder:
     Attributes:
         find: returns all problems that there are at a time.
         path: of the file.
+        clock: microseconds since 1970.
         monotonic: seconds.
     """
 
     find: Callable[[int], Sequence[FoundProblem]]
     path: Path
+    clock: Callable[[], int]
     monotonic: Callable[[], float] = time.monotonic
     _spells: list[ProblemSpell] | None = None
     _is_failing: bool = field(default=False)
+
+    def run(self, stop: threading.Event) -> None:
+        """Look now and then until `stop` is set; blocks."""
+        pause = LOOK_SECONDS
+        is_in_trouble = False
+        while not stop.wait(pause):
+            try:
+                pause = self.run_once(self.clock())
+            except TreadleError as error:
+                if not is_in_trouble:
+                    logger.warning("problems are not looked for: %s", error)
+                is_in_trouble = True
+            except Exception:
+                logger.exception("problems cannot be looked for")
+                pause = FAULT_PAUSE_SECONDS
+            else:
+                is_in_trouble = False
 
     def run_once(self, now_us: int) -> float:
         """Look once; return the seconds until the next look.
