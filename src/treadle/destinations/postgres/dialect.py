@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import ClassVar, Final
 
-from psycopg import sql
+from psycopg import postgres, sql
 
 from treadle.destinations.sql.connection import SqlConnection
 from treadle.destinations.sql.dialect import SqlDialect
@@ -34,14 +34,17 @@ class PostgresDialect(SqlDialect):
         ColumnType.TIMESTAMP: Quoted("timestamp with time zone"),
     }
     logical_types: ClassVar = {
-        "bool": ColumnType.BOOLEAN,
-        "float8": ColumnType.DOUBLE,
-        "int8": ColumnType.BIGINT,
-        "json": ColumnType.JSON,
-        "jsonb": ColumnType.JSON,
-        "numeric": ColumnType.DECIMAL,
-        "text": ColumnType.TEXT,
-        "timestamptz": ColumnType.TIMESTAMP,
+        postgres.types[name].oid: type_
+        for name, type_ in {
+            "bool": ColumnType.BOOLEAN,
+            "float8": ColumnType.DOUBLE,
+            "int8": ColumnType.BIGINT,
+            "json": ColumnType.JSON,
+            "jsonb": ColumnType.JSON,
+            "numeric": ColumnType.DECIMAL,
+            "text": ColumnType.TEXT,
+            "timestamptz": ColumnType.TIMESTAMP,
+        }.items()
     }
     text_forms: ClassVar = {
         ColumnType.DECIMAL: "trim_scale({name})::text",
@@ -68,6 +71,7 @@ class PostgresDialect(SqlDialect):
     before_prepare = Quoted(f"SELECT pg_advisory_xact_lock({_PREPARE_LOCK:d})")
     # A row that is not there cannot be locked, so it is made. Who comes second waits for it.
     claims_rows = True
+    finds_all = True
     claim_offset = """
         INSERT INTO {offsets} AS p
           (log_id, source_id, table_key, table_name, position, fence, report, result)
@@ -81,16 +85,23 @@ class PostgresDialect(SqlDialect):
         ON CONFLICT (schema_name, table_key) DO UPDATE SET revision = c.revision
         RETURNING revision
         """
+    make_entry = """
+        INSERT INTO {entries} AS c (schema_name, table_key, table_name, revision, document)
+        VALUES ($1, $2, $3, 1, $4)
+        ON CONFLICT (schema_name, table_key)
+          DO UPDATE SET revision = 1, document = excluded.document WHERE c.revision = 0
+        RETURNING 0
+        """
     # A shared lock: two tables of a source may be loaded at once, and `adopt` waits for both.
     claim_schema = """
         SELECT installation_id, account_id, source_id FROM {schemas}
         WHERE schema_name = $1 FOR SHARE
         """
     find_schema = Quoted("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1")
+    # Functions look names up in caches. Joins would have to be planned each time, which takes
+    # longer than all else in the load of a small table.
     find_table = Quoted(
-        "SELECT 1 FROM pg_catalog.pg_class r"
-        " JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace"
-        " WHERE n.nspname = $1 AND r.relname = $2"
+        "SELECT 1 WHERE to_regclass(format('%I.%I', $1::text, $2::text)) IS NOT NULL"
     )
     list_relations = Quoted(
         "SELECT r.relname FROM pg_catalog.pg_class r"
@@ -98,15 +109,13 @@ class PostgresDialect(SqlDialect):
         " WHERE n.nspname = $1 AND r.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')"
     )
     list_columns = """
-        SELECT r.relname, a.attname, t.typname, a.attnum = ANY (k.conkey)
+        SELECT r.relname, a.attname, a.atttypid, a.attnum = ANY (k.conkey)
         FROM pg_catalog.pg_class r
-        JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
         LEFT JOIN pg_catalog.pg_attribute a
           ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
-        LEFT JOIN pg_catalog.pg_type t
-          ON t.oid = a.atttypid AND t.typnamespace = 'pg_catalog'::regnamespace
         LEFT JOIN pg_catalog.pg_constraint k ON k.conrelid = r.oid AND k.contype = 'p'
-        WHERE n.nspname = $1 AND r.relname IN ({names}) AND r.relkind IN ('r', 'p', 'v', 'm', 'f')
+        WHERE r.relnamespace = to_regnamespace(quote_ident($1)) AND r.relname IN ({names})
+          AND r.relkind IN ('r', 'p', 'v', 'm', 'f')
         ORDER BY r.relname, a.attnum
         """
     find_key = Quoted(
@@ -144,10 +153,9 @@ class PostgresSchemaStatements(SchemaStatements):
         """
         taken = (schema, name) in self._indexes or self._connection.rows(
             Quoted(
-                "SELECT 1 FROM pg_catalog.pg_class r"
-                " JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace"
-                " JOIN pg_catalog.pg_constraint k ON k.conindid = r.oid AND k.contype = 'p'"
-                " WHERE n.nspname = $1 AND r.relname = $2"
+                "SELECT 1 FROM pg_catalog.pg_index"
+                " WHERE indexrelid = to_regclass(format('%I.%I', $1::text, $2::text))"
+                " AND indisprimary"
             ),
             schema,
             name,

@@ -326,6 +326,12 @@ def claim(connection: SqlConnection, plan: LoadPlan) -> None:
     claims = dialect.claim_entry
     if plan.table_after is None:  # an entry that is not there is not to be made
         claims = SqlDialect.claim_entry
+    elif _is_made_at_once(dialect, plan):
+        document = table_codec.encode_table(plan.table_after)
+        entry = (escape_name(name), document)
+        if connection.rows(_fill(connection, dialect.make_entry), *values, *entry):
+            return
+        claims = SqlDialect.claim_entry  # another load was first
     elif dialect.claims_rows:
         values.append(escape_name(name))
     known = connection.rows(_fill(connection, claims), *values)
@@ -337,17 +343,22 @@ def claim(connection: SqlConnection, plan: LoadPlan) -> None:
         )
 
 
+def _is_made_at_once(dialect: SqlDialect, plan: LoadPlan) -> bool:
+    """Return whether `claim` writes the whole entry: that of a new table is one statement less."""
+    return dialect.claims_rows and plan.table_after is not None and not plan.revision
+
+
 def finish(connection: SqlConnection, plan: LoadPlan, result: str) -> None:
     """Write the catalogue entry and the offset. Whether they are there is known since `claim`."""
     dialect, mark = connection.dialect, plan.offset
     statement: LiteralString
-    if plan.table_after is not None:
+    if plan.table_after is not None and not _is_made_at_once(dialect, plan):
         entry: tuple[object, ...] = (plan.revision + 1, table_codec.encode_table(plan.table_after))
         statement = (
             "UPDATE {entries} SET revision = $3, document = $4"
             " WHERE schema_name = $1 AND table_key = $2"
         )
-        if not (plan.revision or dialect.claims_rows):
+        if not plan.revision:
             statement = "INSERT INTO {entries} VALUES ($1, $2, $3, $4, $5)"
             entry = (escape_name(plan.table_after.name), *entry)
         place = (plan.schema, table_key(dialect, plan.table_after.name))

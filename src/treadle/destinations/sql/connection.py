@@ -100,7 +100,7 @@ class SqlConnection(ABC):
             columns.setdefault(relation, {})
             keys.setdefault(relation, set())
             if column is not None:
-                columns[relation][column] = self.dialect.logical_types.get(type_name or "")
+                columns[relation][column] = self.dialect.logical_types.get(type_name)
                 if in_key:
                     keys[relation].add(column)
         return {name: PhysicalRelation(columns[name], frozenset(keys[name])) for name in columns}

@@ -6,7 +6,7 @@ Most of a dialect is data: templates that can be read as SQL.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import ClassVar, LiteralString
+from typing import Any, ClassVar, LiteralString
 
 from treadle.destinations.layout import PRIVATE_SCHEMA
 from treadle.destinations.sql.text import NOTHING, Quoted, compose, join
@@ -42,10 +42,15 @@ class SqlDialect(ABC):
             ends, or their COMMIT fails.
         claim_entry: the same for the revision that `{entries}` holds for $1 (schema) and $2 (table
             key); $3 is the table's name.
+        make_entry: makes the entry $3 (name), $4 (document) of a new table for $1 (schema) and $2
+            (table key) with revision 1, and gives a row; none where there is one already. For those
+            with `claims_rows`.
         claim_schema: installation, account and source that `{schemas}` holds for $1 (schema).
             Nobody gives it to another until the transaction ends.
         find_schema: a row when there is a schema $1.
         find_table: a row when there is a table $2 in schema $1.
+        finds_all: whether `find_table` finds views and all else of the name as well, and costs less
+            than `list_columns`.
         list_relations: names of the tables, views and sequences of schema $1.
         list_columns: (relation, column, type, in primary key) of those relations of schema $1
             whose names are `{names}`, in the columns' order; a relation without columns has one
@@ -56,7 +61,7 @@ class SqlDialect(ABC):
 
     profile: ClassVar[DestinationProfile]
     types: ClassVar[Mapping[ColumnType, Quoted]]
-    logical_types: ClassVar[Mapping[str, ColumnType]]
+    logical_types: ClassVar[Mapping[Any, ColumnType]]
     text_forms: ClassVar[Mapping[ColumnType, LiteralString]] = {}
     instant_literal: ClassVar[LiteralString] = "TIMESTAMPTZ '{text}+00'"
     microseconds: ClassVar[LiteralString]
@@ -78,6 +83,8 @@ class SqlDialect(ABC):
     claim_entry: ClassVar[LiteralString] = (
         "SELECT revision FROM {entries} WHERE schema_name = $1 AND table_key = $2"
     )
+    make_entry: ClassVar[LiteralString] = ""
+    finds_all: ClassVar[bool] = False
     claim_schema: ClassVar[LiteralString] = (
         "SELECT installation_id, account_id, source_id FROM {schemas} WHERE schema_name = $1"
     )

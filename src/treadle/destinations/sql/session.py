@@ -124,12 +124,17 @@ class SqlSession:
         """Return what is there for a canonical table name."""
         with self._transactions.translated() as connection:
             revision, entry = catalogue.read_entry(connection, schema, table)
+            if entry is None and connection.dialect.finds_all and not self._holds(schema, table):
+                return TableState(revision, None, {})
             names = [table, *(relation.name for relation in (entry.relations if entry else ()))]
             # The catalogue's own spelling of a relation, which comes later, wins over the
             # question's. No table has an empty name; the plan rejects what is meant for one.
             fold = connection.dialect.profile.fold
             once = list({fold(name): name for name in names if name}.values())
             return TableState(revision, entry, connection.describe(schema, once) if once else {})
+
+    def _holds(self, schema: str, table: str) -> bool:
+        return bool(table) and self._transactions.connection.holds_table(schema, table)
 
     def sequences(
         self, schema: str, relation: Relation, keys: Sequence[Sequence[Any]], private: bool
