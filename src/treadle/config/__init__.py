@@ -230,7 +230,7 @@ class Config(CheckedSettings):
         "keep accepted requests this long after they were loaded",
     )
     audit_days: float = define_setting(
-        365.0,
+        400.0,
         NumberKind(1, 36_500, whole=False, unit="days"),
         "keep the audit trail, which tells who changed what, this long",
     )
@@ -311,6 +311,11 @@ class Config(CheckedSettings):
         ChoiceKind(("on", "off")),
         "off runs no statements of holders of account tokens in a destination, by POST /v1/query "
         "and on the page of the console for them",
+    )
+    console_payloads: str = define_setting(
+        "operators",
+        ChoiceKind(("operators", "all", "off")),
+        "who sees values of records in the console: operators and admins, all sessions, or nobody",
     )
     query_seconds: float = define_setting(
         10.0,

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from treadle.console.access import has_role
+from treadle.console.access import has_role, list_roles
 from treadle.console.csrf import (
     CSRF_FIELD,
     CSRF_HEADER,
@@ -34,9 +34,15 @@ from treadle.console.page_request import (
     lead_on,
 )
 from treadle.console.pages import REGIONS, ROUTES
-from treadle.console.pages.regions import make_region_values
+from treadle.console.pages.regions import find_region, make_region_values
 from treadle.console.rendering import PageRenderer
-from treadle.console.sign_in import LOGIN_PATH, LOGOUT_PATH, SignIn, SignInResult
+from treadle.console.sign_in import (
+    INVITE_PATH,
+    LOGIN_PATH,
+    LOGOUT_PATH,
+    SignIn,
+    SignInResult,
+)
 from treadle.console.view import describe_refusal
 from treadle.errors import OperatorError, RequestRefusedError, RetriableError
 from treadle.http.body_reader import read_body
@@ -56,6 +62,9 @@ PAGES_AT_ONCE: Final = 2
 """Most pages that a worker makes at once: pushes go first."""
 
 FORM_BYTES_MAX: Final = 1024 * 1024
+
+TOPICS_MAX: Final = 10
+"""Most regions of a page."""
 
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -151,7 +160,7 @@ class ConsoleApp:
             if head.is_changing and not comes_from_here(head.headers, self._services.places.origin):
                 return self._render_error(head, 403, FOREIGN_FORM)
             form = await self._read_form(head, receive) if head.is_changing else {}
-            if head.path == LOGIN_PATH:
+            if head.path in (LOGIN_PATH, INVITE_PATH):
                 return await self._answer_sign_in(head, form)
             secret = read_cookie(head.raw_headers, SESSION_COOKIE, secure=head.is_secure)
             if secret is not None:
@@ -251,7 +260,12 @@ class ConsoleApp:
     def _render_sign_in(self, head: PageHead, result: SignInResult) -> Response:
         if result.location is not None:
             return self._render_answer(head, result.as_answer(), None)
-        return self._render_page(head, "login.html", result.values, result.status, result.cookies)
+        response = self._render_page(
+            head, result.template, result.values, result.status, result.cookies
+        )
+        if result.waits:
+            response.headers["Retry-After"] = str(result.waits)
+        return response
 
     def _ask_to_sign_in(self, head: PageHead) -> Response:
         """Lead to the page to sign in, and back afterwards.
@@ -307,30 +321,37 @@ class ConsoleApp:
 
     def _list_topics(self, head: PageHead, session: BrowserSession) -> tuple[str, ...]:
         asked = head.query.get("topics", "").split(",")
-        return tuple(
+        found = ((topic, find_region(REGIONS, topic)) for topic in dict.fromkeys(asked))
+        allowed = [
             topic
-            for topic in dict.fromkeys(asked)
-            if topic in REGIONS and has_role(session, REGIONS[topic].role)
-        )
+            for topic, region in found
+            if region is not None and has_role(session, region.role)
+        ]
+        return tuple(allowed[:TOPICS_MAX])
 
     def _sample(self, wanted: Mapping[BrowserSession, Sequence[str]]) -> LiveSample:
         """Return the regions that sessions ask for, in a thread."""
         services = self._services
         going = services.store.sessions.list_open_sessions([one.id for one in wanted])
         figures = services.sampler.read()
-        made: dict[tuple[int, str], str] = {}
+        made: dict[tuple[int, str, str], str] = {}
         found: dict[BrowserSession, Mapping[str, str] | None] = {}
         for session, topics in wanted.items():
             if session.id not in going:
                 found[session] = None
                 continue
+            told: dict[str, str] = {}
+            found[session] = told
             for topic in topics:
-                if (session.account.id, topic) not in made:
-                    values = make_region_values(REGIONS[topic], services, session.account, figures)
-                    made[session.account.id, topic] = self._renderer.render(
-                        REGIONS[topic].template, values
-                    )
-            found[session] = {topic: made[session.account.id, topic] for topic in topics}
+                region = find_region(REGIONS, topic)
+                if region is None:
+                    continue
+                key = (session.account.id, session.role.value, topic)
+                if key not in made:
+                    values = make_region_values(region, services, session.account, figures, topic)
+                    shown = {**values, "may": list_roles(session)}
+                    made[key] = self._renderer.render(region.template, shown)
+                told[topic] = made[key]
         return found
 
     # Answers -------------------------------------------------------------------------------------
@@ -352,6 +373,10 @@ class ConsoleApp:
             for cookie in answer.cookies:
                 response.headers.append("Set-Cookie", cookie)
             return response
+        if answer.file is not None:
+            shown = f'attachment; filename="{answer.file.name}"'
+            headers = {**PAGE_HEADERS, "Content-Disposition": shown}
+            return Response(answer.file.content, answer.status, headers, answer.file.media_type)
         values = dict(answer.values)
         if request is not None:
             values |= {
@@ -385,6 +410,7 @@ class ConsoleApp:
             "topics": "",
             "here": head.raw_path + head.query_text,
             "links": [] if session is None else list_links(session),
+            "may": list_roles(session),
         }
         text = self._renderer.render(template, common | dict(values))
         response = Response(

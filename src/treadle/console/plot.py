@@ -133,3 +133,28 @@ def _list_runs(values: Sequence[float | None], top: float) -> list[list[tuple[fl
         else:
             runs[-1].append((LEFT + span * place / last, _place_value(value, top)))
     return [run if len(run) > 1 else [*run, *run] for run in runs if run]
+
+
+SPARK_HEIGHT: Final = 24
+SPARK_STEP: Final = 4
+"""Units from one bar to the next."""
+
+
+def draw_bars(label: str, counts: Sequence[int]) -> str:
+    """Return a small plot of counts, one bar for each, as an SVG element without axes.
+
+    Args:
+        label: what it shows, in words: it has no other text.
+        counts: zero or more.
+    """
+    most = max(counts, default=0) or 1
+    bars = "".join(
+        f"M{SPARK_STEP * place + 1} {SPARK_HEIGHT}v-{max(1, round(count * SPARK_HEIGHT / most))}"
+        for place, count in enumerate(counts)
+        if count
+    )
+    return (
+        f'<svg class="bars" viewBox="0 0 {SPARK_STEP * len(counts)} {SPARK_HEIGHT}" role="img" '
+        f'aria-label="{escape(label)}"><path d="M0 {SPARK_HEIGHT}H{SPARK_STEP * len(counts)}" '
+        f'class="base"/><path d="{bars}"/></svg>'
+    )

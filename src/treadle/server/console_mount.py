@@ -138,6 +138,7 @@ class ConsoleMaker:
             data_flag="" if is_default_folder else f" --data {shlex.quote(str(config.data))}",
             listens_locally=config.socket_path is None and is_loopback(config.host),
             push=self._push,
+            payloads=config.console_payloads,
         )
         return ConsoleApp(services, hosts=self._hosts, stop=self._stop)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from treadle.console import view
+from treadle.console.access import has_role
 from treadle.console.figures import AccountFigures, ServerFigures, TableFigures
 from treadle.console.page_request import (
     ConsoleServices,
@@ -16,7 +17,7 @@ from treadle.console.page_request import (
 )
 from treadle.console.pages.regions import RegionView
 from treadle.console.pages.start import is_in_guide
-from treadle.store.model import Account
+from treadle.store.model import Account, ConsoleRole
 
 TABLES_SHOWN: Final = 8
 TROUBLES_SHOWN: Final = 5
@@ -45,7 +46,8 @@ class TroubleLine:
 def show_overview(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     """Show the overview; an account without a row is led to the guide."""
     figures = services.sampler.read()
-    if is_in_guide(services, request.account, figures):
+    may_start = has_role(request.session, ConsoleRole.OPERATOR)
+    if may_start and is_in_guide(services, request.account, figures):
         return lead_on("/start")
     values = get_overview(services, request.account, figures)
     return PageAnswer(
