@@ -9,7 +9,8 @@ from tests.servers.treadle import Client, TreadleServer, eventually
 
 PATHS = [
     *("/", "/start", "/sources", "/sources/new", "/tables", "/loads", "/rejects", "/destinations"),
-    *("/hooks", "/tokens", "/recipients", "/settings", "/audit", "/help", "/nothing"),
+    *("/hooks", "/tokens", "/recipients", "/settings", "/audit", "/people", "/people/me"),
+    *("/help", "/nothing"),
 ]
 
 

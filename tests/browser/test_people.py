@@ -31,7 +31,6 @@ def invite(admin: WatchedPage, name: str, role: str) -> str:
 
 def accept(seen: WatchedPage, link: str) -> None:
     seen.open(link)
-    seen.examine()
     seen.page.get_by_label("New password").fill(PASSWORD)
     seen.page.get_by_label("The same again").fill(PASSWORD)
     seen.press("Set it and sign in")
@@ -47,13 +46,12 @@ def walk(seen: WatchedPage, role: str) -> None:
     }
     for other, paths in REACH.items():
         for path in paths:
-            if path.endswith(".csv"):
-                continue
             may = roles.index(other) <= roles.index(role)
-            assert seen.open(path).status == (200 if may else 403), (role, path)
+            answer = seen.page.request.get(f"{seen.base}/console{path}")
+            assert answer.status == (200 if may else 403), (role, path)
             if not may:
                 assert path not in shown
-                assert f"This needs the role {other}" in seen.text()
+                assert f"This needs the role {other}" in answer.text()
     assert ("/people" in shown) is (role == "admin")
 
 
@@ -72,22 +70,24 @@ def test_people_come_in_may_what_their_role_may_and_leave(
         first.examine()
         links.append(invite(first, "Ann", "admin"))
         first.examine()
+        ann.open(links[0])
+        ann.examine()
         accept(ann, links[0])
         ann.open("/people")
         assert "Chrome on Linux" in ann.text()
         ann.examine()
-        walk_as(ann, "admin")
+        walk(ann, "admin")
         with watch(browser, server.url, width=360) as bo, watch(browser, server.url) as cy:
             links.append(invite(ann, "Bo", "viewer"))
             accept(bo, links[1])
-            walk_as(bo, "viewer")
+            walk(bo, "viewer")
             bo.open(tokens)
             for hidden in ("Make a token", "Revoke"):
                 assert bo.page.get_by_text(hidden).count() == 0
             bo.examine()
             links.append(invite(ann, "Cy", "operator"))
             accept(cy, links[2])
-            walk_as(cy, "operator")
+            walk(cy, "operator")
             cy.open(tokens)
             cy.press("Make a token")
             secret = cy.page.locator("#made-secret").inner_text()
@@ -137,9 +137,3 @@ def test_people_come_in_may_what_their_role_may_and_leave(
     told = repr(rows)
     for hidden in (PASSWORD, secret, *(link.partition("=")[2] for link in links)):
         assert hidden not in told
-
-
-def walk_as(seen: WatchedPage, role: str) -> None:
-    seen.allowed = "403"
-    walk(seen, role)
-    seen.allowed = r"(?!)"

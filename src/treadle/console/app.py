@@ -51,7 +51,7 @@ from treadle.http.hosts import AllowedHosts
 from treadle.http.responses import encode_json
 from treadle.http.session_cookie import SESSION_COOKIE, format_cookie, read_cookie
 from treadle.http.stop_notice import StopNotice
-from treadle.store.model import BrowserSession
+from treadle.store.model import BrowserSession, ConsoleRole
 
 T = TypeVar("T")
 
@@ -334,24 +334,19 @@ class ConsoleApp:
         services = self._services
         going = services.store.sessions.list_open_sessions([one.id for one in wanted])
         figures = services.sampler.read()
-        made: dict[tuple[int, str, str], str] = {}
+        made: dict[tuple[int, ConsoleRole, str], str] = {}
         found: dict[BrowserSession, Mapping[str, str] | None] = {}
         for session, topics in wanted.items():
             if session.id not in going:
                 found[session] = None
                 continue
-            told: dict[str, str] = {}
-            found[session] = told
+            who = session.account.id, session.role
             for topic in topics:
                 region = find_region(REGIONS, topic)
-                if region is None:
-                    continue
-                key = (session.account.id, session.role.value, topic)
-                if key not in made:
-                    values = make_region_values(region, services, session.account, figures, topic)
-                    shown = {**values, "may": list_roles(session)}
-                    made[key] = self._renderer.render(region.template, shown)
-                told[topic] = made[key]
+                if region is not None and (*who, topic) not in made:
+                    values = make_region_values(region, services, session, figures, topic)
+                    made[*who, topic] = self._renderer.render(region.template, values)
+            found[session] = {topic: made[*who, topic] for topic in topics}
         return found
 
     # Answers -------------------------------------------------------------------------------------

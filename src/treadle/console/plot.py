@@ -153,8 +153,9 @@ def draw_bars(label: str, counts: Sequence[int]) -> str:
         for place, count in enumerate(counts)
         if count
     )
+    width = SPARK_STEP * len(counts)
     return (
-        f'<svg class="bars" viewBox="0 0 {SPARK_STEP * len(counts)} {SPARK_HEIGHT}" role="img" '
-        f'aria-label="{escape(label)}"><path d="M0 {SPARK_HEIGHT}H{SPARK_STEP * len(counts)}" '
-        f'class="base"/><path d="{bars}"/></svg>'
+        f'<svg class="bars" viewBox="0 0 {width} {SPARK_HEIGHT}" preserveAspectRatio="none" '
+        f'role="img" aria-label="{escape(label)}"><path class="base" '
+        f'd="M0 {SPARK_HEIGHT}H{width}"/><path d="{bars}"/></svg>'
     )

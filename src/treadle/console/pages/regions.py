@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
+from treadle.console.access import list_roles
 from treadle.console.figures import ServerFigures
 from treadle.console.page_request import ConsoleServices
-from treadle.store.model import Account, ConsoleRole
+from treadle.store.model import Account, BrowserSession, ConsoleRole
 
 RegionValues = Callable[[ConsoleServices, Account, ServerFigures], Mapping[str, Any]]
 ChosenValues = Callable[
-    [ConsoleServices, Account, ServerFigures, Mapping[str, str]], Mapping[str, Any]
+    [ConsoleServices, BrowserSession, ServerFigures, Mapping[str, str]], Mapping[str, Any]
 ]
-"""The last argument is the query: what the page shows of a list."""
+"""The last argument is the query: what the page shows of a list. Of the session only account and
+role may decide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +24,14 @@ class RegionView:
 
     Attributes:
         template: of what is inside it; its page includes it, too.
-        get_values: values of the template; called in a thread.
+        get_values: values of the template; called in a thread. None where `get_chosen` is given.
         role: who may see it.
-        get_chosen: the same as `get_values` for a topic with a query, such as "requests?state=x";
-            None where there is nothing to choose.
+        get_chosen: in place of `get_values`, for a topic that may have a query, such as
+            "requests?state=refused".
     """
 
     template: str
-    get_values: RegionValues
+    get_values: RegionValues | None = None
     role: ConsoleRole = ConsoleRole.VIEWER
     get_chosen: ChosenValues | None = None
 
@@ -49,7 +51,7 @@ def name_topic(name: str, query: str) -> str:
 def make_region_values(
     region: RegionView,
     services: ConsoleServices,
-    account: Account,
+    session: BrowserSession,
     figures: ServerFigures,
     topic: str = "",
 ) -> Mapping[str, Any]:
@@ -58,12 +60,15 @@ def make_region_values(
     Args:
         region: of the topic.
         services: what pages are made with.
-        account: whose numbers are shown.
+        session: of who asks.
         figures: the present ones.
         topic: as the page asks for it, with its query.
     """
-    common = {"base": services.places.base, "now": services.clock()}
-    if region.get_chosen is None:
-        return common | dict(region.get_values(services, account, figures))
-    query = dict(parse_qsl(topic.partition("?")[2], keep_blank_values=True))
-    return common | dict(region.get_chosen(services, account, figures, query))
+    may = list_roles(session)
+    common = {"base": services.places.base, "now": services.clock(), "may": may}
+    if region.get_chosen is not None:
+        query = dict(parse_qsl(topic.partition("?")[2], keep_blank_values=True))
+        return common | dict(region.get_chosen(services, session, figures, query))
+    if region.get_values is None:
+        return common
+    return common | dict(region.get_values(services, session.account, figures))

@@ -23,7 +23,7 @@ from treadle.control.operations import ConnectOperations
 from treadle.control.token_operations import TokenOperations
 from treadle.errors import RequestRefusedError
 from treadle.http.responses import encode_json
-from treadle.store.model import AccessToken, Account, ConsoleRole, Source
+from treadle.store.model import AccessToken, Account, BrowserSession, ConsoleRole, Source
 from treadle.store.token_rules import ACCOUNT, ACTIVE_TOKENS_MAX, IMPORT, WEBHOOK
 from treadle.store.tokens import HOURS_KEPT, TokenFilter
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
@@ -212,11 +212,11 @@ def get_tokens(services: ConsoleServices, account: Account, _: ServerFigures) ->
 
 
 def get_source_tokens(
-    services: ConsoleServices, account: Account, _: ServerFigures, query: Mapping[str, str]
+    services: ConsoleServices, session: BrowserSession, _: ServerFigures, query: Mapping[str, str]
 ) -> Mapping[str, Any]:
     """Return the values of the region with the tokens of a source, which the query names."""
     number = parse_id(query.get("source", ""))
-    row = None if number is None else services.store.sources.get_source(account.id, number)
+    row = None if number is None else services.store.sources.get_source(session.account.id, number)
     lines = (
         [] if row is None else _list_lines(services, _find_tokens(services, row), services.clock())
     )
@@ -224,10 +224,13 @@ def get_source_tokens(
 
 
 def get_rotation(
-    services: ConsoleServices, account: Account, figures: ServerFigures, query: Mapping[str, str]
+    services: ConsoleServices,
+    session: BrowserSession,
+    figures: ServerFigures,
+    query: Mapping[str, str],
 ) -> Mapping[str, Any]:
     """Return the values of the region with the steps of a rotation that wait for something."""
-    found = get_source_tokens(services, account, figures, query)
+    found = get_source_tokens(services, session, figures, query)
     pushing = [one for one in found["lines"] if one["is_active"] and one["token"].kind == IMPORT]
     return {
         "source": found["source"],
@@ -238,11 +241,6 @@ def get_rotation(
         "pushing": sorted(pushing, key=lambda line: int(line["token"].id)),
         "safe": next((one["token"] for one in pushing if one["is_safe"]), None),
     }
-
-
-def get_nothing(_: ConsoleServices, __: Account, ___: ServerFigures) -> Mapping[str, Any]:
-    """Return the values of a region whose topic names no source."""
-    return {"source": None, "lines": [], "pushing": [], "step": 1, "safe": None, "spare": False}
 
 
 def find_step(pushing: Sequence[Mapping[str, Any]]) -> int:
@@ -408,8 +406,8 @@ def _render_source(
     return PageAnswer(
         "source-tokens.html",
         {
-            **get_source_tokens(services, request.account, figures, query),
-            **get_rotation(services, request.account, figures, query),
+            **get_source_tokens(services, request.session, figures, query),
+            **get_rotation(services, request.session, figures, query),
             "title": row.display_name,
             "section": "sources",
             "source": row,
@@ -494,8 +492,6 @@ ROUTES: Final = (
 )
 REGIONS: Final = {
     "tokens": RegionView("regions/tokens.html", get_tokens),
-    "source-tokens": RegionView(
-        "regions/source-tokens.html", get_nothing, get_chosen=get_source_tokens
-    ),
-    "rotation": RegionView("regions/rotation.html", get_nothing, get_chosen=get_rotation),
+    "source-tokens": RegionView("regions/source-tokens.html", get_chosen=get_source_tokens),
+    "rotation": RegionView("regions/rotation.html", get_chosen=get_rotation),
 }
