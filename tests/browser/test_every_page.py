@@ -12,6 +12,7 @@ PATHS = [
     *("/hooks", "/tokens", "/recipients", "/settings", "/audit", "/help", "/nothing"),
     *("/problems", "/health"),
     *("/requests", "/requests/refused"),
+    *("/people", "/people/me"),
 ]
 
 

@@ -44,6 +44,7 @@ from treadle.cli import (
     table_schema,
     token,
     trail,
+    user,
     webhook,
 )
 from treadle.cli.command import (
@@ -73,6 +74,7 @@ COMMANDS: tuple[CliCommand, ...] = (
     *token.COMMANDS,
     *metrics_token.COMMANDS,
     *recipient.COMMANDS,
+    *user.COMMANDS,
     *key.COMMANDS,
     *hook.COMMANDS,
     destination_check.COMMAND,
@@ -109,6 +111,7 @@ GROUPS = {
     ("rejects",): "records that could not be loaded, and how to send them again",
     ("table",): "the tables of a source, what waits of each, and what changed of them",
     ("token",): "import and webhook tokens of a source",
+    ("user",): "people who sign in to the console with an e-mail address and a password",
 }
 """The help of each group of commands, by the words before the last one."""
 

@@ -230,7 +230,7 @@ class Config(CheckedSettings):
         "keep accepted requests this long after they were loaded",
     )
     audit_days: float = define_setting(
-        365.0,
+        400.0,
         NumberKind(1, 36_500, whole=False, unit="days"),
         "keep the audit trail, which tells who changed what, this long",
     )

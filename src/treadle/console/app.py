@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from treadle.console.access import has_role
+from treadle.console.access import has_role, list_roles
 from treadle.console.csrf import (
     CSRF_FIELD,
     CSRF_HEADER,
@@ -39,7 +39,13 @@ from treadle.console.pages import REGIONS, ROUTES, badges
 from treadle.console.pages.badges import count_badges
 from treadle.console.pages.regions import MadeRegion, find_region, make_region_values
 from treadle.console.rendering import PageRenderer
-from treadle.console.sign_in import LOGIN_PATH, LOGOUT_PATH, SignIn, SignInResult
+from treadle.console.sign_in import (
+    INVITE_PATH,
+    LOGIN_PATH,
+    LOGOUT_PATH,
+    SignIn,
+    SignInResult,
+)
 from treadle.console.view import describe_refusal
 from treadle.errors import OperatorError, RequestRefusedError, RetriableError
 from treadle.http.body_reader import read_body
@@ -158,7 +164,7 @@ class ConsoleApp:
             if head.is_changing and not comes_from_here(head.headers, self._services.places.origin):
                 return self._render_error(head, 403, FOREIGN_FORM)
             form = await self._read_form(head, receive) if head.is_changing else {}
-            if head.path == LOGIN_PATH:
+            if head.path in (LOGIN_PATH, INVITE_PATH):
                 return await self._answer_sign_in(head, form)
             secret = read_cookie(head.raw_headers, SESSION_COOKIE, secure=head.is_secure)
             if secret is not None:
@@ -260,7 +266,12 @@ class ConsoleApp:
     def _render_sign_in(self, head: PageHead, result: SignInResult) -> Response:
         if result.location is not None:
             return self._render_answer(head, result.as_answer(), None)
-        return self._render_page(head, "login.html", result.values, result.status, result.cookies)
+        response = self._render_page(
+            head, result.template, result.values, result.status, result.cookies
+        )
+        if result.waits:
+            response.headers["Retry-After"] = str(result.waits)
+        return response
 
     def _ask_to_sign_in(self, head: PageHead) -> Response:
         """Lead to the page to sign in, and back afterwards.
@@ -376,6 +387,10 @@ class ConsoleApp:
             for cookie in answer.cookies:
                 response.headers.append("Set-Cookie", cookie)
             return response
+        if answer.file is not None:
+            shown = f'attachment; filename="{answer.file.name}"'
+            headers = {**PAGE_HEADERS, "Content-Disposition": shown}
+            return Response(answer.file.content, answer.status, headers, answer.file.media_type)
         values = dict(answer.values)
         if request is not None:
             values |= {
@@ -411,7 +426,7 @@ class ConsoleApp:
             "links": [] if session is None else list_links(session),
             "badges": {} if session is None else self._services.badges.get(session.account.id),
             "badge_topics": ",".join(badges.REGIONS),
-            "may_operate": session is not None and has_role(session, ConsoleRole.OPERATOR),
+            "may": list_roles(session),
         }
         text = self._renderer.render(template, common | dict(values))
         response = Response(

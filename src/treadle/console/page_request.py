@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
-from treadle.console.access import has_role
+from treadle.console.access import has_role, name_actor
 from treadle.console.badges import BadgeCounter
 from treadle.console.figures import FigureSampler
 from treadle.console.first_row import FirstRowDesk
@@ -21,7 +21,7 @@ from treadle.errors import TreadleError
 from treadle.http.outbound_url import OutboundRules
 from treadle.store.model import Account, BrowserSession, ConsoleRole
 from treadle.store.store import Store
-from treadle.store.trail_event import ActorKind, StoreActor, TrailAction, TrailTarget
+from treadle.store.trail_event import TrailAction, TrailTarget
 from treadle.text import digest_text
 
 NAME_CHARACTERS_MAX: Final = 200
@@ -137,14 +137,14 @@ class ConsoleServices:
         target: TrailTarget,
         run: Callable[[ConnectOperations], Any],
     ) -> Any:
-        """Run a change as the session's account token, and return its result.
+        """Run a change as the session's account token or user, and return its result.
 
         Raises:
             RequestRefusedError: it is refused; the trail has that.
         """
         session = request.session
-        actor = StoreActor(ActorKind.ACCOUNT_TOKEN, str(session.token_id), request.address)
-        caller = AccountCaller(session.account, actor, session.token_id)
+        actor = name_actor(session, request.address)
+        caller = AccountCaller(session.account, actor, session.token_id or 0)
         return self.work.run_change(caller, action, target, run)
 
 
@@ -202,13 +202,14 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True)
 class PageAnswer:
-    """The answer to a request for a page: a template with its values, or another place.
+    """The answer to a request for a page: a template with its values, another place, or a file.
 
     Attributes:
         template: name of the template; empty to lead on.
         values: of the template.
         location: path below the console to lead on to.
         cookies: values of `Set-Cookie`.
+        file: what a browser saves; None for a page.
     """
 
     template: str = ""
@@ -216,6 +217,22 @@ class PageAnswer:
     status: int = 200
     location: str | None = None
     cookies: tuple[str, ...] = ()
+    file: "PageFile | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class PageFile:
+    """A file that a page offers.
+
+    Attributes:
+        name: of the file, of letters, digits and `.-_`.
+        media_type: such as "text/csv; charset=utf-8".
+        content: of the file.
+    """
+
+    name: str
+    media_type: str
+    content: bytes
 
 
 PageHandler = Callable[[ConsoleServices, PageRequest], PageAnswer]

@@ -1,7 +1,7 @@
 """Values as words and numbers for people. Pure: the present time is given."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -16,6 +16,7 @@ from treadle.store.model import (
 )
 from treadle.text import escape_unprintable, shorten_line
 from treadle.timestamps import format_exact, format_seconds, to_datetime
+from treadle.tracking.token_verdict import TokenVerdict, TokenVerdictKind
 
 SECOND_US: Final = 1_000_000
 MINUTE_US: Final = 60 * SECOND_US
@@ -256,32 +257,31 @@ def describe_token(token: AccessToken, now: int) -> StateWord:
     return StateWord("active", "good")
 
 
-def judge_token(token: AccessToken, others: Sequence[AccessToken], now: int) -> StateWord:
+def describe_verdict(verdict: TokenVerdict, token: AccessToken, now: int) -> StateWord:
     """Return whether a token can be revoked without a refused request (console.md B.5 P5).
 
     Args:
-        token: active.
-        others: the other active tokens of its source, of its kind.
+        verdict: of the token.
+        token: the token.
         now: the present time.
     """
-    if not others:
-        return StateWord(
-            "only token", "plain", "Make a second one and move its senders before you revoke it."
-        )
-    used = token.last_used_at
-    if used is None:
-        if now - token.created_at >= DAY_US:
-            return StateWord("safe to revoke", "good", "It was never used.")
-        return StateWord("not used yet", "plain", "It was made less than a day ago.")
-    later = any(other.last_used_at is not None and other.last_used_at > used for other in others)
-    if later and now - used >= DAY_US:
-        return StateWord(
-            "safe to revoke", "good", "Another token of the source was used since, this one not."
-        )
-    place = f" from {show_text(token.last_used_from, 60)}" if token.last_used_from else ""
-    return StateWord(
-        "in use", "warn", f"The last request with it came {format_age(now - used)} ago{place}."
-    )
+    if verdict.kind == TokenVerdictKind.ENDED:
+        word = "disabled" if token.disabled_at is not None else describe_token(token, now).word
+        return StateWord(word, "off", _to_sentence(verdict.text.partition("; ")[2]))
+    words: dict[TokenVerdictKind, tuple[str, Tone]] = {
+        TokenVerdictKind.SAFE: ("safe to revoke", "good"),
+        TokenVerdictKind.IN_USE: ("in use", "warn"),
+        TokenVerdictKind.ONLY: ("only token", "plain"),
+        TokenVerdictKind.NEVER_USED: ("not used yet", "plain"),
+    }
+    word, tone = words[verdict.kind]
+    mark = "; " if verdict.kind == TokenVerdictKind.ONLY else ": "
+    detail = verdict.text.partition(mark)[2] or "it was made less than a day ago"
+    return StateWord(word, tone, _to_sentence(show_text(detail, 200)))
+
+
+def _to_sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 # Refusals ----------------------------------------------------------------------------------------

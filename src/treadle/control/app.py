@@ -36,6 +36,7 @@ from treadle.control import (
     token_routes,
     trace_routes,
     trail_routes,
+    user_routes,
 )
 from treadle.control.asking import DeskAsking
 from treadle.control.docs_page import DocsGuard
@@ -162,6 +163,7 @@ def create_control_app(
     _add_routes(app, token_routes.router)
     _add_routes(app, recipient_routes.router)
     _add_routes(app, session_routes.router)
+    _add_routes(app, user_routes.router)
     if settings.partner is not None:
         app.state.partner = PartnerOperations(
             store, settings.partner, settings.accounts_max, note_stranger

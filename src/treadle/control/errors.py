@@ -534,3 +534,21 @@ def destination_not_asked() -> RequestRefusedError:
     return _make_coded_error(
         503, "TryLater", "The destination cannot be asked now. `treadle doctor` says more."
     )
+
+
+# Users -------------------------------------------------------------------------------------------
+
+
+def invalid_user_body(message: str) -> RequestRefusedError:
+    """Refuse a body about a user that does not fit."""
+    return _make_coded_error(400, "InvalidBody", message)
+
+
+def user_rule_broken(message: str) -> RequestRefusedError:
+    """Refuse what breaks a rule about users (console.md B.9)."""
+    return _make_coded_error(400, "AccessDenied", message)
+
+
+def user_not_found(user_id: str) -> RequestRefusedError:
+    """Refuse a user that the account has not, or an invitation of a disabled one."""
+    return _make_coded_error(404, "InvalidId", f"user not found ({user_id[:40]})")

@@ -19,10 +19,12 @@ from treadle.control.recipient_operations import render_custom_email
 from treadle.control.reject_examples import list_reject_bodies, list_reject_examples
 from treadle.control.settings import ConnectApiSettings
 from treadle.control.trace_examples import list_trace_examples
+from treadle.control.user_operations import render_invited_user, render_user
 from treadle.destinations.duckdb_form import DuckDBForm
 from treadle.destinations.postgres_form import PostgresForm
 from treadle.destinations.reach import NOT_ALONE
 from treadle.errors import RequestRefusedError
+from treadle.people.rules import LastAdminError
 from treadle.questions import refusals
 from treadle.store.column_history import TableCatalogue
 from treadle.store.deliveries import FAILED, make_delivery_id
@@ -30,6 +32,8 @@ from treadle.store.hook_body import encode_hook_body
 from treadle.store.model import (
     AccessToken,
     ConfiguredDestination,
+    ConsoleRole,
+    ConsoleUser,
     DestinationCheck,
     HookBacklog,
     HookDelivery,
@@ -48,6 +52,7 @@ from treadle.store.model import (
 from treadle.store.recent_loads import RecentLoads
 from treadle.store.schema_event import LeftOutField, SchemaEvent
 from treadle.store.tokens import HOURS_KEPT
+from treadle.store.users import INVITE_US
 from treadle.tables.options import list_effective_options
 from treadle.tracking.load_reports import render_load_report
 from treadle.tracking.schema_history import render_changes, render_event
@@ -288,6 +293,10 @@ def list_request_examples() -> dict[str, Examples]:
         "change_account_token": {"disable": {"disabled": True}, "enable": {"disabled": False}},
         "replace_access_token": {"with an hour for the change": {"overlap_seconds": 3600}},
         "create_custom_email": {"an address": {"email_address": "oncall@example.com"}},
+        "create_user": {
+            "an operator": {"name": "Ann", "email": "ann@example.com", "role": "operator"}
+        },
+        "change_user": {"another role": {"role": "viewer"}, "disable": {"disabled": True}},
         "update_custom_email": {
             "disable": {"disabled_at": "2019-06-01T00:00:00Z"},
             "enable": {"disabled_at": None},
@@ -436,6 +445,30 @@ def _list_token_examples() -> dict[str, dict[int, Examples]]:
         "replace_access_token": {200: made, **_collect_errors(refused, limit, unknown)},
         "get_webhook": {200: {"defaults": settings}, **_collect_errors(no_source)},
         "change_webhook": {200: {"defaults": settings}, **_collect_errors(refused, no_source)},
+    }
+
+
+def _list_user_examples() -> dict[str, dict[int, Examples]]:
+    user = ConsoleUser(
+        3,
+        _ACCOUNT,
+        "Ann",
+        "ann@example.com",
+        ConsoleRole.OPERATOR,
+        has_password=False,
+        created_at=_CREATED,
+        invited_until=_CREATED + INVITE_US,
+    )
+    shown = render_user(replace(user, has_password=True, invited_until=None), _LATER)
+    invited = render_invited_user(user, "<TOKEN>", _CREATED)
+    unknown, refused = errors.user_not_found("8"), errors.user_rule_broken(str(LastAdminError()))
+    misfit = errors.invalid_user_body("the body has a role or disabled")
+    return {
+        "list_users": {200: {"one": {"users": [shown]}}},
+        "create_user": {200: {"invited": invited}, **_collect_errors(misfit, refused)},
+        "change_user": {200: {"changed": shown}, **_collect_errors(misfit, refused, unknown)},
+        "delete_user": {200: {"deleted": shown}, **_collect_errors(refused, unknown)},
+        "invite_user": {200: {"invited again": invited}, **_collect_errors(unknown)},
     }
 
 
@@ -949,6 +982,11 @@ def list_response_examples(settings: ConnectApiSettings) -> dict[str, dict[int, 
             200: {"a change": {"events": [_EVENT], "next": None}},
             400: {"limit": {"message": "limit is a number from 1 to 1000"}},
         },
+        "list_audit_events": {
+            200: {"a change": {"events": [_EVENT], "next": None}},
+            400: {"limit": {"message": "limit is a number from 1 to 1000"}},
+        },
+        **_list_user_examples(),
         "show_ledger": {
             200: {"one hour": {"total": _SUMS, "hours": [_HOUR], "next": None}},
             400: {"source": {"message": "source is the id of a source"}},

@@ -46,11 +46,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class AccountCaller:
-    """Who sends a request: an account, by one of its tokens.
+    """Who sends a request: an account, by one of its tokens or, in the console, of its users.
 
     Attributes:
         actor: whom the trail names for what the request changes.
-        token_id: of the token.
+        token_id: of the token; 0 for a user of the console, who has none.
     """
 
     account: Account

@@ -47,7 +47,7 @@ REPORT_RETENTION_US = 60 * 86_400 * 1_000_000
 KEY_RETENTION_US = 3_600 * 1_000_000
 """An idempotency key is known at least this long: longer than a client goes on sending it."""
 
-AUDIT_RETENTION_US = 365 * 86_400 * 1_000_000
+AUDIT_RETENTION_US = 400 * 86_400 * 1_000_000
 """Events of the trail stay this long, unless the setting `audit_days` says otherwise."""
 
 STOP_SECONDS_MAX = 100.0

@@ -45,6 +45,7 @@ from treadle.store.schema import (
     recipients,
     sources,
     trail,
+    users,
 )
 from treadle.store.secrets import SecretCipher
 from treadle.store.trail_event import (
@@ -71,6 +72,7 @@ TRAILED_TABLES: Final = frozenset(
         destinations,
         recipients,
         hooks,
+        users,
     }
 )
 """The tables of which no change is committed without an event in the trail."""

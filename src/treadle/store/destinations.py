@@ -1,6 +1,6 @@
 """The repository of destinations, and of the choice of one for each source."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -16,7 +16,12 @@ from treadle.store.schema_ownership import (
     refuse_shared_schemas,
     select_schemas_at,
 )
-from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
+from treadle.store.trail_event import (
+    TargetKind,
+    TrailAction,
+    TrailTarget,
+    describe_change,
+)
 
 FIRST_NAME: Final = "Default Warehouse"
 """The name of an account's first destination, where none is given (connect-api.md 2.8)."""
@@ -162,7 +167,8 @@ class DestinationRepository(StoreRepository):
             if moves:
                 part_shared_schemas(tx, account_id)
             request_check(tx, destination_id)
-            _record(tx, TrailAction.CHANGE_DESTINATION, changed, place.changed)
+            told = describe_change({"name": former.name}, {"name": changed.name})
+            _record(tx, TrailAction.CHANGE_DESTINATION, changed, place.changed, told)
             return changed
 
     def set_query_url(self, destination_id: int, url: str | None) -> ConfiguredDestination:
@@ -602,13 +608,14 @@ def _record(
     action: TrailAction,
     row: ConfiguredDestination,
     changed: Sequence[str] = (),
+    told: Mapping[str, Any] | None = None,
 ) -> None:
     """Record a change without the URL and the place that it names: they may be the operator's."""
     tx.record(
         action,
         TrailTarget(TargetKind.DESTINATION, row.id, row.name),
         account_id=row.account_id,
-        detail={"changed": list(changed)} if changed else None,
+        detail={**({"changed": list(changed)} if changed else {}), **(told or {})},
     )
 
 

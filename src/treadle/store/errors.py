@@ -152,3 +152,22 @@ class DestinationHeldError(TreadleError):
             f"destination {destination_id} is set by the server's configuration; change the "
             "setting destination, or start the server without it"
         )
+
+
+class UserTakenError(OperatorError):
+    """Another user has the e-mail address: one address opens one account."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a user of this installation has this e-mail address already; an address signs in to "
+            "one account"
+        )
+
+
+class UserLimitError(OperatorError):
+    """There are as many users of an account, or of the installation, as there may be."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"there are {limit} users already, the most there may be; delete one first"
+        )

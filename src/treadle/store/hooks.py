@@ -12,7 +12,12 @@ from treadle.store.errors import HookLimitError, NotFoundError
 from treadle.store.model import HookBacklog, PostLoadHook
 from treadle.store.schema import accounts, deliveries, destinations, hooks
 from treadle.store.sources import UNSET, Unset
-from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
+from treadle.store.trail_event import (
+    TargetKind,
+    TrailAction,
+    TrailTarget,
+    describe_change,
+)
 
 POST_LOAD: Final = "post_load"
 """The only type of hooks."""
@@ -136,7 +141,11 @@ class HookRepository(StoreRepository):
             changed = _update_row(tx, hook_id, values)
             asked = {"enabled": enabled, "paused": paused, "url": url, "secret": secret}
             named = [name for name, value in asked.items() if not isinstance(value, Unset)]
-            _record(tx, TrailAction.CHANGE_HOOK, changed, {"changed": named})
+            told = describe_change(
+                {"enabled": row.disabled_at is None, "paused": row.paused_at is not None},
+                {"enabled": changed.disabled_at is None, "paused": changed.paused_at is not None},
+            )
+            _record(tx, TrailAction.CHANGE_HOOK, changed, {"changed": named, **told})
             return changed
 
     def delete_hook(self, account_id: int | None, hook_id: int) -> bool:

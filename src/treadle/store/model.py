@@ -180,23 +180,58 @@ class ConsoleRole(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ConsoleUser:
+    """Somebody who signs in to the console with an e-mail address and a password.
+
+    Attributes:
+        account_id: the account that it opens; None for an admin of the installation, who sees all.
+        name: for people.
+        has_password: the invitation was accepted.
+        disabled_at: the time since which it is refused; None while it is not.
+        last_seen_at: the time of a request, noted once a minute at most; None before the first one.
+        invited_until: until when its invitation can be accepted; None for no open one.
+    """
+
+    id: int
+    account_id: int | None
+    name: str
+    email: str
+    role: ConsoleRole
+    has_password: bool
+    created_at: int
+    disabled_at: int | None = None
+    last_seen_at: int | None = None
+    invited_until: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class BrowserSession:
     """A session of the console in a browser.
 
     Attributes:
         account: the account that it opens.
-        token_id: the account token that it came from, and ends with.
+        token_id: the account token that it came from, and ends with; None for one of a user.
         opened_from: the address of the client that opened it.
         expires_at: the time from which it is refused.
+        user_id: the user that it came from, and ends with; None for one of an account token.
+        user_name: for people; empty for a session of an account token.
+        sees_all: it may go over to any account of the installation.
+        device: browser and system that it was opened in; empty where that is not known.
+        last_seen_at: the time of a request, noted once a minute at most.
     """
 
     id: int
     account: Account
-    token_id: int
+    token_id: int | None
     role: ConsoleRole
     opened_from: str
     created_at: int
     expires_at: int
+    user_id: int | None = None
+    user_name: str = ""
+    sees_all: bool = False
+    device: str = ""
+    last_seen_at: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

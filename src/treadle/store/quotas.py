@@ -10,7 +10,12 @@ from treadle.store.database import StoreRepository, StoreTransaction
 from treadle.store.errors import SourceLimitError
 from treadle.store.model import Account, Source
 from treadle.store.schema import quotas, sources
-from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
+from treadle.store.trail_event import (
+    TargetKind,
+    TrailAction,
+    TrailTarget,
+    describe_change,
+)
 
 OwnerKind = Literal["source", "account"]
 
@@ -36,30 +41,39 @@ class QuotaRepository(StoreRepository):
             values: name -> value, 0 for no bound; None to have the setting hold again.
         """
         with self._database.change() as tx:
-            _set_quotas(tx, "source", source.id, values)
+            before = _set_quotas(tx, "source", source.id, values)
             tx.record(
                 TrailAction.SET_QUOTAS,
                 TrailTarget(TargetKind.SOURCE, source.id, source.name),
                 account_id=source.account_id,
-                detail=dict(values),
+                detail={**values, **describe_change(before, values)},
             )
 
     def set_account_quotas(self, account: Account, values: Mapping[str, int | None]) -> None:
         """Set quotas of an account; see `set_source_quotas`."""
         with self._database.change() as tx:
-            _set_quotas(tx, "account", account.id, values)
+            before = _set_quotas(tx, "account", account.id, values)
             tx.record(
                 TrailAction.SET_QUOTAS,
                 TrailTarget(TargetKind.ACCOUNT, account.id, account.name),
                 account_id=account.id,
-                detail=dict(values),
+                detail={**values, **describe_change(before, values)},
             )
 
 
 def _set_quotas(
     tx: StoreTransaction, owner_kind: OwnerKind, owner_id: int, values: Mapping[str, int | None]
-) -> None:
+) -> dict[str, int | None]:
+    """Set quotas; return those that were set before, of the same names."""
+    before: dict[str, int | None] = {}
     for name, value in values.items():
+        before[name] = tx.connection.execute(
+            select(quotas.c.value).where(
+                quotas.c.owner_kind == owner_kind,
+                quotas.c.owner_id == owner_id,
+                quotas.c.name == name,
+            )
+        ).scalar_one_or_none()
         tx.connection.execute(
             delete(quotas).where(
                 quotas.c.owner_kind == owner_kind,
@@ -73,6 +87,7 @@ def _set_quotas(
                     owner_kind=owner_kind, owner_id=owner_id, name=name, value=value
                 )
             )
+    return before
 
 
 def check_sources_max(tx: StoreTransaction, account_id: int, sources_max: int) -> None:

@@ -258,8 +258,30 @@ token_hours: Final = Table(
     Column("uses", BigInteger, nullable=False),
 )
 
+# People who sign in to the console with an e-mail address and a password. `account_id` is null for
+# those who see all accounts. An address is looked up by its SHA-256, in one case of letters.
+# `password` is a record of `people.passwords`, NULL until the invitation was accepted. The secret
+# of an invitation is kept as its SHA-256.
+users: Final = Table(
+    "users",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", BigInteger, ForeignKey("accounts.id"), index=True),
+    Column("name", ClientText, nullable=False),
+    Column("email", ClientText, nullable=False),
+    Column("email_sha256", LargeBinary(32), nullable=False, unique=True),
+    Column("role", String(16), nullable=False),
+    Column("password", Text),
+    _time_column("created_at"),
+    _time_column("disabled_at", nullable=True),
+    _time_column("last_seen_at", nullable=True),
+    Column("invite_sha256", LargeBinary(32), unique=True),
+    _time_column("invited_until", nullable=True),
+    sqlite_autoincrement=True,
+)
+
 # Tokens that open a session of the console once, and the sessions. Neither is kept itself, only its
-# SHA-256. Both end with the account token that they came from.
+# SHA-256. Both end with the account token that they came from, a session of a user with the user.
 ephemeral_tokens: Final = Table(
     "ephemeral_tokens",
     metadata,
@@ -281,13 +303,17 @@ browser_sessions: Final = Table(
     Column("id", Id, primary_key=True),
     Column("sha256", LargeBinary(32), nullable=False, unique=True),
     Column("account_id", BigInteger, ForeignKey("accounts.id"), nullable=False, index=True),
-    Column("token_id", BigInteger, ForeignKey("access_tokens.id"), nullable=False),
+    # One of the two: what it came from, and ends with.
+    Column("token_id", BigInteger, ForeignKey("access_tokens.id")),
+    Column("user_id", BigInteger, ForeignKey("users.id"), index=True),
     Column("role", String(16), nullable=False),
     Column("opened_from", ClientText, nullable=False),
+    # The browser and the system that it was opened in; empty where that is not known.
+    Column("device", ClientText, nullable=False),
     _time_column("created_at"),
     _time_column("expires_at"),
     # The time of a request of it, noted once a minute at most.
-    Column("last_seen_at", BigInteger, nullable=False, server_default="0"),
+    _time_column("last_seen_at"),
     sqlite_autoincrement=True,
 )
 

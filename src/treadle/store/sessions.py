@@ -2,13 +2,24 @@
 
 An account token makes an ephemeral token (connect-api.md 2.3). A browser exchanges that for a
 session, whose secret is a cookie. The store has digests alone. All of it ends when the account
-token ends.
+token ends. A session of a user ends when the user is disabled or deleted.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, RowMapping, and_, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    RowMapping,
+    and_,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from treadle.store.database import BOOKKEEPING, StoreRepository, StoreTransaction
 from treadle.store.errors import EphemeralTokenLimitError, NotFoundError
@@ -19,6 +30,7 @@ from treadle.store.schema import (
     browser_sessions,
     ephemeral_tokens,
     left_guides,
+    users,
 )
 from treadle.store.secrets import hash_token
 from treadle.store.token_rows import is_active
@@ -49,8 +61,10 @@ _sessions = (
     select(
         browser_sessions.c.id,
         browser_sessions.c.token_id,
+        browser_sessions.c.user_id,
         browser_sessions.c.role,
         browser_sessions.c.opened_from,
+        browser_sessions.c.device,
         browser_sessions.c.created_at,
         browser_sessions.c.expires_at,
         browser_sessions.c.last_seen_at,
@@ -58,9 +72,12 @@ _sessions = (
         accounts.c.name,
         accounts.c.created_at.label("account_created_at"),
         accounts.c.destination_id,
+        users.c.name.label("user_name"),
+        users.c.account_id.label("user_account_id"),
     )
     .join(accounts, accounts.c.id == browser_sessions.c.account_id)
-    .join(access_tokens, access_tokens.c.id == browser_sessions.c.token_id)
+    .outerjoin(access_tokens, access_tokens.c.id == browser_sessions.c.token_id)
+    .outerjoin(users, users.c.id == browser_sessions.c.user_id)
 )
 
 
@@ -135,7 +152,9 @@ class SessionRepository(StoreRepository):
             row = _find_unused(tx, secret)
             return None if row is None else row.token_id
 
-    def open_session(self, secret: str, address: str) -> tuple[BrowserSession, str] | None:
+    def open_session(
+        self, secret: str, address: str, device: str = ""
+    ) -> tuple[BrowserSession, str] | None:
         """Exchange an ephemeral token for a session.
 
         Of several calls with one token, one gets a session, whatever processes they are in.
@@ -143,6 +162,7 @@ class SessionRepository(StoreRepository):
         Args:
             secret: the ephemeral token.
             address: of the client.
+            device: browser and system, for people.
 
         Returns:
             The session and its secret, which cannot be read again; None as `find_ephemeral_token`.
@@ -159,12 +179,12 @@ class SessionRepository(StoreRepository):
                 .where(ephemeral_tokens.c.id == row.id)
                 .values(used_at=tx.now)
             )
-            return _open(
-                tx, row.account_id, row.token_id, row.role, address, {"ephemeral_token_id": row.id}
-            )
+            asked = {"account_id": row.account_id, "token_id": row.token_id, "role": row.role}
+            asked |= {"opened_from": address, "device": device}
+            return _open(tx, asked, {"ephemeral_token_id": row.id})
 
     def open_session_of_token(
-        self, token_id: int, role: ConsoleRole, address: str
+        self, token_id: int, role: ConsoleRole, address: str, device: str = ""
     ) -> tuple[BrowserSession, str] | None:
         """Open a session for who has an account token.
 
@@ -172,6 +192,7 @@ class SessionRepository(StoreRepository):
             token_id: the account token, which was shown.
             role: of the session.
             address: of the client.
+            device: browser and system, for people.
 
         Returns:
             The session and its secret, which cannot be read again; None where the token has ended.
@@ -183,7 +204,64 @@ class SessionRepository(StoreRepository):
             account_id = tx.connection.execute(query).scalar_one_or_none()
             if account_id is None:
                 return None
-            return _open(tx, account_id, token_id, role.value, address, {})
+            asked = {"account_id": account_id, "token_id": token_id, "role": role.value}
+            return _open(tx, asked | {"opened_from": address, "device": device}, {})
+
+    def open_session_of_user(
+        self, user_id: int, address: str, device: str = ""
+    ) -> tuple[BrowserSession, str] | None:
+        """Open a session for a user, who has shown the password.
+
+        An admin of the installation begins in its first account.
+
+        Args:
+            user_id: the user.
+            address: of the client.
+            device: browser and system, for people.
+
+        Returns:
+            The session and its secret, which cannot be read again; None where the user is disabled
+            or deleted, or where there is no account.
+        """
+        with self._database.change() as tx:
+            row = tx.connection.execute(
+                select(users).where(users.c.id == user_id, users.c.disabled_at.is_(None))
+            ).one_or_none()
+            if row is None:
+                return None
+            account_id = row.account_id
+            if account_id is None:
+                account_id = tx.connection.execute(select(func.min(accounts.c.id))).scalar_one()
+            if account_id is None:
+                return None
+            asked = {"account_id": account_id, "user_id": user_id, "role": row.role}
+            return _open(tx, asked | {"opened_from": address, "device": device}, {})
+
+    def switch_account(self, session: BrowserSession, account_id: int) -> bool:
+        """Let a session go over to another account; return whether it may and there is one."""
+        with self._database.change() as tx:
+            known = select(accounts.c.id).where(accounts.c.id == account_id)
+            seer = select(users.c.id).where(
+                users.c.id == session.user_id,
+                users.c.account_id.is_(None),
+                users.c.disabled_at.is_(None),
+            )
+            if tx.connection.execute(known).one_or_none() is None:
+                return False
+            if tx.connection.execute(seer).one_or_none() is None:
+                return False
+            tx.connection.execute(
+                update(browser_sessions)
+                .where(browser_sessions.c.id == session.id)
+                .values(account_id=account_id)
+            )
+            tx.record(
+                TrailAction.SWITCH_ACCOUNT,
+                TrailTarget(TargetKind.SESSION, session.id),
+                account_id=account_id,
+                detail={"before": session.account.id, "after": account_id},
+            )
+            return True
 
     def find_session(self, secret: str, *, notes_use: bool = True) -> BrowserSession | None:
         """Return a session.
@@ -202,20 +280,35 @@ class SessionRepository(StoreRepository):
         if row is None:
             return None
         if notes_use and tx.now - row["last_seen_at"] >= SEEN_US:
-            self._note_use(row["id"])
+            self._note_use(row["id"], row["user_id"])
         return _read_session(row)
+
+    def list_sessions(
+        self, account_id: int | None, user_id: int | None = None, limit: int = SESSIONS_MAX
+    ) -> list[BrowserSession]:
+        """Return sessions that go on, newest first.
+
+        Args:
+            account_id: only those that open this account; None for any.
+            user_id: only those of this user; None for any, those of account tokens too.
+            limit: how many at most.
+        """
+        query = _sessions.order_by(browser_sessions.c.id.desc()).limit(limit)
+        if account_id is not None:
+            query = query.where(browser_sessions.c.account_id == account_id)
+        if user_id is not None:
+            query = query.where(browser_sessions.c.user_id == user_id)
+        with self._database.read() as tx:
+            rows = tx.connection.execute(query.where(_goes_on(tx.now))).mappings()
+            return [_read_session(row) for row in rows]
 
     def list_open_sessions(self, session_ids: Collection[int]) -> set[int]:
         """Return those of some sessions that go on, without a note that they are used."""
-        query = (
-            select(browser_sessions.c.id)
-            .join(access_tokens, access_tokens.c.id == browser_sessions.c.token_id)
-            .where(browser_sessions.c.id.in_(session_ids))
-        )
+        query = _sessions.where(browser_sessions.c.id.in_(session_ids))
         with self._database.read() as tx:
             return set(tx.connection.execute(query.where(_goes_on(tx.now))).scalars())
 
-    def _note_use(self, session_id: int) -> None:
+    def _note_use(self, session_id: int, user_id: int | None) -> None:
         with self._database.write() as tx:
             tx.connection.execute(
                 update(browser_sessions)
@@ -223,6 +316,13 @@ class SessionRepository(StoreRepository):
                 .values(last_seen_at=tx.now)
                 .execution_options(**BOOKKEEPING)
             )
+            if user_id is not None:
+                tx.connection.execute(
+                    update(users)
+                    .where(users.c.id == user_id)
+                    .values(last_seen_at=tx.now)
+                    .execution_options(**BOOKKEEPING)
+                )
 
     def find_left_guide(self, account_id: int) -> int | None:
         """Return when somebody of an account put the guide of the console away; None before."""
@@ -259,30 +359,41 @@ class SessionRepository(StoreRepository):
 
 
 def _goes_on(now: int) -> ColumnElement[bool]:
-    """Return the condition under which a session, joined with its account token, is not ended."""
+    """Return the condition under which a session, joined with what it came from, is not ended."""
     return and_(
         browser_sessions.c.expires_at > now,
         browser_sessions.c.last_seen_at > now - IDLE_US,
-        is_active(now),
+        or_(
+            and_(browser_sessions.c.token_id.is_not(None), is_active(now)),
+            and_(browser_sessions.c.user_id.is_not(None), users.c.disabled_at.is_(None)),
+        ),
     )
 
 
 def _open(
-    tx: StoreTransaction,
-    account_id: int,
-    token_id: int,
-    role: str,
-    address: str,
-    detail: dict[str, Any],
+    tx: StoreTransaction, asked: Mapping[str, Any], detail: dict[str, Any]
 ) -> tuple[BrowserSession, str]:
-    """Insert a session and record it; return it with its secret."""
+    """Insert a session and record it; return it with its secret.
+
+    Args:
+        tx: the transaction.
+        asked: account, role, where it is opened, and the account token or the user.
+        detail: what the event says more.
+    """
     secret = tx.mint("")
-    made = _add_session(tx, account_id, token_id, role, secret, address)
+    made = _add_session(tx, asked, secret)
+    if asked.get("user_id") is not None:
+        tx.connection.execute(
+            update(users)
+            .where(users.c.id == asked["user_id"])
+            .values(last_seen_at=tx.now)
+            .execution_options(**BOOKKEEPING)
+        )
     tx.record(
         TrailAction.OPEN_SESSION,
         TrailTarget(TargetKind.SESSION, made),
-        account_id=account_id,
-        detail={**detail, "role": role},
+        account_id=asked["account_id"],
+        detail={**detail, "role": asked["role"]},
     )
     query = _sessions.where(browser_sessions.c.id == made)
     return _read_session(tx.connection.execute(query).mappings().one()), secret
@@ -324,14 +435,12 @@ def _find_unused(tx: StoreTransaction, secret: str) -> Row[Any] | None:
     ).one_or_none()
 
 
-def _add_session(
-    tx: StoreTransaction, account_id: int, token_id: int, role: str, secret: str, address: str
-) -> int:
+def _add_session(tx: StoreTransaction, asked: Mapping[str, Any], secret: str) -> int:
     """Insert a session and return its id; the oldest of the account gives way to it."""
     tx.connection.execute(delete(browser_sessions).where(browser_sessions.c.expires_at <= tx.now))
     present = tx.connection.execute(
         select(browser_sessions.c.id)
-        .where(browser_sessions.c.account_id == account_id)
+        .where(browser_sessions.c.account_id == asked["account_id"])
         .order_by(browser_sessions.c.id.desc())
         .offset(SESSIONS_MAX - 1)
     ).scalars()
@@ -341,11 +450,8 @@ def _add_session(
     made: int = tx.connection.execute(
         insert(browser_sessions)
         .values(
+            **asked,
             sha256=hash_token(secret),
-            account_id=account_id,
-            token_id=token_id,
-            role=role,
-            opened_from=address,
             created_at=tx.now,
             expires_at=tx.now + SESSION_US,
             last_seen_at=tx.now,
@@ -366,4 +472,9 @@ def _read_session(row: RowMapping) -> BrowserSession:
         opened_from=row["opened_from"],
         created_at=row["created_at"],
         expires_at=row["expires_at"],
+        user_id=row["user_id"],
+        user_name=row["user_name"] or "",
+        sees_all=row["user_id"] is not None and row["user_account_id"] is None,
+        device=row["device"],
+        last_seen_at=row["last_seen_at"],
     )

@@ -17,7 +17,13 @@ from treadle.store.schema_ownership import choose_schema_name, refuse_taken_name
 from treadle.store.source_rows import change_source, find_source, find_undeleted_source
 from treadle.store.token_rows import add_token
 from treadle.store.token_rules import IMPORT, PREFIXES, TokenRequest
-from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
+from treadle.store.trail_event import (
+    TargetKind,
+    TrailAction,
+    TrailTarget,
+    describe_change,
+)
+from treadle.timestamps import format_exact
 
 
 class Unset:
@@ -163,7 +169,12 @@ class SourceRepository(StoreRepository):
             if not isinstance(destination_id, Unset):
                 values |= place_source(tx, source, destination_id)
             changed = change_source(tx, source, **values)
-            _record(tx, name_change(asked_for), changed, {"changed": sorted(asked_for)})
+            told = describe_change(
+                {name: _show_column(source, name) for name in asked_for},
+                {name: _show_column(changed, name) for name in asked_for},
+            )
+            detail = {"changed": sorted(asked_for), **told}
+            _record(tx, name_change(asked_for), changed, detail)
             return changed
 
     def delete_source(self, account_id: int | None, source_id: int) -> Source | None:
@@ -178,6 +189,12 @@ class SourceRepository(StoreRepository):
             deleted = change_source(tx, source, deleted_at=tx.now)
             _record(tx, TrailAction.DELETE_SOURCE, deleted)
             return deleted
+
+
+def _show_column(source: Source, name: str) -> object:
+    """Return a column as an event has it: a time as text."""
+    value = getattr(source, name)
+    return format_exact(value) if name == "paused_at" and value is not None else value
 
 
 def name_change(values: Mapping[str, object]) -> TrailAction:

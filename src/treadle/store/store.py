@@ -47,6 +47,7 @@ from treadle.store.tables import TableRepository
 from treadle.store.tokens import TokenRepository
 from treadle.store.trail import TrailRepository
 from treadle.store.trail_event import SERVER_ACTOR, StoreActor
+from treadle.store.users import UserRepository
 
 
 class Store:
@@ -58,6 +59,7 @@ class Store:
         installation_id: a UUID, made with the store.
         tokens: access tokens of all kinds.
         sessions: of the console, and what opens them.
+        users: people who sign in to the console with a password.
         keys: the secret key in force.
     """
 
@@ -68,6 +70,7 @@ class Store:
         self.sources = SourceRepository(database)
         self.tokens = TokenRepository(database)
         self.sessions = SessionRepository(database)
+        self.users = UserRepository(database)
         self.keys = KeyRepository(database)
         self.destinations = DestinationRepository(database)
         self.checks = CheckRepository(database)

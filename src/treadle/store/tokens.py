@@ -52,7 +52,7 @@ from treadle.store.token_rules import (
     check_imported_token,
     check_token_request,
 )
-from treadle.store.trail_event import TrailAction
+from treadle.store.trail_event import TrailAction, describe_change
 from treadle.timestamps import format_exact
 
 logger = logging.getLogger(__name__)
@@ -194,7 +194,10 @@ class TokenRepository(StoreRepository):
             if description is not None:
                 check_token_request(TokenRequest(row.kind, description))
                 token = _change_token(tx, row, description=description)
-                record_token(tx, TrailAction.DESCRIBE_TOKEN, token, {})
+                told = describe_change(
+                    {"description": row.description}, {"description": description}
+                )
+                record_token(tx, TrailAction.DESCRIBE_TOKEN, token, told)
             if disabled is not None:
                 if row.kind != ACCOUNT:
                     raise TokenRuleError(

@@ -88,6 +88,9 @@ class TrailRepository(StoreRepository):
         account_id: int | None = None,
         action: str | None = None,
         outcome: str | None = None,
+        actor_kind: str | None = None,
+        actor_id: str | None = None,
+        target_kind: str | None = None,
         since: int | None = None,
         until: int | None = None,
         before: int | None = None,
@@ -99,18 +102,26 @@ class TrailRepository(StoreRepository):
             account_id: only those that concern this account.
             action: only of this action.
             outcome: only with this outcome.
+            actor_kind: only of actors of this kind.
+            actor_id: only of the actor with this id; of no use without its kind.
+            target_kind: only about things of this kind.
             since: only at or after this time.
             until: only before this time.
             before: only those below this id: the last one of the page before.
             limit: how many at most.
         """
+        wanted = {
+            trail.c.account_id: account_id,
+            trail.c.action: action,
+            trail.c.outcome: outcome,
+            trail.c.actor_kind: actor_kind,
+            trail.c.actor_id: actor_id,
+            trail.c.target_kind: target_kind,
+        }
         query = select(trail).order_by(trail.c.id.desc()).limit(limit)
-        if account_id is not None:
-            query = query.where(trail.c.account_id == account_id)
-        if action is not None:
-            query = query.where(trail.c.action == action)
-        if outcome is not None:
-            query = query.where(trail.c.outcome == outcome)
+        for column, value in wanted.items():
+            if value is not None:
+                query = query.where(column == value)
         if since is not None:
             query = query.where(trail.c.at >= since)
         if until is not None:

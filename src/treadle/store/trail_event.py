@@ -5,7 +5,8 @@ for a new kind of change, and none is ever removed or given another meaning: eve
 releases have it.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -28,7 +29,7 @@ class ActorKind(StrEnum):
 
 
 class TrailAction(StrEnum):
-    """Actions on accounts, sources, tokens, destinations, tables, the log and recipients."""
+    """Actions on accounts, sources, tokens, destinations, tables, the log, recipients and users."""
 
     CREATE_ACCOUNT = "create_account"
     CREATE_ACCOUNT_TOKEN = "create_account_token"  # noqa: S105 - an action, as below
@@ -86,6 +87,15 @@ class TrailAction(StrEnum):
     DELETE_HOOK = "delete_hook"
     SEND_AGAIN = "send_again"
     SNOOZE_PROBLEM = "snooze_problem"
+    ADD_USER = "add_user"
+    INVITE_USER = "invite_user"
+    ACCEPT_INVITE = "accept_invite"
+    SET_PASSWORD = "set_password"  # noqa: S105
+    CHANGE_ROLE = "change_role"
+    DISABLE_USER = "disable_user"
+    ENABLE_USER = "enable_user"
+    DELETE_USER = "delete_user"
+    SWITCH_ACCOUNT = "switch_account"
 
 
 class TrailOutcome(StrEnum):
@@ -121,6 +131,7 @@ class TargetKind(StrEnum):
     HOOK = "hook"
     PROBLEM = "problem"
     OPERATION = "operation"
+    USER = "user"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,3 +196,45 @@ def shorten_text(text: str | int | None) -> str | None:
     if len(text) <= TEXT_CHARACTERS_MAX:
         return text
     return text[: TEXT_CHARACTERS_MAX - 3] + "..."
+
+
+CHANGES_MAX: Final = 30
+"""Most names of an event for which it says what was before and after."""
+
+
+def describe_change(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an event says of values before and after a change; only those that differ.
+
+    Values inside of others are named by their path, such as `settings.options.max_nesting`.
+
+    Args:
+        before: JSON values, without secrets.
+        after: the same after the change.
+
+    Returns:
+        `{"before": {...}, "after": {...}}` with the same names; {} where nothing differs.
+    """
+    old, new = dict(_list_leaves("", before)), dict(_list_leaves("", after))
+    names = [name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)]
+    if not names:
+        return {}
+    shown = names[:CHANGES_MAX]
+    return {
+        "before": {name: _shorten_value(old.get(name)) for name in shown},
+        "after": {name: _shorten_value(new.get(name)) for name in shown},
+    }
+
+
+def _list_leaves(path: str, value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from _list_leaves(f"{path}.{name}" if path else str(name), inner)
+    elif path and value != {}:
+        yield path[:TEXT_CHARACTERS_MAX], value
+
+
+def _shorten_value(value: object) -> object:
+    """Return a value as it is kept: numbers, booleans and None as they are, others as text."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return shorten_text(value if isinstance(value, str) else json.dumps(value, default=str))

@@ -23,7 +23,7 @@ READING = {
     "hook list", "hook deliveries", "destination list", "destination show",
     "status", "problems", "requests", "table list", "table show", "table history",
     "trail", "rejects causes", "rejects list", "rejects show", "log stats", "log verify", "log cat",
-    "doctor",
+    "doctor", "user list",
     "push",  # sends requests, as any client
     "serve",  # has events of its own, by the server
 }  # fmt: skip
@@ -39,6 +39,12 @@ CHANGES: dict[str, tuple[str, str]] = {
     "account token enable": ("--account 1 {token}", "enable_token"),
     "account token delete": ("--account 1 1", "revoke_account_token"),
     "account token revoke": ("--account 1 {token}", "revoke_account_token"),
+    "user add": ("ann@example.com --role viewer --account 1", "add_user"),
+    "user invite": ("ann@example.com", "invite_user"),
+    "user role": ("ann@example.com operator", "change_role"),
+    "user disable": ("ann@example.com", "disable_user"),
+    "user enable": ("ann@example.com", "enable_user"),
+    "user delete": ("ann@example.com", "delete_user"),
     "metrics token create": ("", "create_metrics_token"),
     "metrics token expire": ("{token} 90d", "expire_token"),
     "metrics token replace": ("{token}", "replace_token"),
@@ -129,6 +135,7 @@ def test_every_command_that_changes_has_its_events(
     monkeypatch.setenv("LOGNAME", "somebody-else")
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
     monkeypatch.setattr("sys.stdin.readline", lambda: "a-token-of-another-service\n", raising=False)
+    assert treadle("user add first@example.com").code == 0  # an admin, who stays
     for command, (words, action) in CHANGES.items():
         if command == "log salvage":
             shop.close()

@@ -10,7 +10,9 @@ from tests.integration.console.visitor import Console, Visitor
 from tests.loads import load as make_load
 
 from treadle.cli.main import build_parser
-from treadle.store.model import EntryOutcome, RecordRejection, Source
+from treadle.people.rules import require_admin_left
+from treadle.store.model import ConsoleRole, EntryOutcome, RecordRejection, Source
+from treadle.store.token_rules import TokenRequest
 
 EVIL = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>\0\u202e\ud800\u2028end"
 
@@ -245,6 +247,58 @@ def test_the_guide_leads_to_a_source_and_a_token(console: Console) -> None:
     assert visitor.get("/console/").status == 200
 
 
+def test_a_token_has_a_note_and_an_account_token_is_disabled(
+    visitor: Visitor, console: Console
+) -> None:
+    source = make_source(console)
+    page = f"/sources/{source.id}/tokens"
+    assert visitor.post(page, description="of the <b>till</b>").status == 200
+    assert "of the <b>till</b>" in visitor.see(page).words
+    assert visitor.post(f"{page}/2", description="x" * 300).status == 400
+    assert visitor.post(f"{page}/2", description="of nobody").location.endswith("?done=noted")
+    told = visitor.see(f"{page}/2").text
+    assert "of nobody" in told
+    assert "Requests with token 2 in each hour of the last 7 days" in told
+    assert visitor.get(f"/console{page}/1").status == 404
+    visitor.post("/tokens", description="CI")
+    for action, words in (
+        ("disable", "The token is disabled"),
+        ("enable", "The token is enabled"),
+        ("note", "The note is changed"),
+    ):
+        done = visitor.post("/tokens/3", on="/tokens", action=action, description="of CI")
+        assert words in visitor.see(done.location.removeprefix("/console")).words
+    assert visitor.post("/tokens/3", on="/tokens", action="other").status == 400
+    assert visitor.post("/tokens/99", on="/tokens", action="disable").status == 400
+
+
+def test_the_trail_is_chosen_and_saved(visitor: Visitor, console: Console) -> None:
+    source = make_source(console)
+    visitor.post(f"/sources/{source.id}/settings", action="rename", display_name="New")
+    page = visitor.see("/audit?action=change_source&actor=account_token+1&outcome=")
+    assert "display name: Shop → New" in page.words
+    assert "create source" not in page.text.partition("<tbody>")[2]
+    assert "/console/audit.csv?action=change_source&amp;actor=account_token+1" in page.text
+    saved = visitor.see("/audit.csv?action=change_source")
+    assert saved.headers["content-type"] == "text/csv; charset=utf-8"
+    assert saved.headers["content-disposition"] == 'attachment; filename="audit.csv"'
+    head, line, end = saved.text.split("\r\n")
+    assert (head.count(","), end) == (12, "")
+    assert '"{""display_name"": ""Shop""}","{""display_name"": ""New""}"' in line
+    for wrong in ("action=x", "actor=x", "from=yesterday", "before=x"):
+        answer = visitor.get(f"/console/audit?{wrong}")
+        assert answer.status == 400
+        assert "Nothing was chosen by it" in answer.words
+    assert visitor.get("/console/audit.csv?from=x").status == 400
+    for number in range(60):
+        console.store.sources.update_source(None, source.id, display_name=f"name {number}")
+    older = re.search(
+        r'href="/console(/audit\?[^"]*before=[^"]*)">Older', visitor.see("/audit").text
+    )
+    assert older is not None
+    assert "Newest" in visitor.see(unescape(older[1])).words
+
+
 def test_without_anything_every_page_says_what_is_missing(visitor: Visitor) -> None:
     for path, words in {
         "/": "No table yet",
@@ -256,14 +310,19 @@ def test_without_anything_every_page_says_what_is_missing(visitor: Visitor) -> N
         "/recipients": "Nobody is told yet",
         "/problems": "Nothing to act on",
         "/health": "No process has told of itself",
+        "/people": "No users: everybody signs in with an account token",
     }.items():
         assert words in visitor.see(path).words
 
 
 def test_each_page_names_a_command_that_there_is(visitor: Visitor, console: Console) -> None:
     source = make_source(console)
+    token = console.store.tokens.create_token(console.account.id, source.id)
+    add_user(console, "Ann")
     _, leaves = build_parser()
     for path in (
+        "/people", "/people/1", "/people/1/delete", "/people/me", "/audit?action=add_user",
+        f"/sources/{source.id}/tokens/{token.id}",
         "/", "/sources", "/sources/new", f"/sources/{source.id}", f"/sources/{source.id}/tokens",
         f"/sources/{source.id}/options", f"/sources/{source.id}/settings",
         f"/sources/{source.id}/delete", "/tables", "/loads", "/loads?failed=1", "/rejects",
@@ -278,6 +337,12 @@ def test_each_page_names_a_command_that_there_is(visitor: Visitor, console: Cons
         leaves[command].parse_args(words[1 + len(command) :])
 
 
+def add_user(console: Console, name: str) -> None:
+    console.store.users.add_user(
+        console.account.id, name, "ann@example.com", ConsoleRole.ADMIN, require_admin_left
+    )
+
+
 def fill(console: Console, name: str) -> Source:
     """A source with whatever a client may name, after a load with a rejected record."""
     source = make_source(console, name, "evil")
@@ -290,6 +355,9 @@ def fill(console: Console, name: str) -> Source:
     console.store.loads.record_failure(failed, stopped=True)
     console.store.destinations.set_trouble(console.destination.id, name)
     console.store.tokens.create_token(console.account.id, source.id)
+    noted = TokenRequest("import", name[:255])
+    console.store.tokens.issue_token(noted, account_id=console.account.id, source_id=source.id)
+    add_user(console, name[:100])
     return source
 
 
@@ -305,6 +373,8 @@ def test_hostile_text_is_shown_as_text_everywhere(
         f"/loads/{load.id}", f"/loads/{failed.id}", "/loads", "/rejects", "/destinations",
         f"/destinations/{console.destination.id}", "/tokens", "/audit", "/start", "/problems",
         "/health",
+        f"/sources/{source.id}/tokens/3", f"/sources/{source.id}/tokens/3/revoke", "/people",
+        "/people/1", "/people/1/delete",
     ]  # fmt: skip
     tables = visitor.see("/tables")
     [path] = re.findall(r'<th scope="row" class="name"><a href="/console([^"]+)"', tables.text)

@@ -161,7 +161,7 @@ def test_accepted_and_refused_ones_are_in_one_list(busy: BusyConsole, seen: Visi
         assert len(list_lines(shown.text)) == count, query
     assert "accepted ones are left out" in seen.see("/requests?token=1").words
     topics = re.findall(r'data-topics="([^"]*)"', seen.see("/requests?table=a%2Cb").text)
-    assert topics == ["requests%3Ftable%3Da%252Cb"]
+    assert topics[0].split(",")[-1] == "requests%3Ftable%3Da%252Cb"
 
     answer = seen.get("/console/regions?topics=requests%3Fstate%3Drefused,refused,nothing")
     regions = msgspec.json.decode(answer.text)["regions"]
@@ -194,7 +194,7 @@ def test_older_ones_are_on_further_pages_and_pages_are_small(
     [older] = re.findall(r'href="/console(/requests\?[^"]*before[^"]*)"', page.text)
     further = seen.see(older.replace("&amp;", "&"))
     assert len(list_lines(further.text)) == 80
-    assert 'data-topics=""' in further.text
+    assert not re.search(r'data-topics="[^"]*requests', further.text)
     assert "Back to the newest" in further.words
 
 

@@ -145,7 +145,24 @@ def test_every_operation_that_changes_has_an_event_done_and_refused(api: Api) ->
         ("post", "/v1/hooks/{hook_id}/send-again"): (None, "send_again"),
         ("delete", f"{documented}/{{hook_id}}"): (None, "delete_hook"),
     }
-    tried = done.keys() | of_own_kinds.keys() | of_emails.keys() | of_tables | of_hooks.keys()
+    of_users = {
+        ("post", "/v1/users"): (
+            {"name": "Bo", "email": "bo@example.com", "role": "viewer"},
+            "add_user",
+            "add_user",
+        ),
+        ("put", "/v1/users/{user_id}"): ({"role": "operator"}, "change_role", "change_role"),
+        ("post", "/v1/users/{user_id}/invite"): (None, "invite_user", "invite_user"),
+        ("delete", "/v1/users/{user_id}"): (None, "delete_user", "delete_user"),
+    }
+    tried = (
+        done.keys()
+        | of_users.keys()
+        | of_own_kinds.keys()
+        | of_emails.keys()
+        | of_tables
+        | of_hooks.keys()
+    )
     tried |= of_destinations.keys() | of_loads.keys()
     assert described == tried | nothing_changes | refused_by_number_alone | elsewhere
     for (method, path), (posted, action, refused) in of_emails.items():
@@ -181,6 +198,13 @@ def test_every_operation_that_changes_has_an_event_done_and_refused(api: Api) ->
         [event] = changed_by(api, method.upper(), wrong, {})
         assert (event["action"], event["outcome"], event["actor"]) == (action, "refused", ACTOR)
         assert event["detail"]["error"] in ("InvalidBody", "InvalidId", "NotFound")
+    api.post("/v1/users", {"name": "Ann", "email": "ann@example.com", "role": "admin"})
+    for (method, path), (posted, action, refused) in of_users.items():
+        [event] = changed_by(api, method.upper(), path.replace("{user_id}", "2"), posted)
+        assert (event["action"], event["outcome"], event["actor"]) == (action, "done", ACTOR)
+        assert event["target"] == {"kind": "user", "id": "2", "name": "bo@example.com"}
+        [event] = changed_by(api, method.upper(), path.replace("{user_id}", "99999"), {})
+        assert (event["action"], event["outcome"], event["actor"]) == (refused, "refused", ACTOR)
     for (method, path), (sent, action) in of_destinations.items():
         real = path.replace("{destination_id}", str(destination))
         [event] = changed_by(api, method.upper(), real, sent)
@@ -302,3 +326,31 @@ def test_refusals_beyond_the_allowance_are_counted_and_not_stored(api: Api) -> N
     # What is done is recorded all the same.
     api.create("Shop")
     assert events(api)[0]["action"] == "create_source"
+
+
+def test_the_audit_is_chosen_by_more(api: Api) -> None:
+    source = api.create("Shop")["id"]
+    api.put(f"/v4/sources/{source}", {"display_name": "New"})
+    [event] = api.get("/v1/audit?action=change_source").body["events"]
+    assert event["detail"] == {
+        "changed": ["display_name"],
+        "before": {"display_name": "Shop"},
+        "after": {"display_name": "New"},
+    }
+    every = api.get("/v1/audit").body
+    assert every == api.get("/v1/trail").body
+    for query, count in (
+        ("actor=account_token%201", 2),
+        ("actor=account_token&target=source", 2),
+        ("actor=account_token%202", 0),
+        ("actor=server&target=account", 1),
+        (f"from={event['at']}&target=source", None),
+        (f"to={event['at'][:10]}", 0),
+        ("target=hook", 0),
+    ):
+        found = api.get(f"/v1/audit?{query}").body["events"]
+        assert count is None or len(found) == count, (query, found)
+    for wrong in ("actor=nobody", "actor=command_line%20root", "target=x", "from=x", "limit=0",
+                  "action=x", "outcome=x", "before=x"):  # fmt: skip
+        answer = api.get(f"/v1/audit?{wrong}")
+        assert (answer.status, list(answer.body)) == (400, ["message"]), wrong

@@ -2,7 +2,7 @@
 
 import ast
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,13 @@ import treadle.store
 from treadle.errors import InternalError, OperatorError, RetriableError, TreadleError
 from treadle.store.database import StoreRepository
 from treadle.store.destinations import DestinationPlace
-from treadle.store.model import Account, ConfiguredDestination, ConsoleRole, DestinationSetter
+from treadle.store.model import (
+    Account,
+    ConfiguredDestination,
+    ConsoleRole,
+    ConsoleUser,
+    DestinationSetter,
+)
 from treadle.store.schema import access_tokens, sources
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
@@ -35,6 +41,10 @@ from treadle.store.trail_event import (
 OpenStore = Callable[[], Store]
 
 ACTOR = StoreActor(ActorKind.ACCOUNT_TOKEN, "7", "192.0.2.7")
+
+
+def accept(before: Sequence[ConsoleUser], after: Sequence[ConsoleUser]) -> None:
+    """Have nothing against a change of users."""
 
 
 class World:
@@ -60,6 +70,13 @@ class World:
             self.account.id, "duckdb", "duckdb:///here", "here"
         )
         self.operation = store.operations.start_resend(self.account.id, 1, {}, [])
+        self.user, self.invite = store.users.add_user(
+            self.account.id, "Ann", "ann@example.com", ConsoleRole.ADMIN, accept
+        )
+        seer, _ = store.users.add_user(None, "Cy", "cy@example.com", ConsoleRole.ADMIN, accept)
+        seeing = store.sessions.open_session_of_user(seer.id, "192.0.2.7")
+        assert seeing is not None
+        self.seer = seeing[0]
         self.hook = store.hooks.create_hook(self.account.id, "https://example.com/a")
         self.destination: ConfiguredDestination = store.destinations.create_destination(
             self.account.id, replace(PLACE, url="duckdb:///other"), takes_sources=False
@@ -169,6 +186,46 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
     "sessions.end_session": (
         TrailAction.END_SESSION,
         lambda store, world: store.sessions.end_session(world.session),
+    ),
+    "sessions.open_session_of_user": (
+        TrailAction.OPEN_SESSION,
+        lambda store, world: store.sessions.open_session_of_user(world.user.id, "192.0.2.7"),
+    ),
+    "sessions.switch_account": (
+        TrailAction.SWITCH_ACCOUNT,
+        lambda store, world: store.sessions.switch_account(world.seer, world.account.id),
+    ),
+    "users.add_user": (
+        TrailAction.ADD_USER,
+        lambda store, world: store.users.add_user(
+            world.account.id, "Bo", "bo@example.com", ConsoleRole.VIEWER, accept
+        ),
+    ),
+    "users.change_role": (
+        TrailAction.CHANGE_ROLE,
+        lambda store, world: store.users.change_role(
+            None, world.user.id, ConsoleRole.VIEWER, accept
+        ),
+    ),
+    "users.set_disabled": (
+        TrailAction.DISABLE_USER,
+        lambda store, world: store.users.set_disabled(None, world.user.id, accept, disabled=True),
+    ),
+    "users.delete_user": (
+        TrailAction.DELETE_USER,
+        lambda store, world: store.users.delete_user(None, world.user.id, accept),
+    ),
+    "users.renew_invite": (
+        TrailAction.INVITE_USER,
+        lambda store, world: store.users.renew_invite(None, world.user.id),
+    ),
+    "users.accept_invite": (
+        TrailAction.ACCEPT_INVITE,
+        lambda store, world: store.users.accept_invite(world.invite, "record"),
+    ),
+    "users.set_password": (
+        TrailAction.SET_PASSWORD,
+        lambda store, world: store.users.set_password(world.user.id, "record", None),
     ),
     "checks.start_check": (
         TrailAction.CHECK_DESTINATION,
@@ -295,7 +352,7 @@ BOOKKEEPING = {
 }
 """The methods that write what treadle itself saw, or the trail."""
 
-READING = ("find_", "get_", "list_", "sum_")
+READING = ("count_", "find_", "get_", "list_", "sum_")
 """How the names of methods begin that only read."""
 
 
@@ -421,7 +478,9 @@ def test_a_change_of_a_source_says_of_what(
         action,
         TrailTarget(TargetKind.SOURCE, str(world.source.id), "shop"),
     )
-    assert event.detail == {"changed": sorted(change)}
+    assert event.detail["changed"] == sorted(change)
+    for name in set(change) - {"settings", "paused_at"}:
+        assert (event.detail["before"][name], event.detail["after"][name]) == ("Shop", "x")
 
 
 def test_a_token_that_gives_way_is_named(store: Store) -> None:

@@ -35,6 +35,7 @@ def test_every_pattern_leads_to_its_own_route() -> None:
         assert route.show is not None or route.act is not None
     wanted = {"overview", "start", "tokens", "problems", "health", "examinations"}
     assert wanted | {"requests", "refused"} <= set(REGIONS)
+    assert {"overview", "start", "tokens", "source-tokens", "rotation"} <= set(REGIONS)
 
 
 @pytest.mark.parametrize(

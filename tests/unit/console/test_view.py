@@ -1,11 +1,13 @@
 """Values as words."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import pytest
 
 from treadle.console import view
 from treadle.store.model import AccessToken, Source, TableLoadStatus
+from treadle.tracking.token_verdict import judge_token
 
 NOW = 1_800_000_000_000_000
 DAY = view.DAY_US
@@ -118,31 +120,30 @@ def test_states_of_tables_by_who_has_to_act() -> None:
     assert view.describe_table(dataclasses.replace(status, trouble="x"), 0).tone == "warn"
 
 
-def test_an_only_token_is_never_safe() -> None:
-    assert view.judge_token(make_token(), [], NOW).word == "only token"
-    assert view.judge_token(make_token(last_used_at=NOW - 9 * DAY), [], NOW).word == "only token"
+def test_a_verdict_is_a_word_and_a_sentence() -> None:
+    def judge(
+        token: AccessToken, *others: AccessToken, hours: Sequence[int] = ()
+    ) -> view.StateWord:
+        found = judge_token(token, [token, *others], hours, NOW)
+        return view.describe_verdict(found, token, NOW)
 
-
-def test_a_token_is_safe_to_revoke_after_a_day_without_use() -> None:
     other = make_token(2, last_used_at=NOW)
-    assert view.judge_token(make_token(), [other], NOW).word == "safe to revoke"
+    assert judge(make_token()) == view.StateWord("only token", "plain", "Never used.")
     young = make_token(created_at=NOW - DAY + 1)
-    assert view.judge_token(young, [other], NOW).word == "not used yet"
-    old = make_token(last_used_at=NOW - DAY)
-    assert view.judge_token(old, [other], NOW).word == "safe to revoke"
-    recent = make_token(last_used_at=NOW - DAY + 1, last_used_from="192.0.2.7")
-    verdict = view.judge_token(recent, [other], NOW)
-    assert (verdict.word, verdict.detail) == (
-        "in use",
-        "The last request with it came 23 h ago from 192.0.2.7.",
+    assert judge(young, other).word == "not used yet"
+    assert judge(young, other).detail == "It was made less than a day ago."
+    assert judge(make_token(), other).word == "safe to revoke"
+    assert judge(make_token(last_used_at=NOW - DAY), other).tone == "good"
+    busy = make_token(last_used_at=NOW, last_used_from="192.0.2.7")
+    assert judge(busy, other, hours=[14]) == view.StateWord(
+        "in use", "warn", "14 requests in the last hour, last from 192.0.2.7."
     )
-
-
-def test_a_token_whose_successor_is_not_used_is_in_use() -> None:
-    old = make_token(last_used_at=NOW - 3 * DAY)
-    unused, earlier = make_token(2), make_token(2, last_used_at=NOW - 4 * DAY)
-    for other in (unused, earlier):
-        assert view.judge_token(old, [other], NOW).word == "in use"
+    gone = make_token(revoked_at=NOW - DAY, refused=2, refused_at=NOW - DAY)
+    assert judge(gone, other) == view.StateWord(
+        "revoked", "off", "2 requests refused since, last 1 day ago."
+    )
+    off = make_token(disabled_at=NOW)
+    assert judge(off, other) == view.StateWord("disabled", "off", "No request refused since.")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, Final
 
 from treadle.console import view
+from treadle.console.access import has_role
 from treadle.console.figures import AccountFigures, ServerFigures, TableFigures
 from treadle.console.page_request import (
     ConsoleServices,
@@ -29,7 +30,7 @@ from treadle.console.series_view import (
 from treadle.control.series_operations import show_series
 from treadle.control.status_operations import show_status
 from treadle.control.times import instant
-from treadle.store.model import Account
+from treadle.store.model import Account, ConsoleRole
 from treadle.store.schema_event import SchemaEvent
 from treadle.tracking.schema_history import describe_event
 
@@ -42,7 +43,8 @@ def show_overview(services: ConsoleServices, request: PageRequest) -> PageAnswer
     """Show the overview; an account without a row is led to the guide."""
     account = request.account
     figures = _read_figures(services).value
-    if figures is not None and is_in_guide(services, account, figures):
+    may_start = has_role(request.session, ConsoleRole.OPERATOR)
+    if may_start and figures is not None and is_in_guide(services, account, figures):
         return lead_on("/start")
     shown = find_range(request.query.get("range", ""))
     return PageAnswer(

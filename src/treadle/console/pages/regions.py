@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
-from treadle.console.access import has_role
+from treadle.console.access import list_roles
 from treadle.console.figures import ServerFigures
 from treadle.console.page_request import ConsoleServices
 from treadle.store.model import Account, BrowserSession, ConsoleRole
@@ -86,7 +86,7 @@ def make_region_values(
     common = {
         "base": services.places.base,
         "now": services.clock(),
-        "may_operate": has_role(session, ConsoleRole.OPERATOR),
+        "may": list_roles(session),
     }
     seen = figures or NO_FIGURES
     if region.get_chosen is not None:

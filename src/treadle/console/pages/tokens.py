@@ -3,30 +3,42 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from markupsafe import Markup
+
 from treadle.console import view
 from treadle.console.figures import ServerFigures
 from treadle.console.page_request import (
     ConsoleServices,
     PageAnswer,
+    PageNotFoundError,
     PageRequest,
     PageRoute,
     lead_on,
 )
 from treadle.console.pages.lookups import require_source
-from treadle.console.pages.regions import RegionView
+from treadle.console.pages.regions import RegionView, name_topic
+from treadle.console.plot import PlotSeries, draw_bars, draw_plot
+from treadle.control.lookups import parse_id
 from treadle.control.operations import ConnectOperations
 from treadle.control.token_operations import TokenOperations
 from treadle.errors import RequestRefusedError
 from treadle.http.responses import encode_json
-from treadle.store.model import AccessToken, Account, ConsoleRole, Source
+from treadle.store.model import AccessToken, Account, BrowserSession, ConsoleRole, Source
 from treadle.store.token_rules import ACCOUNT, ACTIVE_TOKENS_MAX, IMPORT, WEBHOOK
-from treadle.store.tokens import TokenFilter
+from treadle.store.tokens import HOURS_KEPT, TokenFilter
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
+from treadle.tracking.token_verdict import TokenVerdictKind, judge_token
 
 ENDED_SHOWN_US: Final = 30 * view.DAY_US
 """Ended tokens are shown for so long."""
 
+HOURS_SHOWN: Final = 24
+"""Hours of the small plot of a token; its own page has all that are kept."""
+
 DONE: Final = {
+    "noted": "The note is changed.",
+    "disabled": "The token is disabled: it is refused until it is enabled.",
+    "enabled": "The token is enabled.",
     "revoked": "The token is revoked. Requests with it are refused from now on.",
     "account-revoked": "The account token is revoked, and sessions that came from it have ended.",
 }
@@ -80,9 +92,11 @@ def show_source_tokens(services: ConsoleServices, request: PageRequest) -> PageA
 def create_token(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     """Make a token of a source, which is shown this once."""
     row = require_source(services, request)
+    note = request.get_text("description")
+    raw = encode_json({"kind": IMPORT, "source_id": row.id, "description": note})
 
     def run(bound: ConnectOperations) -> Any:
-        return bound.create_token(request.account, str(row.id))
+        return TokenOperations(bound.store, services.clock).create_token(request.account, raw)
 
     target = TrailTarget(TargetKind.SOURCE, row.id, row.name)
     try:
@@ -92,13 +106,63 @@ def create_token(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     return _render_source(services, request, row, secret=made["access_token"], made_id=made["id"])
 
 
+def show_token(services: ConsoleServices, request: PageRequest) -> PageAnswer:
+    """Show a token of a source: what is known of it, and its uses of a week."""
+    row = require_source(services, request)
+    return _render_token(services, request, row, _require_token(services, request, row))
+
+
+def note_token(services: ConsoleServices, request: PageRequest) -> PageAnswer:
+    """Change the note of a token of a source: whose it is."""
+    row = require_source(services, request)
+    token = _require_token(services, request, row)
+    raw = encode_json({"description": request.get_text("description")})
+
+    def run(bound: ConnectOperations) -> Any:
+        operations = TokenOperations(bound.store, services.clock)
+        return operations.change_token(request.account, str(token.id), raw)
+
+    target = TrailTarget(TargetKind.IMPORT_TOKEN, token.id)
+    try:
+        services.change(request, TrailAction.DESCRIBE_TOKEN, target, run)
+    except RequestRefusedError as refused:
+        error = view.describe_refusal(refused.body)
+        return _render_token(services, request, row, token, error)
+    return lead_on(f"/sources/{row.id}/tokens/{token.id}", done="noted")
+
+
+def change_account_token(services: ConsoleServices, request: PageRequest) -> PageAnswer:
+    """Change the note of an account token, or disable or enable it."""
+    token_id, action = request.parts["token"], request.get_text("action")
+    kinds = {
+        "note": ({"description": request.get_text("description")}, TrailAction.DESCRIBE_TOKEN),
+        "disable": ({"disabled": True}, TrailAction.DISABLE_TOKEN),
+        "enable": ({"disabled": False}, TrailAction.ENABLE_TOKEN),
+    }
+    if action not in kinds:
+        return _render_all(services, request, error="Nothing was chosen to be done.")
+    body, kind = kinds[action]
+
+    def run(bound: ConnectOperations) -> Any:
+        operations = TokenOperations(bound.store, services.clock)
+        return operations.change_account_token(request.account, token_id, encode_json(body))
+
+    target = TrailTarget(TargetKind.ACCOUNT_TOKEN, token_id)
+    try:
+        services.change(request, kind, target, run)
+    except RequestRefusedError as refused:
+        return _render_all(services, request, error=view.describe_refusal(refused.body))
+    return lead_on("/tokens", done={"note": "noted"}.get(action, f"{action}d"))
+
+
 def show_revocation(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     """Ask whether a token of a source is to be revoked, and say who uses it."""
     row = require_source(services, request)
-    active = _list_active(services, row, request.now)
-    token = next((one for one in active if str(one.id) == request.parts["token"]), None)
-    if token is None:
+    lines = _list_lines(services, _find_tokens(services, row), request.now)
+    line = next((one for one in lines if str(one["token"].id) == request.parts["token"]), None)
+    if line is None or not line["is_active"]:
         return lead_on(f"/sources/{row.id}/tokens")
+    token: AccessToken = line["token"]
     return PageAnswer(
         "token-revoke.html",
         {
@@ -108,7 +172,8 @@ def show_revocation(services: ConsoleServices, request: PageRequest) -> PageAnsw
             "state": view.describe_source(row),
             "tab": "tokens",
             "token": token,
-            "verdict": _judge(token, active, request.now),
+            "verdict": line["state"],
+            "bars": line["bars"],
             "command": f"treadle token revoke {row.name} {token.id}{services.data_flag}",
         },
     )
@@ -137,68 +202,141 @@ def get_tokens(services: ConsoleServices, account: Account, _: ServerFigures) ->
         one for one in services.store.sources.list_sources(account.id) if one.deleted_at is None
     ]
     found = services.store.tokens.find_tokens(TokenFilter((IMPORT, WEBHOOK), account.id))
+    lines = _list_lines(services, found, now)
     return {
         "groups": [
-            (source, _list_lines([one for one in found if one.source_id == source.id], now))
+            (source, [line for line in lines if line["token"].source_id == source.id])
             for source in sources
         ]
     }
 
 
-def find_step(active: Sequence[AccessToken], now: int) -> int:
-    """Return the step of a rotation that the import tokens of a source are at. Pure.
+def get_source_tokens(
+    services: ConsoleServices, session: BrowserSession, _: ServerFigures, query: Mapping[str, str]
+) -> Mapping[str, Any]:
+    """Return the values of the region with the tokens of a source, which the query names."""
+    number = parse_id(query.get("source", ""))
+    row = None if number is None else services.store.sources.get_source(session.account.id, number)
+    lines = (
+        [] if row is None else _list_lines(services, _find_tokens(services, row), services.clock())
+    )
+    return {"source": row, "lines": lines}
+
+
+def get_rotation(
+    services: ConsoleServices,
+    session: BrowserSession,
+    figures: ServerFigures,
+    query: Mapping[str, str],
+) -> Mapping[str, Any]:
+    """Return the values of the region with the steps of a rotation that wait for something."""
+    found = get_source_tokens(services, session, figures, query)
+    pushing = [one for one in found["lines"] if one["is_active"] and one["token"].kind == IMPORT]
+    return {
+        "source": found["source"],
+        "step": find_step(pushing),
+        "spare": any(
+            one["token"].bootstrap and one["token"].first_used_at is None for one in pushing
+        ),
+        "pushing": sorted(pushing, key=lambda line: int(line["token"].id)),
+        "safe": next((one["token"] for one in pushing if one["is_safe"]), None),
+    }
+
+
+def find_step(pushing: Sequence[Mapping[str, Any]]) -> int:
+    """Return the step of a rotation that a source is at. Pure.
+
+    Args:
+        pushing: its active import tokens, as `list_token_lines` makes them.
 
     Returns:
         1: make a second one; 2: wait until the new one is used and the old one is not; 3: the old
         one can be revoked.
     """
-    if len(active) < 2:
+    if len(pushing) < 2:
         return 1
-    safe = [one for one in active if _judge(one, active, now).word == "safe to revoke"]
-    return 3 if safe else 2
+    return 3 if any(line["is_safe"] for line in pushing) else 2
 
 
-def _judge(token: AccessToken, active: Sequence[AccessToken], now: int) -> view.StateWord:
-    others = [one for one in active if one.id != token.id and one.kind == token.kind]
-    return view.judge_token(token, others, now)
+def list_token_lines(
+    tokens: Sequence[AccessToken], hours: Mapping[int, Sequence[int]], now: int
+) -> list[dict[str, Any]]:
+    """Return the lines of a list of tokens: active ones first, then those ended lately. Pure.
 
-
-def _list_lines(tokens: Sequence[AccessToken], now: int) -> list[dict[str, Any]]:
-    active = [one for one in tokens if one.is_active(now)]
+    Args:
+        tokens: of any kinds and owners.
+        hours: id -> uses in each hour, the present one last.
+        now: microseconds since 1970.
+    """
     lines = []
     for one in sorted(tokens, key=lambda token: (not token.is_active(now), -token.id)):
         ended = one.revoked_at or one.expires_at
-        if not one.is_active(now) and ended is not None and now - ended > ENDED_SHOWN_US:
+        if not one.is_kept(now) and ended is not None and now - ended > ENDED_SHOWN_US:
             continue
-        is_active = one.is_active(now)
+        same = [
+            other for other in tokens if (other.kind, other.source_id) == (one.kind, one.source_id)
+        ]
+        uses = list(hours.get(one.id, ()))
+        verdict = judge_token(one, same, uses, now)
+        shown = uses[-HOURS_SHOWN:]
+        label = (
+            f"Requests with token {one.id} in each of the last {HOURS_SHOWN} hours: {sum(shown)} "
+            f"together, {max(shown, default=0)} in the busiest"
+        )
         lines.append(
             {
                 "token": one,
-                "is_active": is_active,
-                "state": _judge(one, active, now) if is_active else view.describe_token(one, now),
+                "is_active": one.is_active(now),
+                "is_kept": one.is_kept(now),
+                "is_safe": verdict.kind == TokenVerdictKind.SAFE,
+                "state": view.describe_verdict(verdict, one, now),
+                "day_uses": sum(shown),
+                "bars": Markup(draw_bars(label, shown)) if any(shown) else None,  # noqa: S704
             }
         )
     return lines
 
 
-def _list_active(services: ConsoleServices, row: Source, now: int) -> list[AccessToken]:
-    found = services.store.tokens.find_tokens(
-        TokenFilter((IMPORT, WEBHOOK), row.account_id, row.id)
+def _list_lines(
+    services: ConsoleServices, tokens: Sequence[AccessToken], now: int
+) -> list[dict[str, Any]]:
+    hours = services.store.tokens.list_hourly_uses([one.id for one in tokens], now)
+    return list_token_lines(tokens, hours, now)
+
+
+def _find_tokens(services: ConsoleServices, row: Source) -> list[AccessToken]:
+    kinds = TokenFilter((IMPORT, WEBHOOK), row.account_id, row.id)
+    return services.store.tokens.find_tokens(kinds)
+
+
+def _require_token(services: ConsoleServices, request: PageRequest, row: Source) -> AccessToken:
+    """Return the token that a path names.
+
+    Raises:
+        PageNotFoundError: the source has none of this id.
+    """
+    wanted = request.parts["token"]
+    for one in _find_tokens(services, row):
+        if str(one.id) == wanted:
+            return one
+    raise PageNotFoundError(
+        f"The source {view.show_text(row.display_name, 80)} has no token "
+        f"{view.show_text(wanted, 40)}. Its tab Tokens lists those that it has."
     )
-    return [one for one in found if one.is_active(now)]
 
 
 def _explain_limit(services: ConsoleServices, row: Source, refused: RequestRefusedError) -> str:
     """Return why no token was made; where there are two, which of them could go."""
     told = view.describe_refusal(refused.body)
-    now = services.clock()
-    active = [one for one in _list_active(services, row, now) if one.kind == IMPORT]
+    lines = _list_lines(services, _find_tokens(services, row), services.clock())
+    active = [one for one in lines if one["is_active"] and one["token"].kind == IMPORT]
     if len(active) < ACTIVE_TOKENS_MAX[IMPORT]:
         return told
-    for one in active:
-        if _judge(one, active, now).word == "safe to revoke":
-            return f"{told}. Token {one.id} is safe to revoke."
-    oldest = min(active, key=lambda one: one.last_used_at or one.created_at)
+    for line in active:
+        if line["is_safe"]:
+            return f"{told}. Token {line['token'].id} is safe to revoke."
+    tokens: list[AccessToken] = [line["token"] for line in active]
+    oldest = min(tokens, key=lambda one: (one.last_used_at or one.created_at, one.id))
     return f"{told}. Token {oldest.id} was not used for longer than the other one."
 
 
@@ -211,19 +349,10 @@ def _render_all(
     error: str | None = None,
 ) -> PageAnswer:
     found = services.store.tokens.find_tokens(TokenFilter((ACCOUNT,), request.account.id))
-    lines = []
-    for one in reversed(found):
-        ended = one.revoked_at or one.expires_at
-        is_active = one.is_active(request.now)
-        if is_active or ended is None or request.now - ended <= ENDED_SHOWN_US:
-            lines.append(
-                {
-                    "token": one,
-                    "is_active": is_active,
-                    "is_own": one.id == request.session.token_id,
-                    "state": view.describe_token(one, request.now),
-                }
-            )
+    lines = [
+        {**line, "is_own": line["token"].id == request.session.token_id}
+        for line in _list_lines(services, found, request.now)
+    ]
     return PageAnswer(
         "tokens.html",
         {
@@ -270,27 +399,24 @@ def _render_source(
     made_id: int | None = None,
     error: str | None = None,
 ) -> PageAnswer:
-    found = services.store.tokens.find_tokens(
-        TokenFilter((IMPORT, WEBHOOK), row.account_id, row.id)
-    )
-    active = [one for one in found if one.is_active(request.now)]
-    pushing = [one for one in active if one.kind == IMPORT]
-    safe = next(
-        (one for one in pushing if _judge(one, pushing, request.now).word == "safe to revoke"), None
-    )
+    query = {"source": str(row.id)}
+    figures = services.sampler.read()
+    chosen = f"source={row.id}"
+    topics = (name_topic("source-tokens", chosen), name_topic("rotation", chosen))
     return PageAnswer(
         "source-tokens.html",
         {
+            **get_source_tokens(services, request.session, figures, query),
+            **get_rotation(services, request.session, figures, query),
             "title": row.display_name,
             "section": "sources",
             "source": row,
             "state": view.describe_source(row),
             "tab": "tokens",
+            "topics": ",".join(topics),
+            "tokens_topic": topics[0],
+            "rotation_topic": topics[1],
             "command": f"treadle token list {row.name}{services.data_flag}",
-            "lines": _list_lines(found, request.now),
-            "step": find_step(pushing, request.now),
-            "pushing": pushing,
-            "safe": safe,
             "most": ACTIVE_TOKENS_MAX[IMPORT],
             "secret": secret,
             "made_id": made_id,
@@ -301,13 +427,71 @@ def _render_source(
     )
 
 
+def _render_token(
+    services: ConsoleServices,
+    request: PageRequest,
+    row: Source,
+    token: AccessToken,
+    error: str | None = None,
+) -> PageAnswer:
+    same = _find_tokens(services, row)
+    hours = services.store.tokens.list_hourly_uses([token.id], request.now)[token.id]
+    verdict = judge_token(
+        token, [one for one in same if one.kind == token.kind], hours, request.now
+    )
+    plot = draw_plot(
+        f"Requests with token {token.id} in each hour of the last {HOURS_KEPT // 24} days",
+        [PlotSeries("requests", hours)],
+        begin=f"{HOURS_KEPT // 24} days ago",
+        end="now",
+        unit="in an hour",
+        name="uses",
+    )
+    return PageAnswer(
+        "token.html",
+        {
+            "title": f"Token {token.id}",
+            "section": "sources",
+            "source": row,
+            "token": token,
+            "is_active": token.is_active(request.now) and row.deleted_at is None,
+            "state": view.describe_verdict(verdict, token, request.now),
+            "plot": Markup(plot),  # noqa: S704 - it escapes what it is given
+            "days": sum_days(hours),
+            "command": f"treadle token list {row.name} --all{services.data_flag}",
+            "notice": DONE.get(request.query.get("done", "")),
+            "error": error,
+        },
+        400 if error else 200,
+    )
+
+
+def sum_days(hours: Sequence[int]) -> list[tuple[str, int]]:
+    """Return the uses of each 24 hours, the newest first, with a label. Pure.
+
+    Args:
+        hours: uses in each hour, the present one last.
+    """
+    newest = list(reversed(hours))
+    return [
+        (f"{begin} to {begin + 24} hours ago", sum(newest[begin : begin + 24]))
+        for begin in range(0, len(newest), 24)
+    ]
+
+
 OPERATOR: Final = ConsoleRole.OPERATOR
 ROUTES: Final = (
     PageRoute("/tokens", list_tokens, create_account_token, act_role=ConsoleRole.ADMIN),
+    PageRoute("/tokens/{token}", act=change_account_token, role=ConsoleRole.ADMIN),
     PageRoute(
         "/tokens/{token}/revoke", show_account_revocation, revoke_account_token, ConsoleRole.ADMIN
     ),
     PageRoute("/sources/{source}/tokens", show_source_tokens, create_token, act_role=OPERATOR),
+    PageRoute("/sources/{source}/tokens/{token}", show_token, note_token, act_role=OPERATOR),
     PageRoute("/sources/{source}/tokens/{token}/revoke", show_revocation, revoke_token, OPERATOR),
 )
-REGIONS: Final = {"tokens": RegionView("regions/tokens.html", get_tokens)}
+REGIONS: Final = {
+    "tokens": RegionView("regions/tokens.html", get_tokens),
+    "source-tokens": RegionView("regions/source-tokens.html", get_chosen=get_source_tokens),
+    "rotation": RegionView("regions/rotation.html", get_chosen=get_rotation),
+}
