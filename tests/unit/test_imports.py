@@ -49,7 +49,7 @@ BELOW: dict[str, set[str]] = {
     "loader": DATA | {"tracking", "shared_counters", "shared_rows", "traces"},
     "control": DATA | {"tracking", "http", "questions", "shared_counters", "shared_rows", "traces"},
     "courier": RIM | {"http", "log", "store", "tracking"},
-    "console": DATA | {"tracking", "http", "control"},
+    "console": DATA | {"tracking", "http", "control", "questions"},
     "console_link": set(),
     "maintenance": DATA | {"tracking", "certificate", "config", "data_lock"},
     "config": VALUES,
@@ -99,9 +99,14 @@ REGISTRIES = {"destinations.registry", "log.registry"}
 """The modules of a room that choose a back-end by the settings."""
 
 PURE: dict[str, set[str]] = {
+    "console.day_view": {"console", "store"},
+    "console.edit_lines": set(),
     "console.guess_limit": {"http"},
     "console.plot": set(),
+    "console.row_grid": {"console"},
     "console.snippets": set(),
+    "console.table_choice": {"store", "tracking"},
+    "console.table_remedies": {"tables"},
     "console.view": {"store"},
     "courier.mail_text": {"courier", "store", "tracking"},
     "courier.notice_decisions": {"courier", "store", "tracking"},

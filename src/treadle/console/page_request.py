@@ -6,6 +6,7 @@ from typing import Any, Final
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from treadle.console.figures import FigureSampler
+from treadle.console.page_reach import PageReach
 from treadle.control.operations import ConnectOperations
 from treadle.control.routes import AccountCaller, OperationRunner
 from treadle.control.settings import ConnectApiSettings
@@ -84,6 +85,8 @@ class ConsoleServices:
         listens_locally: only this machine reaches the server.
         push: import token and body -> status and body of the answer of `/v2/import/push`; awaited
             on the event loop.
+        reach: what pages ask beside the store.
+        retention_days: how long the log keeps a request after it was loaded.
     """
 
     work: OperationRunner
@@ -95,6 +98,8 @@ class ConsoleServices:
     data_flag: str
     listens_locally: bool
     push: Callable[[str, bytes], Coroutine[Any, Any, tuple[int, bytes]]]
+    reach: PageReach = field(default_factory=PageReach)
+    retention_days: float = 7.0
 
     @property
     def store(self) -> Store:

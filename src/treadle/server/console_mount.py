@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
+from starlette.datastructures import State
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -19,6 +20,7 @@ from treadle.http.stop_notice import StopNotice
 from treadle.log.protocol import LogReader
 
 if TYPE_CHECKING:
+    from treadle.console.page_reach import PageReach
     from treadle.console.page_request import SettingLine
 
 logger: Final = logging.getLogger(__name__)
@@ -91,6 +93,7 @@ class ConsoleMaker:
         pushing: ASGIApp,
         hosts: AllowedHosts,
         stop: StopNotice,
+        control: State | None = None,
     ) -> None:
         """Import nothing yet.
 
@@ -101,7 +104,10 @@ class ConsoleMaker:
             pushing: answers pushes.
             hosts: the names under which pages are served.
             stop: ends streams.
+            control: state of the application of the API, whose desk and view of the log pages
+                share; None for none.
         """
+        self._control = control
         self._config = config
         self._work = work
         self._open_reader = open_reader
@@ -138,8 +144,23 @@ class ConsoleMaker:
             data_flag="" if is_default_folder else f" --data {shlex.quote(str(config.data))}",
             listens_locally=config.socket_path is None and is_loopback(config.host),
             push=self._push,
+            reach=self._make_reach(),
+            retention_days=config.retention_days,
         )
         return ConsoleApp(services, hosts=self._hosts, stop=self._stop)
+
+    def _make_reach(self) -> "PageReach":
+        from treadle.console.page_reach import PageReach
+
+        if self._control is None:
+            return PageReach()
+        return PageReach(
+            waiting=self._control.waiting,
+            open_reader=self._open_reader,
+            desk=self._control.query.asking.client,
+            query=self._control.query.settings,
+            plan_dry_run=self._control.plan_dry_run,
+        )
 
     async def _push(self, token: str, body: bytes) -> tuple[int, bytes]:
         headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}

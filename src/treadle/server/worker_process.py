@@ -342,6 +342,7 @@ def make_worker_app(
         ingest.endpoints[PUSH_PATH],
         hosts,
         stop_notice or StopNotice(),
+        control.state,
     )
 
     @contextlib.asynccontextmanager

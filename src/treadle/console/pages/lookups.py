@@ -1,8 +1,9 @@
 """What the paths of pages name."""
 
+from treadle.console.access import has_role
 from treadle.console.page_request import ConsoleServices, PageNotFoundError, PageRequest
 from treadle.control.lookups import find_source, parse_id
-from treadle.store.model import ConfiguredDestination, PostLoadHook, Source
+from treadle.store.model import ConfiguredDestination, ConsoleRole, PostLoadHook, Source
 
 
 def require_source(services: ConsoleServices, request: PageRequest) -> Source:
@@ -55,3 +56,8 @@ def require_hook(services: ConsoleServices, request: PageRequest) -> PostLoadHoo
             f"Your account has no hook {wanted!r}. The page Hooks lists those that it has."
         )
     return found
+
+
+def sees_records(services: ConsoleServices, request: PageRequest) -> bool:
+    """Return whether a session sees the values of records."""
+    return has_role(request.session, ConsoleRole.OPERATOR)
