@@ -37,7 +37,7 @@ def filled(server: TreadleServer, client: Client) -> list[str]:
         *PATHS,
         *(page + tab for tab in ("", "/tokens", "/options", "/settings", "/delete")),
         *(f"{page}/tables/orders/{tab}" for tab in ("rows", "loads", "rejected", "history")),
-        *(f"{page}/tables/orders/{tab}" for tab in ("options", "waiting")),
+        *(f"{page}/tables/orders/{tab}" for tab in ("options", "waiting", "rebuild")),
         *("/rejects/1", "/rejects/1/resend", "/rejects/records", "/rejects/records/2.0"),
         f"{page}/tables/orders",
         f"/loads/{loads[0]['load_id']}",

@@ -76,7 +76,7 @@ def test_ten_thousand_tables_are_searched_sorted_and_paged(
         assert seen.page.get_by_label("Name").input_value() == "Many.TABLE_000"
         assert seen.page.get_by_label("State").input_value() == "stopped"
         seen.page.get_by_role("link", name="many.table_00007").click()
-        assert "The table is stopped. no room" in seen.text()
+        assert "The table is stopped. No room." in seen.text()
         for path, first in {
             "/tables?page=50": "many.table_04900",
             f"/tables?source={source_id}&sort=rejected": "many.table_00002",
@@ -111,14 +111,12 @@ def test_a_column_that_split_is_in_history_and_columns(
         assert "beside size__st" in told
         assert "beside size" in told
         assert "split" in told
-        seen.examine()
         seen.press("History")
         line = seen.page.locator("tbody tr").first
         assert "beside size (bigint), since field size has values of both types" in (
             line.inner_text()
         )
         assert "first in record " in line.inner_text()
-        seen.examine()
         with seen.page.expect_navigation():
             line.get_by_role("link", name="Load", exact=True).click()
         assert seen.heading == "Load of splits.shoes"
@@ -164,6 +162,5 @@ def test_a_table_that_stopped_goes_on_by_one_of_its_ways_out(
         line = seen.page.locator("tr", has_text="key_change")
         assert "append" in line.inner_text()
         assert "table" in line.locator("td").nth(1).inner_text()
-        seen.examine()
         seen.open("/tables?q=keys.")
         assert "idle" in seen.text()

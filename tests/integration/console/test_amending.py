@@ -113,7 +113,7 @@ def test_a_resend_is_stopped_and_kept_from_others(visitor: Visitor, house: House
     operation = sent.location.removeprefix("/console")
     assert visitor.post(operation).status == 303
     assert "stopped" in visitor.see(operation).words
-    assert visitor.get("/console/rejects/operations/999").status == 404
+    assert visitor.get("/console/operations/999").status == 404
     assert visitor.get("/console/rejects/999").status == 404
     assert visitor.get("/console/rejects/records/999.0").status == 404
     viewer = house.sign_in(ConsoleRole.VIEWER)
@@ -236,7 +236,16 @@ def test_the_parts_of_a_table(visitor: Visitor, house: HouseConsole) -> None:
     assert "mix ◐ split beside mix__st" in page.words
     assert "mix__st" in page.words
     assert "customers__tags" in page.words
-    assert "treadle replay --source active --table 'customers' --dry-run" in page.words
+    rebuild = visitor.see(f"{path}/rebuild")
+    assert "treadle replay --source active --table 'customers' --dry-run" in rebuild.words
+    asked = visitor.post(f"{path}/rebuild", action="compare")
+    operation = asked.location.removeprefix("/console")
+    assert "waits to begin 0 records read of 3" in visitor.see(operation).words
+    twice = visitor.post(f"{path}/rebuild", action="compare")
+    assert twice.status == 409
+    assert "is being built again already" in twice.words
+    assert visitor.post(operation).location == f"/console{operation}"
+    assert "stopped" in visitor.see(f"{path}/rebuild").words
     history = visitor.see(f"{path}/history")
     assert "beside mix (bigint), since field mix has values of both types" in history.words
     assert re.search(r"first in record \d+\.\d+", history.words)

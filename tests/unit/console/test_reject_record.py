@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from tests.unit.console.test_table_choice import ENTRY
 
+from treadle.console.pages.operations import describe_operation
 from treadle.console.pages.reject_record import decide_fate, find_fault, make_lookup
-from treadle.console.pages.rejects import cut_preview, describe_operation, name_cause
+from treadle.console.pages.rejects import cut_preview, name_cause
 from treadle.store.model import EntryOutcome, RecordRejection
 from treadle.store.operations import ServerOperation
 from treadle.store.rejects import RejectCause

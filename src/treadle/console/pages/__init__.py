@@ -9,6 +9,7 @@ from treadle.console.pages import (
     help,  # noqa: A004 - the page
     hooks,
     loads,
+    operations,
     overview,
     preferences,
     recipients,
@@ -31,6 +32,7 @@ ROUTES: Final[tuple[PageRoute, ...]] = (
     *tables.ROUTES,
     *table.ROUTES,
     *loads.ROUTES,
+    *operations.ROUTES,
     *reject_record.ROUTES,
     *rejects.ROUTES,
     *destinations.ROUTES,

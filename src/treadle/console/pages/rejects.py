@@ -28,6 +28,7 @@ from treadle.console.page_request import (
     lead_on,
 )
 from treadle.console.pages.lookups import sees_records
+from treadle.console.pages.operations import describe_operation
 from treadle.console.pages.tables import keep_chosen, make_path
 from treadle.control.lookups import parse_id
 from treadle.control.reject_operations import RejectOperations
@@ -36,7 +37,7 @@ from treadle.control.times import instant
 from treadle.errors import OperatorError, RequestRefusedError, RetriableError
 from treadle.log.protocol import LogReader
 from treadle.store.model import ConsoleRole, Source
-from treadle.store.operations import OPEN_STATES, ServerOperation
+from treadle.store.operations import RESEND
 from treadle.store.rejects import RejectCause, RejectQuery
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 from treadle.tables.rejection_reason import RejectionCode
@@ -53,6 +54,7 @@ from treadle.tracking.rejects import (
 CAUSES_SHOWN: Final = 50
 RECORDS_SHOWN: Final = 50
 OPERATIONS_SHOWN: Final = 5
+OPERATIONS_EXAMINED: Final = 50
 REASON_CHARACTERS_MAX: Final = 300
 KEY_CHARACTERS_MAX: Final = 120
 PREVIEW_CHARACTERS_MAX: Final = 600
@@ -122,9 +124,10 @@ def show_causes(services: ConsoleServices, request: PageRequest) -> PageAnswer:
             "operations": [
                 describe_operation(one)
                 for one in services.store.operations.list_operations(
-                    request.account.id, OPERATIONS_SHOWN
+                    request.account.id, OPERATIONS_EXAMINED
                 )
-            ],
+                if one.kind == RESEND
+            ][:OPERATIONS_SHOWN],
         },
     )
 
@@ -276,7 +279,7 @@ def act_on_resend(services: ConsoleServices, request: PageRequest) -> PageAnswer
         return _render_resend(
             services, request, cause, view.describe_refusal(refused.body), refused.status
         )
-    return lead_on(f"/rejects/operations/{made['operation_id']}")
+    return lead_on(f"/operations/{made['operation_id']}")
 
 
 def _render_resend(
@@ -388,95 +391,6 @@ def start_resend(services: ConsoleServices, request: PageRequest, raw: bytes) ->
         request, TrailAction.RESEND_RECORDS, TrailTarget(TargetKind.OPERATION), run
     )
     return made
-
-
-# Operations --------------------------------------------------------------------------------------
-
-
-def show_operation(services: ConsoleServices, request: PageRequest) -> PageAnswer:
-    """Show how far a resend is."""
-    operation = require_operation(services, request)
-    return PageAnswer(
-        "reject-operation.html",
-        {
-            "title": f"Resend {operation.id}",
-            "section": "rejects",
-            "command": f"treadle rejects list --open{services.data_flag}",
-            "is_open": operation.state in OPEN_STATES,
-            "cause_id": _find_cause_id(operation),
-            "may_act": has_role(request.session, ConsoleRole.OPERATOR),
-            "operation": operation,
-            **describe_operation(operation),
-        },
-    )
-
-
-def follow_operation(services: ConsoleServices, request: PageRequest) -> PageAnswer:
-    """Show the part of that page that changes."""
-    operation = require_operation(services, request)
-    values = {"operation": operation, **describe_operation(operation)}
-    return PageAnswer("regions/reject-operation.html", values)
-
-
-def stop_operation(services: ConsoleServices, request: PageRequest) -> PageAnswer:
-    """Stop a resend; what it sent stays sent."""
-    operation = require_operation(services, request)
-
-    def run(bound: Any) -> Any:
-        return RejectOperations(bound.store, services.reach.open_reader).cancel_operation(
-            request.account, str(operation.id)
-        )
-
-    target = TrailTarget(TargetKind.OPERATION, operation.id)
-    services.change(request, TrailAction.CANCEL_OPERATION, target, run)
-    return lead_on(f"/rejects/operations/{operation.id}")
-
-
-def require_operation(services: ConsoleServices, request: PageRequest) -> ServerOperation:
-    """Return the operation that a path names.
-
-    Raises:
-        PageNotFoundError: the account has none with it.
-    """
-    wanted = request.parts["operation"]
-    number = parse_id(wanted)
-    found = (
-        None
-        if number is None
-        else services.store.operations.find_operation(request.account.id, number)
-    )
-    if found is None:
-        raise PageNotFoundError(
-            f"Your account has no operation {wanted!r}. The newest 200 of an account are kept."
-        )
-    return found
-
-
-def describe_operation(one: ServerOperation) -> dict[str, Any]:
-    """Return an operation as it is shown. Pure."""
-    states = {
-        "waiting": view.StateWord("waits to begin", "busy"),
-        "running": view.StateWord("is running", "busy"),
-        "done": view.StateWord("done", "good" if not one.failed else "warn"),
-        "cancelled": view.StateWord("stopped", "off"),
-        "failed": view.StateWord("failed", "bad"),
-    }
-    return {
-        "operation": one,
-        "op_state": states.get(one.state, view.StateWord(one.state, "plain")),
-        "dealt": one.done + one.failed,
-        "is_settled": one.state not in OPEN_STATES,
-        "result": f"{one.done:,} sent again, {one.failed:,} failed",
-        "failures": [
-            (reject_id, view.show_text(why, REASON_CHARACTERS_MAX)) for reject_id, why in one.errors
-        ],
-    }
-
-
-def _find_cause_id(operation: ServerOperation) -> int | None:
-    query = operation.detail.get("query")
-    found = query.get("cause_id") if isinstance(query, Mapping) else None
-    return found if isinstance(found, int) else None
 
 
 # What the pages share ----------------------------------------------------------------------------
@@ -638,6 +552,4 @@ ROUTES: Final = (
     PageRoute("/rejects/records", show_records),
     PageRoute("/rejects/{cause}", show_cause),
     PageRoute("/rejects/{cause}/resend", show_resend, act_on_resend, OPERATOR),
-    PageRoute("/rejects/operations/{operation}", show_operation, stop_operation, act_role=OPERATOR),
-    PageRoute("/regions/operations/{operation}", follow_operation),
 )

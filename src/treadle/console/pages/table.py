@@ -27,6 +27,7 @@ from treadle.console.page_request import (
     split_path,
 )
 from treadle.console.pages.lookups import require_source, sees_records
+from treadle.console.pages.operations import describe_operation
 from treadle.console.pages.tables import describe_state, make_path
 from treadle.console.row_grid import RowGrid, make_grid
 from treadle.console.table_remedies import list_remedies
@@ -34,6 +35,7 @@ from treadle.control.catalogue_operations import CatalogueOperations
 from treadle.control.lookups import parse_id
 from treadle.control.option_operations import get_options, set_options
 from treadle.control.query_operations import QueryOperations
+from treadle.control.replay_routes import ReplayOperations
 from treadle.control.times import instant
 from treadle.errors import OperatorError, RequestRefusedError
 from treadle.log.protocol import DamagedEntry
@@ -42,6 +44,7 @@ from treadle.questions.orders import NEWEST_DEFAULT, AnswerFormat
 from treadle.records.message_batch import decode_batch
 from treadle.records.record_reader import extract_texts
 from treadle.store.model import ConsoleRole, LoadReport, Source
+from treadle.store.operations import REBUILD
 from treadle.store.recent_loads import LoadFilter
 from treadle.store.rejects import RejectQuery
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
@@ -59,6 +62,8 @@ DAY_LOADS_MAX: Final = 5_000
 CAUSES_SHOWN: Final = 50
 EVENTS_SHOWN: Final = 40
 CHANGES_SHOWN: Final = 20
+REBUILDS_SHOWN: Final = 5
+OPERATIONS_EXAMINED: Final = 100
 WAITING_SHOWN: Final = 20
 WAITING_BYTES_MAX: Final = 1024 * 1024
 RECORD_CHARACTERS_MAX: Final = 1_000
@@ -258,7 +263,6 @@ def _render_columns(page: TablePage, request: PageRequest, error: str | None = N
                 for one in page.found["left_out"][:LEFT_OUT_SHOWN]
             ],
             "left_out_left": max(0, len(page.found["left_out"]) - LEFT_OUT_SHOWN),
-            "replay": f"treadle replay --source {page.source.name} --table {page.quoted}",
         },
         error=error,
         status=400 if error else 200,
@@ -552,6 +556,62 @@ def _say(refused: Exception) -> str:
     return str(refused)
 
 
+# Rebuilt -----------------------------------------------------------------------------------------
+
+
+def show_rebuild(services: ConsoleServices, request: PageRequest) -> PageAnswer:
+    """Show how the table is built again from the log, and the last time that it was."""
+    return _render_rebuild(services, request, TablePage(services, request))
+
+
+def start_rebuild(services: ConsoleServices, request: PageRequest) -> PageAnswer:
+    """Have the desk build the table again, and compare it or swap it in."""
+    page = TablePage(services, request)
+    dry_run = request.get_text("action") != "swap"
+    force = request.get_text("force") == "1"
+
+    def run(bound: Any) -> Any:
+        operations = ReplayOperations(bound.store, services.reach.open_reader)
+        return operations.start_rebuild(
+            request.account,
+            str(page.source.id),
+            page.name,
+            dry_run=dry_run,
+            force=force and not dry_run,
+        )
+
+    target = TrailTarget(TargetKind.TABLE, page.source.id, page.name)
+    try:
+        made = services.change(request, TrailAction.REPLAY_TABLE, target, run)
+    except RequestRefusedError as refused:
+        error = view.describe_refusal(refused.body)
+        return _render_rebuild(services, request, page, error, refused.status)
+    return lead_on(f"/operations/{made['operation_id']}")
+
+
+def _render_rebuild(
+    services: ConsoleServices,
+    request: PageRequest,
+    page: TablePage,
+    error: str | None = None,
+    status: int = 400,
+) -> PageAnswer:
+    every = services.store.operations.list_operations(request.account.id, OPERATIONS_EXAMINED)
+    found = [
+        describe_operation(one)
+        for one in every
+        if one.kind == REBUILD
+        and (one.detail["source_id"], one.detail["table"]) == (page.source.id, page.name)
+    ]
+    return page.render(
+        "rebuild",
+        f"treadle replay --source {page.source.name} --table {page.quoted} --dry-run",
+        {"operations": found[:REBUILDS_SHOWN]},
+        error=error,
+        status=status if error else 200,
+    )
+
+
 # What waits --------------------------------------------------------------------------------------
 
 
@@ -617,4 +677,5 @@ ROUTES: Final = (
     PageRoute(f"{_PATH}/history", show_history),
     PageRoute(f"{_PATH}/options", show_options, set_table_option, act_role=OPERATOR),
     PageRoute(f"{_PATH}/waiting", show_waiting, role=OPERATOR),
+    PageRoute(f"{_PATH}/rebuild", show_rebuild, start_rebuild, act_role=OPERATOR),
 )
