@@ -193,6 +193,9 @@ def test_a_record_that_the_log_has_forgotten(visitor: Visitor, house: HouseConso
     assert "push it again with `treadle push`" in page.words
     assert 'FROM "active"._sdc_rejected' in page.words
     assert "not kept" in visitor.see("/rejects/records").words
+    asked = visitor.get("/console/rejects/records/900.0?text=1")
+    assert asked.status == 410
+    assert "cannot be reached" in asked.words  # there is no desk here
 
 
 def test_a_table_stopped_by_another_key_goes_on_by_a_button(

@@ -15,11 +15,14 @@ from treadle.console.page_request import (
 )
 from treadle.console.pages.tables import keep_chosen
 from treadle.control.lookups import parse_id
+from treadle.store.deliveries import make_delivery_id
 from treadle.store.model import LoadReport
 from treadle.store.recent_loads import LoadFilter
 from treadle.tracking.load_reports import render_load_report
+from treadle.tracking.schema_history import render_changes
 
 PAGE_SIZE: Final = 60
+CHANGES_SHOWN: Final = 50
 NEWS_MAX: Final = 100
 """New loads that are counted; beyond that it is "more than 100"."""
 
@@ -126,6 +129,9 @@ def show_load(services: ConsoleServices, request: PageRequest) -> PageAnswer:
             "command": f"treadle loads --source {name} --json{services.data_flag}",
             "load": found,
             "report": render_load_report(found),
+            "changes": render_changes(found.details.get("schema_changes", ()))[:CHANGES_SHOWN],
+            "deliveries": _list_deliveries(services, request, found),
+            "is_shown": source is not None and source.deleted_at is None,
             "source_name": name,
             "line": _describe_line(
                 found,
@@ -134,6 +140,19 @@ def show_load(services: ConsoleServices, request: PageRequest) -> PageAnswer:
             ),
         },
     )
+
+
+def _list_deliveries(
+    services: ConsoleServices, request: PageRequest, load: LoadReport
+) -> list[tuple[int, str, view.StateWord]]:
+    """Return hook, id and state of the deliveries that a load made."""
+    found = []
+    for hook in services.store.hooks.list_hooks(request.account.id):
+        made = make_delivery_id(hook.id, load.id)
+        sent = services.store.deliveries.find_delivery(hook.id, made)
+        if sent is not None:
+            found.append((hook.id, sent.id, view.describe_delivery(sent.state)))
+    return found
 
 
 def _describe_line(

@@ -26,8 +26,12 @@ from treadle.console.pages.rejects import (
 )
 from treadle.console.pages.tables import make_path
 from treadle.control.lookups import find_source, parse_id
+from treadle.control.query_operations import QueryOperations
+from treadle.control.query_requests import StatementRequest
 from treadle.control.reject_operations import RejectOperations
 from treadle.errors import OperatorError, RequestRefusedError, RetriableError
+from treadle.questions import refusals
+from treadle.questions.orders import AnswerFormat
 from treadle.store.model import ConsoleRole, EntryOutcome, Source, TableEntry
 from treadle.store.operations import OPEN_STATES, ServerOperation
 from treadle.timestamps import format_seconds
@@ -37,6 +41,10 @@ from treadle.tracking.rejects import RecordGoneError, RejectedRecord, format_rej
 
 EDITED_CHARACTERS_MAX: Final = 6_000
 """Longest record that is edited on the page: it is on it twice, with its marks escaped."""
+
+KEPT_TEXTS_MAX: Final = 5
+KEPT_CHARACTERS: Final = 2_000
+"""Records of `_sdc_rejected` that are shown, and characters of each."""
 
 SHOWN_CHARACTERS: Final = 4_000
 """Of a longer one, as much as is shown."""
@@ -228,6 +236,12 @@ def _render(
         error, status = error or str(found), 503
     if fault is not None:
         status = 400
+    kept_texts: list[str] | None = None
+    if gone is not None and request.query.get("text") == "1":
+        try:
+            kept_texts = _read_kept_texts(services, request, reject)
+        except RequestRefusedError as refused:
+            error = view.describe_refusal(refused.body)
     original = "" if sent is None else lay_out_record(sent.text)
     may_see = sees_records(services, request)
     name = str(reject.source_id) if source is None else source.name
@@ -246,6 +260,7 @@ def _render(
             "is_paused": source is None or source.deleted_at is not None or not source.active,
             "sent": sent,
             "gone": gone,
+            "kept_texts": kept_texts,
             "find_sql": make_lookup(source, reject),
             "original": original[:SHOWN_CHARACTERS]
             if len(original) > EDITED_CHARACTERS_MAX
@@ -276,6 +291,29 @@ def _render(
 
 def _names_operation(request: PageRequest) -> bool:
     return parse_id(request.query.get("operation", "")) is not None
+
+
+def _read_kept_texts(
+    services: ConsoleServices, request: PageRequest, reject: RejectedRecord
+) -> list[str]:
+    """Return the texts of records in `_sdc_rejected` that were rejected with this one.
+
+    Raises:
+        RequestRefusedError: the destination cannot be asked, or not by statements.
+    """
+    reach = services.reach
+    source = find_source(services.store, request.account, str(reject.source_id))
+    if reach.desk is None or not sees_records(services, request):
+        raise refusals.desk_missing()
+    row = services.store.destinations.find_destination_of_source(reject.source_id)
+    asked = StatementRequest(
+        make_lookup(source, reject), KEPT_TEXTS_MAX, destination_id=None if row is None else row.id
+    )
+    planned = QueryOperations(services.store, reach.query).plan_statement(
+        request.account, asked, AnswerFormat.JSON
+    )
+    found = reach.desk.make_call(planned).ask().read_value()
+    return [str(values[0])[:KEPT_CHARACTERS] for values in found["rows"]]
 
 
 def _find_end(services: ConsoleServices, reject: RejectedRecord) -> int | None:
