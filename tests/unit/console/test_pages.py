@@ -8,6 +8,7 @@ from treadle.console import view
 from treadle.console.figures import AccountFigures, TableFigures
 from treadle.console.pages.audit import describe_detail
 from treadle.console.pages.overview import list_troubles
+from treadle.console.pages.tables import select_tables
 from treadle.console.pages.tokens import find_step
 from treadle.store.model import Source, TableLoadStatus
 
@@ -45,6 +46,15 @@ def test_what_is_bad_comes_before_what_is_old() -> None:
         ("waits long", "shop.c"),
     ]
     assert found[2].why == "3 records of it wait."
+
+
+def test_tables_are_chosen_by_name_state_and_source() -> None:
+    tables = [make_table("Orders"), make_table("orders", OTHER), make_table("x", error="e")]
+    assert len(select_tables(tables, "", "", None)) == 3
+    assert len(select_tables(tables, "ORDERS", "", None)) == 2
+    assert select_tables(tables, "crm.", "", None) == [tables[1]]
+    assert select_tables(tables, "", "failing", None) == [tables[2]]
+    assert select_tables(tables, "", "", 3) == [tables[1]]
 
 
 def test_the_detail_of_an_event_is_text() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from treadle.console import view
+from treadle.console.figures import TableFigures
 from treadle.console.page_request import (
     ConsoleServices,
     PageAnswer,
@@ -109,6 +110,27 @@ def parse_choice(query: Mapping[str, str]) -> TableChoice:
         TableOrder(order) if order in list(TableOrder) else TableOrder.NAME,
         parse_id(query.get("page", "1")) or 1,
     )
+
+
+def select_tables(
+    tables: Sequence[TableFigures], search: str, state: str, source_id: int | None
+) -> list[TableFigures]:
+    """Return the tables of a filter, by their present numbers. Pure.
+
+    Args:
+        tables: all of them.
+        search: a part of the name of the source or the table, in upper or lower case.
+        state: a word of `view.describe_table`; empty for all.
+        source_id: None for all.
+    """
+    part = search.casefold()
+    return [
+        one
+        for one in tables
+        if (source_id is None or one.source.id == source_id)
+        and (not part or part in f"{one.source.name}.{one.table_name}".casefold())
+        and (not state or view.describe_table(one.status, one.waiting).word == state)
+    ]
 
 
 def keep_chosen(chosen: Mapping[str, str]) -> dict[str, str]:
