@@ -210,7 +210,7 @@ def test_a_table_stopped_by_another_key_goes_on_by_a_button(
     assert 'DROP TABLE "active"."customers"' in page.words
     assert "1 record waits" in page.words
     waiting = visitor.see(f"{path}/waiting")
-    assert '{"id": 2, "a": "y"}' in waiting.words
+    assert '1565880017 a {"id": 2, "a": "y"}' in waiting.words
     assert "stopped" in visitor.see("/tables?state=failing,stopped").words
     assert "No table fits" in visitor.see("/tables?state=idle").words
     wrong = visitor.post(path, action="remedy", option="split_mode=reject")

@@ -655,7 +655,7 @@ def _read_waiting(
                     "id": f"{item.position}.{index}",
                     "at": item.received_at,
                     "sequence": batch.sequences[index],
-                    "keys": ", ".join(batch.key_names),
+                    "key": ", ".join(batch.key_names),
                     "text": view.show_text(text, RECORD_CHARACTERS_MAX),
                 }
                 for index, text in enumerate(texts)
