@@ -98,14 +98,20 @@ def test_ten_thousand_tables_are_searched_sorted_and_paged(
 def test_a_column_that_split_is_in_history_and_columns(
     browser: Any, server: TreadleServer, client: Client
 ) -> None:
-    """J16: integers, then texts."""
+    """J16: integers, then texts. The new load is announced meanwhile."""
     source_id, token = make_source(client, "Splits")
     assert client.push(token, [{"id": 1, "size": 40}], table="shoes").status_code == 201
     eventually(lambda: len(server.query("select * from splits.shoes")) == 1)
-    assert client.push(token, [{"id": 2, "size": "40 1/2"}], table="shoes").status_code == 201
-    eventually(lambda: len(server.query("select * from splits.shoes")) == 2)
     with watch(browser, server.url) as seen:
         sign_in(seen, client)
+        seen.open(f"/loads?source={source_id}")
+        assert seen.page.locator("tbody tr").count() == 1
+        assert client.push(token, [{"id": 2, "size": "40 1/2"}], table="shoes").status_code == 201
+        seen.page.get_by_role("link", name="1 new load").wait_for(timeout=PATIENCE_MS)
+        assert seen.page.locator("tbody tr").count() == 1  # nothing moves before it is asked for
+        seen.press("1 new load")
+        assert seen.page.locator("tbody tr").count() == 2
+        assert seen.page.url.endswith(f"/loads?source={source_id}")
         seen.open(f"/sources/{source_id}/tables/shoes")
         told = seen.text()
         assert "beside size__st" in told
