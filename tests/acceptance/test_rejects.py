@@ -1,10 +1,15 @@
 """`treadle rejects` beside a running server: what was rejected is found, mended and loaded."""
 
+import html
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from tests.acceptance.test_console import sign_in
 from tests.servers.treadle import Client, TreadleServer, eventually
+
+from treadle.log.sqlite.log import SqliteReader
 
 BAD = 10**30
 
@@ -116,3 +121,25 @@ def test_a_resend_goes_on_after_a_kill(server: TreadleServer, client: Client) ->
     eventually(lambda: server.query(count) == [{"n": 600, "s": 600}], 60)
     [cause] = json.loads(server.treadle("rejects", "causes", "--json"))
     assert (cause["records"], cause["open"]) == (600, 0)
+
+
+def test_the_text_of_a_forgotten_record_is_read_by_the_page(tmp_path: Path) -> None:
+    with TreadleServer(tmp_path / "data") as server:
+        client = Client(server, *server.account())
+        source_id, token = client.create_source()
+        record = {"id": 1, "n": BAD, "note": "kept"}
+        assert client.push(token, [record], table="orders").status_code == 201
+        eventually(lambda: "integer_out_of_range" in server.treadle("rejects", "list"))
+        [reject] = json.loads(server.treadle("rejects", "list", "--json"))
+        with closing(SqliteReader(server.data / "log.sqlite")) as reader:  # as in some days
+            assert reader.trim(source_id, "orders", int(reject["id"].split(".")[0])) == 1
+        page = f"/console/rejects/records/{reject['id']}"
+        with sign_in(server) as browser:
+            gone = browser.get(page)
+            assert gone.status_code == 410
+            told = gone.text
+            assert "The record is no longer kept" in told
+            assert '"note"' not in html.unescape(told)
+            read = browser.get(f"{page}?text=1")
+            assert read.status_code == 410
+            assert '"note":"kept"' in html.unescape(read.text).replace(" ", "")

@@ -102,10 +102,15 @@ REGISTRIES = {"destinations.registry", "log.registry"}
 """The modules of a room that choose a back-end by the settings."""
 
 PURE: dict[str, set[str]] = {
+    "console.day_view": {"console", "store"},
+    "console.edit_lines": set(),
     "console.guess_limit": {"http"},
     "console.plot": set(),
+    "console.row_grid": {"console"},
     "console.series_view": {"console"},
     "console.snippets": set(),
+    "console.table_choice": {"store", "tracking"},
+    "console.table_remedies": {"tables"},
     "console.view": {"store", "tracking"},
     "courier.mail_text": {"courier", "store", "tracking"},
     "courier.notice_decisions": {"courier", "store", "tracking"},

@@ -23,7 +23,7 @@ from treadle.errors import OperatorError
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 
 if TYPE_CHECKING:
-    from treadle.maintenance.rebuild import RelationComparison, TableRebuild
+    from treadle.maintenance.rebuild import RebuildOutcome, TableRebuild
 
 COLUMNS = ("table", "only_there", "only_in_the_log", "different")
 
@@ -51,7 +51,7 @@ def run_replay(config: Config, arguments: Arguments) -> int:
     """Build, compare and swap; return 1 if the table differs and nothing was to be swapped."""
     from treadle.destinations.registry import make_destination
     from treadle.log.protocol import ReadLimits
-    from treadle.maintenance.rebuild import TableRebuild, TimeWindow, find_doubts
+    from treadle.maintenance.rebuild import TableRebuild, TimeWindow
 
     swaps = arguments.into is None and not arguments.dry_run
     if arguments.force and not swaps:
@@ -93,32 +93,23 @@ def run_replay(config: Config, arguments: Arguments) -> int:
             limits=ReadLimits.within_memory(config.load_rows, config.load_bytes),
             clock=read_clock,
         )
-        swapped = False
         with store.trail.follow_action(
             TrailAction.REPLAY_TABLE,
             TrailTarget(TargetKind.TABLE, source.id, arguments.table),
             account_id=source.account_id,
             detail={"source": source.name, "into": arguments.into, "force": arguments.force},
         ) as noted:
-            try:
-                replay.build()
-                found = replay.compare()
-                lacks = find_doubts(replay.progress, replay.find_status(), window)
-                differs = any(each.differs for each in found)
-                if swaps and differs and (arguments.force or not lacks):
-                    replay.swap()
-                    swapped = True
-            finally:
-                if arguments.into is None:
-                    replay.remove()
-            noted["swapped"] = swapped
-        _print_result(replay, found, lacks, arguments, swapped=swapped)
-    if swaps and differs and not swapped:
+            outcome = replay.carry_out(
+                swaps=swaps, force=arguments.force, keeps=arguments.into is not None
+            )
+            noted["swapped"] = outcome.swapped
+        _print_result(replay, outcome, arguments)
+    if swaps and outcome.differs and not outcome.swapped:
         raise OperatorError(
-            f"Nothing was swapped, because rows may be lost: {'; '.join(lacks)}. Look at the "
-            "numbers, and add --force to swap all the same."
+            f"Nothing was swapped, because rows may be lost: {'; '.join(outcome.doubts)}. Look at "
+            "the numbers, and add --force to swap all the same."
         )
-    return 1 if differs and not swapped else 0
+    return 1 if outcome.differs and not outcome.swapped else 0
 
 
 @contextmanager
@@ -154,13 +145,11 @@ def choose_schema(
         OperatorError: the schema cannot be used.
     """
     from treadle.control.schema_names import is_schema_name
+    from treadle.maintenance.rebuild import name_rebuild_schema
 
     names = set(taken)
     if into is None:
-        into = f"{source}__replay"
-        while into in names:
-            into += "_"
-        return into
+        return name_rebuild_schema(source, names)
     if not is_schema_name(into, identities):
         raise OperatorError(
             f"{into!r} cannot be a schema to build in: it is to have 1 to 49 of the characters "
@@ -172,15 +161,8 @@ def choose_schema(
     return into
 
 
-def _print_result(
-    replay: "TableRebuild",
-    found: "list[RelationComparison]",
-    lacks: list[str],
-    arguments: Arguments,
-    *,
-    swapped: bool,
-) -> None:
-    built = replay.progress
+def _print_result(replay: "TableRebuild", outcome: "RebuildOutcome", arguments: Arguments) -> None:
+    built, found = replay.progress, outcome.found
     rows = [
         (each.relation, each.diff.only_here, each.diff.only_there, each.diff.different)
         for each in found
@@ -194,9 +176,9 @@ def _print_result(
             "position": built.position,
             "built_in": arguments.into,
             "tables": [dict(zip(COLUMNS, row, strict=True)) for row in rows],
-            "differs": any(each.differs for each in found),
-            "doubts": lacks,
-            "swapped": swapped,
+            "differs": outcome.differs,
+            "doubts": list(outcome.doubts),
+            "swapped": outcome.swapped,
         }
         print_json(told)
         return
@@ -206,11 +188,11 @@ def _print_result(
         f"{built.entries} entries of the log, up to position {built.position}."
     )
     print_table(COLUMNS, rows)
-    for each in lacks:
-        print_line(f"Beware: {each}.")
-    if swapped:
+    for doubt in outcome.doubts:
+        print_line(f"Beware: {doubt}.")
+    if outcome.swapped:
         print_line("What was built is in the table now.")
-    elif not any(each.differs for each in found):
+    elif not outcome.differs:
         print_line("The table holds the same.")
     if arguments.into is not None:
         print_line(f"It stays in the schema {arguments.into}.")

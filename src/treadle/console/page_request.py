@@ -85,6 +85,7 @@ class ConsoleServices:
         traces: what the processes of the server leave for others to read; None for nothing.
         payloads: who sees values of records: "operators", "all" or "off".
         rows: first rows of tables.
+        retention_days: how long the log keeps a request after it was loaded.
     """
 
     work: OperationRunner
@@ -103,6 +104,7 @@ class ConsoleServices:
     reach: PageReach = field(default_factory=PageReach)
     payloads: str = "operators"
     rows: FirstRowDesk = field(default_factory=FirstRowDesk)
+    retention_days: float = 7.0
 
     @property
     def store(self) -> Store:

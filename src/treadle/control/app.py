@@ -29,6 +29,7 @@ from treadle.control import (
     query_routes,
     recipient_routes,
     reject_routes,
+    replay_routes,
     request_routes,
     session_routes,
     stream_routes,
@@ -196,6 +197,7 @@ def create_control_app(
         app.state.plan_dry_run = plan_dry_run
         _add_routes(app, reject_routes.router)
         _add_routes(app, reject_routes.operations)
+        _add_routes(app, replay_routes.router)
     _make_document_once(app, settings, join_document)
     app.add_middleware(DocsGuard, allowed_hosts=allowed_hosts, serves=serves_docs)
     app.add_middleware(NoStoreMiddleware)

@@ -432,6 +432,12 @@ def table_not_failing(name: str, state: str) -> RequestRefusedError:
     return _make_coded_error(409, "NotFailing", message)
 
 
+def rebuild_under_way(name: str, operation_id: int) -> RequestRefusedError:
+    """Refuse a second rebuild of a table at the same time."""
+    message = f"table {name[:200]} is being built again already (operation {operation_id})"
+    return _make_coded_error(409, "RebuildUnderWay", message)
+
+
 def load_not_found(load_id: str) -> RequestRefusedError:
     """Refuse an unknown load; reports of loads are kept for 60 days."""
     return _make_coded_error(404, "InvalidId", f"load not found ({load_id[:200]})")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from treadle.control import errors
+from treadle.control.load_operations import invalid_parameter
 from treadle.control.reject_responses import render_cause, render_reject
 from treadle.store.rejects import RejectCause
 from treadle.tables.rejection_reason import RejectionCode
@@ -32,9 +33,28 @@ _OPERATION: Final[dict[str, object]] = {
     "failed": 0,
     "note": None,
     "errors": [],
+    "result": None,
     "created_at": "2019-02-06T14:22:53.000000Z",
     "started_at": "2019-02-06T14:22:53.100000Z",
     "finished_at": None,
+}
+_REBUILD: Final = _OPERATION | {
+    "operation_id": 9,
+    "kind": "rebuild",
+    "state": "done",
+    "done": 3_202,
+    "result": {
+        "dry_run": True,
+        "entries": 64,
+        "records": 3_202,
+        "tables": [
+            {"table": "orders", "only_there": 0, "only_in_the_log": 3, "different": 1},
+            {"table": "orders__tags", "only_there": 0, "only_in_the_log": 2, "different": 0},
+        ],
+        "differs": True,
+        "doubts": [],
+        "swapped": False,
+    },
 }
 _CODEC: Final = ReceiptCodec("", "")
 
@@ -110,8 +130,17 @@ def list_reject_examples(
             ),
         },
         "get_operation": {
-            200: {"running": _OPERATION},
+            200: {"running": _OPERATION, "a rebuild that is done": _REBUILD},
             **collect(errors.operation_not_found("8")),
+        },
+        "replay_table": {
+            200: {"begun": _REBUILD | {"state": "waiting", "done": 0, "result": None}},
+            **collect(
+                invalid_parameter("dry_run", "true or false"),
+                errors.source_not_found("7", status=404),
+                errors.table_not_found("orders"),
+                errors.rebuild_under_way("orders", 9),
+            ),
         },
         "cancel_operation": {
             200: {"stopped": _OPERATION | {"state": "cancelled", "finished_at": _LATER}},

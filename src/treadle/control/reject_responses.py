@@ -8,7 +8,7 @@ from pydantic import Field
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from treadle.control.schemas import Id, component
-from treadle.store.operations import ServerOperation
+from treadle.store.operations import REBUILD, ServerOperation
 from treadle.store.rejects import RejectCause
 from treadle.timestamps import format_microseconds
 from treadle.tracking.receipts import Receipt, ReceiptCodec
@@ -150,18 +150,44 @@ class OperationErrorAnswer(TypedDict):
     message: str
 
 
+@component("ComparedRelation")
+class ComparedRelation(TypedDict):
+    """How what was built of a table or subtable differs from what is there."""
+
+    table: Annotated[str, Field(description="in the destination")]
+    only_there: Annotated[int, Field(ge=0, description="rows that were not built from the log")]
+    only_in_the_log: Annotated[int, Field(ge=0, description="rows that are not in the table")]
+    different: Annotated[int, Field(ge=0, description="rows with one key and other values")]
+
+
+@component("RebuildResult")
+class RebuildResult(TypedDict):
+    """What a rebuild of a table found."""
+
+    dry_run: bool
+    entries: _Count
+    records: _Count
+    tables: list[ComparedRelation]
+    differs: bool
+    doubts: Annotated[list[str], Field(description="why rows may be missing in what was built")]
+    swapped: Annotated[bool, Field(description="what was built is in the table now")]
+
+
 @component("Operation")
 class OperationAnswer(TypedDict):
     """Work that the server does for an account."""
 
     operation_id: Id
-    kind: Literal["resend"]
+    kind: Literal["resend", "rebuild"]
     state: Literal["waiting", "running", "done", "cancelled", "failed"]
     total: Annotated[int, Field(ge=0, description="records that were meant")]
-    done: Annotated[int, Field(ge=0, description="sent again")]
+    done: Annotated[int, Field(ge=0, description="sent again, or read to build a table")]
     failed: Annotated[int, Field(ge=0, description="that cannot be sent again")]
     note: Annotated[str | None, Field(description="why it waits or failed")]
     errors: Annotated[list[OperationErrorAnswer], Field(description="the first 20")]
+    result: Annotated[
+        RebuildResult | None, Field(description="of a rebuild that is done; null otherwise")
+    ]
     created_at: str
     started_at: str | None
     finished_at: str | None
@@ -232,6 +258,9 @@ def render_operation(operation: ServerOperation) -> dict[str, Any]:
         "failed": operation.failed,
         "note": operation.note,
         "errors": [{"reject_id": one, "message": why} for one, why in operation.errors],
+        "result": dict(operation.progress)
+        if operation.kind == REBUILD and operation.progress
+        else None,
         "created_at": format_microseconds(operation.created_at),
         "started_at": _format_time(operation.started_at or 0),
         "finished_at": _format_time(operation.finished_at or 0),

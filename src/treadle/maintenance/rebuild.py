@@ -13,7 +13,7 @@ stop.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from time import sleep
 from typing import Final
@@ -126,6 +126,40 @@ class RelationComparison:
         return bool(self.diff.only_here or self.diff.only_there or self.diff.different)
 
 
+@dataclass(frozen=True, slots=True)
+class RebuildOutcome:
+    """What a rebuild found, and whether it replaced the rows.
+
+    Attributes:
+        found: the comparison of each relation, the root first.
+        doubts: why rows may be missing in what was built.
+        swapped: what was built is in the table now.
+    """
+
+    found: tuple[RelationComparison, ...]
+    doubts: tuple[str, ...]
+    swapped: bool
+
+    @property
+    def differs(self) -> bool:
+        """Return whether a row differs."""
+        return any(one.differs for one in self.found)
+
+
+def name_rebuild_schema(schema: str, taken: Iterable[str]) -> str:
+    """Return the name of a schema to build in that belongs to no source.
+
+    Args:
+        schema: of the source.
+        taken: the schemas of all sources.
+    """
+    names = set(taken)
+    made = f"{schema}__replay"
+    while made in names:
+        made += "_"
+    return made
+
+
 def find_doubts(
     built: RebuildProgress, status: TableLoadStatus | None, window: TimeWindow
 ) -> list[str]:
@@ -204,6 +238,7 @@ class TableRebuild:
         window: the entries to take.
         limits: how much is loaded at once.
         clock: microseconds since 1970.
+        tell: called with the progress after each part that was built.
     """
 
     store: Store
@@ -216,6 +251,7 @@ class TableRebuild:
     limits: ReadLimits
     clock: Callable[[], int]
     progress: RebuildProgress = field(default_factory=RebuildProgress)
+    tell: Callable[[RebuildProgress], None] = lambda progress: None
 
     @property
     def destination_name(self) -> str:
@@ -307,6 +343,7 @@ class TableRebuild:
                 with self._open_session() as session:
                     self._load_entries(session, entries)
             built.position = items[-1].position
+            self.tell(built)
 
     def _load_entries(self, session: Session, entries: Sequence[LogEntry]) -> None:
         built = self.progress
@@ -459,6 +496,27 @@ class TableRebuild:
             self.progress.position,
             replaces_rows=True,
         )
+
+    def carry_out(self, *, swaps: bool, force: bool, keeps: bool = False) -> RebuildOutcome:
+        """Build, compare, and replace the rows where that is asked for and nothing is in doubt.
+
+        Args:
+            swaps: replace the rows if they differ.
+            force: also if rows may be lost.
+            keeps: what was built stays in its schema.
+        """
+        swapped = False
+        try:
+            self.build()
+            found = self.compare()
+            doubts = find_doubts(self.progress, self.find_status(), self.window)
+            if swaps and any(each.differs for each in found) and (force or not doubts):
+                self.swap()
+                swapped = True
+        finally:
+            if not keeps:
+                self.remove()
+        return RebuildOutcome(tuple(found), tuple(doubts), swapped)
 
     def remove(self) -> None:
         """Drop the rebuilt table, and nothing else in its schema."""

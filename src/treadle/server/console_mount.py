@@ -158,6 +158,7 @@ class ConsoleMaker:
             ),
             reach=self._make_reach(),
             payloads=config.console_payloads,
+            retention_days=config.retention_days,
         )
         return ConsoleApp(services, hosts=self._hosts, stop=self._stop)
 

@@ -12,6 +12,7 @@ from treadle import clock
 from treadle.config import Config
 from treadle.desk.check_desk import CheckDesk
 from treadle.desk.question_desk import QUESTION_TASKS, QuestionDesk, QuestionTask
+from treadle.desk.rebuild_desk import RebuildDesk
 from treadle.desk.resend_desk import ResendDesk
 from treadle.errors import TreadleError
 from treadle.http.address_policy import AddressPolicy
@@ -70,10 +71,17 @@ def make_resend_desk(config: Config, store: Store) -> ResendDesk:
     )
 
 
+def make_rebuild_desk(config: Config, store: Store) -> RebuildDesk:
+    """Make the part of the desk that builds tables again from the log."""
+    place = f"{socket.gethostname()}:{config.data}"
+    return RebuildDesk(store, encode_orders(config).decode(), place)
+
+
 def run_desk(config: Config) -> None:
     """Do what is asked for until SIGTERM, or until the supervisor is gone."""
     store = open_store(config)
     desk, resends = make_desk(config, store), make_resend_desk(config, store)
+    rebuilds = make_rebuild_desk(config, store)
     questions = QuestionDesk(
         config.data,
         config.query_seconds,
@@ -86,10 +94,12 @@ def run_desk(config: Config) -> None:
         desk.stop()
         questions.stop()
         resends.stop()
+        rebuilds.stop()
 
     def wake() -> None:
         desk.wake()
         resends.wake()
+        rebuilds.wake()
 
     signal.signal(signal.SIGTERM, lambda *_: stop())
     call_when_orphaned(stop, wake)
@@ -99,13 +109,17 @@ def run_desk(config: Config) -> None:
     answering.start()
     resending = threading.Thread(target=resends.run, name="resends")
     resending.start()
+    rebuilding = threading.Thread(target=rebuilds.run, name="rebuilds")
+    rebuilding.start()
     gc.freeze()
     gc.enable()
     try:
         desk.run(report_ready)
     finally:
         resends.stop()
+        rebuilds.stop()
         resending.join()
+        rebuilding.join()
     answering.join(STOP_SECONDS_MAX)
     store.close()
 
@@ -121,8 +135,8 @@ def _answer_questions(questions: QuestionDesk, stop: Callable[[], None]) -> None
 
 
 def _has_nothing_to_do(store: Store) -> bool:
-    """Return whether no check and no resend waits or is under way."""
+    """Return whether no check and no operation waits or is under way."""
     try:
-        return not store.errands.list_open_kinds() & {ErrandKind.CHECK, ErrandKind.RESEND}
+        return not store.errands.list_open_kinds() & {ErrandKind.CHECK, ErrandKind.OPERATION}
     except TreadleError:
         return False  # the store says nothing now, so there may be some

@@ -24,7 +24,7 @@ REST_SECONDS: Final = 300.0
 
 CHILD_OF_ERRAND: Final[Mapping[ErrandKind, str]] = {
     ErrandKind.CHECK: "desk",
-    ErrandKind.RESEND: "desk",
+    ErrandKind.OPERATION: "desk",
     ErrandKind.DELIVERY: "courier",
 }
 

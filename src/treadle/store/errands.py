@@ -14,7 +14,7 @@ class ErrandKind(StrEnum):
     """What a process does that is not there all the time."""
 
     CHECK = "check"
-    RESEND = "resend"
+    OPERATION = "operation"
     DELIVERY = "delivery"
 
 
@@ -26,7 +26,7 @@ _OPEN: Final = select(
         destinations.c.deleted_at.is_(None),
     )
     .label(ErrandKind.CHECK),
-    exists().where(server_operations.c.state.in_(OPEN_STATES)).label(ErrandKind.RESEND),
+    exists().where(server_operations.c.state.in_(OPEN_STATES)).label(ErrandKind.OPERATION),
     exists().where(deliveries.c.state == "waiting").label(ErrandKind.DELIVERY),
 )
 

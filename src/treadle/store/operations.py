@@ -6,7 +6,7 @@ nothing twice.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from sqlalchemy import Row, and_, delete, func, or_, select, update
@@ -17,6 +17,7 @@ from treadle.store.schema import server_operations
 from treadle.store.trail_event import TargetKind, TrailAction, TrailOutcome, TrailTarget
 
 RESEND: Final = "resend"
+REBUILD: Final = "rebuild"
 
 WAITING: Final = "waiting"
 RUNNING: Final = "running"
@@ -37,7 +38,7 @@ class ServerOperation:
     """Work that the server does for an account.
 
     Attributes:
-        kind: RESEND.
+        kind: RESEND or REBUILD.
         state: one of WAITING, RUNNING, DONE, CANCELLED and FAILED.
         total: records that are meant.
         done: those of them that were dealt with well; `failed`: those that were not.
@@ -80,6 +81,24 @@ class ResendProgress:
     progress: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class RebuildOrder:
+    """A rebuild of a table from the log that somebody asked for.
+
+    Attributes:
+        account_id: whose it is.
+        table: as sent.
+        dry_run: build and compare; swap nothing.
+        force: swap even if rows may be lost.
+    """
+
+    account_id: int
+    source_id: int
+    table: str
+    dry_run: bool
+    force: bool = False
+
+
 class OperationRepository(StoreRepository):
     """Server operations: asked for by people, done by desks."""
 
@@ -95,23 +114,7 @@ class OperationRepository(StoreRepository):
             sources: their sources, for the trail.
         """
         with self._database.write() as tx:
-            made = tx.connection.execute(
-                tx.insert(server_operations)
-                .values(
-                    account_id=account_id,
-                    kind=RESEND,
-                    state=WAITING,
-                    total=total,
-                    done=0,
-                    failed=0,
-                    detail=dict(detail),
-                    progress={},
-                    errors=[],
-                    created_at=tx.now,
-                    created_by="" if tx.actor is None else tx.actor.kind.value,
-                )
-                .returning(server_operations)
-            ).one()
+            made = _add_operation(tx, account_id, RESEND, total, detail)
             tx.record(
                 TrailAction.RESEND_RECORDS,
                 TrailTarget(TargetKind.OPERATION, made.id),
@@ -119,8 +122,25 @@ class OperationRepository(StoreRepository):
                 outcome=TrailOutcome.BEGUN,
                 detail={"records": total, "sources": list(sources)},
             )
-            _forget_old(tx, account_id)
-            return _read_operation(made)
+            return made
+
+    def start_rebuild(self, order: RebuildOrder, total: int) -> ServerOperation:
+        """Ask for a table to be built again from the log.
+
+        Args:
+            order: which one, and how.
+            total: records of it that the log has.
+        """
+        with self._database.write() as tx:
+            made = _add_operation(tx, order.account_id, REBUILD, total, asdict(order))
+            tx.record(
+                TrailAction.REPLAY_TABLE,
+                TrailTarget(TargetKind.TABLE, order.source_id, order.table),
+                account_id=order.account_id,
+                outcome=TrailOutcome.BEGUN,
+                detail={"dry_run": order.dry_run, "force": order.force, "operation": made.id},
+            )
+            return made
 
     def find_operation(self, account_id: int | None, operation_id: int) -> ServerOperation | None:
         """Return an operation of an account, or of any; None if there is none."""
@@ -168,18 +188,24 @@ class OperationRepository(StoreRepository):
 
     # For the desk ---------------------------------------------------------------------------------
 
-    def claim_operation(self, place: str, holder: str, lasts: int) -> ServerOperation | None:
-        """Claim the operation that waits longest; None if there is none to be claimed.
+    def claim_operation(
+        self, place: str, holder: str, lasts: int, kind: str = RESEND
+    ) -> ServerOperation | None:
+        """Claim the operation of a kind that waits longest; None if there is none to be claimed.
 
         Args:
             place: where the desk runs, see `DestinationLease.place`.
             holder: a text that no other desk has.
             lasts: microseconds, after which others may claim it.
+            kind: of the operation.
         """
         its = server_operations.c
         with self._database.read() as tx:
             chosen = tx.connection.execute(
-                select(its.id).where(_is_free(tx.now, place, holder)).order_by(its.id).limit(1)
+                select(its.id)
+                .where(its.kind == kind, _is_free(tx.now, place, holder))
+                .order_by(its.id)
+                .limit(1)
             ).scalar_one_or_none()
         if chosen is None:
             return None
@@ -230,6 +256,62 @@ class OperationRepository(StoreRepository):
             )
             return True
 
+    def record_built(self, operation_id: int, holder: str, lasts: int, records: int | None) -> bool:
+        """Record how many records a rebuild has read, and keep the claim; False if it is to end.
+
+        Args:
+            operation_id: the operation.
+            holder: who claimed it.
+            lasts: microseconds of the claim from now on.
+            records: None to keep the claim alone.
+        """
+        more = {} if records is None else {"done": records}
+        with self._database.write() as tx:
+            return bool(
+                tx.connection.execute(
+                    update(server_operations)
+                    .where(*_is_held(operation_id, holder))
+                    .values(claimed_until=tx.now + lasts, **more)
+                ).rowcount
+            )
+
+    def finish_rebuild(
+        self, operation_id: int, holder: str, result: Mapping[str, Any] | None, error: str | None
+    ) -> bool:
+        """Record the end of a rebuild, with its event; False if it is not to go on anyway.
+
+        Args:
+            operation_id: the operation.
+            holder: who claimed it.
+            result: what was found; None where it failed.
+            error: why it failed; None if it is done.
+        """
+        with self._database.write() as tx:
+            row = tx.connection.execute(
+                update(server_operations)
+                .where(*_is_held(operation_id, holder))
+                .values(
+                    state=DONE if error is None else FAILED,
+                    note=error,
+                    progress={} if result is None else dict(result),
+                    done=server_operations.c.total if error is None else server_operations.c.done,
+                    finished_at=tx.now,
+                    claimed_until=None,
+                )
+                .returning(server_operations)
+            ).one_or_none()
+            if row is None:
+                return False
+            order = RebuildOrder(**row.detail)
+            tx.record(
+                TrailAction.REPLAY_TABLE,
+                TrailTarget(TargetKind.TABLE, order.source_id, order.table),
+                account_id=row.account_id,
+                outcome=TrailOutcome.DONE if error is None else TrailOutcome.FAILED,
+                detail={"swapped": bool(result and result.get("swapped")), "operation": row.id},
+            )
+            return True
+
     def record_waiting(self, operation_id: int, holder: str, lasts: int, note: str) -> bool:
         """Record why an operation waits, and keep the claim; False if it is not to go on."""
         with self._database.write() as tx:
@@ -271,6 +353,30 @@ class OperationRepository(StoreRepository):
                 detail={"resent": row.done, "failed": row.failed},
             )
             return True
+
+
+def _add_operation(
+    tx: StoreTransaction, account_id: int, kind: str, total: int, detail: Mapping[str, Any]
+) -> ServerOperation:
+    made = tx.connection.execute(
+        tx.insert(server_operations)
+        .values(
+            account_id=account_id,
+            kind=kind,
+            state=WAITING,
+            total=total,
+            done=0,
+            failed=0,
+            detail=dict(detail),
+            progress={},
+            errors=[],
+            created_at=tx.now,
+            created_by="" if tx.actor is None else tx.actor.kind.value,
+        )
+        .returning(server_operations)
+    ).one()
+    _forget_old(tx, account_id)
+    return _read_operation(made)
 
 
 def _select(account_id: int | None, operation_id: int) -> Any:

@@ -326,6 +326,7 @@ def test_each_page_names_a_command_that_there_is(visitor: Visitor, console: Cons
         "/", "/sources", "/sources/new", f"/sources/{source.id}", f"/sources/{source.id}/tokens",
         f"/sources/{source.id}/options", f"/sources/{source.id}/settings",
         f"/sources/{source.id}/delete", "/tables", "/loads", "/loads?failed=1", "/rejects",
+        "/rejects/records", f"/tables?source={source.id}&state=stopped&sort=oldest&q=a",
         "/destinations", f"/destinations/{console.destination.id}", "/hooks", "/tokens",
         "/recipients", "/audit", "/start", "/problems", "/health",
     ):  # fmt: skip
@@ -380,6 +381,8 @@ def test_hostile_text_is_shown_as_text_everywhere(
     [path] = re.findall(r'<th scope="row" class="name"><a href="/console([^"]+)"', tables.text)
     assert len(path) < 1_000  # a longer line of a request would be refused
     pages.append(path)
+    pages += [f"{path}/{tab}" for tab in ("loads", "rejected", "history", "options", "rows")]
+    pages += ["/rejects/1", "/rejects/records", "/rejects/1/resend"]
     for page in pages:
         text = visitor.see(page).text
         assert "<script>alert" not in text, page

@@ -22,6 +22,7 @@ from treadle.store.model import (
     ConsoleUser,
     DestinationSetter,
 )
+from treadle.store.operations import RebuildOrder
 from treadle.store.schema import access_tokens, sources
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
@@ -121,6 +122,12 @@ CHANGES: dict[str, tuple[TrailAction, Callable[[Store, World], Any]]] = {
     "operations.start_resend": (
         TrailAction.RESEND_RECORDS,
         lambda store, world: store.operations.start_resend(world.account.id, 1, {}, [1]),
+    ),
+    "operations.start_rebuild": (
+        TrailAction.REPLAY_TABLE,
+        lambda store, world: store.operations.start_rebuild(
+            RebuildOrder(world.account.id, world.source.id, "orders", dry_run=True), 1
+        ),
     ),
     "operations.cancel_operation": (
         TrailAction.CANCEL_OPERATION,
@@ -327,6 +334,8 @@ BOOKKEEPING = {
     "operations.record_progress",
     "operations.record_waiting",
     "operations.finish_operation",
+    "operations.record_built",
+    "operations.finish_rebuild",
     "destinations.set_trouble",
     "moves.settle_moves",
     "checks.claim_check",
@@ -383,7 +392,8 @@ def test_a_change_has_one_event_that_says_who_made_it(
     [event] = store.trail.list_events()[: -len(before)]
     assert event.actor == ACTOR
     assert event.action == action
-    is_begun = name == "operations.start_resend"  # what ends with another event
+    # What ends with another event.
+    is_begun = name in ("operations.start_resend", "operations.start_rebuild")
     assert event.outcome == (TrailOutcome.BEGUN if is_begun else TrailOutcome.DONE)
     whose = {None} if name == "keys.rotate_key" else {world.account.id, world.account.id + 1}
     assert event.account_id in whose

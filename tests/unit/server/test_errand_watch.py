@@ -37,7 +37,7 @@ def test_who_does_an_errand_is_woken_each_time_it_is_seen() -> None:
         set(),
         {ErrandKind.DELIVERY},
         None,
-        {ErrandKind.CHECK, ErrandKind.RESEND},
+        {ErrandKind.CHECK, ErrandKind.OPERATION},
         {ErrandKind.CHECK, ErrandKind.DELIVERY},
     ]
     wake_for_errands(answer_in_turn(answers, stop), woken.append, stop, 0.0)

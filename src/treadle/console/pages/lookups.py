@@ -55,3 +55,8 @@ def require_hook(services: ConsoleServices, request: PageRequest) -> PostLoadHoo
             f"Your account has no hook {wanted!r}. The page Hooks lists those that it has."
         )
     return found
+
+
+def sees_records(services: ConsoleServices, request: PageRequest) -> bool:
+    """Return whether a session sees the values of records."""
+    return services.shows_payloads(request.session)

@@ -1,6 +1,10 @@
-"""Tables: the list with search and filters, and one with its columns and loads (P6)."""
+"""Tables: the list of all tables of an account, with search, filters and orders (P6).
 
-from collections.abc import Callable, Sequence
+It opens no destination: what is said of a table is what the store has, and what waits in the log.
+"""
+
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from treadle.console import view
@@ -8,93 +12,115 @@ from treadle.console.figures import TableFigures
 from treadle.console.page_request import (
     ConsoleServices,
     PageAnswer,
-    PageNotFoundError,
     PageRequest,
     PageRoute,
-    is_named_by,
+    name_table_part,
 )
-from treadle.console.pages.lookups import require_source
-from treadle.console.pages.overview import make_table_path
+from treadle.console.table_choice import (
+    PAGE_SIZE,
+    ChosenTable,
+    TableChoice,
+    choose_tables,
+)
 from treadle.control.lookups import parse_id
-from treadle.store.model import KeptRelation
+from treadle.store.model import Account, ConfiguredDestination, Source, TableEntry
+from treadle.tracking.table_lists import (
+    ListedTable,
+    LoadingState,
+    TableOrder,
+    can_load_into,
+    list_tables,
+)
 
-PAGE_SIZE: Final = 100
-LOADS_SHOWN: Final = 20
-
-SORTS: Final[dict[str, Callable[[TableFigures], Any]]] = {
-    "name": lambda one: (one.source.name, one.table_name),
-    "accepted": lambda one: -one.accepted,
-    "waiting": lambda one: -one.waiting,
-    "oldest": lambda one: one.oldest if one.oldest is not None else 1 << 62,
-    "rejected": lambda one: -one.rejected,
-    "loaded": lambda one: -((one.status.loaded_at or 0) if one.status else 0),
-}
 SORT_LABELS: Final = {
-    "accepted": "most accepted",
-    "waiting": "most waiting",
-    "oldest": "longest waiting",
-    "rejected": "most rejected",
-    "loaded": "last load",
+    TableOrder.WAITING: "most waiting",
+    TableOrder.OLDEST: "longest waiting",
+    TableOrder.LAST_LOAD: "last load",
+    TableOrder.REJECTED: "most rejected",
 }
-STATES: Final = ("idle", "waiting", "trouble", "failing", "stopped")
+
+_FAULTY: Final = (LoadingState.FAILING, LoadingState.STOPPED)
+FAULTY: Final = ",".join(_FAULTY)
+
+_STATE_TONES: Final[Mapping[LoadingState, view.Tone]] = {
+    LoadingState.IDLE: "good",
+    LoadingState.LOADING: "busy",
+    LoadingState.WAITING: "warn",
+    LoadingState.FAILING: "bad",
+    LoadingState.STOPPED: "bad",
+}
 
 
-def list_tables(services: ConsoleServices, request: PageRequest) -> PageAnswer:
+def show_tables(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     """Show tables, 100 a page."""
-    seen = services.sampler.read().get_account(request.account.id)
     query = request.query
-    search = query.get("q", "").strip()
-    state = query.get("state", "")
-    sort = query.get("sort", "name") if query.get("sort") in SORTS else "name"
+    every = sorted(
+        (
+            one
+            for one in services.store.sources.list_sources(request.account.id)
+            if one.deleted_at is None
+        ),
+        key=lambda one: one.name,
+    )
     source_id = parse_id(query.get("source", ""))
-    found = select_tables(seen.tables, search, state, source_id)
-    found.sort(key=SORTS[sort])
-    number = parse_id(query.get("page", "1")) or 1
-    pages = max(1, -(-len(found) // PAGE_SIZE))
-    number = min(number, pages)
-    shown = found[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
+    asked = [one for one in every if source_id in (None, one.id)]
+    choice = parse_choice(query)
+    found = _list_tables(services, request.account, every, choice.order)
+    page = choose_tables(found, asked, choice)
+    ids = [one.table.table_id for one in page.tables if one.table.table_id is not None]
+    entries = {entry.id: entry for entry in services.store.tables.list_entries(ids)}
+    chosen = {
+        "q": choice.search,
+        "state": ",".join(sorted(choice.states)),
+        "sort": "" if choice.order is TableOrder.NAME else choice.order.value,
+        "source": "" if source_id is None else str(source_id),
+    }
     return PageAnswer(
         "tables.html",
         {
             "title": "Tables",
             "section": "tables",
-            "command": f"treadle ledger{services.data_flag}",
-            "lines": [
-                (one, view.describe_table(one.status, one.waiting), make_table_path(one))
-                for one in shown
+            "command": _name_command(asked, choice, services.data_flag)
+            if source_id is not None and asked
+            else f"treadle ledger{services.data_flag}",
+            "lines": [_make_line(one, entries.get(one.table.table_id or 0)) for one in page.tables],
+            "page": page,
+            "total": sum(map(len, found.values())),
+            "choice": choice,
+            "state_choices": [
+                *((one.value, f"{one.value} ({page.states[one]:,})") for one in LoadingState),
+                (FAULTY, f"failing or stopped ({sum(page.states[one] for one in _FAULTY):,})"),
             ],
-            "total": len(seen.tables),
-            "found": len(found),
-            "search": search,
-            "state": state,
-            "state_choices": [(word, word) for word in STATES],
-            "sort": sort,
-            "sort_choices": [(name, SORT_LABELS[name]) for name in SORTS if name != "name"],
-            "sources_choices": [
-                (one.id, one.name)
-                for one in sorted(seen.sources.values(), key=lambda one: one.name)
-            ],
-            "number": number,
-            "pages": pages,
-            "filter": {
-                "q": search,
-                "state": state,
-                "sort": sort,
-                "source": "" if source_id is None else str(source_id),
-            },
+            "sort_choices": [(order.value, label) for order, label in SORT_LABELS.items()],
+            "sources_choices": [(one.id, one.name) for one in every],
+            "filter": chosen,
+            "kept": keep_chosen(chosen),
+            "page_size": PAGE_SIZE,
         },
+    )
+
+
+def parse_choice(query: Mapping[str, str]) -> TableChoice:
+    """Return the choice that a URL names; what it does not know is left out. Pure."""
+    words = {part.strip() for part in query.get("state", "").split(",")}
+    order = query.get("sort", "")
+    return TableChoice(
+        query.get("q", "").strip(),
+        frozenset(state for state in LoadingState if state.value in words),
+        TableOrder(order) if order in list(TableOrder) else TableOrder.NAME,
+        parse_id(query.get("page", "1")) or 1,
     )
 
 
 def select_tables(
     tables: Sequence[TableFigures], search: str, state: str, source_id: int | None
 ) -> list[TableFigures]:
-    """Return the tables of a filter. Pure.
+    """Return the tables of a filter, by their present numbers. Pure.
 
     Args:
         tables: all of them.
         search: a part of the name of the source or the table, in upper or lower case.
-        state: a word of STATES; any other for all.
+        state: a word of `view.describe_table`; empty for all.
         source_id: None for all.
     """
     part = search.casefold()
@@ -103,74 +129,74 @@ def select_tables(
         for one in tables
         if (source_id is None or one.source.id == source_id)
         and (not part or part in f"{one.source.name}.{one.table_name}".casefold())
-        and (state not in STATES or view.describe_table(one.status, one.waiting).word == state)
+        and (not state or view.describe_table(one.status, one.waiting).word == state)
     ]
 
 
-def show_table(services: ConsoleServices, request: PageRequest) -> PageAnswer:
-    """Show one table."""
-    row = require_source(services, request)
-    wanted = request.parts["table"]
-    seen = services.sampler.read().get_account(request.account.id)
-    found = next(
-        (
-            one
-            for one in seen.tables
-            if one.source.id == row.id and is_named_by(wanted, one.table_name)
-        ),
-        None,
-    )
-    if found is None:
-        raise PageNotFoundError(
-            f"The source {row.name} has no table {wanted!r}. A table is there after its first push."
-        )
-    name = found.table_name
-    pushed = next(
-        (one for one in services.store.tables.list_pushed_tables(row.id) if one.name == name), None
-    )
-    kept = None if pushed is None else services.store.tables.get_kept_columns(pushed.id)
-    loads = services.store.loads.list_loads(
-        account_id=request.account.id, source_id=row.id, table_name=name, limit=LOADS_SHOWN
-    )
-    return PageAnswer(
-        "table.html",
-        {
-            "title": f"{row.name}.{name}",
-            "section": "tables",
-            "command": f"treadle loads --source {row.name} --table {_quote(name)}"
-            f"{services.data_flag}",
-            "source": row,
-            "table": found,
-            "state": view.describe_table(found.status, found.waiting),
-            "key_fields": () if kept is None else kept.key_fields,
-            "relations": ()
-            if kept is None
-            else [_describe_relation(one) for one in kept.relations],
-            "loads": loads,
-        },
-    )
+def keep_chosen(chosen: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters of a filter that are given, for the URL that restores it. Pure."""
+    return {name: value for name, value in chosen.items() if value}
 
 
-def _describe_relation(one: KeptRelation) -> dict[str, Any]:
-    """Return a relation with its columns; several columns of one field are a split."""
-    counts: dict[str, int] = {}
-    for column in one.columns:
-        if not column.system:
-            counts[column.field] = counts.get(column.field, 0) + 1
+def describe_state(state: LoadingState, entry: TableEntry | None) -> view.StateWord:
+    """Return the state of a table as it is shown. Pure."""
+    error = "" if entry is None else entry.error or ""
+    if not error and entry is not None and entry.trouble is not None:
+        if state in (LoadingState.IDLE, LoadingState.LOADING):
+            return view.StateWord(state.value, "warn", entry.trouble)
+        error = entry.trouble
+    return view.StateWord(state.value, _STATE_TONES[state], error)
+
+
+def make_path(source_id: int, table_name: str) -> str:
+    """Return the path of the page of a table, below the console."""
+    return f"/sources/{source_id}/tables/{name_table_part(table_name)}"
+
+
+def _list_tables(
+    services: ConsoleServices, account: Account, sources: Sequence[Source], order: TableOrder
+) -> dict[int, list[ListedTable]]:
+    # The log before the store, which says more of what was loaded in between.
+    backlogs = {one.id: services.reach.waiting.list_backlogs(one.id) for one in sources}
+    overviews = services.store.tables.list_account_overviews(account.id)
+    destinations = services.store.destinations.list_destinations(account.id)
+    usable = find_usable(destinations)
     return {
-        "name": one.name,
-        "path": ".".join(one.path),
-        "columns": [
-            (column, not column.system and counts[column.field] > 1) for column in one.columns
-        ],
+        one.id: list_tables(
+            overviews.get(one.id, ()),
+            backlogs[one.id],
+            can_load=(one.destination_id or account.destination_id) in usable,
+            order=order,
+        )
+        for one in sources
     }
 
 
-def _quote(name: str) -> str:
-    return "'" + view.show_text(name, 200).replace("'", "'\\''") + "'"
+def find_usable(destinations: Sequence[ConfiguredDestination]) -> set[int | None]:
+    """Return the ids of destinations that can be loaded into. Pure."""
+    return {one.id for one in destinations if can_load_into(one)}
 
 
-ROUTES: Final = (
-    PageRoute("/tables", list_tables),
-    PageRoute("/sources/{source}/tables/{table}", show_table),
-)
+def _make_line(one: ChosenTable, entry: TableEntry | None) -> dict[str, Any]:
+    return {
+        "source": one.source,
+        "table": one.table,
+        "entry": entry,
+        "name": view.show_text(f"{one.source.name}.{one.table.name}", 120),
+        "state": describe_state(one.table.state, entry),
+        "path": make_path(one.source.id, one.table.name),
+    }
+
+
+def _name_command(asked: Sequence[Source], choice: TableChoice, data_flag: str) -> str:
+    words = [f"treadle table list {asked[0].name}"]
+    if choice.search:
+        words.append(f"--search {shlex.quote(view.show_text(choice.search, 200))}")
+    if choice.states:
+        words.append(f"--state {','.join(sorted(choice.states))}")
+    if choice.order is not TableOrder.NAME:
+        words.append(f"--sort {choice.order.value}")
+    return " ".join(words) + data_flag
+
+
+ROUTES: Final = (PageRoute("/tables", show_tables),)

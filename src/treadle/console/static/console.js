@@ -267,6 +267,44 @@
     });
   }
 
+  // Parts of a page that follow one thing, until it is settled: asked each second while they are seen --
+  for (const place of document.querySelectorAll("[data-follow]")) {
+    if (body.dataset.live !== "on") break;
+    const timer = setInterval(async () => {
+      if (document.hidden) return;
+      const answer = await fetch(place.dataset.follow, { mode: "same-origin" }).catch(() => null);
+      if (!answer) return;
+      if (!answer.ok || answer.redirected) { clearInterval(timer); return; }
+      const fresh = document.createElement("template");
+      fresh.innerHTML = (await answer.text()).trim();
+      morphChildren(place, fresh.content);
+      showTimes();
+      const told = place.querySelector("[data-say]");
+      if (told && place.dataset.said !== told.dataset.say) {
+        place.dataset.said = told.dataset.say;
+        say(told.dataset.say, false);
+      }
+      if (place.querySelector("[data-settled]")) clearInterval(timer);
+    }, Number(place.dataset.each || 1000));
+  }
+
+  // Records that are edited are checked on the way; what the server says counts.
+  for (const field of document.querySelectorAll("textarea[data-json]")) {
+    const place = document.getElementById(field.dataset.json);
+    field.addEventListener("input", () => {
+      let fault = "";
+      try {
+        const value = JSON.parse(field.value);
+        if (value === null || typeof value !== "object" || Array.isArray(value)) fault = 'A record is a JSON object, such as {"id": 1}.';
+      } catch (error) {
+        fault = `This is no JSON: ${error.message}.`;
+      }
+      if (place.textContent !== fault) place.textContent = fault;
+      field.toggleAttribute("aria-invalid", Boolean(fault));
+      if (fault) field.setAttribute("aria-invalid", "true");
+    });
+  }
+
   // Shortcuts -------------------------------------------------------------------------------------
   const isTyping = (target) => target.closest("input:not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable]");
   const rows = () => [...document.querySelectorAll("main tbody a[href]")].filter((link, at, all) =>
