@@ -19,7 +19,6 @@ from treadle.http.hosts import AllowedHosts
 from treadle.http.local_call import call_app
 from treadle.http.stop_notice import StopNotice
 from treadle.log.protocol import LogReader
-from treadle.questions.client import DeskClient
 
 logger: Final = logging.getLogger(__name__)
 
@@ -93,6 +92,7 @@ class ConsoleMaker:
         stop: StopNotice,
         traces: TraceFiles,
         problems: ProblemWatch,
+        examinations: ExaminationRunner,
     ) -> None:
         """Import nothing yet.
 
@@ -105,6 +105,7 @@ class ConsoleMaker:
             stop: ends streams.
             traces: what the server remembers of itself.
             problems: finds problems; the caller closes it.
+            examinations: starts examinations.
         """
         self._config = config
         self._work = work
@@ -114,6 +115,7 @@ class ConsoleMaker:
         self._stop = stop
         self._traces = traces
         self._problems = problems
+        self._examinations = examinations
         self._close: Callable[[], None] = lambda: None
 
     async def make(self) -> ASGIApp:
@@ -145,9 +147,7 @@ class ConsoleMaker:
             push=self._push,
             traces=self._traces,
             problems=self._problems,
-            examinations=ExaminationRunner(
-                self._work.operations.store, self._traces, DeskClient(config.data)
-            ),
+            examinations=self._examinations,
         )
         return ConsoleApp(services, hosts=self._hosts, stop=self._stop)
 

@@ -351,6 +351,7 @@ def make_worker_app(
         stop_notice or StopNotice(),
         traces,
         problems,
+        control.state.examinations,
     )
 
     @contextlib.asynccontextmanager
