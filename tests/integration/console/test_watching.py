@@ -242,7 +242,7 @@ def test_problems_that_ended_are_listed(visitor: Visitor, console: Console) -> N
     write_spells(console.traces.problems, [spell] * 50)
     page = visitor.see("/problems")
     assert "Nothing to act on" in page.words
-    assert "table stopped <b> of shop 1 h ago 1 min ago" in page.words
+    assert "table stopped <b> of shop began 1 h ago ended 1 min ago" in page.words
     assert "And 10 more" in page.words
 
 
