@@ -7,6 +7,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -69,6 +70,23 @@ def test_questions_to_a_running_server(server: TreadleServer, client: Client) ->
         one["subject"] for one in said["findings"]
     }
     assert {"subject", "level", "found", "meaning", "remedy"} == told["findings"][0].keys()
+
+    # An examination goes on by itself, and anybody sees how far it is.
+    for body in ({"kind": "doctor", "whole": True}, {"kind": "counts"}):
+        begun = client.http.post("/v1/examinations", json=body, headers=client.account)
+        assert begun.status_code == 200, begun.text
+
+    def examined() -> dict[str, dict[str, Any]]:
+        listed = client.http.get("/v1/examinations", headers=client.account).json()
+        return {one["kind"]: one for one in listed["examinations"]}
+
+    eventually(lambda: all(one["state"] == "done" for one in examined().values()))
+    doctor, counts = examined()["doctor"], examined()["counts"]
+    assert any(one["found"] == "All 2 entries of the log are sound." for one in doctor["findings"])
+    assert {(one["subject"], one["found"]) for one in counts["findings"]} == {
+        ("shop.orders", "2 rows, as loaded."),
+        ("shop.more", "1 row, as loaded."),
+    }
     server.treadle("account", "create", "--name", "second")
     eventually(lambda: client.http.post("/v1/doctor", headers=client.account).status_code == 403)
 

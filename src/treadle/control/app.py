@@ -20,6 +20,7 @@ from treadle.control import (
     doctor_routes,
     errors,
     event_routes,
+    examination_routes,
     hook_routes,
     ledger_routes,
     load_report_routes,
@@ -42,6 +43,7 @@ from treadle.control import (
 from treadle.control.asking import DeskAsking
 from treadle.control.docs_page import DocsGuard
 from treadle.control.event_hub import EventHub
+from treadle.control.examination_operations import ExaminationRunner
 from treadle.control.no_store import NoStoreMiddleware
 from treadle.control.openapi_document import ABOUT, complete_document
 from treadle.control.operations import ConnectOperations
@@ -181,6 +183,8 @@ def create_control_app(
         app.state.traces = traces
         app.state.problems = problems
         _add_routes(app, trace_routes.router)
+        app.state.examinations = ExaminationRunner(store, traces, desk)
+        _add_routes(app, examination_routes.router)
     if events is not None:
         app.state.events = events
         _add_routes(app, event_routes.router)

@@ -248,6 +248,7 @@ def list_request_examples() -> dict[str, Examples]:
             "named by its label": {"type": "import_api", "display_name": "Import API"},
             "with a name": {"type": "import_api", "display_name": "Sales (EU)", "name": "sales"},
         },
+        "begin_examination": {"all of the log": {"kind": "doctor", "whole": True}},
         "snooze": {"for an hour": {"seconds": 3600}},
         "create_account": {
             "for a customer": {

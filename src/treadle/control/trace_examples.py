@@ -4,10 +4,14 @@ from typing import Any, Final
 
 from treadle.control import errors
 from treadle.control.event_readings import TOPICS
+from treadle.control.examination_operations import GOES_ON
+from treadle.control.examination_routes import render_examination
 from treadle.control.problem_operations import render_problem
 from treadle.control.refusal_operations import render_groups, render_refused_request
 from treadle.control.request_operations import NO_LONGER_KEPT, STATES
 from treadle.control.traces import ONE_OF_SEVERAL
+from treadle.questions import refusals
+from treadle.traces.examination import ExaminationNote, ExaminedFinding
 from treadle.traces.refusals import KeptRefusal, RefusalCount, RefusalGroup
 from treadle.tracking.problem_kinds import FoundProblem
 
@@ -20,6 +24,9 @@ _REFUSAL: Final = KeptRefusal(
 _COUNT: Final = RefusalCount(_GROUP, _AT, _AT, 3, (*(0,) * 59, 3), _REFUSAL)
 _FORBIDDEN: Final[dict[int, dict[str, object]]] = {
     403: {"several accounts": {"message": ONE_OF_SEVERAL}}
+}
+_SEVERAL: Final[dict[int, dict[str, object]]] = {
+    403: {"several accounts": errors.not_whole_installation().body}
 }
 
 
@@ -134,6 +141,12 @@ def list_trace_examples() -> dict[str, dict[int, dict[str, object]]]:
         "bytes": 512,
         "refusal": render_refused_request(_REFUSAL),
     }
+    begun = ExaminationNote("doctor", False, _AT, _AT, step="beginning")
+    finding = ExaminedFinding("clock", "good", "The clock is not behind what was noted before.")
+    ended_note = ExaminationNote(
+        "doctor", True, _AT, _AT, _AT, "", 15, 15, 20_000, findings=(finding,)
+    )
+    going_on, examination = (render_examination(one, _AT) for one in (begun, ended_note))
     record = {"table": "orders", "sequence": 5, "bytes": 8, "record": {"id": 1}}
     return {
         "get_events": {
@@ -181,5 +194,13 @@ def list_trace_examples() -> dict[str, dict[int, dict[str, object]]]:
             400: {"status": {"message": "status is a number from 400 to 599"}},
         },
         "get_health": {200: {"all is well": health}, **_FORBIDDEN},
+        "get_examinations": {200: {"done": {"examinations": [examination]}}, **_SEVERAL},
+        "begin_examination": {
+            200: {"begun": {"examinations": [going_on]}},
+            400: {"kind": {"message": "the body is an object with the key kind"}},
+            409: {"goes on": {"message": GOES_ON}},
+            503: {"no desk": refusals.desk_missing().body},
+            **_SEVERAL,
+        },
         "get_settings": {200: {"one": {"settings": [setting]}}, **_FORBIDDEN},
     }

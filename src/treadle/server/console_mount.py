@@ -20,7 +20,6 @@ from treadle.http.hosts import AllowedHosts
 from treadle.http.local_call import call_app
 from treadle.http.stop_notice import StopNotice
 from treadle.log.protocol import LogReader
-from treadle.questions.client import DeskClient
 
 if TYPE_CHECKING:
     from treadle.console.page_reach import PageReach
@@ -97,6 +96,7 @@ class ConsoleMaker:
         stop: StopNotice,
         traces: TraceFiles,
         problems: ProblemWatch,
+        examinations: ExaminationRunner,
         control: State | None = None,
     ) -> None:
         """Import nothing yet.
@@ -110,6 +110,7 @@ class ConsoleMaker:
             stop: ends streams.
             traces: what the server remembers of itself.
             problems: finds problems; the caller closes it.
+            examinations: starts examinations.
             control: state of the application of the API, whose desk and view of the log pages
                 share; None for none.
         """
@@ -122,6 +123,7 @@ class ConsoleMaker:
         self._stop = stop
         self._traces = traces
         self._problems = problems
+        self._examinations = examinations
         self._close: Callable[[], None] = lambda: None
 
     async def make(self) -> ASGIApp:
@@ -153,9 +155,7 @@ class ConsoleMaker:
             push=self._push,
             traces=self._traces,
             problems=self._problems,
-            examinations=ExaminationRunner(
-                self._work.operations.store, self._traces, DeskClient(config.data)
-            ),
+            examinations=self._examinations,
             reach=self._make_reach(),
             payloads=config.console_payloads,
             retention_days=config.retention_days,

@@ -193,7 +193,8 @@ def judge_counts(found: TableEvidence) -> Finding:
         )
     parted = find_differences(found)
     if not parted:
-        return Finding(name, "good", f"{found.rows} rows, as loaded.")
+        rows = "1 row" if found.rows == 1 else f"{found.rows} rows"
+        return Finding(name, "good", f"{rows}, as loaded.")
     return Finding(
         name,
         "bad",

@@ -355,6 +355,7 @@ def make_worker_app(
         stop_notice or StopNotice(),
         traces,
         problems,
+        control.state.examinations,
         control.state,
     )
 

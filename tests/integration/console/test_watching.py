@@ -21,6 +21,7 @@ from treadle.traces.examination import (
 from treadle.traces.process_board import note_start
 from treadle.traces.series_file import SeriesWriter
 from treadle.traces.series_layout import SERVER_FIGURES, SeriesStep
+from treadle.tracking.problem_spells import ProblemSpell, write_spells
 
 MINUTE = 60_000_000
 
@@ -232,6 +233,17 @@ def test_failed_writes_and_findings_of_the_doctor_are_problems(
     assert page.text.count('href="/console/health"') >= 3
     console.now += 86_400_000_000
     assert "Nothing to act on" in console.sign_in().see("/problems").words
+
+
+def test_problems_that_ended_are_listed(visitor: Visitor, console: Console) -> None:
+    assert console.traces.problems is not None
+    began = console.now - 3_600_000_000
+    spell = ProblemSpell(1, "table_stopped", "table 1", "<b> of shop", began, console.now - MINUTE)
+    write_spells(console.traces.problems, [spell] * 50)
+    page = visitor.see("/problems")
+    assert "Nothing to act on" in page.words
+    assert "table stopped <b> of shop began 1 h ago ended 1 min ago" in page.words
+    assert "And 10 more" in page.words
 
 
 # Health ------------------------------------------------------------------------------------------

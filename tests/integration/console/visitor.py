@@ -134,6 +134,7 @@ class Console:
             settings=(ShownSetting("smtp_url", "set", "environment", "mail server"),),
             clock=lambda: self.now,
             examinations=folder / "examinations",
+            problems=folder / "problems",
         )
         self.problems = ProblemWatch(
             self.store,
