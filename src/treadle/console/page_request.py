@@ -1,14 +1,20 @@
 """Requests for pages and their answers, as values, and the routes of pages."""
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
+from starlette.requests import Request
+from starlette.responses import Response
+
 from treadle.console.figures import FigureSampler
 from treadle.control.operations import ConnectOperations
+from treadle.control.query_routes import QueryRoom
+from treadle.control.reject_preview import PlanDryRun
 from treadle.control.routes import AccountCaller, OperationRunner
 from treadle.control.settings import ConnectApiSettings
+from treadle.control.trials import TrialSender
 from treadle.errors import TreadleError
 from treadle.http.outbound_url import OutboundRules
 from treadle.store.model import Account, BrowserSession, ConsoleRole
@@ -84,6 +90,10 @@ class ConsoleServices:
         listens_locally: only this machine reaches the server.
         push: import token and body -> status and body of the answer of `/v2/import/push`; awaited
             on the event loop.
+        query: runs statements; None where nothing does.
+        plan_dry_run: plans what a load would do; awaited on the event loop. None for nothing.
+        trials: sends deliveries and mails on trial; None where nothing is sent.
+        patience_seconds: how long a page waits for the end of what it asked for, such as a check.
     """
 
     work: OperationRunner
@@ -95,6 +105,10 @@ class ConsoleServices:
     data_flag: str
     listens_locally: bool
     push: Callable[[str, bytes], Coroutine[Any, Any, tuple[int, bytes]]]
+    query: QueryRoom | None = None
+    plan_dry_run: PlanDryRun | None = None
+    trials: TrialSender | None = None
+    patience_seconds: float = 8.0
 
     @property
     def store(self) -> Store:
@@ -195,6 +209,7 @@ class PageAnswer:
         values: of the template.
         location: path below the console to lead on to.
         cookies: values of `Set-Cookie`.
+        response: a whole answer that is no page, such as a file; None for a page.
     """
 
     template: str = ""
@@ -202,9 +217,13 @@ class PageAnswer:
     status: int = 200
     location: str | None = None
     cookies: tuple[str, ...] = ()
+    response: Response | None = None
 
 
 PageHandler = Callable[[ConsoleServices, PageRequest], PageAnswer]
+PageTask = Callable[[ConsoleServices, PageRequest, Request], Awaitable[PageAnswer]]
+"""Answers on the event loop, and holds none of the places for pages: for what takes its time. The
+last argument is the connection, which tells when the browser goes away."""
 
 
 def lead_on(path: str, **query: str) -> PageAnswer:
@@ -246,6 +265,7 @@ class PageRoute:
         act: answers POST; None where nothing can be changed.
         role: who may see it.
         act_role: who may change something; None for `role`.
+        task: answers POST in place of `act`.
     """
 
     pattern: str
@@ -253,6 +273,7 @@ class PageRoute:
     act: PageHandler | None = None
     role: ConsoleRole = ConsoleRole.VIEWER
     act_role: ConsoleRole | None = None
+    task: PageTask | None = None
 
     def match(self, parts: list[str]) -> dict[str, str] | None:
         """Return the named parts of a path; None for a path of another form."""

@@ -12,7 +12,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from treadle.config import Config, is_loopback
 from treadle.config.setting import CheckedSettings, SettingDefinition
+from treadle.control.query_routes import QueryRoom
+from treadle.control.reject_preview import PlanDryRun
 from treadle.control.routes import OperationRunner
+from treadle.control.trials import TrialSender
 from treadle.http.hosts import AllowedHosts
 from treadle.http.local_call import call_app
 from treadle.http.stop_notice import StopNotice
@@ -91,6 +94,10 @@ class ConsoleMaker:
         pushing: ASGIApp,
         hosts: AllowedHosts,
         stop: StopNotice,
+        *,
+        query: QueryRoom,
+        plan_dry_run: PlanDryRun,
+        trials: TrialSender,
     ) -> None:
         """Import nothing yet.
 
@@ -101,6 +108,9 @@ class ConsoleMaker:
             pushing: answers pushes.
             hosts: the names under which pages are served.
             stop: ends streams.
+            query: runs statements.
+            plan_dry_run: plans what a load would do.
+            trials: sends deliveries and mails on trial.
         """
         self._config = config
         self._work = work
@@ -108,6 +118,9 @@ class ConsoleMaker:
         self._pushing = pushing
         self._hosts = hosts
         self._stop = stop
+        self._query = query
+        self._plan_dry_run = plan_dry_run
+        self._trials = trials
         self._close: Callable[[], None] = lambda: None
 
     async def make(self) -> ASGIApp:
@@ -138,6 +151,9 @@ class ConsoleMaker:
             data_flag="" if is_default_folder else f" --data {shlex.quote(str(config.data))}",
             listens_locally=config.socket_path is None and is_loopback(config.host),
             push=self._push,
+            query=self._query,
+            plan_dry_run=self._plan_dry_run,
+            trials=self._trials,
         )
         return ConsoleApp(services, hosts=self._hosts, stop=self._stop)
 

@@ -86,6 +86,8 @@ class TrailAction(StrEnum):
     DELETE_HOOK = "delete_hook"
     SEND_AGAIN = "send_again"
     SNOOZE_PROBLEM = "snooze_problem"
+    TEST_HOOK = "test_hook"
+    TEST_RECIPIENT = "test_recipient"
 
 
 class TrailOutcome(StrEnum):
