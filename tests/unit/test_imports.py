@@ -49,7 +49,7 @@ BELOW: dict[str, set[str]] = {
     "loader": DATA | {"tracking", "shared_counters", "shared_rows", "traces"},
     "control": DATA | {"tracking", "http", "questions", "shared_counters", "shared_rows", "traces"},
     "courier": RIM | {"http", "log", "store", "tracking"},
-    "console": DATA | {"tracking", "http", "control"},
+    "console": DATA | {"tracking", "http", "control", "questions"},
     "console_link": set(),
     "maintenance": DATA | {"tracking", "certificate", "config", "data_lock"},
     "config": VALUES,

@@ -32,6 +32,8 @@ GROUPS: Final = (
         NavigationLink("tables", "Tables", "/tables", "t"),
         NavigationLink("loads", "Loads", "/loads", "l"),
         NavigationLink("rejects", "Rejected", "/rejects", "r"),
+        NavigationLink("query", "Query", "/query", "q", ConsoleRole.OPERATOR),
+        NavigationLink("try", "Try", "/try", "y", ConsoleRole.OPERATOR),
     ),
     (
         NavigationLink("destinations", "Destinations", "/destinations", "d"),

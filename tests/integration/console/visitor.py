@@ -10,16 +10,19 @@ from typing import Any
 from urllib.parse import urlencode
 
 import httpx
+from tests.work_turns import ALONE
 
 from treadle.console.app import ConsoleApp
 from treadle.console.figures import FigureSampler
 from treadle.console.guess_limit import GuessLimit
 from treadle.console.page_request import ConsolePlaces, ConsoleServices, SettingLine
 from treadle.control.app import ConnectApiSettings, create_control_app
+from treadle.control.trials import TrialResult
 from treadle.http.hosts import AllowedHosts
+from treadle.ingest.dry_run import DryRunPlanner, open_anywhere
 from treadle.log.protocol import TableBacklog
 from treadle.log.quota import LogSpace
-from treadle.store.model import ConsoleRole
+from treadle.store.model import ConsoleRole, MailRecipient, PostLoadHook
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
 
@@ -42,6 +45,23 @@ class EmptyLog:
 
     def close(self) -> None:
         pass
+
+
+class KeptTrials:
+    """Keeps what is sent on trial, and answers what a test wants."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, str]] = []
+        self.answer: TrialResult | None = TrialResult(200, "ok", None, 12_000)
+
+    def send_delivery(self, hook: PostLoadHook, body: str) -> TrialResult:
+        self.sent.append((hook.id, body))
+        assert self.answer is not None
+        return self.answer
+
+    def send_mail(self, recipient: MailRecipient) -> TrialResult | None:
+        self.sent.append((recipient.id, recipient.address))
+        return self.answer
 
 
 @dataclass(frozen=True)
@@ -113,6 +133,8 @@ class Console:
             count_use=lambda token_id, _: self.uses.append(token_id),
             clock=lambda: self.now,
         )
+        self.trials = KeptTrials()
+        self.dry_run = DryRunPlanner(self.store, lambda: self.now, open_anywhere, ALONE)
         self.sampler = FigureSampler(
             self.store,
             EmptyLog,  # type: ignore[arg-type]  # as much of a reader as is asked
@@ -129,6 +151,10 @@ class Console:
             data_flag=" --data here",
             listens_locally=True,
             push=self._push,
+            query=control.state.query,
+            plan_dry_run=self.dry_run.plan,
+            trials=self.trials,
+            patience_seconds=0,
         )
         self.app = ConsoleApp(self.services, hosts=hosts, limit=GuessLimit(lambda: self.elapsed))
 
@@ -141,6 +167,7 @@ class Console:
         return 201, b'{"status":"OK","message":"Batch Accepted!"}'
 
     def close(self) -> None:
+        self.dry_run.close()
         self.sampler.close()
         self.store.close()
 

@@ -11,6 +11,7 @@ from treadle.console.pages import (
     loads,
     overview,
     preferences,
+    query,
     recipients,
     rejects,
     settings,
@@ -18,6 +19,7 @@ from treadle.console.pages import (
     start,
     tables,
     tokens,
+    trial,
 )
 from treadle.console.pages.regions import RegionView
 
@@ -36,6 +38,8 @@ ROUTES: Final[tuple[PageRoute, ...]] = (
     *settings.ROUTES,
     *help.ROUTES,
     *preferences.ROUTES,
+    *query.ROUTES,
+    *trial.ROUTES,
 )
 """All routes; of two that fit a path the first one counts."""
 
