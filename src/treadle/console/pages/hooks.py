@@ -312,7 +312,8 @@ def _render_one(
     notice = DONE.get(request.query.get("done", ""))
     if again.isascii() and again.isdigit():
         told = view.count_words(int(again[:10]), "delivery", "deliveries")
-        notice = f"{told} of this hook are sent again. Their states are below."
+        verb = "is" if int(again[:10]) == 1 else "are"
+        notice = f"{told} of this hook {verb} sent again. The states are below."
     return PageAnswer(
         template,
         {
