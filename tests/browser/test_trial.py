@@ -1,7 +1,6 @@
 """Pasted records on a page (journey 25, three of its cases; the others are tests of values)."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,12 @@ WANTED = ("L01", "L18", "L46")
 
 
 def load_cases() -> dict[str, Any]:
-    found = literals.loads((Path(literals.__file__).parent / "cases.json").read_text())
+    found: Any = literals.loads((Path(literals.__file__).parent / "cases.json").read_text())
     return {case["id"]: case for case in found}
 
 
 @pytest.fixture(scope="module")
-def orders(server: TreadleServer, client: Client) -> Iterator[str]:
+def orders(server: TreadleServer, client: Client) -> str:
     """The name of a source with a table."""
     body = {"type": "import_api", "display_name": "Trials"}
     source = client.http.post("/v4/sources", json=body, headers=client.account).json()
