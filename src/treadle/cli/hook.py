@@ -218,6 +218,35 @@ def send_again(config: Config, arguments: Arguments) -> int:
     return 0
 
 
+def test_hook(config: Config, arguments: Arguments) -> int:
+    """Call a hook once with a body that says that it is a test."""
+    from treadle.clock import read_clock
+    from treadle.control.hook_operations import HookOperations
+    from treadle.http.outbound_url import OutboundRules
+    from treadle.server.outbound_trials import OutboundTrials
+
+    with _open_hook(config, arguments) as (store, hook):
+        account = next(one for one in store.accounts.list_accounts() if one.id == hook.account_id)
+        rules = OutboundRules.from_setting(config.hook_urls)
+        sender = OutboundTrials(config, store.installation_id)
+        found = HookOperations(store, rules).send_test(account, str(hook.id), sender, read_clock())
+    if arguments.json:
+        print_json(found)
+    elif found["error"] is not None:
+        raise OperatorError(f"Hook {hook.id} did not answer: {found['error']}.")
+    else:
+        print_line(f"Hook {hook.id} answered {found['status']} in {found['took_ms']} ms.")
+    is_success = found["status"] is not None and 200 <= found["status"] < 300
+    return 0 if is_success else 1
+
+
+def _test_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_hook(parser)
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object, with the answer"
+    )
+
+
 def _add_hook(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("hook", metavar="HOOK", help="id of the hook")
 
@@ -338,6 +367,13 @@ COMMANDS = (
         help="list the deliveries of a hook, newest first",
         run=list_deliveries,
         arguments=_deliveries_arguments,
+    ),
+    CliCommand(
+        words=("hook", "test"),
+        help="call a hook once with a body that says that it is a test",
+        run=test_hook,
+        arguments=_test_arguments,
+        settings=("hook_urls",),
     ),
     CliCommand(
         words=("hook", "send-again"),

@@ -100,6 +100,25 @@ def remove_recipient(config: Config, arguments: Arguments) -> int:
     return 0
 
 
+def test_recipient(config: Config, arguments: Arguments) -> int:
+    """Send a mail to an address at once, and tell whether the mail server took it."""
+    from treadle.control.recipient_operations import RecipientOperations
+    from treadle.server.outbound_trials import OutboundTrials
+
+    if config.smtp_url is None:
+        raise OperatorError("There is no mail server: set smtp_url.")
+    with open_existing_store(config) as store:
+        recipient = _find_recipient(store, arguments)
+        accounts = store.accounts.list_accounts()
+        account = next(one for one in accounts if one.id == recipient.account_id)
+        sender = OutboundTrials(config, store.installation_id)
+        found = RecipientOperations(store).send_test(account, str(recipient.id), sender)
+    if not found["sent"]:
+        raise OperatorError(f"The mail to {recipient.address} was not taken: {found['error']}.")
+    print_line(f"The mail server took a mail to {recipient.address}.")
+    return 0
+
+
 def _find_recipient(store: "Store", arguments: Arguments) -> MailRecipient:
     account = find_account(store, arguments.account)
     known = store.recipients.list_recipients(account.id)
@@ -132,6 +151,12 @@ COMMANDS = (
         help="add an address that is told of problems by mail",
         run=add_recipient,
         arguments=_add_arguments,
+    ),
+    CliCommand(
+        words=("recipient", "test"),
+        help="send a mail to an address, to see whether mails arrive",
+        run=test_recipient,
+        arguments=_named_arguments,
     ),
     CliCommand(
         words=("recipient", "disable"),

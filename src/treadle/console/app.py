@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import anyio
 import anyio.to_thread
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -180,7 +180,8 @@ class ConsoleApp:
                 secret, form.get(CSRF_FIELD) or head.headers.get(CSRF_HEADER, "")
             ):
                 return self._render_error(head, 403, STALE_FORM, session, csrf)
-            return await self._answer_session(head, form, session, csrf)
+            connection = Request(scope, receive)
+            return await self._answer_session(head, form, session, csrf, connection)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
         except PageNotFoundError as error:
@@ -197,7 +198,12 @@ class ConsoleApp:
             return self._render_error(head, 500, message, session, csrf)
 
     async def _answer_session(
-        self, head: PageHead, form: Mapping[str, str], session: BrowserSession, csrf: str
+        self,
+        head: PageHead,
+        form: Mapping[str, str],
+        session: BrowserSession,
+        csrf: str,
+        connection: Request,
     ) -> Response:
         if head.path == "/events":
             return self._open_stream(head, session)
@@ -209,10 +215,10 @@ class ConsoleApp:
         if found is None:
             raise PageNotFoundError(NO_PAGE)
         route, parts = found
-        handler, role = route.show, route.role
+        handler, role, task = route.show, route.role, None
         if head.is_changing:
-            handler, role = route.act, route.act_role or route.role
-        if handler is None or head.method not in ("GET", "HEAD", "POST"):
+            handler, role, task = route.act, route.act_role or route.role, route.task
+        if (handler is None and task is None) or head.method not in ("GET", "HEAD", "POST"):
             return self._render_error(head, 405, NO_METHOD, session, csrf)
         if not has_role(session, role):
             message = (
@@ -232,6 +238,9 @@ class ConsoleApp:
             preferences=head.preferences,
         )
         try:
+            if task is not None:
+                answer = await task(self._services, request, connection)
+                return await self._run(self._render_answer, head, answer, request)
             return await self._run(self._make_page, head, handler, request)
         finally:
             if head.is_changing:
@@ -381,6 +390,9 @@ class ConsoleApp:
     def _render_answer(
         self, head: PageHead, answer: PageAnswer, request: PageRequest | None
     ) -> Response:
+        if answer.response is not None:
+            answer.response.headers.update(PAGE_HEADERS)
+            return answer.response
         if answer.location is not None:
             headers = {**PAGE_HEADERS, "Location": head.base + answer.location}
             response = Response(status_code=answer.status, headers=headers)

@@ -36,6 +36,8 @@ GROUPS: Final = (
         NavigationLink("loads", "Loads", "/loads", "l"),
         NavigationLink("rejects", "Rejected", "/rejects", "r", has_badge=True),
         NavigationLink("requests", "Requests", "/requests", "u"),
+        NavigationLink("query", "Query", "/query", "q", ConsoleRole.OPERATOR),
+        NavigationLink("try", "Try", "/try", "y", ConsoleRole.OPERATOR),
     ),
     (
         NavigationLink("destinations", "Destinations", "/destinations", "d"),

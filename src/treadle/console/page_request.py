@@ -1,9 +1,12 @@
 """Requests for pages and their answers, as values, and the routes of pages."""
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlencode, urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
 
 from treadle.console.access import has_role, name_actor
 from treadle.console.badges import BadgeCounter
@@ -14,9 +17,12 @@ from treadle.console.part_keeper import PartKeeper
 from treadle.control.examination_operations import ExaminationRunner
 from treadle.control.operations import ConnectOperations
 from treadle.control.problem_operations import ProblemWatch
+from treadle.control.query_routes import QueryRoom
+from treadle.control.reject_preview import PlanDryRun
 from treadle.control.routes import AccountCaller, OperationRunner
 from treadle.control.settings import ConnectApiSettings
 from treadle.control.traces import TraceFiles
+from treadle.control.trials import TrialSender
 from treadle.errors import TreadleError
 from treadle.http.outbound_url import OutboundRules
 from treadle.store.model import Account, BrowserSession, ConsoleRole
@@ -86,6 +92,10 @@ class ConsoleServices:
         payloads: who sees values of records: "operators", "all" or "off".
         rows: first rows of tables.
         retention_days: how long the log keeps a request after it was loaded.
+        query: runs statements; None where nothing does.
+        plan_dry_run: plans what a load would do; awaited on the event loop. None for nothing.
+        trials: sends deliveries and mails on trial; None where nothing is sent.
+        patience_seconds: how long a page waits for the end of what it asked for, such as a check.
     """
 
     work: OperationRunner
@@ -105,6 +115,10 @@ class ConsoleServices:
     payloads: str = "operators"
     rows: FirstRowDesk = field(default_factory=FirstRowDesk)
     retention_days: float = 7.0
+    query: QueryRoom | None = None
+    plan_dry_run: PlanDryRun | None = None
+    trials: TrialSender | None = None
+    patience_seconds: float = 8.0
 
     @property
     def store(self) -> Store:
@@ -212,6 +226,7 @@ class PageAnswer:
         location: path below the console to lead on to.
         cookies: values of `Set-Cookie`.
         file: what a browser saves; None for a page.
+        response: a whole answer that is no page, such as a file; None for a page.
     """
 
     template: str = ""
@@ -220,6 +235,7 @@ class PageAnswer:
     location: str | None = None
     cookies: tuple[str, ...] = ()
     file: "PageFile | None" = None
+    response: Response | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +254,9 @@ class PageFile:
 
 
 PageHandler = Callable[[ConsoleServices, PageRequest], PageAnswer]
+PageTask = Callable[[ConsoleServices, PageRequest, Request], Awaitable[PageAnswer]]
+"""Answers on the event loop, and holds none of the places for pages: for what takes its time. The
+last argument is the connection, which tells when the browser goes away."""
 
 
 def lead_on(path: str, **query: str) -> PageAnswer:
@@ -279,6 +298,7 @@ class PageRoute:
         act: answers POST; None where nothing can be changed.
         role: who may see it.
         act_role: who may change something; None for `role`.
+        task: answers POST in place of `act`.
     """
 
     pattern: str
@@ -286,6 +306,7 @@ class PageRoute:
     act: PageHandler | None = None
     role: ConsoleRole = ConsoleRole.VIEWER
     act_role: ConsoleRole | None = None
+    task: PageTask | None = None
 
     def match(self, parts: list[str]) -> dict[str, str] | None:
         """Return the named parts of a path; None for a path of another form."""

@@ -55,6 +55,7 @@ from treadle.control.reject_preview import PlanDryRun
 from treadle.control.routes import ROUTERS, OperationRunner
 from treadle.control.settings import ConnectApiSettings
 from treadle.control.traces import TraceFiles
+from treadle.control.trials import SILENT, TrialSender
 from treadle.control.waiting_view import WaitingView
 from treadle.errors import RequestRefusedError, RetriableError
 from treadle.http.authentication import TokenAuthentication
@@ -100,6 +101,7 @@ def create_control_app(
     events: EventHub | None = None,
     plan_dry_run: PlanDryRun = _plan_nothing,
     count_refusal: Callable[[bytes], None] = lambda sha256: None,
+    trials: TrialSender = SILENT,
 ) -> FastAPI:
     """Return the application that answers `/v4/...` and others, and 404 for unknown paths.
 
@@ -125,6 +127,7 @@ def create_control_app(
         plan_dry_run: plans what would be sent again, for a preview.
         count_refusal: called on the event loop with the SHA-256 of each token that is no account
             token now; it may have been one.
+        trials: sends deliveries and mails on trial; without it none is sent.
     """
     app = FastAPIOffline(
         docs_url="/docs",
@@ -165,6 +168,8 @@ def create_control_app(
     _add_routes(app, trail_routes.router)
     _add_routes(app, token_routes.router)
     _add_routes(app, recipient_routes.router)
+    _add_routes(app, recipient_routes.own)
+    app.state.trials = trials
     _add_routes(app, session_routes.router)
     _add_routes(app, user_routes.router)
     if settings.partner is not None:

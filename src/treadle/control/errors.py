@@ -498,6 +498,18 @@ def invalid_hook_change(message: str) -> RequestRefusedError:
     return _make_coded_error(400, "InvalidBody", message)
 
 
+def delivery_count_differs(message: str) -> RequestRefusedError:
+    """Refuse to send other deliveries again than were looked at."""
+    return _make_coded_error(409, "CountDiffers", message)
+
+
+def no_mail_server() -> RequestRefusedError:
+    """Refuse to send a mail where there is no mail server."""
+    return _make_coded_error(
+        409, "NoMailServer", "The server has no smtp_url, so it sends no mail. Set it, and restart."
+    )
+
+
 # Rejected records --------------------------------------------------------------------------------
 
 

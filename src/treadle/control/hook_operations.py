@@ -7,13 +7,20 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from treadle.control import errors, hook_requests
-from treadle.control.hook_responses import render_delivery, render_hook, render_hook_state
+from treadle.control import errors, hook_requests, hook_schemas
+from treadle.control.hook_responses import (
+    render_delivery,
+    render_hook,
+    render_hook_state,
+    render_trial,
+)
 from treadle.control.lookups import parse_id
+from treadle.control.trials import TrialSender, encode_trial_body
 from treadle.http.outbound_url import OutboundRules
-from treadle.store.errors import HookLimitError, NotFoundError
+from treadle.store.errors import DeliveryCountError, HookLimitError, NotFoundError
 from treadle.store.model import Account, HookBacklog, PostLoadHook
 from treadle.store.store import Store
+from treadle.store.trail_event import TargetKind, TrailAction, TrailOutcome, TrailTarget
 
 logger: Final = logging.getLogger(__name__)
 """Logs ids only: the path of a URL may be a secret."""
@@ -140,12 +147,47 @@ class HookOperations:
         logger.info("account %d sends delivery %s again", account.id, found.id)
         return render_delivery(found)
 
-    def send_failed_again(self, account: Account, hook_id: str) -> object:
-        """Serve `POST /v1/hooks/{hook_id}/send-again`: all that were given up."""
+    def send_failed_again(
+        self, account: Account, hook_id: str, expected: int | None = None
+    ) -> object:
+        """Serve `POST /v1/hooks/{hook_id}/send-again`: all that were given up.
+
+        Args:
+            account: whose hook it is.
+            hook_id: of the hook.
+            expected: how many there have to be; None for any number.
+        """
         hook = self._require_hook(account, hook_id)
-        count = self.store.deliveries.send_again(account.id, hook.id)
+        try:
+            count = self.store.deliveries.send_again(account.id, hook.id, expected=expected)
+        except DeliveryCountError as error:
+            raise errors.delivery_count_differs(str(error)) from error
         logger.info("account %d sends %d deliveries of hook %d again", account.id, count, hook.id)
         return {"deliveries": count}
+
+    def send_test(
+        self, account: Account, hook_id: str, sender: TrialSender, now: int
+    ) -> hook_schemas.HookTrialAnswer:
+        """Serve `POST /v1/hooks/{hook_id}/test`: call it once, and wait for its answer.
+
+        Args:
+            account: whose hook it is.
+            hook_id: of the hook.
+            sender: sends it.
+            now: microseconds since 1970.
+        """
+        hook = self._require_hook(account, hook_id)
+        body = encode_trial_body(now)
+        found = sender.send_delivery(hook, body)
+        self.store.trail.record_event(
+            TrailAction.TEST_HOOK,
+            TrailTarget(TargetKind.HOOK, hook.id),
+            TrailOutcome.DONE if found.is_success else TrailOutcome.FAILED,
+            account_id=account.id,
+            detail={"status": found.status},
+        )
+        logger.info("account %d tested hook %d", account.id, hook.id)
+        return render_trial(hook, body, found)
 
     def _render_state(self, hook: PostLoadHook) -> object:
         return render_hook_state(hook, self.store.hooks.list_backlogs().get(hook.id, HookBacklog()))

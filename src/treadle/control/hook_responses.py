@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from treadle.control import hook_schemas as schemas
+from treadle.control.trials import TrialResult
 from treadle.store.deliveries import WAITING
 from treadle.store.model import HookBacklog, HookDelivery, PostLoadHook
 from treadle.timestamps import format_microseconds, format_seconds
@@ -75,6 +76,19 @@ def render_delivery(delivery: HookDelivery) -> schemas.DeliveryAnswer:
         "answer": delivery.answer,
         "error": delivery.error,
         "body": body,
+    }
+
+
+def render_trial(hook: PostLoadHook, body: str, found: TrialResult) -> schemas.HookTrialAnswer:
+    """Return how a delivery that was sent on trial ended."""
+    sent: dict[str, Any] = msgspec.json.decode(body)
+    return {
+        "hook_id": hook.id,
+        "status": found.status,
+        "answer": found.answer if found.status is not None else None,
+        "error": found.error,
+        "took_ms": found.took_us // 1000,
+        "body": sent,
     }
 
 

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Final
 
 from fastapi import Path as InPath
-from fastapi import Query
+from fastapi import Query, Request
 from pydantic import WithJsonSchema
 from starlette.responses import Response
 
@@ -205,6 +205,28 @@ async def send_delivery_again(
         TrailTarget(TargetKind.HOOK, hook_id),
         lambda bound, account: _take_hooks(bound).send_delivery_again(
             account, hook_id, delivery_id
+        ),
+    )
+
+
+@router.post(
+    "/hooks/{hook_id}/test",
+    response_model=hook_schemas.HookTrialAnswer,
+    responses=_NOT_FOUND,
+)
+async def test_hook(
+    request: Request, work: Runner, who: AuthenticatedCaller, hook_id: HookId
+) -> Response:
+    """Call a hook once with a body that says `test`, and wait for its answer, 30 s at most.
+
+    It is sent also where the hook is disabled or paused, and is not sent again.
+    """
+    return await work.change(
+        who,
+        TrailAction.TEST_HOOK,
+        TrailTarget(TargetKind.HOOK, hook_id),
+        lambda bound, account: _take_hooks(bound).send_test(
+            account, hook_id, request.app.state.trials, work.operations.clock()
         ),
     )
 

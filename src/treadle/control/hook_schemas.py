@@ -111,6 +111,18 @@ class SentAgainAnswer(TypedDict):
     deliveries: Count
 
 
+@component("HookTrial")
+class HookTrialAnswer(TypedDict):
+    """How a delivery that was sent on trial ended; nothing of it is kept."""
+
+    hook_id: Id
+    status: Annotated[int | None, Field(description="HTTP status; null without an answer")]
+    answer: Annotated[str | None, Field(description="its first 1024 bytes, as text")]
+    error: Annotated[str | None, Field(description="why there is no answer")]
+    took_ms: Count
+    body: Annotated[dict[str, Any], Field(description="what was sent, with `test: true`")]
+
+
 class NewHookConfig(TypedDict):
     """What a new hook calls."""
 

@@ -19,6 +19,7 @@ from treadle.control.recipient_operations import render_custom_email
 from treadle.control.reject_examples import list_reject_bodies, list_reject_examples
 from treadle.control.settings import ConnectApiSettings
 from treadle.control.trace_examples import list_trace_examples
+from treadle.control.trials import TrialResult, encode_trial_body
 from treadle.control.user_operations import render_invited_user, render_user
 from treadle.destinations.duckdb_form import DuckDBForm
 from treadle.destinations.postgres_form import PostgresForm
@@ -490,6 +491,18 @@ def _list_custom_email_examples() -> dict[str, dict[int, Examples]]:
             **_collect_errors(errors.invalid_disabled_at("tomorrow"), gone),
         },
         "delete_custom_email": {200: {"removed": [1]}, **_collect_errors(gone)},
+        "test_custom_email": {
+            200: {
+                "sent": {"id": one["id"], "sent": True, "error": None, "took_ms": 84},
+                "not sent": {
+                    "id": one["id"],
+                    "sent": False,
+                    "error": "550 no such mailbox",
+                    "took_ms": 61,
+                },
+            },
+            **_collect_errors(gone, errors.no_mail_server()),
+        },
     }
 
 
@@ -686,6 +699,14 @@ def _list_hook_examples() -> dict[str, dict[int, Examples]]:
             **_collect_errors(unknown, errors.delivery_not_found(_DELIVERY.id)),
         },
         "send_failed_again": {200: {"three": {"deliveries": 3}}, **_collect_errors(unknown)},
+        "test_hook": {
+            200: {
+                "answered": hook_responses.render_trial(
+                    _HOOK, encode_trial_body(_LATER), TrialResult(200, "ok", None, 12_000)
+                ),
+            },
+            **_collect_errors(unknown),
+        },
     }
 
 

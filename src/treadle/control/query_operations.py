@@ -83,6 +83,7 @@ class QueryOperations:
             format_,
             reach,
             wraps=url is None,
+            bytes_max=asked.bytes_max,
         )
         places = PLACES_MAX if reach.is_alone else PLACES_MAX - 1
         return PlannedQuestion(QuestionKind.STATEMENT, order.id, account.id, places, order)

@@ -11,7 +11,7 @@ import msgspec
 from treadle.control.lookups import ID_MAX, parse_id
 from treadle.errors import RequestRefusedError
 from treadle.questions import refusals
-from treadle.questions.orders import AnswerFormat
+from treadle.questions.orders import ANSWER_BYTES_MAX, AnswerFormat
 
 STATEMENT_LIMIT_MAX: Final = 100_000
 """Most rows of the answer to a statement."""
@@ -33,6 +33,7 @@ class StatementRequest:
         id: of the question; None to have one made.
         destination_id: to run it in; None for the default one of the account.
         format: of the answer; None for what the header Accept says.
+        bytes_max: most bytes of its rows; no request names it, a page does.
     """
 
     sql: str = field(repr=False)
@@ -40,6 +41,7 @@ class StatementRequest:
     id: str | None = None
     destination_id: int | None = None
     format: AnswerFormat | None = None
+    bytes_max: int = ANSWER_BYTES_MAX
 
 
 def parse_statement(raw: bytes) -> StatementRequest:

@@ -12,9 +12,11 @@ from typing import Final
 from treadle.control import errors, schemas
 from treadle.control.lookups import parse_id
 from treadle.control.recipient_requests import parse_recipient_change, parse_recipient_creation
+from treadle.control.trials import TrialSender
 from treadle.store.errors import RecipientLimitError
 from treadle.store.model import Account, MailRecipient
 from treadle.store.store import Store
+from treadle.store.trail_event import TargetKind, TrailAction, TrailOutcome, TrailTarget
 from treadle.timestamps import format_seconds
 
 logger: Final = logging.getLogger(__name__)
@@ -72,6 +74,37 @@ class RecipientOperations:
             raise errors.custom_email_not_found()
         logger.info("account %d removed recipient %d", account.id, number)
         return [1]
+
+    def send_test(
+        self, account: Account, email_id: str, sender: TrialSender
+    ) -> schemas.MailTrialAnswer:
+        """Serve `POST /v1/custom-emails/{id}/test`: send a mail, and wait for the mail server.
+
+        Args:
+            account: whose recipient it is.
+            email_id: of the recipient.
+            sender: sends it.
+        """
+        known = {str(one.id): one for one in self.store.recipients.list_recipients(account.id)}
+        if email_id not in known:
+            raise errors.custom_email_not_found()
+        recipient = known[email_id]
+        found = sender.send_mail(recipient)
+        if found is None:
+            raise errors.no_mail_server()
+        self.store.trail.record_event(
+            TrailAction.TEST_RECIPIENT,
+            TrailTarget(TargetKind.RECIPIENT, recipient.id, recipient.address),
+            TrailOutcome.DONE if found.is_success else TrailOutcome.FAILED,
+            account_id=account.id,
+        )
+        logger.info("account %d tested recipient %d", account.id, recipient.id)
+        return {
+            "id": recipient.id,
+            "sent": found.is_success,
+            "error": found.error,
+            "took_ms": found.took_us // 1000,
+        }
 
 
 def render_custom_email(recipient: MailRecipient) -> schemas.CustomEmailAnswer:

@@ -3,6 +3,7 @@
 from typing import Annotated, Final
 
 from fastapi import Path as InPath
+from fastapi import Request
 from starlette.responses import Response
 
 from treadle.control import schemas
@@ -37,6 +38,10 @@ def _take_recipients(operations: ConnectOperations) -> RecipientOperations:
 router = make_router(
     prefix=NOTIFICATIONS_PREFIX, responses=COMMON_RESPONSES, tags=["notifications"]
 )
+
+
+own = make_router(prefix="/v1", responses=COMMON_RESPONSES, tags=["notifications"])
+"""Calls of our own."""
 
 
 @router.get("/custom-emails", response_model=list[schemas.CustomEmailAnswer])
@@ -103,4 +108,24 @@ async def delete_custom_email(
         TrailAction.REMOVE_RECIPIENT,
         TrailTarget(TargetKind.RECIPIENT, email_id),
         lambda bound, account: _take_recipients(bound).delete_custom_email(account, email_id),
+    )
+
+
+@own.post(
+    "/custom-emails/{email_id}/test",
+    response_model=schemas.MailTrialAnswer,
+    responses=_NOT_FOUND
+    | describe_refusal(409, schemas.CodedAnswer, "the server has no mail server"),
+)
+async def test_custom_email(
+    request: Request, work: Runner, who: AuthenticatedCaller, email_id: EmailId
+) -> Response:
+    """Send a mail to an address at once, and tell whether the mail server took it."""
+    return await work.change(
+        who,
+        TrailAction.TEST_RECIPIENT,
+        TrailTarget(TargetKind.RECIPIENT, email_id),
+        lambda bound, account: _take_recipients(bound).send_test(
+            account, email_id, request.app.state.trials
+        ),
     )

@@ -468,6 +468,16 @@ DeletedCount = Annotated[list[Literal[1]], Field(min_length=1, max_length=1)]
 """The number of deleted custom e-mails, in a list."""
 
 
+@component("MailTrial")
+class MailTrialAnswer(TypedDict):
+    """How a mail that was sent on trial ended."""
+
+    id: Annotated[Id, Field(description="of the custom e-mail")]
+    sent: Annotated[bool, Field(description="the mail server took it")]
+    error: Annotated[str | None, Field(description="why it did not, in its words")]
+    took_ms: Annotated[int, Field(ge=0)]
+
+
 class CreateCustomEmail(TypedDict):
     """An address to be added."""
 

@@ -86,11 +86,13 @@ def write_answer(
     answer: AnswerRows,
     limit: int,
     measure: Callable[[], float],
+    bytes_max: int = ANSWER_BYTES_MAX,
 ) -> tuple[int, bool]:
     """Write an answer in a format; arguments and result as of the functions for each."""
     if format_ is AnswerFormat.JSON:
-        return write_json(file, question_id, answer, limit, measure)
-    return write_csv(file, answer, limit, safe=format_ is AnswerFormat.CSV_SAFE)
+        return write_json(file, question_id, answer, limit, measure, bytes_max)
+    safe = format_ is AnswerFormat.CSV_SAFE
+    return write_csv(file, answer, limit, safe=safe, bytes_max=bytes_max)
 
 
 def _write_rows(

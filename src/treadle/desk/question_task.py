@@ -66,7 +66,13 @@ def answer_statement(payload: bytes) -> bytes:
             answer = session.read_statement(order.sql, order.limit + 1, wraps=order.wraps)
             with task.path.open("wb") as file:
                 rows, truncated = write_answer(
-                    file, order.id, order.format, answer, order.limit, lambda: _measure(began)
+                    file,
+                    order.id,
+                    order.format,
+                    answer,
+                    order.limit,
+                    lambda: _measure(began),
+                    order.bytes_max,
                 )
     except StatementFaultError as fault:
         words = hide_secrets(str(fault), order.database.url)

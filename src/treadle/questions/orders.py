@@ -81,6 +81,7 @@ class StatementOrder:
         format: of the answer.
         reach: what the account may read.
         wraps: see `AskedSession.read_statement`.
+        bytes_max: most bytes of all rows of the answer.
     """
 
     id: str
@@ -90,6 +91,7 @@ class StatementOrder:
     format: AnswerFormat
     reach: ReachOrder
     wraps: bool = True
+    bytes_max: int = ANSWER_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True)

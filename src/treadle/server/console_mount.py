@@ -14,8 +14,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from treadle.config import Config, is_loopback
 from treadle.control.examination_operations import ExaminationRunner
 from treadle.control.problem_operations import ProblemWatch
+from treadle.control.query_routes import QueryRoom
+from treadle.control.reject_preview import PlanDryRun
 from treadle.control.routes import OperationRunner
 from treadle.control.traces import TraceFiles
+from treadle.control.trials import TrialSender
 from treadle.http.hosts import AllowedHosts
 from treadle.http.local_call import call_app
 from treadle.http.stop_notice import StopNotice
@@ -98,6 +101,10 @@ class ConsoleMaker:
         problems: ProblemWatch,
         examinations: ExaminationRunner,
         control: State | None = None,
+        *,
+        query: QueryRoom,
+        plan_dry_run: PlanDryRun,
+        trials: TrialSender,
     ) -> None:
         """Import nothing yet.
 
@@ -113,6 +120,9 @@ class ConsoleMaker:
             examinations: starts examinations.
             control: state of the application of the API, whose desk and view of the log pages
                 share; None for none.
+            query: runs statements.
+            plan_dry_run: plans what a load would do.
+            trials: sends deliveries and mails on trial.
         """
         self._control = control
         self._config = config
@@ -124,6 +134,9 @@ class ConsoleMaker:
         self._traces = traces
         self._problems = problems
         self._examinations = examinations
+        self._query = query
+        self._plan_dry_run = plan_dry_run
+        self._trials = trials
         self._close: Callable[[], None] = lambda: None
 
     async def make(self) -> ASGIApp:
@@ -159,6 +172,9 @@ class ConsoleMaker:
             reach=self._make_reach(),
             payloads=config.console_payloads,
             retention_days=config.retention_days,
+            query=self._query,
+            plan_dry_run=self._plan_dry_run,
+            trials=self._trials,
         )
         return ConsoleApp(services, hosts=self._hosts, stop=self._stop)
 

@@ -14,20 +14,22 @@ from treadle.store.store import Store
 
 def make_mail_carrier(config: Config, store: Store) -> MailCarrier:
     """Make the mail carrier of a server; without `smtp_url` it does nothing."""
-    relay = None
-    if config.smtp_url is not None:
-        server = parse_smtp_url(config.smtp_url)
-        relay = MailRelay(
-            server, choose_sender(config, server), store.installation_id, socket.gethostname()
-        )
     return MailCarrier(
         store,
         lambda: open_reader(config),
-        relay,
+        make_mail_relay(config, store.installation_id),
         MailStyle(config.mail_subject_prefix, config.mail_plain_errors),
         make_quota(config),
         int(config.load_age_seconds * 1_000_000),
     )
+
+
+def make_mail_relay(config: Config, installation_id: str) -> MailRelay | None:
+    """Make what hands mails to the mail server; None without `smtp_url`."""
+    if config.smtp_url is None:
+        return None
+    server = parse_smtp_url(config.smtp_url)
+    return MailRelay(server, choose_sender(config, server), installation_id, socket.gethostname())
 
 
 def choose_sender(config: Config, server: SmtpServer) -> str:

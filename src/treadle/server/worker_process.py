@@ -62,6 +62,7 @@ from treadle.server.console_mount import PUSH_PATH, ConsoleMaker, ConsoleRouter
 from treadle.server.errand_watch import wake_after_change
 from treadle.server.factories import make_destination_opener, make_quota_table, open_store
 from treadle.server.file_limit import plan_backlog, raise_file_limit
+from treadle.server.outbound_trials import OutboundTrials
 from treadle.server.tls_handshake import TlsAcceptor
 from treadle.server.trace_files import make_trace_files
 from treadle.shared_counters import SharedCounters, sum_counters
@@ -283,6 +284,7 @@ def make_worker_app(
         traces,
         load_age_us=int(config.load_age_seconds * 1_000_000),
     )
+    trials = OutboundTrials(config, store.installation_id)
     events = EventHub(EventReadings(store, traces, lambda: open_reader(config), problems))
     control = control_app(
         store,
@@ -301,6 +303,7 @@ def make_worker_app(
         count_use=ingest.token_cache.add_use,
         open_reader=lambda: open_reader(config),
         plan_dry_run=ingest.dry_run.plan,
+        trials=trials,
         count_refusal=ingest.token_cache.count_refusal,
         allowed_hosts=hosts,
         serves_docs=config.docs_page == "on",
@@ -357,6 +360,9 @@ def make_worker_app(
         problems,
         control.state.examinations,
         control.state,
+        query=control.state.query,
+        plan_dry_run=ingest.dry_run.plan,
+        trials=trials,
     )
 
     @contextlib.asynccontextmanager

@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Select, bindparam, delete, exists, func, literal_column, select, update
 
 from treadle.store.database import BOOKKEEPING, StoreRepository, StoreTransaction
+from treadle.store.errors import DeliveryCountError
 from treadle.store.hook_body import encode_hook_body, is_worth_a_delivery
 from treadle.store.hooks import open_hook
 from treadle.store.model import DueDelivery, HookDelivery, LoadReport, RecordedTry
@@ -191,7 +192,32 @@ class DeliveryRepository(StoreRepository):
             row = tx.connection.execute(query).one_or_none()
             return None if row is None else HookDelivery(**row._mapping)
 
-    def send_again(self, account_id: int, hook_id: int, *, delivery_id: str | None = None) -> int:
+    def get_delivery_count(
+        self, hook_id: int, *, state: str | None = None, since: int | None = None
+    ) -> int:
+        """Return how many deliveries of a hook there are.
+
+        Args:
+            hook_id: the hook; whose it is was checked by the caller.
+            state: only in this state.
+            since: only those that were made at this time or later.
+        """
+        query = select(func.count()).where(deliveries.c.hook_id == hook_id)
+        if state is not None:
+            query = query.where(deliveries.c.state == state)
+        if since is not None:
+            query = query.where(deliveries.c.created_at >= since)
+        with self._database.read() as tx:
+            return int(tx.connection.execute(query).scalar_one())
+
+    def send_again(
+        self,
+        account_id: int,
+        hook_id: int,
+        *,
+        delivery_id: str | None = None,
+        expected: int | None = None,
+    ) -> int:
         """Let deliveries of a hook be sent again, as if they had never been; return how many.
 
         They have the ids that they had. Their places in the order of loads stay, too, so they go
@@ -201,6 +227,10 @@ class DeliveryRepository(StoreRepository):
             account_id: of the hook, for the trail; the caller checked it.
             hook_id: the hook.
             delivery_id: the one, in whatever state it is; None for all that failed.
+            expected: how many there have to be; None for any number.
+
+        Raises:
+            DeliveryCountError: there are fewer or more, and nothing is sent again.
         """
         chosen = (
             deliveries.c.state == FAILED if delivery_id is None else deliveries.c.id == delivery_id
@@ -211,6 +241,8 @@ class DeliveryRepository(StoreRepository):
                 .where(deliveries.c.hook_id == hook_id, chosen)
                 .values(state=WAITING, due_at=tx.now, tries=0, finished_at=None)
             ).rowcount
+            if expected is not None and count != expected:
+                raise DeliveryCountError(expected, count)  # which undoes the change
             detail = {"deliveries": count} if delivery_id is None else {"delivery_id": delivery_id}
             tx.record(
                 TrailAction.SEND_AGAIN,

@@ -134,6 +134,16 @@ class HookLimitError(TreadleError):
         self.limit = limit
 
 
+class DeliveryCountError(TreadleError):
+    """There are other deliveries than the number that was to be sent again."""
+
+    def __init__(self, expected: int, found: int) -> None:
+        super().__init__(
+            f"{expected} deliveries were to be sent again, and {found} have failed now. Look at "
+            "them again, and confirm the new number."
+        )
+
+
 class DestinationLimitError(TreadleError):
     """The account has as many destinations as the setting `destinations_max` allows."""
 

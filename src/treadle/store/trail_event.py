@@ -96,6 +96,8 @@ class TrailAction(StrEnum):
     ENABLE_USER = "enable_user"
     DELETE_USER = "delete_user"
     SWITCH_ACCOUNT = "switch_account"
+    TEST_HOOK = "test_hook"
+    TEST_RECIPIENT = "test_recipient"
 
 
 class TrailOutcome(StrEnum):

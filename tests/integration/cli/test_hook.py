@@ -1,12 +1,14 @@
 """`treadle hook ...`."""
 
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.integration.cli.conftest import Treadle
 from tests.integration.cli.shop import Shop
+from tests.servers.receiver import answer_with, receiving
 
 from treadle.store.model import RecordedTry
 
@@ -99,3 +101,31 @@ def test_deliveries_are_listed_and_sent_again(shop: Shop, treadle: Treadle) -> N
     assert treadle("hook deliveries 1 --state failed --json").json == []
     assert "1 deliveries of hook 1" in treadle(f"hook send-again 1 {made.id}").out
     assert "has no delivery" in treadle("hook send-again 1 none").err
+
+
+def test_a_test_calls_the_receiver_once_and_signs(shop: Shop, treadle: Treadle) -> None:
+    with receiving() as receiver:
+        hook = shop.store.hooks.create_hook(1, receiver.url)
+        shop.store.hooks.update_hook(None, hook.id, secret="a-secret-of-sixteen", paused=True)
+        receiver.answers = [answer_with(200), answer_with(503, b"not now")]
+        done = treadle(f"hook test {hook.id} --hook-urls any")
+        assert (done.code, done.err) == (0, "")
+        assert f"Hook {hook.id} answered 200 in " in done.out
+        failed = treadle(f"hook test {hook.id} --hook-urls any --json")
+        assert failed.code == 1
+        told = json.loads(failed.out)
+        assert (told["status"], told["answer"], told["error"]) == (503, "not now", None)
+        first, second = receiver.seen
+        assert first.body["test"] is True
+        assert first.headers["User-Agent"] == "StitchLoadingWebhook"
+        assert first.headers["Treadle-Signature"].startswith("t=")
+        assert first.key != second.key
+    gone = treadle(f"hook test {hook.id} --hook-urls any")
+    assert gone.code == 2
+    assert "did not answer: the connection failed" in gone.err
+    assert "token=x" not in gone.err
+    refused = treadle(f"hook test {hook.id}")
+    assert "the URL has to begin with https" in refused.err
+    assert shop.store.deliveries.list_deliveries(hook.id) == []
+    actions = [row["action"] for row in treadle("trail --json").json][:4]
+    assert actions == ["test_hook"] * 4

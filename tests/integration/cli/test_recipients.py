@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.cli.conftest import Treadle
+from tests.servers.mail import MailServer
 
 
 @pytest.fixture
@@ -72,3 +73,25 @@ def test_an_unknown_recipient_is_told_with_those_that_are_known(treadle: Treadle
         "already has the maximum of 10 recipients; remove one first"
         in treadle("recipient add one@more.com").err
     )
+
+
+@pytest.mark.usefixtures("account")
+def test_a_test_mail_is_handed_over_at_once(
+    treadle: Treadle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    treadle("recipient add a@example.com")
+    assert "There is no mail server" in treadle("recipient test 1").err
+    with MailServer(refusals={"b@example.com": "550 no such mailbox"}) as server:
+        monkeypatch.setenv("TREADLE_SMTP_URL", f"smtp://127.0.0.1:{server.port}")
+        done = treadle("recipient test a@example.com")
+        assert (done.code, done.err) == (0, "")
+        assert done.out == "The mail server took a mail to a@example.com.\n"
+        [mail] = server.taken
+        assert (mail.recipients, mail.subject) == (("a@example.com",), "treadle - This is a test")
+        assert "Nothing is wrong" in mail.text
+        treadle("recipient add b@example.com")
+        refused = treadle("recipient test b@example.com")
+        assert refused.code == 2
+        assert "was not taken: 550 no such mailbox" in refused.err
+    actions = [row["action"] for row in treadle("trail --json").json]
+    assert actions.count("test_recipient") == 2

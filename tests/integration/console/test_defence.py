@@ -105,7 +105,7 @@ def test_each_role_may_what_it_may(console: Console, role: ConsoleRole) -> None:
         may_see = ranks.index(role) >= ranks.index(route.role)
         if route.show is not None:
             assert (visitor.get(path).status == 403) is not may_see, route.pattern
-        if route.act is not None:
+        if route.act is not None or route.task is not None:
             may_act = ranks.index(role) >= ranks.index(route.act_role or route.role)
             answer = visitor.send("POST", path, {"csrf": csrf})
             assert (answer.status == 403) is not may_act, route.pattern

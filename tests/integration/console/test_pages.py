@@ -173,7 +173,7 @@ def test_a_hook_is_made_changed_and_deleted(visitor: Visitor, console: Console) 
     assert visitor.post(page, action="sign", secret="short").status == 400
     assert visitor.post(page, action="sign", secret="0123456789abcdef").status == 303
     assert "Deliveries are signed" in visitor.see(page).words
-    assert visitor.post(page, action="send-failed").status == 303
+    assert visitor.post(f"{page}/resend", on=page, expected="0").status == 303
     assert visitor.post(page, action="send-again", delivery="none").status == 400
     assert visitor.post(page, action="nothing").status == 400
     assert visitor.post(page, on=f"{page}/delete", action="delete").location == (

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import httpx
+from tests.work_turns import ALONE
 
 from treadle.console.app import ConsoleApp
 from treadle.console.badges import BadgeCounter
@@ -21,10 +22,12 @@ from treadle.control.app import ConnectApiSettings, create_control_app
 from treadle.control.examination_operations import ExaminationRunner
 from treadle.control.problem_operations import ProblemWatch
 from treadle.control.traces import ShownSetting, TraceFiles
+from treadle.control.trials import TrialResult
 from treadle.http.hosts import AllowedHosts
+from treadle.ingest.dry_run import DryRunPlanner, open_anywhere
 from treadle.log.protocol import EntryNote, LogEntry, TableBacklog
 from treadle.log.quota import LogSpace
-from treadle.store.model import ConsoleRole
+from treadle.store.model import ConsoleRole, MailRecipient, PostLoadHook
 from treadle.store.secrets import SecretCipher
 from treadle.store.store import Store
 
@@ -53,6 +56,23 @@ class EmptyLog:
 
     def close(self) -> None:
         pass
+
+
+class KeptTrials:
+    """Keeps what is sent on trial, and answers what a test wants."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, str]] = []
+        self.answer: TrialResult | None = TrialResult(200, "ok", None, 12_000)
+
+    def send_delivery(self, hook: PostLoadHook, body: str) -> TrialResult:
+        self.sent.append((hook.id, body))
+        assert self.answer is not None
+        return self.answer
+
+    def send_mail(self, recipient: MailRecipient) -> TrialResult | None:
+        self.sent.append((recipient.id, recipient.address))
+        return self.answer
 
 
 @dataclass(frozen=True)
@@ -142,6 +162,8 @@ class Console:
             self.traces,
             monotonic=lambda: self.now / 1_000_000,
         )
+        self.trials = KeptTrials()
+        self.dry_run = DryRunPlanner(self.store, lambda: self.now, open_anywhere, ALONE)
         self.sampler = FigureSampler(
             self.store,
             EmptyLog,  # type: ignore[arg-type]  # as much of a reader as is asked
@@ -162,6 +184,10 @@ class Console:
             examinations=ExaminationRunner(self.store, self.traces),
             badges=BadgeCounter(lambda: self.now / 1_000_000),
             reach=PageReach(open_reader=EmptyLog),  # type: ignore[arg-type]  # as above
+            query=control.state.query,
+            plan_dry_run=self.dry_run.plan,
+            trials=self.trials,
+            patience_seconds=0,
         )
         self.app = ConsoleApp(self.services, hosts=hosts, limit=GuessLimit(lambda: self.elapsed))
 
@@ -174,6 +200,7 @@ class Console:
         return 201, b'{"status":"OK","message":"Batch Accepted!"}'
 
     def close(self) -> None:
+        self.dry_run.close()
         self.sampler.close()
         self.problems.close()
         self.store.close()

@@ -53,7 +53,7 @@ def test_every_call_states_its_authentication_and_its_refusals(either: Api) -> N
         assert "422" not in operation["responses"]
         assert operation["description"]
         seen.add(operation["operationId"])
-    assert len(seen) == 78
+    assert len(seen) == 80
 
 
 def test_every_call_with_a_body_states_what_may_be_wrong_with_it(either: Api) -> None:

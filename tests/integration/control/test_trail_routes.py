@@ -118,7 +118,11 @@ def test_every_operation_that_changes_has_an_event_done_and_refused(api: Api) ->
         ("post", "/v1/doctor"),
     }
     refused_by_number_alone = {("post", "/v3/sessions/ephemeral")}  # test_session_routes.py
-    elsewhere = {("post", "/v1/destinations/{destination_id}/check")}  # test_destination_checks
+    elsewhere = {
+        ("post", "/v1/destinations/{destination_id}/check"),  # test_destination_checks
+        ("post", "/v1/hooks/{hook_id}/test"),  # test_trials
+        ("post", "/v1/custom-emails/{email_id}/test"),  # test_trials
+    }
     of_loads = {
         ("put", "/v1/sources/{source_id}/options"): (
             {"options": {"nested": "json"}},

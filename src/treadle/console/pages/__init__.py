@@ -16,6 +16,7 @@ from treadle.console.pages import (
     people,
     preferences,
     problems,
+    query,
     recipients,
     refusals,
     reject_record,
@@ -27,6 +28,7 @@ from treadle.console.pages import (
     table,
     tables,
     tokens,
+    trial,
 )
 from treadle.console.pages.regions import RegionView
 
@@ -53,6 +55,8 @@ ROUTES: Final[tuple[PageRoute, ...]] = (
     *settings.ROUTES,
     *help.ROUTES,
     *preferences.ROUTES,
+    *query.ROUTES,
+    *trial.ROUTES,
 )
 """All routes; of two that fit a path the first one counts."""
 

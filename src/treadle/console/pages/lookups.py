@@ -2,7 +2,7 @@
 
 from treadle.console.page_request import ConsoleServices, PageNotFoundError, PageRequest
 from treadle.control.lookups import find_source, parse_id
-from treadle.store.model import ConfiguredDestination, PostLoadHook, Source
+from treadle.store.model import ConfiguredDestination, HookDelivery, PostLoadHook, Source
 
 
 def require_source(services: ConsoleServices, request: PageRequest) -> Source:
@@ -60,3 +60,20 @@ def require_hook(services: ConsoleServices, request: PageRequest) -> PostLoadHoo
 def sees_records(services: ConsoleServices, request: PageRequest) -> bool:
     """Return whether a session sees the values of records."""
     return services.shows_payloads(request.session)
+
+
+def require_delivery(
+    services: ConsoleServices, request: PageRequest, hook: PostLoadHook
+) -> HookDelivery:
+    """Return the delivery of a hook that a path names.
+
+    Raises:
+        PageNotFoundError: the hook has none with it.
+    """
+    wanted = request.parts["delivery"]
+    found = services.store.deliveries.find_delivery(hook.id, wanted)
+    if found is None:
+        raise PageNotFoundError(
+            f"Hook {hook.id} has no delivery {wanted!r}. They are kept for 30 days."
+        )
+    return found

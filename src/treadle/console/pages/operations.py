@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from treadle.console import view
-from treadle.console.access import has_role
 from treadle.console.page_request import (
     ConsoleServices,
     PageAnswer,
@@ -54,7 +53,6 @@ def _describe_part(
     return {
         "base": services.places.base,
         "now": request.now,
-        "may_act": has_role(request.session, ConsoleRole.OPERATOR),
         **describe_operation(operation),
     }
 

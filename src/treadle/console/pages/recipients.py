@@ -1,6 +1,10 @@
 """Recipients: the addresses that are told of problems by mail (P14)."""
 
+from functools import partial
 from typing import Any, Final
+
+import anyio.to_thread
+from starlette.requests import Request
 
 from treadle.console import view
 from treadle.console.page_request import (
@@ -11,6 +15,7 @@ from treadle.console.page_request import (
     lead_on,
 )
 from treadle.control.recipient_operations import RecipientOperations
+from treadle.control.trials import SILENT
 from treadle.errors import RequestRefusedError
 from treadle.http.responses import encode_json
 from treadle.store.model import ConsoleRole
@@ -22,6 +27,7 @@ DONE: Final = {
     "disabled": "The address gets nothing more.",
     "enabled": "The address is told of problems again.",
     "removed": "The address is removed.",
+    "sent": "The mail server took a test mail. Look whether it arrives.",
 }
 ACTIONS: Final = {
     "add": (TrailAction.ADD_RECIPIENT, "added"),
@@ -65,6 +71,31 @@ def change_recipients(services: ConsoleServices, request: PageRequest) -> PageAn
     return lead_on("/recipients", done=done)
 
 
+async def test_recipient(
+    services: ConsoleServices, request: PageRequest, connection: Request
+) -> PageAnswer:
+    """Send a mail to an address, and say whether the mail server took it."""
+    return await anyio.to_thread.run_sync(partial(_send_test, services, request))
+
+
+def _send_test(services: ConsoleServices, request: PageRequest) -> PageAnswer:
+    recipient_id = request.get_text("recipient")
+
+    def run(bound: Any) -> Any:
+        sender = services.trials or SILENT
+        return RecipientOperations(bound.store).send_test(request.account, recipient_id, sender)
+
+    target = TrailTarget(TargetKind.RECIPIENT, recipient_id or None)
+    try:
+        found = services.change(request, TrailAction.TEST_RECIPIENT, target, run)
+    except RequestRefusedError as refused:
+        return _render(services, request, view.describe_refusal(refused.body))
+    if not found["sent"]:
+        told = f"The mail was not taken: {view.show_text(found['error'], 300)}"
+        return _render(services, request, told)
+    return lead_on("/recipients", done="sent")
+
+
 def _render(
     services: ConsoleServices, request: PageRequest, error: str | None = None, address: str = ""
 ) -> PageAnswer:
@@ -87,4 +118,7 @@ def _render(
     )
 
 
-ROUTES: Final = (PageRoute("/recipients", list_recipients, change_recipients, ConsoleRole.ADMIN),)
+ROUTES: Final = (
+    PageRoute("/recipients", list_recipients, change_recipients, ConsoleRole.ADMIN),
+    PageRoute("/recipients/test", task=test_recipient, role=ConsoleRole.ADMIN),
+)

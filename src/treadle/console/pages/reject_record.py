@@ -277,7 +277,6 @@ def _render(
             "is_followed": fate is not None and not fate.is_settled,
             "follow_path": f"/regions/rejects/{reject.id}"
             + (f"?operation={request.query['operation']}" if _names_operation(request) else ""),
-            "may_act": has_role(request.session, ConsoleRole.OPERATOR),
             "may_edit": reject.resent is None
             and sent is not None
             and may_see

@@ -11,7 +11,6 @@ from typing import Any, Final
 import anyio.from_thread
 
 from treadle.console import view
-from treadle.console.access import has_role
 from treadle.console.edit_lines import (
     EditLineError,
     TypedEdit,
@@ -217,7 +216,6 @@ def _render_records(
             "before": before,
             "filter": chosen,
             "kept": keep_chosen(chosen),
-            "may_act": has_role(request.session, ConsoleRole.OPERATOR),
             "may_see": may_see,
             "is_paused": _is_closed(sources.get(values["cause"].source_id))
             if values["cause"] is not None

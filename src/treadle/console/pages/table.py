@@ -13,7 +13,6 @@ from typing import Any, Final
 import msgspec
 
 from treadle.console import view
-from treadle.console.access import has_role
 from treadle.console.day_view import describe_day, describe_mark, draw_day, plan_marks
 from treadle.console.page_request import (
     ConsoleServices,
@@ -164,7 +163,6 @@ class TablePage:
                 "oldest": read_time(found["oldest_waiting_at"]),
                 "last_load": read_time(found["last_load_at"]),
                 "since": read_time(found["error_since"] or found["trouble_since"]),
-                "may_act": has_role(request.session, ConsoleRole.OPERATOR),
                 "notice": DONE.get(request.query.get("done", "")),
                 "error": error,
                 **values,
