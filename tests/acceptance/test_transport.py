@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -210,32 +211,39 @@ def test_a_request_that_comes_with_the_end_of_the_handshake_is_answered(
     tls = {"tls_cert": str(files.cert), "tls_key": str(files.key)}
     request = b"GET /v2/import/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     context = ssl.create_default_context(cafile=str(files.cert))
-    with TreadleServer(tmp_path / "data", settings=tls) as server:
-        for _ in range(20):
-            come, gone = ssl.MemoryBIO(), ssl.MemoryBIO()
-            client = context.wrap_bio(come, gone, server_hostname="localhost")
-            with socket.create_connection(("127.0.0.1", server.port), timeout=60) as wire:
-                while True:
-                    try:
-                        client.do_handshake()
-                        break
-                    except ssl.SSLWantReadError:
-                        wire.sendall(gone.read())
-                        come.write(wire.recv(65536))
-                client.write(request)
-                wire.sendall(gone.read())  # the end of the handshake and the request, in one piece
-                answer = b""
-                while piece := wire.recv(65536):
-                    come.write(piece)
-                    try:
-                        answer += client.read()
-                    except ssl.SSLWantReadError:
-                        continue
-                    except ssl.SSLZeroReturnError:
-                        # The server waits for the client's goodbye for some seconds.
-                        with suppress(ssl.SSLWantReadError):
-                            client.unwrap()
-                        wire.sendall(gone.read())
+
+    def ask(port: int) -> bytes:
+        come, gone = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = context.wrap_bio(come, gone, server_hostname="localhost")
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as wire:
+            while True:
+                try:
+                    client.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    wire.sendall(gone.read())
+                    come.write(wire.recv(65536))
+            client.write(request)
+            wire.sendall(gone.read())  # the end of the handshake and the request, in one piece
+            answer = b""
+            while piece := wire.recv(65536):
+                come.write(piece)
+                try:
+                    answer += client.read()
+                except ssl.SSLWantReadError:
+                    continue
+                except ssl.SSLZeroReturnError:
+                    # The server waits for the client's goodbye for some seconds.
+                    with suppress(ssl.SSLWantReadError):
+                        client.unwrap()
+                    wire.sendall(gone.read())
+        return answer
+
+    with (
+        TreadleServer(tmp_path / "data", settings=tls) as server,
+        ThreadPoolExecutor(20) as pool,
+    ):
+        for answer in pool.map(ask, [server.port] * 20):
             assert answer.startswith(b"HTTP/1.1 200 OK\r\n"), answer
 
 

@@ -374,6 +374,7 @@ def fuzz(
     *,
     rounds: int | None = None,
     at_a_time: int = AT_A_TIME,
+    below: tuple[str, ...] = ("/",),
 ) -> Findings:
     """Send requests for all operations in turn until the time is over.
 
@@ -383,13 +384,18 @@ def fuzz(
         seed: the same requests are made of the same seed.
         rounds: stop after so many requests for every operation, `at_a_time` in each round.
         at_a_time: requests for one operation before the next has its turn.
+        below: where the paths of these operations begin.
     """
     findings = Findings()
     warnings.simplefilter("ignore")  # of the generator, about schemas that allow nothing wrong
     with serving(surface) as site:
         document = site.operator.http.get("/openapi.json").json()
         schema = schemathesis.openapi.from_dict(document)
-        operations = [usable(found) for found in schema.get_all_operations()]
+        operations = [
+            operation
+            for operation in map(usable, schema.get_all_operations())
+            if operation.path.startswith(below)
+        ]
         findings.described.update(map(label_of, operations))
         strategies = [requests_of(operation) for operation in operations]
         deadline = time.monotonic() + seconds
