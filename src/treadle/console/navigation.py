@@ -48,7 +48,7 @@ GROUPS: Final = (
     (
         NavigationLink("recipients", "Recipients", "/recipients", "", ConsoleRole.ADMIN),
         NavigationLink("settings", "Settings", "/settings", "", ConsoleRole.ADMIN),
-        NavigationLink("people", "People", "/people", "p", ConsoleRole.ADMIN),
+        NavigationLink("people", "People", "/people", "", ConsoleRole.ADMIN),
         NavigationLink("audit", "Audit", "/audit", "a", ConsoleRole.ADMIN),
         NavigationLink("help", "Help", "/help", ""),
     ),
