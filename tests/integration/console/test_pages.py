@@ -266,7 +266,8 @@ def test_each_page_names_a_command_that_there_is(visitor: Visitor, console: Cons
         f"/sources/{source.id}/options", f"/sources/{source.id}/settings",
         f"/sources/{source.id}/delete", "/tables", "/loads", "/loads?failed=1", "/rejects",
         "/destinations", f"/destinations/{console.destination.id}", "/hooks", "/tokens",
-        "/recipients", "/audit", "/start",
+        "/recipients", "/audit", "/start", "/query", "/query?sql=select%20%27a%27", "/try",
+        "/destinations/new?type=duckdb", f"/destinations/{console.destination.id}/change",
     ):  # fmt: skip
         found = re.search(r'<code id="same-command">(.*?)</code>', visitor.see(path).text)
         assert found, path

@@ -242,8 +242,7 @@ def _render_new(
         {
             "title": "New destination",
             "section": "destinations",
-            "command": "treadle destination create 'postgresql://user:password@host/database'"
-            f"{services.data_flag}",
+            "command": f"treadle destination create --url-file url.txt{services.data_flag}",
             "types": sorted(cards),
             "type": type_ if card is not None else "",
             "fields": fields,
@@ -271,7 +270,8 @@ def _render_change(
         {
             "title": f"Change {row.name}",
             "section": "destinations",
-            "command": f"treadle destination list{services.data_flag}",
+            "command": f"treadle destination update {row.id} --url-file url.txt"
+            f"{services.data_flag}",
             "row": row,
             "setter": view.describe_setter(row),
             "fields": make_fields(found["report_card"], values, wrong),
