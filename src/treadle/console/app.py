@@ -98,6 +98,10 @@ STALE_FORM: Final = (
 SESSION_ENDED: Final = (
     "Your session has ended, so nothing was changed. Sign in, and send the form again."
 )
+LARGE_FORM: Final = (
+    "The form is larger than 1 MB, so nothing was done with it. Go back: your browser still has "
+    "what you typed. For many records there is `treadle plan`, which reads files of any size."
+)
 NO_PAGE: Final = "There is no such page in the console. The navigation has those that there are."
 NO_METHOD: Final = "This page shows something and cannot be sent anything, or the other way round."
 
@@ -260,7 +264,13 @@ class ConsoleApp:
         )
 
     async def _read_form(self, head: PageHead, receive: Receive) -> dict[str, str]:
-        return parse_form(await read_body(head.headers, receive, limit=FORM_BYTES_MAX))
+        try:
+            body = await read_body(head.headers, receive, limit=FORM_BYTES_MAX)
+        except RequestRefusedError as refused:
+            if refused.status != 413:
+                raise
+            raise RequestRefusedError(413, LARGE_FORM) from refused
+        return parse_form(body)
 
     # Sessions ------------------------------------------------------------------------------------
 

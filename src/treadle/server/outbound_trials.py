@@ -1,9 +1,10 @@
 """Sends deliveries of hooks and mails on trial: what the courier does, once and at once."""
 
 import asyncio
+import threading
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from treadle import clock
@@ -11,6 +12,11 @@ from treadle.config import Config
 from treadle.control.trials import TrialResult
 from treadle.http.outbound_url import OutboundRules
 from treadle.store.model import DueDelivery, MailRecipient, PostLoadHook, WaitingMail
+
+AT_ONCE_MAX: Final = 4
+"""Tests of a worker that wait for an answer; each has a thread for half a minute at most."""
+
+BUSY: Final = TrialResult(None, "", f"{AT_ONCE_MAX} tests are under way already; try again", 0)
 
 SUBJECT: Final = "This is a test"
 TEXT: Final = (
@@ -30,6 +36,7 @@ class OutboundTrials:
 
     config: Config
     installation_id: str
+    _places: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(AT_ONCE_MAX))
 
     def send_delivery(self, hook: PostLoadHook, body: str) -> TrialResult:
         """Call a hook as the courier does, under the same rules, and wait for the answer."""
@@ -49,7 +56,12 @@ class OutboundTrials:
             due_at=0,
             tries=0,
         )
-        found = asyncio.run(sender.send(delivery))
+        if not self._places.acquire(blocking=False):
+            return BUSY
+        try:
+            found = asyncio.run(sender.send(delivery))
+        finally:
+            self._places.release()
         return TrialResult(found.status, found.answer, found.error, found.took_us)
 
     def send_mail(self, recipient: MailRecipient) -> TrialResult | None:
@@ -63,8 +75,13 @@ class OutboundTrials:
         # The time as its number: no two tests have the same message id.
         subject = f"{self.config.mail_subject_prefix}{SUBJECT}"
         mail = WaitingMail(now, recipient.address, subject, TEXT, now, 0)
+        if not self._places.acquire(blocking=False):
+            return BUSY
         began = time.monotonic()
-        [found] = relay.send_mails([mail])
+        try:
+            [found] = relay.send_mails([mail])
+        finally:
+            self._places.release()
         took_us = int((time.monotonic() - began) * 1_000_000)
         why = None if found.status == "sent" else found.why or "the mail server did not take it"
         return TrialResult(None, "", why, took_us)

@@ -1,6 +1,6 @@
 """The repository of load reports: committed loads and failed tries."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
@@ -261,6 +261,27 @@ class LoadRepository(StoreRepository):
                 ids = _find_table_ids(tx, None, source_id, table_name)
                 found = _list_of_tables(tx, query, ids, loads_max)
         return sum_loads([row._mapping for row in found], since, loads_max)
+
+    def get_load_count(self, source_ids: Collection[int], since: int) -> int:
+        """Return how many loads of some sources were committed; RECENT_LOADS_MAX at most.
+
+        Args:
+            source_ids: of the sources.
+            since: only loads that finished at or after this time.
+        """
+        newest = (
+            select(loads.c.number)
+            .where(
+                loads.c.source_id.in_(source_ids),
+                loads.c.finished_at >= since,
+                loads.c.error.is_(None),
+            )
+            .limit(RECENT_LOADS_MAX)
+            .subquery()
+        )
+        with self._database.read() as tx:
+            query = select(func.count()).select_from(newest)
+            return int(tx.connection.execute(query).scalar_one())
 
     def get_last_number(self) -> int:
         """Return the number of the load report that was recorded last; 0 for none."""

@@ -73,6 +73,7 @@ def test_failed_ones_are_counted_confirmed_and_sent_again(
     visitor: Visitor, console: Console
 ) -> None:
     hook = make_hook(console, 3)
+    assert "3 in the last 24 hours" in visitor.see("/destinations/1").words
     ask = visitor.see(f"/hooks/{hook.id}/resend")
     assert "Send 3 failed deliveries again?" in ask.words
     assert ask.field("expected") == "3"

@@ -329,6 +329,8 @@ def test_each_page_names_a_command_that_there_is(visitor: Visitor, console: Cons
         "/rejects/records", f"/tables?source={source.id}&state=stopped&sort=oldest&q=a",
         "/destinations", f"/destinations/{console.destination.id}", "/hooks", "/tokens",
         "/recipients", "/audit", "/start", "/problems", "/health",
+        "/query", "/query?sql=select%20%27a%27", "/try",
+        "/destinations/new?type=duckdb", f"/destinations/{console.destination.id}/change",
     ):  # fmt: skip
         found = re.search(r'<code id="same-command">(.*?)</code>', visitor.see(path).text)
         assert found, path

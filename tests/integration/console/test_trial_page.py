@@ -128,6 +128,17 @@ def test_hostile_records_are_text(visitor: Visitor, console: Console) -> None:
     assert len(page.text) < 60_000
 
 
+def test_more_than_a_page_takes_is_refused_with_the_way_out(
+    visitor: Visitor, console: Console
+) -> None:
+    source = make_source(console)
+    text = json.dumps([{"id": 1, "text": "x" * 1_100_000}])
+    page = visitor.post("/try", text=text, source=source.id, table="orders")
+    assert page.status == 413
+    assert "larger than" in page.words
+    assert "treadle plan" in page.words
+
+
 def test_reasons_of_every_form_are_sentences() -> None:
     assert list_reasons("record must be an object") == ("record must be an object",)
     assert list_reasons({"data": ["a", "b"], "x": "c"}) == ("data: a", "data: b", "x: c")

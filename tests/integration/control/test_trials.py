@@ -1,12 +1,15 @@
 """Deliveries and mails on trial over the API: `test` of a hook and of a custom e-mail."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from tests.integration.control.api import NOT_FOUND, Api
+from tests.servers.receiver import answer_with, receiving
+from tests.servers.treadle import eventually
 
 from treadle.config import Config
-from treadle.server.outbound_trials import OutboundTrials
+from treadle.server.outbound_trials import AT_ONCE_MAX, BUSY, OutboundTrials
 
 HOOKS = "/notifications/public/v1/api/hooks"
 EMAILS = "/notifications/public/v1/api/custom-emails"
@@ -44,6 +47,23 @@ def test_a_mail_needs_a_mail_server_and_a_recipient(api: Api) -> None:
     assert (event.action, event.outcome) == ("test_recipient", "refused")
     _, token = api.another_account()
     assert api.post(f"/v1/custom-emails/{made}/test", token=token).pair == (404, NOT_FOUND)
+
+
+def test_a_worker_waits_for_so_many_answers(api: Api, tmp_path: Path) -> None:
+    api.store.destinations.set_default_destination(
+        api.account.id, "duckdb", "duckdb:///here", "here"
+    )
+    trials = OutboundTrials(Config(data=tmp_path, hook_urls="any"), "here")
+    with receiving() as receiver, ThreadPoolExecutor(AT_ONCE_MAX) as threads:
+        receiver.usual = receiver.stay_silent
+        hook = api.store.hooks.create_hook(api.account.id, receiver.url)
+        waiting = [threads.submit(trials.send_delivery, hook, "{}") for _ in range(AT_ONCE_MAX)]
+        eventually(lambda: len(receiver.seen) == AT_ONCE_MAX)
+        assert trials.send_delivery(hook, "{}") == BUSY
+        receiver.released.set()
+        assert all(one.result().status is None for one in waiting)
+        receiver.usual = answer_with(200)
+        assert trials.send_delivery(hook, "{}").is_success
 
 
 def test_a_url_that_is_not_called_is_not_called(api: Api, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from treadle.control.destination_operations import DestinationOperations
 from treadle.destinations.registry import make_destination
 from treadle.errors import OperatorError, RequestRefusedError
 from treadle.http.responses import encode_json
+from treadle.store.loads import RECENT_LOADS_MAX
 from treadle.store.model import ConfiguredDestination, ConsoleRole
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
 
@@ -60,6 +61,7 @@ def list_destinations(services: ConsoleServices, request: PageRequest) -> PageAn
                 "tables": len(of_row),
                 "waiting": sum(one.waiting for one in of_row),
                 "is_default": request.account.destination_id == row.id,
+                "loads": _count_loads(services, request, row, destination_of),
                 "since": row.trouble_since or row.usable_since,
                 "check": checks[-1],
             }
@@ -211,6 +213,19 @@ def _list_rows(services: ConsoleServices, request: PageRequest) -> list[Configur
     ]
 
 
+def _count_loads(
+    services: ConsoleServices,
+    request: PageRequest,
+    row: ConfiguredDestination,
+    destination_of: Mapping[int, int],
+) -> str:
+    """Return how many loads into a destination there were in the last 24 hours."""
+    its = [source for source, destination in destination_of.items() if destination == row.id]
+    count = services.store.loads.get_load_count(its, request.now - view.DAY_US)
+    more = " or more" if count >= RECENT_LOADS_MAX else ""
+    return view.format_count(count) + more
+
+
 def _list_cards(services: ConsoleServices) -> dict[str, Any]:
     """Return the report card of each type whose driver is installed, by the name of the type."""
     cards: Any = DestinationOperations(services.store, services.settings).list_types()
@@ -240,8 +255,7 @@ def _render_new(
         {
             "title": "New destination",
             "section": "destinations",
-            "command": "treadle destination create 'postgresql://user:password@host/database'"
-            f"{services.data_flag}",
+            "command": f"treadle destination create --url-file url.txt{services.data_flag}",
             "types": sorted(cards),
             "type": type_ if card is not None else "",
             "fields": fields,
@@ -269,7 +283,8 @@ def _render_change(
         {
             "title": f"Change {row.name}",
             "section": "destinations",
-            "command": f"treadle destination list{services.data_flag}",
+            "command": f"treadle destination update {row.id} --url-file url.txt"
+            f"{services.data_flag}",
             "row": row,
             "setter": view.describe_setter(row),
             "fields": make_fields(found["report_card"], values, wrong),
@@ -314,6 +329,7 @@ def _render(
             ],
             "tables": len(of_row),
             "waiting": sum(one.waiting for one in of_row),
+            "loads": _count_loads(services, request, row, destination_of),
             "is_default": request.account.destination_id == row.id,
             "check": check,
             "check_state": None if check is None else view.describe_check(check),

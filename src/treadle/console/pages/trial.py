@@ -30,6 +30,10 @@ from treadle.store.model import ConsoleRole, Source
 FAULTS_SHOWN: Final = 50
 """Most records that a page names of each kind."""
 
+OFFERED_MAX: Final = 100
+OFFERED_CHARACTERS_MAX: Final = 60
+"""Names of tables that a field offers."""
+
 STATEMENTS_SHOWN: Final = 50
 DOCUMENT_CHARACTERS_MAX: Final = 20_000
 
@@ -270,6 +274,7 @@ def render_trial(
             "command": make_command(services.data_flag, typed, sources),
             "typed": typed,
             "sources": sources,
+            "known": list_table_names(services, request),
             "names": [(one.id, one.name) for one in sources],
             "chosen": typed.source or (str(sources[0].id) if len(sources) == 1 else ""),
             "plan": plan,
@@ -281,6 +286,13 @@ def render_trial(
         },
         status,
     )
+
+
+def list_table_names(services: ConsoleServices, request: PageRequest) -> list[str]:
+    """Return names of tables that are there, for the field to offer: short ones, 100 at most."""
+    seen = services.sampler.read().get_account(request.account.id)
+    names = {one.table_name for one in seen.tables if len(one.table_name) <= OFFERED_CHARACTERS_MAX}
+    return sorted(names)[:OFFERED_MAX]
 
 
 def format_document(tables: Sequence[Mapping[str, Any]]) -> str:
