@@ -14,7 +14,7 @@ FUZZ_RUNS ?= 20000
 FUZZES := $(addprefix fuzz-,push batch transit schema wire gzip zstd)
 LOCKS := $(wildcard requirements/*.txt)
 
-.PHONY: run test browser-test release-test quick lint types docs fuzz $(FUZZES) lock sbom clean bench bench-full
+.PHONY: run test browser-test pictures release-test quick lint types docs fuzz $(FUZZES) lock sbom clean bench bench-full
 
 run: $(VENV)/run.stamp ## Install into $(VENV) and start the server on the embedded defaults
 	$(BIN)/treadle serve $(ARGS)
@@ -24,6 +24,9 @@ test: $(VENV)/test.stamp ## Install what the tests need and pass the suite
 
 browser-test: $(VENV)/browser.stamp ## The pages of the console in a real browser; needs Chromium at /usr/bin/chromium
 	BROWSER_TESTS=required $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/browser $(ARGS)
+
+pictures: $(VENV)/browser.stamp ## Make the pictures of the documents anew from a running server; needs Chromium
+	$(BIN)/python -m tests.browser.pictures $(ARGS)
 
 release-test: $(VENV)/test.stamp ## What a release passes beyond test: more servers killed at random times
 	$(BIN)/python -m pytest -m release $(ARGS)

@@ -3,7 +3,7 @@
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -51,13 +51,27 @@ def acceptance(place: Place, records: int) -> dict[str, Any]:
     }
 
 
-def w7(place: Place, requests: int) -> dict[str, Any]:
-    """Single-record requests at 1, 16 and 64 connections."""
+def w7(
+    place: Place,
+    requests: int,
+    *,
+    steps: Sequence[int] = (1, 16, 64),
+    prepare: Callable[[TreadleServer], object] = lambda _: None,
+) -> dict[str, Any]:
+    """Single-record requests at some numbers of connections.
+
+    Args:
+        place: where.
+        requests: of each step, but a quarter of it where there is one connection.
+        steps: numbers of connections.
+        prepare: called with the running server before the first step.
+    """
     found: dict[str, Any] = {}
     with started(place, "duckdb", QUIET) as server:
         port, _, token, client = begin(server)
+        prepare(server)
         number = 0
-        for connections in (1, 16, 64):
+        for connections in steps:
             count = requests // 4 if connections == 1 else requests
             bodies = with_client(list(singles(count, number)), client)
             number += count

@@ -206,6 +206,8 @@ def test_j29_the_doctor_of_the_page_finds_what_the_command_finds(
         client = Client(server, *server.account())
         token = make_token(client, "Shop")
         assert client.push(token, [{"id": 1}], table="orders").status_code == 503
+        # The desk is there: with another key no process starts any more.
+        assert client.http.post("/v1/doctor", headers=client.account).status_code == 200
         (tmp_path / "data" / "secret.key").write_text("A" * 43 + "=")
         damage_entry(tmp_path / "data" / "log.sqlite")
         with watch(browser, server.url) as seen:
