@@ -140,8 +140,11 @@ def test_keys_lead_from_page_to_page_but_not_while_typing(
         assert seen.page.evaluate("document.activeElement.innerText") == "web_shop.orders"
 
 
-def test_signing_in_and_out(browser: Any, server: TreadleServer, client: Client) -> None:
-    with watch(browser, server.url) as seen:
+@pytest.mark.parametrize("scripts", [True, False], ids=["with-scripts", "without-scripts"])
+def test_signing_in_and_out(
+    browser: Any, server: TreadleServer, client: Client, scripts: bool
+) -> None:
+    with watch(browser, server.url, java_script_enabled=scripts) as seen:
         seen.allowed = "401|429"
         seen.open("/tables?q=abc")
         assert "/login" in seen.page.url

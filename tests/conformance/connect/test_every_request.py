@@ -61,7 +61,9 @@ queries = st.none() | st.text() | st.integers().map(str)
 @pytest.fixture(scope="module", params=["seed", "modern"])
 def served(request: pytest.FixtureRequest) -> Iterator[Api]:
     """One server for all examples: what they leave behind is part of the next ones."""
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        # No desk answers here, and none is waited for.
+        patch.setattr("treadle.questions.client.CONNECT_SECONDS_MAX", 0.0)
         api = Api(Path(folder), ConnectApiSettings(request.param))
         for name in ("A", "B", "C"):
             api.create(name)
@@ -93,7 +95,7 @@ def test_every_answer_is_described(served: Api, data: st.DataObject) -> None:
     token = data.draw(st.sampled_from(["", "", "", "ac_wrong", None]))
     # The helper fails for an answer that the document does not describe, 500 is one to report.
     answer = served.call(method.upper(), path, raw=data.draw(bodies), token=token)
-    assert answer.status < 500
+    assert answer.status < 500 or (answer.status == 503 and "TryLater" in answer.text)
 
 
 @given(st.text(min_size=1, max_size=60))
