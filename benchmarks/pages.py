@@ -10,6 +10,7 @@ them is more.
 
 import argparse
 import asyncio
+import itertools
 import re
 import sys
 import tempfile
@@ -110,13 +111,15 @@ async def fill_log(
     """Append loaded entries, those of a table one after the other; their positions by table."""
     each = entries // len(tables)
     log = SqliteAppender(path)
-    now = time.time_ns() // 1000
+    # Each entry is a request of its own, 100 microseconds after the one before it.
+    clock = itertools.count(time.time_ns() // 1000 - 100 * each * len(tables), 100)
     places: dict[str, range] = {}
     for table in tables:
-        entry = NewEntry(source, table, now, 1, payload)
         first = last = 0
         for count in split_count(each):
-            place = await log.append([entry] * count)
+            place = await log.append(
+                [NewEntry(source, table, at, 1, payload) for at in islice(clock, count)]
+            )
             first, last = first or place, place + count
         places[table] = range(first, last)
     await log.aclose()

@@ -150,7 +150,9 @@ def read_tail(
                 reached = group[-1].received_at if group else None
                 close_group()
                 return RequestTail(found, None, reached)
-            if group and not _belongs(entry, group[-1]):
+            # No request is as large; entries with one time would be read to the last one.
+            whole = len(group) >= SCAN_ENTRIES_MAX
+            if group and (whole or not _belongs(entry, group[-1])):
                 end, end_at = group[-1].position, group[-1].received_at
                 close_group()
                 late = seen >= SCAN_ENTRIES_MAX or monotonic() >= until
