@@ -151,7 +151,8 @@ def test_signing_in_and_out(
         seen.page.get_by_label("Account token").fill("ac_wrong")
         seen.press("Sign in")
         assert "This is no account token of this server" in seen.text()
-        seen.examine()
+        if scripts:
+            seen.examine()
         seen.page.get_by_label("Account token").fill(client.account["Authorization"][7:])
         seen.press("Sign in")
         assert seen.page.url.endswith("/console/tables?q=abc")

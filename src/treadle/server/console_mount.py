@@ -156,6 +156,7 @@ class ConsoleMaker:
         config, clock = self._config, self._work.operations.clock
         sampler = FigureSampler(self._work.operations.store, self._open_reader, clock)
         self._close = sampler.close
+        sampler.begin()  # whoever asks for the first page asks for the overview next
         is_default_folder = config.data == Config.data.absolute()
         services = ConsoleServices(
             work=self._work,
