@@ -81,7 +81,7 @@ _ROWS_TURN: Final = threading.Lock()
 """Rows are asked for by one page of a worker at a time: a page waits in one of few threads."""
 
 
-class TablePage:
+class ShownTable:
     """The page of one table: what all of its tabs show.
 
     Attributes:
@@ -209,12 +209,12 @@ def quote_relation(schema: str, relation: str) -> str:
 
 def show_columns(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     """Show the columns of a table and its subtables, as the last load left them."""
-    return _render_columns(TablePage(services, request), request)
+    return _render_columns(ShownTable(services, request), request)
 
 
 def act_on_table(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     """Load a table now, try it again, or set an option that gets it going."""
-    page = TablePage(services, request)
+    page = ShownTable(services, request)
     action = request.get_text("action")
     try:
         if action == "load":
@@ -237,7 +237,7 @@ def act_on_table(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     return lead_on(page.path, done=action)
 
 
-def _render_columns(page: TablePage, request: PageRequest, error: str | None = None) -> PageAnswer:
+def _render_columns(page: ShownTable, request: PageRequest, error: str | None = None) -> PageAnswer:
     number = parse_id(request.query.get("page", "1")) or 1
     relations = page.found["relations"]
     total = sum(len(one["columns"]) for one in relations)
@@ -312,7 +312,7 @@ def cut_columns(relations: list[dict[str, Any]], begin: int, count: int) -> list
 
 def show_rows(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     """Show the newest rows of a table, once somebody asks for them."""
-    page = TablePage(services, request)
+    page = ShownTable(services, request)
     grid: RowGrid | None = None
     took, error, status = 0.0, None, 200
     if request.query.get("show") == "1":
@@ -340,7 +340,7 @@ def show_rows(services: ConsoleServices, request: PageRequest) -> PageAnswer:
 
 
 def _ask_rows(
-    services: ConsoleServices, request: PageRequest, page: TablePage
+    services: ConsoleServices, request: PageRequest, page: ShownTable
 ) -> tuple[RowGrid, float]:
     reach = services.reach
     if not sees_records(services, request):
@@ -363,7 +363,7 @@ def _ask_rows(
 
 def show_loads(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     """Show a day of loads: a mark for each attempt, and the newest of them as lines."""
-    page = TablePage(services, request)
+    page = ShownTable(services, request)
     midnight = choose_day(request.query.get("day", ""), request.now)
     failed = request.query.get("failed") == "1"
     loads = services.store.loads.list_loads(
@@ -432,7 +432,7 @@ def describe_attempt(one: LoadReport) -> dict[str, Any]:
 
 def show_rejected(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     """Show why records of a table were rejected."""
-    page = TablePage(services, request)
+    page = ShownTable(services, request)
     query = RejectQuery(request.account.id, page.source.id, page.name)
     causes = services.store.rejects.list_causes(query, limit=CAUSES_SHOWN)
     return page.render(
@@ -447,7 +447,7 @@ def show_rejected(services: ConsoleServices, request: PageRequest) -> PageAnswer
 
 def show_history(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     """Show what loads and others changed of a table, newest first."""
-    page = TablePage(services, request)
+    page = ShownTable(services, request)
     before = request.query.get("before") or None
     found = page.catalogue.list_history(
         request.account, str(page.source.id), page.name, before, str(EVENTS_SHOWN)
@@ -476,12 +476,12 @@ def show_history(services: ConsoleServices, request: PageRequest) -> PageAnswer:
 
 def show_options(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     """Show the options of a table."""
-    return _render_options(services, request, TablePage(services, request))
+    return _render_options(services, request, ShownTable(services, request))
 
 
 def set_table_option(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     """Set an option of a table, or take it back."""
-    page = TablePage(services, request)
+    page = ShownTable(services, request)
     try:
         name, text = request.get_text("option"), request.get_text("value")
         _set_option(services, request, page, name, text)
@@ -491,7 +491,7 @@ def set_table_option(services: ConsoleServices, request: PageRequest) -> PageAns
 
 
 def _render_options(
-    services: ConsoleServices, request: PageRequest, page: TablePage, error: str | None = None
+    services: ConsoleServices, request: PageRequest, page: ShownTable, error: str | None = None
 ) -> PageAnswer:
     options: list[dict[str, Any]] = []
     status = 200 if error is None else 400
@@ -517,7 +517,7 @@ def show_option(value: object) -> str:
 
 
 def _set_option(
-    services: ConsoleServices, request: PageRequest, page: TablePage, name: str, text: str
+    services: ConsoleServices, request: PageRequest, page: ShownTable, name: str, text: str
 ) -> None:
     """Set an option of the table; an empty text takes it back.
 
@@ -536,7 +536,7 @@ def _set_option(
 
 
 def _ask_loader(
-    services: ConsoleServices, request: PageRequest, page: TablePage, action: TrailAction
+    services: ConsoleServices, request: PageRequest, page: ShownTable, action: TrailAction
 ) -> None:
     def run(bound: Any) -> Any:
         operations = CatalogueOperations(bound.store, services.reach.waiting, services.clock)
@@ -559,12 +559,12 @@ def _say(refused: Exception) -> str:
 
 def show_rebuild(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     """Show how the table is built again from the log, and the last time that it was."""
-    return _render_rebuild(services, request, TablePage(services, request))
+    return _render_rebuild(services, request, ShownTable(services, request))
 
 
 def start_rebuild(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     """Have the desk build the table again, and compare it or swap it in."""
-    page = TablePage(services, request)
+    page = ShownTable(services, request)
     dry_run = request.get_text("action") != "swap"
     force = request.get_text("force") == "1"
 
@@ -590,7 +590,7 @@ def start_rebuild(services: ConsoleServices, request: PageRequest) -> PageAnswer
 def _render_rebuild(
     services: ConsoleServices,
     request: PageRequest,
-    page: TablePage,
+    page: ShownTable,
     error: str | None = None,
     status: int = 400,
 ) -> PageAnswer:
@@ -615,7 +615,7 @@ def _render_rebuild(
 
 def show_waiting(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     """Show the oldest records that wait for a table."""
-    page = TablePage(services, request)
+    page = ShownTable(services, request)
     may_see = sees_records(services, request)
     lines, error = _read_waiting(services, page) if may_see else ([], VALUES_HIDDEN)
     return page.render(
@@ -627,7 +627,7 @@ def show_waiting(services: ConsoleServices, request: PageRequest) -> PageAnswer:
 
 
 def _read_waiting(
-    services: ConsoleServices, page: TablePage
+    services: ConsoleServices, page: ShownTable
 ) -> tuple[list[dict[str, Any]], str | None]:
     entry = services.store.tables.find_entry(page.source.id, page.name)
     reader = services.reach.open_reader()
