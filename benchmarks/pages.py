@@ -70,6 +70,9 @@ COLUMNS: Final = KeptColumns(
     ),
 )
 
+NOT_SHOWN: Final = {"/accounts"}
+"""Pages that an account token does not open: they are for admins of the installation."""
+
 BROWSER: Final = {"Accept": "text/html", "Sec-Fetch-Site": "none"}
 
 
@@ -181,7 +184,8 @@ def list_paths(source: int) -> list[str]:
     found = []
     for route in ROUTES:
         wanted = re.findall(r"{(\w+)}", route.pattern)
-        if route.show is not None and all(name in parts for name in wanted):
+        is_shown = route.show is not None and route.pattern not in NOT_SHOWN
+        if is_shown and all(name in parts for name in wanted):
             found.append(route.pattern.format(**parts))
     return found
 

@@ -409,10 +409,6 @@ class ConsoleApp:
             for cookie in answer.cookies:
                 response.headers.append("Set-Cookie", cookie)
             return response
-        if answer.file is not None:
-            shown = f'attachment; filename="{answer.file.name}"'
-            headers = {**PAGE_HEADERS, "Content-Disposition": shown}
-            return Response(answer.file.content, answer.status, headers, answer.file.media_type)
         values = dict(answer.values)
         if request is not None:
             values |= {

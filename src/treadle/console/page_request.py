@@ -225,7 +225,6 @@ class PageAnswer:
         values: of the template.
         location: path below the console to lead on to.
         cookies: values of `Set-Cookie`.
-        file: what a browser saves; None for a page.
         response: a whole answer that is no page, such as a file; None for a page.
     """
 
@@ -234,23 +233,7 @@ class PageAnswer:
     status: int = 200
     location: str | None = None
     cookies: tuple[str, ...] = ()
-    file: "PageFile | None" = None
     response: Response | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PageFile:
-    """A file that a page offers.
-
-    Attributes:
-        name: of the file, of letters, digits and `.-_`.
-        media_type: such as "text/csv; charset=utf-8".
-        content: of the file.
-    """
-
-    name: str
-    media_type: str
-    content: bytes
 
 
 PageHandler = Callable[[ConsoleServices, PageRequest], PageAnswer]

@@ -6,11 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from starlette.responses import Response
+
 from treadle.console import view
 from treadle.console.page_request import (
     ConsoleServices,
     PageAnswer,
-    PageFile,
     PageRequest,
     PageRoute,
 )
@@ -84,8 +85,9 @@ def save_audit(services: ConsoleServices, request: PageRequest) -> PageAnswer:
     wanted = _parse(_read_query(request), None)
     events = wanted.list_events(services.store, request.account.id, FILE_EVENTS_MAX)
     content = write_csv(events, _list_names(services, request))
-    file = PageFile("audit.csv", "text/csv; charset=utf-8", content.encode("utf-8", "replace"))
-    return PageAnswer(file=file)
+    headers = {"Content-Disposition": 'attachment; filename="audit.csv"'}
+    raw = content.encode("utf-8", "replace")
+    return PageAnswer(response=Response(raw, headers=headers, media_type="text/csv"))
 
 
 def write_csv(events: Sequence[TrailEvent], names: Mapping[str, str]) -> str:
