@@ -38,7 +38,7 @@ lint: $(VENV)/lint.stamp ## Style of source and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/lint.stamp ## mypy, strict, on source, tests and benchmarks
+types: $(VENV)/lint.stamp $(VENV)/browser.stamp ## mypy, strict, on source, tests and benchmarks
 	$(BIN)/mypy
 
 docs: $(VENV)/test.stamp ## What README and the reference pages show, run and compared

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def test_j37_a_ninth_tab_is_quick_beside_eight_that_are_live(
 
         for number in range(8):
             tab = seen.page.context.new_page()
-            tab.on("request", lambda request, number=number: note(request, number))
+            tab.on("request", partial(note, number=number))
             tab.goto(f"{server.url}/console/")
             tab.locator("[data-number=accepted]").wait_for()
         seen.page.wait_for_timeout(500)
