@@ -7,9 +7,11 @@ stay as history.
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
+    Executable,
     Integer,
     Row,
     RowMapping,
@@ -24,7 +26,7 @@ from sqlalchemy import (
 )
 
 from treadle.store.column_history import TableCatalogue, read_catalogue, read_columns
-from treadle.store.database import StoreRepository, StoreTransaction
+from treadle.store.database import StoreRepository, StoreTransaction, make_insert
 from treadle.store.model import (
     KeptColumns,
     PushedTable,
@@ -310,6 +312,12 @@ def _read_entry(row: Row[Any]) -> TableEntry:
     )
 
 
+@cache
+def _insert_table(dialect: str) -> Executable:
+    """Return the statement of a dialect that makes a table's row if no other process was first."""
+    return make_insert(dialect, tables).on_conflict_do_nothing()
+
+
 def lock_table(tx: StoreTransaction, source_id: int, name: str, log_id: str) -> Row[Any]:
     """Lock the row of a table until the transaction ends; it is made where it is missing."""
     key = digest_text(name)
@@ -317,16 +325,15 @@ def lock_table(tx: StoreTransaction, source_id: int, name: str, log_id: str) -> 
     found = tx.connection.execute(_NAMED_TABLE, asked).one_or_none()
     if found is None:
         tx.connection.execute(
-            tx.insert(tables)
-            .values(
-                source_id=source_id,
-                name=name,
-                name_sha256=key,
-                log_id=log_id,
-                loaded=0,
-                stopped=False,
-            )
-            .on_conflict_do_nothing()  # another process may have been first
+            _insert_table(tx.connection.dialect.name),
+            {
+                "source_id": source_id,
+                "name": name,
+                "name_sha256": key,
+                "log_id": log_id,
+                "loaded": 0,
+                "stopped": False,
+            },
         )
         found = tx.connection.execute(_NAMED_TABLE, asked).one()
     return found
