@@ -27,7 +27,7 @@ from treadle.http.hosts import AllowedHosts
 from treadle.http.openapi import merge_documents
 from treadle.ingest.openapi_document import load_document as ingest_document
 from treadle.log.protocol import LogReader
-from treadle.log.registry import open_reader
+from treadle.log.registry import open_glance
 from treadle.questions.client import DeskClient
 from treadle.server.outbound_trials import OutboundTrials
 from treadle.server.trace_files import make_trace_files
@@ -119,7 +119,7 @@ def make_control_service(
     """
 
     def read_log() -> LogReader:
-        return open_reader(config)
+        return open_glance(config)
 
     traces = make_trace_files(config)
     problems = ProblemWatch(

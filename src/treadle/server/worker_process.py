@@ -36,7 +36,7 @@ from treadle.ingest.fastpath.connection_table import (
 )
 from treadle.ingest.fastpath.handler import FAST_PATH_STATE
 from treadle.ingest.quotas import SourceQuotas
-from treadle.log.registry import open_appender, open_reader
+from treadle.log.registry import open_appender, open_glance
 from treadle.metrics.endpoint import MetricsEndpoint, QuotaUsage
 from treadle.metrics.request_counter import (
     APPEND_FAILURES,
@@ -252,7 +252,7 @@ def make_worker_app(
     ingest = IngestService(
         store,
         log,
-        open_reader=lambda: open_reader(config),
+        open_reader=lambda: open_glance(config),
         count_answer=lambda path, status: board.add(name_counter(path, status)),
         keep_refusal=lambda path, status, body, source_id: keeper.keep_of_source(
             name_endpoint(path), status, body, quotas.gates[source_id].account_id, source_id
@@ -297,7 +297,7 @@ def make_worker_app(
     )
     metrics = MetricsEndpoint(
         store,
-        lambda: open_reader(config),
+        lambda: open_glance(config),
         lambda: sum_counters(config.counters_path, COUNTER_NAMES),
         usage=QuotaUsage(
             lambda: quotas.table,
@@ -314,7 +314,7 @@ def make_worker_app(
     console = ConsoleMaker(
         config,
         control.get_service,
-        lambda: open_reader(config),
+        lambda: open_glance(config),
         ingest.endpoints[PUSH_PATH],
         hosts,
         stop_notice or StopNotice(),
