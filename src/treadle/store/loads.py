@@ -92,6 +92,7 @@ RECENT_LOADS_MAX: Final = 10_000
 
 # Written as in the conditions of the indexes: with a parameter no index would fit.
 _CHANGED: Final = loads.c.schema_changes > literal_column("0")
+_REJECTING: Final = loads.c.rows_rejected > literal_column("0")
 
 
 class LoadRepository(StoreRepository):
@@ -332,7 +333,7 @@ class LoadRepository(StoreRepository):
             .join(tables, tables.c.id == loads.c.table_id)
             .where(
                 loads.c.finished_at >= since,
-                loads.c.rows_rejected > 0,
+                _REJECTING,
                 loads.c.error.is_(None),
             )
             .group_by(tables.c.id, tables.c.source_id, tables.c.name)
@@ -340,6 +341,25 @@ class LoadRepository(StoreRepository):
         )
         with self._database.read() as tx:
             return [RejectionTimes(**row._mapping) for row in tx.connection.execute(query)]
+
+    def count_rejections(self, since: int) -> list[tuple[int, str, int]]:
+        """Return how many records of each table were rejected: (source id, table name, records).
+
+        Args:
+            since: only by loads that finished at or after this time.
+        """
+        records = func.sum(loads.c.rows_rejected)
+        query = (
+            select(tables.c.source_id, tables.c.name, records.label("records"))
+            .join(tables, tables.c.id == loads.c.table_id)
+            .where(loads.c.finished_at >= since, _REJECTING, loads.c.error.is_(None))
+            .group_by(tables.c.id, tables.c.source_id, tables.c.name)
+            .order_by(tables.c.id)
+        )
+        with self._database.read() as tx:
+            return [
+                (row.source_id, row.name, int(row.records)) for row in tx.connection.execute(query)
+            ]
 
     def find_covering_load(
         self, source_id: int, table_name: str, position: int
