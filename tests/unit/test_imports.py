@@ -17,7 +17,7 @@ VALUES = {
 }
 """What every room may use: nothing there touches a file, a socket or a clock."""
 
-RIM = VALUES | {"clock", "failpoint", "files"}
+RIM = VALUES | {"clock", "failpoint", "files", "sqlite_snapshot"}
 """What rooms may use that are not pure."""
 
 DATA = RIM | {"log", "store", "destinations", "tables", "records"}
@@ -34,6 +34,7 @@ BELOW: dict[str, set[str]] = {
     "clock": set(),
     "files": set(),
     "failpoint": set(),
+    "sqlite_snapshot": {"files"},
     "records": VALUES,
     "tables": VALUES | {"records"},
     "log": RIM,
@@ -85,6 +86,7 @@ INSIDE: dict[str, set[str]] = {
     "log.sqlite": {"log"},
     "maintenance": set(),
     "maintenance.audit": set(),
+    "maintenance.backup": set(),
     "maintenance.doctor": set(),
     "records": {"records.transit", "records.validation"},
     "records.transit": {"records"},
@@ -118,6 +120,7 @@ PURE: dict[str, set[str]] = {
     "people.devices": set(),
     "people.passwords": set(),
     "people.rules": {"store"},
+    "maintenance.backup.manifest": set(),
     "maintenance.doctor.findings": {"config", "destinations", "tables"},
     "server.supervisor": set(),
     "tracking.problem_kinds": set(),

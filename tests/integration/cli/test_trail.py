@@ -26,6 +26,7 @@ READING = {
     "doctor", "user list",
     "push",  # sends requests, as any client
     "serve",  # has events of its own, by the server
+    "restore",  # has its event in the folder that it fills, in test_backup
 }  # fmt: skip
 
 SENDING = {"hook test", "recipient test"}
@@ -77,6 +78,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "replay": ("--source web --table orders --force", "replay_table"),
     "source adopt": ("web", "adopt_tables"),
     "log salvage": ("--anyway", "salvage_log"),
+    "backup": ("{schema}.backup", "make_backup"),
     "hook create": ("https://example.com/x --account 1", "create_hook"),
     "hook update": ("1 --pause", "change_hook"),
     "hook send-again": ("1", "send_again"),
