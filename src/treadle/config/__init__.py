@@ -190,7 +190,7 @@ class Config(CheckedSettings):
         "/console",
         TextKind(
             "a path such as /console, beside those of the APIs, of letters, digits and . _ ~ -",
-            pattern=r"(?!/(v[0-9]+|notifications|metrics|docs|openapi\.json)(/|$))"
+            pattern=r"(?!/(v[0-9]+|notifications|metrics|docs|openapi\.json|healthz|readyz)(/|$))"
             r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+){1,5}",
         ),
         "path of the console",

@@ -18,6 +18,7 @@ ENDPOINTS: Final = (
     "control",
     "console",
     "metrics",
+    "health",
     "other",
 )
 STATUSES: Final = (
@@ -48,6 +49,8 @@ _PREFIXES: Final = (
     ("/notifications/", "control"),
     ("/v1/", "control"),
     ("/metrics", "metrics"),
+    ("/healthz", "health"),
+    ("/readyz", "health"),
 )
 _EXACT_PATHS: Final = dict(_PREFIXES[:4])
 
@@ -98,7 +101,7 @@ class RequestCounter:
                 where there is no address.
             keep_refusal: called with each request that was refused, its endpoint, the status and
                 the first piece of the answer's body; None for nobody. Pages of the console are
-                left out.
+                left out, and probes.
             console_path: below which the console is.
         """
         self._app = app
@@ -134,5 +137,5 @@ class RequestCounter:
 
     def _keep(self, scope: Scope, status: int, body: bytes) -> None:
         endpoint = name_endpoint(scope["path"], self._console_path)
-        if self._keep_refusal is not None and endpoint != "console":
+        if self._keep_refusal is not None and endpoint not in ("console", "health"):
             self._keep_refusal(scope, endpoint, status, body)

@@ -46,7 +46,7 @@ from treadle.ingest.fastpath.connection_table import (
 from treadle.ingest.fastpath.handler import FAST_PATH_STATE
 from treadle.ingest.openapi_document import load_document as ingest_document
 from treadle.ingest.quotas import SourceQuotas
-from treadle.log.registry import open_appender, open_reader
+from treadle.log.registry import find_log_shortage, open_appender, open_reader
 from treadle.metrics.endpoint import MetricsEndpoint, QuotaUsage
 from treadle.metrics.request_counter import (
     APPEND_FAILURES,
@@ -266,6 +266,8 @@ def make_worker_app(
         quotas=quotas,
         priority=LoaderPriority(config.turns_path),
         open_destination=make_destination_opener(config),
+        find_shortage=lambda: find_log_shortage(config),
+        metrics_token=config.metrics_token,
     )
     hosts = AllowedHosts.parse(config.host, config.allowed_hosts)
     refusals = RefusalLog(logger, time.monotonic)

@@ -595,6 +595,24 @@ class TroubledTables:
 
 
 @dataclass(frozen=True, slots=True)
+class TroubledTable:
+    """A table that somebody should look at; see `TroubledTables`.
+
+    Attributes:
+        source: name of its source.
+        stopped: it is not tried again until somebody acts.
+        reason: why, as the last load said.
+        since: the time since which that is so; None where nobody noted it.
+    """
+
+    source: str
+    table: str
+    stopped: bool
+    reason: str | None
+    since: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class TableTotals:
     """Totals of the records of one table since the store was made. They only grow.
 

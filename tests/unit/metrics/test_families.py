@@ -202,6 +202,8 @@ def test_every_metric_is_in_the_reference() -> None:
         ("/console/login", "console"),
         ("/notifications/public/v1/api/hooks", "control"),
         ("/metrics", "metrics"),
+        ("/healthz", "health"),
+        ("/readyz", "health"),
         ("//metrics", "other"),
         ("//v2/import/push", "other"),
         ("/at_secret", "other"),
