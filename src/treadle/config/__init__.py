@@ -496,6 +496,12 @@ class Config(CheckedSettings):
     log_format: str = define_setting(
         "text", ChoiceKind(("text", "json")), "how a log line is written"
     )
+    log_file: Path | None = define_setting(  # noqa: RUF009 - a field, as above
+        None,
+        FileKind(),
+        "file that log lines are appended to; opened anew on SIGHUP",
+        shown="none: standard error",
+    )
 
     @classmethod
     def read(

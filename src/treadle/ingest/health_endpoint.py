@@ -221,7 +221,10 @@ def describe_trouble(
     unchecked = _name_destinations(row for row in present if row.usable_since is None)
     told = []
     if away:
-        told.append(f"Data is accepted and waits for loading into: {', '.join(away)}")
+        told.append(
+            f"Data is accepted and waits for loading into: {', '.join(away)}"
+            + ("; `treadle status` says why" if any(row.trouble_kind for row in present) else "")
+        )
     if unchecked:
         told.append(
             "Data is accepted and waits for the first check that succeeds of: "
@@ -243,6 +246,16 @@ def describe_trouble(
 
 def _name_destinations(rows: Iterable[ConfiguredDestination]) -> list[str]:
     return [
-        f"{f'destination {row.id}' if row.is_named_by_account else row.name} ({row.type})"
+        f"{f'destination {row.id}' if row.is_named_by_account else row.name} "
+        f"({row.type}{_classify_trouble(row)})"
         for row in rows
     ]
+
+
+def _classify_trouble(row: ConfiguredDestination) -> str:
+    """Return of what kind the trouble is; its text may name hosts and users, so it is left out."""
+    if row.trouble is None or row.trouble_kind is None:
+        return ""
+    if row.trouble_kind == "denied":
+        return ", which refuses: a right, the password or the URL is wrong"
+    return ", which cannot be reached now or is held by another program"

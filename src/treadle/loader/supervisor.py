@@ -24,6 +24,7 @@ from treadle.errors import RetriableError
 from treadle.loader.commands import POLL_SECONDS
 from treadle.loader.destination_loader import DestinationLoader, LoaderDependencies
 from treadle.loader.lease import DestinationLease
+from treadle.loader.load_texts import count_things, describe_source
 from treadle.loader.move_settlement import MoveSettlement
 from treadle.loader.schedule import FlushPolicy, TableKey, exclude_claimed, group_by_destination
 from treadle.loader.series_sampler import SeriesSampler
@@ -76,6 +77,7 @@ class LoaderSupervisor:
         quotas: what holds for sources for which the operator set nothing.
         board: tells the workers what waits; None where there are none.
         sampler: keeps figures over time; None where nobody asks for them.
+        show_url: returns a URL without its password, for the operator.
         stop_timeout_seconds: for the loads that are under way at the end of `run`.
     """
 
@@ -94,6 +96,7 @@ class LoaderSupervisor:
     board: WaitingBoard | None = None
     sampler: SeriesSampler | None = None
     open_checked: Callable[[str], Destination] | None = None
+    show_url: Callable[[str], str] = lambda url: ""
     stop_timeout_seconds: float = STOP_SECONDS_MAX
     _holder: str = field(default_factory=lambda: str(uuid.uuid4()))
     _loaders: dict[int, tuple[str, DestinationLoader]] = field(default_factory=dict)
@@ -198,7 +201,10 @@ class LoaderSupervisor:
         self._moves.forget_moves(settled)
         for move in settled:
             logger.info(
-                "source %d is loaded into destination %d now", move.source_id, move.destination_id
+                "%s is loaded into destination %d now",
+                self._name_source(move.source_id),
+                move.destination_id,
+                extra={"fields": {"source": self._name_source(move.source_id)}},
             )
 
     def _publish(self, reader: LogReader, backlogs: Sequence[TableBacklog]) -> None:
@@ -322,8 +328,15 @@ class LoaderSupervisor:
             lease=lease,
             priority=self.priority,
             note_load=(lambda load: None) if self.sampler is None else self.sampler.note_load,
+            place=self.show_url(row.url),
         )
         return DestinationLoader(row.id, dependencies)
+
+    def _name_source(self, source_id: int) -> str:
+        for assigned in self._sources.values():
+            if source_id in assigned:
+                return assigned[source_id].name
+        return describe_source(source_id)
 
     def _list_loaders(self) -> list[DestinationLoader]:
         return [*self._retiring, *(loader for _, loader in self._loaders.values())]
@@ -404,6 +417,13 @@ class LoaderSupervisor:
                 entries, tables = trimmed.get(source_id, (0, 0))
                 trimmed[source_id] = entries + gone, tables + 1
         for source_id, (entries, tables) in trimmed.items():
-            logger.info("trimmed %d entries of %d tables of source %d", entries, tables, source_id)
+            source = self._name_source(source_id)
+            logger.info(
+                "trimmed %s of %s of %s",
+                count_things(entries, "entry", "entries"),
+                count_things(tables, "table"),
+                source,
+                extra={"fields": {"source": source, "entries": entries, "tables": tables}},
+            )
         self.store.loads.delete_loads_before(now - max(self.retention_us, REPORT_RETENTION_US))
         reader.statistics.forget_keys(now - max(self.retention_us, KEY_RETENTION_US))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from treadle import clock
-from treadle.config import Config
+from treadle.config import Config, mask_password
 from treadle.destinations.priority import LoaderPriority
 from treadle.destinations.registry import make_destination
 from treadle.http.address_policy import AddressPolicy
@@ -77,6 +77,7 @@ def make_loader(
             SharedRows(config.counters_path, "loader", WAITING_COLUMNS), make_quota(config)
         ),
         sampler=sampler,
+        show_url=mask_password,
         # A loader of the same data folder takes over the lease of an earlier one at once. Two can
         # never run together, because the data folder is locked.
         place=f"{socket.gethostname()}:{config.data}",

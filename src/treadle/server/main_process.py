@@ -6,6 +6,7 @@ import logging
 import os
 import shlex
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ from treadle.data_lock import take_lock
 from treadle.destinations.registry import make_destination
 from treadle.errors import TreadleError
 from treadle.guide import write_guide, write_socket_call
-from treadle.logging_setup import set_up_logging
+from treadle.logging_setup import make_formatter, reopen_log_file, set_up_logging
 from treadle.server.child_channel import encode_orders
 from treadle.server.factories import open_store
 from treadle.server.file_limit import raise_file_limit
@@ -82,6 +83,8 @@ def run_server(config: Config, warnings: Sequence[OperatorWarning] = ()) -> int:
         OperatorError: the data folder, the address, the certificate, the key file or a setting
             cannot be used.
     """
+    # Until the supervisor has a handler: by default SIGHUP ends a process.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     set_up_logging(config)
     raise_file_limit()  # for the children, which inherit it
     found = list(warnings)
@@ -100,7 +103,8 @@ def run_server(config: Config, warnings: Sequence[OperatorWarning] = ()) -> int:
             repair_log_at_start(config)
             supervisor = ProcessSupervisor(
                 _list_child_specs(config, listener.socket.fileno(), lock),
-                lambda: _print_announcement(config, listener, newcomer, sys.stdout.isatty()),
+                lambda: _announce(config, listener, newcomer),
+                reopen_log_file,
             )
             gc.freeze()
             gc.enable()
@@ -123,7 +127,16 @@ def _list_child_specs(config: Config, listening: int, lock: int) -> list[ChildSp
         stop_seconds: float,
     ) -> ChildSpec:
         arguments = ("-m", CHILD_MODULE, role, name, *map(str, inherit))
-        return ChildSpec(name, arguments, orders, (*inherit, lock), stops, waits_for, stop_seconds)
+        return ChildSpec(
+            name,
+            arguments,
+            orders,
+            (*inherit, lock),
+            stops,
+            waits_for,
+            stop_seconds,
+            reloads=config.log_file is not None,
+        )
 
     workers = [
         replace(
@@ -136,7 +149,7 @@ def _list_child_specs(config: Config, listening: int, lock: int) -> list[ChildSp
                 WORKER_STOP_SECONDS,
             ),
             environment=WORKER_ENVIRONMENT,
-            reloads=config.tls_cert is not None,
+            reloads=config.tls_cert is not None or config.log_file is not None,
         )
         for number in range(1, config.workers + 1)
     ]
@@ -151,6 +164,26 @@ def _list_child_specs(config: Config, listening: int, lock: int) -> list[ChildSp
         # With a mail server it looks for problems all the time.
         replace(courier, rests=config.smtp_url is None),
     ]
+
+
+def _announce(config: Config, listener: ServerListener, newcomer: FirstAccount | None) -> None:
+    """Say where the server listens: on standard output, and in the log file if there is one.
+
+    As a line for log collectors where the settings ask for such lines.
+    """
+    fields: dict[str, object] = {"address": listener.address, "tls": config.tls_cert is not None}
+    if newcomer is not None:
+        fields |= {"client_id": newcomer.account.id, "token_file": str(newcomer.token_path)}
+    said = f"treadle listens at {listener.address}"
+    if config.log_file is not None:
+        logger.info("%s", said, extra={"fields": fields})
+    if config.log_format == "json":
+        record = logging.LogRecord(logger.name, logging.INFO, __file__, 0, said, (), None)
+        record.__dict__["fields"] = fields
+        sys.stdout.write(make_formatter(config, "server").format(record) + "\n")
+        sys.stdout.flush()
+    else:
+        _print_announcement(config, listener, newcomer, sys.stdout.isatty())
 
 
 def _print_announcement(

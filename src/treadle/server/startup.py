@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from treadle.config import Config, OperatorWarning, mask_password
+from treadle.config import Config, OperatorWarning, is_loopback, mask_password
 from treadle.destinations.duckdb_form import move_url
 from treadle.destinations.registry import make_destination
 from treadle.destinations.transport import find_transport_risk
@@ -54,6 +54,16 @@ def find_risks(config: Config, user: int) -> Iterator[OperatorWarning]:
             "The server runs as root.",
             "A fault in it is a fault of the whole machine.",
             "Run it as a user of its own.",
+        )
+    if (
+        config.socket_path is None
+        and config.tls_cert is None
+        and not is_loopback(config.host)  # `check_transport` refuses it unless it is meant
+    ):
+        yield OperatorWarning(
+            f"The server listens at {config.host} without TLS.",
+            "Whoever can read the traffic reads tokens and records.",
+            "Set tls_cert and tls_key, or let a proxy with TLS listen there.",
         )
     if (config.partner_id is None) != (config.partner_secret is None):
         missing = "partner_id" if config.partner_id is None else "partner_secret"

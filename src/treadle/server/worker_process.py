@@ -47,6 +47,7 @@ from treadle.ingest.fastpath.handler import FAST_PATH_STATE
 from treadle.ingest.openapi_document import load_document as ingest_document
 from treadle.ingest.quotas import SourceQuotas
 from treadle.log.registry import find_log_shortage, open_appender, open_reader
+from treadle.logging_setup import reopen_log_file
 from treadle.metrics.endpoint import MetricsEndpoint, QuotaUsage
 from treadle.metrics.request_counter import (
     APPEND_FAILURES,
@@ -71,6 +72,7 @@ from treadle.store.store import Store
 from treadle.traces.append_trace import AppendTrace
 from treadle.traces.refusal_file import RefusalFile
 from treadle.traces.refusal_keeper import RefusalKeeper
+from treadle.traces.refusal_lines import SourceNote
 
 GC_THRESHOLDS = 10_000, 20, 20
 """How often a worker searches for garbage, for `gc.set_threshold`. To decode a body makes lists and
@@ -246,6 +248,10 @@ def make_worker_app(
         store.tokens.list_known_tokens,
         store.get_revision,
         clock.read_clock,
+        lambda: {
+            one.id: SourceNote(one.name, one.paused_at is not None)
+            for one in store.sources.list_sources()
+        },
     )
     quotas = SourceQuotas(store, make_quota_table(config), folder=config.counters_path, worker=name)
     appends = AppendTrace(config.counters_path, name, clock.read_clock)
@@ -414,10 +420,14 @@ def _read_partner(config: Config) -> PartnerCredentials | None:
     return PartnerCredentials(config.partner_id, config.partner_secret)
 
 
-def _become_ready(certificate: ServedCertificate | None) -> None:
+def _read_files_again(certificate: ServedCertificate | None) -> None:
+    reopen_log_file()
     if certificate is not None:
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, certificate.reload)
+        certificate.reload()
+
+
+def _become_ready(certificate: ServedCertificate | None) -> None:
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _read_files_again, certificate)
     # The objects made so far, more than 100,000, stay until the end. To search through them in
     # every collection took a seventh of a worker's time, and requests waited meanwhile.
     gc.collect()

@@ -40,3 +40,17 @@ def test_the_status_names_what_is_not_loaded_into() -> None:
         "Data is accepted and waits for loading into: b (postgres); "
         "Data is accepted and waits for the first check that succeeds of: c (postgres)"
     )
+
+
+def test_the_status_says_of_what_kind_the_trouble_is_and_not_its_text() -> None:
+    denied = destination("b", trouble="password of u at db:5432", trouble_kind="denied")
+    held = destination("c", trouble="held by /opt/metabase", trouble_kind="unavailable")
+    assert describe_trouble([denied], NO_TABLES) == (
+        "Data is accepted and waits for loading into: b (postgres, which refuses: a right, the "
+        "password or the URL is wrong); `treadle status` says why"
+    )
+    told = describe_trouble([denied, held], NO_TABLES)
+    assert told is not None
+    assert "c (postgres, which cannot be reached now or is held by another program)" in told
+    assert "5432" not in told
+    assert "metabase" not in told
