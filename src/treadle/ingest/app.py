@@ -56,7 +56,7 @@ class IngestService:
         clock: Callable[[], int] = read_clock,
         version: str = __version__,
         revision: str = "release",
-        count_answer: Callable[[str, int], None] = lambda path, status: None,
+        count_answer: Callable[[str, int, float], None] = lambda *_: None,
         keep_refusal: Callable[[str, int, bytes, int], None] = lambda *_: None,
         quotas: SourceQuotas | None = None,
         priority: LoaderPriority | None = None,
@@ -74,7 +74,8 @@ class IngestService:
             clock: microseconds since 1970, UTC.
             version: shown by the status.
             revision: shown by the status.
-            count_answer: called with path and status of each answer that `fast_path` gives.
+            count_answer: called with path, status and seconds of each answer that `fast_path`
+                gives.
             keep_refusal: called with path, status, body and source of those that refuse.
             quotas: of sources and accounts; none where it is None. Started and closed with this.
             priority: of the loader over dry runs; None where no loader runs.

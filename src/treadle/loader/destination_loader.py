@@ -156,7 +156,7 @@ class DestinationLoader:
             dependencies.report_position,
             lambda: dependencies.place or self.identity,
             dependencies.note_load,
-            self._name_source,
+            lambda source_id: name_source(self._sources, source_id),
         )
         self._recovery = CommitRecovery(
             dependencies.store, self._reporting, dependencies.read_limits, dependencies.clock
@@ -315,10 +315,6 @@ class DestinationLoader:
             self._reporting.flush_if_possible()
         finally:
             self.close()
-
-    def _name_source(self, source_id: int) -> str:
-        source = self._sources.get(source_id)
-        return describe_source(source_id) if source is None else source.name
 
     def _has_open_ends(self) -> bool:
         """Return whether something is to be recorded, or to be asked of the destination."""
@@ -533,6 +529,12 @@ class DestinationLoader:
             self.answered_moves |= asked & self._asked
         finally:
             self._claims.release()
+
+
+def name_source(sources: Mapping[int, Source], source_id: int) -> str:
+    """Return the name of a source for the operator, also of one that is not there any more."""
+    source = sources.get(source_id)
+    return describe_source(source_id) if source is None else source.name
 
 
 def try_destination(destination: Destination) -> None:

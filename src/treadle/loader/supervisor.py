@@ -33,7 +33,7 @@ from treadle.log.protocol import LogReader, ReadLimits, TableBacklog
 from treadle.log.quota import LogQuota
 from treadle.quotas import QuotaTable
 from treadle.store.load_requests import REQUEST_US_MAX
-from treadle.store.model import ConfiguredDestination, Source, SourceMove
+from treadle.store.model import ConfiguredDestination, LoadReport, Source, SourceMove
 from treadle.store.store import Store
 
 logger = logging.getLogger("treadle.loader")
@@ -78,6 +78,8 @@ class LoaderSupervisor:
         board: tells the workers what waits; None where there are none.
         sampler: keeps figures over time; None where nobody asks for them.
         show_url: returns a URL without its password, for the operator.
+        note_seconds: called with the type of a destination and how long a load into it took, by
+            the thread of the destination.
         stop_timeout_seconds: for the loads that are under way at the end of `run`.
     """
 
@@ -97,6 +99,7 @@ class LoaderSupervisor:
     sampler: SeriesSampler | None = None
     open_checked: Callable[[str], Destination] | None = None
     show_url: Callable[[str], str] = lambda url: ""
+    note_seconds: Callable[[str, float], None] = lambda type_, seconds: None
     stop_timeout_seconds: float = STOP_SECONDS_MAX
     _holder: str = field(default_factory=lambda: str(uuid.uuid4()))
     _loaders: dict[int, tuple[str, DestinationLoader]] = field(default_factory=dict)
@@ -327,10 +330,15 @@ class LoaderSupervisor:
             report_position=lambda key, position: self._loaded.put((key, position)),
             lease=lease,
             priority=self.priority,
-            note_load=(lambda load: None) if self.sampler is None else self.sampler.note_load,
+            note_load=partial(self._note_load, row.type),
             place=self.show_url(row.url),
         )
         return DestinationLoader(row.id, dependencies)
+
+    def _note_load(self, type_: str, load: LoadReport) -> None:
+        self.note_seconds(type_, (load.finished_at - load.started_at) / 1e6)
+        if self.sampler is not None:
+            self.sampler.note_load(load)
 
     def _name_source(self, source_id: int) -> str:
         for assigned in self._sources.values():

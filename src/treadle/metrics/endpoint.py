@@ -22,6 +22,7 @@ from treadle.metrics.families import (
     DestinationSnapshot,
     HookSnapshot,
     MetricsSnapshot,
+    ProcessSnapshot,
     QuotaSnapshot,
     TableSnapshot,
     render_metrics,
@@ -119,6 +120,8 @@ class MetricsEndpoint:
         store: knows what became of records.
         open_reader: opens the log, which knows what waits; called at the first request.
         counts: what all workers counted.
+        durations: the counters of histograms, of all processes.
+        list_processes: returns what the processes of the server use.
         usage: what sources may use, and what they used.
         token: who sends it may ask for everything, as with a metrics token of the store; None for
             none. An account token opens the figures of its account. Without a token only this
@@ -136,6 +139,8 @@ class MetricsEndpoint:
     counts: Callable[[], Mapping[str, int]]
     _: KW_ONLY
     usage: QuotaUsage = QuotaUsage()
+    durations: Callable[[], Mapping[str, int]] = dict
+    list_processes: Callable[[], Sequence[ProcessSnapshot]] = tuple
     token: str | None
     count_use: Callable[[int, str | None], None] = lambda token_id, origin: None
     hosts: AllowedHosts
@@ -281,6 +286,8 @@ class MetricsEndpoint:
             log_used=space.used_bytes,
             log_free=space.free_bytes,
             counts=self.counts(),
+            durations=self.durations(),
+            processes=self.list_processes(),
         )
 
     def _take_hook_snapshots(self) -> list[HookSnapshot]:

@@ -4,7 +4,7 @@ import signal
 import socket
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from treadle import clock
@@ -19,12 +19,13 @@ from treadle.loader.supervisor import LoaderSupervisor
 from treadle.loader.waiting_board import WaitingBoard
 from treadle.log.protocol import LogReader
 from treadle.log.registry import make_quota, open_reader
+from treadle.metrics.histograms import LOAD_SECONDS, DurationHistogram
 from treadle.metrics.request_counter import COUNTER_NAMES
 from treadle.quotas import WAITING_COLUMNS
 from treadle.server.child_channel import call_when_orphaned, report_ready, wake_child
 from treadle.server.errand_watch import wake_for_errands
 from treadle.server.factories import make_quota_table, open_store
-from treadle.shared_counters import sum_counters
+from treadle.shared_counters import SharedCounters, sum_counters
 from treadle.shared_rows import SharedRows
 from treadle.store.store import Store
 from treadle.traces.refusal_file import read_counts
@@ -42,6 +43,19 @@ def make_sampler(config: Config, store: Store) -> SeriesSampler:
         open_writer=lambda: SeriesWriter(config.series_path),
         clock=clock.read_clock,
     )
+
+
+def _make_load_histogram(config: Config) -> Callable[[str, float], None]:
+    """Make what counts how long loads take; the threads of all destinations call it."""
+    board = SharedCounters(config.counters_path, "loader", LOAD_SECONDS.counter_names)
+    durations = DurationHistogram(LOAD_SECONDS, board)
+    lock = threading.Lock()
+
+    def note(type_: str, seconds: float) -> None:
+        with lock:
+            durations.note(type_, seconds)
+
+    return note
 
 
 def make_loader(
@@ -78,6 +92,7 @@ def make_loader(
         ),
         sampler=sampler,
         show_url=mask_password,
+        note_seconds=_make_load_histogram(config),
         # A loader of the same data folder takes over the lease of an earlier one at once. Two can
         # never run together, because the data folder is locked.
         place=f"{socket.gethostname()}:{config.data}",

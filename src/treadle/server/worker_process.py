@@ -49,10 +49,13 @@ from treadle.ingest.quotas import SourceQuotas
 from treadle.log.registry import find_log_shortage, open_appender, open_reader
 from treadle.logging_setup import reopen_log_file
 from treadle.metrics.endpoint import MetricsEndpoint, QuotaUsage
+from treadle.metrics.families import ProcessSnapshot
+from treadle.metrics.histograms import LOAD_SECONDS, REQUEST_SECONDS, DurationHistogram
 from treadle.metrics.request_counter import (
     APPEND_FAILURES,
     COUNTER_NAMES,
     RequestCounter,
+    name_answer,
     name_counter,
     name_endpoint,
 )
@@ -70,6 +73,7 @@ from treadle.shared_counters import SharedCounters, sum_counters
 from treadle.shared_rows import sum_rows
 from treadle.store.store import Store
 from treadle.traces.append_trace import AppendTrace
+from treadle.traces.process_board import list_process_uses
 from treadle.traces.refusal_file import RefusalFile
 from treadle.traces.refusal_keeper import RefusalKeeper
 from treadle.traces.refusal_lines import SourceNote
@@ -243,6 +247,10 @@ def make_worker_app(
     """
     # By the worker's name and not by a process id, so that a restarted worker counts on.
     board = SharedCounters(config.counters_path, name, COUNTER_NAMES)
+    durations = DurationHistogram(
+        REQUEST_SECONDS,
+        SharedCounters(config.counters_path, name, REQUEST_SECONDS.counter_names),
+    )
     keeper = RefusalKeeper(
         RefusalFile(config.refusals_path, name),
         store.tokens.list_known_tokens,
@@ -260,12 +268,17 @@ def make_worker_app(
         board.add(APPEND_FAILURES)
         appends.note_failure()
 
+    def count_answer(path: str, status: int, seconds: float) -> None:
+        endpoint = name_endpoint(path)
+        board.add(name_answer(endpoint, status))
+        durations.note(endpoint, seconds)
+
     log = open_appender(config, note_failure, quotas.get_tables_max, appends.note_commit)
     ingest = IngestService(
         store,
         log,
         open_reader=lambda: open_reader(config),
-        count_answer=lambda path, status: board.add(name_counter(path, status)),
+        count_answer=count_answer,
         keep_refusal=lambda path, status, body, source_id: keeper.keep_of_source(
             name_endpoint(path), status, body, quotas.gates[source_id].account_id, source_id
         ),
@@ -350,6 +363,16 @@ def make_worker_app(
             lambda: sum_rows(config.counters_path, USAGE_COLUMNS),
             lambda: sum_rows(config.counters_path, WAITING_COLUMNS),
         ),
+        durations=lambda: {
+            **sum_counters(config.counters_path, REQUEST_SECONDS.counter_names),
+            **sum_counters(config.counters_path, LOAD_SECONDS.counter_names),
+        },
+        list_processes=lambda: [
+            ProcessSnapshot(
+                one.name, one.memory_bytes, one.cpu_seconds, one.open_files, one.started
+            )
+            for one in list_process_uses(config.processes_path)
+        ],
         token=config.metrics_token,
         count_use=ingest.token_cache.add_use,
         hosts=hosts,
@@ -406,6 +429,7 @@ def make_worker_app(
         lambda address: refusals.record("A request was refused for its token", address),
         keeper.keep_answer,
         config.console_path,
+        durations.note,
     )
     if not config.trusted_proxies:
         return answering
