@@ -256,6 +256,8 @@ def _classify_trouble(row: ConfiguredDestination) -> str:
     """Return of what kind the trouble is; its text may name hosts and users, so it is left out."""
     if row.trouble is None or row.trouble_kind is None:
         return ""
+    if row.holder is not None:
+        return ", which another program holds"
     if row.trouble_kind == "denied":
         return ", which refuses: a right, the password or the URL is wrong"
-    return ", which cannot be reached now or is held by another program"
+    return ", which cannot be reached now"

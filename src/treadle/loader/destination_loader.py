@@ -40,6 +40,7 @@ from treadle.loader.commands import (
 )
 from treadle.loader.commit_recovery import CommitRecovery
 from treadle.loader.execution import LoadExecutor
+from treadle.loader.hold_watch import HoldWatch
 from treadle.loader.lease import DestinationLease
 from treadle.loader.load_texts import describe_source
 from treadle.loader.pipeline import (
@@ -107,6 +108,7 @@ class LoaderDependencies:
         note_load: called with each load that was committed and recorded.
         place: the URL of the destination without its password, for the operator; empty for its
             identity.
+        hold: bounds how long a reader may hold the file of the destination; None for no bound.
     """
 
     open_reader: Callable[[], LogReader]
@@ -121,6 +123,7 @@ class LoaderDependencies:
     priority: LoaderPriority | None = None
     note_load: Callable[[LoadReport], None] = lambda load: None
     place: str = ""
+    hold: HoldWatch | None = None
 
 
 class _OpenParts(NamedTuple):
@@ -425,6 +428,10 @@ class DestinationLoader:
             pause_us = self._pauses.add_failure(self._all_tables, clock())
             denied = isinstance(error, OperatorError)
             self._reporting.report_trouble(str(error), pause_us, denied=denied)
+            if self._parts is not None and release_held(
+                self._dependencies, self._parts.destination, error
+            ):
+                self._pauses.clear_failures(self._all_tables)
         except Exception:
             # A fault of ours must not end the loading of the other tables for good: what is in
             # the log stays there, and the destination is asked anew where it stands.
@@ -433,6 +440,8 @@ class DestinationLoader:
             logger.exception("loading into %s failed", self.identity)
         else:
             self._pauses.clear_failures(self._all_tables)
+            if self._dependencies.hold is not None:
+                self._dependencies.hold.note_success()
         finally:
             self._wait.end()
             # An error holds, in a cycle, all that was being loaded when it came up.
@@ -535,6 +544,14 @@ def name_source(sources: Mapping[int, Source], source_id: int) -> str:
     """Return the name of a source for the operator, also of one that is not there any more."""
     source = sources.get(source_id)
     return describe_source(source_id) if source is None else source.name
+
+
+def release_held(its: LoaderDependencies, destination: Destination, error: Exception) -> bool:
+    """Take a file from a reader that has held it for too long; return whether that was done."""
+    if its.hold is None or not destination.capabilities.exclusive:
+        return False
+    asked = its.priority is not None and its.priority.is_taken(destination.identity)
+    return its.hold.note_failure(error, destination.file, is_asked=asked)
 
 
 def try_destination(destination: Destination) -> None:

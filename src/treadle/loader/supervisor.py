@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -23,6 +24,7 @@ from treadle.destinations.protocol import Destination
 from treadle.errors import RetriableError
 from treadle.loader.commands import POLL_SECONDS
 from treadle.loader.destination_loader import DestinationLoader, LoaderDependencies
+from treadle.loader.hold_watch import HoldWatch
 from treadle.loader.lease import DestinationLease
 from treadle.loader.load_texts import count_things, describe_source
 from treadle.loader.move_settlement import MoveSettlement
@@ -78,6 +80,8 @@ class LoaderSupervisor:
         board: tells the workers what waits; None where there are none.
         sampler: keeps figures over time; None where nobody asks for them.
         show_url: returns a URL without its password, for the operator.
+        held_us: how long a reader may hold the file of a destination, microseconds; 0 for ever.
+        release_file: takes a file from its readers; raises what keeps it from that.
         note_seconds: called with the type of a destination and how long a load into it took, by
             the thread of the destination.
         stop_timeout_seconds: for the loads that are under way at the end of `run`.
@@ -99,6 +103,8 @@ class LoaderSupervisor:
     sampler: SeriesSampler | None = None
     open_checked: Callable[[str], Destination] | None = None
     show_url: Callable[[str], str] = lambda url: ""
+    held_us: int = 0
+    release_file: Callable[[Path], None] = lambda file: None
     note_seconds: Callable[[str, float], None] = lambda type_, seconds: None
     stop_timeout_seconds: float = STOP_SECONDS_MAX
     _holder: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -332,6 +338,7 @@ class LoaderSupervisor:
             priority=self.priority,
             note_load=partial(self._note_load, row.type),
             place=self.show_url(row.url),
+            hold=HoldWatch(self.held_us, self.release_file, self.clock),
         )
         return DestinationLoader(row.id, dependencies)
 

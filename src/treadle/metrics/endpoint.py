@@ -122,6 +122,8 @@ class MetricsEndpoint:
         counts: what all workers counted.
         durations: the counters of histograms, of all processes.
         list_processes: returns what the processes of the server use.
+        read_publication: returns when the copy for readers was begun, seconds since 1970, and
+            whether no newer one can be made; None where none is to be made.
         usage: what sources may use, and what they used.
         token: who sends it may ask for everything, as with a metrics token of the store; None for
             none. An account token opens the figures of its account. Without a token only this
@@ -141,6 +143,7 @@ class MetricsEndpoint:
     usage: QuotaUsage = QuotaUsage()
     durations: Callable[[], Mapping[str, int]] = dict
     list_processes: Callable[[], Sequence[ProcessSnapshot]] = tuple
+    read_publication: Callable[[], tuple[float | None, bool] | None] = lambda: None
     token: str | None
     count_use: Callable[[int, str | None], None] = lambda token_id, origin: None
     hosts: AllowedHosts
@@ -264,6 +267,7 @@ class MetricsEndpoint:
                 )
             )
         space = reader.statistics.measure_space()
+        published_at, publish_failing = self.read_publication() or (None, None)
         return MetricsSnapshot(
             now=self.clock(),
             version=self.version,
@@ -288,6 +292,8 @@ class MetricsEndpoint:
             counts=self.counts(),
             durations=self.durations(),
             processes=self.list_processes(),
+            published_at=published_at,
+            publish_failing=publish_failing,
         )
 
     def _take_hook_snapshots(self) -> list[HookSnapshot]:

@@ -133,6 +133,8 @@ class MetricsSnapshot:
         log_used, log_free: bytes.
         counts: of all workers together, `requests.NAMES`.
         durations: of all processes together, the counters of histograms.
+        published_at: when the copy for readers was begun, seconds since 1970; None without one.
+        publish_failing: no newer one can be made; None where none is to be made.
         account_id: the only account that it is about; None for the whole server.
     """
 
@@ -147,6 +149,8 @@ class MetricsSnapshot:
     counts: Mapping[str, int] = field(default_factory=dict)
     durations: Mapping[str, int] = field(default_factory=dict)
     processes: Sequence[ProcessSnapshot] = ()
+    published_at: float | None = None
+    publish_failing: bool | None = None
     account_id: int | None = None
 
 
@@ -339,6 +343,7 @@ def _build_server_families(seen: MetricsSnapshot) -> Iterator[Metric]:
                 requests.add_metric((endpoint, status), count)
     yield requests
     yield from _build_duration_families(seen)
+    yield from _build_publication_families(seen)
     yield from _build_process_families(seen.processes)
 
 
@@ -361,6 +366,20 @@ def _build_duration_families(seen: MetricsSnapshot) -> Iterator[Metric]:
         for one in sum_histogram(form, seen.durations):
             family.add_metric((one.label,), [*one.buckets], one.sum_seconds)
         yield family
+
+
+def _build_publication_families(seen: MetricsSnapshot) -> Iterator[Metric]:
+    published = GaugeMetricFamily(
+        "treadle_published_timestamp_seconds", "When the copy for readers was begun."
+    )
+    failing = GaugeMetricFamily(
+        "treadle_publish_failing", "1 while no newer copy for readers can be made."
+    )
+    if seen.published_at is not None:
+        published.add_metric((), seen.published_at)
+    if seen.publish_failing is not None:
+        failing.add_metric((), seen.publish_failing)
+    yield from (published, failing)
 
 
 def _build_process_families(processes: Sequence[ProcessSnapshot]) -> Iterator[Metric]:

@@ -25,6 +25,7 @@ from treadle.quotas import WAITING_COLUMNS
 from treadle.server.child_channel import call_when_orphaned, report_ready, wake_child
 from treadle.server.errand_watch import wake_for_errands
 from treadle.server.factories import make_quota_table, open_store
+from treadle.server.publication import FileTask, make_file_releaser, make_publisher
 from treadle.shared_counters import SharedCounters, sum_counters
 from treadle.shared_rows import SharedRows
 from treadle.store.store import Store
@@ -93,6 +94,8 @@ def make_loader(
         sampler=sampler,
         show_url=mask_password,
         note_seconds=_make_load_histogram(config),
+        held_us=int(config.held_seconds * 1_000_000),
+        release_file=make_file_releaser(config),
         # A loader of the same data folder takes over the lease of an earlier one at once. Two can
         # never run together, because the data folder is locked.
         place=f"{socket.gethostname()}:{config.data}",
@@ -141,7 +144,18 @@ def run_loader(config: Config) -> None:
     recorder = make_spell_recorder(config, store)
     recording = threading.Thread(target=recorder.run, args=(stop,), name="problems", daemon=True)
     recording.start()
+    copying = FileTask()
+    publisher = make_publisher(config, copying)
+    publishing = None
+    if publisher is not None:
+        publishing = threading.Thread(
+            target=publisher.run, args=(stop,), name="publish", daemon=True
+        )
+        publishing.start()
     make_loader(config, store, sampler).run(stop, report_ready)
+    copying.close()
+    if publishing is not None:
+        publishing.join(5.0)
     sampling.join(5.0)
     waking.join(5.0)
     recording.join(5.0)

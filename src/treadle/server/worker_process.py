@@ -74,6 +74,7 @@ from treadle.shared_rows import sum_rows
 from treadle.store.store import Store
 from treadle.traces.append_trace import AppendTrace
 from treadle.traces.process_board import list_process_uses
+from treadle.traces.publication_note import read_publication
 from treadle.traces.refusal_file import RefusalFile
 from treadle.traces.refusal_keeper import RefusalKeeper
 from treadle.traces.refusal_lines import SourceNote
@@ -373,6 +374,7 @@ def make_worker_app(
             )
             for one in list_process_uses(config.processes_path)
         ],
+        read_publication=lambda: _read_publication(config),
         token=config.metrics_token,
         count_use=ingest.token_cache.add_use,
         hosts=hosts,
@@ -436,6 +438,15 @@ def make_worker_app(
     at_socket = config.socket_path is not None
     trusted = TrustedProxies.parse(config.trusted_proxies, socket=at_socket)
     return ForwardedOrigin(answering, trusted)
+
+
+def _read_publication(config: Config) -> tuple[float | None, bool] | None:
+    if config.publish is None:
+        return None
+    note = read_publication(config.publication_path)
+    if note is None:
+        return None, False
+    return None if note.at is None else note.at / 1e6, note.error is not None
 
 
 def _read_partner(config: Config) -> PartnerCredentials | None:
