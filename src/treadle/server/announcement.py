@@ -1,6 +1,7 @@
 """What is printed when the server answers: its address, the first account and the guide."""
 
 import contextlib
+import logging
 import shlex
 import shutil
 import sys
@@ -12,14 +13,39 @@ from treadle.console_link import make_console_link
 from treadle.destinations.registry import make_destination
 from treadle.errors import TreadleError
 from treadle.guide import write_guide, write_socket_call
+from treadle.logging_setup import make_formatter
 from treadle.server.factories import open_store
 from treadle.server.listener import ServerListener
 from treadle.server.startup import FirstAccount
 from treadle.store.model import ConsoleRole
 from treadle.text import escape_lines
 
+logger = logging.getLogger("treadle.server")
 
-def print_announcement(
+
+def announce_server(
+    config: Config, listener: ServerListener, newcomer: FirstAccount | None, *, to_person: bool
+) -> None:
+    """Say where the server listens: on standard output, and in the log file if there is one.
+
+    As a line for log collectors where the settings ask for such lines.
+    """
+    fields: dict[str, object] = {"address": listener.address, "tls": config.tls_cert is not None}
+    if newcomer is not None:
+        fields |= {"client_id": newcomer.account.id, "token_file": str(newcomer.token_path)}
+    said = f"treadle listens at {listener.address}"
+    if config.log_file is not None:
+        logger.info("%s", said, extra={"fields": fields})
+    if config.log_format == "json":
+        record = logging.LogRecord(logger.name, logging.INFO, __file__, 0, said, (), None)
+        record.__dict__["fields"] = fields
+        sys.stdout.write(make_formatter(config, "server").format(record) + "\n")
+        sys.stdout.flush()
+    else:
+        _print_announcement(config, listener, newcomer, to_person)
+
+
+def _print_announcement(
     config: Config, listener: ServerListener, newcomer: FirstAccount | None, to_person: bool
 ) -> None:
     """Print the server's address and, for a new data folder, the first account and the guide.

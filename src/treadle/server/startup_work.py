@@ -4,7 +4,7 @@ import logging
 import os
 
 from treadle.config import Config
-from treadle.server.announcement import print_announcement
+from treadle.server.announcement import announce_server
 from treadle.server.listener import ServerListener
 from treadle.server.startup import (
     FirstAccount,
@@ -45,4 +45,4 @@ class ServerStartup:
 
     def announce(self) -> None:
         """Print the server's address and, for a new data folder, the first account."""
-        print_announcement(self._config, self._listener, self._newcomer, self._to_person)
+        announce_server(self._config, self._listener, self._newcomer, to_person=self._to_person)

@@ -36,12 +36,16 @@ from treadle.ingest.fastpath.connection_table import (
 )
 from treadle.ingest.fastpath.handler import FAST_PATH_STATE
 from treadle.ingest.quotas import SourceQuotas
-from treadle.log.registry import open_appender, open_glance
+from treadle.log.registry import find_log_shortage, open_appender, open_glance
+from treadle.logging_setup import reopen_log_file
 from treadle.metrics.endpoint import MetricsEndpoint, QuotaUsage
+from treadle.metrics.families import ProcessSnapshot
+from treadle.metrics.histograms import LOAD_SECONDS, REQUEST_SECONDS, DurationHistogram
 from treadle.metrics.request_counter import (
     APPEND_FAILURES,
     COUNTER_NAMES,
     RequestCounter,
+    name_answer,
     name_counter,
     name_endpoint,
 )
@@ -57,8 +61,11 @@ from treadle.shared_counters import SharedCounters, sum_counters
 from treadle.shared_rows import sum_rows
 from treadle.store.store import Store
 from treadle.traces.append_trace import AppendTrace
+from treadle.traces.process_board import list_process_uses
+from treadle.traces.publication_note import read_publication
 from treadle.traces.refusal_file import RefusalFile
 from treadle.traces.refusal_keeper import RefusalKeeper
+from treadle.traces.refusal_lines import SourceNote
 
 if TYPE_CHECKING:
     from treadle.server.control_service import ControlService
@@ -235,11 +242,19 @@ def make_worker_app(
     """
     # By the worker's name and not by a process id, so that a restarted worker counts on.
     board = SharedCounters(config.counters_path, name, COUNTER_NAMES)
+    durations = DurationHistogram(
+        REQUEST_SECONDS,
+        SharedCounters(config.counters_path, name, REQUEST_SECONDS.counter_names),
+    )
     keeper = RefusalKeeper(
         RefusalFile(config.refusals_path, name),
         store.tokens.list_known_tokens,
         store.get_revision,
         clock.read_clock,
+        lambda: {
+            one.id: SourceNote(one.name, one.paused_at is not None)
+            for one in store.sources.list_sources()
+        },
     )
     quotas = SourceQuotas(store, make_quota_table(config), folder=config.counters_path, worker=name)
     appends = AppendTrace(config.counters_path, name, clock.read_clock)
@@ -248,18 +263,25 @@ def make_worker_app(
         board.add(APPEND_FAILURES)
         appends.note_failure()
 
+    def count_answer(path: str, status: int, seconds: float) -> None:
+        endpoint = name_endpoint(path)
+        board.add(name_answer(endpoint, status))
+        durations.note(endpoint, seconds)
+
     log = open_appender(config, note_failure, quotas.get_tables_max, appends.note_commit)
     ingest = IngestService(
         store,
         log,
         open_reader=lambda: open_glance(config),
-        count_answer=lambda path, status: board.add(name_counter(path, status)),
+        count_answer=count_answer,
         keep_refusal=lambda path, status, body, source_id: keeper.keep_of_source(
             name_endpoint(path), status, body, quotas.gates[source_id].account_id, source_id
         ),
         quotas=quotas,
         priority=LoaderPriority(config.turns_path),
         open_destination=make_destination_opener(config),
+        find_shortage=lambda: find_log_shortage(config),
+        metrics_token=config.metrics_token,
     )
     hosts = AllowedHosts.parse(config.host, config.allowed_hosts)
     refusals = RefusalLog(logger, time.monotonic)
@@ -304,6 +326,17 @@ def make_worker_app(
             lambda: sum_rows(config.counters_path, USAGE_COLUMNS),
             lambda: sum_rows(config.counters_path, WAITING_COLUMNS),
         ),
+        durations=lambda: {
+            **sum_counters(config.counters_path, REQUEST_SECONDS.counter_names),
+            **sum_counters(config.counters_path, LOAD_SECONDS.counter_names),
+        },
+        list_processes=lambda: [
+            ProcessSnapshot(
+                one.name, one.memory_bytes, one.cpu_seconds, one.open_files, one.started
+            )
+            for one in list_process_uses(config.processes_path)
+        ],
+        read_publication=lambda: _read_publication(config),
         token=config.metrics_token,
         count_use=ingest.token_cache.add_use,
         hosts=hosts,
@@ -351,6 +384,7 @@ def make_worker_app(
         lambda address: refusals.record("A request was refused for its token", address),
         keeper.keep_answer,
         config.console_path,
+        durations.note,
     )
     if not config.trusted_proxies:
         return answering
@@ -359,10 +393,23 @@ def make_worker_app(
     return ForwardedOrigin(answering, trusted)
 
 
-def _become_ready(certificate: ServedCertificate | None) -> None:
+def _read_publication(config: Config) -> tuple[float | None, bool] | None:
+    if config.publish is None:
+        return None
+    note = read_publication(config.publication_path)
+    if note is None:
+        return None, False
+    return None if note.at is None else note.at / 1e6, note.error is not None
+
+
+def _read_files_again(certificate: ServedCertificate | None) -> None:
+    reopen_log_file()
     if certificate is not None:
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, certificate.reload)
+        certificate.reload()
+
+
+def _become_ready(certificate: ServedCertificate | None) -> None:
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _read_files_again, certificate)
     # The objects made so far, more than 100,000, stay until the end. To search through them in
     # every collection took a seventh of a worker's time, and requests waited meanwhile.
     gc.collect()

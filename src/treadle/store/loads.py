@@ -94,6 +94,7 @@ def _insert_load(dialect: str) -> Executable:
         .returning(loads.c.number)
     )
 
+
 LOADS_FOLDED_MAX: Final = 1_000
 """Loads that are folded in one transaction: it takes some hundredths of a second."""
 
