@@ -267,7 +267,7 @@ def make_worker_app(
         priority=LoaderPriority(config.turns_path),
         open_destination=make_destination_opener(config),
     )
-    hosts = AllowedHosts.parse(config.host, config.allowed_hosts)
+    hosts = AllowedHosts.parse(config.host, config.allowed_hosts, config.public_url)
     refusals = RefusalLog(logger, time.monotonic)
 
     def follow_change() -> None:
@@ -321,8 +321,9 @@ def make_worker_app(
         ),
         desk=DeskClient(config.data, partial(wake, "desk")),
         join_document=lambda document: merge_documents(
-            "treadle", __version__, [ingest_document(), document]
+            "treadle", __version__, [ingest_document(), document], config.public_path
         ),
+        public_path=config.public_path,
         events=events,
     )
 
