@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps
+# People see how far it is; a log of CI is for what went wrong.
+PIP_INSTALL := -m pip install $(if $(CI),--quiet) --disable-pip-version-check --no-build-isolation --no-deps
 # A lock names all that is needed, so nothing else is looked for, and what a package is built with is in build.txt.
 LOCKED := $(PIP_INSTALL) --require-hashes --requirement
 # The project itself has no hash: it is the folder here.
@@ -14,10 +15,17 @@ FUZZ_RUNS ?= 20000
 FUZZES := $(addprefix fuzz-,push batch transit schema wire gzip zstd)
 LOCKS := $(wildcard requirements/*.txt)
 
-.PHONY: run test browser-test pictures release-test quick lint types docs fuzz $(FUZZES) lock sbom clean bench bench-full
+.PHONY: run wheel test browser-test pictures release-test wheel-test quick lint types docs fuzz $(FUZZES) lock sbom clean bench bench-full
 
 run: $(VENV)/run.stamp ## Install into $(VENV) and start the server on the embedded defaults
 	$(BIN)/treadle serve $(ARGS)
+
+wheel: $(VENV)/build.stamp ## Write dist/: a wheel with the console in it, and the locked versions to install it with
+	rm -rf build dist/treadle-*
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir dist .
+	$(BIN)/python requirements/write_wheel_locks.py dist
+	rm -rf build
+	ls dist
 
 test: $(VENV)/test.stamp ## Install what the tests need and pass the suite
 	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist loadgroup -m 'not release' $(ARGS)
@@ -30,6 +38,9 @@ pictures: $(VENV)/browser.stamp ## Make the pictures of the documents anew from 
 
 release-test: $(VENV)/test.stamp ## What a release passes beyond test: more servers killed at random times
 	$(BIN)/python -m pytest -m release $(ARGS)
+
+wheel-test: $(VENV)/test.stamp ## Install the wheel into an empty environment and walk the guide with it; part of release-test
+	$(BIN)/python -m pytest -m release -rP tests/acceptance/test_installed_wheel.py $(ARGS)
 
 quick: $(VENV)/test.stamp ## The pure tests only, property tests with a tenth of their examples
 	$(BIN)/python -m pytest --numprocesses 2 --hypothesis-profile quick tests/unit -m 'not slow' $(ARGS)
@@ -73,7 +84,7 @@ sbom: ## Write sbom.json: all that a server is made of, in CycloneDX
 	rm -rf $(VENV)-sbom
 
 clean: ## Remove what make made; treadle-data stays
-	rm -rf $(VENV) $(VENV)-lock $(VENV)-sbom sbom.json .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lock $(VENV)-sbom sbom.json build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("treadle needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 $(MAKECMDGOALS)") if sys.version_info < (3, 11) else None'
@@ -84,6 +95,7 @@ $(VENV)/build.stamp: requirements/build.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/%.stamp: pyproject.toml $(LOCKS) $(VENV)/build.stamp
+	@echo 'Installing what is needed to $* treadle into $(VENV): up to a minute'
 	$(BIN)/python $(LOCKED) requirements/$*.txt
 	$(BIN)/python $(PROJECT)
 	touch $@

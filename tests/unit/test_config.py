@@ -191,6 +191,12 @@ def test_the_file_in_the_data_folder_is_read_without_being_named(tmp_path: Path)
     assert isinstance(config.load_age_seconds, float)
 
 
+def test_a_url_of_the_environment_may_end_with_a_line_break() -> None:
+    # A secret that Kubernetes made of a file of one line does.
+    config = Config.read({}, {"TREADLE_DESTINATION": "postgresql://loader@db/warehouse\n"})
+    assert config.destination == "postgresql://loader@db/warehouse"
+
+
 def test_a_folder_in_a_named_file_is_relative_to_the_file(tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     file.write_text("data = 'kept'\n")

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from treadle.config.kinds import (
     ChoiceKind,
@@ -192,7 +192,7 @@ class Config(CheckedSettings):
         ),
         "further names under which /docs, /metrics and the console are served; others are refused, "
         "so that no page of another server can be led here",
-        shown="the listen address and localhost",
+        shown="the listen address, localhost and the name in public_url",
     )
     docs_page: str = define_setting(
         "on",
@@ -579,6 +579,11 @@ class Config(CheckedSettings):
     def destination_url(self) -> str:
         """The URL that rows are loaded into. It may contain a password."""
         return self.destination or "duckdb://" + quote(str(self.warehouse_path))
+
+    @property
+    def public_path(self) -> str:
+        """The path of `public_url`, such as "/treadle"; empty where it has none."""
+        return urlsplit(self.public_url or "").path.rstrip("/")
 
     @property
     def duckdb_path(self) -> Path:

@@ -286,8 +286,8 @@ class UrlKind:
     schemes: tuple[str, ...] = ()
 
     def parse(self, text: str) -> object:
-        """Return the URL as it is."""
-        return self.check(text)
+        """Return the URL without the line break at its end that a secret made of a file has."""
+        return self.check(text.strip())
 
     def check(self, value: object) -> object:
         """Check the beginning of the URL only; the rest is checked by whoever opens it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from treadle.config.kinds import FileKind, FolderKind, TextKind, suggest_nearest
+from treadle.config.service_links import is_service_link
 from treadle.config.setting import PREFIX, SettingDefinition, option_of
 from treadle.errors import OperatorError
 from treadle.file_rights import Exposure, describe_exposure, judge_rights
@@ -62,11 +63,17 @@ def select_variables(
 ) -> dict[str, str]:
     """Return treadle's environment variables that are not empty.
 
+    Those that Kubernetes sets for a Service with treadle in its name are left out.
+
     Raises:
         OperatorError: one of them belongs to no setting.
     """
     known = [variable for setting in settings for variable in setting.variables]
-    found = {name: text for name, text in environ.items() if name.startswith(PREFIX)}
+    found = {
+        name: text
+        for name, text in environ.items()
+        if name.startswith(PREFIX) and not is_service_link(name, text)
+    }
     for name in sorted(found.keys() - set(known)):
         # Compared without the prefix, with which all of them are near to each other.
         names = [variable.removeprefix(PREFIX) for variable in known]

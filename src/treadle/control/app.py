@@ -102,6 +102,7 @@ def create_control_app(
     plan_dry_run: PlanDryRun = _plan_nothing,
     count_refusal: Callable[[bytes], None] = lambda sha256: None,
     trials: TrialSender = SILENT,
+    public_path: str = "",
 ) -> FastAPI:
     """Return the application that answers `/v4/...` and others, and 404 for unknown paths.
 
@@ -128,6 +129,7 @@ def create_control_app(
         count_refusal: called on the event loop with the SHA-256 of each token that is no account
             token now; it may have been one.
         trials: sends deliveries and mails on trial; without it none is sent.
+        public_path: what a proxy puts before every path; empty for nothing.
     """
     app = FastAPIOffline(
         docs_url="/docs",
@@ -208,7 +210,9 @@ def create_control_app(
         _add_routes(app, reject_routes.operations)
         _add_routes(app, replay_routes.router)
     _make_document_once(app, settings, join_document)
-    app.add_middleware(DocsGuard, allowed_hosts=allowed_hosts, serves=serves_docs)
+    app.add_middleware(
+        DocsGuard, allowed_hosts=allowed_hosts, serves=serves_docs, public_path=public_path
+    )
     app.add_middleware(NoStoreMiddleware)
     app.add_middleware(SlashMiddleware)  # the last one that is added is the first one asked
     app.add_exception_handler(RequestRefusedError, _on_refusal)

@@ -44,7 +44,12 @@ class DocsGuard:
     """Stands before the documentation page and its parts."""
 
     def __init__(
-        self, app: ASGIApp, *, allowed_hosts: AllowedHosts | None = None, serves: bool = True
+        self,
+        app: ASGIApp,
+        *,
+        allowed_hosts: AllowedHosts | None = None,
+        serves: bool = True,
+        public_path: str = "",
     ) -> None:
         """Guard the page of an application.
 
@@ -52,10 +57,12 @@ class DocsGuard:
             app: has the page.
             allowed_hosts: the names under which the page is served; None for any.
             serves: False answers 404, as if there were no page.
+            public_path: what a proxy puts before every path, for the links of the page.
         """
         self._app = app
         self._allowed_hosts = allowed_hosts
         self._serves = serves
+        self._public_path = public_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass everything on but requests for the page that are refused."""
@@ -70,6 +77,9 @@ class DocsGuard:
         if refused is not None:
             await JsonResponse(refused.body, refused.status)(scope, receive, send)
             return
+        if scope["path"] == DOCS_PATH:
+            # The page puts it before its links. Files beside it are found by the path without it.
+            scope = {**scope, "root_path": self._public_path}
         await self._app(scope, receive, _PageSender(send).send)
 
 

@@ -10,6 +10,7 @@ connection came is known, too.
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
+from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
@@ -27,14 +28,17 @@ class AllowedHosts:
     names: frozenset[str]
 
     @classmethod
-    def parse(cls, listen_host: str, others: str | None) -> "AllowedHosts":
-        """Return the names of a server: of its listen address, and others.
+    def parse(
+        cls, listen_host: str, others: str | None, public_url: str | None = None
+    ) -> "AllowedHosts":
+        """Return the names of a server: of its listen address, of its public URL, and others.
 
         Args:
             listen_host: where it listens, a name or an address.
             others: names with commas between them; None for none.
+            public_url: under which people reach the server; None for no other than the address.
         """
-        listed = [listen_host, *(others or "").split(",")]
+        listed = [listen_host, *(others or "").split(","), urlsplit(public_url or "").netloc]
         found = (normalize_host(name.strip()) for name in listed)
         return cls(frozenset(name for name in found if name is not None))
 

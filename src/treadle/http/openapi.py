@@ -7,13 +7,16 @@ from treadle.errors import InternalError
 JsonObject = dict[str, Any]
 
 
-def merge_documents(title: str, version: str, documents: list[JsonObject]) -> JsonObject:
+def merge_documents(
+    title: str, version: str, documents: list[JsonObject], public_path: str = ""
+) -> JsonObject:
     """Return all paths and components of several documents; the descriptions follow each other.
 
     Args:
         title: of the whole.
         version: of the whole.
         documents: OpenAPI 3.1; none is changed.
+        public_path: what a proxy puts before every path; empty for nothing.
 
     Raises:
         InternalError: two documents describe a path, an operation or a component differently.
@@ -41,6 +44,7 @@ def merge_documents(title: str, version: str, documents: list[JsonObject]) -> Js
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": version, "description": "\n".join(about)},
+        **({"servers": [{"url": public_path}]} if public_path else {}),
         "tags": list(tags.values()),
         "paths": paths,
         "components": components,

@@ -160,8 +160,9 @@ def make_control_service(
         ),
         desk=DeskClient(config.data, partial(doors.wake, "desk")),
         join_document=lambda document: merge_documents(
-            "treadle", __version__, [ingest_document(), document]
+            "treadle", __version__, [ingest_document(), document], config.public_path
         ),
+        public_path=config.public_path,
         events=events,
     )
     return ControlService(app, events, problems, traces, trials, doors.plan_dry_run)

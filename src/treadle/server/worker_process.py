@@ -283,7 +283,7 @@ def make_worker_app(
         find_shortage=lambda: find_log_shortage(config),
         metrics_token=config.metrics_token,
     )
-    hosts = AllowedHosts.parse(config.host, config.allowed_hosts)
+    hosts = AllowedHosts.parse(config.host, config.allowed_hosts, config.public_url)
     refusals = RefusalLog(logger, time.monotonic)
 
     def follow_change() -> None:

@@ -55,6 +55,10 @@ LATE_SHOWN_US: Final = 900_000_000
 STILL_SENT_US: Final = 3_600_000_000
 """How long after its last refusal a token that has ended counts as one that is still sent."""
 
+CHANGEOVER_US: Final = 60_000_000
+"""How long after its end a token may come without being a problem: in requests that were under way,
+or as a last try whether it has ended, which the guide makes."""
+
 UNUSED_US: Final = 30 * 86_400_000_000
 """How long a token is not used before somebody should look at it."""
 
@@ -322,6 +326,8 @@ def judge_ended_tokens(
 ) -> Iterator[FoundProblem]:
     """Return the problems of tokens that have ended and were sent in the last hour.
 
+    One that was sent within a minute after its end only is none.
+
     Args:
         refused: counts of refused requests.
         ended: tokens that have ended, by id.
@@ -330,7 +336,9 @@ def judge_ended_tokens(
     firsts: dict[int, int] = {}
     for count in refused:
         token = ended.get(count.group.token_id)
-        if token is not None and is_still_sent(count, now):
+        if token is None or not is_still_sent(count, now):
+            continue
+        if count.last >= _find_end(token) + CHANGEOVER_US:
             firsts[token.id] = min(count.first, firsts.get(token.id, count.first))
     for token_id, first in firsts.items():
         token = ended[token_id]
@@ -340,9 +348,14 @@ def judge_ended_tokens(
                 TOKEN_STILL_USED.name,
                 f"token {token_id}",
                 _name_token(token),
-                max(first, token.revoked_at or token.expires_at or first),
+                max(first, _find_end(token)),
                 source_id=token.source_id,
             )
+
+
+def _find_end(token: AccessToken) -> int:
+    """Return when a token ended, microseconds since 1970; 0 if that is not known."""
+    return token.revoked_at or token.expires_at or 0
 
 
 def is_still_sent(count: RefusalCount, now: int) -> bool:

@@ -105,3 +105,17 @@ def test_the_page_can_be_turned_off(api: Api) -> None:
         answer = fetch(app, path)
         assert (answer.status_code, answer.json()) == (404, NOT_FOUND)
     assert fetch(app, "/openapi.json").status_code == 200
+
+
+def test_behind_a_path_all_links_of_the_page_have_it(api: Api) -> None:
+    app = make_app(api, public_path="/data/treadle")
+    answer = fetch(app, "/docs")
+    assert answer.status_code == 200
+    links = re.findall(r'(?:href|src)="([^"]+)"', answer.text)
+    links += re.findall(r"url: '([^']+)'", answer.text)
+    assert len(links) == 4
+    for link in links:
+        assert link.startswith(("/data/treadle/docs/static/", "/data/treadle/openapi.json"))
+        # The proxy takes the path away.
+        found = fetch(app, link.removeprefix("/data/treadle"))
+        assert found.status_code == 200, link

@@ -86,6 +86,10 @@ def test_tokens_that_have_ended_or_are_not_used(watched: Watched) -> None:
     watched.api.refuse(1, watched.source, token_id=made.id)
     assert watched.problems() == []  # it is active, and was refused for something else
     watched.api.store.tokens.end_token(TokenFilter(("import",)), made.id)
+    watched.api.refuse(1, watched.source, token_id=made.id)
+    assert watched.problems() == []  # a sender may need a minute to learn that it has ended
+    watched.api.now += 61_000_000
+    watched.api.refuse(1, watched.source, token_id=made.id)
     [problem] = watched.problems()
     assert (problem["kind"], problem["token_id"], problem["source_id"]) == (
         "token_still_used",

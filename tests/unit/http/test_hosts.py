@@ -84,3 +84,11 @@ def test_a_server_that_listens_everywhere_knows_the_address_that_was_used() -> N
     assert not hosts.allows(make_scope("evil.example", server=("10.1.2.3", 8484)))
     hosts = AllowedHosts.parse("::", None)
     assert hosts.allows(make_scope("10.1.2.3", server=("::ffff:10.1.2.3", 8484)))
+
+
+def test_the_name_of_the_public_url_is_known() -> None:
+    hosts = AllowedHosts.parse("127.0.0.1", None, "https://Data.example.com:8443/treadle/")
+    assert hosts.allows(make_scope("data.example.com:8443"))
+    assert hosts.allows(make_scope("data.example.com"))
+    assert not hosts.allows(make_scope("example.com"))
+    assert AllowedHosts.parse("127.0.0.1", None, None) == AllowedHosts.parse("127.0.0.1", None)

@@ -42,3 +42,9 @@ def test_the_same_component_may_come_twice_and_another_may_not() -> None:
 def test_two_operations_have_two_names() -> None:
     with pytest.raises(InternalError, match="same"):
         merge_documents("", "", [document("one", "/a", "same"), document("two", "/b", "same")])
+
+
+def test_a_path_of_a_proxy_is_that_of_the_server() -> None:
+    assert "servers" not in merge_documents("", "", [document("one", "/a")])
+    whole = merge_documents("", "", [document("one", "/a")], "/data/treadle")
+    assert whole["servers"] == [{"url": "/data/treadle"}]
