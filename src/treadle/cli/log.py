@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from treadle.cli.command import Arguments, CliCommand
-from treadle.cli.output import print_json, print_line, print_objects, print_table, to_json_value
+from treadle.cli.output import print_json, print_line, print_objects, print_table
+from treadle.cli.result_text import to_json_value
 from treadle.cli.store_access import (
     find_source,
     open_existing_log,
