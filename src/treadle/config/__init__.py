@@ -714,7 +714,7 @@ class PushConfig(CheckedSettings):
         None,
         UrlKind("a URL such as http://127.0.0.1:8484", ("http", "https")),
         "server to push to",
-        shown="the one --host and --port name",
+        shown="the one of the data folder",
     )
     token: str | None = define_setting(
         None,
@@ -735,6 +735,12 @@ class PushConfig(CheckedSettings):
         NumberKind(1, 2**63 - 1),
         "client the token belongs to",
         shown="the source's account",
+    )
+    ca: Path | None = define_setting(  # noqa: RUF009 - a field, as above
+        None,
+        FileKind(),
+        "file in PEM with the certificates of the authorities that are trusted over TLS",
+        shown="those of SSL_CERT_FILE, or the usual ones",
     )
     batch_records: int = define_setting(
         5_000,

@@ -512,6 +512,20 @@ class CertificateMeasurement:
     expires: int = 0
 
 
+def describe_server(folder: str, *, taken: bool, process: int | None, address: str | None) -> str:
+    """Return the sentence whether a server runs.
+
+    Args:
+        folder: the data folder.
+        taken: a process has its lock.
+        process: the PID of a server that takes requests.
+        address: where it listens.
+    """
+    if process is not None:
+        return f"A server runs on {folder}: process {process}, at {address}."
+    return f"A server runs on {folder}." if taken else f"No server runs on {folder}."
+
+
 def judge_certificate(found: CertificateMeasurement, now: int) -> Finding:
     """Judge whether clients can trust the certificate, and for how long."""
     remedy = "Get a new one, and send SIGHUP to the server."
