@@ -27,7 +27,10 @@ def type_line(line: str) -> tuple[int, str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stdin", given)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = main(words)
+            try:
+                code = main(words)
+            except SystemExit as ended:  # of a help
+                code = int(str(ended.code))
     if ">" in redirected:
         Path(redirected[">"]).write_text(out.getvalue())
         assert out.getvalue()

@@ -171,7 +171,7 @@ def make_sentence(text: str) -> str:
 
 
 def _run(argv: list[str]) -> int:
-    if not argv or argv[0] == "help":
+    if not argv or (argv[0] == "help" and not any(word.startswith("-") for word in argv)):
         argv = [*argv[1:], "--help"]
     parser, leaves = build_parser(argv)
     check_spelling(argv, leaves)

@@ -52,6 +52,11 @@ def print_line(text: str = "", *, flush: bool = False) -> None:
     print(escape_unprintable(text), flush=flush)
 
 
+def print_labelled(label: str, color: TextColor, text: str) -> None:
+    """Print a line at once that begins with a label in a colour, where there are colours."""
+    print(color_text(escape_unprintable(label), color) + escape_unprintable(text), flush=True)
+
+
 def print_text(text: str) -> None:
     """Print a text of several lines for a person."""
     print(escape_lines(text))
