@@ -13,6 +13,8 @@ from typing import IO, TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from treadle.cli.command import Arguments, CliCommand, collect_flags, print_warning
+from treadle.cli.connection_fault import make_trust
+from treadle.cli.folder_server import FoundServer, find_folder_server, require_server
 from treadle.cli.output import print_error, print_line
 from treadle.cli.progress_bar import ProgressDisplay, SilentDisplay, show_progress
 from treadle.cli.record_file import read_records
@@ -74,6 +76,8 @@ def run_push(config: Config, arguments: Arguments) -> int:
     target = find_target(config, push)
     form = PushTemplate(target.client_id, arguments.table, tuple(arguments.key))
     with open_input(arguments.file) as stream:
+        if push.url is None:
+            require_server(config, FoundServer(target.url, target.socket))
         bookmark = None
         if arguments.file != "-" and not arguments.no_resume:
             bookmark = ResumeFile(
@@ -167,8 +171,8 @@ def find_target(config: Config, push: PushConfig) -> PushTarget:
     Raises:
         OperatorError: something is still missing; the text names the command or flag that gives it.
     """
-    url = (push.url or config.url).rstrip("/")
-    socket = config.socket_path if push.url is None else None
+    server = FoundServer(push.url) if push.url is not None else find_folder_server(config)
+    url, socket = server.url.rstrip("/"), server.socket
     if push.token is not None:
         identity = digest_text(push.token).hex()
         return PushTarget(url, push.token, _find_client_id(config, push), identity, socket)
@@ -291,10 +295,13 @@ class PushJob:
             base_url = httpx.URL(self.target.url)
         except httpx.InvalidURL as error:
             raise OperatorError(f"--url is not a URL: {error}") from error
+        trust = make_trust(self.push.ca) or True
         limits = httpx.Limits(max_connections=self.push.connections)
         transport = None
         if self.target.socket is not None:
-            transport = httpx.AsyncHTTPTransport(uds=str(self.target.socket), limits=limits)
+            transport = httpx.AsyncHTTPTransport(
+                uds=str(self.target.socket), limits=limits, verify=trust
+            )
         return httpx.AsyncClient(
             base_url=base_url,
             transport=transport,
@@ -304,6 +311,7 @@ class PushJob:
             },
             timeout=TIMEOUT,
             trust_env=proxied,
+            verify=trust,
             limits=limits,
         )
 

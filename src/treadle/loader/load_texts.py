@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from treadle.counting import count_noun
 from treadle.loader.load_lines import LoadLine, SourceLines
 from treadle.loader.schedule import TableKey
 from treadle.store.model import LoadReport
@@ -29,11 +30,6 @@ def describe_table(key: TableKey, name_source: Callable[[int], str] = describe_s
     if name == describe_source(source_id):
         return f"{table!r} of {name}"
     return f"{name}.{table if _PLAIN.fullmatch(table) else repr(table)}"
-
-
-def count_things(count: int, one: str, many: str | None = None) -> str:
-    """Return a number and what it counts: "1 row", "2,000 rows"."""
-    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 def describe_load(load: LoadReport, name: str, source: str) -> LoadLine:
@@ -77,9 +73,9 @@ def sum_loads(its: SourceLines, source: str) -> LoadLine:
     """Return the line for several committed loads of one source."""
     rows, superseded, rejected, microseconds = its.sums
     tables, loads = len(its.tables), its.loads
-    told = f"{count_things(loads, 'load')}, {_tell_rows(rows, superseded, rejected)}"
+    told = f"{count_noun(loads, 'load')}, {_tell_rows(rows, superseded, rejected)}"
     return LoadLine(
-        f"loaded {count_things(tables, 'table')} of {source}: {told}",
+        f"loaded {count_noun(tables, 'table')} of {source}: {told}",
         {
             "source": source,
             "tables": tables,
@@ -120,16 +116,16 @@ def describe_failure(
 def sum_failures(its: SourceLines, source: str) -> LoadLine:
     """Return the line for several failed tries of one source."""
     first = "" if its.first is None else its.first.text
-    tables = count_things(len(its.tables), "table")
+    tables = count_noun(len(its.tables), "table")
     return LoadLine(
-        f"{count_things(its.loads, 'load')} of {tables} of {source} failed; the first: {first}",
+        f"{count_noun(its.loads, 'load')} of {tables} of {source} failed; the first: {first}",
         {"source": source, "tables": len(its.tables), "loads": its.loads, "first": first},
         is_warning=True,
     )
 
 
 def _tell_rows(rows: int, superseded: int, rejected: int) -> str:
-    told = [count_things(rows, "row")]
+    told = [count_noun(rows, "row")]
     if superseded:
         told.append(f"{superseded:,} superseded")
     if rejected:

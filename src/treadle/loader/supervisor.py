@@ -19,6 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from treadle import failpoint
+from treadle.counting import count_noun
 from treadle.destinations.priority import LoaderPriority
 from treadle.destinations.protocol import Destination
 from treadle.errors import RetriableError
@@ -26,7 +27,7 @@ from treadle.loader.commands import choose_pause
 from treadle.loader.destination_loader import DestinationLoader, LoaderDependencies
 from treadle.loader.hold_watch import HoldWatch
 from treadle.loader.lease import DestinationLease
-from treadle.loader.load_texts import count_things, describe_source
+from treadle.loader.load_texts import describe_source
 from treadle.loader.move_settlement import MoveSettlement
 from treadle.loader.schedule import FlushPolicy, TableKey, exclude_claimed, group_by_destination
 from treadle.loader.series_sampler import SeriesSampler
@@ -453,8 +454,8 @@ class LoaderSupervisor:
             source = self._name_source(source_id)
             logger.info(
                 "trimmed %s of %s of %s",
-                count_things(entries, "entry", "entries"),
-                count_things(tables, "table"),
+                count_noun(entries, "entry", "entries"),
+                count_noun(tables, "table"),
                 source,
                 extra={"fields": {"source": source, "entries": entries, "tables": tables}},
             )

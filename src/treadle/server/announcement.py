@@ -7,15 +7,14 @@ import shutil
 import sys
 from pathlib import Path
 
-from treadle.certificate import read_certificate
-from treadle.config import Config, format_host
+from treadle.config import Config
 from treadle.console_link import make_console_link
 from treadle.destinations.registry import make_destination
 from treadle.errors import TreadleError
 from treadle.guide import write_guide, write_socket_call
 from treadle.logging_setup import make_formatter
 from treadle.server.factories import open_store
-from treadle.server.listener import ServerListener
+from treadle.server.listener import ServerListener, choose_client_url
 from treadle.server.startup import FirstAccount
 from treadle.store.model import ConsoleRole
 from treadle.text import escape_lines
@@ -57,7 +56,7 @@ def _print_announcement(
     if to_person and config.console == "on":
         lines = [*_list_console_lines(config, listener), "", *lines]
     if newcomer is not None:
-        url = _choose_guide_url(config, listener)
+        url = choose_client_url(config, listener)
         path = config.socket_path
         lines += [
             "",
@@ -95,24 +94,13 @@ def _list_console_lines(config: Config, listener: ServerListener) -> list[str]:
             token = store.sessions.issue_link_token(accounts[0].id, ConsoleRole.ADMIN)
         except TreadleError:
             return [f"The console: `{called}` prints a link to it."]
-    url = config.public_url or _choose_guide_url(config, listener)
+    url = config.public_url or choose_client_url(config, listener)
     return [
         "Open the console in a browser. The link signs in once, within an hour;",
         f"`{called}` prints another one:",
         "",
         f"  {make_console_link(url, config.console_path, token)}",
     ]
-
-
-def _choose_guide_url(config: Config, listener: ServerListener) -> str:
-    """Return a URL of the server that a client can verify, as far as the settings tell one."""
-    if config.tls_cert is None or config.socket_path is not None:
-        return listener.url
-    names = read_certificate(config.tls_cert).names
-    hosts = [name for name in names if not set("*=") & set(name)]
-    if config.host in names or not hosts:
-        return listener.url
-    return f"https://{format_host(hosts[0])}:{listener.socket.getsockname()[1]}"
 
 
 def _spell_command(config: Config, word: str) -> str:

@@ -8,6 +8,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from treadle.certificate import read_certificate
 from treadle.config import Config, format_host, is_loopback
 from treadle.errors import OperatorError
 from treadle.server.file_limit import LISTEN_BACKLOG
@@ -155,3 +156,14 @@ def _remove_stale_socket(path: Path) -> None:
         f"Cannot listen at the socket {path}: another server does; stop it, or name another path "
         "in host."
     )
+
+
+def choose_client_url(config: Config, listener: ServerListener) -> str:
+    """Return a URL of the server that a client can verify, as far as the settings tell one."""
+    if config.tls_cert is None or config.socket_path is not None:
+        return listener.url
+    names = read_certificate(config.tls_cert).names
+    hosts = [name for name in names if not set("*=") & set(name)]
+    if config.host in names or not hosts:
+        return listener.url
+    return f"https://{format_host(hosts[0])}:{listener.socket.getsockname()[1]}"
