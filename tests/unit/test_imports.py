@@ -43,6 +43,8 @@ BELOW: dict[str, set[str]] = {
     "traces": RIM | {"http", "shared_rows", "store"},
     "http": VALUES,
     "tasks": VALUES,
+    "client": VALUES | {"config"},
+    "record_files": VALUES | {"client"},
     "ingest": DATA | {"tracking", "http", "shared_rows", "tasks"},
     "questions": VALUES | {"http", "tables"},
     "desk": DATA | {"tracking", "http", "questions", "tasks"},
