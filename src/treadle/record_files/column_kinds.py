@@ -155,6 +155,8 @@ def convert_column(kind: ColumnKind, values: Sequence[str]) -> list[Any]:
         case ColumnKind.BOOLEAN:
             return [value[0] in "tT" if value else None for value in values]
         case ColumnKind.TIMESTAMP:
+            if joined.count("T") == joined.count("Z") == len(values) and " " not in joined:
+                return list(values)  # all are as they are to be
             return [_format_timestamp(value) if value else None for value in values]
         case _:
             return [value.removeprefix("+") or None for value in values]

@@ -37,7 +37,8 @@ DELIMITERS: Final = (",", ";", "\t", "|")
 SAMPLE_ROWS: Final = 10_000
 """The types of columns are guessed from so many rows at the beginning."""
 
-_CHUNK_ROWS: Final = 2_000
+_CHUNK_ROWS: Final = 500
+"""Few enough that the garbage collector finds no reason to look at all of them."""
 _CHUNK_BYTES: Final = 4 * 1024 * 1024
 _SAMPLE_BYTES: Final = 16 * 1024 * 1024
 _BUFFER_BYTES: Final = 256 * 1024
