@@ -45,6 +45,7 @@ BELOW: dict[str, set[str]] = {
     "tasks": VALUES,
     "client": VALUES | {"config"},
     "record_files": VALUES | {"client"},
+    "singer": VALUES | {"client"},
     "ingest": DATA | {"tracking", "http", "shared_rows", "tasks"},
     "questions": VALUES | {"http", "tables"},
     "desk": DATA | {"tracking", "http", "questions", "tasks"},

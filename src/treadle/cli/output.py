@@ -81,6 +81,11 @@ def print_json(value: object) -> None:
     print(encode_value(value))
 
 
+def print_raw_json(text: bytes) -> None:
+    """Print a JSON text on one line, and show it now: another program waits for it."""
+    print(escape_json(text.decode("utf-8", "surrogateescape")), flush=True)
+
+
 def encode_value(value: object) -> str:
     """Return a value as JSON on one line, exact, and with an escape for what cannot be seen."""
     try:

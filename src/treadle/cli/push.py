@@ -4,11 +4,9 @@ import argparse
 import glob
 import json
 import os
-import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -442,6 +440,7 @@ class PushJob:
 
     async def run(self, files: Sequence[str], sequence_field: str | None) -> None:
         """Push every record that an earlier run did not push."""
+        from treadle.client.read_ahead import read_ahead
         from treadle.client.request_batch import FormTemplate
         from treadle.client.request_sender import RequestSender
         from treadle.record_files.record_check import RecordChecker
@@ -505,42 +504,6 @@ class PushJob:
         if self.resume_file:
             self.resume_file.write(self.progress)
         self.display.advance(batch.end, batch.read)
-
-
-async def read_ahead(found: "Iterator[RequestBatch]", ahead: int) -> "AsyncIterator[RequestBatch]":
-    """Yield batches that a thread reads, at most `ahead` of them before they are needed.
-
-    Reading standard input may block for any time. The event loop goes on meanwhile, and the thread
-    is a daemon, so that it does not keep the process from ending.
-    """
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    queue: asyncio.Queue[RequestBatch | Exception | None] = asyncio.Queue()
-    room = threading.Semaphore(ahead)
-
-    def hand_over(item: "RequestBatch | Exception | None") -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits for the item
-            loop.call_soon_threadsafe(queue.put_nowait, item)
-
-    def read() -> None:
-        try:
-            for batch in found:
-                room.acquire()
-                hand_over(batch)
-        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
-            hand_over(error)
-        else:
-            hand_over(None)
-
-    threading.Thread(target=read, daemon=True, name="read").start()
-    while (item := await queue.get()) is not None:
-        if isinstance(item, OSError):
-            raise OperatorError(f"The file cannot be read any further: {item.strerror}.") from item
-        if isinstance(item, Exception):
-            raise item
-        room.release()
-        yield item
 
 
 def open_input(name: str) -> IO[bytes]:

@@ -15,7 +15,7 @@ RECEIPT_HEADER: Final = "Treadle-Receipt"
 ASK_SECONDS_FIRST: Final = 2
 """How long the server waits before it first answers that a request is not loaded yet."""
 
-ASK_SECONDS: Final = 10
+ASK_SECONDS: Final = 3
 """How long it waits each time after that."""
 
 

@@ -1,0 +1,175 @@
+"""`treadle singer`: the target of a Singer tap. Also the program `target-treadle`."""
+
+import argparse
+import json
+import os
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from treadle import __version__
+from treadle.cli.command import Arguments, CliCommand, collect_flags, print_warning
+from treadle.cli.counting import count_noun
+from treadle.cli.output import print_error, print_raw_json
+from treadle.cli.progress_bar import show_waiting
+from treadle.cli.push import STANDARD_INPUT, PushTarget, find_target, find_trouble, open_input
+from treadle.config import PUSH_SETTINGS, Config, PushConfig, mask_password
+from treadle.errors import OperatorError
+
+if TYPE_CHECKING:
+    from treadle.singer.target import SingerTarget
+
+FLUSH_SECONDS: Final = "5"
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--loaded",
+        action="store_true",
+        help="print a state when the records before it are loaded (default: when they are durable)",
+    )
+    parser.add_argument(
+        "--flush-seconds",
+        metavar="SECONDS",
+        default=FLUSH_SECONDS,
+        help=f"send what a tap printed so long ago at the latest (default: {FLUSH_SECONDS})",
+    )
+
+
+def run_singer(config: Config, arguments: Arguments) -> int:
+    """Send what a tap prints, and print the states that are durable."""
+    import asyncio
+
+    push = PushConfig.read(collect_flags(arguments, PUSH_SETTINGS), warn=print_warning)
+    seconds = _parse_seconds(arguments.flush_seconds)
+    target = find_target(config, push)
+    begun = time.monotonic()
+    try:
+        with show_waiting() as report:
+            sent = asyncio.run(
+                _send(config, push, target, seconds, loaded=arguments.loaded, report=report)
+            )
+    except KeyboardInterrupt:
+        return 130
+    done = "are loaded" if arguments.loaded else "are accepted"
+    if sent.records == 1:
+        done = done.replace("are", "is")
+    print_error(
+        f"{count_noun(sent.records, 'record')} of {count_noun(sent.streams, 'stream')} {done}, "
+        f"after {time.monotonic() - begun:.1f} s."
+    )
+    if not sent.outcome.rejected:
+        return 0
+    print_error(
+        f"{count_noun(sent.outcome.rejected, 'record')} of them could not be stored, the first "
+        f"because: {sent.outcome.reason}. `treadle rejects list` shows all."
+    )
+    return 1
+
+
+def _parse_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 86_400:
+        raise OperatorError(f"--flush-seconds is to be a number from 0 to 86,400, not {text!r}.")
+    return seconds
+
+
+async def _send(
+    config: Config,
+    push: PushConfig,
+    target: PushTarget,
+    flush_seconds: float,
+    *,
+    loaded: bool,
+    report: Callable[[str | None], None],
+) -> "SingerTarget":
+    from treadle.client.connection import ServerAddress, open_http
+    from treadle.client.read_ahead import read_ahead
+    from treadle.client.request_retry import RequestRetry
+    from treadle.singer.target import FOLLOWERS, SingerTarget, TargetOptions, read_lines
+
+    address = ServerAddress(target.url, target.token, target.socket)
+    retry = RequestRetry(mask_password(target.url), push.retry_seconds, report)
+    async with open_http(address, push.connections + FOLLOWERS) as client:
+        sender = SingerTarget(
+            client,
+            retry,
+            TargetOptions(push.batch_records, push.connections, flush_seconds, loaded),
+            run_id=uuid.uuid4().hex,
+            first_sequence=time.time_ns(),
+            emit=print_raw_json,
+            explain=lambda: find_trouble(config, target),
+        )
+        with open_input(STANDARD_INPUT) as stream:
+            await sender.run(read_ahead(read_lines(stream), 4))
+    return sender
+
+
+# The program target-treadle ----------------------------------------------------------------------
+
+
+def run_target(argv: Sequence[str] | None = None) -> int:
+    """Run as the target that Singer runners start: `target-treadle --config FILE`.
+
+    The file is a JSON object with `url` and `token`, and perhaps `loaded`, `flush_seconds`,
+    `batch_records`, `connections` and `retry_seconds`.
+    """
+    from treadle.cli.main import main
+
+    parser = argparse.ArgumentParser(
+        prog="target-treadle", description="Send the output of a Singer tap to a treadle server."
+    )
+    parser.add_argument("--config", metavar="FILE", help="JSON object with url and token")
+    parser.add_argument("--version", action="version", version=f"target-treadle {__version__}")
+    arguments = parser.parse_args(argv)
+    try:
+        words = read_target_config(arguments.config)
+    except OperatorError as error:
+        print_error(str(error))
+        return 2
+    return main(["singer", *words])
+
+
+def read_target_config(name: str | None) -> list[str]:
+    """Return the flags that a config file stands for; the token goes into the environment.
+
+    Raises:
+        OperatorError: it is no such file.
+    """
+    if name is None:
+        return []
+    try:
+        found = json.loads(Path(name).read_bytes())
+    except OSError as error:
+        raise OperatorError(f"The config {name} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise OperatorError(f"The config {name} is not JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise OperatorError(f"The config {name} is not a JSON object.")
+    if found.get("token"):
+        os.environ["TREADLE_PUSH_TOKEN"] = str(found["token"])
+    words = ["--loaded"] if found.get("loaded") in (True, "true", "True") else []
+    for option in ("url", "flush_seconds", "batch_records", "connections", "retry_seconds"):
+        if found.get(option) not in (None, ""):
+            words += ["--" + option.replace("_", "-"), str(found[option])]
+    return words
+
+
+COMMAND = CliCommand(
+    words=("singer",),
+    help="send what a Singer tap prints, and print the states that are durable",
+    run=run_singer,
+    arguments=_arguments,
+    settings=("host", "port"),
+    push=True,
+)
+
+
+if __name__ == "__main__":
+    sys.exit(run_target())
