@@ -4,8 +4,10 @@ A record keeps its sequence however often it is sent, and a batch its idempotenc
 batch twice, or two in the wrong order, changes nothing in the table.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final, Protocol
 
 import msgspec
@@ -82,10 +84,23 @@ class RequestBatch:
         )
 
 
+def measure_request(batch: RequestBatch, records_max: int, bytes_max: int) -> int:
+    """Return how many records of a batch one request takes."""
+    sizes = list(map(len, batch.raws[:records_max]))
+    if sum(sizes) <= bytes_max:
+        return len(sizes)
+    return max(1, bisect_right(list(accumulate(sizes)), bytes_max))
+
+
 def describe_place(number: int, line: int | None, file: str) -> str:
     """Return the place of a record for a person: "record 7 of a.csv (line 9)"."""
     where = f" of {file}" if file else ""
     return f"record {number}{where}" + ("" if line in (None, number) else f" (line {line})")
+
+
+def capitalize(text: str) -> str:
+    """Return a text with a capital letter at its beginning; the others stay as they are."""
+    return text[:1].upper() + text[1:]
 
 
 class BodyTemplate(Protocol):

@@ -14,7 +14,7 @@ from typing import Final
 import httpx
 
 from treadle.client.receipt_follower import RECEIPT_HEADER, AcknowledgedRequest
-from treadle.client.request_batch import BodyTemplate, RequestBatch
+from treadle.client.request_batch import BodyTemplate, RequestBatch, capitalize
 from treadle.client.request_retry import RequestRetry, describe_answer
 from treadle.errors import OperatorError
 
@@ -147,7 +147,7 @@ class RequestSender:
         async def push() -> httpx.Response:
             return await self.client.post(path, content=body, headers=headers)
 
-        return await self.retry.fetch_answer(push, f"{what} could not be sent")
+        return await self.retry.fetch_answer(push, f"{capitalize(what)} could not be sent")
 
     async def _make_refusal_error(
         self, batch: RequestBatch, form: BodyTemplate, answer: httpx.Response

@@ -1,10 +1,8 @@
 """Puts the records of files together into requests."""
 
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
 
-from treadle.client.request_batch import BYTES_MAX, RequestBatch
+from treadle.client.request_batch import BYTES_MAX, RequestBatch, measure_request
 from treadle.record_files.record_check import RecordChecker
 from treadle.record_files.record_chunk import RecordChunk, RecordFileError
 
@@ -54,7 +52,7 @@ def make_batches(
                 chunk.schema,
             )
             kept = piece if kept is None else _join(kept, piece)
-            while len(kept) > (size := _measure(kept, records_max, bytes_max)):
+            while len(kept) > (size := measure_request(kept, records_max, bytes_max)):
                 yield kept.select(0, size)
                 kept = kept.select(size, len(kept))
             if fault is not None:
@@ -68,14 +66,6 @@ def make_batches(
         yield kept
     if fault is not None:
         raise fault
-
-
-def _measure(batch: RequestBatch, records_max: int, bytes_max: int) -> int:
-    """Return how many records of a batch one request takes."""
-    sizes = list(map(len, batch.raws[:records_max]))
-    if sum(sizes) <= bytes_max:
-        return len(sizes)
-    return max(1, bisect_right(list(accumulate(sizes)), bytes_max))
 
 
 def _join(one: RequestBatch, two: RequestBatch) -> RequestBatch:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
-from treadle.client.request_batch import RECORD_BYTES_MAX, describe_place
+from treadle.client.request_batch import RECORD_BYTES_MAX, capitalize, describe_place
 from treadle.record_files.column_kinds import (
     EXPECTED,
     ColumnKind,
@@ -27,7 +27,6 @@ from treadle.record_files.compression import ByteReader
 from treadle.record_files.record_chunk import (
     RecordChunk,
     RecordFileError,
-    capitalize,
     check_sizes,
 )
 from treadle.record_files.row_encoder import RowEncoder

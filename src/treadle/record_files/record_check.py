@@ -10,7 +10,8 @@ from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
-from treadle.record_files.record_chunk import RecordChunk, RecordFileError, capitalize
+from treadle.client.request_batch import capitalize
+from treadle.record_files.record_chunk import RecordChunk, RecordFileError
 
 _KEY_VALUE = str | int | float | bool | list[Any] | dict[str, Any]
 _SEQUENCE_VALUE = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from treadle.client.request_batch import RECORD_BYTES_MAX, describe_place
+from treadle.client.request_batch import RECORD_BYTES_MAX, capitalize, describe_place
 from treadle.errors import OperatorError
 
 
@@ -73,8 +73,3 @@ class RecordSkipper:
             if self.left < size:
                 yield chunk.skip(self.left) if self.left else chunk
             self.left -= min(self.left, size)
-
-
-def capitalize(text: str) -> str:
-    """Return a text with a capital letter at its beginning; the others stay as they are."""
-    return text[:1].upper() + text[1:]
