@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from treadle.client.receipt_follower import AcknowledgedRequest, PushOutcome
     from treadle.client.request_batch import RequestBatch
     from treadle.client.request_retry import RequestRetry
+    from treadle.record_files.record_block import RecordBlock
     from treadle.record_files.record_check import RecordChecker
-    from treadle.record_files.record_chunk import RecordChunk
     from treadle.record_files.record_source import ReadOptions
 
 FIELDS_SHOWN: Final = 20
@@ -269,7 +269,7 @@ def _read_schema(name: str) -> bytes:
 
 def read_files(files: Sequence[str], options: "ReadOptions", skip: int) -> "Iterator[FileRecords]":
     """Yield the records of each file, without the first `skip` of all."""
-    from treadle.record_files.record_chunk import RecordSkipper
+    from treadle.record_files.record_block import RecordSkipper
     from treadle.record_files.record_source import read_records
 
     options = replace(options, name_files=len(files) > 1)
@@ -291,7 +291,7 @@ class FileRecords:
         size_before: bytes of the files before it.
     """
 
-    chunks: "Iterator[RecordChunk]"
+    chunks: "Iterator[RecordBlock]"
     size_before: int
 
 
@@ -488,7 +488,7 @@ class PushJob:
             error: that ended it; None for the user.
         """
         from treadle.client.request_sender import PushRefusedError
-        from treadle.record_files.record_chunk import RecordFileError
+        from treadle.record_files.record_block import RecordFileError
 
         done = f"{count_noun(self.progress.records, 'record')} "
         done += "was pushed" if self.progress.records == 1 else "were pushed"

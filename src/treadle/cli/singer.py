@@ -1,16 +1,11 @@
-"""`treadle singer`: the target of a Singer tap. Also the program `target-treadle`."""
+"""`treadle singer`: the target of a Singer tap."""
 
 import argparse
-import json
-import os
-import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from treadle import __version__
 from treadle.cli.command import Arguments, CliCommand, collect_flags, print_warning
 from treadle.cli.counting import count_noun
 from treadle.cli.output import print_error, print_raw_json
@@ -111,56 +106,6 @@ async def _send(
     return sender
 
 
-# The program target-treadle ----------------------------------------------------------------------
-
-
-def run_target(argv: Sequence[str] | None = None) -> int:
-    """Run as the target that Singer runners start: `target-treadle --config FILE`.
-
-    The file is a JSON object with `url` and `token`, and perhaps `loaded`, `flush_seconds`,
-    `batch_records`, `connections` and `retry_seconds`.
-    """
-    from treadle.cli.main import main
-
-    parser = argparse.ArgumentParser(
-        prog="target-treadle", description="Send the output of a Singer tap to a treadle server."
-    )
-    parser.add_argument("--config", metavar="FILE", help="JSON object with url and token")
-    parser.add_argument("--version", action="version", version=f"target-treadle {__version__}")
-    arguments = parser.parse_args(argv)
-    try:
-        words = read_target_config(arguments.config)
-    except OperatorError as error:
-        print_error(str(error))
-        return 2
-    return main(["singer", *words])
-
-
-def read_target_config(name: str | None) -> list[str]:
-    """Return the flags that a config file stands for; the token goes into the environment.
-
-    Raises:
-        OperatorError: it is no such file.
-    """
-    if name is None:
-        return []
-    try:
-        found = json.loads(Path(name).read_bytes())
-    except OSError as error:
-        raise OperatorError(f"The config {name} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise OperatorError(f"The config {name} is not JSON: {error}.") from error
-    if not isinstance(found, dict):
-        raise OperatorError(f"The config {name} is not a JSON object.")
-    if found.get("token"):
-        os.environ["TREADLE_PUSH_TOKEN"] = str(found["token"])
-    words = ["--loaded"] if found.get("loaded") in (True, "true", "True") else []
-    for option in ("url", "flush_seconds", "batch_records", "connections", "retry_seconds"):
-        if found.get(option) not in (None, ""):
-            words += ["--" + option.replace("_", "-"), str(found[option])]
-    return words
-
-
 COMMAND = CliCommand(
     words=("singer",),
     help="send what a Singer tap prints, and print the states that are durable",
@@ -169,7 +114,3 @@ COMMAND = CliCommand(
     settings=("host", "port"),
     push=True,
 )
-
-
-if __name__ == "__main__":
-    sys.exit(run_target())

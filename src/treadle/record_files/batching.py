@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from treadle.client.request_batch import BYTES_MAX, RequestBatch, measure_request
+from treadle.record_files.record_block import RecordBlock, RecordFileError
 from treadle.record_files.record_check import RecordChecker
-from treadle.record_files.record_chunk import RecordChunk, RecordFileError
 
 
 def make_batches(
-    chunks: Iterable[RecordChunk],
+    chunks: Iterable[RecordBlock],
     checker: RecordChecker,
     *,
     base: int,

@@ -6,7 +6,7 @@ from typing import IO, Final, Protocol
 
 import zstandard
 
-from treadle.record_files.record_chunk import RecordFileError
+from treadle.record_files.record_block import RecordFileError
 
 GZIP_MARK: Final = b"\x1f\x8b"
 ZSTD_MARK: Final = b"\x28\xb5\x2f\xfd"

@@ -24,8 +24,8 @@ from treadle.record_files.column_kinds import (
     read_kind,
 )
 from treadle.record_files.compression import ByteReader
-from treadle.record_files.record_chunk import (
-    RecordChunk,
+from treadle.record_files.record_block import (
+    RecordBlock,
     RecordFileError,
     check_sizes,
 )
@@ -103,7 +103,7 @@ def read_csv(
     head: bytes,
     delimiter: str | None = None,
     schema: bytes | None = None,
-) -> Iterator[RecordChunk]:
+) -> Iterator[RecordBlock]:
     """Yield the records of a CSV file.
 
     Args:
@@ -148,7 +148,7 @@ class _CsvRows:
         self._encoded = 0
         self._names: list[str] = []
 
-    def read(self) -> Iterator[RecordChunk]:
+    def read(self) -> Iterator[RecordBlock]:
         header = self._read_rows(1, header=True)
         if not header:
             return
@@ -257,7 +257,7 @@ class _CsvRows:
         kinds: Sequence[ColumnKind],
         encoder: RowEncoder,
         schema: bytes | None,
-    ) -> RecordChunk:
+    ) -> RecordBlock:
         first = self._encoded + 1
         self._encoded += len(rows)
         columns = []
@@ -272,4 +272,4 @@ class _CsvRows:
                     f"{capitalize(place)}: {name} is to be {EXPECTED[kind]}, and it is {shown!r}; "
                     f"correct the file, or push the column as text with --types {name}=text."
                 ) from error
-        return check_sizes(RecordChunk(encoder.encode(columns), first, lines, schema))
+        return check_sizes(RecordBlock(encoder.encode(columns), first, lines, schema))

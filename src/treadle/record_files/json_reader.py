@@ -15,7 +15,7 @@ from typing import Final
 
 from treadle.client.request_batch import RECORD_BYTES_MAX
 from treadle.record_files.compression import ByteReader
-from treadle.record_files.record_chunk import RecordChunk, RecordFileError, check_sizes
+from treadle.record_files.record_block import RecordBlock, RecordFileError, check_sizes
 
 CHUNK_BYTES = 1024 * 1024
 
@@ -24,7 +24,7 @@ _BLANK: Final = " \t\r\n"
 _BYTE_ORDER_MARK: Final = codecs.BOM_UTF8
 
 
-def read_json(stream: ByteReader) -> Iterator[RecordChunk]:
+def read_json(stream: ByteReader) -> Iterator[RecordBlock]:
     """Yield the records of a stream in order.
 
     Raises:
@@ -68,7 +68,7 @@ def _is_json(text: bytes) -> bool:
     return True
 
 
-def _read_lines(stream: ByteReader, head: bytes) -> Iterator[RecordChunk]:
+def _read_lines(stream: ByteReader, head: bytes) -> Iterator[RecordBlock]:
     """Yield the lines that are not blank.
 
     Whole chunks are split at once, which is much faster than to read line by line.
@@ -81,7 +81,7 @@ def _read_lines(stream: ByteReader, head: bytes) -> Iterator[RecordChunk]:
         if raws:
             places = range(number + 1, number + len(lines) + 1)
             whole = len(raws) == len(lines)
-            yield RecordChunk(
+            yield RecordBlock(
                 raws,
                 records + 1,
                 places
@@ -94,10 +94,10 @@ def _read_lines(stream: ByteReader, head: bytes) -> Iterator[RecordChunk]:
             break
         head = stream.read(CHUNK_BYTES)
     if rest.strip():
-        yield RecordChunk([rest.strip()], records + 1, [number + 1])
+        yield RecordBlock([rest.strip()], records + 1, [number + 1])
 
 
-def _read_values(stream: ByteReader, head: bytes, *, array: bool) -> Iterator[RecordChunk]:
+def _read_values(stream: ByteReader, head: bytes, *, array: bool) -> Iterator[RecordBlock]:
     """Yield the elements of one JSON array, or objects that follow each other.
 
     The decoder says where a value ends. If it cannot decode a value, the value may go on in the
@@ -119,7 +119,7 @@ def _read_values(stream: ByteReader, head: bytes, *, array: bool) -> Iterator[Re
                 if sign == "]" and not (separator and number):
                     rest = buffer[at + 1 :].encode(errors="surrogateescape")
                     if raws:
-                        yield RecordChunk(raws, number - len(raws) + 1)
+                        yield RecordBlock(raws, number - len(raws) + 1)
                     while not rest.strip():
                         if not (rest := stream.read(CHUNK_BYTES)):
                             return
@@ -130,7 +130,7 @@ def _read_values(stream: ByteReader, head: bytes, *, array: bool) -> Iterator[Re
                     continue
             if not separator or (array and sign in ",]"):
                 if raws:
-                    yield RecordChunk(raws, number - len(raws) + 1)
+                    yield RecordBlock(raws, number - len(raws) + 1)
                 raise RecordFileError(
                     f"A comma is missing or is too many in the array, after record {number}."
                 )
@@ -154,22 +154,22 @@ def _read_values(stream: ByteReader, head: bytes, *, array: bool) -> Iterator[Re
                     raws.append(raw)
                     at, separator, chunk = end, not array, CHUNK_BYTES
                     if len(raws) >= _CHUNK_RECORDS:
-                        yield RecordChunk(raws, number - len(raws) + 1)
+                        yield RecordBlock(raws, number - len(raws) + 1)
                         raws = []
                     continue
                 fault = f"Record {number + 1} is not a JSON object."
             if fault is not None:
                 if raws:
-                    yield RecordChunk(raws, number - len(raws) + 1)
+                    yield RecordBlock(raws, number - len(raws) + 1)
                 raise RecordFileError(fault)
         elif ended:
             if raws:
-                yield RecordChunk(raws, number - len(raws) + 1)
+                yield RecordBlock(raws, number - len(raws) + 1)
             if array:
                 raise RecordFileError(f"The array has no end, after record {number}.")
             return
         if raws:
-            yield RecordChunk(raws, number - len(raws) + 1)
+            yield RecordBlock(raws, number - len(raws) + 1)
             raws = []
         more = _read_fully(stream, chunk)
         ended = len(more) < chunk

@@ -19,7 +19,7 @@ from typing import IO, Any, Final
 import msgspec
 
 from treadle.errors import OperatorError
-from treadle.record_files.record_chunk import RecordChunk, RecordFileError, check_sizes
+from treadle.record_files.record_block import RecordBlock, RecordFileError, check_sizes
 from treadle.record_files.row_encoder import RowEncoder
 
 _CHUNK_ROWS: Final = 5_000
@@ -28,7 +28,7 @@ _CHUNK_BYTES: Final = 8 * 1024 * 1024
 
 def read_parquet(
     file: IO[bytes], *, schema: bytes | None = None, warn: Callable[[str], None] = lambda _: None
-) -> Iterator[RecordChunk]:
+) -> Iterator[RecordBlock]:
     """Yield the records of a Parquet file.
 
     Args:
@@ -79,7 +79,7 @@ def read_parquet(
                         "null, since JSON has none."
                     )
             raws = encoder.encode(columns) if names else [b"{}"] * batch.num_rows
-            yield check_sizes(RecordChunk(raws, first, None, told))
+            yield check_sizes(RecordBlock(raws, first, None, told))
             first += batch.num_rows
     except (pa.ArrowException, OSError, ValueError) as error:
         said = " ".join(str(error).split())

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, NamedTuple
 import msgspec
 
 from treadle.client.request_batch import capitalize
-from treadle.record_files.record_chunk import RecordChunk, RecordFileError
+from treadle.record_files.record_block import RecordBlock, RecordFileError
 
 _KEY_VALUE = str | int | float | bool | list[Any] | dict[str, Any]
 _SEQUENCE_VALUE = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -44,7 +44,7 @@ class RecordChecker:
         else:
             self._decode = msgspec.json.Decoder(list[kind]).decode  # type: ignore[valid-type]
 
-    def check(self, chunk: RecordChunk) -> "CheckedRecords":
+    def check(self, chunk: RecordBlock) -> "CheckedRecords":
         """Check the records of a chunk in order, up to the first that is wrong."""
         if self._decode is not None:
             try:

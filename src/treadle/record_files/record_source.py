@@ -16,7 +16,7 @@ from treadle.record_files.compression import CountingReader, PeekReader, decompr
 from treadle.record_files.csv_reader import DELIMITERS, CsvTypes, read_csv
 from treadle.record_files.json_reader import read_json
 from treadle.record_files.parquet_reader import read_parquet
-from treadle.record_files.record_chunk import RecordChunk, RecordFileError
+from treadle.record_files.record_block import RecordBlock, RecordFileError
 
 
 class FileFormat(StrEnum):
@@ -69,7 +69,7 @@ class ReadOptions:
 
 def read_records(
     stream: IO[bytes], name: str = "", options: ReadOptions | None = None
-) -> Iterator[RecordChunk]:
+) -> Iterator[RecordBlock]:
     """Yield the records of a file in order.
 
     Args:
@@ -89,7 +89,7 @@ def read_records(
         raise
 
 
-def _read_records(stream: IO[bytes], name: str, chosen: ReadOptions) -> Iterator[RecordChunk]:
+def _read_records(stream: IO[bytes], name: str, chosen: ReadOptions) -> Iterator[RecordBlock]:
     shown = name if chosen.name_files else ""
     counter = CountingReader(stream)
     with ExitStack() as opened:

@@ -13,8 +13,8 @@ from treadle.client.request_batch import (
     RequestBatch,
 )
 from treadle.record_files.batching import make_batches
+from treadle.record_files.record_block import RecordBlock, RecordFileError
 from treadle.record_files.record_check import RecordChecker
-from treadle.record_files.record_chunk import RecordChunk, RecordFileError
 
 PLAIN = RecordChecker(("id",), None)
 
@@ -23,10 +23,10 @@ def raws(sizes: list[int]) -> list[bytes]:
     return [b'{"id":%d,"x":"%s"}' % (number, b"x" * size) for number, size in enumerate(sizes, 1)]
 
 
-def cut(every: list[bytes], size: int, skipped: int = 0) -> list[RecordChunk]:
+def cut(every: list[bytes], size: int, skipped: int = 0) -> list[RecordBlock]:
     """The records in chunks, the last of which is shorter."""
     return [
-        RecordChunk(every[at : at + size], at + 1, range(at + 1, min(at + size, len(every)) + 1))
+        RecordBlock(every[at : at + size], at + 1, range(at + 1, min(at + size, len(every)) + 1))
         for at in range(skipped, len(every), size)
     ]
 
@@ -90,13 +90,13 @@ def test_who_goes_on_behind_a_batch_makes_the_same_batches(
 
 
 def test_sequences_come_from_the_field_that_is_named() -> None:
-    chunk = RecordChunk([b'{"id":1,"at":%d}' % at for at in (30, 10, 20)], 1)
+    chunk = RecordBlock([b'{"id":1,"at":%d}' % at for at in (30, 10, 20)], 1)
     (batch,) = make_batches([chunk], RecordChecker(("id",), "at"), base=0, start=0, records_max=10)
     assert batch.sequences == [30, 10, 20]
 
 
 def test_records_before_a_bad_one_come_first() -> None:
-    chunk = RecordChunk([*raws([1, 1]), b"{", *raws([1])], 1)
+    chunk = RecordBlock([*raws([1, 1]), b"{", *raws([1])], 1)
     made = make_batches([chunk], PLAIN, base=0, start=0, records_max=10)
     assert len(next(made)) == 2
     with pytest.raises(RecordFileError, match="Record 3 is not a JSON object"):

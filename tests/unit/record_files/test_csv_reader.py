@@ -19,12 +19,12 @@ from treadle.record_files.column_kinds import (
     read_kind,
 )
 from treadle.record_files.csv_reader import CsvTypes, read_csv
-from treadle.record_files.record_chunk import RecordChunk, RecordFileError
+from treadle.record_files.record_block import RecordBlock, RecordFileError
 
 TEXT = CsvTypes(guess=False)
 
 
-def read_chunks(content: bytes, types: CsvTypes | None = None, **how: Any) -> list[RecordChunk]:
+def read_chunks(content: bytes, types: CsvTypes | None = None, **how: Any) -> list[RecordBlock]:
     return list(read_csv(io.BytesIO(content), types or CsvTypes(), head=content[:4096], **how))
 
 

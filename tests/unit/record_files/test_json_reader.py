@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle.record_files import json_reader, record_chunk
+from treadle.record_files import json_reader, record_block
 from treadle.record_files.json_reader import read_json
+from treadle.record_files.record_block import RecordBlock, RecordFileError, RecordSkipper
 from treadle.record_files.record_check import RecordChecker, check_record
-from treadle.record_files.record_chunk import RecordChunk, RecordFileError, RecordSkipper
 
 VALUES = st.recursive(
     st.none()
@@ -141,7 +141,7 @@ def test_a_broken_array_is_named_with_its_place(content: bytes, said: str) -> No
 def test_a_record_too_large_for_a_request_is_named(
     form: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record_chunk, "RECORD_BYTES_MAX", 100)
+    monkeypatch.setattr(record_block, "RECORD_BYTES_MAX", 100)
     content = form % (b'{"a":"' + b"x" * 100 + b'"}')
     with pytest.raises(
         RecordFileError, match=r"Record 1 has 108 bytes of JSON, and a request holds 100"
@@ -150,7 +150,7 @@ def test_a_record_too_large_for_a_request_is_named(
 
 
 def test_a_file_without_line_ends_is_not_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record_chunk, "RECORD_BYTES_MAX", 1000)
+    monkeypatch.setattr(record_block, "RECORD_BYTES_MAX", 1000)
     monkeypatch.setattr(json_reader, "RECORD_BYTES_MAX", 1000)
     monkeypatch.setattr(json_reader, "CHUNK_BYTES", 500)
     content = io.BytesIO(b"x" * 100_000)
@@ -159,8 +159,8 @@ def test_a_file_without_line_ends_is_not_read_whole(monkeypatch: pytest.MonkeyPa
     assert content.tell() <= 2000
 
 
-def piece(raw: bytes) -> RecordChunk:
-    return RecordChunk([raw], 6, [7])
+def piece(raw: bytes) -> RecordBlock:
+    return RecordBlock([raw], 6, [7])
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_bad_record_is_named_with_its_place(raw: bytes, said: str) -> None:
 
 
 def test_records_before_a_bad_one_are_right() -> None:
-    chunk = RecordChunk([b'{"id":1,"n":5}', b'{"id":2,"n":6}', b'{"n":7}', b'{"id":3}'], 1)
+    chunk = RecordBlock([b'{"id":1,"n":5}', b'{"id":2,"n":6}', b'{"n":7}', b'{"id":3}'], 1)
     right, sequences, fault = RecordChecker(("id",), "n").check(chunk)
     assert (right, sequences) == (2, [5, 6])
     assert str(fault) == "Record 3 has no key field 'id'."
@@ -192,7 +192,7 @@ def test_records_before_a_bad_one_are_right() -> None:
 
 @pytest.mark.parametrize("name", ['"', "a\\b", "\n", "é", ""])
 def test_keys_may_have_any_name(name: str) -> None:
-    chunk = RecordChunk([json.dumps({name: 1, "n": 3}).encode()], 1)
+    chunk = RecordBlock([json.dumps({name: 1, "n": 3}).encode()], 1)
     assert RecordChecker((name,), "n").check(chunk) == (1, [3], None)
     assert RecordChecker((name, "x"), None).check(chunk).right == 0
 

@@ -16,7 +16,7 @@ import pytest
 import zstandard
 
 from treadle.record_files.column_kinds import ColumnKind
-from treadle.record_files.record_chunk import RecordFileError
+from treadle.record_files.record_block import RecordFileError
 from treadle.record_files.record_source import FileFormat, ReadOptions, parse_types, read_records
 
 RECORDS = [{"id": number, "name": f"Ann {number}"} for number in range(2_000)]

@@ -11,7 +11,7 @@ class RecordFileError(OperatorError):
     """The file is not valid. The text names the place."""
 
 
-class RecordChunk(NamedTuple):
+class RecordBlock(NamedTuple):
     """Consecutive records of a file. There are few of them, so that each record costs little.
 
     Attributes:
@@ -30,7 +30,7 @@ class RecordChunk(NamedTuple):
     read: int = 0
     file: str = ""
 
-    def skip(self, count: int) -> "RecordChunk":
+    def skip(self, count: int) -> "RecordBlock":
         """Return the chunk without its first records."""
         lines = None if self.lines is None else self.lines[count:]
         return self._replace(raws=self.raws[count:], first=self.first + count, lines=lines)
@@ -41,7 +41,7 @@ class RecordChunk(NamedTuple):
         return describe_place(self.first + index, line, self.file)
 
 
-def check_sizes(chunk: RecordChunk) -> RecordChunk:
+def check_sizes(chunk: RecordBlock) -> RecordBlock:
     """Return the chunk, of which every record fits into a request.
 
     Raises:
@@ -66,7 +66,7 @@ class RecordSkipper:
     def __init__(self, count: int) -> None:
         self.left = count
 
-    def skip(self, chunks: Iterable[RecordChunk]) -> Iterator[RecordChunk]:
+    def skip(self, chunks: Iterable[RecordBlock]) -> Iterator[RecordBlock]:
         """Yield the chunks without the records that are to be left out."""
         for chunk in chunks:
             size = len(chunk.raws)
