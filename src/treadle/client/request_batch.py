@@ -34,7 +34,8 @@ class RequestBatch:
         first: number of the first record in its file, from 1.
         lines: the line of each record in its file; None where it has none.
         file: the file's name for a message; empty where there is only one.
-        read: bytes of all files up to the end of the batch, for a progress bar.
+        read: bytes of the file up to the end of the batch, about, for a progress bar.
+        read_before: bytes of the file before the batch, about.
         schema: JSON text of the schema that the records fit; None for none.
         times: when each record was extracted, as JSON text, empty for one that does not say so.
             Only a `BatchTemplate` sends them.
@@ -47,6 +48,7 @@ class RequestBatch:
     lines: Sequence[int] | None = None
     file: str = ""
     read: int = 0
+    read_before: int = 0
     schema: bytes | None = None
     times: Sequence[bytes] | None = None
 
@@ -70,7 +72,7 @@ class RequestBatch:
         return describe_place(self.first + index, line, self.file)
 
     def select(self, begin: int, end: int) -> "RequestBatch":
-        """Return a part of the batch; it keeps the end of the whole."""
+        """Return a part of the batch."""
         return RequestBatch(
             self.raws[begin:end],
             self.sequences[begin:end],
@@ -78,10 +80,16 @@ class RequestBatch:
             self.first + begin,
             None if self.lines is None else self.lines[begin:end],
             self.file,
-            self.read,
+            self._locate(end),
+            self._locate(begin),
             self.schema,
             None if self.times is None else self.times[begin:end],
         )
+
+    def _locate(self, index: int) -> int:
+        """Return about how many bytes of the file were read for the first records."""
+        share = min(index, len(self.raws)) / max(1, len(self.raws))
+        return self.read_before + int((self.read - self.read_before) * share)
 
 
 def measure_request(batch: RequestBatch, records_max: int, bytes_max: int) -> int:

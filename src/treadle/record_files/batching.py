@@ -34,6 +34,7 @@ def make_batches(
     """
     kept: RequestBatch | None = None
     end = start
+    read = 0
     fault: RecordFileError | None = None
     try:
         for chunk in chunks:
@@ -49,8 +50,10 @@ def make_batches(
                 None if chunk.lines is None else chunk.lines[:right],
                 chunk.file,
                 chunk.read,
+                read,
                 chunk.schema,
             )
+            read = chunk.read
             kept = piece if kept is None else _join(kept, piece)
             while len(kept) > (size := measure_request(kept, records_max, bytes_max)):
                 yield kept.select(0, size)
@@ -81,6 +84,7 @@ def _join(one: RequestBatch, two: RequestBatch) -> RequestBatch:
         lines,
         two.file,
         two.read,
+        one.read_before,
         two.schema,
     )
 
