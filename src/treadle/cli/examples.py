@@ -16,6 +16,12 @@ EXAMPLE_FILES: Final = {
     ),
     "refunds.ndjson": '{"id": 1, "cents": 350}\n{"id": 2, "cents": 1000000000000000000000000}\n',
     "orders.schema.json": '{"properties": {"price": {"type": ["number", "null"]}}}\n',
+    "tap.jsonl": (
+        '{"type": "SCHEMA", "stream": "users", "key_properties": ["id"], "schema":'
+        ' {"properties": {"id": {"type": "integer"}, "name": {"type": "string"}}}}\n'
+        '{"type": "RECORD", "stream": "users", "record": {"id": 1, "name": "Ann"}}\n'
+        '{"type": "STATE", "value": {"users": 1}}\n'
+    ),
     "token.txt": "at_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n",
     "reader.url": "duckdb://other.duckdb\n",
 }
@@ -89,6 +95,9 @@ EXAMPLES: Final = _write_story(
         "log stats",
         "log verify",
         "log cat | --source shop --table orders --records > accepted.ndjson",
+        "singer | --source shop < tap.jsonl",
+        "backup | treadle-backup",
+        ("restore | treadle-backup --data restored", "a data folder that is empty, and no server"),
         "source show | shop",
         "source quota | shop requests=100",
         "source pause | shop",

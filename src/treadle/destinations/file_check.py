@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from treadle.destinations.protocol import AccessDeniedError, DestinationHeldError
+from treadle.destinations.protocol import AccessDeniedError, FileHeldError
 from treadle.errors import OperatorError
 
 _LOCK: Final = "hhqqi4x"
@@ -66,7 +66,7 @@ def check_file(file: Path) -> None:
     """Check that a file can be opened for writing, or made.
 
     Raises:
-        DestinationHeldError: another process holds it.
+        FileHeldError: another process holds it.
         AccessDeniedError: rights are missing.
         OperatorError: its folder is missing.
     """
@@ -77,7 +77,7 @@ def check_file(file: Path) -> None:
             )
         holder = find_holder(file)
         if holder is not None:
-            raise DestinationHeldError(f"{file} is held by {holder.describe()}")
+            raise FileHeldError(f"{file} is held by {holder.describe()}")
         return
     folder = file.parent
     if not folder.is_dir():

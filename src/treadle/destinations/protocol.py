@@ -38,7 +38,7 @@ class DestinationUnavailableError(RetriableError):
     """The destination cannot be reached, is starting or full, or is held by somebody else."""
 
 
-class DestinationHeldError(DestinationUnavailableError):
+class FileHeldError(DestinationUnavailableError):
     """Another process has the file of the destination open, so that nobody can write to it."""
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from treadle.destinations.protocol import DestinationHeldError
+from treadle.destinations.protocol import FileHeldError
 from treadle.errors import TreadleError
 
 logger = logging.getLogger("treadle.loader")
@@ -44,7 +44,7 @@ class HoldWatch:
             file: of the destination; None for a server.
             is_asked: a question of the server itself reads it, and ends in bounded time.
         """
-        if file is None or not isinstance(error, DestinationHeldError):
+        if file is None or not isinstance(error, FileHeldError):
             self._since = None
             return False
         now = self.clock()

@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from treadle.destinations.protocol import DestinationHeldError, DestinationUnavailableError
+from treadle.destinations.protocol import DestinationUnavailableError, FileHeldError
 from treadle.errors import RetriableError
 from treadle.loader.hold_watch import HoldWatch
 
 FILE = Path("/data/warehouse.duckdb")
-HELD = DestinationHeldError("/data/warehouse.duckdb is held by python3.11 (PID 4711)")
+HELD = FileHeldError("/data/warehouse.duckdb is held by python3.11 (PID 4711)")
 SECOND = 1_000_000
 
 
