@@ -83,6 +83,7 @@ COMMANDS: tuple[CliCommand, ...] = (
     *hook.COMMANDS,
     destination_check.COMMAND,
     destination_move.COMMAND,
+    destination_move.FORMER_COMMAND,
     push.COMMAND,
     plan.COMMAND,
     query.COMMAND,

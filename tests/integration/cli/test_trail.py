@@ -34,6 +34,7 @@ SENDING = {"hook test", "recipient test"}
 
 CHANGES: dict[str, tuple[str, str]] = {
     "account create": ("--name Second", "create_account"),
+    "account rename": ("Second Third", "rename_account"),
     "account quota": ("--account 1 sources=50", "set_quotas"),
     "account token create": ("--account 1", "create_account_token"),
     "account token expire": ("--account 1 {token} 90d", "expire_token"),
@@ -64,6 +65,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "source quota": ("web tables=50", "set_quotas"),
     "source webhook": ("web table=hooks", "set_options"),
     "source schema": ("web orders --set {schema}", "set_table_schema"),
+    "source rename": ("web Website", "change_source"),
     "source pause": ("web", "pause_source"),
     "source unpause": ("web", "unpause_source"),
     "token create": ("web", "create_import_token"),
@@ -90,8 +92,10 @@ CHANGES: dict[str, tuple[str, str]] = {
     "destination update": ("Second --name Third", "change_destination"),
     "destination check": ("2", "check_destination"),
     "destination move": ("web Third", "move_source"),
+    "source move": ("web 2", "move_source"),
     "destination delete": ("Third --yes", "delete_destination"),
     "source delete": ("web --yes", "delete_source"),
+    "account delete": ("Third --yes", "delete_account"),
     "key rotate": ("", "rotate_key"),
 }
 """In this order: command -> further words, and the action of its event."""
