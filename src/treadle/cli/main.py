@@ -17,6 +17,7 @@ from pathlib import Path
 from treadle import __version__
 from treadle.cli import (
     account,
+    apply,
     audit,
     backup,
     console,
@@ -99,6 +100,7 @@ COMMANDS: tuple[CliCommand, ...] = (
     replay.COMMAND,
     *log.COMMANDS,
     *backup.COMMANDS,
+    *apply.COMMANDS,
     doctor.COMMAND,
 )
 

@@ -23,7 +23,7 @@ READING = {
     "hook list", "hook deliveries", "destination list", "destination show",
     "status", "problems", "requests", "table list", "table show", "table history",
     "trail", "rejects causes", "rejects list", "rejects show", "log stats", "log verify", "log cat",
-    "doctor", "user list",
+    "doctor", "user list", "export",
     "push",  # sends requests, as any client
     "serve",  # has events of its own, by the server
     "restore",  # has its event in the folder that it fills, in test_backup
@@ -93,6 +93,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "destination check": ("2", "check_destination"),
     "destination move": ("web Third", "move_source"),
     "source move": ("web 2", "move_source"),
+    "apply": ("{declaration} --yes", "create_account"),
     "destination delete": ("Third --yes", "delete_destination"),
     "source delete": ("web --yes", "delete_source"),
     "account delete": ("Third --yes", "delete_account"),
@@ -138,6 +139,8 @@ def test_every_command_that_changes_has_its_events(
 ) -> None:
     schema = tmp_path / "schema.json"
     schema.write_text("{}")
+    declaration = tmp_path / "declaration.toml"
+    declaration.write_text('[[account]]\nname = "Declared"\n')
     reject_first_record(shop)
     [source] = shop.store.sources.list_sources()
     shop.store.loads.record_failure(load(source.id, "stuck", 9, error="no"), stopped=True)
@@ -153,6 +156,7 @@ def test_every_command_that_changes_has_its_events(
             assert treadle("destination check Third").code == 0
         seen = treadle("trail --json --limit 1").json[0]["id"]
         ids = {"token": find_newest_token(treadle), "first": "", "schema": str(schema)}
+        ids["declaration"] = str(declaration)
         if "{first}" in words:
             ids["first"] = treadle("token list web --json").json[0]["token_id"]
         done = treadle(f"{command} {words.format(**ids)}")
