@@ -1,13 +1,14 @@
 """`treadle apply` and `treadle export`: what operators set, as a file."""
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from treadle.cli.command import Arguments, CliCommand, UsageError
-from treadle.cli.output import ask_user, encode_value, print_json, print_line, print_text
+from treadle.cli.output import ask_user, print_json, print_line, print_text
 from treadle.cli.store_access import open_existing_store
 from treadle.config import Config
 from treadle.errors import OperatorError
@@ -121,7 +122,13 @@ def describe_plan(changes: "list[PlannedChange]") -> list[str]:
 
 def _show_values(value: "ValueChange") -> tuple[str, str]:
     def show(one: object) -> str:
-        return "none" if one is None else SECRET if value.is_secret else encode_value(one)
+        return (
+            "none"
+            if one is None
+            else SECRET
+            if value.is_secret
+            else json.dumps(one, ensure_ascii=False)
+        )
 
     return show(value.before), show(value.after)
 
