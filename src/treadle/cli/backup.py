@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from treadle.cli.command import Arguments, CliCommand
 from treadle.cli.output import print_error, print_json, print_line
-from treadle.cli.result_text import to_json_value
 from treadle.cli.store_access import find_user_name, open_existing_store
 from treadle.clock import read_clock
 from treadle.config import Config
@@ -22,7 +21,7 @@ from treadle.store.trail_event import (
     TrailOutcome,
     TrailTarget,
 )
-from treadle.timestamps import format_seconds, to_datetime
+from treadle.timestamps import format_microseconds, format_seconds
 
 if TYPE_CHECKING:
     from treadle.maintenance.backup.manifest import BackupManifest
@@ -141,7 +140,7 @@ def _count_files(manifest: "BackupManifest") -> str:
 def _render(manifest: "BackupManifest", folder: Path) -> dict[str, object]:
     return {
         "folder": str(folder),
-        "made_at": to_json_value(to_datetime(manifest.made_at)),
+        "made_at": format_microseconds(manifest.made_at),
         "treadle": manifest.treadle,
         "store_revision": manifest.store_revision,
         "log_id": manifest.log_id,

@@ -18,6 +18,7 @@ from typing import Final
 from treadle import __version__
 from treadle.cli import (
     account,
+    apply,
     audit,
     backup,
     completion,
@@ -87,6 +88,7 @@ COMMANDS: tuple[CliCommand, ...] = (
     *hook.COMMANDS,
     destination_check.COMMAND,
     destination_move.COMMAND,
+    destination_move.FORMER_COMMAND,
     push.COMMAND,
     singer.COMMAND,
     plan.COMMAND,
@@ -103,6 +105,7 @@ COMMANDS: tuple[CliCommand, ...] = (
     replay.COMMAND,
     *log.COMMANDS,
     *backup.COMMANDS,
+    *apply.COMMANDS,
     doctor.COMMAND,
     completion.COMMAND,
     *help_page.COMMANDS,

@@ -107,6 +107,7 @@ accounts: Final = Table(
     Column("name", ClientText, nullable=False),
     _time_column("created_at"),
     Column("destination_id", BigInteger),
+    _time_column("deleted_at", nullable=True),
 )
 
 # The people for whom a partner made accounts. An address is looked up by its SHA-256, in one case

@@ -32,6 +32,8 @@ class TrailAction(StrEnum):
     """Actions on accounts, sources, tokens, destinations, tables, the log, recipients and users."""
 
     CREATE_ACCOUNT = "create_account"
+    RENAME_ACCOUNT = "rename_account"
+    DELETE_ACCOUNT = "delete_account"
     CREATE_ACCOUNT_TOKEN = "create_account_token"  # noqa: S105 - an action, as below
     REVOKE_ACCOUNT_TOKEN = "revoke_account_token"  # noqa: S105
     CREATE_SOURCE = "create_source"

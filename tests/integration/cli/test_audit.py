@@ -64,7 +64,9 @@ def test_folded_reports_are_compared_load_by_load(shop: Shop, treadle: Treadle) 
     for n in range(3):
         shop.push("events", [{"n": 10 + n}], first=20 + n)
     before = shop.audit("--counts")
-    assert shop.store.loads.fold_loads(shop.loader.clock() + 3_600_000_000)
+    later = shop.loader.clock() + 26 * 3_600_000_000
+    shop.loader.clock = lambda: later
+    shop.loader._fold_reports()
     loads = treadle("loads --table events --json").json
     assert (len(loads), sum(one["loads"] for one in loads)) == (2, 5)
     assert "4 loads" in treadle("loads --table events").out

@@ -11,7 +11,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -47,6 +47,9 @@ COPIED_BYTES: Final = 1 << 20
 
 HOLD_SECONDS: Final = 60.0
 """Longest wait for a DuckDB file that the loader or somebody else holds."""
+
+TURN_TRIES: Final = 6
+"""How often a backup waits for the turn at a DuckDB file, `priority.WAIT_SECONDS_MAX` each time."""
 
 Report = Callable[[str, int, int], None]
 """Called with the name of a file, how much of it was copied, and how much there is."""
@@ -205,11 +208,9 @@ def _copy_held(
     """Copy a DuckDB file while nobody writes it; loading waits meanwhile."""
     inside = path.is_relative_to(config.data.resolve())
     place = str(path.relative_to(config.data.resolve())) if inside else str(path)
-    priority = LoaderPriority(config.turns_path)
-    with (
-        priority.take_turn(destination.identity),
-        open_with_retry(lambda: destination.open(read_only=True), HOLD_SECONDS),
-    ):
+    with ExitStack() as held:
+        _take_turn(held, LoaderPriority(config.turns_path), destination.identity)
+        held.enter_context(open_with_retry(lambda: destination.open(read_only=True), HOLD_SECONDS))
         files = [path, *([wal] if (wal := path.with_name(path.name + ".wal")).exists() else [])]
         # DuckDB's lock is gone as soon as this process closes any descriptor of the file, so all
         # of them are copied before one is closed.
@@ -219,6 +220,18 @@ def _copy_held(
     for name, file in zip(names, files, strict=True):
         suffix = file.name.removeprefix(path.name)
         yield _describe_file(folder, str(name.relative_to(folder)), place + suffix)
+
+
+def _take_turn(held: ExitStack, priority: LoaderPriority, identity: str) -> None:
+    """Wait for a turn at a file longer than a dry run does: nobody wants half a backup."""
+    for tries_left in reversed(range(TURN_TRIES)):
+        try:
+            held.enter_context(priority.take_turn(identity))
+        except RetriableError:
+            if not tries_left:
+                raise
+        else:
+            return
 
 
 def _copy_together(files: list[Path], folder: Path, report: Report) -> list[Path]:

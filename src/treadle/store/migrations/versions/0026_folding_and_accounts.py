@@ -1,4 +1,4 @@
-"""Failed and rejecting loads by time, and how far the reports of loads are folded."""
+"""Loads by time, how far their reports are folded, and when an account was deleted."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add two indexes of few rows, and a column; the loader folds the reports that are there."""
+    """Add two indexes of few rows, and two columns; the loader folds the reports that are there."""
     for name, condition in (("failed", "error IS NOT NULL"), ("rejecting", "rows_rejected > 0")):
         op.create_index(
             f"ix_loads_{name}_by_time",
@@ -22,3 +22,4 @@ def upgrade() -> None:
     op.add_column(
         "meta", sa.Column("folded_until", sa.BigInteger(), server_default="0", nullable=False)
     )
+    op.add_column("accounts", sa.Column("deleted_at", sa.BigInteger(), nullable=True))
