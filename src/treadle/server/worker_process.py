@@ -55,7 +55,6 @@ from treadle.metrics.request_counter import (
     APPEND_FAILURES,
     COUNTER_NAMES,
     RequestCounter,
-    name_answer,
     name_counter,
     name_endpoint,
 )
@@ -269,10 +268,16 @@ def make_worker_app(
         board.add(APPEND_FAILURES)
         appends.note_failure()
 
+    answers: dict[tuple[str, int], tuple[int, str]] = {}
+    """By path and status, of which the fast path has a few: slot of the counter, and endpoint."""
+
     def count_answer(path: str, status: int, seconds: float) -> None:
-        endpoint = name_endpoint(path)
-        board.add(name_answer(endpoint, status))
-        durations.note(endpoint, seconds)
+        found = answers.get((path, status))
+        if found is None:
+            slot = board.get_slot(name_counter(path, status))
+            found = answers[path, status] = slot, name_endpoint(path)
+        board.counts[found[0]] += 1
+        durations.note(found[1], seconds)
 
     log = open_appender(config, note_failure, quotas.get_tables_max, appends.note_commit)
     ingest = IngestService(
