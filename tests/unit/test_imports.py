@@ -54,7 +54,7 @@ BELOW: dict[str, set[str]] = {
     | {"tracking", "http", "control", "questions", "traces", "console_link", "people"},
     "people": RIM | {"store"},
     "console_link": set(),
-    "maintenance": DATA | {"tracking", "certificate", "config", "data_lock"},
+    "maintenance": DATA | {"tracking", "traces", "certificate", "config", "data_lock"},
     "config": VALUES,
     "certificate": RIM,
     "guide": set(),
@@ -122,6 +122,7 @@ PURE: dict[str, set[str]] = {
     "server.supervisor": set(),
     "tracking.problem_kinds": set(),
     "traces.fair_places": {"traces"},
+    "traces.refusal_lines": {"traces"},
     "traces.refusals": set(),
     "traces.series_layout": set(),
 }

@@ -339,3 +339,18 @@ def test_one_bad_finding_is_enough() -> None:
     assert not findings.is_healthy([good, bad, odd])
     assert findings.judge_open_files(1024).level == "good"
     assert findings.judge_open_files(1023).level == "odd"
+
+
+def test_readers_of_an_old_copy_are_told_of() -> None:
+    fine = findings.judge_publication(findings.PublicationMeasurement("/bi.duckdb", 12.4, None))
+    assert (fine.level, fine.found) == (
+        "good",
+        "The copy for readers /bi.duckdb has the rows of 12 s ago.",
+    )
+    old = findings.judge_publication(
+        findings.PublicationMeasurement("/bi.duckdb", None, "the disk is full")
+    )
+    assert old.level == "odd"
+    assert old.found == (
+        "The copy for readers was not made yet. No newer one can be made: the disk is full."
+    )
