@@ -22,6 +22,7 @@ from treadle import failpoint
 from treadle.destinations.priority import LoaderPriority
 from treadle.destinations.protocol import Destination
 from treadle.errors import RetriableError
+from treadle.loader.chunk import EntryChunk
 from treadle.loader.commands import POLL_SECONDS
 from treadle.loader.destination_loader import DestinationLoader, LoaderDependencies
 from treadle.loader.hold_watch import HoldWatch
@@ -80,6 +81,7 @@ class LoaderSupervisor:
         board: tells the workers what waits; None where there are none.
         sampler: keeps figures over time; None where nobody asks for them.
         show_url: returns a URL without its password, for the operator.
+        note_entries: see `LoaderDependencies`.
         held_us: how long a reader may hold the file of a destination, microseconds; 0 for ever.
         release_file: takes a file from its readers; raises what keeps it from that.
         note_seconds: called with the type of a destination and how long a load into it took, by
@@ -103,6 +105,7 @@ class LoaderSupervisor:
     sampler: SeriesSampler | None = None
     open_checked: Callable[[str], Destination] | None = None
     show_url: Callable[[str], str] = lambda url: ""
+    note_entries: Callable[[str, str, EntryChunk, LoadReport], None] | None = None
     held_us: int = 0
     release_file: Callable[[Path], None] = lambda file: None
     note_seconds: Callable[[str, float], None] = lambda type_, seconds: None
@@ -338,6 +341,7 @@ class LoaderSupervisor:
             priority=self.priority,
             note_load=partial(self._note_load, row.type),
             place=self.show_url(row.url),
+            note_entries=self.note_entries,
             hold=HoldWatch(self.held_us, self.release_file, self.clock),
         )
         return DestinationLoader(row.id, dependencies)

@@ -280,6 +280,14 @@ def make_worker_app(
         durations.note(found[1], seconds)
 
     log = open_appender(config, note_failure, quotas.get_tables_max, appends.note_commit)
+    exporter = note_push = None
+    if config.otel_endpoint is not None:
+        from treadle.server.telemetry import make_push_teller, start_exporter
+        from treadle.telemetry.span import EntryTraces
+
+        exporter = start_exporter(config, "worker")
+        traced = EntryTraces(log.log_id, config.otel_percent / 100)
+        note_push = make_push_teller(exporter, traced, clock.read_clock)
     ingest = IngestService(
         store,
         log,
@@ -293,6 +301,7 @@ def make_worker_app(
         open_destination=make_destination_opener(config),
         find_shortage=lambda: find_log_shortage(config),
         metrics_token=config.metrics_token,
+        note_push=note_push,
     )
     hosts = AllowedHosts.parse(config.host, config.allowed_hosts)
     refusals = RefusalLog(logger, time.monotonic)
@@ -421,6 +430,8 @@ def make_worker_app(
             await keeper.aclose()
             control.state.waiting.close()
             console.close()
+            if exporter is not None:
+                await asyncio.to_thread(exporter.close)
 
     app = Starlette(
         routes=[*ingest.routes, Route("/metrics", metrics.get, methods=["GET"])], lifespan=lifespan
