@@ -446,6 +446,17 @@ class Config(CheckedSettings):
         shown="none",
         content_of="metrics_token",
     )
+    otel_endpoint: str | None = define_setting(
+        None,
+        UrlKind("a URL such as http://127.0.0.1:4318", ("http", "https")),
+        "collector of OpenTelemetry that is told of pushes, loads and hooks by OTLP over HTTP",
+        shown="none",
+    )
+    otel_percent: float = define_setting(
+        100.0,
+        NumberKind(0, 100, whole=False, unit="percent"),
+        "of what is pushed, that the collector is told of",
+    )
     smtp_url: str | None = define_setting(
         None,
         MailServerKind(),

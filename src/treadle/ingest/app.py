@@ -63,6 +63,7 @@ class IngestService:
         open_destination: Callable[[ConfiguredDestination], Destination] | None = None,
         find_shortage: Callable[[], str | None] = lambda: None,
         metrics_token: str | None = None,
+        note_push: Callable[[int, int, int, float], None] | None = None,
     ) -> None:
         """Build the endpoints; nothing runs before `start`. The caller closes store and log.
 
@@ -85,6 +86,7 @@ class IngestService:
                 thread.
             metrics_token: who sends it to `/readyz` sees all names; None for none but those of
                 the store.
+            note_push: see `BatchAcceptor`.
         """
         self.token_cache = TokenCache(store, clock)
         self._health = health = IngestHealth(
@@ -100,7 +102,9 @@ class IngestService:
         receipts = ReceiptCodec(store.installation_id, log.log_id)
         self._progress = None if open_reader is None else LoadProgress(store, open_reader)
         self._quotas = quotas or SourceQuotas(store)
-        acceptor = BatchAcceptor(log, health, clock, receipts, self._progress, self._quotas)
+        acceptor = BatchAcceptor(
+            log, health, clock, receipts, self._progress, self._quotas, note_push
+        )
         turns = WorkTurns(self._quotas.is_alone)
         self._executor = BodyExecutor(turns)
         self._threads = BodyThreads(turns)

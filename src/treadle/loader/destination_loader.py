@@ -28,6 +28,7 @@ from treadle.destinations.protocol import Destination, DestinationUnavailableErr
 from treadle.destinations.retry import RETRY_PAUSE_SECONDS, open_with_retry
 from treadle.errors import OperatorError, RetriableError
 from treadle.loader.answer_wait import AnswerWait
+from treadle.loader.chunk import EntryChunk
 from treadle.loader.commands import (
     AskOffsets,
     AssignSources,
@@ -108,6 +109,8 @@ class LoaderDependencies:
         note_load: called with each load that was committed and recorded.
         place: the URL of the destination without its password, for the operator; empty for its
             identity.
+        note_entries: called with the id of the log, the name of the source, the entries and the
+            report of each load that was recorded; None for nobody.
         hold: bounds how long a reader may hold the file of the destination; None for no bound.
     """
 
@@ -124,6 +127,7 @@ class LoaderDependencies:
     note_load: Callable[[LoadReport], None] = lambda load: None
     place: str = ""
     hold: HoldWatch | None = None
+    note_entries: Callable[[str, str, EntryChunk, LoadReport], None] | None = None
 
 
 class _OpenParts(NamedTuple):
@@ -400,6 +404,10 @@ class DestinationLoader:
             its.clock,
             its.new_id,
         )
+        if (note := its.note_entries) is not None:
+            steps.note_load = lambda chunk, load: note(
+                reader.log_id, name_source(self._sources, load.source_id), chunk, load
+            )
         self._parts = _OpenParts(destination, reader, pipeline, steps)
         place = its.place or self.identity
         logger.info("loading into %s", place, extra={"fields": {"destination": place}})

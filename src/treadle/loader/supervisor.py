@@ -23,6 +23,7 @@ from treadle.counting import count_noun
 from treadle.destinations.priority import LoaderPriority
 from treadle.destinations.protocol import Destination
 from treadle.errors import RetriableError
+from treadle.loader.chunk import EntryChunk
 from treadle.loader.commands import choose_pause
 from treadle.loader.destination_loader import DestinationLoader, LoaderDependencies
 from treadle.loader.hold_watch import HoldWatch
@@ -89,6 +90,7 @@ class LoaderSupervisor:
         board: tells the workers what waits; None where there are none.
         sampler: keeps figures over time; None where nobody asks for them.
         show_url: returns a URL without its password, for the operator.
+        note_entries: see `LoaderDependencies`.
         held_us: how long a reader may hold the file of a destination, microseconds; 0 for ever.
         release_file: takes a file from its readers; raises what keeps it from that.
         note_seconds: called with the type of a destination and how long a load into it took, by
@@ -113,6 +115,7 @@ class LoaderSupervisor:
     sampler: SeriesSampler | None = None
     open_checked: Callable[[str], Destination] | None = None
     show_url: Callable[[str], str] = lambda url: ""
+    note_entries: Callable[[str, str, EntryChunk, LoadReport], None] | None = None
     held_us: int = 0
     release_file: Callable[[Path], None] = lambda file: None
     note_seconds: Callable[[str, float], None] = lambda type_, seconds: None
@@ -357,6 +360,7 @@ class LoaderSupervisor:
             priority=self.priority,
             note_load=partial(self._note_load, row.type),
             place=self.show_url(row.url),
+            note_entries=self.note_entries,
             hold=HoldWatch(self.held_us, self.release_file, self.clock),
         )
         return DestinationLoader(row.id, dependencies)

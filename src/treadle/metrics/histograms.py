@@ -5,7 +5,7 @@ labels are fixed, so that no client can make a series.
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -15,8 +15,12 @@ from treadle.metrics.request_counter import ENDPOINTS
 class CounterBoard(Protocol):
     """Where the counts are kept (`SharedCounters`)."""
 
-    def add(self, name: str, count: int = 1) -> None:
-        """Add to a counter."""
+    @property
+    def counts(self) -> "MutableSequence[int] | memoryview[int]":
+        """The counters by their slots."""
+
+    def get_slot(self, name: str) -> int:
+        """Return the slot of a counter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +46,18 @@ class HistogramForm:
         return f"{self.name} {label} sum"
 
     @property
+    def places(self) -> range:
+        """The numbers of its buckets."""
+        return range(len(self.bounds) + 1)
+
+    @property
     def counter_names(self) -> tuple[str, ...]:
         """The names of all its counters."""
-        places = range(len(self.bounds) + 1)
         return tuple(
             name
             for label in self.labels
             for name in (
-                *(self.name_bucket(label, place) for place in places),
+                *(self.name_bucket(label, place) for place in self.places),
                 self.name_sum(label),
             )
         )
@@ -79,23 +87,24 @@ class DurationHistogram:
     """
 
     def __init__(self, form: HistogramForm, board: CounterBoard) -> None:
-        self._add = board.add
+        self._counts = board.counts
         self._bounds = form.bounds
-        self._names = {
+        # By slots, as it is done for each request: half a microsecond.
+        self._slots = {
             label: (
-                tuple(form.name_bucket(label, place) for place in range(len(form.bounds) + 1)),
-                form.name_sum(label),
+                [board.get_slot(form.name_bucket(label, place)) for place in form.places],
+                board.get_slot(form.name_sum(label)),
             )
             for label in form.labels
         }
-        self._others = self._names[form.labels[-1]]
+        self._others = self._slots[form.labels[-1]]
 
     def note(self, label: str, seconds: float) -> None:
         """Count a duration."""
-        buckets, total = self._names.get(label, self._others)
-        self._add(buckets[bisect_left(self._bounds, seconds)])
-        # A clock that was set back must not take anything away.
-        self._add(total, max(0, int(seconds * 1_000_000)))
+        buckets, total = self._slots.get(label, self._others)
+        self._counts[buckets[bisect_left(self._bounds, seconds)]] += 1
+        if seconds > 0:  # a clock that was set back must not take anything away
+            self._counts[total] += int(seconds * 1_000_000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,6 +145,13 @@ def run_loader(config: Config) -> None:
     recorder = make_spell_recorder(config, store)
     recording = threading.Thread(target=recorder.run, args=(stop,), name="problems", daemon=True)
     recording.start()
+    loader = make_loader(config, store, sampler)
+    exporter = None
+    if config.otel_endpoint is not None:
+        from treadle.server.telemetry import make_load_teller, start_exporter
+
+        exporter = start_exporter(config, "loader")
+        loader.note_entries = make_load_teller(exporter, config.otel_percent / 100)
     copying = FileTask()
     publisher = make_publisher(config, copying)
     publishing = None
@@ -153,7 +160,9 @@ def run_loader(config: Config) -> None:
             target=publisher.run, args=(stop,), name="publish", daemon=True
         )
         publishing.start()
-    make_loader(config, store, sampler).run(stop, report_ready)
+    loader.run(stop, report_ready)
+    if exporter is not None:
+        exporter.close()
     copying.close()
     if publishing is not None:
         publishing.join(5.0)

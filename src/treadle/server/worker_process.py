@@ -45,7 +45,6 @@ from treadle.metrics.request_counter import (
     APPEND_FAILURES,
     COUNTER_NAMES,
     RequestCounter,
-    name_answer,
     name_counter,
     name_endpoint,
 )
@@ -263,12 +262,26 @@ def make_worker_app(
         board.add(APPEND_FAILURES)
         appends.note_failure()
 
+    answers: dict[tuple[str, int], tuple[int, str]] = {}
+    """By path and status, of which the fast path has a few: slot of the counter, and endpoint."""
+
     def count_answer(path: str, status: int, seconds: float) -> None:
-        endpoint = name_endpoint(path)
-        board.add(name_answer(endpoint, status))
-        durations.note(endpoint, seconds)
+        found = answers.get((path, status))
+        if found is None:
+            slot = board.get_slot(name_counter(path, status))
+            found = answers[path, status] = slot, name_endpoint(path)
+        board.counts[found[0]] += 1
+        durations.note(found[1], seconds)
 
     log = open_appender(config, note_failure, quotas.get_tables_max, appends.note_commit)
+    exporter = note_push = None
+    if config.otel_endpoint is not None:
+        from treadle.server.telemetry import make_push_teller, start_exporter
+        from treadle.telemetry.span import EntryTraces
+
+        exporter = start_exporter(config, "worker")
+        traced = EntryTraces(log.log_id, config.otel_percent / 100)
+        note_push = make_push_teller(exporter, traced, clock.read_clock)
     ingest = IngestService(
         store,
         log,
@@ -282,6 +295,7 @@ def make_worker_app(
         open_destination=make_destination_opener(config),
         find_shortage=lambda: find_log_shortage(config),
         metrics_token=config.metrics_token,
+        note_push=note_push,
     )
     hosts = AllowedHosts.parse(config.host, config.allowed_hosts, config.public_url)
     refusals = RefusalLog(logger, time.monotonic)
@@ -369,6 +383,8 @@ def make_worker_app(
             await control.aclose()
             await keeper.aclose()
             console.close()
+            if exporter is not None:
+                await asyncio.to_thread(exporter.close)
 
     app = Starlette(
         routes=[*ingest.routes, Route("/metrics", metrics.get, methods=["GET"])], lifespan=lifespan

@@ -215,6 +215,9 @@ class FastPathHandler:
         self._deadlines.discard(request)
         receipt = Receipt(request.source_id, first, request.entries)
         self._answer(request, self._acceptor.confirm_append(receipt))
+        if self._acceptor.note_push is not None:
+            seconds = perf_counter() - request.began
+            self._acceptor.note_push(request.source_id, first, request.entries, seconds)
 
     def answer_failure(self, request: "PendingRequest", error: BaseException) -> None:
         """Answer a request of which nothing is in the log."""
