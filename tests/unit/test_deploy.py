@@ -223,6 +223,15 @@ def test_kubernetes_asks_the_port_that_treadle_listens_at() -> None:
     assert found["StatefulSet"]["spec"]["serviceName"] == found["Service"]["metadata"]["name"]
 
 
+def test_the_service_and_the_set_find_the_pod() -> None:
+    found = resources()
+    labels = {"app.kubernetes.io/name": "treadle"}
+    spec = found["StatefulSet"]["spec"]
+    assert spec["template"]["metadata"]["labels"] == labels
+    assert spec["selector"] == {"matchLabels": labels}
+    assert found["Service"]["spec"]["selector"] == labels
+
+
 def test_kubernetes_takes_the_image_of_this_version_and_the_url_of_the_secret() -> None:
     kustomization = load("kubernetes/kustomization.yaml")
     [image] = kustomization["images"]

@@ -47,15 +47,22 @@ def _read_template(page: str) -> Template:
     return Template(Path(__file__).with_name(f"{page}.template").read_text())
 
 
+def _show_positional(action: argparse.Action) -> str:
+    """Return an argument without a flag as a usage line has it, in every version of argparse."""
+    forms = {"?": "[{}]", "*": "[{} ...]", "+": "{} ..."}
+    return forms.get(str(action.nargs), "{}").format(action.metavar)
+
+
 def _describe_command(command: CliCommand, parser: argparse.ArgumentParser) -> list[str]:
     called = " ".join(("treadle", *command.words))
-    required = [action for action in parser._actions if action.required]
+    flags = [action for action in parser._actions if action.option_strings]
+    positional = [action for action in parser._actions if not action.option_strings]
     words = " ".join(
         (
             called,
-            *(f"{a.option_strings[-1]} {a.metavar}" for a in required if a.option_strings),
+            *(f"{one.option_strings[-1]} {one.metavar}" for one in flags if one.required),
             "[OPTION ...]",
-            *(str(a.metavar) for a in required if not a.option_strings),
+            *map(_show_positional, positional),
         )
     )
     lines = [f"## {called}", "", make_sentence(command.help), ""]

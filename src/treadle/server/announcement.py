@@ -73,7 +73,7 @@ def _print_announcement(
             *([] if path is None else [write_socket_call(path)]),
             write_guide(
                 url,
-                f"$(cat {shlex.quote(_shorten_path(newcomer.token_path))})",
+                f"$(cat {shlex.quote(shorten_path(newcomer.token_path, Path.cwd()))})",
                 newcomer.account.id,
                 _spell_command(config, "query"),
             ),
@@ -107,14 +107,17 @@ def _spell_command(config: Config, word: str) -> str:
     """Return a command as it can be typed: by its path where the shell does not find it."""
     beside = Path(sys.executable).parent / "treadle"
     known = shutil.which("treadle") is not None or not beside.exists()
-    command = ("treadle" if known else shlex.quote(_shorten_path(beside))) + f" {word}"
+    command = ("treadle" if known else shlex.quote(shorten_path(beside, Path.cwd()))) + f" {word}"
     if config.data != Path(Config.data).absolute():
-        command += f" --data {shlex.quote(_shorten_path(config.data))}"
+        command += f" --data {shlex.quote(shorten_path(config.data, Path.cwd()))}"
     return command
 
 
-def _shorten_path(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+def shorten_path(path: Path, here: Path) -> str:
+    """Return a path as it can be typed in a folder: relative to it, where it is below.
+
+    A service runs in the root folder, where nobody types what it shows: there it stays absolute.
+    """
+    if here != Path(here.anchor) and path.is_relative_to(here):
+        return str(path.relative_to(here))
+    return str(path)
