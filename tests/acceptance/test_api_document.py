@@ -9,8 +9,6 @@ import pytest
 from tests.servers.document import DRAFT, Document
 from tests.servers.treadle import Client, TreadleServer
 
-pytestmark = pytest.mark.xdist_group("document")
-
 METHODS = {"get", "put", "post", "delete"}
 IMPORT_PATHS = {
     "/v2/import/push",

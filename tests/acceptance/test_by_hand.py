@@ -14,6 +14,7 @@ import duckdb
 import psycopg
 import pytest
 from psycopg import sql
+from tests.kinds import DUCKDB_DAILY, POSTGRES_DAILY
 from tests.servers.postgres import PostgresServer
 from tests.servers.treadle import Client, TreadleServer, eventually
 
@@ -42,7 +43,6 @@ def destination_url(request: pytest.FixtureRequest) -> Iterator[str | None]:
     postgres.drop_database(admin)
 
 
-BOTH = pytest.mark.parametrize("destination_url", ["duckdb", "postgres"], indirect=True)
 POSTGRES = pytest.mark.parametrize("destination_url", ["postgres"], indirect=True)
 
 
@@ -121,7 +121,7 @@ def failed(server: TreadleServer) -> str:
     return server.treadle("loads", "--failed", "--json")
 
 
-@BOTH
+@DUCKDB_DAILY
 def test_a_dropped_column_comes_back(server: TreadleServer) -> None:
     with traffic(server, lambda n: {"id": n, "z": n}).flowing() as flow:
         eventually(lambda: loaded(server), SECONDS)
@@ -133,7 +133,7 @@ def test_a_dropped_column_comes_back(server: TreadleServer) -> None:
     assert '"columns_added":["z"]' in server.treadle("loads", "--json")
 
 
-@BOTH
+@POSTGRES_DAILY
 def test_a_dropped_table_is_made_again(server: TreadleServer) -> None:
     with traffic(server, lambda n: {"id": n, "x": [n]}).flowing() as flow:
         eventually(lambda: loaded(server), SECONDS)
@@ -146,7 +146,7 @@ def test_a_dropped_table_is_made_again(server: TreadleServer) -> None:
     assert fresh <= {row["id"] for row in children}
 
 
-@BOTH
+@DUCKDB_DAILY
 def test_a_dropped_schema_is_made_again(server: TreadleServer) -> None:
     with traffic(server, lambda n: {"id": n}).flowing() as flow:
         eventually(lambda: loaded(server), SECONDS)
@@ -158,7 +158,7 @@ def test_a_dropped_schema_is_made_again(server: TreadleServer) -> None:
     assert server.query("SELECT count(*) AS n FROM web._sdc_rejected") == [{"n": 0}]
 
 
-@BOTH
+@POSTGRES_DAILY
 def test_a_dropped_split_column_stops_the_table_until_it_is_put_back(
     server: TreadleServer,
 ) -> None:

@@ -79,7 +79,7 @@ class Scene:
         assert rows == [(len(RECORDS), len(RECORDS))]
 
 
-@pytest.fixture(params=["duckdb", "postgres"])
+@pytest.fixture(params=[pytest.param("duckdb", marks=pytest.mark.release), "postgres"])
 def urls(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str, str]:
     """A URL that is wrong, the right one, and what the sentence says of the wrong one."""
     if request.param == "duckdb":
@@ -186,7 +186,7 @@ def tasks(desk: int) -> list[int]:
     return [int(number) for file in files for number in file.read_text().split()]
 
 
-@pytest.mark.parametrize("kind", ["duckdb", "postgres"])
+@pytest.mark.parametrize("kind", ["duckdb", pytest.param("postgres", marks=pytest.mark.release)])
 def test_a_desk_that_is_killed_in_a_check_leaves_it_to_the_next_one(
     kind: str,
     server: TreadleServer,

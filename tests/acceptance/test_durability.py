@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.kinds import DUCKDB_DAILY, POSTGRES_DAILY
 from tests.servers.treadle import PATIENCE_SECONDS, Client, TreadleServer, eventually
 
 RECORDS = 100_000
@@ -75,6 +76,7 @@ class Pusher(threading.Thread):
         return answer.status_code == 201
 
 
+@POSTGRES_DAILY
 def test_every_acknowledged_record_is_in_the_table_once(
     server: TreadleServer, client: Client
 ) -> None:
@@ -113,6 +115,7 @@ def test_every_acknowledged_record_is_in_the_table_once(
     assert server.query("select count(*) as n from import_api._sdc_rejected") == [{"n": 0}]
 
 
+@DUCKDB_DAILY
 def test_repeating_a_push_from_the_command_line_changes_no_row_count(
     server: TreadleServer, client: Client, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
+from tests.kinds import POSTGRES_DAILY
 from tests.servers.shell import needs_curl, patient, typed
 from tests.servers.treadle import TreadleServer
 
@@ -21,6 +22,7 @@ def printed_guide(server: TreadleServer) -> str:
     return lines
 
 
+@POSTGRES_DAILY
 @needs_curl
 def test_the_printed_lines_lead_from_a_token_to_rows(server: TreadleServer) -> None:
     _, account_token = server.account()

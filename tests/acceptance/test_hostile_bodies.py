@@ -147,7 +147,6 @@ class Worker(NamedTuple):
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc"),
-    pytest.mark.xdist_group("hostile bodies"),
 ]
 
 

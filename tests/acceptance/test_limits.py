@@ -20,8 +20,6 @@ import pytest
 import zstandard
 from tests.servers.treadle import Client, TreadleServer
 
-pytestmark = pytest.mark.xdist_group("limits")  # one server for all of them
-
 BYTES = 20_971_520
 RECORDS = 20_000
 POINTS = 10_000

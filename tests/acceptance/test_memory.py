@@ -14,8 +14,6 @@ from typing import Any, NamedTuple
 import pytest
 from tests.servers.treadle import Client, TreadleServer
 
-pytestmark = pytest.mark.xdist_group("memory of a worker")  # one server for all of them
-
 MB = 1024 * 1024
 BODY = 20 * MB
 PEAK_MAX = 512 * MB
@@ -212,6 +210,10 @@ def _of(piece: str) -> dict[str, Case]:
     }
 
 
+DAILY = {*CASES} - {f"points of {points} in transit" for points in ("tags", "decimals", "lists")}
+DAILY |= _of("{}").keys()
+"""What is sent with each change: each way into memory once, with what takes most on it."""
+
 for piece in ("null", "0", "[]", "{}", '""', '"ab"', "[[]]", '{"a":0}', "[0]", "1.5"):
     CASES |= _of(piece)
 
@@ -264,7 +266,10 @@ def _warm(worker: Worker) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in DAILY else pytest.mark.release) for name in CASES],
+)
 def test_peak(worker: Worker, name: str, record_property: Any) -> None:
     case = CASES[name]
     _warm(worker)

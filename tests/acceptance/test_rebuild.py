@@ -8,6 +8,7 @@ import httpx
 import pytest
 from tests.acceptance.test_by_hand import by_hand
 from tests.acceptance.test_console import sign_in
+from tests.kinds import POSTGRES_DAILY
 from tests.servers.treadle import Client, TreadleServer, eventually
 
 from treadle.data_lock import take_lock
@@ -26,6 +27,7 @@ def follow(client: Client, operation_id: int) -> dict[str, Any]:
     return found
 
 
+@POSTGRES_DAILY
 def test_a_table_is_compared_and_swapped(server: TreadleServer, client: Client) -> None:
     source_id, token = client.create_source()
     records = [{"id": number, "n": number} for number in range(100)]

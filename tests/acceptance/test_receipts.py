@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.kinds import POSTGRES_DAILY
 from tests.servers.treadle import Client, TreadleServer, eventually
 
 RECORDS = 50_000
@@ -160,6 +161,7 @@ def follow(http: httpx.Client, token: str, receipt: str) -> Any:
     return found
 
 
+@POSTGRES_DAILY
 @pytest.mark.slow
 def test_every_receipt_ends_in_one_state_and_the_counts_add_up(
     server: TreadleServer, client: Client

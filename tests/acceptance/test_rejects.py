@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.acceptance.test_console import sign_in
+from tests.kinds import DUCKDB_DAILY, POSTGRES_DAILY
 from tests.servers.treadle import Client, TreadleServer, eventually
 
 from treadle.log.sqlite.log import SqliteReader
@@ -25,6 +26,7 @@ def settled(client: Client, receipt: str, token: str) -> dict[str, Any]:
     return answer
 
 
+@POSTGRES_DAILY
 def test_rejected_records_are_repaired(
     server: TreadleServer, client: Client, tmp_path: Path
 ) -> None:
@@ -96,6 +98,7 @@ def test_rejected_records_are_repaired(
     )
 
 
+@DUCKDB_DAILY
 def test_a_resend_goes_on_after_a_kill(server: TreadleServer, client: Client) -> None:
     """kill -9 of all processes in the middle: nothing is lost, nothing is doubled."""
     _, token = client.create_source()

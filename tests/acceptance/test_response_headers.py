@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 from tests.servers.treadle import Client, TreadleServer
 
-pytestmark = pytest.mark.xdist_group("document")
-
 Answer = tuple[int, list[tuple[str, str]], bytes]
 
 

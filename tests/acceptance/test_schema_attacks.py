@@ -25,7 +25,6 @@ TASK_SECONDS_MAX = 90.0
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc"),
-    pytest.mark.xdist_group("schema attacks"),
 ]
 
 
@@ -104,8 +103,28 @@ def list_children(pid: int) -> list[int]:
     ]
 
 
+DAILY: Final = {
+    "a key a million times",
+    "an enum of 100,000 values",
+    "huge numbers",
+    "many alternatives",
+    "pointer bomb",
+    "references to ancestors",
+    "slow compilation",
+    "slow matches, a few",
+    "unique arrays in unique arrays",
+}
+"""What is sent with each change. How the effort of each is bounded is tested on values."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*FINDINGS, *OTHERS])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in DAILY else pytest.mark.release)
+        for name in (*FINDINGS, *OTHERS)
+    ],
+)
 def test_no_schema_delays_another_tenant(
     server: TreadleServer, attacker: tuple[Client, str], bystander: Bystander, name: str
 ) -> None:
@@ -128,6 +147,7 @@ def test_no_schema_delays_another_tenant(
 
 
 @pytest.mark.slow
+@pytest.mark.release
 def test_the_kept_schemas_do_not_fill_memory(
     server: TreadleServer, attacker: tuple[Client, str]
 ) -> None:
@@ -209,7 +229,9 @@ POISON: Final[dict[str, dict[str, Any]]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("destination", ["duckdb", "postgres"])
+@pytest.mark.parametrize(
+    "destination", ["duckdb", pytest.param("postgres", marks=pytest.mark.release)]
+)
 def test_no_accepted_schema_stops_the_loader(
     tmp_path: Path, destination: str, request: pytest.FixtureRequest
 ) -> None:

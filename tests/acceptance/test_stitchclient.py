@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 from tests.conformance.loading.warehouse import DuckDB, FoundTable, Postgres
+from tests.kinds import DUCKDB_DAILY
 from tests.servers import stitch_push
 from tests.servers.stitch_push import record
 from tests.servers.treadle import Client, TreadleServer, eventually
@@ -21,6 +22,7 @@ def look(server: TreadleServer) -> dict[str, FoundTable]:
     return DuckDB(str(server.data / "warehouse.duckdb"), "import_api").tables()
 
 
+@DUCKDB_DAILY
 def test_20_000_records_through_transit(server: TreadleServer, client: Client) -> None:
     pytest.importorskip("requests")
     _, token = client.create_source()

@@ -17,8 +17,6 @@ from tests.servers.few_files import OPEN_FILES
 from tests.servers.raw import GET, HALF, HEAD, Tenant, connect, read_all
 from tests.servers.treadle import TreadleServer
 
-pytestmark = pytest.mark.xdist_group("strangers")  # one server for all of them
-
 MIB = 1 << 20
 GROWTH_MAX = 64 * MIB
 """How much memory the worst of these may cost a worker."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.kinds import DUCKDB_DAILY, POSTGRES_DAILY
 from tests.servers.treadle import PATIENCE_SECONDS, Client, TreadleServer, eventually
 
 from treadle.quotas import BURST_SECONDS
@@ -101,6 +102,7 @@ def count_waiting(server: TreadleServer, tenant: Tenant) -> int:
     )
 
 
+@POSTGRES_DAILY
 def test_twenty_thousand_tables_of_one_source_hold_up_no_other(
     server: TreadleServer, greedy: Tenant, modest: Tenant
 ) -> None:
@@ -137,6 +139,7 @@ def running(tenant: Tenant, connections: int, answers: "Counter[int]") -> Iterat
             thread.join(PATIENCE_SECONDS)
 
 
+@DUCKDB_DAILY
 def test_dry_runs_of_one_source_hold_up_no_other(greedy: Tenant, modest: Tenant) -> None:
     greedy.push_tables(100)
     modest.measure_load()

@@ -81,7 +81,7 @@ def files(tmp_path: Path) -> CertificateFiles:
     return make_certificate(tmp_path, "live", ("localhost",), kind="rsa")
 
 
-@pytest.fixture(params=["on", "off"])
+@pytest.fixture(params=["on", pytest.param("off", marks=pytest.mark.release)])
 def with_tls(
     tmp_path: Path, files: CertificateFiles, request: pytest.FixtureRequest
 ) -> Iterator[TreadleServer]:
@@ -250,7 +250,7 @@ def test_a_request_that_comes_with_the_end_of_the_handshake_is_answered(
 # --- UNIX sockets ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fast_path", ["on", "off"])
+@pytest.mark.parametrize("fast_path", [pytest.param("on", marks=pytest.mark.release), "off"])
 def test_records_come_by_a_socket(tmp_path: Path, fast_path: str) -> None:
     path = tmp_path / "t.sock"
     settings = {**FAST, "host": f"unix:{path}", "fast_path": fast_path, "workers": "2"}

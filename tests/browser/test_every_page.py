@@ -54,7 +54,7 @@ def filled(server: TreadleServer, client: Client) -> list[str]:
     ]
 
 
-def test_every_page_is_well_made_in_both_themes(
+def test_every_page_is_well_made_in_both_themes_and_nothing_is_lost_at_any_width(
     browser: Any, server: TreadleServer, client: Client, filled: list[str]
 ) -> None:
     with watch(browser, server.url) as seen:
@@ -63,22 +63,20 @@ def test_every_page_is_well_made_in_both_themes(
         seen.examine()
         sign_in(seen, client)
         for path in filled:
-            seen.open(path)
-            seen.examine()
-
-
-def test_nothing_is_lost_at_any_width(
-    browser: Any, server: TreadleServer, client: Client, filled: list[str]
-) -> None:
-    with watch(browser, server.url) as seen:
-        seen.allowed = "404"
-        sign_in(seen, client)
-        for path in filled:
             for width in (320, 768, 1440):
                 seen.page.set_viewport_size({"width": width, "height": 800})
                 if width == 320:
                     seen.open(path)
                 seen.check_width()
+            seen.page.set_viewport_size({"width": 1280, "height": 900})
+            seen.examine()
+
+
+def test_on_a_narrow_page_the_links_are_behind_a_menu(
+    browser: Any, server: TreadleServer, client: Client, filled: list[str]
+) -> None:
+    with watch(browser, server.url) as seen:
+        sign_in(seen, client)
         seen.page.set_viewport_size({"width": 360, "height": 740})
         seen.open("/")
         links = seen.page.get_by_role("navigation", name="Pages")

@@ -50,6 +50,14 @@ def for_destination(name: str) -> list[Any]:
     return [pytest.param(case, id=case["id"]) for case in CASES if case.get("only", name) == name]
 
 
+def some_daily(marked: list[Any]) -> list[Any]:
+    """Every tenth with each change, and all at a release."""
+    return [
+        pytest.param(*one.values, id=one.id, marks=[pytest.mark.release] if place % 10 else [])
+        for place, one in enumerate(marked)
+    ]
+
+
 def test_each_number_is_one_case() -> None:
     numbers = [case["id"] for case in CASES]
     assert len(set(numbers)) == len(numbers)
@@ -66,7 +74,7 @@ def test_on_postgres(postgres_rig: Rig, case: dict[str, Any]) -> None:
     assert not run(postgres_rig, case)
 
 
-@pytest.mark.parametrize("case", for_destination("pg"))
+@pytest.mark.parametrize("case", some_daily(for_destination("pg")))
 def test_on_the_systems_postgres(system_postgres_rig: Rig, case: dict[str, Any]) -> None:
     assert not run(system_postgres_rig, case)
 

@@ -187,7 +187,6 @@ class Scene:
             running.join(SECONDS_MAX)
             reporting.SILENCE_US_MAX = silent
             gc.enable()  # a loader has a process of its own, in which it is off
-            gc.unfreeze()
             self.store.close()
         if running.is_alive():
             found.append("the loader does not stop")

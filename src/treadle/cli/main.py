@@ -235,9 +235,11 @@ def build_parser(
     """Return the parser of the whole command line, and words -> the parser of each command.
 
     Args:
-        argv: the words that are to be read: only the parser of their command knows its arguments,
-            since those of all commands take longer than most commands. None for all.
+        argv: the words that are to be read: where they begin with a command, it is the only one
+            that the parser knows, since those of all commands take longer than most commands. None
+            for all.
     """
+    named = [one for one in COMMANDS if argv and tuple(argv[: len(one.words)]) == one.words]
     top = CommandParser(prog="treadle", description=make_sentence(GROUPS[()]), allow_abbrev=False)
     top.add_argument("--version", action="version", version=f"treadle {__version__}")
     inner: dict[tuple[str, ...], argparse._SubParsersAction[CommandParser]] = {}
@@ -256,7 +258,7 @@ def build_parser(
             inner[words] = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
         return inner[words]
 
-    for command in COMMANDS:
+    for command in named or COMMANDS:
         leaf = children(command.words[:-1]).add_parser(
             command.words[-1],
             help=command.help,
@@ -265,7 +267,7 @@ def build_parser(
             formatter_class=_HelpFormatter,
             allow_abbrev=False,
         )
-        if argv is None or tuple(argv[: len(command.words)]) == command.words:
+        if argv is None or named:
             command.arguments(leaf)
             add_setting_flags(leaf, command.flags)
         leaf.intermixed = command.intermixed

@@ -13,8 +13,6 @@ import pytest
 from tests.servers.cases import FOREIGN, NOT_ACTIVE, NOT_AUTHENTICATED, OK
 from tests.servers.treadle import Client, TreadleServer, eventually
 
-pytestmark = pytest.mark.xdist_group("connect over a socket")  # a server a surface for all of them
-
 JSON = "application/json;charset=UTF-8"
 NOT_AUTHORIZED = {"message": "Not Authorized"}
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")

@@ -50,6 +50,14 @@ DOCUMENTS: Final[dict[tuple[tuple[str, ...], ConnectApiSettings], Document]] = {
 """By the calls and the settings of a server: making one takes longer than most tests."""
 
 
+def describe(app: FastAPI, settings: ConnectApiSettings) -> Document:
+    """What the document of a server says."""
+    kind = tuple(sorted(getattr(route, "name", "") for route in app.routes)), settings
+    if kind not in DOCUMENTS:
+        DOCUMENTS[kind] = Document(app.openapi())
+    return DOCUMENTS[kind]
+
+
 class Api:
     """One server of the control API.
 
@@ -70,12 +78,7 @@ class Api:
             f"sqlite:///{self.path}", SecretCipher(bytes(32)), clock=self._clock, mint=self._mint
         )
         self.app = self.server(self.settings)
-        kind = (
-            tuple(sorted(getattr(route, "name", "") for route in self.app.routes)),
-            self.settings,
-        )
-        self.document = DOCUMENTS.get(kind) or Document(self.app.openapi())
-        DOCUMENTS[kind] = self.document
+        self.document = describe(self.app, self.settings)
         self.account, self.token = self.store.accounts.create_account("first")
 
     def _clock(self) -> int:

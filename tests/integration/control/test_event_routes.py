@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.control.api import describe
 from tests.integration.control.test_request_routes import append
 from tests.integration.control.trace_api import TraceApi
 from tests.loads import load
@@ -230,7 +231,7 @@ def test_wrong_topics_are_refused(tmp_path: Path) -> None:
     async def test(listened: Listened) -> None:
         listened.api.more["events"] = listened.hub
         listened.api.app = listened.api.server(listened.api.settings)
-        listened.api.document = type(listened.api.document)(listened.api.app.openapi())
+        listened.api.document = describe(listened.api.app, listened.api.settings)
         for query in ("topics=", "topics=status,no"):
             answer = await asyncio.to_thread(listened.api.get, f"/v1/events?{query}")
             assert answer.status == 400

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.control.api import NOT_AUTHORIZED
+from tests.integration.control.api import NOT_AUTHORIZED, describe
 from tests.integration.control.trace_api import TraceApi
 from tests.loads import load
 
@@ -32,7 +32,7 @@ class Watched:
         )
         self.api.more["problems"] = self.watch
         self.api.app = self.api.server(self.api.settings)
-        self.api.document = type(self.api.document)(self.api.app.openapi())
+        self.api.document = describe(self.api.app, self.api.settings)
         self.source = self.api.create("Shop")["id"]
         [self.token] = self.api.store.tokens.list_tokens(self.source)
         self.api.store.use_log(SqliteReader(folder / "log.sqlite").log_id)

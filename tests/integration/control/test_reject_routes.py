@@ -1,14 +1,15 @@
 """`/v1/rejects` over a real log, store and loader: causes, lists, one record."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from tests.integration.control.api import describe
 from tests.servers.cases import rec
-from tests.servers.document import Document
 from tests.servers.ingest import CLIENT
 from tests.servers.loading import Warehouse
 from tests.work_turns import ALONE
@@ -54,7 +55,7 @@ class Desk:
             plan_dry_run=DryRunPlanner(house.store, read_clock, open_anywhere, ALONE).plan,
         )
         self.resends = make_resends(house)
-        self.document = Document(self.app.openapi())
+        self.document = describe(self.app, ConnectApiSettings())
         self.http = TestClient(self.app)
         made = house.store.tokens.issue_token(TokenRequest("account"), account_id=CLIENT)
         self.token = made.secret
@@ -75,17 +76,29 @@ class Desk:
         self.house.load()
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[Warehouse]:
-    house = Warehouse(tmp_path)
+@contextmanager
+def serving(folder: Path) -> Iterator[Desk]:
+    house = Warehouse(folder)
     with house.running():
-        yield house
+        yield make_desk(house)
     house.loader.close()
     house.store.close()
 
 
 @pytest.fixture
-def desk(house: Warehouse) -> Desk:
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with serving(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """One for all tests that change nothing."""
+    with serving(tmp_path_factory.mktemp("asked")) as made:
+        yield made
+
+
+def make_desk(house: Warehouse) -> Desk:
     desk = Desk(house)
     desk.push(
         rec(data={"id": 1, "n": 1}),
@@ -97,8 +110,8 @@ def desk(house: Warehouse) -> Desk:
     return desk
 
 
-def test_the_destination_has_code_and_field_at_the_end(desk: Desk) -> None:
-    assert desk.house.rows("table_name, code, field", "_sdc_rejected") == [
+def test_the_destination_has_code_and_field_at_the_end(asked: Desk) -> None:
+    assert asked.house.rows("table_name, code, field", "_sdc_rejected") == [
         ("customers", "integer_out_of_range", "items__p"),
         ("customers", "integer_out_of_range", "n"),
         ("customers", "integer_out_of_range", "n"),
@@ -106,8 +119,8 @@ def test_the_destination_has_code_and_field_at_the_end(desk: Desk) -> None:
     ]
 
 
-def test_causes(desk: Desk) -> None:
-    found = desk.get("/v1/rejects/causes")
+def test_causes(asked: Desk) -> None:
+    found = asked.get("/v1/rejects/causes")
     assert found["next"] is None
     told = [(c["table"], c["code"], c["field"], c["records"], c["open"]) for c in found["causes"]]
     assert sorted(told) == [
@@ -115,34 +128,34 @@ def test_causes(desk: Desk) -> None:
         ("customers", "integer_out_of_range", "n", 2, 2),
         ("events", "reserved_suffix", "v__st", 1, 1),
     ]
-    [events] = desk.get("/v1/rejects/causes?table=events")["causes"]
-    assert events["source_id"] == desk.house.source_id
+    [events] = asked.get("/v1/rejects/causes?table=events")["causes"]
+    assert events["source_id"] == asked.house.source_id
     assert events["example"]["reason"].endswith("datatype suffix on v__st")
     assert events["first_at"] == events["newest_at"] is not None
-    first = desk.get("/v1/rejects/causes?limit=2")
-    rest = desk.get(f"/v1/rejects/causes?limit=2&before={first['next']}")
+    first = asked.get("/v1/rejects/causes?limit=2")
+    rest = asked.get(f"/v1/rejects/causes?limit=2&before={first['next']}")
     assert [c["cause_id"] for c in first["causes"] + rest["causes"]] == [
         c["cause_id"] for c in found["causes"]
     ]
 
 
-def test_a_list_shows_what_was_sent(desk: Desk) -> None:
-    found = desk.get("/v1/rejects?code=integer_out_of_range&field=n")["rejects"]
+def test_a_list_shows_what_was_sent(asked: Desk) -> None:
+    found = asked.get("/v1/rejects?code=integer_out_of_range&field=n")["rejects"]
     assert [one["key"] for one in found] == [{"id": 3}, {"id": 2}]
     assert (found[1]["sequence"], found[1]["kept"], found[1]["resent"]) == (5, True, None)
     assert found[1]["reason"].startswith("integer out of range for DuckDB on 1000")
     assert found[1]["accepted_at"] is not None
-    [cause] = desk.get("/v1/rejects/causes?field=items__p")["causes"]
-    [one] = desk.get(f"/v1/rejects?cause={cause['cause_id']}")["rejects"]
+    [cause] = asked.get("/v1/rejects/causes?field=items__p")["causes"]
+    [one] = asked.get(f"/v1/rejects?cause={cause['cause_id']}")["rejects"]
     assert one["reject_id"] == cause["example"]["reject_id"]
-    page = desk.get("/v1/rejects?limit=3")
-    rest = desk.get(f"/v1/rejects?limit=3&before={page['next']}")
+    page = asked.get("/v1/rejects?limit=3")
+    rest = asked.get(f"/v1/rejects?limit=3&before={page['next']}")
     assert (len(page["rejects"]), len(rest["rejects"]), rest["next"]) == (3, 1, None)
 
 
-def test_one_record_whole(desk: Desk) -> None:
-    name = desk.get("/v1/rejects?field=n")["rejects"][1]["reject_id"]
-    found = desk.get(f"/v1/rejects/{name}")
+def test_one_record_whole(asked: Desk) -> None:
+    name = asked.get("/v1/rejects?field=n")["rejects"][1]["reject_id"]
+    found = asked.get(f"/v1/rejects/{name}")
     assert found["record"] == f'{{"id": 2, "n": {BAD}, "s": "x"}}'
     assert (found["key_names"], found["table_version"]) == (["id"], 0)
 
@@ -194,21 +207,21 @@ def test_nothing_of_another_account(desk: Desk) -> None:
         *("limit=0", "limit=101", "before=x", "before=1.2.3"),
     ],
 )
-def test_wrong_parameters_are_named(desk: Desk, query: str) -> None:
+def test_wrong_parameters_are_named(asked: Desk, query: str) -> None:
     for path in ("/v1/rejects", "/v1/rejects/causes"):
-        answer = desk.call("GET", f"{path}?{query}")
+        answer = asked.call("GET", f"{path}?{query}")
         assert answer.status_code == 400, path
         assert answer.json()["data"]["message"].startswith(query.split("=")[0])
 
 
-def test_ids_that_are_none(desk: Desk) -> None:
+def test_ids_that_are_none(asked: Desk) -> None:
     for name in ("x", "1", "999999.0", "1.99", f"{10**30}.0"):
-        assert desk.call("GET", f"/v1/rejects/{name}").status_code == 404
+        assert asked.call("GET", f"/v1/rejects/{name}").status_code == 404
 
 
-def test_every_answer_has_examples_that_fit(desk: Desk) -> None:
+def test_every_answer_has_examples_that_fit(asked: Desk) -> None:
     checked = 0
-    for path, operations in desk.document.value["paths"].items():
+    for path, operations in asked.document.value["paths"].items():
         if not path.startswith(("/v1/rejects", "/v1/operations")):
             continue
         for operation in operations.values():
@@ -218,13 +231,13 @@ def test_every_answer_has_examples_that_fit(desk: Desk) -> None:
                 content = part["content"]["application/json"]
                 assert content["examples"], operation["operationId"]
                 for example in content["examples"].values():
-                    assert not desk.document.errors(content["schema"], example["value"])
+                    assert not asked.document.errors(content["schema"], example["value"])
                     checked += 1
     assert checked > 10
 
 
-def test_the_wire_is_plain_json(desk: Desk) -> None:
-    found = desk.call("GET", "/v1/rejects?field=n").text
+def test_the_wire_is_plain_json(asked: Desk) -> None:
+    found = asked.call("GET", "/v1/rejects?field=n").text
     assert '"key":{"id":3}' in found
 
 
@@ -364,8 +377,8 @@ def test_a_paused_source_is_named(desk: Desk) -> None:
         {"ids": [f"{n}.0" for n in range(1001)], "expected": 1001},
     ],
 )
-def test_wrong_bodies_are_refused(desk: Desk, body: object) -> None:
-    answer = desk.call("POST", "/v1/rejects/resend", body)
+def test_wrong_bodies_are_refused(asked: Desk, body: object) -> None:
+    answer = asked.call("POST", "/v1/rejects/resend", body)
     assert answer.status_code == 400, answer.text
 
 

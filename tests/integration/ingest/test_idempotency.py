@@ -246,7 +246,6 @@ def loading(house: Warehouse, until: Callable[[SqliteReader], bool]) -> None:
         running.join(120)
         reader.close()
         gc.enable()  # a loader has a process of its own, in which it is off
-        gc.unfreeze()
 
 
 def test_a_full_log_forgets_no_key(house: Warehouse) -> None:

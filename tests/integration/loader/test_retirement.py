@@ -135,7 +135,6 @@ class Stage:
             stop.set()
             thread.join(300)
             gc.enable()  # a loader has a process of its own, in which it is off
-            gc.unfreeze()
             assert not thread.is_alive()
 
 

@@ -126,7 +126,6 @@ class Place:
             stop.set()
             thread.join(300)
             gc.enable()  # a loader has a process of its own, in which it is off
-            gc.unfreeze()
             assert not thread.is_alive()
 
 

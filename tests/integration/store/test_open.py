@@ -40,6 +40,12 @@ OpenStore = Callable[[], Store]
 KEY = bytes(32)
 
 
+@pytest.fixture
+def store_url(empty_url: str) -> str:
+    """Here stores are made and migrated."""
+    return empty_url
+
+
 def describe_schema(connection: Connection) -> dict[str, Any]:
     """Table -> what the database knows of it, but the order of its columns."""
     inspector = inspect(connection)

@@ -341,8 +341,8 @@ def test_changes_made_while_the_key_is_rotated_open_afterwards(store_url: str) -
 # The migration
 
 
-def test_tokens_of_earlier_stores_are_kept(store_url: str) -> None:
-    engine = create_store_engine(store_url)
+def test_tokens_of_earlier_stores_are_kept(empty_url: str) -> None:
+    engine = create_store_engine(empty_url)
     key = SecretCipher(bytes(32))
     sha = hash_token("at_old_token")
     with begin_write(engine) as connection:
@@ -389,7 +389,7 @@ def test_tokens_of_earlier_stores_are_kept(store_url: str) -> None:
             connection.execute(text(statement), values)
     engine.dispose()
 
-    store = Store.open(store_url, key)
+    store = Store.open(empty_url, key)
     [pushing] = store.tokens.list_tokens(9)
     assert (pushing.id, pushing.secret, pushing.last_four) == (500, "at_old_token", "oken")
     assert (pushing.account_id, pushing.bootstrap, pushing.created_at) == (4, True, 2)

@@ -2,14 +2,16 @@
 
 import ast
 import inspect
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text, update
-from tests.integration.store.conftest import KEY
+from tests.integration.store.conftest import KEY, StorePool
 
 import treadle.store
 from treadle.errors import InternalError, OperatorError, RetriableError, TreadleError
@@ -29,6 +31,7 @@ from treadle.store.store import Store
 from treadle.store.token_rules import KINDS, TokenRequest
 from treadle.store.tokens import TokenFilter
 from treadle.store.trail_event import (
+    SERVER_ACTOR,
     TEXT_CHARACTERS_MAX,
     ActorKind,
     StoreActor,
@@ -381,6 +384,24 @@ def world(store: Store) -> World:
     return World(store)
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def lasting(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """One for all tests after which everything has to be as before."""
+    pool: StorePool | None = None
+    url = f"sqlite:///{tmp_path_factory.mktemp('lasting')}/store.db"
+    if request.param == "postgres":
+        pool = request.getfixturevalue("store_pool")
+        url = pool.lend_store()
+    with closing(
+        Store.open(url, SecretCipher(KEY), clock=itertools.count(1_000_000).__next__)
+    ) as store:
+        yield World(store)
+    if pool is not None:
+        pool.take_back(url)
+
+
 def test_every_method_is_a_change_with_an_event_or_known_to_be_none(store: Store) -> None:
     methods = {
         f"{noun}.{name}"
@@ -414,26 +435,26 @@ def test_a_change_has_one_event_that_says_who_made_it(
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_nothing_changes_while_the_trail_cannot_be_written(
-    store: Store, world: World, name: str
-) -> None:
+def test_nothing_changes_while_the_trail_cannot_be_written(lasting: World, name: str) -> None:
+    store = lasting.store.for_actor(SERVER_ACTOR)  # its key may be replaced
     before = _read_all(store)
     with store._database.engine.begin() as connection:
         connection.execute(text("ALTER TABLE trail RENAME TO gone"))
     with pytest.raises(TreadleError):
-        CHANGES[name][1](store, world)
+        CHANGES[name][1](store, lasting)
     with store._database.engine.begin() as connection:
         connection.execute(text("ALTER TABLE gone RENAME TO trail"))
     assert _read_all(store) == before
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_nobody_changes_nothing(store: Store, world: World, name: str) -> None:
+def test_nobody_changes_nothing(lasting: World, name: str) -> None:
+    store = lasting.store
     nobody = Store(store._database.for_actor(ACTOR), store.installation_id)
     nobody._database._actor = None
     before = _read_all(store)
     with pytest.raises(InternalError, match="for_actor"):
-        CHANGES[name][1](nobody, world)
+        CHANGES[name][1](nobody, lasting)
     assert _read_all(store) == before
 
 
