@@ -89,7 +89,7 @@ def run_server(config: Config, warnings: Sequence[OperatorWarning] = ()) -> int:
                 supervisor = ProcessSupervisor(
                     _list_child_specs(config, listener.socket.fileno(), lock),
                     startup.announce,
-                    reopen_log_file,
+                    on_reload=reopen_log_file,
                 )
                 gc.freeze()
                 gc.enable()
