@@ -565,7 +565,7 @@ def test_events_are_listed_newest_first_by_pages_and_filters(store: Store, world
         other.id
     }
     made = store.trail.list_events(action=TrailAction.CREATE_ACCOUNT)
-    assert [event.target.name for event in made] == ["other", "first"]
+    assert [event.target.name for event in made] == ["other", "spare", "first"]
     assert store.trail.list_events(outcome=TrailOutcome.REFUSED) == []
     middle = every[2].at
     later, earlier = store.trail.list_events(since=middle), store.trail.list_events(until=middle)
