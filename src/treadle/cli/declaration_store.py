@@ -29,7 +29,11 @@ from treadle.maintenance.declaration.model import (
     DeclaredSource,
     SecretText,
 )
-from treadle.maintenance.declaration.plan import PlannedChange, name_destination
+from treadle.maintenance.declaration.plan import (
+    PlannedChange,
+    has_own_name,
+    name_destination,
+)
 from treadle.quotas import ACCOUNT_QUOTAS, SOURCE_QUOTAS, QuotaOverrides
 from treadle.store.destinations import DestinationPlace
 from treadle.store.model import (
@@ -144,13 +148,13 @@ def choose_exported(present: Declaration, set_by: Mapping[int, str]) -> Declarat
 
 def _choose_of_account(account: DeclaredAccount, set_by: Mapping[int, str]) -> DeclaredAccount:
     rows = [row for row in account.destinations if set_by.get(row.id or 0) in DECLARED_SETTERS]
-    called = {name_destination(row, account.destinations): row for row in rows}
+    called = {name_destination(row, account.destinations) for row in rows}
     return replace(
         account,
         destinations=tuple(
             replace(
                 row,
-                id=None if name == row.name else row.id,
+                id=None if has_own_name(row, account.destinations) else row.id,
                 # The URL says the same as the other properties, where there are any.
                 properties={
                     key: value
@@ -158,7 +162,7 @@ def _choose_of_account(account: DeclaredAccount, set_by: Mapping[int, str]) -> D
                     if key != "url" or len(row.properties) == 1
                 },
             )
-            for name, row in called.items()
+            for row in rows
         ),
         sources=tuple(
             replace(

@@ -204,3 +204,41 @@ def test_a_backup_is_of_one_moment_while_records_arrive(
         [status] = store.tables.list_statuses()
         kept = reader.read(status.source_id, EVENTS, 0, 100, 10**6)
         assert [entry.position for entry in kept] == [1] == [status.loaded]
+
+
+def test_a_file_that_was_named_in_the_data_folder_is_followed(
+    open_shop: Open, treadle: Treadle, tmp_path: Path
+) -> None:
+    shop = open_shop(None)
+    lake = shop.data / "lakes" / "lake.duckdb"
+    lake.parent.mkdir()
+    words = ("destination", "create", "--url", f"duckdb://{lake}", "--name", "Lake")
+    assert treadle(" ".join(words), "--ignore-unmapped-sources").code == 0
+    duckdb.connect(str(lake)).close()
+    backup, new = tmp_path / "backup", tmp_path / "new"
+    assert treadle("backup", str(backup), "--with-warehouse", "--with-key").code == 0
+    new.mkdir(mode=0o700)
+    for name in ("store.sqlite.restoring", "log.sqlite.restoring", "log.sqlite.restoring-wal"):
+        (new / name).write_text("of a restore that was killed")
+    assert treadle("restore", str(backup), "--data", str(new)).code == 0
+    assert (new / "lakes" / "lake.duckdb").exists()
+    assert not (new / "store.sqlite.restoring").exists()
+    with closing(open_store(Config(data=new))) as store:
+        urls = {row.name: row.url for row in store.destinations.list_destinations()}
+    assert urls["Lake"] == f"duckdb://{new / 'lakes' / 'lake.duckdb'}"
+
+
+def test_a_backup_that_fails_leaves_nothing(
+    open_shop: Open, treadle: Treadle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from treadle.maintenance.backup import making
+
+    open_shop(None).push(EVENTS, ids(0, 3), first=1)
+
+    def refuse(path: Path) -> str:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(making, "hash_file", refuse)
+    done = treadle("backup", str(tmp_path / "backup"))
+    assert (done.code, "No space left on device" in done.err) == (2, True)
+    assert list((tmp_path / "backup").iterdir()) == []

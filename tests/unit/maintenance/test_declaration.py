@@ -16,7 +16,12 @@ from treadle.maintenance.declaration.model import (
     DeclaredSource,
     SecretText,
 )
-from treadle.maintenance.declaration.plan import ValueChange, name_destination, plan_changes
+from treadle.maintenance.declaration.plan import (
+    ValueChange,
+    has_own_name,
+    name_destination,
+    plan_changes,
+)
 
 WHOLE = """
 [[account]]
@@ -240,9 +245,7 @@ def export(present: Declaration) -> str:
                 destinations=tuple(
                     replace(
                         row,
-                        id=None
-                        if name_destination(row, account.destinations) == row.name
-                        else row.id,
+                        id=None if has_own_name(row, account.destinations) else row.id,
                         properties={k: v for k, v in row.properties.items() if k != "url"},
                     )
                     for row in account.destinations
@@ -253,7 +256,7 @@ def export(present: Declaration) -> str:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(installations)
 def test_what_is_exported_changes_nothing_when_it_is_applied(present: Declaration) -> None:
     text = export(present)

@@ -185,6 +185,7 @@ def _copy_state(config: Config, order: BackupOrder, report: Report) -> dict[str,
             "form": MANIFEST_FORM,
             "made_at": order.now,
             "treadle": __version__,
+            "data": str(config.data.resolve()),
             **_describe_store(store),
             **log_head,
         }

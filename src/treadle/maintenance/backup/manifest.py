@@ -52,6 +52,7 @@ class BackupManifest:
         form: of this manifest.
         made_at: the moment that it is of, microseconds since 1970.
         treadle: the release that made it.
+        data: the data folder that it is of, absolute.
         installation_id: of the store.
         store_revision: the schema revision of the store.
         key_check: the check value of the key that the secrets of the store are encrypted with.
@@ -65,6 +66,7 @@ class BackupManifest:
     form: int
     made_at: int
     treadle: str
+    data: str
     installation_id: str
     store_revision: str
     key_check: str
@@ -127,7 +129,7 @@ def find_obstacles(names: Iterable[str]) -> list[str]:
     return sorted(
         name
         for name in names
-        if name not in ALLOWED_NAMES and not name.endswith(DRAFT_SUFFIX) and name != LOCK_NAME
+        if name not in ALLOWED_NAMES and DRAFT_SUFFIX not in name and name != LOCK_NAME
     )
 
 

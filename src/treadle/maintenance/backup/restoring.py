@@ -10,6 +10,8 @@ from typing import Final
 
 from treadle.config import Config
 from treadle.data_lock import take_lock
+from treadle.destinations.duckdb_form import move_file
+from treadle.destinations.registry import make_destination
 from treadle.errors import OperatorError, RetriableError
 from treadle.files import keep_owner, make_private_folder, sync_folder
 from treadle.log.registry import check_copy, continue_log
@@ -195,6 +197,8 @@ def _restore_files(
             draft = target.with_name(target.name + DRAFT_SUFFIX)
             make_private_folder(target.parent)
             drafts.append((draft, target))
+            for path in _list_companions(draft):  # of a restore that was killed
+                path.unlink(missing_ok=True)
             shutil.copyfile(folder / file.name, draft)
             draft.chmod(0o600)
             if file.name == LOG_NAME:
@@ -241,6 +245,7 @@ def _record(config: Config, manifest: BackupManifest, actor: StoreActor) -> None
     store = Store.open(config.store_url, cipher, actor=actor)
     try:
         store.leases.leave_fences_out(FENCES_LEFT_OUT)
+        _follow_files(store, Path(manifest.data), config.data.resolve())
         store.trail.record_event(
             TrailAction.RESTORE_BACKUP,
             TrailTarget(TargetKind.STORE),
@@ -249,6 +254,17 @@ def _record(config: Config, manifest: BackupManifest, actor: StoreActor) -> None
         )
     finally:
         store.close()
+
+
+def _follow_files(store: Store, former: Path, data: Path) -> None:
+    """Name the DuckDB files anew that were in the former data folder: they are in this one now."""
+    if former == data:
+        return
+    for row in store.destinations.list_destinations():
+        if row.deleted_at is None and row.type == "duckdb":
+            url = move_file(row.url, former, data)
+            if url != row.url:
+                store.destinations.follow_folder(row.id, url, make_destination(url).identity)
 
 
 def _sync_file(path: Path) -> None:

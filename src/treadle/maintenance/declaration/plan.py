@@ -102,10 +102,13 @@ def plan_changes(wanted: Declaration, present: Declaration) -> list[PlannedChang
 
 def name_destination(row: DeclaredDestination, all_: Sequence[DeclaredDestination]) -> str:
     """Return what a source calls a destination: its name, or its id where others have the name."""
-    alone = sum(one.name == row.name for one in all_) == 1
-    # A name that is the id of another one would mean that one.
-    alone = alone and all(str(one.id) != row.name for one in all_ if one.id != row.id)
-    return row.name if alone else str(row.id)
+    return row.name if has_own_name(row, all_) else str(row.id)
+
+
+def has_own_name(row: DeclaredDestination, all_: Sequence[DeclaredDestination]) -> bool:
+    """Return whether the name of a destination means no other one, by its name or by its id."""
+    others = [one for one in all_ if one.id != row.id]
+    return all(row.name not in (one.name, str(one.id)) for one in others)
 
 
 def _list_names(rows: Sequence[DeclaredDestination]) -> Iterator[str]:
