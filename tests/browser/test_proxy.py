@@ -48,6 +48,13 @@ def test_the_console_works_under_a_path(browser: Any, tmp_path: Path) -> None:
                 for name in ("Sources", "Tables", "Loads", "Destinations", "Hooks", "Tokens"):
                     seen.press(name)
                     assert seen.page.url.startswith(f"{proxy.url}/console/")
+                with (
+                    seen.page.context.new_page() as page
+                ):  # the page about the API is made by a script
+                    page.goto(f"{proxy.url}/docs")
+                    page.locator(".opblock").first.wait_for(timeout=PATIENCE_MS)
+                    servers = page.locator(".servers option").all_text_contents()
+                    assert servers == [PATH]
                 seen.page.locator("details.account summary").click()
                 seen.press("Sign out")
                 assert seen.page.url.startswith(f"{proxy.url}/console/login")
