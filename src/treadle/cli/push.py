@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from treadle.cli.command import Arguments, CliCommand, collect_flags, print_warning
 from treadle.cli.connection_fault import make_trust
-from treadle.cli.folder_server import FoundServer, find_folder_server, require_server
+from treadle.cli.folder_server import ADDRESS_HELPS, FoundServer, find_folder_server, require_server
 from treadle.cli.output import print_error, print_line
 from treadle.cli.progress_bar import ProgressDisplay, SilentDisplay, show_progress
 from treadle.cli.record_file import read_records
@@ -386,5 +386,6 @@ COMMAND = CliCommand(
     run=run_push,
     arguments=_arguments,
     settings=("host", "port"),
+    helps=ADDRESS_HELPS,
     push=True,
 )
