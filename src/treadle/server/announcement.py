@@ -16,10 +16,34 @@ from treadle.logging_setup import make_formatter
 from treadle.server.factories import open_store
 from treadle.server.listener import ServerListener, choose_client_url
 from treadle.server.startup import FirstAccount
+from treadle.server_address import ServerAddress, write_address
 from treadle.store.model import ConsoleRole
 from treadle.text import escape_lines
 
 logger = logging.getLogger("treadle.server")
+
+
+def note_address(config: Config, listener: ServerListener, process: int) -> None:
+    """Note for commands where the server listens.
+
+    Args:
+        config: the settings.
+        listener: where it listens.
+        process: the PID of who has the lock of the data folder.
+    """
+    path = config.socket_path
+    address = ServerAddress(
+        process, choose_client_url(config, listener), None if path is None else str(path)
+    )
+    try:
+        write_address(config.lock_path, address)
+    except OSError as error:  # a server starts on a full disk, too
+        logger.warning(
+            "commands have to be told this server's address with --url or --port: it cannot be "
+            "noted in %s: %s",
+            config.data,
+            error.strerror,
+        )
 
 
 def announce_server(

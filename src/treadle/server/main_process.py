@@ -15,10 +15,10 @@ from treadle.data_lock import take_lock
 from treadle.logging_setup import reopen_log_file, set_up_logging
 from treadle.server.child_channel import encode_orders
 from treadle.server.file_limit import raise_file_limit
-from treadle.server.listener import ServerListener, choose_client_url, open_listener
+from treadle.server.listener import ServerListener, open_listener
 from treadle.server.startup_process import StartupProcess, StartupWork
 from treadle.server.supervisor import ChildSpec, ProcessSupervisor
-from treadle.server_address import ServerAddress, remove_address, write_address
+from treadle.server_address import remove_address
 
 logger = logging.getLogger("treadle.server")
 
@@ -94,7 +94,6 @@ def run_server(config: Config, warnings: Sequence[OperatorWarning] = ()) -> int:
                     # Who starts another server now waits for the end of this one.
                     lambda: remove_address(config.lock_path),
                 )
-                _note_address(config, listener)
                 gc.freeze()
                 gc.enable()
                 return supervisor.run()
@@ -111,23 +110,6 @@ def _make_startup(config: Config, listener: ServerListener) -> StartupWork:
     from treadle.server.startup_work import ServerStartup  # it imports the store
 
     return ServerStartup(config, listener, to_person=sys.stdout.isatty())
-
-
-def _note_address(config: Config, listener: ServerListener) -> None:
-    """Note for commands where the server listens."""
-    path = config.socket_path
-    address = ServerAddress(
-        os.getpid(), choose_client_url(config, listener), None if path is None else str(path)
-    )
-    try:
-        write_address(config.lock_path, address)
-    except OSError as error:  # a server starts on a full disk, too
-        logger.warning(
-            "commands have to be told this server's address with --url or --port: it cannot be "
-            "noted in %s: %s",
-            config.data,
-            error.strerror,
-        )
 
 
 def _list_child_specs(config: Config, listening: int, lock: int) -> list[ChildSpec]:

@@ -4,7 +4,7 @@ import logging
 import os
 
 from treadle.config import Config
-from treadle.server.announcement import announce_server
+from treadle.server.announcement import announce_server, note_address
 from treadle.server.listener import ServerListener
 from treadle.server.startup import (
     FirstAccount,
@@ -33,7 +33,7 @@ class ServerStartup:
         self._newcomer: FirstAccount | None = None
 
     def prepare(self) -> None:
-        """Warn of risks, open the store and the log, and make the first account.
+        """Warn of risks, open the store and the log, make the first account, and note the address.
 
         Raises:
             TreadleError: a file of the data folder or a destination cannot be used.
@@ -42,6 +42,7 @@ class ServerStartup:
             logger.warning("%s", warning)
         self._newcomer = set_up_store(self._config)
         repair_log_at_start(self._config)
+        note_address(self._config, self._listener, os.getppid())
 
     def announce(self) -> None:
         """Print the server's address and, for a new data folder, the first account."""

@@ -27,6 +27,7 @@ READING = {
     "push", "singer",  # send requests, as any client
     "serve",  # has events of its own, by the server
     "restore",  # has its event in the folder that it fills, in test_backup
+    *("completion", "help", "version"),
 }  # fmt: skip
 
 SENDING = {"hook test", "recipient test"}
