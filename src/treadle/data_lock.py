@@ -9,11 +9,17 @@ from pathlib import Path
 
 from treadle.errors import OperatorError
 from treadle.files import open_private_file
+from treadle.server_address import ServerAddress, read_address
 
 logger = logging.getLogger(__name__)
 
 LOCK_WAIT_SECONDS = 5.0
-"""How long to wait for the lock while a server has it, which may be stopping."""
+"""How long to wait for the lock while a server has it that takes no requests: it may be stopping.
+One that takes requests is not waited for."""
+
+SERVES_AFTER_TRIES = 3
+"""Tries after which a server counts as one that takes requests. A command that looks whether the
+lock is taken has it for a moment, too."""
 
 ORPHAN_WAIT_SECONDS = 150.0
 """How long to wait for the children of a killed server, which end by themselves: longer than the
@@ -28,8 +34,8 @@ def take_lock(path: Path, seconds: float = LOCK_WAIT_SECONDS, *, taken: str | No
 
     Args:
         path: the lock file, made if it is missing. It names the process that took the lock.
-        seconds: how long to wait for the lock. If that process is gone and its children still have
-            the lock, ORPHAN_WAIT_SECONDS. 0 does not wait.
+        seconds: how long to wait for the lock while its holder takes no requests. If that process
+            is gone and its children still have the lock, ORPHAN_WAIT_SECONDS. 0 does not wait.
         taken: the error text if another process has the lock; None if that can only be a server.
 
     Returns:
@@ -47,14 +53,18 @@ def take_lock(path: Path, seconds: float = LOCK_WAIT_SECONDS, *, taken: str | No
         ) from error
     began = time.monotonic()
     told = False
+    tries = 0
     while True:
+        tries += 1
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             holder = _read_holder(descriptor)
             orphans = not _is_running(holder)
+            serving = None if orphans else read_address(path, holder)
             most = ORPHAN_WAIT_SECONDS if orphans and seconds else seconds
-            if time.monotonic() - began >= most:
+            refused = serving is not None and tries >= SERVES_AFTER_TRIES
+            if refused or time.monotonic() - began >= most:
                 os.close(descriptor)
                 if taken is not None:
                     raise OperatorError(taken) from None
@@ -62,13 +72,15 @@ def take_lock(path: Path, seconds: float = LOCK_WAIT_SECONDS, *, taken: str | No
                     f"Processes of a killed treadle (process {holder}) use {path.parent} still; "
                     "end them first, or name another folder with --data."
                     if orphans
-                    else f"Another treadle serves {path.parent}; stop it first, or name another "
-                    "folder with --data."
+                    else f"Another treadle serves {path.parent} ({_describe(holder, serving)}); "
+                    "stop it first, or name another folder with --data."
                 ) from None
-            if orphans and seconds and not told:
+            if seconds and not told and serving is None:
                 told = True
                 logger.info(
-                    "process %s was killed; waiting for its children to let go of %s",
+                    "process %s was killed; waiting for its children to let go of %s"
+                    if orphans
+                    else "process %s starts or stops; waiting for it to let go of %s",
                     holder,
                     path.parent,
                 )
@@ -84,6 +96,26 @@ def _read_holder(descriptor: int) -> int | None:
     """Return the process that took the lock, as the file says; None if it says nothing."""
     text = os.pread(descriptor, 20, 0).strip()
     return int(text) if text.isdigit() else None
+
+
+def _describe(holder: int | None, serving: ServerAddress | None) -> str:
+    process = "a process that is not known" if holder is None else f"process {holder}"
+    return process if serving is None else f"{process}, at {serving.shown}"
+
+
+def find_server(path: Path) -> ServerAddress | None:
+    """Return the address of the server that runs on a data folder; None where none does.
+
+    Args:
+        path: the lock file. It is not made.
+
+    Raises:
+        OSError: the file exists and cannot be opened.
+    """
+    if not is_lock_taken(path):
+        return None
+    with path.open("rb") as file:
+        return read_address(path, _read_holder(file.fileno()))
 
 
 def _is_running(process: int | None) -> bool:

@@ -69,7 +69,7 @@ def test_a_table_is_compared_and_swapped(server: TreadleServer, client: Client) 
         assert sent.status_code == 303
         swapped = follow(client, int(sent.headers["location"].rpartition("/")[2]))
         assert swapped["result"]["swapped"] is True, swapped
-        assert "what was built is in the table now" in browser.get(rebuild).text
+        assert "the table now holds the rebuilt rows" in browser.get(rebuild).text
     assert server.query(count) == [{"c": 100, "s": 4950}]
     trail = server.treadle("trail", "--json")
     assert trail.count('"replay_table"') == 5  # refused; begun and done, twice

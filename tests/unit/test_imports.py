@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[2] / "src" / "treadle"
 
 VALUES = {
-    *("errors", "file_rights", "quotas", "smtp_url", "spreadsheet", "step_check", "text"),
+    *("counting", "errors", "file_rights", "quotas", "smtp_url", "spreadsheet", "step_check"),
+    "text",
     "timestamps",
 }
 """What every room may use: nothing there touches a file, a socket or a clock."""
@@ -23,6 +24,7 @@ RIM = VALUES | {"clock", "failpoint", "files"}
 DATA = RIM | {"log", "store", "destinations", "tables", "records"}
 
 BELOW: dict[str, set[str]] = {
+    "counting": set(),
     "errors": set(),
     "file_rights": set(),
     "smtp_url": set(),
@@ -61,7 +63,8 @@ BELOW: dict[str, set[str]] = {
     "config": VALUES,
     "certificate": RIM,
     "guide": set(),
-    "data_lock": RIM,
+    "data_lock": RIM | {"server_address"},
+    "server_address": RIM,
     "process_end": set(),
     "shared_counters": RIM,
     "shared_rows": RIM,

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from treadle.cli.command import Arguments, CliCommand, parse_positive
 from treadle.cli.output import print_json, print_line, print_list, to_whole_second
@@ -18,11 +19,17 @@ from treadle.cli.token_life import (
 )
 from treadle.clock import read_clock
 from treadle.config import Config
+from treadle.errors import OperatorError
 from treadle.store.model import Account
+
+FIRST_NAME: Final = "default"
+"""The name of the first account, if none is given."""
 
 
 def _create_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--name", default="default", help="its name (default: default)")
+    parser.add_argument(
+        "--name", help="its name; has to be given beside other accounts (default: default)"
+    )
     parser.add_argument(
         "--client-id",
         metavar="N",
@@ -37,7 +44,14 @@ def create_account(config: Config, arguments: Arguments) -> int:
         None if arguments.client_id is None else parse_positive("--client-id", arguments.client_id)
     )
     with open_existing_store(config, make=True) as store:
-        account, token = store.accounts.create_account(arguments.name, client_id=client_id)
+        others = store.accounts.list_accounts()
+        if arguments.name is None and others:
+            known = ", ".join(f"{one.name} ({one.id})" for one in others)
+            raise OperatorError(
+                f"There is an account already: {known}. Say with --name what to call another one."
+            )
+        name = FIRST_NAME if arguments.name is None else arguments.name
+        account, token = store.accounts.create_account(name, client_id=client_id)
     _print_token(account, token, as_json=arguments.json)
     return 0
 

@@ -86,7 +86,7 @@ def run_audit(config: Config, arguments: Arguments) -> int:
 
 COMMAND = CliCommand(
     words=("audit",),
-    help="compare what was loaded with the rows in the destination, and print where they differ",
+    help="compare what was loaded with the rows in the destination and report differences",
     run=run_audit,
     arguments=_arguments,
 )

@@ -30,6 +30,13 @@ class CommandParser(argparse.ArgumentParser):
     intermixed = False
     """Flags may stand between the words of a list."""
 
+    overview: str | None = None
+    """A text in place of the help that argparse makes."""
+
+    def format_help(self) -> str:
+        """Return the help of the command."""
+        return super().format_help() if self.overview is None else f"{self.overview}\n"
+
     # The overloads of argparse say no more than this.
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Arguments | None = None

@@ -3,6 +3,7 @@
 import argparse
 
 from treadle.cli.command import Arguments, CliCommand
+from treadle.cli.folder_server import find_folder_server
 from treadle.cli.output import print_json, print_line
 from treadle.cli.store_access import find_account, open_existing_store
 from treadle.config import Config
@@ -41,7 +42,8 @@ def print_link(config: Config, arguments: Arguments) -> int:
                 f"{error.limit} links of the account {account.id} wait for their use; they end "
                 "within an hour, and each one ends with its use."
             ) from error
-    link = make_console_link(config.public_url or config.url, config.console_path, token)
+    url = config.public_url or find_folder_server(config).url
+    link = make_console_link(url, config.console_path, token)
     if arguments.json:
         print_json({"stitch_client_id": account.id, "link": link})
         return 0

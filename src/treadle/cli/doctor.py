@@ -1,15 +1,18 @@
 """`treadle doctor`: finds what is wrong around treadle, and says what to do."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from treadle.cli.command import Arguments, CliCommand
-from treadle.cli.output import print_json, print_line
+from treadle.cli.output import TextColor, print_json, print_labelled, print_line
 from treadle.config import Config
 from treadle.errors import OperatorError
 
 if TYPE_CHECKING:
     from treadle.maintenance.doctor.findings import Finding
+
+
+_COLORS: Final = {"good": TextColor.GREEN, "odd": TextColor.YELLOW, "bad": TextColor.RED}
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,20 +66,25 @@ def _print_summary(found: "list[Finding]", well: bool, arguments: Arguments) -> 
 
         print_json(render_findings(found))
     else:
-        counts = {
-            level: sum(one.level == level for one in found) for level in ("good", "odd", "bad")
-        }
-        print_line(f"{counts['good']} good, {counts['odd']} odd, {counts['bad']} bad.")
+        from treadle.maintenance.doctor.findings import summarize_levels
+
+        print_line(f"{summarize_levels(one.level for one in found)}.")
     return 0 if well else 1
 
 
 def _print_finding(finding: "Finding") -> None:
-    level = finding.level.upper() if finding.level == "bad" else finding.level
+    from treadle.maintenance.doctor.findings import LEVEL_WORDS
+
+    level, _ = LEVEL_WORDS[finding.level]
     # Flushed, because the next check may take long.
-    print_line(f"{level:<5}{finding.subject}: {finding.found}", flush=True)
+    print_labelled(
+        f"{level.upper() if finding.level == 'bad' else level:<8}",
+        _COLORS[finding.level],
+        f"{finding.subject}: {finding.found}",
+    )
     for text in (finding.meaning, finding.remedy):
         if text:
-            print_line(f"     {text}", flush=True)
+            print_line(f"        {text}", flush=True)
 
 
 COMMAND = CliCommand(

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from treadle.cli.command import Arguments, CliCommand
-from treadle.cli.output import print_json, print_line, print_objects, print_table, to_json_value
+from treadle.cli.output import print_json, print_line, print_objects, print_table
+from treadle.cli.result_text import to_json_value
 from treadle.cli.store_access import (
     find_source,
     open_existing_log,
@@ -15,6 +16,7 @@ from treadle.cli.store_access import (
     require_log,
 )
 from treadle.config import Config
+from treadle.counting import count_noun, format_size
 from treadle.errors import OperatorError, TreadleError
 from treadle.log.protocol import DamagedEntry, LogEntry, LogReader
 from treadle.log.registry import find_damage
@@ -57,7 +59,7 @@ def print_log_stats(config: Config, arguments: Arguments) -> int:
         print_objects(COLUMNS, rows)
         return 0
     print_table(COLUMNS, rows)
-    print_line(f"The log holds {space.used_bytes} bytes and can grow by {space.free_bytes}.")
+    print_line(f"{format_size(space.used_bytes)} used, {format_size(space.free_bytes)} free.")
     return 0
 
 
@@ -81,7 +83,9 @@ def verify_log(config: Config, arguments: Arguments) -> int:
             f"will be left out: {one.why}"
         )
     print_line(
-        f"{found.sound_entries} entries are sound, {len(found.damaged_entries)} are damaged."
+        f"{count_noun(found.sound_entries, 'entry', 'entries')} "
+        f"{'is' if found.sound_entries == 1 else 'are'} sound, {len(found.damaged_entries):,} "
+        f"{'is' if len(found.damaged_entries) == 1 else 'are'} damaged."
     )
     return 2 if found.damaged_entries else 0
 
@@ -209,7 +213,7 @@ def salvage_log(config: Config, arguments: Arguments) -> int:
             )
             return 0
         with _record_salvage(config):
-            found = registry.salvage_log(config, known, why or "written anew by hand")
+            found = registry.salvage_log(config, known, why or "")
     finally:
         os.close(lock)
     text = found.describe()

@@ -1,7 +1,7 @@
 """The program `treadle`: finds the command, reads the settings, runs it, prints what went wrong.
 
 Exit codes: 0 done; 2 an error that the user can correct, or that may pass by itself; 130 stopped by
-Ctrl-C; 141 nobody reads the output any more; 1 an error inside treadle, or a command that examines
+Ctrl-C; 141 the reader closed the pipe; 1 an error inside treadle, or a command that examines
 found something.
 """
 
@@ -11,16 +11,19 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from treadle import __version__
 from treadle.cli import (
     account,
     audit,
+    completion,
     console,
     destination,
     destination_check,
     destination_move,
     doctor,
+    help_page,
     hook,
     key,
     ledger,
@@ -96,6 +99,8 @@ COMMANDS: tuple[CliCommand, ...] = (
     replay.COMMAND,
     *log.COMMANDS,
     doctor.COMMAND,
+    completion.COMMAND,
+    *help_page.COMMANDS,
 )
 
 GROUPS = {
@@ -116,6 +121,15 @@ GROUPS = {
     ("user",): "people who sign in to the console with an e-mail address and a password",
 }
 """The help of each group of commands, by the words before the last one."""
+
+
+DESTRUCTIVE: Final = frozenset(
+    {
+        *("adopt", "delete", "disable", "expire", "move", "remove", "replace", "replay"),
+        *("restore", "revoke", "rotate", "salvage"),
+    }
+)
+"""Last words of commands that take something away. None is proposed for a word that is misspelt."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -159,6 +173,8 @@ def make_sentence(text: str) -> str:
 
 
 def _run(argv: list[str]) -> int:
+    if not argv or (argv[0] == "help" and not any(word.startswith("-") for word in argv)):
+        argv = [*argv[1:], "--help"]
     parser, leaves = build_parser(argv)
     check_spelling(argv, leaves)
     arguments, left = parser.parse_known_args(argv)
@@ -167,6 +183,7 @@ def _run(argv: list[str]) -> int:
         called = " ".join(("treadle", *command.words))
         raise UsageError(f"`{called}` cannot use {left[0]!r}; see `{called} --help`.")
     warnings: list[OperatorWarning] = []
+    arguments.describe_commands = lambda: completion.make_tree(build_parser()[1], GROUPS)
     warn = warnings.append if command.takes_warnings else print_warning
     try:
         config = Config.read(collect_flags(arguments, (*SETTINGS, FILE_SETTING)), warn=warn)
@@ -212,6 +229,8 @@ def build_parser(
             command.words[-1],
             help=command.help,
             description=make_sentence(command.help),
+            epilog=help_page.write_examples(command.words),
+            formatter_class=_HelpFormatter,
             allow_abbrev=False,
         )
         if argv is None or tuple(argv[: len(command.words)]) == command.words:
@@ -220,7 +239,20 @@ def build_parser(
         leaf.intermixed = command.intermixed
         leaf.set_defaults(command=command)
         leaves[command.words] = leaf
+    first_words = {
+        command.words[0]: GROUPS.get(command.words[:1], command.help) for command in COMMANDS
+    }
+    top.overview = help_page.write_overview(make_sentence(GROUPS[()]), first_words)
     return top, leaves
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    """Keeps the lines of examples, and wraps all other texts."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith(("example:", "examples:")):
+            return text
+        return super()._fill_text(text, width, indent)
 
 
 def check_spelling(argv: Sequence[str], leaves: dict[tuple[str, ...], CommandParser]) -> None:
@@ -236,7 +268,10 @@ def check_spelling(argv: Sequence[str], leaves: dict[tuple[str, ...], CommandPar
         known = sorted({name[len(words)] for name in leaves if name[: len(words)] == words})
         called = " ".join(("treadle", *words))
         if len(argv) == len(words):
-            raise UsageError(f"`{called}` is to be followed by {_join_choices(known)}.")
+            raise UsageError(
+                f"Say which command: `{called}` is followed by {_join_choices(known)}; "
+                f"`{called} --help` explains them."
+            )
         word = argv[len(words)]
         if word.startswith("-"):
             return  # --help, --version, or something that argparse refuses
@@ -260,7 +295,7 @@ def check_spelling(argv: Sequence[str], leaves: dict[tuple[str, ...], CommandPar
 
 
 def _suggest_command(called: str, leaves: Iterable[tuple[str, ...]]) -> str:
-    every = [" ".join(("treadle", *words)) for words in leaves]
+    every = [" ".join(("treadle", *words)) for words in leaves if words[-1] not in DESTRUCTIVE]
     near = difflib.get_close_matches(called, every, n=1, cutoff=0.7)
     return f"; did you mean `{near[0]}`?" if near else "; see `treadle --help`."
 

@@ -6,28 +6,40 @@ character as an escape (`treadle.text`). No other module of the commands writes 
 or standard error; a test looks.
 """
 
-import base64
-import csv
 import io
-import json
-import re
+import os
+import shutil
 import sys
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
-from itertools import chain
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from enum import Enum
 from types import TracebackType
-from typing import Any, TextIO
-from uuid import UUID
+from typing import TextIO
 
-import msgspec
-
-from treadle.spreadsheet import disarm_formula
+from treadle.cli.result_text import (
+    Batch,
+    encode_value,
+    fit_table,
+    make_batches,
+    measure_width,
+    to_json_value,
+    write_blocks,
+    write_csv,
+    write_objects,
+    write_table,
+)
 from treadle.text import escape_json, escape_lines, escape_unprintable
 from treadle.timestamps import to_datetime
 
-_ENCODER = msgspec.json.Encoder(decimal_format="number")
+
+class TextColor(Enum):
+    """Colours of text, as a terminal is told of them."""
+
+    BOLD = "1"
+    RED = "31"
+    GREEN = "32"
+    YELLOW = "33"
 
 
 def print_line(text: str = "", *, flush: bool = False) -> None:
@@ -38,6 +50,11 @@ def print_line(text: str = "", *, flush: bool = False) -> None:
         flush: show it now, since the next line may come much later.
     """
     print(escape_unprintable(text), flush=flush)
+
+
+def print_labelled(label: str, color: TextColor, text: str) -> None:
+    """Print a line at once that begins with a label in a colour, where there are colours."""
+    print(color_text(escape_unprintable(label), color) + escape_unprintable(text), flush=True)
 
 
 def print_text(text: str) -> None:
@@ -86,56 +103,64 @@ def print_raw_json(text: bytes) -> None:
     print(escape_json(text.decode("utf-8", "surrogateescape")), flush=True)
 
 
-def encode_value(value: object) -> str:
-    """Return a value as JSON on one line, exact, and with an escape for what cannot be seen."""
-    try:
-        text = _ENCODER.encode(value).decode()
-    except UnicodeEncodeError:  # an unpaired surrogate, which msgspec does not write
-        text = _encode_surrogates(value)
-    return escape_json(text)
-
-
-def _encode_surrogates(value: object) -> str:
-    match value:
-        case str():
-            return json.dumps(value)
-        case Mapping():
-            pairs = (f"{json.dumps(key)}:{_encode_surrogates(of)}" for key, of in value.items())
-            return "{" + ",".join(pairs) + "}"
-        case list() | tuple():
-            return "[" + ",".join(map(_encode_surrogates, value)) + "]"
-        case _:
-            return _ENCODER.encode(value).decode()
-
-
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table as wide as the terminal; in a pipe, as wide as its content."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """Print a table with a line for each row, as wide as its content.
 
-    kept = [[to_json_value(value) for value in row] for row in rows]
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for index, column in enumerate(columns):
-        numbers = any(_is_number(row[index]) for row in kept)
-        table.add_column(
-            Text(escape_unprintable(column)),
-            justify="right" if numbers else "left",
-            overflow="fold",
-        )
-    for row in kept:
-        table.add_row(*(Text(escape_unprintable(to_cell_text(value))) for value in row))
+    On a terminal that is less wide each value has a line of its own instead: no value is folded.
+    """
+    kept = list(rows)
+    lines = write_table(columns, kept, bold=_make_bold)
+    if sys.stdout.isatty() and max(map(measure_width, lines[1:]), default=0) > find_width():
+        lines = write_blocks(columns, kept)
+    print("\n".join(lines))
+
+
+def print_fitting_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> int:
+    """Print a table; on a terminal without the columns at the end that do not fit.
+
+    Returns:
+        How many columns were printed.
+    """
     if sys.stdout.isatty():
-        Console(highlight=False).print(table)
-        return
-    console = Console(width=1_000_000, highlight=False)
-    with console.capture() as captured:
-        console.print(table)
-    print(re.sub(" +$", "", captured.get(), flags=re.MULTILINE), end="")
+        lines, fitting = fit_table(columns, rows, find_width(), bold=_make_bold)
+    else:
+        lines, fitting = write_table(columns, rows), len(columns)
+    print("\n".join(lines))
+    return fitting
+
+
+def find_width() -> int:
+    """Return how wide the terminal is, in characters."""
+    return shutil.get_terminal_size().columns
+
+
+def uses_colors(stream: TextIO) -> bool:
+    """Return whether colours and bold letters are written: on a terminal, without `NO_COLOR`."""
+    return (
+        stream.isatty()
+        and not os.environ.get("NO_COLOR")
+        and os.environ.get("TERM", "dumb") != "dumb"
+    )
+
+
+def color_text(text: str, color: TextColor) -> str:
+    """Return a text for standard output in a colour, where it shows colours."""
+    return f"\x1b[{color.value}m{text}\x1b[0m" if uses_colors(sys.stdout) else text
+
+
+def _make_bold(text: str) -> str:
+    return color_text(text, TextColor.BOLD)
 
 
 def print_csv(
     columns: Sequence[str], rows: Iterable[Sequence[object]], *, safe: bool = False
+) -> None:
+    """Print rows as CSV; see `print_csv_batches`."""
+    print_csv_batches(columns, make_batches(rows), safe=safe)
+
+
+def print_csv_batches(
+    columns: Sequence[str], batches: Iterable[Batch], *, safe: bool = False
 ) -> None:
     """Print CSV with a header line. NULL is an empty field.
 
@@ -143,43 +168,23 @@ def print_csv(
 
     Args:
         columns: the header line.
-        rows: of values.
-        safe: for a spreadsheet: a text that would be a formula there gets an apostrophe before it.
-            Numbers stay numbers.
+        batches: the rows, printed as they come.
+        safe: see `write_csv`.
     """
-    shows = escape_unprintable if sys.stdout.isatty() else str
-    # Before Python 3.13 the writer quotes a carriage return only where lines end with one.
-    writer = csv.writer(_UnixLines(sys.stdout), lineterminator="\r\n")
-    for row in chain([columns], rows):
-        cells = [to_json_value(value) for value in row]
-        texts = [_quote_formula(cell) if safe else to_cell_text(cell) for cell in cells]
-        writer.writerow([shows(text) for text in texts])
-
-
-class _UnixLines:
-    """Writes rows that end with CR and LF with LF alone."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, row: str) -> None:
-        self._stream.write(row.removesuffix("\r\n") + "\n")
-
-
-def _quote_formula(value: object) -> str:
-    text = to_cell_text(value)
-    return text if _is_number(value) else disarm_formula(text)
+    show = escape_unprintable if sys.stdout.isatty() else None
+    for piece in write_csv(columns, batches, safe=safe, show=show):
+        print(piece, end="")
 
 
 def print_objects(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a JSON array, one object a line. A repeated column name gets a number: a, a_2."""
-    names = _number_duplicates(columns)
-    before = "["
-    for row in rows:
-        value = dict(zip(names, map(to_json_value, row), strict=True))
-        print(before, encode_value(value), sep="", end="")
-        before = ",\n "
-    print("]" if before != "[" else "[]")
+    print_object_batches(columns, make_batches(rows))
+
+
+def print_object_batches(columns: Sequence[str], batches: Iterable[Batch]) -> None:
+    """Print a JSON array as its rows come; see `print_objects`."""
+    for piece in write_objects(columns, batches):
+        print(piece, end="")
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[object]], *, as_json: bool) -> None:
@@ -195,60 +200,8 @@ def print_list(columns: Sequence[str], rows: Sequence[Sequence[object]], *, as_j
         print_table(columns, rows)
 
 
-def to_json_value(value: object) -> Any:
-    """Return a value of a database as a value of JSON.
-
-    Times are ISO 8601 in UTC with a Z. A time without a zone is taken for UTC, as treadle loads it.
-    Bytes are base64. Numbers that JSON does not have (NaN, infinities) are null.
-    """
-    match value:
-        case datetime():
-            in_utc = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-            return in_utc.isoformat().replace("+00:00", "Z")
-        case date() | time():
-            return value.isoformat()
-        case timedelta():
-            return str(value)
-        case bytes() | bytearray() | memoryview():
-            return base64.b64encode(value).decode()
-        case Decimal():
-            return value if value.is_finite() else None
-        case UUID():
-            return str(value)
-        case Mapping():
-            return {str(key): to_json_value(inner) for key, inner in value.items()}
-        case list() | tuple() | set():
-            return [to_json_value(inner) for inner in value]
-        case None | bool() | int() | float() | str():
-            return value
-        case _:
-            return str(value)
-
-
-def to_cell_text(value: object) -> str:
-    """Return a value of JSON as a cell: text as it is, null as nothing, anything else as JSON."""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else encode_value(value)
-
-
 def to_whole_second(microseconds: int | None) -> datetime | None:
     """Return a time of the store as a datetime, without parts of a second."""
     if microseconds is None:
         return None
     return to_datetime(microseconds // 1_000_000 * 1_000_000)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-
-
-def _number_duplicates(columns: Sequence[str]) -> list[str]:
-    names: list[str] = []
-    for column in columns:
-        name, number = column, 1
-        while name in names or (number > 1 and name in columns):
-            number += 1
-            name = f"{column}_{number}"
-        names.append(name)
-    return names

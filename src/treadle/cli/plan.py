@@ -51,7 +51,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rehearse",
         action="store_true",
-        help="carry the load out in the database and undo it; locks the table meanwhile",
+        help="run the load in a transaction and roll it back; locks the table meanwhile",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from treadle.cli.command import Arguments, CliCommand, collect_flags, print_warning
-from treadle.cli.counting import count_noun
+from treadle.cli.folder_server import FoundServer, find_folder_server, require_server
 from treadle.cli.output import print_error, print_line
 from treadle.cli.progress_bar import ProgressDisplay, show_progress, show_waiting
 from treadle.cli.resume_file import PushProgress, ResumeFile
 from treadle.cli.store_access import find_source, open_existing_store
 from treadle.config import PUSH_SETTINGS, Config, PushConfig, mask_password
+from treadle.counting import count_noun
 from treadle.errors import OperatorError, RetriableError, TableStoppedError
 from treadle.store.model import Source
 from treadle.text import digest_text
@@ -113,6 +114,8 @@ def run_push(config: Config, arguments: Arguments) -> int:
     push = PushConfig.read(collect_flags(arguments, PUSH_SETTINGS), warn=print_warning)
     files = find_files(arguments.files)
     target = find_target(config, push)
+    if push.url is None:
+        require_server(config, FoundServer(target.url, target.socket))
     options = make_read_options(arguments, find_table_schema(config, target, arguments.table))
     bookmark = None
     if STANDARD_INPUT not in files and not arguments.no_resume:
@@ -342,8 +345,8 @@ def find_target(config: Config, push: PushConfig) -> PushTarget:
     Raises:
         OperatorError: something is still missing; the text names the command or flag that gives it.
     """
-    url = (push.url or config.url).rstrip("/")
-    socket = config.socket_path if push.url is None else None
+    server = FoundServer(push.url) if push.url is not None else find_folder_server(config)
+    url, socket = server.url.rstrip("/"), server.socket
     if push.token is not None:
         identity = digest_text(push.token).hex()
         client_id, source_id = _find_owner(config, push.token)
@@ -478,7 +481,8 @@ class PushJob:
         # Imported here: it takes a tenth of a second, which other commands need not spend.
         from treadle.client.connection import ServerAddress, open_http
 
-        address = ServerAddress(self.target.url, self.target.token, self.target.socket)
+        target = self.target
+        address = ServerAddress(target.url, target.token, target.socket, self.push.ca)
         return open_http(address, self.push.connections)
 
     def describe_progress(self, error: Exception | None = None) -> str:

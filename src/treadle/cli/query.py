@@ -1,25 +1,71 @@
 """`treadle query`: runs a statement in the default destination, reading only."""
 
 import argparse
+import re
+import sys
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Final
 
-from treadle.cli.command import Arguments, CliCommand
-from treadle.cli.output import print_csv, print_objects, print_table
+from treadle.cli.command import Arguments, CliCommand, parse_positive
+from treadle.cli.output import (
+    print_csv_batches,
+    print_fitting_table,
+    print_line,
+    print_object_batches,
+    print_text,
+)
+from treadle.cli.output_spool import spool_output
+from treadle.cli.query_names import (
+    LIST_TABLES,
+    find_whole_table,
+    order_columns,
+    propose_table,
+    replace_show_tables,
+)
+from treadle.cli.result_text import limit_batches
 from treadle.cli.store_access import open_existing_store
 from treadle.config import Config
+from treadle.counting import count_noun
 from treadle.destinations.protocol import (
     DestinationUnavailableError,
     MissingRelationError,
     QueryResult,
+    QueryStream,
+    Session,
 )
 from treadle.destinations.retry import open_with_retry
-from treadle.errors import OperatorError
+from treadle.errors import OperatorError, TreadleError
+from treadle.text import end_sentence
+
+ROWS_SHOWN: Final = 1_000
+"""Rows of a table on a screen, where nobody says how many."""
+
+COUNT_SECONDS_MAX: Final = 0.4
+"""How long the other rows are counted."""
+
+LIST_KEYS: Final = """
+SELECT keys.table_schema, keys.table_name, keys.column_name
+FROM information_schema.key_column_usage AS keys
+JOIN information_schema.table_constraints AS rules
+  ON rules.constraint_name = keys.constraint_name
+  AND rules.table_schema = keys.table_schema
+  AND rules.table_name = keys.table_name
+WHERE rules.constraint_type = 'PRIMARY KEY'
+"""
+"""The columns of all keys."""
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sql", metavar="SQL", help="one statement, for example a SELECT")
+    parser.add_argument(
+        "--limit",
+        metavar="N",
+        default=str(ROWS_SHOWN),
+        help=f"rows of the table that is shown; --json and --csv give all (default: {ROWS_SHOWN})",
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON array of objects")
     form.add_argument(
@@ -38,25 +84,152 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_query(config: Config, arguments: Arguments) -> int:
     """Run one statement, and print its rows."""
+    limit = parse_positive("--limit", arguments.limit)
+    url = find_destination_url(config)
+    statement = replace_show_tables(arguments.sql)
     try:
-        result = query_destination(find_destination_url(config), arguments.sql)
+        with open_destination(url) as (session, exclusive):
+            if arguments.json or arguments.csv or arguments.csv_safe:
+                with spool_output() if exclusive else nullcontext():
+                    _print_for_programs(session, statement, arguments)
+                return 0
+            shown = read_first_rows(session, statement, limit)
     except (MissingRelationError, DestinationUnavailableError) as error:
-        count = count_waiting(config)
-        if not count:
-            raise
-        told = str(error) if str(error).endswith((".", "!", "?")) else f"{error}."
-        raise OperatorError(
-            f"{told} {count} accepted {'record waits' if count == 1 else 'records wait'} to be "
-            "loaded: `treadle ledger` shows of which tables, `treadle doctor` what is wrong with "
-            "the destination"
-        ) from error
-    if arguments.json:
-        print_objects(result.columns, result.rows)
-    elif arguments.csv or arguments.csv_safe:
-        print_csv(result.columns, result.rows, safe=arguments.csv_safe)
-    else:
-        print_table(result.columns, result.rows)
+        raise _explain_fault(config, error) from error
+    print_shown(shown)
     return 0
+
+
+def _print_for_programs(session: Session, statement: str, arguments: Arguments) -> None:
+    with _stream_named(session, statement) as found:
+        if arguments.json:
+            print_object_batches(found.columns, found.batches)
+        else:
+            print_csv_batches(found.columns, found.batches, safe=arguments.csv_safe)
+
+
+@contextmanager
+def _stream_named(session: Session, statement: str) -> Iterator[QueryStream]:
+    """Run a statement; say which table was meant where one is missing."""
+    try:
+        with session.stream_query(statement) as found:
+            yield found
+    except MissingRelationError as error:
+        meant = propose_table(statement, _list_tables(session))
+        if meant is None:
+            raise
+        words = without_proposal(str(error)).rstrip(".!")
+        raise MissingRelationError(f"{words}; {meant}") from error
+
+
+def _list_tables(session: Session) -> list[tuple[str, str]]:
+    try:
+        return [(schema, table) for schema, table, _ in session.query(LIST_TABLES).rows]
+    except TreadleError:  # the role may not look
+        return []
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRows:
+    """The first rows of an answer.
+
+    Attributes:
+        columns: as they are shown.
+        rows: of them.
+        more: there are more rows.
+        total: how many there are in all; None where it is not known.
+    """
+
+    columns: tuple[str, ...]
+    rows: list[tuple[object, ...]]
+    more: bool = False
+    total: int | None = None
+
+
+def read_first_rows(session: Session, statement: str, limit: int) -> ShownRows:
+    """Read the first rows of a statement, and count the others if that is quick."""
+    rows: list[tuple[object, ...]] = []
+    with _stream_named(session, statement) as found:
+        for batch in limit_batches(found.batches, limit + 1):
+            rows += zip(*batch, strict=True)
+    more = len(rows) > limit
+    del rows[limit:]
+    total = session.count_query(statement, COUNT_SECONDS_MAX) if more else len(rows)
+    if total is not None and total < len(rows) + more:
+        total = None  # what gives other rows each time
+    columns = found.columns
+    whole = find_whole_table(statement)
+    if whole is not None:
+        order = order_columns(columns, _find_key(session, *whole))
+        columns = tuple(columns[place] for place in order)
+        rows = [tuple(row[place] for place in order) for row in rows]
+    return ShownRows(columns, rows, more, total)
+
+
+def _find_key(session: Session, schema: str | None, table: str) -> set[str]:
+    """Return the columns of the key of a table; none where it has none or none may be seen."""
+    try:
+        found = session.query(LIST_KEYS).rows
+    except TreadleError:
+        return set()
+    return {column for of, name, column in found if name == table and schema in (None, of)}
+
+
+def print_shown(shown: ShownRows) -> None:
+    """Print the first rows of an answer as a table, and what is not shown of it."""
+    if not shown.columns:
+        print_line("done; this statement gives no rows")
+        return
+    fitting = print_fitting_table(shown.columns, shown.rows)
+    told = describe_shown(shown, fitting, on_terminal=sys.stdout.isatty())
+    if told is not None:
+        print_text(told)
+
+
+def describe_shown(shown: ShownRows, fitting: int, *, on_terminal: bool) -> str | None:
+    """Return the line below a table; None for none.
+
+    Args:
+        shown: the table.
+        fitting: how many of its columns are printed.
+        on_terminal: a person reads it.
+    """
+    ways = "--csv for all"
+    if not shown.rows:
+        return "no rows"
+    if shown.more and shown.total is None:
+        told = f"the first {count_noun(len(shown.rows), 'row')} of more; {ways}"
+    elif shown.more:
+        told = f"{len(shown.rows):,} of {count_noun(shown.total or 0, 'row')}; {ways}"
+    elif on_terminal:
+        told = count_noun(len(shown.rows), "row")
+    else:
+        return None
+    hidden = shown.columns[fitting:]
+    if hidden:
+        told += f"\n{count_noun(len(hidden), 'column')} not shown, as the terminal is narrow: "
+        told += f"{', '.join(hidden)}; --csv for all"
+    return told
+
+
+def without_proposal(words: str) -> str:
+    """Return an error of the database without its own guess, which is often a table of its own."""
+    return re.sub(r"\s*Did you mean .*\?", "", words, flags=re.DOTALL)
+
+
+def _explain_fault(
+    config: Config, error: MissingRelationError | DestinationUnavailableError
+) -> OperatorError | MissingRelationError | DestinationUnavailableError:
+    """Return an error that also tells of records that wait, since the table may come of them."""
+    count = count_waiting(config)
+    if not count:
+        return error
+    waits = "waits" if count == 1 else "wait"
+    return OperatorError(
+        f"{end_sentence(str(error))} {count_noun(count, 'accepted record')} {waits} to be "
+        "loaded: `treadle ledger` shows of which tables, `treadle doctor` what is wrong with "
+        "the destination"
+    )
 
 
 def find_destination_url(config: Config) -> str:
@@ -91,6 +264,23 @@ def count_waiting(config: Config) -> int:
         return sum(line.waiting for line in compute_ledger(store, reader.statistics, None))
 
 
+@contextmanager
+def open_destination(url: str) -> Iterator[tuple[Session, bool]]:
+    """Open a destination for reading. While another process has it open, try again for a while.
+
+    Returns:
+        A session, and whether nobody else can write to the database while it is open.
+
+    Raises:
+        DestinationUnavailableError: the database is still in use, or cannot be reached.
+    """
+    from treadle.destinations.registry import make_destination
+
+    destination = make_destination(url)
+    with open_with_retry(lambda: destination.open(read_only=True)) as session:
+        yield session, destination.capabilities.exclusive
+
+
 def query_destination(
     url: str,
     sql: str,
@@ -98,7 +288,7 @@ def query_destination(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> QueryResult:
-    """Return the rows. While another process has the database open, try again for a while.
+    """Return all rows of a statement, for a program; waits as `open_destination`.
 
     Raises:
         MissingRelationError: a table or schema does not exist.

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from treadle.cli.command import Arguments, CliCommand
-from treadle.cli.output import print_json, print_line, print_rows, to_json_value, to_whole_second
+from treadle.cli.output import print_json, print_line, print_rows, to_whole_second
+from treadle.cli.result_text import to_json_value
 from treadle.cli.source import describe_state
 from treadle.cli.store_access import find_account, open_existing_store, open_named_source
 from treadle.config import Config

@@ -9,6 +9,7 @@ from pathlib import Path
 from string import Template
 
 from treadle.cli.command import CliCommand
+from treadle.cli.examples import list_examples
 from treadle.cli.main import COMMANDS, GROUPS, build_parser, make_sentence
 from treadle.config import FILE_NAME, FILE_SETTING, PUSH_SETTINGS, SETTINGS, SettingDefinition
 from treadle.maintenance.doctor.checks import CHECKS
@@ -59,6 +60,10 @@ def _describe_command(command: CliCommand, parser: argparse.ArgumentParser) -> l
     )
     lines = [f"## {called}", "", make_sentence(command.help), ""]
     lines += ["```text", words, "```", ""]
+    examples = list_examples(command.words)
+    if examples:
+        lines += ["Example:" if len(examples) == 1 else "Examples:", ""]
+        lines += ["```sh", *examples, "```", ""]
     lines += ["| argument | environment | default | meaning |", "|---|---|---|---|"]
     settings = {setting.option: setting for setting in command.flags}
     for name, help_ in _list_arguments(parser):

@@ -16,9 +16,9 @@ from treadle.cli.output import (
     print_line,
     print_objects,
     print_rows,
-    to_json_value,
     to_whole_second,
 )
+from treadle.cli.result_text import to_json_value
 from treadle.cli.store_access import find_source, open_existing_log, open_existing_store
 from treadle.cli.time_argument import parse_time
 from treadle.clock import read_clock

@@ -18,6 +18,7 @@ from treadle.cli.store_access import (
 from treadle.cli.time_argument import parse_time
 from treadle.clock import read_clock
 from treadle.config import Config
+from treadle.counting import count_noun
 from treadle.data_lock import take_lock
 from treadle.errors import OperatorError
 from treadle.store.trail_event import TargetKind, TrailAction, TrailTarget
@@ -182,16 +183,17 @@ def _print_result(replay: "TableRebuild", outcome: "RebuildOutcome", arguments: 
         }
         print_json(told)
         return
+    name = f"{replay.source.name}.{replay.destination_name}"
     print_line(
-        f"Built {replay.source.name}.{replay.destination_name} again from {built.records} "
-        f"records in "
-        f"{built.entries} entries of the log, up to position {built.position}."
+        f"Built {name} again from {count_noun(built.records, 'record')} in "
+        f"{count_noun(built.entries, 'entry', 'entries')} of the log, up to position "
+        f"{built.position}."
     )
     print_table(COLUMNS, rows)
     for doubt in outcome.doubts:
         print_line(f"Beware: {doubt}.")
     if outcome.swapped:
-        print_line("What was built is in the table now.")
+        print_line(f"{name} now holds the rebuilt rows.")
     elif not outcome.differs:
         print_line("The table holds the same.")
     if arguments.into is not None:

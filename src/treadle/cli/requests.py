@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from treadle.cli.command import Arguments, CliCommand, parse_positive
-from treadle.cli.output import print_rows, to_json_value, to_whole_second
+from treadle.cli.output import print_rows, to_whole_second
+from treadle.cli.result_text import to_json_value
 from treadle.cli.store_access import find_source, open_existing_log, open_existing_store
 from treadle.config import Config
 from treadle.errors import OperatorError

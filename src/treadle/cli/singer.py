@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from treadle.cli.command import Arguments, CliCommand, collect_flags, print_warning
-from treadle.cli.counting import count_noun
+from treadle.cli.folder_server import FoundServer, require_server
 from treadle.cli.output import print_error, print_raw_json
 from treadle.cli.progress_bar import show_waiting
 from treadle.cli.push import STANDARD_INPUT, PushTarget, find_target, find_trouble, open_input
 from treadle.config import PUSH_SETTINGS, Config, PushConfig, mask_password
+from treadle.counting import count_noun
 from treadle.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def run_singer(config: Config, arguments: Arguments) -> int:
     push = PushConfig.read(collect_flags(arguments, PUSH_SETTINGS), warn=print_warning)
     seconds = _parse_seconds(arguments.flush_seconds)
     target = find_target(config, push)
+    if push.url is None:
+        require_server(config, FoundServer(target.url, target.socket))
     begun = time.monotonic()
     try:
         with show_waiting() as report:
@@ -89,7 +92,7 @@ async def _send(
     from treadle.client.request_retry import RequestRetry
     from treadle.singer.target import FOLLOWERS, SingerTarget, TargetOptions, read_lines
 
-    address = ServerAddress(target.url, target.token, target.socket)
+    address = ServerAddress(target.url, target.token, target.socket, push.ca)
     retry = RequestRetry(mask_password(target.url), push.retry_seconds, report)
     async with open_http(address, push.connections + FOLLOWERS) as client:
         sender = SingerTarget(

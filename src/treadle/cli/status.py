@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from treadle.cli.command import Arguments, CliCommand, parse_positive
+from treadle.cli.folder_server import find_folder_server
 from treadle.cli.output import clear_screen, print_json, print_text
 from treadle.cli.store_access import open_existing_store
 from treadle.config import Config
@@ -62,6 +63,10 @@ def _print_once(config: Config, *, as_json: bool) -> None:
             "destinations": render_destinations(store.destinations.list_destinations()),
             "problems": _count_problems(config, store),
         }
+    server = find_folder_server(config)
+    told["server"] = (
+        None if server.process is None else {"process": server.process, "address": server.shown}
+    )
     told["processes"] = {
         one.note.name: "running" if one.is_running else "stopped"
         for one in list_processes(files.processes)
@@ -111,6 +116,12 @@ def format_status(told: dict[str, Any]) -> str:
     lines.append(f"problems      {f'{named}; see `treadle problems`' if named else 'none'}")
     processes = told["processes"]
     shown = ", ".join(f"{name} {state}" for name, state in processes.items()) or "none was started"
+    server = told["server"]
+    lines.append(
+        "server        not running, or it does not take requests yet"
+        if server is None
+        else f"server        {server['address']}, process {server['process']}"
+    )
     lines.append(f"processes     {shown}")
     return "\n".join(lines)
 

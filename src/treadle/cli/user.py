@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from treadle.cli.command import Arguments, CliCommand
+from treadle.cli.folder_server import find_folder_server
 from treadle.cli.output import print_json, print_line, print_list, to_whole_second
 from treadle.cli.store_access import find_account, open_existing_store
 from treadle.clock import read_clock
@@ -181,7 +182,8 @@ def _find_user(store: "Store", wanted: str) -> ConsoleUser:
 
 
 def _print_invite(config: Config, user: ConsoleUser, secret: str, *, as_json: bool) -> None:
-    link = make_invite_link(config.public_url or config.url, config.console_path, secret)
+    url = config.public_url or find_folder_server(config).url
+    link = make_invite_link(url, config.console_path, secret)
     if as_json:
         print_json({"id": user.id, "email": user.email, "role": user.role.value, "link": link})
         return

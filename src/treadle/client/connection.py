@@ -1,12 +1,12 @@
 """The connection to a server: where it is, and how it is trusted."""
 
-import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 
+from treadle.client.connection_fault import make_trust
 from treadle.client.request_sender import TIMEOUT
 from treadle.config import is_loopback
 from treadle.errors import OperatorError
@@ -21,7 +21,7 @@ class ServerAddress:
         token: an import token of a source.
         socket: the UNIX socket to connect to; None to connect to the host of the URL.
         authority: file with certificates of the authorities to trust, in PEM; None for the
-            common ones.
+            common ones, or those that SSL_CERT_FILE names.
     """
 
     url: str
@@ -44,19 +44,11 @@ def open_http(address: ServerAddress, connections: int) -> httpx.AsyncClient:
         base_url = httpx.URL(address.url)
     except httpx.InvalidURL as error:
         raise OperatorError(f"The URL of the server is not valid: {error}") from error
-    verify: ssl.SSLContext | bool = True
-    if address.authority is not None:
-        try:
-            verify = ssl.create_default_context(cafile=address.authority)
-        except OSError as error:
-            raise OperatorError(
-                f"The certificates in {address.authority} cannot be used: {error}; give a file in "
-                "PEM."
-            ) from error
+    trust = make_trust(address.authority) or True
     limits = httpx.Limits(max_connections=connections)
     transport = None
     if address.socket is not None:
-        transport = httpx.AsyncHTTPTransport(uds=str(address.socket), limits=limits)
+        transport = httpx.AsyncHTTPTransport(uds=str(address.socket), limits=limits, verify=trust)
     return httpx.AsyncClient(
         base_url=base_url,
         transport=transport,
@@ -68,5 +60,5 @@ def open_http(address: ServerAddress, connections: int) -> httpx.AsyncClient:
         # A proxy of the environment is for other machines, not for this one.
         trust_env=not is_loopback(urlsplit(address.url).hostname or ""),
         limits=limits,
-        verify=verify,
+        verify=trust,
     )

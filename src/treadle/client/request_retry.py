@@ -7,7 +7,12 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 
-from treadle.errors import RetriableError
+from treadle.client.connection_fault import (
+    describe_fault,
+    explain_unauthorized,
+    find_lasting_fault,
+)
+from treadle.errors import OperatorError, RetriableError
 
 WAIT_SECONDS_FIRST = 0.25
 WAIT_SECONDS_MAX = 15.0
@@ -37,6 +42,7 @@ class RequestRetry:
             failed: the beginning of the error text: "Line 1 could not be sent".
 
         Raises:
+            OperatorError: no repetition would help: the certificate or the token is wrong.
             RetriableError: there was no such answer in the time given.
         """
         until = time.monotonic() + self.seconds
@@ -47,8 +53,14 @@ class RequestRetry:
             try:
                 answer = await ask()
             except httpx.RequestError as error:
-                trouble = f"{self.url} cannot be reached ({_describe_error(error)})"
+                fault = find_lasting_fault(error, self.url)
+                if fault is not None:
+                    raise OperatorError(f"{failed}: {fault}") from error
+                trouble = f"{self.url} cannot be reached ({describe_fault(error)})"
             else:
+                if answer.status_code == httpx.codes.UNAUTHORIZED:
+                    told = f"{self.url} answers {describe_answer(answer)}"
+                    raise OperatorError(f"{failed}: {explain_unauthorized(told)}")
                 if answer.status_code != httpx.codes.TOO_MANY_REQUESTS and answer.status_code < 500:
                     if waited:
                         self.on_waiting(None)
@@ -72,10 +84,6 @@ def describe_answer(answer: httpx.Response) -> str:
     if len(text) > 500:
         text = text[:500] + "..."
     return f"{answer.status_code} {text}".strip()
-
-
-def _describe_error(error: httpx.RequestError) -> str:
-    return str(error) or type(error).__name__
 
 
 def _parse_retry_after(answer: httpx.Response) -> float:

@@ -209,9 +209,7 @@ class Config(CheckedSettings):
     load_age_seconds: float = define_setting(
         1.0,
         NumberKind(0, 86_400, whole=False, unit="seconds"),
-        "load a table when its oldest waiting record is this old; earlier when an eighth of "
-        "load_rows or load_bytes waits and the table is being loaded, or was not loaded for this "
-        "long; for the latter, small tables are counted together",
+        "load a table once its oldest waiting record is this old; busy tables sooner",
     )
     load_rows: int = define_setting(
         100_000,
@@ -714,7 +712,7 @@ class PushConfig(CheckedSettings):
         None,
         UrlKind("a URL such as http://127.0.0.1:8484", ("http", "https")),
         "server to push to",
-        shown="the one --host and --port name",
+        shown="the one of the data folder",
     )
     token: str | None = define_setting(
         None,
@@ -736,14 +734,18 @@ class PushConfig(CheckedSettings):
         "client the token belongs to",
         shown="the source's account",
     )
+    ca: Path | None = define_setting(  # noqa: RUF009 - a field, as above
+        None,
+        FileKind(),
+        "file in PEM with the certificates of the authorities that are trusted over TLS",
+        shown="those of SSL_CERT_FILE, or the usual ones",
+    )
     batch_records: int = define_setting(
         5_000,
         NumberKind(1, 20_000, unit="records"),  # import-api.md 5: 20,000 records a request
-        "records a request",
+        "records per request",
     )
-    connections: int = define_setting(
-        2, NumberKind(1, 64), "requests that are sent at the same time"
-    )
+    connections: int = define_setting(2, NumberKind(1, 64), "concurrent requests")
     retry_seconds: float = define_setting(
         600.0,
         NumberKind(0, 31_536_000, whole=False, unit="seconds"),

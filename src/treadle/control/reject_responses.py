@@ -155,8 +155,8 @@ class ComparedRelation(TypedDict):
     """How what was built of a table or subtable differs from what is there."""
 
     table: Annotated[str, Field(description="in the destination")]
-    only_there: Annotated[int, Field(ge=0, description="rows that were not built from the log")]
-    only_in_the_log: Annotated[int, Field(ge=0, description="rows that are not in the table")]
+    only_there: Annotated[int, Field(ge=0, description="rows in the table but not in the log")]
+    only_in_the_log: Annotated[int, Field(ge=0, description="rows in the log but not in the table")]
     different: Annotated[int, Field(ge=0, description="rows with one key and other values")]
 
 
@@ -170,7 +170,7 @@ class RebuildResult(TypedDict):
     tables: list[ComparedRelation]
     differs: bool
     doubts: Annotated[list[str], Field(description="why rows may be missing in what was built")]
-    swapped: Annotated[bool, Field(description="what was built is in the table now")]
+    swapped: Annotated[bool, Field(description="the table now holds the rebuilt rows")]
 
 
 @component("Operation")

@@ -78,8 +78,8 @@ def forecast_load(
         profile: the destination's.
         settings: of the source, with its options in them.
         now: microseconds since 1970.
-        rehearse: carry the load out and undo it, to find records that only the database
-            refuses. It locks the table meanwhile, as a load does.
+        rehearse: run the load in a transaction and roll it back, to find records that only the
+            database refuses. It locks the table meanwhile, as a load does.
         owner: of the schema.
         shown_as: the name to show for the schema; None for its own.
 

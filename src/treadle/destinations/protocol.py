@@ -21,7 +21,8 @@ A *mark* is the `OffsetCommit` of a plan: how far the log entries of a table are
 - A session is used by one thread at a time and is closed by whoever opened it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -183,6 +184,23 @@ class QueryResult:
     rows: list[tuple[Any, ...]]
 
 
+ValueBatch = Sequence[Sequence[Any]]
+"""Some rows of a query, column by column: for each column its values, all of the same length."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryStream:
+    """Rows of a query, which are read from the database while they are taken.
+
+    Attributes:
+        columns: their names; none where the statement gives no rows.
+        batches: the rows. To stop early ends the statement.
+    """
+
+    columns: tuple[str, ...]
+    batches: Iterator[ValueBatch]
+
+
 class LoadSession(Protocol):
     """One connection, as far as loading needs it."""
 
@@ -314,6 +332,25 @@ class Inspection(Protocol):
             MissingRelationError: a table or schema is not there.
             OperatorError: another fault of the statement, in the database's words.
             DestinationUnavailableError: see there.
+        """
+
+    def stream_query(self, sql: str) -> AbstractContextManager[QueryStream]:
+        """Run one statement of the operator's, and give its rows in bounded memory.
+
+        Raises:
+            MissingRelationError, OperatorError, DestinationUnavailableError: as `query`; also while
+                rows are taken.
+        """
+
+    def count_query(self, sql: str, seconds: float) -> int | None:
+        """Return how many rows a statement of the operator's gives.
+
+        Args:
+            sql: one that was run.
+            seconds: after which the question is given up.
+
+        Returns:
+            None where it takes too long, or where the statement cannot stand in another one.
         """
 
     def clock(self) -> int | None:

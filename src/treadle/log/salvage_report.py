@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from treadle.counting import count_noun
+
 SalvagedTable = tuple[int, str]
 
 
@@ -25,7 +27,7 @@ class SalvageReport:
     """The result of a repair.
 
     Attributes:
-        reason: the damage that was found.
+        reason: the damage that was found; empty where it was asked for without any.
         damaged_path: where the damaged file is now.
         entries_kept: sound entries that were carried over.
         damaged_positions: of the entries that are damaged, by table; "" for unknown tables.
@@ -44,8 +46,10 @@ class SalvageReport:
             f"{' ...' if len(positions) > 20 else ''}"
             for (source, name), positions in sorted(self.damaged_positions.items())
         )
+        why = f"was damaged ({self.reason})" if self.reason else "was rewritten, as --anyway asked"
+        carried = "was" if self.entries_kept == 1 else "were"
         return (
-            f"the log was damaged ({self.reason}); it is kept as {self.damaged_path}, "
-            f"{self.entries_kept} entries were carried over, {count} are damaged"
-            f"{': ' + names if names else ''}"
+            f"the log {why}; the former file is kept as {self.damaged_path}, "
+            f"{count_noun(self.entries_kept, 'entry', 'entries')} {carried} carried over, "
+            f"{count} {'is' if count == 1 else 'are'} damaged{': ' + names if names else ''}"
         )

@@ -133,7 +133,7 @@ class RebuildOutcome:
     Attributes:
         found: the comparison of each relation, the root first.
         doubts: why rows may be missing in what was built.
-        swapped: what was built is in the table now.
+        swapped: the table now holds the rebuilt rows.
     """
 
     found: tuple[RelationComparison, ...]

@@ -30,6 +30,7 @@ from treadle.server.startup import (
     set_up_store,
 )
 from treadle.server.supervisor import ChildSpec, ProcessSupervisor
+from treadle.server_address import ServerAddress, remove_address, write_address
 from treadle.store.model import ConsoleRole
 from treadle.text import escape_lines
 
@@ -101,14 +102,35 @@ def run_server(config: Config, warnings: Sequence[OperatorWarning] = ()) -> int:
             supervisor = ProcessSupervisor(
                 _list_child_specs(config, listener.socket.fileno(), lock),
                 lambda: _print_announcement(config, listener, newcomer, sys.stdout.isatty()),
+                # Who starts another server now waits for the end of this one.
+                lambda: remove_address(config.lock_path),
             )
+            _note_address(config, listener)
             gc.freeze()
             gc.enable()
             return supervisor.run()
         finally:
+            remove_address(config.lock_path)
             listener.close()
     finally:
         os.close(lock)
+
+
+def _note_address(config: Config, listener: ServerListener) -> None:
+    """Note for commands where the server listens."""
+    path = config.socket_path
+    address = ServerAddress(
+        os.getpid(), _choose_guide_url(config, listener), None if path is None else str(path)
+    )
+    try:
+        write_address(config.lock_path, address)
+    except OSError as error:  # a server starts on a full disk, too
+        logger.warning(
+            "commands have to be told this server's address with --url or --port: it cannot be "
+            "noted in %s: %s",
+            config.data,
+            error.strerror,
+        )
 
 
 def _list_child_specs(config: Config, listening: int, lock: int) -> list[ChildSpec]:

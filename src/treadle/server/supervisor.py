@@ -72,6 +72,10 @@ class _RunningChild:
     reload_due: bool = False
 
 
+def _do_nothing() -> None:
+    """Nobody is told of the stop."""
+
+
 @dataclass(slots=True)
 class ProcessSupervisor:
     """Runs one child for each spec until a signal asks it to stop.
@@ -79,10 +83,12 @@ class ProcessSupervisor:
     Attributes:
         specs: of the children.
         on_ready: called once, when all awaited children are ready for the first time.
+        on_stop: called when the stop begins.
     """
 
     specs: Sequence[ChildSpec]
     on_ready: Callable[[], None]
+    on_stop: Callable[[], None] = _do_nothing
     _children: dict[str, _RunningChild] = field(default_factory=dict)
     _restart_at: dict[str, float] = field(default_factory=dict)
     _failures: dict[str, int] = field(default_factory=dict)
@@ -239,6 +245,7 @@ class ProcessSupervisor:
     def _stop_children(self) -> int:
         """Stop the children, those with a lower `stop_order` first, and log what is waited for."""
         logger.info("stopping")
+        self.on_stop()
         clean = True
         for stage in sorted({job.stop_order for job in self.specs}):
             group = [child for child in self._children.values() if child.spec.stop_order == stage]

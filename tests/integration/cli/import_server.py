@@ -1,6 +1,7 @@
 """A small HTTP server that takes pushes as an Import API does and keeps what it took."""
 
 import json
+import ssl
 import threading
 import time
 from collections import deque
@@ -42,7 +43,7 @@ class ImportServer:
     keep: whether to look at pushes and keep them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[list[dict[str, Any]]] = []
         self.asked: list[tuple[str, str | None, float]] = []
         self.keys: list[str] = []
@@ -51,6 +52,8 @@ class ImportServer:
         self.keep = True
         self.taken = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
 
     @property

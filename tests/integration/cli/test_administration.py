@@ -57,7 +57,11 @@ def test_accounts_and_their_tokens(store: Store, treadle: Treadle) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("account create --client-id 1", "treadle: The client id 1 belongs to an account already."),
+        ("account create", "treadle: There is an account already: One (1). Say with --name "),
+        (
+            "account create --name b --client-id 1",
+            "treadle: The client id 1 belongs to an account already.",
+        ),
         ("account create --client-id x", "treadle: --client-id is to be a whole number above 0,"),
         ("account create --client-id 0", "treadle: --client-id is to be a whole number above 0,"),
         ("account token create --account 7", "treadle: There is no account '7'; there is 1 (One)."),

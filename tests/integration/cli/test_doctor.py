@@ -73,7 +73,7 @@ def test_everything_in_place_is_well_and_stays_as_it_is(folder: Path, treadle: T
     out = treadle("doctor --quick").out
     assert "entries of the log" not in out
     assert "6 records wait" in out
-    assert out.endswith(" bad.\n")
+    assert out.endswith(" 0 problems.\n")
 
 
 def test_a_lost_or_wrong_key_is_found_and_no_other_made(folder: Path, treadle: Treadle) -> None:
@@ -93,7 +93,7 @@ def test_damage_is_found(folder: Path, treadle: Treadle) -> None:
     connection.commit()
     connection.close()
     [found] = findings(treadle, code=1)["log"]
-    assert "1 entries of the log are damaged, 2 are sound" in found["found"]
+    assert "1 entry of the log is damaged, 2 are sound" in found["found"]
     (folder / "log.sqlite").write_bytes(b"no log" + (folder / "log.sqlite").read_bytes()[6:])
     assert "salvage" in findings(treadle, code=1)["log"][0]["remedy"]
     store = folder / "store.sqlite"

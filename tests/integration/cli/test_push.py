@@ -194,7 +194,8 @@ def test_a_refused_token_ends_the_push_at_once(
     server.answers.append(Answer(401, body))
     done = push(treadle, written(tmp_path / "records", 3))
     assert done.code == 2
-    assert "refuses record 1 to record 3: 401 " + body.decode() in done.err
+    assert f"could not be sent: {server.url} answers 401 {body.decode()}: the token " in done.err
+    assert "`treadle token list SOURCE` their tokens" in done.err
     assert len(server.asked) == 1
     assert source["access_token"] not in done.err
 

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import duckdb
+import psycopg
 import pytest
 from tests.integration.cli.conftest import Treadle
 from tests.integration.cli.shop import Shop
@@ -219,3 +220,82 @@ def test_what_waits_is_told_where_there_is_no_file_yet(
     assert done.code == 2
     assert "does not exist yet; the first load makes it. 1 accepted record waits" in done.err
     shop.close()
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def orders(
+    request: pytest.FixtureRequest, data: Path, treadle: Treadle, monkeypatch: pytest.MonkeyPatch
+) -> Treadle:
+    """A destination with a table of 2,500 rows, as treadle loads them: its columns in any order."""
+    url = f"duckdb://{data}/warehouse.duckdb"
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_database")
+        monkeypatch.setenv("TREADLE_DESTINATION", url)
+    else:
+        data.mkdir(0o700)
+    statements = (
+        "CREATE SCHEMA import_api",
+        "CREATE TEMPORARY TABLE numbers AS SELECT m FROM generate_series(0, 499) AS t(m)",
+        """
+        CREATE TABLE import_api.orders (
+            _sdc_sequence bigint, customer text, id bigint, price bigint, PRIMARY KEY (id)
+        )
+        """,
+        """
+        INSERT INTO import_api.orders
+        SELECT n, CASE n WHEN 1 THEN NULL ELSE 'Ann, ' || n END, n, n
+        FROM (SELECT unnest(ARRAY[0, 500, 1000, 1500, 2000]) + m AS n FROM numbers) AS t
+        """,
+    )
+    if request.param == "duckdb":
+        with duckdb.connect(str(data / "warehouse.duckdb")) as connection:
+            for statement in statements:
+                connection.execute(statement)
+    else:
+        with psycopg.connect(url, autocommit=True) as driver:
+            for statement in statements:
+                driver.execute(statement.encode())
+    return treadle
+
+
+WHOLE = "SELECT * FROM import_api.orders"
+
+
+def test_a_screen_has_the_first_rows_and_tells_of_the_others(orders: Treadle) -> None:
+    head, first, *rows, told = orders("query", WHOLE).out.splitlines()
+    assert head.split() == ["id", "customer", "price", "_sdc_sequence"]
+    assert first.split() == ["0", "Ann,", "0", "0", "0"]
+    assert len(rows) == 999
+    assert told == "1,000 of 2,500 rows; --csv for all"
+    # A person who names columns gets them so.
+    head, *_, told = orders("query --limit 2", f"{WHOLE.replace('*', 'price, id')};").out.split(
+        "\n"
+    )[:-1]
+    assert (head.split(), told) == (["price", "id"], "2 of 2,500 rows; --csv for all")
+    assert orders("query", f"{WHOLE} WHERE false").out.endswith("\nno rows\n")
+    assert orders("query", f"{WHOLE} WHERE id = 1 -- one").out.count("\n") == 2
+
+
+def test_programs_get_every_row(orders: Treadle) -> None:
+    found = list(csv.reader(io.StringIO(orders("query --csv", f"{WHOLE} ORDER BY id").out)))
+    assert found[0] == ["_sdc_sequence", "customer", "id", "price"]
+    assert found[1:] == [
+        [str(n), "" if n == 1 else f"Ann, {n}", str(n), str(n)] for n in range(2_500)
+    ]
+    assert len(orders("query --json", WHOLE).json) == 2_500
+    assert orders("query --json", f"{WHOLE} WHERE false").json == []
+    assert orders("query --csv", f"{WHOLE} WHERE false").out.count("\n") == 1
+
+
+def test_a_table_is_found_without_its_schema(orders: Treadle) -> None:
+    assert orders("query", "show tables").out.splitlines()[1].split() == [
+        *("import_api", "orders", "table")
+    ]
+    for form in ("", "--csv "):
+        done = orders(f"query {form}", "SELECT * FROM orders")
+        assert (done.code, done.out) == (2, "")
+        assert done.err.endswith('does not exist; did you mean "import_api"."orders"?\n')
+    done = orders("query", "SELECT nix FROM import_api.orders")
+    assert (done.code, done.out) == (2, "")
+    assert "nix" in done.err
+    assert "did you mean" not in done.err

@@ -41,7 +41,7 @@ def test_a_table_is_compared_and_put_right(shop: Shop, treadle: Treadle) -> None
     assert done.out.splitlines()[0] == (
         "Built web.orders again from 4 records in 2 entries of the log, up to position 2."
     )
-    assert done.out.splitlines()[-1] == "What was built is in the table now."
+    assert done.out.splitlines()[-1] == "web.orders now holds the rebuilt rows."
     orders = shop.audit()["orders"]
     assert (orders["verdict"], orders["rows"], orders["looked_up"]) == ("as loaded", 3, 3)
 

@@ -287,7 +287,7 @@ def test_an_examination_is_shown_as_far_as_it_is(visitor: Visitor, console: Cons
     )  # fmt: skip
     write_examination(folder, counts)
     page = console.sign_in().see("/health")
-    assert "0 good, 0 odd, 1 bad" in page.words
+    assert "0 ok, 0 warnings, 1 problem" in page.words
     assert "shop.<b>" in page.words
     failed = ExaminationNote(
         ExaminationKind.DOCTOR, False, console.now, console.now, console.now, failure="No desk."

@@ -31,7 +31,7 @@ def test_the_help_of_every_command_names_the_variable_of_every_flag(
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("", "`treadle` is to be followed by account, "),
+        ("source", "Say which command: `treadle source` is followed by adopt, create, "),
         ("srve", "There is no command `treadle srve`; did you mean `treadle serve`?"),
         ("xyzzy", "There is no command `treadle xyzzy`; see `treadle --help`."),
         (
@@ -41,8 +41,9 @@ def test_the_help_of_every_command_names_the_variable_of_every_flag(
         (
             "account token",
             (
-                "`treadle account token` is to be followed by create, delete, disable, enable, "
-                "expire, list, note, replace or revoke."
+                "Say which command: `treadle account token` is followed by create, delete, "
+                "disable, enable, expire, list, note, replace or revoke; "
+                "`treadle account token --help` explains them."
             ),
         ),
         ("serve --prot 1", "`treadle serve` has no flag --prot; did you mean --port?"),

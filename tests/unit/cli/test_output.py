@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from treadle.cli.output import (
-    encode_value,
     make_output_robust,
     print_csv,
     print_error,
@@ -29,10 +28,9 @@ from treadle.cli.output import (
     print_rows,
     print_table,
     print_text,
-    to_cell_text,
-    to_json_value,
     to_whole_second,
 )
+from treadle.cli.result_text import encode_value, to_cell_text, to_json_value
 from treadle.spreadsheet import FORMULA_BEGINNINGS
 
 EAST = timezone(timedelta(hours=2))

@@ -193,7 +193,12 @@ def describe_progress(note: ExaminationNote) -> str:
 def summarize(found: list[ExaminedFinding]) -> str:
     """Return how many findings there are of each level, as the command does. Pure."""
     counts = {level: sum(one.level == level for one in found) for level in _RANKS}
-    return f"{counts['good']} good, {counts['odd']} odd, {counts['bad']} bad"
+    told = (
+        view.count_words(counts["good"], "ok", "ok"),
+        view.count_words(counts["odd"], "warning"),
+        view.count_words(counts["bad"], "problem"),
+    )
+    return ", ".join(told)
 
 
 ROUTES: Final = (PageRoute("/health", show_page, start_examination, act_role=ConsoleRole.OPERATOR),)

@@ -122,7 +122,7 @@ def describe_operation(one: ServerOperation) -> dict[str, Any]:
 def describe_rebuild(result: Mapping[str, Any]) -> dict[str, Any]:
     """Return the result of a rebuild as it is shown. Pure."""
     if result["swapped"]:
-        state = view.StateWord("what was built is in the table now", "good")
+        state = view.StateWord("the table now holds the rebuilt rows", "good")
     elif not result["differs"]:
         state = view.StateWord("the table holds the same", "good")
     elif result["dry_run"]:

@@ -4,8 +4,9 @@ An Arrow table's columns are called c0, c1, ... and it is registered under a nam
 name of a client takes part until it is quoted as a target.
 """
 
-from collections.abc import Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -15,8 +16,14 @@ import pyarrow as pa
 from treadle.destinations.duckdb.dialect import DuckDBDialect
 from treadle.destinations.duckdb.errors import is_missing, is_refused_change, message, translate
 from treadle.destinations.layout import PRIVATE_SCHEMA
-from treadle.destinations.protocol import CommitUnknownError, QueryResult, RowRefusedError
-from treadle.destinations.sql.connection import Field, SqlConnection
+from treadle.destinations.protocol import (
+    CommitUnknownError,
+    QueryResult,
+    QueryStream,
+    RowRefusedError,
+    ValueBatch,
+)
+from treadle.destinations.sql.connection import STREAMED_ROWS, Field, SqlConnection
 from treadle.destinations.sql.text import Quoted
 from treadle.destinations.sql.upsert import StagedUpsert, delete_replaced, insert, insert_absent
 from treadle.errors import OperatorError, TreadleError
@@ -108,6 +115,36 @@ class DuckDBConnection(SqlConnection):
             return QueryResult((), [])
         columns = [_python_values(column) for column in found.columns]
         return QueryResult(tuple(found.column_names), list(zip(*columns, strict=True)))
+
+    @contextmanager
+    def stream_query(self, statement: str) -> Iterator[QueryStream]:
+        """Run one statement of the operator's, which only reads."""
+        if len(self.driver.extract_statements(statement)) != 1:
+            raise OperatorError("expected one statement; send several one by one")
+        self.run(Quoted("BEGIN TRANSACTION READ ONLY"))
+        try:
+            relation = self.driver.sql(statement)
+            if relation is None:
+                yield QueryStream((), iter(()))
+                return
+            reader = relation.to_arrow_reader(STREAMED_ROWS)
+            try:
+                yield QueryStream(tuple(reader.schema.names), _read_batches(reader))
+            finally:
+                reader.close()
+        finally:
+            with suppress(duckdb.Error):
+                self.rollback()
+
+    def run_within(self, statement: str, seconds: float) -> list[tuple[Any, ...]]:
+        """Run a question, and end it when it takes too long."""
+        timer = threading.Timer(seconds, self.driver.interrupt)
+        timer.daemon = True
+        timer.start()
+        try:
+            return self.driver.execute(statement).fetchall()
+        finally:
+            timer.cancel()
 
     def use_one_thread(self, alone: bool) -> None:
         """Have one thread do everything from now on, or as many as there are processors.
@@ -222,11 +259,20 @@ def _array(column: TypedColumn, type_: Any) -> Any:
     return pa.array(column, type_)
 
 
-def _python_values(column: "pa.ChunkedArray[Any]") -> list[Any]:
+def _read_batches(reader: "pa.RecordBatchReader") -> Iterator[ValueBatch]:
+    for batch in reader:
+        if batch.num_rows:
+            yield [_python_values(column) for column in batch.columns]
+
+
+def _python_values(column: "pa.ChunkedArray[Any] | pa.Array[Any]") -> list[Any]:
     if not pa.types.is_timestamp(column.type) or column.type.tz is None:
         return list(column.to_pylist())
     microseconds = column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_pylist()
-    return [None if value is None else instant(value) for value in microseconds]
+    # Of the columns that treadle adds, many rows share a value.
+    values: dict[int | None, datetime | str | None] = {None: None}
+    values.update((value, instant(value)) for value in {*microseconds} if value is not None)
+    return [values[value] for value in microseconds]
 
 
 def instant(microseconds: int) -> datetime | str:

@@ -1,9 +1,12 @@
 """A connection to PostgreSQL by psycopg 3, with rows sent by COPY."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from itertools import chain, islice
 from typing import Any, Final
 
 import psycopg
+from psycopg import pq
 from psycopg.abc import Buffer
 from psycopg.types.datetime import TimestamptzLoader
 
@@ -16,8 +19,8 @@ from treadle.destinations.postgres.errors import (
     server_message,
     translate,
 )
-from treadle.destinations.protocol import CommitUnknownError, QueryResult
-from treadle.destinations.sql.connection import Field, SqlConnection
+from treadle.destinations.protocol import CommitUnknownError, QueryResult, QueryStream, ValueBatch
+from treadle.destinations.sql.connection import STREAMED_ROWS, Field, SqlConnection
 from treadle.destinations.sql.text import Quoted, compose, join
 from treadle.errors import OperatorError, TreadleError
 from treadle.tables.arrow_column import to_values
@@ -93,6 +96,40 @@ class PostgresConnection(SqlConnection):
         columns = tuple(column.name for column in cursor.description or ())
         return QueryResult(columns, cursor.fetchall() if cursor.description else [])
 
+    @contextmanager
+    def stream_query(self, statement: str) -> Iterator[QueryStream]:
+        """Run one statement of the operator's; the extended protocol takes no more than one."""
+        cursor = self.driver.cursor()
+        cursor.adapters.register_loader("timestamptz", _AnyYear)
+        with closing(_stream_rows(cursor, statement.encode())) as rows:
+            first = next(rows, None)
+            if first is None:
+                yield QueryStream(self._name_columns(statement), iter(()))
+                return
+            columns = tuple(column.name for column in cursor.description or ())
+            yield QueryStream(columns, _batch_rows(chain([first], rows)))
+
+    def _name_columns(self, statement: str) -> tuple[str, ...]:
+        """Return the columns of a statement without running it."""
+        # The driver tells none of what has given no row.
+        driver = self.driver.pgconn
+        if driver.prepare(b"", statement.encode()).status != pq.ExecStatus.COMMAND_OK:
+            return ()
+        found = driver.describe_prepared(b"")
+        return tuple((found.fname(at) or b"").decode() for at in range(found.nfields))
+
+    def run_within(self, statement: str, seconds: float) -> list[tuple[Any, ...]]:
+        """Run a question, and end it when it takes too long."""
+        milliseconds = max(int(seconds * 1000), 1)
+        try:
+            with self.driver.transaction():
+                self.driver.execute(f"SET LOCAL statement_timeout = {milliseconds:d}".encode())
+                return self.driver.execute(statement.encode()).fetchall()
+        except psycopg.Error:
+            with suppress(psycopg.Error):
+                self.rollback()
+            raise
+
     def translate_commit(self, error: Exception) -> TreadleError:
         """Return what an error of COMMIT means."""
         if self.driver.broken or self.driver.closed:
@@ -158,3 +195,26 @@ def _wire_values(type_: ColumnType, values: Sequence[Any]) -> Sequence[Any]:
     if type_ is ColumnType.JSON:
         return [None if text is None else b"\x01" + text.encode() for text in values]
     return values
+
+
+def _stream_rows(
+    cursor: psycopg.Cursor[tuple[Any, ...]], statement: bytes
+) -> Generator[tuple[Any, ...], None, None]:
+    """Give the rows of a statement; those of a statement without rows are none."""
+    # One by one takes longer, and libpq gives several together from 17 on.
+    size = STREAMED_ROWS if psycopg.capabilities.has_stream_chunked() else 1
+    try:
+        yield from cursor.stream(statement, size=size)
+    except psycopg.Error as error:
+        # After an error libpq would give the rows of a pipeline in chunks, too, which the driver
+        # does not expect. A statement outside of a pipeline ends that.
+        with suppress(psycopg.Error):
+            cursor.connection.execute(b"SELECT")
+        # The driver's own, of a statement such as SET.
+        if error.sqlstate is not None or not isinstance(error, psycopg.ProgrammingError):
+            raise
+
+
+def _batch_rows(rows: Iterator[tuple[Any, ...]]) -> Iterator[ValueBatch]:
+    while batch := list(islice(rows, STREAMED_ROWS)):
+        yield list(zip(*batch, strict=True))

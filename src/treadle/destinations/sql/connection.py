@@ -2,10 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, Final
 
 from treadle.destinations.layout import PRIVATE_SCHEMA, partition_columns
-from treadle.destinations.protocol import QueryResult
+from treadle.destinations.protocol import QueryResult, QueryStream
 from treadle.destinations.sql.dialect import SqlDialect
 from treadle.destinations.sql.text import Quoted, compose, number_values
 from treadle.destinations.sql.upsert import StagedRows, StagedUpsert, insert_or_update
@@ -13,6 +14,9 @@ from treadle.errors import TreadleError
 from treadle.tables.arrow_column import TypedColumn
 from treadle.tables.column_type import ColumnType
 from treadle.tables.model import PhysicalRelation, RelationRows
+
+STREAMED_ROWS: Final = 2_000
+"""Rows of a query that come together, where it is streamed."""
 
 Field = tuple[Quoted, ColumnType, TypedColumn]
 """Column of a staged table: name, type, values."""
@@ -42,6 +46,18 @@ class SqlConnection(ABC):
     @abstractmethod
     def query(self, statement: str) -> QueryResult:
         """Run one statement of the operator's."""
+
+    @abstractmethod
+    def stream_query(self, statement: str) -> AbstractContextManager[QueryStream]:
+        """Run one statement of the operator's, and give its rows in bounded memory."""
+
+    @abstractmethod
+    def run_within(self, statement: str, seconds: float) -> list[tuple[Any, ...]]:
+        """Run a question and fetch all rows, and end it when it takes too long.
+
+        Raises:
+            Exception: one of `errors`; also because it took too long.
+        """
 
     def begin(self, purpose: str = "load") -> None:
         """Begin a transaction; for the purposes see `SqlDialect.begin`."""

@@ -1,6 +1,7 @@
 """A session on any SQL database, in terms of `SqlTransactions` on a `SqlConnection`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar, Self
 
 from treadle import failpoint
@@ -13,10 +14,12 @@ from treadle.destinations.protocol import (
     LoadResult,
     MissingRelationError,
     QueryResult,
+    QueryStream,
     RelationPair,
     RowCounts,
     RowDiff,
     SchemaStatus,
+    ValueBatch,
 )
 from treadle.destinations.schema_claim import claim_schema
 from treadle.destinations.sql import adoption, catalogue, inspection
@@ -24,7 +27,7 @@ from treadle.destinations.sql.schema_changes import SchemaStatements, run_change
 from treadle.destinations.sql.text import compose
 from treadle.destinations.sql.transactions import SqlTransactions
 from treadle.destinations.sql.writer import TableWriter
-from treadle.errors import OperatorError
+from treadle.errors import OperatorError, TreadleError
 from treadle.tables.model import (
     LoadPlan,
     PhysicalRelation,
@@ -260,15 +263,53 @@ class SqlSession:
 
     def query(self, sql: str) -> QueryResult:
         """Run one statement of the operator's; see `Inspection.query`."""
-        connection = self._transactions.connection
         try:
-            return connection.query(sql)
-        except connection.errors as error:
-            fault = connection.translate(error)
-            if isinstance(fault, DestinationUnavailableError | AccessDeniedError):
-                raise fault from error
-            kind = MissingRelationError if connection.is_missing(error) else OperatorError
-            raise kind(connection.message(error)) from error
+            return self._transactions.connection.query(sql)
+        except self._transactions.connection.errors as error:
+            raise self._judge_query(error) from error
+
+    @contextmanager
+    def stream_query(self, sql: str) -> Iterator[QueryStream]:
+        """Run one statement of the operator's, row by row; see `Inspection.stream_query`."""
+        errors = self._transactions.connection.errors
+        streaming = self._transactions.connection.stream_query(sql)
+        try:
+            found = streaming.__enter__()
+        except errors as error:
+            raise self._judge_query(error) from error
+        try:
+            # Not around the block: what is wrong there is no fault of the database.
+            yield QueryStream(found.columns, self._take_batches(found.batches))
+        finally:
+            with suppress(*errors):
+                streaming.__exit__(None, None, None)
+
+    def _take_batches(self, batches: Iterator[ValueBatch]) -> Iterator[ValueBatch]:
+        try:
+            yield from batches
+        except self._transactions.connection.errors as error:
+            raise self._judge_query(error) from error
+
+    def _judge_query(self, error: Exception) -> TreadleError:
+        """Return what an error of a statement of the operator's means."""
+        connection = self._transactions.connection
+        fault = connection.translate(error)
+        if isinstance(fault, DestinationUnavailableError | AccessDeniedError):
+            return fault
+        kind = MissingRelationError if connection.is_missing(error) else OperatorError
+        return kind(connection.message(error))
+
+    def count_query(self, sql: str, seconds: float) -> int | None:
+        """Count the rows of a statement of the operator's; see `Inspection.count_query`."""
+        connection = self._transactions.connection
+        # A line break, since the statement may end with a comment.
+        text = sql.rstrip("; \t\r\n\f\v")
+        counting = f"SELECT count(*) FROM ({text}\n) AS q"  # noqa: S608 - the operator's own
+        try:
+            [(count,)] = connection.run_within(counting, seconds)
+        except connection.errors:
+            return None
+        return int(count)
 
     def clock(self) -> int | None:
         """Return the server's time; see `Inspection.clock`."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from treadle.clock import read_clock
 from treadle.config import Config, OperatorWarning
-from treadle.data_lock import is_lock_taken
+from treadle.data_lock import find_server, is_lock_taken
 from treadle.destinations.registry import make_destination
 from treadle.destinations.rehearsal_result import RehearsalResult
 from treadle.destinations.transport import find_transport_risk
@@ -139,6 +139,7 @@ def check_server(examination: Examination) -> Iterator[Finding]:
     config = examination.config
     try:
         taken = is_lock_taken(config.lock_path)
+        serving = find_server(config.lock_path)
     except OSError as error:
         yield Finding(
             "server",
@@ -148,8 +149,16 @@ def check_server(examination: Examination) -> Iterator[Finding]:
             "Run this as the user that treadle runs as.",
         )
         return
-    says = "A server runs" if taken else "No server runs"
-    yield Finding("server", "good", f"{says} on {config.data}.")
+    yield Finding(
+        "server",
+        "good",
+        findings.describe_server(
+            str(config.data),
+            taken=taken,
+            process=None if serving is None else serving.process,
+            address=None if serving is None else serving.shown,
+        ),
+    )
 
 
 def check_certificate(examination: Examination) -> Iterator[Finding]:

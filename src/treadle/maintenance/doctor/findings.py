@@ -1,11 +1,12 @@
 """Judges measured values: what they mean, and what to do. Nothing here asks the system anything."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Final, Literal
 
 from treadle.config import Config, OperatorWarning, is_loopback
+from treadle.counting import count_noun, format_size
 from treadle.destinations.rehearsal_result import RehearsalResult, describe_rehearsal
 from treadle.file_rights import Exposure, describe_exposure, judge_rights
 from treadle.tables.plan.keys import KEY_TYPE_DIFFERS, KEYS_DIFFER
@@ -70,6 +71,20 @@ def render_findings(findings: Sequence[Finding]) -> dict[str, object]:
             for one in findings
         ],
     }
+
+
+LEVEL_WORDS: Final[dict[Level, tuple[str, str]]] = {
+    "good": ("ok", "ok"),
+    "odd": ("warning", "warnings"),
+    "bad": ("problem", "problems"),
+}
+"""How a level is called to people: of one finding, of several."""
+
+
+def summarize_levels(levels: Iterable[Level]) -> str:
+    """Return how many findings there are of each level: `16 ok, 0 warnings, 1 problem`."""
+    found = list(levels)
+    return ", ".join(count_noun(found.count(level), *words) for level, words in LEVEL_WORDS.items())
 
 
 def is_healthy(findings: Sequence[Finding]) -> bool:
@@ -214,7 +229,10 @@ def _judge_fsync(fsyncs_us: Sequence[float]) -> Iterator[Finding]:
 
 def _judge_free_space(found: DiskMeasurement, config: Config) -> Iterator[Finding]:
     reserve = config.disk_reserve_bytes
-    said = f"{found.free} bytes are free, disk_reserve_bytes keeps {reserve} of them."
+    said = (
+        f"{format_size(found.free)} are free, disk_reserve_bytes keeps "
+        f"{format_size(reserve)} of them."
+    )
     if found.free < reserve:
         yield Finding(
             "disk",
@@ -237,7 +255,8 @@ def _judge_free_space(found: DiskMeasurement, config: Config) -> Iterator[Findin
         yield Finding(
             "disk",
             "bad",
-            f"The log holds {found.used} bytes, and log_bytes allows {config.log_bytes}.",
+            f"The log holds {format_size(found.used)}, and log_bytes allows "
+            f"{format_size(config.log_bytes)}.",
             "Requests are answered 503 until some is loaded and removed.",
             "Look at `treadle log stats` for what waits, or raise --log-bytes.",
         )
@@ -398,7 +417,7 @@ def judge_settings(
     found += _find_odd_settings(config, machine)
     yield from found
     if not found:
-        yield Finding("settings", "good", "The settings hold no surprise.")
+        yield Finding("settings", "good", "Nothing unusual in the settings.")
 
 
 def _find_odd_settings(config: Config, machine: MachineFacts) -> Iterator[Finding]:
@@ -510,6 +529,20 @@ class CertificateMeasurement:
     fault: str | None
     names: tuple[str, ...] = ()
     expires: int = 0
+
+
+def describe_server(folder: str, *, taken: bool, process: int | None, address: str | None) -> str:
+    """Return the sentence whether a server runs.
+
+    Args:
+        folder: the data folder.
+        taken: a process has its lock.
+        process: the PID of a server that takes requests.
+        address: where it listens.
+    """
+    if process is not None:
+        return f"A server runs on {folder}: process {process}, at {address}."
+    return f"A server runs on {folder}." if taken else f"No server runs on {folder}."
 
 
 def judge_certificate(found: CertificateMeasurement, now: int) -> Finding:
@@ -687,24 +720,26 @@ def judge_log(found: LogMeasurement, now: int) -> Iterator[Finding]:
         yield Finding(
             "log",
             "bad",
-            f"{found.damaged} entries of the log are damaged, {found.sound} are sound.",
+            f"{count_noun(found.damaged, 'entry', 'entries')} of the log "
+            f"{'is' if found.damaged == 1 else 'are'} damaged, {found.sound:,} "
+            f"{'is' if found.sound == 1 else 'are'} sound.",
             "Damaged entries are never loaded: they are left out and counted as rejected.",
             "`treadle log verify` names them; ask who sent them to send them again.",
         )
     elif found.sound is not None:
-        yield Finding("log", "good", f"All {found.sound} entries of the log are sound.")
+        yield Finding("log", "good", f"All entries of the log are sound: {found.sound:,}.")
     age = 0 if found.oldest is None else now - found.oldest
+    who, waits = count_noun(found.waiting, "record"), "waits" if found.waiting == 1 else "wait"
     if found.waiting and age > WAITING_AGE_MAX_US:
         yield Finding(
             "log",
             "odd",
-            f"{found.waiting} records wait, the oldest for {age / 3.6e9:.1f} hours.",
+            f"{who} {waits}, the oldest for {age / 3.6e9:.1f} hours.",
             "They are safe, and are not in their tables.",
             "See the findings about destinations and tables.",
         )
     else:
-        who = "1 record waits" if found.waiting == 1 else f"{found.waiting} records wait"
-        yield Finding("log", "good", f"{who} to be loaded.")
+        yield Finding("log", "good", f"{who} {waits} to be loaded.")
 
 
 # --- destinations and tables ----------------------------------------------------------------------
