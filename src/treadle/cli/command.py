@@ -88,6 +88,7 @@ class CliCommand:
             `config`.
         push: it takes the settings of PushConfig, too.
         defaults: setting -> its default in words, if this command has its own.
+        helps: setting -> its help, if this command means something else by it.
         intermixed: flags may stand between the words of a list.
         run_without_settings: runs instead if the settings cannot be read; None to end with the
             error.
@@ -103,6 +104,7 @@ class CliCommand:
     settings: tuple[str, ...] = ()
     push: bool = False
     defaults: Mapping[str, str] = field(default_factory=dict)
+    helps: Mapping[str, str] = field(default_factory=dict)
     intermixed: bool = False
     run_without_settings: Callable[[OperatorError, Arguments], int] | None = None
     takes_warnings: bool = False
@@ -114,7 +116,11 @@ class CliCommand:
         taken = {"data", *self.settings}
         names = taken | {s.name for s in SETTINGS if s.content_of in taken}
         chosen = tuple(
-            replace(s, shown_default=self.defaults.get(s.name, s.shown_default))
+            replace(
+                s,
+                shown_default=self.defaults.get(s.name, s.shown_default),
+                help=self.helps.get(s.name, s.help),
+            )
             for s in SETTINGS
             if s.name in names and s.flag
         )

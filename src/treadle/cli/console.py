@@ -3,7 +3,7 @@
 import argparse
 
 from treadle.cli.command import Arguments, CliCommand
-from treadle.cli.folder_server import find_folder_server
+from treadle.cli.folder_server import ADDRESS_HELPS, find_folder_server
 from treadle.cli.output import print_json, print_line
 from treadle.cli.store_access import find_account, open_existing_store
 from treadle.config import Config
@@ -58,4 +58,5 @@ COMMAND = CliCommand(
     run=print_link,
     arguments=_arguments,
     settings=("host", "port", "tls_cert", "console_path", "public_url"),
+    helps=ADDRESS_HELPS,
 )

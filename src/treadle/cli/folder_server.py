@@ -12,6 +12,12 @@ from treadle.errors import OperatorError
 
 PROBE_SECONDS: Final = 2.0
 
+ADDRESS_HELPS: Final = {
+    "host": "address of the server, where it is not the one of the data folder",
+    "port": "port of the server, where it is not the one of the data folder",
+}
+"""Help of the flags by which a command finds the server; `treadle serve` listens at them."""
+
 
 @dataclass(frozen=True, slots=True)
 class FoundServer:

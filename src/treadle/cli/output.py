@@ -110,6 +110,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     """
     kept = list(rows)
     lines = write_table(columns, kept, bold=_make_bold)
+    if sys.stdout.isatty() and not kept:
+        lines.append("none")
     if sys.stdout.isatty() and max(map(measure_width, lines[1:]), default=0) > find_width():
         lines = write_blocks(columns, kept)
     print("\n".join(lines))

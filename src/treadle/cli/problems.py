@@ -57,11 +57,15 @@ def print_problems(config: Config, arguments: Arguments) -> int:
             for one in find_all_problems(config, store)
             if account is None or one.account_id == account.id
         ]
+        # A program goes by the number, a person by the name.
+        names = (
+            {} if arguments.json else {one.id: one.name for one in store.accounts.list_accounts()}
+        )
     rows = [
         (
             to_whole_second(one.since or None),
             SHOWN_KINDS[one.kind].level,
-            one.account_id,
+            names.get(one.account_id, one.account_id),
             one.kind,
             one.named,
             one.said or None,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from treadle.cli.command import Arguments, CliCommand, collect_flags, print_warning
-from treadle.cli.folder_server import FoundServer, find_folder_server, require_server
+from treadle.cli.folder_server import ADDRESS_HELPS, FoundServer, find_folder_server, require_server
 from treadle.cli.output import print_error, print_line
 from treadle.cli.progress_bar import ProgressDisplay, show_progress, show_waiting
 from treadle.cli.resume_file import PushProgress, ResumeFile
@@ -538,5 +538,6 @@ COMMAND = CliCommand(
     run=run_push,
     arguments=_arguments,
     settings=("host", "port"),
+    helps=ADDRESS_HELPS,
     push=True,
 )

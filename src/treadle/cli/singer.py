@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from treadle.cli.command import Arguments, CliCommand, collect_flags, print_warning
-from treadle.cli.folder_server import FoundServer, require_server
+from treadle.cli.folder_server import ADDRESS_HELPS, FoundServer, require_server
 from treadle.cli.output import print_error, print_raw_json
 from treadle.cli.progress_bar import show_waiting
 from treadle.cli.push import STANDARD_INPUT, PushTarget, find_target, find_trouble, open_input
@@ -115,5 +115,6 @@ COMMAND = CliCommand(
     run=run_singer,
     arguments=_arguments,
     settings=("host", "port"),
+    helps=ADDRESS_HELPS,
     push=True,
 )

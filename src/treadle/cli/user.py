@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from treadle.cli.command import Arguments, CliCommand
-from treadle.cli.folder_server import find_folder_server
+from treadle.cli.folder_server import ADDRESS_HELPS, find_folder_server
 from treadle.cli.output import print_json, print_line, print_list, to_whole_second
 from treadle.cli.store_access import find_account, open_existing_store
 from treadle.clock import read_clock
@@ -207,6 +207,7 @@ COMMANDS = (
         run=add_user,
         arguments=_add_arguments,
         settings=LINK_SETTINGS,
+        helps=ADDRESS_HELPS,
     ),
     CliCommand(
         words=("user", "invite"),
@@ -214,6 +215,7 @@ COMMANDS = (
         run=invite_user,
         arguments=_invite_arguments,
         settings=LINK_SETTINGS,
+        helps=ADDRESS_HELPS,
     ),
     CliCommand(
         words=("user", "role"),

@@ -26,6 +26,7 @@ READING = {
     "doctor", "user list",
     "push", "singer",  # send requests, as any client
     "serve",  # has events of its own, by the server
+    *("completion", "help", "version"),
 }  # fmt: skip
 
 SENDING = {"hook test", "recipient test"}

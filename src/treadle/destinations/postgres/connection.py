@@ -80,11 +80,13 @@ class PostgresConnection(SqlConnection):
 
     def run(self, statement: Quoted, *values: object) -> int:
         """Execute a statement; returns how many rows it wrote."""
-        return self.driver.execute(statement.encode(), values or None).rowcount
+        with _noting_statement(statement):
+            return self.driver.execute(statement.encode(), values or None).rowcount
 
     def rows(self, statement: Quoted, *values: object) -> list[tuple[Any, ...]]:
         """Execute a statement and fetch all rows."""
-        return self.driver.execute(statement.encode(), values or None).fetchall()
+        with _noting_statement(statement):
+            return self.driver.execute(statement.encode(), values or None).fetchall()
 
     def query(self, statement: str) -> QueryResult:
         """Run one statement of the operator's."""
@@ -176,7 +178,7 @@ class PostgresConnection(SqlConnection):
         )
         cursor = self.driver.cursor()
         stream = copy_format.encode_rows(sent)
-        with cursor.copy(statement.encode()) as copy:
+        with _noting_statement(statement), cursor.copy(statement.encode()) as copy:
             if stream is not None:
                 for piece in stream:
                     copy.write(piece)
@@ -195,6 +197,16 @@ def _wire_values(type_: ColumnType, values: Sequence[Any]) -> Sequence[Any]:
     if type_ is ColumnType.JSON:
         return [None if text is None else b"\x01" + text.encode() for text in values]
     return values
+
+
+@contextmanager
+def _noting_statement(statement: Quoted) -> Iterator[None]:
+    """Note the statement at a refusal for a right: the server names a table without its schema."""
+    try:
+        yield
+    except psycopg.errors.InsufficientPrivilege as error:
+        error.add_note(statement)
+        raise
 
 
 def _stream_rows(

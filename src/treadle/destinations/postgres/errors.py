@@ -125,15 +125,24 @@ def translate_login(error: psycopg.Error) -> TreadleError:
     return DestinationUnavailableError(f"PostgreSQL cannot be reached: {text}")
 
 
-def advise_grant(text: str) -> str:
+def advise_grant(text: str, refused: str = "") -> str:
     """Return the statement that gives the right which a message names; empty where none does.
 
     Servers that speak another language get no advice; the SQLSTATE names no right.
+
+    Args:
+        text: the message.
+        refused: the statement that was refused, which names the schema of a table.
     """
     found = _DENIED.search(text)
     if found is None:
         return ""
     kind, named = found["kind"], sql.Identifier(found["name"])
+    if kind == "table":
+        called = re.escape(named.as_string(None))
+        schema = re.search(rf'"((?:[^"]|"")+)"\.{called}', refused)
+        if schema is not None:
+            named = sql.Identifier(schema[1].replace('""', '"'), found["name"])
     statement = _REMEDIES[kind].format(named).as_string(None)
     return f"let its owner run: {statement}"
 
@@ -151,5 +160,6 @@ def translate(error: Exception) -> TreadleError:
     kind, meaning = next(
         (kind, meaning) for codes, kind, meaning in _MEANINGS if state.startswith(codes)
     )
-    remedy = advise_grant(text) if kind is AccessDeniedError else ""
+    refused = " ".join(getattr(error, "__notes__", ()))
+    remedy = advise_grant(text, refused) if kind is AccessDeniedError else ""
     return kind(meaning.format(text=f"{text}; {remedy}" if remedy else text))
