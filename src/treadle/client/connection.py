@@ -20,8 +20,8 @@ class PushAddress:
         url: without a path of the API.
         token: an import token of a source.
         socket: the UNIX socket to connect to; None to connect to the host of the URL.
-        authority: file with certificates of the authorities to trust, in PEM; None for those that
-            are trusted anyway.
+        authority: file with certificates of the authorities to trust, in PEM; None for the
+            common ones, or those that SSL_CERT_FILE names.
     """
 
     url: str
