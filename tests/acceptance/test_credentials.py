@@ -17,6 +17,8 @@ WORKERS = 2
 SOURCES = 6
 SENDERS = 4
 LOAD_SECONDS = 4.0
+PAUSE_SECONDS = 0.005
+"""Between two requests of a sender: four that never pause leave no processor to what they test."""
 
 
 @pytest.fixture
@@ -81,6 +83,7 @@ class Load:
                     token = application.token
                     status = application.call(http, token)
                     self.statuses[status] += 1
+                    time.sleep(PAUSE_SECONDS)
                     if status not in (200, 201):
                         self.faults.append(f"{status} with the token ...{token[-4:]}")
                 self._rounds[number] += 1
