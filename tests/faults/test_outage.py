@@ -6,7 +6,6 @@ import pytest
 from tests.faults.command import Tally
 from tests.faults.outage import KINDS, run
 
-
 DAILY = 3
 """The first kinds: a server that is killed, stopped or away."""
 
