@@ -9,6 +9,8 @@ LOCKED := $(PIP_INSTALL) --require-hashes --requirement
 # The project itself has no hash: it is the folder here.
 PROJECT := $(PIP_INSTALL) --editable .
 TESTS_AT_ONCE ?= 3
+# They wait for pages most of the time.
+BROWSERS_AT_ONCE ?= 4
 # A file is passed by one process, so what its tests share is made once. In order: the long ones come first.
 FILE_BY_FILE := --dist loadfile --no-loadscope-reorder
 # With it, every process of a test compiles treadle, and every process of pytest the tests.
@@ -33,12 +35,12 @@ test: $(VENV)/test.stamp ## Install what the tests need and pass the suite
 	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m 'not release' $(ARGS)
 
 browser-test: $(VENV)/browser.stamp ## The pages of the console in a real browser; needs Chromium at /usr/bin/chromium
-	BROWSER_TESTS=required $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/browser $(ARGS)
+	BROWSER_TESTS=required $(BIN)/python -m pytest --numprocesses $(BROWSERS_AT_ONCE) --dist loadfile -m 'not release' tests/browser $(ARGS)
 
 pictures: $(VENV)/browser.stamp ## Make the pictures of the documents anew from a running server; needs Chromium
 	$(BIN)/python -m tests.browser.pictures $(ARGS)
 
-release-test: $(VENV)/test.stamp ## What a release passes beyond test: more seeds, kinds and values (CONTRIBUTING.md)
+release-test: $(VENV)/test.stamp $(VENV)/browser.stamp ## What a release passes beyond test: more seeds, kinds and values (CONTRIBUTING.md)
 	$(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) $(FILE_BY_FILE) -m release $(ARGS)
 
 wheel-test: $(VENV)/test.stamp ## Install the wheel into an empty environment and walk the guide with it; part of release-test

@@ -1,8 +1,11 @@
-"""Tests of a whole server that take one kind of destination with each change, a release both.
+"""Tests that take one kind of destination, or some of many cases, with each change; a release all.
 
 What differs between the kinds has tests of its own for each: the suites of `tests/conformance` and
 `tests/integration/destinations`. The list of what a release passes besides is in CONTRIBUTING.md.
 """
+
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
@@ -14,3 +17,11 @@ def _take_daily(daily: str, at_release: str) -> pytest.MarkDecorator:
 
 DUCKDB_DAILY = _take_daily("duckdb", "postgres")
 POSTGRES_DAILY = _take_daily("postgres", "duckdb")
+
+
+def take_some_daily(cases: Iterable[Any], every: int) -> list[Any]:
+    """Numbered cases for `parametrize`: each so manyth with each change, all at a release."""
+    return [
+        pytest.param(case, id=case["id"], marks=[pytest.mark.release] if place % every else [])
+        for place, case in enumerate(cases)
+    ]

@@ -17,6 +17,8 @@ WORKERS = 2
 SOURCES = 6
 SENDERS = 4
 LOAD_SECONDS = 4.0
+PAUSE_SECONDS = 0.005
+"""Between two requests of a sender: four that never pause leave no processor to what they test."""
 
 
 @pytest.fixture
@@ -28,6 +30,14 @@ def server(tmp_path: Path) -> Iterator[TreadleServer]:
 @pytest.fixture
 def client(server: TreadleServer) -> Client:
     return Client(server, *server.account())
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TreadleServer]:
+    """One for tests that neither stop it nor change its key."""
+    folder = tmp_path_factory.mktemp("asked")
+    with TreadleServer(folder / "data", settings={"workers": str(WORKERS)}) as running:
+        yield running
 
 
 @dataclass(slots=True)
@@ -81,6 +91,7 @@ class Load:
                     token = application.token
                     status = application.call(http, token)
                     self.statuses[status] += 1
+                    time.sleep(PAUSE_SECONDS)
                     if status not in (200, 201):
                         self.faults.append(f"{status} with the token ...{token[-4:]}")
                 self._rounds[number] += 1
@@ -192,9 +203,8 @@ def test_tokens_and_the_key_are_rotated_under_load_without_a_refusal(
     assert [len(source["properties"]["token"]) for source in listed] == [2] * SOURCES
 
 
-def test_a_token_that_has_ended_is_refused_by_every_worker(
-    server: TreadleServer, client: Client
-) -> None:
+def test_a_token_that_has_ended_is_refused_by_every_worker(asked: TreadleServer) -> None:
+    client = Client(asked, *asked.account())
     tokens = Tokens(client)
     source_id, _ = client.create_source()
     kinds = [("import", source_id), ("webhook", source_id), ("account", None)]
@@ -214,21 +224,21 @@ def test_a_token_that_has_ended_is_refused_by_every_worker(
         found = set()
         for application in [*revoked, *expired]:
             for _ in range(4 * WORKERS):
-                with httpx.Client(base_url=server.url, timeout=PATIENCE_SECONDS) as http:
+                with httpx.Client(base_url=asked.url, timeout=PATIENCE_SECONDS) as http:
                     found.add(application.call(http, application.token))
         return found == {401}
 
     eventually(refused, 60)
 
 
-def test_the_first_token_is_in_a_file_of_its_owner_alone(server: TreadleServer) -> None:
-    client_id, token = server.account()
-    file = server.data / "account.token"
+def test_the_first_token_is_in_a_file_of_its_owner_alone(asked: TreadleServer) -> None:
+    client_id, token = asked.account()
+    file = asked.data / "account.token"
     assert file.read_text() == f"{token}\n"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    for printed in (server.said, server.log.read_text()):
+    for printed in (asked.said, asked.log.read_text()):
         assert token not in printed
         assert "ac_" not in printed
-    assert f"in the file {file}" in server.said
-    assert f'ACCOUNT="Authorization: Bearer $(cat {file})"' in server.said
-    assert Client(server, client_id, token).create_source()
+    assert f"in the file {file}" in asked.said
+    assert f'ACCOUNT="Authorization: Bearer $(cat {file})"' in asked.said
+    assert Client(asked, client_id, token).create_source("First token")

@@ -152,14 +152,23 @@ def test_a_certificate_that_cannot_be_used_is_named_at_the_start(
     assert "Traceback" not in said
 
 
-def test_a_plain_request_to_a_tls_port_is_not_answered_in_clear(
-    tmp_path: Path, files: CertificateFiles
-) -> None:
+@pytest.fixture(scope="module")
+def secured(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[TreadleServer, CertificateFiles]]:
+    """A server that takes TLS, for tests that only ask."""
+    folder = tmp_path_factory.mktemp("secured")
+    files = make_certificate(folder, "live", ("localhost",), kind="rsa")
     tls = {"tls_cert": str(files.cert), "tls_key": str(files.key)}
-    with (
-        TreadleServer(tmp_path / "data", settings=tls) as server,
-        pytest.raises(httpx.RemoteProtocolError),
-    ):
+    with TreadleServer(folder / "data", settings=tls) as running:
+        yield running, files
+
+
+def test_a_plain_request_to_a_tls_port_is_not_answered_in_clear(
+    secured: tuple[TreadleServer, CertificateFiles],
+) -> None:
+    server, _ = secured
+    with pytest.raises(httpx.RemoteProtocolError):
         httpx.get(f"http://127.0.0.1:{server.port}/v2/import/status", timeout=60)
 
 
@@ -205,10 +214,10 @@ def test_whoever_begins_no_handshake_takes_nobody_elses_place(
 
 
 def test_a_request_that_comes_with_the_end_of_the_handshake_is_answered(
-    tmp_path: Path, files: CertificateFiles
+    secured: tuple[TreadleServer, CertificateFiles],
 ) -> None:
     """A client need not wait: what it sends may arrive before the server knows that it is one."""
-    tls = {"tls_cert": str(files.cert), "tls_key": str(files.key)}
+    server, files = secured
     request = b"GET /v2/import/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     context = ssl.create_default_context(cafile=str(files.cert))
 
@@ -239,10 +248,7 @@ def test_a_request_that_comes_with_the_end_of_the_handshake_is_answered(
                     wire.sendall(gone.read())
         return answer
 
-    with (
-        TreadleServer(tmp_path / "data", settings=tls) as server,
-        ThreadPoolExecutor(20) as pool,
-    ):
+    with ThreadPoolExecutor(20) as pool:
         for answer in pool.map(ask, [server.port] * 20):
             assert answer.startswith(b"HTTP/1.1 200 OK\r\n"), answer
 

@@ -3,10 +3,9 @@
 import re
 from typing import Any
 
-import pytest
 from tests.browser.test_sources import sign_in
 from tests.browser.test_tables import make_source
-from tests.browser.watched import PATIENCE_MS, WatchedPage, watch
+from tests.browser.watched import PATIENCE_MS, SCRIPTS_DAILY, WatchedPage, watch
 from tests.servers.treadle import Client, TreadleServer, eventually
 
 BAD = 10**30
@@ -84,7 +83,7 @@ def test_a_cause_is_sent_again_once_and_whole(
             seen.check_width()
 
 
-@pytest.mark.parametrize("scripts", [True, False], ids=["with-scripts", "without-scripts"])
+@SCRIPTS_DAILY
 def test_one_record_is_mended_and_followed_to_its_row(
     browser: Any, server: TreadleServer, client: Client, scripts: bool
 ) -> None:

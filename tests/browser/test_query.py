@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.browser.test_sources import sign_in
-from tests.browser.watched import PATIENCE_MS, WatchedPage, watch
+from tests.browser.watched import PATIENCE_MS, SCRIPTS_DAILY, WatchedPage, watch
 from tests.servers.role import ordinary_user
 from tests.servers.treadle import Client, TreadleServer, eventually
 
@@ -87,7 +87,7 @@ def kept_sql(seen: WatchedPage) -> str:
     return str(seen.page.locator("#sql").input_value())
 
 
-@pytest.mark.parametrize("scripts", [True, False], ids=["with-scripts", "without-scripts"])
+@SCRIPTS_DAILY
 def test_rows_errors_stop_and_files(
     browser: Any, server: TreadleServer, client: Client, token: str, scripts: bool
 ) -> None:

@@ -129,7 +129,7 @@ def forget_uses_for_a_day(server: TreadleServer, token_id: int) -> None:
         )
 
 
-@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("width", [pytest.param(1280, marks=pytest.mark.release), 360])
 def test_a_token_in_use_is_revoked_with_a_warning_and_its_requests_are_counted(
     browser: Any, server: TreadleServer, client: Client, source: dict[str, Any], width: int
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.browser.test_sources import sign_in
-from tests.browser.watched import WatchedPage, watch
+from tests.browser.watched import SCRIPTS_DAILY, WatchedPage, watch
 from tests.servers.treadle import Client, TreadleServer, eventually
 
 from treadle.destinations.conformance.loading import literals
@@ -39,7 +39,7 @@ def press_try(seen: WatchedPage, text: str, table: str, keys: str) -> None:
         seen.page.get_by_role("button", name="Try", exact=True).click()
 
 
-@pytest.mark.parametrize("scripts", [True, False], ids=["with-scripts", "without-scripts"])
+@SCRIPTS_DAILY
 def test_what_is_pasted_is_planned_as_the_command_does(
     browser: Any,
     server: TreadleServer,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import pytest
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page, Response
 
@@ -17,6 +19,15 @@ FIND_VIOLATIONS = """
   .then((found) => found.violations)
 """
 """What is well made is not described: that is a hundred times as much, and nobody reads it."""
+
+SCRIPTS_DAILY = pytest.mark.parametrize(
+    "scripts",
+    [
+        pytest.param(True, id="with-scripts"),
+        pytest.param(False, id="without-scripts", marks=pytest.mark.release),
+    ],
+)
+"""A page whose forms are those of pages that are tested without scripts with each change."""
 
 PATIENCE_MS = 60_000
 """A test that passes does not wait, and a busy machine is slow."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from tests.conformance.loading.runner import Rig, cases, run
+from tests.kinds import take_some_daily
 
 from treadle.destinations.conformance.loading import literals
 
@@ -46,16 +47,8 @@ def system_postgres_rig(
         yield rig
 
 
-def for_destination(name: str) -> list[Any]:
-    return [pytest.param(case, id=case["id"]) for case in CASES if case.get("only", name) == name]
-
-
-def some_daily(marked: list[Any]) -> list[Any]:
-    """Every tenth with each change, and all at a release."""
-    return [
-        pytest.param(*one.values, id=one.id, marks=[pytest.mark.release] if place % 10 else [])
-        for place, one in enumerate(marked)
-    ]
+def for_destination(name: str, *, every: int = 1) -> list[Any]:
+    return take_some_daily((case for case in CASES if case.get("only", name) == name), every)
 
 
 def test_each_number_is_one_case() -> None:
@@ -74,7 +67,7 @@ def test_on_postgres(postgres_rig: Rig, case: dict[str, Any]) -> None:
     assert not run(postgres_rig, case)
 
 
-@pytest.mark.parametrize("case", some_daily(for_destination("pg")))
+@pytest.mark.parametrize("case", for_destination("pg", every=10))
 def test_on_the_systems_postgres(system_postgres_rig: Rig, case: dict[str, Any]) -> None:
     assert not run(system_postgres_rig, case)
 

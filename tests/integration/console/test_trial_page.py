@@ -13,6 +13,7 @@ import pytest
 from tests.conformance.loading.runner import _request, cases
 from tests.integration.console.test_pages import EVIL, make_source
 from tests.integration.console.visitor import Console, Page, Visitor
+from tests.kinds import take_some_daily
 from tests.work_turns import ALONE
 
 from treadle.cli.main import main
@@ -195,7 +196,7 @@ def read_or_refuse(read: Callable[[bytes], Any], body: bytes) -> Any:
         return refused.status
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
+@pytest.mark.parametrize("case", take_some_daily(CASES, 4))
 def test_the_page_plans_as_the_command(
     case: dict[str, Any],
     planner: DryRunPlanner,
