@@ -12,7 +12,10 @@ from treadle.config import Config
 
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "Run": ("serve", "status", "problems", "doctor", "console"),
-    "Set up": ("account", "source", "destination", "token", "user", "hook", "recipient"),
+    "Set up": (
+        *("account", "source", "destination", "token", "user", "hook", "recipient"),
+        *("apply", "export"),
+    ),
     "Bring records in": ("push", "singer", "plan"),
     "See what became of them": (
         *("query", "table", "loads", "ledger", "requests", "rejects", "audit", "trail"),
